@@ -1,0 +1,1 @@
+"""One YAML a device, and its typed loader (floor 1)."""

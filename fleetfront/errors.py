@@ -1,0 +1,66 @@
+"""Every error that a user can meet, with the exit code of the command line that it leads to.
+
+A message says what happened, shows the value, and ends with what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class FleetfrontError(Exception):
+    """An expected failure. ``message`` says what happened, ``remedy`` what to do about it."""
+
+    exit_code = 2
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message} {remedy}".strip())
+
+
+class InputError(FleetfrontError):
+    """Wrong usage or input: an unknown name, a corrupt file, a value out of range."""
+
+    exit_code = 2
+
+
+class BarMissed(FleetfrontError):
+    """Everything ran, but a bar that the user set was missed."""
+
+    exit_code = 1
+
+
+class DeviceError(FleetfrontError):
+    """A device was lost or refused."""
+
+    exit_code = 3
+
+
+class MissingDependency(FleetfrontError):
+    """Something that an optional feature needs is not installed."""
+
+    exit_code = 4
+
+
+def unknown(kind: str, value: str, known: Iterable[str]) -> InputError:
+    """The error for a name that does not exist, with the nearest names that do."""
+    names = sorted(known)
+    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    if near:
+        remedy = f"Did you mean {' or '.join(repr(name) for name in near)}?"
+    elif names:
+        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+        remedy = f"Known: {shown}."
+    else:
+        remedy = "None is known yet."
+    return InputError(f"Unknown {kind} {value!r}.", remedy)
+
+
+def missing(package: str, extra: str, purpose: str) -> MissingDependency:
+    """The error for an optional package, with the pip line that installs it."""
+    return MissingDependency(
+        f"{purpose} needs the package {package}, which is not installed.",
+        f"Run: pip install 'fleetfront[{extra}]'",
+    )

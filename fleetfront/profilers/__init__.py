@@ -1,0 +1,1 @@
+"""Timing discipline, campaigns, the store of raw samples and the agents that measure (floor 3)."""

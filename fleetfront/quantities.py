@@ -1,0 +1,91 @@
+"""Words and units for numbers: clocks, tiers, metrics, estimates, durations. Measurements are not computed on here."""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fleetfront.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    FloatArray = NDArray[np.float64]
+
+NS_PER_MS = 1e6
+
+
+class Clock(enum.StrEnum):
+    """Which clock a sample was read from. Apps feel ``WALL``; ``THREAD_CPU`` is steadier for single-thread work."""
+
+    WALL = "wall"
+    THREAD_CPU = "thread-cpu"
+    DEVICE = "device"
+    #: An imported number whose source does not say.
+    UNKNOWN = "unknown"
+
+
+class Tier(enum.StrEnum):
+    """Where a number comes from, best first."""
+
+    MEASURED = "measured"
+    TRANSFERRED = "transferred"
+    ESTIMATED = "estimated"
+    PREDICTED = "predicted"
+
+
+class Aggregation(enum.StrEnum):
+    """How the parts of a network add up to the whole."""
+
+    SUM = "sum"
+    MAX = "max"
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A cost: its name, unit and how parts add up, e.g. ``latency``, ``ms``, sum."""
+
+    name: str
+    unit: str
+    aggregation: Aggregation = Aggregation.SUM
+
+
+LATENCY = Metric("latency", "ms")
+PEAK_MEMORY = Metric("peak_memory", "bytes", Aggregation.MAX)
+ENERGY = Metric("energy", "mJ")
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Values for ``n`` architectures: mean[n], std[n] (one standard deviation, same unit), and the tier of them all."""
+
+    mean: FloatArray
+    std: FloatArray
+    tier: Tier
+
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)\Z")
+_SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_duration_s(text: str) -> float:
+    """Seconds in ``90s``, ``10m`` or ``1.5h``. Raises InputError on anything else or on zero."""
+    match = _DURATION.match(text.strip().lower())
+    seconds = float(match.group(1)) * _SECONDS[match.group(2)] if match else 0.0
+    if seconds <= 0:
+        raise InputError(f"{text!r} is not a duration.", "Write a number with a unit: 90s, 10m, 1.5h.")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """A duration for people: ``4.2 s``, ``3 min 20 s``, ``2 h 05 min``."""
+    if seconds < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min"

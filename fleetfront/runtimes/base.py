@@ -1,0 +1,58 @@
+"""The protocol of a runtime on this machine. Which files a runtime opens is written in ``runtimes.catalogue``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a model file as the runtime reports it."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+
+
+class Session(Protocol):
+    """An opened model file."""
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        """What the file wants, in its own layout."""
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        """What the file gives."""
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """One inference; feeds and results in the file's own layout."""
+
+    def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], object]:
+        """Copy ``feeds`` in once and return the cheapest call that runs one inference on them: what is timed."""
+
+    def close(self) -> None:
+        """Free native memory. The session is unusable afterwards."""
+
+
+class Runtime(Protocol):
+    """Something that opens model files on this machine."""
+
+    @property
+    def name(self) -> str:
+        """E.g. ``onnxruntime``, ``litert``."""
+
+    @property
+    def suffix(self) -> str:
+        """The kind of file it opens, e.g. ``.onnx``."""
+
+    def version(self) -> str:
+        """Version of the installed runtime. Raises MissingDependency if it is not installed."""
+
+    def open(self, path: Path | bytes, *, threads: int = 1) -> Session:
+        """Load a file (or its bytes) with a fixed number of threads. Raises InputError if the file is not one."""

@@ -1,0 +1,1 @@
+"""Problems, the shared archive, fronts and strategies (floor 5)."""

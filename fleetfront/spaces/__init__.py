@@ -1,0 +1,1 @@
+"""Search spaces, blocks, graphs and supernets (floor 1)."""

@@ -1,0 +1,84 @@
+"""SearchSpace: the protocol of a family of networks. Everything that touches many architectures is vectorised.
+
+Symbols in shapes: ``n`` architectures, ``v`` genes, ``b`` block slots, ``|V|`` blocks that can occur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.graph import Array, Graph
+
+Genotypes = NDArray[np.int8]
+Config = dict[str, Any]
+
+
+@runtime_checkable
+class SearchSpace(Protocol):
+    """A family of networks. A genotype is ``int8[v]``; gene ``i`` is an index into ``choices[i]``."""
+
+    @property
+    def name(self) -> str:
+        """E.g. ``ofa-mbv3-w1.2``."""
+
+    @property
+    def choices(self) -> tuple[tuple[Any, ...], ...]:
+        """For each gene, the values it can take, in ascending order."""
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        """For each gene, a readable name, e.g. ``kernel_3``."""
+
+    @property
+    def vocabulary(self) -> tuple[Block, ...]:
+        """Every block that can occur."""
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
+        """``n`` architectures drawn uniformly gene by gene, canonical: int8[n, v]."""
+
+    def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n, v]: which genes change the network."""
+
+    def canonical(self, genotypes: Genotypes) -> Genotypes:
+        """Inactive genes set to 0, so that equal networks have equal rows."""
+
+    def to_config(self, genotype: Genotypes) -> Config:
+        """One genotype int8[v] as plain values."""
+
+    def from_config(self, config: Config) -> Genotypes:
+        """int8[v]. Raises InputError on values outside the space."""
+
+    def arch_id(self, genotype: Genotypes) -> str:
+        """The spelling of one canonical genotype int8[v] that outsiders rely on."""
+
+    def arch_ids(self, genotypes: Genotypes) -> list[str]:
+        """``arch_id`` of n rows."""
+
+    def parse(self, arch_ids: Sequence[str]) -> Genotypes:
+        """Canonical int8[n, v] of spelled architectures. Raises InputError naming the first one outside the space."""
+
+    def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
+        """int32[n, b]: indices into ``vocabulary`` of each network's blocks, padded with -1."""
+
+    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Multiply-accumulate operations of one inference, int64[n]."""
+
+    def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """Trainable parameters, int64[n]."""
+
+    def block_graph(self, block: Block) -> Graph:
+        """The graph of one block, batch 1, with random weights (fixed seed, batch-norm folded)."""
+
+    def subnet_graphs(
+        self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
+    ) -> dict[str, tuple[Graph, int]]:
+        """Part name -> (graph, calls per inference) of one genotype int8[v], batch-norm folded.
+
+        ``weights`` are the arrays of that very subnet (a supernet cuts them); None gives random ones of a fixed seed.
+        CNNs have one part, called ``network``.
+        """

@@ -1,0 +1,65 @@
+"""Target: what a latency belongs to. It keys the store, fits, fronts and manifests."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from fleetfront.errors import InputError, unknown
+
+#: Numeric formats that files can be written in; ``tf32`` is a GPU execution mode of fp32 files.
+PRECISIONS = ("fp32", "tf32", "fp16", "int8")
+
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Target:
+    """Device, runtime and the conditions under which a network runs there.
+
+    Spelled ``device/runtime/precision/tTHREADS/bBATCH`` with an optional ``/delegate``, e.g. ``cpu/litert/fp32/t1/b1``.
+    """
+
+    device: str
+    runtime: str
+    precision: str = "fp32"
+    threads: int = 1
+    batch: int = 1
+    delegate: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("device", "runtime"):
+            if not _PART.match(getattr(self, name)):
+                raise InputError(
+                    f"Target {name} {getattr(self, name)!r} holds characters that a target cannot have.",
+                    "Use letters, digits and _ . : - only.",
+                )
+        if self.delegate and not _PART.match(self.delegate):
+            raise InputError(f"Target delegate {self.delegate!r} is not a name.", "Use letters, digits, _ . : -.")
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        for name in ("threads", "batch"):
+            value = getattr(self, name)
+            if value < 1:
+                raise InputError(f"Target {name} is {value}.", f"Use {name} >= 1.")
+
+    def __str__(self) -> str:
+        text = f"{self.device}/{self.runtime}/{self.precision}/t{self.threads}/b{self.batch}"
+        return f"{text}/{self.delegate}" if self.delegate else text
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Read the spelled form back. Raises InputError on anything else."""
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/t(\d+)/b(\d+)(?:/([^/]+))?", text)
+        if match is None:
+            raise InputError(
+                f"{text!r} is not a target.",
+                "Spell it device/runtime/precision/tTHREADS/bBATCH, e.g. cpu/litert/fp32/t1/b1.",
+            )
+        device, runtime, precision, threads, batch, delegate = match.groups()
+        return cls(device, runtime, precision, int(threads), int(batch), delegate or "")
+
+    @property
+    def file_stem(self) -> str:
+        """The target as one path component."""
+        return re.sub(r"[^A-Za-z0-9_.\-]", "_", str(self))
