@@ -1,0 +1,153 @@
+"""How commands talk: data on stdout, progress and hints on stderr. Works in a pipe, in CI and without colour."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import format_duration
+
+if TYPE_CHECKING:
+    from rich.progress import Progress as RichProgress
+    from rich.progress import TaskID
+
+#: Between two lines of progress where stderr is a file or a pipe.
+LINE_EVERY_S = 10.0
+
+
+def print_json(value: Any) -> None:
+    """Data for programs: one JSON document on stdout, with NaN refused rather than written."""
+    click.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def hint(text: str) -> None:
+    """A line for people, on stderr."""
+    click.echo(text, err=True)
+
+
+def next_command(text: str) -> None:
+    """The next command to type, at the end of every verb."""
+    hint(f"\nNext: {click.style(text, bold=True)}")
+
+
+def warn(text: str) -> None:
+    """A warning, on stderr."""
+    hint(f"{click.style('Warning:', fg='yellow')} {text}")
+
+
+def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """An aligned table on stdout; numbers (anything that starts with a digit or sign) to the right."""
+    table = [list(headers), *[list(row) for row in rows]]
+    widths = [max(len(row[i]) for row in table) for i in range(len(headers))]
+    for line, row in enumerate(table):
+        cells = [
+            cell.rjust(width) if line and cell[:1] in "0123456789+-~<" and cell else cell.ljust(width)
+            for cell, width in zip(row, widths, strict=True)
+        ]
+        text = "  ".join(cells).rstrip()
+        click.echo(click.style(text, bold=True) if line == 0 else text)
+
+
+@contextmanager
+def progress(quiet: bool = False) -> Iterator[Progress]:
+    """The progress that suits stderr: a live bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+    if quiet:
+        yield SILENT
+    elif sys.stderr.isatty():
+        bar = _Bar()
+        try:
+            yield bar
+        finally:
+            bar.finish()
+    else:
+        yield _Lines(hint)
+
+
+class _Lines:
+    """Progress for pipes and logs: a line when a task starts, every ten seconds, and when it ends."""
+
+    def __init__(self, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
+        self._write = write
+        self._clock = clock
+        self._label = ""
+        self._total: int | None = None
+        self._done = 0
+        self._begun = self._last = 0.0
+
+    def start(self, label: str, total: int | None = None) -> None:
+        self._label, self._total, self._done = label, total, 0
+        self._begun = self._last = self._clock()
+        self._write(f"{label} ...")
+
+    def advance(self, steps: int = 1, detail: str = "") -> None:
+        self._done += steps
+        now = self._clock()
+        if now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        self._write(f"{self._label}: {self._state(now)} {detail}".rstrip())
+
+    def finish(self) -> None:
+        if self._label and self._clock() - self._begun > LINE_EVERY_S:
+            self._write(f"{self._label}: done in {format_duration(self._clock() - self._begun)}")
+        self._label = ""
+
+    def note(self, text: str) -> None:
+        self._write(text)
+
+    def _state(self, now: float) -> str:
+        elapsed = now - self._begun
+        if not self._total:
+            return f"{self._done}, {format_duration(elapsed)} so far."
+        left = elapsed / max(self._done, 1) * max(self._total - self._done, 0)
+        return f"{self._done}/{self._total}, about {format_duration(left)} left."
+
+
+class _Bar:
+    """Progress for terminals."""
+
+    def __init__(self) -> None:
+        self._rich: RichProgress | None = None
+        self._task: TaskID | None = None
+
+    def start(self, label: str, total: int | None = None) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+        from rich.progress import Progress as Rich
+
+        self.finish()
+        self._rich = Rich(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[detail]}", style="dim"),
+            console=Console(stderr=True),
+            transient=True,
+        )
+        self._rich.start()
+        self._task = self._rich.add_task(label, total=total, detail="")
+
+    def advance(self, steps: int = 1, detail: str = "") -> None:
+        if self._rich is not None and self._task is not None:
+            self._rich.update(self._task, advance=steps, detail=detail)
+
+    def finish(self) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+        self._rich = self._task = None
+
+    def note(self, text: str) -> None:
+        if self._rich is not None:
+            self._rich.console.print(text, highlight=False, markup=False)
+        else:
+            hint(text)

@@ -1,0 +1,106 @@
+"""The ``fleetfront`` command: finds the verb, runs it, turns errors into messages and exit codes. No verb is here."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from fleetfront import __version__
+from fleetfront.errors import FleetfrontError, unknown
+
+#: Verb -> (where it lives, one line of help). A verb's module is imported when it is used.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "quickstart": ("fleetfront.cli.quickstart:quickstart", "The whole story on this machine in a few minutes."),
+    "devices": ("fleetfront.cli.devices:devices", "List devices and what is known about each."),
+    "doctor": ("fleetfront.cli.doctor:doctor", "Check what is installed; fetch weights on request."),
+    "profile": ("fleetfront.cli.profile:profile", "Measure a space's blocks and networks, or one model file."),
+    "fit": ("fleetfront.cli.fit:fit", "Learn a latency model from what was measured."),
+    "predict": ("fleetfront.cli.predict:predict", "Predict latency and accuracy of given architectures."),
+    "search": ("fleetfront.cli.search:search", "Find the best accuracy/latency trade-offs."),
+    "deploy": ("fleetfront.cli.deploy:deploy", "Write chosen networks as files, proven and measured."),
+    "train": ("fleetfront.cli.train:train", "Train a small supernet on labelled images."),
+}
+
+EPILOG = """\b
+The story:
+  fleetfront profile --device cpu --runtime litert
+  fleetfront fit
+  fleetfront search --device cpu
+  fleetfront deploy --knee --weights WEIGHTS
+
+\b
+Exit codes: 0 done; 1 a bar you set was missed; 2 wrong usage or input;
+3 a device was lost or refused; 4 something needed is not installed; 130 interrupted.
+"""
+
+
+class _Verbs(click.Group):
+    """Loads a verb's module only when that verb is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and not args[0].startswith("-") and args[0] not in COMMANDS:
+            raise unknown("command", args[0], COMMANDS)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
+
+
+@click.group(cls=_Verbs, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="fleetfront %(version)s")
+def cli() -> None:
+    """Measure networks on your devices, search for all of them at once, get files that provably work."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    try:
+        result = cli.main(args=arguments, prog_name="fleetfront", standalone_mode=False)
+    except FleetfrontError as error:
+        return _fail(error)
+    except click.exceptions.Abort:
+        click.echo("Interrupted. Type the same command again to go on.", err=True)
+        return 130
+    except KeyboardInterrupt as interruption:
+        click.echo(str(interruption) or "Interrupted. Type the same command again to go on.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return 2
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`); nothing is wrong here. Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return result if isinstance(result, int) else 0
+
+
+def _fail(error: FleetfrontError) -> int:
+    click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
+    if error.remedy:
+        click.echo(error.remedy, err=True)
+    return error.exit_code
+
+
+def entry_point() -> None:
+    """What the installed ``fleetfront`` script calls."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    entry_point()

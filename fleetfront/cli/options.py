@@ -1,0 +1,101 @@
+"""Options that several verbs share, so that they read the same everywhere, and what is made of their values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from fleetfront.errors import InputError
+from fleetfront.targets import PRECISIONS, Target
+from fleetfront.workspace import Workspace
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+DEFAULT_SPACE = "ofa-mbv3-w1.2"
+
+#: Where the local CPU's networks run unless the user says otherwise.
+DEFAULT_CPU_RUNTIME = "litert"
+
+
+def space_option(function: Function) -> Function:
+    """``--space NAME``."""
+    return click.option(
+        "--space", default=DEFAULT_SPACE, show_default=True, metavar="NAME", help="Family of networks to work on."
+    )(function)
+
+
+def device_option(function: Function) -> Function:
+    """``--device``/``--devices``: one option, repeatable and comma-separated."""
+    return click.option(
+        "--device",
+        "--devices",
+        "devices",
+        multiple=True,
+        metavar="NAME[,NAME]",
+        help="Devices: cpu, cuda:0, adb:SERIAL or a config's name.  [default: cpu]",
+    )(function)
+
+
+def target_options(function: Function) -> Function:
+    """``--runtime``, ``--precision``, ``--threads``, ``--batch``: refine a device to a target."""
+    for option in (
+        click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per inference."),
+        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per inference."),
+        click.option(
+            "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Number format."
+        ),
+        click.option("--runtime", metavar="NAME", help="onnxruntime or litert.  [default: litert on a CPU]"),
+    ):
+        function = option(function)
+    return function
+
+
+def store_option(function: Function) -> Function:
+    """``--store FILE``."""
+    return click.option(
+        "--store",
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="Measurements, one SQLite file.  [default: in $FLEETFRONT_HOME or ~/.local/share/fleetfront]",
+    )(function)
+
+
+def json_option(function: Function) -> Function:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON on stdout instead of a table.")(function)
+
+
+def quiet_option(function: Function) -> Function:
+    """``--quiet``."""
+    return click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")(function)
+
+
+def seed_option(function: Function) -> Function:
+    """``--seed``."""
+    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw.")(
+        function
+    )
+
+
+def split_names(values: tuple[str, ...], default: str = "cpu") -> list[str]:
+    """The names in repeated and comma-separated values, each once, in order. Raises InputError for an empty list."""
+    if not values:
+        return [default]
+    names = list(dict.fromkeys(name.strip() for value in values for name in value.split(",") if name.strip()))
+    if not names:
+        raise InputError(
+            "The list of devices is empty.", "Name at least one, e.g. --device cpu; `fleetfront devices` lists them."
+        )
+    return names
+
+
+def store_path(store: Path | None) -> Path:
+    """Where measurements are kept."""
+    return store or Workspace.default().store
+
+
+def local_target(device: str, runtime: str | None, precision: str, threads: int, batch: int) -> Target:
+    """The target of a device of this machine."""
+    return Target(device, runtime or DEFAULT_CPU_RUNTIME, precision, threads, batch)

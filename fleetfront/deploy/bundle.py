@@ -1,0 +1,165 @@
+"""Bundle: one folder a network, with its files, ``manifest.json`` and labels. Whole or not there at all.
+
+What goes into a file is decided by the writers; whether it is right, by ``proof``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from fleetfront.errors import InputError
+
+SCHEMA = "fleetfront.bundle/1"
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True)
+class PortDescription:
+    """An input or output of a file, as an app must feed or read it."""
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str = ""
+    #: For inputs: how an image becomes the tensor. Empty if the caller decides.
+    preprocessing: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class BundleFile:
+    """One model file with what was checked of it. ``path`` is relative to the bundle's folder."""
+
+    path: str
+    format: str
+    precision: str
+    input: PortDescription
+    output: PortDescription
+    checks: Mapping[str, Any]
+    minimum_runtime: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Everything a bundle says of itself. Numbers carry their tier; nothing here depends on the time of day."""
+
+    arch: str
+    space: str
+    weights: Mapping[str, Any]
+    files: tuple[BundleFile, ...]
+    accuracy: tuple[Mapping[str, Any], ...] = ()
+    latency: tuple[Mapping[str, Any], ...] = ()
+    made_with: Mapping[str, str] = field(default_factory=dict)
+
+
+def safe_name(text: str) -> str:
+    """One path component from outside text. Raises InputError if nothing usable is left or it points elsewhere."""
+    if not re.fullmatch(r"[A-Za-z0-9|][A-Za-z0-9_.~|+-]*", text) or ".." in text:
+        raise InputError(
+            f"{text!r} cannot be the name of a file or folder.", "Use letters, digits, '_', '.', '-' only."
+        )
+    return re.sub(r"[|~+]+", "-", text).strip("-")
+
+
+def write_bundle(folder: Path, manifest: Manifest, contents: Mapping[str, bytes], *, force: bool = False) -> Path:
+    """Write a bundle so that it is never seen half done.
+
+    Args:
+        folder: where the bundle will be; its parent is made if missing.
+        manifest: what to say; every one of its files must be in ``contents``.
+        contents: relative path -> bytes, the model files and whatever lies beside them.
+        force: replace an existing bundle.
+
+    Raises:
+        InputError: the folder exists and ``force`` is not given, or it exists and is no bundle.
+    """
+    _check_replaceable(folder, force)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        unfinished.chmod(0o755)
+        for path, data in contents.items():
+            target = unfinished / inside(path)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+        (unfinished / MANIFEST).write_text(json.dumps(_as_json(manifest, contents), indent=2) + "\n")
+        if folder.exists():
+            shutil.rmtree(folder)
+        os.replace(unfinished, folder)
+    except OSError as error:
+        raise InputError(
+            f"The bundle {folder} could not be written ({error}).", "Free space or choose another --out."
+        ) from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+    return folder
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """A bundle's manifest, after checking that every file it names is inside, there and unchanged.
+
+    Raises:
+        InputError: there is no manifest, it is of another kind, or a file is missing, changed or outside.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} is not a bundle ({error}).", "Give a folder that `fleetfront deploy` wrote."
+        ) from error
+    if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
+        raise InputError(f"{path} is not a {SCHEMA} manifest.", "Deploy again with this version of fleetfront.")
+    for entry in manifest["files"]:
+        file = folder / inside(entry["path"])
+        if not file.is_file():
+            raise InputError(f"{file} is named in the manifest but missing.", "Deploy again.")
+        if hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
+            raise InputError(f"{file} has changed since it was proven.", "Deploy again, or restore the file.")
+    return manifest
+
+
+def inside(path: str) -> PurePosixPath:
+    """``path`` as a relative path that cannot leave its folder. Raises InputError otherwise."""
+    relative = PurePosixPath(path)
+    if relative.is_absolute() or not relative.parts or ".." in relative.parts or "\\" in path or "\0" in path:
+        raise InputError(f"The path {path!r} leaves its folder.", "Use a relative path without '..'.")
+    return relative
+
+
+def _check_replaceable(folder: Path, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not force:
+        raise InputError(f"{folder} exists.", "Give --force to replace it, or another --out.")
+    if not (folder / MANIFEST).is_file():
+        raise InputError(f"{folder} exists and is not a bundle, so it is not replaced.", "Give another --out.")
+
+
+def _as_json(manifest: Manifest, contents: Mapping[str, bytes]) -> dict[str, Any]:
+    def described(file: BundleFile) -> dict[str, Any]:
+        data = contents[file.path]
+        return {**asdict(file), "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
+    return {
+        "schema": SCHEMA,
+        "arch": manifest.arch,
+        "space": manifest.space,
+        "weights": dict(manifest.weights),
+        "files": [described(file) for file in manifest.files],
+        "accuracy": _plain(manifest.accuracy),
+        "latency": _plain(manifest.latency),
+        "made_with": dict(manifest.made_with),
+    }
+
+
+def _plain(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    return [dict(row) for row in rows]

@@ -1,0 +1,84 @@
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription, read_manifest, safe_name, write_bundle
+from fleetfront.errors import InputError
+
+PORT = PortDescription("input", (1, 3, 8, 8), "float32", "NCHW", {"scale": 1 / 255})
+
+
+def manifest(path: str = "model.onnx") -> Manifest:
+    file = BundleFile(path, "onnx", "fp32", PORT, PORT, {"runtime": "onnxruntime"}, "onnxruntime 1.20")
+    return Manifest("k3", "toy", {"id": "abc"}, (file,))
+
+
+def test_a_bundle_says_the_hash_and_size_of_its_files(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "out" / "net", manifest(), {"model.onnx": b"bytes", "labels.txt": b"cat\n"})
+    read = read_manifest(folder)
+    assert read["files"][0]["sha256"] == hashlib.sha256(b"bytes").hexdigest()
+    assert read["files"][0]["bytes"] == 5
+    assert (folder / "labels.txt").read_bytes() == b"cat\n"
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["net"]
+
+
+def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
+    first = write_bundle(tmp_path / "a", manifest(), {"model.onnx": b"bytes"})
+    second = write_bundle(tmp_path / "b", manifest(), {"model.onnx": b"bytes"})
+    assert (first / "manifest.json").read_bytes() == (second / "manifest.json").read_bytes()
+
+
+def test_an_existing_bundle_is_replaced_only_by_force(tmp_path: Path) -> None:
+    write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"old"})
+    with pytest.raises(InputError, match="--force"):
+        write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"})
+    assert (tmp_path / "net" / "model.onnx").read_bytes() == b"old"
+    write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"}, force=True)
+    assert (tmp_path / "net" / "model.onnx").read_bytes() == b"new"
+
+
+def test_force_never_replaces_a_folder_that_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match="not a bundle"):
+        write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"}, force=True)
+    assert (tmp_path / "net" / "thesis.txt").exists()
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="leaves its folder"):
+        write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"x", "../evil": b"x"})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", "", "a\\b"])
+def test_a_manifest_cannot_point_outside(tmp_path: Path, path: str) -> None:
+    folder = write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"x"})
+    document = json.loads((folder / "manifest.json").read_text())
+    document["files"][0]["path"] = path
+    (folder / "manifest.json").write_text(json.dumps(document))
+    with pytest.raises(InputError):
+        read_manifest(folder)
+
+
+def test_a_changed_file_is_noticed(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"x"})
+    (folder / "model.onnx").write_bytes(b"y")
+    with pytest.raises(InputError, match="has changed"):
+        read_manifest(folder)
+
+
+def test_foreign_manifests_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"schema": "other/1"}')
+    with pytest.raises(InputError, match=r"fleetfront\.bundle/1"):
+        read_manifest(tmp_path)
+
+
+def test_names_stay_one_path_component() -> None:
+    assert safe_name("|nor_conv_3x3~0|+|skip~0|none~1|") == "nor_conv_3x3-0-skip-0-none-1"
+    assert safe_name("k353_e346_d2_r160") == "k353_e346_d2_r160"
+    for bad in ("../x", "a/b", "", "a\\b", ".hidden"):
+        with pytest.raises(InputError):
+            safe_name(bad)
