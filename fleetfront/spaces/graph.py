@@ -189,9 +189,10 @@ class GraphBuilder:
         """The finished graph."""
         names = tuple(outputs)
         for name in names:
-            if name not in self._tensors:
+            if name not in self._tensors or name in self._inputs or names.count(name) > 1:
                 raise InputError(
-                    f"Output {name!r} is not a tensor of graph {self.name!r}.", "Name what an operator made."
+                    f"Output {name!r} of graph {self.name!r} is no operator's output, or is named twice.",
+                    "Name each output once, and only what an operator made.",
                 )
         return Graph(
             self.name,
