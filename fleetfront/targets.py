@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from fleetfront.errors import InputError, unknown
 
-#: Numeric formats that files can be written in; ``tf32`` is a GPU execution mode of fp32 files.
-PRECISIONS = ("fp32", "tf32", "fp16", "int8")
+#: Numeric formats that files can be written in; ``tf32`` is a GPU execution mode of fp32 files, and ``unknown`` marks
+#: imported numbers whose source does not say.
+PRECISIONS = ("fp32", "tf32", "fp16", "int8", "unknown")
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
 

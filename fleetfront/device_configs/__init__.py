@@ -1,1 +1,1 @@
-"""One YAML a device, and its typed loader (floor 1)."""
+"""One YAML file a device setting, and its typed loader (floor 1)."""
