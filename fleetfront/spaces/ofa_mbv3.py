@@ -1,0 +1,331 @@
+"""The once-for-all MobileNetV3 spaces: genotypes, their spelling, their blocks and their exact sums.
+
+A genotype is one kernel gene a slot, one expansion gene a slot, one depth gene a stage and one resolution gene, each an
+index into ascending choices. Shapes and costs of blocks are in ``ofa_mbv3_layout``, operators in ``ofa_mbv3_graph``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.spaces.additive import SumOfTables
+from fleetfront.spaces.base import Config, Genotypes
+from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.fold import fold_batch_norm
+from fleetfront.spaces.graph import Array, Graph
+from fleetfront.spaces.ofa_mbv3_graph import write_block, write_network
+from fleetfront.spaces.ofa_mbv3_layout import (
+    MINI_LAYOUT,
+    Layout,
+    block_features,
+    block_macs,
+    block_params,
+    effective_side,
+    first_block,
+    full_layout,
+    halved,
+    head_block,
+    mbconv_block,
+    stem_block,
+)
+from fleetfront.spaces.ofa_mbv3_spelling import Spelling
+
+
+def ofa_mbv3_w10() -> OfaMbv3Space:
+    """Width 1.0 at 128 to 224 pixels in steps of 4."""
+    return OfaMbv3Space("ofa-mbv3-w1.0", full_layout(1.0, tuple(range(128, 225, 4))))
+
+
+def ofa_mbv3_w12() -> OfaMbv3Space:
+    """Width 1.2 at 160 to 224 pixels in steps of 16."""
+    return OfaMbv3Space("ofa-mbv3-w1.2", full_layout(1.2, tuple(range(160, 225, 16))))
+
+
+def ofa_mbv3_mini() -> OfaMbv3Space:
+    """Three narrow stages at 32 pixels, ten classes: the same family at a size that trains in minutes."""
+    return OfaMbv3Space("ofa-mbv3-mini", MINI_LAYOUT)
+
+
+@dataclass(frozen=True)
+class OfaMbv3Space:
+    """One family of once-for-all MobileNetV3 networks. Equal by name and layout; tables are made on first use."""
+
+    name: str
+    layout: Layout
+
+    @cached_property
+    def choices(self) -> tuple[tuple[int, ...], ...]:
+        """Kernels of every slot, expansions of every slot, depths of every stage, resolutions."""
+        one = self.layout
+        kernels, expansions = (one.kernels,) * one.slots, (one.expansions,) * one.slots
+        return (*kernels, *expansions, *(one.depths,) * len(one.stages), one.resolutions)
+
+    @cached_property
+    def gene_names(self) -> tuple[str, ...]:
+        """``kernel_1``.., ``expansion_1``.., ``depth_1``.., ``resolution``; slots and stages count from 1."""
+        slots, stages = range(1, self.layout.slots + 1), range(1, len(self.layout.stages) + 1)
+        kernels, expansions = [f"kernel_{i}" for i in slots], [f"expansion_{i}" for i in slots]
+        return (*kernels, *expansions, *(f"depth_{i}" for i in stages), "resolution")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the input image in pixels, ascending."""
+        return self.layout.resolutions
+
+    # Genotypes
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
+        """``n`` architectures drawn uniformly gene by gene, canonical: int8[n, v]."""
+        counts = [len(values) for values in self.choices]
+        return self.canonical(rng.integers(0, counts, size=(n, len(counts)), dtype=np.int8))
+
+    def active_slots(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n, slots]: whether a slot lies within its stage's depth."""
+        one = self.layout
+        depths = np.asarray(one.depths, dtype=np.int8)[genotypes[:, 2 * one.slots : -1]]
+        within = np.arange(one.slots_per_stage, dtype=np.int8) < depths[:, :, None]
+        return within.reshape(len(genotypes), one.slots)
+
+    def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n, v]: kernel and expansion of slots beyond a stage's depth change nothing."""
+        slots = self.active_slots(genotypes)
+        always = np.ones((len(genotypes), len(self.layout.stages) + 1), dtype=np.bool_)
+        return np.concatenate([slots, slots, always], axis=1)
+
+    def canonical(self, genotypes: Genotypes) -> Genotypes:
+        """A copy with inactive genes set to 0."""
+        kept: Genotypes = np.where(self.active(genotypes), genotypes, np.int8(0))
+        return kept
+
+    # Spelling
+
+    @cached_property
+    def _spelling(self) -> Spelling:
+        return Spelling(self.name, self.layout)
+
+    def arch_ids(self, genotypes: Genotypes) -> list[str]:
+        """``k<slots digits>_e<slots digits>_d<stages digits>_r<pixels>``, digits of inactive slots 0."""
+        return self._spelling.write(genotypes, self.active_slots(genotypes))
+
+    def arch_id(self, genotype: Genotypes) -> str:
+        """``arch_ids`` of one."""
+        return self.arch_ids(genotype[None])[0]
+
+    def parse(self, arch_ids: Sequence[str]) -> Genotypes:
+        """Canonical int8[n, v]. Digits of inactive slots may be 0 or any choice; they are dropped.
+
+        Raises InputError naming the first id that is outside the space and what is wrong with it.
+        """
+        return self.canonical(self._spelling.read(arch_ids, self.active_slots))
+
+    def to_config(self, genotype: Genotypes) -> Config:
+        """``kernels``, ``expansions`` of every slot (0 where inactive), ``depths`` of every stage, ``resolution``."""
+        slots, one = self.layout.slots, genotype[None]
+        active = self.active(one)[0]
+        values = [self.choices[i][gene] if active[i] else 0 for i, gene in enumerate(genotype.tolist())]
+        return {
+            "kernels": values[:slots],
+            "expansions": values[slots : 2 * slots],
+            "depths": values[2 * slots : -1],
+            "resolution": values[-1],
+        }
+
+    def from_config(self, config: Config) -> Genotypes:
+        """int8[v], canonical. Raises InputError on a missing key, a wrong length or a value outside the space."""
+        try:
+            kernels, expansions, depths = (config[name] for name in ("kernels", "expansions", "depths"))
+            spelled = ["".join(map(str, values)) for values in (kernels, expansions, depths)]
+            arch = f"k{spelled[0]}_e{spelled[1]}_d{spelled[2]}_r{config['resolution']}"
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"{config!r} is not a configuration of {self.name} ({error!r}).",
+                "Give lists kernels, expansions and depths, and a resolution.",
+            ) from error
+        genotype: Genotypes = self.parse([arch])[0]
+        return genotype
+
+    # Blocks
+
+    @cached_property
+    def _blocks(self) -> tuple[tuple[Block, ...], NDArray[np.int32]]:
+        """The vocabulary, and for each resolution where its blocks are: int32[resolutions, parts].
+
+        Parts are stem, first block, the variants of every stage's first slot and later slots, head. Resolutions share
+        blocks where rounding up makes their maps equal.
+        """
+        index: dict[Block, int] = {}
+        rows = []
+        for resolution in self.resolutions:
+            rows.append([index.setdefault(block, len(index)) for block in self._blocks_at(resolution)])
+        return tuple(index), np.asarray(rows, dtype=np.int32)
+
+    def _blocks_at(self, resolution: int) -> list[Block]:
+        one = self.layout
+        blocks = [stem_block(one, resolution)]
+        side = halved(resolution, 2)
+        blocks.append(first_block(one, side))
+        width = one.first_width
+        for stage in one.stages:
+            side_out = halved(side, stage.stride)
+            for width_in, map_side in ((width, side), (stage.width, side_out)):
+                for kernel in one.kernels:
+                    for expansion in one.expansions:
+                        blocks.append(mbconv_block(width_in, stage.width, map_side, kernel, expansion, stage))
+            side, width = side_out, stage.width
+        return [*blocks, head_block(one, side)]
+
+    @property
+    def vocabulary(self) -> tuple[Block, ...]:
+        """Every block that can occur, without repetition."""
+        return self._blocks[0]
+
+    def blocks_at(self, resolution: int) -> NDArray[np.int32]:
+        """Indices into ``vocabulary`` of every block that can occur at one input resolution in pixels.
+
+        Raises InputError if the space has no such resolution.
+        """
+        if resolution not in self.resolutions:
+            known = ", ".join(map(str, self.resolutions))
+            raise InputError(f"{self.name} has no resolution {resolution}.", f"Use one of {known}.")
+        found: NDArray[np.int32] = self._blocks[1][self.resolutions.index(resolution)]
+        return found
+
+    @cached_property
+    def _slot_parts(self) -> NDArray[np.int32]:
+        """int32[slots, variants]: where in a resolution's parts each variant of each slot is."""
+        one = self.layout
+        slot = np.arange(one.slots)
+        stage, within = np.divmod(slot, one.slots_per_stage)
+        first_part = 2 + (2 * stage + (within > 0)) * one.variants
+        return (first_part[:, None] + np.arange(one.variants)).astype(np.int32)
+
+    def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
+        """int32[n, slots + 3]: stem, first block, slots (-1 beyond a stage's depth), head."""
+        one, parts = self.layout, self._blocks[1]
+        slots = one.slots
+        variant = genotypes[:, :slots].astype(np.intp) * len(one.expansions) + genotypes[:, slots : 2 * slots]
+        part = self._slot_parts[np.arange(slots), variant]
+        resolution = genotypes[:, -1].astype(np.intp)
+        indices = np.empty((len(genotypes), slots + 3), dtype=np.int32)
+        indices[:, :2] = parts[resolution, :2]
+        indices[:, 2:-1] = np.where(self.active_slots(genotypes), parts[resolution[:, None], part], np.int32(-1))
+        indices[:, -1] = parts[resolution, -1]
+        return indices
+
+    # Costs
+
+    def additive(self, values: NDArray[np.float64]) -> SumOfTables:
+        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes; make it once, call it often.
+
+        Every stage has two tables: its slots that are always there, and the others together with the depth. Their
+        entries are the sums of all combinations, so an architecture is two gathers a stage.
+        """
+        one, parts = self.layout, np.asarray(values, dtype=np.float64)[self._blocks[1]]
+        resolutions, stages = len(self.resolutions), len(one.stages)
+        always = one.depths[0]
+        kinds, radix, tables = one.variants, np.zeros((2 * stages, len(self.choices)), dtype=np.float32), []
+        fixed = parts[:, 0] + parts[:, 1] + parts[:, -1]
+        for stage in range(stages):
+            slots = range(stage * one.slots_per_stage, (stage + 1) * one.slots_per_stage)
+            per_slot = [parts[:, self._slot_parts[slot]] for slot in slots]
+            base = fixed[:, None] if stage == 0 else np.zeros((resolutions, 1))
+            tables.append(_combinations(base, per_slot[:always]))
+            later = [_combinations(np.zeros((resolutions, 1)), per_slot[always:depth]) for depth in one.depths]
+            width = kinds ** (one.slots_per_stage - always)
+            tables.append(np.concatenate([np.tile(sums, width // sums.shape[1]) for sums in later], axis=1))
+            for code, members in ((2 * stage, slots[:always]), (2 * stage + 1, slots[always:])):
+                for position, slot in enumerate(members):
+                    radix[code, slot] = len(one.expansions) * kinds**position
+                    radix[code, one.slots + slot] = kinds**position
+            radix[2 * stage + 1, 2 * one.slots + stage] = width
+        sizes = [table.shape[1] for table in tables]
+        radix[:, -1] = sum(sizes)
+        offset = np.cumsum([0, *sizes[:-1]]).astype(np.float32)[:, None]
+        return SumOfTables(radix, offset, np.concatenate(tables, axis=1).ravel())
+
+    def additive_costs(self, values: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
+        """float64[n]: the sum of block ``values`` float64[|V|] over each network; inactive genes may hold anything."""
+        return self.additive(values)(genotypes)
+
+    @cached_property
+    def _macs(self) -> SumOfTables:
+        return self.additive(np.asarray([block_macs(block) for block in self.vocabulary], dtype=np.float64))
+
+    @cached_property
+    def _params(self) -> SumOfTables:
+        return self.additive(np.asarray([block_params(block) for block in self.vocabulary], dtype=np.float64))
+
+    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """int64[n]: convolutions and linear layers, squeeze-and-excitation included. Doubles hold them exactly."""
+        return self._macs(genotypes).astype(np.int64)
+
+    def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """int64[n]: weights, biases, batch-norm scales and shifts."""
+        return self._params(genotypes).astype(np.int64)
+
+    def block_macs(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
+        """Multiply-accumulates of m blocks, int64[m]."""
+        return np.asarray([block_macs(block) for block in blocks], dtype=np.int64)
+
+    def block_params(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
+        """Trainable parameters of m blocks, int64[m]."""
+        return np.asarray([block_params(block) for block in blocks], dtype=np.int64)
+
+    def block_features(self, blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Numbers that explain a block's latency: float64[m, f] and the f names."""
+        return block_features(blocks)
+
+    def interpolation_groups(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """For each block of the vocabulary, which layer it is regardless of resolution (int32[|V|], from 0), and the
+        effective side in pixels (float64[|V|]) whose square its cost is linear in.
+        """
+        layers: dict[tuple[Any, ...], int] = {}
+        group = [
+            layers.setdefault((block.family, block.parameters, block.inputs[0][0]), len(layers))
+            for block in self.vocabulary
+        ]
+        return np.asarray(group, dtype=np.int32), np.asarray([effective_side(b) for b in self.vocabulary])
+
+    # Graphs
+
+    def block_graph(self, block: Block) -> Graph:
+        """The graph of one block, batch 1, with random weights (fixed seed, batch-norm folded)."""
+        return fold_batch_norm(write_block(block))
+
+    def parts(self, genotype: Genotypes) -> list[tuple[str, Block]]:
+        """(prefix of the weights, block) in order of execution, of one genotype int8[v]."""
+        indices = self.block_indices(genotype[None])[0].tolist()
+        prefixes = ("stem", "first", *(f"slot{slot + 1}" for slot in range(self.layout.slots)), "head")
+        vocabulary = self.vocabulary
+        return [(prefix, vocabulary[i]) for prefix, i in zip(prefixes, indices, strict=True) if i >= 0]
+
+    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
+        """The whole network with its batch_norm operators, batch 1; names of weights as in ``ofa_mbv3_graph``.
+
+        ``weights`` are used as they are, never copied; None draws random ones that the architecture alone decides and
+        labels the graph ``weights: random``. Raises InputError on a missing array or a wrong shape.
+        """
+        arch = self.arch_id(genotype)
+        labels = {"space": self.name, "arch": arch} | ({"weights": "random"} if weights is None else {})
+        return write_network(f"{self.name}/{arch}", self.parts(genotype), labels, weights)
+
+    def subnet_graphs(
+        self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
+    ) -> dict[str, tuple[Graph, int]]:
+        """``network``: the live graph with batch-norm folded, one call an inference."""
+        return {"network": (fold_batch_norm(self.live_graph(genotype, weights)), 1)}
+
+
+def _combinations(base: NDArray[np.float64], slots: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
+    """Sums of one value from each slot (float64[r, variants]), the first changing fastest: float64[r, products]."""
+    sums = base
+    for values in slots:
+        sums = (values[:, :, None] + sums[:, None, :]).reshape(len(sums), -1)
+    return sums

@@ -1,0 +1,173 @@
+"""Operators of the once-for-all MobileNetV3 family: one block, or a whole network with its batch-norm kept.
+
+Names of weights, the same in every architecture of a family so that a supernet can be cut slot by slot
+(``slotN``: N from 1, at stage ``(N - 1) // slots_per_stage``, also the block's index in once-for-all checkpoints):
+
+- ``stem.conv.weight``, ``stem.bn.{scale,shift,mean,variance}``
+- ``first.depthwise.conv.weight``, ``first.depthwise.bn.*``, ``first.project.conv.weight``, ``first.project.bn.*``
+- ``slotN.expand.conv.weight``, ``slotN.expand.bn.*``, ``slotN.depthwise.conv.weight``, ``slotN.depthwise.bn.*``,
+  ``slotN.se.{reduce,expand}.{weight,bias}`` (weights (out, in, 1, 1)),
+  ``slotN.project.conv.weight``, ``slotN.project.bn.*``
+- ``head.expand.conv.weight``, ``head.expand.bn.*``, ``head.mix.conv.weight`` (no batch-norm, no bias),
+  ``head.classifier.{weight,bias}``
+
+In the graph of a single block the part is called ``block``, ``stem`` or ``head``. The input is ``input``,
+the output of a network or head ``logits``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+
+from fleetfront.errors import InputError
+from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.graph import Array, Graph, GraphBuilder
+from fleetfront.spaces.ofa_mbv3_layout import HEAD, STEM, BlockShape, block_shape
+
+#: Of every batch-norm in the family.
+EPSILON = 1e-5
+
+#: (name, shape, mean, standard deviation) -> array. Mean and deviation say how a random array is drawn.
+Source = Callable[[str, tuple[int, ...], float, float], Array]
+
+
+def random_weights(seed_name: str) -> Source:
+    """Normal float32 arrays in the order asked for; the same ``seed_name`` gives the same arrays."""
+    seed = int.from_bytes(hashlib.sha256(seed_name.encode()).digest()[:8], "little")
+    rng = np.random.default_rng(seed)
+
+    def draw(name: str, shape: tuple[int, ...], mean: float, deviation: float) -> Array:
+        array = rng.standard_normal(shape, dtype=np.float32)
+        array *= np.float32(deviation)
+        array += np.float32(mean)
+        return array
+
+    return draw
+
+
+def given_weights(weights: Mapping[str, Array]) -> Source:
+    """Arrays of a caller, as they are (not copied; zero-stride placeholders stay so). Superfluous ones are ignored."""
+
+    def take(name: str, shape: tuple[int, ...], mean: float, deviation: float) -> Array:
+        if name not in weights:
+            raise InputError(f"The weights lack {name!r}.", "Give every array of that very subnet.")
+        array = weights[name]
+        if tuple(array.shape) != shape:
+            raise InputError(
+                f"Weight {name!r} has shape {tuple(array.shape)}, the subnet needs {shape}.",
+                "Cut the weights for this very architecture, from a supernet of this very space.",
+            )
+        return array
+
+    return take
+
+
+class _Writer:
+    """Adds layers to a builder, their weights from a source."""
+
+    def __init__(self, name: str, source: Source) -> None:
+        self.builder = GraphBuilder(name)
+        self.source = source
+
+    def weight(self, name: str, shape: tuple[int, ...], mean: float, deviation: float) -> str:
+        return self.builder.weight(name, self.source(name, shape, mean, deviation))
+
+    def channels(self, data: str) -> int:
+        return int(self.builder.shape(data)[1])
+
+    def conv_bn(
+        self,
+        data: str,
+        prefix: str,
+        out: int,
+        kernel: int = 1,
+        stride: int = 1,
+        activation: str = "",
+        gain: float = 2.0,
+    ) -> str:
+        """Convolution (depthwise if the kernel is larger than 1 and the width stays), batch-norm, activation.
+
+        ``gain`` is the variance that He initialisation multiplies 1 / fan-in with: 2 before a rectifier.
+        """
+        width = self.channels(data)
+        groups = width if prefix.endswith("depthwise") else 1
+        shape = (out, width // groups, kernel, kernel)
+        deviation = float(np.sqrt(gain / (shape[1] * kernel**2)))
+        weight = self.weight(f"{prefix}.conv.weight", shape, 0.0, deviation)
+        data = self.builder.conv2d(data, weight, stride=stride, padding=kernel // 2, groups=groups)
+        statistics = (("scale", 1.0, 0.1), ("shift", 0.0, 0.1), ("mean", 0.0, 0.1), ("variance", 1.0, 0.1))
+        names = [self.weight(f"{prefix}.bn.{name}", (out,), mean, spread) for name, mean, spread in statistics]
+        data = self.builder.add("batch_norm", (data, *names), epsilon=EPSILON)
+        return self.builder.add(activation, (data,)) if activation else data
+
+    def squeeze_excite(self, data: str, prefix: str, reduced: int) -> str:
+        width = self.channels(data)
+        gate = self.builder.add("global_average_pool", (data,))
+        for part, out, activation in (("reduce", reduced, "relu"), ("expand", width, "hard_sigmoid")):
+            shape = (out, self.channels(gate), 1, 1)
+            weight = self.weight(f"{prefix}.{part}.weight", shape, 0.0, float(np.sqrt(2 / shape[1])))
+            bias = self.weight(f"{prefix}.{part}.bias", (out,), 0.0, 0.1)
+            gate = self.builder.add(activation, (self.builder.conv2d(gate, weight, bias),))
+        return self.builder.add("multiply", (data, gate))
+
+    def mbconv(self, data: str, prefix: str, shape: BlockShape) -> str:
+        entered = data
+        if shape.expansion > 1:
+            data = self.conv_bn(data, f"{prefix}.expand", shape.width_mid, activation=shape.activation)
+        kernel, stride = shape.kernel, shape.stride
+        data = self.conv_bn(data, f"{prefix}.depthwise", shape.width_mid, kernel, stride, shape.activation)
+        if shape.reduced:
+            data = self.squeeze_excite(data, f"{prefix}.se", shape.reduced)
+        # A squeeze gate halves what passes; a branch beside a shortcut is kept small, or depth would add up.
+        gain = (4.0 if shape.reduced else 1.0) * (0.25 if shape.has_shortcut else 1.0)
+        data = self.conv_bn(data, f"{prefix}.project", shape.width_out, gain=gain)
+        return self.builder.add("add", (data, entered)) if shape.has_shortcut else data
+
+    def head(self, data: str, prefix: str, shape: BlockShape) -> str:
+        data = self.conv_bn(data, f"{prefix}.expand", shape.width_mid, activation=shape.activation)
+        data = self.builder.add("global_average_pool", (data,))
+        size = (shape.width_out, shape.width_mid, 1, 1)
+        mix = self.weight(f"{prefix}.mix.conv.weight", size, 0.0, float(np.sqrt(2 / shape.width_mid)))
+        data = self.builder.add(shape.activation, (self.builder.conv2d(data, mix),))
+        data = self.builder.add("flatten", (data,))
+        classifier = f"{prefix}.classifier"
+        deviation = float(np.sqrt(1 / shape.width_out))
+        weight = self.weight(f"{classifier}.weight", (shape.classes, shape.width_out), 0.0, deviation)
+        bias = self.weight(f"{classifier}.bias", (shape.classes,), 0.0, 0.1)
+        return self.builder.add("linear", (data, weight, bias), "logits")
+
+    def block(self, data: str, prefix: str, block: Block) -> str:
+        shape = block_shape(block)
+        if shape.family == STEM:
+            return self.conv_bn(data, prefix, shape.width_out, shape.kernel, shape.stride, shape.activation)
+        if shape.family == HEAD:
+            return self.head(data, prefix, shape)
+        return self.mbconv(data, prefix, shape)
+
+
+def write_block(block: Block) -> Graph:
+    """One block alone, batch 1, batch-norm kept, with random weights that only its key decides."""
+    writer = _Writer(block.key, random_weights(block.key))
+    data = writer.builder.input("input", (1, *block.inputs[0]))
+    prefix = {STEM: "stem", HEAD: "head"}.get(block.family, "block")
+    return writer.builder.build((writer.block(data, prefix, block),))
+
+
+def write_network(
+    name: str, parts: Iterable[tuple[str, Block]], labels: Mapping[str, str], weights: Mapping[str, Array] | None
+) -> Graph:
+    """Blocks one after the other, each with the prefix of its weights; batch-norm kept.
+
+    Raises InputError if ``weights`` lack an array or one has another shape than the blocks ask for.
+    """
+    source = random_weights(name) if weights is None else given_weights(weights)
+    writer = _Writer(name, source)
+    data = ""
+    for prefix, block in parts:
+        if not data:
+            data = writer.builder.input("input", (1, *block.inputs[0]))
+        data = writer.block(data, prefix, block)
+    return writer.builder.build((data,), labels)
