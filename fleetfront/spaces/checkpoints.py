@@ -1,0 +1,161 @@
+"""Files of supernet weights: once-for-all's own checkpoints (read) and fleetfront's safetensors (read and written).
+
+Pickled files are opened with ``weights_only``, so that nothing in them can run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.errors import InputError, missing
+from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+from fleetfront.spaces.supernet import Provenance, Supernet
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_FORMAT = "fleetfront.supernet/1"
+
+#: Once-for-all's name of a part of a block -> the name in a graph.
+_LAYERS = {
+    "inverted_bottleneck.": "expand.",
+    "depth_conv.se.fc.": "se.",
+    "depth_conv.": "depthwise.",
+    "point_linear.": "project.",
+}
+_PARTS = {
+    "first_conv.": "stem.",
+    "blocks.0.conv.": "first.",
+    "final_expand_layer.": "head.expand.",
+    "feature_mix_layer.": "head.mix.",
+    "classifier.linear.": "head.classifier.",
+}
+_STATISTICS = {"weight": "scale", "bias": "shift", "running_mean": "mean", "running_var": "variance"}
+
+
+def load_supernet(path: Path | str, space: OfaMbv3Space, provenance: Provenance | None = None) -> Supernet:
+    """Weights of ``space`` from a once-for-all checkpoint or from a file of ``save_supernet``.
+
+    Args:
+        path: the file; which kind it is, is read from its content.
+        space: what the weights must fit; a classifier with other classes is accepted.
+        provenance: for a checkpoint that says nothing of itself.
+
+    Raises:
+        InputError: no such file, no weights in it, or weights that do not fit the space.
+        MissingDependency: torch or safetensors is not installed.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            start = file.read(16)
+    except OSError as error:
+        raise InputError(
+            f"The weights {str(path)!r} cannot be read ({error.strerror}).",
+            f"Check the path, or get published weights: fleetfront doctor --fetch-weights {space.name}",
+        ) from error
+    if start[8:9] == b"{":
+        tensors, stored = _read_safetensors(path, space)
+        return Supernet(space, tensors, provenance or stored)
+    return Supernet(space, _read_checkpoint(path), provenance or Provenance(source=path.name))
+
+
+def save_supernet(supernet: Supernet, path: Path) -> None:
+    """Write weights, provenance and the name of the space as safetensors; the file appears only when it is whole.
+
+    Raises MissingDependency if safetensors is not installed.
+    """
+    try:
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise missing("safetensors", "torch", "Saving weights") from error
+    metadata = {
+        "format": _FORMAT,
+        "space": supernet.space.name,
+        "provenance": json.dumps(asdict(supernet.provenance), sort_keys=True),
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file({name: t.detach().contiguous() for name, t in supernet.tensors.items()}, temporary, metadata)
+    os.replace(temporary, path)
+
+
+def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor], Provenance]:
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise missing("safetensors", "torch", "Reading weights") from error
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+        if metadata.get("format") != _FORMAT:
+            raise InputError(
+                f"{str(path)!r} is not a supernet of this version (format {metadata.get('format')!r}).",
+                "Train again with this version, or give a once-for-all checkpoint.",
+            )
+        stored = json.loads(metadata["provenance"])
+        provenance = Provenance(**(stored | {"class_names": tuple(stored["class_names"])}))
+    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+        raise InputError(f"{str(path)!r} is a damaged weights file ({error}).", "Get it or train it again.") from error
+    if metadata["space"] != space.name:
+        raise InputError(
+            f"{str(path)!r} holds weights of {metadata['space']}, asked for was {space.name}.",
+            f"Use --space {metadata['space']}, or weights of {space.name}.",
+        )
+    return tensors, provenance
+
+
+def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+    try:
+        import torch
+    except ImportError as error:
+        raise missing("torch", "torch", "Reading a checkpoint") from error
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"{str(path)!r} is not a checkpoint of weights ({reason}).",
+            "Give a once-for-all checkpoint or a .safetensors file that fleetfront wrote.",
+        ) from error
+    state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
+    if not isinstance(state, Mapping) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
+        raise InputError(
+            f"{str(path)!r} holds no state_dict of tensors.", "Give a checkpoint of a once-for-all supernet."
+        )
+    return renamed(state)
+
+
+def renamed(state: Mapping[str, Any]) -> dict[str, Tensor]:
+    """A once-for-all state dict, in any of its published spellings, with the names of a graph and as float32.
+
+    Counters of batches are dropped; names outside the family stay as they are.
+    """
+    return {
+        _graph_name(name): tensor.float() for name, tensor in state.items() if not name.endswith("num_batches_tracked")
+    }
+
+
+def _graph_name(name: str) -> str:
+    name = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
+    # Elastic layers wrap plain ones under the same name: `.bn.bn.`, `.conv.conv.`, `.linear.linear.`.
+    name = re.sub(r"\.(bn|conv|linear)\.\1\.", r".\1.", name)
+    for theirs, ours in _PARTS.items():
+        if name.startswith(theirs):
+            name = ours + name.removeprefix(theirs)
+            break
+    else:
+        name = re.sub(r"^blocks\.(\d+)\.conv\.", r"slot\1.", name)
+    for theirs, ours in _LAYERS.items():
+        name = re.sub(rf"^(first|slot\d+)\.{re.escape(theirs)}", rf"\1.{ours}", name)
+    name = name.removesuffix("_matrix")
+    layer, _, statistic = name.rpartition(".")
+    return f"{layer}.{_STATISTICS.get(statistic, statistic)}" if layer.endswith(".bn") else name
