@@ -5,7 +5,7 @@ Symbols in shapes: ``n`` architectures, ``v`` genes, ``b`` block slots, ``|V|`` 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -82,3 +82,67 @@ class SearchSpace(Protocol):
         ``weights`` are the arrays of that very subnet (a supernet cuts them); None gives random ones of a fixed seed.
         CNNs have one part, called ``network``.
         """
+
+
+# What a space may offer beyond that; ask with isinstance.
+
+
+@runtime_checkable
+class Additive(Protocol):
+    """A space that sums per-block values faster than through ``block_indices``."""
+
+    def additive(self, values: NDArray[np.float64]) -> Callable[[Genotypes], NDArray[np.float64]]:
+        """The sum of ``values`` float64[|V|] over each network's blocks, as a function int8[n, v] -> float64[n].
+
+        Make it once, call it often.
+        """
+
+    def additive_costs(self, values: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
+        """The same in one step: float64[n]."""
+
+
+@runtime_checkable
+class DescribesBlocks(Protocol):
+    """A space that knows what explains the latency of its blocks. Its methods take any m blocks of its families."""
+
+    def block_macs(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
+        """Multiply-accumulate operations, int64[m]."""
+
+    def block_params(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
+        """Trainable parameters, int64[m]."""
+
+    def block_features(self, blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Non-negative numbers float64[m, f], and the names of the f columns."""
+
+
+@runtime_checkable
+class Interpolable(Protocol):
+    """A space whose blocks recur at several input resolutions."""
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the input image in pixels, ascending."""
+
+    def blocks_at(self, resolution: int) -> NDArray[np.int32]:
+        """Indices into ``vocabulary`` of the blocks that can occur at one resolution. Raises InputError on others."""
+
+    def interpolation_groups(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """For each block of the vocabulary: which layer it is regardless of resolution (int32[|V|], from 0), and an
+        effective side in pixels (float64[|V|]); within a layer, work grows linearly with the square of the side.
+        """
+
+
+@runtime_checkable
+class HasLiveGraph(Protocol):
+    """A space whose networks can be trained: their graphs with batch-norm operators kept."""
+
+    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
+        """The whole network of one genotype int8[v], batch 1. ``weights`` are used as they are, not copied."""
+
+
+@runtime_checkable
+class MayDisconnect(Protocol):
+    """A space some of whose networks have no path from input to output."""
+
+    def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: whether the output of a network ignores its input."""

@@ -17,66 +17,18 @@ the output of a network or head ``logits``.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from fleetfront.errors import InputError
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Array, Graph, GraphBuilder
+from fleetfront.spaces.graph import Array, Graph
+from fleetfront.spaces.graph_layers import LayerWriter, given_weights, random_weights
 from fleetfront.spaces.ofa_mbv3_layout import HEAD, STEM, BlockShape, block_shape
 
-#: Of every batch-norm in the family.
-EPSILON = 1e-5
 
-#: (name, shape, mean, standard deviation) -> array. Mean and deviation say how a random array is drawn.
-Source = Callable[[str, tuple[int, ...], float, float], Array]
-
-
-def random_weights(seed_name: str) -> Source:
-    """Normal float32 arrays in the order asked for; the same ``seed_name`` gives the same arrays."""
-    seed = int.from_bytes(hashlib.sha256(seed_name.encode()).digest()[:8], "little")
-    rng = np.random.default_rng(seed)
-
-    def draw(name: str, shape: tuple[int, ...], mean: float, deviation: float) -> Array:
-        array = rng.standard_normal(shape, dtype=np.float32)
-        array *= np.float32(deviation)
-        array += np.float32(mean)
-        return array
-
-    return draw
-
-
-def given_weights(weights: Mapping[str, Array]) -> Source:
-    """Arrays of a caller, as they are (not copied; zero-stride placeholders stay so). Superfluous ones are ignored."""
-
-    def take(name: str, shape: tuple[int, ...], mean: float, deviation: float) -> Array:
-        if name not in weights:
-            raise InputError(f"The weights lack {name!r}.", "Give every array of that very subnet.")
-        array = weights[name]
-        if tuple(array.shape) != shape:
-            raise InputError(
-                f"Weight {name!r} has shape {tuple(array.shape)}, the subnet needs {shape}.",
-                "Cut the weights for this very architecture, from a supernet of this very space.",
-            )
-        return array
-
-    return take
-
-
-class _Writer:
-    """Adds layers to a builder, their weights from a source."""
-
-    def __init__(self, name: str, source: Source) -> None:
-        self.builder = GraphBuilder(name)
-        self.source = source
-
-    def weight(self, name: str, shape: tuple[int, ...], mean: float, deviation: float) -> str:
-        return self.builder.weight(name, self.source(name, shape, mean, deviation))
-
-    def channels(self, data: str) -> int:
-        return int(self.builder.shape(data)[1])
+class _Writer(LayerWriter):
+    """Adds the blocks of this family."""
 
     def conv_bn(
         self,
@@ -88,19 +40,10 @@ class _Writer:
         activation: str = "",
         gain: float = 2.0,
     ) -> str:
-        """Convolution (depthwise if the kernel is larger than 1 and the width stays), batch-norm, activation.
-
-        ``gain`` is the variance that He initialisation multiplies 1 / fan-in with: 2 before a rectifier.
-        """
-        width = self.channels(data)
-        groups = width if prefix.endswith("depthwise") else 1
-        shape = (out, width // groups, kernel, kernel)
-        deviation = float(np.sqrt(gain / (shape[1] * kernel**2)))
-        weight = self.weight(f"{prefix}.conv.weight", shape, 0.0, deviation)
-        data = self.builder.conv2d(data, weight, stride=stride, padding=kernel // 2, groups=groups)
-        statistics = (("scale", 1.0, 0.1), ("shift", 0.0, 0.1), ("mean", 0.0, 0.1), ("variance", 1.0, 0.1))
-        names = [self.weight(f"{prefix}.bn.{name}", (out,), mean, spread) for name, mean, spread in statistics]
-        data = self.builder.add("batch_norm", (data, *names), epsilon=EPSILON)
+        """Convolution (depthwise if the prefix says so), batch-norm, activation."""
+        groups = self.channels(data) if prefix.endswith("depthwise") else 1
+        data = self.conv(data, f"{prefix}.conv.weight", out, kernel, stride, groups, gain)
+        data = self.batch_norm(data, f"{prefix}.bn")
         return self.builder.add(activation, (data,)) if activation else data
 
     def squeeze_excite(self, data: str, prefix: str, reduced: int) -> str:
@@ -129,15 +72,10 @@ class _Writer:
     def head(self, data: str, prefix: str, shape: BlockShape) -> str:
         data = self.conv_bn(data, f"{prefix}.expand", shape.width_mid, activation=shape.activation)
         data = self.builder.add("global_average_pool", (data,))
-        size = (shape.width_out, shape.width_mid, 1, 1)
-        mix = self.weight(f"{prefix}.mix.conv.weight", size, 0.0, float(np.sqrt(2 / shape.width_mid)))
-        data = self.builder.add(shape.activation, (self.builder.conv2d(data, mix),))
+        data = self.conv(data, f"{prefix}.mix.conv.weight", shape.width_out)
+        data = self.builder.add(shape.activation, (data,))
         data = self.builder.add("flatten", (data,))
-        classifier = f"{prefix}.classifier"
-        deviation = float(np.sqrt(1 / shape.width_out))
-        weight = self.weight(f"{classifier}.weight", (shape.classes, shape.width_out), 0.0, deviation)
-        bias = self.weight(f"{classifier}.bias", (shape.classes,), 0.0, 0.1)
-        return self.builder.add("linear", (data, weight, bias), "logits")
+        return self.linear(data, f"{prefix}.classifier", shape.classes, "logits")
 
     def block(self, data: str, prefix: str, block: Block) -> str:
         shape = block_shape(block)
