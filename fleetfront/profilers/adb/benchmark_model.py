@@ -1,0 +1,257 @@
+"""What TensorFlow Lite's ``benchmark_model`` prints, as numbers or as the reason why there are none.
+
+How the program is found and started is written in ``runners``. A text that is not understood is an error, never a zero.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+#: Runtime of a target -> the delegate that must have taken the whole model, as the program's log calls it.
+DELEGATES = {"tflite-cpu": "", "tflite-gpu": "GPU", "tflite-nnapi": "NNAPI"}
+
+#: Statistics of one ``count=`` line, in the order printed. All but ``count`` are microseconds.
+STATISTICS = ("count", "first", "curr", "min", "max", "avg", "std", "p5", "median", "p95")
+
+# "07-14 13:14:52.097 22838 22838 I tflite  : " with or without the time, and "I/tflite  (30011): ".
+_LOGCAT = re.compile(
+    r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+\d+\s+\d+ )?[VDIWEF](?:/| )[\w.\-]+\s*(?:\(\s*\d+\))?\s*: ?(?P<text>.*)"
+)
+_LEVEL = re.compile(r"(?P<level>INFO|WARNING|ERROR|VERBOSE|FATAL): (?P<text>.*)")
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_STAT = re.compile(rf"([a-z]\w*)=({_NUMBER})\Z")
+_INIT = re.compile(r"Initialized session in (?P<ms>\S+?)\s?ms\.?\Z")
+_SUMMARY = re.compile(r"(?:Average i|I)nference timings in us: (?P<pairs>.+)")
+_SUMMARY_PAIR = re.compile(rf"(?P<name>[A-Za-z][A-Za-z ()_]*): (?P<value>{_NUMBER})\s*(?:,|\Z)")
+_REPLACED = re.compile(r"Replacing (?P<some>\d+) out of (?P<all>\d+) node\(s\) with delegate \((?P<delegate>\w+)\)")
+_EXECUTED = re.compile(
+    r"(?P<how>Explicitly a|A)pplied (?P<delegate>[\w ]+?) delegate, and the model graph will be "
+    r"(?P<share>completely|partially) executed"
+)
+_SPLIT = re.compile(
+    r"First \d+ operations will run on the (?P<delegate>\w+), and the remaining (?P<rest>\d+) on the CPU"
+)
+#: NNAPI's own implementation on the CPU, chosen by name.
+_REFERENCE = re.compile(r"NNAPI accelerator name: \[nnapi-reference\]")
+_FAILURES = (
+    re.compile(r"Could not open '.*"),
+    re.compile(r"Failed to mmap model .*"),
+    re.compile(r"Failed to (?:initialize|construct|apply|create|load|allocate|invoke|resolve).*", re.IGNORECASE),
+    re.compile(r"Encountered unresolved custom op.*"),
+    re.compile(r"Didn't find op for builtin opcode.*"),
+    re.compile(r"Benchmarking failed\.?"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """One ``count=`` line. ``printed`` keeps every value as the text that was printed."""
+
+    count: int
+    min_us: float
+    max_us: float
+    avg_us: float
+    printed: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one run of the program says, or why it cannot be believed.
+
+    Attributes:
+        measured: statistics of the measured runs; None if ``error`` is set.
+        warm_up: statistics of the warm-up runs, if they were printed.
+        init_us: time to open the file, microseconds, if printed.
+        delegation: what the log says of delegates, in the order printed.
+        error: why there are no numbers, or None.
+    """
+
+    measured: Statistics | None = None
+    warm_up: Statistics | None = None
+    init_us: float | None = None
+    delegation: tuple[str, ...] = ()
+    error: str | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    series: list[Statistics] = field(default_factory=list)
+    summary: dict[str, float] | None = None
+    init_us: float | None = None
+    delegation: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    malformed: str | None = None
+    lines: int = 0
+
+
+def parse_report(text: str, exit_code: int | None = None, runtime: str = "tflite-cpu") -> Report:
+    """Read everything that one run printed, stdout and stderr together.
+
+    The measured runs are the last ``count=`` line before the summary; op profiles after it hold lines of the same form
+    that are about something else. The summary must agree with them.
+
+    Args:
+        text: the output, with or without logcat and ``INFO:`` prefixes and with stray lines of other programs.
+        exit_code: how the program ended, None if unknown.
+        runtime: key of ``DELEGATES``; a delegate is believed only if the log proves that it runs the whole model.
+    """
+    seen = _read(text.splitlines())
+    evidence = tuple(seen.delegation)
+    error = _why_not(seen, exit_code) or undelegated(runtime, evidence)
+    if error is not None:
+        return Report(init_us=seen.init_us, delegation=evidence, error=error)
+    return Report(
+        measured=seen.series[-1],
+        warm_up=seen.series[-2] if len(seen.series) > 1 else None,
+        init_us=seen.init_us,
+        delegation=evidence,
+    )
+
+
+def strip_prefix(line: str) -> str:
+    """The message of a line without logcat's or the logger's prefix."""
+    match = _LOGCAT.match(line)
+    if match:
+        line = match.group("text")
+    match = _LEVEL.match(line)
+    return (match.group("text") if match else line).strip()
+
+
+def parse_statistics(message: str) -> Statistics | None:
+    """The statistics of a ``count=`` line; None if it is not a whole one."""
+    printed: dict[str, str] = {}
+    for word in message.split():
+        match = _STAT.match(word)
+        if match is None or match.group(1) in printed:
+            return None
+        printed[match.group(1)] = match.group(2)
+    if not printed or next(iter(printed)) != "count" or not re.fullmatch(r"\d+", printed["count"]):
+        return None
+    count = int(printed["count"])
+    # A single run is printed in the short form "count=1 curr=637079".
+    only = printed.get("curr", "nan") if count == 1 else "nan"
+    values = {name: float(printed.get(name, only)) for name in ("min", "max", "avg")}
+    if count < 1 or not 0 <= values["min"] <= values["max"] < math.inf or not _within(values):
+        return None
+    return Statistics(count, values["min"], values["max"], values["avg"], printed)
+
+
+def undelegated(runtime: str, evidence: Sequence[str]) -> str | None:
+    """Why ``evidence`` does not prove that the whole model ran where ``runtime`` says; None if it does."""
+    wanted = DELEGATES[runtime]
+    if not wanted:
+        other = next((line for line in evidence if _named(line) not in ("", "XNNPACK")), None)
+        return f"the log speaks of another delegate than the CPU's: {other}" if other else None
+    own = [line for line in evidence if _named(line) == wanted]
+    if not own:
+        return f"nothing in the log says that the {wanted} delegate was applied, so the CPU may have run the model"
+    partial = next((line for line in own if not _whole(line)), None)
+    if partial is not None:
+        return f"the {wanted} delegate does not run the whole model: {partial}"
+    if not any(_proves(line) for line in own):
+        return f"the log does not say how much of the model the {wanted} delegate runs"
+    return None
+
+
+def _read(lines: Iterable[str]) -> _Seen:
+    seen = _Seen()
+    for line in lines:
+        message = strip_prefix(line)
+        if not message:
+            continue
+        seen.lines += 1
+        if _SUMMARY.match(message):
+            # What follows is memory use and op profiles, which hold ``count=`` lines about something else.
+            seen.summary = _summary(message)
+            break
+        if message.startswith("count="):
+            statistics = parse_statistics(message)
+            if statistics is None:
+                seen.malformed = message
+            else:
+                seen.series.append(statistics)
+        else:
+            _note(seen, message)
+    return seen
+
+
+def _note(seen: _Seen, message: str) -> None:
+    init = _INIT.match(message)
+    if init:
+        seen.init_us = _as_float(init.group("ms")) * 1000
+    elif any(pattern.search(message) for pattern in (_EXECUTED, _REPLACED, _SPLIT, _REFERENCE)):
+        if message not in seen.delegation:
+            seen.delegation.append(message)
+    elif any(pattern.match(message) for pattern in _FAILURES):
+        seen.failures.append(message)
+
+
+def _summary(message: str) -> dict[str, float]:
+    match = _SUMMARY.match(message)
+    pairs = match.group("pairs") if match else ""
+    return {found.group("name").strip(): float(found.group("value")) for found in _SUMMARY_PAIR.finditer(pairs)}
+
+
+def _why_not(seen: _Seen, exit_code: int | None) -> str | None:
+    if seen.failures and (exit_code or not seen.series):
+        return seen.failures[0].rstrip(".")
+    if exit_code:
+        return f"benchmark_model ended with exit code {exit_code}"
+    if seen.malformed is not None:
+        return f"benchmark_model printed a line that is not understood: {seen.malformed[:200]}"
+    if not seen.series:
+        return "benchmark_model printed nothing" if seen.lines == 0 else "benchmark_model printed no timings"
+    if seen.summary is None:
+        return "the output ends before the summary, so the run was cut off"
+    if seen.series[-1].min_us == 0:
+        return "a run took 0 us: the model is too short for the program's microsecond clock"
+    average = next((v for k, v in seen.summary.items() if k in ("Inference", "Inference (avg)", "no stats")), None)
+    if average is None:
+        return "the summary names no inference time"
+    if abs(average - seen.series[-1].avg_us) > 1e-3 * max(average, seen.series[-1].avg_us):
+        return f"the summary says {average:g} us but the measured runs {seen.series[-1].avg_us:g} us"
+    return None
+
+
+def _named(line: str) -> str:
+    executed = _EXECUTED.search(line)
+    if executed:
+        return executed.group("delegate")
+    replaced = _REPLACED.search(line)
+    if replaced:
+        name = replaced.group("delegate").lower()
+        known = {"tflitexnnpackdelegate": "XNNPACK", "tflitennapidelegate": "NNAPI", "tflitegpudelegatev2": "GPU"}
+        return known.get(name, replaced.group("delegate"))
+    split = _SPLIT.search(line)
+    if split:
+        return split.group("delegate")
+    return "NNAPI" if _REFERENCE.search(line) else ""
+
+
+def _whole(line: str) -> bool:
+    executed, replaced, split = _EXECUTED.search(line), _REPLACED.search(line), _SPLIT.search(line)
+    if executed:
+        return executed.group("share") == "completely"
+    if replaced:
+        return replaced.group("some") == replaced.group("all")
+    return split is not None and int(split.group("rest")) == 0
+
+
+def _proves(line: str) -> bool:
+    return bool(_EXECUTED.search(line) or _REPLACED.search(line))
+
+
+def _within(values: dict[str, float]) -> bool:
+    # Six printed digits of the average may round past the extremes.
+    slack = 1e-4 * values["max"]
+    return values["min"] - slack <= values["avg"] <= values["max"] + slack
+
+
+def _as_float(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return float("nan")

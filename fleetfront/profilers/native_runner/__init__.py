@@ -1,0 +1,1 @@
+"""The small C program that times a .tflite file on Linux targets, and building it for them."""
