@@ -1,0 +1,184 @@
+"""Proof that a written file computes what its graph says: the file, re-read and run in its own runtime, against torch.
+
+Accuracy on labelled images is another question and not answered here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.runtimes.base import Port, Runtime, Session
+from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
+from fleetfront.runtimes.feeds import random_feeds
+from fleetfront.spaces.graph import Graph, Tensor
+
+#: Shares of the logits' range that rounding may cost. fp32 files measure around 1e-7 to 1e-6.
+FP32_LIMIT = 1e-4
+
+#: Axes of a channels-first image in the order of a channels-last one, and the way back.
+_TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
+
+Feeds = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How far a file's outputs are from torch's.
+
+    Attributes:
+        runtime, runtime_version: what ran the file.
+        sha256: of the file's bytes.
+        samples: inferences compared.
+        max_abs_error: largest difference of any element of any output; infinite if one side has a NaN the other lacks.
+        relative_to_range: per output the largest difference over the range (max - min) of torch's values in all
+            samples, then the worst output.
+        limit: what ``relative_to_range`` may be.
+    """
+
+    runtime: str
+    runtime_version: str
+    sha256: str
+    samples: int
+    max_abs_error: float
+    relative_to_range: float
+    limit: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file computes what its graph says."""
+        return self.relative_to_range <= self.limit
+
+    def as_checks(self) -> dict[str, Any]:
+        """The proof as plain values, for a manifest."""
+        return {
+            "against": "torch",
+            "runtime": f"{self.runtime} {self.runtime_version}",
+            "samples": self.samples,
+            "max_abs_error": self.max_abs_error,
+            "relative_to_range": self.relative_to_range,
+            "limit": self.limit,
+            "passed": self.passed,
+        }
+
+
+def prove(
+    graph: Graph,
+    file: Path | bytes,
+    runtime: str | Runtime | None = None,
+    feeds: Sequence[Feeds] | int = 3,
+    *,
+    limit: float = FP32_LIMIT,
+    seed: int = 0,
+) -> Proof:
+    """Run ``file`` and ``graph`` on the same inputs and compare.
+
+    Args:
+        graph: what the file was written from.
+        file: a path, opened by the runtime from disk, or bytes (then name the ``runtime``).
+        runtime: a runtime or its name; None takes the one for the file's ending.
+        feeds: inputs by name in the graph's layout (images NCHW), or how many to draw at random.
+        limit: see ``Proof``.
+        seed: of the random inputs.
+
+    Raises:
+        InputError: the file is none, or its inputs and outputs are not those of the graph.
+        MissingDependency: the runtime or torch is not installed.
+    """
+    chosen = _runtime(file, runtime)
+    if not feeds:
+        raise InputError("A proof needs at least one input.", "Give feeds, or how many to draw.")
+    reference = load_runtime("torch").open(graph.to_bytes())
+    session = chosen.open(file)
+    try:
+        rng = np.random.default_rng(seed)
+        drawn = [random_feeds(reference, rng) for _ in range(feeds)] if isinstance(feeds, int) else list(feeds)
+        references = [reference.run(inputs) for inputs in drawn]
+        results = [_run_file(graph, session, inputs, chosen.name) for inputs in drawn]
+    finally:
+        session.close()
+        reference.close()
+    largest, relative = 0.0, 0.0
+    for name in graph.outputs:
+        want = np.stack([result[name] for result in references]).astype(np.float64)
+        got = np.stack([result[name] for result in results]).astype(np.float64)
+        error = _largest_error(want, got)
+        largest, relative = max(largest, error), max(relative, error / _span(want))
+    digest = hashlib.sha256(file if isinstance(file, bytes) else Path(file).read_bytes()).hexdigest()
+    return Proof(chosen.name, chosen.version(), digest, len(drawn), largest, relative, limit)
+
+
+def _runtime(file: Path | bytes, runtime: str | Runtime | None) -> Runtime:
+    if isinstance(runtime, str):
+        return load_runtime(runtime)
+    if runtime is not None:
+        return runtime
+    if isinstance(file, bytes):
+        raise InputError("Bytes do not say which runtime opens them.", "Name the runtime.")
+    return runtime_for_file(Path(file))
+
+
+def _run_file(graph: Graph, session: Session, inputs: Feeds, runtime: str) -> dict[str, NDArray[Any]]:
+    """Outputs in the graph's layout and names, whatever layout the file has."""
+    ports = {port.name: port for port in (*session.inputs, *session.outputs)}
+    absent = [name for name in (*graph.inputs, *graph.outputs) if name not in ports]
+    if absent:
+        raise InputError(
+            f"The file has no input or output {absent[0]!r} (it has {', '.join(ports)}).",
+            "Give the graph that the file was written from.",
+        )
+    fed = {}
+    for name in graph.inputs:
+        last = _is_channels_last(ports[name], graph.tensors[name], runtime)
+        fed[name] = inputs[name].transpose(_TO_LAST) if last else inputs[name]
+    results = session.run(fed)
+    for name in graph.outputs:
+        if _is_channels_last(ports[name], graph.tensors[name], runtime):
+            results[name] = results[name].transpose(_TO_FIRST)
+    return {name: results[name] for name in graph.outputs}
+
+
+def _is_channels_last(port: Port, tensor: Tensor, runtime: str) -> bool:
+    """LiteRT's own layout is channels last; a file whose shapes only fit the other way round is taken so."""
+    shape = tensor.shape
+    candidates = {False: shape}
+    if len(shape) == 4:
+        last = tuple(shape[axis] for axis in _TO_LAST)
+        candidates = {True: last, False: shape} if runtime == "litert" else {False: shape, True: last}
+    for is_last, candidate in candidates.items():
+        if _fits(port.shape, candidate):
+            return is_last
+    raise InputError(
+        f"{port.name!r} of the file is {list(port.shape)}, of the graph {list(shape)}.",
+        "Give the graph that the file was written from.",
+    )
+
+
+def _fits(have: Sequence[int | str], want: Sequence[int | str]) -> bool:
+    pairs = list(zip(have, want, strict=False))
+    return len(have) == len(want) and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in pairs)
+
+
+def _largest_error(want: NDArray[np.float64], got: NDArray[np.float64]) -> float:
+    same = (want == got) | (np.isnan(want) & np.isnan(got))
+    with np.errstate(invalid="ignore"):
+        error = np.where(same, 0.0, np.abs(want - got))
+    largest = float(error.max(initial=0.0))
+    return math.inf if math.isnan(largest) else largest
+
+
+def _span(values: NDArray[np.float64]) -> float:
+    """The range of finite values; of constant outputs their size, so that their error is relative to something."""
+    finite = values[np.isfinite(values)]
+    span = float(np.ptp(finite)) if finite.size else 0.0
+    if span > 0:
+        return span
+    return max(float(np.abs(finite).max(initial=0.0)), float(np.finfo(np.float32).tiny))

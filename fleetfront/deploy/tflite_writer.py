@@ -1,0 +1,397 @@
+"""Writes a Graph as a TFLite file: which operators each family becomes, channels last. The flatbuffer itself is in
+``tflite_writer_file``, layouts are in ``tflite_writer_layout``, proving the result is in ``proof``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetfront.deploy.tflite_writer_layout import (
+    TO_NCHW,
+    TO_NHWC,
+    aligned,
+    keeps_order,
+    padding_scheme,
+    permuted,
+    stored,
+    stored_axis,
+    stored_permutation,
+    window_shares,
+)
+from fleetfront.errors import InputError
+from fleetfront.spaces.fold import fold_batch_norm
+from fleetfront.spaces.graph import Array, Graph, Operator
+from fleetfront.spaces.operators import Shape
+
+if TYPE_CHECKING:
+    from fleetfront.deploy.tflite_writer_file import TfliteFile
+
+#: Families whose TFLite operators take an activation in, and the activations that they take.
+_FUSING = ("conv2d", "linear", "add", "multiply", "max_pool2d", "average_pool2d")
+_FUSED = {"relu": "RELU", "relu6": "RELU6"}
+
+
+def write_tflite(graph: Graph) -> bytes:
+    """The bytes of a ``.tflite`` file: images NHWC, inputs and outputs named as in ``graph``, batch-norm folded.
+
+    The signature is ``serving_default``. Symbolic dimensions are 1 until the caller resizes them. ``graph.labels`` and
+    the oldest fitting runtime go into the metadata. Equal graphs give equal bytes.
+
+    Raises:
+        InputError: the graph holds something that TFLite cannot say.
+        MissingDependency: ai-edge-litert is not installed.
+    """
+    from fleetfront.deploy.tflite_writer_file import TfliteFile
+
+    folded = fold_batch_norm(graph)
+    file = TfliteFile(graph.name)
+    writing = _Writing(folded, file)
+    for operator, activation in _with_activations(folded):
+        if operator.family not in _WRITE:
+            raise InputError(
+                f"Operator family {operator.family!r} has no TFLite form here.", "Teach deploy/tflite_writer.py it."
+            )
+        _WRITE[operator.family](writing, operator, activation)
+    inputs = {name: writing.index(name) for name in graph.inputs}
+    outputs = {name: writing.index(name) for name in graph.outputs}
+    return file.finish(inputs, outputs, graph.labels)
+
+
+def minimum_runtime(data: bytes) -> str:
+    """The oldest TFLite runtime that has every operator of a file, e.g. ``tflite 2.9.0``, as its metadata says.
+
+    Raises InputError if ``data`` is no TFLite file or does not say.
+    """
+    from fleetfront.deploy.tflite_writer_file import MINIMUM_RUNTIME, metadata
+
+    version = metadata(data).get(MINIMUM_RUNTIME, b"").rstrip(b"\0").decode()
+    if not version:
+        raise InputError("This TFLite file does not say which runtime it needs.", "Write it with write_tflite.")
+    return f"tflite {version}"
+
+
+def _with_activations(graph: Graph) -> list[tuple[Operator, str]]:
+    """The operators with the activation that each takes in; activations taken in are left out."""
+    readers = Counter(name for operator in graph.operators for name in operator.inputs)
+    readers.update(graph.outputs)
+    result: list[tuple[Operator, str]] = []
+    place: dict[str, int] = {}
+    for operator in graph.operators:
+        source = place.get(operator.inputs[0])
+        if operator.family in _FUSED and source is not None and readers[operator.inputs[0]] == 1:
+            producer, activation = result[source]
+            if producer.family in _FUSING and activation == "NONE":
+                result[source] = (replace(producer, output=operator.output), _FUSED[operator.family])
+                continue
+        place[operator.output] = len(result)
+        result.append((operator, "NONE"))
+    return result
+
+
+class _Writing:
+    """Knows where each tensor of the graph is in the file, always in its stored layout."""
+
+    def __init__(self, graph: Graph, file: TfliteFile) -> None:
+        self.graph = graph
+        self.file = file
+        self._index: dict[str, int] = {}
+        for name in graph.inputs:
+            self.output(name)
+
+    def shape(self, name: str) -> Shape:
+        """Shape in the graph, channels first."""
+        if name in self.graph.tensors:
+            return self.graph.tensors[name].shape
+        return tuple(self.graph.weights[name].shape)
+
+    def dtype(self, name: str) -> str:
+        return self.graph.tensors[name].dtype if name in self.graph.tensors else self.graph.weights[name].dtype.name
+
+    def index(self, name: str) -> int:
+        """The tensor or weight ``name`` in its stored layout."""
+        if name not in self._index:
+            array = self.graph.weights[name]
+            return self.file.constant(name, aligned(array, array.ndim))
+        return self._index[name]
+
+    def output(self, name: str) -> int:
+        """Make the tensor that an operator is about to fill."""
+        self._index[name] = self.file.tensor(name, stored(self.shape(name)), self.dtype(name))
+        return self._index[name]
+
+    def between(self, output: str, step: str, shape: Shape) -> int:
+        """A tensor on the way to ``output``, ``shape`` as stored."""
+        return self.file.tensor(f"{output}/{step}", shape, self.dtype(output))
+
+    def weight(self, operator: Operator, position: int) -> Array:
+        """An operand that must be constant."""
+        name = operator.inputs[position]
+        if name not in self.graph.weights:
+            raise InputError(
+                f"{operator.family} {operator.output!r} computes its operand {name!r}; TFLite wants it constant.",
+                "Make it a weight of the graph, or write ONNX.",
+            )
+        return self.graph.weights[name]
+
+    def bias(self, operator: Operator, length: int) -> int:
+        """The bias, or zeros: older runtimes and delegates insist on one."""
+        if len(operator.inputs) > 2:
+            return self.index(operator.inputs[2])
+        return self.file.constant(f"{operator.output}/bias", np.zeros(length, dtype=self.dtype(operator.output)))
+
+    def transpose(self, data: int, shape: Shape, permutation: Sequence[int], output: int) -> int:
+        """Fill ``output`` with ``data`` of (stored) ``shape``; a reshape where no element moves."""
+        if keeps_order(shape, permutation):
+            return self.reshape(data, permuted(shape, permutation), output)
+        axes = self.file.constant("permutation", np.array(permutation, dtype=np.int32))
+        version = 1 if len(shape) <= 4 else 4 if len(shape) == 5 else 6
+        return self.file.operator("TRANSPOSE", (data, axes), output, version=version)
+
+    def reshape(self, data: int, shape: Shape, output: int) -> int:
+        if sum(isinstance(d, str) for d in shape) > 1:
+            raise InputError(f"A reshape to {shape} has two unknown dimensions.", "Give all but one of them a number.")
+        target = [-1 if isinstance(d, str) else int(d) for d in shape]
+        constant = self.file.constant("shape", np.array(target, dtype=np.int32))
+        return self.file.operator("RESHAPE", (data, constant), output, newShape=target)
+
+    def plain(self, name: str, output: str) -> int:
+        """The tensor ``name`` with its elements in the graph's own order."""
+        shape = self.shape(name)
+        if len(shape) != 4 or name in self.graph.weights:
+            return (
+                self.file.constant(name, self.graph.weights[name]) if name in self.graph.weights else self.index(name)
+            )
+        return self.transpose(self.index(name), stored(shape), TO_NCHW, self.between(output, f"{name}/nchw", shape))
+
+    def store(self, plain: int, output: str) -> None:
+        """Fill ``output`` from a tensor of its shape in the graph's own order."""
+        self.transpose(plain, self.shape(output), TO_NHWC, self.output(output))
+
+    def operand(self, name: str, operator: Operator) -> int:
+        """An operand of broadcasting, as it must be stored beside the operator's output."""
+        shape, rank = self.shape(name), len(self.shape(operator.output))
+        if name in self.graph.weights:
+            return self.file.constant(name, aligned(self.graph.weights[name], rank))
+        if rank == 4 and len(shape) < 4:
+            wide = (1,) * (4 - len(shape)) + shape
+            place = self.between(operator.output, f"{name}/nhwc", stored(wide))
+            if keeps_order(wide, TO_NHWC):
+                return self.reshape(self.index(name), stored(wide), place)
+            widened = self.reshape(self.index(name), wide, self.between(operator.output, f"{name}/wide", wide))
+            return self.transpose(widened, wide, TO_NHWC, place)
+        return self.plain(name, operator.output) if rank > 4 else self.index(name)
+
+    def padded(self, operator: Operator, value: float | None = None) -> int:
+        """The operator's image with its padding written out: zeros, or ``value``."""
+        data = operator.inputs[0]
+        batch, height, width, channels = stored(self.shape(data))
+        top, left, bottom, right = operator.attributes["padding"]
+        pads = self.file.constant("pads", np.array([(0, 0), (top, bottom), (left, right), (0, 0)], dtype=np.int32))
+        shape = (batch, int(height) + top + bottom, int(width) + left + right, channels)
+        place = self.between(operator.output, "padded", shape)
+        if value is None:
+            return self.file.operator("PAD", (self.index(data), pads), place)
+        filling = self.file.constant("filling", np.array([value], dtype=self.dtype(data)))
+        return self.file.operator("PADV2", (self.index(data), pads, filling), place)
+
+
+def _spatial(writing: _Writing, name: str) -> tuple[int, int]:
+    _, _, height, width = writing.shape(name)
+    return int(height), int(width)
+
+
+def _conv2d(writing: _Writing, operator: Operator, activation: str) -> None:
+    attributes, data = operator.attributes, operator.inputs[0]
+    weight = writing.weight(operator, 1)
+    dilation = tuple(attributes.get("dilation", (1, 1)))
+    stride, groups = attributes["stride"], attributes["groups"]
+    scheme = padding_scheme(_spatial(writing, data), weight.shape[2:], stride, dilation, attributes["padding"])
+    source = writing.index(data) if scheme else writing.padded(operator)
+    options: dict[str, Any] = {
+        "padding": scheme or "VALID",
+        "strideH": stride[0],
+        "strideW": stride[1],
+        "dilationHFactor": dilation[0],
+        "dilationWFactor": dilation[1],
+        "fusedActivationFunction": activation,
+    }
+    bias = writing.bias(operator, weight.shape[0])
+    if groups > 1 and groups == writing.shape(data)[1]:
+        kernel = writing.file.constant(operator.inputs[1], weight.transpose(1, 2, 3, 0))
+        options["depthMultiplier"] = weight.shape[0] // groups
+        kind, version = "DEPTHWISE_CONV_2D", 1 if dilation == (1, 1) else 2
+    else:
+        kernel = writing.file.constant(operator.inputs[1], weight.transpose(0, 2, 3, 1))
+        kind, version = "CONV_2D", 1 if groups == 1 else 6
+    place = writing.output(operator.output)
+    writing.file.operator(kind, (source, kernel, bias), place, version=version, **options)
+
+
+def _linear(writing: _Writing, operator: Operator, activation: str) -> None:
+    data, weight = operator.inputs[:2]
+    shape = writing.shape(operator.output)
+    operands = (
+        writing.plain(data, operator.output),
+        writing.plain(weight, operator.output),
+        writing.bias(operator, int(shape[-1])),
+    )
+    # A graph's linear keeps all dimensions but the last; TFLite's flattens them unless told otherwise.
+    keeps = len(shape) != 2
+    place = writing.between(operator.output, "nchw", shape) if len(shape) == 4 else writing.output(operator.output)
+    writing.file.operator(
+        "FULLY_CONNECTED",
+        operands,
+        place,
+        version=5 if keeps else 1,
+        keepNumDims=keeps,
+        fusedActivationFunction=activation,
+    )
+    if len(shape) == 4:
+        writing.store(place, operator.output)
+
+
+def _binary(kind: str) -> _Write:
+    def write(writing: _Writing, operator: Operator, activation: str) -> None:
+        operands = [writing.operand(name, operator) for name in operator.inputs]
+        writing.file.operator(kind, operands, writing.output(operator.output), fusedActivationFunction=activation)
+
+    return write
+
+
+def _unary(kind: str) -> _Write:
+    def write(writing: _Writing, operator: Operator, activation: str) -> None:
+        writing.file.operator(kind, (writing.index(operator.inputs[0]),), writing.output(operator.output))
+
+    return write
+
+
+def _hard_sigmoid(writing: _Writing, operator: Operator, activation: str) -> None:
+    """relu6(x + 3) / 6: TFLite has no operator of its own, and its delegates know this form."""
+    dtype = writing.dtype(operator.output)
+    three, sixth = (writing.file.constant(str(value), np.array(value, dtype=dtype)) for value in (3, 1 / 6))
+    shifted = writing.between(operator.output, "relu6", stored(writing.shape(operator.output)))
+    data = writing.index(operator.inputs[0])
+    writing.file.operator("ADD", (data, three), shifted, fusedActivationFunction="RELU6")
+    writing.file.operator("MUL", (shifted, sixth), writing.output(operator.output), fusedActivationFunction="NONE")
+
+
+def _pool_options(operator: Operator, scheme: str, activation: str) -> dict[str, Any]:
+    (filter_height, filter_width), stride = operator.attributes["kernel"], operator.attributes["stride"]
+    return {
+        "padding": scheme,
+        "strideH": stride[0],
+        "strideW": stride[1],
+        "filterHeight": filter_height,
+        "filterWidth": filter_width,
+        "fusedActivationFunction": activation,
+    }
+
+
+def _pool_scheme(writing: _Writing, operator: Operator) -> str:
+    attributes = operator.attributes
+    size = _spatial(writing, operator.inputs[0])
+    return padding_scheme(size, attributes["kernel"], attributes["stride"], (1, 1), attributes["padding"])
+
+
+def _max_pool2d(writing: _Writing, operator: Operator, activation: str) -> None:
+    scheme = _pool_scheme(writing, operator)
+    source = writing.index(operator.inputs[0]) if scheme else writing.padded(operator, float("-inf"))
+    options = _pool_options(operator, scheme or "VALID", activation)
+    writing.file.operator("MAX_POOL_2D", (source,), writing.output(operator.output), **options)
+
+
+def _average_pool2d(writing: _Writing, operator: Operator, activation: str) -> None:
+    """TFLite leaves SAME padding out of an average; any other padding is counted in and then taken out again."""
+    scheme = _pool_scheme(writing, operator)
+    if scheme:
+        options = _pool_options(operator, scheme, activation)
+        source = writing.index(operator.inputs[0])
+        writing.file.operator("AVERAGE_POOL_2D", (source,), writing.output(operator.output), **options)
+        return
+    attributes, output = operator.attributes, operator.output
+    counted = writing.between(output, "counted", stored(writing.shape(output)))
+    options = _pool_options(operator, "VALID", "NONE")
+    writing.file.operator("AVERAGE_POOL_2D", (writing.padded(operator),), counted, **options)
+    size = _spatial(writing, operator.inputs[0])
+    shares = window_shares(size, attributes["kernel"], attributes["stride"], attributes["padding"])
+    shares_index = writing.file.constant(f"{output}/shares", shares.astype(writing.dtype(output)))
+    place = writing.output(output)
+    writing.file.operator("MUL", (counted, shares_index), place, fusedActivationFunction=activation)
+
+
+def _global_average_pool(writing: _Writing, operator: Operator, activation: str) -> None:
+    axes = writing.file.constant("axes", np.array((1, 2), dtype=np.int32))
+    place = writing.output(operator.output)
+    writing.file.operator("MEAN", (writing.index(operator.inputs[0]), axes), place, keepDims=True)
+
+
+def _softmax(writing: _Writing, operator: Operator, activation: str) -> None:
+    """TFLite's softmax runs over the last stored axis, so another one is moved there and back."""
+    data, output = writing.index(operator.inputs[0]), operator.output
+    shape = stored(writing.shape(output))
+    axis, last = stored_axis(operator.attributes["axis"], len(shape)), len(shape) - 1
+    if axis == last:
+        writing.file.operator("SOFTMAX", (data,), writing.output(output), beta=1.0)
+        return
+    swap = list(range(len(shape)))
+    swap[axis], swap[last] = last, axis
+    swapped = permuted(shape, swap)
+    moved = writing.transpose(data, shape, swap, writing.between(output, "swapped", swapped))
+    made = writing.file.operator("SOFTMAX", (moved,), writing.between(output, "softmax", swapped), beta=1.0)
+    writing.transpose(made, swapped, swap, writing.output(output))
+
+
+def _concat(writing: _Writing, operator: Operator, activation: str) -> None:
+    operands = [writing.index(name) for name in operator.inputs]
+    axis = stored_axis(operator.attributes["axis"], len(writing.shape(operator.output)))
+    place = writing.output(operator.output)
+    writing.file.operator("CONCATENATION", operands, place, axis=axis, fusedActivationFunction="NONE")
+
+
+def _reshape(writing: _Writing, operator: Operator, activation: str) -> None:
+    """Elements keep the graph's order, so an image is turned to NCHW first unless its order is the same."""
+    data, output = operator.inputs[0], operator.output
+    before, after = writing.shape(data), writing.shape(output)
+    if len(before) == 4 and not keeps_order(before, TO_NHWC):
+        source = writing.plain(data, output)
+    else:
+        source = writing.index(data)
+    if len(after) == 4 and not keeps_order(after, TO_NHWC):
+        writing.store(writing.reshape(source, after, writing.between(output, "nchw", after)), output)
+    else:
+        writing.reshape(source, stored(after), writing.output(output))
+
+
+def _transpose(writing: _Writing, operator: Operator, activation: str) -> None:
+    data = operator.inputs[0]
+    permutation = stored_permutation(operator.attributes["permutation"])
+    writing.transpose(writing.index(data), stored(writing.shape(data)), permutation, writing.output(operator.output))
+
+
+_Write = Callable[[_Writing, Operator, str], None]
+
+#: Family -> what writes it, given the activation to take in.
+_WRITE: Mapping[str, _Write] = {
+    "conv2d": _conv2d,
+    "linear": _linear,
+    "relu": _unary("RELU"),
+    "relu6": _unary("RELU6"),
+    "hard_swish": _unary("HARD_SWISH"),
+    "hard_sigmoid": _hard_sigmoid,
+    "sigmoid": _unary("LOGISTIC"),
+    "add": _binary("ADD"),
+    "multiply": _binary("MUL"),
+    "max_pool2d": _max_pool2d,
+    "average_pool2d": _average_pool2d,
+    "global_average_pool": _global_average_pool,
+    "softmax": _softmax,
+    "concat": _concat,
+    "reshape": _reshape,
+    "flatten": _reshape,
+    "transpose": _transpose,
+}

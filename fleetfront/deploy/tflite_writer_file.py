@@ -1,0 +1,208 @@
+"""The flatbuffer side of the TFLite writer: tensors, constants, operators and signature of one file. What a graph's
+operators become is decided in ``tflite_writer``.
+
+Importing this module imports the schema of ai-edge-litert, so other modules import it inside functions.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fleetfront.errors import InputError, missing
+from fleetfront.spaces.graph import Array
+from fleetfront.spaces.operators import Shape
+
+try:
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+except ImportError as error:
+    raise missing("ai-edge-litert", "cpu", "Writing TFLite files") from error
+
+#: Kernels, also of delegates, read constants in place with vector loads; the schema asks for this alignment.
+_ALIGNMENT = 16
+#: Bytes of the metadata that converters keep the oldest fitting runtime in.
+_VERSION_BYTES = 16
+_SCHEMA_VERSION = 3
+#: The placeholder for codes that outgrew the old one-byte field.
+_LAST_OLD_CODE = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+
+#: Where the labels of a graph are kept, as JSON.
+LABELS = "fleetfront.labels"
+MINIMUM_RUNTIME = "min_runtime_version"
+
+#: Kind of operator -> (its table of options or "", {version of the operator: first TFLite runtime that has it}), as in
+#: TensorFlow's lite/tools/versioning/runtime_version.cc. TRANSPOSE 6 is younger than that table.
+KINDS: dict[str, tuple[str, dict[int, str]]] = {
+    "ADD": ("AddOptions", {1: "1.5.0"}),
+    "AVERAGE_POOL_2D": ("Pool2DOptions", {1: "1.5.0"}),
+    "CONCATENATION": ("ConcatenationOptions", {1: "1.5.0"}),
+    "CONV_2D": ("Conv2DOptions", {1: "1.5.0", 6: "2.9.0"}),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {1: "1.5.0", 2: "1.12.0"}),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", {1: "1.5.0", 5: "2.0.0"}),
+    "HARD_SWISH": ("HardSwishOptions", {1: "1.15.0"}),
+    "LOGISTIC": ("", {1: "1.14.0"}),
+    "MAX_POOL_2D": ("Pool2DOptions", {1: "1.5.0"}),
+    "MEAN": ("ReducerOptions", {1: "1.6.0"}),
+    "MUL": ("MulOptions", {1: "1.5.0"}),
+    "PAD": ("PadOptions", {1: "1.5.0"}),
+    "PADV2": ("PadV2Options", {1: "1.9.0"}),
+    "RELU": ("", {1: "1.5.0"}),
+    "RELU6": ("", {1: "1.5.0"}),
+    "RESHAPE": ("ReshapeOptions", {1: "1.5.0"}),
+    "SOFTMAX": ("SoftmaxOptions", {1: "1.5.0"}),
+    "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 4: "2.3.0", 6: "2.14.0"}),
+}
+
+
+class TfliteFile:
+    """One subgraph and its signature while they grow. Tensors are known by their index."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._tensors: list[Any] = []
+        self._names: set[str] = set()
+        #: Buffer 0 is empty by convention and belongs to every tensor without data.
+        self._buffers: list[_Buffer] = [_Buffer(b"")]
+        self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
+        self._operators: list[Any] = []
+        self._codes: dict[tuple[str, int], int] = {}
+
+    def tensor(self, name: str, shape: Shape, dtype: str) -> int:
+        """A tensor that an operator or the caller fills; symbolic dimensions are 1 until the caller resizes them."""
+        return self._add_tensor(name, shape, dtype, 0)
+
+    def constant(self, name: str, array: Array) -> int:
+        """A tensor with data; equal arrays become one."""
+        data = np.ascontiguousarray(array)
+        content = data.tobytes()
+        key = (data.dtype.name, data.shape, content)
+        if key not in self._constants:
+            self._buffers.append(_Buffer(content))
+            self._constants[key] = self._add_tensor(name, data.shape, data.dtype.name, len(self._buffers) - 1)
+        return self._constants[key]
+
+    def operator(self, kind: str, inputs: Sequence[int], output: int, *, version: int = 1, **options: Any) -> int:
+        """Append an operator; ``options`` are the fields of its table of options, enumerations by name."""
+        table, _ = KINDS[kind]
+        made = schema.OperatorT(
+            opcodeIndex=self._codes.setdefault((kind, version), len(self._codes)),
+            inputs=list(inputs),
+            outputs=[output],
+        )
+        if table:
+            made.builtinOptionsType = getattr(schema.BuiltinOptions, table)
+            made.builtinOptions = getattr(schema, f"{table}T")(**{k: _value(k, v) for k, v in options.items()})
+        self._operators.append(made)
+        return output
+
+    def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
+        """The file's bytes, with the signature ``serving_default`` over the named tensors."""
+        subgraph = schema.SubGraphT(
+            tensors=self._tensors,
+            inputs=list(inputs.values()),
+            outputs=list(outputs.values()),
+            operators=self._operators,
+            name="main",
+        )
+        signature = schema.SignatureDefT(
+            inputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in inputs.items()],
+            outputs=[schema.TensorMapT(name=name, tensorIndex=index) for name, index in outputs.items()],
+            signatureKey="serving_default",
+        )
+        model = schema.ModelT(
+            version=_SCHEMA_VERSION,
+            operatorCodes=[self._code(kind, version) for kind, version in self._codes],
+            subgraphs=[subgraph],
+            description=self._name,
+            metadata=self._metadata(labels),
+            buffers=self._buffers,
+            signatureDefs=[signature],
+        )
+        size = sum(len(buffer.content) + _ALIGNMENT for buffer in self._buffers)
+        # A guess that is large enough saves copying the whole file each time that the builder doubles it.
+        builder = flatbuffers.Builder(size + 512 * (len(self._tensors) + len(self._operators) + 8))
+        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
+        return bytes(builder.Output())
+
+    def _add_tensor(self, name: str, shape: Shape, dtype: str, buffer: int) -> int:
+        # Quantisers know tensors by their names alone.
+        unique = name if name not in self._names else f"{name};{len(self._tensors)}"
+        self._names.add(unique)
+        made = schema.TensorT(
+            shape=[1 if isinstance(d, str) else int(d) for d in shape],
+            type=_tensor_type(dtype),
+            buffer=buffer,
+            name=unique,
+            hasRank=True,
+        )
+        if any(isinstance(d, str) for d in shape):
+            made.shapeSignature = [-1 if isinstance(d, str) else int(d) for d in shape]
+        self._tensors.append(made)
+        return len(self._tensors) - 1
+
+    def _code(self, kind: str, version: int) -> Any:
+        code = getattr(schema.BuiltinOperator, kind)
+        return schema.OperatorCodeT(deprecatedBuiltinCode=min(code, _LAST_OLD_CODE), builtinCode=code, version=version)
+
+    def _metadata(self, labels: Mapping[str, str]) -> list[Any]:
+        oldest = max((KINDS[kind][1][version] for kind, version in self._codes), key=_as_numbers, default="1.5.0")
+        entries = {MINIMUM_RUNTIME: oldest.encode().ljust(_VERSION_BYTES, b"\0")}
+        if labels:
+            entries[LABELS] = json.dumps(dict(labels), sort_keys=True).encode()
+        made = []
+        for name, content in entries.items():
+            self._buffers.append(_Buffer(content))
+            made.append(schema.MetadataT(name=name, buffer=len(self._buffers) - 1))
+        return made
+
+
+class _Buffer:
+    """Packs like the schema's BufferT, but aligned, which the generated code forgets."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+
+    def Pack(self, builder: Any) -> Any:
+        if not self.content:
+            schema.BufferStart(builder)
+            return schema.BufferEnd(builder)
+        size = len(self.content)
+        builder.StartVector(1, size, _ALIGNMENT)
+        builder.head -= size
+        builder.Bytes[builder.head : builder.head + size] = self.content
+        data = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, data)
+        return schema.BufferEnd(builder)
+
+
+def _as_numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("."))
+
+
+def _value(field: str, value: Any) -> Any:
+    if field == "padding":
+        return getattr(schema.Padding, value)
+    if field == "fusedActivationFunction":
+        return getattr(schema.ActivationFunctionType, value)
+    return value
+
+
+def _tensor_type(dtype: str) -> int:
+    code: int | None = getattr(schema.TensorType, dtype.upper(), None)
+    if code is None:
+        raise InputError(f"TFLite has no tensors of type {dtype}.", "Use float32, float16, or an integer type.")
+    return code
+
+
+def metadata(data: bytes) -> dict[str, bytes]:
+    """The metadata of a TFLite file by name, as bytes. Raises InputError if ``data`` is no TFLite file."""
+    if data[4:8] != b"TFL3":
+        raise InputError("These bytes are not a TFLite file.", "Give the content of a .tflite file.")
+    model = schema.Model.GetRootAs(data)
+    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
+    return {entry.Name().decode(): model.Buffers(entry.Buffer()).DataAsNumpy().tobytes() for entry in entries}

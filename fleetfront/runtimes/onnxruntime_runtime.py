@@ -1,0 +1,121 @@
+"""ONNX Runtime on this machine's CPU, as an app on a CPU uses it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError, missing
+from fleetfront.runtimes.base import Port, Session
+from fleetfront.runtimes.feeds import check_feeds
+
+#: ONNX Runtime's words for element types where they differ from numpy's.
+_DTYPES = {"float": "float32", "double": "float64"}
+_ERRORS_ONLY = 3
+
+
+class OnnxRuntime:
+    """Opens ``.onnx`` files."""
+
+    name = "onnxruntime"
+    suffix = ".onnx"
+
+    def version(self) -> str:
+        return str(_module().__version__)
+
+    def open(self, path: Path | bytes, *, threads: int = 1) -> Session:
+        ort = _module()
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = _ERRORS_ONLY
+        if threads == 1:
+            # With one thread the caller does all the work and no pool is there to spin; say so, lest a build start one
+            # that burns the core it shares. With more, spinning stays on: apps get that default and its speed.
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        source = path if isinstance(path, bytes) else str(path)
+        _check_is_there(path)
+        try:
+            session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        except _ort_errors() as error:
+            what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
+            raise InputError(
+                f"{what} not a model that ONNX Runtime {ort.__version__} opens ({_short(error)}).",
+                "Check that it is a whole .onnx file, and whether it needs a newer onnxruntime.",
+            ) from error
+        return OnnxRuntimeSession(session)
+
+
+class OnnxRuntimeSession:
+    """An opened ``.onnx`` file."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._inputs = tuple(_port(value) for value in session.get_inputs())
+        self._outputs = tuple(_port(value) for value in session.get_outputs())
+
+    @property
+    def inputs(self) -> Sequence[Port]:
+        return self._inputs
+
+    @property
+    def outputs(self) -> Sequence[Port]:
+        return self._outputs
+
+    def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        names = [port.name for port in self._outputs]
+        values = self._session.run(names, check_feeds(self._inputs, feeds))
+        return dict(zip(names, values, strict=True))
+
+    def bind(self, feeds: Mapping[str, NDArray[Any]]) -> Callable[[], object]:
+        ort = _module()
+        binding = self._session.io_binding()
+        for name, feed in check_feeds(self._inputs, feeds).items():
+            binding.bind_ortvalue_input(name, ort.OrtValue.ortvalue_from_numpy(feed.copy()))
+        for port in self._outputs:
+            # Bound to a device rather than a buffer, an output may have a symbolic shape; the arena makes it cheap.
+            binding.bind_output(port.name, "cpu")
+        # The binding keeps the values alive, the call keeps the binding.
+        return partial(self._session.run_with_iobinding, binding)
+
+    def close(self) -> None:
+        self._session = None
+
+
+def _module() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime", "cpu", "Opening ONNX files") from error
+    return onnxruntime
+
+
+def _ort_errors() -> tuple[type[Exception], ...]:
+    """The runtime's own exceptions share no base class of theirs."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    names = ("Fail", "InvalidArgument", "InvalidGraph", "InvalidProtobuf", "NoModel", "NoSuchFile", "NotImplemented")
+    own = [getattr(state, name) for name in (*names, "RuntimeException", "EPFail") if hasattr(state, name)]
+    return (*own, RuntimeError, ValueError)
+
+
+def _check_is_there(path: Path | bytes) -> None:
+    if not isinstance(path, bytes) and not Path(path).is_file():
+        raise InputError(f"There is no file {path}.", "Give the path of a model file.")
+
+
+def _port(value: Any) -> Port:
+    match = re.fullmatch(r"tensor\((\w+)\)", value.type)
+    dtype = _DTYPES.get(match.group(1), match.group(1)) if match else value.type
+    shape = tuple(d if isinstance(d, int | str) else f"dim_{place}" for place, d in enumerate(value.shape or ()))
+    return Port(value.name, shape, dtype)
+
+
+def _short(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
