@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.errors import InputError
 from fleetfront.spaces.blocks import Block
 
 #: Block families of these spaces. ``mbconv`` with expansion 1 is the first block, which has no choices.
@@ -172,7 +173,9 @@ class BlockShape(NamedTuple):
 
 
 def block_shape(block: Block) -> BlockShape:
-    """Read a block of these families. Raises KeyError on a block of another family."""
+    """Read a block. Raises InputError on a block of another family."""
+    if block.family not in (STEM, MBCONV, HEAD):
+        raise InputError(f"{block.key} is not a block of a MobileNetV3 space.", "Take blocks from its vocabulary.")
     values = dict(block.parameters)
     width_in, side, _ = block.inputs[0]
     activation = str(values["act"])

@@ -1,0 +1,258 @@
+"""NAS-Bench-201: all 15,625 cells of six edges with five operations each. Blocks and operators are in
+``nasbench201_graph``; accuracies and latencies of the cells are data, not part of the space.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.spaces.additive import SumOfTables
+from fleetfront.spaces.base import Config, Genotypes
+from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.fold import fold_batch_norm
+from fleetfront.spaces.graph import Array, Graph
+from fleetfront.spaces.nasbench201_graph import (
+    CELLS,
+    EDGES,
+    OPERATIONS,
+    STAGES,
+    add_block,
+    block_features,
+    block_macs,
+    block_params,
+    head_block,
+    operation_block,
+    reduction_block,
+    stem_block,
+    write_block,
+    write_network,
+)
+
+#: Six digits to the base five: the number of a cell among all.
+_RADIX = len(OPERATIONS) ** np.arange(len(EDGES))
+
+
+@dataclass(frozen=True)
+class NasBench201Space:
+    """Networks of three stages of five equal cells, 16 to 64 channels, on 32-pixel images of ten classes.
+
+    Genes are independent: a dead edge (it leads from a node that the input does not reach, or to one that does not
+    reach the output) is still part of the cell's name, its parameters and its MACs, as in NAS-Bench-201. Blocks and
+    graphs leave dead edges out: what is measured and deployed is what computes something.
+    """
+
+    name: str = "nasbench201"
+
+    @property
+    def choices(self) -> tuple[tuple[str, ...], ...]:
+        """The five operations, for each edge."""
+        return (OPERATIONS,) * len(EDGES)
+
+    @property
+    def gene_names(self) -> tuple[str, ...]:
+        """``edge_I_J`` for the edge from node I to node J."""
+        return tuple(f"edge_{source}_{node}" for source, node in EDGES)
+
+    # Genotypes
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
+        """``n`` architectures drawn uniformly: int8[n, 6]."""
+        return rng.integers(0, len(OPERATIONS), size=(n, len(EDGES)), dtype=np.int8)
+
+    def every(self) -> Genotypes:
+        """All cells, int8[15625, 6]."""
+        numbers = np.arange(len(OPERATIONS) ** len(EDGES))
+        return (numbers[:, None] // _RADIX % len(OPERATIONS)).astype(np.int8)
+
+    def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n, 6], all true: even a dead edge is part of a cell's name."""
+        return np.ones(genotypes.shape, dtype=np.bool_)
+
+    def canonical(self, genotypes: Genotypes) -> Genotypes:
+        """A copy: every genotype is canonical."""
+        return genotypes.copy()
+
+    def live_edges(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n, 6]: whether an edge lies on a path from input to output. An edge of operation ``none`` never does."""
+        present = genotypes != 0
+        reached = np.zeros((len(genotypes), 4), dtype=np.bool_)
+        reaching = np.zeros_like(reached)
+        reached[:, 0] = reaching[:, 3] = True
+        for edge, (source, node) in enumerate(EDGES):
+            reached[:, node] |= reached[:, source] & present[:, edge]
+        for edge, (source, node) in reversed(list(enumerate(EDGES))):
+            reaching[:, source] |= reaching[:, node] & present[:, edge]
+        sources, nodes = np.transpose(EDGES)
+        live: NDArray[np.bool_] = present & reached[:, sources] & reaching[:, nodes]
+        return live
+
+    def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: whether no path leads from a cell's input to its output. So it is for 341 of the 15,625 cells."""
+        connected: NDArray[np.bool_] = np.any(self.live_edges(genotypes), axis=1)
+        return ~connected
+
+    # Spelling
+
+    @cached_property
+    def _ids(self) -> tuple[tuple[str, ...], dict[str, int]]:
+        ids = []
+        for row in self.every().tolist():
+            a, b, c, d, e, f = (OPERATIONS[gene] for gene in row)
+            ids.append(f"|{a}~0|+|{b}~0|{c}~1|+|{d}~0|{e}~1|{f}~2|")
+        return tuple(ids), {spelled: number for number, spelled in enumerate(ids)}
+
+    def arch_ids(self, genotypes: Genotypes) -> list[str]:
+        """``|op~0|+|op~0|op~1|+|op~0|op~1|op~2|``, as NAS-Bench-201 spells cells."""
+        ids = self._ids[0]
+        return [ids[number] for number in (genotypes.astype(np.intp) @ _RADIX).tolist()]
+
+    def arch_id(self, genotype: Genotypes) -> str:
+        """``arch_ids`` of one."""
+        return self.arch_ids(genotype[None])[0]
+
+    def parse(self, arch_ids: Sequence[str]) -> Genotypes:
+        """int8[n, 6]. Raises InputError naming the first string that is not a cell."""
+        number = self._ids[1]
+        for arch in arch_ids:
+            if arch not in number:
+                raise self._not_a_cell(arch)
+        numbers = np.fromiter((number[arch] for arch in arch_ids), dtype=np.intp, count=len(arch_ids))
+        return (numbers[:, None] // _RADIX % len(OPERATIONS)).astype(np.int8)
+
+    def _not_a_cell(self, arch: str) -> InputError:
+        strange = [name for name in re.findall(r"\|([^|~+]+)~", arch) if name not in OPERATIONS]
+        if strange:
+            error = unknown("operation", strange[0], OPERATIONS)
+            return InputError(f"{arch!r} is not an architecture of {self.name}. {error.message}", error.remedy)
+        return InputError(f"{arch!r} is not an architecture of {self.name}.", f"Spell it like {self._ids[0][-1]}.")
+
+    def to_config(self, genotype: Genotypes) -> Config:
+        """Operation by the name of its edge."""
+        return {name: OPERATIONS[gene] for name, gene in zip(self.gene_names, genotype.tolist(), strict=True)}
+
+    def from_config(self, config: Config) -> Genotypes:
+        """int8[6]. Raises InputError on a missing or unknown edge or operation."""
+        for name in config:
+            if name not in self.gene_names:
+                raise unknown("edge", str(name), self.gene_names)
+        for name in self.gene_names:
+            if name not in config:
+                raise InputError(f"The configuration lacks {name}.", f"Give all of {', '.join(self.gene_names)}.")
+            if config[name] not in OPERATIONS:
+                raise unknown("operation", str(config[name]), OPERATIONS)
+        return np.asarray([OPERATIONS.index(config[name]) for name in self.gene_names], dtype=np.int8)
+
+    # Blocks
+
+    @cached_property
+    def vocabulary(self) -> tuple[Block, ...]:
+        """Stem, head, reductions, and for each stage what its edges and the sums at its nodes cost."""
+        blocks = [stem_block(), *(reduction_block(stage) for stage in range(len(STAGES) - 1)), head_block()]
+        for stage in range(len(STAGES)):
+            operations = (operation_block(operation, stage) for operation in OPERATIONS)
+            blocks += [block for block in operations if block is not None]
+            blocks.append(add_block(stage))
+        return tuple(blocks)
+
+    @cached_property
+    def _edge_blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """Indices of the blocks of operations (-1 for none), int32[stages, operations], and of sums, int32[stages]."""
+        index: dict[Block | None, int] = {block: number for number, block in enumerate(self.vocabulary)}
+        stages = range(len(STAGES))
+        edges = [[index.get(operation_block(operation, stage), -1) for operation in OPERATIONS] for stage in stages]
+        adds = [index[add_block(stage)] for stage in stages]
+        return np.asarray(edges, dtype=np.int32), np.asarray(adds, dtype=np.int32)
+
+    def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
+        """int32[n, 139]: stem, reductions, head, then the six edges and three sums of each cell; -1 for none.
+
+        A node with k live inputs has k - 1 sums.
+        """
+        edge_blocks, add_blocks = self._edge_blocks
+        live = self.live_edges(genotypes)
+        into_node_2, into_node_3 = live[:, 1:3].sum(axis=1), live[:, 3:].sum(axis=1)
+        has_sum = np.stack([into_node_2 > 1, into_node_3 > 1, into_node_3 > 2], axis=1)
+        fixed = np.arange(len(STAGES) + 1, dtype=np.int32)
+        columns = [np.broadcast_to(fixed, (len(genotypes), len(fixed)))]
+        for stage in range(len(STAGES)):
+            edges = np.where(live, edge_blocks[stage][genotypes], np.int32(-1))
+            adds = np.where(has_sum, add_blocks[stage], np.int32(-1))
+            columns += [edges, adds] * CELLS
+        return np.concatenate(columns, axis=1)
+
+    # Costs
+
+    @cached_property
+    def _block_counts(self) -> NDArray[np.float64]:
+        """float64[15625, |V|]: how often each block occurs in each network."""
+        indices = self.block_indices(self.every())
+        rows = np.broadcast_to(np.arange(len(indices))[:, None], indices.shape)
+        counts = np.zeros((len(indices), len(self.vocabulary)))
+        np.add.at(counts, (rows[indices >= 0], indices[indices >= 0]), 1.0)
+        return counts
+
+    def additive(self, values: NDArray[np.float64]) -> SumOfTables:
+        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes: one gather a network."""
+        totals = self._block_counts @ np.asarray(values, dtype=np.float64)
+        return SumOfTables(_RADIX[None].astype(np.float32), np.zeros((1, 1), dtype=np.float32), totals)
+
+    def additive_costs(self, values: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
+        """float64[n]: the sum of per-block ``values`` float64[|V|] over each network."""
+        return self.additive(values)(genotypes)
+
+    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """int64[n], dead edges included: the published ``flops`` of CIFAR-10 networks."""
+        return self._count(self.block_macs(self.vocabulary), genotypes)
+
+    def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """int64[n], dead edges included: the published ``params`` of CIFAR-10 networks."""
+        return self._count(self.block_params(self.vocabulary), genotypes)
+
+    def _count(self, per_block: NDArray[np.int64], genotypes: Genotypes) -> NDArray[np.int64]:
+        fixed = per_block[: len(STAGES) + 1].sum()
+        # The index -1 of operations without a block reads the appended zero.
+        per_operation = CELLS * np.append(per_block, 0)[self._edge_blocks[0]].sum(axis=0)
+        total: NDArray[np.int64] = fixed + per_operation[genotypes].sum(axis=1)
+        return total
+
+    def block_macs(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
+        """Multiply-accumulates of m blocks, int64[m]."""
+        return np.asarray([block_macs(block) for block in blocks], dtype=np.int64)
+
+    def block_params(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
+        """Trainable parameters of m blocks, int64[m]."""
+        return np.asarray([block_params(block) for block in blocks], dtype=np.int64)
+
+    def block_features(self, blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """Numbers that explain a block's latency: float64[m, f] and the f names."""
+        return block_features(blocks)
+
+    # Graphs
+
+    def block_graph(self, block: Block) -> Graph:
+        """The graph of one block, batch 1, with random weights (fixed seed, batch-norm folded)."""
+        return fold_batch_norm(write_block(block))
+
+    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
+        """The whole network with its batch_norm operators, batch 1; names of weights as in ``nasbench201_graph``.
+
+        Dead edges are left out; a disconnected cell gives zeros. ``weights`` are used as they are, never copied; None
+        draws random ones that the architecture alone decides and labels the graph ``weights: random``.
+        """
+        arch = self.arch_id(genotype)
+        labels = {"space": self.name, "arch": arch} | ({"weights": "random"} if weights is None else {})
+        live = np.where(self.live_edges(genotype[None])[0], genotype, 0)
+        return write_network(f"{self.name}/{arch}", [OPERATIONS[gene] for gene in live.tolist()], labels, weights)
+
+    def subnet_graphs(
+        self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
+    ) -> dict[str, tuple[Graph, int]]:
+        """``network``: the live graph with batch-norm folded, one call an inference."""
+        return {"network": (fold_batch_norm(self.live_graph(genotype, weights)), 1)}
