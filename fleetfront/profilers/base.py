@@ -1,11 +1,12 @@
-"""Agent: the protocol of whoever measures. An agent may sit in another process or on another machine."""
+"""Agent: the protocol of whoever measures, and the batches it is given. An agent may sit in another process or host."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from fleetfront.errors import InputError
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.targets import Target
 
@@ -40,10 +41,11 @@ class VisitBatch:
 class Agent(Protocol):
     """Measures batches on one device."""
 
-    def run(self, batch: VisitBatch) -> Iterator[Measurement]:
-        """Yield the measurements of each visit as soon as it is done, one a clock. A failed visit yields its error as a value.
+    def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
+        """Yield the measurements of each visit as soon as it is done: one a clock, together what is committed at once.
 
-        Raises DeviceError only if the device itself is gone; what was yielded before stays valid.
+        A failed visit yields its error as a value. Raises DeviceError only if the device itself is gone; what was
+        yielded before stays valid. Closing the iterator early abandons the rest of the batch.
         """
 
     def describe(self) -> dict[str, Any]:
@@ -51,3 +53,37 @@ class Agent(Protocol):
 
     def close(self) -> None:
         """Leave the device as it was found."""
+
+
+def batch_to_json(batch: VisitBatch) -> dict[str, Any]:
+    """Plain values that ``batch_from_json`` reads back equal."""
+    return {
+        "target": str(batch.target),
+        "space": batch.space,
+        "campaign": batch.campaign,
+        "round": batch.round,
+        "visits": [[v.uuid, v.role.value, v.key, v.file, v.warm_runs, v.timed_runs] for v in batch.visits],
+        "files": dict(batch.files),
+    }
+
+
+def batch_from_json(data: Mapping[str, Any]) -> VisitBatch:
+    """The batch of ``batch_to_json``. Raises InputError on anything else."""
+    try:
+        visits = tuple(
+            Visit(uuid, Role(role), key, file, int(warm), int(timed))
+            for uuid, role, key, file, warm, timed in data["visits"]
+        )
+        return VisitBatch(
+            target=Target.parse(data["target"]),
+            space=data["space"],
+            campaign=data["campaign"],
+            round=int(data["round"]),
+            visits=visits,
+            files=dict(data["files"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"This is not a batch of visits ({type(error).__name__}: {error}).",
+            "Check that agent and coordinator run the same version of fleetfront.",
+        ) from error

@@ -1,4 +1,7 @@
-"""Measurement: one visit of one thing on one target, raw. Statistics are computed on reading, in ``observations``."""
+"""Measurement: one visit of one thing on one target, raw, and its form as JSON between processes and machines.
+
+Statistics are computed on reading, in ``observations``; how rows are kept on disk is written in ``store``.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from fleetfront.errors import InputError
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -20,6 +24,8 @@ class Role(enum.StrEnum):
     VALIDATION = "validation"
     ANCHOR = "anchor"
     FILE = "file"
+    #: A whole network out of somebody's table: an importer does not decide what it will be used for.
+    NETWORK = "network"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,3 +64,58 @@ class Measurement:
     flags: tuple[str, ...] = ()
     error: str | None = None
     uuid: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+
+def measurement_uuid(visit: str, clock: Clock, metric: str = "latency") -> str:
+    """Identity of the row that visit ``visit`` gives under one clock: the same for every repetition of that visit."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, f"fleetfront:{visit}:{metric}:{clock}").hex
+
+
+def measurement_to_json(measurement: Measurement) -> dict[str, Any]:
+    """Plain values that ``measurement_from_json`` reads back equal."""
+    return {
+        "uuid": measurement.uuid,
+        "target": str(measurement.target),
+        "space": measurement.space,
+        "role": measurement.role.value,
+        "key": measurement.key,
+        "clock": measurement.clock.value,
+        "samples": list(measurement.samples),
+        "campaign": measurement.campaign,
+        "round": measurement.round,
+        "started_ns": measurement.started_ns,
+        "metric": measurement.metric,
+        "unit": measurement.unit,
+        "before": dict(measurement.before),
+        "after": dict(measurement.after),
+        "flags": list(measurement.flags),
+        "error": measurement.error,
+    }
+
+
+def measurement_from_json(data: Mapping[str, Any]) -> Measurement:
+    """The measurement of ``measurement_to_json``. Raises InputError on anything else."""
+    try:
+        return Measurement(
+            target=Target.parse(data["target"]),
+            space=data["space"],
+            role=Role(data["role"]),
+            key=data["key"],
+            clock=Clock(data["clock"]),
+            samples=tuple(int(value) for value in data["samples"]),
+            campaign=data["campaign"],
+            round=int(data["round"]),
+            started_ns=int(data["started_ns"]),
+            metric=data["metric"],
+            unit=data["unit"],
+            before=dict(data["before"]),
+            after=dict(data["after"]),
+            flags=tuple(data["flags"]),
+            error=data["error"],
+            uuid=data["uuid"],
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"An agent sent something that is not a measurement ({type(error).__name__}: {error}).",
+            "Check that agent and coordinator run the same version of fleetfront.",
+        ) from error

@@ -1,0 +1,301 @@
+"""Campaign: rounds of interleaved visits, each committed as soon as it is made, until a stop rule or budget ends it.
+
+What is measured is decided in ``plan``, how in an agent, and what the numbers say in ``observations``.
+
+A round visits every block and network once, in a fresh random order, with the anchor before every ``anchor_every``
+visits and at the end: so a slow minute of the machine touches a few visits of everything, not all visits of a few.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from types import FrameType
+from typing import Any, Protocol
+
+import numpy as np
+
+from fleetfront.errors import DeviceError
+from fleetfront.profilers.base import Agent, Visit, VisitBatch
+from fleetfront.profilers.observations import Observations, read_observations
+from fleetfront.profilers.plan import PlanOptions, Task, TaskList
+from fleetfront.profilers.records import Measurement, Role, measurement_uuid
+from fleetfront.profilers.store import CampaignRow, Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Clock, format_duration
+from fleetfront.targets import Target
+
+#: What failed so often in a row is left out of later rounds.
+MOST_FAILURES = 2
+
+_HOW_TO_GO_ON = "Run the same command again to go on; everything measured so far is kept."
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Why a stop rule is satisfied, in a few words for people, and the error that it saw (percent), if any."""
+
+    reason: str
+    error: float | None = None
+
+
+class StopRule(Protocol):
+    """Decides after every round whether enough was measured. Implemented by whoever knows what the numbers are for."""
+
+    def decide(self, observations: Observations, rounds: int, seconds: float) -> Stop | None:
+        """A Stop to end the campaign. ``rounds`` are complete ones, ``seconds`` those of all sessions so far."""
+
+
+class CampaignInterrupted(KeyboardInterrupt):
+    """Ctrl-C, after the visit in flight was committed. ``message`` says what happened, ``remedy`` how to go on."""
+
+    exit_code = 130
+
+    def __init__(self, message: str, remedy: str = _HOW_TO_GO_ON) -> None:
+        self.message = message
+        self.remedy = remedy
+        super().__init__(f"{message} {remedy}")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """When a campaign ends even if its stop rule is not satisfied: seconds over all sessions, and complete rounds."""
+
+    seconds: float
+    rounds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class CampaignResult:
+    """How a campaign ended.
+
+    Attributes:
+        campaign: its name in the store.
+        rounds: complete rounds over all sessions.
+        seconds: time over all sessions, making the files included.
+        ended_by: ``target``, ``budget`` or ``rounds``.
+        stop: what the stop rule said, if it ended the campaign.
+        visits: visits made in this session.
+        was_resumed: whether an earlier command had begun it.
+    """
+
+    campaign: str
+    rounds: int
+    seconds: float
+    ended_by: str
+    stop: Stop | None
+    visits: int
+    was_resumed: bool
+
+
+def find_unfinished(store: Store, target: Target, space: str, identity: str, budget_s: float) -> CampaignRow | None:
+    """The newest campaign of this identity, if its last session was cut short or ended at a smaller budget."""
+    for row in store.campaigns(target=target, space=space):
+        if row.identity == identity:
+            has_budget_left = row.reason == "budget" and row.seconds < 0.9 * budget_s
+            return row if not row.is_finished or has_budget_left else None
+    return None
+
+
+def begin_campaign(
+    store: Store, target: Target, space: str, identity: str, tasks: TaskList, environment: Mapping[str, Any]
+) -> CampaignRow:
+    """Record a new campaign; its name is the beginning of its identity and a number."""
+    number = sum(row.identity == identity for row in store.campaigns(target=target, space=space)) + 1
+    name = f"{identity[:12]}-{number}"
+    store.add_campaign(name, target, space, identity, tasks.to_json(), environment)
+    return next(row for row in store.campaigns(target=target, space=space) if row.id == name)
+
+
+class Campaign:
+    """One session of work on a recorded campaign. Call ``run`` once."""
+
+    def __init__(
+        self,
+        store: Store,
+        agent: Agent,
+        row: CampaignRow,
+        options: PlanOptions,
+        files: Mapping[str, str],
+        *,
+        clock: Clock,
+        progress: Progress = SILENT,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Prepare to go on where the campaign ``row`` stands.
+
+        Args:
+            store: every visit is committed here.
+            agent: makes the visits.
+            row: what is measured, and the seconds already spent.
+            options: order and shape of the visits.
+            files: path of each file by its SHA-256.
+            clock: what the stop rule sees.
+            progress: told of every visit.
+            now: seconds of the budget; a simulated device brings its own.
+        """
+        self._store = store
+        self._agent = agent
+        self._row = row
+        self._list = TaskList.from_json(row.plan)
+        self._options = options
+        self._files = files
+        self._clock = clock
+        self._progress = progress
+        self._now = now
+        self._started = now()
+        self._failures: Counter[str] = Counter()
+        self._last_error = ""
+        self._visits = 0
+        self._shown = 0
+        self._is_interrupted = False
+
+    @property
+    def seconds(self) -> float:
+        """Time spent on the campaign over all sessions."""
+        return self._row.seconds + self._now() - self._started
+
+    def run(self, limits: Limits, rule: StopRule | None = None, *, preparing_s: float = 0.0) -> CampaignResult:
+        """Measure until the rule is satisfied or a limit is reached; ``preparing_s`` were spent on it already.
+
+        Raises:
+            CampaignInterrupted: on Ctrl-C, once the visit in flight is committed.
+            DeviceError: if the device is lost or nothing works on it; what was measured stays.
+            InputError: if the disk is full.
+        """
+        self._started -= preparing_s
+        session = self._store.begin_session(self._row.id, time.time_ns() - int(preparing_s * 1e9))
+        self._progress.start(f"Profiling {self._row.space} on {self._row.target}", self._total(limits))
+        try:
+            with self._finishing_the_visit_on_interrupt():
+                result = self._rounds(limits, rule)
+        except CampaignInterrupted:
+            self._store.end_session(session, "interrupted", finished=False)
+            raise
+        except DeviceError as error:
+            self._store.end_session(session, "lost", finished=False)
+            raise DeviceError(error.message, f"{error.remedy} {_HOW_TO_GO_ON}".strip()) from error
+        finally:
+            self._progress.finish()
+        self._store.end_session(session, result.ended_by, finished=True)
+        return result
+
+    def _rounds(self, limits: Limits, rule: StopRule | None) -> CampaignResult:
+        number = max(0, self._store.last_round(self._row.id))
+        while True:
+            if not self._round(number, limits):
+                return self._result(number, "budget", None)
+            stop = None if rule is None else self._asked(rule, number + 1)
+            if stop is not None:
+                return self._result(number + 1, "target", stop)
+            if limits.rounds is not None and number + 1 >= limits.rounds:
+                return self._result(number + 1, "rounds", None)
+            number += 1
+
+    def _asked(self, rule: StopRule, rounds: int) -> Stop | None:
+        row = self._row
+        observations = read_observations(self._store, row.target, row.space, self._clock, [row.id])
+        return rule.decide(observations, rounds, self.seconds)
+
+    def _round(self, number: int, limits: Limits) -> bool:
+        """Make what is left of a round; False if the budget ended in it."""
+        done = self._store.uuids(self._row.id, number)
+        visits = self._order(number)
+        left = [visit for visit in visits if measurement_uuid(visit.uuid, Clock.WALL) not in done]
+        made = len(visits) - len(left)
+        size = self._options.anchor_every + 1
+        row = self._row
+        for start in range(0, len(left), size):
+            if self.seconds >= limits.seconds:
+                return False
+            chunk = tuple(left[start : start + size])
+            files = {visit.file: self._files[visit.file] for visit in chunk}
+            batch = VisitBatch(row.target, row.space, row.id, number, chunk, files)
+            with closing(self._agent.run(batch)) as results:
+                for measurements in results:
+                    made += 1
+                    self._commit(measurements)
+                    self._show(limits, f"round {number + 1}, {made}/{len(visits)}")
+                    if self._is_interrupted:
+                        raise CampaignInterrupted(f"Interrupted in round {number + 1} after {self._visits} visits.")
+                    if self.seconds >= limits.seconds:
+                        return made == len(visits)
+        return True
+
+    def _order(self, number: int) -> list[Visit]:
+        """All visits of a round in their order, the same whenever it is asked for."""
+        tasks = self._list.tasks
+        shuffled = np.random.default_rng([self._options.seed, number]).permutation(len(tasks))
+        order: list[Task] = []
+        for position, index in enumerate(shuffled):
+            if position % self._options.anchor_every == 0:
+                order.append(self._list.anchor)
+            order.append(tasks[index])
+        order.append(self._list.anchor)
+        visits = [self._visit(task, number, position) for position, task in enumerate(order)]
+        kept = [visit for visit in visits if self._failures[visit.key] < MOST_FAILURES]
+        if not any(visit.role != Role.ANCHOR for visit in kept):
+            raise DeviceError(f"Nothing can be measured on {self._row.target}: {self._last_error}.", "Fix this first.")
+        return kept
+
+    def _visit(self, task: Task, number: int, position: int) -> Visit:
+        identity = uuid.uuid5(uuid.NAMESPACE_URL, f"fleetfront:{self._row.id}:{number}:{position}").hex
+        return Visit(identity, task.role, task.key, task.file, self._options.warm_runs, self._options.timed_runs)
+
+    def _commit(self, measurements: tuple[Measurement, ...]) -> None:
+        self._store.append(measurements)
+        self._visits += 1
+        for measurement in measurements:
+            if measurement.error is None:
+                self._failures.pop(measurement.key, None)
+                continue
+            self._failures[measurement.key] += 1
+            self._last_error = measurement.error
+            if self._failures[measurement.key] == 1:
+                self._progress.note(f"{measurement.key} could not be measured: {measurement.error}")
+
+    def _total(self, limits: Limits) -> int | None:
+        """Steps that progress is counted in: visits if the rounds are limited, else seconds of the budget."""
+        if limits.rounds is not None:
+            return limits.rounds * len(self._order(0))
+        return max(1, int(limits.seconds)) if math.isfinite(limits.seconds) else None
+
+    def _show(self, limits: Limits, detail: str) -> None:
+        if limits.rounds is not None:
+            self._progress.advance(1, detail)
+            return
+        elapsed = int(min(self.seconds, limits.seconds))
+        left = format_duration(max(0.0, limits.seconds - self.seconds)) if math.isfinite(limits.seconds) else ""
+        self._progress.advance(elapsed - self._shown, f"{detail}, at most {left} left" if left else detail)
+        self._shown = elapsed
+
+    def _result(self, rounds: int, ended_by: str, stop: Stop | None) -> CampaignResult:
+        return CampaignResult(
+            self._row.id, rounds, self.seconds, ended_by, stop, self._visits, was_resumed=self._row.seconds > 0
+        )
+
+    @contextmanager
+    def _finishing_the_visit_on_interrupt(self) -> Iterator[None]:
+        """The first Ctrl-C only leaves a note for ``_round``; the second is as abrupt as ever."""
+        # Python lets only the main thread choose what a signal does.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def note_it(_signal: int, _frame: FrameType | None) -> None:
+            self._is_interrupted = True
+            self._progress.note("Finishing the visit in flight; press Ctrl-C again to stop at once.")
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        previous = signal.signal(signal.SIGINT, note_it)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)

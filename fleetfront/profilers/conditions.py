@@ -1,0 +1,164 @@
+"""The state of the local machine around a visit, and which cores to measure on. Rules on these facts are in
+``observations``.
+
+Everything here is read from small files of the kernel, 5 microseconds each; what a system does not tell is left out.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import InputError
+
+_CPU = Path("/sys/devices/system/cpu")
+
+
+class Conditions:
+    """Reads the conditions that matter to work on ``cores``; an instance keeps which files there are."""
+
+    def __init__(self, cores: Sequence[int]) -> None:
+        self._cores = tuple(cores)
+        self._frequencies = _existing(_CPU / f"cpu{core}/cpufreq/scaling_cur_freq" for core in cores)
+        self._throttles = _existing(
+            _CPU / f"cpu{core}/thermal_throttle/{kind}_throttle_count" for core in cores for kind in ("core", "package")
+        )
+
+    def read(self) -> dict[str, Any]:
+        """Facts of this instant, for the calling thread where they are a thread's.
+
+        ``load_1m`` (runnable threads), ``frequency_khz`` (slowest of the cores), ``resident_bytes`` (this process);
+        counters that only grow: ``throttles`` (thermal events), ``waited_ns`` (this thread was ready but not running),
+        ``stolen_ticks`` (the hypervisor ran somebody else on our cores).
+        """
+        facts: dict[str, Any] = {}
+        load = _text("/proc/loadavg")
+        if load:
+            facts["load_1m"] = float(load.split()[0])
+        frequencies = [int(text) for path in self._frequencies if (text := _text(path)).strip().isdigit()]
+        if frequencies:
+            facts["frequency_khz"] = min(frequencies)
+        if self._throttles:
+            facts["throttles"] = sum(int(_text(path) or 0) for path in self._throttles)
+        schedule = _text("/proc/thread-self/schedstat").split()
+        if len(schedule) == 3:
+            facts["waited_ns"] = int(schedule[1])
+        stolen = [fields[7] for core, fields in _core_ticks().items() if core in self._cores and len(fields) > 7]
+        if stolen:
+            facts["stolen_ticks"] = sum(stolen)
+        facts["resident_bytes"] = resident_bytes()
+        return facts
+
+
+def resident_bytes() -> int:
+    """Memory of this process that is in RAM; 0 where the system does not tell."""
+    pages = _text("/proc/self/statm").split()
+    return int(pages[1]) * os.sysconf("SC_PAGE_SIZE") if len(pages) > 1 else 0
+
+
+def peak_resident_bytes() -> int:
+    """The most memory this process had in RAM since its start or the last ``reset_peak``; 0 if not told."""
+    for line in _text("/proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def reset_peak() -> bool:
+    """Start counting ``peak_resident_bytes`` anew; False where the system cannot."""
+    try:
+        # 5 resets the peak: https://www.kernel.org/doc/html/latest/filesystems/proc.html, clear_refs
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def choose_cores(count: int, watch_s: float = 0.2) -> tuple[int, ...]:
+    """``count`` cores for as many threads: fast kinds first, one a physical core while they last, then idle ones.
+
+    Watches the cores for ``watch_s`` seconds. Empty where the system does not let a process choose its cores.
+
+    Raises:
+        InputError: if this process may use fewer than ``count`` cores.
+    """
+    if not hasattr(os, "sched_getaffinity"):
+        return ()
+    allowed = sorted(os.sched_getaffinity(0))
+    if count > len(allowed):
+        raise InputError(
+            f"{count} threads were asked for, but this process may use {len(allowed)} cores.",
+            f"Use --threads {len(allowed)} or fewer.",
+        )
+    busy = _busy_ticks(watch_s)
+    siblings_taken: set[str] = set()
+    ranked: list[tuple[bool, int, int]] = []
+    for core in sorted(allowed, key=lambda core: (-_speed(core), busy.get(core, 0), -core)):
+        siblings = _text(_CPU / f"cpu{core}/topology/thread_siblings_list").strip() or str(core)
+        ranked.append((siblings in siblings_taken, len(ranked), core))
+        siblings_taken.add(siblings)
+    return tuple(sorted(core for _, _, core in sorted(ranked)[:count]))
+
+
+def describe_machine() -> dict[str, Any]:
+    """What of this machine decides whether old numbers still hold."""
+    model = ""
+    for line in _text("/proc/cpuinfo").splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() in ("model name", "Hardware", "cpu model"):
+            model = value.strip()
+            break
+    return {
+        "cpu": model or platform.processor() or platform.machine(),
+        "architecture": platform.machine(),
+        "cores": os.cpu_count() or 0,
+        "governor": _text(_CPU / "cpu0/cpufreq/scaling_governor").strip(),
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+
+
+def _speed(core: int) -> int:
+    """Larger for cores of a faster kind: capacity on ARM, top frequency elsewhere, 0 if all look alike."""
+    for name in ("cpu_capacity", "cpufreq/cpuinfo_max_freq"):
+        text = _text(_CPU / f"cpu{core}/{name}").strip()
+        if text.isdigit():
+            return int(text)
+    return 0
+
+
+def _busy_ticks(watch_s: float) -> dict[int, int]:
+    before = _core_ticks()
+    time.sleep(watch_s)
+    after = _core_ticks()
+    # Fields 4 and 5 count idleness and waiting for a disk: proc(5), /proc/stat.
+    working = [(core, [i for i in range(len(fields)) if i not in (3, 4)]) for core, fields in after.items()]
+    return {core: sum(after[core][i] - before[core][i] for i in used) for core, used in working if core in before}
+
+
+def _core_ticks() -> dict[int, list[int]]:
+    """Counters of each core in /proc/stat; [7] is stolen time after user, nice, system, idle, iowait, irq, softirq."""
+    ticks = {}
+    for line in _text("/proc/stat").splitlines():
+        if not line.startswith("cpu"):
+            break
+        name, *fields = line.split()
+        if name != "cpu":
+            ticks[int(name[3:])] = [int(field) for field in fields]
+    return ticks
+
+
+def _existing(paths: Iterable[Path]) -> tuple[str, ...]:
+    return tuple(str(path) for path in paths if os.access(path, os.R_OK))
+
+
+def _text(path: str | Path) -> str:
+    try:
+        with open(path, encoding="ascii", errors="replace") as file:
+            return file.read()
+    except OSError:
+        return ""

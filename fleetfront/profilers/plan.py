@@ -1,0 +1,243 @@
+"""What a campaign measures: blocks, calibration and validation networks of a space, an anchor. Nothing runs here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.records import Role
+from fleetfront.progress import SILENT, Progress
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.graph import Graph
+from fleetfront.targets import Target
+
+#: Share of the planned blocks that do less work than the anchor: large enough to time well, small enough to come often.
+_ANCHOR_RANK = 0.75
+
+
+@runtime_checkable
+class HasResolutions(Protocol):
+    """A space whose blocks depend on the resolution of the image, so that measuring two resolutions is enough."""
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the input image in pixels, ascending."""
+
+    def blocks_at(self, resolution: int) -> NDArray[np.int32]:
+        """Indices into ``vocabulary`` of the blocks that can occur at one resolution."""
+
+
+@runtime_checkable
+class HasDisconnected(Protocol):
+    """A space in which some architectures have no path from input to output; their latency means nothing."""
+
+    def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanOptions:
+    """Choices that make two campaigns different ones.
+
+    Attributes:
+        seed: of the sampled networks and of the order of visits.
+        calibration, validation: how many networks are sampled for each role.
+        blocks: ``ends`` measures a space of many resolutions at the lowest and the highest, ``all`` at each, ``none``
+            not at all.
+        networks: architectures to be measured besides the sampled ones, by role.
+        anchor_every: visits between two anchors.
+        warm_runs, timed_runs: of a visit.
+    """
+
+    seed: int = 0
+    calibration: int = 20
+    validation: int = 50
+    blocks: str = "ends"
+    networks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    anchor_every: int = 8
+    warm_runs: int = 2
+    timed_runs: int = 6
+
+    def __post_init__(self) -> None:
+        if self.blocks not in ("ends", "all", "none"):
+            raise InputError(f"Blocks {self.blocks!r} is not a choice.", "Use ends, all or none.")
+        least = {"calibration": 0, "validation": 0, "anchor_every": 1, "warm_runs": 0, "timed_runs": 1, "seed": 0}
+        for name, lowest in least.items():
+            if getattr(self, name) < lowest:
+                raise InputError(f"{name} is {getattr(self, name)}.", f"Use {name} >= {lowest}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to be measured. ``graph`` makes it."""
+
+    role: Role
+    key: str
+    graph: Callable[[], Graph]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """An item whose file is written: ``file`` is the SHA-256 of its bytes."""
+
+    role: Role
+    key: str
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskList:
+    """What a campaign works on. ``tasks`` are visited once a round, ``anchor`` often."""
+
+    tasks: tuple[Task, ...]
+    anchor: Task
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads back equal."""
+        roles = sorted({task.role.value for task in self.tasks})
+        by_role = {role: [[t.key, t.file] for t in self.tasks if t.role == role] for role in roles}
+        return {"tasks": by_role, "anchor": [self.anchor.key, self.anchor.file]}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> TaskList:
+        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
+        tasks = tuple(Task(Role(role), key, file) for role, pairs in data["tasks"].items() for key, file in pairs)
+        key, file = data["anchor"]
+        return cls(tasks, Task(Role.ANCHOR, key, file))
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Everything that a round visits once, and the anchor that it visits often."""
+
+    items: tuple[Item, ...]
+    anchor: Item
+
+    def written(self, write: Callable[[Graph], str], progress: Progress = SILENT) -> TaskList:
+        """Make every graph and hand it to ``write``, which keeps the file and returns its SHA-256."""
+        progress.start("Writing model files", len(self.items))
+        tasks = []
+        for item in self.items:
+            tasks.append(Task(item.role, item.key, write(item.graph())))
+            progress.advance()
+        progress.finish()
+        by_key = {task.key: task.file for task in tasks}
+        # Grouped by role, so that a list read back from JSON has the same order.
+        tasks.sort(key=lambda task: task.role.value)
+        return TaskList(tuple(tasks), Task(Role.ANCHOR, self.anchor.key, by_key[self.anchor.key]))
+
+
+def campaign_identity(target: Target, space: str, options: PlanOptions, environment: Mapping[str, Any]) -> str:
+    """Hash over what must be equal for a command to continue a campaign that an earlier one began."""
+    facts = {"target": str(target), "space": space, "options": asdict(options), "environment": dict(environment)}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()
+
+
+def make_plan(space: SearchSpace, options: PlanOptions) -> Plan:
+    """The blocks, the networks sampled with the seed, and an anchor: the block at three quarters of the work.
+
+    Raises:
+        InputError: if there is nothing to measure, or an architecture is not of the space.
+    """
+    blocks = _planned_blocks(space, options.blocks)
+    items = [Item(Role.BLOCK, block.key, _block_graph(space, block)) for block in blocks]
+    for role, genotypes in _planned_networks(space, options).items():
+        for arch, genotype in zip(space.arch_ids(genotypes), genotypes, strict=True):
+            items.append(Item(role, arch, _network_graph(space, genotype)))
+    if not items:
+        raise InputError("There is nothing to measure.", "Ask for blocks or for at least one network.")
+    return Plan(tuple(items), _anchor(space, items))
+
+
+def graph_macs(graph: Graph) -> int:
+    """Multiply-accumulates of a graph's convolutions and linear layers: enough to tell small work from large."""
+    total = 0
+    for operator in graph.operators:
+        if operator.family in ("conv2d", "linear"):
+            output = graph.tensors[operator.output].shape
+            positions = math.prod(
+                d for d in (output[2:] if operator.family == "conv2d" else output[:-1]) if type(d) is int
+            )
+            total += positions * int(graph.weights[operator.inputs[1]].size)
+    return total
+
+
+def _planned_blocks(space: SearchSpace, which: str) -> list[Block]:
+    if which == "none":
+        return []
+    if which == "ends" and isinstance(space, HasResolutions) and len(space.resolutions) > 1:
+        ends = (space.resolutions[0], space.resolutions[-1])
+        chosen = sorted({int(index) for resolution in ends for index in space.blocks_at(resolution)})
+        return [space.vocabulary[index] for index in chosen]
+    return list(space.vocabulary)
+
+
+def _planned_networks(space: SearchSpace, options: PlanOptions) -> dict[Role, Genotypes]:
+    taken: set[bytes] = set()
+    networks: dict[Role, Genotypes] = {}
+    for role, archs in sorted(options.networks.items()):
+        networks[Role(role)] = space.parse(archs)
+        taken.update(row.tobytes() for row in networks[Role(role)])
+    # Validation first and from its own stream: the same networks whatever the number of calibration networks.
+    for stream, (role, count) in enumerate(
+        ((Role.VALIDATION, options.validation), (Role.CALIBRATION, options.calibration))
+    ):
+        sampled = _sample(space, count, np.random.default_rng([options.seed, stream]), taken)
+        networks[role] = np.concatenate([networks[role], sampled]) if role in networks else sampled
+    return networks
+
+
+def _sample(space: SearchSpace, count: int, rng: np.random.Generator, taken: set[bytes]) -> Genotypes:
+    """``count`` networks that are not ``taken``, which they are added to; fewer only if the space has no more."""
+    found: list[NDArray[np.int8]] = []
+    for _ in range(100):
+        if len(found) >= count:
+            break
+        drawn = space.sample(max(count, 8), rng)
+        if isinstance(space, HasDisconnected):
+            drawn = drawn[~space.disconnected(drawn)]
+        for row in drawn:
+            if row.tobytes() not in taken and len(found) < count:
+                taken.add(row.tobytes())
+                found.append(row)
+    return np.asarray(found, dtype=np.int8).reshape(len(found), len(space.choices))
+
+
+def _anchor(space: SearchSpace, items: list[Item]) -> Item:
+    blocks = [item for item in items if item.role == Role.BLOCK]
+    candidates = blocks or items
+    if blocks:
+        work = [graph_macs(item.graph()) for item in blocks]
+    else:
+        work = space.macs(space.parse([item.key for item in items])).tolist()
+    rank = _ANCHOR_RANK if blocks else 0.5
+    by_work = sorted(range(len(candidates)), key=lambda index: (work[index], candidates[index].key))
+    chosen = candidates[by_work[min(len(by_work) - 1, int(rank * len(by_work)))]]
+    return Item(Role.ANCHOR, chosen.key, chosen.graph)
+
+
+def _block_graph(space: SearchSpace, block: Block) -> Callable[[], Graph]:
+    return lambda: space.block_graph(block)
+
+
+def _network_graph(space: SearchSpace, genotype: Genotypes) -> Callable[[], Graph]:
+    def graph() -> Graph:
+        parts = space.subnet_graphs(genotype)
+        if len(parts) != 1:
+            raise InputError(
+                f"Networks of {space.name} have {len(parts)} parts ({', '.join(parts)}).",
+                "Only spaces whose networks are one file can be profiled so far.",
+            )
+        (only,) = parts.values()
+        return only[0]
+
+    return graph

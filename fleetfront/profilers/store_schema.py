@@ -1,0 +1,181 @@
+"""The tables of the measurement store, and opening a file as one: new, of this version, or refused with a reason.
+
+What is written to and read from the tables is in ``store``.
+"""
+
+from __future__ import annotations
+
+import errno
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fleetfront.errors import InputError
+
+#: Marks a SQLite file as ours ("flft"), see https://sqlite.org/pragma.html#pragma_application_id
+APPLICATION_ID = 0x666C6674
+
+#: Goes up with every change of the tables; ``_MIGRATIONS[n]`` leads from version n to n + 1.
+VERSION = 1
+
+_TABLES = """
+CREATE TABLE sources (
+    id INTEGER PRIMARY KEY, name TEXT NOT NULL, licence TEXT NOT NULL, url TEXT NOT NULL, sha256 TEXT NOT NULL,
+    imported_ns INTEGER NOT NULL, UNIQUE (name, sha256));
+CREATE TABLE series (
+    id INTEGER PRIMARY KEY, target TEXT NOT NULL, space TEXT NOT NULL, role TEXT NOT NULL, key TEXT NOT NULL,
+    metric TEXT NOT NULL, unit TEXT NOT NULL, clock TEXT NOT NULL,
+    UNIQUE (target, space, role, key, metric, unit, clock));
+CREATE TABLE measurements (
+    id INTEGER PRIMARY KEY, uuid TEXT NOT NULL UNIQUE, series INTEGER NOT NULL REFERENCES series,
+    campaign TEXT NOT NULL, round INTEGER NOT NULL, started_ns INTEGER NOT NULL,
+    samples BLOB NOT NULL,
+    before TEXT, after TEXT, flags TEXT, error TEXT,
+    source INTEGER REFERENCES sources);
+CREATE INDEX measurements_by_series ON measurements (series, campaign);
+CREATE INDEX measurements_by_campaign ON measurements (campaign, started_ns);
+CREATE TABLE campaigns (
+    id TEXT PRIMARY KEY, target TEXT NOT NULL, space TEXT NOT NULL, identity TEXT NOT NULL, plan TEXT NOT NULL,
+    environment TEXT NOT NULL, started_ns INTEGER NOT NULL);
+CREATE TABLE sessions (
+    id INTEGER PRIMARY KEY, campaign TEXT NOT NULL REFERENCES campaigns, started_ns INTEGER NOT NULL);
+CREATE TABLE endings (
+    session INTEGER PRIMARY KEY REFERENCES sessions, ended_ns INTEGER NOT NULL, reason TEXT NOT NULL,
+    finished INTEGER NOT NULL);
+"""
+
+_APPEND_ONLY = "\n".join(
+    f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb.upper()} ON {table} BEGIN "
+    "SELECT RAISE(ABORT, 'the store is append-only'); END;"
+    for table in ("sources", "series", "measurements", "campaigns", "sessions", "endings")
+    for verb in ("update", "delete")
+)
+
+_MIGRATIONS: dict[int, str] = {}
+
+
+def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
+    """Connect to the store at ``path``, making or migrating its tables.
+
+    Raises:
+        InputError: if the file is corrupt, belongs to another program or to a newer fleetfront, cannot be written, or
+            ``must_exist`` and there is none.
+    """
+    if must_exist and not path.exists():
+        raise InputError(
+            f"There are no measurements yet: {path} does not exist.", "Run: fleetfront profile --device cpu"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise explained_os_error(error, path.parent) from error
+    with explained(path):
+        connection = sqlite3.connect(path, timeout=10.0, isolation_level=None)
+        try:
+            _prepare(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    version = _checked_version(connection, path)
+    connection.execute("PRAGMA journal_mode = WAL")
+    # In WAL mode NORMAL survives the death of the process at any instant; only a power cut may lose the last rows.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    if version == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    # Asked again under the lock: another process may have made the tables meanwhile.
+    version = _checked_version(connection, path)
+    steps = [_TABLES + _APPEND_ONLY] if version == 0 else [_MIGRATIONS[step] for step in range(version, VERSION)]
+    if version == VERSION:
+        steps = []
+    for script in steps:
+        for statement in _statements(script):
+            connection.execute(statement)
+    connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """``executescript`` would commit first; this keeps a script inside the open transaction."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if application == 0 and version == 0 and tables == 0:
+        return 0
+    if application != APPLICATION_ID:
+        raise InputError(
+            f"{path} is a SQLite file of another program (application id {application}).",
+            "Name another file for the measurements; this one was left untouched.",
+        )
+    if version > VERSION:
+        raise InputError(
+            f"{path} was written by a newer fleetfront (store version {version}; this one knows up to {VERSION}).",
+            "Upgrade fleetfront, or set FLEETFRONT_HOME to another folder.",
+        )
+    return int(version)
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn SQLite's complaints about the file at ``path`` into InputErrors with a remedy."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise _explanation(error, path) from error
+
+
+def explained_os_error(error: OSError, path: Path) -> InputError:
+    """The InputError for a file or folder that the system does not let us write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(path)
+    return InputError(
+        f"{path} cannot be written ({error.strerror or error}).",
+        "Check its permissions, or set FLEETFRONT_HOME to a folder of yours.",
+    )
+
+
+def disk_full(path: Path) -> InputError:
+    """The InputError for a full disk; what was measured before stays."""
+    return InputError(
+        f"No space is left for {path}.",
+        "Free some disk space and run the same command again; everything measured so far is kept.",
+    )
+
+
+def _explanation(error: sqlite3.Error, path: Path) -> InputError:
+    text = str(error)
+    if "full" in text:
+        return disk_full(path)
+    if "locked" in text:
+        return InputError(
+            f"{path} is in use by another process.", "Wait for the other fleetfront to end, then try again."
+        )
+    if "readonly" in text or "unable to open" in text:
+        return InputError(
+            f"{path} cannot be opened for writing ({text}).",
+            "Check its permissions, or set FLEETFRONT_HOME to a folder of yours.",
+        )
+    if "disk I/O" in text:
+        return InputError(f"The disk that holds {path} reports errors ({text}).", "Check the disk and the free space.")
+    if type(error) is sqlite3.DatabaseError:
+        return InputError(
+            f"{path} is not a readable store ({text}).",
+            "Move the file away (or restore a copy of it) and run the command again; it was left untouched.",
+        )
+    return InputError(f"The store {path} refused a statement ({text}).", "Report this with the version of fleetfront.")

@@ -1,0 +1,50 @@
+"""The timing discipline: how one opened model is warmed up and timed. Which models and how often is for campaigns.
+
+A run is read with two clocks. The wall clock encloses the call alone. The thread-CPU clock is read once a run, after
+the wall clock: a run's CPU time is the step from the reading before it, so it also holds the two wall readings and the
+loop (about half a microsecond together, see ``benchmarks/timing_overhead.py``). Reading it once a *visit* would cost
+still less but leave only a mean, and the minimum over runs proved to be the steadier statistic.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import perf_counter_ns, thread_time_ns
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Nanoseconds of each timed run in the order made: ``wall_ns[i]`` and ``thread_cpu_ns[i]`` are of the same run."""
+
+    wall_ns: tuple[int, ...]
+    thread_cpu_ns: tuple[int, ...]
+
+
+def time_runs(call: Callable[[], object], *, warm_runs: int, timed_runs: int) -> Timing:
+    """Call ``warm_runs + timed_runs`` times and time the last ``timed_runs``.
+
+    The garbage collector is off meanwhile, and back to what it was afterwards. Thread-CPU time is that of the calling
+    thread alone: it leaves out the work of a runtime's other threads.
+    """
+    wall = [0] * timed_runs
+    cpu = [0] * timed_runs
+    was_collecting = gc.isenabled()
+    gc.disable()
+    try:
+        for _ in range(warm_runs):
+            call()
+        cpu_before = thread_time_ns()
+        for run in range(timed_runs):
+            wall_before = perf_counter_ns()
+            call()
+            wall_after = perf_counter_ns()
+            cpu_after = thread_time_ns()
+            wall[run] = wall_after - wall_before
+            cpu[run] = cpu_after - cpu_before
+            cpu_before = cpu_after
+    finally:
+        if was_collecting:
+            gc.enable()
+    return Timing(tuple(wall), tuple(cpu))
