@@ -1,0 +1,149 @@
+"""A cost model that looks whole networks up in a table, and refuses what is not in it. Nothing is fitted here."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store import Store
+from fleetfront.quantities import LATENCY, NS_PER_MS, Clock, Estimate, Metric, Tier
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Spaces up to this size are looked up in a dense table of positions (64 MB), which is faster than a binary search.
+_DENSE_LIMIT = 2**24
+
+#: Roles whose rows are whole networks.
+_NETWORK_ROLES = (Role.NETWORK, Role.CALIBRATION, Role.VALIDATION)
+
+
+class GenotypeIndex:
+    """Finds rows of canonical genotypes in a set of n distinct ones."""
+
+    def __init__(self, space: SearchSpace, genotypes: Genotypes) -> None:
+        """``genotypes`` int8[n, v], canonical and distinct."""
+        self._space = space
+        counts = [len(values) for values in space.choices]
+        self._radix = np.cumprod([1, *counts[:-1]], dtype=np.float64)
+        self._is_dense = math.prod(counts) <= _DENSE_LIMIT
+        if self._is_dense:
+            self._dense = np.full(math.prod(counts), -1, dtype=np.int64)
+            self._dense[self._codes(genotypes)] = np.arange(len(genotypes))
+        else:
+            names = self._names(genotypes)
+            self._order = np.argsort(names)
+            self._sorted = names[self._order]
+
+    def find(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """int64[m]: the row of each of m genotypes, -1 where it is not in the set."""
+        canonical = self._space.canonical(genotypes)
+        if self._is_dense:
+            return self._dense[self._codes(canonical)]
+        names = self._names(canonical)
+        at = np.minimum(np.searchsorted(self._sorted, names), len(self._sorted) - 1)
+        found: NDArray[np.int64] = np.where(self._sorted[at] == names, self._order[at], -1)
+        return found
+
+    def _codes(self, genotypes: Genotypes) -> NDArray[np.intp]:
+        # Doubles hold codes below 2**53 exactly, and their matrix product is the fast one.
+        codes: NDArray[np.intp] = (genotypes @ self._radix).astype(np.intp)
+        return codes
+
+    @staticmethod
+    def _names(genotypes: Genotypes) -> NDArray[np.bytes_]:
+        # All rows have one length, so that the trailing zeros which numpy strips from bytes cannot make two rows equal.
+        return np.ascontiguousarray(genotypes).view(f"S{genotypes.shape[1]}").ravel()
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkTable:
+    """Latency in milliseconds of the networks of a table. A CostModel.
+
+    Attributes:
+        ms: float64[n].
+        std_ms: float64[n]: of repeated visits, or of rounding to the step in which the table was logged. The noise of a
+            table that gives one number a network is not known and counts as 0.
+        source: where the numbers come from, in words; empty if they were measured here.
+    """
+
+    space: SearchSpace
+    target: Target
+    clock: Clock
+    genotypes: Genotypes
+    ms: FloatArray
+    std_ms: FloatArray
+    source: str
+    index: GenotypeIndex
+
+    @property
+    def metric(self) -> Metric:
+        """Latency, ms."""
+        return LATENCY
+
+    @property
+    def tier(self) -> Tier:
+        """Somebody measured these very networks."""
+        return Tier.MEASURED
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Look up n genotypes int8[n, v].
+
+        Raises InputError naming the first architecture that the table lacks.
+        """
+        rows = self.index.find(genotypes)
+        if (rows < 0).any():
+            lacking = int((rows < 0).sum())
+            first = self.space.arch_id(self.space.canonical(genotypes[[int(np.argmax(rows < 0))]])[0])
+            raise InputError(
+                f"{first} is not among the {len(self.ms)} networks measured on {self.target} "
+                f"({lacking} of {len(rows)} are not).",
+                "Search only networks of the table, or fit a model to it: fleetfront fit.",
+            )
+        return Estimate(self.ms[rows], self.std_ms[rows], Tier.MEASURED)
+
+
+def load_network_table(
+    store: Store, space: SearchSpace, target: Target, *, resolution_ms: float | None = None
+) -> NetworkTable:
+    """The table of every whole network that the store holds of a space on a target.
+
+    Several visits of a network become their median and standard error. ``resolution_ms`` is the step in which the
+    numbers were logged; uniform rounding to it has a standard deviation of step / sqrt(12).
+
+    Raises InputError if the store has none.
+    """
+    by_key: dict[str, list[float]] = {}
+    clocks: set[Clock] = set()
+    for role in _NETWORK_ROLES:
+        for row in store.measurements(target=target, space=space.name, role=role):
+            if row.error is None and row.samples and row.clock is not Clock.THREAD_CPU:
+                by_key.setdefault(row.key, []).append(min(row.samples) / NS_PER_MS)
+                clocks.add(row.clock)
+    if not by_key:
+        raise InputError(
+            f"The store holds no whole network of {space.name} on {target}.",
+            "Import a table (fleetfront import table FILE --space NAME), or profile the device.",
+        )
+    ms, noise = _summary(list(by_key.values()))
+    rounding = (resolution_ms or 0.0) / math.sqrt(12)
+    genotypes = space.parse(list(by_key))
+    source = "; ".join(f"{s.name} ({s.licence})" for s in store.sources(target, space.name))
+    clock = clocks.pop() if len(clocks) == 1 else Clock.UNKNOWN
+    index = GenotypeIndex(space, genotypes)
+    return NetworkTable(space, target, clock, genotypes, ms, np.hypot(noise, rounding), source, index)
+
+
+def _summary(visits: list[list[float]]) -> tuple[FloatArray, FloatArray]:
+    """Median of each list, and the standard error of its mean (0 for a single visit)."""
+    ms = np.array([values[0] if len(values) == 1 else float(np.median(values)) for values in visits])
+    noise = np.array([0.0 if len(v) == 1 else float(np.std(v, ddof=1)) / math.sqrt(len(v)) for v in visits])
+    return ms, noise
