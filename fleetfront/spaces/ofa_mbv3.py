@@ -29,10 +29,11 @@ from fleetfront.spaces.ofa_mbv3_layout import (
     block_params,
     effective_side,
     first_block,
+    first_slot_block,
     full_layout,
     halved,
     head_block,
-    mbconv_block,
+    later_slot_block,
     stem_block,
 )
 from fleetfront.spaces.ofa_mbv3_spelling import Spelling
@@ -174,10 +175,9 @@ class OfaMbv3Space:
         width = one.first_width
         for stage in one.stages:
             side_out = halved(side, stage.stride)
-            for width_in, map_side in ((width, side), (stage.width, side_out)):
-                for kernel in one.kernels:
-                    for expansion in one.expansions:
-                        blocks.append(mbconv_block(width_in, stage.width, map_side, kernel, expansion, stage))
+            variants = [(kernel, expansion) for kernel in one.kernels for expansion in one.expansions]
+            blocks += [first_slot_block(width, side, *variant, stage) for variant in variants]
+            blocks += [later_slot_block(side_out, *variant, stage) for variant in variants]
             side, width = side_out, stage.width
         return [*blocks, head_block(one, side)]
 

@@ -8,7 +8,7 @@ Facts are those of the once-for-all project (https://github.com/mit-han-lab/once
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -96,9 +96,9 @@ MINI_LAYOUT = Layout(
     stem_width=8,
     first_width=8,
     stages=(
-        Stage(16, 2, "relu", False),
-        Stage(24, 2, "hard_swish", True),
-        Stage(32, 1, "hard_swish", True),
+        Stage(8, 2, "relu", False),
+        Stage(16, 2, "hard_swish", True),
+        Stage(24, 1, "hard_swish", True),
     ),
     expand_width=96,
     mix_width=128,
@@ -117,25 +117,29 @@ def stem_block(layout: Layout, resolution: int) -> Block:
     return Block.make(STEM, ((3, resolution, resolution),), act="hard_swish", k=3, out=layout.stem_width, s=2)
 
 
-def mbconv_block(width_in: int, width_out: int, side: int, kernel: int, expansion: int, stage: Stage) -> Block:
-    """A block of a stage on a ``side`` x ``side`` map: its first slot if the width changes, else a later one."""
-    is_first_slot = width_in != width_out
+def first_slot_block(width_in: int, side: int, kernel: int, expansion: int, stage: Stage) -> Block:
+    """The first block of a stage, on a ``side`` x ``side`` map of the stage before."""
     return Block.make(
         MBCONV,
         ((width_in, side, side),),
         act=stage.activation,
         k=kernel,
         e=expansion,
-        out=width_out,
-        s=stage.stride if is_first_slot else 1,
+        out=stage.width,
+        s=stage.stride,
         se=int(stage.has_se),
     )
+
+
+def later_slot_block(side: int, kernel: int, expansion: int, stage: Stage) -> Block:
+    """A further block of a stage, on a ``side`` x ``side`` map."""
+    return first_slot_block(stage.width, side, kernel, expansion, replace(stage, stride=1))
 
 
 def first_block(layout: Layout, side: int) -> Block:
     """The block after the stem: 3 x 3, no expansion, no squeeze-and-excitation."""
     stage = Stage(layout.first_width, 1, "relu", False)
-    return mbconv_block(layout.stem_width, layout.first_width, side, 3, 1, stage)
+    return first_slot_block(layout.stem_width, side, 3, 1, stage)
 
 
 def head_block(layout: Layout, side: int) -> Block:
