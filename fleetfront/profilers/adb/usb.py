@@ -1,0 +1,95 @@
+"""USB devices with an ADB interface, through adb-shell's driver. Only used where no adb server holds them."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.errors import missing
+from fleetfront.profilers.adb.faults import ConnectionLost, DeviceRefused, remedy
+from fleetfront.profilers.adb.transport import STEP_S
+
+if TYPE_CHECKING:
+    from adb_shell.transport.usb_transport import UsbTransport
+
+
+def usb_serials() -> list[str]:
+    """Serial numbers of the USB devices with an ADB interface; one that cannot be read is left out.
+
+    Raises:
+        MissingDependency: adb-shell[usb] or libusb is not installed.
+    """
+    driver, usb_error = _driver()
+    serials = []
+    for device in driver.find_all_adb_devices():
+        try:
+            serials.append(str(device.serial_number))
+        except usb_error:
+            continue
+    return serials
+
+
+class UsbPipe:
+    """Bulk transfers to the ADB interface of one USB device."""
+
+    def __init__(self, serial: str) -> None:
+        """Claim the interface. Raises MissingDependency or DeviceRefused."""
+        from adb_shell.exceptions import UsbDeviceNotFoundError
+
+        driver, usb_error = _driver()
+        self._serial = serial
+        self._buffer = bytearray()
+        try:
+            self._device = driver.find_adb(serial=serial)
+            self._device.connect(STEP_S)
+        except UsbDeviceNotFoundError as error:
+            raise DeviceRefused(f"The device {serial} is not attached by USB.", remedy("absent")) from error
+        except usb_error as error:
+            raise DeviceRefused(
+                f"The USB device {serial} cannot be used ({error}).", remedy("no permissions")
+            ) from error
+
+    def read_exactly(self, count: int, timeout_s: float) -> bytes:
+        """``count`` bytes. Raises TimeoutError or ConnectionLost."""
+        from adb_shell.exceptions import UsbReadFailedError
+
+        deadline = time.monotonic() + timeout_s
+        while len(self._buffer) < count:
+            left_s = deadline - time.monotonic()
+            try:
+                # libusb takes a time limit of zero as none at all.
+                self._buffer += self._device.bulk_read(count - len(self._buffer), max(left_s, 1e-3))
+            except UsbReadFailedError as error:
+                if "TIMEOUT" not in str(error.usb_error).upper():
+                    raise ConnectionLost(self._serial, str(error.usb_error)) from error
+                if left_s <= 0:
+                    raise TimeoutError(f"nothing came within {timeout_s:.1f} s") from error
+        data = bytes(self._buffer[:count])
+        del self._buffer[:count]
+        return data
+
+    def write(self, data: bytes, timeout_s: float) -> None:
+        """Send everything. Raises TimeoutError or ConnectionLost."""
+        from adb_shell.exceptions import UsbWriteFailedError
+
+        try:
+            self._device.bulk_write(data, timeout_s)
+        except UsbWriteFailedError as error:
+            if "TIMEOUT" in str(error.usb_error).upper():
+                raise TimeoutError(str(error.usb_error)) from error
+            raise ConnectionLost(self._serial, str(error.usb_error)) from error
+
+    def close(self) -> None:
+        """Release the interface."""
+        self._device.close()
+
+
+def _driver() -> tuple[type[UsbTransport], type[Exception]]:
+    try:
+        usb1 = importlib.import_module("usb1")
+        from adb_shell.transport.usb_transport import UsbTransport
+    except (ImportError, OSError) as error:
+        raise missing("adb-shell[usb] with libusb", "mobile", "Reaching a USB device without an adb server") from error
+    usb_error: type[Any] = usb1.USBError
+    return UsbTransport, usb_error

@@ -1,0 +1,178 @@
+"""Run Android's own adb daemon in its chroot on a loopback port, with a phone's folders that a test can change.
+
+``python tests/adbd/daemon.py PORT`` keeps one running by hand until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+
+# Everything is mounted in a namespace of its own, which goes away with the last process in it. $1 root, $2 the device's
+# own folder, $3 port, $4 size of /data in bytes or nothing.
+_START = """
+set -e
+mount --make-rprivate /
+mount -t proc proc "$1/proc"
+mount --rbind /sys "$1/sys"
+mount --rbind /dev "$1/dev"
+if [ -n "$4" ]; then mount -t tmpfs -o size="$4" tmpfs "$1/data"; else mount --bind "$2/data" "$1/data"; fi
+mkdir -p "$1/data/local/tmp"
+mount --bind "$2/system" "$1/system"
+cd /
+exec env -i PATH=/system/bin:/usr/bin:/usr/sbin ADBD_PORT="$3" \
+  chroot "$1" /usr/bin/env LD_PRELOAD=/loopback.so /usr/lib/android-sdk/platform-tools/adbd
+"""
+
+
+def why_not() -> str | None:
+    """Why the daemon cannot be run here; None if it can."""
+    if sys.platform != "linux" or os.geteuid() != 0:
+        return "the adb daemon in a chroot needs Linux and root"
+    for tool in ("mmdebstrap", "unshare", "gcc"):
+        if shutil.which(tool) is None and not (chroot_folder() / "ready").exists():
+            return f"building the adb daemon's chroot needs {tool}"
+    return None
+
+
+def chroot_folder() -> Path:
+    """Where the chroot is kept between runs."""
+    configured = os.environ.get("FLEETFRONT_ADBD_CHROOT")
+    return Path(configured) if configured else Path(tempfile.gettempdir()) / "fleetfront-adbd-trixie"
+
+
+def build() -> Path:
+    """The chroot, made if it is not there."""
+    folder = chroot_folder()
+    subprocess.run([str(HERE / "build.sh"), str(folder)], check=True, stdout=sys.stderr)
+    return folder
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class Daemon:
+    """One adb daemon. ``folder`` holds its ``/data`` and ``/system``; programs put into ``system_bin`` are found first."""
+
+    def __init__(self, root: Path, folder: Path, *, port: int | None = None, data_bytes: int | None = None) -> None:
+        self._root = root
+        self._folder = folder
+        self._data_bytes = data_bytes
+        self.port = port or free_port()
+        self._process: subprocess.Popen[bytes] | None = None
+        for name in ("data/local/tmp", "system/bin"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self._folder / "data"
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def install(self, name: str, text: str) -> None:
+        """Put a program into the device's ``/system/bin``."""
+        path = self._folder / "system" / "bin" / name
+        path.write_text(text)
+        path.chmod(0o755)
+
+    def start(self) -> Daemon:
+        """Start it and wait until it listens."""
+        size = str(self._data_bytes) if self._data_bytes else ""
+        command = [
+            "unshare",
+            "--mount",
+            "sh",
+            "-c",
+            _START,
+            "sh",
+            str(self._root),
+            str(self._folder),
+            str(self.port),
+            size,
+        ]
+        log = (self._folder / "adbd.log").open("ab")
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+        )
+        log.close()
+        deadline = time.monotonic() + 20
+        while time.monotonic() < deadline:
+            if self._process.poll() is not None:
+                raise RuntimeError(f"adbd ended: {(self._folder / 'adbd.log').read_text()[-2000:]}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return self
+            time.sleep(0.02)
+        raise RuntimeError("adbd does not listen")
+
+    def pause(self) -> None:
+        """Stop it without ending it: a device that has hung."""
+        os.kill(self.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the daemon alone, at once. What it started goes on, as on a phone."""
+        if self._process is not None and self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        """End the daemon and everything that still runs inside its chroot."""
+        self.kill()
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._is_inside(entry):
+                try:
+                    os.kill(int(entry.name), signal.SIGKILL)
+                except ProcessLookupError:
+                    continue
+
+    def _is_inside(self, entry: Path) -> bool:
+        try:
+            if os.readlink(entry / "root") != str(self._root):
+                return False
+            return f"ADBD_PORT={self.port}".encode() in (entry / "environ").read_bytes().split(b"\0")
+        except OSError:
+            return False
+
+
+def main() -> None:
+    port = int(sys.argv[1]) if len(sys.argv) > 1 else free_port()
+    reason = why_not()
+    if reason:
+        raise SystemExit(reason)
+    with tempfile.TemporaryDirectory() as folder:
+        daemon = Daemon(build(), Path(folder), port=port).start()
+        print(f"adb:{daemon.address}")
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            pass
+        finally:
+            daemon.stop()
+
+
+if __name__ == "__main__":
+    main()
