@@ -1,0 +1,113 @@
+"""``fleetfront doctor``: what is installed here and what each part of it is for; downloads only when asked to."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import sys
+from dataclasses import asdict, dataclass
+
+import click
+
+from fleetfront import __version__
+from fleetfront.cli.console import hint, next_command, print_json, print_table, progress
+from fleetfront.cli.options import json_option, quiet_option
+from fleetfront.errors import MissingDependency
+from fleetfront.workspace import Workspace
+
+#: Distribution -> (extra that brings it, what cannot be done without it).
+PACKAGES = {
+    "onnx": ("cpu", "writing ONNX files"),
+    "onnxruntime": ("cpu", "profiling and proving .onnx files"),
+    "ai-edge-litert": ("cpu", "writing, profiling and proving .tflite files"),
+    "psutil": ("cpu", "conditions of this machine"),
+    "torch": ("torch", "supernets, training, and the reference that files are proven against"),
+    "safetensors": ("torch", "saving weights"),
+    "xgboost-cpu": ("models", "filling tables and correcting residuals"),
+    "scipy": ("models", "fitting models"),
+    "pymoo": ("search", "NSGA-II and SMS-EMOA"),
+    "moocore": ("search", "fronts and hypervolume"),
+    "scikit-learn": ("demo", "the digits of the quickstart"),
+    "pillow": ("demo", "folders of images"),
+}
+#: The same import under another name on the registry.
+ALIASES = {"xgboost-cpu": ("xgboost",)}
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """An optional package: its version, or None with the pip line that installs it."""
+
+    name: str
+    version: str | None
+    purpose: str
+    install: str
+
+
+@click.command()
+@click.option("--fetch-weights", metavar="SPACE", help="Download the published supernet weights of a space.")
+@click.option("--strict", is_flag=True, help="Exit with 4 if anything optional is missing.")
+@json_option
+@quiet_option
+def doctor(fetch_weights: str | None, strict: bool, as_json: bool, quiet: bool) -> None:
+    """Check what is installed; fetch weights on request.
+
+    Nothing is downloaded unless --fetch-weights asks for it; the file's SHA-256 is recorded at the first download and
+    verified ever after.
+
+    \b
+    Examples:
+      fleetfront doctor
+      fleetfront doctor --json
+      fleetfront doctor --fetch-weights ofa-mbv3-w1.2
+    """
+    if fetch_weights is not None:
+        _fetch(fetch_weights, as_json, quiet)
+        return
+    packages = [_package(name) for name in PACKAGES]
+    if as_json:
+        print_json(
+            {
+                "fleetfront": __version__,
+                "python": platform.python_version(),
+                "workspace": str(Workspace.default().root),
+                "packages": [asdict(package) for package in packages],
+            }
+        )
+    else:
+        hint(f"fleetfront {__version__}, Python {platform.python_version()} ({sys.executable})")
+        hint(f"Measurements and models: {Workspace.default().root}")
+        print_table(
+            ("package", "version", "needed for"), [(p.name, p.version or "missing", p.purpose) for p in packages]
+        )
+        for line in dict.fromkeys(p.install for p in packages if p.version is None):
+            hint(f"Missing: {line}")
+    absent = [package for package in packages if package.version is None]
+    if strict and absent:
+        raise MissingDependency(f"{len(absent)} optional packages are missing.", f"Run: {absent[0].install}")
+
+
+def _package(name: str) -> Package:
+    extra, purpose = PACKAGES[name]
+    version = None
+    for spelling in (name, *ALIASES.get(name, ())):
+        try:
+            version = importlib.metadata.version(spelling)
+            break
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Package(name, version, purpose, f"pip install 'fleetfront[{extra}]'")
+
+
+def _fetch(space: str, as_json: bool, quiet: bool) -> None:
+    from fleetfront.spaces.weights import PUBLISHED, fetch_weights
+
+    if space in PUBLISHED:
+        hint(f"From {PUBLISHED[space].url} ({PUBLISHED[space].licence})")
+    with progress(quiet) as shown:
+        path = fetch_weights(space, Workspace.default(), shown)
+    if as_json:
+        print_json({"space": space, "path": str(path)})
+    else:
+        click.echo(str(path))
+    next_command(f"fleetfront deploy --knee --weights {path}")

@@ -1,0 +1,78 @@
+"""A fit's report as lines for people. The numbers and their JSON are made in ``pipelines.fit_report``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from fleetfront.cli.console import hint, print_table, warn
+
+Report = Mapping[str, Any]
+
+
+def show_fit(report: Report, *, details: bool = True) -> None:
+    """Print the scores of every clock beside the noise floor, then the worst blocks and networks."""
+    click.echo(click.style(f"{report['space']} on {report['target']}", bold=True) + f"  [{report['tier']}]")
+    click.echo(f"model: {report['model']}, {report['calibration']['formula']}")
+    blocks = ", ".join(f"{count} {how}" for how, count in report["blocks"].items() if count)
+    click.echo(f"blocks: {blocks}; statistic across visits: {report['statistic']}")
+    rows = [_score_row(one) for one in (report, *report["other_clocks"])]
+    print_table(("clock", "held out", "MAPE %", "within 5 %", "within 10 %", "Spearman", "in 90 % interval"), rows)
+    rows = [_floor_row(one) for one in (report, *report["other_clocks"])]
+    print_table(("noise floor", "networks", "MAPE %", "within 5 %", "within 10 %"), rows)
+    if details:
+        _show_worst(report)
+    for caution in report["cautions"]:
+        warn(f"{caution['text']} {caution['remedy']}")
+    for key, error in list(report["errors"].items())[:5]:
+        warn(f"{key} could not be measured: {error}")
+
+
+def _score_row(report: Report) -> tuple[str, ...]:
+    scores = report["held_out"]
+    bounds = scores["intervals"]
+    return (
+        report["clock"],
+        str(scores["networks"]),
+        _with_bounds(scores["mape"], bounds.get("mape"), "{:.2f}"),
+        _with_bounds(scores["within_5"], bounds.get("within_5"), "{:.0%}"),
+        _with_bounds(scores["within_10"], bounds.get("within_10"), "{:.0%}"),
+        _with_bounds(scores["spearman"], bounds.get("spearman"), "{:.4f}"),
+        _with_bounds(scores["coverage_90"], bounds.get("coverage_90"), "{:.0%}"),
+    )
+
+
+def _floor_row(report: Report) -> tuple[str, ...]:
+    floor = report["floor"]
+    return (
+        report["clock"],
+        str(floor["networks"]),
+        _number(floor["mape"], "{:.2f}"),
+        _number(floor["within_5"], "{:.0%}"),
+        _number(floor["within_10"], "{:.0%}"),
+    )
+
+
+def _show_worst(report: Report) -> None:
+    if report["worst_networks"]:
+        hint("\nWorst held-out networks:")
+        for row in report["worst_networks"][:3]:
+            latencies = f"{row['measured_ms']:.3f} ms measured, {row['predicted_ms']:.3f} predicted"
+            hint(f"  {row['error']:+.1%}  {latencies}  {row['arch']}")
+    if report["worst_blocks"]:
+        hint("Least certain blocks:")
+        for row in report["worst_blocks"][:3]:
+            hint(f"  +-{row['relative_std']:.1%}  {row['ms']:.4f} ms, {row['filled']}  {row['key']}")
+
+
+def _with_bounds(value: float | None, bounds: list[float] | None, form: str) -> str:
+    if value is None:
+        return "-"
+    text = form.format(value)
+    return f"{text} ({form.format(bounds[0])}..{form.format(bounds[1])})" if bounds else text
+
+
+def _number(value: float | None, form: str) -> str:
+    return "-" if value is None else form.format(value)

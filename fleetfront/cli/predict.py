@@ -1,0 +1,107 @@
+"""``fleetfront predict``: latency and accuracy of architectures given as strings."""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+import click
+
+from fleetfront.cli.console import print_json, print_table, warn
+from fleetfront.cli.options import device_option, json_option, space_option, split_names
+from fleetfront.errors import InputError
+
+#: Value of --accuracy that predicts latency alone.
+NO_ACCURACY = "none"
+
+
+@click.command()
+@click.argument("archs", nargs=-1, metavar="[ARCH]...")
+@click.option("--archs", "file", type=click.File("r"), help="File of architectures, one a line; - is standard input.")
+@device_option
+@click.option("--runtime", metavar="NAME", help="Which runtime's model.  [default: the newest]")
+@click.option(
+    "--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model.  [default: the preferred]"
+)
+@click.option(
+    "--accuracy",
+    default="built-in",
+    show_default=True,
+    metavar="SOURCE",
+    help="built-in, csv:PATH[:COLUMN], ofa-mlp:PATH or none.",
+)
+@space_option
+@json_option
+def predict(
+    archs: tuple[str, ...],
+    file: TextIO | None,
+    devices: tuple[str, ...],
+    runtime: str | None,
+    clock: str | None,
+    accuracy: str,
+    space: str,
+    as_json: bool,
+) -> None:
+    """Predict latency and accuracy of given architectures.
+
+    \b
+    Examples:
+      fleetfront predict k33333333333333333333_e33333333333333333333_d22222_r160
+      fleetfront predict --archs archs.txt --device cpu --runtime litert --json
+      cut -d, -f1 nets.csv | fleetfront predict --archs - --space nasbench201 --accuracy none
+    """
+    wanted = [*archs, *_read(file)]
+    if not wanted:
+        raise InputError("No architecture was given.", "Name some, or give a file of them with --archs FILE.")
+    rows = _predicted(wanted, devices, runtime, clock, accuracy, space)
+    if as_json:
+        print_json(rows)
+        return
+    print_table(("architecture", "device", "latency ms", "+-", "tier", "clock", "accuracy %"), map(_cells, rows))
+
+
+def _predicted(
+    wanted: list[str], devices: tuple[str, ...], runtime: str | None, clock: str | None, accuracy: str, space: str
+) -> list[dict[str, Any]]:
+    from fleetfront.pipelines.fit import newest_cost_model
+    from fleetfront.pipelines.predict import predict_archs
+    from fleetfront.predictors.accuracy import load_accuracy
+    from fleetfront.quantities import Clock
+    from fleetfront.spaces.catalogue import load_space
+    from fleetfront.workspace import Workspace
+
+    family = load_space(space)
+    models = {}
+    for name in split_names(devices):
+        model, cautions = newest_cost_model(
+            Workspace.default(), family, device=name, runtime=runtime, clock=Clock(clock) if clock else None
+        )
+        models[name] = model
+        for caution in cautions:
+            warn(str(caution))
+    source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
+    return predict_archs(family, wanted, models, source)
+
+
+def _read(file: TextIO | None) -> list[str]:
+    if file is None:
+        return []
+    try:
+        return [line.strip() for line in file if line.strip()]
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{file.name} is not a text file ({error.reason}).", "Give one architecture a line."
+        ) from error
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    known = row.get("accuracy")
+    accuracy = "-" if known is None else f"{known:.2f} +-{row['accuracy_std']:.2f} [{row['accuracy_tier']}]"
+    return (
+        row["arch"],
+        row["device"],
+        f"{row['latency_ms']:.4g}",
+        f"{row['latency_std_ms']:.2g}",
+        row["tier"],
+        row.get("clock", "-"),
+        accuracy,
+    )

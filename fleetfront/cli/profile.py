@@ -1,0 +1,183 @@
+"""``fleetfront profile``: measure a space's blocks and networks on a device, or time one model file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
+from fleetfront.cli.options import (
+    device_option,
+    json_option,
+    local_target,
+    quiet_option,
+    seed_option,
+    space_option,
+    split_names,
+    store_option,
+    store_path,
+    target_options,
+)
+from fleetfront.errors import BarMissed, DeviceError, InputError
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.profile import ProfileOutcome
+
+
+@click.command()
+@device_option
+@target_options
+@space_option
+@click.option(
+    "--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="Time this .onnx or .tflite file."
+)
+@click.option(
+    "--budget",
+    default="standard",
+    show_default=True,
+    metavar="quick|standard|long|10m",
+    help="Time in all: 1, 5 or 10 minutes, or any duration. `long` calibrates on 80 networks.",
+)
+@click.option(
+    "--target-error", type=float, metavar="PERCENT", help="Stop as soon as the model is this good; else exit 1."
+)
+@click.option("--calibration", type=click.IntRange(0), help="Calibration networks.  [default: 20, or the budget's]")
+@click.option("--validation", type=click.IntRange(0), default=50, show_default=True, help="Held-out networks.")
+@click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
+@seed_option
+@store_option
+@json_option
+@quiet_option
+def profile(
+    devices: tuple[str, ...],
+    runtime: str | None,
+    precision: str,
+    threads: int,
+    batch: int,
+    space: str,
+    file: Path | None,
+    budget: str,
+    target_error: float | None,
+    calibration: int | None,
+    validation: int,
+    with_fit: bool,
+    seed: int,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Measure a space's blocks and networks, or one model file.
+
+    Rounds of interleaved visits over blocks, calibration networks and held-out networks, until the budget or
+    --target-error ends them. Every visit is kept at once: stop whenever you like, and type the same command to go on.
+
+    \b
+    Examples:
+      fleetfront profile --device cpu --runtime litert
+      fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
+      fleetfront profile --target-error 2.5 --budget 20m
+      fleetfront profile --file model.tflite --threads 2
+    """
+    target = _target(devices, runtime, precision, threads, batch, file)
+    if file is not None:
+        _profile_file(file, target, store, as_json, quiet)
+        return
+    outcome, report = _profile_space(
+        target, space, store, budget, target_error, calibration, validation, with_fit, seed, quiet
+    )
+    if as_json:
+        print_json({**outcome.to_json(), "fit": report})
+    else:
+        _show(outcome)
+        if report is not None:
+            from fleetfront.cli.fit_text import show_fit
+
+            show_fit(report, details=False)
+        next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
+    if target_error is not None and outcome.result.ended_by != "target":
+        raise BarMissed(
+            f"The target error of {target_error:g} % was not reached within the budget {budget}.",
+            "Run again with a longer --budget: it goes on from here.",
+        )
+
+
+def _target(
+    devices: tuple[str, ...], runtime: str | None, precision: str, threads: int, batch: int, file: Path | None
+) -> Target:
+    names = split_names(devices)
+    if len(names) > 1:
+        raise InputError(f"{len(names)} devices were given.", "Profile one device a command.")
+    if names[0] != "cpu":
+        raise DeviceError(
+            f"The device {names[0]!r} cannot be measured by this version.",
+            "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",
+        )
+    if file is not None and runtime is None:
+        runtime = {".onnx": "onnxruntime", ".tflite": "litert"}.get(file.suffix)
+    return local_target(names[0], runtime, precision, threads, batch)
+
+
+def _profile_space(
+    target: Target,
+    space: str,
+    store: Path | None,
+    budget: str,
+    target_error: float | None,
+    calibration: int | None,
+    validation: int,
+    with_fit: bool,
+    seed: int,
+    quiet: bool,
+) -> tuple[ProfileOutcome, dict[str, object] | None]:
+    from fleetfront.pipelines.fit import fit_report, fit_target, quick_error
+    from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
+    from fleetfront.profilers.plan import PlanOptions
+    from fleetfront.profilers.store import Store
+    from fleetfront.spaces.catalogue import load_space
+
+    family, allowed = load_space(space), parse_budget(budget)
+    count = allowed.calibration if calibration is None else calibration
+    options = PlanOptions(seed=seed, calibration=count, validation=validation)
+    rule = TargetError(lambda seen: quick_error(seen, family), target_error) if target_error is not None else None
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        outcome = profile_space(
+            family, target, store=opened, budget=allowed, rule=rule, options=options, progress=shown
+        )
+        if not with_fit:
+            return outcome, None
+        return outcome, fit_report(fit_target(opened, target, family))
+
+
+def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:
+    from fleetfront.profilers.single_file import profile_file
+    from fleetfront.profilers.store import Store
+
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        result = profile_file(file, target, store=opened, progress=shown)
+    if as_json:
+        print_json(result.to_json())
+        return
+    print_table(("what", "value"), result.rows())
+    for text in result.warnings:
+        warn(text)
+
+
+def _show(outcome: ProfileOutcome) -> None:
+    result, verdict = outcome.result, outcome.verdict
+    measured = ", ".join(
+        f"{outcome.measured.get(role, 0)}/{count} {role.value}" for role, count in outcome.planned.items()
+    )
+    hint(f"{result.rounds} rounds in {result.seconds:.0f} s, ended by {result.ended_by}; measured {measured}")
+    word = click.style("stable", fg="green") if verdict.is_stable else click.style("unstable", fg="yellow")
+    hint(
+        f"Verdict: {word}. Noise floor {verdict.floor.mape:.2f} % ({verdict.floor_role.value}), "
+        f"drift {verdict.drift.percent:+.1f} %, statistic {verdict.statistic}."
+    )
+    for reason, count in verdict.discarded.items():
+        hint(f"  {count} visits left out: {reason}")
+    for doubt in verdict.reasons:
+        warn(f"{doubt.text} {doubt.remedy}")
+    hint("")
