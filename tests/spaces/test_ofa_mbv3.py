@@ -1,0 +1,217 @@
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetfront.errors import InputError
+from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, HasLiveGraph, Interpolable, SearchSpace
+from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+
+W10, W12, MINI = ofa_mbv3_w10(), ofa_mbv3_w12(), ofa_mbv3_mini()
+SPACES = [W10, W12, MINI]
+
+few = settings(max_examples=15, deadline=None)
+spaces = st.sampled_from(SPACES)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def any_genotypes(space: OfaMbv3Space, seed: int, n: int = 20) -> Genotypes:
+    """Inactive genes hold anything."""
+    rng = np.random.default_rng(seed)
+    return np.stack([rng.integers(0, len(values), n, dtype=np.int8) for values in space.choices], axis=1)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_macs_and_params_equal_every_published_row(shared_data: Path) -> None:
+    table = rows(shared_data / "ofa_mbv3" / "imagenet_top1_w10_r224.csv")
+    genotypes = W10.parse([row["arch_active"] for row in table])
+    assert len(table) == 1729
+    assert W10.macs(genotypes).tolist() == [int(row["macs"]) for row in table]
+    assert W10.params(genotypes).tolist() == [int(row["params"]) for row in table]
+
+
+def test_ids_of_gpu_tables_become_their_active_form(shared_data: Path) -> None:
+    table = rows(shared_data / "ofa_mbv3" / "latency_gpus.csv")
+    genotypes = W10.parse([row["arch"] for row in table])
+    assert W10.arch_ids(genotypes) == [row["arch_active"] for row in table]
+    np.testing.assert_allclose(W10.macs(genotypes) / 1e6, [float(row["mmacs_w10"]) for row in table], atol=6e-3)
+    np.testing.assert_allclose(W10.params(genotypes) / 1e6, [float(row["params_m_w10"]) for row in table], atol=6e-5)
+
+
+@pytest.mark.parametrize(
+    ("space", "genes", "per_resolution", "slots"), [(W10, 46, 93, 20), (W12, 46, 93, 20), (MINI, 28, 57, 12)]
+)
+def test_sizes(space: OfaMbv3Space, genes: int, per_resolution: int, slots: int) -> None:
+    assert len(space.choices) == len(space.gene_names) == len(set(space.gene_names)) == genes
+    assert [len(space.blocks_at(resolution)) for resolution in space.resolutions] == [per_resolution] * len(
+        space.resolutions
+    )
+    assert len({block.key for block in space.vocabulary}) == len(space.vocabulary)
+    occurring = np.unique(np.concatenate([space.blocks_at(resolution) for resolution in space.resolutions]))
+    assert occurring.tolist() == list(range(len(space.vocabulary)))
+    assert space.block_indices(any_genotypes(space, 0, 3)).shape == (3, slots + 3)
+
+
+def test_resolutions_are_those_of_the_families() -> None:
+    assert W10.resolutions == tuple(range(128, 225, 4))
+    assert W12.resolutions == (160, 176, 192, 208, 224)
+    with pytest.raises(InputError, match="no resolution 200"):
+        W12.blocks_at(200)
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
+def test_offers_every_capability(space: OfaMbv3Space) -> None:
+    for protocol in (SearchSpace, Additive, DescribesBlocks, HasLiveGraph, Interpolable):
+        assert isinstance(space, protocol)
+
+
+@few
+@given(spaces, seeds)
+def test_spelling_is_read_back(space: OfaMbv3Space, seed: int) -> None:
+    genotypes = space.sample(20, np.random.default_rng(seed))
+    ids = space.arch_ids(genotypes)
+    assert np.array_equal(space.parse(ids), genotypes)
+    assert [space.arch_id(row) for row in genotypes] == ids
+    for row in genotypes[:3]:
+        assert np.array_equal(space.from_config(space.to_config(row)), row)
+
+
+@few
+@given(spaces, seeds)
+def test_canonical_keeps_the_network(space: OfaMbv3Space, seed: int) -> None:
+    genotypes = any_genotypes(space, seed)
+    canonical = space.canonical(genotypes)
+    assert canonical.dtype == np.int8
+    assert np.array_equal(space.canonical(canonical), canonical)
+    assert not canonical[~space.active(genotypes)].any()
+    assert np.array_equal(canonical[space.active(genotypes)], genotypes[space.active(genotypes)])
+    for same in (space.block_indices, space.macs, space.params, space.arch_ids):
+        assert np.array_equal(same(canonical), same(genotypes))
+
+
+@few
+@given(spaces, seeds)
+def test_sums_over_block_indices_equal_the_fast_sums(space: OfaMbv3Space, seed: int) -> None:
+    genotypes = any_genotypes(space, seed, 3000)
+    indices = space.block_indices(genotypes)
+    assert (indices >= 0).sum(axis=1).tolist() == (3 + space.active_slots(genotypes).sum(axis=1)).tolist()
+    macs, params = space.block_macs(space.vocabulary), space.block_params(space.vocabulary)
+    assert np.array_equal(np.append(macs, 0)[indices].sum(axis=1), space.macs(genotypes))
+    assert np.array_equal(np.append(params, 0)[indices].sum(axis=1), space.params(genotypes))
+    values = np.random.default_rng(seed).random(len(space.vocabulary))
+    expected = np.append(values, 0.0)[indices].sum(axis=1)
+    np.testing.assert_allclose(space.additive_costs(values, genotypes), expected, rtol=1e-12)
+
+
+def test_depth_decides_what_is_active() -> None:
+    genotypes = W10.parse(["k35733373375733337533_e34633434636333336433_d23423_r224"])
+    expected = [2, 3, 4, 2, 3]
+    slots = W10.active_slots(genotypes)[0].reshape(5, 4)
+    assert slots.sum(axis=1).tolist() == expected
+    assert all(not (~row[:-1] & row[1:]).any() for row in slots)
+    config = W10.to_config(genotypes[0])
+    assert config["depths"] == expected
+    assert config["kernels"][:4] == [3, 5, 0, 0]
+    assert config["expansions"][4:8] == [3, 4, 3, 0]
+
+
+def test_every_choice_is_drawn() -> None:
+    genotypes = W10.sample(500, np.random.default_rng(0))
+    active = W10.active(genotypes)
+    for gene, values in enumerate(W10.choices):
+        assert set(genotypes[active[:, gene], gene].tolist()) == set(range(len(values)))
+
+
+GOOD = "k33333333333333333333_e33333333333333333333_d22222_r224"
+
+
+@pytest.mark.parametrize(
+    ("bad", "why"),
+    [
+        (GOOD.replace("r224", "r222"), "resolution"),
+        (GOOD.replace("r224", "r22"), "resolution"),
+        (GOOD.replace("r224", "r2244"), "too many"),
+        (GOOD.replace("k3", "k4"), "each kernel is one of 3, 5, 7"),
+        (GOOD.replace("e3", "e5"), "each expansion is one of 3, 4, 6"),
+        (GOOD.replace("d2", "d5"), "each depth is one of 2, 3, 4"),
+        (GOOD.replace("d2", "d0"), "each depth is one of 2, 3, 4"),
+        (GOOD.replace("k3", "k0"), "written 0"),
+        (GOOD.replace("d22222", "d42222").replace("k3333", "k3330"), "written 0"),
+        (GOOD.replace("_e", "-e"), "form"),
+        (GOOD[1:], "form"),
+        (GOOD + "\0", "too many"),
+        (GOOD.replace("3", "\0", 1), "too many"),
+        ("", "form"),
+        ("ké", "ASCII"),
+        ("k333333333333_e333333333333_d222_r32", "form"),
+    ],
+)
+def test_an_id_outside_the_space_is_named_with_the_reason(bad: str, why: str) -> None:
+    with pytest.raises(InputError, match=why) as caught:
+        W10.parse([GOOD, bad, "worse"])
+    assert repr(bad) in caught.value.message
+    assert "Spell it like k" in caught.value.remedy
+
+
+def test_inactive_slots_may_hold_any_choice_but_no_nonsense() -> None:
+    assert W10.arch_id(W10.parse([GOOD])[0]) == "k33003300330033003300_e33003300330033003300_d22222_r224"
+    with pytest.raises(InputError, match="each kernel"):
+        W10.parse([GOOD.replace("k3333", "k3338")])
+
+
+def test_no_ids_give_no_genotypes() -> None:
+    assert W10.parse([]).shape == (0, 46)
+    assert W10.arch_ids(W10.parse([])) == []
+
+
+@pytest.mark.parametrize("change", [{"kernels": [3]}, {"resolution": 1}, {"depths": None}, {"expansions": [9] * 20}])
+def test_a_configuration_outside_the_space_is_refused(change: dict[str, object]) -> None:
+    config = W10.to_config(W10.parse([GOOD])[0])
+    assert np.array_equal(W10.from_config(config), W10.parse([GOOD])[0])
+    with pytest.raises(InputError):
+        W10.from_config(config | change)
+    with pytest.raises(InputError, match="lists kernels"):
+        W10.from_config({})
+
+
+@pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
+def test_within_a_layer_work_is_linear_in_the_square_of_the_side(space: OfaMbv3Space) -> None:
+    group, side = space.interpolation_groups()
+    macs, params = space.block_macs(space.vocabulary), space.block_params(space.vocabulary)
+    # The same layers at every resolution, whichever blocks resolutions share.
+    assert len(np.unique(group)) == len(space.blocks_at(space.resolutions[0]))
+    for layer in range(group.max() + 1):
+        members = np.flatnonzero(group == layer)
+        assert len({params[i] for i in members}) == 1
+        assert len(set(side[members])) == len(members)
+        if len(members) > 2:
+            line = np.polynomial.Polynomial.fit(side[members] ** 2, macs[members].astype(float), 1)
+            np.testing.assert_allclose(line(side[members] ** 2), macs[members], rtol=1e-9)
+
+
+def test_effective_side_is_the_input_side_where_nothing_is_rounded() -> None:
+    _, side = W10.interpolation_groups()
+    inputs = np.asarray([block.inputs[0][1] for block in W10.vocabulary])
+    exact = np.asarray([block.inputs[0][1] % 2 == 0 or "s=1" in block.key for block in W10.vocabulary])
+    heads = np.asarray([block.family == "mbv3_head" for block in W10.vocabulary])
+    np.testing.assert_allclose(side[exact | heads], inputs[exact | heads])
+    assert (side[~exact & ~heads] > inputs[~exact & ~heads]).all()
+    assert (side <= inputs + 1).all()
+
+
+def test_features_tell_all_blocks_of_a_space_apart() -> None:
+    features, names = W10.block_features(W10.vocabulary)
+    assert features.shape == (len(W10.vocabulary), len(names))
+    assert np.isfinite(features).all()
+    assert (features >= 0).all()
+    assert len(np.unique(features, axis=0)) == len(W10.vocabulary)
+    macs, params = W10.block_macs(W10.vocabulary), W10.block_params(W10.vocabulary)
+    assert np.array_equal(features[:, names.index("macs")], macs)
+    assert np.array_equal(features[:, names.index("params")], params)
