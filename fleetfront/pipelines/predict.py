@@ -1,0 +1,58 @@
+"""Predict: latency (and accuracy) of architectures given as strings. Which models, the caller decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.spaces.base import Genotypes, SearchSpace
+
+
+def predict_archs(
+    space: SearchSpace,
+    arch_ids: Sequence[str],
+    models: Mapping[str, CostModel],
+    accuracy: AccuracyModel | None = None,
+) -> list[dict[str, Any]]:
+    """One row for each architecture and device (``models``: name -> model), architectures in the order given.
+
+    A row has ``arch``, ``device``, the metric as ``latency_ms`` and ``latency_std_ms``, ``tier``, and ``target`` and
+    ``clock`` where the model has them; with ``accuracy`` also ``accuracy`` and ``accuracy_std`` in percent and
+    ``accuracy_tier``, None with ``accuracy_note`` for architectures that it refuses.
+
+    Raises:
+        InputError: if an architecture is not of the space.
+    """
+    genotypes = space.parse(arch_ids)
+    spelled = space.arch_ids(genotypes)
+    known = _accuracies(accuracy, genotypes) if accuracy is not None else [{} for _ in spelled]
+    columns = []
+    for device, model in models.items():
+        estimate = model.predict(genotypes)
+        name, unit = model.metric.name, model.metric.unit
+        facts = {"device": device, "tier": estimate.tier.value}
+        for fact in ("target", "clock"):
+            if getattr(model, fact, None) is not None:
+                facts[fact] = str(getattr(model, fact))
+        values = zip(estimate.mean.tolist(), estimate.std.tolist(), strict=True)
+        columns.append([{f"{name}_{unit}": mean, f"{name}_std_{unit}": std, **facts} for mean, std in values])
+    return [{"arch": arch, **column[index], **known[index]} for index, arch in enumerate(spelled) for column in columns]
+
+
+def _accuracies(accuracy: AccuracyModel, genotypes: Genotypes) -> list[dict[str, Any]]:
+    """One dict a row. If the model refuses, halves are asked, so that those it can answer for are answered."""
+    try:
+        estimate = accuracy.predict(genotypes)
+    except InputError as error:
+        if len(genotypes) == 1:
+            return [{"accuracy": None, "accuracy_std": None, "accuracy_tier": None, "accuracy_note": str(error)}]
+        return [row for half in np.array_split(genotypes, 2) for row in _accuracies(accuracy, half)]
+    tier = estimate.tier.value
+    return [
+        {"accuracy": mean, "accuracy_std": std, "accuracy_tier": tier}
+        for mean, std in zip(estimate.mean.tolist(), estimate.std.tolist(), strict=True)
+    ]
