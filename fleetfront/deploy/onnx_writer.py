@@ -10,6 +10,7 @@ import numpy as np
 from fleetfront.errors import InputError, missing
 from fleetfront.spaces.fold import fold_batch_norm
 from fleetfront.spaces.graph import Array, Graph, Operator
+from fleetfront.spaces.prune import drop_unread
 
 if TYPE_CHECKING:
     import onnx
@@ -23,7 +24,8 @@ MINIMUM_RUNTIME = "onnxruntime 1.12"
 
 
 def write_onnx(graph: Graph, *, producer: str = "fleetfront") -> bytes:
-    """The bytes of an ``.onnx`` file: images NCHW, inputs and outputs named as in ``graph``, batch-norm folded.
+    """The bytes of an ``.onnx`` file: images NCHW, inputs and outputs named as in ``graph``, batch-norm folded,
+    operators that reach no output left out.
 
     Symbolic dimensions stay symbolic (``spaces.batch.with_batch`` makes the batch so). ``graph.labels`` become the
     file's metadata properties. Equal graphs give equal bytes.
@@ -36,7 +38,7 @@ def write_onnx(graph: Graph, *, producer: str = "fleetfront") -> bytes:
         from onnx import helper
     except ImportError as error:
         raise missing("onnx", "cpu", "Writing ONNX files") from error
-    writing = _Writing(fold_batch_norm(graph))
+    writing = _Writing(fold_batch_norm(drop_unread(graph)))
     model = helper.make_model(
         writing.graph_proto(),
         producer_name=producer,

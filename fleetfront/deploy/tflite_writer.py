@@ -27,6 +27,7 @@ from fleetfront.errors import InputError
 from fleetfront.spaces.fold import fold_batch_norm
 from fleetfront.spaces.graph import Array, Graph, Operator
 from fleetfront.spaces.operators import Shape
+from fleetfront.spaces.prune import drop_unread
 
 if TYPE_CHECKING:
     from fleetfront.deploy.tflite_writer_file import TfliteFile
@@ -37,7 +38,8 @@ _FUSED = {"relu": "RELU", "relu6": "RELU6"}
 
 
 def write_tflite(graph: Graph) -> bytes:
-    """The bytes of a ``.tflite`` file: images NHWC, inputs and outputs named as in ``graph``, batch-norm folded.
+    """The bytes of a ``.tflite`` file: images NHWC, inputs and outputs named as in ``graph``, batch-norm folded,
+    operators that reach no output left out.
 
     The signature is ``serving_default``. Symbolic dimensions are 1 until the caller resizes them. ``graph.labels`` and
     the oldest fitting runtime go into the metadata. Equal graphs give equal bytes.
@@ -48,7 +50,7 @@ def write_tflite(graph: Graph) -> bytes:
     """
     from fleetfront.deploy.tflite_writer_file import TfliteFile
 
-    folded = fold_batch_norm(graph)
+    folded = fold_batch_norm(drop_unread(graph))
     file = TfliteFile(graph.name)
     writing = _Writing(folded, file)
     for operator, activation in _with_activations(folded):

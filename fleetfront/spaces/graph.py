@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -105,18 +106,17 @@ class Graph:
                     f"Graph format {structure['format']!r} is not {_FORMAT}.", "Write the file again with this version."
                 )
             tensors = [Tensor(n, tuple(s), d, layout) for n, s, d, layout in structure["tensors"]]
-            operators = tuple(Operator(f, tuple(i), o, _tupled(a)) for f, i, o, a in structure["operators"])
-        except (ValueError, KeyError, OSError, TypeError) as error:
+            return cls(
+                structure["name"],
+                tuple(structure["inputs"]),
+                tuple(structure["outputs"]),
+                tuple(Operator(f, tuple(i), o, _tupled(a)) for f, i, o, a in structure["operators"]),
+                MappingProxyType({t.name: t for t in tensors}),
+                MappingProxyType(weights),
+                MappingProxyType(structure["labels"]),
+            )
+        except (ValueError, KeyError, OSError, EOFError, TypeError, AttributeError, BadZipFile) as error:
             raise InputError(f"This is not a serialised graph ({error}).", "Write it with Graph.to_bytes.") from error
-        return cls(
-            structure["name"],
-            tuple(structure["inputs"]),
-            tuple(structure["outputs"]),
-            operators,
-            MappingProxyType({t.name: t for t in tensors}),
-            MappingProxyType(weights),
-            MappingProxyType(structure["labels"]),
-        )
 
 
 def _tupled(attributes: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,6 +39,12 @@ def _broadcast(shapes: Sequence[Shape], _: Attributes) -> Shape:
     return tuple(result)
 
 
+def _number(dimension: int | str) -> int:
+    if isinstance(dimension, str):
+        raise InputError(f"The symbolic dimension {dimension!r} cannot be added or multiplied up.", "Give it a number.")
+    return int(dimension)
+
+
 def _spatial(shape: Shape) -> tuple[int, int]:
     height, width = shape[2:]
     if not isinstance(height, int) or not isinstance(width, int):
@@ -67,6 +73,12 @@ def _conv2d(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 
 
 def _pool2d(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
+    kernel, padding = attributes["kernel"], attributes["padding"]
+    if any(pad >= kernel[place % 2] for place, pad in enumerate(padding)):
+        raise InputError(
+            f"Padding {tuple(padding)} reaches past a pooling window {tuple(kernel)}.",
+            "Pad by less than the window, so that every window meets the image.",
+        )
     return _windowed(shapes[0], shapes[0][1], attributes["kernel"], attributes)
 
 
@@ -82,11 +94,11 @@ def _linear(shapes: Sequence[Shape], _: Attributes) -> Shape:
 
 
 def _concat(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
-    axis = attributes["axis"]
     first = shapes[0]
+    axis = attributes["axis"] % len(first)
     if any(s[:axis] != first[:axis] or s[axis + 1 :] != first[axis + 1 :] for s in shapes):
         raise InputError(f"Shapes {list(shapes)} differ outside axis {axis}.", "Concatenate tensors equal elsewhere.")
-    return (*first[:axis], sum(int(s[axis]) for s in shapes), *first[axis + 1 :])
+    return (*first[:axis], sum(_number(s[axis]) for s in shapes), *first[axis + 1 :])
 
 
 def _reshape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
@@ -98,7 +110,7 @@ def _reshape(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 
 
 def _flatten(shapes: Sequence[Shape], _: Attributes) -> Shape:
-    return (shapes[0][0], math.prod(int(d) for d in shapes[0][1:]))
+    return (shapes[0][0], math.prod(_number(d) for d in shapes[0][1:]))
 
 
 def _transpose(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
@@ -110,6 +122,7 @@ def _transpose(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 #: linear (data, weight (out, in)[, bias]); batch_norm (data, scale, shift, mean, variance): epsilon;
 #: max_pool2d / average_pool2d (data): kernel, stride, padding (padding never counts into an average);
 #: softmax (data): axis; concat: axis; reshape: shape; transpose: permutation; the rest have no attributes.
+#: Negative axes count from the end.
 FAMILIES: dict[str, Callable[[Sequence[Shape], Attributes], Shape]] = {
     "conv2d": _conv2d,
     "linear": _linear,

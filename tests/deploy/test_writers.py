@@ -1,0 +1,294 @@
+"""Both writers against torch: every operator family by hand, then random graphs of all of them."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetfront.deploy.onnx_writer import write_onnx
+from fleetfront.deploy.proof import prove
+from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.spaces.operators import FAMILIES
+
+#: Of the outputs' range. Rounding of fp32 gives about 1e-7 an operator.
+ROUNDING = 1e-5
+#: Values are near one, so this is rounding even where the outputs hardly differ from each other.
+ROUNDING_NEAR_ONE = 1e-6
+
+
+class Builder(GraphBuilder):
+    """Adds operators with random weights that keep values near one, where rounding is all that may differ."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__("graph")
+        self.rng = np.random.default_rng(seed)
+
+    def array(self, shape: Sequence[int], deviation: float = 1.0, mean: float = 0.0) -> str:
+        values = self.rng.normal(mean, deviation, shape).astype(np.float32)
+        return self.weight(f"w{len(self._weights)}", values)
+
+    def conv(
+        self,
+        x: str,
+        out: int,
+        kernel: tuple[int, int] = (3, 3),
+        stride: tuple[int, int] = (1, 1),
+        padding: tuple[int, int, int, int] = (1, 1, 1, 1),
+        dilation: tuple[int, int] = (1, 1),
+        groups: int = 1,
+        bias: bool = True,
+    ) -> str:
+        shape = (out, int(self.shape(x)[1]) // groups, *kernel)
+        operands = [x, self.array(shape, 1 / np.sqrt(np.prod(shape[1:])))] + ([self.array((out,))] if bias else [])
+        return self.add("conv2d", operands, stride=stride, padding=padding, dilation=dilation, groups=groups)
+
+    def linear(self, x: str, out: int, bias: bool = True) -> str:
+        width = int(self.shape(x)[-1])
+        operands = [x, self.array((out, width), 1 / np.sqrt(width))] + ([self.array((out,))] if bias else [])
+        return self.add("linear", operands)
+
+    def norm(self, x: str) -> str:
+        channels = (int(self.shape(x)[1]),)
+        parameters = [self.array(channels, 0.1, mean) for mean in (1.0, 0.0, 0.0)]
+        variance = self.weight(f"v{len(self._weights)}", self.rng.uniform(0.5, 2, channels).astype(np.float32))
+        return self.add("batch_norm", [x, *parameters, variance], epsilon=1e-5)
+
+    def pool(self, x: str, family: str, kernel: Sequence[int], stride: Sequence[int], padding: Sequence[int]) -> str:
+        return self.add(family, [x], kernel=tuple(kernel), stride=tuple(stride), padding=tuple(padding))
+
+
+def agree(graph: Graph) -> tuple[bytes, bytes]:
+    """Both files pass their checks, compute what torch does, and are the same every time."""
+    onnx_file, tflite_file = write_onnx(graph), write_tflite(graph)
+    onnx.checker.check_model(onnx.load_from_string(onnx_file), full_check=True)
+    for file, runtime in ((onnx_file, "onnxruntime"), (tflite_file, "litert")):
+        proof = prove(graph, file, runtime, 2, limit=ROUNDING)
+        assert proof.passed or proof.max_abs_error <= ROUNDING_NEAR_ONE, f"{runtime}: {proof}"
+    assert write_onnx(graph) == onnx_file
+    assert write_tflite(graph) == tflite_file
+    return onnx_file, tflite_file
+
+
+Make = Callable[[Builder, str], str]
+IMAGE = (2, 6, 9, 8)
+
+CASES: dict[str, tuple[tuple[int, ...], Make]] = {
+    "conv2d": (IMAGE, lambda b, x: b.conv(x, 5)),
+    "conv2d without bias": (IMAGE, lambda b, x: b.conv(x, 5, bias=False)),
+    "conv2d stride 2": (IMAGE, lambda b, x: b.conv(x, 5, stride=(2, 2))),
+    "conv2d valid": (IMAGE, lambda b, x: b.conv(x, 5, padding=(0, 0, 0, 0))),
+    "conv2d lopsided": (IMAGE, lambda b, x: b.conv(x, 5, (2, 3), (1, 2), (1, 0, 0, 2))),
+    "conv2d dilated": (IMAGE, lambda b, x: b.conv(x, 5, dilation=(2, 2), padding=(2, 2, 2, 2))),
+    "conv2d in groups": (IMAGE, lambda b, x: b.conv(x, 9, groups=3)),
+    "conv2d pointwise": (IMAGE, lambda b, x: b.conv(x, 5, (1, 1), padding=(0, 0, 0, 0))),
+    "conv2d depthwise": (IMAGE, lambda b, x: b.conv(x, 6, (5, 5), padding=(2, 2, 2, 2), groups=6)),
+    "conv2d depthwise stride 2": (IMAGE, lambda b, x: b.conv(x, 6, stride=(2, 2), groups=6)),
+    "conv2d depthwise dilated": (IMAGE, lambda b, x: b.conv(x, 6, dilation=(2, 2), padding=(2,) * 4, groups=6)),
+    "conv2d depthwise times 3": (IMAGE, lambda b, x: b.conv(x, 18, groups=6)),
+    "conv2d of one channel": ((1, 1, 5, 5), lambda b, x: b.conv(x, 4)),
+    "linear": ((3, 7), lambda b, x: b.linear(x, 4)),
+    "linear without bias": ((3, 7), lambda b, x: b.linear(x, 4, bias=False)),
+    "linear of a sequence": ((2, 5, 7), lambda b, x: b.linear(x, 4)),
+    "linear of an image": (IMAGE, lambda b, x: b.linear(x, 4)),
+    "linear of an image without bias": (IMAGE, lambda b, x: b.linear(x, 4, bias=False)),
+    "batch_norm": (IMAGE, lambda b, x: b.norm(x)),
+    "batch_norm after conv2d": (IMAGE, lambda b, x: b.norm(b.conv(x, 5, bias=False))),
+    "batch_norm of a vector": ((3, 7), lambda b, x: b.norm(x)),
+    "batch_norm of a sequence": ((2, 5, 7), lambda b, x: b.norm(b.linear(x, 4))),
+    "relu": (IMAGE, lambda b, x: b.add("relu", [x])),
+    "relu6": (IMAGE, lambda b, x: b.add("relu6", [b.add("add", [x, b.array((6, 1, 1), 4.0)])])),
+    "relu6 of an input": (IMAGE, lambda b, x: b.add("relu6", [x])),
+    "hard_swish": (IMAGE, lambda b, x: b.add("hard_swish", [b.add("multiply", [x, b.array((1,), 0.0, 3.0)])])),
+    "hard_sigmoid": (IMAGE, lambda b, x: b.add("hard_sigmoid", [b.add("multiply", [x, b.array((), 0.0, 3.0)])])),
+    "sigmoid": (IMAGE, lambda b, x: b.add("sigmoid", [x])),
+    "add": (IMAGE, lambda b, x: b.add("add", [x, b.add("sigmoid", [x])])),
+    "add to itself": (IMAGE, lambda b, x: b.add("add", [x, x])),
+    "add a matrix": (IMAGE, lambda b, x: b.add("add", [x, b.array((9, 8))])),
+    "add a computed matrix": (IMAGE, lambda b, x: b.add("add", [x, b.add("relu", [b.array((9, 8))])])),
+    "add a computed column": (IMAGE, lambda b, x: b.add("add", [b.add("relu", [b.array((6, 1, 1))]), x])),
+    "add to a sequence": ((2, 5, 7), lambda b, x: b.add("add", [b.array((5, 1)), x])),
+    "add in five dimensions": ((2, 3, 2, 4, 5), lambda b, x: b.add("add", [x, b.add("relu", [b.array((1, 2, 4, 5))])])),
+    "multiply": (IMAGE, lambda b, x: b.add("multiply", [x, b.add("sigmoid", [b.add("global_average_pool", [x])])])),
+    "multiply by a constant first": (IMAGE, lambda b, x: b.add("multiply", [b.array((1, 6, 1, 1)), x])),
+    "max_pool2d": (IMAGE, lambda b, x: b.pool(x, "max_pool2d", (2, 2), (2, 2), (0, 0, 0, 0))),
+    "max_pool2d same": (IMAGE, lambda b, x: b.pool(x, "max_pool2d", (3, 3), (1, 1), (1, 1, 1, 1))),
+    "max_pool2d padded": (IMAGE, lambda b, x: b.pool(x, "max_pool2d", (3, 3), (2, 2), (1, 1, 1, 1))),
+    "max_pool2d of negatives": (
+        IMAGE,
+        lambda b, x: b.pool(
+            b.add("add", [b.add("sigmoid", [x]), b.array((1,), 0.0, -5.0)]), "max_pool2d", (3, 3), (2, 2), (1, 1, 1, 1)
+        ),
+    ),
+    "average_pool2d": (IMAGE, lambda b, x: b.pool(x, "average_pool2d", (2, 3), (2, 1), (0, 0, 0, 0))),
+    "average_pool2d same": (IMAGE, lambda b, x: b.pool(x, "average_pool2d", (3, 3), (1, 1), (1, 1, 1, 1))),
+    "average_pool2d padded": (IMAGE, lambda b, x: b.pool(x, "average_pool2d", (3, 3), (2, 2), (1, 1, 1, 1))),
+    "average_pool2d lopsided": (IMAGE, lambda b, x: b.pool(x, "average_pool2d", (3, 2), (2, 1), (2, 0, 0, 1))),
+    "global_average_pool": (IMAGE, lambda b, x: b.add("global_average_pool", [x])),
+    "softmax of channels": (IMAGE, lambda b, x: b.add("softmax", [x], axis=1)),
+    "softmax of columns": (IMAGE, lambda b, x: b.add("softmax", [x], axis=3)),
+    "softmax of rows": (IMAGE, lambda b, x: b.add("softmax", [x], axis=2)),
+    "softmax of a batch": ((3, 7), lambda b, x: b.add("softmax", [x], axis=0)),
+    "softmax of logits": ((3, 7), lambda b, x: b.add("softmax", [x], axis=-1)),
+    "concat of channels": (IMAGE, lambda b, x: b.add("concat", [x, b.conv(x, 2), x], axis=1)),
+    "concat of rows": (IMAGE, lambda b, x: b.add("concat", [x, b.array((2, 6, 1, 8))], axis=2)),
+    "concat of sequences": ((2, 5, 7), lambda b, x: b.add("concat", [x, x], axis=1)),
+    "concat from behind": (IMAGE, lambda b, x: b.add("concat", [x, x], axis=-1)),
+    "reshape of an image": (IMAGE, lambda b, x: b.add("reshape", [x], shape=(2, 6, 72))),
+    "reshape to an image": ((2, 12), lambda b, x: b.add("reshape", [x], shape=(2, 3, 2, 2))),
+    "reshape between images": (IMAGE, lambda b, x: b.add("reshape", [x], shape=(2, 3, 18, 8))),
+    "reshape of a column": ((2, 6, 1, 1), lambda b, x: b.add("reshape", [x], shape=(1, 2, 6))),
+    "reshape to a column": ((2, 6), lambda b, x: b.add("reshape", [x], shape=(2, 6, 1, 1))),
+    "channel shuffle": (
+        IMAGE,
+        lambda b, x: b.add(
+            "reshape",
+            [b.add("transpose", [b.add("reshape", [x], shape=(2, 2, 3, 9, 8))], permutation=(0, 2, 1, 3, 4))],
+            shape=IMAGE,
+        ),
+    ),
+    "flatten": (IMAGE, lambda b, x: b.linear(b.add("flatten", [x]), 3)),
+    "flatten of a column": ((2, 6, 1, 1), lambda b, x: b.add("flatten", [x])),
+    "flatten of a sequence": ((2, 5, 7), lambda b, x: b.add("flatten", [x])),
+    "transpose": (IMAGE, lambda b, x: b.add("transpose", [x], permutation=(0, 3, 1, 2))),
+    "transpose to channels last": (IMAGE, lambda b, x: b.add("transpose", [x], permutation=(0, 2, 3, 1))),
+    "transpose of the batch": (IMAGE, lambda b, x: b.add("transpose", [x], permutation=(1, 0, 3, 2))),
+    "transpose of nothing": (IMAGE, lambda b, x: b.add("transpose", [x], permutation=(0, 1, 2, 3))),
+    "transpose of a matrix": ((3, 7), lambda b, x: b.add("transpose", [x], permutation=(1, 0))),
+    "transpose of six dimensions": (
+        (1, 2, 3, 2, 3, 2),
+        lambda b, x: b.add("transpose", [x], permutation=(0, 3, 5, 1, 4, 2)),
+    ),
+}
+
+
+def make(name: str) -> Graph:
+    shape, build = CASES[name]
+    builder = Builder()
+    return builder.build([build(builder, builder.input("x", shape))], {"case": name})
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_family_computes_the_same_in_every_runtime(name: str) -> None:
+    agree(make(name))
+
+
+def test_every_family_has_a_case() -> None:
+    used = {operator.family for name in CASES for operator in make(name).operators}
+    assert used == set(FAMILIES)
+
+
+@st.composite
+def random_graphs(draw: st.DrawFn) -> Graph:
+    """A few operators on whatever earlier ones made, weighted towards what convolutional networks hold."""
+    b = Builder(draw(st.integers(0, 2**16)))
+    image = (draw(st.integers(1, 2)), draw(st.integers(1, 5)), draw(st.integers(1, 7)), draw(st.integers(1, 7)))
+    pool = [b.input("x", image)]
+    if draw(st.booleans()):
+        pool.append(b.input("y", draw(st.sampled_from([image, image[1:], (image[0], 4), (1,)]))))
+    for _ in range(draw(st.integers(1, 9))):
+        x = draw(st.sampled_from(pool[-3:]))
+        steps = IMAGE_STEPS if len(b.shape(x)) == 4 else VECTOR_STEPS if len(b.shape(x)) > 1 else SCALAR_STEPS
+        pool.append(draw(st.sampled_from(steps))(draw, b, x, pool))
+    extra = draw(st.sampled_from(pool))
+    outputs = [pool[-1]] + ([extra] if extra not in ("x", "y", pool[-1]) else [])
+    return b.build(outputs, {"made": "by hypothesis"})
+
+
+Step = Callable[[st.DrawFn, Builder, str, list[str]], str]
+
+
+def conv_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    channels, *size = (int(d) for d in b.shape(x)[1:])
+    groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+    kernel = [draw(st.sampled_from([k for k in (1, 2, 3, 5) if k <= s + 2])) for s in size]
+    top, left, bottom, right = (draw(st.integers(1, 2)) for _ in range(4))
+    padding = draw(st.sampled_from([(1, 1, 1, 1), (top, left, bottom, right)]))
+    if draw(st.booleans()) and all(k <= s for k, s in zip(kernel, size, strict=True)):
+        padding = (0, 0, 0, 0)
+    stride = draw(st.sampled_from([(1, 1), (2, 2), (1, 2)]))
+    out = groups * draw(st.integers(1, 3))
+    return b.conv(x, out, (kernel[0], kernel[1]), stride, padding, groups=groups, bias=draw(st.booleans()))
+
+
+def pool_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    kernel = [draw(st.integers(1, min(3, int(s)))) for s in b.shape(x)[2:]]
+    padding = [draw(st.integers(0, k - 1)) for k in kernel] * 2
+    stride = draw(st.sampled_from([(1, 1), (2, 2), (2, 1)]))
+    return b.pool(x, draw(st.sampled_from(["max_pool2d", "average_pool2d"])), kernel, stride, padding)
+
+
+def gate_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    """Squeeze and excitation, as in MobileNetV3."""
+    y = b.add("global_average_pool", [x])
+    for out, family in ((3, "relu"), (int(b.shape(x)[1]), "hard_sigmoid")):
+        y = b.add(family, [b.conv(y, out, (1, 1), padding=(0, 0, 0, 0))])
+    return b.add("multiply", [x, y] if draw(st.booleans()) else [y, x])
+
+
+def unary_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    return b.add(draw(st.sampled_from(["relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid"])), [x])
+
+
+def binary_step(draw: st.DrawFn, b: Builder, x: str, pool: list[str]) -> str:
+    """With an earlier tensor where one fits, else with a constant; factors lie between 0 and 1."""
+    shape = b.shape(x)
+    fitting = [name for name in pool if _broadcasts(b.shape(name), shape)]
+    other = draw(st.sampled_from(fitting))
+    if draw(st.booleans()):
+        other = b.array(
+            tuple(draw(st.sampled_from([1, int(d)])) for d in shape[draw(st.integers(0, len(shape) - 1)) :])
+        )
+    operands = draw(st.permutations([x, other]))
+    if draw(st.booleans()):
+        return b.add("add", operands)
+    return b.add("multiply", [operands[0], b.add("sigmoid", [operands[1]])])
+
+
+def _broadcasts(shape: Sequence[int | str], target: Sequence[int | str]) -> bool:
+    tail = target[len(target) - len(shape) :]
+    return len(shape) <= len(target) and all(a in (1, b) for a, b in zip(shape, tail, strict=True))
+
+
+def shape_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    shape = tuple(int(d) for d in b.shape(x))
+    rank, size = len(shape), int(np.prod(shape[1:]))
+    kind = draw(st.sampled_from(["flatten", "reshape", "transpose", "softmax", "concat"]))
+    if kind == "flatten":
+        return b.add("flatten", [x])
+    if kind == "reshape":
+        split = draw(st.sampled_from([d for d in range(1, size + 1) if size % d == 0]))
+        targets = [
+            (shape[0], split, size // split, 1),
+            (shape[0], split, size // split),
+            (split, size // split, shape[0]),
+        ]
+        return b.add("reshape", [x], shape=draw(st.sampled_from(targets)))
+    if kind == "transpose":
+        return b.add("transpose", [x], permutation=tuple(draw(st.permutations(range(rank)))))
+    axis = draw(st.integers(-rank, rank - 1))
+    if kind == "softmax":
+        return b.add("softmax", [x], axis=axis)
+    return b.add("concat", [x, b.add("relu", [x])], axis=axis)
+
+
+def linear_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    return b.linear(x, draw(st.integers(1, 4)), draw(st.booleans()))
+
+
+def norm_step(draw: st.DrawFn, b: Builder, x: str, _: list[str]) -> str:
+    return b.norm(x)
+
+
+SCALAR_STEPS: list[Step] = [unary_step]
+VECTOR_STEPS: list[Step] = [unary_step, binary_step, shape_step, linear_step, norm_step]
+IMAGE_STEPS: list[Step] = [conv_step, conv_step, pool_step, gate_step, *VECTOR_STEPS]
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(random_graphs())
+def test_random_graphs_compute_the_same_in_every_runtime(graph: Graph) -> None:
+    agree(graph)
