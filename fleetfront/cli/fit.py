@@ -56,22 +56,24 @@ def fit(
 
 
 def profiled_targets(store: Store, space: str, devices: list[str] | None, runtime: str | None) -> list[Target]:
-    """The newest profiled target of each device asked for; without devices, the newest of all.
+    """The target of each device asked for whose blocks were measured last; without devices, the last of all.
 
     Raises InputError if there is none.
     """
     from fleetfront.errors import InputError
+    from fleetfront.profilers.records import Role
 
+    found = [h for h in store.holdings() if h.space == space and h.role == Role.BLOCK]
     newest: dict[str, Target] = {}
-    for row in store.campaigns(space=space):
-        if runtime in (None, row.target.runtime):
-            newest.setdefault(row.target.device, row.target)
+    for holding in sorted(found, key=lambda h: h.last_started_ns, reverse=True):
+        if runtime in (None, holding.target.runtime):
+            newest.setdefault(holding.target.device, holding.target)
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
         what = f" on {absent[0]}" if absent else ""
         with_runtime = f" --runtime {runtime}" if runtime else ""
         raise InputError(
-            f"Nothing of {space} has been measured{what}.",
+            f"No block of {space} has been measured{what}.",
             f"Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{with_runtime}",
         )
     return [newest[name] for name in devices] if devices else [next(iter(newest.values()))]

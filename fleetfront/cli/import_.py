@@ -1,0 +1,113 @@
+"""``fleetfront import``: bring measurements made by others into the store, marked as such."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.importers import ImportReport
+    from fleetfront.profilers.store import Source
+
+
+@click.group("import")
+def import_() -> None:
+    """Bring in measurements made by others, marked as imported with their source and licence.
+
+    \b
+    Examples:
+      fleetfront import table nets.csv --space nasbench201 --source "HELP" --licence MIT
+      fleetfront import ofa-lut note10_tables/ --device note10
+    """
+
+
+@import_.command("table")
+@click.argument("path", metavar="CSV", type=click.Path(path_type=Path))
+@click.option(
+    "--space", default=DEFAULT_SPACE, show_default=True, metavar="NAME", help="Space that the networks are of."
+)
+@click.option("--source", help="Where the numbers come from.  [default: the file's name]")
+@click.option("--licence", default="unknown", show_default=True, help="Licence of the numbers.")
+@click.option("--skip-invalid", is_flag=True, help="Leave wrong lines out instead of refusing the file.")
+@store_option
+@json_option
+@quiet_option
+def import_table_command(
+    path: Path,
+    space: str,
+    source: str | None,
+    licence: str,
+    skip_invalid: bool,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Latencies of whole networks: a CSV with a column `arch` and one column `lat_DEVICE` a device, in milliseconds.
+
+    A folder is read in the layout of HELP's own data.
+
+    \b
+    Example:
+      fleetfront import table nb201.csv --space nasbench201
+    """
+    from fleetfront.pipelines.importers import import_table
+    from fleetfront.profilers.store import Source, Store
+    from fleetfront.spaces.catalogue import load_space
+
+    origin: Source | None = Source(source or path.name, licence)
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        report = import_table(path, load_space(space), opened, source=origin, skip_invalid=skip_invalid, progress=shown)
+    _show(report, as_json)
+
+
+@import_.command("ofa-lut")
+@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.option("--device", required=True, metavar="NAME", help="Device that the tables were measured on.")
+@click.option("--skip-invalid", is_flag=True, help="Leave wrong entries out instead of refusing the folder.")
+@store_option
+@json_option
+def import_ofa_lut_command(folder: Path, device: str, skip_invalid: bool, store: Path | None, as_json: bool) -> None:
+    """Latencies of blocks: once-for-all's YAML lookup tables, one file a resolution.
+
+    \b
+    Example:
+      fleetfront import ofa-lut note10_lut_w12/ --device note10
+    """
+    from fleetfront.pipelines.importers import import_ofa_lut
+    from fleetfront.profilers.store import Store
+
+    with Store(store_path(store)) as opened:
+        report = import_ofa_lut(folder, device, opened, skip_invalid=skip_invalid)
+    _show(report, as_json)
+
+
+def _show(report: ImportReport, as_json: bool) -> None:
+    devices = [target.device for target in report.targets]
+    if as_json:
+        print_json(
+            {
+                "source": report.source.name,
+                "licence": report.source.licence,
+                "space": report.space,
+                "targets": [str(target) for target in report.targets],
+                "items": report.items,
+                "new": report.new,
+                "known": report.known,
+                "warnings": list(report.warnings),
+                "problems": [str(problem) for problem in report.problems],
+            }
+        )
+    else:
+        click.echo(
+            f"{report.items} of {report.space} for {', '.join(devices)}: {report.new} rows new, {report.known} known."
+        )
+    for text in report.warnings:
+        warn(text)
+    for problem in report.problems[:10]:
+        hint(f"left out: {problem}")
+    next_command(f"fleetfront search --devices {','.join(devices)} --space {report.space}")
