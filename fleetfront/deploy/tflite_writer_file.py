@@ -35,7 +35,7 @@ LABELS = "fleetfront.labels"
 MINIMUM_RUNTIME = "min_runtime_version"
 
 #: Kind of operator -> (its table of options or "", {version of the operator: first TFLite runtime that has it}), as in
-#: TensorFlow's lite/tools/versioning/runtime_version.cc. TRANSPOSE 6 is younger than that table.
+#: TensorFlow's lite/tools/versioning/runtime_version.cc.
 KINDS: dict[str, tuple[str, dict[int, str]]] = {
     "ADD": ("AddOptions", {1: "1.5.0"}),
     "AVERAGE_POOL_2D": ("Pool2DOptions", {1: "1.5.0"}),
@@ -54,7 +54,7 @@ KINDS: dict[str, tuple[str, dict[int, str]]] = {
     "RELU6": ("", {1: "1.5.0"}),
     "RESHAPE": ("ReshapeOptions", {1: "1.5.0"}),
     "SOFTMAX": ("SoftmaxOptions", {1: "1.5.0"}),
-    "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 4: "2.3.0", 6: "2.14.0"}),
+    "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 4: "2.3.0", 6: "2.12.0"}),
 }
 
 
