@@ -17,6 +17,8 @@ try:
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
+
+    from fleetfront.spaces.torch_depthwise import depthwise_conv2d, is_faster
 except ImportError as error:
     raise missing("torch", "torch", "Running a network in torch") from error
 
@@ -41,6 +43,9 @@ def _conv2d(operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor
         data, padding = _pad(data, attributes["padding"]), (0, 0)
     bias = operands[2] if len(operands) > 2 else None
     stride, dilation = tuple(attributes["stride"]), tuple(attributes.get("dilation", (1, 1)))
+    is_plain = bias is None and dilation == (1, 1) and stride[0] == stride[1] and padding[0] == padding[1]
+    if is_plain and is_faster(data, operands[1], stride[0], padding[0], int(attributes["groups"])):
+        return depthwise_conv2d(data, operands[1], stride[0], padding[0])
     return F.conv2d(data, operands[1], bias, stride, padding, dilation, int(attributes["groups"]))
 
 
