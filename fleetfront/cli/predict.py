@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
 
 from fleetfront.cli.console import print_json, print_table, warn
-from fleetfront.cli.options import device_option, json_option, space_option, split_names
+from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 from fleetfront.errors import InputError
 
 #: Value of --accuracy that predicts latency alone.
@@ -30,6 +31,7 @@ NO_ACCURACY = "none"
     help="built-in, csv:PATH[:COLUMN], ofa-mlp:PATH or none.",
 )
 @space_option
+@store_option
 @json_option
 def predict(
     archs: tuple[str, ...],
@@ -39,6 +41,7 @@ def predict(
     clock: str | None,
     accuracy: str,
     space: str,
+    store: Path | None,
     as_json: bool,
 ) -> None:
     """Predict latency and accuracy of given architectures.
@@ -52,7 +55,7 @@ def predict(
     wanted = [*archs, *_read(file)]
     if not wanted:
         raise InputError("No architecture was given.", "Name some, or give a file of them with --archs FILE.")
-    rows = _predicted(wanted, devices, runtime, clock, accuracy, space)
+    rows = _predicted(wanted, devices, runtime, clock, accuracy, space, store)
     if as_json:
         print_json(rows)
         return
@@ -60,9 +63,15 @@ def predict(
 
 
 def _predicted(
-    wanted: list[str], devices: tuple[str, ...], runtime: str | None, clock: str | None, accuracy: str, space: str
+    wanted: list[str],
+    devices: tuple[str, ...],
+    runtime: str | None,
+    clock: str | None,
+    accuracy: str,
+    space: str,
+    store: Path | None,
 ) -> list[dict[str, Any]]:
-    from fleetfront.pipelines.fit import newest_cost_model
+    from fleetfront.pipelines.cost_models import device_models
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy import load_accuracy
     from fleetfront.quantities import Clock
@@ -70,14 +79,19 @@ def _predicted(
     from fleetfront.workspace import Workspace
 
     family = load_space(space)
-    models = {}
-    for name in split_names(devices):
-        model, cautions = newest_cost_model(
-            Workspace.default(), family, device=name, runtime=runtime, clock=Clock(clock) if clock else None
-        )
-        models[name] = model
-        for caution in cautions:
-            warn(str(caution))
+    family.parse(wanted)
+    found = device_models(
+        split_names(devices),
+        family,
+        workspace=Workspace.default(),
+        store=store_path(store),
+        runtime=runtime,
+        clock=Clock(clock) if clock else None,
+    )
+    for device in found:
+        for caution in device.cautions:
+            warn(f"{device.name}: {caution}")
+    models = {device.name: device.model for device in found}
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
     return predict_archs(family, wanted, models, source)
 
