@@ -46,7 +46,7 @@ class Worker:
 
         Raises WorkerLost if it dies or hangs at once, or what it refused with (MissingDependency, InputError).
         """
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in ``stop``: it lives as long as the process)
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in ``close``: it lives as long as the process)
         self._buffer = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "fleetfront.profilers.worker"],
@@ -59,11 +59,8 @@ class Worker:
         try:
             self.send(greeting)
             answer = self.receive(START_TIMEOUT_S)
-            if "refused" in answer:
-                refusal = answer["refused"]
-                raise _REFUSALS.get(refusal["kind"], DeviceError)(refusal["message"], refusal["remedy"])
         except BaseException:
-            self.stop()
+            self.close()
             raise
         self.facts: dict[str, Any] = answer["ready"]
 
@@ -81,7 +78,9 @@ class Worker:
             raise WorkerLost(self._epitaph()) from error
 
     def receive(self, timeout_s: float) -> dict[str, Any]:
-        """Read one line. Raises WorkerLost if none comes in time or the process ended."""
+        """Read one line. Raises WorkerLost if none comes in time or the process ended, and what the worker refused with
+        (MissingDependency, InputError).
+        """
         descriptor = self._pipe(self._process.stdout).fileno()
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
@@ -94,9 +93,12 @@ class Worker:
             self._buffer += data
         line, _, self._buffer = self._buffer.partition(b"\n")
         answer: dict[str, Any] = json.loads(line)
+        if "refused" in answer:
+            refusal = answer["refused"]
+            raise _REFUSALS.get(refusal["kind"], DeviceError)(refusal["message"], refusal["remedy"])
         return answer
 
-    def stop(self) -> None:
+    def close(self) -> None:
         """End the process, gently first, and free what belongs to it."""
         for pipe in (self._process.stdin, self._process.stdout):
             try:
@@ -184,7 +186,7 @@ class LocalCpuAgent:
     def close(self) -> None:
         """End the worker."""
         if self._worker is not None:
-            self._worker.stop()
+            self._worker.close()
             self._worker = None
 
     def _labelled(self, measurement: Measurement) -> Measurement:

@@ -37,6 +37,8 @@ class Observations:
         errors: key -> the last error of a key that has no accepted visit.
         discarded: reason -> number of visits left out.
         seconds: time the measuring took.
+        role_seconds: role -> seconds spent in its visits, files opened and failed visits included; empty where the
+            agent does not tell.
         environment: what the agent said of the device when it measured.
     """
 
@@ -47,6 +49,7 @@ class Observations:
     errors: Mapping[str, str] = field(default_factory=dict)
     discarded: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
+    role_seconds: Mapping[Role, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -115,6 +118,7 @@ def read_observations(
         errors=errors,
         discarded=discarded,
         seconds=sum(row.seconds for row in chosen),
+        role_seconds=_role_seconds(observed),
         environment=chosen[0].environment if chosen else {},
     )
 
@@ -194,6 +198,13 @@ def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
 
     # ``max`` keeps the first of equals, and rows come newest first.
     return max(rows, key=rank)
+
+
+def _role_seconds(measurements: Sequence[Measurement]) -> dict[Role, float]:
+    seconds: dict[Role, float] = defaultdict(float)
+    for measurement in measurements:
+        seconds[measurement.role] += measurement.after.get("visit_ns", 0) / 1e9
+    return {role: total for role, total in seconds.items() if total}
 
 
 def _accepted(

@@ -8,6 +8,8 @@ a message: first a greeting names target and cores, then every line is a ``Visit
     <- {"ready": {"runtime_version": "2.3.0", "pid": 4711}}   or   {"refused": {"kind", "message", "remedy"}}
     -> a batch (``base.batch_to_json``)
     <- {"begin": UUID} and {"visit": UUID, "measurements": [...]} for each visit, then {"end": true}
+    -> {"long_look": {"path": FILE, "threads": 1, "seconds": 3}}
+    <- {"seen": {"load_ns": ..., "wall_ns": [...], "peak_bytes": ...}}   or   {"refused": ...}
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +29,7 @@ import numpy as np
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.profilers.base import Visit, VisitBatch, batch_from_json
-from fleetfront.profilers.conditions import Conditions
+from fleetfront.profilers.conditions import Conditions, peak_resident_bytes, reset_peak, resident_bytes
 from fleetfront.profilers.records import Measurement, measurement_to_json, measurement_uuid
 from fleetfront.profilers.timing import Timing, time_runs
 from fleetfront.quantities import Clock
@@ -37,6 +40,9 @@ if TYPE_CHECKING:
 
 #: How many sets of random inputs are kept; networks of one space share theirs, blocks come in hundreds of shapes.
 _FEEDS_KEPT = 64
+
+#: Bounds on the runs of a long look: a median needs some, and more than this tell nothing new.
+FEWEST_RUNS, MOST_RUNS = 20, 5000
 
 
 class Feeds:
@@ -61,7 +67,7 @@ def make_visit(
     runtime: Runtime, batch: VisitBatch, visit: Visit, conditions: Conditions, feeds: Feeds
 ) -> list[Measurement]:
     """Open, warm up, time and close one file: one measurement a clock, or one that carries the error."""
-    started_ns = time.time_ns()
+    started_ns, begun = time.time_ns(), time.perf_counter_ns()
     before = conditions.read()
     timing, error = Timing((), ()), None
     try:
@@ -74,7 +80,7 @@ def make_visit(
     # A native runtime may raise anything; whatever it is belongs to this visit alone.
     except Exception as raised:
         error = f"{type(raised).__name__}: {raised}"
-    after = conditions.read()
+    after = {**conditions.read(), "visit_ns": time.perf_counter_ns() - begun}
     samples = {Clock.WALL: timing.wall_ns}
     if error is None and batch.target.threads == 1:
         samples[Clock.THREAD_CPU] = timing.thread_cpu_ns
@@ -96,6 +102,44 @@ def make_visit(
         )
         for clock, values in samples.items()
     ]
+
+
+def take_long_look(runtime: Runtime, path: str, threads: int, seconds: float, feeds: Feeds) -> dict[str, Any]:
+    """Load one file, run it once, then about ``seconds`` long: what ``single_file`` wants of a fresh process.
+
+    ``peak_bytes`` is the most memory this process ever had beyond what it had before loading; 0 if not told.
+    """
+    baseline = resident_bytes()
+    can_tell = reset_peak()
+    begun = time.perf_counter_ns()
+    session = runtime.open(Path(path), threads=threads)
+    load_ns = time.perf_counter_ns() - begun
+    try:
+        inputs = feeds.of(session)
+        begun = time.perf_counter_ns()
+        call = session.bind(inputs)
+        call()
+        first_run_ns = time.perf_counter_ns() - begun
+        timing = _timed_for(call, seconds)
+        peak = peak_resident_bytes()
+        return {
+            "load_ns": load_ns,
+            "first_run_ns": first_run_ns,
+            "wall_ns": timing.wall_ns,
+            "thread_cpu_ns": timing.thread_cpu_ns,
+            "peak_bytes": max(0, peak - baseline) if can_tell else 0,
+            "inputs": [[port.name, list(inputs[port.name].shape), port.dtype] for port in session.inputs],
+        }
+    finally:
+        session.close()
+
+
+def _timed_for(call: Callable[[], object], seconds: float) -> Timing:
+    if seconds <= 0:
+        return Timing((), ())
+    gauge = time_runs(call, warm_runs=2, timed_runs=3)
+    runs = int(seconds * 1e9 / max(1, min(gauge.wall_ns)))
+    return time_runs(call, warm_runs=0, timed_runs=max(FEWEST_RUNS, min(MOST_RUNS, runs)))
 
 
 class _Channel:
@@ -120,6 +164,10 @@ def _greet(greeting: dict[str, Any]) -> tuple[Runtime, dict[str, Any]]:
     return runtime, {"runtime_version": runtime.version(), "pid": os.getpid()}
 
 
+def _refusal(error: FleetfrontError) -> dict[str, Any]:
+    return {"refused": {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}}
+
+
 def main() -> int:
     """Serve batches until stdin ends."""
     # Ctrl-C reaches the whole process group; only the coordinator decides what it means.
@@ -131,14 +179,20 @@ def main() -> int:
     try:
         runtime, facts = _greet(greeting)
     except FleetfrontError as error:
-        kind = type(error).__name__
-        channel.send({"refused": {"kind": kind, "message": error.message, "remedy": error.remedy}})
+        channel.send(_refusal(error))
         return error.exit_code
     channel.send({"ready": facts})
     conditions, feeds = Conditions(greeting["cores"]), Feeds()
     gc.freeze()
     for line in sys.stdin:
-        batch = batch_from_json(json.loads(line))
+        request = json.loads(line)
+        if "long_look" in request:
+            try:
+                channel.send({"seen": take_long_look(runtime, feeds=feeds, **request["long_look"])})
+            except FleetfrontError as error:
+                channel.send(_refusal(error))
+            continue
+        batch = batch_from_json(request)
         # If the coordinator is gone and a native call hangs, nobody else would end this process.
         faulthandler.dump_traceback_later(2 * greeting["visit_timeout_s"] * (len(batch.visits) + 1), exit=True)
         for visit in batch.visits:

@@ -1,0 +1,282 @@
+"""Profiling a space on a target: joins spaces, writers, agent, campaign, stop rule and verdict.
+
+``profile_space`` is the whole of it; ``measure_networks`` measures given architectures the same way. What a user's own
+file costs is measured in ``profilers.single_file``.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.profilers.base import Agent
+from fleetfront.profilers.campaign import (
+    Campaign,
+    CampaignResult,
+    Limits,
+    Stop,
+    StopRule,
+    begin_campaign,
+    find_unfinished,
+)
+from fleetfront.profilers.files import FileCache
+from fleetfront.profilers.local_cpu import LocalCpuAgent
+from fleetfront.profilers.lock import target_lock
+from fleetfront.profilers.observations import Observations, read_observations
+from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, make_plan
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store import CampaignRow, Store
+from fleetfront.profilers.verdict import Verdict, judge
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Clock, parse_duration_s
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.batch import with_batch
+from fleetfront.spaces.graph import Graph
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+#: Runtime -> ``module:function`` that writes a Graph as the bytes it opens.
+_WRITERS = {
+    "onnxruntime": "fleetfront.deploy.onnx_writer:write_onnx",
+    "litert": "fleetfront.deploy.tflite_writer:write_tflite",
+    "torch": "fleetfront.spaces.graph:Graph.to_bytes",
+}
+
+#: Rounds before a stop rule is asked: the error of fewer is mostly luck.
+FEWEST_ROUNDS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long a profile may take in all, making the files included, and how many networks it calibrates on."""
+
+    name: str
+    seconds: float
+    calibration: int = 20
+
+
+#: On a two-core x86 machine a round of ``ofa-mbv3-w1.0`` (186 blocks, 70 networks) takes 10 to 20 s.
+BUDGETS = {
+    "quick": Budget("quick", 60.0),
+    "standard": Budget("standard", 300.0),
+    "long": Budget("long", 600.0, calibration=80),
+}
+
+
+def parse_budget(text: str) -> Budget:
+    """``quick`` (60 s), ``standard`` (5 min), ``long`` (10 min, 80 calibration networks) or a duration such as ``10m``.
+
+    Raises InputError on anything else.
+    """
+    if text in BUDGETS:
+        return BUDGETS[text]
+    if text.isalpha():
+        raise unknown("budget", text, BUDGETS)
+    return Budget(text, parse_duration_s(text))
+
+
+class TargetError:
+    """Stop rule: the error of a model fitted so far, as ``error_of`` sees it, is at most ``percent``."""
+
+    def __init__(
+        self, error_of: Callable[[Observations], float | None], percent: float, fewest_rounds: int = FEWEST_ROUNDS
+    ) -> None:
+        if not percent > 0:
+            raise InputError(f"The target error is {percent} %.", "Give a number above 0, e.g. --target-error 2.")
+        self._error_of = error_of
+        self._percent = percent
+        self._fewest_rounds = fewest_rounds
+
+    def decide(self, observations: Observations, rounds: int, seconds: float) -> Stop | None:
+        """Satisfied from ``fewest_rounds`` on, as soon as there is an error and it is small enough."""
+        if rounds < self._fewest_rounds:
+            return None
+        error = self._error_of(observations)
+        if error is None or not error <= self._percent:
+            return None
+        return Stop(f"error {error:.1f} % is within the target of {self._percent:g} %", error)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfileOutcome:
+    """What a profile found out.
+
+    Attributes:
+        result: how the campaign went.
+        observations: everything accepted, under the clock of the outcome.
+        planned: role -> number of things that were to be measured.
+        verdict: whether the numbers can be trusted.
+    """
+
+    result: CampaignResult
+    observations: Observations
+    planned: Mapping[Role, int]
+    verdict: Verdict
+
+    @property
+    def measured(self) -> dict[Role, int]:
+        """Role -> number of things with at least one accepted visit."""
+        return {role: len(keys) for role, keys in self.observations.visits_ms.items()}
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        result, seen = self.result, self.observations
+        return {
+            "schema": "fleetfront.profile/1",
+            "target": str(seen.target),
+            "space": seen.space,
+            "clock": seen.clock.value,
+            "campaign": result.campaign,
+            "rounds": result.rounds,
+            "visits": result.visits,
+            "seconds": result.seconds,
+            "role_seconds": {role.value: seconds for role, seconds in seen.role_seconds.items()},
+            "ended_by": result.ended_by,
+            "stop": None if result.stop is None else {"reason": result.stop.reason, "error": result.stop.error},
+            "was_resumed": result.was_resumed,
+            "planned": {role.value: count for role, count in self.planned.items()},
+            "measured": {role.value: count for role, count in self.measured.items()},
+            "errors": dict(seen.errors),
+            "environment": dict(seen.environment),
+            "verdict": self.verdict.to_json(),
+        }
+
+
+def default_clock(target: Target) -> Clock:
+    """Thread-CPU time for one thread, steadier on a busy machine; wall time for more, where the former misleads."""
+    return Clock.THREAD_CPU if target.threads == 1 else Clock.WALL
+
+
+def profile_space(
+    space: SearchSpace,
+    target: Target,
+    *,
+    store: Store,
+    budget: Budget = BUDGETS["quick"],
+    rounds: int | None = None,
+    rule: StopRule | None = None,
+    options: PlanOptions | None = None,
+    clock: Clock | None = None,
+    workspace: Workspace | None = None,
+    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    progress: Progress = SILENT,
+) -> ProfileOutcome:
+    """Measure the blocks and sampled networks of ``space`` on ``target`` until ``rule`` or ``budget`` ends it.
+
+    The same call continues a campaign that was killed, interrupted or ended at a smaller budget: same target, space,
+    options, device and runtime version. A finished one is begun anew.
+
+    Args:
+        space: what to measure.
+        target: where and how.
+        store: every visit goes here.
+        budget: seconds in all, over all sessions of the campaign.
+        rounds: at most so many complete rounds.
+        rule: asked after each round; None measures until the budget or the rounds end it.
+        options: what is planned; the default takes the number of calibration networks from the budget.
+        clock: what rule and verdict look at; the default is ``default_clock``. Both clocks are stored.
+        workspace: where model files and the lock are kept.
+        open_agent: who measures.
+        progress: told of every step.
+
+    Raises:
+        CampaignInterrupted: on Ctrl-C.
+        InputError: unknown runtime, a target that cannot be written for, a full disk.
+        MissingDependency: the runtime is not installed.
+        DeviceError: the device is lost, or another process measures it.
+    """
+    began = time.monotonic()
+    chosen = options or PlanOptions(calibration=budget.calibration)
+    seen_clock = clock or default_clock(target)
+    if seen_clock == Clock.THREAD_CPU and target.threads > 1:
+        raise InputError(
+            f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
+        )
+    place = workspace or Workspace.default()
+    write = _writer(target)
+    cache = FileCache(place.cache / "files", load_runtime(target.runtime).suffix)
+    with target_lock(place.root / "locks", target), closing(open_agent(target)) as agent:
+        environment = agent.describe()
+        identity = campaign_identity(target, space.name, chosen, environment)
+        row = find_unfinished(store, target, space.name, identity, budget.seconds)
+        if row is None or not _has_files(row, cache):
+            tasks = make_plan(space, chosen).written(lambda graph: cache.put(write(graph)), progress)
+            # Other bytes are other networks: they must not continue what older ones began.
+            if row is None or tasks.to_json() != row.plan:
+                row = begin_campaign(store, target, space.name, identity, tasks, environment)
+        tasks = TaskList.from_json(row.plan)
+        files = {task.file: str(cache.path(task.file)) for task in (*tasks.tasks, tasks.anchor)}
+        campaign = Campaign(store, agent, row, chosen, files, clock=seen_clock, progress=progress)
+        result = campaign.run(Limits(budget.seconds, rounds), rule, preparing_s=time.monotonic() - began)
+    cache.prune()
+    observations = read_observations(store, target, space.name, seen_clock, [row.id])
+    planned = {role: sum(task.role == role for task in tasks.tasks) for role in {task.role for task in tasks.tasks}}
+    return ProfileOutcome(result, observations, planned, judge(observations))
+
+
+def measure_networks(
+    space: SearchSpace,
+    target: Target,
+    archs: Sequence[str],
+    *,
+    store: Store,
+    role: Role = Role.CALIBRATION,
+    rounds: int = 6,
+    seed: int = 0,
+    clock: Clock | None = None,
+    workspace: Workspace | None = None,
+    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    progress: Progress = SILENT,
+) -> ProfileOutcome:
+    """Measure given architectures (their spelled form) and nothing else, ``rounds`` visits each.
+
+    Raises what ``profile_space`` raises; InputError also for an architecture outside the space.
+    """
+    canonical = tuple(space.arch_ids(space.parse(archs)))
+    options = PlanOptions(
+        seed=seed, calibration=0, validation=0, blocks="none", networks={role.value: tuple(dict.fromkeys(canonical))}
+    )
+    return profile_space(
+        space,
+        target,
+        store=store,
+        budget=Budget("unlimited", math.inf),
+        rounds=rounds,
+        options=options,
+        clock=clock,
+        workspace=workspace,
+        open_agent=open_agent,
+        progress=progress,
+    )
+
+
+def _has_files(row: CampaignRow, cache: FileCache) -> bool:
+    tasks = TaskList.from_json(row.plan)
+    return all(cache.has(task.file) for task in (*tasks.tasks, tasks.anchor))
+
+
+def _writer(target: Target) -> Callable[[Graph], bytes]:
+    if target.runtime not in _WRITERS:
+        raise unknown("runtime to profile spaces on", target.runtime, _WRITERS)
+    if target.precision != "fp32":
+        raise InputError(
+            f"Spaces are profiled in fp32 so far, not in {target.precision}.",
+            "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
+        )
+    module, name = _WRITERS[target.runtime].split(":")
+    write: Any = import_module(module)
+    for part in name.split("."):
+        write = getattr(write, part)
+
+    def write_batch(graph: Graph) -> bytes:
+        data: bytes = write(graph if target.batch == 1 else with_batch(graph, target.batch))
+        return data
+
+    return write_batch
