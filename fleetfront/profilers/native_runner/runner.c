@@ -1,6 +1,7 @@
 /* fleetfront-runner: times one .tflite file on a Linux target with the LiteRT C library, raw nanoseconds a run.
  *
  * Usage: fleetfront-runner LIBRARY MODEL THREADS MASK WARM TIMED
+ *        fleetfront-runner LIBRARY, which only loads the library and prints "fleetfront-runner/1 ready"
  *   LIBRARY  path of libLiteRt.so
  *   MASK     hexadecimal CPU mask, or 0 to leave the affinity as it is
  *   WARM     runs before timing, TIMED runs that are reported
@@ -233,7 +234,13 @@ static int count(const char *text, int least, const char *name) {
 }
 
 int main(int argc, char **argv) {
-  if (argc != 7) fail("usage: fleetfront-runner LIBRARY MODEL THREADS MASK WARM TIMED");
+  if (argc == 2) {
+    load(argv[1]);
+    printf("fleetfront-runner/1 ready\n");
+    fflush(stdout);
+    _Exit(0);
+  }
+  if (argc != 7) fail("usage: fleetfront-runner LIBRARY [MODEL THREADS MASK WARM TIMED]");
   const int threads = count(argv[3], 1, "THREADS"), warm = count(argv[5], 1, "WARM"), timed = count(argv[6], 1, "TIMED");
   pin(argv[4]);
   const Library lib = load(argv[1]);

@@ -1,0 +1,363 @@
+"""The agent for devices over ADB: batches of visits as measurements, through heat, lost connections and crashes.
+
+``opening`` finds a device and makes an agent for it; how the pieces work is written in ``session`` and the runners.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.profilers.adb.awake import keep_awake, restore
+from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, battery_facts, clock_facts, read_state
+from fleetfront.profilers.adb.connection import Connection
+from fleetfront.profilers.adb.cores import core_mask
+from fleetfront.profilers.adb.device import Device
+from fleetfront.profilers.adb.faults import ConnectionLost
+from fleetfront.profilers.adb.runners import Runner, Timings
+from fleetfront.profilers.adb.script import CHECK_ROUND, session_script
+from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
+from fleetfront.profilers.adb.thermal import parse_battery
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.records import Measurement, measurement_uuid
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+#: The longest stretch of visits between two looks at the heat; what is taken in it waits for the second look.
+CHECK_EVERY_S = 2.0
+#: The look after one stretch serves as the look before the next, if that follows so soon.
+_FRESH_S = 0.5
+#: Losses of the connection in a row, with no visit made between them, before the agent gives up.
+_MOST_LOSSES = 3
+
+#: What a shell returns for a program that it cannot start, or cannot find.
+_NOT_STARTED = (126, 127)
+
+Rows = tuple[Measurement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """How an agent behaves.
+
+    Attributes:
+        cooling: when to wait for the device to cool down.
+        visit_timeout_s: a visit that takes longer is ended and becomes an error.
+        reconnect_s: how long a lost device is waited for before the command gives up.
+        keep_files: leave the pushed files on the device when the agent is closed.
+    """
+
+    cooling: Cooling = field(default_factory=Cooling)
+    visit_timeout_s: float = 120.0
+    reconnect_s: float = 10.0
+    keep_files: bool = False
+
+
+class AdbAgent:
+    """Measures on one device. Used by one thread."""
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        connection: Connection,
+        device: Device,
+        runner: Runner,
+        target: Target,
+        *,
+        cores: str,
+        folder: str,
+        options: AgentOptions | None = None,
+        progress: Progress = SILENT,
+    ) -> None:
+        """Take over a connected device; nothing is written to it before the first batch.
+
+        Args:
+            connect: connects to the same device again. Raises DeviceError.
+            connection: to the device.
+            device: what it is.
+            runner: what times the files.
+            target: what the measurements belong to.
+            cores: ``big``, ``little``, ``all`` or a hexadecimal mask.
+            folder: of this machine's own on the device; made when needed and removed by ``close``.
+            options: see ``AgentOptions``.
+            progress: told of waiting and reconnecting.
+
+        Raises:
+            InputError: the cores do not exist, or the runner does not serve the target.
+        """
+        self.target = target
+        self.device = device
+        self.mask = core_mask(cores, device.cores, target.threads)
+        if self.mask and "taskset" not in device.tools and "taskset" in runner.command(target, self.mask):
+            raise InputError(f"{device.model} has no taskset, which chooses cores.", "Use --cores all.")
+        self._script = session_script(runner.command(target, self.mask), "dumpsys" in device.tools)
+        self._connect = connect
+        self._connection: Connection | None = connection
+        self._runner = runner
+        self._folder = folder
+        self._options = options or AgentOptions()
+        self._progress = progress
+        self._session: Session | None = None
+        self._is_prepared = False
+        self._pushed: set[str] = set()
+        self._round: tuple[str, int] | None = None
+        self._around: dict[str, Any] = {}
+        self._screen: str | None = None
+        self._losses = 0
+        self._last_look: tuple[State, float] | None = None
+        self._throttled: dict[str, list[Measurement]] = {}
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """The clocks that measurements come in, steadiest first."""
+        return self._runner.clocks if self.target.threads == 1 else (Clock.WALL,)
+
+    def describe(self) -> dict[str, Any]:
+        """The device, its cores and the program that measures, without anything that changes by itself."""
+        return {**self.device.describe(), "cores": f"{self.mask:x}" if self.mask else "all", **self._runner.describe()}
+
+    def run(self, batch: VisitBatch) -> Generator[Rows, None, None]:
+        """See ``profilers.base.Agent``. Where a device tells of its heat, rows wait up to ``CHECK_EVERY_S`` for it."""
+        if batch.target != self.target:
+            raise InputError(f"This agent measures {self.target}, not {batch.target}.", "Open an agent for it.")
+        left = {visit.uuid: visit for visit in batch.visits}
+        try:
+            while left:
+                try:
+                    for visit, rows in self._attempt(batch, tuple(left.values())):
+                        del left[visit.uuid]
+                        self._losses = 0
+                        yield rows
+                except (ConnectionLost, ScriptEnded) as error:
+                    self._mend(error)
+        except GeneratorExit:
+            # The caller stopped inside the batch: what the device still has to do of it must not run on.
+            self._abandon()
+            raise
+
+    def close(self) -> None:
+        """Restore what was changed and remove our folder. Does nothing to a device that is gone."""
+        if self._connection is None:
+            return
+        connection, self._connection = self._connection, None
+        try:
+            if self._session is not None:
+                self._session.end()
+            if self._is_prepared:
+                restore(connection, self._folder)
+                if not self._options.keep_files:
+                    connection.shell(f"rm -rf {shlex.quote(self._folder)}", timeout_s=60)
+        except DeviceError as error:
+            self._progress.note(
+                f"{connection.serial} could not be left as it was found ({error.message}). "
+                "The next command on it makes up for that."
+            )
+        finally:
+            self._session = None
+            connection.close()
+
+    def _attempt(self, batch: VisitBatch, visits: tuple[Visit, ...]) -> Iterator[tuple[Visit, Rows]]:
+        """Make visits until all are made; stops early, without an error, if the session must be started anew."""
+        session = self._ready(batch, visits)
+        tries: dict[str, int] = {}
+        left = {visit.uuid: visit for visit in visits}
+        while left and not session.is_over:
+            opening = self._cool(session, batch)
+            held: list[tuple[Visit, Visited]] = []
+            try:
+                for visited in session.visits([self._request(visit) for visit in left.values()], CHECK_EVERY_S):
+                    visit = left[visited.id]
+                    self._check_runner(visited)
+                    if self._tells_heat:
+                        held.append((visit, visited))
+                    else:
+                        del left[visit.uuid]
+                        yield visit, self._rows(batch, visit, visited, opening, None)
+                closing = self._look(session) if held and not session.is_over else None
+            except (ConnectionLost, ScriptEnded):
+                # Nothing that arrived is lost; what the heat was afterwards stays unknown.
+                for visit, visited in held:
+                    yield visit, self._rows(batch, visit, visited, opening, None)
+                raise
+            for visit, visited in held:
+                rows = self._rows(batch, visit, visited, opening, closing)
+                tries[visit.uuid] = tries.get(visit.uuid, 0) + 1
+                if THROTTLED in rows[0].flags and tries[visit.uuid] <= self._options.cooling.repeats:
+                    self._throttled.setdefault(visit.uuid, []).extend(_as_try(rows, visit, tries[visit.uuid]))
+                else:
+                    del left[visit.uuid]
+                    yield visit, (*self._throttled.pop(visit.uuid, ()), *rows)
+
+    @property
+    def _tells_heat(self) -> bool:
+        return "dumpsys" in self.device.tools
+
+    def _ready(self, batch: VisitBatch, visits: tuple[Visit, ...]) -> Session:
+        """A session with everything on the device that the visits need."""
+        if self._connection is None:
+            self._connection = self._connect()
+        if not self._is_prepared:
+            self._prepare(self._connection)
+        self._push(self._connection, batch, visits)
+        if self._session is None or self._session.is_over:
+            self._session = Session(self._connection, self._folder, self._script, self._options.visit_timeout_s)
+        if self._round != (batch.campaign, batch.round):
+            if self._round is not None and self._options.cooling.pause_s:
+                self._progress.note(f"Resting {self._options.cooling.pause_s:.0f} s between rounds.")
+                time.sleep(self._options.cooling.pause_s)
+            self._round = (batch.campaign, batch.round)
+            self._around = self._look_around(self._connection)
+        return self._session
+
+    def _prepare(self, connection: Connection) -> None:
+        folder = shlex.quote(self._folder)
+        # A script of ours that outlived its connection would disturb every visit.
+        connection.shell(
+            f"mkdir -p {folder}/models; cd {folder} && [ -f pid ] && pid=$(cat pid) "
+            "&& grep -q session.sh /proc/$pid/cmdline 2>/dev/null && { kill -9 -$pid || kill -9 $pid; }; rm -f pid"
+        )
+        restore(connection, self._folder)
+        self._runner.install(connection, self._folder)
+        self._screen = keep_awake(connection, self.device, self._folder)
+        self._is_prepared = True
+
+    def _push(self, connection: Connection, batch: VisitBatch, visits: tuple[Visit, ...]) -> None:
+        missing = dict.fromkeys(visit.file for visit in visits if visit.file not in self._pushed)
+        files: Mapping[str, bytes | Path] = {
+            f"{self._folder}/{_remote_name(sha256)}": Path(batch.files[sha256]) for sha256 in missing
+        }
+        if files:
+            connection.push(files)
+            self._pushed.update(missing)
+
+    def _cool(self, session: Session, batch: VisitBatch) -> State:
+        """Look at the device; wait until it is cool enough or the limit has passed. The last look is returned."""
+        begun = time.monotonic()
+        cooling = self._options.cooling
+        state, seen = self._last_look or (None, 0.0)
+        if state is None or begun - seen > _FRESH_S or state.reason_to_wait(cooling):
+            state = self._look(session)
+        while (reason := state.reason_to_wait(cooling)) and time.monotonic() - begun < cooling.limit_s:
+            self._progress.note(f"{batch.target.device} is hot: {reason}. Waiting, at most {cooling.limit_s:.0f} s.")
+            while state.reason_to_wait(cooling) and time.monotonic() - begun < cooling.limit_s:
+                time.sleep(cooling.poll_s)
+                state = self._look(session)
+        return state
+
+    def _look(self, session: Session) -> State:
+        self._last_look = read_state(*session.check()), time.monotonic()
+        return self._last_look[0]
+
+    def _look_around(self, connection: Connection) -> dict[str, Any]:
+        facts: dict[str, Any] = {"cores": f"{self.mask:x}" if self.mask else "all", "route": connection.route}
+        governors = sorted({core.governor for core in self.device.cores if core.governor})
+        if governors:
+            facts["governor"] = ",".join(governors)
+        if self._tells_heat:
+            facts.update(battery_facts(parse_battery(connection.shell(CHECK_ROUND).out)))
+        if self._screen is not None:
+            facts["screen_found"] = self._screen
+        return facts
+
+    def _check_runner(self, visited: Visited) -> None:
+        """A runner that is gone or cannot start is installed anew, which says why if it cannot be."""
+        if visited.exit_code in _NOT_STARTED:
+            self._is_prepared = False
+            if self._session is not None:
+                self._session.end()
+            raise ScriptEnded(str(self.target.device), f"exit code {visited.exit_code}: {visited.text}")
+
+    def _request(self, visit: Visit) -> VisitRequest:
+        return VisitRequest(visit.uuid, _remote_name(visit.file), visit.warm_runs, visit.timed_runs)
+
+    def _rows(self, batch: VisitBatch, visit: Visit, visited: Visited, opening: State, closing: State | None) -> Rows:
+        timings = (
+            Timings(error=visited.error)
+            if visited.error
+            else self._runner.read(visited.text, visited.exit_code, self.target)
+        )
+        cores = self.device.cores
+        before = {**self._around, **opening.facts(), **clock_facts(visited.clocks_before, cores, self.mask)}
+        after = {
+            "visit_ns": visited.elapsed_ns,
+            **(closing.facts() if closing else {}),
+            **clock_facts(visited.clocks_after, cores, self.mask),
+            **timings.facts,
+        }
+        flags = list(timings.flags)
+        is_hot = any(state.reason_to_wait(self._options.cooling) for state in (opening, closing) if state)
+        # A cap that was there before anything ran hot is the user's own choice, e.g. a power saver.
+        if is_hot or ("capped_khz" in after and "capped_khz" not in before):
+            flags.append(THROTTLED)
+        samples = timings.samples_ns or {Clock.WALL: ()}
+        return tuple(
+            Measurement(
+                target=batch.target,
+                space=batch.space,
+                role=visit.role,
+                key=visit.key,
+                clock=clock,
+                samples=() if timings.error else tuple(values),
+                campaign=batch.campaign,
+                round=batch.round,
+                started_ns=visited.started_ns,
+                before=before,
+                after=after,
+                flags=tuple(flags),
+                error=timings.error,
+                uuid=measurement_uuid(visit.uuid, clock),
+            )
+            for clock, values in samples.items()
+        )
+
+    def _mend(self, error: DeviceError) -> None:
+        """Make the next attempt possible, or raise the error if the device does not come back."""
+        self._losses += 1
+        if self._losses > _MOST_LOSSES:
+            raise error
+        if isinstance(error, ScriptEnded):
+            self._session = None
+            return
+        self._progress.note(f"{error.message} Waiting up to {self._options.reconnect_s:.0f} s for it to come back.")
+        self._forget_connection()
+        deadline = time.monotonic() + self._options.reconnect_s
+        while True:
+            try:
+                self._connection = self._connect()
+                return
+            except DeviceError:
+                if time.monotonic() > deadline:
+                    raise error from None
+                time.sleep(min(0.5, self._options.reconnect_s / 4))
+
+    def _forget_connection(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = self._session = None
+        self._is_prepared = False
+        # Files are checked by hash again: the device may have restarted in the middle of a write.
+        self._pushed.clear()
+
+    def _abandon(self) -> None:
+        session, self._session = self._session, None
+        if session is not None and not session.is_over:
+            try:
+                session.kill()
+            except DeviceError:
+                self._forget_connection()
+
+
+def _as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:
+    """Rows of a visit that will be repeated: kept, but under an identity of their own."""
+    for row in rows:
+        yield replace(row, uuid=measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock))
+
+
+def _remote_name(sha256: str) -> str:
+    return f"models/{sha256}.tflite"

@@ -1,0 +1,223 @@
+"""Finding devices and opening agents for them: what the command line calls.
+
+A running adb server owns the USB devices, so it is used where one answers; otherwise the device is spoken to directly.
+"""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import re
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetfront.errors import DeviceError, InputError, MissingDependency, unknown
+from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+from fleetfront.profilers.adb.connection import Connection, Heartbeat
+from fleetfront.profilers.adb.device import Device, read_device
+from fleetfront.profilers.adb.runner_benchmark_model import BenchmarkModelRunner, find_benchmark_model
+from fleetfront.profilers.adb.runner_native import LiteRtRunner
+from fleetfront.profilers.adb.runners import RUNTIMES, Runner
+from fleetfront.profilers.adb.transport import Transport
+from fleetfront.profilers.adb.transport_direct import AUTHORIZE_S, open_tcp, open_usb
+from fleetfront.profilers.adb.transport_server import AdbServer, ServerTransport
+from fleetfront.profilers.adb.usb import usb_serials
+from fleetfront.profilers.native_runner.build import build_runner
+from fleetfront.progress import SILENT, Progress
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+#: How users spell a device over ADB: ``adb:SERIAL`` or ``adb:HOST:PORT``.
+PREFIX = "adb:"
+DEFAULT_RUNTIME = RUNTIMES[0]
+
+
+@dataclass(frozen=True, slots=True)
+class AdbDevice:
+    """One attached device: what to type as ``--device``, its state, and what to do if that is not ``device``."""
+
+    name: str
+    serial: str
+    state: str
+    model: str
+    route: str
+    remedy: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can be profiled now."""
+        return self.state == "device"
+
+
+def list_adb_devices() -> list[AdbDevice]:
+    """What the adb server knows, or what is plugged in by USB if none runs. Nothing is started or connected.
+
+    Raises:
+        InputError: the environment names an adb server in a way that is none.
+    """
+    server = AdbServer.configured()
+    if server.is_running():
+        return [
+            AdbDevice(PREFIX + d.serial, d.serial, d.state, d.model, f"adb server at {server.address}", d.remedy)
+            for d in server.devices()
+        ]
+    try:
+        serials = usb_serials()
+    except MissingDependency:
+        return []
+    return [AdbDevice(PREFIX + serial, serial, "device", "", "direct USB", "") for serial in serials]
+
+
+def connect(
+    device: str,
+    *,
+    key: Path | None = None,
+    authorize_s: float = AUTHORIZE_S,
+    heartbeat: Heartbeat | None = None,
+    progress: Progress = SILENT,
+) -> Connection:
+    """Connect to ``adb:SERIAL``, ``adb:HOST:PORT`` or, if one device alone is attached, ``adb``.
+
+    Args:
+        device: as the user typed it.
+        key: the ADB key for direct connections, ``~/.android/adbkey`` by default.
+        authorize_s: how long to wait for the person at the device to accept the key.
+        heartbeat: when a device counts as silent.
+        progress: told when the person at the device must act.
+
+    Raises:
+        DeviceError: not attached, not ready or refused; the remedy says what to do.
+        MissingDependency: a direct connection needs a package.
+    """
+    serial = device.removeprefix(PREFIX) if device != PREFIX.rstrip(":") else ""
+    server = AdbServer.configured()
+    if server.is_running():
+        serial = serial or _only([d.serial for d in server.devices()])
+        return Connection(ServerTransport(server, serial), heartbeat)
+    serial = serial or _only(usb_serials())
+    address = re.fullmatch(r"(?P<host>.+):(?P<port>\d{1,5})", serial)
+    transport: Transport
+    if address:
+        host, port = address.group("host").strip("[]"), int(address.group("port"))
+        transport = open_tcp(host, port, key=key, authorize_s=authorize_s, progress=progress)
+    else:
+        transport = open_usb(serial, key=key, authorize_s=authorize_s, progress=progress)
+    return Connection(transport, heartbeat)
+
+
+def adb_target(
+    device: str, *, runtime: str = DEFAULT_RUNTIME, precision: str = "fp32", threads: int = 1, batch: int = 1
+) -> Target:
+    """The target of a device over ADB. Raises InputError for a runtime that such a device does not have."""
+    if runtime not in RUNTIMES:
+        raise unknown("runtime of a device over ADB", runtime, RUNTIMES)
+    # Serial numbers of devices found by mDNS hold characters that a target cannot have.
+    name = PREFIX + re.sub(r"[^A-Za-z0-9_.:\-]+", "-", device.removeprefix(PREFIX)).strip("-")
+    return Target(name, runtime, precision, threads, batch)
+
+
+def open_adb_agent(
+    device: str,
+    target: Target,
+    *,
+    cores: str = "big",
+    runner: str = "auto",
+    benchmark_model: Path | None = None,
+    litert_wheel: Path | None = None,
+    key: Path | None = None,
+    authorize_s: float = AUTHORIZE_S,
+    heartbeat: Heartbeat | None = None,
+    options: AgentOptions | None = None,
+    workspace: Workspace | None = None,
+    progress: Progress = SILENT,
+) -> AdbAgent:
+    """Connect to a device and make an agent for it. Close the agent to leave the device as it was found.
+
+    Args:
+        device: ``adb:SERIAL`` or ``adb:HOST:PORT``.
+        target: of ``adb_target``.
+        cores: ``big``, ``little``, ``all`` or a hexadecimal mask.
+        runner: ``benchmark-model``, ``native`` (Linux targets), or ``auto``: native on plain Linux if no
+            ``benchmark_model`` is given, else benchmark-model.
+        benchmark_model: the program to use instead of looking for one.
+        litert_wheel: where the native runner takes its library from, if not from the installed package.
+        key: see ``connect``.
+        authorize_s: see ``connect``.
+        heartbeat: see ``connect``.
+        options: see ``AgentOptions``.
+        workspace: where programs are kept.
+        progress: told of what takes long and what the user should know.
+
+    Raises:
+        DeviceError: not attached, not ready, refused.
+        InputError: wrong cores, runtime or program.
+        MissingDependency: a package or compiler is missing.
+    """
+
+    def connected() -> Connection:
+        return connect(device, key=key, authorize_s=authorize_s, heartbeat=heartbeat, progress=progress)
+
+    cache = (workspace or Workspace.default()).cache
+    connection = connected()
+    try:
+        facts = read_device(connection)
+        chosen = _runner(runner, connection, facts, target, cache, benchmark_model, litert_wheel)
+        return AdbAgent(
+            connected,
+            connection,
+            facts,
+            chosen,
+            target,
+            cores=cores,
+            folder=f"{facts.folder}/fleetfront-{_our_name()}",
+            options=options,
+            progress=progress,
+        )
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _runner(
+    name: str,
+    connection: Connection,
+    device: Device,
+    target: Target,
+    cache: Path,
+    benchmark_model: Path | None,
+    litert_wheel: Path | None,
+) -> Runner:
+    if name not in ("auto", "benchmark-model", "native"):
+        raise unknown("runner", name, ("auto", "benchmark-model", "native"))
+    is_native = name == "native" or (name == "auto" and benchmark_model is None and not device.is_android)
+    if not is_native:
+        return BenchmarkModelRunner(find_benchmark_model(connection, device, cache, benchmark_model))
+    if device.is_android:
+        raise InputError(
+            f"Our own runner needs plain Linux; {device.model} runs {device.system.split(' (')[0]}.",
+            "Use --runner benchmark-model.",
+        )
+    runner = LiteRtRunner(build_runner(device.abis[0], cache / "native_runner", litert_wheel))
+    runner.command(target, 0)
+    return runner
+
+
+def _only(serials: list[str]) -> str:
+    if len(serials) == 1:
+        return serials[0]
+    if not serials:
+        raise DeviceError("No device is attached.", "Plug one in and turn on 'USB debugging', or name HOST:PORT.")
+    raise DeviceError(
+        f"Several devices are attached: {', '.join(serials)}.",
+        f"Say which: --device {PREFIX}{serials[0]}, or several: --devices {','.join(PREFIX + s for s in serials)}",
+    )
+
+
+def _our_name() -> str:
+    """The same for every command of this user on this machine, so that a later one finds and cleans what was left."""
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):
+        user = ""
+    return hashlib.sha256(f"{user}@{socket.gethostname()}".encode()).hexdigest()[:8]
