@@ -1,0 +1,246 @@
+"""``fleetfront search``: one run, one front a device."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
+from fleetfront.cli.options import (
+    device_option,
+    json_option,
+    quiet_option,
+    seed_option,
+    space_option,
+    split_names,
+    store_option,
+    store_path,
+)
+from fleetfront.errors import InputError, unknown
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.search import SearchOptions
+    from fleetfront.predictors.base import AccuracyModel
+    from fleetfront.search.problem import ProblemTarget
+    from fleetfront.search.results import DeviceFront, Fronts
+    from fleetfront.spaces.base import SearchSpace
+
+#: Points of each front that are printed; all of them are in the files.
+_SHOWN = 8
+
+
+@click.command()
+@device_option
+@click.option("--runtime", metavar="NAME", help="Which runtime's latency model.  [default: the newest]")
+@click.option(
+    "--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model.  [default: the preferred]"
+)
+@space_option
+@click.option(
+    "--accuracy",
+    default="built-in",
+    show_default=True,
+    metavar="SOURCE",
+    help="built-in, csv:PATH[:COLUMN], ofa-mlp:PATH or supernet:WEIGHTS.",
+)
+@click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
+@click.option("--strategy", metavar="NAME", help="How to search.  [default: the house strategy]")
+@click.option("--evaluations", type=click.IntRange(1), help="Budget: accuracies asked for, over all devices.")
+@click.option("--limit", "limits", multiple=True, metavar="[DEVICE=]MS", help="Only networks this fast; repeatable.")
+@click.option("--objective", "extras", multiple=True, metavar="macs|params", help="A further objective; repeatable.")
+@click.option(
+    "--fix", "fixed", multiple=True, metavar="GENE=VALUE", help="Hold a gene, e.g. resolution=224; repeatable."
+)
+@click.option("--verify", metavar="top:K", help="Measure each front's best K, refit, search again.")
+@click.option("--start-from", type=click.Path(path_type=Path), help="Folder of a finished search that devices join.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("fronts"), show_default=True, help="Folder of the results."
+)
+@seed_option
+@store_option
+@json_option
+@quiet_option
+def search(
+    devices: tuple[str, ...],
+    runtime: str | None,
+    clock: str | None,
+    space: str,
+    accuracy: str,
+    images: str | None,
+    strategy: str | None,
+    evaluations: int | None,
+    limits: tuple[str, ...],
+    extras: tuple[str, ...],
+    fixed: tuple[str, ...],
+    verify: str | None,
+    start_from: Path | None,
+    out: Path,
+    seed: int,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Find the best accuracy/latency trade-offs of every device at once.
+
+    Accuracy is evaluated once an architecture, however many devices there are. A killed search goes on when the same
+    command is typed again. --verify measures the best before you believe them: what a search picks by a prediction
+    tends to be slower than predicted.
+
+    \b
+    Examples:
+      fleetfront search --device cpu
+      fleetfront search --devices all --limit note10=30
+      fleetfront search --device cpu --verify top:10
+      fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
+    """
+    from fleetfront.pipelines.latest import remember_fronts
+    from fleetfront.pipelines.search import search_space
+    from fleetfront.spaces.catalogue import load_space
+    from fleetfront.workspace import Workspace
+
+    family = load_space(space)
+    known = _accuracy(accuracy, images, family)
+    targets = _targets(devices, family, store, runtime, clock, limits)
+    options = _options(strategy, evaluations, seed, extras, fixed, start_from, family)
+    with progress(quiet) as shown:
+        checking = _verify(verify, family, store, shown)
+        fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
+    remember_fronts(out, Workspace.default())
+    if as_json:
+        print_json(fronts.to_json())
+    else:
+        for front in fronts.devices:
+            _show(front, fronts)
+        hint(f"{fronts.evaluations} evaluations in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
+    next_command(f"fleetfront deploy --front {out} --knee")
+
+
+def _accuracy(spec: str, images: str | None, space: SearchSpace) -> AccuracyModel:
+    from fleetfront.pipelines.supernet_accuracy import supernet_loader
+    from fleetfront.predictors.accuracy import load_accuracy
+
+    return load_accuracy(spec, space, supernet=supernet_loader(images))
+
+
+def _targets(
+    devices: tuple[str, ...],
+    space: SearchSpace,
+    store: Path | None,
+    runtime: str | None,
+    clock: str | None,
+    limits: tuple[str, ...],
+) -> list[ProblemTarget]:
+    from fleetfront.pipelines.cost_models import device_models
+    from fleetfront.quantities import Clock
+    from fleetfront.search.problem import ProblemTarget
+    from fleetfront.workspace import Workspace
+
+    found = device_models(
+        split_names(devices),
+        space,
+        workspace=Workspace.default(),
+        store=store_path(store),
+        runtime=runtime,
+        clock=Clock(clock) if clock else None,
+    )
+    for device in found:
+        for caution in device.cautions:
+            warn(f"{device.name}: {caution}")
+    allowed = _limits(limits, [device.name for device in found])
+    return [ProblemTarget(d.name, d.model, str(d.target), allowed.get(d.name)) for d in found]
+
+
+def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    limits: dict[str, float] = {}
+    for text in texts:
+        name, separator, value = text.rpartition("=")
+        try:
+            number = float(value)
+        except ValueError:
+            number = 0.0
+        if not 0 < number < float("inf"):
+            raise InputError(
+                f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 20 or --limit note10=20."
+            )
+        if separator and name not in names:
+            raise unknown("device of this search", name, names)
+        limits.update(dict.fromkeys([name] if separator else names, number))
+    return limits
+
+
+def _options(
+    strategy: str | None,
+    evaluations: int | None,
+    seed: int,
+    extras: tuple[str, ...],
+    fixed: tuple[str, ...],
+    start_from: Path | None,
+    space: SearchSpace,
+) -> SearchOptions:
+    from fleetfront.pipelines.search import ARCHIVE_FILE, DEFAULT_EVALUATIONS, DEFAULT_STRATEGY, SearchOptions
+
+    archive = start_from / ARCHIVE_FILE if start_from is not None and start_from.is_dir() else start_from
+    return SearchOptions(
+        strategy or DEFAULT_STRATEGY,
+        evaluations or DEFAULT_EVALUATIONS,
+        seed,
+        extras,
+        dict(_fixed(text, space) for text in fixed),
+        archive,
+    )
+
+
+def _fixed(text: str, space: SearchSpace) -> tuple[str, Any]:
+    """``resolution=224`` as the gene and that of its values which is spelled so."""
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise InputError(f"--fix {text!r} has no value.", "Write GENE=VALUE, e.g. --fix resolution=224.")
+    if name not in space.gene_names:
+        raise unknown("gene", name, space.gene_names)
+    choices = {str(choice): choice for choice in space.choices[space.gene_names.index(name)]}
+    if value not in choices:
+        raise unknown(f"value of {name}", value, choices)
+    return name, choices[value]
+
+
+def _verify(text: str | None, space: SearchSpace, store: Path | None, shown: Any) -> Any:
+    if text is None:
+        return None
+    from fleetfront.pipelines.search import Verify, parse_verify
+    from fleetfront.pipelines.verify import LocalVerifier
+    from fleetfront.profilers.store import Store
+    from fleetfront.workspace import Workspace
+
+    top = parse_verify(text)
+    return Verify(top, LocalVerifier(space, Store(store_path(store)), Workspace.default(), progress=shown))
+
+
+def _show(front: DeviceFront, fronts: Fronts) -> None:
+    reference = ", ".join(f"{value:.4g}" for value in front.reference_point)
+    click.echo(
+        click.style(f"{front.name}", bold=True)
+        + f"  {front.target} {front.clock}  {len(front.points)} points, hypervolume {front.hypervolume:.4g} "
+        f"against ({reference})"
+    )
+    step = max(1, -(-len(front.points) // _SHOWN))
+    shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1} - {-1})
+    rows = [
+        (
+            f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}",
+            front.tier,
+            f"{point.accuracy:.2f} +-{point.accuracy_std:.2f}",
+            fronts.accuracy_tier,
+            point.arch + ("  <- knee" if row == front.knee else ""),
+        )
+        for row, point in ((row, front.points[row]) for row in shown)
+    ]
+    print_table(("latency ms", "tier", "accuracy %", "tier", "architecture"), rows)
+    checked = (fronts.verification or {}).get("devices", {}).get(front.name)
+    if checked and checked["optimism_percent"] is not None:
+        hint(
+            f"Measured {checked['networks']} of the first front: {checked['optimism_percent']:+.1f} % against their "
+            f"prediction (the winner's curse); {checked['optimism_percent_refitted']:+.1f} % after refitting."
+        )

@@ -1,0 +1,84 @@
+"""Choosing networks from a front file: by limit, by knee, by name. What becomes of a pick is in ``deploy``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.pipelines.deploy import Pick
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.spaces.base import SearchSpace
+
+
+def pick_knee(fronts: Fronts, device: str) -> Pick:
+    """The point of a device's front where more latency begins to buy little."""
+    front = _nonempty(fronts, device)
+    return _pick(fronts, front, front.points[front.knee], f"{device}-knee")
+
+
+def pick_within(fronts: Fronts, device: str, max_latency_ms: float) -> Pick:
+    """The most accurate point of a device's front within a limit. Raises InputError if even the fastest is slower."""
+    front = _nonempty(fronts, device)
+    name = f"{device}-within-{max_latency_ms:g}ms"
+    return _pick(fronts, front, front.within(max_latency_ms), name, max_latency_ms)
+
+
+def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
+    """At most ``count`` points of a device's front, evenly spread in accuracy from the fastest to the most accurate.
+
+    One point is the knee.
+    """
+    front = _nonempty(fronts, device)
+    accuracy = np.array([point.accuracy for point in front.points])
+    wanted = np.linspace(accuracy[0], accuracy[-1], count) if count > 1 else accuracy[[front.knee]]
+    rows = list(dict.fromkeys(int(np.argmin(np.abs(accuracy - value))) for value in wanted))
+    return [_pick(fronts, front, front.points[row], f"{device}-{rank}") for rank, row in enumerate(rows, 1)]
+
+
+def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None) -> Pick:
+    """A named architecture, with what a front file promises of it on any device."""
+    spelled = space.arch_ids(space.parse([arch]))[0]
+    if fronts is not None:
+        for front in fronts.devices:
+            for point in front.points:
+                if point.arch == spelled:
+                    return _pick(fronts, front, point, spelled)
+    return Pick(spelled, spelled)
+
+
+def devices_of(fronts: Fronts, wanted: Sequence[str]) -> list[str]:
+    """The devices of a front file that are meant; all of them if none is named. Raises InputError for an absent one."""
+    known = [front.name for front in fronts.devices]
+    for name in wanted:
+        if name not in known:
+            raise unknown("device of this front", name, known)
+    return list(wanted) or known
+
+
+def _nonempty(fronts: Fronts, device: str) -> DeviceFront:
+    front = fronts.device(device)
+    if not front.points:
+        raise InputError(f"The front of {device} is empty.", "Search again with more evaluations or a higher limit.")
+    return front
+
+
+def _pick(
+    fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
+) -> Pick:
+    latency = {
+        "target": front.target,
+        "ms": point.latency_ms,
+        "std_ms": point.latency_std_ms,
+        "tier": front.tier,
+        "clock": front.clock or "unknown",
+        "is_prediction": True,
+    }
+    accuracy = {
+        "value": point.accuracy,
+        "std": point.accuracy_std,
+        "tier": fronts.accuracy_tier,
+        "source": fronts.accuracy_source,
+    }
+    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms)

@@ -1,0 +1,34 @@
+"""``--accuracy supernet:WEIGHTS``: joins weights, labelled images and the model that measures accuracy with them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.accuracy import SupernetLoader
+from fleetfront.predictors.base import AccuracyModel
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.workspace import Workspace
+
+
+def supernet_loader(images: str | None, workspace: Workspace | None = None) -> SupernetLoader:
+    """What ``load_accuracy`` calls for ``supernet:WEIGHTS``; ``images`` names a folder of labelled images or ``digits``."""
+
+    def load(weights: str, space: SearchSpace) -> AccuracyModel:
+        from fleetfront.datasets import load_images
+        from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
+        from fleetfront.spaces.checkpoints import load_supernet
+        from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+
+        if not isinstance(space, OfaMbv3Space):
+            raise InputError(f"{space.name} has no supernet.", "Use --accuracy built-in or csv:PATH.")
+        if images is None:
+            raise InputError(
+                f"Accuracy of {weights} is measured on labelled images, and none were given.",
+                "Give --images FOLDER (one subfolder a class), or --images digits.",
+            )
+        supernet = load_supernet(Path(weights), space)
+        data = load_images(images, supernet.space.resolutions[-1])
+        return SupernetAccuracy(supernet, data, f"supernet:{weights}", workspace or Workspace.default())
+
+    return load
