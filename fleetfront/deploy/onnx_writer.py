@@ -80,9 +80,7 @@ class _Writing:
         from onnx import helper
 
         tensor = self._graph.tensors[name]
-        return helper.make_tensor_value_info(
-            name, helper.np_dtype_to_tensor_dtype(np.dtype(tensor.dtype)), list(tensor.shape)
-        )
+        return helper.make_tensor_value_info(name, _element_type(tensor.dtype), list(tensor.shape))
 
     def _node(self, kind: str, inputs: list[str], output: str, **attributes: Any) -> str:
         from onnx import helper
@@ -170,6 +168,12 @@ def _initialiser(name: str, array: Array) -> onnx.TensorProto:
     return numpy_helper.from_array(np.ascontiguousarray(array), name)
 
 
+def _element_type(dtype: str) -> int:
+    from onnx import helper
+
+    return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
+
+
 Attributes = Mapping[str, Any]
 
 
@@ -200,4 +204,5 @@ _PLAIN: dict[str, tuple[str, Callable[[Attributes], dict[str, Any]]]] = {
     "concat": ("Concat", lambda attributes: {"axis": attributes["axis"]}),
     "flatten": ("Flatten", lambda _: {"axis": 1}),
     "transpose": ("Transpose", lambda attributes: {"perm": list(attributes["permutation"])}),
+    "cast": ("Cast", lambda attributes: {"to": _element_type(attributes["dtype"])}),
 }

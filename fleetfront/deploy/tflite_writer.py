@@ -102,6 +102,8 @@ class _Writing:
         self.graph = graph
         self.file = file
         self._index: dict[str, int] = {}
+        #: Tensor -> the float16 weight that it is cast from: written where it is read, in the layout asked for.
+        self.halves: dict[str, str] = {}
         for name in graph.inputs:
             self.output(name)
 
@@ -116,10 +118,18 @@ class _Writing:
 
     def index(self, name: str) -> int:
         """The tensor or weight ``name`` in its stored layout."""
-        if name not in self._index:
-            array = self.graph.weights[name]
-            return self.file.constant(name, aligned(array, array.ndim))
-        return self._index[name]
+        if name in self._index:
+            return self._index[name]
+        array = self.graph.weights[self.halves.get(name, name)]
+        return self.constant(name, aligned(array, array.ndim))
+
+    def constant(self, name: str, array: Array) -> int:
+        """``array``, which the weight or half ``name`` holds; a half is spelled out as its delegates know it."""
+        if name not in self.halves:
+            return self.file.constant(name, array)
+        stored_half = self.file.constant(self.halves[name], array)
+        place = self.file.tensor(name, array.shape, self.dtype(name))
+        return self.file.operator("DEQUANTIZE", (stored_half,), place, version=3)
 
     def output(self, name: str) -> int:
         """Make the tensor that an operator is about to fill."""
@@ -133,6 +143,7 @@ class _Writing:
     def weight(self, operator: Operator, position: int) -> Array:
         """An operand that must be constant."""
         name = operator.inputs[position]
+        name = self.halves.get(name, name)
         if name not in self.graph.weights:
             raise InputError(
                 f"{operator.family} {operator.output!r} computes its operand {name!r}; TFLite wants it constant.",
@@ -163,11 +174,11 @@ class _Writing:
 
     def plain(self, name: str, output: str) -> int:
         """The tensor ``name`` with its elements in the graph's own order."""
-        shape = self.shape(name)
-        if len(shape) != 4 or name in self.graph.weights:
-            return (
-                self.file.constant(name, self.graph.weights[name]) if name in self.graph.weights else self.index(name)
-            )
+        shape, weight = self.shape(name), self.halves.get(name, name)
+        if weight in self.graph.weights:
+            return self.constant(name, self.graph.weights[weight])
+        if len(shape) != 4:
+            return self.index(name)
         return self.transpose(self.index(name), stored(shape), TO_NCHW, self.between(output, f"{name}/nchw", shape))
 
     def store(self, plain: int, output: str) -> None:
@@ -177,8 +188,9 @@ class _Writing:
     def operand(self, name: str, operator: Operator) -> int:
         """An operand of broadcasting, as it must be stored beside the operator's output."""
         shape, rank = self.shape(name), len(self.shape(operator.output))
-        if name in self.graph.weights:
-            return self.file.constant(name, aligned(self.graph.weights[name], rank))
+        weight = self.halves.get(name, name)
+        if weight in self.graph.weights:
+            return self.constant(name, aligned(self.graph.weights[weight], rank))
         if rank == 4 and len(shape) < 4:
             wide = (1,) * (4 - len(shape)) + shape
             place = self.between(operator.output, f"{name}/nhwc", stored(wide))
@@ -224,11 +236,11 @@ def _conv2d(writing: _Writing, operator: Operator, activation: str) -> None:
     }
     bias = writing.bias(operator, weight.shape[0])
     if groups > 1 and groups == writing.shape(data)[1]:
-        kernel = writing.file.constant(operator.inputs[1], weight.transpose(1, 2, 3, 0))
+        kernel = writing.constant(operator.inputs[1], weight.transpose(1, 2, 3, 0))
         options["depthMultiplier"] = weight.shape[0] // groups
         kind, version = "DEPTHWISE_CONV_2D", 1 if dilation == (1, 1) else 2
     else:
-        kernel = writing.file.constant(operator.inputs[1], weight.transpose(0, 2, 3, 1))
+        kernel = writing.constant(operator.inputs[1], weight.transpose(0, 2, 3, 1))
         kind, version = "CONV_2D", 1 if groups == 1 else 6
     place = writing.output(operator.output)
     writing.file.operator(kind, (source, kernel, bias), place, version=version, **options)
@@ -375,6 +387,18 @@ def _transpose(writing: _Writing, operator: Operator, activation: str) -> None:
     writing.transpose(writing.index(data), stored(writing.shape(data)), permutation, writing.output(operator.output))
 
 
+def _cast(writing: _Writing, operator: Operator, activation: str) -> None:
+    data, output = operator.inputs[0], operator.output
+    before, after = writing.dtype(data), writing.dtype(output)
+    if data in writing.graph.weights and (before, after) == ("float16", "float32"):
+        writing.halves[output] = data
+        if output in writing.graph.outputs:
+            raise InputError(f"Output {output!r} is a constant.", "Compute something from the inputs.")
+        return
+    source = writing.index(data)
+    writing.file.operator("CAST", (source,), writing.output(output), inDataType=before, outDataType=after)
+
+
 _Write = Callable[[_Writing, Operator, str], None]
 
 #: Family -> what writes it, given the activation to take in.
@@ -396,4 +420,5 @@ _WRITE: Mapping[str, _Write] = {
     "reshape": _reshape,
     "flatten": _reshape,
     "transpose": _transpose,
+    "cast": _cast,
 }

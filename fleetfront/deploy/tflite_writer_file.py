@@ -39,9 +39,11 @@ MINIMUM_RUNTIME = "min_runtime_version"
 KINDS: dict[str, tuple[str, dict[int, str]]] = {
     "ADD": ("AddOptions", {1: "1.5.0"}),
     "AVERAGE_POOL_2D": ("Pool2DOptions", {1: "1.5.0"}),
+    "CAST": ("CastOptions", {1: "1.5.0"}),
     "CONCATENATION": ("ConcatenationOptions", {1: "1.5.0"}),
     "CONV_2D": ("Conv2DOptions", {1: "1.5.0", 6: "2.9.0"}),
     "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {1: "1.5.0", 2: "1.12.0"}),
+    "DEQUANTIZE": ("DequantizeOptions", {1: "1.13.1", 2: "1.14.0", 3: "1.15.0"}),
     "FULLY_CONNECTED": ("FullyConnectedOptions", {1: "1.5.0", 5: "2.0.0"}),
     "HARD_SWISH": ("HardSwishOptions", {1: "1.15.0"}),
     "LOGISTIC": ("", {1: "1.14.0"}),
@@ -189,6 +191,8 @@ def _value(field: str, value: Any) -> Any:
         return getattr(schema.Padding, value)
     if field == "fusedActivationFunction":
         return getattr(schema.ActivationFunctionType, value)
+    if field in ("inDataType", "outDataType"):
+        return _tensor_type(value)
     return value
 
 

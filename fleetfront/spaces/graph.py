@@ -164,7 +164,8 @@ class GraphBuilder:
         shape = FAMILIES[family]([self.shape(operand) for operand in operands], attributes)
         output = self._fresh(name or f"{family}_{len(self._operators)}")
         layout = "NCHW" if len(shape) == 4 else ""
-        self._tensors[output] = Tensor(output, shape, self._dtype(operands[0]), layout)
+        dtype = str(attributes["dtype"]) if family == "cast" else self._dtype(operands[0])
+        self._tensors[output] = Tensor(output, shape, dtype, layout)
         self._operators.append(Operator(family, operands, output, attributes))
         return output
 

@@ -121,7 +121,8 @@ def _transpose(shapes: Sequence[Shape], attributes: Attributes) -> Shape:
 #: conv2d (data, weight OIHW[, bias]): stride, padding (top, left, bottom, right), dilation, groups;
 #: linear (data, weight (out, in)[, bias]); batch_norm (data, scale, shift, mean, variance): epsilon;
 #: max_pool2d / average_pool2d (data): kernel, stride, padding (padding never counts into an average);
-#: softmax (data): axis; concat: axis; reshape: shape; transpose: permutation; the rest have no attributes.
+#: softmax (data): axis; concat: axis; reshape: shape; transpose: permutation; cast (data): dtype, a numpy name, which
+#: is also that of its output; the rest have no attributes.
 #: Negative axes count from the end.
 FAMILIES: dict[str, Callable[[Sequence[Shape], Attributes], Shape]] = {
     "conv2d": _conv2d,
@@ -142,4 +143,5 @@ FAMILIES: dict[str, Callable[[Sequence[Shape], Attributes], Shape]] = {
     "reshape": _reshape,
     "flatten": _flatten,
     "transpose": _transpose,
+    "cast": _same,
 }

@@ -94,6 +94,7 @@ _COMPUTE: dict[str, _Compute] = {
     "concat": lambda operands, attributes: torch.cat(list(operands), dim=attributes["axis"]),
     "flatten": _flatten,
     "transpose": lambda operands, attributes: operands[0].permute(tuple(attributes["permutation"])),
+    "cast": lambda operands, attributes: operands[0].to(getattr(torch, attributes["dtype"])),
 }
 
 

@@ -162,7 +162,27 @@ CASES: dict[str, tuple[tuple[int, ...], Make]] = {
         (1, 2, 3, 2, 3, 2),
         lambda b, x: b.add("transpose", [x], permutation=(0, 3, 5, 1, 4, 2)),
     ),
+    "cast to integers and back": (
+        IMAGE,
+        lambda b, x: b.add("cast", [b.add("cast", [x], dtype="int32")], dtype="float32"),
+    ),
+    "cast of weights kept in half": (IMAGE, lambda b, x: half_weights(b, x)),
 }
+
+
+def half_weights(b: Builder, x: str) -> str:
+    """Every kind of operator that reads weights, of float16 weights, also one that two operators read."""
+
+    def half(shape: Sequence[int]) -> str:
+        weight = b.weight(f"h{len(b._weights)}", b.rng.normal(0, 0.3, shape).astype(np.float16))
+        return b.add("cast", [weight], dtype="float32")
+
+    shared = half((6, 1, 1))
+    x = b.conv2d(x, half((6, 6, 3, 3)), half((6,)), padding=1)
+    x = b.conv2d(x, half((6, 1, 3, 3)), padding=1, groups=6)
+    x = b.add("multiply", [b.add("add", [x, shared]), shared])
+    x = b.add("flatten", [b.add("global_average_pool", [x])])
+    return b.add("linear", [x, half((4, 6)), half((4,))])
 
 
 def make(name: str) -> Graph:
