@@ -12,7 +12,7 @@ from fleetfront.workspace import Workspace
 
 
 def supernet_loader(images: str | None, workspace: Workspace | None = None) -> SupernetLoader:
-    """What ``load_accuracy`` calls for ``supernet:WEIGHTS``; ``images`` names a folder of labelled images or ``digits``."""
+    """What answers ``supernet:WEIGHTS``; ``images`` is a folder of labelled images or ``digits``."""
 
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images
