@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -53,7 +55,10 @@ def chroot_folder() -> Path:
 def build() -> Path:
     """The chroot, made if it is not there."""
     folder = chroot_folder()
-    subprocess.run([str(HERE / "build.sh"), str(folder)], check=True, stdout=sys.stderr)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with open(f"{folder}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        subprocess.run([str(HERE / "build.sh"), str(folder)], check=True, stdout=sys.stderr)
     return folder
 
 
@@ -66,7 +71,7 @@ def free_port() -> int:
 
 
 class Daemon:
-    """One adb daemon. ``folder`` holds its ``/data`` and ``/system``; programs put into ``system_bin`` are found first."""
+    """One adb daemon. ``folder`` holds its ``/data`` and ``/system``; programs installed there are found first."""
 
     def __init__(self, root: Path, folder: Path, *, port: int | None = None, data_bytes: int | None = None) -> None:
         self._root = root
@@ -144,10 +149,18 @@ class Daemon:
         self.kill()
         for entry in Path("/proc").iterdir():
             if entry.name.isdigit() and self._is_inside(entry):
-                try:
+                with contextlib.suppress(ProcessLookupError):
                     os.kill(int(entry.name), signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
+
+    def running(self, words: str) -> list[int]:
+        """Processes inside the device whose command line holds ``words``."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit() and self._is_inside(entry):
+                with contextlib.suppress(OSError):
+                    if words in (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode():
+                        found.append(int(entry.name))
+        return found
 
     def _is_inside(self, entry: Path) -> bool:
         try:
@@ -165,11 +178,11 @@ def main() -> None:
         raise SystemExit(reason)
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(build(), Path(folder), port=port).start()
-        print(f"adb:{daemon.address}")
+        sys.stdout.write(f"adb:{daemon.address}\n")
+        sys.stdout.flush()
         try:
-            signal.pause()
-        except KeyboardInterrupt:
-            pass
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
         finally:
             daemon.stop()
 

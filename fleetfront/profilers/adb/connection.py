@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fleetfront.errors import DeviceError
+from fleetfront.profilers.adb.faults import DeviceSilent
 from fleetfront.profilers.adb.shell import Output, RemoteProcess, ShellResult
 from fleetfront.profilers.adb.sync import RemoteFile, SyncSession
 from fleetfront.profilers.adb.transport import Stream, Transport
@@ -59,6 +60,7 @@ class Connection:
     def __init__(self, transport: Transport, heartbeat: Heartbeat | None = None) -> None:
         self._transport = transport
         self._heartbeat = heartbeat or Heartbeat()
+        self._silent: DeviceSilent | None = None
 
     @property
     def serial(self) -> str:
@@ -72,6 +74,7 @@ class Connection:
 
     def start(self, command: str) -> RemoteProcess:
         """Start a command on the device."""
+        self._check_not_silent()
         return RemoteProcess(self._transport, command)
 
     def wait_for(self, process: RemoteProcess, deadline: float | None = None) -> Output | None:
@@ -208,18 +211,31 @@ class Connection:
 
     @contextmanager
     def _sync(self) -> Iterator[SyncSession]:
+        self._check_not_silent()
         session = SyncSession(self._transport.open("sync:"), self, self.serial)
         try:
             yield session
         finally:
             session.close()
 
+    def _ping(self) -> None:
+        try:
+            self._transport.ping(self._heartbeat.answer_s)
+        except DeviceSilent as silent:
+            self._silent = silent
+            raise
+
+    def _check_not_silent(self) -> None:
+        """A device that was silent once is not waited for again; whoever wants it back makes a new connection."""
+        if self._silent is not None:
+            raise self._silent
+
     def _patiently(self, read: Callable[[float], _Result], deadline: float | None) -> _Result:
         while True:
             try:
                 return read(self._heartbeat.idle_s)
             except TimeoutError:
-                self._transport.ping(self._heartbeat.answer_s)
+                self._ping()
                 if deadline is not None and time.monotonic() > deadline:
                     raise
 
