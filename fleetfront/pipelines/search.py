@@ -1,0 +1,228 @@
+"""Searching a space for a fleet: problem, strategy, loop, files; resuming; measuring the best before believing them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.progress import SILENT, Progress
+from fleetfront.search.archive import Archive
+from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.results import Fronts, collect_fronts, write_fronts
+from fleetfront.search.run import SearchRun, run_search
+from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.spaces.base import Genotypes, SearchSpace
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from fleetfront.quantities import FloatArray
+
+DEFAULT_STRATEGY = "nsga2"
+DEFAULT_EVALUATIONS = 20_000
+
+ARCHIVE_FILE = "archive.npz"
+#: Seconds between two writings of the archive; what a kill can lose of accuracy evaluations.
+_CHECKPOINT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class SearchOptions:
+    """What a user may choose about a search.
+
+    Attributes:
+        evaluations: budget, over all devices together.
+        extras: further objectives, ``macs`` or ``params``.
+        fixed: gene name -> the one value that it may take, e.g. ``{"resolution": 224}``.
+        start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
+            evaluation: so a device joins later.
+    """
+
+    strategy: str = DEFAULT_STRATEGY
+    evaluations: int = DEFAULT_EVALUATIONS
+    seed: int = 0
+    extras: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    start_from: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What measuring k architectures on a target gave.
+
+    Attributes:
+        measured_ms: float64[k], NaN where it failed.
+        refitted: the cost model with these measurements among its calibration networks.
+    """
+
+    measured_ms: FloatArray
+    refitted: CostModel
+
+
+class Verifier(Protocol):
+    """Measures networks where a target's latencies come from. The profile pipeline implements it."""
+
+    def verify(self, target: ProblemTarget, genotypes: Genotypes) -> Verified:
+        """Measure k architectures int8[k, v] and refit. Raises DeviceError if the device is lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """``--verify top:K``: how many networks of each front are measured, and by whom."""
+
+    top: int
+    verifier: Verifier
+
+
+def parse_verify(text: str) -> int:
+    """The K of ``top:K``. Raises InputError on anything else."""
+    kind, _, number = text.partition(":")
+    if kind != "top" or not number.isdigit() or int(number) < 1:
+        raise InputError(f"--verify {text!r} is not known.", "Write top:K, e.g. --verify top:10.")
+    return int(number)
+
+
+def search_space(
+    space: SearchSpace,
+    targets: Sequence[ProblemTarget],
+    accuracy: AccuracyModel,
+    options: SearchOptions | None = None,
+    *,
+    out: Path | None = None,
+    verify: Verify | None = None,
+    progress: Progress = SILENT,
+) -> Fronts:
+    """Search, and write ``fronts.json``, ``fronts.csv`` and the archive into ``out`` if it is given.
+
+    A killed search goes on when it is called again with the same arguments: the strategy repeats its steps, and what
+    was evaluated before is recalled from the archive, so the result equals that of an undisturbed run.
+
+    With ``verify`` the best of each front are measured, the latency models refitted, and everything searched again with
+    them; ``Fronts.verification`` then shows how much faster than true the first fronts looked.
+
+    Raises:
+        InputError: on wrong options, limits that nothing meets, an ``out`` that holds another search, a full disk.
+    """
+    options = options or SearchOptions()
+    problem = Problem(
+        space,
+        tuple(targets),
+        accuracy,
+        options.extras,
+        dict(options.fixed),
+        options.evaluations,
+        _recalled(out, space, accuracy),
+    )
+    run = _run(problem, options, out, progress)
+    verification = None
+    if verify is not None:
+        problem, run, verification = _verified(problem, run, options, verify, progress)
+    fronts = collect_fronts(problem, run, verification)
+    if out is not None:
+        problem.everything_known().save(out / ARCHIVE_FILE, _about(space, accuracy))
+        write_fronts(fronts, out)
+    return fronts
+
+
+def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
+    if options.start_from is not None:
+        problem.adopt(Archive.load(options.start_from, _about(problem.space, problem.accuracy)))
+    saved = time.monotonic()
+
+    def checkpoint() -> None:
+        nonlocal saved
+        # Recalled values are in the file already; it is written anew only once it would gain something.
+        gains = problem.recall is None or len(problem.archive) > len(problem.recall)
+        if out is not None and gains and time.monotonic() - saved > _CHECKPOINT_S:
+            problem.everything_known().save(out / ARCHIVE_FILE, _about(problem.space, problem.accuracy))
+            saved = time.monotonic()
+
+    strategy = make_strategy(options.strategy, problem, options.seed)
+    return run_search(
+        problem, strategy, name=options.strategy, seed=options.seed, progress=progress, checkpoint=checkpoint
+    )
+
+
+def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> Archive | None:
+    if out is None or not (out / ARCHIVE_FILE).is_file():
+        return None
+    return Archive.load(out / ARCHIVE_FILE, _about(space, accuracy))
+
+
+def _about(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:
+    return {"space": space.name, "accuracy": accuracy.source}
+
+
+def _verified(
+    problem: Problem, run: SearchRun, options: SearchOptions, verify: Verify, progress: Progress
+) -> tuple[Problem, SearchRun, dict[str, Any]]:
+    """Measure picks of every front, refit, search again on the same archive of accuracies."""
+    progress.start("measure the best of each front", len(problem.targets))
+    rows, refitted = [], []
+    for column, target in enumerate(problem.targets):
+        picks = spread_picks(problem, column, verify.top)
+        genotypes = problem.archive.genotypes[picks]
+        found = verify.verifier.verify(target, genotypes)
+        predicted = problem.archive.cost[picks, column]
+        refit = found.refitted.predict(genotypes).mean
+        rows.append(_compared(target.name, problem.space.arch_ids(genotypes), predicted, found.measured_ms, refit))
+        refitted.append(replace(target, cost=found.refitted))
+        progress.advance(1, target.name)
+    progress.finish()
+    again = Problem(
+        problem.space,
+        tuple(refitted),
+        problem.accuracy,
+        problem.extras,
+        problem.fixed,
+        problem.budget,
+        recall=problem.archive,
+    )
+    again.adopt(problem.archive)
+    strategy = make_strategy(options.strategy, again, options.seed)
+    second = run_search(again, strategy, name=options.strategy, seed=options.seed, progress=progress)
+    again.counter.requested += problem.counter.requested
+    again.counter.evaluated += problem.counter.evaluated
+    again.counter.repeated += problem.counter.repeated
+    again.counter.recalled += problem.counter.recalled
+    second = replace(second, evaluations=run.evaluations + second.evaluations, seconds=run.seconds + second.seconds)
+    return again, second, {"top": verify.top, "devices": {row.pop("device"): row for row in rows}}
+
+
+def spread_picks(problem: Problem, column: int, count: int) -> NDArray[np.intp]:
+    """At most ``count`` archive rows of a target's front, from one end to the other in even steps."""
+    rows = problem.front(column)
+    positions = np.unique(np.linspace(0, len(rows) - 1, min(count, len(rows))).round().astype(np.intp))
+    picked: NDArray[np.intp] = rows[positions]
+    return picked
+
+
+def _compared(
+    name: str, archs: Sequence[str], predicted: FloatArray, measured: FloatArray, refitted: FloatArray
+) -> dict[str, Any]:
+    """Predicted beside measured. ``optimism_percent`` > 0: the front's networks are slower than it said, as whatever a
+    search picks by a prediction tends to be (the winner's curse)."""
+    error = 100 * (measured / predicted - 1)
+    again = 100 * (measured / refitted - 1)
+    valid = np.isfinite(error)
+    points = [
+        {"arch": arch, "predicted_ms": p, "measured_ms": m if np.isfinite(m) else None, "refitted_ms": r}
+        for arch, p, m, r in zip(archs, predicted.tolist(), measured.tolist(), refitted.tolist(), strict=True)
+    ]
+    return {
+        "device": name,
+        "networks": int(valid.sum()),
+        "failed": int((~valid).sum()),
+        "optimism_percent": float(error[valid].mean()) if valid.any() else None,
+        "mape": float(np.abs(error[valid]).mean()) if valid.any() else None,
+        "optimism_percent_refitted": float(again[valid].mean()) if valid.any() else None,
+        "mape_refitted": float(np.abs(again[valid]).mean()) if valid.any() else None,
+        "points": points,
+    }

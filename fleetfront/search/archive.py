@@ -1,0 +1,202 @@
+"""Archive: every architecture that a search has evaluated, once, with its accuracy and its cost on each target.
+
+It stores and finds; what counts as an evaluation is in ``problem``, what is best in ``front``.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+_SCHEMA = "fleetfront.archive/1"
+_FIRST_CAPACITY = 1024
+
+
+class Archive:
+    """Rows of distinct canonical genotypes in the order they were added; columns of targets may come later.
+
+    Rows are found by a 64-bit hash and compared whole: a collision may repeat a row, but never gives a wrong value.
+    """
+
+    def __init__(self, genes: int, targets: Sequence[str], extras: Sequence[str] = ()) -> None:
+        """``genes`` per genotype; names of the cost columns and of further metrics (e.g. ``macs``)."""
+        self.targets = tuple(targets)
+        self.extra_names = tuple(extras)
+        self._n = 0
+        self._genotypes = np.zeros((_FIRST_CAPACITY, genes), dtype=np.int8)
+        # Accuracy and its standard deviation, then costs, then extras.
+        self._values = np.zeros((_FIRST_CAPACITY, 2 + len(self.targets) + len(self.extra_names)))
+        odd = np.random.default_rng(0x5EED).integers(0, 2**63, genes, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
+        self._multipliers = odd
+        self._hashes = np.zeros(0, dtype=np.uint64)
+        self._rows = np.zeros(0, dtype=np.int64)
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def genotypes(self) -> Genotypes:
+        """int8[n, v], a view."""
+        return self._genotypes[: self._n]
+
+    @property
+    def accuracy(self) -> FloatArray:
+        """float64[n], percent, a view."""
+        return self._values[: self._n, 0]
+
+    @property
+    def accuracy_std(self) -> FloatArray:
+        """float64[n], percentage points, a view."""
+        return self._values[: self._n, 1]
+
+    @property
+    def cost(self) -> FloatArray:
+        """float64[n, t], a view."""
+        return self._values[: self._n, 2 : 2 + len(self.targets)]
+
+    @property
+    def extras(self) -> FloatArray:
+        """float64[n, number of extras], a view."""
+        return self._values[: self._n, 2 + len(self.targets) :]
+
+    def column(self, target: str) -> int:
+        """Position of a target among the cost columns. Raises InputError on an unknown one."""
+        if target not in self.targets:
+            raise unknown("device of this search", target, self.targets)
+        return self.targets.index(target)
+
+    def find(self, genotypes: Genotypes) -> NDArray[np.int64]:
+        """int64[m]: the row of each of m canonical genotypes int8[m, v], -1 where it is not in the archive."""
+        if not self._n or not len(genotypes):
+            return np.full(len(genotypes), -1, dtype=np.int64)
+        hashes = self._hash(genotypes)
+        at = np.minimum(np.searchsorted(self._hashes, hashes), self._n - 1)
+        rows = self._rows[at]
+        known = self._hashes[at] == hashes
+        known[known] = np.all(self._genotypes[rows[known]] == genotypes[known], axis=1)
+        found: NDArray[np.int64] = np.where(known, rows, -1)
+        return found
+
+    def unknown(self, genotypes: Genotypes) -> Genotypes:
+        """The distinct ones among m canonical genotypes that are not in the archive, in order of appearance."""
+        fresh = genotypes[self.find(genotypes) < 0]
+        return fresh[first_of_each(self._hash(fresh))]
+
+    def add(
+        self,
+        genotypes: Genotypes,
+        accuracy: FloatArray,
+        accuracy_std: FloatArray,
+        cost: FloatArray,
+        extras: FloatArray | None = None,
+    ) -> None:
+        """Append m rows that ``unknown`` returned; accuracy[m], std[m], cost[m, t], extras[m, number of extras]."""
+        m = len(genotypes)
+        if not m:
+            return
+        self._reserve(self._n + m)
+        block = self._values[self._n : self._n + m]
+        block[:, 0], block[:, 1], block[:, 2 : 2 + len(self.targets)] = accuracy, accuracy_std, cost
+        if extras is not None:
+            block[:, 2 + len(self.targets) :] = extras
+        self._genotypes[self._n : self._n + m] = genotypes
+        hashes = self._hash(genotypes)
+        order = np.argsort(hashes)
+        at = np.searchsorted(self._hashes, hashes[order])
+        self._hashes = np.insert(self._hashes, at, hashes[order])
+        self._rows = np.insert(self._rows, at, self._n + order)
+        self._n += m
+
+    def add_target(self, name: str, cost: FloatArray) -> None:
+        """Append the column of a device that joins later; ``cost`` float64[n] for the rows there are."""
+        if name in self.targets:
+            raise InputError(f"The archive has the device {name!r} already.", "Give each device a name of its own.")
+        if cost.shape != (self._n,):
+            raise InputError(f"{cost.shape} costs do not fit {self._n} rows.", "Give one cost for each row.")
+        column = np.zeros(len(self._values))
+        column[: self._n] = cost
+        self._values = np.insert(self._values, 2 + len(self.targets), column, axis=1)
+        self.targets = (*self.targets, name)
+
+    def save(self, path: Path, about: dict[str, str]) -> None:
+        """Write all rows and ``about`` as a numpy archive, whole or not at all. Raises InputError where that fails."""
+        arrays: dict[str, Any] = {
+            "schema": np.array(_SCHEMA),
+            "targets": np.array(self.targets, dtype=np.str_),
+            "extras": np.array(self.extra_names, dtype=np.str_),
+            "about": np.array([[key, value] for key, value in sorted(about.items())], dtype=np.str_).reshape(-1, 2),
+            "genotypes": self.genotypes,
+            "values": self._values[: self._n],
+        }
+        temporary = ""
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+            with os.fdopen(descriptor, "wb") as file:
+                np.savez(file, **arrays)
+            os.replace(temporary, path)
+        except OSError as error:
+            if temporary:
+                Path(temporary).unlink(missing_ok=True)
+            raise InputError(
+                f"Cannot write {path} ({error.strerror or error}).", "Free some space, or choose another folder."
+            ) from error
+
+    @classmethod
+    def load(cls, path: Path, about: dict[str, str]) -> Archive:
+        """Read ``save`` back. Raises InputError if the file is not an archive, or differs from ``about``."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                if str(arrays["schema"]) != _SCHEMA:
+                    raise ValueError(f"schema {arrays['schema']}")
+                written = {str(key): str(value) for key, value in arrays["about"]}
+                genotypes, values = arrays["genotypes"], arrays["values"]
+                targets, extras = arrays["targets"].tolist(), arrays["extras"].tolist()
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{path} is not a search archive ({type(error).__name__}: {error}).", "Delete it to search anew."
+            ) from error
+        for key, value in about.items():
+            if written.get(key) != value:
+                raise InputError(
+                    f"{path} belongs to another search: its {key} is {written.get(key)!r}, not {value!r}.",
+                    "Give another --out, or delete the file to search anew.",
+                )
+        archive = cls(genotypes.shape[1], targets, extras)
+        if values.shape != (len(genotypes), 2 + len(targets) + len(extras)):
+            raise InputError(f"{path} is damaged: {values.shape} values.", "Delete it to search anew.")
+        archive.add(
+            genotypes, values[:, 0], values[:, 1], values[:, 2 : 2 + len(targets)], values[:, 2 + len(targets) :]
+        )
+        return archive
+
+    def _hash(self, genotypes: Genotypes) -> NDArray[np.uint64]:
+        hashes: NDArray[np.uint64] = (genotypes.astype(np.uint64) * self._multipliers).sum(axis=1, dtype=np.uint64)
+        return hashes
+
+    def _reserve(self, rows: int) -> None:
+        capacity = len(self._values)
+        if rows > capacity:
+            grown = max(rows, 2 * capacity) - capacity
+            self._genotypes = np.pad(self._genotypes, ((0, grown), (0, 0)))
+            self._values = np.pad(self._values, ((0, grown), (0, 0)))
+
+
+def first_of_each(keys: NDArray[np.uint64]) -> NDArray[np.intp]:
+    """Positions of the first occurrence of each distinct key, ascending."""
+    _, first = np.unique(keys, return_index=True)
+    first.sort()
+    return first

@@ -1,0 +1,298 @@
+"""Problem: what is searched, for which targets, and the one audited door through which accuracy is evaluated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.search.archive import Archive
+from fleetfront.search.front import FULL, target_front
+from fleetfront.spaces.base import Genotypes, SearchSpace
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Objectives beside accuracy and the cost on a target: every space counts them exactly.
+EXTRA_OBJECTIVES = ("macs", "params")
+
+#: Architectures whose costs show how far a target's cost reaches; costs are free, so this is no evaluation.
+_COST_SAMPLE = 2048
+#: Starts and rounds of the descent to the fastest architecture; each round tries every value of every gene.
+_DESCENT_STARTS, _DESCENT_ROUNDS = 8, 6
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemTarget:
+    """A device that gets a front.
+
+    Attributes:
+        name: what users call it, e.g. ``pixel3``.
+        cost: its latency model.
+        target: the spelled Target, empty if the numbers belong to none.
+        limit: only architectures up to this cost are wanted.
+    """
+
+    name: str
+    cost: CostModel
+    target: str = ""
+    limit: float | None = None
+
+
+@dataclass(slots=True)
+class EvaluationCounter:
+    """How much accuracy was asked for. The rule: every architecture that is handed to ``Problem.evaluate`` counts once
+    each time, first and repeated requests alike; ``requested`` is what a budget bounds and what results report.
+
+    Attributes:
+        requested: architectures asked for, = ``evaluated`` + ``repeated`` + ``recalled``.
+        evaluated: distinct ones whose accuracy the model computed.
+        repeated: ones that this search had asked for before; answered from the archive.
+        recalled: ones that an earlier, killed run of this search had evaluated; answered from its archive.
+        calls: how often the model was called.
+    """
+
+    requested: int = 0
+    evaluated: int = 0
+    repeated: int = 0
+    recalled: int = 0
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """Values of m architectures: accuracy[m] in percent, cost[m, t], extras[m, number of extra objectives]."""
+
+    accuracy: FloatArray
+    cost: FloatArray
+    extras: FloatArray
+
+
+@dataclass(slots=True)
+class Problem:
+    """A space, its targets and how accuracy is known. Strategies see nothing else.
+
+    Attributes:
+        targets: at least one, with distinct names.
+        extras: further objectives, of ``EXTRA_OBJECTIVES``.
+        fixed: gene name -> the one value it may take. What the accuracy model requires is added.
+        budget: how many architectures may be evaluated; None for no bound.
+        archive: everything evaluated, in order.
+        counter: what was asked for; see ``EvaluationCounter``.
+        recall: an earlier run's archive that answers in place of the accuracy model, in whatever order it is asked.
+    """
+
+    space: SearchSpace
+    targets: tuple[ProblemTarget, ...]
+    accuracy: AccuracyModel
+    extras: tuple[str, ...] = ()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    budget: int | None = None
+    recall: Archive | None = None
+    archive: Archive = field(init=False)
+    counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)
+    _fixed: dict[int, int] = field(init=False)
+    # Rows of each target's front, and how many rows of the archive they were chosen from.
+    _fronts: list[tuple[NDArray[np.intp], int]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Raises InputError on no target, repeated names, unknown genes or objectives, a limit that nothing meets."""
+        if not self.targets:
+            raise InputError("There is no device to search for.", "Name at least one: --device cpu.")
+        names = [target.name for target in self.targets]
+        if len(set(names)) < len(names):
+            raise InputError(f"A device is named twice: {', '.join(names)}.", "Name each device once.")
+        for extra in self.extras:
+            if extra not in EXTRA_OBJECTIVES:
+                raise unknown("objective", extra, EXTRA_OBJECTIVES)
+        if self.budget is not None and self.budget < 1:
+            raise InputError(f"The budget is {self.budget} evaluations.", "Allow at least 1.")
+        self._fixed = _fixed_genes(self.space, self.fixed, self.accuracy)
+        self.archive = Archive(len(self.space.choices), names, self.extras)
+        self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
+        for column, target in enumerate(self.targets):
+            if target.limit is not None:
+                self._check_limit(column, target)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the targets."""
+        return tuple(target.name for target in self.targets)
+
+    @property
+    def remaining(self) -> int | None:
+        """Evaluations left; None for no bound."""
+        return None if self.budget is None else max(0, self.budget - self.counter.requested)
+
+    @property
+    def free_choices(self) -> tuple[int, ...]:
+        """For each gene, how many values it may take here: 1 where it is fixed."""
+        return tuple(1 if i in self._fixed else len(values) for i, values in enumerate(self.space.choices))
+
+    def complete(self, genotypes: Genotypes) -> Genotypes:
+        """Fixed genes set and inactive ones zeroed: every row int8[n, v] becomes an allowed architecture."""
+        if self._fixed:
+            genotypes = genotypes.copy()
+            for gene, value in self._fixed.items():
+                genotypes[:, gene] = value
+        return self.space.canonical(genotypes)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
+        """``n`` allowed architectures, uniform gene by gene: int8[n, v], canonical."""
+        return self.complete(self.space.sample(n, rng))
+
+    def cost(self, genotypes: Genotypes) -> FloatArray:
+        """float64[n, t], free of charge."""
+        return np.stack([target.cost.predict(genotypes).mean for target in self.targets], axis=1)
+
+    def extra_values(self, genotypes: Genotypes) -> FloatArray:
+        """float64[n, number of extra objectives], free of charge."""
+        columns = [np.asarray(getattr(self.space, name)(genotypes), np.float64) for name in self.extras]
+        return np.stack(columns, axis=1) if columns else np.zeros((len(genotypes), 0))
+
+    def evaluate(self, genotypes: Genotypes) -> Evaluation:
+        """Accuracy and costs of m architectures, canonical as ``complete`` makes them; counted (``EvaluationCounter``).
+
+        Accuracy is computed once for each architecture, however often it is asked for.
+
+        Raises:
+            InputError: if more is asked for than the budget allows, or from the accuracy model.
+        """
+        if self.remaining is not None and len(genotypes) > self.remaining:
+            raise InputError(
+                f"{len(genotypes)} evaluations were asked for, {self.remaining} of {self.budget} are left.",
+                "Ask for less, or raise the budget.",
+            )
+        fresh = self.archive.unknown(genotypes)
+        self.counter.requested += len(genotypes)
+        self.counter.repeated += len(genotypes) - len(fresh)
+        accuracy, std = self._accuracy(fresh)
+        self.archive.add(fresh, accuracy, std, self.cost(fresh), self.extra_values(fresh))
+        rows = self.archive.find(genotypes)
+        return Evaluation(self.archive.accuracy[rows], self.archive.cost[rows], self.archive.extras[rows])
+
+    def everything_known(self) -> Archive:
+        """The archive, and after it what ``recall`` knows beyond it, with costs on today's targets."""
+        if self.recall is None:
+            return self.archive
+        rows = np.flatnonzero(self.archive.find(self.recall.genotypes) < 0)
+        genotypes = self.recall.genotypes[rows]
+        known = Archive(len(self.space.choices), self.names, self.extras)
+        for source, of, cost, extras in (
+            (self.archive, slice(None), self.archive.cost, self.archive.extras),
+            (self.recall, rows, self.cost(genotypes), self.extra_values(genotypes)),
+        ):
+            known.add(source.genotypes[of], source.accuracy[of], source.accuracy_std[of], cost, extras)
+        return known
+
+    def front(self, column: int) -> NDArray[np.intp]:
+        """Archive rows on the front of a target (and of the extra objectives), within its limit, ascending in cost."""
+        rows, seen = self._fronts[column]
+        if seen < len(self.archive):
+            among = np.concatenate([rows, np.arange(seen, len(self.archive))])
+            cost, accuracy = self.archive.cost[among, column], self.archive.accuracy[among]
+            extras = self.archive.extras[among] if self.extras else None
+            rows = among[target_front(cost, accuracy, self.targets[column].limit, extras)]
+            self._fronts[column] = (rows, len(self.archive))
+        return rows
+
+    def objectives(self, column: int) -> FloatArray:
+        """float64[k, 2 + extras]: cost, error in percent and extra objectives of the rows of ``front``."""
+        rows, archive = self.front(column), self.archive
+        error = FULL - archive.accuracy[rows, None]
+        return np.concatenate([archive.cost[rows, column, None], error, archive.extras[rows]], axis=1)
+
+    def adopt(self, archive: Archive) -> None:
+        """Start from the architectures that a finished search evaluated: no evaluations, but costs on today's targets.
+
+        Raises InputError if its genotypes are of another length.
+        """
+        if archive.genotypes.shape[1] != len(self.space.choices):
+            raise InputError("The archive is of another space.", f"Give one of {self.space.name}.")
+        kept = np.all(self.complete(archive.genotypes) == archive.genotypes, axis=1)
+        rows = archive.genotypes[kept]
+        new = self.archive.find(rows) < 0
+        rows = rows[new]
+        accuracy, std = archive.accuracy[kept][new], archive.accuracy_std[kept][new]
+        self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows))
+
+    def cost_range(self) -> FloatArray:
+        """float64[2, t]: lowest and highest cost found over a fixed sample and by descent; the same in every run."""
+        sampled = self.cost(self.sample(_COST_SAMPLE, np.random.default_rng(0)))
+        ends = [self.extreme_cost(column, sign) for sign in (1, -1) for column in range(len(self.targets))]
+        found = np.array(ends).reshape(2, -1)
+        return np.stack([np.minimum(sampled.min(axis=0), found[0]), np.maximum(sampled.max(axis=0), found[1])])
+
+    def extreme_cost(self, column: int, sign: int = 1) -> float:
+        """The lowest (``sign`` 1) or highest (-1) cost on a target that coordinate descent finds; exact if additive."""
+        model = self.targets[column].cost
+        rows = self.sample(_DESCENT_STARTS, np.random.default_rng(0))
+        value = sign * model.predict(rows).mean
+        for _ in range(_DESCENT_ROUNDS):
+            before = value.copy()
+            for gene, count in enumerate(self.free_choices):
+                for choice in range(count if count > 1 else 0):
+                    tried = rows.copy()
+                    tried[:, gene] = choice
+                    tried = self.complete(tried)
+                    cost = sign * model.predict(tried).mean
+                    better = cost < value
+                    rows[better], value[better] = tried[better], cost[better]
+            if np.array_equal(before, value):
+                break
+        return float(sign * value.min())
+
+    def _accuracy(self, fresh: Genotypes) -> tuple[FloatArray, FloatArray]:
+        accuracy, std = np.empty(len(fresh)), np.empty(len(fresh))
+        unseen = np.ones(len(fresh), dtype=np.bool_)
+        if self.recall is not None:
+            rows = self.recall.find(fresh)
+            unseen = rows < 0
+            accuracy[~unseen] = self.recall.accuracy[rows[~unseen]]
+            std[~unseen] = self.recall.accuracy_std[rows[~unseen]]
+        if unseen.any():
+            estimate = self.accuracy.predict(fresh[unseen])
+            accuracy[unseen], std[unseen] = estimate.mean, estimate.std
+            self.counter.calls += 1
+        self.counter.evaluated += int(unseen.sum())
+        self.counter.recalled += int((~unseen).sum())
+        return accuracy, std
+
+    def _check_limit(self, column: int, target: ProblemTarget) -> None:
+        fastest = self.extreme_cost(column)
+        if target.limit is not None and fastest > target.limit:
+            unit = target.cost.metric.unit
+            raise InputError(
+                f"No architecture of {self.space.name} takes at most {target.limit:g} {unit} on {target.name}: the "
+                f"fastest found takes {fastest:.4g} {unit}, {fastest - target.limit:.3g} {unit} too long.",
+                f"Raise the limit to {fastest:.4g} or more.",
+            )
+
+
+def _fixed_genes(space: SearchSpace, fixed: Mapping[str, Any], accuracy: AccuracyModel) -> dict[int, int]:
+    required: Mapping[str, Any] = getattr(accuracy, "required", {})
+    for name, value in required.items():
+        if name in fixed and fixed[name] != value:
+            raise InputError(
+                f"The accuracy {accuracy.source} answers only for {name} = {value}, not {fixed[name]}.",
+                f"Fix {name} at {value}, or use another --accuracy.",
+            )
+    return {_gene(space, name): _choice(space, name, value) for name, value in {**fixed, **required}.items()}
+
+
+def _gene(space: SearchSpace, name: str) -> int:
+    if name not in space.gene_names:
+        raise unknown(f"gene of {space.name}", name, space.gene_names)
+    return space.gene_names.index(name)
+
+
+def _choice(space: SearchSpace, name: str, value: Any) -> int:
+    choices: Sequence[Any] = space.choices[_gene(space, name)]
+    if value not in choices:
+        raise InputError(f"{name} cannot be {value!r} in {space.name}.", f"Use one of {', '.join(map(str, choices))}.")
+    return choices.index(value)

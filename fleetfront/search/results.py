@@ -1,0 +1,331 @@
+"""Fronts as files: ``fronts.json``, which outsiders rely on, and a CSV of the same points."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.fit_files import write_json
+from fleetfront.search.front import best_within, hypervolume, knee
+from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.run import SearchRun
+from fleetfront.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+SCHEMA = "fleetfront.fronts/1"
+FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
+_NUMBERS = ("latency_ms", "latency_std_ms", "accuracy")
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoint:
+    """One network on a front.
+
+    Attributes:
+        latency_ms, latency_std_ms: prediction and its standard deviation, of the front's tier.
+        accuracy, accuracy_std: percent.
+        more: what else is known: ``macs``, ``params``, ``measured_ms``, ``accuracy_is_beyond_range``.
+    """
+
+    arch: str
+    latency_ms: float
+    latency_std_ms: float
+    accuracy: float
+    accuracy_std: float = 0.0
+    more: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of ``fronts.json``."""
+        return {
+            "arch": self.arch,
+            "latency_ms": self.latency_ms,
+            "latency_std_ms": self.latency_std_ms,
+            "accuracy": self.accuracy,
+            "accuracy_std": self.accuracy_std,
+            **self.more,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceFront:
+    """The front of one device, ascending in latency.
+
+    Attributes:
+        tier: where its latencies come from.
+        clock: which clock they are of, empty if the model does not say.
+        knee: position among ``points`` of the knee; 0 for fewer than three points.
+    """
+
+    name: str
+    target: str
+    tier: str
+    hypervolume: float
+    reference_point: tuple[float, ...]
+    points: tuple[FrontPoint, ...]
+    knee: int = 0
+    limit_ms: float | None = None
+    clock: str = ""
+
+    def within(self, limit_ms: float) -> FrontPoint:
+        """The most accurate point within a latency. Raises InputError naming the fastest if there is none."""
+        latency = np.array([point.latency_ms for point in self.points])
+        accuracy = np.array([point.accuracy for point in self.points])
+        return self.points[best_within(latency, accuracy, limit_ms, self.name)]
+
+
+@dataclass(frozen=True, slots=True)
+class Fronts:
+    """Everything that a search hands on.
+
+    Attributes:
+        evaluations: architectures whose accuracy was asked for, first and repeated requests alike.
+        audit: the parts of that number (see ``EvaluationCounter``).
+        trace: evaluations, seconds and hypervolumes (in the order of ``devices``) on the way.
+        verification: what measuring the front's best showed, if that was asked for.
+    """
+
+    space: str
+    strategy: str
+    seed: int
+    evaluations: int
+    seconds: float
+    accuracy_source: str
+    accuracy_tier: str
+    devices: tuple[DeviceFront, ...]
+    audit: Mapping[str, int] = field(default_factory=dict)
+    trace: tuple[Mapping[str, Any], ...] = ()
+    verification: Mapping[str, Any] | None = None
+
+    def device(self, name: str) -> DeviceFront:
+        """The front of one device. Raises InputError on an unknown name."""
+        for front in self.devices:
+            if front.name == name:
+                return front
+        raise unknown("device of this front", name, [front.name for front in self.devices])
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``fronts.json``."""
+        return {
+            "schema": SCHEMA,
+            "space": self.space,
+            "strategy": self.strategy,
+            "seed": self.seed,
+            "evaluations": self.evaluations,
+            "seconds": round(self.seconds, 3),
+            "accuracy": {"source": self.accuracy_source, "tier": self.accuracy_tier},
+            "devices": {front.name: _device_json(front) for front in self.devices},
+            "audit": dict(self.audit),
+            "trace": [dict(point) for point in self.trace],
+            **({} if self.verification is None else {"verification": dict(self.verification)}),
+        }
+
+
+def collect_fronts(problem: Problem, run: SearchRun, verification: Mapping[str, Any] | None = None) -> Fronts:
+    """The fronts of a problem's archive after a run."""
+    counter = problem.counter
+    return Fronts(
+        space=problem.space.name,
+        strategy=run.strategy,
+        seed=run.seed,
+        evaluations=run.evaluations,
+        seconds=run.seconds,
+        accuracy_source=problem.accuracy.source,
+        accuracy_tier=problem.accuracy.tier.value,
+        devices=tuple(_device_front(problem, i, run.references[i]) for i in range(len(problem.targets))),
+        audit={
+            "requested": counter.requested,
+            "evaluated": counter.evaluated,
+            "repeated": counter.repeated,
+            "recalled": counter.recalled,
+        },
+        trace=tuple(
+            {"evaluations": p.evaluations, "seconds": round(p.seconds, 3), "hypervolume": list(p.hypervolume)}
+            for p in run.trace
+        ),
+        verification=verification,
+    )
+
+
+def write_fronts(fronts: Fronts, folder: Path) -> Path:
+    """Write ``fronts.json`` and ``fronts.csv`` into a folder, each whole or not at all; returns the path of the first.
+
+    Raises InputError if that cannot be written.
+    """
+    path = folder / FRONTS_FILE
+    write_json(path, fronts.to_json())
+    _write_text(folder / CSV_FILE, _as_csv(fronts))
+    return path
+
+
+def load_fronts(path: Path, space: SearchSpace | None = None) -> Fronts:
+    """Read ``fronts.json``, or the one in a folder.
+
+    Raises:
+        InputError: if the file is missing, not of this schema, damaged, or (where ``space`` is given) of another space
+            or naming an architecture outside it.
+    """
+    path = path / FRONTS_FILE if path.is_dir() else path
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not JSON"
+        raise InputError(f"Cannot read the front {path} ({reason}).", "Make one with: fleetfront search") from error
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if schema != SCHEMA:
+        raise InputError(
+            f"{path} is not a front that this fleetfront reads (schema {schema!r}, not {SCHEMA!r}).",
+            "Make one with: fleetfront search",
+        )
+    try:
+        fronts = _from_json(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{path} is damaged ({type(error).__name__}: {error}).", "Make it again with: fleetfront search"
+        ) from error
+    if space is not None:
+        if fronts.space != space.name:
+            raise InputError(
+                f"{path} is a front of {fronts.space}, not of {space.name}.",
+                f"Use --space {fronts.space}, or search anew.",
+            )
+        space.parse([point.arch for front in fronts.devices for point in front.points])
+    return fronts
+
+
+def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
+    target = problem.targets[column]
+    rows = problem.front(column)
+    archive = problem.archive
+    genotypes = archive.genotypes[rows]
+    std = target.cost.predict(genotypes).std if len(rows) else np.zeros(0)
+    cost, accuracy = archive.cost[rows, column], archive.accuracy[rows]
+    more: dict[str, list[Any]] = {
+        "macs": problem.space.macs(genotypes).tolist(),
+        "params": problem.space.params(genotypes).tolist(),
+    }
+    beyond = getattr(problem.accuracy, "beyond_range", None)
+    if beyond is not None and len(rows):
+        more["accuracy_is_beyond_range"] = beyond(genotypes).tolist()
+    columns = [problem.space.arch_ids(genotypes), cost, std, accuracy, archive.accuracy_std[rows]]
+    points = tuple(
+        FrontPoint(arch, float(c), float(c_std), float(a), float(a_std), {name: more[name][i] for name in more})
+        for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
+    )
+    volume = hypervolume(problem.objectives(column), reference)
+    clock = _clock(target)
+    return DeviceFront(
+        target.name,
+        target.target,
+        target.cost.tier.value,
+        volume,
+        reference,
+        points,
+        knee(cost, accuracy),
+        target.limit,
+        clock,
+    )
+
+
+def _clock(target: ProblemTarget) -> str:
+    clock = getattr(target.cost, "clock", None)
+    return "" if clock is None else str(clock)
+
+
+def _device_json(front: DeviceFront) -> dict[str, Any]:
+    return {
+        "target": front.target,
+        "tier": front.tier,
+        "clock": front.clock,
+        "hypervolume": front.hypervolume,
+        "reference_point": list(front.reference_point),
+        "limit_ms": front.limit_ms,
+        "knee": front.points[front.knee].arch if front.points else None,
+        "points": [point.to_json() for point in front.points],
+    }
+
+
+def _from_json(data: Mapping[str, Any]) -> Fronts:
+    devices = tuple(_device_from_json(str(name), value) for name, value in data["devices"].items())
+    return Fronts(
+        space=str(data["space"]),
+        strategy=str(data["strategy"]),
+        seed=int(data["seed"]),
+        evaluations=int(data["evaluations"]),
+        seconds=float(data["seconds"]),
+        accuracy_source=str(data["accuracy"]["source"]),
+        accuracy_tier=str(data["accuracy"]["tier"]),
+        devices=devices,
+        audit=dict(data.get("audit", {})),
+        trace=tuple(data.get("trace", ())),
+        verification=data.get("verification"),
+    )
+
+
+def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
+    known = ("arch", *_NUMBERS, "accuracy_std")
+    points = []
+    for row in data["points"]:
+        latency, std, accuracy = (float(row[key]) for key in _NUMBERS)
+        if not all(math.isfinite(number) for number in (latency, std, accuracy)):
+            raise ValueError(f"{row['arch']} has a number that is not finite")
+        more = {key: value for key, value in row.items() if key not in known}
+        accuracy_std = float(row.get("accuracy_std", 0.0))
+        points.append(FrontPoint(str(row["arch"]), latency, std, accuracy, accuracy_std, more))
+    if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
+        raise ValueError(f"the points of {name} are not sorted by latency")
+    archs = [point.arch for point in points]
+    return DeviceFront(
+        name,
+        str(data["target"]),
+        str(data["tier"]),
+        float(data["hypervolume"]),
+        tuple(float(value) for value in data["reference_point"]),
+        tuple(points),
+        archs.index(data["knee"]) if data.get("knee") in archs else 0,
+        None if data.get("limit_ms") is None else float(data["limit_ms"]),
+        str(data.get("clock", "")),
+    )
+
+
+def _as_csv(fronts: Fronts) -> str:
+    keys = list(dict.fromkeys(key for d in fronts.devices for point in d.points for key in point.to_json()))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["device", "target", "tier", *keys], lineterminator="\n")
+    writer.writeheader()
+    for device in fronts.devices:
+        facts = {"device": device.name, "target": device.target, "tier": device.tier}
+        writer.writerows({**facts, **point.to_json()} for point in device.points)
+    return text.getvalue()
+
+
+def _write_text(path: Path, text: str) -> None:
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if temporary:
+            Path(temporary).unlink(missing_ok=True)
+        raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Free some space there.") from error
+
+
+def front_arrays(front: DeviceFront) -> tuple[FloatArray, FloatArray]:
+    """(latency_ms[k], accuracy[k]) of a front."""
+    rows: Sequence[FrontPoint] = front.points
+    return np.array([p.latency_ms for p in rows]), np.array([p.accuracy for p in rows])

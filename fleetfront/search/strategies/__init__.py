@@ -1,0 +1,1 @@
+"""Strategies: who decides which architectures are evaluated next. None knows where values come from."""

@@ -1,0 +1,28 @@
+"""Strategies by the names that users type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fleetfront.errors import unknown
+from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import Strategy
+from fleetfront.search.strategies.local_search import ParetoLocalSearch
+from fleetfront.search.strategies.pymoo_algorithms import nsga2, nsga2_shared, sms_emoa
+from fleetfront.search.strategies.random_search import RandomSearch
+
+#: Name -> (problem, seed) -> strategy.
+STRATEGIES: dict[str, Callable[[Problem, int], Strategy]] = {
+    "random": RandomSearch,
+    "local-search": ParetoLocalSearch,
+    "nsga2": nsga2,
+    "nsga2-shared": nsga2_shared,
+    "sms-emoa": sms_emoa,
+}
+
+
+def make_strategy(name: str, problem: Problem, seed: int) -> Strategy:
+    """The strategy of that name. Raises InputError on an unknown name, MissingDependency if its package is missing."""
+    if name not in STRATEGIES:
+        raise unknown("strategy", name, STRATEGIES)
+    return STRATEGIES[name](problem, seed)

@@ -1,0 +1,143 @@
+"""The whole search: files appear, killed searches go on to the same end, and measuring shows the winner's curse."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.pipelines.search import (
+    ARCHIVE_FILE,
+    SearchOptions,
+    Verified,
+    Verify,
+    parse_verify,
+    search_space,
+)
+from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.block_sums import BlockSums
+from fleetfront.quantities import Estimate, Tier
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.search.results import load_fronts
+from fleetfront.spaces.catalogue import load_space
+
+OPTIONS = SearchOptions(strategy="nsga2", evaluations=400, seed=3)
+
+
+@pytest.fixture(scope="module")
+def space():
+    return load_space("nasbench201")
+
+
+@pytest.fixture(scope="module")
+def accuracy(space, shared_data):
+    return load_accuracy(f"csv:{shared_data / 'nb201/nb201.csv'}:acc_cifar100", space)
+
+
+@pytest.fixture(scope="module")
+def target(space):
+    return ProblemTarget("cpu", BlockSums(space, space.block_macs(space.vocabulary) / 1e6), "cpu/litert/fp32/t1/b1")
+
+
+def plain(fronts):
+    data = fronts.to_json()
+    for volatile in ("seconds", "trace", "audit"):
+        data.pop(volatile)
+    return data
+
+
+class Dying:
+    """An accuracy model whose process is killed after some calls."""
+
+    def __init__(self, model, calls):
+        self.model, self.left = model, calls
+        self.source, self.tier = model.source, model.tier
+
+    def predict(self, genotypes):
+        if not self.left:
+            raise KeyboardInterrupt
+        self.left -= 1
+        return self.model.predict(genotypes)
+
+
+def test_files_and_fronts(space, target, accuracy, tmp_path):
+    fronts = search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive.npz", "fronts.csv", "fronts.json"]
+    assert load_fronts(tmp_path, space).to_json() == fronts.to_json()
+    assert fronts.accuracy_tier == "measured"
+    assert fronts.evaluations == 400
+
+
+def test_a_killed_search_goes_on_to_the_same_end(space, target, accuracy, tmp_path, monkeypatch):
+    whole = search_space(space, [target], accuracy, OPTIONS)
+    monkeypatch.setattr("fleetfront.pipelines.search._CHECKPOINT_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        search_space(space, [target], Dying(accuracy, 2), OPTIONS, out=tmp_path)
+    assert not (tmp_path / "fronts.json").exists()
+    resumed = search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    assert resumed.audit["recalled"] >= 190
+    assert resumed.audit["evaluated"] == whole.audit["evaluated"] - resumed.audit["recalled"]
+    assert plain(resumed) == plain(whole)
+
+
+def test_another_accuracy_does_not_reuse_the_folder(space, target, accuracy, shared_data, tmp_path):
+    search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    other = load_accuracy(f"csv:{shared_data / 'nb201/nb201.csv'}:acc_cifar10", space)
+    with pytest.raises(InputError, match="belongs to another search: its accuracy is"):
+        search_space(space, [target], other, OPTIONS, out=tmp_path)
+
+
+def test_a_device_joins_a_finished_search(space, target, accuracy, tmp_path):
+    first = search_space(space, [target], accuracy, OPTIONS, out=tmp_path / "a")
+    joined = ProblemTarget("other", BlockSums(space, space.block_params(space.vocabulary) / 1e4))
+    options = SearchOptions("random", 20, start_from=tmp_path / "a" / ARCHIVE_FILE)
+    both = search_space(space, [target, joined], accuracy, options, out=tmp_path / "b")
+    assert both.evaluations == 20
+    assert both.device("cpu").hypervolume >= first.device("cpu").hypervolume
+    assert len(both.device("other").points) > 3
+
+
+class BiasedDevice:
+    """Measures by the true model; the refit learns the bias of what was measured."""
+
+    def __init__(self, truth):
+        self.truth, self.seen = truth, []
+
+    def verify(self, target, genotypes):
+        measured = self.truth.predict(genotypes).mean
+        self.seen.append(len(genotypes))
+        factor = float((measured / target.cost.predict(genotypes).mean).mean())
+        return Verified(measured, Scaled(target.cost, factor))
+
+
+class Scaled:
+    tier = Tier.MEASURED
+
+    def __init__(self, model, factor):
+        self.model, self.factor, self.metric = model, factor, model.metric
+
+    def predict(self, genotypes):
+        estimate = self.model.predict(genotypes)
+        return Estimate(self.factor * estimate.mean, estimate.std, self.tier)
+
+
+def test_verification_measures_the_front_refits_and_shows_the_curse(space, target, accuracy, tmp_path):
+    device = BiasedDevice(BlockSums(space, 1.25 * space.block_macs(space.vocabulary) / 1e6))
+    fronts = search_space(space, [target], accuracy, OPTIONS, out=tmp_path, verify=Verify(6, device))
+    shown = fronts.verification["devices"]["cpu"]
+    assert device.seen == [6]
+    assert shown["networks"] == 6
+    assert shown["optimism_percent"] == pytest.approx(25)
+    assert shown["mape_refitted"] == pytest.approx(0, abs=1e-9)
+    assert fronts.evaluations == 800
+    first = search_space(space, [target], accuracy, OPTIONS)
+    latencies = [np.array([p.latency_ms for p in f.device("cpu").points]) for f in (first, fronts)]
+    assert latencies[1].min() == pytest.approx(1.25 * latencies[0].min())
+    assert json.loads((tmp_path / "fronts.json").read_text())["verification"]["top"] == 6
+
+
+def test_parse_verify():
+    assert parse_verify("top:10") == 10
+    for text in ("top:", "top:0", "best:3", "10"):
+        with pytest.raises(InputError, match="Write top:K"):
+            parse_verify(text)

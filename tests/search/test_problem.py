@@ -1,0 +1,106 @@
+"""The one door to accuracy counts as it says, and what a problem forbids does not get in."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetfront.errors import InputError
+from fleetfront.search.archive import Archive
+from fleetfront.search.problem import Problem
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.integers(0, 9), max_size=30), st.integers(1, 7))
+def test_requests_count_each_time_but_accuracy_is_computed_once(make_problem, picks, size):
+    problem = make_problem()
+    accuracy = problem.accuracy
+    pool = np.unique(problem.sample(12, np.random.default_rng(0)), axis=0)[:10]
+    for start in range(0, len(picks), size):
+        chosen = pool[np.array(picks[start : start + size]) % len(pool)]
+        found = problem.evaluate(chosen)
+        assert np.allclose(found.cost, problem.cost(chosen))
+    counter = problem.counter
+    assert counter.requested == len(picks) == counter.evaluated + counter.repeated + counter.recalled
+    assert len(accuracy.asked) == len(set(accuracy.asked)) == counter.evaluated == len(problem.archive)
+
+
+def test_the_budget_bounds_requests(make_problem):
+    problem = make_problem(budget=10)
+    problem.evaluate(problem.sample(8, np.random.default_rng(0)))
+    with pytest.raises(InputError, match="3 evaluations were asked for, 2 of 10 are left"):
+        problem.evaluate(problem.sample(3, np.random.default_rng(1)))
+
+
+def test_the_tracked_front_is_the_front_of_the_whole_archive(make_problem):
+    from fleetfront.search.front import target_front
+
+    problem, rng = make_problem(limits=(None, 12.0)), np.random.default_rng(0)
+    for _ in range(5):
+        problem.evaluate(problem.sample(60, rng))
+        for column, target in enumerate(problem.targets):
+            whole = target_front(problem.archive.cost[:, column], problem.archive.accuracy, target.limit)
+            assert problem.front(column).tolist() == whole.tolist()
+
+
+def test_fixed_genes_hold_for_samples_and_completed_rows(make_problem, mini):
+    problem = make_problem(fixed={"depth_1": 3, "kernel_1": 7})
+    rows = problem.complete(mini.sample(50, np.random.default_rng(0)))
+    at = [mini.gene_names.index(name) for name in ("depth_1", "kernel_1")]
+    assert np.all(rows[:, at] == [mini.choices[at[0]].index(3), mini.choices[at[1]].index(7)])
+    assert np.array_equal(rows, mini.canonical(rows))
+    assert problem.free_choices[at[0]] == 1
+    with pytest.raises(InputError, match="kernel_1 cannot be 9"):
+        make_problem(fixed={"kernel_1": 9})
+    with pytest.raises(InputError, match="Unknown gene of ofa-mbv3-mini 'kernel_01'"):
+        make_problem(fixed={"kernel_01": 3})
+
+
+def test_a_limit_that_nothing_meets_names_the_fastest_and_the_gap(make_problem, mini, latencies):
+    fastest = latencies[1].predict(mini.sample(4000, np.random.default_rng(0))).mean.min()
+    with pytest.raises(InputError, match=r"takes at most 0.5 .* on device_1: the fastest found takes") as raised:
+        make_problem(limits=(None, 0.5))
+    claimed = float(str(raised.value).split("found takes ")[1].split(" ")[0])
+    assert claimed <= fastest + 1e-3
+    assert float(str(raised.value).split(", ")[-1].split(" ms")[0]) == pytest.approx(claimed - 0.5, abs=0.01)
+
+
+def test_descent_finds_the_extremes_of_an_additive_cost(make_problem, mini, latencies):
+    problem = make_problem()
+    low, high = problem.cost_range()
+    costs = problem.cost(problem.sample(20_000, np.random.default_rng(5)))
+    assert np.all(low <= costs.min(axis=0))
+    assert np.all(high >= costs.max(axis=0))
+
+
+def test_no_device_twice_and_not_none(make_problem, mini, synthetic):
+    with pytest.raises(InputError, match="no device to search for"):
+        Problem(mini, (), synthetic)
+    target = make_problem().targets[0]
+    with pytest.raises(InputError, match="named twice"):
+        Problem(mini, (target, target), synthetic)
+
+
+def test_recalled_accuracies_are_not_computed_again(make_problem, mini, synthetic):
+    first = make_problem()
+    rows = np.unique(first.sample(40, np.random.default_rng(0)), axis=0)
+    first.evaluate(rows[:20])
+    second = make_problem(accuracy=synthetic, recall=first.archive)
+    second.evaluate(rows[10:])
+    assert second.counter.recalled == 10
+    assert second.counter.evaluated == len(synthetic.asked) == len(rows) - 20
+    known = second.everything_known()
+    assert len(known) == len(rows)
+    assert np.allclose(known.cost[known.find(rows)], second.cost(rows))
+
+
+def test_an_adopted_archive_costs_no_evaluations_and_fills_new_columns(make_problem, mini, synthetic):
+    first = make_problem(devices=1)
+    first.evaluate(first.sample(30, np.random.default_rng(0)))
+    second = make_problem(accuracy=synthetic)
+    second.adopt(first.archive)
+    assert second.counter.requested == len(synthetic.asked) == 0
+    assert len(second.archive) == len(first.archive)
+    assert np.allclose(second.archive.cost, second.cost(first.archive.genotypes))
+    with pytest.raises(InputError, match="of another space"):
+        second.adopt(Archive(3, ["a"]))

@@ -1,0 +1,94 @@
+"""fronts.json holds what outsiders rely on, comes back whole, and foreign files are refused with a remedy."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.search.results import collect_fronts, load_fronts, write_fronts
+from fleetfront.search.run import run_search
+from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.spaces.catalogue import load_space
+
+
+@pytest.fixture
+def searched(make_problem):
+    problem = make_problem(budget=300, limits=(None, 14.0))
+    return problem, run_search(problem, make_strategy("nsga2", problem, 5), name="nsga2", seed=5)
+
+
+def test_the_file_is_as_documented(searched, tmp_path, mini):
+    problem, run = searched
+    path = write_fronts(collect_fronts(problem, run), tmp_path)
+    assert path.name == "fronts.json"
+    data = json.loads(path.read_text())
+    assert data["schema"] == "fleetfront.fronts/1"
+    assert (data["space"], data["strategy"], data["seed"], data["evaluations"]) == ("ofa-mbv3-mini", "nsga2", 5, 300)
+    assert data["accuracy"] == {"source": "synthetic", "tier": "predicted"}
+    assert list(data["devices"]) == ["device_0", "device_1"]
+    for column, (name, front) in enumerate(data["devices"].items()):
+        assert front["target"] == f"{name}/litert/fp32/t1/b1"
+        assert front["tier"] == "measured"
+        assert front["hypervolume"] == run.trace[-1].hypervolume[column]
+        assert front["reference_point"] == list(run.references[column])
+        points = front["points"]
+        latency = [point["latency_ms"] for point in points]
+        accuracy = [point["accuracy"] for point in points]
+        assert latency == sorted(latency)
+        assert accuracy == sorted(accuracy)
+        rows = mini.parse([point["arch"] for point in points])
+        estimate = problem.targets[column].cost.predict(rows)
+        assert np.allclose(latency, estimate.mean)
+        assert np.allclose([point["latency_std_ms"] for point in points], estimate.std)
+        assert [point["macs"] for point in points] == mini.macs(rows).tolist()
+        assert front["knee"] in {point["arch"] for point in points}
+
+
+def test_written_fronts_come_back_equal_and_the_table_agrees(searched, tmp_path, mini):
+    fronts = collect_fronts(*searched)
+    write_fronts(fronts, tmp_path)
+    again = load_fronts(tmp_path, mini)
+    assert again.to_json() == fronts.to_json()
+    with (tmp_path / "fronts.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    points = [(front.name, point.arch) for front in fronts.devices for point in front.points]
+    assert [(row["device"], row["arch"]) for row in rows] == points
+
+
+def test_picks(searched):
+    front = collect_fronts(*searched).device("device_1")
+    middle = front.points[len(front.points) // 2]
+    assert front.within(middle.latency_ms) == middle
+    with pytest.raises(InputError, match="on device_1: the fastest takes"):
+        front.within(0.1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "not JSON"),
+        ('{"schema": "fleetfront.fronts/9"}', "'fleetfront.fronts/9', not 'fleetfront.fronts/1'"),
+        ("[1]", "not a front that this fleetfront reads"),
+        ('{"schema": "fleetfront.fronts/1", "space": "ofa-mbv3-mini"}', "damaged"),
+    ],
+)
+def test_foreign_files_are_refused(tmp_path, text, message):
+    path = tmp_path / "fronts.json"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        load_fronts(path)
+
+
+def test_another_spaces_front_is_refused(searched, tmp_path):
+    path = write_fronts(collect_fronts(*searched), tmp_path)
+    with pytest.raises(InputError, match="is a front of ofa-mbv3-mini, not of nasbench201"):
+        load_fronts(path, load_space("nasbench201"))
+    data = json.loads(path.read_text())
+    data["devices"]["device_0"]["points"][0]["latency_ms"] = "NaN"
+    path.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="damaged"):
+        load_fronts(path)
+    with pytest.raises(InputError, match=r"No such file"):
+        load_fronts(tmp_path / "absent.json")
