@@ -22,7 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from fleetfront.errors import DeviceError
+from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.base import Agent, Visit, VisitBatch
 from fleetfront.profilers.observations import Observations, read_observations
 from fleetfront.profilers.plan import PlanOptions, Task, TaskList
@@ -168,7 +168,7 @@ class Campaign:
         Raises:
             CampaignInterrupted: on Ctrl-C, once the visit in flight is committed.
             DeviceError: if the device is lost or nothing works on it; what was measured stays.
-            InputError: if the disk is full.
+            InputError: if the disk is full, or the budget is spent before the first visit.
         """
         self._started -= preparing_s
         session = self._store.begin_session(self._row.id, time.time_ns() - int(preparing_s * 1e9))
@@ -185,6 +185,11 @@ class Campaign:
         finally:
             self._progress.finish()
         self._store.end_session(session, result.ended_by, finished=True)
+        if self._store.last_round(self._row.id) < 0:
+            raise InputError(
+                f"The budget of {format_duration(limits.seconds)} was spent before the first visit.",
+                "Give more, e.g. --budget quick.",
+            )
         return result
 
     def _rounds(self, limits: Limits, rule: StopRule | None) -> CampaignResult:
