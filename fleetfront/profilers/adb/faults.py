@@ -35,7 +35,7 @@ class ConnectionLost(DeviceError):
     def __init__(self, serial: str, how: str) -> None:
         super().__init__(
             f"The connection to {serial} was lost: {how}.",
-            "Check cable, network and battery, then type the same command again: it goes on from what arrived.",
+            "Check cable, network and battery.",
         )
 
 

@@ -108,6 +108,8 @@ def session_script(runner_command: str, has_thermal: bool) -> str:
 
 def parse_frame(line: str, token: str) -> Frame | None:
     """The frame in a line of output; None if the line is a runner's."""
+    if not line.startswith("@"):
+        return None
     match = re.fullmatch(rf"@{re.escape(token)} {_FRAME}", line)
     if match is None:
         return None

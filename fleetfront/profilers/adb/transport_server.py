@@ -100,6 +100,10 @@ class AdbServer:
                 "Check the address, that both are in one network, and that 'Wireless debugging' is on.",
             )
 
+    def disconnect(self, address: str) -> None:
+        """Let the server forget a network device. Raises DeviceError if it does not know it."""
+        self.ask(f"host:disconnect:{address}")
+
     def ask(self, request: str, timeout_s: float = STEP_S) -> str:
         """The text that the server answers to one request."""
         pipe = self._request(request, self.address, timeout_s)
@@ -151,7 +155,10 @@ class ServerTransport:
         self._server = server
         self._serial = serial
         listed = {device.serial: device for device in server.devices()}
-        if serial not in listed and re.fullmatch(r".+:\d+", serial):
+        if re.fullmatch(r".+:\d+", serial) and (serial not in listed or listed[serial].state == "offline"):
+            if serial in listed:
+                # The server would try again by itself, but only every ten seconds.
+                server.disconnect(serial)
             server.connect(serial)
             listed = {device.serial: device for device in server.devices()}
         if serial not in listed:

@@ -27,7 +27,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.workspace import Workspace
 
 #: Tests wait for nothing longer than they must.
-QUICK = Heartbeat(idle_s=0.3, answer_s=1.0)
+QUICK = Heartbeat(idle_s=0.2, answer_s=0.8)
 
 
 def _load(path: Path) -> ModuleType:
