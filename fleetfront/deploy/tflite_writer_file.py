@@ -27,8 +27,13 @@ _ALIGNMENT = 16
 #: Bytes of the metadata that converters keep the oldest fitting runtime in.
 _VERSION_BYTES = 16
 _SCHEMA_VERSION = 3
+_FILE_IDENTIFIER = b"TFL3"
 #: The placeholder for codes that outgrew the old one-byte field.
 _LAST_OLD_CODE = schema.BuiltinOperator.PLACEHOLDER_FOR_GREATER_OP_CODES
+
+_KIND_NAMES: dict[int, str] = {
+    code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)
+}
 
 #: Where the labels of a graph are kept, as JSON.
 LABELS = "fleetfront.labels"
@@ -37,26 +42,27 @@ MINIMUM_RUNTIME = "min_runtime_version"
 #: Kind of operator -> (its table of options or "", {version of the operator: first TFLite runtime that has it}), as in
 #: TensorFlow's lite/tools/versioning/runtime_version.cc.
 KINDS: dict[str, tuple[str, dict[int, str]]] = {
-    "ADD": ("AddOptions", {1: "1.5.0"}),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", {1: "1.5.0"}),
+    "ADD": ("AddOptions", {1: "1.5.0", 2: "1.14.0"}),
+    "AVERAGE_POOL_2D": ("Pool2DOptions", {1: "1.5.0", 2: "1.14.0"}),
     "CAST": ("CastOptions", {1: "1.5.0"}),
-    "CONCATENATION": ("ConcatenationOptions", {1: "1.5.0"}),
-    "CONV_2D": ("Conv2DOptions", {1: "1.5.0", 6: "2.9.0"}),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {1: "1.5.0", 2: "1.12.0"}),
+    "CONCATENATION": ("ConcatenationOptions", {1: "1.5.0", 2: "1.14.0"}),
+    "CONV_2D": ("Conv2DOptions", {1: "1.5.0", 3: "1.14.0", 6: "2.9.0"}),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {1: "1.5.0", 2: "1.12.0", 3: "1.14.0"}),
     "DEQUANTIZE": ("DequantizeOptions", {1: "1.13.1", 2: "1.14.0", 3: "1.15.0"}),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", {1: "1.5.0", 5: "2.0.0"}),
+    "FULLY_CONNECTED": ("FullyConnectedOptions", {1: "1.5.0", 4: "1.14.0", 5: "2.0.0"}),
     "HARD_SWISH": ("HardSwishOptions", {1: "1.15.0"}),
-    "LOGISTIC": ("", {1: "1.14.0"}),
-    "MAX_POOL_2D": ("Pool2DOptions", {1: "1.5.0"}),
-    "MEAN": ("ReducerOptions", {1: "1.6.0"}),
-    "MUL": ("MulOptions", {1: "1.5.0"}),
-    "PAD": ("PadOptions", {1: "1.5.0"}),
-    "PADV2": ("PadV2Options", {1: "1.9.0"}),
-    "RELU": ("", {1: "1.5.0"}),
-    "RELU6": ("", {1: "1.5.0"}),
+    "LOGISTIC": ("", {1: "1.14.0", 2: "1.14.0"}),
+    "MAX_POOL_2D": ("Pool2DOptions", {1: "1.5.0", 2: "1.14.0"}),
+    "MEAN": ("ReducerOptions", {1: "1.6.0", 2: "1.14.0"}),
+    "MUL": ("MulOptions", {1: "1.5.0", 2: "1.14.0"}),
+    "PAD": ("PadOptions", {1: "1.5.0", 2: "1.14.0"}),
+    "PADV2": ("PadV2Options", {1: "1.9.0", 2: "1.14.0"}),
+    "QUANTIZE": ("QuantizeOptions", {1: "1.14.0", 2: "1.15.0"}),
+    "RELU": ("", {1: "1.5.0", 2: "2.1.0"}),
+    "RELU6": ("", {1: "1.5.0", 2: "1.14.0"}),
     "RESHAPE": ("ReshapeOptions", {1: "1.5.0"}),
-    "SOFTMAX": ("SoftmaxOptions", {1: "1.5.0"}),
-    "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 4: "2.3.0", 6: "2.12.0"}),
+    "SOFTMAX": ("SoftmaxOptions", {1: "1.5.0", 2: "1.14.0"}),
+    "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 2: "1.14.0", 4: "2.3.0", 6: "2.12.0"}),
 }
 
 
@@ -68,7 +74,7 @@ class TfliteFile:
         self._tensors: list[Any] = []
         self._names: set[str] = set()
         #: Buffer 0 is empty by convention and belongs to every tensor without data.
-        self._buffers: list[_Buffer] = [_Buffer(b"")]
+        self._buffers: list[AlignedBuffer] = [AlignedBuffer(b"")]
         self._constants: dict[tuple[str, tuple[int, ...], bytes], int] = {}
         self._operators: list[Any] = []
         self._codes: dict[tuple[str, int], int] = {}
@@ -83,7 +89,7 @@ class TfliteFile:
         content = data.tobytes()
         key = (data.dtype.name, data.shape, content)
         if key not in self._constants:
-            self._buffers.append(_Buffer(content))
+            self._buffers.append(AlignedBuffer(content))
             self._constants[key] = self._add_tensor(name, data.shape, data.dtype.name, len(self._buffers) - 1)
         return self._constants[key]
 
@@ -124,11 +130,7 @@ class TfliteFile:
             buffers=self._buffers,
             signatureDefs=[signature],
         )
-        size = sum(len(buffer.content) + _ALIGNMENT for buffer in self._buffers)
-        # A guess that is large enough saves copying the whole file each time that the builder doubles it.
-        builder = flatbuffers.Builder(size + 512 * (len(self._tensors) + len(self._operators) + 8))
-        builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
-        return bytes(builder.Output())
+        return pack_model(model)
 
     def _add_tensor(self, name: str, shape: Shape, dtype: str, buffer: int) -> int:
         # Quantisers know tensors by their names alone.
@@ -151,19 +153,19 @@ class TfliteFile:
         return schema.OperatorCodeT(deprecatedBuiltinCode=min(code, _LAST_OLD_CODE), builtinCode=code, version=version)
 
     def _metadata(self, labels: Mapping[str, str]) -> list[Any]:
-        oldest = max((KINDS[kind][1][version] for kind, version in self._codes), key=_as_numbers, default="1.5.0")
+        oldest = max((KINDS[kind][1][version] for kind, version in self._codes), key=as_numbers, default="1.5.0")
         entries = {MINIMUM_RUNTIME: oldest.encode().ljust(_VERSION_BYTES, b"\0")}
         if labels:
             entries[LABELS] = json.dumps(dict(labels), sort_keys=True).encode()
         made = []
         for name, content in entries.items():
-            self._buffers.append(_Buffer(content))
+            self._buffers.append(AlignedBuffer(content))
             made.append(schema.MetadataT(name=name, buffer=len(self._buffers) - 1))
         return made
 
 
-class _Buffer:
-    """Packs like the schema's BufferT, but aligned, which the generated code forgets."""
+class AlignedBuffer:
+    """Content of a tensor or of metadata. Packs like the schema's BufferT, but aligned, which generated code forgets."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
@@ -182,7 +184,43 @@ class _Buffer:
         return schema.BufferEnd(builder)
 
 
-def _as_numbers(version: str) -> tuple[int, ...]:
+def pack_model(model: Any) -> bytes:
+    """The bytes of a model whose buffers are ``AlignedBuffer``s."""
+    size = sum(len(buffer.content) + _ALIGNMENT for buffer in model.buffers)
+    parts = sum(len(subgraph.tensors) + len(subgraph.operators) for subgraph in model.subgraphs)
+    # A guess that is large enough saves copying the whole file each time that the builder doubles it.
+    builder = flatbuffers.Builder(size + 512 * (parts + 8))
+    builder.Finish(model.Pack(builder), file_identifier=_FILE_IDENTIFIER)
+    return bytes(builder.Output())
+
+
+def unpack_model(data: bytes) -> Any:
+    """A file as the schema's objects, its buffers as ``AlignedBuffer``s. Raises InputError if it is no TFLite file."""
+    if data[4:8] != _FILE_IDENTIFIER:
+        raise InputError("These bytes are not a TFLite file.", "Give the content of a .tflite file.")
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    model.buffers = [AlignedBuffer(b"" if b.data is None else bytes(b.data)) for b in model.buffers]
+    return model
+
+
+def kind_name(code: Any) -> str:
+    """What ``KINDS`` calls an operator code."""
+    number = int(max(code.builtinCode, code.deprecatedBuiltinCode))
+    return _KIND_NAMES.get(number, f"OPERATOR_{number}")
+
+
+def is_int8(tensor: Any) -> bool:
+    """Whether a tensor holds int8."""
+    return bool(tensor.type == schema.TensorType.INT8)
+
+
+def metadata_entry(name: str, buffer: int) -> Any:
+    """An entry of the table of metadata."""
+    return schema.MetadataT(name=name, buffer=buffer)
+
+
+def as_numbers(version: str) -> tuple[int, ...]:
+    """``2.9.0`` as numbers that compare."""
     return tuple(int(part) for part in version.split("."))
 
 
@@ -205,7 +243,7 @@ def _tensor_type(dtype: str) -> int:
 
 def metadata(data: bytes) -> dict[str, bytes]:
     """The metadata of a TFLite file by name, as bytes. Raises InputError if ``data`` is no TFLite file."""
-    if data[4:8] != b"TFL3":
+    if data[4:8] != _FILE_IDENTIFIER:
         raise InputError("These bytes are not a TFLite file.", "Give the content of a .tflite file.")
     model = schema.Model.GetRootAs(data)
     entries = [model.Metadata(index) for index in range(model.MetadataLength())]

@@ -1,0 +1,93 @@
+"""What a file holds beside the network's own arithmetic: transposes, casts, and operators that delegates leave to the
+slow path. Counted from the file's bytes, whoever wrote it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fleetfront.deploy.input_contract import InputContract
+
+#: What XNNPACK takes in float and int8, after the list in TensorFlow's lite/delegates/xnnpack/README.md; MEAN only over
+#: the image, FULLY_CONNECTED and convolutions only with constant weights, as all files written here have them.
+_XNNPACK = frozenset(
+    "ABS ADD AVERAGE_POOL_2D CEIL CONCATENATION CONV_2D DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EXPAND_DIMS "
+    "FLOOR FULLY_CONNECTED GELU HARD_SWISH LEAKY_RELU LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL NEG PAD PRELU "
+    "QUANTIZE RELU RELU_N1_TO_1 RELU6 RESHAPE RESIZE_BILINEAR ROUND RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE "
+    "SQUARED_DIFFERENCE STRIDED_SLICE SUB TANH TRANSPOSE TRANSPOSE_CONV BATCH_MATMUL".split()
+)
+
+#: What ONNX Runtime's NNAPI or CoreML execution providers take, after its mobile operator lists.
+_MOBILE_PROVIDERS = frozenset(
+    "Add AveragePool Cast Clip Concat Conv DepthToSpace DequantizeLinear Div Flatten Gather Gemm GlobalAveragePool "
+    "GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul Pad PRelu Pow QuantizeLinear ReduceMean "
+    "Relu Reshape Resize Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LayoutReport:
+    """Operators of a file.
+
+    Attributes:
+        operators: kind -> how many.
+        transposes, casts: how many move or convert whole tensors; conversions of weights are not counted.
+        needed_transposes, needed_casts: of those, what the file's own contract and precision ask for.
+        undelegated: kinds that a delegate leaves to the runtime's slow path, each once, sorted.
+    """
+
+    operators: Mapping[str, int]
+    transposes: int
+    casts: int
+    needed_transposes: int
+    needed_casts: int
+    undelegated: tuple[str, ...]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is there that the file does not need."""
+        return self.transposes <= self.needed_transposes and self.casts <= self.needed_casts
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for a manifest."""
+        return {
+            "operators": dict(sorted(self.operators.items())),
+            "transposes": self.transposes,
+            "casts": self.casts,
+            "needless": max(self.transposes - self.needed_transposes, 0) + max(self.casts - self.needed_casts, 0),
+            "undelegated": list(self.undelegated),
+        }
+
+
+def lint_layout(data: bytes, format_name: str, precision: str, contract: InputContract) -> LayoutReport:
+    """Count what a ``.onnx`` or ``.tflite`` file holds. Raises InputError if it is no such file."""
+    counts, casts = _count_tflite(data) if format_name == "tflite" else _count_onnx(data)
+    known = _XNNPACK if format_name == "tflite" else _MOBILE_PROVIDERS
+    transposes = counts["TRANSPOSE"] + counts["Transpose"]
+    turned = format_name != "tflite" and contract.onnx_layout == "NHWC"
+    # An fp16 ONNX file converts its input and its output; bytes become floats once.
+    needed_casts = (2 if format_name != "tflite" and precision == "fp16" else 0) + (contract.input == "uint8")
+    undelegated = tuple(sorted(kind for kind in counts if kind not in known))
+    return LayoutReport(dict(counts), transposes, casts, int(turned), needed_casts, undelegated)
+
+
+def _count_tflite(data: bytes) -> tuple[Counter[str], int]:
+    from fleetfront.deploy.tflite_writer_file import kind_name, unpack_model
+
+    model = unpack_model(data)
+    names = [kind_name(code) for code in model.operatorCodes]
+    counts = Counter(names[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
+    return counts, counts["CAST"]
+
+
+def _count_onnx(data: bytes) -> tuple[Counter[str], int]:
+    import onnx
+
+    graph = onnx.load_from_string(data).graph
+    constants = {initialiser.name for initialiser in graph.initializer}
+    counts = Counter(node.op_type for node in graph.node)
+    casts = sum(node.op_type == "Cast" and node.input[0] not in constants for node in graph.node)
+    return counts, casts
