@@ -11,20 +11,24 @@ from typing import Any
 
 from fleetfront.deploy.input_contract import InputContract
 
-#: What XNNPACK takes in float and int8, after the list in TensorFlow's lite/delegates/xnnpack/README.md; MEAN only over
-#: the image, FULLY_CONNECTED and convolutions only with constant weights, as all files written here have them.
+#: Of the operators that files here hold, those that XNNPACK takes in float and int8, after the list in TensorFlow's
+#: lite/delegates/xnnpack/README.md.
 _XNNPACK = frozenset(
-    "ABS ADD AVERAGE_POOL_2D CEIL CONCATENATION CONV_2D DEPTH_TO_SPACE DEPTHWISE_CONV_2D DEQUANTIZE DIV ELU EXPAND_DIMS "
-    "FLOOR FULLY_CONNECTED GELU HARD_SWISH LEAKY_RELU LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL NEG PAD PRELU "
-    "QUANTIZE RELU RELU_N1_TO_1 RELU6 RESHAPE RESIZE_BILINEAR ROUND RSQRT SLICE SOFTMAX SPACE_TO_DEPTH SPLIT SQRT SQUARE "
-    "SQUARED_DIFFERENCE STRIDED_SLICE SUB TANH TRANSPOSE TRANSPOSE_CONV BATCH_MATMUL".split()
+    """
+    ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV FULLY_CONNECTED HARD_SWISH LEAKY_RELU
+    LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL PAD PRELU QUANTIZE RELU RELU6 RESHAPE RESIZE_BILINEAR SOFTMAX SPLIT
+    STRIDED_SLICE SUB TANH TRANSPOSE
+    """.split()  # noqa: SIM905 - a list literal would be forty lines
 )
 
-#: What ONNX Runtime's NNAPI or CoreML execution providers take, after its mobile operator lists.
+#: Likewise what ONNX Runtime's NNAPI or CoreML execution providers take, after the lists in its package
+#: (onnxruntime/tools/mobile_helpers); HardSwish is spelled out as HardSigmoid and Mul before they see it.
 _MOBILE_PROVIDERS = frozenset(
-    "Add AveragePool Cast Clip Concat Conv DepthToSpace DequantizeLinear Div Flatten Gather Gemm GlobalAveragePool "
-    "GlobalMaxPool HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul Pad PRelu Pow QuantizeLinear ReduceMean "
-    "Relu Reshape Resize Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze".split()
+    """
+    Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Flatten Gather Gemm GlobalAveragePool GlobalMaxPool
+    HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul Pad PRelu QuantizeLinear ReduceMean Relu Reshape Resize
+    Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze
+    """.split()  # noqa: SIM905
 )
 
 

@@ -165,7 +165,7 @@ class TfliteFile:
 
 
 class AlignedBuffer:
-    """Content of a tensor or of metadata. Packs like the schema's BufferT, but aligned, which generated code forgets."""
+    """Content of a tensor or metadata. Packs like the schema's BufferT, but aligned, which generated code forgets."""
 
     def __init__(self, content: bytes) -> None:
         self.content = content
