@@ -46,7 +46,7 @@ class MissingDependency(FleetfrontError):
 
 def unknown(kind: str, value: str, known: Iterable[str]) -> InputError:
     """The error for a name that does not exist, with the nearest names that do."""
-    names = sorted(known)
+    names = sorted(set(known))
     near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
     if near:
         remedy = f"Did you mean {' or '.join(repr(name) for name in near)}?"

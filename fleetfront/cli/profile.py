@@ -20,7 +20,7 @@ from fleetfront.cli.options import (
     store_path,
     target_options,
 )
-from fleetfront.errors import BarMissed, DeviceError, InputError
+from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, unknown
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -111,13 +111,23 @@ def _target(
     if len(names) > 1:
         raise InputError(f"{len(names)} devices were given.", "Profile one device a command.")
     if names[0] != "cpu":
-        raise DeviceError(
-            f"The device {names[0]!r} cannot be measured by this version.",
-            "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",
-        )
+        raise _not_here(names[0])
     if file is not None and runtime is None:
-        runtime = {".onnx": "onnxruntime", ".tflite": "litert"}.get(file.suffix)
+        from fleetfront.runtimes.catalogue import runtime_for_file
+
+        runtime = runtime_for_file(file).name
     return local_target(names[0], runtime, precision, threads, batch)
+
+
+def _not_here(name: str) -> FleetfrontError:
+    from fleetfront.device_configs.loader import device_names
+
+    if name not in device_names() and not name.startswith(("adb:", "cuda")):
+        return unknown("device", name, ["cpu", *device_names()])
+    return DeviceError(
+        f"The device {name!r} cannot be measured from here by this version.",
+        "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",
+    )
 
 
 def _profile_space(
