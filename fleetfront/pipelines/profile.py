@@ -49,6 +49,9 @@ _WRITERS = {
     "torch": "fleetfront.spaces.graph:Graph.to_bytes",
 }
 
+#: So many visits tell all that visits can tell: small spaces end here, long before any budget.
+MOST_ROUNDS = 40
+
 #: Rounds before a stop rule is asked: the error of fewer is mostly luck.
 FEWEST_ROUNDS = 3
 
@@ -160,7 +163,7 @@ def profile_space(
     *,
     store: Store,
     budget: Budget = BUDGETS["quick"],
-    rounds: int | None = None,
+    rounds: int | None = MOST_ROUNDS,
     rule: StopRule | None = None,
     options: PlanOptions | None = None,
     clock: Clock | None = None,

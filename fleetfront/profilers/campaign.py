@@ -50,7 +50,10 @@ class StopRule(Protocol):
     """Decides after every round whether enough was measured. Implemented by whoever knows what the numbers are for."""
 
     def decide(self, observations: Observations, rounds: int, seconds: float) -> Stop | None:
-        """A Stop to end the campaign. ``rounds`` are complete ones, ``seconds`` those of all sessions so far."""
+        """A Stop to end the campaign. ``rounds`` are complete ones, ``seconds`` those of all sessions so far.
+
+        Not asked after a round if that would take more than a tenth of the campaign's time.
+        """
 
 
 class CampaignInterrupted(KeyboardInterrupt):
@@ -156,6 +159,7 @@ class Campaign:
         self._visits = 0
         self._shown = 0
         self._is_interrupted = False
+        self._ask_again = self._started
 
     @property
     def seconds(self) -> float:
@@ -205,9 +209,14 @@ class Campaign:
             number += 1
 
     def _asked(self, rule: StopRule, rounds: int) -> Stop | None:
-        row = self._row
+        if self._now() < self._ask_again:
+            return None
+        row, asked = self._row, self._now()
         observations = read_observations(self._store, row.target, row.space, self._clock, [row.id])
-        return rule.decide(observations, rounds, self.seconds)
+        stop = rule.decide(observations, rounds, self.seconds)
+        # Asking takes longer the more was measured: it may cost a tenth of the time, not the better part of it.
+        self._ask_again = self._now() + 10 * (self._now() - asked)
+        return stop
 
     def _round(self, number: int, limits: Limits) -> bool:
         """Make what is left of a round; False if the budget ended in it."""
@@ -227,7 +236,7 @@ class Campaign:
                 for measurements in results:
                     made += 1
                     self._commit(measurements)
-                    self._show(limits, f"round {number + 1}, {made}/{len(visits)}")
+                    self._show(limits, f"{self._name(number, limits)}, {made}/{len(visits)}")
                     if self._is_interrupted:
                         raise CampaignInterrupted(f"Interrupted in round {number + 1} after {self._visits} visits.")
                     if self.seconds >= limits.seconds:
@@ -267,18 +276,22 @@ class Campaign:
                 self._progress.note(f"{measurement.key} could not be measured: {measurement.error}")
 
     def _total(self, limits: Limits) -> int | None:
-        """Steps that progress is counted in: visits if the rounds are limited, else seconds of the budget."""
-        if limits.rounds is not None:
-            return limits.rounds * len(self._order(0))
-        return max(1, int(limits.seconds)) if math.isfinite(limits.seconds) else None
+        """Steps that progress is counted in: seconds of the budget, or visits where only the rounds are limited."""
+        if math.isfinite(limits.seconds):
+            return max(1, int(limits.seconds))
+        return None if limits.rounds is None else limits.rounds * len(self._order(0))
+
+    @staticmethod
+    def _name(number: int, limits: Limits) -> str:
+        return f"round {number + 1}" if limits.rounds is None else f"round {number + 1} of {limits.rounds}"
 
     def _show(self, limits: Limits, detail: str) -> None:
-        if limits.rounds is not None:
+        if not math.isfinite(limits.seconds):
             self._progress.advance(1, detail)
             return
         elapsed = int(min(self.seconds, limits.seconds))
-        left = format_duration(max(0.0, limits.seconds - self.seconds)) if math.isfinite(limits.seconds) else ""
-        self._progress.advance(elapsed - self._shown, f"{detail}, at most {left} left" if left else detail)
+        left = format_duration(max(0.0, limits.seconds - self.seconds))
+        self._progress.advance(elapsed - self._shown, f"{detail}, at most {left} left")
         self._shown = elapsed
 
     def _result(self, rounds: int, ended_by: str, stop: Stop | None) -> CampaignResult:

@@ -49,7 +49,8 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 (closed in ``close``: it lives as long as the process)
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fleetfront.profilers.worker"],
+            # -P: a folder of the user's that is called like a package must not be imported instead of it.
+            [sys.executable, "-P", "-m", "fleetfront.profilers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
