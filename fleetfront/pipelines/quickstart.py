@@ -1,0 +1,236 @@
+"""The whole story in a few minutes, on the mini space: train, profile two runtimes, fit, search, deploy, check.
+
+Every step is the public one; only the last, accuracy of the written files, is computed here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.datasets import DIGITS, Dataset, Split, load_images
+from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.formats import FORMATS
+from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
+from fleetfront.pipelines.fit import fit_report, fit_target
+from fleetfront.pipelines.latest import remember_fronts
+from fleetfront.pipelines.picks import pick_spread
+from fleetfront.pipelines.profile import Budget, default_clock, profile_space
+from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
+from fleetfront.predictors.calibrated_table import CalibratedTable
+from fleetfront.profilers.store import Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.runtimes.catalogue import runtime_for_file
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.search.results import Fronts
+from fleetfront.spaces.graph import Graph
+from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.supernet import Supernet
+from fleetfront.spaces.training import TrainingSettings, train_supernet
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+#: Both runtimes of this machine's CPU that the story is told with.
+TARGETS = (Target("cpu", "onnxruntime"), Target("cpu", "litert"))
+
+#: Together with two minutes of training, all fits into five minutes on two slow cores.
+PROFILE_BUDGET = Budget("quickstart", 25.0)
+EVALUATIONS = 100
+PICKS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FileResult:
+    """One deployed file beside what was promised of it. Accuracies are on held-out images, in percent."""
+
+    pick: str
+    arch: str
+    format: str
+    path: str
+    torch_accuracy: float
+    file_accuracy: float
+    same_class: float
+    predicted_ms: float
+    predicted_std_ms: float
+    measured_ms: float | None
+    clock: str
+
+
+@dataclass(frozen=True, slots=True)
+class Quickstart:
+    """Everything that the story made: where, and how it came out."""
+
+    out: Path
+    weights: Path
+    training_s: float
+    fits: Mapping[str, dict[str, Any]]
+    fronts: Fronts
+    files: tuple[FileResult, ...]
+    failures: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        return {
+            "schema": "fleetfront.quickstart/1",
+            "out": str(self.out),
+            "weights": str(self.weights),
+            "training_seconds": self.training_s,
+            "fits": {name: dict(report) for name, report in self.fits.items()},
+            "fronts": str(self.out / "fronts" / "fronts.json"),
+            "files": [asdict(file) for file in self.files],
+            "failures": list(self.failures),
+        }
+
+
+def run_quickstart(
+    out: Path,
+    *,
+    workspace: Workspace,
+    store: Store,
+    seed: int = 0,
+    settings: TrainingSettings | None = None,
+    budget: Budget = PROFILE_BUDGET,
+    evaluations: int = EVALUATIONS,
+    progress: Progress = SILENT,
+) -> Quickstart:
+    """Tell the story into the folder ``out``. Type it again to go on where it was stopped; trained weights are reused.
+
+    Args:
+        out: gets ``fronts/`` and ``bundles/``; its bundles of an earlier run are replaced.
+        workspace: where weights and models are kept.
+        store: where every measurement goes.
+        seed: of training, sampling and search.
+        settings: of the training; the default takes about two minutes on two slow cores.
+        budget: of each runtime's profile.
+        evaluations: networks whose accuracy is measured.
+        progress: told of every step.
+
+    Raises:
+        MissingDependency: an extra is not installed.
+        FleetfrontError: whatever the steps raise.
+    """
+    space = ofa_mbv3_mini()
+    progress.note("1/5  Train a supernet on handwritten digits")
+    images = load_images(DIGITS, space.resolutions[-1])
+    trained = train_supernet(
+        space, images, settings or TrainingSettings(seed=seed), workspace=workspace, progress=progress
+    )
+    progress.note("2/5  Measure blocks and networks on this machine's CPU, in both runtimes, and fit latency models")
+    fits, targets = {}, []
+    for target in TARGETS:
+        profile_space(space, target, store=store, budget=budget, workspace=workspace, progress=progress)
+        outcome = fit_target(store, target, space, workspace=workspace)
+        name = f"{target.device}-{target.runtime}"
+        fits[name] = fit_report(outcome)
+        targets.append(ProblemTarget(name, outcome.chosen.table, str(target)))
+    progress.note("3/5  Search both runtimes at once, with measured accuracy")
+    accuracy = SupernetAccuracy(trained.supernet, images, f"supernet:{trained.path}", workspace)
+    options = SearchOptions(strategy="nsga2-shared", evaluations=evaluations, seed=seed)
+    fronts = search_space(space, targets, accuracy, options, out=out / "fronts", progress=progress)
+    remember_fronts(out / "fronts", workspace)
+    progress.note("4/5  Deploy three networks for both runtimes, proven against torch, and time the very files")
+    picks = _picks(fronts, targets)
+    statistics = {Target.parse(report["target"]): report["statistic"] for report in fits.values()}
+    measuring = Measuring(store, TARGETS, default_clock(TARGETS[0]), statistics)
+    weights = Weights(trained.supernet, images)
+    done = deploy_picks(
+        picks,
+        space,
+        weights,
+        tuple(FORMATS.values()),
+        out / "bundles",
+        measuring=measuring,
+        force=True,
+        progress=progress,
+    )
+    progress.note("5/5  Run the written files on digits that neither training nor search has seen")
+    files = [row for one in done if one.folder is not None for row in _results(one, trained.supernet, images)]
+    failures = tuple(str(one.error) for one in done if one.error is not None)
+    return Quickstart(out, trained.path, trained.wall_s, fits, fronts, tuple(files), failures)
+
+
+def _picks(fronts: Fronts, targets: Sequence[ProblemTarget]) -> list[Pick]:
+    """Picks of the first device's front, with what the models of all devices promise of them."""
+    picks = []
+    for rank, pick in enumerate(pick_spread(fronts, targets[0].name, PICKS), 1):
+        rows = []
+        for target in targets:
+            model = target.cost
+            estimate = model.predict(ofa_mbv3_mini().parse([pick.arch]))
+            rows.append(
+                {
+                    "target": target.target,
+                    "ms": float(estimate.mean[0]),
+                    "std_ms": float(estimate.std[0]),
+                    "tier": estimate.tier.value,
+                    "clock": model.clock.value if isinstance(model, CalibratedTable) else "unknown",
+                    "is_prediction": True,
+                }
+            )
+        picks.append(Pick(f"digits-{rank}", pick.arch, tuple(rows), pick.accuracy))
+    return picks
+
+
+def _results(one: Deployed, supernet: Supernet, images: Dataset) -> list[FileResult]:
+    inputs, labels = images.inputs(Split.TEST), images.targets(Split.TEST)
+    if one.folder is None:
+        return []
+    graph = Weights(supernet, images).graph(supernet.space, supernet.space.parse([one.pick.arch])[0])
+    reference = _torch_classes(graph, inputs)
+    promised = {row["target"]: row for row in one.pick.latency}
+    rows = []
+    measured = {latency.target.runtime: latency for latency in one.measured}
+    for file in read_manifest(one.folder)["files"]:
+        latency = measured[FORMATS[file["format"]].runtime]
+        classes = file_classes(one.folder / file["path"], inputs, file["input"]["layout"])
+        said = promised[str(latency.target)]
+        rows.append(
+            FileResult(
+                pick=one.pick.name,
+                arch=one.pick.arch,
+                format=file["format"],
+                path=str(one.folder / file["path"]),
+                torch_accuracy=100 * float(np.mean(reference == labels)),
+                file_accuracy=100 * float(np.mean(classes == labels)),
+                same_class=100 * float(np.mean(classes == reference)),
+                predicted_ms=said["ms"],
+                predicted_std_ms=said["std_ms"],
+                measured_ms=latency.ms,
+                clock=latency.clock.value,
+            )
+        )
+    return rows
+
+
+def file_classes(path: Path, inputs: NDArray[np.float32], layout: str) -> NDArray[np.int64]:
+    """int64[n]: the class that a model file of batch 1 gives each of inputs float32[n, 3, r, r] in its runtime."""
+    session = runtime_for_file(path).open(path)
+    name = session.inputs[0].name
+    images = inputs if layout == "NCHW" else np.ascontiguousarray(inputs.transpose(0, 2, 3, 1))
+    try:
+        # One image a call: the files have batch 1, as an app would use them.
+        logits = [next(iter(session.run({name: image[None]}).values()))[0] for image in images]
+    finally:
+        session.close()
+    classes: NDArray[np.int64] = np.argmax(np.stack(logits), axis=1)
+    return classes
+
+
+def _torch_classes(graph: Graph, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
+    import torch
+
+    from fleetfront.spaces.batch import with_batch
+    from fleetfront.spaces.torch_module import TorchModule
+
+    module = TorchModule(with_batch(graph, len(inputs))).eval()
+    with torch.inference_mode():
+        result = module(torch.from_numpy(inputs))
+    logits = result[0] if isinstance(result, tuple) else result
+    classes: NDArray[np.int64] = logits.argmax(dim=1).numpy()
+    return classes

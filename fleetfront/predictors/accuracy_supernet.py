@@ -1,0 +1,152 @@
+"""Accuracy measured with a supernet: cut, recalibrate batch-norm, classify labelled images; nothing is done twice."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fleetfront.datasets import Dataset, Split
+from fleetfront.errors import InputError
+from fleetfront.quantities import Estimate, Tier
+from fleetfront.spaces.base import Genotypes
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    import torch
+
+    from fleetfront.spaces.supernet import Supernet
+
+_PRECISION = "fp32"
+#: Images in one forward pass of the evaluation.
+_BATCH = 256
+_TABLE = (
+    "CREATE TABLE IF NOT EXISTS accuracies (weights TEXT, images TEXT, split TEXT, precision TEXT, arch TEXT,"
+    " correct INTEGER, images_count INTEGER, PRIMARY KEY (weights, images, split, precision, arch))"
+)
+
+
+class SupernetAccuracy:
+    """Top-1 on labelled images of the networks cut from a supernet. An AccuracyModel.
+
+    Every answer is kept in the workspace by (architecture, weights, precision, images), so that a killed or repeated
+    search evaluates nothing twice.
+    """
+
+    def __init__(
+        self,
+        supernet: Supernet,
+        images: Dataset,
+        source: str,
+        workspace: Workspace,
+        split: Split = Split.VALIDATION,
+    ) -> None:
+        """``source`` is how a user spells it; recalibration uses the ``calibration`` split, accuracy ``split``.
+
+        Raises InputError if the images have other classes than the weights, or the split is empty.
+        """
+        classes = supernet.space.layout.classes
+        if len(images.class_names) != classes:
+            raise InputError(
+                f"{images.source} has {len(images.class_names)} classes, the weights have {classes}.",
+                "Give images of the classes that the weights were trained for.",
+            )
+        if not len(images.split[split]):
+            raise InputError(f"The split {split.value!r} of {images.source} is empty.", "Give more images.")
+        self._supernet = supernet
+        self._images = images
+        self._source = source
+        self._split = split
+        self._cache = workspace.cache / "accuracies.sqlite"
+        self._key = (supernet.weights_id, images.content_hash, split.value, _PRECISION)
+
+    @property
+    def source(self) -> str:
+        """How a user spells it."""
+        return self._source
+
+    @property
+    def tier(self) -> Tier:
+        """Measured on images."""
+        return Tier.MEASURED
+
+    @property
+    def required(self) -> dict[str, int]:
+        """Genes that a search must hold: the networks take images of the size that was loaded."""
+        return {"resolution": self._images.preprocessing.size}
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Accuracy in percent of n architectures int8[n, v]; the std is the binomial one of that many images.
+
+        Raises InputError if an architecture is of another resolution than the images.
+        """
+        archs = self._supernet.space.arch_ids(self._supernet.space.canonical(genotypes))
+        known = self._recall()
+        rows = {arch: row for row, arch in enumerate(archs) if arch not in known}
+        # One by one: every network is another graph with other weights.
+        for arch, row in rows.items():
+            known[arch] = self._evaluate(genotypes[row])
+            self._keep(arch, *known[arch])
+        correct = np.array([known[arch][0] for arch in archs], dtype=np.float64)
+        count = np.array([known[arch][1] for arch in archs], dtype=np.float64)
+        share = correct / count
+        # Laplace's rule keeps the std of a perfect score above zero.
+        smooth = (correct + 1) / (count + 2)
+        return Estimate(100 * share, 100 * np.sqrt(smooth * (1 - smooth) / count), self.tier)
+
+    def _evaluate(self, genotype: Genotypes) -> tuple[int, int]:
+        import torch
+
+        from fleetfront.spaces.supernet import placeholder_graph
+        from fleetfront.spaces.supernet_recalibration import recalibrated_statistics
+        from fleetfront.spaces.torch_module import run_graph
+
+        weights = self._supernet.cut(genotype)
+        graph = placeholder_graph(self._supernet.space, genotype, weights)
+        with torch.inference_mode():
+            recalibration = torch.from_numpy(self._images.inputs(Split.CALIBRATION))
+            statistics = recalibrated_statistics(graph, weights, recalibration)
+            inputs, labels = self._evaluation_set()
+            correct = 0
+            for start in range(0, len(inputs), _BATCH):
+                (logits,) = run_graph(graph, {**weights, **statistics}, (inputs[start : start + _BATCH],))
+                correct += int((logits.argmax(dim=1) == labels[start : start + _BATCH]).sum())
+        return correct, len(inputs)
+
+    def _evaluation_set(self) -> tuple[torch.Tensor, torch.Tensor]:
+        import torch
+
+        inputs = torch.from_numpy(self._images.inputs(self._split)).contiguous(memory_format=torch.channels_last)
+        return inputs, torch.from_numpy(self._images.targets(self._split))
+
+    def _recall(self) -> dict[str, tuple[int, int]]:
+        if not self._cache.is_file():
+            return {}
+        query = (
+            "SELECT arch, correct, images_count FROM accuracies"
+            " WHERE weights = ? AND images = ? AND split = ? AND precision = ?"
+        )
+        with closing(self._connect()) as connection:
+            rows: Iterable[tuple[str, int, int]] = connection.execute(query, self._key).fetchall()
+        return {arch: (correct, count) for arch, correct, count in rows}
+
+    def _keep(self, arch: str, correct: int, count: int) -> None:
+        with closing(self._connect()) as connection, connection:
+            connection.execute(
+                "INSERT OR REPLACE INTO accuracies VALUES (?, ?, ?, ?, ?, ?, ?)", (*self._key, arch, correct, count)
+            )
+
+    def _connect(self) -> sqlite3.Connection:
+        try:
+            self._cache.parent.mkdir(parents=True, exist_ok=True)
+            connection = sqlite3.connect(self._cache, timeout=30.0)
+            connection.execute(_TABLE)
+        except (OSError, sqlite3.Error) as error:
+            raise InputError(
+                f"The cache of accuracies {self._cache} cannot be used ({error}).",
+                "Delete it, or free some space; it holds nothing that cannot be evaluated again.",
+            ) from error
+        return connection
