@@ -55,7 +55,9 @@ class PlanOptions:
             not at all.
         networks: architectures to be measured besides the sampled ones, by role.
         anchor_every: visits between two anchors.
-        warm_runs, timed_runs: of a visit.
+        warm_runs, timed_runs: of a visit. Longer visits were tried (up to 20 warm and 20 timed runs, and warm-up by
+            time): they cost more time than the noise that they removed, because most of it differs from one opening of
+            a file to the next. More rounds are the better use of time.
     """
 
     seed: int = 0
