@@ -70,6 +70,17 @@ def free_port() -> int:
         return port
 
 
+def is_listening(port: int) -> bool:
+    """Whether something listens on ``port``, asked of the kernel: a connection for trial would be an event there."""
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            # 0A is LISTEN: include/net/tcp_states.h of Linux.
+            if state == "0A" and int(local.rsplit(":", 1)[1], 16) == port:
+                return True
+    return False
+
+
 class Daemon:
     """One adb daemon. ``folder`` holds its ``/data`` and ``/system``; programs installed there are found first."""
 
@@ -125,9 +136,8 @@ class Daemon:
         while time.monotonic() < deadline:
             if self._process.poll() is not None:
                 raise RuntimeError(f"adbd ended: {(self._folder / 'adbd.log').read_text()[-2000:]}")
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return self
+            if is_listening(self.port):
+                return self
             time.sleep(0.02)
         raise RuntimeError("adbd does not listen")
 

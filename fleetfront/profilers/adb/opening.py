@@ -9,6 +9,7 @@ import getpass
 import hashlib
 import re
 import socket
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fleetfront.errors import DeviceError, InputError, MissingDependency, unknow
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.device import Device, read_device
+from fleetfront.profilers.adb.faults import ConnectionLost, DeviceSilent
 from fleetfront.profilers.adb.runner_benchmark_model import BenchmarkModelRunner, find_benchmark_model
 from fleetfront.profilers.adb.runner_native import LiteRtRunner
 from fleetfront.profilers.adb.runners import RUNTIMES, Runner
@@ -31,6 +33,8 @@ from fleetfront.workspace import Workspace
 #: How users spell a device over ADB: ``adb:SERIAL`` or ``adb:HOST:PORT``.
 PREFIX = "adb:"
 DEFAULT_RUNTIME = RUNTIMES[0]
+
+_RETRY_S = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +94,19 @@ def connect(
         DeviceError: not attached, not ready or refused; the remedy says what to do.
         MissingDependency: a direct connection needs a package.
     """
+    try:
+        return _connected(device, key, authorize_s, heartbeat, progress)
+    except DeviceSilent:
+        raise
+    except ConnectionLost:
+        # A daemon that is just dropping an older connection may drop the next one with it.
+        time.sleep(_RETRY_S)
+        return _connected(device, key, authorize_s, heartbeat, progress)
+
+
+def _connected(
+    device: str, key: Path | None, authorize_s: float, heartbeat: Heartbeat | None, progress: Progress
+) -> Connection:
     serial = device.removeprefix(PREFIX) if device != PREFIX.rstrip(":") else ""
     server = AdbServer.configured()
     if server.is_running():

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from dataclasses import dataclass
 
 from fleetfront.errors import DeviceError, InputError
@@ -19,6 +20,8 @@ DEFAULT_PORT = 5037
 _PROBE_S = 1.0
 #: Connecting to a network device takes the server this long before it gives up.
 _CONNECT_S = 12.0
+#: Looks at the list after a connect before connecting once more.
+_LOOKS, _LOOK_EVERY_S = 20, 0.05
 
 _ATTRIBUTE = re.compile(r"\s(?=(?:usb|product|model|device|transport_id|features):\S)")
 
@@ -154,13 +157,9 @@ class ServerTransport:
         """Look the device up. Raises DeviceError, with the remedy, if it is not there or not ready."""
         self._server = server
         self._serial = serial
-        listed = {device.serial: device for device in server.devices()}
-        if re.fullmatch(r".+:\d+", serial) and (serial not in listed or listed[serial].state == "offline"):
-            if serial in listed:
-                # The server would try again by itself, but only every ten seconds.
-                server.disconnect(serial)
-            server.connect(serial)
-            listed = {device.serial: device for device in server.devices()}
+        listed = _listed(server)
+        if re.fullmatch(r".+:\d+", serial) and _is_away(listed.get(serial)):
+            listed = _connected(server, serial)
         if serial not in listed:
             near = f" (attached: {', '.join(sorted(listed))})" if listed else ""
             raise explain_failure(serial, f"device '{serial}' not found{near}")
@@ -208,6 +207,29 @@ class ServerStream:
 
     def close(self) -> None:
         self._pipe.close()
+
+
+def _listed(server: AdbServer) -> dict[str, ListedDevice]:
+    return {device.serial: device for device in server.devices()}
+
+
+def _is_away(device: ListedDevice | None) -> bool:
+    return device is None or device.state in ("offline", "connecting")
+
+
+def _connected(server: AdbServer, serial: str) -> dict[str, ListedDevice]:
+    """The list after connecting to a network device, which the server calls connected before it has shaken hands."""
+    deadline = time.monotonic() + STEP_S
+    while True:
+        if serial in _listed(server):
+            # The server would try again by itself, but only every ten seconds.
+            server.disconnect(serial)
+        server.connect(serial)
+        for _ in range(_LOOKS):
+            listed = _listed(server)
+            if not _is_away(listed.get(serial)) or time.monotonic() > deadline:
+                return listed
+            time.sleep(_LOOK_EVERY_S)
 
 
 def _exchange(pipe: SocketPipe, request: str, serial: str, timeout_s: float) -> None:
