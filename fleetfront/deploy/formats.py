@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from numpy.typing import NDArray
+
+from fleetfront.deploy.precisions import half_compute, half_weights
 from fleetfront.errors import InputError, unknown
 from fleetfront.spaces.graph import Graph
+
+if TYPE_CHECKING:
+    from fleetfront.deploy.tflite_metadata import FileDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +26,9 @@ class FileFormat:
         layout: of images in its inputs, ``NCHW`` or ``NHWC``.
         write: Graph -> the file's bytes.
         minimum_runtime: bytes -> the oldest runtime that reads them.
+        half: Graph -> the Graph of an fp16 file.
+        quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
+        finish: (bytes, what they are) -> the file that is handed out.
     """
 
     name: str
@@ -26,6 +36,9 @@ class FileFormat:
     layout: str
     write: Callable[[Graph], bytes]
     minimum_runtime: Callable[[bytes], str]
+    half: Callable[[Graph], Graph]
+    quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
+    finish: Callable[[bytes, FileDescription], bytes]
 
 
 def _write_onnx(graph: Graph) -> bytes:
@@ -34,8 +47,30 @@ def _write_onnx(graph: Graph) -> bytes:
     return write_onnx(graph)
 
 
+def _quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
+    from fleetfront.deploy.quantise_onnx import quantise_onnx
+
+    return quantise_onnx(data, name, images)
+
+
 def _onnx_minimum(_: bytes) -> str:
     from fleetfront.deploy.onnx_writer import MINIMUM_RUNTIME
+
+    return MINIMUM_RUNTIME
+
+
+def _as_it_is(data: bytes, _: FileDescription) -> bytes:
+    return data
+
+
+def _finish_ort(data: bytes, _: FileDescription) -> bytes:
+    from fleetfront.deploy.ort_writer import write_ort
+
+    return write_ort(data)
+
+
+def _ort_minimum(_: bytes) -> str:
+    from fleetfront.deploy.ort_writer import MINIMUM_RUNTIME
 
     return MINIMUM_RUNTIME
 
@@ -46,24 +81,49 @@ def _write_tflite(graph: Graph) -> bytes:
     return write_tflite(graph)
 
 
+def _quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
+    from fleetfront.deploy.quantise_tflite import quantise_tflite
+
+    return quantise_tflite(data, name, images)
+
+
+def _finish_tflite(data: bytes, description: FileDescription) -> bytes:
+    from fleetfront.deploy.tflite_metadata import describe_file
+
+    return describe_file(data, description)
+
+
 def _tflite_minimum(data: bytes) -> str:
     from fleetfront.deploy.tflite_writer import minimum_runtime
 
     return minimum_runtime(data)
 
 
+#: The formats that every network is handed out in unless the user says otherwise.
 FORMATS = {
-    "onnx": FileFormat("onnx", "onnxruntime", "NCHW", _write_onnx, _onnx_minimum),
-    "tflite": FileFormat("tflite", "litert", "NHWC", _write_tflite, _tflite_minimum),
+    "onnx": FileFormat(
+        "onnx", "onnxruntime", "NCHW", _write_onnx, _onnx_minimum, half_compute, _quantise_onnx, _as_it_is
+    ),
+    "tflite": FileFormat(
+        "tflite", "litert", "NHWC", _write_tflite, _tflite_minimum, half_weights, _quantise_tflite, _finish_tflite
+    ),
+}
+
+#: All of them.
+ALL_FORMATS = {
+    **FORMATS,
+    "ort": FileFormat(
+        "ort", "onnxruntime", "NCHW", _write_onnx, _ort_minimum, half_compute, _quantise_onnx, _finish_ort
+    ),
 }
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:
-    """The formats in ``onnx,tflite``, each once. Raises InputError for an unknown one or none."""
+    """The formats in ``onnx,tflite,ort``, each once. Raises InputError for an unknown one or none."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in ALL_FORMATS:
+            raise unknown("format", name, ALL_FORMATS)
     if not names:
-        raise InputError("No format is given.", f"Choose from {', '.join(FORMATS)}.")
-    return tuple(FORMATS[name] for name in names)
+        raise InputError("No format is given.", f"Choose from {', '.join(ALL_FORMATS)}.")
+    return tuple(ALL_FORMATS[name] for name in names)

@@ -41,7 +41,10 @@ class Proof:
         max_abs_error: largest difference of any element of any output; infinite if one side has a NaN the other lacks.
         relative_to_range: per output the largest difference over the range (max - min) of torch's values in all
             samples, then the worst output.
-        limit: what ``relative_to_range`` may be.
+        limit: what ``relative_to_range`` may be, or what ``agreement`` must be if ``by_agreement``.
+        agreement: share of real images whose class is torch's; None if none were run.
+        agreement_images: how many.
+        by_agreement: judged by ``agreement`` instead of ``relative_to_range``, as int8 is.
     """
 
     runtime: str
@@ -51,10 +54,15 @@ class Proof:
     max_abs_error: float
     relative_to_range: float
     limit: float
+    agreement: float | None = None
+    agreement_images: int = 0
+    by_agreement: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether the file computes what its graph says."""
+        if self.by_agreement:
+            return self.agreement is not None and self.agreement >= self.limit
         return self.relative_to_range <= self.limit
 
     def as_checks(self) -> dict[str, Any]:
@@ -65,6 +73,9 @@ class Proof:
             "samples": self.samples,
             "max_abs_error": self.max_abs_error,
             "relative_to_range": self.relative_to_range,
+            "top1_agreement": self.agreement,
+            "agreement_images": self.agreement_images,
+            "judged_by": "top1_agreement" if self.by_agreement else "relative_to_range",
             "limit": self.limit,
             "passed": self.passed,
         }
@@ -114,6 +125,20 @@ def prove(
         largest, relative = max(largest, error), max(relative, error / _span(want))
     digest = hashlib.sha256(file if isinstance(file, bytes) else Path(file).read_bytes()).hexdigest()
     return Proof(chosen.name, chosen.version(), digest, len(drawn), largest, relative, limit)
+
+
+def judge(
+    want: NDArray[Any], got: NDArray[Any], file: Path, runtime: Runtime, *, limit: float, by_agreement: bool = False
+) -> Proof:
+    """The proof of a file whose outputs ``got`` float[n, ...] stand beside torch's ``want``, sample by sample.
+
+    Agreement of classes is for whoever ran images to add (``dataclasses.replace``).
+    """
+    error = _largest_error(want.astype(np.float64), got.astype(np.float64))
+    relative = error / _span(want.astype(np.float64))
+    digest = hashlib.sha256(file.read_bytes()).hexdigest()
+    version = runtime.version()
+    return Proof(runtime.name, version, digest, len(want), error, relative, limit, by_agreement=by_agreement)
 
 
 def _runtime(file: Path | bytes, runtime: str | Runtime | None) -> Runtime:

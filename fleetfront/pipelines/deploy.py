@@ -1,32 +1,62 @@
-"""A pick becomes a bundle: cut, recalibrate, write, prove, measure, describe. Choosing picks belongs to ``search``."""
+"""Picks become bundles: each distinct network is made once, measured if asked, and put with its papers into a folder a
+pick. Making one network's files is in ``deploy_network``; choosing picks belongs to ``search``.
+"""
 
 from __future__ import annotations
 
+import json
 import platform
-from collections.abc import Mapping, Sequence
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Any
 
 from fleetfront import __version__
-from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription, safe_name, write_bundle
+from fleetfront.deploy.bundle import (
+    BundleFile,
+    Manifest,
+    PortDescription,
+    check_replaceable,
+    read_manifest,
+    safe_name,
+    write_bundle,
+)
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.proof import FP32_LIMIT, Proof, prove
+from fleetfront.deploy.papers import Papers, papers
+from fleetfront.deploy.precisions import RANGE_LIMITS
+from fleetfront.deploy.proof import Proof
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
+from fleetfront.pipelines.deploy_network import Network, Recipe, WrittenFile, write_network
+from fleetfront.pipelines.deploy_weights import UserImages, Weights
 from fleetfront.pipelines.measure_files import FileLatency, measure_files
 from fleetfront.profilers.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, Tier
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.graph import Graph
 from fleetfront.targets import Target
 
-if TYPE_CHECKING:
-    from fleetfront.datasets import Dataset
-    from fleetfront.spaces.supernet import Supernet
+__all__ = [
+    "Deployed",
+    "FrontPoints",
+    "Measuring",
+    "Pick",
+    "Recipe",
+    "UserImages",
+    "Weights",
+    "deploy_picks",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoints:
+    """The front that a pick stands on, for its picture: ascending in latency, one entry a network."""
+
+    device: str
+    latency_ms: tuple[float, ...]
+    accuracy: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +69,7 @@ class Pick:
         latency: rows of a manifest: ``target``, ``ms``, ``std_ms``, ``tier``, ``clock``.
         accuracy: rows of a manifest: ``value``, ``std``, ``tier``, ``source``.
         max_latency_ms: the limit that the pick was chosen under, if any.
+        front: where it was picked from, if anywhere.
     """
 
     name: str
@@ -46,6 +77,7 @@ class Pick:
     latency: tuple[Mapping[str, Any], ...] = ()
     accuracy: tuple[Mapping[str, Any], ...] = ()
     max_latency_ms: float | None = None
+    front: FrontPoints | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,54 +92,22 @@ class Measuring:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What became of one pick: its folder, or the error that it met; both if it was written but missed a bar."""
+    """What became of one pick: its folder, or the error that it met; both if it was written but missed a bar.
+
+    Attributes:
+        proofs: by file, e.g. ``onnx`` (fp32) or ``tflite-int8``.
+        files: what was written, where it lies now.
+        torch_accuracy: of the network in torch on ``test_images`` held-out images, percent; None without labels.
+    """
 
     pick: Pick
     folder: Path | None = None
     proofs: Mapping[str, Proof] = field(default_factory=dict)
     measured: tuple[FileLatency, ...] = ()
     error: FleetfrontError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """What the networks know: a supernet's weights, recalibrated on images or not, or random numbers."""
-
-    supernet: Supernet | None = None
-    images: Dataset | None = None
-
-    def graph(self, space: SearchSpace, genotype: Genotypes) -> Graph:
-        """The network int8[v] with batch-norm folded, recalibrated if there are images."""
-        if self.supernet is None:
-            parts = space.subnet_graphs(genotype)
-            if len(parts) != 1:
-                raise InputError(f"Networks of {space.name} have {len(parts)} parts.", "Deploy a space of one part.")
-            return next(iter(parts.values()))[0]
-        if self.images is None:
-            return self.supernet.graph(genotype)
-        return self.supernet.recalibrated(genotype, self.images.inputs("calibration"))
-
-    def describe(self) -> dict[str, Any]:
-        """What a manifest says of them."""
-        if self.supernet is None:
-            return {"random": True, "source": "random numbers of a fixed seed; the network knows nothing"}
-        used = self.images and {"source": self.images.source, "sha256": self.images.content_hash}
-        return {
-            "random": False,
-            "id": self.supernet.weights_id,
-            "source": self.supernet.source,
-            "licence": self.supernet.licence or "unknown",
-            "recalibrated_on": used,
-        }
-
-
-@dataclass(frozen=True, slots=True)
-class _Made:
-    """A pick on its way: what is known of it, its graph, and the files written so far."""
-
-    deployed: Deployed
-    graph: Graph | None = None
-    files: Mapping[FileFormat, bytes] = field(default_factory=dict)
+    files: tuple[WrittenFile, ...] = ()
+    torch_accuracy: float | None = None
+    test_images: int = 0
 
 
 def deploy_picks(
@@ -117,12 +117,15 @@ def deploy_picks(
     formats: Sequence[FileFormat],
     out: Path,
     *,
+    recipe: Recipe | None = None,
     measuring: Measuring | None = None,
-    limit: float = FP32_LIMIT,
+    limit: float = RANGE_LIMITS["fp32"],
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[Deployed]:
     """Write one bundle a pick. A pick that fails carries its error and costs no other pick.
+
+    Picks of one architecture share its files: they are made, proven, measured and stored once.
 
     Args:
         picks: what to deploy; names must differ.
@@ -130,22 +133,31 @@ def deploy_picks(
         weights: what the networks know.
         formats: which files each bundle gets.
         out: the folder of the bundles.
-        measuring: time the very bytes that the bundles get.
-        limit: of the proof against torch, share of the logits' range.
+        recipe: precisions, input contract, bars; fp32 without any by default.
+        measuring: time the very files that the bundles get.
+        limit: of the proof of fp32 against torch, share of the logits' range.
         force: replace bundles that exist.
         progress: counts files.
 
     Raises:
-        InputError: no picks, or two of one name.
+        InputError: no picks, two of one name, or a bundle that exists.
         DeviceError: the device that measures is gone.
     """
+    recipe = recipe or Recipe()
+    recipe = replace(recipe, range_limits={**recipe.range_limits, "fp32": limit})
     _check_names(picks)
-    progress.start("Writing and proving", len(picks) * len(formats))
-    made = [_write(pick, space, weights, formats, limit, progress) for pick in picks]
-    progress.finish()
-    if measuring is not None:
-        made = _measured(made, measuring, progress)
-    return [_bundled(one, space, weights, out, force) for one in made]
+    for pick in picks:
+        check_replaceable(out / _folder_name(pick, weights), force=force)
+    _make_folder(out)
+    staging = Path(tempfile.mkdtemp(prefix=".deploying-", dir=out))
+    try:
+        made = _made(picks, space, weights, formats, recipe, staging, progress)
+        measured = {} if measuring is None else _measured(made, measuring, progress)
+        return [
+            _bundled(pick, made[pick.arch], measured.get(pick.arch, ()), space, recipe, out, force) for pick in picks
+        ]
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_names(picks: Sequence[Pick]) -> None:
@@ -157,119 +169,200 @@ def _check_names(picks: Sequence[Pick]) -> None:
         raise InputError(f"Two picks are called {twice[0]!r}.", "Give each its own name.")
 
 
-def _write(
-    pick: Pick,
+def _folder_name(pick: Pick, weights: Weights) -> str:
+    return safe_name(pick.name) + ("-random-weights" if weights.supernet is None else "")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"The folder {out} cannot be made ({error}).", "Choose another --out.") from error
+
+
+def _made(
+    picks: Sequence[Pick],
     space: SearchSpace,
     weights: Weights,
     formats: Sequence[FileFormat],
-    limit: float,
+    recipe: Recipe,
+    staging: Path,
     progress: Progress,
-) -> _Made:
-    proofs: dict[str, Proof] = {}
-    files: dict[FileFormat, bytes] = {}
-    try:
-        graph = _labelled(weights.graph(space, space.parse([pick.arch])[0]), pick, space, weights)
-        for kind in formats:
-            files[kind] = kind.write(graph)
-            proofs[kind.name] = _proven(pick, graph, files[kind], kind, weights, limit)
-            progress.advance(detail=pick.name)
-    except FleetfrontError as error:
-        return _Made(Deployed(pick, proofs=proofs, error=error))
-    return _Made(Deployed(pick, proofs=proofs), graph, files)
+) -> dict[str, Network | FleetfrontError]:
+    """Every distinct architecture's network, or why there is none."""
+    archs = list(dict.fromkeys(pick.arch for pick in picks))
+    made: dict[str, Network | FleetfrontError] = {}
+    progress.start("Writing and proving", len(archs) * len(formats) * len(recipe.precisions))
+    for number, arch in enumerate(archs):
+        folder = staging / str(number)
+        folder.mkdir()
+        try:
+            graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, recipe)
+            made[arch] = write_network(graph, weights, formats, recipe, folder, progress=progress)
+        except FleetfrontError as error:
+            made[arch] = error
+        except OSError as error:
+            remedy = "Free space or choose another --out."
+            made[arch] = InputError(f"The files of {arch} could not be written ({error}).", remedy)
+    progress.finish()
+    return made
 
 
-def _labelled(graph: Graph, pick: Pick, space: SearchSpace, weights: Weights) -> Graph:
+def _labelled(graph: Graph, arch: str, space: SearchSpace, weights: Weights, recipe: Recipe) -> Graph:
+    """The graph with everything that a file must say of itself."""
     described = weights.describe()
-    label = "random" if described["random"] else described["id"]
-    name = "network-random-weights" if described["random"] else "network"
-    return replace(graph, name=name, labels={**graph.labels, "arch": pick.arch, "space": space.name, "weights": label})
+    contract, size = recipe.contract, int(graph.tensors[graph.inputs[0]].shape[-1])
+    labels = {
+        **graph.labels,
+        "arch": arch,
+        "space": space.name,
+        "weights": "random" if described["random"] else described["id"],
+        "licence": str(described.get("licence", "none: random numbers")),
+        "labels": json.dumps(list(weights.class_names(graph))),
+        "preprocessing": json.dumps(weights.preprocessing(size).to_dict()),
+        "contract": json.dumps(contract.to_dict()),
+    }
+    return replace(graph, name="network-random-weights" if described["random"] else "network", labels=labels)
 
 
-def _proven(pick: Pick, graph: Graph, data: bytes, kind: FileFormat, weights: Weights, limit: float) -> Proof:
-    proof = prove(graph, data, kind.runtime, _proof_feeds(graph, weights), limit=limit)
-    if not proof.passed:
-        raise BarMissed(
-            f"{pick.name}: {kind.name} differs from torch by {proof.relative_to_range:.2g} of the logits' range "
-            f"(limit {limit:g}), so it is not handed out.",
-            f"Report the architecture {pick.arch} and {proof.runtime} {proof.runtime_version}.",
-        )
-    return proof
+class _FilesOfTarget(Mapping[str, bytes]):
+    """Architecture -> the bytes of its file for one target, read when asked for: all of them might not fit memory."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, arch: str) -> bytes:
+        return self._paths[arch].read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
 
 
-def _proof_feeds(graph: Graph, weights: Weights) -> list[dict[str, NDArray[np.float32]]]:
-    """Two random images and, where there are real ones, two of them."""
-    name = graph.inputs[0]
-    shape = tuple(int(d) for d in graph.tensors[name].shape)
-    rng = np.random.default_rng(0)
-    images = [rng.standard_normal(shape).astype(np.float32) for _ in range(2)]
-    if weights.images is not None:
-        images += [image.reshape(shape) for image in weights.images.inputs("calibration")[:2]]
-    return [{name: image} for image in images]
-
-
-def _measured(made: Sequence[_Made], measuring: Measuring, progress: Progress) -> list[_Made]:
-    results: dict[str, list[FileLatency]] = {one.deployed.pick.name: [] for one in made}
-    for target in measuring.targets:
-        files = {
-            one.deployed.pick.name: data
-            for one in made
-            for kind, data in one.files.items()
-            if kind.runtime == target.runtime
-        }
-        if not files:
-            raise InputError(f"No file is written that {target} runs.", "Add its format, e.g. --formats onnx,tflite.")
+def _measured(
+    made: Mapping[str, Network | FleetfrontError], measuring: Measuring, progress: Progress
+) -> dict[str, tuple[FileLatency, ...]]:
+    networks = {arch: network for arch, network in made.items() if isinstance(network, Network)}
+    results: dict[str, list[FileLatency]] = {arch: [] for arch in networks}
+    for target in measuring.targets if networks else ():
+        paths: dict[str, Path] = {}
+        for arch, network in networks.items():
+            for file in network.files:
+                if file.kind.runtime == target.runtime and file.precision == target.precision:
+                    paths.setdefault(arch, file.path)
+        if not paths:
+            raise InputError(
+                f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."
+            )
         statistic = measuring.statistics.get(target, "p25")
         latencies = measure_files(
-            files, target, measuring.store, clock=measuring.clock, statistic=statistic, progress=progress
+            _FilesOfTarget(paths),
+            target,
+            measuring.store,
+            clock=measuring.clock,
+            statistic=statistic,
+            progress=progress,
         )
-        for name, latency in latencies.items():
-            results[name].append(latency)
-    return [replace(m, deployed=replace(m.deployed, measured=tuple(results[m.deployed.pick.name]))) for m in made]
+        for arch, latency in latencies.items():
+            results[arch].append(latency)
+    return {arch: tuple(latencies) for arch, latencies in results.items()}
 
 
-def _bundled(one: _Made, space: SearchSpace, weights: Weights, out: Path, force: bool) -> Deployed:
-    deployed, graph = one.deployed, one.graph
-    if graph is None:
-        return deployed
-    pick = deployed.pick
-    contents = {_path(graph, kind): data for kind, data in one.files.items()}
-    if weights.images is not None:
-        contents["labels.txt"] = "".join(f"{name}\n" for name in weights.images.class_names).encode()
-    manifest = Manifest(
-        arch=pick.arch,
-        space=space.name,
-        weights=weights.describe(),
-        files=tuple(_described(graph, kind, data, weights, deployed) for kind, data in one.files.items()),
-        accuracy=pick.accuracy,
-        latency=(*pick.latency, *(_measured_row(latency) for latency in deployed.measured)),
-        made_with={"fleetfront": __version__, "python": platform.python_version()},
+def _bundled(
+    pick: Pick,
+    network: Network | FleetfrontError,
+    measured: tuple[FileLatency, ...],
+    space: SearchSpace,
+    recipe: Recipe,
+    out: Path,
+    force: bool,
+) -> Deployed:
+    if isinstance(network, FleetfrontError):
+        return Deployed(pick, error=type(network)(f"{pick.name}: {network.message}", network.remedy))
+    deployed = Deployed(
+        pick,
+        proofs={file.key: file.proof for file in network.files},
+        measured=measured,
+        files=network.files,
+        torch_accuracy=network.torch_accuracy,
+        test_images=network.test_images,
     )
-    suffix = "-random-weights" if weights.supernet is None else ""
+    manifest = _manifest(deployed, network, space, recipe)
+    contents: dict[str, bytes | Path] = {file.name: file.path for file in network.files}
+    contents |= papers(_papers(manifest, pick, network, recipe))
     try:
-        folder = write_bundle(out / f"{safe_name(pick.name)}{suffix}", manifest, contents, force=force)
+        folder = write_bundle(out / _folder_name(pick, network.weights), manifest, contents, force=force)
+        read_manifest(folder)
     except FleetfrontError as error:
         return replace(deployed, error=error)
-    return replace(deployed, folder=folder, error=_missed_limit(deployed))
+    moved = tuple(replace(file, path=folder / file.name) for file in network.files)
+    return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed))
 
 
-def _path(graph: Graph, kind: FileFormat) -> str:
-    return f"{graph.name}.{kind.name}"
+def _manifest(deployed: Deployed, network: Network, space: SearchSpace, recipe: Recipe) -> Manifest:
+    pick = deployed.pick
+    size = network.preprocessing.size
+    return Manifest(
+        arch=pick.arch,
+        space=space.name,
+        weights=network.weights.describe(size),
+        files=tuple(_described(file, network, recipe) for file in network.files),
+        accuracy=(*pick.accuracy, *_accuracy_rows(network)),
+        latency=(*pick.latency, *(_measured_row(latency) for latency in deployed.measured)),
+        labels=network.class_names,
+        made_with={"fleetfront": __version__, "python": platform.python_version()},
+    )
 
 
-def _described(graph: Graph, kind: FileFormat, data: bytes, weights: Weights, deployed: Deployed) -> BundleFile:
-    image, logits = graph.tensors[graph.inputs[0]], graph.tensors[graph.outputs[0]]
-    axes = (0, 1, 2, 3) if kind.layout == "NCHW" else (0, 2, 3, 1)
-    preprocessing = weights.images.preprocessing.to_dict() if weights.images is not None else {}
+def _described(file: WrittenFile, network: Network, recipe: Recipe) -> BundleFile:
+    contract = recipe.contract
+    image, scores = file.graph.tensors[file.graph.inputs[0]], file.graph.tensors[file.graph.outputs[0]]
+    layout = contract.layout(file.kind.layout)
+    # Graphs for channels-last formats stay channels first; ONNX graphs have the file's own layout.
+    axes = (0, 2, 3, 1) if file.kind.layout == "NHWC" else (0, 1, 2, 3)
+    preprocessing = {**network.preprocessing.to_dict(), "baked_in": contract.input == "uint8"}
+    accuracy: dict[str, Any] = {}
+    if file.accuracy is not None:
+        accuracy = {"top1": file.accuracy, "drop": file.drop, "images": network.test_images, "split": "test"}
     return BundleFile(
-        path=_path(graph, kind),
-        format=kind.name,
-        precision="fp32",
+        path=file.name,
+        format=file.kind.name,
+        precision=file.precision,
         input=PortDescription(
-            image.name, tuple(image.shape[axis] for axis in axes), image.dtype, kind.layout, preprocessing
+            image.name, tuple(image.shape[axis] for axis in axes), image.dtype, layout, preprocessing
         ),
-        output=PortDescription(logits.name, logits.shape, logits.dtype),
-        checks=deployed.proofs[kind.name].as_checks(),
-        minimum_runtime=kind.minimum_runtime(data),
+        output=PortDescription(scores.name, scores.shape, scores.dtype),
+        checks=file.proof.as_checks(),
+        minimum_runtime=file.minimum_runtime,
+        accuracy=accuracy,
+        layout=file.layout.to_dict(),
+        contract=contract.to_dict(),
+    )
+
+
+def _accuracy_rows(network: Network) -> list[dict[str, Any]]:
+    images = network.weights.images_at(network.preprocessing.size)
+    source = "" if images is None else f"{images.source}, {network.test_images} held-out images"
+    rows = [("fp32", "torch", network.torch_accuracy)]
+    rows += [(file.precision, file.kind.name, file.accuracy) for file in network.files]
+    return [
+        {"value": value, "std": 0.0, "tier": Tier.MEASURED.value, "source": source, "precision": precision, "in": where}
+        for precision, where, value in rows
+        if value is not None
+    ]
+
+
+def _papers(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe) -> Papers:
+    return Papers(
+        manifest=manifest,
+        name=pick.name,
+        preprocessing=network.preprocessing,
+        contract=recipe.contract,
+        classes=int(network.graph.tensors[network.graph.outputs[0]].shape[-1]),
+        front=None if pick.front is None else (pick.front.device, pick.front.latency_ms, pick.front.accuracy),
+        ort_files={file.name: file.path for file in network.files if file.kind.name == "ort"},
     )
 
 

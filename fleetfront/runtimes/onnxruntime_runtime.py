@@ -43,7 +43,7 @@ class OnnxRuntime:
         _check_is_there(path)
         try:
             session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except _ort_errors() as error:
+        except ort_errors() as error:
             what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
             raise InputError(
                 f"{what} not a model that ONNX Runtime {ort.__version__} opens ({_short(error)}).",
@@ -96,7 +96,7 @@ def _module() -> Any:
     return onnxruntime
 
 
-def _ort_errors() -> tuple[type[Exception], ...]:
+def ort_errors() -> tuple[type[Exception], ...]:
     """The runtime's own exceptions share no base class of theirs."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 

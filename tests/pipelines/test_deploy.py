@@ -66,7 +66,7 @@ def test_the_same_pick_gives_the_same_bytes(tmp_path: Path) -> None:
     for out in ("a", "b"):
         deploy_picks([Pick("net", archs(1)[0])], SPACE, Weights(untrained(SPACE, 0)), BOTH, tmp_path / out)
     files = [sorted(p for p in (tmp_path / out).rglob("*") if p.is_file()) for out in ("a", "b")]
-    assert len(files[0]) == 3
+    assert len(files[0]) > 3
     assert [p.read_bytes() for p in files[0]] == [p.read_bytes() for p in files[1]]
 
 

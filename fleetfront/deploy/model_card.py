@@ -1,0 +1,149 @@
+"""The model card: what a bundle holds, how good and how fast it is, and how it was checked, as Markdown for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from fleetfront.deploy.bundle import BundleFile, Manifest
+from fleetfront.deploy.input_contract import InputContract
+
+
+def model_card(manifest: Manifest, name: str, contract: InputContract, picture: str, beside: Sequence[str]) -> str:
+    """Markdown of a bundle called ``name``.
+
+    Args:
+        manifest: of the bundle.
+        name: of the pick.
+        contract: how an app talks to its files.
+        picture: path of the front's picture in the bundle; empty if there is none.
+        beside: paths of what else lies in the bundle.
+    """
+    weights = manifest.weights
+    lines = [
+        f"# {name}",
+        "",
+        f"Image classifier `{manifest.arch}` of the family `{manifest.space}`, for "
+        f"{len(manifest.labels) or 'an unknown number of'} classes.",
+        "",
+    ]
+    if weights.get("random"):
+        lines += ["**Its weights are random numbers: it has the speed of a real network and knows nothing.**", ""]
+    if picture:
+        lines += [f"![accuracy over latency, this network marked]({picture})", ""]
+    lines += ["## Files", "", *_files(manifest.files), "", "## Feeding it", "", *_feeding(manifest, contract), ""]
+    lines += ["## Accuracy", "", *_accuracy(manifest), "", "## Latency", "", *_latency(manifest), ""]
+    lines += ["## Weights", "", *_weights(weights), "", "## Checks", "", *_checks(manifest.files), ""]
+    if beside:
+        lines += ["## Beside the files", "", *(f"- `{path}`" for path in beside), ""]
+    return "\n".join(lines)
+
+
+def _table(headers: Sequence[str], rows: Iterable[Sequence[object]]) -> list[str]:
+    return [
+        "| " + " | ".join(headers) + " |",
+        "|" + "---|" * len(headers),
+        *("| " + " | ".join(str(cell) for cell in row) + " |" for row in rows),
+    ]
+
+
+def _files(files: Sequence[BundleFile]) -> list[str]:
+    return _table(
+        ("file", "precision", "input", "output", "runs on"),
+        (
+            (
+                f"`{file.path}`",
+                file.precision,
+                f"`{file.input.name}` {file.input.dtype} {list(file.input.shape)} {file.input.layout}",
+                f"`{file.output.name}` {file.output.dtype} {list(file.output.shape)}",
+                f"{file.minimum_runtime} or newer",
+            )
+            for file in files
+        ),
+    )
+
+
+def _feeding(manifest: Manifest, contract: InputContract) -> list[str]:
+    preprocessing = manifest.files[0].input.preprocessing if manifest.files else {}
+    side, share = preprocessing.get("size"), preprocessing.get("crop_share")
+    order = contract.channels.upper()
+    cut = (
+        "Squeeze the image" if share == 1.0 else f"Crop the middle {share:g} of the image's shorter side and resize it"
+    )
+    lines = [f"{cut} to {side} x {side} pixels, channels in the order {order}."]
+    if contract.input == "uint8":
+        lines.append("Feed the bytes as they are: the files scale them.")
+    else:
+        lines.append(
+            f"Then feed `(value / 255 - mean) / std` with mean {list(preprocessing.get('mean', ()))} and std "
+            f"{list(preprocessing.get('std', ()))}, both in the order RGB."
+        )
+    lines.append("The output is probabilities." if contract.softmax else "The output is logits; the largest wins.")
+    return lines
+
+
+def _accuracy(manifest: Manifest) -> list[str]:
+    if not manifest.accuracy:
+        return ["Unknown: no labelled images were given."]
+    rows = []
+    for row in manifest.accuracy:
+        where = " ".join(str(row[key]) for key in ("precision", "in") if row.get(key)) or "the network"
+        spread = f" +-{row['std']:.2g}" if row.get("std") else ""
+        rows.append((where, f"{row['value']:.2f} %{spread}", row["tier"], row.get("source", "")))
+    lines = _table(("of", "top-1", "tier", "source"), rows)
+    drops = [(file.path, file.accuracy["drop"]) for file in manifest.files if file.accuracy.get("drop") is not None]
+    return [*lines, "", *(f"- `{path}` is {drop:.2f} points below fp32 in torch." for path, drop in drops)]
+
+
+def _latency(manifest: Manifest) -> list[str]:
+    if not manifest.latency:
+        return ["Neither predicted nor measured."]
+    rows = []
+    for row in manifest.latency:
+        what = "predicted" if row.get("is_prediction") else "measured, this very file"
+        value = f"{row['ms']:.4g} ms" if row.get("ms") is not None else f"failed: {row.get('error', '')}"
+        spread = f" +-{row['std_ms']:.2g}" if row.get("std_ms") else ""
+        rows.append((f"`{row['target']}`", what, value + spread, row.get("tier", ""), row.get("clock", "")))
+    return _table(("target", "what", "latency", "tier", "clock"), rows)
+
+
+def _weights(weights: Mapping[str, Any]) -> list[str]:
+    if weights.get("random"):
+        return [str(weights["source"])]
+    lines = [
+        f"- source: {weights.get('source') or 'unknown'}",
+        f"- licence: {weights.get('licence', 'unknown')}",
+        f"- SHA-256 of the supernet: `{weights.get('id', '')}`",
+    ]
+    used = weights.get("recalibrated_on")
+    if used:
+        return [*lines, f"- batch-norm recalibrated on {used['source']} (SHA-256 `{used['sha256']}`)"]
+    return [*lines, "- batch-norm was NOT recalibrated: expect less accuracy than the family offers"]
+
+
+def _checks(files: Sequence[BundleFile]) -> list[str]:
+    rows = []
+    for file in files:
+        checks = file.checks
+        agreement = checks.get("top1_agreement")
+        same = "-" if agreement is None else f"{100 * agreement:.1f} % of {checks.get('agreement_images', 0)}"
+        layout = file.layout
+        rows.append(
+            (
+                f"`{file.path}`",
+                checks.get("runtime", ""),
+                f"{checks.get('relative_to_range', float('nan')):.1e}",
+                same,
+                f"{layout.get('transposes', '-')} / {layout.get('casts', '-')} / {layout.get('needless', '-')}",
+                ", ".join(layout.get("undelegated", ())) or "none",
+            )
+        )
+    headers = (
+        "file",
+        "run in",
+        "off from torch, share of range",
+        "torch's class",
+        "transposes / casts / needless",
+        "left by delegates",
+    )
+    return _table(headers, rows)

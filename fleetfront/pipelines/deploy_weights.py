@@ -1,0 +1,187 @@
+"""What deployed networks know: a supernet's weights or random numbers, and the user's images and labels beside them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.datasets import CROP_FROM, CROP_SHARE, Dataset, Preprocessing, Split, load_images
+from fleetfront.errors import InputError
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.graph import Graph
+
+if TYPE_CHECKING:
+    from fleetfront.spaces.supernet import Provenance, Supernet
+
+
+#: Decoded images of several sizes are held up to here.
+_HELD_BYTES = 1 << 30
+
+
+class UserImages:
+    """Images of a folder (or ``digits``) at whatever resolution a network wants, decoded once each."""
+
+    def __init__(
+        self, source: str | Path, *, preprocessing: Preprocessing | None = None, limit: int | None = None
+    ) -> None:
+        """Nothing is read yet. ``preprocessing`` overrides the data set's own but for the size."""
+        self.source = str(source)
+        self._preprocessing = preprocessing
+        self._limit = limit
+        self._at: dict[int, Dataset] = {}
+
+    def at(self, size: int) -> Dataset:
+        """The images, square with ``size`` pixels. Raises InputError if they cannot be read."""
+        if size not in self._at:
+            if sum(images.images.nbytes for images in self._at.values()) > _HELD_BYTES:
+                self._at.clear()
+            self._at[size] = load_images(self.source, size, preprocessing=self._preprocessing, limit=self._limit)
+        return self._at[size]
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """What the networks know: a supernet's weights, recalibrated on images or not, or random numbers.
+
+    Attributes:
+        supernet: None for random numbers.
+        images: recalibrate batch-norm, calibrate int8, and judge accuracy; a Dataset serves its own resolution only.
+        labels: names of the classes, where the user gives them.
+        labelled: whether the folders of ``images`` are the network's classes; if not, nothing is said of accuracy.
+    """
+
+    supernet: Supernet | None = None
+    images: Dataset | UserImages | None = None
+    labels: tuple[str, ...] = ()
+    labelled: bool = True
+
+    def graph(self, space: SearchSpace, genotype: Genotypes) -> Graph:
+        """The network int8[v] with batch-norm folded, recalibrated if there are images."""
+        if self.supernet is None:
+            parts = space.subnet_graphs(genotype)
+            if len(parts) != 1:
+                raise InputError(f"Networks of {space.name} have {len(parts)} parts.", "Deploy a space of one part.")
+            return next(iter(parts.values()))[0]
+        if self.images is None:
+            return self.supernet.graph(genotype)
+        live = self.supernet.live_graph(genotype)
+        images = self.images_at(_side(live))
+        if images is None:
+            return self.supernet.graph(genotype)
+        return self.supernet.recalibrated(genotype, images.inputs(Split.CALIBRATION))
+
+    def images_at(self, size: int) -> Dataset | None:
+        """The images for networks of ``size`` pixels, if there are any. Raises InputError if they have another size."""
+        if self.images is None:
+            return None
+        if isinstance(self.images, UserImages):
+            return self.images.at(size)
+        if self.images.preprocessing.size != size:
+            raise InputError(
+                f"The images are {self.images.preprocessing.size} px, the network takes {size} px.",
+                "Load the images at the network's own resolution.",
+            )
+        return self.images
+
+    def preprocessing(self, size: int) -> Preprocessing:
+        """How an image becomes an input: as the images say, else the weights, else as ImageNet networks are fed."""
+        images = self.images_at(size)
+        if images is not None:
+            return images.preprocessing
+        known = known_preprocessing(self.supernet)
+        if known is not None:
+            return replace(known, size=size)
+        return Preprocessing(size, crop_share=CROP_SHARE if size >= CROP_FROM else 1.0)
+
+    def class_names(self, graph: Graph) -> tuple[str, ...]:
+        """One name a class of the network; empty if nobody knows them.
+
+        Raises:
+            InputError: labels, weights and images contradict each other.
+        """
+        classes = int(graph.tensors[graph.outputs[0]].shape[-1])
+        trained = self.supernet.provenance.class_names if self.supernet is not None else ()
+        images = self.images_at(_side(graph))
+        folders = images.class_names if images is not None and self.labelled else ()
+        if self.labels and len(self.labels) != classes:
+            raise InputError(
+                f"There are {len(self.labels)} labels for {classes} classes.", "Give one label a class, in order."
+            )
+        if trained and folders and tuple(trained) != tuple(folders):
+            raise InputError(
+                f"The images are of {len(folders)} classes ({', '.join(folders[:3])}, ...), the weights of "
+                f"{len(trained)} ({', '.join(trained[:3])}, ...).",
+                "Name the folders after the weights' classes, or give --unlabelled to use the images without labels.",
+            )
+        for names in (self.labels, trained, folders):
+            if len(names) == classes:
+                return tuple(names)
+        return ()
+
+    def labelled_images(self, graph: Graph) -> Dataset | None:
+        """The images if their folders are the network's classes."""
+        images = self.images_at(_side(graph))
+        if images is None or not self.labelled:
+            return None
+        return images if len(images.class_names) == int(graph.tensors[graph.outputs[0]].shape[-1]) else None
+
+    def describe(self, size: int | None = None) -> dict[str, Any]:
+        """What a manifest says of them, of a network of ``size`` pixels."""
+        if self.supernet is None:
+            return {"random": True, "source": "random numbers of a fixed seed; the network knows nothing"}
+        images = self.images_at(size) if size is not None else None
+        used = images and {"source": images.source, "sha256": images.content_hash}
+        return {
+            "random": False,
+            "id": self.supernet.weights_id,
+            "source": self.supernet.source,
+            "licence": self.supernet.licence or "unknown",
+            "recalibrated_on": used,
+        }
+
+
+def known_preprocessing(supernet: Supernet | None) -> Preprocessing | None:
+    """How the images were fed that a supernet was trained on, if its file says so."""
+    if supernet is None or not supernet.provenance.preprocessing:
+        return None
+    fields: Mapping[str, Any] = supernet.provenance.preprocessing
+    try:
+        mean, std = (tuple(float(value) for value in fields[name]) for name in ("mean", "std"))
+        return Preprocessing(int(fields["size"]), mean, std, float(fields.get("crop_share", 1.0)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"The weights describe their preprocessing in a way not known here ({error!r}).", "Train them again."
+        ) from error
+
+
+def recorded_provenance(path: Path) -> Provenance | None:
+    """What was recorded beside fetched weights: where they come from and under which licence. None if nothing was."""
+    from fleetfront.spaces.supernet import Provenance
+
+    record = path.with_name(path.name + ".json")
+    if path.suffix == ".safetensors" or not record.is_file():
+        return None
+    try:
+        content = json.loads(record.read_text())
+        return Provenance(source=str(content["source"]), licence=str(content["licence"]))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{record} is not a record of fetched weights.", "Delete it and fetch again.") from error
+
+
+def first_images(images: Dataset, split: Split, count: int) -> NDArray[np.uint8]:
+    """uint8[m, 3, size, size]: at most ``count`` images of a split, spread evenly over it so that all classes occur."""
+    rows = images.split[split]
+    if len(rows) > count:
+        rows = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    chosen: NDArray[np.uint8] = images.images[rows]
+    return chosen
+
+
+def _side(graph: Graph) -> int:
+    return int(graph.tensors[graph.inputs[0]].shape[-1])
