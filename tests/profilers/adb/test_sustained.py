@@ -1,0 +1,58 @@
+"""What heat leaves of the speed, on a device whose runner slows down on command."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.profilers.adb.agent import AdbAgent
+from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS, measure_sustained
+
+# A run takes 100 us at first and 150 us from the fourth visit on; its warm-up is written like the program's own.
+HEATING = """#!/bin/sh
+[ "$1" = --help ] && { echo '--graph=...'; exit 1; }
+echo x >> /data/visits
+us=100; [ $(wc -l < /data/visits) -gt 3 ] && us=150
+sleep 0.4
+echo "count=1 curr=$us"
+echo "count=6 first=$us curr=$us min=$us max=$us avg=$us std=0"
+echo "Inference timings in us: Init: 100, First inference: $us, Warmup (avg): $us, Inference (avg): $us"
+"""
+
+
+def test_the_last_minute_is_compared_with_the_first(
+    daemon: Any, open_agent: Callable[..., AdbAgent], models: dict[str, Path]
+) -> None:
+    daemon.install("benchmark_model", HEATING)
+    agent = open_agent(daemon.address, runner="benchmark-model", options=SUSTAINED_OPTIONS)
+    found = measure_sustained(agent, next(iter(models.values())), 4.0)
+    assert (found.first_ms, found.last_ms) == (pytest.approx(0.1), pytest.approx(0.15))
+    assert found.share_left == pytest.approx(100 / 150)
+    assert found.seconds >= 4.0
+    assert all("sustained" in row.flags for row in found.rows)
+
+
+def test_our_runner_can_be_sustained_too(
+    daemon: Any, open_agent: Callable[..., AdbAgent], models: dict[str, Path]
+) -> None:
+    agent = open_agent(daemon.address, options=SUSTAINED_OPTIONS)
+    found = measure_sustained(agent, next(iter(models.values())), 4.0, key="network", space="s")
+    assert found.rows[0].key == "network"
+    assert 0 < found.share_left < 10
+    assert len(found.rows[-1].samples) > 100
+
+
+def test_what_cannot_be_sustained(
+    daemon: Any, open_agent: Callable[..., AdbAgent], models: dict[str, Path], tmp_path: Path
+) -> None:
+    agent = open_agent(daemon.address, options=SUSTAINED_OPTIONS)
+    with pytest.raises(InputError, match="too short"):
+        measure_sustained(agent, next(iter(models.values())), 1.0)
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"TFL3")
+    with pytest.raises(DeviceError, match="does not run"):
+        measure_sustained(agent, broken, 4.0)
