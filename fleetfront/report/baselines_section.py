@@ -1,0 +1,198 @@
+"""Section 4: how much the search was better than chance, and than the other strategies that were run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.base import CostModel
+from fleetfront.report.contents import BaselineView, Curve
+from fleetfront.report.sources import SearchResult, Sources, front_key
+from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.results import DeviceFront
+from fleetfront.search.run import run_search
+from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.spaces.base import SearchSpace
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+RANDOM = "random"
+#: The key of the curves that average over devices.
+ALL_DEVICES = "all devices"
+
+#: Random search beyond this says no more: its curve is flat by then.
+_MOST_EVALUATIONS = 20_000
+#: A stored latency may differ from today's prediction by rounding, not by more.
+_UNCHANGED = 1e-4
+#: Columns of the archive that never vary in this many architectures were held fixed.
+_ENOUGH_TO_TELL = 50
+_GRID = 60
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One search as a curve: evaluations[k] and, by target, hypervolume[k]."""
+
+    strategy: str
+    seed: int
+    evaluations: FloatArray
+    hypervolume: Mapping[str, FloatArray]
+
+
+def baseline_views(sources: Sources, random_seeds: int) -> tuple[BaselineView, ...]:
+    """Runs of one problem against each other. A problem that nobody searched at random is searched so now,
+    ``random_seeds`` times, if its accuracy is quick to ask for.
+    """
+    problems: dict[tuple[object, ...], list[SearchResult]] = {}
+    for result in sources.results:
+        problems.setdefault(_problem_key(result), []).append(result)
+    return tuple(_view(sources, results, random_seeds) for results in problems.values())
+
+
+def _problem_key(result: SearchResult) -> tuple[object, ...]:
+    fronts = result.fronts
+    targets = sorted((front_key(f), *(round(value, 6) for value in f.reference_point)) for f in fronts.devices)
+    return (fronts.space, fronts.accuracy_source, *targets)
+
+
+def _view(sources: Sources, results: Sequence[SearchResult], random_seeds: int) -> BaselineView:
+    fronts = results[0].fronts
+    runs = [run for run in map(_from_file, results) if run is not None]
+    notes = [] if len(runs) == len(results) else ["A front file without a trace is left out."]
+    if random_seeds and not any(run.strategy == RANDOM for run in runs):
+        try:
+            runs += _random_runs(sources, results[0], random_seeds)
+        except FleetfrontError as error:
+            notes.append(f"Random search is missing: {error.message} {error.remedy}".strip())
+    runs = list({(run.strategy, run.seed, len(run.evaluations)): run for run in runs}.values())
+    labels = {front_key(front): sources.label(front.name, front.target) for front in fronts.devices}
+    return BaselineView(fronts.space, _curves(runs, labels), _final(runs), " ".join(notes))
+
+
+def _from_file(result: SearchResult) -> _Run | None:
+    fronts = result.fronts
+    if not fronts.trace:
+        return None
+    values = np.array([point["hypervolume"] for point in fronts.trace], np.float64)
+    columns = {front_key(front): values[:, i] for i, front in enumerate(fronts.devices)}
+    return _Run(fronts.strategy, fronts.seed, np.array([p["evaluations"] for p in fronts.trace], np.float64), columns)
+
+
+def _random_runs(sources: Sources, result: SearchResult, seeds: int) -> list[_Run]:
+    """Random search for the same fronts, against the same reference points.
+
+    Raises InputError, in words for the reader, if the problem cannot be set up again.
+    """
+    fronts = result.fronts
+    space = sources.space(fronts.space)
+    again = f"Run: fleetfront search --strategy {RANDOM} with the same options, and give its folder too: --front."
+    if space is None or not fronts.devices:
+        raise InputError("there is nothing to search.", again)
+    if fronts.accuracy_source.startswith("supernet:"):
+        raise InputError("accuracy is measured on images, which takes too long for a report.", again)
+    if any(len(front.reference_point) != 2 for front in fronts.devices):
+        raise InputError("the search had further objectives.", again)
+    accuracy = load_accuracy(fronts.accuracy_source, space)
+    targets = [_target(sources, space, front, again) for front in fronts.devices]
+    fixed = _fixed_genes(space, result)
+    references = tuple(front.reference_point for front in fronts.devices)
+    budget = min(fronts.evaluations, _MOST_EVALUATIONS)
+    runs = []
+    sources.progress.start("Searching at random", seeds)
+    for seed in range(seeds):
+        problem = Problem(space, tuple(targets), accuracy, (), fixed, budget)
+        run = run_search(problem, make_strategy(RANDOM, problem, seed), name=RANDOM, seed=seed, references=references)
+        columns = np.array([point.hypervolume for point in run.trace])
+        by_target = {front_key(front): columns[:, i] for i, front in enumerate(fronts.devices)}
+        runs.append(_Run(RANDOM, seed, np.array([p.evaluations for p in run.trace], np.float64), by_target))
+        sources.progress.advance()
+    sources.progress.finish()
+    return runs
+
+
+def _target(sources: Sources, space: SearchSpace, front: DeviceFront, again: str) -> ProblemTarget:
+    model = sources.model(space, front.name, front.target, front.clock)
+    if model is None:
+        raise InputError(f"there is no latency model of {front.name} here.", again)
+    if front.points and not _is_unchanged(space, model, front):
+        raise InputError(f"the latency model of {front.name} has changed since this search.", again)
+    return ProblemTarget(front.name, model, front.target, front.limit_ms)
+
+
+def _is_unchanged(space: SearchSpace, model: CostModel, front: DeviceFront) -> bool:
+    told = np.array([point.latency_ms for point in front.points])
+    try:
+        today = model.predict(space.parse([point.arch for point in front.points])).mean
+    except InputError:
+        # A table that lacks a point of the front is not the one it was searched with.
+        return False
+    return bool(np.allclose(today, told, rtol=_UNCHANGED))
+
+
+def _fixed_genes(space: SearchSpace, result: SearchResult) -> dict[str, object]:
+    """Genes that the search held at one value (``--fix``), as far as its archive shows."""
+    archive = result.archive
+    if archive is None or len(archive) < _ENOUGH_TO_TELL:
+        return {}
+    genotypes, active = archive.genotypes, space.active(archive.genotypes)
+    fixed: dict[str, object] = {}
+    for gene, (name, choices) in enumerate(zip(space.gene_names, space.choices, strict=True)):
+        values = np.unique(genotypes[active[:, gene], gene])
+        if len(choices) > 1 and len(values) == 1:
+            fixed[name] = choices[int(values[0])]
+    return fixed
+
+
+def _curves(runs: Sequence[_Run], labels: Mapping[str, str]) -> dict[str, tuple[Curve, ...]]:
+    if not runs:
+        return {}
+    curves: dict[str, tuple[Curve, ...]] = {}
+    if len(labels) > 1:
+        curves[ALL_DEVICES] = tuple(_curve(name, of, _mean_share(of, runs)) for name, of in _by_strategy(runs))
+    for target, label in labels.items():
+        curves[label] = tuple(
+            _curve(name, of, [run.hypervolume[target] for run in of]) for name, of in _by_strategy(runs)
+        )
+    return curves
+
+
+def _by_strategy(runs: Sequence[_Run]) -> list[tuple[str, list[_Run]]]:
+    names = dict.fromkeys(run.strategy for run in runs)
+    return [(name, [run for run in runs if run.strategy == name]) for name in names]
+
+
+def _mean_share(of: Sequence[_Run], runs: Sequence[_Run]) -> list[FloatArray]:
+    """For each of some runs, float64[k]: the share of the best final hypervolume of all runs, averaged over targets."""
+    best = {target: max(float(run.hypervolume[target][-1]) for run in runs) for target in runs[0].hypervolume}
+    return [
+        np.mean([values / (best[target] or 1.0) for target, values in run.hypervolume.items()], axis=0) for run in of
+    ]
+
+
+def _curve(strategy: str, runs: Sequence[_Run], values: Sequence[FloatArray]) -> Curve:
+    """All runs on one grid of evaluations. Between two points of a trace the front is what it was at the first."""
+    last = max(float(run.evaluations[-1]) for run in runs)
+    # Hypervolume grows fast at first: a grid in equal ratios shows that.
+    grid = np.unique(np.concatenate([[0.0], np.geomspace(max(last / 1000, 1.0), max(last, 1.0), _GRID)]).round())
+    sampled = np.stack(
+        [
+            series[np.searchsorted(run.evaluations, grid, side="right") - 1]
+            for run, series in zip(runs, values, strict=True)
+        ]
+    )
+    return Curve(strategy, len(runs), grid, sampled.mean(axis=0), sampled.min(axis=0), sampled.max(axis=0))
+
+
+def _final(runs: Sequence[_Run]) -> tuple[tuple[str, int, int, float, float, float], ...]:
+    rows = []
+    for name, of in _by_strategy(runs):
+        ends = [float(series[-1]) for series in _mean_share(of, runs)]
+        spent = max(int(run.evaluations[-1]) for run in of)
+        rows.append((name, len(of), spent, sum(ends) / len(ends), min(ends), max(ends)))
+    return tuple(sorted(rows, key=lambda row: -row[3]))

@@ -1,0 +1,89 @@
+"""Section 7: the networks that were deployed: predicted and measured, accuracy by precision, size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.formats import FORMATS
+from fleetfront.errors import InputError
+from fleetfront.report.contents import DeployedFile
+from fleetfront.report.sources import Sources
+from fleetfront.targets import Target
+
+
+def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
+    """One row a file and target that it was predicted or measured for; a bundle that cannot be read keeps one row."""
+    rows: list[DeployedFile] = []
+    for folder in sources.bundles:
+        try:
+            manifest = read_manifest(folder)
+            if not sources.spaces or manifest.get("space") in sources.spaces:
+                rows += _rows(folder, manifest)
+        except InputError as error:
+            rows.append(_broken(folder, f"{error.message} {error.remedy}".strip()))
+        except (KeyError, TypeError, ValueError) as error:
+            rows.append(_broken(folder, f"Its manifest is damaged ({type(error).__name__}: {error}). Deploy again."))
+    return tuple(rows)
+
+
+def _broken(folder: Path, problem: str) -> DeployedFile:
+    return DeployedFile(folder.name, "", "", "", "", 0, "", "", None, None, "", None, None, "", "", problem)
+
+
+def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
+    weights = manifest["weights"]
+    described = "random" if weights.get("random") else str(weights.get("id", "")) or "unknown"
+    for file in manifest["files"]:
+        latency = [row for row in manifest["latency"] if _is_of(row, file)]
+        for target in dict.fromkeys(str(row["target"]) for row in latency) or ("",):
+            of_target = [row for row in latency if str(row["target"]) == target]
+            predicted: Mapping[str, Any] = next((row for row in of_target if row.get("is_prediction")), {})
+            measured: Mapping[str, Any] = next((row for row in of_target if not row.get("is_prediction")), {})
+            yield DeployedFile(
+                bundle=folder.name,
+                arch=str(manifest["arch"]),
+                path=str(folder / file["path"]),
+                format=str(file["format"]),
+                precision=str(file["precision"]),
+                size_bytes=int(file.get("bytes") or (folder / file["path"]).stat().st_size),
+                target=target,
+                clock=str(measured.get("clock") or predicted.get("clock") or ""),
+                predicted_ms=_number(predicted.get("ms")),
+                predicted_std_ms=_number(predicted.get("std_ms")),
+                tier=str(predicted.get("tier", "")),
+                measured_ms=_number(measured.get("ms")),
+                measured_std_ms=_number(measured.get("std_ms")),
+                accuracy=_accuracy(manifest, str(file["precision"])),
+                weights=described,
+            )
+
+
+def _is_of(row: Mapping[str, Any], file: Mapping[str, Any]) -> bool:
+    """Whether a latency can be that of a file: by runtime and, where both say one, precision."""
+    try:
+        target = Target.parse(str(row["target"]))
+    except InputError:
+        return False
+    kind = FORMATS.get(str(file["format"]))
+    runs = kind is not None and (target.runtime == kind.runtime or target.runtime.startswith(f"{kind.name}"))
+    return runs and target.precision in (file["precision"], "unknown")
+
+
+def _accuracy(manifest: Mapping[str, Any], precision: str) -> str:
+    """What the manifest says of a file's accuracy; rows that name no precision are of the network before writing."""
+    parts = []
+    for row in manifest.get("accuracy", ()):
+        if row.get("precision") not in (None, precision) or _number(row.get("value")) is None:
+            continue
+        std = _number(row.get("std"))
+        spread = f" ±{std:.2f}" if std else ""
+        of = "" if row.get("precision") else ", before writing"
+        parts.append(f"{float(row['value']):.2f}{spread} % ({row.get('tier', 'unknown')}{of})")
+    return "; ".join(parts)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None

@@ -1,0 +1,164 @@
+"""Section 1: each device, where its latencies come from, and what they are worth."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
+from fleetfront.errors import FleetfrontError
+from fleetfront.profilers.observations import read_observations
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store import Holding
+from fleetfront.profilers.verdict import Verdict, judge
+from fleetfront.quantities import Clock, Tier
+from fleetfront.report.contents import DeviceEntry, Reason
+from fleetfront.report.sources import FitSource, Sources
+from fleetfront.targets import Target
+
+#: What is said of numbers that nobody here could watch being taken.
+_IMPORTED = Reason(
+    "These numbers were imported: how noisy they are cannot be told from them.",
+    "Profile the device yourself to know: fleetfront profile --device NAME.",
+)
+
+_COUNTED = {
+    Role.BLOCK: "blocks",
+    Role.CALIBRATION: "calibration networks",
+    Role.VALIDATION: "held-out networks",
+    Role.NETWORK: "networks",
+}
+
+
+def device_entries(sources: Sources) -> tuple[DeviceEntry, ...]:
+    """One entry a target and space, in the order of ``Sources.targets``."""
+    pairs = [(space, *pair) for space in sources.spaces for pair in sources.targets(space)]
+    sources.progress.start("Judging devices", len(pairs))
+    entries = []
+    for space, name, target in pairs:
+        entries.append(_entry(sources, space, name, target))
+        sources.progress.advance(1, name)
+    sources.progress.finish()
+    return tuple(entries)
+
+
+def day(nanoseconds: int) -> str:
+    """The day of a moment in nanoseconds since 1970, UTC; empty for none."""
+    return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(nanoseconds / 1e9)) if nanoseconds else ""
+
+
+def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
+    holdings = [h for h in sources.holdings if h.space == space and str(h.target) == target]
+    fit = next((fit for fit in sources.fits if fit.space == space and str(fit.target) == target), None)
+    front = _front_facts(sources, space, target)
+    config = sources.config(target.split("/")[0]) or sources.config(name)
+    is_imported = bool(holdings) and all(holding.is_imported for holding in holdings)
+    verdict = None if is_imported or not holdings else _verdict(sources, space, target, fit)
+    report: Mapping[str, Any] = {} if fit is None else fit.report
+    return DeviceEntry(
+        label=sources.label(name, target),
+        name=name,
+        target=target,
+        space=space,
+        title=name if config is None else config.title,
+        kind="" if config is None else config.kind,
+        facts=() if config is None else _facts(config),
+        notes="" if config is None else " ".join(filter(None, (config.setting, config.notes))),
+        tier=_tier(front, report, holdings),
+        clock=str(fit.clock) if fit is not None else front.get("clock", ""),
+        measured=_measured(sources, holdings, space, target),
+        when="" if is_imported else day(max((h.last_started_ns for h in holdings), default=0)),
+        verdict=_verdict_word(verdict),
+        reasons=_reasons(verdict, is_imported, bool(holdings), report),
+        scores=report.get("held_out") or {},
+        floor_mape=_floor(verdict, report),
+    )
+
+
+def _front_facts(sources: Sources, space: str, target: str) -> dict[str, str]:
+    for result in sources.results:
+        for front in result.fronts.devices:
+            if result.fronts.space == space and (front.target or front.name) == target:
+                return {"tier": front.tier, "clock": front.clock}
+    return {}
+
+
+def _facts(config: DeviceConfig) -> tuple[tuple[str, str, str], ...]:
+    return tuple(
+        (
+            key.replace("_", " "),
+            f"{fact.value:g}" if FACT_KINDS[key].unit == "year" else f"{fact.value:,g} {FACT_KINDS[key].unit}",
+            fact.source,
+        )
+        for key, fact in config.facts.items()
+    )
+
+
+def _tier(front: Mapping[str, str], report: Mapping[str, Any], holdings: Sequence[Holding]) -> str:
+    if front.get("tier"):
+        return front["tier"]
+    if report.get("tier"):
+        return str(report["tier"])
+    # Whole networks are measured themselves; blocks alone are no latency of a network yet.
+    return Tier.MEASURED.value if any(h.role is Role.NETWORK for h in holdings) else ""
+
+
+def _measured(sources: Sources, holdings: Sequence[Holding], space: str, target: str) -> str:
+    parts, visits = [], 0
+    for role, words in _COUNTED.items():
+        of_role = [holding for holding in holdings if holding.role is role]
+        if of_role:
+            parts.append(f"{max(holding.keys for holding in of_role):,} {words}")
+            visits += max(holding.visits for holding in of_role)
+    if not parts:
+        return "nothing"
+    text = f"{', '.join(parts)}; {visits:,} visits"
+    if any(holding.is_imported for holding in holdings) and sources.store is not None:
+        found = sources.store.sources(Target.parse(target), space)
+        text += "; imported from " + ", ".join(f"{source.name} (licence: {source.licence})" for source in found)
+    return text
+
+
+def _verdict(sources: Sources, space: str, target: str, fit: FitSource | None) -> Verdict | None:
+    if sources.store is None:
+        return None
+    parsed = Target.parse(target)
+    if fit is not None:
+        clocks = [fit.clock]
+    else:
+        known = {h.clock for h in sources.holdings if h.space == space and h.target == parsed}
+        clocks = [clock for clock in (Clock.THREAD_CPU, Clock.WALL, Clock.DEVICE) if clock in known]
+    for clock in clocks:
+        try:
+            return judge(read_observations(sources.store, parsed, space, clock))
+        except FleetfrontError as error:
+            sources.note(error)
+    return None
+
+
+def _verdict_word(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "not judged"
+    return "stable" if verdict.is_stable else "unstable"
+
+
+def _reasons(
+    verdict: Verdict | None, is_imported: bool, is_held: bool, report: Mapping[str, Any]
+) -> tuple[Reason, ...]:
+    found = [] if verdict is None else [Reason(reason.text, reason.remedy) for reason in verdict.reasons]
+    if is_imported:
+        found.append(_IMPORTED)
+    elif not is_held:
+        found.append(Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."))
+    cautions = report.get("cautions") or ()
+    return (*found, *(Reason(str(c.get("text", "")), str(c.get("remedy", ""))) for c in cautions))
+
+
+def _floor(verdict: Verdict | None, report: Mapping[str, Any]) -> float | None:
+    stated = (report.get("floor") or {}).get("mape")
+    if stated is not None:
+        return float(stated)
+    if verdict is None or not verdict.floor.networks:
+        return None
+    return verdict.floor.mape

@@ -1,0 +1,238 @@
+"""Fronts as Vega-Lite specifications: for pictures with their data, for the page with data sets that its script fills.
+
+The picture of a network is here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fleetfront.predictors.scores import Z90
+from fleetfront.report.contents import FrontGroup, FrontView
+from fleetfront.report.specifications import SCHEMA, Specification, nominal, quantitative, tooltip
+from fleetfront.report.tables import with_spread
+from fleetfront.report.theme import CONFIG, series_colour, series_dash, variable
+
+#: Above this ratio of slowest to fastest, latencies of several devices are drawn on a logarithmic axis.
+_WIDE = 12.0
+
+#: Names of the data sets that the page's script fills.
+POINTS, PICKS, CLOUD = "points", "picks", "cloud"
+#: The parameter that names the device in front.
+SELECTED = "selected"
+
+
+def interactive_fronts(group: FrontGroup, *, is_normalised: bool, is_small: bool) -> Specification:
+    """The page's figure of all fronts or (small) of one; rows have the fields of ``point_row``."""
+    spec = _spec(group, is_normalised, height=150 if is_small else 400, is_small=is_small)
+    spec["params"] = [{"name": SELECTED, "value": ""}]
+    spec["data"] = {"name": POINTS}
+    return spec
+
+
+def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
+    """The figure with its data, knees marked; for pictures."""
+    spec = _spec(group, is_normalised, height=400, is_small=False)
+    spec["params"] = [{"name": SELECTED, "value": group.fronts[0].label if len(group.fronts) == 1 else ""}]
+    spec["data"] = {"name": POINTS}
+    rows = [point_row(group, front, i, is_normalised) for front in group.fronts for i in range(len(front.points))]
+    knees = [point_row(group, f, f.knee, is_normalised) for f in group.fronts if f.points]
+    cloud: list[dict[str, Any]] = []
+    if len(group.fronts) == 1:
+        scale = _unit(group.fronts[0], is_normalised)
+        cloud = [{"x": x / scale, "a": a} for x, a in group.fronts[0].cloud.tolist()]
+    spec["datasets"] = {POINTS: rows, PICKS: knees, CLOUD: cloud}
+    return spec
+
+
+def point_row(group: FrontGroup, front: FrontView, index: int, is_normalised: bool) -> dict[str, Any]:
+    """One point as a row of data. ``page.js`` makes the same rows from the page's data."""
+    point = front.points[index]
+    scale = _unit(front, is_normalised)
+    return {
+        "d": front.label,
+        "x": point.latency_ms / scale,
+        "from": (point.latency_ms - Z90 * point.latency_std_ms) / scale,
+        "to": (point.latency_ms + Z90 * point.latency_std_ms) / scale,
+        "a": point.accuracy,
+        "latency": f"{with_spread(point.latency_ms, point.latency_std_ms, 4)} ms ({front.tier})",
+        "accuracy": f"{with_spread(point.accuracy, point.accuracy_std, 4)} % ({group.accuracy_tier})",
+        "arch": group.archs[point.arch],
+        "id": f"{front.label}#{index}",
+    }
+
+
+def network_picture(groups: Sequence[str]) -> Specification:
+    """Blocks from top to bottom, as wide as their channels (on a root scale), coloured by kernel.
+
+    The page's script fills the data: ``at``, ``label``, ``from``, ``to``, ``group``, ``channels``, ``side``, ``note``.
+    """
+    colours = {"domain": list(groups), "range": [series_colour(i) for i in range(len(groups))]}
+    return {
+        "$schema": SCHEMA,
+        "description": "The blocks of the chosen network from input to output.",
+        "width": "container",
+        "height": {"step": 19},
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": {"name": "blocks"},
+        "encoding": {
+            "y": {
+                "field": "at",
+                "type": "ordinal",
+                "title": None,
+                "sort": None,
+                "axis": {
+                    "labelExpr": "split(datum.label, '\\t')[1]",
+                    "domain": False,
+                    "ticks": False,
+                    "labelLimit": 210,
+                },
+            }
+        },
+        "layer": [
+            {
+                "mark": {"type": "bar", "cornerRadius": 3, "height": {"band": 0.82}},
+                "encoding": {
+                    "x": {"field": "from", "type": "quantitative", "axis": None},
+                    "x2": {"field": "to"},
+                    "color": nominal("group", None, scale=colours, legend=True),
+                    "tooltip": tooltip(label="block", channels="widest part", side="input map", note="alone"),
+                },
+            },
+            {
+                "mark": {"type": "text", "align": "right", "dx": -2, "fontSize": 10, "aria": False},
+                "encoding": {"x": {"value": "width"}, "text": {"field": "note"}, "color": {"value": variable("ink")}},
+            },
+        ],
+        "config": CONFIG,
+    }
+
+
+def lowest_shown(group: FrontGroup) -> float | None:
+    """Where the accuracy axis begins, if a few bad networks would squeeze all others together; else None.
+
+    That is so where the worst point lies more than three times as far below the median point as the best lies above.
+    """
+    accuracies = sorted(point.accuracy for front in group.fronts for point in front.points)
+    if not accuracies:
+        return None
+    median, best = accuracies[len(accuracies) // 2], accuracies[-1]
+    lowest = median - 3 * (best - median)
+    return lowest if accuracies[0] < lowest else None
+
+
+def _focus(
+    group: FrontGroup, is_normalised: bool, lowest: float, x: dict[str, Any], y: dict[str, Any], is_small: bool
+) -> None:
+    """Bound the axes to the points that are at least so accurate; of one device's own figure, only the accuracy axis."""
+    y["scale"] = {**y["scale"], "domainMin": lowest}
+    shown = [
+        point.latency_ms / _unit(front, is_normalised)
+        for front in group.fronts
+        for point in front.points
+        if point.accuracy >= lowest
+    ]
+    if not is_small and shown:
+        x["scale"] = {**x["scale"], "domain": [0.97 * min(shown), 1.03 * max(shown)]}
+
+
+def _unit(front: FrontView, is_normalised: bool) -> float:
+    """What latencies are divided by: 1, or the device's fastest."""
+    return front.points[0].latency_ms if is_normalised and front.points else 1.0
+
+
+def _spec(group: FrontGroup, is_normalised: bool, *, height: int, is_small: bool) -> Specification:
+    labels = [front.label for front in group.fronts]
+    is_one = is_small or len(labels) == 1
+    title = "latency, × the device's fastest" if is_normalised else "latency ms"
+    x = quantitative("x", title, zero=False, log=not is_one and _is_wide(group, is_normalised))
+    y = quantitative("a", f"{group.accuracy_tier} accuracy %", zero=False)
+    lowest = lowest_shown(group)
+    if lowest is not None:
+        _focus(group, is_normalised, lowest, x, y, is_small)
+    if is_small:
+        x["axis"], y["axis"] = {**x["axis"], "tickCount": 4}, {**y["axis"], "tickCount": 4}
+        x["title"] = y["title"] = None
+    colour = nominal("d", None, scale={"domain": labels, "range": [series_colour(i) for i in range(len(labels))]})
+    dash = nominal("d", None, scale={"domain": labels, "range": [series_dash(i) for i in range(len(labels))]})
+    colour["legend"] = None if is_one else {"columns": 4, "symbolType": "stroke", "symbolStrokeWidth": 3}
+    dash["legend"] = None
+    front = {"test": f"!{SELECTED} || datum.d === {SELECTED}", "value": 1}
+    faded = {"condition": front, "value": 0.45}
+    return {
+        "$schema": SCHEMA,
+        "description": f"{group.accuracy_tier} accuracy against latency on {len(labels)} devices.",
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "encoding": {"x": x, "y": y},
+        "layer": [
+            {
+                "data": {"name": CLOUD},
+                "mark": {
+                    "type": "circle",
+                    "clip": True,
+                    "size": 9,
+                    "color": variable("muted"),
+                    "opacity": 0.45,
+                    "aria": False,
+                },
+            },
+            {
+                "mark": {"type": "line", "clip": True, "interpolate": "step-after", "strokeWidth": 1.6, "aria": False},
+                "encoding": {"color": colour, "strokeDash": dash, "opacity": faded, "order": {"field": "x"}},
+            },
+            _marks(colour, faded),
+            *_picks(colour),
+        ],
+        "config": CONFIG,
+    }
+
+
+def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any]) -> dict[str, Any]:
+    shown = tooltip(d="device", latency="latency", accuracy="accuracy", arch="architecture")
+    return {
+        "params": [
+            {"name": "hover", "select": {"type": "point", "on": "pointermove", "nearest": True, "clear": "pointerout"}},
+            {"name": "pick", "select": {"type": "point", "on": "click", "nearest": True, "fields": ["id"]}},
+        ],
+        "mark": {"type": "circle", "clip": True, "aria": False},
+        "encoding": {
+            "color": colour,
+            "opacity": faded,
+            "size": {"condition": {"param": "hover", "empty": False, "value": 130}, "value": 18},
+            "tooltip": shown,
+        },
+    }
+
+
+def _picks(colour: Mapping[str, Any]) -> list[dict[str, Any]]:
+    interval = {"x": {"field": "from", "type": "quantitative"}, "x2": {"field": "to"}, "color": colour}
+    return [
+        {
+            "data": {"name": PICKS},
+            "mark": {"type": "rule", "clip": True, "strokeWidth": 2, "aria": False},
+            "encoding": interval,
+        },
+        {
+            "data": {"name": PICKS},
+            "mark": {
+                "type": "point",
+                "clip": True,
+                "shape": "diamond",
+                "filled": True,
+                "size": 120,
+                "opacity": 1,
+                "stroke": variable("ink"),
+                "strokeWidth": 1.5,
+            },
+            "encoding": {"fill": colour, "description": {"field": "latency"}},
+        },
+    ]
+
+
+def _is_wide(group: FrontGroup, is_normalised: bool) -> bool:
+    fastest = [front.points[0].latency_ms / _unit(front, is_normalised) for front in group.fronts if front.points]
+    slowest = [front.points[-1].latency_ms / _unit(front, is_normalised) for front in group.fronts if front.points]
+    return bool(fastest) and max(slowest) > _WIDE * min(fastest) > 0

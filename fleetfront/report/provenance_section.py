@@ -1,0 +1,128 @@
+"""Section 8: versions, seeds, commands, hashes and where the raw data lies."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import platform
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleetfront import __version__
+from fleetfront.deploy.bundle import MANIFEST
+from fleetfront.predictors.fit_files import report_path
+from fleetfront.profilers.store import CampaignRow
+from fleetfront.report.contents import Provenance
+from fleetfront.report.devices_section import day
+from fleetfront.report.sources import SearchResult, Sources
+
+#: Packages whose versions decide numbers of a report, where they are installed.
+_PACKAGES = (
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "ai-edge-litert",
+    "torch",
+    "xgboost-cpu",
+    "pymoo",
+    "moocore",
+    "vl-convert-python",
+)
+
+
+def provenance(sources: Sources) -> Provenance:
+    """Everything that somebody needs to check this report or to make its results again."""
+    campaigns = _campaigns(sources)
+    return Provenance(
+        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        versions=tuple(_versions()),
+        files=tuple(_file(kind, path) for kind, path in _paths(sources) if path.is_file()),
+        campaigns=tuple(_campaign_row(campaign) for campaign in campaigns),
+        sources=_imports(sources),
+        runs=tuple(_run_row(result) for result in sources.results),
+        commands=tuple(dict.fromkeys([*map(_profile_command, campaigns), *map(search_command, sources.results)])),
+    )
+
+
+def search_command(result: SearchResult) -> str:
+    """The command that makes a front again, as far as its file tells."""
+    fronts = result.fronts
+    words = ["fleetfront", "search", "--devices", ",".join(front.name for front in fronts.devices)]
+    words += ["--space", fronts.space, "--accuracy", fronts.accuracy_source, "--strategy", fronts.strategy]
+    words += ["--evaluations", str(fronts.evaluations), "--seed", str(fronts.seed)]
+    runtimes = {front.target.split("/")[1] for front in fronts.devices if front.target.startswith("cpu/")}
+    if len(runtimes) == 1:
+        words += ["--runtime", *runtimes]
+    for front in fronts.devices:
+        if front.limit_ms is not None:
+            words += ["--limit", f"{front.name}={front.limit_ms:g}"]
+    return shlex.join(words)
+
+
+def _profile_command(campaign: CampaignRow) -> str:
+    target = campaign.target
+    words = ["fleetfront", "profile", "--device", target.device, "--runtime", target.runtime, "--space", campaign.space]
+    if target.threads > 1:
+        words += ["--threads", str(target.threads)]
+    return shlex.join(words)
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    yield "fleetfront", __version__
+    yield "python", platform.python_version()
+    yield "system", f"{platform.system()} {platform.release()} {platform.machine()}"
+    for package in _PACKAGES:
+        try:
+            yield package, importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # Extras need not be there.
+            continue
+
+
+def _paths(sources: Sources) -> Iterator[tuple[str, Path]]:
+    yield "measurements (raw samples)", sources.store_path
+    for result in sources.results:
+        yield "front", result.path
+        yield "front as CSV", result.path.with_suffix(".csv")
+        yield "every evaluated architecture", result.path.with_name("archive.npz")
+    for fit in sources.fits:
+        if fit.space in sources.spaces:
+            yield "latency model", fit.path
+            yield "its report", report_path(fit.path)
+    for folder in sources.bundles:
+        yield "bundle", folder / MANIFEST
+
+
+def _file(kind: str, path: Path) -> tuple[str, str, int, str]:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return kind, str(path.absolute()), path.stat().st_size, digest
+
+
+def _campaigns(sources: Sources) -> list[CampaignRow]:
+    if sources.store is None:
+        return []
+    return [campaign for campaign in sources.store.campaigns() if campaign.space in sources.spaces]
+
+
+def _campaign_row(campaign: CampaignRow) -> tuple[str, str, str, float, str, str]:
+    environment = ", ".join(
+        f"{name} {value}" for name, value in campaign.environment.items() if value not in ("", None)
+    )
+    ended = campaign.reason or "unfinished"
+    return str(campaign.target), campaign.space, day(campaign.started_ns), campaign.seconds, ended, environment
+
+
+def _imports(sources: Sources) -> tuple[tuple[str, str, str, str], ...]:
+    if sources.store is None:
+        return ()
+    found = [source for space in sources.spaces for source in sources.store.sources(space=space)]
+    return tuple(dict.fromkeys((s.name, s.licence, s.url, s.sha256) for s in found))
+
+
+def _run_row(result: SearchResult) -> tuple[str, str, int, int, float, str]:
+    fronts = result.fronts
+    audit = ", ".join(f"{count:,} {what}" for what, count in fronts.audit.items())
+    return str(result.path.absolute()), fronts.strategy, fronts.seed, fronts.evaluations, fronts.seconds, audit

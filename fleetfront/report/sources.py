@@ -1,0 +1,259 @@
+"""What a report is made from: store, fits, fronts with their archives, bundles; with a note for what cannot be read.
+
+What is made of them belongs to the ``*_section`` files.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleetfront.device_configs.facts import DeviceConfig
+from fleetfront.device_configs.loader import load_device
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.cost_models import device_models
+from fleetfront.pipelines.fit import newest_cost_model
+from fleetfront.pipelines.latest import latest_fronts
+from fleetfront.pipelines.search import ARCHIVE_FILE
+from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.fit_files import list_fits, load_fit, read_report
+from fleetfront.predictors.network_table import load_network_table
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store import Holding, Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Clock
+from fleetfront.report.contents import Reason
+from fleetfront.search.archive import Archive
+from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class SearchResult:
+    """A search as its files tell it. ``archive`` is None where it was not kept, or its file cannot be read."""
+
+    path: Path
+    fronts: Fronts
+    archive: Archive | None
+
+
+@dataclass(frozen=True, slots=True)
+class FitSource:
+    """A fitted model's file and the report that lies beside it (empty without one)."""
+
+    path: Path
+    space: str
+    target: Target
+    clock: Clock
+    is_preferred: bool
+    report: dict[str, object]
+
+
+@dataclass(slots=True)
+class Sources:
+    """Everything that a report may look at.
+
+    Attributes:
+        store: None if nothing was ever measured or imported.
+        results: searches, the ones named first by the user first.
+        spaces: names of the spaces that the report is about.
+        bundles: folders that ``fleetfront deploy`` wrote.
+        notes: what could not be read.
+    """
+
+    workspace: Workspace
+    store_path: Path
+    store: Store | None
+    results: tuple[SearchResult, ...]
+    fits: tuple[FitSource, ...]
+    holdings: tuple[Holding, ...]
+    spaces: tuple[str, ...]
+    bundles: tuple[Path, ...]
+    progress: Progress = SILENT
+    notes: list[Reason] = field(default_factory=list)
+    _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
+    _models: dict[tuple[str, str, str], CostModel | None] = field(default_factory=dict)
+    _configs: dict[str, DeviceConfig | None] = field(default_factory=dict)
+    _labels: dict[tuple[str, str], str] | None = None
+
+    def note(self, error: FleetfrontError) -> None:
+        """Keep what went wrong, once."""
+        reason = Reason(error.message, error.remedy)
+        if reason not in self.notes:
+            self.notes.append(reason)
+
+    def space(self, name: str) -> SearchSpace | None:
+        """The space of that name; None (and a note) if it is not installed here."""
+        if name not in self._spaces:
+            try:
+                self._spaces[name] = load_space(name)
+            except InputError as error:
+                self.note(error)
+                self._spaces[name] = None
+        return self._spaces[name]
+
+    def config(self, device: str) -> DeviceConfig | None:
+        """What is known about a device of that name; None if there is no config of it."""
+        if device not in self._configs:
+            try:
+                self._configs[device] = load_device(device)
+            except InputError:
+                # A device without a config (a phone's serial number) is nothing unusual.
+                self._configs[device] = None
+        return self._configs[device]
+
+    def targets(self, space: str) -> list[tuple[str, str]]:
+        """(name, target) of every device of one space: those with a front first, then fits, then measurements."""
+        found: dict[str, str] = {}
+        for result in self.results:
+            if result.fronts.space == space:
+                for front in result.fronts.devices:
+                    found.setdefault(front.target or front.name, front.name)
+        for fit in self.fits:
+            if fit.space == space:
+                found.setdefault(str(fit.target), fit.target.device)
+        for holding in self.holdings:
+            if holding.space == space and holding.role is not Role.FILE:
+                found.setdefault(str(holding.target), holding.target.device)
+        return [(name, target) for target, name in found.items()]
+
+    def label(self, name: str, target: str) -> str:
+        """A short name that is unique within the report: the device's, with its runtime or whole target if need be."""
+        if self._labels is None:
+            pairs = dict.fromkeys(pair for space in self.spaces for pair in self.targets(space))
+            self._labels = unique_labels(pairs)
+        return self._labels.get((name, target or name), name)
+
+    def model(self, space: SearchSpace, name: str, target: str, clock: str = "") -> CostModel | None:
+        """The latency model of a target: its newest fit, else its imported table, else what serves the device."""
+        key = (space.name, target, clock)
+        if key not in self._models:
+            self._models[key] = self._find_model(space, name, target, clock)
+        return self._models[key]
+
+    def _find_model(self, space: SearchSpace, name: str, target: str, clock: str) -> CostModel | None:
+        try:
+            parsed = Target.parse(target)
+        except InputError:
+            return None
+        wanted = Clock(clock) if clock in set(Clock) else None
+        if any(fit.space == space.name and fit.target == parsed for fit in self.fits):
+            try:
+                return newest_cost_model(self.workspace, space, target=parsed, clock=wanted)[0]
+            except FleetfrontError as error:
+                self.note(error)
+        whole = [h for h in self.holdings if h.space == space.name and h.target == parsed and h.role is Role.NETWORK]
+        if self.store is not None and whole:
+            config = self.config(parsed.device)
+            step = None if config is None else config.timing_resolution_ms
+            return load_network_table(self.store, space, parsed, resolution_ms=step)
+        try:
+            (found,) = device_models([name], space, workspace=self.workspace, store=self.store_path)
+        except FleetfrontError:
+            # No model is a blank in a table here, not a failure.
+            return None
+        return found.model if str(found.target) == target else None
+
+
+def open_sources(
+    workspace: Workspace,
+    store_path: Path,
+    fronts: Sequence[Path],
+    bundles: Sequence[Path] = (),
+    progress: Progress = SILENT,
+) -> Sources:
+    """Open what a report is made from; close ``sources.store`` afterwards.
+
+    Without ``fronts`` the newest one is taken, if there is one. The report is about the spaces of the fronts; without
+    any, about all that were measured. Without ``bundles``, those in folders called so here and beside the fronts.
+
+    Raises:
+        InputError: a front that was named cannot be read, or a store is there but cannot.
+    """
+    notes: list[Reason] = []
+    results = [_result(path, notes) for path in (fronts or _newest(workspace))]
+    store = Store(store_path, must_exist=True) if store_path.is_file() else None
+    holdings = tuple(store.holdings()) if store is not None else ()
+    fits = _fits(workspace, notes)
+    of_fronts = list(dict.fromkeys(result.fronts.space for result in results))
+    everywhere = [fit.space for fit in fits] + [h.space for h in holdings if h.role is not Role.FILE]
+    return Sources(
+        workspace,
+        store_path,
+        store,
+        tuple(results),
+        fits,
+        holdings,
+        tuple(of_fronts or sorted(set(everywhere))),
+        tuple(bundles or _bundle_folders([result.path for result in results])),
+        progress,
+        notes,
+    )
+
+
+def unique_labels(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """(name, target) -> the name where it is the only one, else name and runtime, else the whole target."""
+    pairs = list(pairs)
+    labels = {pair: pair[0] for pair in pairs}
+    for spelled in (_with_runtime, lambda pair: pair[1]):
+        counts = Counter(labels.values())
+        labels = {pair: spelled(pair) if counts[label] > 1 else label for pair, label in labels.items()}
+    return labels
+
+
+def _with_runtime(pair: tuple[str, str]) -> str:
+    parts = pair[1].split("/")
+    return f"{pair[0]} {parts[1]}" if len(parts) > 1 else pair[0]
+
+
+def front_key(front: DeviceFront) -> str:
+    """What a front is of: its target, or its device where no target is stated."""
+    return front.target or front.name
+
+
+def _newest(workspace: Workspace) -> list[Path]:
+    try:
+        return [latest_fronts(workspace)]
+    except InputError:
+        # A report on measurements alone is a report too.
+        return []
+
+
+def _result(path: Path, notes: list[Reason]) -> SearchResult:
+    file = path / FRONTS_FILE if path.is_dir() else path
+    fronts = load_fronts(file)
+    archive = None
+    kept = file.parent / ARCHIVE_FILE
+    if kept.is_file():
+        try:
+            archive = Archive.load(kept, {"space": fronts.space})
+        except InputError as error:
+            notes.append(Reason(error.message, error.remedy))
+    return SearchResult(file, fronts, archive)
+
+
+def _fits(workspace: Workspace, notes: list[Reason]) -> tuple[FitSource, ...]:
+    found = []
+    for path in list_fits(workspace):
+        try:
+            model = load_fit(path)
+            report = read_report(path) or {}
+        except InputError as error:
+            notes.append(Reason(error.message, error.remedy))
+            continue
+        found.append(FitSource(path, model.space, model.target, model.clock, model.is_preferred, report))
+    # The clock that serves comes first, so that whoever takes one fit a target takes that.
+    return tuple(sorted(found, key=lambda fit: not fit.is_preferred))
+
+
+def _bundle_folders(fronts: Sequence[Path]) -> list[Path]:
+    """Folders with a manifest in the usual places, each once."""
+    patterns = [(Path("bundles"), "*/manifest.json")]
+    patterns += [(place, "bundles/*/manifest.json") for path in fronts for place in (path.parent, path.parent.parent)]
+    found = [manifest.parent.resolve() for place, name in patterns for manifest in sorted(place.glob(name))]
+    return list(dict.fromkeys(found))

@@ -1,0 +1,64 @@
+"""Small parts that Vega-Lite specifications are put together from. Which figure needs what is said in ``figures``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fleetfront.report.theme import CONFIG
+
+Specification = dict[str, Any]
+
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+
+
+def figure_spec(
+    description: str, layers: Sequence[Mapping[str, Any]], *, values: Sequence[Mapping[str, Any]], height: int
+) -> Specification:
+    """A layered figure over rows of data, as wide as its place in the page."""
+    return {
+        "$schema": SCHEMA,
+        "description": description,
+        "width": "container",
+        "height": height,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": {"values": list(values)},
+        "layer": list(layers),
+        "config": CONFIG,
+    }
+
+
+def quantitative(
+    field: str, title: str | None, *, zero: bool = True, log: bool = False, nice: bool = True
+) -> dict[str, Any]:
+    """A position by a number."""
+    scale: dict[str, Any] = {"type": "log", "nice": False} if log else {"zero": zero, "nice": nice}
+    axis = {"tickCount": 6, "labelOverlap": "greedy"}
+    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+
+
+def nominal(
+    field: str,
+    title: str | None,
+    *,
+    scale: Mapping[str, Any] | None = None,
+    sort: object = "unset",
+    axis: Mapping[str, Any] | None = None,
+    legend: bool | None = None,
+) -> dict[str, Any]:
+    """A position or colour by a name; ``sort`` None keeps the order of the data."""
+    encoding: dict[str, Any] = {"field": field, "type": "nominal", "title": title}
+    if scale is not None:
+        encoding["scale"] = dict(scale)
+    if sort != "unset":
+        encoding["sort"] = sort
+    if axis is not None:
+        encoding["axis"] = dict(axis)
+    if legend is not None:
+        encoding["legend"] = {} if legend else None
+    return encoding
+
+
+def tooltip(**titles: str) -> list[dict[str, str]]:
+    """What is shown of a mark: field -> how it is called."""
+    return [{"field": field, "title": title} for field, title in titles.items()]
