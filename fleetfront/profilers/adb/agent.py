@@ -14,15 +14,14 @@ from typing import Any
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.awake import keep_awake, restore
-from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, battery_facts, clock_facts, read_state
+from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, clock_facts, read_state
 from fleetfront.profilers.adb.connection import Connection
 from fleetfront.profilers.adb.cores import core_mask
 from fleetfront.profilers.adb.device import Device
 from fleetfront.profilers.adb.faults import ConnectionLost
 from fleetfront.profilers.adb.runners import Runner, Timings
-from fleetfront.profilers.adb.script import CHECK_ROUND, session_script
+from fleetfront.profilers.adb.script import session_script
 from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
-from fleetfront.profilers.adb.thermal import parse_battery
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.records import Measurement, measurement_uuid
 from fleetfront.progress import SILENT, Progress
@@ -212,7 +211,7 @@ class AdbAgent:
                 self._progress.note(f"Resting {self._options.cooling.pause_s:.0f} s between rounds.")
                 time.sleep(self._options.cooling.pause_s)
             self._round = (batch.campaign, batch.round)
-            self._around = self._look_around(self._connection)
+            self._around = self._look_around(self._connection.route)
         return self._session
 
     def _prepare(self, connection: Connection) -> None:
@@ -254,13 +253,11 @@ class AdbAgent:
         self._last_look = read_state(*session.check()), time.monotonic()
         return self._last_look[0]
 
-    def _look_around(self, connection: Connection) -> dict[str, Any]:
-        facts: dict[str, Any] = {"cores": f"{self.mask:x}" if self.mask else "all", "route": connection.route}
+    def _look_around(self, route: str) -> dict[str, Any]:
+        facts: dict[str, Any] = {"cores": f"{self.mask:x}" if self.mask else "all", "route": route}
         governors = sorted({core.governor for core in self.device.cores if core.governor})
         if governors:
             facts["governor"] = ",".join(governors)
-        if self._tells_heat:
-            facts.update(battery_facts(parse_battery(connection.shell(CHECK_ROUND).out)))
         if self._screen is not None:
             facts["screen_found"] = self._screen
         return facts

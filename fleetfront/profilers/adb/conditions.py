@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.profilers.adb.cores import Clocks, Core, parse_clocks
-from fleetfront.profilers.adb.thermal import Battery, Thermal, parse_thermal
+from fleetfront.profilers.adb.thermal import Battery, Thermal, parse_battery, parse_screen, parse_thermal
 
 #: Flag of a row that was taken while the device slowed itself down; statistics leave such rows out.
 THROTTLED = "throttled"
@@ -38,6 +38,8 @@ class State:
 
     thermal: Thermal
     clocks: Clocks
+    battery: Battery
+    is_screen_on: bool | None
 
     def reason_to_wait(self, cooling: Cooling) -> str | None:
         """Why measuring should wait, in a few words; None if it need not."""
@@ -57,12 +59,19 @@ class State:
         if hottest is not None:
             facts["hottest_c"] = round(hottest.celsius, 1)
             facts["hottest"] = hottest.name
-        return facts
+        battery = self.battery
+        rest = {
+            "battery_percent": battery.percent,
+            "battery_c": battery.celsius,
+            "is_charging": battery.is_charging,
+            "is_screen_on": self.is_screen_on,
+        }
+        return {**facts, **{name: value for name, value in rest.items() if value is not None}}
 
 
 def read_state(text: str, clocks: str) -> State:
     """From the texts of ``Session.check``."""
-    return State(parse_thermal(text), parse_clocks(clocks))
+    return State(parse_thermal(text), parse_clocks(clocks), parse_battery(text), parse_screen(text))
 
 
 def clock_facts(clocks: str, cores: Sequence[Core], mask: int) -> dict[str, Any]:
@@ -76,9 +85,3 @@ def clock_facts(clocks: str, cores: Sequence[Core], mask: int) -> dict[str, Any]
     if seen.is_capped(cores, mask or -1):
         facts["capped_khz"] = min(seen.allowed[number] for number in measured if number in seen.allowed)
     return facts
-
-
-def battery_facts(battery: Battery) -> dict[str, Any]:
-    """Plain values of what is known."""
-    facts = {"battery_percent": battery.percent, "battery_c": battery.celsius, "is_charging": battery.is_charging}
-    return {name: value for name, value in facts.items() if value is not None}

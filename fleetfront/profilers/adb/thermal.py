@@ -45,6 +45,7 @@ _READING = re.compile(
     r"mStatus=(?P<status>\d+)\}\s*"
 )
 _BATTERY = re.compile(r"^\s*(?P<name>[A-Za-z ]+): (?P<value>\S+)\s*$", re.MULTILINE)
+_SCREEN = re.compile(r"^screen (true|false)\s*$", re.MULTILINE)
 _AWAKE = re.compile(r"mWakefulness=(\w+)")
 
 
@@ -116,6 +117,12 @@ def parse_battery(text: str) -> Battery:
         celsius=tenths / 10 if tenths is not None else None,
         is_charging="true" in powered if powered else None,
     )
+
+
+def parse_screen(text: str) -> bool | None:
+    """Whether the screen is on, from the line ``screen true`` that a check prints; None if not told."""
+    match = _SCREEN.search(text)
+    return match.group(1) == "true" if match else None
 
 
 def parse_wakefulness(text: str) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ case $1 in
       ${status:-0}
     printf 'Current temperatures from HAL:\\n\\tTemperature{mValue=31.5, mType=3, mName=skin, mStatus=0}\\n' ;;
   battery) printf '  USB powered: true\\n  level: 87\\n  temperature: 312\\n' ;;
+  deviceidle) echo true ;;
   power) echo "  mWakefulness=$(cat /data/screen 2>/dev/null || echo Asleep)" ;;
 esac
 """
@@ -205,6 +207,8 @@ def test_a_phone_with_benchmark_model_gives_what_was_printed(
     assert row.after["printed"]["count"] == "25"
     assert row.before["thermal_status"] == row.after["thermal_status"] == 0
     assert (row.before["hottest_c"], row.before["battery_percent"], row.before["screen_found"]) == (31.5, 87, "Asleep")
+    assert row.before["is_screen_on"] is row.after["is_screen_on"] is True
+    assert row.after["battery_c"] == 31.2
     asked = (phone.data / "asked").read_text().splitlines()[0]
     for flag in ("--num_runs=25", "--warmup_runs=1", "--num_threads=1", "--min_secs=0"):
         assert flag in asked
@@ -296,6 +300,17 @@ def test_a_temperature_limit_waits(
     ((row,),) = rows_of(agent, make_batch(agent.target, 1))
     assert "throttled" in row.flags
     assert int((phone.data / "looks").read_text()) > 2
+
+
+def test_two_devices_are_measured_at_once(
+    make_daemon: Callable[..., Any], open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    agents = [open_agent(make_daemon().address) for _ in range(2)]
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(lambda agent: rows_of(agent, make_batch(agent.target, 12)), agents))
+    for agent, visits in zip(agents, found, strict=True):
+        assert [rows[0].error for rows in visits] == [None] * 12
+        assert {rows[0].target for rows in visits} == {agent.target}
 
 
 def test_a_phone_without_the_program_says_how_to_get_it(daemon: Any, open_agent: Callable[..., AdbAgent]) -> None:

@@ -12,7 +12,7 @@ from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.conditions import Cooling, clock_facts, read_state
 from fleetfront.profilers.adb.cores import Core, clusters, core_mask, parse_clocks, parse_cores
 from fleetfront.profilers.adb.device import parse_facts
-from fleetfront.profilers.adb.thermal import parse_battery, parse_thermal, parse_wakefulness
+from fleetfront.profilers.adb.thermal import parse_battery, parse_screen, parse_thermal, parse_wakefulness
 
 #: Four small cores, three big ones and a prime one, as on a Snapdragon 8.
 PHONE = tuple(Core(i, capacity, khz) for i, (capacity, khz) in enumerate(
@@ -110,6 +110,7 @@ def test_battery_and_screen() -> None:
     assert parse_battery("").is_charging is None
     assert parse_wakefulness("  mWakefulness=Asleep\n") == "Asleep"
     assert parse_wakefulness("nothing") is None
+    assert [parse_screen(f"x\nscreen {word}\n") for word in ("true", "false", "")] == [True, False, None]
 
 
 def test_clusters_come_from_capacity_or_clock() -> None:
