@@ -1,0 +1,20 @@
+"""MODEL IMAGES COUNT: the labels that MediaPipe's image classifier gives COUNT square images of raw RGB bytes."""
+
+import json
+import sys
+
+import mediapipe
+import numpy as np
+from mediapipe.tasks.python import BaseOptions
+from mediapipe.tasks.python.vision import ImageClassifier, ImageClassifierOptions
+
+model, images, count = sys.argv[1:]
+raw = np.fromfile(images, np.uint8)
+side = round((raw.size / int(count) / 3) ** 0.5)
+options = ImageClassifierOptions(base_options=BaseOptions(model_asset_path=model), max_results=1)
+found = []
+with ImageClassifier.create_from_options(options) as classifier:
+    for pixels in raw.reshape(int(count), side, side, 3):
+        image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
+        found.append(classifier.classify(image).classifications[0].categories[0].category_name)
+sys.stdout.write(json.dumps(found))

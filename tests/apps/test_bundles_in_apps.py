@@ -1,0 +1,83 @@
+"""Bundles in the programs that apps run them with: the snippets as they were written, images as raw bytes."""
+
+import importlib.util
+import json
+import subprocess
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from fleetfront.deploy.bundle import read_manifest
+from tests.apps.browser import run_page
+from tests.apps.conftest import CONTRACTS, IMAGES, Bundles
+
+EACH = pytest.mark.parametrize("name", sorted(CONTRACTS))
+
+
+def load(snippet: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(snippet.stem, snippet)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def in_python(bundles: Bundles, name: str, snippet: str) -> list[tuple[int, str, float]]:
+    module = load(bundles.root / name / "snippets" / snippet)
+    return [module.classify(image) for image in bundles.pixels]
+
+
+def check(found: list[dict[str, object]], bundles: Bundles, name: str, snippet: str) -> None:
+    """Same classes and labels as Python, scores to rounding, and mostly right: the network knows its digits."""
+    want = in_python(bundles, name, snippet)
+    assert [one["index"] for one in found] == [index for index, _, _ in want]
+    assert [one["label"] for one in found] == [label for _, label, _ in want]
+    assert np.allclose([one["score"] for one in found], [score for _, _, score in want], rtol=1e-3, atol=1e-3)
+
+
+@EACH
+@pytest.mark.parametrize("snippet", ["classify_onnx.py", "classify_tflite.py"])
+def test_python_knows_the_digits(bundles: Bundles, name: str, snippet: str) -> None:
+    found = in_python(bundles, name, snippet)
+    labels = read_manifest(bundles.root / name)["labels"]
+    assert np.mean([labels[index] == label for index, label, _ in found]) == 1
+    assert np.mean([index for index, _, _ in found] == bundles.labels) > 0.9
+
+
+@EACH
+def test_node(bundles: Bundles, name: str, node: str, packages: Path) -> None:
+    script, snippet = Path(__file__).with_name("run_in_node.mjs"), bundles.root / name / "snippets" / "node.mjs"
+    command = [node, "--preserve-symlinks", str(script), str(snippet), str(bundles.root / "images.bin"), str(IMAGES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    check(json.loads(done.stdout), bundles, name, "classify_onnx.py")
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("snippet", "reference"),
+    [("browser-onnx.mjs", "classify_onnx.py"), ("browser-litert.mjs", "classify_tflite.py")],
+)
+def test_browser(bundles: Bundles, name: str, snippet: str, reference: str, packages: Path, browser: str) -> None:
+    result = run_page(bundles.root, f"page.html?snippet=/{name}/snippets/{snippet}&images=/images.bin&count={IMAGES}")
+    assert "error" not in result, result["error"]
+    check(result["found"], bundles, name, reference)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+@pytest.mark.parametrize("name", [name for name, contract in sorted(CONTRACTS.items()) if contract.channels == "rgb"])
+def test_mediapipe_reads_the_labels_and_feeds_the_image(
+    bundles: Bundles, name: str, precision: str, mediapipe_python: str
+) -> None:
+    script = Path(__file__).with_name("run_in_mediapipe.py")
+    file = bundles.root / name / ("network.tflite" if precision == "fp32" else "network-int8.tflite")
+    command = [mediapipe_python, str(script), str(file), str(bundles.root / "images.bin"), str(IMAGES)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    labels = read_manifest(bundles.root / name)["labels"]
+    agreeing = np.mean([one == labels[index] for one, index in zip(found, bundles.labels, strict=True)])
+    assert agreeing > 0.9
