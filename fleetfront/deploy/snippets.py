@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy import snippet_texts as texts
 from fleetfront.deploy.bundle import BundleFile
-from fleetfront.deploy.input_contract import InputContract
+from fleetfront.deploy.input_contract import DYNAMIC, InputContract
 from fleetfront.errors import InputError
 
 FOLDER = "snippets"
@@ -33,19 +33,29 @@ _TEXTS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 
+#: Snippets for runtimes that refuse a dynamic batch.
+_FIXED_BATCH = ("browser-litert.mjs",)
+
 _PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 
 
 def snippets(
     files: Sequence[BundleFile], preprocessing: Preprocessing, contract: InputContract, labels: Sequence[str]
 ) -> dict[str, str]:
-    """Path in the bundle -> text. Each format's snippets run its first file; ``.ort`` files have none of their own."""
+    """Path in the bundle -> text. Each format's snippets run its first file; ``.ort`` files have none of their own.
+
+    Snippets feed one image at a time, so files of a larger fixed batch have none, and LiteRT.js takes no dynamic batch.
+    """
     made: dict[str, str] = {}
+    if contract.batch not in (1, DYNAMIC):
+        return made
     for format_name, entries in _TEXTS.items():
         file = next((file for file in files if file.format == format_name), None)
         if file is None:
             continue
         for name, text in entries:
+            if contract.batch == DYNAMIC and name in _FIXED_BATCH:
+                continue
             values = _values(file, preprocessing, contract, labels) | {"SNIPPET": f"{FOLDER}/{name}"}
             made.setdefault(f"{FOLDER}/{name}", _filled(text, values))
     return made

@@ -1,8 +1,10 @@
 """Headless Chromium on a page served from loopback, which posts its result back."""
 
 import json
+import os
 import queue
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -70,14 +72,16 @@ def run_page(folder: Path, path: str) -> Any:
     """What the page at ``path`` under ``folder`` posts."""
     program = chromium()
     assert program is not None
-    with served(folder) as (address, results), TemporaryDirectory() as profile:
+    with served(folder) as (address, results), TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         browser = subprocess.Popen(
             [program, *FLAGS, f"--user-data-dir={profile}/data", f"{address}/{path}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
         try:
             return results.get(timeout=PATIENCE_S)
         finally:
-            browser.kill()
+            # Its helpers would go on writing to the profile.
+            os.killpg(browser.pid, signal.SIGKILL)
             browser.wait()
