@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -124,22 +124,10 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         },
         "blocks": {how.value: model.table.count(how) for how in Filled},
         "relative_std": model.relative_std,
-        "worst_blocks": [
-            {"key": block.key, "ms": block.ms, "relative_std": block.relative_std, "filled": block.filled}
-            for block in fit.worst_blocks
-        ],
-        "worst_networks": [
-            {
-                "arch": network.arch,
-                "measured_ms": network.measured_ms,
-                "predicted_ms": network.predicted_ms,
-                "std_ms": network.std_ms,
-                "error": network.error,
-            }
-            for network in fit.worst_networks
-        ],
+        "worst_blocks": [asdict(block) for block in fit.worst_blocks],
+        "worst_networks": [{**asdict(network), "error": network.error} for network in fit.worst_networks],
         "errors": dict(fit.errors),
-        "cautions": [{"code": c.code, "text": c.text, "remedy": c.remedy} for c in fit.cautions],
+        "cautions": [asdict(caution) for caution in fit.cautions],
         "profile_seconds": fit.seconds,
         "environment": dict(model.environment),
         "path": str(fit.path),

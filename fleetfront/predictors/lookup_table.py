@@ -154,11 +154,10 @@ def fill_table(vocabulary: Vocabulary, measured: Mapping[str, MeasuredBlock], mo
         ms[index], std[index] = entry.ms, entry.relative_std
     filled = np.where(known, Filled.MEASURED, Filled.MODELLED).astype(object)
     members = _members(vocabulary.groups)
-    curvature = _interpolation_std(vocabulary, members, known, ms)
-    for group in members:
+    pixels, curvatures = vocabulary.pixels, _curvatures(vocabulary, members, known, ms)
+    for group, curvature in zip(members, curvatures, strict=True):
         here, missing = group[known[group]], group[~known[group]]
         if len(here) >= 2 and len(missing):
-            pixels = vocabulary.pixels
             ms[missing], noise = interpolate(pixels[missing], pixels[here], ms[here], std[here])
             std[missing] = np.hypot(noise, curvature)
             filled[missing] = Filled.INTERPOLATED
@@ -192,19 +191,27 @@ def _members(groups: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     return np.split(order, starts)
 
 
-def _interpolation_std(
+def _curvatures(
     vocabulary: Vocabulary, members: list[NDArray[np.intp]], known: NDArray[np.bool_], ms: FloatArray
-) -> float:
-    """Typical relative error of interpolation, from leaving out measured points that have neighbours on both sides."""
-    errors = []
-    for group in members:
+) -> FloatArray:
+    """Relative error that interpolation makes in each group, beside noise.
+
+    Leaving out a measured block between two others doubles the gap that is bridged, and the error of a straight line
+    grows with the square of the gap (de Boor 2001, chapter III): a quarter of it is left with the block in place.
+    Groups that nothing checks get the default, or the median of those that something does if that is more.
+    """
+    errors = np.full(len(members), np.nan)
+    for number, group in enumerate(members):
         here = group[known[group]]
         here = here[np.argsort(vocabulary.pixels[here])]
+        left_out = []
         for left, middle, right in zip(here, here[1:], here[2:], strict=False):
             ends = np.array([left, right])
             value, _ = interpolate(vocabulary.pixels[[middle]], vocabulary.pixels[ends], ms[ends], np.zeros(2))
-            errors.append(float(value[0] / ms[middle] - 1))
-    if not errors:
-        return DEFAULT_INTERPOLATION_STD
-    # 1.4826 makes the median absolute deviation a standard deviation for normal errors; it ignores a few odd blocks.
-    return float(1.4826 * np.median(np.abs(errors)))
+            left_out.append(float(value[0] / ms[middle] - 1))
+        if left_out:
+            errors[number] = np.sqrt(np.mean(np.square(left_out)))
+    if np.all(np.isnan(errors)):
+        return np.full(len(members), DEFAULT_INTERPOLATION_STD)
+    unchecked = max(DEFAULT_INTERPOLATION_STD, float(np.nanmedian(errors)))
+    return np.where(np.isnan(errors), unchecked, errors / 4)

@@ -93,6 +93,7 @@ def score(
         InputError: on empty, unlike or non-finite arrays.
     """
     error = relative_errors(predicted, measured)
+    predicted, measured = np.asarray(predicted, np.float64), np.asarray(measured, np.float64)
     n = error.size
     parts = {
         "mape": 100 * np.abs(error),
@@ -100,29 +101,27 @@ def score(
         "within_10": (np.abs(error) <= 0.10).astype(np.float64),
     }
     if std is not None:
-        inside = np.abs(np.asarray(predicted) - measured) <= Z90 * np.asarray(std, np.float64)
-        parts["coverage_90"] = inside.astype(np.float64)
+        parts["coverage_90"] = (np.abs(predicted - measured) <= Z90 * np.asarray(std)).astype(np.float64)
     # Row 0 is the sample itself, so that scores and their intervals come from the same arithmetic.
     drawn = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=resamples)
     weights = np.vstack([np.ones((1, n)), drawn]).astype(np.float64)
-    values = {name: weights @ part / n for name, part in parts.items()}
-    values["spearman"] = weighted_spearman(np.asarray(predicted, np.float64), np.asarray(measured, np.float64), weights)
-    point = {name: (float(row[0]) if np.isfinite(row[0]) else None) for name, row in values.items()}
-    tails = [50 * (1 - BOOTSTRAP_LEVEL), 50 * (1 + BOOTSTRAP_LEVEL)]
-    intervals = {}
-    for name, row in values.items():
-        if point[name] is not None and resamples:
-            low, high = np.nanpercentile(row[1:], tails) if np.any(np.isfinite(row[1:])) else (row[0], row[0])
-            intervals[name] = (float(low), float(high))
+    rows = {name: weights @ part / n for name, part in parts.items()}
+    rows["spearman"] = weighted_spearman(predicted, measured, weights)
+    rows = {name: row[np.isfinite(row)] for name, row in rows.items() if np.isfinite(row[0])}
     return Scores(
-        n,
-        float(values["mape"][0]),
-        float(values["within_5"][0]),
-        float(values["within_10"][0]),
-        point["spearman"],
-        point.get("coverage_90"),
-        intervals,
+        networks=n,
+        mape=float(rows["mape"][0]),
+        within_5=float(rows["within_5"][0]),
+        within_10=float(rows["within_10"][0]),
+        spearman=float(rows["spearman"][0]) if "spearman" in rows else None,
+        coverage_90=float(rows["coverage_90"][0]) if "coverage_90" in rows else None,
+        intervals={name: _central(row[1:]) for name, row in rows.items() if row.size > 1},
     )
+
+
+def _central(values: FloatArray) -> tuple[float, float]:
+    low, high = np.percentile(values, [50 * (1 - BOOTSTRAP_LEVEL), 50 * (1 + BOOTSTRAP_LEVEL)])
+    return float(low), float(high)
 
 
 def weighted_spearman(left: FloatArray, right: FloatArray, weights: FloatArray) -> FloatArray:

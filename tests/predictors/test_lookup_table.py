@@ -43,11 +43,14 @@ def test_interpolation_error_is_learned_where_a_third_point_checks_it(space: Ofa
     straight = 0.05 + 1e-4 * vocabulary.pixels
     largest = np.array([vocabulary.pixels[vocabulary.groups == group].max() for group in vocabulary.groups])
     curved = straight * (1 + 0.2 * np.sin(4 * vocabulary.pixels / largest))
-    stds = []
-    for ms in (straight, curved):
+    for ms, low, high in ((straight, 0.005, 0.01), (curved, 0.015, 0.1)):
         table = fill_table(vocabulary, measured_at(space, ms, 128, 176, 224), linear_block_model)
-        stds.append(table.relative_std[np.array(table.filled) == Filled.INTERPOLATED].mean())
-    assert stds[0] < 0.015 < 0.05 < stds[1]
+        interpolated = np.array(table.filled) == Filled.INTERPOLATED
+        error = table.ms[interpolated] / ms[interpolated] - 1
+        stated = table.relative_std[interpolated]
+        assert low < np.sqrt(np.mean(stated**2)) < high
+        # What is stated bounds what happens: noise of 1 % was stated for the ends, but none put in.
+        assert np.mean(np.abs(error) < 2 * stated) > 0.95
 
 
 def test_unmeasured_layers_are_modelled_within_their_stated_uncertainty(space: OfaMbv3Space) -> None:
