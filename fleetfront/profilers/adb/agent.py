@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,7 @@ class AdbAgent:
         *,
         cores: str,
         folder: str,
+        lock: Callable[[], AbstractContextManager[None]] = nullcontext,
         options: AgentOptions | None = None,
         progress: Progress = SILENT,
     ) -> None:
@@ -84,6 +86,7 @@ class AdbAgent:
             target: what the measurements belong to.
             cores: ``big``, ``little``, ``all`` or a hexadecimal mask.
             folder: of this machine's own on the device; made when needed and removed by ``close``.
+            lock: held from the first batch to ``close``, so that no two commands measure one device.
             options: see ``AgentOptions``.
             progress: told of waiting and reconnecting.
 
@@ -99,6 +102,9 @@ class AdbAgent:
         self._connect = connect
         self._connection: Connection | None = connection
         self._runner = runner
+        self._lock = lock
+        self._held = ExitStack()
+        self._is_locked = False
         self._folder = folder
         self._options = options or AgentOptions()
         self._progress = progress
@@ -142,6 +148,10 @@ class AdbAgent:
 
     def close(self) -> None:
         """Restore what was changed and remove our folder. Does nothing to a device that is gone."""
+        with self._held:
+            self._leave()
+
+    def _leave(self) -> None:
         if self._connection is None:
             return
         connection, self._connection = self._connection, None
@@ -215,6 +225,9 @@ class AdbAgent:
         return self._session
 
     def _prepare(self, connection: Connection) -> None:
+        if not self._is_locked:
+            self._held.enter_context(self._lock())
+            self._is_locked = True
         folder = shlex.quote(self._folder)
         # A script of ours that outlived its connection would disturb every visit.
         connection.shell(

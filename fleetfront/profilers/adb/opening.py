@@ -10,6 +10,7 @@ import hashlib
 import re
 import socket
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from fleetfront.profilers.adb.transport import Transport
 from fleetfront.profilers.adb.transport_direct import AUTHORIZE_S, open_tcp, open_usb
 from fleetfront.profilers.adb.transport_server import AdbServer, ServerTransport
 from fleetfront.profilers.adb.usb import usb_serials
+from fleetfront.profilers.lock import target_lock
 from fleetfront.profilers.native_runner.build import build_runner
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
@@ -175,11 +177,15 @@ def open_adb_agent(
     def connected() -> Connection:
         return connect(device, key=key, authorize_s=authorize_s, heartbeat=heartbeat, progress=progress)
 
-    cache = (workspace or Workspace.default()).cache
+    def locked() -> AbstractContextManager[None]:
+        # One lock a device, whatever the runtime: two would measure each other.
+        return target_lock(place.root / "locks", Target(target.device, "adb"))
+
+    place = workspace or Workspace.default()
     connection = connected()
     try:
         facts = read_device(connection)
-        chosen = _runner(runner, connection, facts, target, cache, benchmark_model, litert_wheel)
+        chosen = _runner(runner, connection, facts, target, place.cache, benchmark_model, litert_wheel)
         return AdbAgent(
             connected,
             connection,
@@ -187,6 +193,7 @@ def open_adb_agent(
             chosen,
             target,
             cores=cores,
+            lock=locked,
             folder=f"{facts.folder}/fleetfront-{_our_name()}",
             options=options,
             progress=progress,

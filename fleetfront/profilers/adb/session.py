@@ -75,6 +75,7 @@ class Session:
         self._visit_timeout_s = visit_timeout_s
         self._lines: deque[tuple[str, int]] = deque()
         self._partial = b""
+        self._asked: deque[VisitRequest] = deque()
         connection.push({f"{folder}/session.sh": script.encode()})
         self._process = connection.start(f"sh {shlex.quote(folder)}/session.sh {shlex.quote(folder)} {self._token}")
         self.is_over = False
@@ -88,12 +89,14 @@ class Session:
         begun = time.monotonic()
         self._idle_ns = time.monotonic_ns()
         waiting = deque(requests)
-        asked: deque[VisitRequest] = deque()
+        asked = self._asked
         while (waiting or asked) and not self.is_over:
             while waiting and len(asked) < _AHEAD and (not asked or time.monotonic() - begun < seconds):
                 asked.append(waiting.popleft())
                 self._ask(f"visit {asked[-1].id} {asked[-1].warm_runs} {asked[-1].timed_runs} {asked[-1].model}")
-            yield self._visited(asked.popleft())
+            visited = self._visited(asked[0])
+            asked.popleft()
+            yield visited
             if time.monotonic() - begun >= seconds:
                 waiting.clear()
 
@@ -105,8 +108,11 @@ class Session:
         return text, checked.clocks
 
     def end(self) -> None:
-        """Let the script end."""
+        """Let the script end; one that is in the middle of a visit is killed."""
         if self.is_over:
+            return
+        if self._asked:
+            self.kill()
             return
         self.is_over = True
         try:
@@ -122,14 +128,17 @@ class Session:
         self._connection.shell(f"kill -9 -{self._pid} 2>/dev/null || kill -9 {self._pid} 2>/dev/null")
 
     def _visited(self, request: VisitRequest) -> Visited:
-        begin, _ = self._soon("begin", _START_S, request.id)
         error = None
+        deadline = time.monotonic() + self._visit_timeout_s
+        begin = end = Frame("end", request.id, 137, "")
+        text = ""
         try:
-            end, text = self._until("end", time.monotonic() + self._visit_timeout_s, request.id)
+            begin, _ = self._until("begin", deadline, request.id)
+            end, text = self._until("end", deadline, request.id)
         except TimeoutError:
             self.kill()
             error = f"the visit took longer than {self._visit_timeout_s:.0f} s and was ended"
-            end, text, self._seen_ns = Frame("end", request.id, 137, ""), "", time.monotonic_ns()
+            self._seen_ns = time.monotonic_ns()
         # Lines of several visits may come at once; visits follow each other, so this one began when the last ended.
         elapsed_ns = self._seen_ns - self._idle_ns
         started_ns = time.time_ns() - (time.monotonic_ns() - self._idle_ns)

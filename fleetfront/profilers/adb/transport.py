@@ -19,6 +19,9 @@ _RECEIVE = 1 << 16
 #: A socket with a time limit of zero does not wait at all and reports that as another error.
 _LEAST_S = 1e-3
 
+#: Linux only.
+_QUICK_ACK: int | None = getattr(socket, "TCP_QUICKACK", None)
+
 _Argument = TypeVar("_Argument")
 _Result = TypeVar("_Result")
 
@@ -109,6 +112,10 @@ class SocketPipe:
     def _fill(self, timeout_s: float) -> bool:
         self._socket.settimeout(max(timeout_s, _LEAST_S))
         received = self._attempt(self._socket.recv, _RECEIVE)
+        if _QUICK_ACK is not None:
+            # Adb servers write small pieces with Nagle's algorithm on: each would wait 40 ms for our delayed answer.
+            # The system forgets the option, so it is set anew after every read.
+            self._socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
         self._buffer += received
         return bool(received)
 

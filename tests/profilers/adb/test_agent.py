@@ -154,6 +154,17 @@ def test_stopping_inside_a_batch_stops_the_device(
     assert len(rows_of(agent, make_batch(agent.target, 2))) == 2
 
 
+def test_two_commands_do_not_measure_one_device(
+    daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    first, second = open_agent(daemon.address), open_agent(daemon.address)
+    rows_of(first, make_batch(first.target, 1))
+    with pytest.raises(DeviceError, match="already being measured by process"):
+        rows_of(second, make_batch(second.target, 1))
+    first.close()
+    assert len(rows_of(second, make_batch(second.target, 1))) == 1
+
+
 def test_a_second_batch_pushes_nothing_again(
     daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
 ) -> None:

@@ -65,7 +65,8 @@ def campaign(tmp_path: Path, models: dict[str, Path]) -> Callable[..., Any]:
         with closing(store):
             rows = store.campaigns(target=target, space="space")
             row = rows[0] if rows else begin_campaign(store, target, "space", "identity", tasks, agent.describe())
-            return Campaign(store, agent, row, options, files, clock=Clock.WALL).run(Limits(120.0, rounds))
+            with closing(agent):
+                return Campaign(store, agent, row, options, files, clock=Clock.WALL).run(Limits(120.0, rounds))
 
     return run
 
@@ -342,6 +343,7 @@ def test_a_device_that_is_silent_is_told_from_one_that_is_gone(
             list(running)
     finally:
         daemon.resume()
+    agent.close()
     agent = open_agent(daemon.address, reconnect_s=0.2)
     batch = make_batch(agent.target, 200)
     running = agent.run(batch)
