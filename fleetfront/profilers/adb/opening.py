@@ -125,6 +125,15 @@ def _connected(
     return Connection(transport, heartbeat)
 
 
+def describe_adb_device(device: str, *, progress: Progress = SILENT) -> Device:
+    """What a device is, e.g. which ABI to fetch a program for. Raises what ``connect`` raises."""
+    connection = connect(device, progress=progress)
+    try:
+        return read_device(connection)
+    finally:
+        connection.close()
+
+
 def adb_target(
     device: str, *, runtime: str = DEFAULT_RUNTIME, precision: str = "fp32", threads: int = 1, batch: int = 1
 ) -> Target:

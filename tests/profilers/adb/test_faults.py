@@ -319,6 +319,24 @@ def test_a_clock_that_goes_backwards_is_an_error_row(
     assert row.samples == ()
 
 
+def test_a_command_that_is_killed_leaves_nothing_running(
+    daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    agent = open_agent(daemon.address)
+    running = agent.run(make_batch(agent.target, 100, timed_runs=50))
+    next(running)
+    # What the system does to the connections of a process that was killed.
+    assert agent._connection is not None
+    agent._connection.close()
+    for _ in range(200):
+        if not daemon.running("session.sh") and not daemon.running("fleetfront-runner"):
+            break
+        time.sleep(0.05)
+    assert daemon.running("session.sh") == []
+    assert daemon.running("fleetfront-runner") == []
+    running.close()
+
+
 def test_a_visit_that_never_ends_is_ended(
     daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
 ) -> None:
