@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RANDOM = "random"
 #: The key of the curves that average over devices.
-ALL_DEVICES = "all devices"
+ALL_DEVICES = "all devices (mean share of the best)"
 
 #: Random search beyond this says no more: its curve is flat by then.
 _MOST_EVALUATIONS = 20_000

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,13 +14,24 @@ from fleetfront.spaces.blocks import Block
 #: Networks with more blocks than this are drawn with equal blocks together.
 _MOST_ROWS = 32
 
+_EDGE = re.compile(r"edge_(\d+)_(\d+)")
+#: The operation of an edge that is not there.
+_ABSENT = "none"
+
 
 @dataclass(frozen=True, slots=True)
 class Networks:
-    """Networks as rows of blocks: for each, (row in ``blocks``, how often) in order of execution."""
+    """Pictures of some architectures.
+
+    Attributes:
+        rows: for each, (row in ``blocks``, how often) in order of execution.
+        blocks: every block that occurs.
+        cells: for each, (from node, to node, operation) where genes are the edges of a cell; empty in other spaces.
+    """
 
     rows: tuple[tuple[tuple[int, int], ...], ...]
     blocks: tuple[BlockPicture, ...]
+    cells: tuple[tuple[tuple[int, int, str], ...], ...] = ()
 
 
 def draw_networks(space: SearchSpace, genotypes: Genotypes) -> Networks:
@@ -29,9 +42,10 @@ def draw_networks(space: SearchSpace, genotypes: Genotypes) -> Networks:
     rows = []
     for network in indices:  # Every network is drawn; a front has some hundred.
         present = [block for block in network if block >= 0]
-        counted = [(block, 1) for block in present] if len(present) <= _MOST_ROWS else _grouped(present)
+        counted = [(block, 1) for block in present] if len(present) <= _MOST_ROWS else _grouped(present, vocabulary)
         rows.append(tuple((position.setdefault(block, len(position)), count) for block, count in counted))
-    return Networks(tuple(rows), tuple(picture(vocabulary[block]) for block in position))
+    pictures = tuple(picture(vocabulary[block]) for block in position)
+    return Networks(tuple(rows), pictures, _cells(space, genotypes))
 
 
 def picture(block: Block) -> BlockPicture:
@@ -44,11 +58,31 @@ def picture(block: Block) -> BlockPicture:
     return BlockPicture(block.key, _label(block, width_in, out), _group(block), width, side)
 
 
-def _grouped(present: Sequence[int]) -> list[tuple[int, int]]:
-    counts: dict[int, int] = {}
-    for block in present:
-        counts[block] = counts.get(block, 0) + 1
-    return list(counts.items())
+def _grouped(present: Sequence[int], vocabulary: Sequence[Block]) -> list[tuple[int, int]]:
+    """Equal blocks together, from the large maps to the small ones, what changes the width last among its equals."""
+
+    def place(item: tuple[int, int]) -> tuple[int, int, bool]:
+        block = vocabulary[item[0]]
+        width, side = _width_and_side(block)
+        values = dict(block.parameters)
+        return -side, width, values.get("out", width) != width or "classes" in values
+
+    return sorted(Counter(present).items(), key=place)
+
+
+def _cells(space: SearchSpace, genotypes: Genotypes) -> tuple[tuple[tuple[int, int, str], ...], ...]:
+    edges = [_EDGE.fullmatch(name) for name in space.gene_names]
+    if not all(edges):
+        return ()
+    ends = [(int(edge[1]), int(edge[2])) for edge in edges if edge is not None]
+    return tuple(
+        tuple(
+            (*end, str(choices[gene]))
+            for end, choices, gene in zip(ends, space.choices, row, strict=True)
+            if choices[gene] != _ABSENT
+        )
+        for row in genotypes.tolist()
+    )
 
 
 def _width_and_side(block: Block) -> tuple[int, int]:

@@ -154,6 +154,7 @@ class FrontGroup:
         archs: every architecture on any of the fronts, once.
         networks: for each of ``archs``, its blocks: (row in ``blocks``, how often) in order of execution.
         blocks: the blocks that occur.
+        cells: for each of ``archs``, (from node, to node, operation) of its cell, in spaces whose genes are edges.
         deploy_options: what ``fleetfront deploy`` needs beside front, device and architecture.
         deploy_hint: what a user has to put into that command, in words; empty if nothing.
     """
@@ -166,6 +167,7 @@ class FrontGroup:
     archs: tuple[str, ...]
     networks: tuple[tuple[tuple[int, int], ...], ...]
     blocks: tuple[BlockPicture, ...]
+    cells: tuple[tuple[tuple[int, int, str], ...], ...]
     deploy_options: str
     deploy_hint: str
 
@@ -187,7 +189,7 @@ class BaselineView:
     """Strategies against each other on one set of targets.
 
     Attributes:
-        curves: label of a device (or ``all devices``) -> the curves. For one device in its own unit (ms x percent), for
+        curves: label of a device (or of all together) -> the curves. For one device in its own unit (ms x percent), for
             all as share of the best hypervolume that any run reached, averaged over devices.
         final: for each strategy: (its name, seeds, evaluations, mean, lowest and highest share of the best at the end).
         note: what is missing and why, in words.

@@ -10,6 +10,7 @@ from fleetfront.deploy.bundle import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
 from fleetfront.report.contents import DeployedFile
+from fleetfront.report.devices_section import known_clock
 from fleetfront.report.sources import Sources
 from fleetfront.targets import Target
 
@@ -50,7 +51,7 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
                 precision=str(file["precision"]),
                 size_bytes=int(file.get("bytes") or (folder / file["path"]).stat().st_size),
                 target=target,
-                clock=str(measured.get("clock") or predicted.get("clock") or ""),
+                clock=known_clock(str(measured.get("clock") or predicted.get("clock") or "")),
                 predicted_ms=_number(predicted.get("ms")),
                 predicted_std_ms=_number(predicted.get("std_ms")),
                 tier=str(predicted.get("tier", "")),

@@ -18,10 +18,7 @@ from fleetfront.report.sources import FitSource, Sources
 from fleetfront.targets import Target
 
 #: What is said of numbers that nobody here could watch being taken.
-_IMPORTED = Reason(
-    "These numbers were imported: how noisy they are cannot be told from them.",
-    "Profile the device yourself to know: fleetfront profile --device NAME.",
-)
+_IMPORTED = Reason("Imported, so their noise cannot be judged here.")
 
 _COUNTED = {
     Role.BLOCK: "blocks",
@@ -48,6 +45,11 @@ def day(nanoseconds: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime(nanoseconds / 1e9)) if nanoseconds else ""
 
 
+def known_clock(clock: str) -> str:
+    """A clock by name; empty where the source of the numbers does not say."""
+    return "" if clock == Clock.UNKNOWN else clock
+
+
 def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     holdings = [h for h in sources.holdings if h.space == space and str(h.target) == target]
     fit = next((fit for fit in sources.fits if fit.space == space and str(fit.target) == target), None)
@@ -66,7 +68,7 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
         facts=() if config is None else _facts(config),
         notes="" if config is None else " ".join(filter(None, (config.setting, config.notes))),
         tier=_tier(front, report, holdings),
-        clock=str(fit.clock) if fit is not None else front.get("clock", ""),
+        clock=known_clock(str(fit.clock) if fit is not None else front.get("clock", "")),
         measured=_measured(sources, holdings, space, target),
         when="" if is_imported else day(max((h.last_started_ns for h in holdings), default=0)),
         verdict=_verdict_word(verdict),

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fleetfront.predictors.scores import Z90
@@ -28,51 +28,58 @@ from fleetfront.report.theme import series_colour, variable
 
 #: Above this many devices the squares of a matrix are too small for numbers.
 _NUMBERED = 16
+#: Characters below an axis that a phone can show in one line.
+_NAMES_IN_A_LINE = 30
+#: Pixels across a square with a number in it.
+_SQUARE = 34
 #: A penalty of this many percent has the strongest colour.
 _WORST_PENALTY = 100.0
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """A figure that can be asked for by name. ``description`` is what a screen reader says of it."""
+    """A figure that can be asked for by name.
+
+    Attributes:
+        description: what a screen reader says of it.
+        min_width: pixels below which it cannot be read; a narrower page scrolls it.
+        section, row: the field of Report that it is of, and the position there.
+    """
 
     name: str
     title: str
     description: str
     spec: Specification
+    min_width: int = 0
+    section: str = ""
+    row: int = 0
 
 
 def figures(report: Report) -> tuple[Figure, ...]:
     """Every figure of a report, under names that are unique within it."""
     found: dict[str, Figure] = {}
-    for figure in _all(report):
+    for section, row, figure in _all(report):
         name, count = figure.name, 1
         while name in found:
             count += 1
             name = f"{figure.name}-{count}"
-        found[name] = Figure(name, figure.title, figure.description, figure.spec)
+        found[name] = replace(figure, name=name, section=section, row=row)
     return tuple(found.values())
 
 
-def _all(report: Report) -> Iterator[Figure]:
-    for group in report.fronts:
-        yield from front_figures(group)
-    for prediction in report.predictions:
-        if prediction.points:
-            yield predictions_figure(prediction)
-            yield residuals_figure(prediction)
-    for baseline in report.baselines:
-        if baseline.curves:
-            yield baselines_figure(baseline)
-    for heat in report.heat_maps:
-        yield heat_figure(heat)
-    for relation in report.relations:
-        if relation.networks:
-            yield correlation_figure(relation)
-        if any(map(math.isfinite, relation.penalty.ravel().tolist())):
-            yield penalty_figure(relation)
-    if any(file.predicted_ms is not None or file.measured_ms is not None for file in report.deployed):
-        yield deployed_figure(report.deployed)
+def _all(report: Report) -> Iterator[tuple[str, int, Figure]]:
+    makers: tuple[tuple[str, Sequence[Any], Callable[[Any], Iterator[Figure]]], ...] = (
+        ("fronts", report.fronts, front_figures),
+        ("predictions", report.predictions, prediction_figures),
+        ("baselines", report.baselines, baseline_figures),
+        ("heat_maps", report.heat_maps, heat_figures),
+        ("relations", report.relations, relation_figures),
+        ("deployed", (report.deployed,), deployed_figures),
+    )
+    for section, views, make in makers:
+        for row, view in enumerate(views):
+            for figure in make(view):
+                yield section, row, figure
 
 
 def slug(text: str) -> str:
@@ -90,7 +97,14 @@ def front_figures(group: FrontGroup) -> Iterator[Figure]:
         yield Figure(f"fronts-normalised-{slug(group.space)}", f"{title}, normalised", said, spec)
 
 
-def predictions_figure(view: PredictionView) -> Figure:
+def prediction_figures(view: PredictionView) -> Iterator[Figure]:
+    """Predicted against measured, and the residuals; nothing without networks."""
+    if view.points:
+        yield _predictions(view)
+        yield _residuals(view)
+
+
+def _predictions(view: PredictionView) -> Figure:
     """Predicted against measured, with the 10 % band and the 90 % intervals."""
     values = [_comparison(view, i) for i in range(len(view.points))]
     low = min(min(row["measured"], row["predicted"]) for row in values) * 0.95
@@ -121,12 +135,12 @@ def predictions_figure(view: PredictionView) -> Figure:
         _points(x, y, view),
     ]
     title = f"Predicted against measured on {view.label}"
-    said = f"{view.summary} The shaded band is 10 % to either side; bars are 90 % intervals."
-    spec = figure_spec(said, layers, values=values, height=300)
+    said = "The shaded band is 10 % to either side; bars are 90 % intervals."
+    spec = figure_spec(f"{view.summary} {said}", layers, values=values, height=300)
     return Figure(f"predictions-{slug(view.label)}", title, said, spec)
 
 
-def residuals_figure(view: PredictionView) -> Figure:
+def _residuals(view: PredictionView) -> Figure:
     """How far each prediction is off, in percent, over the measured latency."""
     values = [_comparison(view, i) for i in range(len(view.points))]
     x = quantitative("measured", "measured ms", zero=False)
@@ -142,8 +156,8 @@ def residuals_figure(view: PredictionView) -> Figure:
         "encoding": {"y": y},
     }
     title = f"Residuals on {view.label}"
-    said = f"Error of each prediction in percent of the measurement. {view.summary} The shaded band is 10 %."
-    spec = figure_spec(said, [band, zero, _points(x, y, view)], values=values, height=300)
+    said = "Error of each prediction in percent of the measurement; the shaded band is 10 %."
+    spec = figure_spec(f"{view.summary} {said}", [band, zero, _points(x, y, view)], values=values, height=300)
     return Figure(f"residuals-{slug(view.label)}", title, said, spec)
 
 
@@ -181,7 +195,13 @@ def _role_colour(view: PredictionView) -> dict[str, Any]:
     return nominal("role", None, scale=scale, legend=len(roles) > 1)
 
 
-def baselines_figure(view: BaselineView) -> Figure:
+def baseline_figures(view: BaselineView) -> Iterator[Figure]:
+    """Hypervolume over evaluations, if any run kept it."""
+    if view.curves:
+        yield _baselines(view)
+
+
+def _baselines(view: BaselineView) -> Figure:
     """Hypervolume over evaluations: the mean of the seeds, and between which values they lie."""
     strategies = list(dict.fromkeys(curve.strategy for curves in view.curves.values() for curve in curves))
     values = [
@@ -232,14 +252,20 @@ def baselines_figure(view: BaselineView) -> Figure:
     spec = figure_spec(said, layers, values=values, height=280)
     spec["params"] = [{"name": "device", "value": devices[0], **_choice("Device ", devices)}]
     spec["transform"] = [{"filter": "datum.device === device"}]
-    return Figure(f"baselines-{slug(view.space)}", f"Strategies on {view.space}", said, spec)
+    title = f"Strategies on {view.space}, {devices[0]}"
+    return Figure(f"baselines-{slug(view.space)}", title, said, spec)
 
 
 def _choice(name: str, options: Sequence[str]) -> dict[str, Any]:
     return {"bind": {"input": "select", "options": list(options), "name": name}} if len(options) > 1 else {}
 
 
-def heat_figure(view: HeatMap) -> Figure:
+def heat_figures(view: HeatMap) -> Iterator[Figure]:
+    """The heat map."""
+    yield _heat(view)
+
+
+def _heat(view: HeatMap) -> Figure:
     """Blue squares are fast for what they are, orange ones slow."""
     values: list[dict[str, Any]] = [
         {"x": c.x, "y": c.y, "log": math.log2(max(c.value, 1e-6)), "text": c.text, "detail": c.detail, "ratio": c.value}
@@ -254,7 +280,7 @@ def heat_figure(view: HeatMap) -> Figure:
         "legend": {"format": ".2f", "labelExpr": "format(pow(2, datum.value), '.2f') + '×'", "gradientLength": 160},
     }
     columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
-    layers = [
+    layers: list[dict[str, Any]] = [
         {
             "mark": {"type": "rect", "stroke": variable("surface")},
             "encoding": {"color": colour, "tooltip": tooltip(detail="block", ratio="compared")},
@@ -272,32 +298,41 @@ def heat_figure(view: HeatMap) -> Figure:
     ]
     said = f"{view.meaning} {_extremes(view)}"
     spec = figure_spec(said, layers, values=values, height=max(110, 26 * lines))
-    angle = -90 if columns > 8 else 0
+    longest = max(len(cell.x) for cell in view.cells)
+    # Names that do not fit beside each other on a phone are set at an angle everywhere.
+    angle = -90 if columns > 8 else -40 if columns * longest > _NAMES_IN_A_LINE else 0
     spec["encoding"] = {
         "x": nominal("x", view.x_title, sort=None, axis={"labelAngle": angle, "orient": "bottom"}),
         "y": nominal("y", view.y_title, sort=None),
     }
-    return Figure(f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes", said, spec)
+    name, title = f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes"
+    return Figure(name, title, said, spec, 110 + _SQUARE * columns)
 
 
 def _extremes(view: HeatMap) -> str:
     ordered = sorted(view.cells, key=lambda cell: cell.value)
     best, worst = ordered[0], ordered[-1]
-    return (
-        f"Fastest for what it is: {best.x} {best.y} ({best.value:.2f}×); "
-        f"slowest: {worst.x} {worst.y} ({worst.value:.2f}×)."
-    )
+    return f"Lowest: {best.x} {best.y} ({best.value:.2f}×); highest: {worst.x} {worst.y} ({worst.value:.2f}×)."
 
 
-def correlation_figure(view: RelationView) -> Figure:
+def relation_figures(view: RelationView) -> Iterator[Figure]:
+    """Rank correlations, and what each device's choice costs on the others, as far as they are known."""
+    if view.networks:
+        yield _correlation(view)
+    if any(map(math.isfinite, view.penalty.ravel().tolist())):
+        yield _penalty(view)
+
+
+def _correlation(view: RelationView) -> Figure:
     """Rank correlations of all pairs."""
     said = f"Spearman rank correlation of latency between devices, over {view.networks:,} networks, {view.sample}."
     scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
     spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55)
-    return Figure(f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}", said, spec)
+    name, title = f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}"
+    return Figure(name, title, said, spec, _matrix_width(view))
 
 
-def penalty_figure(view: RelationView) -> Figure:
+def _penalty(view: RelationView) -> Figure:
     """What the knee network of a row's device costs on a column's."""
     said = (
         "Extra latency, in percent, that the knee network of the row's device takes on the column's device, against "
@@ -305,7 +340,13 @@ def penalty_figure(view: RelationView) -> Figure:
     )
     scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
     spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", 0.6 * _WORST_PENALTY)
-    return Figure(f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}", said, spec)
+    name, title = f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}"
+    return Figure(name, title, said, spec, _matrix_width(view))
+
+
+def _matrix_width(view: RelationView) -> int:
+    count = len(view.labels)
+    return 130 + count * (_SQUARE if count <= _NUMBERED else _SQUARE // 2)
 
 
 def _matrix(
@@ -353,9 +394,14 @@ def _matrix(
     return spec
 
 
-def deployed_figure(files: Sequence[DeployedFile]) -> Figure:
-    """Predicted and measured latency of every deployed file."""
+def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
+    """Predicted and measured latency of every deployed file of which one is known."""
     known = [file for file in files if file.predicted_ms is not None or file.measured_ms is not None]
+    if known:
+        yield _deployed(known)
+
+
+def _deployed(known: Sequence[DeployedFile]) -> Figure:
     values = []
     for file in known:
         name = f"{file.bundle} {file.format} {file.precision} {'/'.join(file.target.split('/')[:2])}"

@@ -1,11 +1,8 @@
-"""Fronts as Vega-Lite specifications: for pictures with their data, for the page with data sets that its script fills.
-
-The picture of a network is here too.
-"""
+"""Fronts as Vega-Lite specifications: for images with their data, for the page with data sets that its script fills."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from fleetfront.predictors.scores import Z90
@@ -25,7 +22,8 @@ SELECTED = "selected"
 
 def interactive_fronts(group: FrontGroup, *, is_normalised: bool, is_small: bool) -> Specification:
     """The page's figure of all fronts or (small) of one; rows have the fields of ``point_row``."""
-    spec = _spec(group, is_normalised, height=150 if is_small else 400, is_small=is_small)
+    # The page lists the devices with their colours beside the sliders.
+    spec = _spec(group, is_normalised, height=150 if is_small else 420, is_small=is_small, has_legend=False)
     spec["params"] = [{"name": SELECTED, "value": ""}]
     spec["data"] = {"name": POINTS}
     return spec
@@ -59,53 +57,6 @@ def point_row(group: FrontGroup, front: FrontView, index: int, is_normalised: bo
         "latency": f"{with_spread(point.latency_ms, point.latency_std_ms, 4)} ms ({front.tier})",
         "accuracy": f"{with_spread(point.accuracy, point.accuracy_std, 4)} % ({group.accuracy_tier})",
         "arch": group.archs[point.arch],
-        "id": f"{front.label}#{index}",
-    }
-
-
-def network_picture(groups: Sequence[str]) -> Specification:
-    """Blocks from top to bottom, as wide as their channels (on a root scale), coloured by kernel.
-
-    The page's script fills the data: ``at``, ``label``, ``from``, ``to``, ``group``, ``channels``, ``side``, ``note``.
-    """
-    colours = {"domain": list(groups), "range": [series_colour(i) for i in range(len(groups))]}
-    return {
-        "$schema": SCHEMA,
-        "description": "The blocks of the chosen network from input to output.",
-        "width": "container",
-        "height": {"step": 19},
-        "autosize": {"type": "fit-x", "contains": "padding"},
-        "data": {"name": "blocks"},
-        "encoding": {
-            "y": {
-                "field": "at",
-                "type": "ordinal",
-                "title": None,
-                "sort": None,
-                "axis": {
-                    "labelExpr": "split(datum.label, '\\t')[1]",
-                    "domain": False,
-                    "ticks": False,
-                    "labelLimit": 210,
-                },
-            }
-        },
-        "layer": [
-            {
-                "mark": {"type": "bar", "cornerRadius": 3, "height": {"band": 0.82}},
-                "encoding": {
-                    "x": {"field": "from", "type": "quantitative", "axis": None},
-                    "x2": {"field": "to"},
-                    "color": nominal("group", None, scale=colours, legend=True),
-                    "tooltip": tooltip(label="block", channels="widest part", side="input map", note="alone"),
-                },
-            },
-            {
-                "mark": {"type": "text", "align": "right", "dx": -2, "fontSize": 10, "aria": False},
-                "encoding": {"x": {"value": "width"}, "text": {"field": "note"}, "color": {"value": variable("ink")}},
-            },
-        ],
-        "config": CONFIG,
     }
 
 
@@ -125,7 +76,7 @@ def lowest_shown(group: FrontGroup) -> float | None:
 def _focus(
     group: FrontGroup, is_normalised: bool, lowest: float, x: dict[str, Any], y: dict[str, Any], is_small: bool
 ) -> None:
-    """Bound the axes to the points that are at least so accurate; of one device's own figure, only the accuracy axis."""
+    """Bound the axes to the points that are at least so accurate; of a small figure, the accuracy axis alone."""
     y["scale"] = {**y["scale"], "domainMin": lowest}
     shown = [
         point.latency_ms / _unit(front, is_normalised)
@@ -142,7 +93,9 @@ def _unit(front: FrontView, is_normalised: bool) -> float:
     return front.points[0].latency_ms if is_normalised and front.points else 1.0
 
 
-def _spec(group: FrontGroup, is_normalised: bool, *, height: int, is_small: bool) -> Specification:
+def _spec(
+    group: FrontGroup, is_normalised: bool, *, height: int, is_small: bool, has_legend: bool = True
+) -> Specification:
     labels = [front.label for front in group.fronts]
     is_one = is_small or len(labels) == 1
     title = "latency, × the device's fastest" if is_normalised else "latency ms"
@@ -156,8 +109,8 @@ def _spec(group: FrontGroup, is_normalised: bool, *, height: int, is_small: bool
         x["title"] = y["title"] = None
     colour = nominal("d", None, scale={"domain": labels, "range": [series_colour(i) for i in range(len(labels))]})
     dash = nominal("d", None, scale={"domain": labels, "range": [series_dash(i) for i in range(len(labels))]})
-    colour["legend"] = None if is_one else {"columns": 4, "symbolType": "stroke", "symbolStrokeWidth": 3}
-    dash["legend"] = None
+    legend = None if is_one or not has_legend else {"columns": 4, "symbolType": "stroke", "symbolStrokeWidth": 3}
+    colour["legend"] = dash["legend"] = legend
     front = {"test": f"!{SELECTED} || datum.d === {SELECTED}", "value": 1}
     faded = {"condition": front, "value": 0.45}
     return {

@@ -13,6 +13,7 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.report.blocks import Networks, draw_networks
 from fleetfront.report.contents import BlockPicture, ChoicePoint, FrontGroup, FrontView
+from fleetfront.report.devices_section import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import SearchSpace
@@ -68,6 +69,7 @@ def _group(sources: Sources, name: str, source: str, tier: str, chosen: Sequence
         tuple(archs),
         networks.rows,
         networks.blocks,
+        networks.cells,
         options,
         hint,
     )
@@ -98,7 +100,7 @@ def _view(
         name=front.name,
         target=front_key(front),
         tier=front.tier,
-        clock=front.clock,
+        clock=known_clock(front.clock),
         path=str(result.path.absolute()),
         hypervolume=front.hypervolume,
         reference_point=front.reference_point,

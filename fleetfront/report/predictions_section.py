@@ -11,6 +11,7 @@ from fleetfront.predictors.scores import Z90
 from fleetfront.profilers.observations import read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.report.contents import Comparison, PredictionView
+from fleetfront.report.devices_section import known_clock
 from fleetfront.report.sources import FitSource, Sources, front_key
 from fleetfront.spaces.base import SearchSpace
 
@@ -44,7 +45,7 @@ def _view(
         label=sources.label(device, target),
         target=target,
         space=space,
-        clock="" if fit is None else str(fit.clock),
+        clock="" if fit is None else known_clock(str(fit.clock)),
         model=str(report.get("model", "")),
         summary=_summary([p for p in points if p.role == HELD_OUT], [p for p in points if p.role == VERIFIED]),
         points=tuple(points),
@@ -58,7 +59,7 @@ def _summary(held_out: Sequence[Comparison], verified: Sequence[Comparison]) -> 
         inside = sum(abs(p.predicted_ms - p.measured_ms) <= Z90 * p.std_ms for p in held_out) / len(held_out)
         parts.append(
             f"{len(held_out)} held-out networks: mean absolute error {mape:.1f} %, "
-            f"{within_10(held_out):.0%} within 10 %, {inside:.0%} inside their 90 % interval."
+            f"{100 * within_10(held_out):.0f} % within 10 %, {100 * inside:.0f} % inside their 90 % interval."
         )
     else:
         parts.append("No held-out network was measured, so the error of this model is not known.")

@@ -49,7 +49,7 @@ def with_spread(value: float | None, std: float | None, digits: int = 3) -> str:
 
 def percent(value: float | None) -> str:
     """A share from 0 to 1 as percent."""
-    return _UNKNOWN if value is None else f"{value:.0%}"
+    return _UNKNOWN if value is None else f"{100 * value:.0f} %"
 
 
 def size(count: int) -> str:
@@ -129,10 +129,28 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
     return Table(f"Fronts of {group.space}", headers, tuple(rows), frozenset({1, 3}))
 
 
+def volume_table(group: FrontGroup) -> Table:
+    """Section 3: how much each front covers."""
+    rows = [
+        (
+            front.label,
+            front.target,
+            f"{front.total:,}",
+            number(front.hypervolume, 5),
+            ", ".join(number(value, 4) for value in front.reference_point),
+            number(front.limit_ms),
+            front.path,
+        )
+        for front in group.fronts
+    ]
+    headers = ("device", "target", "points", "hypervolume", "reference point (ms, error %)", "limit ms", "file")
+    return Table(f"Hypervolumes on {group.space}", headers, tuple(rows), frozenset({2, 3, 4, 5}))
+
+
 def baseline_table(view: BaselineView) -> Table:
     """Section 4: where every strategy ended."""
     rows = [
-        (name, str(seeds), f"{spent:,}", f"{mean:.2%}", f"{low:.2%}", f"{high:.2%}")
+        (name, str(seeds), f"{spent:,}", f"{100 * mean:.2f} %", f"{100 * low:.2f} %", f"{100 * high:.2f} %")
         for name, seeds, spent, mean, low, high in view.final
     ]
     headers = ("strategy", "seeds", "evaluations", "share of the best hypervolume", "lowest seed", "highest seed")

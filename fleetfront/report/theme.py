@@ -1,6 +1,4 @@
-"""Colours of page and figures: CSS variables in the page, so that it follows the reader's light or dark scheme, and their
-values in pictures.
-"""
+"""Colours of page and figures: CSS variables in the page, which follows the reader's scheme; their values in images."""
 
 from __future__ import annotations
 

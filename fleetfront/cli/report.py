@@ -1,0 +1,141 @@
+"""``fleetfront report``: what was measured, searched and deployed, as one page to look at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import hint, next_command, progress, warn
+from fleetfront.cli.options import quiet_option, store_option
+from fleetfront.errors import InputError
+
+if TYPE_CHECKING:
+    from fleetfront.report.contents import Report
+
+#: Format -> the file it is written to unless the user names another.
+_FILES = {"html": "report.html", "md": "report.md", "png": "figure.png", "svg": "figure.svg"}
+
+
+@click.command()
+@click.option(
+    "--front",
+    "fronts",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="fronts.json or its folder; repeatable, the main result first.  [default: the newest]",
+)
+@click.option(
+    "--bundle",
+    "bundles",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A folder that deploy wrote; repeatable.  [default: those in bundles/ here and beside the fronts]",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(list(_FILES)),
+    help="html: the page; md: tables for a pull request; png, svg: one figure.  [default: by --out, else html]",
+)
+@click.option("--figure", metavar="NAME", help="Which figure for png and svg; its name's beginning is enough.")
+@click.option("--list-figures", is_flag=True, help="Print the names of all figures.")
+@click.option("--dark", is_flag=True, help="Dark colours for png and svg; the page follows its reader.")
+@click.option(
+    "--random-seeds",
+    type=click.IntRange(0),
+    default=3,
+    show_default=True,
+    help="Random searches made for comparison, where none is among the fronts; 0 for none.",
+)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: report.html]")
+@store_option
+@quiet_option
+def report(
+    fronts: tuple[Path, ...],
+    bundles: tuple[Path, ...],
+    kind: str | None,
+    figure: str | None,
+    list_figures: bool,
+    dark: bool,
+    random_seeds: int,
+    out: Path | None,
+    store: Path | None,
+    quiet: bool,
+) -> None:
+    """Look rather than read: devices, errors, fronts, baselines and deployed networks as one page.
+
+    The page is a single file that opens without network. Fronts of several runs, seeds and strategies may be given
+    together: the first with a front of a device is drawn, all are compared.
+
+    \b
+    Examples:
+      fleetfront report
+      fleetfront report --front fronts/ --front random/ --out report.html
+      fleetfront report --format md --out report.md
+      fleetfront report --format png --figure fronts --out fronts.png
+    """
+    from fleetfront.report.gather import gather_report
+    from fleetfront.workspace import Workspace
+
+    chosen = kind or _by_name(out)
+    with progress(quiet) as shown:
+        gathered = gather_report(
+            Workspace.default(),
+            store=_existing(store),
+            fronts=fronts,
+            bundles=bundles,
+            # Only the page and its text compare strategies; a figure of something else does not wait for that.
+            random_seeds=random_seeds if chosen in ("html", "md") or (figure or "").startswith("base") else 0,
+            progress=shown,
+        )
+    for note in gathered.notes:
+        warn(f"{note.text} {note.remedy}")
+    if list_figures:
+        from fleetfront.report.figures import figures
+
+        for one in figures(gathered):
+            click.echo(one.name)
+        return
+    path = out or Path(_FILES[chosen])
+    _write(path, _content(gathered, chosen, figure, dark))
+    click.echo(path)
+    if chosen == "html":
+        hint(f"Open it in a browser: {path.absolute().as_uri()}")
+    if gathered.fronts:
+        next_command("fleetfront deploy --knee")
+    else:
+        next_command("fleetfront search --devices all")
+
+
+def _by_name(out: Path | None) -> str:
+    suffix = "" if out is None else out.suffix.lower().removeprefix(".")
+    return suffix if suffix in _FILES else "html"
+
+
+def _existing(store: Path | None) -> Path | None:
+    if store is not None and not store.is_file():
+        raise InputError(f"There is no store {store}.", "Name the file that `fleetfront profile --store` wrote.")
+    return store
+
+
+def _content(gathered: Report, kind: str, figure: str | None, dark: bool) -> bytes:
+    from fleetfront.report.images import draw_png, draw_svg, find_figure
+    from fleetfront.report.markdown import render_markdown
+    from fleetfront.report.page import render_page
+
+    if kind == "html":
+        return render_page(gathered).encode()
+    if kind == "md":
+        return render_markdown(gathered).encode()
+    drawn = find_figure(gathered, figure)
+    return draw_png(drawn, dark=dark) if kind == "png" else draw_svg(drawn, dark=dark).encode()
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Choose another --out.") from error

@@ -1,0 +1,271 @@
+"""Comparing two results: fronts and latency models before and after a change, with the bars that a user sets.
+
+A result is a ``fronts.json``, a fit's JSON, or a folder with such files. Nothing is searched or fitted here.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.pipelines.fit_report import SCHEMA as FIT_SCHEMA
+from fleetfront.search.front import FULL, hypervolume
+from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, front_arrays, load_fronts
+from fleetfront.search.results import SCHEMA as FRONTS_SCHEMA
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """Something that two results are compared in.
+
+    Attributes:
+        meaning: for people, with the unit of a change that is not in percent.
+        more_is_better: which way a change improves.
+    """
+
+    name: str
+    meaning: str
+    more_is_better: bool
+
+
+#: In the order in which they are shown.
+QUANTITIES: dict[str, Quantity] = {
+    quantity.name: quantity
+    for quantity in (
+        Quantity("hypervolume", "hypervolume of a front against the first result's reference point", True),
+        Quantity("accuracy", "highest accuracy of a front, percentage points", True),
+        Quantity("latency", "latency at the accuracy of the first result's knee, ms", False),
+        Quantity(
+            "optimism", "how much slower measured networks of a front are than predicted, percentage points", False
+        ),
+        Quantity("error", "mean absolute error of a latency model on held-out networks, percentage points", False),
+        Quantity("within_10", "share of held-out networks predicted within 10 %, percentage points", True),
+        Quantity("coverage", "share of held-out networks inside their 90 % interval, percentage points", True),
+    )
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A change that fails a comparison: below ``limit`` if that is negative or -0, above it otherwise.
+
+    Attributes:
+        is_relative: ``limit`` is in percent of the first value; otherwise in the quantity's own unit.
+        is_lower: whether falling below ``limit`` fails.
+    """
+
+    quantity: str
+    limit: float
+    is_relative: bool
+    is_lower: bool
+
+    def is_missed(self, before: float, after: float) -> bool:
+        """Whether the change from ``before`` to ``after`` goes beyond the bar."""
+        change = relative_change(before, after) if self.is_relative else after - before
+        # Differences of rounding in the last digits are no change.
+        slack = 1e-9 * max(abs(before), abs(after), 1.0)
+        return change < self.limit - slack if self.is_lower else change > self.limit + slack
+
+    def __str__(self) -> str:
+        sign = "-" if self.is_lower else "+"
+        return f"{self.quantity}:{sign}{abs(self.limit):g}{'%' if self.is_relative else ''}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One quantity of one subject (a device's front, or a latency model) in both results; None where it is missing.
+
+    Attributes:
+        missed: the bar that the change went beyond, if any. What vanished from the second result misses every bar.
+    """
+
+    subject: str
+    quantity: str
+    before: float | None
+    after: float | None
+    missed: str = ""
+
+    @property
+    def change(self) -> float | None:
+        """after - before, in the quantity's unit."""
+        return None if self.before is None or self.after is None else self.after - self.before
+
+    @property
+    def change_percent(self) -> float | None:
+        """The same in percent of ``before``."""
+        if self.before is None or self.after is None:
+            return None
+        change = relative_change(self.before, self.after)
+        return change if math.isfinite(change) else None
+
+
+@dataclass(slots=True)
+class _Result:
+    fronts: dict[tuple[str, str], tuple[Fronts, DeviceFront]] = field(default_factory=dict)
+    fits: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
+
+
+def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tuple[Row, ...]:
+    """Every quantity of every front and latency model that either result has, with the bars that were missed.
+
+    Raises:
+        InputError: a result cannot be read or holds nothing to compare, the two have nothing in common, or a bar is set
+            on a quantity that the first result does not have.
+        MissingDependency: moocore is missing and a hypervolume must be computed.
+    """
+    first, second = _read(before), _read(after)
+    rows = [*_front_rows(first, second), *_fit_rows(first, second)]
+    shared = [row for row in rows if row.before is not None and row.after is not None]
+    if not shared:
+        raise InputError(
+            f"{before} and {after} have no device and space in common.",
+            "Compare results of the same devices and space.",
+        )
+    for bar in bars:
+        if not any(row.quantity == bar.quantity and row.before is not None for row in rows):
+            known = sorted({row.quantity for row in shared})
+            raise InputError(
+                f"{before} has no {bar.quantity}, so --fail-on {bar} cannot be judged.", f"It has: {', '.join(known)}."
+            )
+    return tuple(_judged(row, bars) for row in rows)
+
+
+def parse_bars(text: str) -> list[Bar]:
+    """``hypervolume:-1%,error:+1``: what must not happen. A sign is needed, for it says which way.
+
+    Raises InputError on anything else.
+    """
+    bars = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        match = re.fullmatch(r"([a-z_0-9]+):([+-])(\d+(?:\.\d+)?)(%?)", part)
+        if match is None:
+            raise InputError(
+                f"--fail-on {part!r} is not a bar.",
+                "Write QUANTITY:-NUMBER[%] or QUANTITY:+NUMBER[%], e.g. hypervolume:-1%,error:+1.",
+            )
+        name, sign, number, percent = match.groups()
+        if name not in QUANTITIES:
+            raise unknown("quantity", name, QUANTITIES)
+        bars.append(Bar(name, float(f"{sign}{number}"), bool(percent), sign == "-"))
+    if not bars:
+        raise InputError("--fail-on is empty.", "Write for example hypervolume:-1%,error:+1.")
+    return bars
+
+
+def relative_change(before: float, after: float) -> float:
+    """Percent of ``before``; infinite where that is 0 and ``after`` is not."""
+    if before == after:
+        return 0.0
+    return 100 * (after - before) / abs(before) if before else math.copysign(math.inf, after - before)
+
+
+def _judged(row: Row, bars: Sequence[Bar]) -> Row:
+    missed = [bar for bar in bars if bar.quantity == row.quantity and row.before is not None and _misses(bar, row)]
+    return Row(row.subject, row.quantity, row.before, row.after, str(missed[0])) if missed else row
+
+
+def _misses(bar: Bar, row: Row) -> bool:
+    return row.after is None or (row.before is not None and bar.is_missed(row.before, row.after))
+
+
+def _front_rows(first: _Result, second: _Result) -> Iterator[Row]:
+    for key in dict.fromkeys([*first.fronts, *second.fronts]):
+        before, after = first.fronts.get(key), second.fronts.get(key)
+        subject = f"{key[0]} on {key[1]}"
+        values = [_front_values(found, before or after) for found in (before, after)]
+        for name in dict.fromkeys([*values[0], *values[1]]):
+            yield Row(subject, name, values[0].get(name), values[1].get(name))
+
+
+def _front_values(
+    found: tuple[Fronts, DeviceFront] | None, against: tuple[Fronts, DeviceFront] | None
+) -> dict[str, float]:
+    """What one front is worth, measured by the reference point and the knee of ``against``."""
+    if found is None or against is None:
+        return {}
+    fronts, front = found
+    reference, latency_of = against[1].reference_point, front_arrays(front)
+    values = {"hypervolume": _volume(front, reference)}
+    if front.points:
+        latency, accuracy = latency_of
+        values["accuracy"] = float(accuracy.max())
+        if against[1].points:
+            enough = accuracy >= against[1].points[against[1].knee].accuracy
+            if enough.any():
+                values["latency"] = float(latency[enough].min())
+    checked = (fronts.verification or {}).get("devices", {}).get(front.name, {})
+    if isinstance(checked.get("optimism_percent"), int | float):
+        values["optimism"] = float(checked["optimism_percent"])
+    return values
+
+
+def _volume(front: DeviceFront, reference: tuple[float, ...]) -> float:
+    # With further objectives the points of the file do not hold all of them; then only equal references compare.
+    if front.reference_point == reference or len(reference) != 2:
+        return front.hypervolume
+    latency, accuracy = front_arrays(front)
+    return hypervolume(np.stack([latency, FULL - accuracy], axis=1), reference)
+
+
+def _fit_rows(first: _Result, second: _Result) -> Iterator[Row]:
+    for key in dict.fromkeys([*first.fits, *second.fits]):
+        values = [_fit_values(result.fits.get(key, {})) for result in (first, second)]
+        subject = f"model of {key[0]} on {key[1]} ({key[2]})"
+        for name in dict.fromkeys([*values[0], *values[1]]):
+            yield Row(subject, name, values[0].get(name), values[1].get(name))
+
+
+def _fit_values(report: Mapping[str, Any]) -> dict[str, float]:
+    scores = report.get("held_out") or {}
+    wanted = (("error", "mape", 1.0), ("within_10", "within_10", 100.0), ("coverage", "coverage_90", 100.0))
+    return {name: scale * float(scores[key]) for name, key, scale in wanted if scores.get(key) is not None}
+
+
+def _read(path: Path) -> _Result:
+    result = _Result()
+    files = [path]
+    if path.is_dir():
+        names = (FRONTS_FILE, "*.report.json", "fit*.json")
+        files = sorted({file for name in names for depth in ("", "*/", "*/*/") for file in path.glob(depth + name)})
+    for file in files:
+        _read_file(file, result, is_named=file == path)
+    if not result.fronts and not result.fits:
+        raise InputError(
+            f"{path} holds no front and no latency model.",
+            "Give a fronts.json, the output of `fleetfront fit --json`, or a folder with such files.",
+        )
+    return result
+
+
+def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not JSON"
+        raise InputError(f"Cannot read {file} ({reason}).", "Give a fronts.json or a fit's JSON.") from error
+    for part in data if isinstance(data, list) else [data]:
+        schema = part.get("schema") if isinstance(part, dict) else None
+        if schema == FRONTS_SCHEMA:
+            fronts = load_fronts(file)
+            for front in fronts.devices:
+                result.fronts.setdefault((fronts.space, _subject(front)), (fronts, front))
+        elif schema == FIT_SCHEMA:
+            for fit in (part, *part.get("other_clocks", ())):
+                result.fits.setdefault((str(fit["space"]), str(fit["target"]), str(fit["clock"])), fit)
+        elif is_named:
+            raise InputError(
+                f"{file} is neither a front nor a latency model's report (schema {schema!r}).",
+                f"Give a file of schema {FRONTS_SCHEMA} or {FIT_SCHEMA}.",
+            )
+
+
+def _subject(front: DeviceFront) -> str:
+    return f"{front.name} ({front.target})" if front.target else front.name

@@ -1,0 +1,317 @@
+// What the page does beyond showing: draws figures when they come into view, and lets a reader choose a network.
+// Data and specifications are in #report-data; all text goes in as text, never as HTML.
+"use strict";
+(() => {
+  const data = JSON.parse(document.getElementById("report-data").textContent);
+  const Z90 = 1.645;
+  const ROW_HEIGHT = 19;
+  const LOADED = performance.now();
+
+  const embed = (element, spec) =>
+    vegaEmbed(element, { ...spec, $schema: data.schema, config: data.config }, { ast: true, renderer: "svg", actions: false })
+      .then((result) => result.view);
+
+  // Figures are drawn when they are about to be seen; all of them before printing.
+  const waiting = new Map();
+  const draw = (element) => {
+    const start = waiting.get(element);
+    waiting.delete(element);
+    observer.unobserve(element);
+    if (start) start();
+  };
+  const observer = new IntersectionObserver(
+    (entries) => entries.filter((entry) => entry.isIntersecting).forEach((entry) => draw(entry.target)),
+    { rootMargin: "250px" },
+  );
+  const whenSeen = (element, start) => {
+    waiting.set(element, start);
+    observer.observe(element);
+  };
+  window.addEventListener("beforeprint", () => {
+    document.querySelectorAll("details").forEach((details) => { details.open = true; });
+    [...waiting.keys()].forEach(draw);
+  });
+
+  const text = (value, digits = 4) => {
+    if (value !== 0 && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-3)) return value.toPrecision(digits);
+    return value.toLocaleString("en", { maximumSignificantDigits: Math.max(digits, 1) });
+  };
+  const spread = (value, std) => (std > 0 ? `${text(value)} ±${text(std, 2)}` : text(value));
+  // As a POSIX shell reads it.
+  const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
+
+  class Fronts {
+    constructor(root, group) {
+      this.root = root;
+      this.group = group;
+      this.unit = "ms";
+      this.layout = "overlay";
+      this.views = [];
+      this.hidden = new Set();
+      this.picks = group.devices.map((device) => device.knee);
+      this.selected = group.devices.findIndex((device) => device.points.length);
+      this.canvas = root.querySelector(".canvas");
+      this.chosen = root.querySelector(".chosen");
+      this.items = [...root.querySelectorAll(".picks > li")];
+      this.listen();
+      group.devices.forEach((_, device) => this.showPick(device));
+      if (this.selected < 0) this.chosen.hidden = true;
+      else this.showChosen();
+      whenSeen(this.canvas, () => this.drawAll());
+    }
+
+    listen() {
+      this.root.querySelector(".controls").addEventListener("change", (event) => {
+        this[event.target.name] = event.target.value;
+        this.drawAll();
+      });
+      this.items.forEach((item, device) => {
+        item.querySelector("input[type=checkbox]").addEventListener("change", (event) => {
+          this.hidden[event.target.checked ? "delete" : "add"](device);
+          this.drawAll();
+        });
+        const slider = item.querySelector("input[type=range]");
+        if (!slider) return;
+        slider.addEventListener("input", () => this.choose(device, this.within(device, this.limit(slider)), slider));
+        item.querySelector(".show").addEventListener("click", () => {
+          this.choose(device, this.picks[device]);
+          this.chosen.querySelector("h4").focus();
+        });
+      });
+      for (const [name, step] of [["faster", -1], ["slower", 1]]) {
+        this.chosen.querySelector(`.${name}`).addEventListener("click", () =>
+          this.choose(this.selected, this.picks[this.selected] + step));
+      }
+      this.chosen.querySelector(".copy").addEventListener("click", (event) => copy(this.chosen.querySelector(".command code"), event.target));
+    }
+
+    // The most accurate point within a limit: points ascend in both.
+    within(device, limit) {
+      const points = this.group.devices[device].points;
+      let best = 0;
+      points.forEach((point, index) => { if (point[1] <= limit && point[3] >= points[best][3]) best = index; });
+      return best;
+    }
+
+    limit(slider) {
+      const { low, high } = slider.dataset;
+      return Number(low) + (Number(high) - Number(low)) * (slider.value / slider.max) * (1 + 1e-9);
+    }
+
+    // Rows as `point_row` in figures_fronts.py makes them.
+    row(device, index) {
+      const one = this.group.devices[device];
+      const [arch, latency, std, accuracy, accuracyStd] = one.points[index];
+      const scale = this.scale(device);
+      return {
+        d: one.label,
+        x: latency / scale,
+        from: (latency - Z90 * std) / scale,
+        to: (latency + Z90 * std) / scale,
+        a: accuracy,
+        latency: `${spread(latency, std)} ms (${one.tier})`,
+        accuracy: `${spread(accuracy, accuracyStd)} % (${this.group.tier})`,
+        arch: this.group.archs[arch],
+        id: `${device} ${index}`,
+      };
+    }
+
+    scale(device) {
+      return this.unit === "normalised" ? this.group.devices[device].points[0][1] : 1;
+    }
+
+    shown() {
+      return this.group.devices.map((_, device) => device)
+        .filter((device) => !this.hidden.has(device) && this.group.devices[device].points.length);
+    }
+
+    points(devices) {
+      return devices.flatMap((device) => this.group.devices[device].points.map((_, index) => this.row(device, index)));
+    }
+
+    pickRows(devices) {
+      return devices.map((device) => this.row(device, this.picks[device]));
+    }
+
+    cloud(devices) {
+      const device = devices.length === 1 ? devices[0] : devices.find((one) => one === this.selected);
+      if (device === undefined) return [];
+      return this.group.devices[device].cloud.map(([x, a]) => ({ x: x / this.scale(device), a }));
+    }
+
+    drawAll() {
+      this.views.forEach(({ view }) => view.finalize());
+      this.views = [];
+      this.canvas.replaceChildren();
+      const isSmall = this.layout === "small";
+      this.canvas.classList.toggle("small", isSmall);
+      if (!isSmall) {
+        this.drawOne(this.canvas, this.shown());
+        return;
+      }
+      for (const device of this.shown()) {
+        const cell = document.createElement("div");
+        const title = document.createElement("h4");
+        const plot = document.createElement("div");
+        title.textContent = this.group.devices[device].label;
+        plot.className = "plot";
+        cell.append(title, plot);
+        this.canvas.append(cell);
+        whenSeen(plot, () => this.drawOne(plot, [device]));
+      }
+    }
+
+    async drawOne(element, devices) {
+      if (!devices.length) {
+        element.textContent = "No device is shown: tick one below.";
+        return;
+      }
+      const spec = this.group.specs[this.layout][this.unit];
+      const datasets = { points: this.points(devices), picks: this.pickRows(devices), cloud: this.cloud(devices) };
+      const layout = this.layout;
+      const view = await embed(element, { ...spec, datasets });
+      if (layout !== this.layout || !element.isConnected) {
+        view.finalize();
+        return;
+      }
+      this.views.push({ view, devices });
+      view.addDataListener("pick_store", (_, tuples) => {
+        if (!tuples.length) return;
+        const [device, index] = tuples[0].values[0].split(" ").map(Number);
+        this.choose(device, index);
+      });
+      this.refresh();
+    }
+
+    choose(device, index, slider = null) {
+      this.selected = device;
+      this.picks[device] = index;
+      this.showPick(device, slider);
+      this.showChosen();
+      this.refresh();
+    }
+
+    refresh() {
+      const label = this.selected < 0 ? "" : this.group.devices[this.selected].label;
+      for (const { view, devices } of this.views) {
+        view.signal("selected", devices.includes(this.selected) && devices.length > 1 ? label : "");
+        view.data("picks", this.pickRows(devices)).data("cloud", this.cloud(devices)).runAsync();
+      }
+    }
+
+    // The slider that is being moved keeps its place; others follow the pick.
+    showPick(device, moved = null) {
+      const item = this.items[device];
+      const slider = item.querySelector("input[type=range]");
+      if (!slider) return;
+      const row = this.row(device, this.picks[device]);
+      const [low, high] = [Number(slider.dataset.low), Number(slider.dataset.high)];
+      const latency = this.group.devices[device].points[this.picks[device]][1];
+      if (slider !== moved) slider.value = high > low ? Math.ceil((slider.max * (latency - low)) / (high - low)) : 0;
+      const limit = text(Math.max(this.limit(slider), latency), 3);
+      const said = `within ${limit} ms: ${row.accuracy.split(" (")[0]} in ${row.latency.split(" (")[0]}`;
+      item.querySelector("output").textContent = said;
+      slider.setAttribute("aria-valuetext", said);
+    }
+
+    showChosen() {
+      const one = this.group.devices[this.selected];
+      const index = this.picks[this.selected];
+      const [arch, latency, std, , , isBeyond] = one.points[index];
+      const row = this.row(this.selected, index);
+      this.items.forEach((item, device) => item.classList.toggle("selected", device === this.selected));
+      this.chosen.querySelector("h4").textContent = `Chosen network on ${one.label}`;
+      const interval = std > 0 ? `, 90 % between ${text(latency - Z90 * std, 3)} and ${text(latency + Z90 * std, 3)} ms` : "";
+      const facts = [
+        ["Latency", row.latency + interval + (one.clock ? `, ${one.clock} clock` : "")],
+        ["Accuracy", row.accuracy + (isBeyond ? ", beyond the range that the model was fitted on" : "")],
+        ["Architecture", row.arch],
+        ["On its front", `${index + 1} of ${one.points.length}${index === one.knee ? ", the knee" : ""}`],
+      ];
+      this.chosen.querySelector(".facts").replaceChildren(...facts.flatMap(([name, value]) => {
+        const term = document.createElement("dt");
+        const said = document.createElement("dd");
+        term.textContent = name;
+        said.textContent = value;
+        return [term, said];
+      }));
+      this.chosen.querySelector(".command code").textContent = one.command.join(quoted(row.arch));
+      this.chosen.querySelector(".faster").disabled = index === 0;
+      this.chosen.querySelector(".slower").disabled = index === one.points.length - 1;
+      this.drawNetwork(one, arch);
+    }
+
+    drawNetwork(one, arch) {
+      const network = this.group.networks[arch];
+      const element = this.chosen.querySelector(".picture");
+      if (!network.length) {
+        element.textContent = "Its space is not installed where this report was made, so its blocks are not known.";
+        return;
+      }
+      const blocks = [];
+      for (let at = 0; at < network.length; at += 2) {
+        const [block, count] = [network[at], network[at + 1]];
+        const [label, group, width, side] = this.group.blocks[block];
+        const ms = one.blockMs[block];
+        const half = Math.sqrt(width) / 2;
+        const times = count > 1 ? ` ×${count}` : "";
+        blocks.push({
+          at: `${String(at / 2).padStart(2, "0")} ${label}${times}`, label: `${label}${times}`,
+          group, from: -half, to: half,
+          channels: `${width} channels`, side: `${side} px`, note: ms === undefined ? "" : `${text(ms, 2)} ms`,
+        });
+      }
+      const height = ROW_HEIGHT * blocks.length;
+      this.picture = this.redraw(this.picture, element, { ...this.group.picture, height, datasets: { blocks } });
+      const { cell } = this.group;
+      if (!cell) return;
+      const datasets = { edges: cell.of[arch].map((edge) => cell.edges[edge]), nodes: cell.nodes };
+      this.cell = this.redraw(this.cell, this.chosen.querySelector(".cell"), { ...cell.spec, datasets });
+    }
+
+    // One picture at a time in an element: the newest wins, and is drawn once the element is seen.
+    redraw(before, element, spec) {
+      const drawing = before ?? { spec };
+      drawing.spec = spec;
+      if (drawing.isQueued) return drawing;
+      drawing.isQueued = true;
+      const start = async () => {
+        drawing.isQueued = false;
+        drawing.isSeen = true;
+        const view = await embed(element, drawing.spec);
+        drawing.view?.finalize();
+        drawing.view = view;
+      };
+      if (drawing.isSeen) requestAnimationFrame(start);
+      else whenSeen(element, start);
+      return drawing;
+    }
+  }
+
+  async function copy(source, button) {
+    const said = button.textContent;
+    try {
+      await navigator.clipboard.writeText(source.textContent);
+      button.textContent = "Copied";
+    } catch {
+      // Without leave to write there, the text is selected: one key press copies it.
+      getSelection().selectAllChildren(source);
+      button.textContent = "Selected: press Ctrl+C";
+    }
+    setTimeout(() => { button.textContent = said; }, 2000);
+  }
+
+  document.querySelectorAll("[data-figure]").forEach((figure) => {
+    const spec = data.figures[figure.dataset.figure];
+    whenSeen(figure, () => embed(figure.querySelector(".plot"), spec).then(() => figure.classList.add("drawn")));
+  });
+  document.querySelectorAll(".front-group").forEach((root) => new Fronts(root, data.fronts[root.dataset.group]));
+  document.getElementById("download").addEventListener("click", () => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([JSON.stringify(data)], { type: "application/json" }));
+    link.download = "fleetfront-report.json";
+    link.click();
+    URL.revokeObjectURL(link.href);
+  });
+  document.documentElement.dataset.ready = String(Math.round(performance.now() - LOADED));
+})();
