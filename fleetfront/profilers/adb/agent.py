@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.awake import keep_awake, restore
 from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, clock_facts, read_state
 from fleetfront.profilers.adb.connection import Connection
-from fleetfront.profilers.adb.cores import core_mask
+from fleetfront.profilers.adb.cores import core_mask, parse_clocks
 from fleetfront.profilers.adb.device import Device
 from fleetfront.profilers.adb.faults import ConnectionLost
+from fleetfront.profilers.adb.heat import HeatWatch
 from fleetfront.profilers.adb.runners import Runner, Timings
 from fleetfront.profilers.adb.script import session_script
 from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
@@ -31,8 +33,6 @@ from fleetfront.targets import Target
 
 #: The longest stretch of visits between two looks at the heat; what is taken in it waits for the second look.
 CHECK_EVERY_S = 2.0
-#: The look after one stretch serves as the look before the next, if that follows so soon.
-_FRESH_S = 0.5
 #: Losses of the connection in a row, with no visit made between them, before the agent gives up.
 _MOST_LOSSES = 3
 
@@ -115,7 +115,7 @@ class AdbAgent:
         self._around: dict[str, Any] = {}
         self._screen: str | None = None
         self._losses = 0
-        self._last_look: tuple[State, float] | None = None
+        self._heat = HeatWatch(target.device, device.cores, self.mask, self._options.cooling, progress)
         self._throttled: dict[str, list[Measurement]] = {}
 
     @property
@@ -177,7 +177,7 @@ class AdbAgent:
         tries: dict[str, int] = {}
         left = {visit.uuid: visit for visit in visits}
         while left and not session.is_over:
-            opening = self._cool(session, batch)
+            opening = self._heat.cooled(partial(_look, session))
             held: list[tuple[Visit, Visited]] = []
             try:
                 for visited in session.visits([self._request(visit) for visit in left.values()], CHECK_EVERY_S):
@@ -188,7 +188,7 @@ class AdbAgent:
                     else:
                         del left[visit.uuid]
                         yield visit, self._rows(batch, visit, visited, opening, None)
-                closing = self._look(session) if held and not session.is_over else None
+                closing = self._heat.seen(_look(session)) if held and not session.is_over else None
             except (ConnectionLost, ScriptEnded):
                 # Nothing that arrived is lost; what the heat was afterwards stays unknown.
                 for visit, visited in held:
@@ -197,7 +197,7 @@ class AdbAgent:
             for visit, visited in held:
                 rows = self._rows(batch, visit, visited, opening, closing)
                 tries[visit.uuid] = tries.get(visit.uuid, 0) + 1
-                if THROTTLED in rows[0].flags and tries[visit.uuid] <= self._options.cooling.repeats:
+                if THROTTLED in rows[0].flags and tries[visit.uuid] <= self._heat.repeats:
                     self._throttled.setdefault(visit.uuid, []).extend(_as_try(rows, visit, tries[visit.uuid]))
                 else:
                     del left[visit.uuid]
@@ -217,9 +217,7 @@ class AdbAgent:
         if self._session is None or self._session.is_over:
             self._session = Session(self._connection, self._folder, self._script, self._options.visit_timeout_s)
         if self._round != (batch.campaign, batch.round):
-            if self._round is not None and self._options.cooling.pause_s:
-                self._progress.note(f"Resting {self._options.cooling.pause_s:.0f} s between rounds.")
-                time.sleep(self._options.cooling.pause_s)
+            self._heat.begin_round(is_first=self._round is None)
             self._round = (batch.campaign, batch.round)
             self._around = self._look_around(self._connection.route)
         return self._session
@@ -247,24 +245,6 @@ class AdbAgent:
         if files:
             connection.push(files)
             self._pushed.update(missing)
-
-    def _cool(self, session: Session, batch: VisitBatch) -> State:
-        """Look at the device; wait until it is cool enough or the limit has passed. The last look is returned."""
-        begun = time.monotonic()
-        cooling = self._options.cooling
-        state, seen = self._last_look or (None, 0.0)
-        if state is None or begun - seen > _FRESH_S or state.reason_to_wait(cooling):
-            state = self._look(session)
-        while (reason := state.reason_to_wait(cooling)) and time.monotonic() - begun < cooling.limit_s:
-            self._progress.note(f"{batch.target.device} is hot: {reason}. Waiting, at most {cooling.limit_s:.0f} s.")
-            while state.reason_to_wait(cooling) and time.monotonic() - begun < cooling.limit_s:
-                time.sleep(cooling.poll_s)
-                state = self._look(session)
-        return state
-
-    def _look(self, session: Session) -> State:
-        self._last_look = read_state(*session.check()), time.monotonic()
-        return self._last_look[0]
 
     def _look_around(self, route: str) -> dict[str, Any]:
         facts: dict[str, Any] = {"cores": f"{self.mask:x}" if self.mask else "all", "route": route}
@@ -301,9 +281,12 @@ class AdbAgent:
             **timings.facts,
         }
         flags = list(timings.flags)
-        is_hot = any(state.reason_to_wait(self._options.cooling) for state in (opening, closing) if state)
-        # A cap that was there before anything ran hot is the user's own choice, e.g. a power saver.
-        if is_hot or ("capped_khz" in after and "capped_khz" not in before):
+        looks = [state for state in (opening, closing) if state is not None]
+        # Clocks are read around every visit, the rest around a stretch of them.
+        looks += [
+            replace(opening, clocks=parse_clocks(words)) for words in (visited.clocks_before, visited.clocks_after)
+        ]
+        if any(self._heat.reason(state) for state in looks):
             flags.append(THROTTLED)
         samples = timings.samples_ns or {Clock.WALL: ()}
         return tuple(
@@ -361,6 +344,10 @@ class AdbAgent:
                 session.kill()
             except DeviceError:
                 self._forget_connection()
+
+
+def _look(session: Session) -> State:
+    return read_state(*session.check())
 
 
 def _as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:

@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.conditions import Cooling, clock_facts, read_state
+from fleetfront.profilers.adb.conditions import Cooling, State, clock_facts, read_state
 from fleetfront.profilers.adb.cores import Core, clusters, core_mask, parse_clocks, parse_cores
 from fleetfront.profilers.adb.device import parse_facts
+from fleetfront.profilers.adb.heat import HeatWatch
 from fleetfront.profilers.adb.thermal import parse_battery, parse_screen, parse_thermal, parse_wakefulness
+from fleetfront.progress import SILENT
 
 #: Four small cores, three big ones and a prime one, as on a Snapdragon 8.
 PHONE = tuple(Core(i, capacity, khz) for i, (capacity, khz) in enumerate(
@@ -179,6 +181,40 @@ def test_clocks_and_caps() -> None:
     assert not clocks.is_capped(PHONE, 0x0F)
     assert clock_facts(words, PHONE, 0x90) == {"clocks_khz": [600_000, 2_000_000], "capped_khz": 2_200_000}
     assert clock_facts("", PHONE, 0) == {}
+
+
+def test_clocks_that_get_capped_while_measuring_are_heat() -> None:
+    free, capped = read_state("", " 7:3000000:3000000"), read_state("", " 7:2000000:2200000")
+    watch = HeatWatch("adb:x", PHONE, 0x80, Cooling(), SILENT)
+    watch.seen(free)
+    assert watch.reason(free) is None
+    assert watch.reason(capped) == "its clocks are capped"
+    # Where the first look sees it already, it is how the user runs the phone.
+    saver = HeatWatch("adb:x", PHONE, 0x80, Cooling(), SILENT)
+    saver.seen(capped)
+    assert saver.reason(capped) is None
+    assert saver.reason(read_state("Thermal Status: 2", "")) is not None
+
+
+def test_a_device_that_does_not_cool_down_is_waited_for_once_a_round() -> None:
+    looks = 0
+
+    def look() -> State:
+        nonlocal looks
+        looks += 1
+        return read_state("Thermal Status: 3", "")
+
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(limit_s=0.05, poll_s=0.01), SILENT)
+    watch.begin_round(is_first=True)
+    assert watch.repeats == 2
+    watch.cooled(look)
+    assert looks > 2
+    assert watch.repeats == 0
+    before = looks
+    watch.cooled(look)
+    assert looks == before + 1
+    watch.begin_round(is_first=False)
+    assert watch.repeats == 2
 
 
 def test_the_facts_of_a_phone() -> None:
