@@ -1,8 +1,9 @@
 """How well block measurements and 20 whole networks predict 100 networks that were never seen, on this machine's CPU.
 
 Blocks are measured at a few resolutions of ofa-mbv3-w1.0 (`--blocks ends`: the lowest and the highest), the held-out
-networks are drawn over all 25, so most of their resolutions were never measured as blocks. Held-out networks are visited
-in the same rounds as everything else, so that all see the same machine; the time of the profile leaves their visits out.
+networks are drawn over all 25, so most of their resolutions were never measured as blocks. Held-out networks are
+visited in the same rounds as everything else, so that all see the same machine; the time of the profile leaves their
+visits out.
 
     python benchmarks/latency_model.py            # about four minutes
     python benchmarks/latency_model.py --quick    # a look: fewer rounds and networks, nothing written

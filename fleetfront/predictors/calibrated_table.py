@@ -23,8 +23,8 @@ from fleetfront.targets import Target
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
-#: Architectures at a time where a space offers no fast sums: their block indices stay in the cache.
-_CHUNK = 16384
+#: Architectures at a time where each needs many numbers (block indices, features): those stay in the cache.
+_CHUNK = 8192
 
 
 class AdditiveSpace(Protocol):
@@ -130,8 +130,10 @@ class CalibratedTable:
         mean += calibration.b
         np.maximum(mean, calibration.floor_ms, out=mean)
         if model.residual is not None:
-            features = residual_features(self.space, genotypes, self._lookup(genotypes))
-            mean *= np.exp(model.residual.predict(features))
+            for start in range(0, len(mean), _CHUNK):
+                rows = genotypes[start : start + _CHUNK]
+                features = residual_features(self.space, rows, self._lookup(rows))
+                mean[start : start + _CHUNK] *= np.exp(model.residual.predict(features))
         if self._fill_variance is None:
             return Estimate(mean, mean * model.relative_std, self.tier)
         beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance

@@ -10,8 +10,10 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit import fit_report, fit_target, newest_cost_model, present_environment, quick_error
+from fleetfront.pipelines.profile import profile_space
 from fleetfront.predictors.fit_files import load_fit, read_report
 from fleetfront.profilers.observations import Observations, read_observations
+from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
@@ -192,3 +194,21 @@ def test_a_changed_runtime_is_told_when_the_model_is_used(store: Store, workspac
     assert load_fit(path).environment["runtime_version"] == "0.0.1"
     _, cautions = newest_cost_model(workspace, space, device="cpu")
     assert [caution.code for caution in cautions] == ["changed-runtime-version"]
+
+
+def test_real_measurements_of_this_machine_become_a_model(store: Store, workspace: Workspace) -> None:
+    """Blocks and networks really run in LiteRT; errors are not asserted, since the machine may be busy."""
+    space, target = ofa_mbv3_mini(), Target("cpu", "litert")
+    options = PlanOptions(calibration=6, validation=8)
+    profile_space(space, target, store=store, rounds=2, options=options, workspace=workspace)
+    outcome = fit_target(store, target, space, workspace=workspace)
+    assert [fit.fitted.model.clock for fit in outcome.fits] == [Clock.THREAD_CPU, Clock.WALL]
+    report = json.loads(json.dumps(fit_report(outcome), allow_nan=False))
+    assert report["held_out"]["networks"] == 8
+    assert report["blocks"] == {"measured": len(space.vocabulary), "interpolated": 0, "modelled": 0}
+    assert report["profile_seconds"] > 0
+    model, cautions = newest_cost_model(workspace, space, device="cpu", runtime="litert")
+    assert [caution.code for caution in cautions] == ["few-calibration-networks"]
+    estimate = model.predict(space.sample(50, np.random.default_rng(0)))
+    assert np.all(estimate.mean > 0)
+    assert np.all(estimate.std > 0)
