@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,9 @@ from fleetfront.quantities import format_duration
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
     from rich.progress import TaskID
+
+#: A cell that holds a number, perhaps with a unit, an uncertainty or bounds; or nothing.
+_NUMBER = re.compile(r"(-|[+~<-]?\d[\d.,e+-]*( ?%| ms| MiB)?( ?\+-.*| ?\(.*)?)?\Z")
 
 #: Between two lines of progress where stderr is a file or a pipe.
 LINE_EVERY_S = 10.0
@@ -43,13 +47,15 @@ def warn(text: str) -> None:
 
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """An aligned table on stdout; numbers (anything that starts with a digit or sign) to the right."""
-    table = [list(headers), *[list(row) for row in rows]]
+    """An aligned table on stdout; columns of numbers to the right."""
+    body = [list(row) for row in rows]
+    table = [list(headers), *body]
     widths = [max(len(row[i]) for row in table) for i in range(len(headers))]
+    is_number = [all(_NUMBER.match(row[i]) for row in body) for i in range(len(headers))]
     for line, row in enumerate(table):
         cells = [
-            cell.rjust(width) if line and cell[:1] in "0123456789+-~<" and cell else cell.ljust(width)
-            for cell, width in zip(row, widths, strict=True)
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(row, widths, is_number, strict=True)
         ]
         text = "  ".join(cells).rstrip()
         click.echo(click.style(text, bold=True) if line == 0 else text)

@@ -13,7 +13,7 @@ from fleetfront.errors import InputError, unknown
 @click.argument("images", metavar="FOLDER|digits")
 @click.option("--space", default="ofa-mbv3-mini", show_default=True, metavar="NAME", help="Family to train.")
 @click.option("--epochs", type=click.IntRange(1), default=30, show_default=True, help="Passes over the images.")
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Threads of torch.")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads of torch.")
 @seed_option
 @json_option
 @quiet_option

@@ -119,7 +119,7 @@ def run_quickstart(
     progress.note("1/5  Train a supernet on handwritten digits")
     images = load_images(DIGITS, space.resolutions[-1])
     trained = train_supernet(
-        space, images, settings or TrainingSettings(seed=seed), workspace=workspace, progress=progress
+        space, images, settings or TrainingSettings(seed=seed, threads=1), workspace=workspace, progress=progress
     )
     progress.note("2/5  Measure blocks and networks on this machine's CPU, in both runtimes, and fit latency models")
     fits, targets = {}, []

@@ -1,0 +1,80 @@
+"""``fleetfront devices``: what is attached, and what is known about every device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
+from fleetfront.cli.options import json_option, store_option, store_path
+from fleetfront.errors import FleetfrontError
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.adb.opening import AdbDevice
+
+
+@click.command()
+@click.option("--known", is_flag=True, help="Leave out devices of which nothing is known yet.")
+@store_option
+@json_option
+def devices(known: bool, store: Path | None, as_json: bool) -> None:
+    """List devices and what is known about each.
+
+    Attached phones come first, each with its state and what to do about it. Then every configured, profiled or imported
+    device: where its latencies come from (measured, transferred, estimated), when, and with which error.
+
+    \b
+    Examples:
+      fleetfront devices
+      fleetfront devices --known --json
+    """
+    from dataclasses import asdict
+
+    from fleetfront.pipelines.devices import list_devices
+    from fleetfront.profilers.store import Store
+    from fleetfront.workspace import Workspace
+
+    attached = _attached()
+    path = store_path(store)
+    opened = Store(path, must_exist=True) if path.is_file() else None
+    try:
+        rows = [row for row in list_devices(Workspace.default(), opened) if row.tier or not known]
+    finally:
+        if opened is not None:
+            opened.close()
+    if as_json:
+        print_json({"attached": [asdict(phone) for phone in attached], "known": [row.to_json() for row in rows]})
+        return
+    if attached:
+        cells = [(phone.name, phone.state, phone.model, phone.route, phone.remedy) for phone in attached]
+        print_table(("attached", "state", "model", "through", "what to do"), cells)
+        click.echo("")
+    cells = [
+        (
+            row.name,
+            row.tier or "-",
+            row.space or "-",
+            row.target,
+            "-" if row.mape is None else f"{row.mape:.1f}",
+            row.when or "-",
+            row.how or "-",
+        )
+        for row in rows
+    ]
+    print_table(("device", "tier", "space", "target", "MAPE %", "when", "how"), cells)
+    ready = [phone.name for phone in attached if phone.is_ready]
+    if len(ready) > 1:
+        hint(f"{len(ready)} devices are attached; name one: --device {ready[0]}")
+    next_command(f"fleetfront profile --device {ready[0] if ready else 'cpu'}")
+
+
+def _attached() -> list[AdbDevice]:
+    from fleetfront.profilers.adb.opening import list_adb_devices
+
+    try:
+        return list_adb_devices()
+    except FleetfrontError as error:
+        warn(f"Attached phones cannot be listed: {error}")
+        return []
