@@ -54,12 +54,14 @@ class Weights:
         images: recalibrate batch-norm, calibrate int8, and judge accuracy; a Dataset serves its own resolution only.
         labels: names of the classes, where the user gives them.
         labelled: whether the folders of ``images`` are the network's classes; if not, nothing is said of accuracy.
+        recalibrate: whether batch-norm is recalibrated on ``images``.
     """
 
     supernet: Supernet | None = None
     images: Dataset | UserImages | None = None
     labels: tuple[str, ...] = ()
     labelled: bool = True
+    recalibrate: bool = True
 
     def graph(self, space: SearchSpace, genotype: Genotypes) -> Graph:
         """The network int8[v] with batch-norm folded, recalibrated if there are images."""
@@ -68,7 +70,7 @@ class Weights:
             if len(parts) != 1:
                 raise InputError(f"Networks of {space.name} have {len(parts)} parts.", "Deploy a space of one part.")
             return next(iter(parts.values()))[0]
-        if self.images is None:
+        if not self.recalibrate:
             return self.supernet.graph(genotype)
         live = self.supernet.live_graph(genotype)
         images = self.images_at(_side(live))
@@ -135,7 +137,7 @@ class Weights:
         """What a manifest says of them, of a network of ``size`` pixels."""
         if self.supernet is None:
             return {"random": True, "source": "random numbers of a fixed seed; the network knows nothing"}
-        images = self.images_at(size) if size is not None else None
+        images = self.images_at(size) if size is not None and self.recalibrate else None
         used = images and {"source": images.source, "sha256": images.content_hash}
         return {
             "random": False,

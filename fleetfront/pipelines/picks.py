@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.pipelines.deploy import Pick
+from fleetfront.pipelines.deploy import FrontPoints, Pick
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import SearchSpace
 
@@ -81,4 +81,5 @@ def _pick(
         "tier": fronts.accuracy_tier,
         "source": fronts.accuracy_source,
     }
-    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms)
+    points = FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
+    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, points)

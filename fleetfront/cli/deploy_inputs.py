@@ -1,0 +1,187 @@
+"""What ``fleetfront deploy`` is given, as the pipeline wants it: picks, weights, recipe, what to measure with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.deploy.formats import FileFormat
+    from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Recipe, Weights
+    from fleetfront.profilers.store import Store
+    from fleetfront.search.results import Fronts
+    from fleetfront.spaces.base import SearchSpace
+
+#: ``--measure`` without a target: the local targets that the picks were searched for.
+AUTO = "auto"
+
+
+def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
+    """The front file, by default the newest; None if neither given nor needed."""
+    from fleetfront.pipelines.latest import latest_fronts
+    from fleetfront.search.results import load_fronts
+    from fleetfront.workspace import Workspace
+
+    if front is None and not needed:
+        return None
+    return load_fronts(front if front is not None else latest_fronts(Workspace.default()))
+
+
+def check_space(fronts: Fronts | None, space: SearchSpace) -> None:
+    """Raise InputError unless every architecture of the fronts is of ``space``."""
+    if fronts is None:
+        return
+    if fronts.space != space.name:
+        raise InputError(f"The front is of {fronts.space}, not of {space.name}.", f"Use --space {fronts.space}.")
+    space.parse([point.arch for device in fronts.devices for point in device.points])
+
+
+def parse_limits(values: Sequence[str]) -> dict[str, float]:
+    """``20`` and ``pixel3=25`` as {"": 20.0, "pixel3": 25.0}; the empty name stands for every other device."""
+    limits: dict[str, float] = {}
+    for value in values:
+        name, separator, number = value.rpartition("=")
+        try:
+            limit = float(number)
+        except ValueError:
+            limit = 0.0
+        if not 0 < limit < float("inf") or (separator and not name):
+            raise InputError(f"{value!r} is not a limit.", "Write milliseconds, 20, or of one device, pixel3=25.")
+        limits[name] = limit
+    return limits
+
+
+def choose(
+    fronts: Fronts | None,
+    space: SearchSpace,
+    devices: tuple[str, ...],
+    limits: dict[str, float],
+    knee: bool,
+    per_device: int | None,
+    archs: tuple[str, ...],
+) -> tuple[list[Pick], list[Deployed]]:
+    """The picks, and those that could not be made with the reason: a limit that one device cannot meet costs its own
+    pick only.
+    """
+    from fleetfront.cli.options import split_names
+    from fleetfront.pipelines.deploy import Deployed, Pick
+    from fleetfront.pipelines.picks import devices_of, pick_arch, pick_knee, pick_spread, pick_within
+
+    picks = [pick_arch(arch, space, fronts) for arch in archs]
+    failed: list[Deployed] = []
+    if fronts is None:
+        return picks, failed
+    chosen = devices_of(fronts, split_names(devices) if devices else ())
+    devices_of(fronts, [name for name in limits if name])
+    for device in chosen:
+        limit = limits.get(device, limits.get(""))
+        if limit is not None:
+            try:
+                picks.append(pick_within(fronts, device, limit))
+            except FleetfrontError as error:
+                failed.append(Deployed(Pick(f"{device}-within-{limit:g}ms", ""), error=error))
+        if knee:
+            picks.append(pick_knee(fronts, device))
+        if per_device is not None:
+            picks.extend(pick_spread(fronts, device, per_device))
+    return picks, failed
+
+
+def read_weights(
+    space: SearchSpace,
+    fronts: Fronts | None,
+    path: Path | None,
+    random_weights: bool,
+    images: str | None,
+    no_recalibration: bool,
+    labels: Path | None,
+    unlabelled: bool,
+) -> Weights:
+    """The supernet and what goes with it. Raises InputError with the command that gets what is missing."""
+    from fleetfront.pipelines.deploy import UserImages, Weights
+    from fleetfront.pipelines.deploy_weights import known_preprocessing, recorded_provenance
+    from fleetfront.pipelines.latest import known_weights
+    from fleetfront.spaces.checkpoints import load_supernet
+    from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+    from fleetfront.workspace import Workspace
+
+    names = _read_labels(labels)
+    if random_weights:
+        if path is not None:
+            raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
+        return Weights(None, None if images is None else UserImages(images), names, not unlabelled)
+    if not isinstance(space, OfaMbv3Space):
+        raise InputError(f"{space.name} has no supernet.", "Give --random-weights to deploy its networks untrained.")
+    source = fronts.accuracy_source if fronts is not None else ""
+    found = path or known_weights(space.name, Workspace.default(), source)
+    supernet = load_supernet(found, space, recorded_provenance(Path(found)))
+    if images is None:
+        if not no_recalibration:
+            raise InputError(
+                "A network cut from a supernet needs its batch-norm recalibrated on images, and none were given.",
+                "Give --images FOLDER with some of your images, or --no-recalibration, which is recorded.",
+            )
+        return Weights(supernet, None, names, not unlabelled)
+    given = UserImages(images, preprocessing=known_preprocessing(supernet))
+    return Weights(supernet, given, names, not unlabelled, recalibrate=not no_recalibration)
+
+
+def _read_labels(path: Path | None) -> tuple[str, ...]:
+    if path is None:
+        return ()
+    try:
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The labels {path} cannot be read ({error}).", "Give a text file, one class a line."
+        ) from error
+    if not names or not all(names):
+        raise InputError(f"{path} has no labels, or empty lines.", "Give a text file, one class a line.")
+    return names
+
+
+def measuring_of(
+    measure: str, picks: Sequence[Pick], store: Store, space: SearchSpace, kinds: Sequence[FileFormat], recipe: Recipe
+) -> Measuring:
+    """The targets to time files on, under the clock of what was promised. Raises InputError for other machines."""
+    from fleetfront.pipelines.deploy import Measuring
+    from fleetfront.predictors.fit_files import list_fits, load_fit
+    from fleetfront.quantities import Clock
+    from fleetfront.workspace import Workspace
+
+    promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}
+    if measure == AUTO:
+        local = [target for target in (Target.parse(text) for text in promised if text) if target.device == "cpu"]
+        runtimes = {kind.runtime for kind in kinds}
+        local = [target for target in local if target.runtime in runtimes]
+        local = local or [Target("cpu", runtime) for runtime in sorted(runtimes)]
+        targets = tuple(
+            dict.fromkeys(replace(target, precision=name) for target in local for name in recipe.precisions)
+        )
+    else:
+        targets = (Target.parse(measure),)
+    if any(target.device != "cpu" for target in targets):
+        raise InputError(f"{targets[0]} is not this machine.", "Measure on a target of the device cpu.")
+    clocks = [promised[str(t)] for t in targets if promised.get(str(t)) not in (None, Clock.UNKNOWN.value)]
+    clock = Clock(clocks[0]) if clocks else Clock.WALL
+    fits = [load_fit(path) for path in list_fits(Workspace.default(), space.name)]
+    statistics = {fit.target: fit.statistic for fit in fits if fit.clock == clock}
+    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
+    known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
+    return Measuring(store, targets, clock, {target: name for target, name in known.items() if name})
+
+
+def batch_of(text: str) -> int | str:
+    """``--batch`` as a contract wants it. Raises InputError on anything but a number or ``dynamic``."""
+    from fleetfront.deploy.input_contract import DYNAMIC
+
+    if text == "dynamic":
+        return DYNAMIC
+    if not text.isdigit() or int(text) < 1:
+        raise InputError(f"{text!r} is not a batch.", "Use a number from 1, or dynamic.")
+    return int(text)

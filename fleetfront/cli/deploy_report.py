@@ -1,0 +1,143 @@
+"""What ``fleetfront deploy`` prints: one row a file, or JSON; then what failed, and the exit code for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
+from fleetfront.errors import BarMissed
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.deploy import Deployed
+    from fleetfront.pipelines.deploy_network import WrittenFile
+    from fleetfront.pipelines.measure_files import FileLatency
+
+_HEADERS = (
+    "pick",
+    "file",
+    "off from torch",
+    "torch's class",
+    "top-1",
+    "drop",
+    "predicted ms",
+    "measured ms",
+    "target and clock",
+)
+
+
+def report(done: Sequence[Deployed], as_json: bool) -> None:
+    """Print everything. Raises what a pick failed with: its own error if no pick was written, else BarMissed."""
+    failed = [one for one in done if one.error is not None]
+    if as_json:
+        print_json([_as_json(one) for one in done])
+    else:
+        print_table(_HEADERS, [row for one in done for row in _rows(one)])
+        for one in done:
+            _hints(one)
+    for one in failed:
+        warn(f"{one.error}")
+    if failed:
+        worst = failed[0].error
+        if len(failed) == len(done) and not isinstance(worst, BarMissed) and worst is not None:
+            raise worst
+        raise BarMissed(f"{len(failed)} of {len(done)} picks missed a bar or failed.", "See the warnings above.")
+    hint("")
+    next_command(f"ls {done[0].folder}")
+
+
+def _hints(one: Deployed) -> None:
+    if one.folder is None:
+        return
+    hint(f"{one.pick.name}: {one.folder}")
+    if one.torch_accuracy is not None:
+        hint(f"  torch in fp32: {one.torch_accuracy:.2f} % of {one.test_images} held-out images")
+    for file in one.files:
+        layout = file.layout
+        if not layout.is_clean or layout.undelegated:
+            hint(
+                f"  {file.name}: {layout.transposes} transposes, {layout.casts} casts"
+                f"{', left by delegates: ' + ', '.join(layout.undelegated) if layout.undelegated else ''}"
+            )
+
+
+def _rows(one: Deployed) -> list[tuple[str, ...]]:
+    if not one.files:
+        return [(one.pick.name, "not written", *("-" for _ in _HEADERS[2:]))]
+    rows: list[tuple[str, ...]] = []
+    shown: set[str] = set()
+    for file in one.files:
+        begin = (
+            one.pick.name if not rows else "",
+            file.name,
+            f"{file.proof.relative_to_range:.1e}",
+            "-" if file.proof.agreement is None else f"{100 * file.proof.agreement:.1f} %",
+            "-" if file.accuracy is None else f"{file.accuracy:.2f} %",
+            "-" if file.drop is None else f"{file.drop:+.2f}",
+        )
+        for latency in _latencies(one, file):
+            shown.add(latency[3])
+            rows.append((*begin, *latency[:3]))
+            begin = ("", "", "", "", "", "")
+        if any(begin):
+            rows.append((*begin, "-", "-", ""))
+    for row in one.pick.latency:
+        if row["target"] not in shown:
+            said = f"{row['ms']:.4g} +-{row['std_ms']:.2g} [{row['tier']}]"
+            rows.append(("", "", "", "", "", "", said, "-", f"{row['target']} {row.get('clock', '')}"))
+    return rows
+
+
+def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, str]]:
+    """Predicted, measured, target and clock, target alone; of the targets that this file is for."""
+    seen = {str(latency.target): latency for latency in one.measured if _is_of(latency, file)}
+    promised = {row["target"]: row for row in one.pick.latency}
+    rows = []
+    for target, latency in seen.items():
+        said = promised.get(target)
+        predicted = f"{said['ms']:.4g} +-{said['std_ms']:.2g} [{said['tier']}]" if said else "-"
+        value = f"{latency.ms:.4g}" if latency.ms is not None else f"failed: {latency.error}"
+        rows.append((predicted, value, f"{target} {latency.clock.value}", target))
+    return rows
+
+
+def _is_of(latency: FileLatency, file: WrittenFile) -> bool:
+    same = latency.target.runtime == file.kind.runtime and latency.target.precision == file.precision
+    return same and file.kind.name != "ort"
+
+
+def _as_json(one: Deployed) -> dict[str, Any]:
+    return {
+        "pick": one.pick.name,
+        "arch": one.pick.arch,
+        "folder": None if one.folder is None else str(one.folder),
+        "checks": {name: proof.as_checks() for name, proof in one.proofs.items()},
+        "torch_accuracy": one.torch_accuracy,
+        "test_images": one.test_images,
+        "files": [_file_as_json(file) for file in one.files],
+        "predicted": [dict(row) for row in one.pick.latency],
+        "measured": [
+            {
+                "target": str(latency.target),
+                "clock": latency.clock.value,
+                "ms": latency.ms,
+                "std_ms": latency.std_ms,
+                "statistic": latency.statistic,
+                "error": latency.error,
+            }
+            for latency in one.measured
+        ],
+        "error": None if one.error is None else str(one.error),
+    }
+
+
+def _file_as_json(file: WrittenFile) -> dict[str, Any]:
+    return {
+        "path": str(file.path),
+        "format": file.kind.name,
+        "precision": file.precision,
+        "accuracy": file.accuracy,
+        "drop": file.drop,
+        "layout": file.layout.to_dict(),
+        "minimum_runtime": file.minimum_runtime,
+    }
