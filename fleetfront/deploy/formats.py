@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from fleetfront.deploy.precisions import half_compute, half_weights
+from fleetfront.deploy.precisions import half_compute, half_weights, without_hard_swish
 from fleetfront.errors import InputError, unknown
 from fleetfront.spaces.graph import Graph
 
@@ -27,6 +27,7 @@ class FileFormat:
         write: Graph -> the file's bytes.
         minimum_runtime: bytes -> the oldest runtime that reads them.
         half: Graph -> the Graph of an fp16 file.
+        int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
         finish: (bytes, what they are) -> the file that is handed out.
     """
@@ -37,6 +38,7 @@ class FileFormat:
     write: Callable[[Graph], bytes]
     minimum_runtime: Callable[[bytes], str]
     half: Callable[[Graph], Graph]
+    int8: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
     finish: Callable[[bytes, FileDescription], bytes]
 
@@ -57,6 +59,10 @@ def _onnx_minimum(_: bytes) -> str:
     from fleetfront.deploy.onnx_writer import MINIMUM_RUNTIME
 
     return MINIMUM_RUNTIME
+
+
+def _same(graph: Graph) -> Graph:
+    return graph
 
 
 def _as_it_is(data: bytes, _: FileDescription) -> bytes:
@@ -102,10 +108,18 @@ def _tflite_minimum(data: bytes) -> str:
 #: The formats that every network is handed out in unless the user says otherwise.
 FORMATS = {
     "onnx": FileFormat(
-        "onnx", "onnxruntime", "NCHW", _write_onnx, _onnx_minimum, half_compute, _quantise_onnx, _as_it_is
+        "onnx", "onnxruntime", "NCHW", _write_onnx, _onnx_minimum, half_compute, _same, _quantise_onnx, _as_it_is
     ),
     "tflite": FileFormat(
-        "tflite", "litert", "NHWC", _write_tflite, _tflite_minimum, half_weights, _quantise_tflite, _finish_tflite
+        "tflite",
+        "litert",
+        "NHWC",
+        _write_tflite,
+        _tflite_minimum,
+        half_weights,
+        without_hard_swish,
+        _quantise_tflite,
+        _finish_tflite,
     ),
 }
 
@@ -113,7 +127,7 @@ FORMATS = {
 ALL_FORMATS = {
     **FORMATS,
     "ort": FileFormat(
-        "ort", "onnxruntime", "NCHW", _write_onnx, _ort_minimum, half_compute, _quantise_onnx, _finish_ort
+        "ort", "onnxruntime", "NCHW", _write_onnx, _ort_minimum, half_compute, _same, _quantise_onnx, _finish_ort
     ),
 }
 

@@ -21,6 +21,8 @@ _XNNPACK = frozenset(
     """.split()  # noqa: SIM905 - a list literal would be forty lines
 )
 
+_XNNPACK_FLOAT_ONLY = frozenset({"HARD_SWISH"})
+
 #: Likewise what ONNX Runtime's NNAPI or CoreML execution providers take, after the lists in its package
 #: (onnxruntime/tools/mobile_helpers); HardSwish is spelled out as HardSigmoid and Mul before they see it.
 _MOBILE_PROVIDERS = frozenset(
@@ -70,6 +72,8 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
     """Count what a ``.onnx`` or ``.tflite`` file holds. Raises InputError if it is no such file."""
     counts, casts = _count_tflite(data) if format_name == "tflite" else _count_onnx(data)
     known = _XNNPACK if format_name == "tflite" else _MOBILE_PROVIDERS
+    if format_name == "tflite" and precision == "int8":
+        known -= _XNNPACK_FLOAT_ONLY
     transposes = counts["TRANSPOSE"] + counts["Transpose"]
     turned = format_name != "tflite" and contract.onnx_layout == "NHWC"
     # An fp16 ONNX file converts its input and its output; bytes become floats once.

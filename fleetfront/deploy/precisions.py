@@ -92,6 +92,25 @@ def half_weights(graph: Graph) -> Graph:
     )
 
 
+def without_hard_swish(graph: Graph) -> Graph:
+    """The network with every hard-swish as a product with a hard-sigmoid.
+
+    XNNPACK takes no hard-swish in int8, and each one left to the interpreter cuts the delegated part in two.
+    """
+    builder = GraphBuilder(graph.name)
+    for name in graph.inputs:
+        builder.input(name, graph.tensors[name].shape, graph.tensors[name].dtype)
+    for name, array in graph.weights.items():
+        builder.weight(name, array)
+    for operator in graph.operators:
+        if operator.family != "hard_swish":
+            builder.add(operator.family, operator.inputs, operator.output, **operator.attributes)
+            continue
+        gate = builder.add("hard_sigmoid", operator.inputs, f"{operator.output}/gate")
+        builder.add("multiply", [operator.inputs[0], gate], operator.output)
+    return builder.build(graph.outputs, graph.labels)
+
+
 def _as_half(
     name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
 ) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:

@@ -232,6 +232,8 @@ def _written(
     graph = with_channels(network.graph, contract.channels)
     if precision == "fp16":
         graph = kind.half(graph)
+    if precision == "int8":
+        graph = kind.int8(graph)
     graph = contracted(graph, contract, kind.layout, network.preprocessing)
     data = kind.write(graph)
     if precision == "int8":
