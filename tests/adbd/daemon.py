@@ -172,6 +172,15 @@ class Daemon:
                         found.append(int(entry.name))
         return found
 
+    def is_free_of(self, words: str, within_s: float = 10.0) -> bool:
+        """Whether ``running(words)`` becomes empty; a process that was killed takes a moment to go."""
+        deadline = time.monotonic() + within_s
+        while self.running(words):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
     def _is_inside(self, entry: Path) -> bool:
         try:
             if os.readlink(entry / "root") != str(self._root):

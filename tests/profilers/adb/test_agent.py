@@ -140,7 +140,7 @@ def test_the_device_is_left_as_it_was_found(
     assert folder.name.startswith("fleetfront-")
     agent.close()
     assert list(temporary.iterdir()) == []
-    assert daemon.running("session.sh") == []
+    assert daemon.is_free_of("session.sh")
 
 
 def test_stopping_inside_a_batch_stops_the_device(
@@ -150,7 +150,7 @@ def test_stopping_inside_a_batch_stops_the_device(
     running = agent.run(make_batch(agent.target, 500, timed_runs=200))
     next(running)
     running.close()
-    assert daemon.running("fleetfront-runner") == []
+    assert daemon.is_free_of("fleetfront-runner")
     assert len(rows_of(agent, make_batch(agent.target, 2))) == 2
 
 

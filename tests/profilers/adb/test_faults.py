@@ -328,12 +328,8 @@ def test_a_command_that_is_killed_leaves_nothing_running(
     # What the system does to the connections of a process that was killed.
     assert agent._connection is not None
     agent._connection.close()
-    for _ in range(200):
-        if not daemon.running("session.sh") and not daemon.running("fleetfront-runner"):
-            break
-        time.sleep(0.05)
-    assert daemon.running("session.sh") == []
-    assert daemon.running("fleetfront-runner") == []
+    assert daemon.is_free_of("session.sh")
+    assert daemon.is_free_of("fleetfront-runner")
     running.close()
 
 
@@ -346,7 +342,7 @@ def test_a_visit_that_never_ends_is_ended(
     )
     rows = list(agent.run(make_batch(agent.target, 2)))
     assert ["took longer than" in str(row.error) for (row,) in rows] == [True, True]
-    assert daemon.running("sleep 1000") == []
+    assert daemon.is_free_of("sleep 1000")
 
 
 def test_a_device_that_is_silent_is_told_from_one_that_is_gone(
