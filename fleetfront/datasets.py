@@ -67,7 +67,7 @@ class Preprocessing:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: what a manifest must say so that an app can feed the network."""
-        return asdict(self)
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
 
 @dataclass(frozen=True, slots=True, eq=False)

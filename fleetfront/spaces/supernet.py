@@ -211,16 +211,23 @@ def _narrowed(tensor: Tensor, layer: str, shape: BlockShape) -> Tensor:
     """The first channels of one layer; what goes in and out of the block has the same width in all networks."""
     mid, reduced = shape.width_mid, shape.reduced
     if layer == "project.conv.weight":
-        return tensor[:, :mid]
+        return _first(tensor, len(tensor), mid)
     if layer.startswith("project."):
         return tensor
     if layer == "se.reduce.weight":
-        return tensor[:reduced, :mid]
+        return _first(tensor, reduced, mid)
     if layer == "se.reduce.bias":
-        return tensor[:reduced]
+        return _first(tensor, reduced)
     if layer == "se.expand.weight":
-        return tensor[:mid, :reduced]
-    return tensor[:mid]
+        return _first(tensor, mid, reduced)
+    return _first(tensor, mid)
+
+
+def _first(tensor: Tensor, rows: int, columns: int | None = None) -> Tensor:
+    # A slice of everything would cost as much in the backward pass as one that leaves something out.
+    if columns is not None and columns < tensor.shape[1]:
+        return tensor[:rows, :columns]
+    return tensor if rows == len(tensor) else tensor[:rows]
 
 
 def _shrinks(space: OfaMbv3Space) -> list[tuple[int, int]]:
@@ -236,7 +243,7 @@ def _matrix(depthwise: str, larger: int, smaller: int) -> str:
 def _shrunk(space: OfaMbv3Space, tensors: Tensors, name: str, shape: BlockShape) -> Tensor:
     from torch.nn.functional import linear
 
-    kernel = tensors[name][: shape.width_mid]
+    kernel = _first(tensors[name], shape.width_mid)
     for larger, smaller in _shrinks(space):
         if larger <= shape.kernel:
             break
