@@ -108,6 +108,7 @@ def test_wrong_images_settings_and_states_are_explained(few, workspace):
         train_supernet(MINI, few, replace(SHORT, epochs=1, learning_rate=1e30), workspace=workspace)
     path = trained_path(MINI, few, SHORT, workspace)
     state = path.with_name(path.stem + ".state.safetensors")
+    state.parent.mkdir(parents=True)
     state.write_bytes(b"damaged")
     with pytest.raises(InputError, match="Delete it and train again"):
         train_supernet(MINI, few, SHORT, workspace=workspace)
