@@ -107,9 +107,9 @@ def run(image):
 PYTHON_TFLITE = """\
 from ai_edge_litert.interpreter import Interpreter  # noqa: E402
 
-run_network = Interpreter(model_path=str(FOLDER / "@FILE@"))
-run_network.allocate_tensors()
-runner = run_network.get_signature_runner("serving_default")
+interpreter = Interpreter(model_path=str(FOLDER / "@FILE@"))
+interpreter.allocate_tensors()
+runner = interpreter.get_signature_runner("serving_default")
 
 
 def run(image):

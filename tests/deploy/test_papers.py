@@ -1,0 +1,97 @@
+"""Model card, picture and snippets: complete, deterministic, and naming what is in the bundle."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+
+import pytest
+
+from fleetfront.datasets import Preprocessing
+from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription
+from fleetfront.deploy.front_picture import front_picture
+from fleetfront.deploy.input_contract import InputContract
+from fleetfront.deploy.papers import Papers, papers
+
+LABELS = ("cat", 'dog\'s "best"')
+
+
+def file(format_name: str, contract: InputContract, side: int = 24) -> BundleFile:
+    layout = contract.layout("NHWC" if format_name == "tflite" else "NCHW")
+    shape = (1, side, side, 3) if layout == "NHWC" else (1, 3, side, side)
+    image = PortDescription("input", shape, contract.dtype, layout, Preprocessing(side).to_dict())
+    output = PortDescription("probabilities" if contract.softmax else "logits", (1, 2), "float32")
+    checks = {"runtime": "some 1.0", "relative_to_range": 1e-7, "top1_agreement": 0.99, "agreement_images": 7}
+    return BundleFile(f"network.{format_name}", format_name, "fp32", image, output, checks, "some 0.9")
+
+
+def made(contract: InputContract, formats: tuple[str, ...] = ("onnx", "tflite")) -> dict[str, str]:
+    target = "pixel3/litert/fp32/t1/b1"
+    manifest = Manifest(
+        arch="k3",
+        space="toy",
+        weights={"random": False, "id": "abc", "source": "somewhere", "licence": "MIT", "recalibrated_on": None},
+        files=tuple(file(name, contract) for name in formats),
+        accuracy=({"value": 76.5, "std": 0.4, "tier": "predicted", "source": "built-in"},),
+        latency=(
+            {"target": target, "ms": 21.0, "std_ms": 1, "tier": "measured", "clock": "wall", "is_prediction": True},
+            {"target": target, "ms": 22.5, "std_ms": 0.1, "tier": "measured", "clock": "wall"},
+        ),
+        labels=LABELS,
+    )
+    front = ("pixel3", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
+    return {
+        path: content.decode()
+        for path, content in papers(Papers(manifest, "pick", Preprocessing(24), contract, 2, front)).items()
+    }
+
+
+@pytest.mark.parametrize("formats", [("onnx", "tflite"), ("onnx",), ("tflite",)], ids="+".join)
+@pytest.mark.parametrize(
+    "contract", [InputContract(), InputContract("uint8", "bgr", True, "NHWC")], ids=["float", "u8"]
+)
+def test_snippets_name_what_is_there(contract: InputContract, formats: tuple[str, ...]) -> None:
+    contents = made(contract, formats)
+    assert contents == made(contract, formats)
+    texts = {path: text for path, text in contents.items() if path.startswith("snippets/")}
+    assert {"snippets/Classifier.kt", "snippets/Classifier.swift"} <= set(texts)
+    for path, text in texts.items():
+        assert not re.search(r"@[A-Z_]+@", text), path
+        named = set(re.findall(r"network\.(\w+)", text))
+        assert named
+        assert named <= set(formats), path
+        assert ("probabilities" if contract.softmax else "logits") in text, path
+        assert '"input"' in text or "'input'" in text, path
+        assert "24" in text, path
+    scales = "255" in texts["snippets/Classifier.kt"]
+    assert scales is (contract.input == "float")
+
+
+def test_labels_survive_every_language() -> None:
+    contents = made(InputContract())
+    assert contents["labels.txt"].splitlines() == list(LABELS)
+    namespace: dict[str, object] = {}
+    line = next(line for line in contents["snippets/classify_onnx.py"].splitlines() if line.startswith("LABELS"))
+    exec(line, namespace)
+    assert namespace["LABELS"] == list(LABELS)
+
+
+def test_the_card_says_what_matters() -> None:
+    contents = made(InputContract())
+    card = contents["model-card.md"]
+    for needed in ("front.svg", "MIT", "NOT recalibrated", "76.50 %", "21 ms", "22.5 ms", "network.tflite", "some 0.9"):
+        assert needed in card, needed
+    for path in contents:
+        assert path == "model-card.md" or path in card
+
+
+def test_the_picture_shows_every_point_and_the_pick() -> None:
+    picture = front_picture("a <device>", [10, 20, 40], [70, 76, 80], (20, 76), 25)
+    root = ElementTree.fromstring(picture)
+    circles = root.findall(".//{http://www.w3.org/2000/svg}circle")
+    assert len(circles) == 3 + 1 + 1
+    ringed = next(circle for circle in circles if circle.get("fill") == "none")
+    assert any(circle.get("cx") == ringed.get("cx") and circle is not ringed for circle in circles)
+    assert "a <device>" in "".join(root.itertext())
+
+
+def test_a_front_of_one_point_has_a_picture() -> None:
+    ElementTree.fromstring(front_picture("x", [5.0], [50.0], (5.0, 50.0)))
