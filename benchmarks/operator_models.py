@@ -33,7 +33,7 @@ from fleetfront.predictors.operator_work import Mode, NetworkWork
 from fleetfront.spaces.catalogue import load_space
 
 SOURCE = "FBNet latency tables of HELP (Lee et al., NeurIPS 2021, MIT, https://github.com/HayeonLee/HELP)"
-STRENGTH = 0.05
+STRENGTH = 0.02
 #: Shares of the data sheet's peak that convolutions and memory traffic typically reach; only where a fit starts.
 RATE_SHARE, BANDWIDTH_SHARE = 0.3, 0.5
 

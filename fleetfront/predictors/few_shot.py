@@ -20,6 +20,7 @@ from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.transfer import TransferModel, choose_few, fit_few, least_latency, mix
 from fleetfront.predictors.transfer_basis import WorkBasis, make_basis, mode_coordinates
 from fleetfront.predictors.transfer_prior import KnownDevice, Prior, learn_device, learn_prior
+from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
@@ -102,14 +103,16 @@ class PooledModel:
     def __init__(
         self,
         target: Target,
-        describe: Callable[[Genotypes], FloatArray],
+        work: NetworkWork,
+        basis: WorkBasis,
         trees: PooledTrees,
         few_ms: FloatArray,
         facts: Mapping[str, float],
         relative_std: float,
     ) -> None:
         self.target = target
-        self._describe = describe
+        self._work = work
+        self._basis = basis
         self._trees = trees
         self._few_ms = few_ms
         self._facts = facts
@@ -117,8 +120,36 @@ class PooledModel:
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds and their std for n genotypes int8[n, v]."""
-        mean = self._trees.predict(self._describe(genotypes), self._few_ms, self._facts)
+        features = tree_features(mode_coordinates(self._work, self._basis, genotypes))
+        mean = self._trees.predict(features, self._few_ms, self._facts)
         return Estimate(mean, self._relative_std * mean, self.tier)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads."""
+        return {
+            "target": str(self.target),
+            "space": self._work.space.name,
+            "basis": self._basis.to_json(),
+            "trees": self._trees.trees.to_json(),
+            "few_ms": self._few_ms.tolist(),
+            "facts": dict(self._facts),
+            "relative_std": self._relative_std,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], work: NetworkWork) -> PooledModel:
+        """Read ``to_json`` back. Raises KeyError, TypeError, ValueError or OverflowError on anything else."""
+        if data["space"] != work.space.name:
+            raise ValueError(f"the model is of {data['space']}, not of {work.space.name}")
+        return cls(
+            Target.parse(data["target"]),
+            work,
+            WorkBasis.from_json(data["basis"]),
+            PooledTrees(Trees.from_json(data["trees"])),
+            np.asarray(data["few_ms"], np.float64),
+            {str(key): float(value) for key, value in data["facts"].items()},
+            float(data["relative_std"]),
+        )
 
 
 class Teacher:
@@ -191,7 +222,8 @@ class Teacher:
             report = FewShotReport("transfer", transfer.mode.value, names, len(ms), mape, other, factor)
             return FewShotFit(transfer, report)
         trees = self._grow(range(len(self.known)), genotypes)
-        model = PooledModel(target, self._features, trees, ms, facts or {}, 1.25 * other / 100)
+        # A mean absolute error is 0.8 standard deviations of normal errors.
+        model = PooledModel(target, self.work, self.basis, trees, ms, facts or {}, 1.25 * other / 100)
         return FewShotFit(model, FewShotReport("trees", transfer.mode.value, names, len(ms), other, mape, 1.0))
 
     def trials(self, k: int, *, second_opinion: bool = True) -> tuple[Trial, ...]:
@@ -227,7 +259,7 @@ class Teacher:
         return Trial(table.name, transfer_mape, trees_mape, np.abs(mean - truth) / std)
 
     def _features(self, genotypes: Genotypes) -> FloatArray:
-        return np.hstack([columns[:, 1:] for columns in self.coordinates(genotypes).values()])
+        return tree_features(self.coordinates(genotypes))
 
     def _grow(self, teachers: Sequence[int], few: Genotypes) -> PooledTrees:
         rng = np.random.default_rng(self._seed)
@@ -242,6 +274,11 @@ class Teacher:
             few_ms = np.maximum(few_ms, least_latency(table.ms))
             pooled.append(PooledDevice(self._features(table.genotypes[rows]), table.ms[rows], few_ms, table.facts))
         return grow_pooled_trees(pooled)
+
+
+def tree_features(coordinates: Mapping[Mode, FloatArray]) -> FloatArray:
+    """float64[n, f]: coordinates in all modes side by side, without the constants."""
+    return np.hstack([columns[:, 1:] for columns in coordinates.values()])
 
 
 def interval_factor(trials: Sequence[Trial]) -> float:

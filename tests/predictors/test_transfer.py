@@ -137,9 +137,9 @@ def test_public_devices_that_nobody_showed_the_model(shared_data: Path, work: Ne
     genotypes = SPACE.parse([row["arch"] for row in rows])
     names = [name.removeprefix("lat_") for name in rows[0] if name.startswith("lat_")]
     tables = {name: np.array([float(row[f"lat_{name}"]) for row in rows]) for name in names}
-    kept = ~SPACE.disconnected(genotypes)
+    kept = np.random.default_rng(0).permutation(np.flatnonzero(~SPACE.disconnected(genotypes)))[:4000]
     genotypes = genotypes[kept]
-    expected = {"pixel3": (Mode.NEEDED, 0.6), "silver_4210r": (Mode.ALL, 0.8), "titanx_256": (Mode.ALL, 0.9)}
+    expected = {"pixel3": (Mode.NEEDED, 0.6), "silver_4210r": (Mode.ALL, 0.8)}
     for unseen, (mode, share) in expected.items():
         known = [KnownTable(name, genotypes, ms[kept]) for name, ms in tables.items() if name != unseen]
         teacher = Teacher(SPACE, known, work=work)
@@ -153,6 +153,7 @@ def test_public_devices_that_nobody_showed_the_model(shared_data: Path, work: Ne
 def test_the_second_opinion_is_heard(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
     pytest.importorskip("xgboost")
     ms = synthetic(work, cells, 9, Mode.ALL)
+    teacher = Teacher(SPACE, teacher.known[:4], work=work)
     few = teacher.choose(6, np.random.default_rng(3), cells)
     rows = [int(np.flatnonzero((cells == genotype).all(axis=1))[0]) for genotype in few]
     fit = teacher.fit(TARGET, few, ms[rows])
