@@ -1,0 +1,251 @@
+"""Files of networks that know something: colours by hand, digits by a short training."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.datasets import Dataset, load_images
+from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.formats import FORMATS, parse_formats
+from fleetfront.deploy.input_contract import InputContract
+from fleetfront.errors import BarMissed, InputError
+from fleetfront.pipelines.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
+from fleetfront.pipelines.deploy_network import run_images, write_network
+from fleetfront.pipelines.deploy_weights import recorded_provenance
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.supernet import Supernet, smallest
+from tests.knowing_supernet import knowing_supernet
+
+BOTH = parse_formats("onnx,tflite")
+COLOURS = ("blue", "green", "red")
+SIDE = 12
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Noisy images with one strong channel, a folder a colour: wrong channels give wrong classes."""
+    from PIL import Image
+
+    folder, rng = tmp_path_factory.mktemp("colours"), np.random.default_rng(0)
+    for name, channel in (("red", 0), ("green", 1), ("blue", 2)):
+        (folder / name).mkdir()
+        for number in range(30):
+            pixels = rng.integers(0, 120, (SIDE, SIDE, 3), dtype=np.uint8)
+            pixels[..., channel] += 100
+            Image.fromarray(pixels).save(folder / name / f"{number}.png")
+    return folder
+
+
+def strongest_channel() -> Graph:
+    """The class of the strongest channel, for inputs scaled as ImageNet's: blue, green, red."""
+    b = GraphBuilder("network")
+    x = b.input("input", (1, 3, SIDE, SIDE))
+    identity = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
+    x = b.conv2d(x, b.weight("stem", identity), b.weight("bias", np.zeros(3, np.float32)))
+    x = b.add("flatten", [b.add("global_average_pool", [x])])
+    # Undo the scaling of each channel, so that means of pixels are compared.
+    scale, shift = np.diag([0.229, 0.224, 0.225]), np.array([0.485, 0.456, 0.406])
+    weight, bias = scale[::-1].astype(np.float32), shift[::-1].astype(np.float32)
+    x = b.add("linear", [x, b.weight("v", np.ascontiguousarray(weight)), b.weight("c", bias.copy())], "logits")
+    return b.build([x])
+
+
+@pytest.mark.parametrize("kind", ["float", "uint8"])
+@pytest.mark.parametrize("channels", ["rgb", "bgr"])
+def test_swapped_channels_would_be_seen(colours: Path, tmp_path: Path, kind: str, channels: str) -> None:
+    weights = Weights(None, UserImages(colours))
+    contract = InputContract(kind, channels, onnx_layout="NHWC" if channels == "bgr" else "NCHW")
+    recipe = Recipe(("fp32", "fp16", "int8"), contract, max_drop=0)
+    network = write_network(strongest_channel(), weights, BOTH, recipe, tmp_path)
+    assert network.torch_accuracy == 100
+    assert network.class_names == COLOURS
+    assert [file.accuracy for file in network.files] == [100] * 6
+    # Fed the other way round, red is called blue.
+    images = UserImages(colours).at(SIDE)
+    pixels = images.images[images.split["test"]]
+    fed = pixels if kind == "uint8" else images.preprocessing.inputs(pixels)
+    for file in network.files:
+        session = load_runtime(file.kind.runtime).open(file.path)
+        wrong = contract.as_fed(fed[:, ::-1], contract.layout(file.kind.layout))
+        classes = run_images(session, wrong, 1).argmax(axis=1)
+        session.close()
+        assert np.mean(classes == images.targets("test")) == pytest.approx(1 / 3, abs=0.01)
+
+
+@pytest.fixture(scope="module")
+def digits() -> Dataset:
+    return load_images("digits", 32)
+
+
+@pytest.fixture(scope="module")
+def knowing(digits: Dataset) -> Supernet:
+    return knowing_supernet(ofa_mbv3_mini(), digits, epochs=4)
+
+
+def arch() -> str:
+    space = ofa_mbv3_mini()
+    return space.arch_id(smallest(space))
+
+
+def test_every_precision_is_judged_on_held_out_images(tmp_path: Path, knowing: Supernet, digits: Dataset) -> None:
+    recipe = Recipe(("fp32", "fp16", "int8"), InputContract(batch="batch"), max_drop=2, test_images=150)
+    weights = Weights(knowing, UserImages("digits"))
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path, recipe=recipe)
+    assert one.error is None
+    assert one.folder is not None
+    manifest = read_manifest(one.folder)
+    assert [(file["format"], file["precision"]) for file in manifest["files"]] == [
+        (kind, precision) for precision in ("fp32", "fp16", "int8") for kind in ("onnx", "tflite")
+    ]
+    assert one.torch_accuracy is not None
+    assert one.torch_accuracy > 80
+    for file in manifest["files"]:
+        assert file["accuracy"]["images"] == 150
+        assert file["accuracy"]["drop"] == pytest.approx(one.torch_accuracy - file["accuracy"]["top1"])
+        assert file["checks"]["passed"]
+        assert file["checks"]["judged_by"] == ("top1_agreement" if file["precision"] == "int8" else "relative_to_range")
+        assert file["layout"]["needless"] == 0
+        assert file["input"]["shape"][0] == "batch"
+        assert file["minimum_runtime"].split()[0] in ("onnxruntime", "tflite")
+    assert manifest["labels"] == list(digits.class_names)
+    assert manifest["weights"]["licence"] == "none"
+    measured = [row for row in manifest["accuracy"] if row["tier"] == "measured"]
+    assert len(measured) == 7
+
+
+def test_a_drop_beyond_the_bar_fails_the_pick_and_not_the_batch(tmp_path: Path, knowing: Supernet) -> None:
+    """Rounding weights to steps of a fifth stands for a precision that loses too much."""
+    spoilt = replace(FORMATS["onnx"], half=lambda graph: replace(graph, weights=_coarse(graph)))
+    recipe = Recipe(("fp32", "fp16"), max_drop=1, test_images=100, range_limits={"fp16": 1e9})
+    space = ofa_mbv3_mini()
+    other = space.arch_ids(space.sample(1, np.random.default_rng(0)))[0]
+    weights = Weights(knowing, UserImages("digits"))
+    picks = [Pick("known", arch()), Pick("unknown", other)]
+    known, unknown = deploy_picks(picks, space, weights, [spoilt], tmp_path, recipe=recipe)
+    assert isinstance(known.error, BarMissed)
+    assert "known: network-fp16.onnx loses" in str(known.error)
+    assert known.folder is None
+    # It never knew anything that it could lose.
+    assert unknown.error is None or "loses" in str(unknown.error)
+    assert not list(tmp_path.glob("known*"))
+
+
+def _coarse(graph: Graph) -> dict[str, np.ndarray]:
+    return {name: (np.round(array * 5) / 5).astype(array.dtype) for name, array in graph.weights.items()}
+
+
+def test_max_drop_without_labelled_images_is_refused(tmp_path: Path, knowing: Supernet) -> None:
+    for weights in (Weights(knowing), Weights(knowing, UserImages("digits"), labelled=False)):
+        recipe = Recipe(max_drop=1)
+        (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path, recipe=recipe)
+        assert isinstance(one.error, InputError)
+        assert "--max-drop" in str(one.error)
+
+
+def test_int8_that_contradicts_torch_is_not_handed_out(tmp_path: Path, knowing: Supernet) -> None:
+    def wrong(data: bytes, name: str, images: object) -> bytes:
+        graph = ofa_mbv3_mini().subnet_graphs(smallest(ofa_mbv3_mini()))["network"][0]
+        return FORMATS["onnx"].write(graph)
+
+    kind = replace(FORMATS["onnx"], quantise=wrong)
+    weights = Weights(knowing, UserImages("digits"))
+    recipe = Recipe(("int8",), test_images=60)
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, [kind], tmp_path, recipe=recipe)
+    assert isinstance(one.error, BarMissed)
+    assert "torch's class" in str(one.error)
+
+
+def test_int8_wants_enough_images(tmp_path: Path, knowing: Supernet) -> None:
+    few = load_images("digits", 32, calibration=3)
+    for images in (None, few):
+        recipe = Recipe(("int8",))
+        weights = Weights(knowing, images)
+        (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path, recipe=recipe)
+        assert isinstance(one.error, InputError)
+        assert "at least 8 images" in str(one.error)
+
+
+def test_images_of_another_size_are_refused(tmp_path: Path, knowing: Supernet) -> None:
+    weights = Weights(knowing, load_images("digits", 24))
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path)
+    assert isinstance(one.error, InputError)
+    assert "24 px" in str(one.error)
+
+
+def test_labels_must_match_the_classes(tmp_path: Path, knowing: Supernet, colours: Path) -> None:
+    cases = {
+        "3 labels for 10 classes": Weights(knowing, labels=("a", "b", "c")),
+        "--unlabelled": Weights(knowing, UserImages(colours)),
+    }
+    for message, weights in cases.items():
+        (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path)
+        assert isinstance(one.error, InputError)
+        assert message in str(one.error)
+    renamed = Weights(knowing, UserImages(colours), labelled=False, labels=tuple("abcdefghij"))
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), renamed, BOTH, tmp_path)
+    assert one.error is None
+    assert one.folder is not None
+    assert (one.folder / "labels.txt").read_text().split() == list("abcdefghij")
+
+
+def test_a_fixed_batch_is_fed_whole(tmp_path: Path, knowing: Supernet) -> None:
+    weights = Weights(knowing, UserImages("digits"))
+    recipe = Recipe(("fp32", "int8"), InputContract(batch=4), test_images=30)
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path, recipe=recipe)
+    assert one.error is None
+    assert one.folder is not None
+    assert {tuple(file["input"]["shape"]) for file in read_manifest(one.folder)["files"]} == {
+        (4, 3, 32, 32),
+        (4, 32, 32, 3),
+    }
+    assert not (one.folder / "snippets").exists()
+
+
+def test_duplicates_are_made_and_stored_once(tmp_path: Path) -> None:
+    picks = [Pick(name, arch()) for name in ("pixel3", "pixel2", "cpu")]
+    written: list[Graph] = []
+
+    def write(graph: Graph) -> bytes:
+        written.append(graph)
+        return FORMATS["onnx"].write(graph)
+
+    kind = replace(FORMATS["onnx"], write=write)
+    done = deploy_picks(picks, ofa_mbv3_mini(), Weights(), [kind], tmp_path)
+    files = [one.folder / "network-random-weights.onnx" for one in done if one.folder is not None]
+    assert len(written) == 1
+    assert len(files) == 3
+    assert len({file.stat().st_ino for file in files}) == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}-random-weights" for n in ("cpu", "pixel2", "pixel3")]
+
+
+def test_an_existing_bundle_stops_everything_before_any_work(tmp_path: Path) -> None:
+    picks = [Pick("a", arch()), Pick("b", arch())]
+    deploy_picks(picks[1:], ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
+    with pytest.raises(InputError, match="--force"):
+        deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["b-random-weights"]
+    done = deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path, force=True)
+    assert all(one.error is None for one in done)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "/root", "", "a\\b"])
+def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        deploy_picks([Pick(name, arch())], ofa_mbv3_mini(), Weights(), BOTH, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_recorded_beside_fetched_weights_is_known(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    assert recorded_provenance(weights) is None
+    (tmp_path / "w.pth.json").write_text('{"source": "https://example.org", "licence": "MIT", "sha256": "0"}')
+    provenance = recorded_provenance(weights)
+    assert provenance is not None
+    assert (provenance.source, provenance.licence) == ("https://example.org", "MIT")
+    (tmp_path / "w.pth.json").write_text("[]")
+    with pytest.raises(InputError, match="not a record"):
+        recorded_provenance(weights)
