@@ -248,7 +248,14 @@ class RelationView:
 
 @dataclass(frozen=True, slots=True)
 class DeployedFile:
-    """A file of a bundle. Latencies in ms, None where not known; ``problem`` if the bundle could not be read."""
+    """A file of a bundle; numbers are None where they are not known.
+
+    Attributes:
+        promised: accuracy that the front gave for the network, in words.
+        accuracy: of this very file on held-out images, percent.
+        drop: how much of it writing in this precision lost, percentage points.
+        problem: why the bundle could not be read; then all else but its name is empty.
+    """
 
     bundle: str
     arch: str
@@ -263,7 +270,9 @@ class DeployedFile:
     tier: str
     measured_ms: float | None
     measured_std_ms: float | None
-    accuracy: str
+    promised: str
+    accuracy: float | None
+    drop: float | None
     weights: str
     problem: str = ""
 

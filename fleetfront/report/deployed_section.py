@@ -12,7 +12,11 @@ from fleetfront.errors import InputError
 from fleetfront.report.contents import DeployedFile
 from fleetfront.report.devices_section import known_clock
 from fleetfront.report.sources import Sources
+from fleetfront.report.tables import with_spread
 from fleetfront.targets import Target
+
+#: Characters of a hash that tell weights apart.
+_ID_SHOWN = 12
 
 
 def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
@@ -31,12 +35,12 @@ def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
 
 
 def _broken(folder: Path, problem: str) -> DeployedFile:
-    return DeployedFile(folder.name, "", "", "", "", 0, "", "", None, None, "", None, None, "", "", problem)
+    return DeployedFile(folder.name, "", "", "", "", 0, "", "", None, None, "", None, None, "", None, None, "", problem)
 
 
 def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
     weights = manifest["weights"]
-    described = "random" if weights.get("random") else str(weights.get("id", "")) or "unknown"
+    described = "random" if weights.get("random") else str(weights.get("id", ""))[:_ID_SHOWN] or "unknown"
     for file in manifest["files"]:
         latency = [row for row in manifest["latency"] if _is_of(row, file)]
         for target in dict.fromkeys(str(row["target"]) for row in latency) or ("",):
@@ -57,7 +61,9 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
                 tier=str(predicted.get("tier", "")),
                 measured_ms=_number(measured.get("ms")),
                 measured_std_ms=_number(measured.get("std_ms")),
-                accuracy=_accuracy(manifest, str(file["precision"])),
+                promised=_promised(manifest),
+                accuracy=_number((file.get("accuracy") or {}).get("top1")),
+                drop=_number((file.get("accuracy") or {}).get("drop")),
                 weights=described,
             )
 
@@ -73,17 +79,12 @@ def _is_of(row: Mapping[str, Any], file: Mapping[str, Any]) -> bool:
     return runs and target.precision in (file["precision"], "unknown")
 
 
-def _accuracy(manifest: Mapping[str, Any], precision: str) -> str:
-    """What the manifest says of a file's accuracy; rows that name no precision are of the network before writing."""
-    parts = []
-    for row in manifest.get("accuracy", ()):
-        if row.get("precision") not in (None, precision) or _number(row.get("value")) is None:
-            continue
-        std = _number(row.get("std"))
-        spread = f" ±{std:.2f}" if std else ""
-        of = "" if row.get("precision") else ", before writing"
-        parts.append(f"{float(row['value']):.2f}{spread} % ({row.get('tier', 'unknown')}{of})")
-    return "; ".join(parts)
+def _promised(manifest: Mapping[str, Any]) -> str:
+    """Accuracy of the network as its front gave it: rows that name no file are of the network before writing."""
+    rows = [row for row in manifest.get("accuracy", ()) if "in" not in row and _number(row.get("value")) is not None]
+    return "; ".join(
+        f"{with_spread(row['value'], _number(row.get('std')), 4)} ({row.get('tier', 'unknown')})" for row in rows
+    )
 
 
 def _number(value: Any) -> float | None:

@@ -1,14 +1,12 @@
-"""Every figure of a report as a Vega-Lite specification, but for the fronts, which are in ``figures_fronts``.
+"""Every figure of a report as a Vega-Lite specification; fronts and matrices have files of their own.
 
 Specifications are data: the page draws them in the browser, ``images`` draws them here.
 """
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from fleetfront.predictors.scores import Z90
@@ -16,43 +14,14 @@ from fleetfront.report.contents import (
     BaselineView,
     DeployedFile,
     FrontGroup,
-    HeatMap,
     PredictionView,
-    RelationView,
     Report,
 )
 from fleetfront.report.figures_fronts import static_fronts
-from fleetfront.report.specifications import Specification, figure_spec, nominal, quantitative, tooltip
+from fleetfront.report.figures_matrices import heat_figures, relation_figures
+from fleetfront.report.specifications import Figure, figure_spec, nominal, quantitative, slug, tooltip
 from fleetfront.report.tables import number, with_spread
 from fleetfront.report.theme import series_colour, variable
-
-#: Above this many devices the squares of a matrix are too small for numbers.
-_NUMBERED = 16
-#: Characters below an axis that a phone can show in one line.
-_NAMES_IN_A_LINE = 30
-#: Pixels across a square with a number in it.
-_SQUARE = 34
-#: A penalty of this many percent has the strongest colour.
-_WORST_PENALTY = 100.0
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """A figure that can be asked for by name.
-
-    Attributes:
-        description: what a screen reader says of it.
-        min_width: pixels below which it cannot be read; a narrower page scrolls it.
-        section, row: the field of Report that it is of, and the position there.
-    """
-
-    name: str
-    title: str
-    description: str
-    spec: Specification
-    min_width: int = 0
-    section: str = ""
-    row: int = 0
 
 
 def figures(report: Report) -> tuple[Figure, ...]:
@@ -80,11 +49,6 @@ def _all(report: Report) -> Iterator[tuple[str, int, Figure]]:
         for row, view in enumerate(views):
             for figure in make(view):
                 yield section, row, figure
-
-
-def slug(text: str) -> str:
-    """A name for a figure or an element of the page, of letters, digits, dots and dashes."""
-    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-").lower() or "unnamed"
 
 
 def front_figures(group: FrontGroup) -> Iterator[Figure]:
@@ -260,140 +224,6 @@ def _choice(name: str, options: Sequence[str]) -> dict[str, Any]:
     return {"bind": {"input": "select", "options": list(options), "name": name}} if len(options) > 1 else {}
 
 
-def heat_figures(view: HeatMap) -> Iterator[Figure]:
-    """The heat map."""
-    yield _heat(view)
-
-
-def _heat(view: HeatMap) -> Figure:
-    """Blue squares are fast for what they are, orange ones slow."""
-    values: list[dict[str, Any]] = [
-        {"x": c.x, "y": c.y, "log": math.log2(max(c.value, 1e-6)), "text": c.text, "detail": c.detail, "ratio": c.value}
-        for c in view.cells
-    ]
-    reach = max(0.25, min(3.0, max(abs(row["log"]) for row in values)))
-    colour = {
-        "field": "log",
-        "type": "quantitative",
-        "title": None,
-        "scale": {"scheme": "blueorange", "domain": [-reach, 0, reach], "clamp": True},
-        "legend": {"format": ".2f", "labelExpr": "format(pow(2, datum.value), '.2f') + '×'", "gradientLength": 160},
-    }
-    columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rect", "stroke": variable("surface")},
-            "encoding": {"color": colour, "tooltip": tooltip(detail="block", ratio="compared")},
-        },
-        {
-            "mark": {"type": "text", "fontSize": 10, "aria": False},
-            "encoding": {
-                "text": {"field": "text"},
-                "color": {
-                    "condition": {"test": f"abs(datum.log) > {0.7 * reach}", "value": "#fff"},
-                    "value": "#1b1f24",
-                },
-            },
-        },
-    ]
-    said = f"{view.meaning} {_extremes(view)}"
-    spec = figure_spec(said, layers, values=values, height=max(110, 26 * lines))
-    longest = max(len(cell.x) for cell in view.cells)
-    # Names that do not fit beside each other on a phone are set at an angle everywhere.
-    angle = -90 if columns > 8 else -40 if columns * longest > _NAMES_IN_A_LINE else 0
-    spec["encoding"] = {
-        "x": nominal("x", view.x_title, sort=None, axis={"labelAngle": angle, "orient": "bottom"}),
-        "y": nominal("y", view.y_title, sort=None),
-    }
-    name, title = f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes"
-    return Figure(name, title, said, spec, 110 + _SQUARE * columns)
-
-
-def _extremes(view: HeatMap) -> str:
-    ordered = sorted(view.cells, key=lambda cell: cell.value)
-    best, worst = ordered[0], ordered[-1]
-    return f"Lowest: {best.x} {best.y} ({best.value:.2f}×); highest: {worst.x} {worst.y} ({worst.value:.2f}×)."
-
-
-def relation_figures(view: RelationView) -> Iterator[Figure]:
-    """Rank correlations, and what each device's choice costs on the others, as far as they are known."""
-    if view.networks:
-        yield _correlation(view)
-    if any(map(math.isfinite, view.penalty.ravel().tolist())):
-        yield _penalty(view)
-
-
-def _correlation(view: RelationView) -> Figure:
-    """Rank correlations of all pairs."""
-    said = f"Spearman rank correlation of latency between devices, over {view.networks:,} networks, {view.sample}."
-    scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
-    spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55)
-    name, title = f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}"
-    return Figure(name, title, said, spec, _matrix_width(view))
-
-
-def _penalty(view: RelationView) -> Figure:
-    """What the knee network of a row's device costs on a column's."""
-    said = (
-        "Extra latency, in percent, that the knee network of the row's device takes on the column's device, against "
-        "the fastest network on the column's own front that is at least as accurate."
-    )
-    scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
-    spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", 0.6 * _WORST_PENALTY)
-    name, title = f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}"
-    return Figure(name, title, said, spec, _matrix_width(view))
-
-
-def _matrix_width(view: RelationView) -> int:
-    count = len(view.labels)
-    return 130 + count * (_SQUARE if count <= _NUMBERED else _SQUARE // 2)
-
-
-def _matrix(
-    view: RelationView,
-    matrix: Sequence[Sequence[float]],
-    said: str,
-    scale: Mapping[str, Any],
-    form: str,
-    title: str,
-    dark_above: float,
-) -> Specification:
-    values = [
-        {"row": row, "column": column, "value": value if math.isfinite(value) else None}
-        for row, line in zip(view.labels, matrix, strict=True)
-        for column, value in zip(view.labels, line, strict=True)
-    ]
-    colour = {"field": "value", "type": "quantitative", "title": title, "scale": dict(scale)}
-    unknown = {"test": "datum.value === null", "value": variable("grid")}
-    layers: list[dict[str, Any]] = [
-        {
-            "mark": {"type": "rect", "stroke": variable("surface"), "aria": len(view.labels) <= _NUMBERED},
-            "encoding": {
-                "color": {"condition": unknown, **colour},
-                "tooltip": tooltip(row="network of", column="on", value=title),
-            },
-        }
-    ]
-    if len(view.labels) <= _NUMBERED:
-        dark = {"test": f"datum.value > {dark_above}", "value": "#fff"}
-        layers.append(
-            {
-                "transform": [{"filter": "datum.value !== null"}],
-                "mark": {"type": "text", "fontSize": 10, "aria": False},
-                "encoding": {
-                    "text": {"field": "value", "format": form},
-                    "color": {"condition": dark, "value": "#1b1f24"},
-                },
-            }
-        )
-    spec = figure_spec(said, layers, values=values, height=max(120, 24 * len(view.labels)))
-    spec["encoding"] = {
-        "x": nominal("column", None, sort=None, axis={"labelAngle": -60}),
-        "y": nominal("row", None, sort=None),
-    }
-    return spec
-
-
 def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
     """Predicted and measured latency of every deployed file of which one is known."""
     known = [file for file in files if file.predicted_ms is not None or file.measured_ms is not None]
@@ -404,7 +234,7 @@ def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
 def _deployed(known: Sequence[DeployedFile]) -> Figure:
     values = []
     for file in known:
-        name = f"{file.bundle} {file.format} {file.precision} {'/'.join(file.target.split('/')[:2])}"
+        name = f"{file.bundle} {file.format} {file.precision}"
         for kind, ms, std in (
             ("predicted", file.predicted_ms, file.predicted_std_ms),
             ("measured", file.measured_ms, file.measured_std_ms),
@@ -413,14 +243,18 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
                 spread = Z90 * (std or 0.0)
                 said = f"{with_spread(ms, std)} ms"
                 values.append(
-                    {"file": name, "kind": kind, "ms": ms, "from": ms - spread, "to": ms + spread, "said": said}
+                    {
+                        "file": name,
+                        "target": file.target,
+                        "kind": kind,
+                        "ms": ms,
+                        "from": ms - spread,
+                        "to": ms + spread,
+                        "said": said,
+                    }
                 )
-    colour = nominal(
-        "kind",
-        None,
-        scale={"domain": ["predicted", "measured"], "range": [series_colour(0), series_colour(1)]},
-        legend=True,
-    )
+    kinds = ["predicted", "measured"]
+    colour = nominal("kind", None, scale={"domain": kinds, "range": [series_colour(0), series_colour(1)]}, legend=True)
     layers = [
         {
             "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.5, "aria": False},
@@ -435,8 +269,8 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
             "encoding": {
                 "x": quantitative("ms", "ms", zero=False),
                 "color": colour,
-                "shape": nominal("kind", None),
-                "tooltip": tooltip(file="file", kind="which", said="latency"),
+                "shape": nominal("kind", None, scale={"domain": kinds, "range": ["square", "circle"]}, legend=True),
+                "tooltip": tooltip(file="file", target="target", kind="which", said="latency"),
             },
         },
     ]

@@ -11,7 +11,7 @@ from fleetfront.report.theme import CONFIG, series_colour, variable
 #: Where the middle nodes of a cell lie, so that no edge hides another.
 _HEIGHTS = (2.0, 0.0)
 #: Pixels kept free at the right for what is noted of each block.
-_NOTE_WIDTH = 58
+_NOTE_WIDTH = 72
 #: How far along an edge its label stands: edges that span the whole cell are crossed in the middle.
 _LABEL_AT, _LONG_LABEL_AT = 0.5, 0.22
 

@@ -6,7 +6,8 @@ from types import ModuleType
 
 from fleetfront.errors import missing, unknown
 from fleetfront.report.contents import Report
-from fleetfront.report.figures import Figure, figures
+from fleetfront.report.figures import figures
+from fleetfront.report.specifications import Figure
 from fleetfront.report.theme import concrete, variable
 
 #: Points (1/96 inch) across; what is as wide as its place in the page has this width in a picture.
@@ -15,7 +16,7 @@ _SCALE = 2.0
 
 
 def find_figure(report: Report, name: str | None) -> Figure:
-    """The figure of that name or, if only one begins so, that one; without a name the first.
+    """The figure of that name, else the first whose name begins so; without a name the first of all.
 
     Raises InputError if there is none, naming those there are.
     """
@@ -24,7 +25,7 @@ def find_figure(report: Report, name: str | None) -> Figure:
         return found[0]
     exact = [figure for figure in found if figure.name == name]
     begun = exact or [figure for figure in found if name is not None and figure.name.startswith(name)]
-    if len(begun) != 1:
+    if not begun:
         raise unknown("figure of this report", name or "", [figure.name for figure in found])
     return begun[0]
 

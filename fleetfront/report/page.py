@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import missing
 from fleetfront.report.contents import FrontGroup, FrontView, Report
-from fleetfront.report.figures import Figure, figures
+from fleetfront.report.figures import figures
 from fleetfront.report.figures_fronts import interactive_fronts, lowest_shown
 from fleetfront.report.figures_networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.fronts_section import deploy_command
-from fleetfront.report.specifications import SCHEMA, Specification
+from fleetfront.report.specifications import SCHEMA, Figure, Specification
 from fleetfront.report.tables import (
     Table,
     baseline_table,

@@ -35,6 +35,7 @@ _PACKAGES = (
 def provenance(sources: Sources) -> Provenance:
     """Everything that somebody needs to check this report or to make its results again."""
     campaigns = _campaigns(sources)
+    commands = [*map(_profile_command, campaigns), *map(search_command, sources.results)]
     return Provenance(
         made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         versions=tuple(_versions()),
@@ -42,13 +43,16 @@ def provenance(sources: Sources) -> Provenance:
         campaigns=tuple(_campaign_row(campaign) for campaign in campaigns),
         sources=_imports(sources),
         runs=tuple(_run_row(result) for result in sources.results),
-        commands=tuple(dict.fromkeys([*map(_profile_command, campaigns), *map(search_command, sources.results)])),
+        commands=tuple(dict.fromkeys(filter(None, commands))),
     )
 
 
 def search_command(result: SearchResult) -> str:
-    """The command that makes a front again, as far as its file tells."""
+    """The command that makes a front again, as far as its file tells; empty if no search command makes such a front."""
     fronts = result.fronts
+    if any(front.target.split("/")[0] not in (front.name, "") for front in fronts.devices):
+        # A program gave its targets names of their own, as quickstart does for two runtimes of one device.
+        return ""
     words = ["fleetfront", "search", "--devices", ",".join(front.name for front in fronts.devices)]
     words += ["--space", fronts.space, "--accuracy", fronts.accuracy_source, "--strategy", fronts.strategy]
     words += ["--evaluations", str(fronts.evaluations), "--seed", str(fronts.seed)]

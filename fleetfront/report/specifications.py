@@ -1,8 +1,10 @@
-"""Small parts that Vega-Lite specifications are put together from. Which figure needs what is said in ``figures``."""
+"""What a figure is, and the small parts that Vega-Lite specifications are put together from."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.report.theme import CONFIG
@@ -10,6 +12,30 @@ from fleetfront.report.theme import CONFIG
 Specification = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """A figure that can be asked for by name.
+
+    Attributes:
+        description: what a screen reader says of it.
+        min_width: pixels below which it cannot be read; a narrower page scrolls it.
+        section, row: the field of Report that it is of, and the position there.
+    """
+
+    name: str
+    title: str
+    description: str
+    spec: Specification
+    min_width: int = 0
+    section: str = ""
+    row: int = 0
+
+
+def slug(text: str) -> str:
+    """A name for a figure or an element of the page, of letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", text).strip("-").lower() or "unnamed"
 
 
 def figure_spec(

@@ -194,8 +194,8 @@ def penalty_table(view: RelationView) -> Table:
     return Table(caption, ("", *view.labels), tuple(rows), frozenset(range(1, len(view.labels) + 1)))
 
 
-def _signed(value: float) -> str:
-    return f"{value:+.1f}" if math.isfinite(value) else _UNKNOWN
+def _signed(value: float | None, decimals: int = 1) -> str:
+    return f"{value:+.{decimals}f}" if value is not None and math.isfinite(value) else _UNKNOWN
 
 
 def deployed_table(files: Iterable[DeployedFile]) -> Table:
@@ -205,7 +205,9 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
         "file",
         "precision",
         "size",
-        "accuracy",
+        "promised accuracy %",
+        "accuracy of the file %",
+        "lost in writing, points",
         "weights",
         "target and clock",
         "predicted ms",
@@ -224,7 +226,9 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 file.format,
                 file.precision,
                 size(file.size_bytes),
-                file.accuracy or _UNKNOWN,
+                file.promised or _UNKNOWN,
+                number(file.accuracy, 4),
+                _signed(file.drop, 2),
                 file.weights,
                 f"{file.target} {file.clock}".strip() or _UNKNOWN,
                 with_spread(file.predicted_ms, file.predicted_std_ms) + (f" ({file.tier})" if file.tier else ""),
@@ -232,7 +236,7 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else _UNKNOWN,
             )
         )
-    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({3, 7, 8, 9}))
+    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({3, 5, 6, 9, 10, 11}))
 
 
 def provenance_tables(origin: Provenance) -> tuple[Table, ...]:
