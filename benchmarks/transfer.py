@@ -4,7 +4,7 @@ Nothing is fitted to the device that is left out: prior, basis, trials and candi
 ten latencies. ``siblings`` also leaves out the settings of the same hardware: other batch sizes, the other Xeon Silver,
 the other Samsung phone.
 
-    python benchmarks/transfer.py [--seeds 5] [--k 10] [--data ../shared/data]
+    python benchmarks/transfer.py [--seeds 5] [--k 10] [--space nasbench201|ofa-mbv3-w1.0] [--data ../shared/data]
 """
 
 from __future__ import annotations
@@ -24,21 +24,25 @@ from fleetfront.device_configs.loader import load_device
 from fleetfront.predictors.few_shot import KnownTable, Teacher
 from fleetfront.predictors.operator_work import NetworkWork
 from fleetfront.predictors.scores import Z90
-from fleetfront.spaces.nasbench201 import NasBench201Space
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.catalogue import load_space
 
-FAMILIES = ("1080ti", "titanx", "silver", "samsung")
+FAMILIES = ("1080ti", "2080ti", "titanxp", "titanx", "v100", "silver", "samsung")
 
 
-def read_tables(data: Path, space: NasBench201Space) -> list[KnownTable]:
-    """The connected cells of the public table on each of its devices, with the facts of the device configs."""
-    with (data / "nb201" / "nb201.csv").open(newline="") as file:
+TABLES = {"nasbench201": "nb201/nb201.csv", "ofa-mbv3-w1.0": "ofa_mbv3/latency_gpus.csv"}
+
+
+def read_tables(data: Path, space: SearchSpace) -> list[KnownTable]:
+    """The (connected) networks of the public table on each of its devices, with the facts of the device configs."""
+    with (data / TABLES[space.name]).open(newline="") as file:
         rows = list(csv.DictReader(file))
     genotypes = space.parse([row["arch"] for row in rows])
-    kept = ~space.disconnected(genotypes)
+    kept = ~space.disconnected(genotypes) if hasattr(space, "disconnected") else np.ones(len(rows), bool)
     tables = []
     for column in rows[0]:
         if column.startswith("lat_"):
-            name = column.removeprefix("lat_")
+            name = load_device(column.removeprefix("lat_")).name
             facts = {key: fact.value for key, fact in load_device(name).facts.items()}
             ms = np.array([float(row[column]) for row in rows])
             tables.append(KnownTable(name, genotypes[kept], ms[kept], facts))
@@ -50,7 +54,7 @@ def family(name: str) -> str:
 
 
 def leave_one_out(
-    space: NasBench201Space, work: NetworkWork, tables: list[KnownTable], k: int, seed: int, how: str, trees: bool
+    space: SearchSpace, work: NetworkWork, tables: list[KnownTable], k: int, seed: int, how: str, trees: bool
 ) -> list[dict[str, Any]]:
     found = []
     for at, table in enumerate(tables):
@@ -59,7 +63,7 @@ def leave_one_out(
         teacher = Teacher(space, known, work=work, seed=seed)
         rng = np.random.default_rng([seed, at])
         drawn = rng.permutation(len(table.ms))[:k]
-        few = table.genotypes[drawn] if how == "random" else teacher.choose(k, rng)
+        few = table.genotypes[drawn] if how == "random" else teacher.choose(k, rng, table.genotypes)
         rows = [int(np.flatnonzero((table.genotypes == genotype).all(axis=1))[0]) for genotype in few]
         fit = teacher.fit(load_device(table.name).target, few, table.ms[rows], second_opinion=trees)
         rest = np.setdiff1d(np.arange(len(table.ms)), rows)
@@ -111,10 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--k", type=int, default=10)
+    parser.add_argument("--space", choices=TABLES, default="nasbench201")
     parser.add_argument("--data", type=Path, default=default_data())
     arguments = parser.parse_args()
     begun, started = machine.describe(), time.perf_counter()
-    space = NasBench201Space()
+    space = load_space(arguments.space)
     work, tables = NetworkWork(space), read_tables(arguments.data, space)
     results: dict[str, Any] = {}
 
@@ -143,13 +148,16 @@ def main() -> None:
             f"  {100 * row['coverage_90']:.1f} %"
         )
     report(f"drawn at random {arguments.k}", arguments.k, "random", seeds)
-    report(f"without settings of the same hardware {arguments.k}", arguments.k, "siblings", seeds)
+    if len({family(table.name) for table in tables}) > 4:
+        report(f"without settings of the same hardware {arguments.k}", arguments.k, "siblings", seeds)
     for k in (3, 5, 20):
         report(f"chosen {k}", k, "chosen", max(1, seeds // 2))
     report(f"with second opinion {arguments.k}", arguments.k, "chosen", 1, trees=True)
     results["all networks known (ceiling)"] = ceiling(Teacher(space, tables, work=work))
     path = machine.write(
-        "transfer", {"seconds": round(time.perf_counter() - started, 1), "results": results}, machine=begun
+        "transfer" if arguments.space == "nasbench201" else f"transfer_{arguments.space}",
+        {"seconds": round(time.perf_counter() - started, 1), "results": results},
+        machine=begun,
     )
     print(f"written to {path}")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.calibrated_table import block_sum
 from fleetfront.predictors.operator_work import CLASSES, QUANTITIES, Mode, NetworkWork
 from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes
@@ -78,12 +79,22 @@ class OperatorModel:
 
     def latency_ms(self, work: FloatArray, batch: int = 1) -> FloatArray:
         """float64[n] of work float64[n, len(WORK_NAMES)]."""
+        return self.combine(*self.parts(work, batch))
+
+    def parts(self, work: FloatArray, batch: int) -> tuple[FloatArray, FloatArray]:
+        """Launch overhead (without ``base_ms``) and busy time, float64[n] ms each; both are linear in work."""
         launches, mmacs, melements, mweights = (
             work.reshape(len(work), len(CLASSES), len(QUANTITIES))[:, :, i] for i in range(len(QUANTITIES))
         )
-        overhead = self.base_ms + launches @ self.launch_ms
         busy = batch * (mmacs @ self.ms_per_mmac + melements @ self.ms_per_melement) + mweights @ self.ms_per_mweight
-        total: FloatArray = (overhead**self.exponent + busy**self.exponent) ** (1 / self.exponent)
+        return launches @ self.launch_ms, busy
+
+    def combine(self, overhead: FloatArray, busy: FloatArray) -> FloatArray:
+        """Latency in ms of the two ``parts`` of n networks."""
+        launched = self.base_ms + overhead
+        if self.exponent == 1.0:
+            return launched + busy
+        total: FloatArray = (launched**self.exponent + busy**self.exponent) ** (1 / self.exponent)
         return total
 
     @property
@@ -167,6 +178,8 @@ class OperatorEstimate:
         self.target = target
         self._work = work
         self._mode = model.mode if model.mode in work.modes else Mode.LIVE
+        # Both parts add up over blocks, so that a search need not count operators.
+        self._parts = tuple(block_sum(work.space, part) for part in model.parts(work.blocks, target.batch))
 
     @property
     def caution(self) -> str:
@@ -175,7 +188,10 @@ class OperatorEstimate:
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds of n genotypes int8[n, v] at the target's batch; the std is that of other spaces' errors."""
-        mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
+        if self._mode is Mode.LIVE:
+            mean = self.model.combine(*(part(genotypes) for part in self._parts))
+        else:
+            mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
         return Estimate(mean, self.model.relative_std * mean, self.tier)
 
 

@@ -97,9 +97,10 @@ class NetworkWork:
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
-        blocks = np.array([graph_work(space.block_graph(block)) for block in space.vocabulary])
-        self._columns = [block_sum(space, column) if column.any() else None for column in blocks.T]
-        self._whole_cells = _cell_work(space, blocks) if isinstance(space, NasBench201Space) else {}
+        #: float64[|V|, len(WORK_NAMES)]: work of each block of the vocabulary.
+        self.blocks: FloatArray = np.array([graph_work(space.block_graph(block)) for block in space.vocabulary])
+        self._columns = [block_sum(space, column) if column.any() else None for column in self.blocks.T]
+        self._whole_cells = _cell_work(space, self.blocks) if isinstance(space, NasBench201Space) else {}
 
     @property
     def modes(self) -> tuple[Mode, ...]:

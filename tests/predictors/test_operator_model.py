@@ -15,6 +15,7 @@ from fleetfront.predictors.operator_model import (
 )
 from fleetfront.predictors.operator_work import Mode, NetworkWork
 from fleetfront.quantities import Tier
+from fleetfront.spaces.nasbench201 import NasBench201Space
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w12
 
 LITERATURE = [
@@ -38,6 +39,18 @@ def test_every_setting_of_the_literature_has_an_estimate(work: NetworkWork) -> N
         assert estimate.tier is Tier.ESTIMATED
         assert np.all(np.isfinite(estimate.mean) & (estimate.mean > 0) & (estimate.std > 0))
         assert np.corrcoef(np.log(estimate.mean), np.log(macs))[0, 1] > 0.2  # batch 1 on a GPU follows depth
+
+
+def test_sums_over_blocks_give_what_counting_operators_gives(work: NetworkWork) -> None:
+    genotypes = ofa_mbv3_w12().sample(50, np.random.default_rng(3))
+    cells = NetworkWork(NasBench201Space())
+    for name in ("titan_rtx_32", "pixel3"):
+        model, target = load_operator_model(name), load_device(name).target
+        counted = model.latency_ms(work(genotypes), target.batch)
+        np.testing.assert_allclose(OperatorEstimate(work, model, target).predict(genotypes).mean, counted)
+        every = cells.space.sample(50, np.random.default_rng(3))
+        counted = model.latency_ms(cells(every, model.mode), target.batch)
+        np.testing.assert_allclose(OperatorEstimate(cells, model, target).predict(every).mean, counted)
 
 
 def test_larger_batches_take_longer(work: NetworkWork) -> None:
