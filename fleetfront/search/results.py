@@ -128,6 +128,8 @@ class Fronts:
             "seconds": round(self.seconds, 3),
             "accuracy": {"source": self.accuracy_source, "tier": self.accuracy_tier},
             "devices": {front.name: _device_json(front) for front in self.devices},
+            # Files are written with sorted keys; the trace's columns are in this order.
+            "device_order": [front.name for front in self.devices],
             "audit": dict(self.audit),
             "trace": [dict(point) for point in self.trace],
             **({} if self.verification is None else {"verification": dict(self.verification)}),
@@ -259,7 +261,10 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
 
 
 def _from_json(data: Mapping[str, Any]) -> Fronts:
-    devices = tuple(_device_from_json(str(name), value) for name, value in data["devices"].items())
+    order = data.get("device_order") or list(data["devices"])
+    if sorted(order) != sorted(data["devices"]):
+        raise ValueError("device_order does not name the devices")
+    devices = tuple(_device_from_json(str(name), data["devices"][name]) for name in order)
     return Fronts(
         space=str(data["space"]),
         strategy=str(data["strategy"]),
