@@ -110,7 +110,7 @@ def read_weights(
     from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
     from fleetfront.workspace import Workspace
 
-    names = _read_labels(labels)
+    names = read_labels(labels)
     if random_weights:
         if path is not None:
             raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
@@ -131,7 +131,8 @@ def read_weights(
     return Weights(supernet, given, names, not unlabelled, recalibrate=not no_recalibration)
 
 
-def _read_labels(path: Path | None) -> tuple[str, ...]:
+def read_labels(path: Path | None) -> tuple[str, ...]:
+    """The lines of a file of labels; none without a file. Raises InputError on empty lines."""
     if path is None:
         return ()
     try:

@@ -21,6 +21,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("fleetfront.cli.predict:predict", "Predict latency and accuracy of given architectures."),
     "search": ("fleetfront.cli.search:search", "Find the best accuracy/latency trade-offs."),
     "deploy": ("fleetfront.cli.deploy:deploy", "Write chosen networks as files, proven and measured."),
+    "export": ("fleetfront.cli.export:export", "Write your own torch network as files, proven and measured."),
     "report": ("fleetfront.cli.report:report", "Look at it all: one page of devices, errors, fronts and picks."),
     "compare": ("fleetfront.cli.compare:compare", "Compare two results, with bars for use in CI."),
     "import": ("fleetfront.cli.import_:import_", "Bring in measurements made by others."),

@@ -55,10 +55,21 @@ def _quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> by
     return quantise_onnx(data, name, images)
 
 
-def _onnx_minimum(_: bytes) -> str:
-    from fleetfront.deploy.onnx_writer import MINIMUM_RUNTIME
+#: The first ONNX Runtime of each operator set and file version, from the table in its docs/reference/compatibility.
+_FIRST_WITH_OPSET = {17: (1, 12), 18: (1, 14), 19: (1, 15), 20: (1, 17), 21: (1, 18), 22: (1, 20)}
+_FIRST_WITH_IR = {8: (1, 12), 9: (1, 17), 10: (1, 18), 11: (1, 21)}
 
-    return MINIMUM_RUNTIME
+
+def _onnx_minimum(data: bytes) -> str:
+    import onnx
+
+    model = onnx.load_from_string(data)
+    opsets = [entry.version for entry in model.opset_import if not entry.domain]
+    newest = max(_FIRST_WITH_OPSET.items())[1]
+    needed = [_FIRST_WITH_OPSET.get(max(version, 17), newest) for version in opsets]
+    needed.append(_FIRST_WITH_IR.get(max(model.ir_version, 8), max(_FIRST_WITH_IR.items())[1]))
+    major, minor = max(needed)
+    return f"onnxruntime {major}.{minor}"
 
 
 def _same(graph: Graph) -> Graph:

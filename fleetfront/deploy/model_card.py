@@ -113,9 +113,11 @@ def _weights(weights: Mapping[str, Any]) -> list[str]:
     lines = [
         f"- source: {weights.get('source') or 'unknown'}",
         f"- licence: {weights.get('licence', 'unknown')}",
-        f"- SHA-256 of the supernet: `{weights.get('id', '')}`",
+        f"- SHA-256 of the weights: `{weights.get('id', '')}`",
     ]
-    used = weights.get("recalibrated_on")
+    if "recalibrated_on" not in weights:
+        return lines
+    used = weights["recalibrated_on"]
     if used:
         return [*lines, f"- batch-norm recalibrated on {used['source']} (SHA-256 `{used['sha256']}`)"]
     return [*lines, "- batch-norm was NOT recalibrated: expect less accuracy than the family offers"]

@@ -152,9 +152,10 @@ def deploy_picks(
     staging = Path(tempfile.mkdtemp(prefix=".deploying-", dir=out))
     try:
         made = _made(picks, space, weights, formats, recipe, staging, progress)
-        measured = {} if measuring is None else _measured(made, measuring, progress)
+        measured = {} if measuring is None else measure_networks(made, measuring, progress)
         return [
-            _bundled(pick, made[pick.arch], measured.get(pick.arch, ()), space, recipe, out, force) for pick in picks
+            bundle_network(pick, made[pick.arch], measured.get(pick.arch, ()), space.name, recipe, out, force=force)
+            for pick in picks
         ]
     finally:
         shutil.rmtree(staging, ignore_errors=True)
@@ -170,7 +171,7 @@ def _check_names(picks: Sequence[Pick]) -> None:
 
 
 def _folder_name(pick: Pick, weights: Weights) -> str:
-    return safe_name(pick.name) + ("-random-weights" if weights.supernet is None else "")
+    return safe_name(pick.name) + ("-random-weights" if weights.describe()["random"] else "")
 
 
 def _make_folder(out: Path) -> None:
@@ -241,9 +242,10 @@ class _FilesOfTarget(Mapping[str, bytes]):
         return len(self._paths)
 
 
-def _measured(
+def measure_networks(
     made: Mapping[str, Network | FleetfrontError], measuring: Measuring, progress: Progress
 ) -> dict[str, tuple[FileLatency, ...]]:
+    """Architecture -> what was measured of its files, one entry a target. Raises InputError if a target has no file."""
     networks = {arch: network for arch, network in made.items() if isinstance(network, Network)}
     results: dict[str, list[FileLatency]] = {arch: [] for arch in networks}
     for target in measuring.targets if networks else ():
@@ -270,15 +272,17 @@ def _measured(
     return {arch: tuple(latencies) for arch, latencies in results.items()}
 
 
-def _bundled(
+def bundle_network(
     pick: Pick,
     network: Network | FleetfrontError,
     measured: tuple[FileLatency, ...],
-    space: SearchSpace,
+    space: str,
     recipe: Recipe,
     out: Path,
+    *,
     force: bool,
 ) -> Deployed:
+    """One bundle of a written network under ``out``, with its papers; or the error that the network met."""
     if isinstance(network, FleetfrontError):
         return Deployed(pick, error=type(network)(f"{pick.name}: {network.message}", network.remedy))
     deployed = Deployed(
@@ -301,12 +305,12 @@ def _bundled(
     return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed))
 
 
-def _manifest(deployed: Deployed, network: Network, space: SearchSpace, recipe: Recipe) -> Manifest:
+def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) -> Manifest:
     pick = deployed.pick
     size = network.preprocessing.size
     return Manifest(
         arch=pick.arch,
-        space=space.name,
+        space=space,
         weights=network.weights.describe(size),
         files=tuple(_described(file, network, recipe) for file in network.files),
         accuracy=(*pick.accuracy, *_accuracy_rows(network)),

@@ -28,6 +28,9 @@ from fleetfront.runtimes.base import Session
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.graph import Graph
 
+#: float32[n, 3, h, w] -> float32[n, classes].
+RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
 #: Images that a dynamic batch is proven with at once.
 _DYNAMIC_BATCH = 3
 
@@ -86,12 +89,12 @@ class WrittenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class _Reference:
-    """What torch makes of the network.
+class Reference:
+    """What torch makes of a network.
 
     Attributes:
-        pixels: uint8[s, 3, h, w] and
-        floats: float32[s, 3, h, w] that stand for each other, or only floats where ``pixels`` is None.
+        pixels: uint8[s, 3, h, w], the bytes that ``floats`` were made of; None where files take floats.
+        floats: float32[s, 3, h, w].
         outputs: float32[s, classes] of them.
         test: uint8[m, 3, h, w], held-out images; empty if there are none.
         classes: int64[m], torch's.
@@ -153,7 +156,7 @@ def write_network(
     """
     side = int(graph.tensors[graph.inputs[0]].shape[-1])
     network = Network(graph, weights, weights.preprocessing(side), weights.class_names(graph))
-    reference = _reference(network, recipe)
+    reference = reference_of(network, recipe, _torch_network(graph))
     files = []
     for precision in recipe.precisions:
         for kind in formats:
@@ -162,7 +165,14 @@ def write_network(
     return replace(network, files=tuple(files), torch_accuracy=reference.accuracy, test_images=len(reference.test))
 
 
-def _reference(network: Network, recipe: Recipe) -> _Reference:
+def reference_of(network: Network, recipe: Recipe, run: RunTorch) -> Reference:
+    """Run torch on random and real images, and on those that accuracy is judged on.
+
+    Args:
+        network: whose input decides the images' size.
+        recipe: how many images, and under which contract files will be run.
+        run: the network in torch, float32[n, 3, h, w] -> float32[n, classes].
+    """
     graph, weights = network.graph, network.weights
     name = graph.inputs[0]
     shape = tuple(int(d) for d in graph.tensors[name].shape[1:])
@@ -184,14 +194,13 @@ def _reference(network: Network, recipe: Recipe) -> _Reference:
         test = first_images(images, Split.TEST, recipe.test_images)
     labelled = weights.labelled_images(graph)
     targets = None if labelled is None else _labels(labelled, len(test))
-    run = _torch_network(graph)
     outputs = run(floats)
     batches = [test[start : start + _TORCH_BATCH] for start in range(0, len(test), _TORCH_BATCH)]
     tested = [run(network.preprocessing.inputs(batch)).argmax(axis=1) for batch in batches]
     classes = np.concatenate([np.empty(0, np.int64), *tested])
     if recipe.contract.softmax:
         outputs = _softmax(outputs)
-    return _Reference(pixels, floats, outputs, test, classes, targets, network.preprocessing)
+    return Reference(pixels, floats, outputs, test, classes, targets, network.preprocessing)
 
 
 def _labels(images: Dataset, count: int) -> NDArray[np.int64]:
@@ -203,13 +212,15 @@ def _labels(images: Dataset, count: int) -> NDArray[np.int64]:
     return labels
 
 
-def _torch_network(graph: Graph) -> Callable[[NDArray[np.float32]], NDArray[np.float32]]:
-    """float32[n, 3, h, w] -> outputs float32[n, classes] in torch, any n."""
-    import torch
-
+def _torch_network(graph: Graph) -> RunTorch:
     from fleetfront.spaces.torch_module import TorchModule
 
-    module = TorchModule(graph).eval()
+    return run_module(TorchModule(graph).eval())
+
+
+def run_module(module: Any) -> RunTorch:
+    """A torch module of one input and output as a function of arrays."""
+    import torch
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
@@ -226,7 +237,7 @@ def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _written(
-    network: Network, reference: _Reference, kind: FileFormat, precision: str, recipe: Recipe, folder: Path
+    network: Network, reference: Reference, kind: FileFormat, precision: str, recipe: Recipe, folder: Path
 ) -> WrittenFile:
     contract = recipe.contract
     graph = with_channels(network.graph, contract.channels)
@@ -237,7 +248,36 @@ def _written(
     graph = contracted(graph, contract, kind.layout, network.preprocessing)
     data = kind.write(graph)
     if precision == "int8":
-        data = kind.quantise(data, graph.inputs[0], _calibration(network, kind, contract))
+        data = kind.quantise(data, graph.inputs[0], calibration_images(network, kind, contract))
+    return finish_file(network, reference, kind, precision, recipe, folder, graph, data)
+
+
+def finish_file(
+    network: Network,
+    reference: Reference,
+    kind: FileFormat,
+    precision: str,
+    recipe: Recipe,
+    folder: Path,
+    graph: Graph,
+    data: bytes,
+) -> WrittenFile:
+    """Describe, put on disk, prove and judge one file.
+
+    Args:
+        network: what the file is of.
+        reference: what torch makes of it.
+        kind: of the file.
+        precision: of the file.
+        recipe: contract and bars.
+        folder: where the file goes.
+        graph: with the file's input and output; its operators are not looked at.
+        data: the file before it is described.
+
+    Raises:
+        BarMissed: it misses its proof or loses too much accuracy.
+    """
+    contract = recipe.contract
     report = lint_layout(data, kind.name, precision, contract)
     data = kind.finish(data, _description(network, contract))
     name = f"{network.graph.name}{'' if precision == 'fp32' else f'-{precision}'}.{kind.name}"
@@ -253,7 +293,8 @@ def _written(
     return file
 
 
-def _calibration(network: Network, kind: FileFormat, contract: InputContract) -> list[NDArray[Any]]:
+def calibration_images(network: Network, kind: FileFormat, contract: InputContract) -> list[NDArray[Any]]:
+    """What int8 is calibrated on, as a file wants it. Raises InputError if there are too few images."""
     side = network.preprocessing.size
     images = network.weights.images_at(side)
     count = 0 if images is None else len(images.split[Split.CALIBRATION])
@@ -289,7 +330,7 @@ def _description(network: Network, contract: InputContract) -> FileDescription:
 
 
 def _proven(
-    reference: _Reference, graph: Graph, path: Path, kind: FileFormat, precision: str, recipe: Recipe
+    reference: Reference, graph: Graph, path: Path, kind: FileFormat, precision: str, recipe: Recipe
 ) -> tuple[Proof, float | None]:
     """The proof of the file on disk, and its accuracy in percent."""
     contract, runtime = recipe.contract, load_runtime(kind.runtime)
@@ -314,7 +355,7 @@ def _proven(
 
 
 def _classes(
-    session: Session, reference: _Reference, contract: InputContract, layout: str
+    session: Session, reference: Reference, contract: InputContract, layout: str
 ) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(reference.test), _TORCH_BATCH):
         pixels = reference.test[start : start + _TORCH_BATCH]

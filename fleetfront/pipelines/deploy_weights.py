@@ -62,6 +62,10 @@ class Weights:
     labels: tuple[str, ...] = ()
     labelled: bool = True
     recalibrate: bool = True
+    #: What a manifest says of weights that are neither of a supernet nor random.
+    own: Mapping[str, Any] | None = None
+    #: How images become inputs, if that is known from elsewhere than the images or the supernet.
+    fed_as: Preprocessing | None = None
 
     def graph(self, space: SearchSpace, genotype: Genotypes) -> Graph:
         """The network int8[v] with batch-norm folded, recalibrated if there are images."""
@@ -93,6 +97,8 @@ class Weights:
 
     def preprocessing(self, size: int) -> Preprocessing:
         """How an image becomes an input: as the images say, else the weights, else as ImageNet networks are fed."""
+        if self.fed_as is not None:
+            return replace(self.fed_as, size=size)
         images = self.images_at(size)
         if images is not None:
             return images.preprocessing
@@ -135,6 +141,8 @@ class Weights:
 
     def describe(self, size: int | None = None) -> dict[str, Any]:
         """What a manifest says of them, of a network of ``size`` pixels."""
+        if self.own is not None:
+            return {"random": False, **self.own}
         if self.supernet is None:
             return {"random": True, "source": "random numbers of a fixed seed; the network knows nothing"}
         images = self.images_at(size) if size is not None and self.recalibrate else None

@@ -1,0 +1,151 @@
+"""``fleetfront export``: a user's own torch network as a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import progress
+from fleetfront.cli.options import json_option, quiet_option, store_option, store_path
+from fleetfront.errors import InputError
+
+if TYPE_CHECKING:
+    from fleetfront.datasets import Preprocessing
+
+
+@click.command()
+@click.option("--torch", "spec", required=True, metavar="FILE.py:FACTORY", help="A function that gives the network.")
+@click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of its images, pixels.")
+@click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
+@click.option("--images", metavar="FOLDER", help="Your images: calibrate int8, judge accuracy.")
+@click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes.")
+@click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line.")
+@click.option("--mean", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
+@click.option("--std", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
+@click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the manifest.")
+@click.option("--formats", default="onnx", show_default=True, help="onnx, ort, tflite.")
+@click.option("--precisions", default="fp32", show_default=True, help="Of each format: fp32, int8.")
+@click.option(
+    "--input",
+    "input_kind",
+    type=click.Choice(["float", "uint8"]),
+    default="float",
+    show_default=True,
+    help="uint8: feed an image's bytes, the file scales them.",
+)
+@click.option(
+    "--channels", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Order that you feed."
+)
+@click.option(
+    "--layout",
+    type=click.Choice(["NCHW", "NHWC"], case_sensitive=False),
+    default="NCHW",
+    show_default=True,
+    help="Of images in ONNX files; TFLite is always NHWC.",
+)
+@click.option("--softmax", is_flag=True, help="Give probabilities instead of logits.")
+@click.option(
+    "--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Most top-1 accuracy a precision may lose to fp32."
+)
+@click.option("--measure", is_flag=True, help="Time the very files on this machine.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), default=Path("bundles"), show_default=True, help="Folder of bundles."
+)
+@click.option("--force", is_flag=True, help="Replace a bundle that exists.")
+@store_option
+@json_option
+@quiet_option
+def export(
+    spec: str,
+    size: int,
+    name: str | None,
+    images: str | None,
+    unlabelled: bool,
+    labels: Path | None,
+    mean: str | None,
+    std: str | None,
+    licence: str,
+    formats: str,
+    precisions: str,
+    input_kind: str,
+    channels: str,
+    layout: str,
+    softmax: bool,
+    max_drop: float | None,
+    measure: bool,
+    out: Path,
+    force: bool,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Write your own torch network as files, with the proof and papers of a bundle.
+
+    FILE.py is run. FACTORY takes no arguments and returns an image classifier, a torch.nn.Module with its weights
+    loaded. ONNX goes through torch.onnx, TFLite through litert-torch, which wants an environment of its own:
+    pip install 'fleetfront[cpu,torch,export-tflite]'.
+
+    \b
+    Examples:
+      fleetfront export --torch mynet.py:make --size 128 --images photos/ --precisions fp32,int8
+      fleetfront export --torch mynet.py:make --formats onnx,tflite --input uint8 --softmax --labels classes.txt
+    """
+    from fleetfront.cli.deploy_inputs import read_labels
+    from fleetfront.cli.deploy_report import report
+    from fleetfront.deploy.formats import parse_formats
+    from fleetfront.deploy.input_contract import InputContract
+    from fleetfront.deploy.precisions import parse_precisions
+    from fleetfront.pipelines.deploy import Measuring, Recipe, UserImages
+    from fleetfront.pipelines.export import TorchNetwork, export_torch
+    from fleetfront.profilers.store import Store
+    from fleetfront.quantities import Clock
+    from fleetfront.targets import Target
+
+    kinds = parse_formats(formats)
+    recipe = Recipe(
+        parse_precisions(precisions), InputContract(input_kind, channels, softmax, layout.upper()), max_drop
+    )
+    preprocessing = _preprocessing(size, mean, std)
+    wanted = TorchNetwork(
+        spec,
+        size,
+        name or spec.rpartition(":")[2],
+        None if images is None else UserImages(images, preprocessing=preprocessing),
+        read_labels(labels),
+        licence,
+        not unlabelled,
+        preprocessing,
+    )
+    targets = tuple(
+        Target("cpu", runtime, precision)
+        for runtime in dict.fromkeys(kind.runtime for kind in kinds)
+        for precision in recipe.precisions
+    )
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        timed = Measuring(opened, targets, Clock.WALL) if measure else None
+        done = export_torch(wanted, kinds, out, recipe=recipe, measuring=timed, force=force, progress=shown)
+    report([done], as_json)
+
+
+def _preprocessing(size: int, mean: str | None, std: str | None) -> Preprocessing | None:
+    from fleetfront.datasets import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+
+    if mean is None and std is None:
+        return None
+    return Preprocessing(size, _three(mean) or IMAGENET_MEAN, _three(std) or IMAGENET_STD)
+
+
+def _three(text: str | None) -> tuple[float, ...]:
+    if text is None:
+        return ()
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) == 1:
+        values *= 3
+    if len(values) != 3:
+        raise InputError(f"{text!r} is not a value for each channel.", "Write R,G,B between 0 and 1, or one for all.")
+    return values
