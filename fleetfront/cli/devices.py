@@ -48,8 +48,8 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
         print_json({"attached": [asdict(phone) for phone in attached], "known": [row.to_json() for row in rows]})
         return
     if attached:
-        cells = [(phone.name, phone.state, phone.model, phone.route, phone.remedy) for phone in attached]
-        print_table(("attached", "state", "model", "through", "what to do"), cells)
+        phones = [(phone.name, phone.state, phone.model, phone.route, phone.remedy) for phone in attached]
+        print_table(("attached", "state", "model", "through", "what to do"), phones)
         click.echo("")
     cells = [
         (

@@ -27,6 +27,7 @@ PACKAGES = {
     "scipy": ("models", "fitting models"),
     "pymoo": ("search", "NSGA-II and SMS-EMOA"),
     "moocore": ("search", "fronts and hypervolume"),
+    "adb-shell": ("mobile", "devices over ADB where no adb server runs"),
     "scikit-learn": ("demo", "the digits of the quickstart"),
     "pillow": ("demo", "folders of images"),
 }
@@ -46,13 +47,22 @@ class Package:
 
 @click.command()
 @click.option("--fetch-weights", metavar="SPACE", help="Download the published supernet weights of a space.")
+@click.option(
+    "--fetch-benchmark-model",
+    is_flag=False,
+    flag_value="",
+    metavar="[ABI]",
+    help="Download Google's benchmark_model, for the attached phone or an ABI.",
+)
 @click.option("--strict", is_flag=True, help="Exit with 4 if anything optional is missing.")
 @json_option
 @quiet_option
-def doctor(fetch_weights: str | None, strict: bool, as_json: bool, quiet: bool) -> None:
+def doctor(
+    fetch_weights: str | None, fetch_benchmark_model: str | None, strict: bool, as_json: bool, quiet: bool
+) -> None:
     """Check what is installed; fetch weights on request.
 
-    Nothing is downloaded unless --fetch-weights asks for it; the file's SHA-256 is recorded at the first download and
+    Nothing is downloaded unless a --fetch option asks for it; the file's SHA-256 is recorded at the first download and
     verified ever after.
 
     \b
@@ -60,9 +70,13 @@ def doctor(fetch_weights: str | None, strict: bool, as_json: bool, quiet: bool) 
       fleetfront doctor
       fleetfront doctor --json
       fleetfront doctor --fetch-weights ofa-mbv3-w1.2
+      fleetfront doctor --fetch-benchmark-model
     """
     if fetch_weights is not None:
         _fetch(fetch_weights, as_json, quiet)
+        return
+    if fetch_benchmark_model is not None:
+        _fetch_benchmark_model(fetch_benchmark_model, as_json, quiet)
         return
     packages = [_package(name) for name in PACKAGES]
     if as_json:
@@ -111,3 +125,17 @@ def _fetch(space: str, as_json: bool, quiet: bool) -> None:
     else:
         click.echo(str(path))
     next_command(f"fleetfront deploy --knee --weights {path}")
+
+
+def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
+    from fleetfront.profilers.adb.fetch import fetch_benchmark_model
+    from fleetfront.profilers.adb.opening import describe_adb_device
+
+    with progress(quiet) as shown:
+        wanted = abi or describe_adb_device("adb", progress=shown).abis[0]
+        found = fetch_benchmark_model(wanted, Workspace.default().cache, progress=shown)
+    if as_json:
+        print_json({"abi": wanted, "path": str(found.path), "sha256": found.sha256, "url": found.url})
+    else:
+        click.echo(f"{found.path}  sha256 {found.sha256}")
+    next_command("fleetfront profile --device adb:SERIAL")

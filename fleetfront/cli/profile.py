@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from fleetfront.cli.adb_options import AdbChoices, adb_options
 from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
 from fleetfront.cli.options import (
     device_option,
@@ -20,11 +22,14 @@ from fleetfront.cli.options import (
     store_path,
     target_options,
 )
-from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, unknown
+from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, unknown
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.profile import ProfileOutcome
+    from fleetfront.progress import Progress
+
+ADB = "adb"
 
 
 @click.command()
@@ -47,6 +52,8 @@ if TYPE_CHECKING:
 @click.option("--calibration", type=click.IntRange(0), help="Calibration networks.  [default: 20, or the budget's]")
 @click.option("--validation", type=click.IntRange(0), default=50, show_default=True, help="Held-out networks.")
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
+@click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
+@adb_options
 @seed_option
 @store_option
 @json_option
@@ -64,6 +71,13 @@ def profile(
     calibration: int | None,
     validation: int,
     with_fit: bool,
+    sustained: str | None,
+    cores: str,
+    runner: str,
+    benchmark_model: Path | None,
+    litert_wheel: Path | None,
+    max_temp: float | None,
+    cooldown: str | None,
     seed: int,
     store: Path | None,
     as_json: bool,
@@ -78,25 +92,30 @@ def profile(
     Examples:
       fleetfront profile --device cpu --runtime litert
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
+      fleetfront profile --device adb:SERIAL --cores big --max-temp 38
       fleetfront profile --target-error 2.5 --budget 20m
       fleetfront profile --file model.tflite --threads 2
     """
-    target = _target(devices, runtime, precision, threads, batch, file)
+    names = split_names(devices)
+    if len(names) > 1:
+        from fleetfront.cli.profile_many import profile_each
+
+        profile_each(names)
+        return
+    adb = AdbChoices(cores, runner, benchmark_model, litert_wheel, max_temp, cooldown)
+    target = _target(names[0], runtime, precision, threads, batch, file)
+    if sustained is not None or (file is not None and _is_adb(names[0])):
+        from fleetfront.cli.profile_adb_file import profile_adb_file
+
+        profile_adb_file(names[0], target, file, sustained, adb, store, as_json, quiet)
+        return
     if file is not None:
         _profile_file(file, target, store, as_json, quiet)
         return
-    outcome, report = _profile_space(
-        target, space, store, budget, target_error, calibration, validation, with_fit, seed, quiet
-    )
-    if as_json:
-        print_json({**outcome.to_json(), "fit": report})
-    else:
-        _show(outcome)
-        if report is not None:
-            from fleetfront.cli.fit_text import show_fit
-
-            show_fit(report, details=False)
-        next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
+    wanted = _Wanted(space, budget, target_error, calibration, validation, with_fit, seed)
+    with progress(quiet) as shown:
+        outcome, report = _profile_space(names[0], target, wanted, adb, store, shown)
+    _tell(outcome, report, as_json)
     if target_error is not None and outcome.result.ended_by != "target":
         raise BarMissed(
             f"The target error of {target_error:g} % was not reached within the budget {budget}.",
@@ -104,25 +123,41 @@ def profile(
         )
 
 
-def _target(
-    devices: tuple[str, ...], runtime: str | None, precision: str, threads: int, batch: int, file: Path | None
-) -> Target:
-    names = split_names(devices)
-    if len(names) > 1:
-        raise InputError(f"{len(names)} devices were given.", "Profile one device a command.")
-    if names[0] != "cpu":
-        raise _not_here(names[0])
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What is to be measured of a space, and how well."""
+
+    space: str
+    budget: str
+    target_error: float | None
+    calibration: int | None
+    validation: int
+    with_fit: bool
+    seed: int
+
+
+def _is_adb(name: str) -> bool:
+    return name == ADB or name.startswith(f"{ADB}:")
+
+
+def _target(name: str, runtime: str | None, precision: str, threads: int, batch: int, file: Path | None) -> Target:
+    if _is_adb(name):
+        from fleetfront.profilers.adb.opening import adb_target
+
+        return adb_target(name, runtime=runtime or "tflite-cpu", precision=precision, threads=threads, batch=batch)
+    if name != "cpu":
+        raise _not_here(name)
     if file is not None and runtime is None:
         from fleetfront.runtimes.catalogue import runtime_for_file
 
         runtime = runtime_for_file(file).name
-    return local_target(names[0], runtime, precision, threads, batch)
+    return local_target(name, runtime, precision, threads, batch)
 
 
 def _not_here(name: str) -> FleetfrontError:
     from fleetfront.device_configs.loader import device_names
 
-    if name not in device_names() and not name.startswith(("adb:", "cuda")):
+    if name not in device_names() and not name.startswith("cuda"):
         return unknown("device", name, ["cpu", *device_names()])
     return DeviceError(
         f"The device {name!r} cannot be measured from here by this version.",
@@ -131,16 +166,7 @@ def _not_here(name: str) -> FleetfrontError:
 
 
 def _profile_space(
-    target: Target,
-    space: str,
-    store: Path | None,
-    budget: str,
-    target_error: float | None,
-    calibration: int | None,
-    validation: int,
-    with_fit: bool,
-    seed: int,
-    quiet: bool,
+    device: str, target: Target, wanted: _Wanted, adb: AdbChoices, store: Path | None, shown: Progress
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
     from fleetfront.pipelines.fit import fit_report, fit_target, quick_error
     from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
@@ -148,17 +174,22 @@ def _profile_space(
     from fleetfront.profilers.store import Store
     from fleetfront.spaces.catalogue import load_space
 
-    family, allowed = load_space(space), parse_budget(budget)
-    count = allowed.calibration if calibration is None else calibration
-    options = PlanOptions(seed=seed, calibration=count, validation=validation)
-    rule = TargetError(lambda seen: quick_error(seen, family), target_error) if target_error is not None else None
-    with Store(store_path(store)) as opened, progress(quiet) as shown:
+    family, allowed = load_space(wanted.space), parse_budget(wanted.budget)
+    count = allowed.calibration if wanted.calibration is None else wanted.calibration
+    options = PlanOptions(seed=wanted.seed, calibration=count, validation=wanted.validation)
+    percent = wanted.target_error
+    rule = TargetError(lambda seen: quick_error(seen, family), percent) if percent is not None else None
+    more: dict[str, Any] = {}
+    if _is_adb(device):
+        agent = adb.agent(device, target, shown)
+        # The runner decides which clocks there are: Google's has no thread-CPU time.
+        more = {"open_agent": lambda _: agent, "clock": agent.clocks[0]}
+    with Store(store_path(store)) as opened:
         outcome = profile_space(
-            family, target, store=opened, budget=allowed, rule=rule, options=options, progress=shown
+            family, target, store=opened, budget=allowed, rule=rule, options=options, progress=shown, **more
         )
-        if not with_fit:
-            return outcome, None
-        return outcome, fit_report(fit_target(opened, target, family))
+        report = fit_report(fit_target(opened, target, family)) if wanted.with_fit else None
+    return outcome, report
 
 
 def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:
@@ -173,6 +204,19 @@ def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool,
     print_table(("what", "value"), result.rows())
     for text in result.warnings:
         warn(text)
+
+
+def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool) -> None:
+    target, space = outcome.observations.target, outcome.observations.space
+    if as_json:
+        print_json({**outcome.to_json(), "fit": report})
+        return
+    _show(outcome)
+    if report is not None:
+        from fleetfront.cli.fit_text import show_fit
+
+        show_fit(report, details=False)
+    next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
 
 
 def _show(outcome: ProfileOutcome) -> None:

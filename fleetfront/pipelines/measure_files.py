@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.pipelines.profile import suffix_of
 from fleetfront.profilers.base import Agent, Visit, VisitBatch
 from fleetfront.profilers.files import FileCache
 from fleetfront.profilers.local_cpu import LocalCpuAgent
@@ -22,7 +23,6 @@ from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock
-from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -72,7 +72,7 @@ def measure_files(
         raise InputError(
             f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
         )
-    cache = FileCache((workspace or Workspace.default()).cache, load_runtime(target.runtime).suffix)
+    cache = FileCache((workspace or Workspace.default()).cache, suffix_of(target))
     hashes = {key: cache.put(data) for key, data in files.items()}
     paths = {sha: str(cache.path(sha)) for sha in hashes.values()}
     campaign = f"files-{uuid.uuid4().hex}"

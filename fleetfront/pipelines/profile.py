@@ -35,18 +35,22 @@ from fleetfront.profilers.store import CampaignRow, Store
 from fleetfront.profilers.verdict import Verdict, judge
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, parse_duration_s
-from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.batch import with_batch
 from fleetfront.spaces.graph import Graph
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
-#: Runtime -> ``module:function`` that writes a Graph as the bytes it opens.
-_WRITERS = {
-    "onnxruntime": "fleetfront.deploy.onnx_writer:write_onnx",
-    "litert": "fleetfront.deploy.tflite_writer:write_tflite",
-    "torch": "fleetfront.spaces.graph:Graph.to_bytes",
+_TFLITE = (".tflite", "fleetfront.deploy.tflite_writer:write_tflite")
+
+#: Runtime -> the suffix of the files that it opens, and ``module:function`` that writes a Graph as their bytes.
+_FILES = {
+    "onnxruntime": (".onnx", "fleetfront.deploy.onnx_writer:write_onnx"),
+    "litert": _TFLITE,
+    "tflite-cpu": _TFLITE,
+    "tflite-gpu": _TFLITE,
+    "tflite-nnapi": _TFLITE,
+    "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes"),
 }
 
 #: So many visits tell all that visits can tell: small spaces end here, long before any budget.
@@ -203,8 +207,8 @@ def profile_space(
             f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
         )
     place = workspace or Workspace.default()
-    write = _writer(target)
-    cache = FileCache(place.cache / "files", load_runtime(target.runtime).suffix)
+    suffix, write = _writer(target)
+    cache = FileCache(place.cache / "files", suffix)
     with target_lock(place.root / "locks", target), closing(open_agent(target)) as agent:
         environment = agent.describe()
         identity = campaign_identity(target, space.name, chosen, environment)
@@ -265,15 +269,22 @@ def _has_files(row: CampaignRow, cache: FileCache) -> bool:
     return all(cache.has(task.file) for task in (*tasks.tasks, tasks.anchor))
 
 
-def _writer(target: Target) -> Callable[[Graph], bytes]:
-    if target.runtime not in _WRITERS:
-        raise unknown("runtime to profile spaces on", target.runtime, _WRITERS)
+def suffix_of(target: Target) -> str:
+    """The suffix of the files that a target opens. Raises InputError for a runtime that cannot be profiled."""
+    if target.runtime not in _FILES:
+        raise unknown("runtime to profile on", target.runtime, _FILES)
+    return _FILES[target.runtime][0]
+
+
+def _writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
+    """The suffix of the target's files and what writes them."""
+    suffix = suffix_of(target)
     if target.precision != "fp32":
         raise InputError(
             f"Spaces are profiled in fp32 so far, not in {target.precision}.",
             "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
         )
-    module, name = _WRITERS[target.runtime].split(":")
+    module, name = _FILES[target.runtime][1].split(":")
     write: Any = import_module(module)
     for part in name.split("."):
         write = getattr(write, part)
@@ -282,4 +293,4 @@ def _writer(target: Target) -> Callable[[Graph], bytes]:
         data: bytes = write(graph if target.batch == 1 else with_batch(graph, target.batch))
         return data
 
-    return write_batch
+    return suffix, write_batch

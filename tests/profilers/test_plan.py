@@ -16,13 +16,13 @@ def keys(plan_items: object, role: Role) -> list[str]:
     return [item.key for item in plan_items if item.role == role]  # type: ignore[attr-defined]
 
 
-def test_a_space_of_many_resolutions_is_measured_at_its_ends() -> None:
+def test_a_space_of_many_resolutions_is_measured_at_its_ends_and_middle() -> None:
     space = load_space("ofa-mbv3-w1.0")
     plan = make_plan(space, PlanOptions(calibration=20, validation=50))
     blocks = keys(plan.items, Role.BLOCK)
-    assert {side for side in (128, 224) if any(f"@3x{side}x{side}" in key for key in blocks)} == {128, 224}
-    assert sum("@3x" in key for key in blocks) == 2, "one stem for each of two resolutions"
-    everything = {space.vocabulary[i].key for side in (128, 224) for i in space.blocks_at(side)}  # type: ignore[attr-defined]
+    assert {side for side in (128, 176, 224) if any(f"@3x{side}x{side}" in key for key in blocks)} == {128, 176, 224}
+    assert sum("@3x" in key for key in blocks) == 3, "one stem for each of three resolutions"
+    everything = {space.vocabulary[i].key for side in (128, 176, 224) for i in space.blocks_at(side)}  # type: ignore[attr-defined]
     assert set(blocks) == everything
     networks = keys(plan.items, Role.CALIBRATION) + keys(plan.items, Role.VALIDATION)
     assert len(networks) == len(set(networks)) == 70
