@@ -104,23 +104,12 @@ def import_table(
     if not valid.any():
         raise InputError(f"{path} holds no architecture of {space.name}.", "Name the space that it is of.")
     resolved = [_target(device, targets or {}) for device in table.devices]
-    warnings = [warning for _, warning in resolved if warning]
-    if table.empty_cells:
-        warnings.append(f"{table.empty_cells} empty cells were taken as not measured.")
-    flags = []
-    for column, device in enumerate(table.devices):
-        found, texts = _column_warnings(device, table.ms[valid, column])
-        flags.append(found)
-        warnings.extend(texts)
-    keys = np.asarray(space.arch_ids(genotypes))
-    origin = source or Source(path.name, "unknown")
-    origin = Source(origin.name, origin.licence, origin.url, table.sha256)
-    columns = [
-        (target, table.ms[valid, column], flags[column]) for column, (target, _) in enumerate(resolved) if valid.any()
-    ]
+    columns, warnings = _columns(table, [target for target, _ in resolved], valid)
+    named = source or Source(path.name, "unknown")
+    origin = Source(named.name, named.licence, named.url, table.sha256)
     rows = sum(int(np.isfinite(ms).sum()) for _, ms, _ in columns)
     progress.start(f"Importing {path.name}", rows)
-    new = store.append(_network_rows(space.name, keys, columns, progress), origin)
+    new = store.append(_network_rows(space.name, np.asarray(space.arch_ids(genotypes)), columns, progress), origin)
     progress.finish()
     return ImportReport(
         origin,
@@ -129,7 +118,7 @@ def import_table(
         int(valid.sum()),
         new,
         rows - new,
-        tuple(warnings),
+        (*(warning for _, warning in resolved if warning), *warnings),
         problems,
     )
 
@@ -183,6 +172,20 @@ def _parsed(space: SearchSpace, table: LatencyTable) -> tuple[NDArray[np.int8], 
             problems.append(Problem(int(table.lines[at]), ARCH_COLUMN, error.message.rstrip(".")))
     kept = [arch_id for arch_id, is_valid in zip(table.arch_ids, valid, strict=True) if is_valid]
     return space.parse(kept), valid, problems
+
+
+def _columns(
+    table: LatencyTable, targets: list[Target], valid: NDArray[np.bool_]
+) -> tuple[list[tuple[Target, FloatArray, tuple[str, ...]]], list[str]]:
+    """Target, ms of the valid networks and flags of each column, and warnings on the columns."""
+    columns, warnings = [], []
+    if table.empty_cells:
+        warnings.append(f"{table.empty_cells} empty cells were taken as not measured.")
+    for column, (device, target) in enumerate(zip(table.devices, targets, strict=True)):
+        flags, texts = _column_warnings(device, table.ms[valid, column])
+        columns.append((target, table.ms[valid, column], flags))
+        warnings.extend(texts)
+    return columns, warnings
 
 
 def _refusal(path: Path, problems: tuple[Problem, ...]) -> InputError:

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
 #: Candidates drawn for each network to be chosen. With 60 for 10 the choice still mirrors the population; with
-#: hundreds it falls on its rarest members, where linear models are least right (85 and 83 % of NAS-Bench-201's
-#: networks within 10 %, ``benchmarks/transfer.py``).
+#: hundreds it falls on its rarest members, where linear models are least right (in trials on NAS-Bench-201 about two
+#: points fewer within 10 %).
 CANDIDATES_PER_CHOICE = 6
 #: Networks that define the basis, and networks of each known device that trees and trials use: more changed nothing.
 _REFERENCE = 2000
