@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,7 +106,7 @@ class SupernetAccuracy:
 
         weights = self._supernet.cut(genotype)
         graph = placeholder_graph(self._supernet.space, genotype, weights)
-        with torch.inference_mode():
+        with _one_thread(), torch.inference_mode():
             recalibration = torch.from_numpy(self._images.inputs(Split.CALIBRATION))
             statistics = recalibrated_statistics(graph, weights, recalibration)
             inputs, labels = self._evaluation_set()
@@ -150,3 +150,16 @@ class SupernetAccuracy:
                 "Delete it, or free some space; it holds nothing that cannot be evaluated again.",
             ) from error
         return connection
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Such small networks gain nothing from more threads, and on a busy machine these wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
