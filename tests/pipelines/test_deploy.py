@@ -113,6 +113,16 @@ def test_measured_files_stand_beside_what_was_promised(tmp_path: Path) -> None:
     assert rows[1]["ms"] > 0
 
 
+def test_a_limit_on_one_device_is_not_for_another(tmp_path: Path) -> None:
+    promised = {"target": "pixel3/litert/fp32/t1/b1", "ms": 1.0, "std_ms": 0.1, "tier": "measured", "clock": "wall"}
+    pick = Pick("net", archs(1)[0], latency=(promised,), max_latency_ms=1e-6)
+    with Store(tmp_path / "store.sqlite") as store:
+        measuring = Measuring(store, (Target("cpu", "onnxruntime"),), Clock.WALL)
+        (one,) = deploy_picks([pick], SPACE, Weights(), BOTH, tmp_path / "out", measuring=measuring)
+    assert one.error is None
+    assert one.measured[0].ms is not None
+
+
 def test_names_must_differ_and_formats_be_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Two picks"):
         deploy_picks([Pick("a", archs(1)[0])] * 2, SPACE, Weights(), BOTH, tmp_path)

@@ -117,6 +117,17 @@ def test_every_precision_is_judged_on_held_out_images(tmp_path: Path, knowing: S
     assert len(measured) == 7
 
 
+def test_the_same_pick_gives_the_same_bytes_in_every_precision(tmp_path: Path, knowing: Supernet) -> None:
+    recipe = Recipe(("fp32", "fp16", "int8"), InputContract("uint8", softmax=True), test_images=30)
+    for out in ("a", "b"):
+        weights = Weights(knowing, UserImages("digits"))
+        (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path / out, recipe=recipe)
+        assert one.error is None
+    first, second = ({p.name: p.read_bytes() for p in (tmp_path / out).rglob("*") if p.is_file()} for out in ("a", "b"))
+    assert len(first) >= 6 + 7
+    assert first == second
+
+
 def test_a_drop_beyond_the_bar_fails_the_pick_and_not_the_batch(tmp_path: Path, knowing: Supernet) -> None:
     """Rounding weights to steps of a fifth stands for a precision that loses too much."""
     spoilt = replace(FORMATS["onnx"], half=lambda graph: replace(graph, weights=_coarse(graph)))
