@@ -64,7 +64,7 @@ def _problem_key(result: SearchResult) -> tuple[object, ...]:
 def _view(sources: Sources, results: Sequence[SearchResult], random_seeds: int) -> BaselineView:
     fronts = results[0].fronts
     runs = [run for run in map(_from_file, results) if run is not None]
-    notes = [] if len(runs) == len(results) else ["A front file without a trace is left out."]
+    notes = [] if len(runs) == len(results) else ["A front file whose trace does not lead to its fronts is left out."]
     if random_seeds and not any(run.strategy == RANDOM for run in runs):
         try:
             runs += _random_runs(sources, results[0], random_seeds)
@@ -76,10 +76,12 @@ def _view(sources: Sources, results: Sequence[SearchResult], random_seeds: int) 
 
 
 def _from_file(result: SearchResult) -> _Run | None:
+    """The curve in a front's file; None if there is none, or its end is not the hypervolume of the fronts."""
     fronts = result.fronts
-    if not fronts.trace:
-        return None
     values = np.array([point["hypervolume"] for point in fronts.trace], np.float64)
+    ends = [front.hypervolume for front in fronts.devices]
+    if values.ndim != 2 or values.shape[1] != len(ends) or not np.allclose(values[-1], ends, rtol=1e-6):
+        return None
     columns = {front_key(front): values[:, i] for i, front in enumerate(fronts.devices)}
     return _Run(fronts.strategy, fronts.seed, np.array([p["evaluations"] for p in fronts.trace], np.float64), columns)
 

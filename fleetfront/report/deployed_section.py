@@ -25,7 +25,7 @@ def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
     for folder in sources.bundles:
         try:
             manifest = read_manifest(folder)
-            if not sources.spaces or manifest.get("space") in sources.spaces:
+            if not sources.spaces or manifest["space"] in sources.spaces:
                 rows += _rows(folder, manifest)
         except InputError as error:
             rows.append(_broken(folder, f"{error.message} {error.remedy}".strip()))

@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetfront.predictors.scores import Z90
 from fleetfront.report.contents import FrontGroup, FrontView
-from fleetfront.report.specifications import SCHEMA, Specification, nominal, quantitative, tooltip
+from fleetfront.report.specifications import SCHEMA, Specification, nominal, quantitative
 from fleetfront.report.tables import with_spread
 from fleetfront.report.theme import CONFIG, series_colour, series_dash, variable
 
@@ -144,18 +144,19 @@ def _spec(
 
 
 def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any]) -> dict[str, Any]:
-    shown = tooltip(d="device", latency="latency", accuracy="accuracy", arch="architecture")
+    # The pointer meets the cell around the nearest point, whose datum is that point's mark and not yet its row.
+    fields = {"device": "d", "latency": "latency", "accuracy": "accuracy", "architecture": "arch"}
+    said = ", ".join(f"'{title}': (datum.datum || datum).{field}" for title, field in fields.items())
     return {
         "params": [
             {"name": "hover", "select": {"type": "point", "on": "pointermove", "nearest": True, "clear": "pointerout"}},
             {"name": "pick", "select": {"type": "point", "on": "click", "nearest": True, "fields": ["id"]}},
         ],
-        "mark": {"type": "circle", "clip": True, "aria": False},
+        "mark": {"type": "circle", "clip": True, "aria": False, "tooltip": {"expr": f"{{{said}}}"}},
         "encoding": {
             "color": colour,
             "opacity": faded,
             "size": {"condition": {"param": "hover", "empty": False, "value": 130}, "value": 18},
-            "tooltip": shown,
         },
     }
 

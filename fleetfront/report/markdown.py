@@ -48,7 +48,7 @@ def escape(text: str) -> str:
 
 def _lines(report: Report) -> Iterator[str]:
     yield f"# {escape(report.title)}"
-    yield f"\nMade {report.provenance.made} with fleetfront {report.provenance.versions[0][1]}."
+    yield f"\nMade {report.provenance.made} with fleetfront {escape(report.provenance.versions[0][1])}."
     for note in report.notes:
         yield f"\n> {escape(f'{note.text} {note.remedy}')}"
     yield from _section("1. Devices", [devices_table(report.devices)] if report.devices else [])

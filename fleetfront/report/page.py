@@ -122,8 +122,6 @@ def _group_view(group: FrontGroup) -> dict[str, Any]:
                 "front": front,
                 "colour": series_colour(i),
                 "dash": ",".join(map(str, series_dash(i))),
-                "low": front.points[0].latency_ms if front.points else 0.0,
-                "high": front.points[-1].latency_ms if front.points else 0.0,
             }
             for i, front in enumerate(group.fronts)
         ],

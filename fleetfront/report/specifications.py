@@ -73,7 +73,9 @@ def nominal(
     legend: bool | None = None,
 ) -> dict[str, Any]:
     """A position or colour by a name; ``sort`` None keeps the order of the data."""
-    encoding: dict[str, Any] = {"field": field, "type": "nominal", "title": title}
+    # Vega writes titles into expressions, where a line separator of Unicode would end the text.
+    in_one_line = None if title is None else " ".join(title.split())
+    encoding: dict[str, Any] = {"field": field, "type": "nominal", "title": in_one_line}
     if scale is not None:
         encoding["scale"] = dict(scale)
     if sort != "unset":

@@ -72,7 +72,7 @@
         });
         const slider = item.querySelector("input[type=range]");
         if (!slider) return;
-        slider.addEventListener("input", () => this.choose(device, this.within(device, this.limit(slider)), slider));
+        slider.addEventListener("input", () => this.choose(device, this.within(device, this.limit(device)), slider));
         item.querySelector(".show").addEventListener("click", () => {
           this.choose(device, this.picks[device]);
           this.chosen.querySelector("h4").focus();
@@ -93,9 +93,15 @@
       return best;
     }
 
-    limit(slider) {
-      const { low, high } = slider.dataset;
-      return Number(low) + (Number(high) - Number(low)) * (slider.value / slider.max) * (1 + 1e-9);
+    range(device) {
+      const { points } = this.group.devices[device];
+      return [points[0][1], points[points.length - 1][1]];
+    }
+
+    limit(device) {
+      const slider = this.items[device].querySelector("input[type=range]");
+      const [low, high] = this.range(device);
+      return Number(slider.value) === Number(slider.max) ? high : low + ((high - low) * slider.value) / slider.max;
     }
 
     // Rows as `point_row` in figures_fronts.py makes them.
@@ -205,10 +211,10 @@
       const slider = item.querySelector("input[type=range]");
       if (!slider) return;
       const row = this.row(device, this.picks[device]);
-      const [low, high] = [Number(slider.dataset.low), Number(slider.dataset.high)];
+      const [low, high] = this.range(device);
       const latency = this.group.devices[device].points[this.picks[device]][1];
       if (slider !== moved) slider.value = high > low ? Math.ceil((slider.max * (latency - low)) / (high - low)) : 0;
-      const limit = text(Math.max(this.limit(slider), latency), 3);
+      const limit = text(Math.max(this.limit(device), latency), 3);
       const said = `within ${limit} ms: ${row.accuracy.split(" (")[0]} in ${row.latency.split(" (")[0]}`;
       item.querySelector("output").textContent = said;
       slider.setAttribute("aria-valuetext", said);

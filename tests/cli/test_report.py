@@ -1,0 +1,63 @@
+"""``fleetfront report`` from the command line: what it writes, by default and by format, and what it says."""
+
+from pathlib import Path
+
+import pytest
+
+from fleetfront.cli.main import main
+from tests.report.fleet import make_fleet
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cli-report")
+    make_fleet(root, ("pixel3", "raspi4"), evaluations=60)
+    return root
+
+
+@pytest.fixture(autouse=True)
+def _here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(home / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_the_page_is_written_and_its_path_printed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--front", str(home / "nsga2-shared-0"), "--random-seeds", "0"]) == 0
+    output = capsys.readouterr()
+    assert output.out == "report.html\n"
+    assert Path("report.html").absolute().as_uri() in output.err
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("out", "begins"), [("r.md", b"# nasbench201 on 2 devices"), ("f.svg", b"<svg"), ("f.png", b"\x89PNG")]
+)
+def test_the_suffix_decides_the_format(home: Path, out: str, begins: bytes) -> None:
+    assert main(["report", "--front", str(home / "nsga2-shared-0"), "--random-seeds", "0", "--out", out, "-q"]) == 0
+    assert Path(out).read_bytes().startswith(begins)
+
+
+def test_figures_are_listed_and_chosen(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    front = str(home / "random-0")
+    assert main(["report", "--front", front, "--list-figures", "-q"]) == 0
+    assert "heat-map-pixel3" in capsys.readouterr().out.splitlines()
+    assert main(["report", "--front", front, "--format", "svg", "--figure", "heat-map-pixel3", "--dark", "-q"]) == 0
+    assert Path("figure.svg").exists()
+    assert main(["report", "--front", front, "--format", "svg", "--figure", "heat-map-pixel4", "-q"]) == 2
+    assert "heat-map-pixel3" in capsys.readouterr().err
+
+
+def test_without_anything_the_report_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "nothing"))
+    assert main(["report"]) == 0
+    assert "fleetfront search" in capsys.readouterr().err
+    assert "fleetfront profile" in Path("report.html").read_text()
+
+
+def test_what_was_named_must_be_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--front", "no-such-folder"]) == 2
+    assert "fleetfront search" in capsys.readouterr().err
+    assert main(["report", "--store", "no-such-store.sqlite"]) == 2
+    assert "no-such-store" in capsys.readouterr().err

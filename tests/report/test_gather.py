@@ -1,0 +1,236 @@
+"""What a report says of a searched fleet and of measured runtimes, against numbers taken from the files directly."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.pipelines.fit import fit_target
+from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.fit_files import read_report
+from fleetfront.profilers.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.report.contents import Report
+from fleetfront.report.fronts_section import MOST_POINTS, deploy_command
+from fleetfront.report.gather import gather_report
+from fleetfront.report.relations_section import spearman
+from fleetfront.report.sources import unique_labels
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.search.results import load_fronts, write_fronts
+from fleetfront.spaces.nasbench201 import NasBench201Space
+from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w10
+from fleetfront.workspace import Workspace
+from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
+from tests.report.fleet import NINETEEN, Made, block_latency
+
+
+def test_every_device_of_the_fleet_is_told_with_its_source(fleet_report: Report) -> None:
+    assert [device.name for device in fleet_report.devices] == list(NINETEEN)
+    pixel = next(device for device in fleet_report.devices if device.name == "pixel3")
+    assert pixel.title.startswith("Google Pixel 3")
+    assert pixel.tier == "measured"
+    assert "a made-up table" in pixel.measured
+    assert pixel.verdict == "not judged"
+    assert pixel.when == ""
+    assert any(source.startswith("http") or "http" in source for _, _, source in pixel.facts)
+
+
+def test_measured_devices_carry_verdict_error_and_floor(measured: Made, measured_report: Report) -> None:
+    assert [device.label for device in measured_report.devices] == ["cpu-onnxruntime", "cpu-litert"]
+    for device in measured_report.devices:
+        assert device.verdict in ("stable", "unstable")
+        assert (device.verdict == "unstable") == any("fleetfront" in reason.remedy for reason in device.reasons[:1])
+        runtime = device.target.split("/")[1]
+        path = measured.workspace.fits / "ofa-mbv3-mini" / f"cpu_{runtime}_fp32_t1_b1@thread-cpu.json"
+        report = read_report(path)
+        assert report is not None
+        assert device.scores == report["held_out"]
+        assert device.when.endswith("UTC")
+
+
+def test_predictions_repeat_the_fits_own_scores(measured_report: Report) -> None:
+    assert len(measured_report.predictions) == 2
+    scores = {device.label: device.scores for device in measured_report.devices}
+    for view in measured_report.predictions:
+        errors = [abs(point.error_percent) for point in view.points]
+        assert len(errors) == scores[view.label]["networks"]
+        assert np.mean(errors) == pytest.approx(scores[view.label]["mape"])
+        assert all(point.std_ms > 0 for point in view.points)
+
+
+def test_fronts_are_those_of_the_first_file(fleet: Made, fleet_report: Report) -> None:
+    (group,) = fleet_report.fronts
+    fronts = load_fronts(fleet.fronts[0])
+    assert [front.label for front in group.fronts] == list(NINETEEN)
+    for drawn, told in zip(group.fronts, fronts.devices, strict=True):
+        assert [group.archs[p.arch] for p in drawn.points] == [p.arch for p in told.points]
+        assert drawn.knee == told.knee
+        assert drawn.total == len(told.points)
+        assert 0 < len(drawn.cloud) <= 28 * 28
+    assert len(set(group.archs)) == len(group.archs) == len(group.networks) == len(group.cells)
+
+
+def test_a_long_front_is_thinned_but_keeps_ends_and_knee(fleet: Made, tmp_path: Path) -> None:
+    fronts = load_fronts(fleet.fronts[0])
+    first = fronts.devices[0]
+    many = tuple(
+        replace(first.points[0], latency_ms=1 + i / 100, accuracy=70 + np.log1p(i)) for i in range(4 * MOST_POINTS)
+    )
+    long = replace(fronts, devices=(replace(first, points=many, knee=333),))
+    write_fronts(long, tmp_path)
+    report = gather_report(fleet.workspace, fronts=[tmp_path], random_seeds=0)
+    (front,) = report.fronts[0].fronts
+    assert len(front.points) <= MOST_POINTS
+    assert front.total == 4 * MOST_POINTS
+    kept = [point.latency_ms for point in front.points]
+    assert kept[0] == many[0].latency_ms
+    assert kept[-1] == many[-1].latency_ms
+    # All points of this front have one name, so the file's knee is the first that bears it.
+    assert front.points[front.knee].latency_ms == many[0].latency_ms
+
+
+def test_the_command_names_what_was_chosen(fleet_report: Report) -> None:
+    (group,) = fleet_report.fronts
+    front = group.fronts[0]
+    command = deploy_command(group, front, group.archs[0])
+    assert command.startswith("fleetfront deploy --front ")
+    assert f"--device {front.name} --arch '{group.archs[0]}'" in command
+    assert command.endswith("--random-weights")
+
+
+def test_random_search_stands_beside_the_strategies(fleet_report: Report) -> None:
+    (view,) = fleet_report.baselines
+    final = {name: (seeds, mean) for name, seeds, _, mean, _, _ in view.final}
+    assert final["nsga2-shared"][0] == 2
+    assert final["random"][0] == 1
+    assert final["nsga2-shared"][1] > final["random"][1]
+    assert set(view.curves) == {next(iter(view.curves)), *NINETEEN}
+    for curves in view.curves.values():
+        for curve in curves:
+            assert np.all(curve.low <= curve.mean + 1e-12)
+            assert np.all(curve.mean <= curve.high + 1e-12)
+            assert np.all(np.diff(curve.mean) >= -1e-12)
+
+
+def test_a_baseline_that_cannot_be_searched_is_explained(measured_report: Report) -> None:
+    (view,) = measured_report.baselines
+    assert [name for name, *_ in view.final] == ["nsga2-shared"]
+    assert "Random search is missing" in view.note
+
+
+def test_random_search_is_made_where_accuracy_is_quick(tmp_path: Path) -> None:
+    space, workspace = ofa_mbv3_w10(), Workspace(tmp_path / "home")
+    workspace.root.mkdir()
+    with Store(workspace.store) as store:
+        keep(store, SyntheticDevice(space).observe(clock=Clock.THREAD_CPU))
+        model = fit_target(store, TARGET, space, workspace=workspace).chosen.table
+    target = ProblemTarget(TARGET.device, model, str(TARGET))
+    options = SearchOptions("nsga2", 600)
+    search_space(space, [target], load_accuracy("built-in", space), options, out=tmp_path / "fronts")
+    report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=2)
+    (view,) = report.baselines
+    assert view.note == ""
+    assert [(name, seeds, spent) for name, seeds, spent, *_ in view.final] == [("nsga2", 1, 600), ("random", 2, 600)]
+    # One device: its curve is in its own unit and ends at the front's hypervolume.
+    ((label, curves),) = view.curves.items()
+    assert label == TARGET.device
+    assert curves[0].mean[-1] == pytest.approx(report.fronts[0].fronts[0].hypervolume)
+
+
+def test_heat_maps_show_kernels_by_expansion_where_there_are_blocks(
+    measured_report: Report, fleet_report: Report
+) -> None:
+    blocks = measured_report.heat_maps[0]
+    assert {cell.y for cell in blocks.cells} == {f"{slot} k{k}" for slot in ("first", "later") for k in (3, 5, 7)}
+    assert {cell.x for cell in blocks.cells} == {f"s{stage} e{e}" for stage in (1, 2, 3) for e in (3, 4, 6)}
+    assert np.median([cell.value for cell in blocks.cells]) == pytest.approx(1, abs=0.2)
+    genes = fleet_report.heat_maps[0]
+    assert {cell.x for cell in genes.cells} == set(NasBench201Space().gene_names)
+
+
+def test_relations_agree_with_the_tables(fleet_report: Report) -> None:
+    (view,) = fleet_report.relations
+    space = NasBench201Space()
+    assert view.labels == NINETEEN
+    assert np.allclose(np.diag(view.correlation), 1)
+    assert np.allclose(view.correlation, view.correlation.T)
+    assert np.all((view.correlation > 0) & (view.correlation <= 1 + 1e-12))
+    assert np.allclose(np.diag(view.penalty), 0)
+    (group,) = fleet_report.fronts
+    # By hand, for one pair: device 0's knee on device 1 against the fastest of device 1's front that is as accurate.
+    knee = group.fronts[0].points[group.fronts[0].knee]
+    ms = block_latency(space, 1).predict(space.parse([group.archs[knee.arch]])).mean[0]
+    best = min(point.latency_ms for point in group.fronts[1].points if point.accuracy >= knee.accuracy)
+    assert view.penalty[0, 1] == pytest.approx(100 * (ms / best - 1), abs=1e-6)
+
+
+def test_rank_correlation_by_hand() -> None:
+    ramp = np.arange(30.0)
+    ties = np.repeat([1.0, 2.0, 3.0], 10)
+    gaps = np.where(ramp < 25, ramp, np.nan)
+    few = np.where(ramp < 10, ramp, np.nan)
+    found = spearman([ramp, -ramp, ties, gaps, few])
+    assert found[0, 1] == pytest.approx(-1)
+    assert found[0, 3] == pytest.approx(1)
+    # Spearman with ties is Pearson of mean ranks: 1..10, 11..20, 21..30 share 5.5, 15.5, 25.5.
+    assert found[0, 2] == pytest.approx(np.corrcoef(ramp, np.repeat([5.5, 15.5, 25.5], 10))[0, 1])
+    assert np.isnan(found[0, 4])
+
+
+def test_deployed_files_stand_with_size_and_both_latencies(measured: Made, measured_report: Report) -> None:
+    assert len(measured_report.deployed) == 4
+    for file in measured_report.deployed:
+        assert Path(file.path).stat().st_size == file.size_bytes
+        assert file.measured_ms is not None
+        assert file.weights == "random"
+    lite = [file for file in measured_report.deployed if file.format == "tflite"]
+    assert all(file.predicted_ms is not None for file in lite)
+
+
+def test_a_broken_bundle_costs_its_own_row(measured: Made, tmp_path: Path) -> None:
+    folder = tmp_path / "broken"
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"schema": "fleetfront.bundle/1", "files": []}))
+    report = gather_report(
+        measured.workspace, fronts=measured.fronts, bundles=[folder, measured.bundles[0]], random_seeds=0
+    )
+    assert [bool(file.problem) for file in report.deployed] == [True, False, False]
+
+
+def test_provenance_has_hashes_seeds_and_commands(fleet: Made, fleet_report: Report, measured_report: Report) -> None:
+    origin = fleet_report.provenance
+    assert {Path(path).name for _, path, _, _ in origin.files} >= {"store.sqlite", "fronts.json", "archive.npz"}
+    assert all(len(digest) == 64 for *_, digest in origin.files)
+    assert [(strategy, seed) for _, strategy, seed, *_ in origin.runs] == [
+        ("nsga2-shared", 0),
+        ("nsga2-shared", 1),
+        ("random", 0),
+    ]
+    assert any("--strategy random" in command for command in origin.commands)
+    assert origin.sources[0][:2] == ("a made-up table", "CC0")
+    assert len(measured_report.provenance.campaigns) == 2
+
+
+def test_nothing_measured_is_a_report_too(empty_report: Report) -> None:
+    assert empty_report.devices == empty_report.fronts == empty_report.deployed == ()
+    assert empty_report.notes == ()
+
+
+def test_a_report_on_measurements_alone(measured: Made) -> None:
+    report = gather_report(Workspace(measured.workspace.root), bundles=[measured.bundles[0]])
+    assert {device.space for device in report.devices} == {"ofa-mbv3-mini"}
+    assert report.fronts == ()
+    assert len(report.heat_maps) == len(report.predictions) == 2
+
+
+def test_labels_grow_until_they_differ() -> None:
+    pairs = [("cpu", "cpu/litert/fp32/t1/b1"), ("cpu", "cpu/litert/fp32/t4/b1"), ("cpu", "cpu/torch/fp32/t1/b1")]
+    assert list(unique_labels([*pairs, ("pixel3", "pixel3/x/y/z")]).values()) == [
+        "cpu/litert/fp32/t1/b1",
+        "cpu/litert/fp32/t4/b1",
+        "cpu torch",
+        "pixel3",
+    ]
