@@ -6,7 +6,7 @@ What is done with the files - bundles, measuring - is in ``deploy``.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.datasets import Dataset, Preprocessing, Split
+from fleetfront.datasets import Preprocessing, Split
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.input_contract import DYNAMIC, InputContract, contracted, with_channels
 from fleetfront.deploy.layout_lint import LayoutReport, lint_layout
@@ -22,20 +22,15 @@ from fleetfront.deploy.precisions import AGREEMENT_LIMIT, RANGE_LIMITS
 from fleetfront.deploy.proof import Proof, judge
 from fleetfront.deploy.tflite_metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
+from fleetfront.pipelines.deploy_reference import TORCH_BATCH, Reference, reference_of, torch_network
 from fleetfront.pipelines.deploy_weights import Weights, first_images
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.base import Session
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.graph import Graph
 
-#: float32[n, 3, h, w] -> float32[n, classes].
-RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
-
 #: Images that a dynamic batch is proven with at once.
 _DYNAMIC_BATCH = 3
-
-#: Images in one forward pass of torch.
-_TORCH_BATCH = 50
 
 #: Probabilities are compared down to here; float32 ends at about 1e-38.
 _SMALLEST = 1e-30
@@ -92,36 +87,6 @@ class WrittenFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
-    """What torch makes of a network.
-
-    Attributes:
-        pixels: uint8[s, 3, h, w], the bytes that ``floats`` were made of; None where files take floats.
-        floats: float32[s, 3, h, w].
-        outputs: float32[s, classes], the logits.
-        test: uint8[m, 3, h, w], held-out images; empty if there are none.
-        classes: int64[m], torch's.
-        targets: int64[m], the labels; None if unknown.
-        preprocessing: turns ``test`` into floats.
-    """
-
-    pixels: NDArray[np.uint8] | None
-    floats: NDArray[np.float32]
-    outputs: NDArray[np.float32]
-    test: NDArray[np.uint8]
-    classes: NDArray[np.int64]
-    targets: NDArray[np.int64] | None
-    preprocessing: Preprocessing
-
-    @property
-    def accuracy(self) -> float | None:
-        """Of torch in fp32, percent."""
-        if self.targets is None or not len(self.targets):
-            return None
-        return 100 * float(np.mean(self.classes == self.targets))
-
-
-@dataclass(frozen=True, slots=True)
 class Network:
     """A network on its way into files."""
 
@@ -159,76 +124,16 @@ def write_network(
     """
     side = int(graph.tensors[graph.inputs[0]].shape[-1])
     network = Network(graph, weights, weights.preprocessing(side), weights.class_names(graph))
-    reference = reference_of(network, recipe, _torch_network(graph))
+    of_bytes = recipe.contract.input == "uint8"
+    reference = reference_of(
+        graph, weights, network.preprocessing, torch_network(graph), of_bytes=of_bytes, test_images=recipe.test_images
+    )
     files = []
     for precision in recipe.precisions:
         for kind in formats:
             files.append(_written(network, reference, kind, precision, recipe, folder))
             progress.advance(detail=files[-1].name)
     return replace(network, files=tuple(files), torch_accuracy=reference.accuracy, test_images=len(reference.test))
-
-
-def reference_of(network: Network, recipe: Recipe, run: RunTorch) -> Reference:
-    """Run torch on random and real images, and on those that accuracy is judged on.
-
-    Args:
-        network: whose input decides the images' size.
-        recipe: how many images, and under which contract files will be run.
-        run: the network in torch, float32[n, 3, h, w] -> float32[n, classes].
-    """
-    graph, weights = network.graph, network.weights
-    name = graph.inputs[0]
-    shape = tuple(int(d) for d in graph.tensors[name].shape[1:])
-    images = weights.images_at(shape[-1])
-    rng = np.random.default_rng(0)
-    pixels: NDArray[np.uint8] | None = None
-    if recipe.contract.input == "uint8":
-        pixels = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
-        if images is not None:
-            pixels = np.concatenate([pixels, first_images(images, Split.CALIBRATION, 2)])
-        floats = network.preprocessing.inputs(pixels)
-    else:
-        floats = rng.standard_normal((2, *shape)).astype(np.float32)
-        if images is not None:
-            real = network.preprocessing.inputs(first_images(images, Split.CALIBRATION, 2))
-            floats = np.concatenate([floats, real])
-    test = np.empty((0, *shape), np.uint8)
-    if images is not None:
-        test = first_images(images, Split.TEST, recipe.test_images)
-    labelled = weights.labelled_images(graph)
-    targets = None if labelled is None else _labels(labelled, len(test))
-    outputs = run(floats)
-    batches = [test[start : start + _TORCH_BATCH] for start in range(0, len(test), _TORCH_BATCH)]
-    tested = [run(network.preprocessing.inputs(batch)).argmax(axis=1) for batch in batches]
-    classes = np.concatenate([np.empty(0, np.int64), *tested])
-    return Reference(pixels, floats, outputs, test, classes, targets, network.preprocessing)
-
-
-def _labels(images: Dataset, count: int) -> NDArray[np.int64]:
-    """Labels of the images that ``first_images`` takes of the test split."""
-    rows = images.split[Split.TEST]
-    if len(rows) > count:
-        rows = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
-    labels: NDArray[np.int64] = images.labels[rows]
-    return labels
-
-
-def _torch_network(graph: Graph) -> RunTorch:
-    from fleetfront.spaces.torch_module import TorchModule
-
-    return run_module(TorchModule(graph).eval())
-
-
-def run_module(module: Any) -> RunTorch:
-    """A torch module of one input and output as a function of arrays."""
-    import torch
-
-    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            result: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
-        return result
-
-    return run
 
 
 def _logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -369,8 +274,8 @@ def _proven(
 def _classes(
     session: Session, reference: Reference, contract: InputContract, layout: str
 ) -> Iterator[NDArray[np.int64]]:
-    for start in range(0, len(reference.test), _TORCH_BATCH):
-        pixels = reference.test[start : start + _TORCH_BATCH]
+    for start in range(0, len(reference.test), TORCH_BATCH):
+        pixels = reference.test[start : start + TORCH_BATCH]
         images: NDArray[Any] = pixels if contract.input == "uint8" else reference.preprocessing.inputs(pixels)
         yield run_images(session, contract.as_fed(images, layout), contract.batch).argmax(axis=1)
 

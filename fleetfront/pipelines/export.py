@@ -19,13 +19,11 @@ from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, bundle_networ
 from fleetfront.pipelines.deploy_network import (
     Network,
     Recipe,
-    Reference,
     WrittenFile,
     calibration_images,
     finish_file,
-    reference_of,
-    run_module,
 )
+from fleetfront.pipelines.deploy_reference import Reference, reference_of, run_module
 from fleetfront.pipelines.deploy_weights import UserImages, Weights
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import load_runtime
@@ -143,7 +141,14 @@ def _written(
 ) -> Network | FleetfrontError:
     progress.start("Exporting and proving", len(formats) * len(recipe.precisions))
     try:
-        reference = reference_of(network, recipe, run_module(module))
+        reference = reference_of(
+            network.graph,
+            network.weights,
+            network.preprocessing,
+            run_module(module),
+            of_bytes=recipe.contract.input == "uint8",
+            test_images=recipe.test_images,
+        )
         files: list[WrittenFile] = []
         for kind in formats:
             exported = _exported(network, module, kind, recipe)
