@@ -5,16 +5,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fleetfront.deploy.tflite_writer_layout import (
-    TO_NCHW,
     TO_NHWC,
-    aligned,
     keeps_order,
     padding_scheme,
     permuted,
@@ -23,14 +21,14 @@ from fleetfront.deploy.tflite_writer_layout import (
     stored_permutation,
     window_shares,
 )
+from fleetfront.deploy.tflite_writer_tensors import TensorsOfFile
 from fleetfront.errors import InputError
 from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Array, Graph, Operator
-from fleetfront.spaces.operators import Shape
+from fleetfront.spaces.graph import Graph, Operator
 from fleetfront.spaces.prune import drop_unread
 
 if TYPE_CHECKING:
-    from fleetfront.deploy.tflite_writer_file import TfliteFile
+    pass
 
 #: Families whose TFLite operators take an activation in, and the activations that they take.
 _FUSING = ("conv2d", "linear", "add", "multiply", "max_pool2d", "average_pool2d")
@@ -52,7 +50,7 @@ def write_tflite(graph: Graph) -> bytes:
 
     folded = fold_batch_norm(drop_unread(graph))
     file = TfliteFile(graph.name)
-    writing = _Writing(folded, file)
+    writing = TensorsOfFile(folded, file)
     for operator, activation in _with_activations(folded):
         if operator.family not in _WRITE:
             raise InputError(
@@ -95,131 +93,12 @@ def _with_activations(graph: Graph) -> list[tuple[Operator, str]]:
     return result
 
 
-class _Writing:
-    """Knows where each tensor of the graph is in the file, always in its stored layout."""
-
-    def __init__(self, graph: Graph, file: TfliteFile) -> None:
-        self.graph = graph
-        self.file = file
-        self._index: dict[str, int] = {}
-        #: Tensor -> the float16 weight that it is cast from: written where it is read, in the layout asked for.
-        self.halves: dict[str, str] = {}
-        for name in graph.inputs:
-            self.output(name)
-
-    def shape(self, name: str) -> Shape:
-        """Shape in the graph, channels first."""
-        if name in self.graph.tensors:
-            return self.graph.tensors[name].shape
-        return tuple(self.graph.weights[name].shape)
-
-    def dtype(self, name: str) -> str:
-        return self.graph.tensors[name].dtype if name in self.graph.tensors else self.graph.weights[name].dtype.name
-
-    def index(self, name: str) -> int:
-        """The tensor or weight ``name`` in its stored layout."""
-        if name in self._index:
-            return self._index[name]
-        array = self.graph.weights[self.halves.get(name, name)]
-        return self.constant(name, aligned(array, array.ndim))
-
-    def constant(self, name: str, array: Array) -> int:
-        """``array``, which the weight or half ``name`` holds; a half is spelled out as its delegates know it."""
-        if name not in self.halves:
-            return self.file.constant(name, array)
-        stored_half = self.file.constant(self.halves[name], array)
-        place = self.file.tensor(name, array.shape, self.dtype(name))
-        return self.file.operator("DEQUANTIZE", (stored_half,), place, version=3)
-
-    def output(self, name: str) -> int:
-        """Make the tensor that an operator is about to fill."""
-        self._index[name] = self.file.tensor(name, stored(self.shape(name)), self.dtype(name))
-        return self._index[name]
-
-    def between(self, output: str, step: str, shape: Shape) -> int:
-        """A tensor on the way to ``output``, ``shape`` as stored."""
-        return self.file.tensor(f"{output}/{step}", shape, self.dtype(output))
-
-    def weight(self, operator: Operator, position: int) -> Array:
-        """An operand that must be constant."""
-        name = operator.inputs[position]
-        name = self.halves.get(name, name)
-        if name not in self.graph.weights:
-            raise InputError(
-                f"{operator.family} {operator.output!r} computes its operand {name!r}; TFLite wants it constant.",
-                "Make it a weight of the graph, or write ONNX.",
-            )
-        return self.graph.weights[name]
-
-    def bias(self, operator: Operator, length: int) -> int:
-        """The bias, or zeros: older runtimes and delegates insist on one."""
-        if len(operator.inputs) > 2:
-            return self.index(operator.inputs[2])
-        return self.file.constant(f"{operator.output}/bias", np.zeros(length, dtype=self.dtype(operator.output)))
-
-    def transpose(self, data: int, shape: Shape, permutation: Sequence[int], output: int) -> int:
-        """Fill ``output`` with ``data`` of (stored) ``shape``; a reshape where no element moves."""
-        if keeps_order(shape, permutation):
-            return self.reshape(data, permuted(shape, permutation), output)
-        axes = self.file.constant("permutation", np.array(permutation, dtype=np.int32))
-        version = 1 if len(shape) <= 4 else 4 if len(shape) == 5 else 6
-        return self.file.operator("TRANSPOSE", (data, axes), output, version=version)
-
-    def reshape(self, data: int, shape: Shape, output: int) -> int:
-        if sum(isinstance(d, str) for d in shape) > 1:
-            raise InputError(f"A reshape to {shape} has two unknown dimensions.", "Give all but one of them a number.")
-        target = [-1 if isinstance(d, str) else int(d) for d in shape]
-        constant = self.file.constant("shape", np.array(target, dtype=np.int32))
-        return self.file.operator("RESHAPE", (data, constant), output, newShape=target)
-
-    def plain(self, name: str, output: str) -> int:
-        """The tensor ``name`` with its elements in the graph's own order."""
-        shape, weight = self.shape(name), self.halves.get(name, name)
-        if weight in self.graph.weights:
-            return self.constant(name, self.graph.weights[weight])
-        if len(shape) != 4:
-            return self.index(name)
-        return self.transpose(self.index(name), stored(shape), TO_NCHW, self.between(output, f"{name}/nchw", shape))
-
-    def store(self, plain: int, output: str) -> None:
-        """Fill ``output`` from a tensor of its shape in the graph's own order."""
-        self.transpose(plain, self.shape(output), TO_NHWC, self.output(output))
-
-    def operand(self, name: str, operator: Operator) -> int:
-        """An operand of broadcasting, as it must be stored beside the operator's output."""
-        shape, rank = self.shape(name), len(self.shape(operator.output))
-        weight = self.halves.get(name, name)
-        if weight in self.graph.weights:
-            return self.constant(name, aligned(self.graph.weights[weight], rank))
-        if rank == 4 and len(shape) < 4:
-            wide = (1,) * (4 - len(shape)) + shape
-            place = self.between(operator.output, f"{name}/nhwc", stored(wide))
-            if keeps_order(wide, TO_NHWC):
-                return self.reshape(self.index(name), stored(wide), place)
-            widened = self.reshape(self.index(name), wide, self.between(operator.output, f"{name}/wide", wide))
-            return self.transpose(widened, wide, TO_NHWC, place)
-        return self.plain(name, operator.output) if rank > 4 else self.index(name)
-
-    def padded(self, operator: Operator, value: float | None = None) -> int:
-        """The operator's image with its padding written out: zeros, or ``value``."""
-        data = operator.inputs[0]
-        batch, height, width, channels = stored(self.shape(data))
-        top, left, bottom, right = operator.attributes["padding"]
-        pads = self.file.constant("pads", np.array([(0, 0), (top, bottom), (left, right), (0, 0)], dtype=np.int32))
-        shape = (batch, int(height) + top + bottom, int(width) + left + right, channels)
-        place = self.between(operator.output, "padded", shape)
-        if value is None:
-            return self.file.operator("PAD", (self.index(data), pads), place)
-        filling = self.file.constant("filling", np.array([value], dtype=self.dtype(data)))
-        return self.file.operator("PADV2", (self.index(data), pads, filling), place)
-
-
-def _spatial(writing: _Writing, name: str) -> tuple[int, int]:
+def _spatial(writing: TensorsOfFile, name: str) -> tuple[int, int]:
     _, _, height, width = writing.shape(name)
     return int(height), int(width)
 
 
-def _conv2d(writing: _Writing, operator: Operator, activation: str) -> None:
+def _conv2d(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     attributes, data = operator.attributes, operator.inputs[0]
     weight = writing.weight(operator, 1)
     dilation = tuple(attributes.get("dilation", (1, 1)))
@@ -246,7 +125,7 @@ def _conv2d(writing: _Writing, operator: Operator, activation: str) -> None:
     writing.file.operator(kind, (source, kernel, bias), place, version=version, **options)
 
 
-def _linear(writing: _Writing, operator: Operator, activation: str) -> None:
+def _linear(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     data, weight = operator.inputs[:2]
     shape = writing.shape(operator.output)
     operands = (
@@ -270,7 +149,7 @@ def _linear(writing: _Writing, operator: Operator, activation: str) -> None:
 
 
 def _binary(kind: str) -> _Write:
-    def write(writing: _Writing, operator: Operator, activation: str) -> None:
+    def write(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
         operands = [writing.operand(name, operator) for name in operator.inputs]
         writing.file.operator(kind, operands, writing.output(operator.output), fusedActivationFunction=activation)
 
@@ -278,13 +157,13 @@ def _binary(kind: str) -> _Write:
 
 
 def _unary(kind: str) -> _Write:
-    def write(writing: _Writing, operator: Operator, activation: str) -> None:
+    def write(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
         writing.file.operator(kind, (writing.index(operator.inputs[0]),), writing.output(operator.output))
 
     return write
 
 
-def _hard_sigmoid(writing: _Writing, operator: Operator, activation: str) -> None:
+def _hard_sigmoid(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     """relu6(x + 3) / 6: TFLite has no operator of its own, and its delegates know this form."""
     dtype = writing.dtype(operator.output)
     three, sixth = (writing.file.constant(str(value), np.array(value, dtype=dtype)) for value in (3, 1 / 6))
@@ -306,20 +185,20 @@ def _pool_options(operator: Operator, scheme: str, activation: str) -> dict[str,
     }
 
 
-def _pool_scheme(writing: _Writing, operator: Operator) -> str:
+def _pool_scheme(writing: TensorsOfFile, operator: Operator) -> str:
     attributes = operator.attributes
     size = _spatial(writing, operator.inputs[0])
     return padding_scheme(size, attributes["kernel"], attributes["stride"], (1, 1), attributes["padding"])
 
 
-def _max_pool2d(writing: _Writing, operator: Operator, activation: str) -> None:
+def _max_pool2d(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     scheme = _pool_scheme(writing, operator)
     source = writing.index(operator.inputs[0]) if scheme else writing.padded(operator, float("-inf"))
     options = _pool_options(operator, scheme or "VALID", activation)
     writing.file.operator("MAX_POOL_2D", (source,), writing.output(operator.output), **options)
 
 
-def _average_pool2d(writing: _Writing, operator: Operator, activation: str) -> None:
+def _average_pool2d(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     """TFLite leaves SAME padding out of an average; any other padding is counted in and then taken out again."""
     scheme = _pool_scheme(writing, operator)
     if scheme:
@@ -338,13 +217,13 @@ def _average_pool2d(writing: _Writing, operator: Operator, activation: str) -> N
     writing.file.operator("MUL", (counted, shares_index), place, fusedActivationFunction=activation)
 
 
-def _global_average_pool(writing: _Writing, operator: Operator, activation: str) -> None:
+def _global_average_pool(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     axes = writing.file.constant("axes", np.array((1, 2), dtype=np.int32))
     place = writing.output(operator.output)
     writing.file.operator("MEAN", (writing.index(operator.inputs[0]), axes), place, keepDims=True)
 
 
-def _softmax(writing: _Writing, operator: Operator, activation: str) -> None:
+def _softmax(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     """TFLite's softmax runs over the last stored axis, so another one is moved there and back."""
     data, output = writing.index(operator.inputs[0]), operator.output
     shape = stored(writing.shape(output))
@@ -360,14 +239,14 @@ def _softmax(writing: _Writing, operator: Operator, activation: str) -> None:
     writing.transpose(made, swapped, swap, writing.output(output))
 
 
-def _concat(writing: _Writing, operator: Operator, activation: str) -> None:
+def _concat(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     operands = [writing.index(name) for name in operator.inputs]
     axis = stored_axis(operator.attributes["axis"], len(writing.shape(operator.output)))
     place = writing.output(operator.output)
     writing.file.operator("CONCATENATION", operands, place, axis=axis, fusedActivationFunction="NONE")
 
 
-def _reshape(writing: _Writing, operator: Operator, activation: str) -> None:
+def _reshape(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     """Elements keep the graph's order, so an image is turned to NCHW first unless its order is the same."""
     data, output = operator.inputs[0], operator.output
     before, after = writing.shape(data), writing.shape(output)
@@ -381,13 +260,13 @@ def _reshape(writing: _Writing, operator: Operator, activation: str) -> None:
         writing.reshape(source, stored(after), writing.output(output))
 
 
-def _transpose(writing: _Writing, operator: Operator, activation: str) -> None:
+def _transpose(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     data = operator.inputs[0]
     permutation = stored_permutation(operator.attributes["permutation"])
     writing.transpose(writing.index(data), stored(writing.shape(data)), permutation, writing.output(operator.output))
 
 
-def _cast(writing: _Writing, operator: Operator, activation: str) -> None:
+def _cast(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
     data, output = operator.inputs[0], operator.output
     before, after = writing.dtype(data), writing.dtype(output)
     if data in writing.graph.weights and (before, after) == ("float16", "float32"):
@@ -399,7 +278,7 @@ def _cast(writing: _Writing, operator: Operator, activation: str) -> None:
     writing.file.operator("CAST", (source,), writing.output(output), inDataType=before, outDataType=after)
 
 
-_Write = Callable[[_Writing, Operator, str], None]
+_Write = Callable[[TensorsOfFile, Operator, str], None]
 
 #: Family -> what writes it, given the activation to take in.
 _WRITE: Mapping[str, _Write] = {
