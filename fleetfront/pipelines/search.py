@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from fleetfront.quantities import FloatArray
 
-DEFAULT_STRATEGY = "nsga2"
+DEFAULT_STRATEGY = "house"
 DEFAULT_EVALUATIONS = 20_000
 
 ARCHIVE_FILE = "archive.npz"

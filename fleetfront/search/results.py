@@ -95,6 +95,7 @@ class Fronts:
         evaluations: architectures whose accuracy was asked for, first and repeated requests alike.
         audit: the parts of that number (see ``EvaluationCounter``).
         trace: evaluations, seconds and hypervolumes (in the order of ``devices``) on the way.
+        statement: what the strategy vouches for, in words; empty for most.
         verification: what measuring the front's best showed, if that was asked for.
     """
 
@@ -108,6 +109,7 @@ class Fronts:
     devices: tuple[DeviceFront, ...]
     audit: Mapping[str, int] = field(default_factory=dict)
     trace: tuple[Mapping[str, Any], ...] = ()
+    statement: str = ""
     verification: Mapping[str, Any] | None = None
 
     def device(self, name: str) -> DeviceFront:
@@ -132,6 +134,7 @@ class Fronts:
             "device_order": [front.name for front in self.devices],
             "audit": dict(self.audit),
             "trace": [dict(point) for point in self.trace],
+            **({"statement": self.statement} if self.statement else {}),
             **({} if self.verification is None else {"verification": dict(self.verification)}),
         }
 
@@ -158,6 +161,7 @@ def collect_fronts(problem: Problem, run: SearchRun, verification: Mapping[str, 
             {"evaluations": p.evaluations, "seconds": round(p.seconds, 3), "hypervolume": list(p.hypervolume)}
             for p in run.trace
         ),
+        statement=run.statement,
         verification=verification,
     )
 
@@ -276,6 +280,7 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
         devices=devices,
         audit=dict(data.get("audit", {})),
         trace=tuple(data.get("trace", ())),
+        statement=str(data.get("statement", "")),
         verification=data.get("verification"),
     )
 

@@ -37,6 +37,7 @@ class SearchRun:
 
     Attributes:
         references: for each target, the reference point of its hypervolume: cost, error in percent, extra objectives.
+        statement: what the strategy vouches for, in words; empty for most.
     """
 
     strategy: str
@@ -45,6 +46,7 @@ class SearchRun:
     seconds: float
     references: tuple[tuple[float, ...], ...]
     trace: tuple[TracePoint, ...]
+    statement: str = ""
 
 
 def run_search(
@@ -85,7 +87,10 @@ def run_search(
     seconds = time.perf_counter() - start
     if trace[-1].evaluations < problem.counter.requested:
         trace.append(TracePoint(problem.counter.requested, seconds, hypervolumes(problem, references)))
-    return SearchRun(name, seed, problem.counter.requested, seconds, references, tuple(trace))
+    statement: str = getattr(strategy, "statement", "")
+    if statement:
+        progress.note(statement)
+    return SearchRun(name, seed, problem.counter.requested, seconds, references, tuple(trace), statement)
 
 
 def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:

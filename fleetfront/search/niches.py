@@ -1,0 +1,149 @@
+"""Fronts of a growing archive for every cost column, overall and within niches, and how far networks are from them.
+
+A niche is a value of the context genes, such as the resolution: each keeps its own fronts, so that a resolution that
+lags at first is not lost before it has been searched.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.search.front import Staircase, target_front
+from fleetfront.search.problem import Problem
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Accuracy gains (percentage points) are added up over the fronts as softplus(gain / this): a front that a network
+#: would not reach counts little, and among networks that reach none the nearest is preferred.
+SOFTNESS = 0.1
+#: A network on its niche's own front counts as no farther than this (percentage points) below the front of all.
+NICHE_BONUS = 0.3
+
+Rows = NDArray[np.intp]
+
+
+class Niches:
+    """Columns are the problem's targets and then its extra objectives, each against accuracy."""
+
+    def __init__(self, problem: Problem, context: tuple[int, ...]) -> None:
+        self._problem = problem
+        self._context = list(context)
+        counts = [problem.free_choices[gene] for gene in context]
+        self._radix = np.append(np.cumprod(counts[::-1], dtype=np.intp)[::-1][1:], 1)[: len(counts)]
+        self.niches = int(np.prod(counts, dtype=np.intp))
+        self.columns = len(problem.targets) + len(problem.extras)
+        limits = [target.limit for target in problem.targets] + [None] * len(problem.extras)
+        self._limits: list[float | None] = limits
+        self._seen = 0
+        empty: Rows = np.zeros(0, dtype=np.intp)
+        self._fronts = [[empty] * self.niches for _ in range(self.columns)]
+        self._stairs: list[list[Staircase | None]] = [[None] * self.niches for _ in range(self.columns)]
+        self._overall: list[Staircase | None] = [None] * self.columns
+
+    def niche(self, genotypes: Genotypes) -> NDArray[np.intp]:
+        """int[n]: which niche each network is in."""
+        found: NDArray[np.intp] = genotypes[:, self._context].astype(np.intp) @ self._radix
+        return found
+
+    def cost(self, genotypes: Genotypes) -> FloatArray:
+        """float64[n, columns], free of charge."""
+        return np.concatenate([self._problem.cost(genotypes), self._problem.extra_values(genotypes)], axis=1)
+
+    def archived_cost(self, rows: Rows | slice) -> FloatArray:
+        """float64[n, columns] of archive rows."""
+        archive = self._problem.archive
+        return np.concatenate([archive.cost[rows], archive.extras[rows]], axis=1)
+
+    def update(self) -> None:
+        """Take in what the archive has gained."""
+        archive = self._problem.archive
+        if self._seen == len(archive):
+            return
+        fresh = np.arange(self._seen, len(archive))
+        niche = self.niche(archive.genotypes[fresh])
+        for index in np.unique(niche):
+            arrived = fresh[niche == index]
+            for column in range(self.columns):
+                rows = np.concatenate([self._fronts[column][index], arrived])
+                cost = self.archived_cost(rows)[:, column]
+                kept = target_front(cost, archive.accuracy[rows], self._limits[column])
+                self._fronts[column][index] = rows[kept]
+                self._stairs[column][index] = _stairs(cost, archive.accuracy[rows], kept)
+        for column in range(self.columns):
+            rows = np.concatenate(self._fronts[column])
+            cost = self.archived_cost(rows)[:, column]
+            self._overall[column] = _stairs(cost, archive.accuracy[rows], target_front(cost, archive.accuracy[rows]))
+        self._seen = len(archive)
+
+    def fronts(self, column: int) -> list[Rows]:
+        """Archive rows of the fronts of a column, niche by niche, each ascending in cost; empty ones left out."""
+        return [rows for rows in self._fronts[column] if len(rows)]
+
+    def gap(self, cost: FloatArray, accuracy: FloatArray, niche: NDArray[np.intp]) -> FloatArray:
+        """float64[n]: how far below the nearest front of any column each network is, in percentage points."""
+        gap = np.full(len(accuracy), np.inf)
+        for column, stairs in enumerate(self._overall):
+            if stairs is None:
+                continue
+            within = self._within(cost, column)
+            np.minimum(gap, np.where(within, stairs.at(cost[:, column]) - accuracy, np.inf), out=gap)
+            for index in np.unique(niche):
+                own = self._stairs[column][index]
+                if own is not None:
+                    here = (niche == index) & within
+                    gap[here] = np.minimum(gap[here], NICHE_BONUS + own.at(cost[here, column]) - accuracy[here])
+        return gap
+
+    def gain(self, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
+        """float64[n]: by how much the fronts of all columns together would gain, in softened percentage points."""
+        total = np.zeros(len(accuracy))
+        for column, stairs in enumerate(self._overall):
+            if stairs is not None:
+                total += self._softened(stairs, cost, accuracy, column)
+        return total
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether every column has a limit, so that some networks are of no use at all."""
+        return None not in self._limits
+
+    def is_admitted(self, cost: FloatArray) -> NDArray[np.bool_]:
+        """bool[n]: within the limit of at least one column of cost[n, columns]."""
+        admitted: NDArray[np.bool_] = self.excess(cost) <= 0
+        return admitted
+
+    def excess(self, cost: FloatArray) -> FloatArray:
+        """float64[n]: the share by which cost[n, columns] is over the most generous limit; 0 and below within one."""
+        limits = np.array([np.inf if limit is None else limit for limit in self._limits])
+        over: FloatArray = (cost / limits - 1).min(axis=1)
+        return over
+
+    def niche_gain(self, cost: FloatArray, accuracy: FloatArray, niche: NDArray[np.intp]) -> FloatArray:
+        """float64[n]: the same for the fronts of each network's own niche."""
+        total = np.zeros(len(accuracy))
+        for index in np.unique(niche):
+            here = np.flatnonzero(niche == index)
+            for column in range(self.columns):
+                stairs = self._stairs[column][index]
+                if stairs is None:  # Nothing known there yet: worth as much as a full point.
+                    total[here] += 1.0 / SOFTNESS
+                else:
+                    total[here] += self._softened(stairs, cost[here], accuracy[here], column)
+        return total
+
+    def _softened(self, stairs: Staircase, cost: FloatArray, accuracy: FloatArray, column: int) -> FloatArray:
+        gain = (accuracy - stairs.at(cost[:, column])) / SOFTNESS
+        return np.where(self._within(cost, column), np.logaddexp(0.0, gain), 0.0)
+
+    def _within(self, cost: FloatArray, column: int) -> NDArray[np.bool_]:
+        limit = self._limits[column]
+        return np.ones(len(cost), dtype=np.bool_) if limit is None else cost[:, column] <= limit
+
+
+def _stairs(cost: FloatArray, accuracy: FloatArray, rows: Rows) -> Staircase | None:
+    return Staircase.of(cost, accuracy, rows) if len(rows) else None

@@ -1,0 +1,227 @@
+"""The house strategy: seed with the exact fronts of an additive surrogate, then cross along the fronts of all devices
+and climb towards their ends, asking for accuracy only where a surrogate promises most.
+
+For accuracy that is cheap to ask for, thousands of times. Costs are free, so many more networks are considered than
+evaluated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.predictors.one_hot import OneHot
+from fleetfront.search.additive import additive_front, make_layout
+from fleetfront.search.niches import Niches
+from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.random_search import fresh_sample
+from fleetfront.search.structure import discover, is_separable
+from fleetfront.search.surrogate import PairRidge, Ridge
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Rounds in which nothing new is found before the search ends: the space is exhausted.
+_IDLE_ROUNDS = 20
+#: Share of the genes that a climb from an accurate network starts with; the others are drawn anew.
+_KEPT_BY_CLIMBERS = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class HouseSettings:
+    """Found on OFA2's problem (``benchmarks/ofa2_problem.py``), where each is flat around its value.
+
+    Attributes:
+        first_share, first_most: random networks that the first surrogate is fitted to, as a share of the budget.
+        seeds: networks of each exact front of the additive surrogate.
+        rounds: a round evaluates this fraction of the budget, and at most ``most_a_round``.
+        considered: children made for each one that is evaluated.
+        mutations: genes of a child that change, on average.
+        lagging: share of a round chosen for the niches' own fronts instead of the fronts of all.
+        climbs: climbs towards the highest accuracy a round, at most a quarter of it.
+        sweeps: how often a climb tries every gene.
+        growth: surrogates are fitted again when the archive has grown by this factor.
+        fitted: networks nearest to the fronts that the surrogate for children is fitted to.
+        fitted_tops: most accurate networks that the surrogate for climbs is fitted to.
+        kept: networks that may be fitted to; those farther from the fronts are forgotten.
+    """
+
+    first_share: float = 0.03
+    first_most: int = 1000
+    seeds: int = 300
+    rounds: int = 50
+    most_a_round: int = 2000
+    considered: int = 8
+    mutations: float = 2.0
+    lagging: float = 0.5
+    climbs: int = 100
+    sweeps: int = 2
+    growth: float = 1.3
+    fitted: int = 2500
+    fitted_tops: int = 1500
+    kept: int = 20_000
+
+
+class HouseStrategy:
+    """All targets share surrogate, parents and evaluations; extra objectives are treated like further targets."""
+
+    def __init__(self, problem: Problem, seed: int, settings: HouseSettings | None = None) -> None:
+        self._problem = problem
+        self._rng = np.random.default_rng(seed)
+        self._settings = settings or HouseSettings()
+        structure = discover(problem)
+        self._layout = make_layout(problem, structure) if is_separable(problem, structure) else None
+        self._niches = Niches(problem, structure.context if self._layout else ())
+        self._one_hot = OneHot.of(problem.space)
+        self._counts = np.array(problem.free_choices)
+        self._free = np.flatnonzero(self._counts > 1)
+        self._budget = problem.budget or 100_000
+        self.batch = int(np.clip(self._budget // self._settings.rounds, 1, self._settings.most_a_round))
+        self._steps = self._plan()
+        self._waiting: Genotypes = np.zeros((0, len(problem.space.choices)), dtype=np.int8)
+
+    def ask(self, n: int) -> Genotypes:
+        while not len(self._waiting):
+            step = next(self._steps, None)
+            if step is None:
+                break
+            self._waiting = self._problem.archive.unknown(step)
+        asked, self._waiting = self._waiting[:n], self._waiting[n:]
+        return asked
+
+    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
+        return None
+
+    def _plan(self) -> Iterator[Genotypes]:
+        """Batches in order; the archive holds a batch's values when the next one is asked for."""
+        settings, archive = self._settings, self._problem.archive
+        first = int(np.clip(self._budget * settings.first_share, 2, settings.first_most))
+        yield fresh_sample(self._problem, first, self._rng)
+        yield from self._seeds(Ridge.fit(self._one_hot(archive.genotypes), archive.accuracy))
+        pool, fitted_to, idle = np.arange(len(archive)), 0, 0
+        while idle < _IDLE_ROUNDS:
+            self._niches.update()
+            if len(archive) >= settings.growth * fitted_to:
+                pool = np.append(pool, np.arange(pool[-1] + 1, len(archive)))
+                surrogate, pool = self._fitted(pool)
+                fitted_to = len(archive)
+                climber, tops = self._fitted_to_tops()
+            yield self._climbed(climber, tops)
+            chosen = self._chosen(archive.unknown(self._children()), surrogate)
+            idle = 0 if len(chosen) else idle + 1
+            yield chosen if len(chosen) else fresh_sample(self._problem, self.batch, self._rng)
+
+    def _seeds(self, model: Ridge) -> Iterator[Genotypes]:
+        """The exact front of the additive model against each column."""
+        if self._layout is None:
+            return
+        layout, columns = self._layout, self._niches.columns
+        most = int(np.clip(self._budget // 60 // columns, 10, self._settings.seeds))
+        cost, gain = self._niches.cost(layout.rows), layout.table(model(self._one_hot(layout.rows)))
+        for column in range(columns):
+            front = additive_front(layout, layout.table(cost[:, column]), gain, most)
+            yield self._problem.complete(front.genes)
+
+    def _fitted(self, pool: NDArray[np.intp]) -> tuple[PairRidge, NDArray[np.intp]]:
+        """A surrogate fitted to the rows of ``pool`` nearest to the fronts, and the rows worth keeping in it."""
+        settings, archive = self._settings, self._problem.archive
+        gap = self._gap(pool)
+        order = np.argsort(gap, kind="stable")
+        nearest = order[: settings.fitted]
+        # What lies a percentage point below the fronts need only be matched roughly.
+        noise = 0.03 * np.exp(2 * np.clip(gap[nearest], 0, 1.5))
+        rows = pool[nearest]
+        surrogate = PairRidge.fit(self._one_hot(archive.genotypes[rows]), archive.accuracy[rows], noise)
+        return surrogate, np.union1d(pool[order[: settings.kept]], pool[-1:])
+
+    def _gap(self, rows: NDArray[np.intp]) -> FloatArray:
+        archive = self._problem.archive
+        niche = self._niches.niche(archive.genotypes[rows])
+        return self._niches.gap(self._niches.archived_cost(rows), archive.accuracy[rows], niche)
+
+    def _children(self) -> Genotypes:
+        """Crosses of neighbours along a front, mutated: int8[n, v]."""
+        settings, archive, rng = self._settings, self._problem.archive, self._rng
+        n, v = self.batch * settings.considered, len(self._counts)
+        segments = self._segments()
+        parents, lengths = np.concatenate(segments), np.array([len(rows) for rows in segments])
+        starts, segment = np.cumsum(lengths) - lengths, np.repeat(np.arange(len(segments)), lengths)
+        weight = np.exp(-2 * np.maximum(self._gap(parents), 0))
+        chosen = rng.choice(len(parents), n, p=weight / weight.sum())
+        size, first = lengths[segment[chosen]], starts[segment[chosen]]
+        distance = 1 + (rng.standard_exponential(n) * np.maximum(2, 0.02 * size)).astype(np.intp)
+        mate = np.clip(chosen + distance * rng.choice([-1, 1], n), first, first + size - 1)
+        is_mates = rng.random((n, v), dtype=np.float32) < 0.5 * rng.random((n, 1), dtype=np.float32)
+        children = np.where(is_mates, archive.genotypes[parents[mate]], archive.genotypes[parents[chosen]])
+        rows, genes = np.nonzero(rng.random((n, v), dtype=np.float32) < settings.mutations / v)
+        children[rows, genes] = (rng.random(len(rows)) * self._counts[genes]).astype(np.int8)
+        return self._problem.complete(children)
+
+    def _segments(self) -> list[NDArray[np.intp]]:
+        """Archive rows of every front of every niche, each ascending in cost."""
+        return [rows for column in range(self._niches.columns) for rows in self._niches.fronts(column)]
+
+    def _fitted_to_tops(self) -> tuple[PairRidge, NDArray[np.intp]]:
+        """A surrogate fitted to the most accurate networks that some limit admits, and their rows, best first."""
+        archive = self._problem.archive
+        admitted = np.flatnonzero(self._niches.is_admitted(self._niches.archived_cost(slice(None))))
+        admitted = admitted if len(admitted) > 1 else np.arange(len(archive))
+        rows = admitted[np.argsort(-archive.accuracy[admitted], kind="stable")[: self._settings.fitted_tops]]
+        accuracy = archive.accuracy[rows]
+        noise = 0.01 + 0.03 * np.exp(2 * np.clip(accuracy[0] - accuracy - 0.3, 0, 2))
+        return PairRidge.fit(self._one_hot(archive.genotypes[rows]), accuracy, noise), rows
+
+    def _climbed(self, surrogate: PairRidge, tops: NDArray[np.intp]) -> Genotypes:
+        """Where coordinate ascent of predicted accuracy ends, from random and from mutated accurate networks.
+
+        Accuracy has many local tops, and crossing keeps to the ones it knows; yet a gain at the end of a front counts
+        for every higher cost.
+        """
+        settings, rng = self._settings, self._rng
+        count = min(settings.climbs, self.batch // 4)
+        if count < 3:
+            return self._problem.archive.genotypes[:0]
+        random = self._problem.sample(count, rng)
+        rows = random.copy()
+        members = rng.choice(tops[: max(len(tops) // 3, 1)], count - count // 3)
+        is_kept = rng.random((len(members), rows.shape[1])) < _KEPT_BY_CLIMBERS
+        rows[: len(members)] = np.where(is_kept, self._problem.archive.genotypes[members], random[: len(members)])
+        rows = self._problem.complete(rows)
+        best = self._height(surrogate, rows)
+        for gene in np.concatenate([rng.permutation(self._free) for _ in range(settings.sweeps)]):
+            for step in range(1, int(self._counts[gene])):
+                tried = rows.copy()
+                tried[:, gene] = (tried[:, gene] + step) % self._counts[gene]
+                tried = self._problem.complete(tried)
+                height = self._height(surrogate, tried)
+                better = height > best
+                rows[better], best[better] = tried[better], height[better]
+        return rows
+
+    def _height(self, surrogate: PairRidge, genotypes: Genotypes) -> FloatArray:
+        """Predicted accuracy, lower than any where no limit admits the network, and the lower the costlier it is."""
+        height = surrogate(self._one_hot(genotypes))
+        if self._niches.has_limits:
+            cost = self._niches.cost(genotypes)
+            height = np.where(self._niches.is_admitted(cost), height, -1e6 - self._niches.excess(cost))
+        return height
+
+    def _chosen(self, candidates: Genotypes, surrogate: PairRidge) -> Genotypes:
+        """The most promising ones: some for the fronts of all, the rest for the fronts of their niches."""
+        if len(candidates) <= self.batch:
+            return candidates
+        predicted = surrogate(self._one_hot(candidates))
+        cost, niche = self._niches.cost(candidates), self._niches.niche(candidates)
+        gain = self._niches.gain(cost, predicted)
+        lagging = int(self._settings.lagging * self.batch) if self._niches.niches > 1 else 0
+        order = np.argsort(-gain, kind="stable")
+        leading, rest = order[: self.batch - lagging], order[self.batch - lagging :]
+        own = self._niches.niche_gain(cost[rest], predicted[rest], niche[rest])
+        chosen = np.concatenate([leading, rest[np.argsort(-own, kind="stable")[:lagging]]])
+        best: Genotypes = candidates[chosen]
+        return best
