@@ -23,6 +23,9 @@ from fleetfront.targets import Target
 #: Share of the planned blocks that do less work than the anchor: large enough to time well, small enough to come often.
 _ANCHOR_RANK = 0.75
 
+#: Networks that calibration networks are chosen among; more would choose ever rarer extremes.
+_POOL = 400
+
 #: Which resolutions of many are measured, as shares of the way from the lowest to the highest. Between the ends alone,
 #: large strided kernels were up to 24 % off (LiteRT, x86); a third resolution took the error on held-out networks from
 #: 1.9 to 1.4 %, and a fourth changed nothing.
@@ -55,10 +58,10 @@ class PlanOptions:
 
     Attributes:
         seed: of the sampled networks and of the order of visits.
-        calibration, validation: how many networks are sampled for each role.
+        calibration, validation: how many networks each role gets: validation networks are drawn as the space samples,
+            calibration networks spread over its sizes (see ``spread_out``).
         blocks: ``spread`` measures a space of many resolutions at the lowest, the middle and the highest, ``ends`` at
-            the lowest and the highest, ``all`` at each, ``none``
-            not at all.
+            the lowest and the highest, ``all`` at each, ``none`` not at all.
         networks: architectures to be measured besides the sampled ones, by role.
         anchor_every: visits between two anchors.
         warm_runs, timed_runs: of a visit. Longer visits were tried (up to 20 warm and 20 timed runs, and warm-up by
@@ -196,12 +199,33 @@ def _planned_networks(space: SearchSpace, options: PlanOptions) -> dict[Role, Ge
         networks[Role(role)] = space.parse(archs)
         taken.update(row.tobytes() for row in networks[Role(role)])
     # Validation first and from its own stream: the same networks whatever the number of calibration networks.
-    for stream, (role, count) in enumerate(
-        ((Role.VALIDATION, options.validation), (Role.CALIBRATION, options.calibration))
-    ):
-        sampled = _sample(space, count, np.random.default_rng([options.seed, stream]), taken)
+    drawn = _sample(space, options.validation, np.random.default_rng([options.seed, 0]), taken)
+    pool = _sample(space, max(_POOL, 4 * options.calibration), np.random.default_rng([options.seed, 1]), set(taken))
+    calibration = pool[spread_out(space, pool, options.calibration)]
+    for role, sampled in ((Role.VALIDATION, drawn), (Role.CALIBRATION, calibration)):
         networks[role] = np.concatenate([networks[role], sampled]) if role in networks else sampled
     return networks
+
+
+def spread_out(space: SearchSpace, genotypes: Genotypes, count: int) -> NDArray[np.intp]:
+    """Rows of ``genotypes`` int8[n, v], at most ``count``, that fill the range of sizes evenly, ends included.
+
+    A few networks drawn at random are all of middling size, which leaves the coefficients of a calibration to chance.
+    This is the sequential design of Kennard and Stone, "Computer aided design of experiments", Technometrics 11 (1969):
+    always add the network farthest from those chosen, here in standardised log MACs and log parameters.
+    """
+    count = min(count, len(genotypes))
+    if count == 0:
+        return np.zeros(0, dtype=np.intp)
+    sizes = np.log(np.stack([space.macs(genotypes), space.params(genotypes)], axis=1) + 1.0)
+    sizes = (sizes - sizes.mean(axis=0)) / np.maximum(sizes.std(axis=0), 1e-12)
+    chosen = [int(np.argmax((sizes**2).sum(axis=1)))]
+    nearest = ((sizes - sizes[chosen[0]]) ** 2).sum(axis=1)
+    while len(chosen) < count:
+        nearest[chosen] = -1.0
+        chosen.append(int(np.argmax(nearest)))
+        nearest = np.minimum(nearest, ((sizes - sizes[chosen[-1]]) ** 2).sum(axis=1))
+    return np.asarray(chosen, dtype=np.intp)
 
 
 def _sample(space: SearchSpace, count: int, rng: np.random.Generator, taken: set[bytes]) -> Genotypes:

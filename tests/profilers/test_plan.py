@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, graph_macs, make_plan
+from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, graph_macs, make_plan, spread_out
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
@@ -104,3 +104,16 @@ def test_the_identity_follows_everything_that_matters(target: Target) -> None:
 def test_impossible_options_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
         PlanOptions(**wrong)  # type: ignore[arg-type]
+
+
+def test_calibration_networks_fill_the_range_of_sizes() -> None:
+    space = load_space("ofa-mbv3-w1.0")
+    pool = space.sample(400, np.random.default_rng(5))
+    chosen = pool[spread_out(space, pool, 20)]
+    assert len({row.tobytes() for row in chosen}) == 20
+    sizes, picked = np.log(space.macs(pool)), np.log(space.macs(chosen))
+    assert picked.max() == sizes.max()
+    assert picked.min() < np.quantile(sizes, 0.02)
+    assert picked.std() > 1.3 * sizes.std()
+    assert len(spread_out(space, pool[:3], 20)) == 3
+    assert len(spread_out(space, pool, 0)) == 0
