@@ -45,15 +45,31 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
 
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         story = run_quickstart(out, workspace=Workspace.default(), store=opened, seed=seed, progress=shown)
+    page = _report(story, store_path(store))
     if as_json:
-        print_json(story.to_json())
+        print_json({**story.to_json(), "report": str(page)})
     else:
         _show(story)
+        click.echo(f"Report: {page}")
     for failure in story.failures:
         warn(failure)
     if story.failures:
         raise BarMissed(f"{len(story.failures)} picks missed a bar or failed.", "See the warnings above.")
     next_command("fleetfront profile --device cpu --space ofa-mbv3-w1.2")
+
+
+def _report(story: Quickstart, store: Path) -> Path:
+    """Everything that the story made as one page."""
+    from fleetfront.report.gather import gather_report
+    from fleetfront.report.page import render_page
+    from fleetfront.workspace import Workspace
+
+    gathered = gather_report(
+        Workspace.default(), store=store, fronts=(story.out / "fronts",), bundles=(story.out / "bundles",)
+    )
+    path = story.out / "report.html"
+    path.write_text(render_page(gathered), encoding="utf-8")
+    return path
 
 
 def _show(story: Quickstart) -> None:

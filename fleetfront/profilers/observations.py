@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,9 @@ from fleetfront.targets import Target
 STATISTICS = ("p25", "min", "median")
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5}
+
+#: A run that took this many times its CPU time waited for a core.
+_INTERRUPTED = 1.5
 
 #: Random halvings that a statistic is judged by, besides first against second half.
 _HALVINGS = 20
@@ -109,6 +112,8 @@ def read_observations(
             + (f", only under {', '.join(clocks)}." if clocks else "."),
             f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space}",
         )
+    if clock == Clock.THREAD_CPU:
+        observed = without_interrupted_runs(observed, measurements)
     visits, errors, discarded = _accepted(observed)
     return Observations(
         target=target,
@@ -205,6 +210,27 @@ def _role_seconds(measurements: Sequence[Measurement]) -> dict[Role, float]:
     for measurement in measurements:
         seconds[measurement.role] += measurement.after.get("visit_ns", 0) / 1e9
     return {role: total for role, total in seconds.items() if total}
+
+
+def without_interrupted_runs(cpu: Sequence[Measurement], all_clocks: Sequence[Measurement]) -> list[Measurement]:
+    """Thread-CPU visits without the runs in which another thread got the core, as far as any run is left.
+
+    On virtual machines the CPU time of such a run may be counted too low, up to several times, and the minimum of a
+    visit would find just that run. They show in the wall time of the same run.
+    """
+    walls = {_visit(m): m.samples for m in all_clocks if m.clock == Clock.WALL and m.samples}
+    return [replace(m, samples=_uninterrupted(m.samples, walls.get(_visit(m), ()))) for m in cpu]
+
+
+def _visit(measurement: Measurement) -> tuple[str, int, str, int]:
+    return measurement.campaign, measurement.round, measurement.key, measurement.started_ns
+
+
+def _uninterrupted(cpu_ns: tuple[int, ...], wall_ns: tuple[int, ...]) -> tuple[int, ...]:
+    if len(cpu_ns) != len(wall_ns):
+        return cpu_ns
+    kept = tuple(cpu for cpu, wall in zip(cpu_ns, wall_ns, strict=True) if wall <= _INTERRUPTED * cpu)
+    return kept or cpu_ns
 
 
 def _accepted(
