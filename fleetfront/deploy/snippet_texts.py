@@ -46,24 +46,29 @@ export function pixelsOf(image) {
 """
 
 PYTHON = """\
-\"\"\"Classify an image with @FILE@: python @SNIPPET@ photo.jpg (needs @PACKAGE@, numpy, pillow).\"\"\"
+\"\"\"Classify an image with @FILE@: python @SNIPPET@ photo.jpg
+
+Needs @PACKAGE@ and numpy; pillow to read image files.
+\"\"\"
 
 import sys
 from pathlib import Path
 
 import numpy as np
+@PY_IMPORT@
 
 FOLDER = Path(__file__).resolve().parent.parent
 SIDE = @SIDE@
+CROP = @CROP@  # share of the image's shorter side that is looked at; 1 squeezes the whole image
 MEAN, STD = np.float32(@MEAN@), np.float32(@STD@)
 LABELS = @LABELS@
 
 
 def prepare(pixels):
     \"\"\"The input for pixels uint8[@SIDE@, @SIDE@, 3], RGB.\"\"\"
-    assert pixels.shape == (SIDE, SIDE, 3) and pixels.dtype == np.uint8, (pixels.shape, pixels.dtype)
+    if pixels.shape != (SIDE, SIDE, 3) or pixels.dtype != np.uint8:
+        raise ValueError(f"expected uint8 pixels of {SIDE} x {SIDE} x 3, got {pixels.dtype} {pixels.shape}")
     image = @PY_VALUE@
-    image = image[..., @PY_ORDER@]
     return np.ascontiguousarray(@PY_LAYOUT@)[None]
 
 
@@ -72,15 +77,14 @@ def pixels_of(path):
     from PIL import Image, ImageOps
 
     image = ImageOps.exif_transpose(Image.open(path)).convert("RGB")
-    if @CROP@ < 1:
-        edge = min(image.size) * @CROP@
+    if CROP < 1:
+        edge = min(image.size) * CROP
         left, top = (image.width - edge) / 2, (image.height - edge) / 2
-        return np.asarray(image.resize((SIDE, SIDE), box=(left, top, left + edge, top + edge)))
-    return np.asarray(image.resize((SIDE, SIDE)))
+        return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR, (left, top, left + edge, top + edge)))
+    return np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
 @PY_RUNTIME@
-
 def classify(pixels):
     \"\"\"(index, label, score) of the likeliest class of pixels uint8[@SIDE@, @SIDE@, 3].\"\"\"
     scores = run(prepare(pixels))[0]
@@ -93,8 +97,6 @@ if __name__ == "__main__":
 """
 
 PYTHON_ONNX = """\
-import onnxruntime  # noqa: E402
-
 session = onnxruntime.InferenceSession(str(FOLDER / "@FILE@"), providers=["CPUExecutionProvider"])
 
 
@@ -105,8 +107,6 @@ def run(image):
 """
 
 PYTHON_TFLITE = """\
-from ai_edge_litert.interpreter import Interpreter  # noqa: E402
-
 interpreter = Interpreter(model_path=str(FOLDER / "@FILE@"))
 interpreter.allocate_tensors()
 runner = interpreter.get_signature_runner("serving_default")

@@ -36,6 +36,10 @@ _TEXTS: dict[str, tuple[tuple[str, str], ...]] = {
 #: Snippets for runtimes that refuse a dynamic batch.
 _FIXED_BATCH = ("browser-litert.mjs",)
 
+_PYTHON_IMPORTS = {
+    "tflite": "from ai_edge_litert.interpreter import Interpreter",
+    "onnx": "import onnxruntime",
+}
 _PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
 
 
@@ -96,8 +100,9 @@ def _values(
         "ARRAY": "Uint8Array" if is_bytes else "Float32Array",
         "PLACE": "3 * pixel + place" if is_last else "place * pixels + pixel",
         "VALUE": "value" if is_bytes else scaled,
-        "PY_VALUE": "pixels" if is_bytes else "(pixels.astype(np.float32) / 255 - MEAN) / STD",
-        "PY_ORDER": "::-1" if contract.channels == "bgr" else ":",
+        "PY_IMPORT": _PYTHON_IMPORTS[file.format],
+        "PY_VALUE": ("pixels" if is_bytes else "((pixels.astype(np.float32) / 255 - MEAN) / STD)")
+        + ("[..., ::-1]" if contract.channels == "bgr" else ""),
         "PY_LAYOUT": "image" if is_last else "image.transpose(2, 0, 1)",
         "SWIFT_TYPE": "UInt8" if is_bytes else "Float",
         "SWIFT_VALUE": "value" if is_bytes else swift_scaled,

@@ -84,3 +84,13 @@ def test_mediapipe_reads_the_labels_and_feeds_the_image(
     labels = read_manifest(bundles.root / name)["labels"]
     agreeing = np.mean([one == labels[index] for one, index in zip(found, bundles.labels, strict=True)])
     assert agreeing > 0.9
+
+
+def test_the_python_snippet_reads_image_files(bundles: Bundles, tmp_path: Path) -> None:
+    from PIL import Image
+
+    module = load(bundles.root / "bytes" / "snippets" / "classify_onnx.py")
+    Image.fromarray(bundles.pixels[0]).save(tmp_path / "digit.png")
+    assert np.array_equal(module.pixels_of(tmp_path / "digit.png"), bundles.pixels[0])
+    with pytest.raises(ValueError, match="expected uint8"):
+        module.classify(bundles.pixels[0][:5])
