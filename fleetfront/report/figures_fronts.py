@@ -21,7 +21,7 @@ SELECTED = "selected"
 
 
 def interactive_fronts(group: FrontGroup, *, is_normalised: bool, is_small: bool) -> Specification:
-    """The page's figure of all fronts or (small) of one; rows have the fields of ``point_row``."""
+    """The page's figure of all fronts or (small) of one; rows have the fields of ``_point_row``."""
     # The page lists the devices with their colours beside the sliders.
     spec = _spec(group, is_normalised, height=150 if is_small else 420, is_small=is_small, has_legend=False)
     spec["params"] = [{"name": SELECTED, "value": ""}]
@@ -34,25 +34,25 @@ def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
     spec = _spec(group, is_normalised, height=400, is_small=False)
     spec["params"] = [{"name": SELECTED, "value": group.fronts[0].label if len(group.fronts) == 1 else ""}]
     spec["data"] = {"name": POINTS}
-    rows = [point_row(group, front, i, is_normalised) for front in group.fronts for i in range(len(front.points))]
-    knees = [point_row(group, f, f.knee, is_normalised) for f in group.fronts if f.points]
+    drawn = [(front, unit) for front, unit in _units(group, is_normalised) if front.points]
+    rows = [_point_row(group, front, i, unit) for front, unit in drawn for i in range(len(front.points))]
+    knees = [_point_row(group, front, front.knee, unit) for front, unit in drawn]
     cloud: list[dict[str, Any]] = []
     if len(group.fronts) == 1:
-        scale = _unit(group.fronts[0], is_normalised)
+        scale = _unit(group, group.fronts[0], is_normalised)
         cloud = [{"x": x / scale, "a": a} for x, a in group.fronts[0].cloud.tolist()]
     spec["datasets"] = {POINTS: rows, PICKS: knees, CLOUD: cloud}
     return spec
 
 
-def point_row(group: FrontGroup, front: FrontView, index: int, is_normalised: bool) -> dict[str, Any]:
+def _point_row(group: FrontGroup, front: FrontView, index: int, unit: float) -> dict[str, Any]:
     """One point as a row of data. ``page.js`` makes the same rows from the page's data."""
     point = front.points[index]
-    scale = _unit(front, is_normalised)
     return {
         "d": front.label,
-        "x": point.latency_ms / scale,
-        "from": (point.latency_ms - Z90 * point.latency_std_ms) / scale,
-        "to": (point.latency_ms + Z90 * point.latency_std_ms) / scale,
+        "x": point.latency_ms / unit,
+        "from": (point.latency_ms - Z90 * point.latency_std_ms) / unit,
+        "to": (point.latency_ms + Z90 * point.latency_std_ms) / unit,
         "a": point.accuracy,
         "latency": f"{with_spread(point.latency_ms, point.latency_std_ms, 4)} ms ({front.tier})",
         "accuracy": f"{with_spread(point.accuracy, point.accuracy_std, 4)} % ({group.accuracy_tier})",
@@ -79,8 +79,8 @@ def _focus(
     """Bound the axes to the points that are at least so accurate; of a small figure, the accuracy axis alone."""
     y["scale"] = {**y["scale"], "domainMin": lowest}
     shown = [
-        point.latency_ms / _unit(front, is_normalised)
-        for front in group.fronts
+        point.latency_ms / unit
+        for front, unit in _units(group, is_normalised)
         for point in front.points
         if point.accuracy >= lowest
     ]
@@ -88,9 +88,19 @@ def _focus(
         x["scale"] = {**x["scale"], "domain": [0.97 * min(shown), 1.03 * max(shown)]}
 
 
-def _unit(front: FrontView, is_normalised: bool) -> float:
-    """What latencies are divided by: 1, or the device's fastest."""
-    return front.points[0].latency_ms if is_normalised and front.points else 1.0
+def unit_ms(group: FrontGroup, front: FrontView) -> float:
+    """What normalised latencies of a front are divided by: its fastest point that is shown, or 1 if it is empty."""
+    lowest = lowest_shown(group)
+    shown = [p.latency_ms for p in front.points if lowest is None or p.accuracy >= lowest]
+    return min(shown or [p.latency_ms for p in front.points] or [1.0])
+
+
+def _unit(group: FrontGroup, front: FrontView, is_normalised: bool) -> float:
+    return unit_ms(group, front) if is_normalised else 1.0
+
+
+def _units(group: FrontGroup, is_normalised: bool) -> list[tuple[FrontView, float]]:
+    return [(front, _unit(group, front, is_normalised)) for front in group.fronts]
 
 
 def _spec(
@@ -187,6 +197,7 @@ def _picks(colour: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _is_wide(group: FrontGroup, is_normalised: bool) -> bool:
-    fastest = [front.points[0].latency_ms / _unit(front, is_normalised) for front in group.fronts if front.points]
-    slowest = [front.points[-1].latency_ms / _unit(front, is_normalised) for front in group.fronts if front.points]
+    units = _units(group, is_normalised)
+    fastest = [front.points[0].latency_ms / unit for front, unit in units if front.points]
+    slowest = [front.points[-1].latency_ms / unit for front, unit in units if front.points]
     return bool(fastest) and max(slowest) > _WIDE * min(fastest) > 0

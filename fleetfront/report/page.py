@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from fleetfront.errors import missing
 from fleetfront.report.contents import FrontGroup, FrontView, Report
 from fleetfront.report.figures import figures
-from fleetfront.report.figures_fronts import interactive_fronts, lowest_shown
+from fleetfront.report.figures_fronts import interactive_fronts, lowest_shown, unit_ms
 from fleetfront.report.figures_networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.fronts_section import deploy_command
 from fleetfront.report.specifications import SCHEMA, Figure, Specification
@@ -131,6 +131,7 @@ def _group_view(group: FrontGroup) -> dict[str, Any]:
 def _group_data(group: FrontGroup) -> dict[str, Any]:
     kinds = list(dict.fromkeys(block.group for block in group.blocks))
     return {
+        "isBounded": lowest_shown(group) is not None,
         "tier": group.accuracy_tier,
         "specs": {
             size: {
@@ -169,6 +170,7 @@ def _device_data(group: FrontGroup, front: FrontView) -> dict[str, Any]:
         "tier": front.tier,
         "clock": front.clock,
         "knee": front.knee,
+        "unit": unit_ms(group, front),
         "points": [
             [p.arch, p.latency_ms, p.latency_std_ms, p.accuracy, p.accuracy_std, int(p.accuracy_is_beyond_range)]
             for p in front.points

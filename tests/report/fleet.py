@@ -14,6 +14,7 @@ from fleetfront.pipelines.picks import pick_spread
 from fleetfront.pipelines.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.block_sums import BlockSums
+from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store import Source, Store
 from fleetfront.quantities import Clock, Estimate, Tier
 from fleetfront.search.problem import ProblemTarget
@@ -28,6 +29,8 @@ NINETEEN = (
     *("silver_4114", "silver_4210r", "gold_6226", "gold_6240", "samsung_a50", "samsung_s7", "pixel2", "pixel3"),
     *("essential_ph_1", "raspi4", "fpga", "eyeriss"),
 )
+#: Enough networks to fit and judge a model of the mini space on, in two quick rounds.
+FEW = PlanOptions(calibration=10, validation=12)
 #: Networks of each device's table: rank correlations and heat maps come from these.
 TABLE = 200
 
@@ -95,7 +98,7 @@ def make_fleet(root: Path, names: Sequence[str] = NINETEEN, evaluations: int = 3
     return Made(workspace, tuple(root / f"{strategy}-{seed}" for strategy, seed in runs))
 
 
-def make_measured(root: Path, seconds: float = 5.0) -> Made:
+def make_measured(root: Path) -> Made:
     """The steps of quickstart with real measurements of this machine, but for the training: two runtimes profiled and
     fitted, searched together, three picks deployed and timed.
     """
@@ -105,7 +108,9 @@ def make_measured(root: Path, seconds: float = 5.0) -> Made:
     with Store(workspace.store) as store:
         for runtime in ("onnxruntime", "litert"):
             target = Target("cpu", runtime)
-            profile_space(space, target, store=store, budget=Budget("test", seconds), workspace=workspace)
+            profile_space(
+                space, target, store=store, budget=Budget("test", 120.0), rounds=2, options=FEW, workspace=workspace
+            )
             outcome = fit_target(store, target, space, workspace=workspace)
             statistics[target] = outcome.chosen.fitted.model.statistic
             targets.append(ProblemTarget(f"cpu-{runtime}", outcome.chosen.table, str(target)))

@@ -5,6 +5,7 @@
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const Z90 = 1.645;
   const ROW_HEIGHT = 19;
+  const MOST_MARKS = 1500;
   const LOADED = performance.now();
 
   const embed = (element, spec) =>
@@ -104,7 +105,7 @@
       return Number(slider.value) === Number(slider.max) ? high : low + ((high - low) * slider.value) / slider.max;
     }
 
-    // Rows as `point_row` in figures_fronts.py makes them.
+    // Rows as `_point_row` in figures_fronts.py makes them.
     row(device, index) {
       const one = this.group.devices[device];
       const [arch, latency, std, accuracy, accuracyStd] = one.points[index];
@@ -123,7 +124,7 @@
     }
 
     scale(device) {
-      return this.unit === "normalised" ? this.group.devices[device].points[0][1] : 1;
+      return this.unit === "normalised" ? this.group.devices[device].unit : 1;
     }
 
     shown() {
@@ -131,8 +132,16 @@
         .filter((device) => !this.hidden.has(device) && this.group.devices[device].points.length);
     }
 
+    // So many points as can be told apart and drawn quickly; sliders and buttons reach all of them.
     points(devices) {
-      return devices.flatMap((device) => this.group.devices[device].points.map((_, index) => this.row(device, index)));
+      const most = Math.max(30, Math.floor(MOST_MARKS / devices.length));
+      return devices.flatMap((device) => {
+        const { points, knee } = this.group.devices[device];
+        const step = Math.max(1, (points.length - 1) / (most - 1));
+        const kept = new Set([knee, points.length - 1]);
+        for (let at = 0; at < points.length; at += step) kept.add(Math.floor(at));
+        return [...kept].sort((one, other) => one - other).map((index) => this.row(device, index));
+      });
     }
 
     pickRows(devices) {
@@ -167,12 +176,21 @@
       }
     }
 
+    // Where bad networks lie outside a small figure, its latency axis begins with those inside.
+    bounded(spec, devices) {
+      if (this.layout !== "small" || !this.group.isBounded) return spec;
+      const [device] = devices;
+      const { x } = spec.encoding;
+      const domainMin = (0.97 * this.group.devices[device].unit) / this.scale(device);
+      return { ...spec, encoding: { ...spec.encoding, x: { ...x, scale: { ...x.scale, domainMin } } } };
+    }
+
     async drawOne(element, devices) {
       if (!devices.length) {
         element.textContent = "No device is shown: tick one below.";
         return;
       }
-      const spec = this.group.specs[this.layout][this.unit];
+      const spec = this.bounded(this.group.specs[this.layout][this.unit], devices);
       const datasets = { points: this.points(devices), picks: this.pickRows(devices), cloud: this.cloud(devices) };
       const layout = this.layout;
       const view = await embed(element, { ...spec, datasets });
