@@ -252,8 +252,10 @@ def measure_networks(
         paths: dict[str, Path] = {}
         for arch, network in networks.items():
             for file in network.files:
-                if file.kind.runtime == target.runtime and file.precision == target.precision:
-                    paths.setdefault(arch, file.path)
+                # An .ort file computes what its .onnx twin does; agents know files by one ending a runtime.
+                is_meant = file.kind.runtime == target.runtime and file.precision == target.precision
+                if is_meant and file.kind.name != "ort":
+                    paths[arch] = file.path
         if not paths:
             raise InputError(
                 f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."

@@ -123,6 +123,15 @@ def test_a_limit_on_one_device_is_not_for_another(tmp_path: Path) -> None:
     assert one.measured[0].ms is not None
 
 
+def test_a_target_without_a_file_is_refused(tmp_path: Path) -> None:
+    for formats, target in (("tflite", "onnxruntime"), ("ort", "onnxruntime"), ("onnx", "litert")):
+        with Store(tmp_path / "store.sqlite") as store, pytest.raises(InputError, match="No file is written"):
+            measuring = Measuring(store, (Target("cpu", target),), Clock.WALL)
+            picks = [Pick("net", archs(1)[0])]
+            deploy_picks(picks, SPACE, Weights(), parse_formats(formats), tmp_path / "out", measuring=measuring)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
 def test_names_must_differ_and_formats_be_known(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Two picks"):
         deploy_picks([Pick("a", archs(1)[0])] * 2, SPACE, Weights(), BOTH, tmp_path)
