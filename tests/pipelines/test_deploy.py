@@ -125,10 +125,11 @@ def test_a_limit_on_one_device_is_not_for_another(tmp_path: Path) -> None:
 
 def test_a_target_without_a_file_is_refused(tmp_path: Path) -> None:
     for formats, target in (("tflite", "onnxruntime"), ("ort", "onnxruntime"), ("onnx", "litert")):
-        with Store(tmp_path / "store.sqlite") as store, pytest.raises(InputError, match="No file is written"):
+        picks, kinds = [Pick("net", archs(1)[0])], parse_formats(formats)
+        with Store(tmp_path / "store.sqlite") as store:
             measuring = Measuring(store, (Target("cpu", target),), Clock.WALL)
-            picks = [Pick("net", archs(1)[0])]
-            deploy_picks(picks, SPACE, Weights(), parse_formats(formats), tmp_path / "out", measuring=measuring)
+            with pytest.raises(InputError, match="No file is written"):
+                deploy_picks(picks, SPACE, Weights(), kinds, tmp_path / "out", measuring=measuring)
     assert list((tmp_path / "out").iterdir()) == []
 
 
