@@ -99,7 +99,7 @@ def report(
             click.echo(one.name)
         return
     path = out or Path(_FILES[chosen])
-    _write(path, _content(gathered, chosen, figure, dark))
+    _write(gathered, path, chosen, figure, dark)
     click.echo(path)
     if chosen == "html":
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
@@ -120,20 +120,19 @@ def _existing(store: Path | None) -> Path | None:
     return store
 
 
-def _content(gathered: Report, kind: str, figure: str | None, dark: bool) -> bytes:
+def _write(gathered: Report, path: Path, kind: str, figure: str | None, dark: bool) -> None:
     from fleetfront.report.images import draw_png, draw_svg, find_figure
     from fleetfront.report.markdown import render_markdown
-    from fleetfront.report.page import render_page
+    from fleetfront.report.page import write_page
 
     if kind == "html":
-        return render_page(gathered).encode()
+        write_page(gathered, path)
+        return
     if kind == "md":
-        return render_markdown(gathered).encode()
-    drawn = find_figure(gathered, figure)
-    return draw_png(drawn, dark=dark) if kind == "png" else draw_svg(drawn, dark=dark).encode()
-
-
-def _write(path: Path, content: bytes) -> None:
+        content = render_markdown(gathered).encode()
+    else:
+        drawn = find_figure(gathered, figure)
+        content = draw_png(drawn, dark=dark) if kind == "png" else draw_svg(drawn, dark=dark).encode()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

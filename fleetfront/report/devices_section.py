@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
 from fleetfront.errors import FleetfrontError
+from fleetfront.predictors.few_shot_files import FewShotFile
 from fleetfront.profilers.observations import read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Holding
@@ -53,6 +54,7 @@ def known_clock(clock: str) -> str:
 def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     holdings = [h for h in sources.holdings if h.space == space and str(h.target) == target]
     fit = next((fit for fit in sources.fits if fit.space == space and str(fit.target) == target), None)
+    few = next((file for file in sources.few if file.space == space and file.target == target), None)
     front = _front_facts(sources, space, target)
     config = sources.config(target.split("/")[0]) or sources.config(name)
     is_imported = bool(holdings) and all(holding.is_imported for holding in holdings)
@@ -67,12 +69,12 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
         kind="" if config is None else config.kind,
         facts=() if config is None else _facts(config),
         notes="" if config is None else " ".join(filter(None, (config.setting, config.notes))),
-        tier=_tier(front, report, holdings),
+        tier=_tier(front, report, holdings, few),
         clock=known_clock(str(fit.clock) if fit is not None else front.get("clock", "")),
         measured=_measured(sources, holdings, space, target),
         when="" if is_imported else day(max((h.last_started_ns for h in holdings), default=0)),
         verdict=_verdict_word(verdict),
-        reasons=_reasons(verdict, is_imported, bool(holdings), report),
+        reasons=(*_reasons(verdict, is_imported, bool(holdings), report), *_few_reasons(few if fit is None else None)),
         scores=report.get("held_out") or {},
         floor_mape=_floor(verdict, report),
     )
@@ -97,11 +99,15 @@ def _facts(config: DeviceConfig) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _tier(front: Mapping[str, str], report: Mapping[str, Any], holdings: Sequence[Holding]) -> str:
+def _tier(
+    front: Mapping[str, str], report: Mapping[str, Any], holdings: Sequence[Holding], few: FewShotFile | None
+) -> str:
     if front.get("tier"):
         return front["tier"]
     if report.get("tier"):
         return str(report["tier"])
+    if few is not None:
+        return Tier.TRANSFERRED.value
     # Whole networks are measured themselves; blocks alone are no latency of a network yet.
     return Tier.MEASURED.value if any(h.role is Role.NETWORK for h in holdings) else ""
 
@@ -155,6 +161,18 @@ def _reasons(
         found.append(Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."))
     cautions = report.get("cautions") or ()
     return (*found, *(Reason(str(c.get("text", "")), str(c.get("remedy", ""))) for c in cautions))
+
+
+def _few_reasons(few: FewShotFile | None) -> tuple[Reason, ...]:
+    """How much a model from few measurements is worth: what it was wrong by on known devices, each left out in turn."""
+    if few is None:
+        return ()
+    teachers = few.report.get("teachers") or ()
+    text = f"Learned from {few.report.get('networks', 'few')} networks of this device and {len(teachers)} known devices"
+    mape = few.report.get("mape")
+    if isinstance(mape, int | float):
+        text += f"; on these, each left out in turn, it was {mape:.1f} % wrong on average"
+    return (Reason(f"{text}.", "For numbers of its own, profile it: fleetfront profile --device NAME."),)
 
 
 def _floor(verdict: Verdict | None, report: Mapping[str, Any]) -> float | None:

@@ -13,9 +13,10 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.errors import missing
+from fleetfront.errors import InputError, missing
 from fleetfront.report.contents import FrontGroup, FrontView, Report
 from fleetfront.report.figures import figures
 from fleetfront.report.figures_fronts import interactive_fronts, lowest_shown, unit_ms
@@ -74,6 +75,17 @@ def render_page(report: Report) -> str:
             data=_json(page_data(report, drawn)),
         )
     )
+
+
+def write_page(report: Report, path: Path) -> Path:
+    """Write the page to ``path``, and return that. Raises InputError where that fails, else as ``render_page``."""
+    text = render_page(report)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Choose another place.") from error
+    return path
 
 
 def page_data(report: Report, drawn: Sequence[Figure]) -> dict[str, Any]:

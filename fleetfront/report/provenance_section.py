@@ -95,6 +95,9 @@ def _paths(sources: Sources) -> Iterator[tuple[str, Path]]:
         if fit.space in sources.spaces:
             yield "latency model", fit.path
             yield "its report", report_path(fit.path)
+    for few in sources.few:
+        if few.space in sources.spaces:
+            yield "model from few measurements", few.path
     for folder in sources.bundles:
         yield "bundle", folder / MANIFEST
 

@@ -18,6 +18,7 @@ from fleetfront.pipelines.fit import newest_cost_model
 from fleetfront.pipelines.latest import latest_fronts
 from fleetfront.pipelines.search import ARCHIVE_FILE
 from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.few_shot_files import FewShotFile, list_few_shot
 from fleetfront.predictors.fit_files import list_fits, load_fit, read_report
 from fleetfront.predictors.network_table import load_network_table
 from fleetfront.profilers.records import Role
@@ -61,6 +62,7 @@ class Sources:
     Attributes:
         store: None if nothing was ever measured or imported.
         results: searches, the ones named first by the user first.
+        few: models from few measurements.
         spaces: names of the spaces that the report is about.
         bundles: folders that ``fleetfront deploy`` wrote.
         notes: what could not be read.
@@ -71,6 +73,7 @@ class Sources:
     store: Store | None
     results: tuple[SearchResult, ...]
     fits: tuple[FitSource, ...]
+    few: tuple[FewShotFile, ...]
     holdings: tuple[Holding, ...]
     spaces: tuple[str, ...]
     bundles: tuple[Path, ...]
@@ -117,6 +120,9 @@ class Sources:
         for fit in self.fits:
             if fit.space == space:
                 found.setdefault(str(fit.target), fit.target.device)
+        for few in self.few:
+            if few.space == space:
+                found.setdefault(few.target, few.target.split("/")[0])
         for holding in self.holdings:
             if holding.space == space and holding.role is not Role.FILE:
                 found.setdefault(str(holding.target), holding.target.device)
@@ -179,15 +185,18 @@ def open_sources(
     results = [_result(path, notes) for path in (fronts or _newest(workspace))]
     store = Store(store_path, must_exist=True) if store_path.is_file() else None
     holdings = tuple(store.holdings()) if store is not None else ()
-    fits = _fits(workspace, notes)
+    fits, few = _fits(workspace, notes), tuple(list_few_shot(workspace))
     of_fronts = list(dict.fromkeys(result.fronts.space for result in results))
-    everywhere = [fit.space for fit in fits] + [h.space for h in holdings if h.role is not Role.FILE]
+    everywhere = [*(fit.space for fit in fits), *(file.space for file in few)] + [
+        h.space for h in holdings if h.role is not Role.FILE
+    ]
     return Sources(
         workspace,
         store_path,
         store,
         tuple(results),
         fits,
+        few,
         holdings,
         tuple(of_fronts or sorted(set(everywhere))),
         tuple(bundles or _bundle_folders([result.path for result in results])),

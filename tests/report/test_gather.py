@@ -234,3 +234,18 @@ def test_labels_grow_until_they_differ() -> None:
         "cpu torch",
         "pixel3",
     ]
+
+
+def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    folder = home / "fits" / "nasbench201" / "few"
+    folder.mkdir(parents=True)
+    told = {"serves": "transfer", "mode": "live", "teachers": ["a", "b", "c"], "networks": 10, "mape": 6.25}
+    about = {"schema": "fleetfront.few/1", "space": "nasbench201", "target": "phone/tflite/fp32/t1/b1", "clock": "wall"}
+    (folder / "phone@wall.json").write_text(json.dumps({**about, "kind": "transfer", "report": told, "model": {}}))
+    report = gather_report(Workspace(home), store=fleet.workspace.store, random_seeds=0)
+    phone = next(device for device in report.devices if device.name == "phone")
+    assert phone.tier == "transferred"
+    assert any("10 networks of this device and 3 known devices" in reason.text for reason in phone.reasons)
+    assert any("6.2 %" in reason.text for reason in phone.reasons)
+    assert any(kind == "model from few measurements" for kind, *_ in report.provenance.files)
