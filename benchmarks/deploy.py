@@ -114,7 +114,8 @@ def int8_folds(epochs: int) -> dict[str, Any]:
         for fold in range(FOLDS):
             data = fold_of(images, fold)
             settings = TrainingSettings(epochs=epochs, threads=2)
-            trained = train_supernet(space, data, settings, workspace=Workspace(Path(folder) / str(fold)))
+            # Kept in the user's workspace, so that an interrupted run goes on where it was.
+            trained = train_supernet(space, data, settings, workspace=Workspace.default())
             picks = [Pick(name, arch) for name, arch in archs.items()]
             recipe = Recipe(("fp32", "int8"), test_images=len(data.images))
             weights = Weights(trained.supernet, data)
