@@ -220,7 +220,7 @@ def test_one_device_needs_no_comparison(measured: Made, measured_report: Report,
     opened = open_report(one)
     opened.draw_everything()
     assert opened.page.get_by_label("side by side").is_hidden()
-    assert "With one device there is nothing to compare" in opened.page.locator("#relations").inner_text()
+    assert "With fewer than two devices there is nothing to compare" in opened.page.locator("#relations").inner_text()
     assert opened.page.get_by_role("slider").count() == 1
     opened.assert_clean()
 
