@@ -92,19 +92,28 @@ def _of_blocks(
 
 
 def _stages(blocks: Sequence[Block]) -> list[tuple[str, str]]:
-    """(stage, slot) of each block: blocks of one output width are a stage, the one it is entered by comes first."""
-    widths: dict[int | str, int] = {}
-    entries: dict[tuple[int | str, tuple[tuple[int, ...], ...], int | str], int] = {}
-    names = []
-    for block in blocks:
-        values = dict(block.parameters)
-        out = values.get("out", block.inputs[0][0])
-        stage = widths.setdefault(out, len(widths) + 1)
-        within = entries.setdefault((out, block.inputs, values.get("s", 1)), 0)
-        if not within:
-            within = entries[out, block.inputs, values.get("s", 1)] = sum(key[0] == out for key in entries)
-        names.append((f"s{stage}", "first" if within == 1 else "later"))
-    return names
+    """(stage, slot) of each block, in order of execution.
+
+    Blocks that differ in kernel and expansion alone are a slot. One that keeps width and side and is otherwise like the
+    slot before it, is a later one of that stage; any other begins a stage.
+    """
+    names: dict[Block, tuple[str, str]] = {}
+    stage, before = 0, None
+    for slot in map(_slot, blocks):
+        if slot not in names:
+            values = dict(slot.parameters)
+            stride = values.pop("s", 1)
+            is_later = stride == 1 and values.get("out") == slot.inputs[0][0] and values == before
+            stage += not is_later
+            names[slot] = (f"s{stage}", "later" if is_later else "first")
+            before = values
+    return [names[slot] for slot in map(_slot, blocks)]
+
+
+def _slot(block: Block) -> Block:
+    """A block without what its slot may choose."""
+    kept = tuple((name, value) for name, value in block.parameters if name not in ("k", "e"))
+    return Block(block.family, kept, block.inputs)
 
 
 def _of_genes(space: SearchSpace, model: CostModel, label: str, target: str) -> HeatMap | None:

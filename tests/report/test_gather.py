@@ -147,6 +147,8 @@ def test_heat_maps_show_kernels_by_expansion_where_there_are_blocks(
     assert {cell.y for cell in blocks.cells} == {f"{slot} k{k}" for slot in ("first", "later") for k in (3, 5, 7)}
     assert {cell.x for cell in blocks.cells} == {f"s{stage} e{e}" for stage in (1, 2, 3) for e in (3, 4, 6)}
     assert np.median([cell.value for cell in blocks.cells]) == pytest.approx(1, abs=0.2)
+    # Every block has a square of its own, also where two stages have the same width.
+    assert len({(cell.x, cell.y) for cell in blocks.cells}) == len(blocks.cells) == 54
     genes = fleet_report.heat_maps[0]
     assert {cell.x for cell in genes.cells} == set(NasBench201Space().gene_names)
 
