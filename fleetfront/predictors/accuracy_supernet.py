@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -106,21 +107,25 @@ class SupernetAccuracy:
 
         weights = self._supernet.cut(genotype)
         graph = placeholder_graph(self._supernet.space, genotype, weights)
+        recalibration, inputs, labels = self._tensors
         with _one_thread(), torch.inference_mode():
-            recalibration = torch.from_numpy(self._images.inputs(Split.CALIBRATION))
             statistics = recalibrated_statistics(graph, weights, recalibration)
-            inputs, labels = self._evaluation_set()
             correct = 0
             for start in range(0, len(inputs), _BATCH):
                 (logits,) = run_graph(graph, {**weights, **statistics}, (inputs[start : start + _BATCH],))
                 correct += int((logits.argmax(dim=1) == labels[start : start + _BATCH]).sum())
         return correct, len(inputs)
 
-    def _evaluation_set(self) -> tuple[torch.Tensor, torch.Tensor]:
+    @cached_property
+    def _tensors(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images to recalibrate on, images to classify (both channels last, the faster layout on a CPU), labels."""
         import torch
 
-        inputs = torch.from_numpy(self._images.inputs(self._split)).contiguous(memory_format=torch.channels_last)
-        return inputs, torch.from_numpy(self._images.targets(self._split))
+        recalibration, inputs = (
+            torch.from_numpy(self._images.inputs(split)).contiguous(memory_format=torch.channels_last)
+            for split in (Split.CALIBRATION, self._split)
+        )
+        return recalibration, inputs, torch.from_numpy(self._images.targets(self._split))
 
     def _recall(self) -> dict[str, tuple[int, int]]:
         if not self._cache.is_file():

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from importlib import import_module
 
 import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Tier
 from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy
@@ -71,11 +74,16 @@ def run_search(
     references = references or reference_points(problem)
     start, trace = time.perf_counter(), [TracePoint(0, 0.0, (0.0,) * len(problem.targets))]
     progress.start(f"search ({name})", problem.budget)
+    alone = _one_thread()
+    # A measured accuracy runs networks, which may use all cores.
+    evaluating = nullcontext if problem.accuracy.tier is Tier.MEASURED else alone
     while problem.remaining:
-        genotypes = strategy.ask(min(strategy.batch, problem.remaining))
+        with alone():
+            genotypes = strategy.ask(min(strategy.batch, problem.remaining))
         if not len(genotypes):
             break
-        found = problem.evaluate(genotypes)
+        with evaluating():
+            found = problem.evaluate(genotypes)
         strategy.tell(genotypes, found.accuracy, found.cost)
         if checkpoint is not None:
             checkpoint()
@@ -91,6 +99,21 @@ def run_search(
     if statement:
         progress.note(statement)
     return SearchRun(name, seed, problem.counter.requested, seconds, references, tuple(trace), statement)
+
+
+def _one_thread() -> Callable[[], AbstractContextManager[object]]:
+    """Contexts in which matrix products use one thread.
+
+    A search makes thousands of small ones. On a machine that does other work too, the threads that wait for one another
+    made it ten times slower than one thread alone; on an idle one they gain little.
+    """
+    try:
+        # scipy brings a BLAS of its own, which only a controller made after it is loaded governs.
+        import_module("scipy.linalg")
+        controller = import_module("threadpoolctl").ThreadpoolController()
+    except ImportError:
+        return nullcontext
+    return lambda: controller.limit(limits=1, user_api="blas")
 
 
 def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:

@@ -7,6 +7,7 @@ evaluated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 #: Rounds in which nothing new is found before the search ends: the space is exhausted.
 _IDLE_ROUNDS = 20
+#: Combinations of context genes up to which each keeps fronts of its own; with more, a round could not serve them all.
+_MOST_NICHES = 32
 #: Share of the genes that a climb from an accurate network starts with; the others are drawn anew.
 _KEPT_BY_CLIMBERS = 0.9
 
@@ -76,7 +79,8 @@ class HouseStrategy:
         self._settings = settings or HouseSettings()
         structure = discover(problem)
         self._layout = make_layout(problem, structure) if is_separable(problem, structure) else None
-        self._niches = Niches(problem, structure.context if self._layout else ())
+        has_niches = math.prod(problem.free_choices[gene] for gene in structure.context) <= _MOST_NICHES
+        self._niches = Niches(problem, structure.context if has_niches else ())
         self._one_hot = OneHot.of(problem.space)
         self._counts = np.array(problem.free_choices)
         self._free = np.flatnonzero(self._counts > 1)
