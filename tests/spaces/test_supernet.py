@@ -85,7 +85,8 @@ def test_folded_graph_equals_live_module(noisy, seed):
     live = noisy.module(genotype)(torch.from_numpy(images)).detach().numpy()
     folded = noisy.graph(genotype)
     assert all(operator.family != "batch_norm" for operator in folded.operators)
-    np.testing.assert_allclose(_torch(folded, images), live, atol=1e-5 * np.ptp(live))
+    # Noisy statistics can blow values up to 1e7, where float32 rounding reached 2e-5; the proof of files allows 1e-4.
+    np.testing.assert_allclose(_torch(folded, images), live, atol=1e-4 * np.ptp(live))
 
 
 @settings(max_examples=10, deadline=None)
