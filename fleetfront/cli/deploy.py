@@ -23,6 +23,7 @@ from fleetfront.cli.options import DEFAULT_SPACE, device_option, json_option, qu
 )
 @click.option("--knee", is_flag=True, help="The network where more latency begins to buy little.")
 @click.option("--per-device", type=click.IntRange(1), metavar="K", help="K networks spread over each device's front.")
+@click.option("--shared", is_flag=True, help="The networks that `search --share K` chose for all devices.")
 @click.option("--arch", "archs", multiple=True, metavar="ARCH", help="This architecture; repeatable.")
 @click.option("--space", metavar="NAME", help="Space of --arch where there is no front.  [default: the front's]")
 @click.option("--weights", type=click.Path(path_type=Path), help="Supernet: a checkpoint or .safetensors file.")
@@ -81,6 +82,7 @@ def deploy(
     limits: tuple[str, ...],
     knee: bool,
     per_device: int | None,
+    shared: bool,
     archs: tuple[str, ...],
     space: str | None,
     weights: Path | None,
@@ -134,7 +136,7 @@ def deploy(
     fronts = given.read_fronts(front, needed=not archs)
     family = load_space(space or (fronts.space if fronts is not None else DEFAULT_SPACE))
     given.check_space(fronts, family)
-    picks, failed = given.choose(fronts, family, devices, given.parse_limits(limits), knee, per_device, archs)
+    picks, failed = given.choose(fronts, family, devices, given.parse_limits(limits), knee, per_device, shared, archs)
     known = given.read_weights(family, fronts, weights, random_weights, images, no_recalibration, labels, unlabelled)
     done = []
     if picks or not failed:

@@ -63,6 +63,7 @@ def choose(
     limits: dict[str, float],
     knee: bool,
     per_device: int | None,
+    shared: bool,
     archs: tuple[str, ...],
 ) -> tuple[list[Pick], list[Deployed]]:
     """The picks, and those that could not be made with the reason: a limit that one device cannot meet costs its own
@@ -70,7 +71,7 @@ def choose(
     """
     from fleetfront.cli.options import split_names
     from fleetfront.pipelines.deploy import Deployed, Pick
-    from fleetfront.pipelines.picks import devices_of, pick_arch, pick_knee, pick_spread, pick_within
+    from fleetfront.pipelines.picks import devices_of, pick_arch, pick_knee, pick_shared, pick_spread, pick_within
 
     picks = [pick_arch(arch, space, fronts) for arch in archs]
     failed: list[Deployed] = []
@@ -78,6 +79,8 @@ def choose(
         return picks, failed
     chosen = devices_of(fronts, split_names(devices) if devices else ())
     devices_of(fronts, [name for name in limits if name])
+    if shared:
+        picks.extend(pick_shared(fronts, chosen))
     for device in chosen:
         limit = limits.get(device, limits.get(""))
         if limit is not None:

@@ -7,8 +7,8 @@ from typing import Any, TextIO
 
 import click
 
-from fleetfront.cli.console import print_json, print_table, warn
-from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
+from fleetfront.cli.console import print_json, print_table
+from fleetfront.cli.options import device_option, json_option, space_option, store_option
 from fleetfront.errors import InputError
 
 #: Value of --accuracy that predicts latency alone.
@@ -71,26 +71,14 @@ def _predicted(
     space: str,
     store: Path | None,
 ) -> list[dict[str, Any]]:
-    from fleetfront.pipelines.cost_models import device_models
+    from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy import load_accuracy
-    from fleetfront.quantities import Clock
     from fleetfront.spaces.catalogue import load_space
-    from fleetfront.workspace import Workspace
 
     family = load_space(space)
     family.parse(wanted)
-    found = device_models(
-        split_names(devices),
-        family,
-        workspace=Workspace.default(),
-        store=store_path(store),
-        runtime=runtime,
-        clock=Clock(clock) if clock else None,
-    )
-    for device in found:
-        for caution in device.cautions:
-            warn(f"{device.name}: {caution}")
+    found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store)
     models = {device.name: device.model for device in found}
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
     return predict_archs(family, wanted, models, source)

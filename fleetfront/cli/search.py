@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
+from fleetfront.cli.console import hint, next_command, print_json, progress
 from fleetfront.cli.options import (
     device_option,
     json_option,
     quiet_option,
     seed_option,
     space_option,
-    split_names,
     store_option,
     store_path,
 )
@@ -25,11 +25,7 @@ if TYPE_CHECKING:
     from fleetfront.pipelines.search import SearchOptions
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.search.problem import ProblemTarget
-    from fleetfront.search.results import DeviceFront, Fronts
     from fleetfront.spaces.base import SearchSpace
-
-#: Points of each front that are printed; all of them are in the files.
-_SHOWN = 8
 
 
 @click.command()
@@ -54,6 +50,7 @@ _SHOWN = 8
 @click.option(
     "--fix", "fixed", multiple=True, metavar="GENE=VALUE", help="Hold a gene, e.g. resolution=224; repeatable."
 )
+@click.option("--share", type=click.IntRange(1), metavar="K", help="Also name the K networks that serve all best.")
 @click.option("--verify", metavar="top:K", help="Measure each front's best K, refit, search again.")
 @click.option("--start-from", type=click.Path(path_type=Path), help="Folder of a finished search that devices join.")
 @click.option(
@@ -75,6 +72,7 @@ def search(
     limits: tuple[str, ...],
     extras: tuple[str, ...],
     fixed: tuple[str, ...],
+    share: int | None,
     verify: str | None,
     start_from: Path | None,
     out: Path,
@@ -92,10 +90,11 @@ def search(
     \b
     Examples:
       fleetfront search --device cpu
-      fleetfront search --devices all --limit note10=30
+      fleetfront search --devices all --limit note10=30 --share 3
       fleetfront search --device cpu --verify top:10
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
+    from fleetfront.cli.search_text import show_fronts
     from fleetfront.pipelines.latest import remember_fronts
     from fleetfront.pipelines.search import search_space
     from fleetfront.spaces.catalogue import load_space
@@ -104,7 +103,7 @@ def search(
     family = load_space(space)
     known = _accuracy(accuracy, images, family)
     targets = _targets(devices, family, store, runtime, clock, limits)
-    options = _options(strategy, evaluations, seed, extras, fixed, start_from, family)
+    options = replace(_options(strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
     with progress(quiet) as shown:
         checking = _verify(verify, family, store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
@@ -112,10 +111,9 @@ def search(
     if as_json:
         print_json(fronts.to_json())
     else:
-        for front in fronts.devices:
-            _show(front, fronts)
+        show_fronts(fronts)
         hint(f"{fronts.evaluations} evaluations in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
-    next_command(f"fleetfront deploy --front {out} --knee")
+    next_command(f"fleetfront deploy --front {out} {'--knee' if share is None else '--shared'}")
 
 
 def _accuracy(spec: str, images: str | None, space: SearchSpace) -> AccuracyModel:
@@ -133,22 +131,10 @@ def _targets(
     clock: str | None,
     limits: tuple[str, ...],
 ) -> list[ProblemTarget]:
-    from fleetfront.pipelines.cost_models import device_models
-    from fleetfront.quantities import Clock
+    from fleetfront.cli.device_models import chosen_models
     from fleetfront.search.problem import ProblemTarget
-    from fleetfront.workspace import Workspace
 
-    found = device_models(
-        split_names(devices),
-        space,
-        workspace=Workspace.default(),
-        store=store_path(store),
-        runtime=runtime,
-        clock=Clock(clock) if clock else None,
-    )
-    for device in found:
-        for caution in device.cautions:
-            warn(f"{device.name}: {caution}")
+    found = chosen_models(devices, space, runtime=runtime, clock=clock, store=store)
     allowed = _limits(limits, [device.name for device in found])
     return [ProblemTarget(d.name, d.model, str(d.target), allowed.get(d.name)) for d in found]
 
@@ -216,31 +202,3 @@ def _verify(text: str | None, space: SearchSpace, store: Path | None, shown: Any
 
     top = parse_verify(text)
     return Verify(top, LocalVerifier(space, Store(store_path(store)), Workspace.default(), progress=shown))
-
-
-def _show(front: DeviceFront, fronts: Fronts) -> None:
-    reference = ", ".join(f"{value:.4g}" for value in front.reference_point)
-    click.echo(
-        click.style(f"{front.name}", bold=True)
-        + f"  {front.target} {front.clock}  {len(front.points)} points, hypervolume {front.hypervolume:.4g} "
-        f"against ({reference})"
-    )
-    step = max(1, -(-len(front.points) // _SHOWN))
-    shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1} - {-1})
-    rows = [
-        (
-            f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}",
-            front.tier,
-            f"{point.accuracy:.2f} +-{point.accuracy_std:.2f}",
-            fronts.accuracy_tier,
-            point.arch + ("  <- knee" if row == front.knee else ""),
-        )
-        for row, point in ((row, front.points[row]) for row in shown)
-    ]
-    print_table(("latency ms", "tier", "accuracy %", "tier", "architecture"), rows)
-    checked = (fronts.verification or {}).get("devices", {}).get(front.name)
-    if checked and checked["optimism_percent"] is not None:
-        hint(
-            f"Measured {checked['networks']} of the first front: {checked['optimism_percent']:+.1f} % against their "
-            f"prediction (the winner's curse); {checked['optimism_percent_refitted']:+.1f} % after refitting."
-        )

@@ -1,19 +1,32 @@
-"""Which cost model serves a device for a space: its newest fit, else a table of whole networks that was imported."""
+"""Which cost model serves a device for a space, best source first.
+
+A fit of measured blocks, a table of whole networks that was imported, imported blocks, a model from few measurements, a
+shipped estimate: the first that a device has is taken, and its tier says which.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.fit import newest_cost_model
 from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.calibrated_table import CalibratedTable
+from fleetfront.predictors.cautions import fit_cautions
+from fleetfront.predictors.few_shot_files import FewShotFile, list_few_shot, load_few_shot
 from fleetfront.predictors.fit_files import list_fits, load_fit
+from fleetfront.predictors.fitting import fit_model
 from fleetfront.predictors.network_table import load_network_table
+from fleetfront.predictors.operator_model import OperatorEstimate, OperatorModel, operator_models
+from fleetfront.predictors.operator_work import NetworkWork
+from fleetfront.profilers.observations import read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
-from fleetfront.quantities import Clock
+from fleetfront.profilers.store import Holding, Store
+from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -32,6 +45,9 @@ class DeviceModel:
     cautions: tuple[str, ...] = ()
 
 
+_Open = Callable[[], DeviceModel]
+
+
 def device_models(
     names: Sequence[str],
     space: SearchSpace,
@@ -40,56 +56,123 @@ def device_models(
     store: Path,
     runtime: str | None = None,
     clock: Clock | None = None,
+    tiers: Collection[Tier] = tuple(Tier),
 ) -> list[DeviceModel]:
-    """The models of the devices ``names`` (or ``all``), in the order given.
+    """The models of the devices ``names`` (or ``all``), in the order given, from the best source that each has.
+
+    ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit.
 
     Raises:
-        InputError: no model of the space is known for a device, or for none at all.
+        InputError: no model of the space is known for a device, or for none at all; a file of one is corrupt.
     """
-    fitted = _fitted_devices(workspace, space, runtime)
-    imported = _imported_targets(store, space)
-    known = sorted({*fitted, *imported})
-    wanted = known if list(names) == [ALL] else list(names)
+    known = _Sources(space, workspace, store, runtime, clock).by_device(tiers)
+    wanted = sorted(known) if list(names) == [ALL] else list(names)
     if not wanted:
         raise InputError(
             f"No device has a latency model of {space.name} yet.", f"Run: fleetfront profile --space {space.name}"
         )
     for name in wanted:
         if name not in known:
-            near = unknown("device", name, known) if known else None
-            raise InputError(
-                f"There is no latency model of {space.name} on {name!r}.",
-                f"{near.remedy + ' ' if near else ''}To make one: fleetfront profile --device {name} "
-                f"--space {space.name}",
-            )
-    return [
-        _from_fit(name, space, workspace, runtime, clock)
-        if name in fitted
-        else _from_table(name, imported[name], space, store)
-        for name in wanted
-    ]
+            raise _no_model(name, space, runtime, known)
+    return [known[name]() for name in wanted]
 
 
-def _fitted_devices(workspace: Workspace, space: SearchSpace, runtime: str | None) -> set[str]:
-    targets = [load_fit(path).target for path in list_fits(workspace, space.name)]
-    return {target.device for target in targets if runtime in (None, target.runtime)}
+def _no_model(name: str, space: SearchSpace, runtime: str | None, known: Collection[str]) -> InputError:
+    near = f"{unknown('device', name, known).remedy} " if known else ""
+    under = f" under {runtime}" if runtime else ""
+    return InputError(
+        f"There is no latency model of {space.name} on {name!r}{under}.",
+        f"{near}To make one: fleetfront profile --device {name} --space {space.name}",
+    )
 
 
-def _imported_targets(store: Path, space: SearchSpace) -> dict[str, Target]:
-    if not store.is_file():
-        return {}
-    with Store(store, must_exist=True) as opened:
-        holdings = [h for h in opened.holdings() if h.space == space.name and h.is_imported and h.role != Role.BLOCK]
-    return {holding.target.device: holding.target for holding in holdings}
+class _Sources:
+    """Where the models of a space can come from. Listing opens nothing but names; models are made when they are asked
+    for."""
 
+    def __init__(
+        self, space: SearchSpace, workspace: Workspace, store: Path, runtime: str | None, clock: Clock | None
+    ) -> None:
+        self._space, self._workspace, self._store = space, workspace, store
+        self._runtime, self._clock = runtime, clock
 
-def _from_fit(
-    name: str, space: SearchSpace, workspace: Workspace, runtime: str | None, clock: Clock | None
-) -> DeviceModel:
-    table, cautions = newest_cost_model(workspace, space, device=name, runtime=runtime, clock=clock)
-    return DeviceModel(name, table.target, table, tuple(str(caution) for caution in cautions))
+    def by_device(self, tiers: Collection[Tier]) -> dict[str, _Open]:
+        """Device -> what opens its best model."""
+        best_last: list[Mapping[str, _Open]] = []
+        if Tier.ESTIMATED in tiers:
+            best_last.append(self._estimates())
+        if Tier.TRANSFERRED in tiers:
+            best_last.append(self._few())
+        if Tier.MEASURED in tiers:
+            best_last += [self._imported_blocks(), self._imported_networks(), self._fits()]
+        return {name: opener for source in best_last for name, opener in source.items()}
 
+    def _serves(self, target: Target) -> bool:
+        return self._runtime in (None, target.runtime)
 
-def _from_table(name: str, target: Target, space: SearchSpace, store: Path) -> DeviceModel:
-    with Store(store, must_exist=True) as opened:
-        return DeviceModel(name, target, load_network_table(opened, space, target))
+    def _fits(self) -> dict[str, _Open]:
+        targets = [load_fit(path).target for path in list_fits(self._workspace, self._space.name)]
+        return {t.device: functools.partial(self._open_fit, t.device) for t in targets if self._serves(t)}
+
+    def _open_fit(self, name: str) -> DeviceModel:
+        table, cautions = newest_cost_model(
+            self._workspace, self._space, device=name, runtime=self._runtime, clock=self._clock
+        )
+        return DeviceModel(name, table.target, table, tuple(str(caution) for caution in cautions))
+
+    def _imported_networks(self) -> dict[str, _Open]:
+        networks = [h.target for h in self._imported if h.role != Role.BLOCK]
+        return {t.device: functools.partial(self._open_networks, t) for t in networks}
+
+    def _open_networks(self, target: Target) -> DeviceModel:
+        step = load_device(target.device).timing_resolution_ms if target.device in device_names() else None
+        with Store(self._store, must_exist=True) as opened:
+            table = load_network_table(opened, self._space, target, resolution_ms=step)
+        return DeviceModel(target.device, target, table)
+
+    def _imported_blocks(self) -> dict[str, _Open]:
+        blocks = [h for h in self._imported if h.role == Role.BLOCK]
+        return {h.target.device: functools.partial(self._open_blocks, h.target, h.clock) for h in blocks}
+
+    def _open_blocks(self, target: Target, clock: Clock) -> DeviceModel:
+        with Store(self._store, must_exist=True) as opened:
+            model = fit_model(self._space, read_observations(opened, target, self._space.name, clock)).model
+        cautions = tuple(str(caution) for caution in fit_cautions(model))
+        return DeviceModel(target.device, target, CalibratedTable(self._space, model), cautions)
+
+    def _few(self) -> dict[str, _Open]:
+        oldest_first = reversed(list_few_shot(self._workspace, self._space.name))
+        files = [(Target.parse(file.target), file) for file in oldest_first]
+        return {t.device: functools.partial(self._open_few, t, file) for t, file in files if self._serves(t)}
+
+    def _open_few(self, target: Target, file: FewShotFile) -> DeviceModel:
+        caution = (
+            f"Learnt from {file.report.get('networks', 'few')} networks measured on it and from other devices "
+            f"({file.report.get('mape', float('nan')):.1f} % off on those, each left out in turn)."
+        )
+        return DeviceModel(target.device, target, load_few_shot(file.path, self._work), (caution,))
+
+    def _estimates(self) -> dict[str, _Open]:
+        # Configs are read only where they decide: a broken one must not hide every other device.
+        return {
+            name: functools.partial(self._open_estimate, name, model)
+            for name, model in operator_models().items()
+            if self._runtime is None or self._serves(load_device(name).target)
+        }
+
+    def _open_estimate(self, name: str, model: OperatorModel) -> DeviceModel:
+        target = load_device(name).target
+        return DeviceModel(name, target, OperatorEstimate(self._work, model, target), (model.caution,))
+
+    @functools.cached_property
+    def _work(self) -> NetworkWork:
+        return NetworkWork(self._space)
+
+    @functools.cached_property
+    def _imported(self) -> list[Holding]:
+        if not self._store.is_file():
+            return []
+        with Store(self._store, must_exist=True) as opened:
+            return [
+                h for h in opened.holdings() if h.space == self._space.name and h.is_imported and self._serves(h.target)
+            ]

@@ -14,12 +14,13 @@ import numpy as np
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
-from fleetfront.pipelines.cost_models import device_models
+from fleetfront.pipelines.cost_models import ALL, device_models
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.few_shot import KnownTable, Teacher, usable
 from fleetfront.predictors.network_table import NetworkTable
 from fleetfront.predictors.operator_model import OperatorEstimate, operator_models
 from fleetfront.predictors.operator_work import NetworkWork
+from fleetfront.quantities import Tier
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.workspace import Workspace
 
@@ -59,7 +60,7 @@ def device_facts(device: str) -> Mapping[str, float]:
 
 def _known_tables(space: SearchSpace, workspace: Workspace, store: Path, asked: Genotypes) -> list[KnownTable]:
     try:
-        models = device_models(["all"], space, workspace=workspace, store=store)
+        models = device_models([ALL], space, workspace=workspace, store=store, tiers=(Tier.MEASURED,))
     except InputError:
         return []
     tables = [_table(found.name, found.model, asked) for found in models]

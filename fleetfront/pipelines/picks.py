@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,24 @@ def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
     return [_pick(fronts, front, front.points[row], f"{device}-{rank}") for rank, row in enumerate(rows, 1)]
 
 
+def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
+    """The networks that a search chose for all its devices, with what it promises on ``devices``.
+
+    Raises InputError if the search was not asked to choose any.
+    """
+    if fronts.shared is None:
+        raise InputError("This front names no shared networks.", "Search again with: fleetfront search --share 3")
+    picks = []
+    for rank, network in enumerate(fronts.shared["networks"], 1):
+        accuracy = _accuracy(fronts, network["accuracy"], network["accuracy_std"])
+        latency = tuple(
+            _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
+            for name in devices
+        )
+        picks.append(Pick(f"shared-{rank}", network["arch"], latency, (accuracy,)))
+    return picks
+
+
 def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None) -> Pick:
     """A named architecture, with what a front file promises of it on any device."""
     spelled = space.arch_ids(space.parse([arch]))[0]
@@ -67,19 +86,22 @@ def _nonempty(fronts: Fronts, device: str) -> DeviceFront:
 def _pick(
     fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
 ) -> Pick:
-    latency = {
+    latency = _latency(front, point.latency_ms, point.latency_std_ms)
+    accuracy = _accuracy(fronts, point.accuracy, point.accuracy_std)
+    points = FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
+    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, points)
+
+
+def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
+    return {
         "target": front.target,
-        "ms": point.latency_ms,
-        "std_ms": point.latency_std_ms,
+        "ms": ms,
+        "std_ms": std_ms,
         "tier": front.tier,
         "clock": front.clock or "unknown",
         "is_prediction": True,
     }
-    accuracy = {
-        "value": point.accuracy,
-        "std": point.accuracy_std,
-        "tier": fronts.accuracy_tier,
-        "source": fronts.accuracy_source,
-    }
-    points = FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
-    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, points)
+
+
+def _accuracy(fronts: Fronts, value: float, std: float) -> dict[str, Any]:
+    return {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": fronts.accuracy_source}

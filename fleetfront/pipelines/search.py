@@ -17,6 +17,7 @@ from fleetfront.search.archive import Archive
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.results import Fronts, collect_fronts, write_fronts
 from fleetfront.search.run import SearchRun, run_search
+from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
@@ -43,6 +44,7 @@ class SearchOptions:
         fixed: gene name -> the one value that it may take, e.g. ``{"resolution": 224}``.
         start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
             evaluation: so a device joins later.
+        share: so many networks that together serve all devices best are named too.
     """
 
     strategy: str = DEFAULT_STRATEGY
@@ -51,6 +53,7 @@ class SearchOptions:
     extras: tuple[str, ...] = ()
     fixed: Mapping[str, Any] = field(default_factory=dict)
     start_from: Path | None = None
+    share: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +127,8 @@ def search_space(
     verification = None
     if verify is not None:
         problem, run, verification = _verified(problem, run, options, verify, progress)
-    fronts = collect_fronts(problem, run, verification)
+    shared = None if options.share is None else share(problem, run.references, options.share).to_json()
+    fronts = collect_fronts(problem, run, verification, shared)
     if out is not None:
         problem.everything_known().save(out / ARCHIVE_FILE, _about(space, accuracy))
         write_fronts(fronts, out)

@@ -97,6 +97,7 @@ class Fronts:
         trace: evaluations, seconds and hypervolumes (in the order of ``devices``) on the way.
         statement: what the strategy vouches for, in words; empty for most.
         verification: what measuring the front's best showed, if that was asked for.
+        shared: the networks that serve all devices best (``Sharing.to_json``), if they were asked for.
     """
 
     space: str
@@ -111,6 +112,7 @@ class Fronts:
     trace: tuple[Mapping[str, Any], ...] = ()
     statement: str = ""
     verification: Mapping[str, Any] | None = None
+    shared: Mapping[str, Any] | None = None
 
     def device(self, name: str) -> DeviceFront:
         """The front of one device. Raises InputError on an unknown name."""
@@ -136,10 +138,16 @@ class Fronts:
             "trace": [dict(point) for point in self.trace],
             **({"statement": self.statement} if self.statement else {}),
             **({} if self.verification is None else {"verification": dict(self.verification)}),
+            **({} if self.shared is None else {"shared": dict(self.shared)}),
         }
 
 
-def collect_fronts(problem: Problem, run: SearchRun, verification: Mapping[str, Any] | None = None) -> Fronts:
+def collect_fronts(
+    problem: Problem,
+    run: SearchRun,
+    verification: Mapping[str, Any] | None = None,
+    shared: Mapping[str, Any] | None = None,
+) -> Fronts:
     """The fronts of a problem's archive after a run."""
     counter = problem.counter
     return Fronts(
@@ -163,6 +171,7 @@ def collect_fronts(problem: Problem, run: SearchRun, verification: Mapping[str, 
         ),
         statement=run.statement,
         verification=verification,
+        shared=shared,
     )
 
 
@@ -209,6 +218,7 @@ def load_fronts(path: Path, space: SearchSpace | None = None) -> Fronts:
                 f"Use --space {fronts.space}, or search anew.",
             )
         space.parse([point.arch for front in fronts.devices for point in front.points])
+        space.parse([row["arch"] for row in (fronts.shared or {}).get("networks", ())])
     return fronts
 
 
@@ -282,7 +292,15 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
         trace=tuple(data.get("trace", ())),
         statement=str(data.get("statement", "")),
         verification=data.get("verification"),
+        shared=_shared(data.get("shared")),
     )
+
+
+def _shared(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    for row in () if data is None else data["networks"]:
+        if not math.isfinite(sum(float(ms) for ms in row["latency_ms"].values()) + float(row["accuracy"])):
+            raise ValueError(f"{row['arch']} has a number that is not finite")
+    return data
 
 
 def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:

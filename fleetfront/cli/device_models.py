@@ -1,0 +1,56 @@
+"""The latency models that a command works with, and telling their doubts without burying the user in them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fleetfront.cli.console import hint, warn
+from fleetfront.cli.options import split_names, store_path
+from fleetfront.quantities import Clock, Tier
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.cost_models import DeviceModel
+    from fleetfront.spaces.base import SearchSpace
+
+#: From so many estimated devices on, their doubts become one line.
+_MANY = 4
+
+
+def chosen_models(
+    devices: tuple[str, ...], space: SearchSpace, *, runtime: str | None, clock: str | None, store: Path | None
+) -> list[DeviceModel]:
+    """The models of ``--devices``, with a warning for whatever speaks against them.
+
+    Raises InputError if a device has none.
+    """
+    from fleetfront.pipelines.cost_models import device_models
+
+    found = device_models(
+        split_names(devices),
+        space,
+        workspace=Workspace.default(),
+        store=store_path(store),
+        runtime=runtime,
+        clock=Clock(clock) if clock else None,
+    )
+    _warn(found, space)
+    return found
+
+
+def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
+    estimated = [device for device in found if device.model.tier is Tier.ESTIMATED]
+    told = found
+    if len(estimated) >= _MANY:
+        told = [device for device in found if device.model.tier is not Tier.ESTIMATED]
+        warn(
+            f"{len(estimated)} of {len(found)} devices are estimated: nobody measured {space.name} on them "
+            f"({', '.join(device.name for device in estimated)})."
+        )
+        hint("  How far off estimates were where it could be checked: fleetfront devices --known")
+        hint("  Ten measured networks make one better: fleetfront profile --device NAME --few 10")
+    for device in told:
+        for caution in device.cautions:
+            warn(f"{device.name}: {caution}")

@@ -1,0 +1,103 @@
+"""What ``fleetfront search`` prints: fronts in full for few devices, a line each for many, and the shared networks."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import hint, print_table
+
+if TYPE_CHECKING:
+    from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+
+#: Points of each front that are printed; all of them are in the files.
+_SHOWN = 8
+#: Fronts of more devices are printed as one line each.
+_IN_FULL = 3
+
+
+def show_fronts(fronts: Fronts) -> None:
+    """Print the fronts, and the networks that serve all devices if those were asked for."""
+    if len(fronts.devices) <= _IN_FULL:
+        for front in fronts.devices:
+            _show(front, fronts)
+    else:
+        _show_lines(fronts)
+    if fronts.statement:
+        hint(fronts.statement)
+    if fronts.shared is not None:
+        _show_shared(fronts)
+
+
+def _show(front: DeviceFront, fronts: Fronts) -> None:
+    reference = ", ".join(f"{value:.4g}" for value in front.reference_point)
+    click.echo(
+        click.style(f"{front.name}", bold=True)
+        + f"  {front.target} {front.clock}  {len(front.points)} points, hypervolume {front.hypervolume:.4g} "
+        f"against ({reference})"
+    )
+    step = max(1, -(-len(front.points) // _SHOWN))
+    shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1} - {-1})
+    rows = [
+        (
+            f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}",
+            front.tier,
+            f"{point.accuracy:.2f} +-{point.accuracy_std:.2f}",
+            fronts.accuracy_tier,
+            point.arch + ("  <- knee" if row == front.knee else ""),
+        )
+        for row, point in ((row, front.points[row]) for row in shown)
+    ]
+    print_table(("latency ms", "tier", "accuracy %", "tier", "architecture"), rows)
+    checked = (fronts.verification or {}).get("devices", {}).get(front.name)
+    if checked and checked["optimism_percent"] is not None:
+        hint(
+            f"Measured {checked['networks']} of the first front: {checked['optimism_percent']:+.1f} % against their "
+            f"prediction (the winner's curse); {checked['optimism_percent_refitted']:+.1f} % after refitting."
+        )
+
+
+def _show_lines(fronts: Fronts) -> None:
+    header = ("device", "tier", "limit ms", "points", "hypervolume", "fastest", "knee", "most accurate")
+    rows = [
+        (
+            front.name,
+            front.tier,
+            "-" if front.limit_ms is None else f"{front.limit_ms:g}",
+            str(len(front.points)),
+            f"{front.hypervolume:.4g}",
+            *(_short(front.points[at]) if front.points else "-" for at in (0, front.knee, -1)),
+        )
+        for front in fronts.devices
+    ]
+    print_table(header, rows)
+    hint(f"Latency is in ms with one standard deviation, accuracy ({fronts.accuracy_tier}) in percent.")
+
+
+def _short(point: FrontPoint) -> str:
+    return f"{point.latency_ms:.3g}+-{point.latency_std_ms:.2g} {point.accuracy:.1f}%"
+
+
+def _show_shared(fronts: Fronts) -> None:
+    shared = fronts.shared or {}
+    devices = shared["devices"]
+    rows = []
+    for network in shared["networks"]:
+        latency = sorted(network["latency_ms"].values())
+        serves = sum(network["arch"] in device["networks"] for device in devices.values())
+        rows.append(
+            (
+                f"{network['accuracy']:.2f} +-{network['accuracy_std']:.2f}",
+                f"{latency[0]:.3g} to {latency[-1]:.3g}",
+                f"{serves} of {len(devices)}",
+                network["arch"],
+            )
+        )
+    click.echo(click.style(f"{len(rows)} networks for all {len(devices)} devices", bold=True))
+    print_table(("accuracy %", "latency ms", "serves devices", "architecture"), rows)
+    worst = min(devices, key=lambda name: devices[name]["hypervolume_share"])
+    hint(
+        f"They keep {100 * shared['mean_hypervolume_share']:.1f} % of the devices' hypervolume, on the worst served "
+        f"({worst}) {100 * devices[worst]['hypervolume_share']:.1f} %."
+    )

@@ -1,0 +1,154 @@
+"""The few networks that serve a whole fleet best: a subset of all fronts together, chosen greedily by hypervolume.
+
+Which networks there are to choose from is the search's business; this only chooses.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.search.front import FULL, hypervolume, target_front
+from fleetfront.search.problem import Problem
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """K networks for t devices.
+
+    Attributes:
+        archs: spelled, most accurate first.
+        accuracy, accuracy_std: float64[K], percent.
+        latency_ms, latency_std_ms: float64[K, t].
+        devices: names of the t devices.
+        shares: float64[t]: which share of the hypervolume of a device's own front the K networks keep.
+        serving: of each device, the positions of the networks that are on its front of the K and within its limit,
+            ascending in latency; empty if none is within the limit.
+    """
+
+    archs: tuple[str, ...]
+    accuracy: FloatArray
+    accuracy_std: FloatArray
+    latency_ms: FloatArray
+    latency_std_ms: FloatArray
+    devices: tuple[str, ...]
+    shares: FloatArray
+    serving: tuple[tuple[int, ...], ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The value of ``shared`` in ``fronts.json``."""
+        return {
+            "networks": [
+                {
+                    "arch": arch,
+                    "accuracy": float(self.accuracy[row]),
+                    "accuracy_std": float(self.accuracy_std[row]),
+                    "latency_ms": dict(zip(self.devices, self.latency_ms[row].tolist(), strict=True)),
+                    "latency_std_ms": dict(zip(self.devices, self.latency_std_ms[row].tolist(), strict=True)),
+                }
+                for row, arch in enumerate(self.archs)
+            ],
+            "devices": {
+                name: {
+                    "hypervolume_share": float(self.shares[column]),
+                    "networks": [self.archs[row] for row in self.serving[column]],
+                }
+                for column, name in enumerate(self.devices)
+            },
+            "mean_hypervolume_share": float(np.mean(self.shares)),
+        }
+
+
+def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int) -> Sharing:
+    """The ``count`` networks of a searched problem that keep most of all devices' hypervolume, each device counted alike.
+
+    Greedy choice: the mean of shares is monotone and submodular, so at least 1 - 1/e of the best possible is kept
+    (Nemhauser, Wolsey and Fisher, Mathematical Programming 14, 1978). Fewer are returned where more would add nothing.
+    A network beyond a device's limit does not serve that device.
+
+    Args:
+        references: of each target, the point that bounds its hypervolume: cost, then error in percent.
+        count: how many networks at most.
+
+    Raises:
+        InputError: if ``count`` is below 1, or every front is empty.
+    """
+    if count < 1:
+        raise InputError(f"{count} networks cannot serve anybody.", "Share at least 1, e.g. --share 3.")
+    rows = np.unique(np.concatenate([problem.front(column) for column in range(len(problem.targets))]))
+    if not len(rows):
+        raise InputError("Every front is empty, so there is nothing to share.", "Raise the limits.")
+    gains = _Shares(problem, rows, references)
+    chosen = _greedy(gains, len(rows), count)
+    accuracy = problem.archive.accuracy[rows]
+    chosen.sort(key=lambda candidate: (-accuracy[candidate], candidate))
+    kept = rows[chosen]
+    genotypes, cost = problem.archive.genotypes[kept], problem.archive.cost[kept]
+    return Sharing(
+        archs=tuple(problem.space.arch_ids(genotypes)),
+        accuracy=problem.archive.accuracy[kept],
+        accuracy_std=problem.archive.accuracy_std[kept],
+        latency_ms=cost,
+        latency_std_ms=np.stack([target.cost.predict(genotypes).std for target in problem.targets], axis=1),
+        devices=tuple(target.name for target in problem.targets),
+        shares=gains.of(chosen),
+        serving=tuple(
+            tuple(target_front(cost[:, column], problem.archive.accuracy[kept], target.limit).tolist())
+            for column, target in enumerate(problem.targets)
+        ),
+    )
+
+
+class _Shares:
+    """The share of each device's hypervolume that a set of candidates keeps."""
+
+    def __init__(
+        self, problem: Problem, rows: NDArray[np.intp], references: Sequence[tuple[float, ...]]
+    ) -> None:
+        error = FULL - problem.archive.accuracy[rows]
+        self._references = [(reference[0], reference[1]) for reference in references]
+        self._points = [np.stack([problem.archive.cost[rows, c], error], axis=1) for c in range(len(problem.targets))]
+        for points, target in zip(self._points, problem.targets, strict=True):
+            if target.limit is not None:
+                points[points[:, 0] > target.limit] = np.inf
+        self._whole = np.array([self._volume(c, np.arange(len(rows))) for c in range(len(self._points))])
+
+    def of(self, chosen: Sequence[int]) -> FloatArray:
+        """float64[t]; 0 for a device whose own front is empty."""
+        at = np.asarray(chosen, dtype=np.intp)
+        volumes = np.array([self._volume(column, at) for column in range(len(self._points))])
+        shares: FloatArray = np.divide(volumes, self._whole, out=np.zeros_like(volumes), where=self._whole > 0)
+        return shares
+
+    def _volume(self, column: int, chosen: NDArray[np.intp]) -> float:
+        points = self._points[column][chosen]
+        return hypervolume(points[np.isfinite(points[:, 0])], self._references[column])
+
+
+def _greedy(shares: _Shares, candidates: int, count: int) -> list[int]:
+    """Add whatever gains most, ``count`` times. Gains only shrink, so stale ones bound the true ones from above
+    (Minoux, "Accelerated greedy algorithms for maximizing submodular set functions", 1978)."""
+    chosen: list[int] = []
+    reached = 0.0
+    heap = [(-float(shares.of([candidate]).mean()), candidate, 0) for candidate in range(candidates)]
+    heapq.heapify(heap)
+    while heap and len(chosen) < count:
+        gain, candidate, asked = heapq.heappop(heap)
+        if asked == len(chosen):
+            if -gain <= 1e-12:
+                break
+            chosen.append(candidate)
+            reached -= gain
+        else:
+            gained = float(shares.of([*chosen, candidate]).mean()) - reached
+            heapq.heappush(heap, (-gained, candidate, len(chosen)))
+    return chosen

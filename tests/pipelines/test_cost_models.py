@@ -1,0 +1,101 @@
+"""One model a device from whatever is known of it, best source first; and a search over all of them."""
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.pipelines.cost_models import device_models
+from fleetfront.pipelines.few_shot import find_teacher
+from fleetfront.pipelines.importers import import_ofa_lut, import_table
+from fleetfront.predictors.few_shot_files import save_few_shot
+from fleetfront.profilers.store import Source, Store
+from fleetfront.quantities import Clock, Tier
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+
+@pytest.fixture
+def workspace(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.delenv("FLEETFRONT_DEVICES", raising=False)
+    return Workspace(tmp_path / "workspace")
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return load_space("nasbench201")
+
+
+def models(names, space, workspace, **keywords):
+    return device_models(names, space, workspace=workspace, store=workspace.store, **keywords)
+
+
+def table(folder, space, name, scale=1.0):
+    genotypes = space.sample(400, np.random.default_rng(1))
+    path = folder / f"{name}.csv"
+    ms = scale * (1 + np.asarray(space.macs(genotypes)) / 1e8)
+    rows = [f"{arch},{value:.5f}" for arch, value in zip(space.arch_ids(genotypes), ms, strict=True)]
+    path.write_text("\n".join([f"arch,lat_{name}", *dict.fromkeys(rows)]) + "\n")
+    return path
+
+
+def test_nineteen_devices_and_more_without_any_measurement(workspace) -> None:
+    space = load_space("ofa-mbv3-mini")
+    found = models(["all"], space, workspace)
+    assert len(found) >= 19
+    assert {device.model.tier for device in found} == {Tier.ESTIMATED}
+    assert all(device.cautions for device in found)
+    genotypes = space.sample(50, np.random.default_rng(0))
+    for device in found:
+        estimate = device.model.predict(genotypes)
+        assert (estimate.mean > 0).all()
+        assert (estimate.std > 0).all()
+        assert str(device.target).startswith(device.name)
+
+
+def test_a_table_serves_before_an_estimate(workspace, cells, tmp_path) -> None:
+    with Store(workspace.store) as store:
+        import_table(table(tmp_path, cells, "pixel3"), cells, store, source=Source("somebody", "MIT"))
+    (pixel,) = models(["pixel3"], cells, workspace)
+    assert pixel.model.tier is Tier.MEASURED
+    every = {device.name: device.model.tier for device in models(["all"], cells, workspace)}
+    assert every["pixel3"] is Tier.MEASURED
+    assert every["eyeriss"] is Tier.ESTIMATED
+    (estimate,) = models(["pixel3"], cells, workspace, tiers=(Tier.ESTIMATED,))
+    assert estimate.model.tier is Tier.ESTIMATED
+
+
+def test_few_measurements_serve_before_an_estimate_and_after_a_table(workspace, cells, tmp_path) -> None:
+    workspace.root.mkdir(parents=True)
+    teacher = find_teacher(cells, workspace=workspace, store=workspace.store, unknown_device="raspi4")
+    few = teacher.choose(6, np.random.default_rng(0))
+    ms = 3 + np.asarray(cells.macs(few)) / 1e7
+    target = Target("raspi4", "litert")
+    save_few_shot(teacher.fit(target, few, ms, second_opinion=False), workspace, cells.name, Clock.WALL)
+    (found,) = models(["raspi4"], cells, workspace)
+    assert (found.model.tier, found.target) == (Tier.TRANSFERRED, target)
+    assert "6 networks" in found.cautions[0]
+    with pytest.raises(InputError, match="onnxruntime"):
+        models(["raspi4"], cells, workspace, runtime="onnxruntime")
+    with Store(workspace.store) as store:
+        import_table(table(tmp_path, cells, "raspi4"), cells, store, source=Source("somebody", "MIT"))
+    assert models(["raspi4"], cells, workspace)[0].model.tier is Tier.MEASURED
+
+
+def test_imported_blocks_serve_without_a_fit(workspace, shared_data) -> None:
+    space = load_space("ofa-mbv3-w1.2")
+    with Store(workspace.store) as store:
+        import_ofa_lut(shared_data / "ofa_mbv3/note10_lut_w12", "note10", store)
+    (note10,) = models(["note10"], space, workspace)
+    assert note10.model.tier is Tier.MEASURED
+    assert "not calibrated" in note10.cautions[0]
+    genotypes = space.sample(20, np.random.default_rng(0))
+    ms = note10.model.predict(genotypes).mean
+    # The published tables' networks take 10 to 70 ms on this phone.
+    assert ((ms > 8) & (ms < 80)).all()
+
+
+def test_a_device_that_nobody_knows_names_the_near_one(workspace, cells) -> None:
+    with pytest.raises(InputError, match="pixel3"):
+        models(["pixle3"], cells, workspace)
