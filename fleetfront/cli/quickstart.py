@@ -61,15 +61,12 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
 def _report(story: Quickstart, store: Path) -> Path:
     """Everything that the story made as one page."""
     from fleetfront.report.gather import gather_report
-    from fleetfront.report.page import render_page
+    from fleetfront.report.page import write_page
     from fleetfront.workspace import Workspace
 
-    gathered = gather_report(
-        Workspace.default(), store=store, fronts=(story.out / "fronts",), bundles=(story.out / "bundles",)
-    )
-    path = story.out / "report.html"
-    path.write_text(render_page(gathered), encoding="utf-8")
-    return path
+    bundles = tuple(sorted({Path(file.path).parent for file in story.files}))
+    gathered = gather_report(Workspace.default(), store=store, fronts=story.front_folders, bundles=bundles)
+    return write_page(gathered, story.out / "report.html")
 
 
 def _show(story: Quickstart) -> None:

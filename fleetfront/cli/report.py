@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import hint, next_command, progress, warn
-from fleetfront.cli.options import quiet_option, store_option
+from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.options import json_option, quiet_option, store_option
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ _FILES = {"html": "report.html", "md": "report.md", "png": "figure.png", "svg": 
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: report.html]")
 @store_option
+@json_option
 @quiet_option
 def report(
     fronts: tuple[Path, ...],
@@ -62,6 +63,7 @@ def report(
     random_seeds: int,
     out: Path | None,
     store: Path | None,
+    as_json: bool,
     quiet: bool,
 ) -> None:
     """Look rather than read: devices, errors, fronts, baselines and deployed networks as one page.
@@ -75,6 +77,7 @@ def report(
       fleetfront report --front fronts/ --front random/ --out report.html
       fleetfront report --format md --out report.md
       fleetfront report --format png --figure fronts --out fronts.png
+      fleetfront report --json
     """
     from fleetfront.report.gather import gather_report
     from fleetfront.workspace import Workspace
@@ -93,20 +96,61 @@ def report(
     for note in gathered.notes:
         warn(f"{note.text} {note.remedy}")
     if list_figures:
-        from fleetfront.report.figures import figures
-
-        for one in figures(gathered):
-            click.echo(one.name)
+        _list_figures(gathered, as_json)
         return
     path = out or Path(_FILES[chosen])
     _write(gathered, path, chosen, figure, dark)
-    click.echo(path)
+    if as_json:
+        print_json(_as_json(gathered, path, chosen))
+    else:
+        click.echo(path)
     if chosen == "html":
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
     if gathered.fronts:
         next_command("fleetfront deploy --knee")
     else:
         next_command("fleetfront search --devices all")
+
+
+def _list_figures(gathered: Report, as_json: bool) -> None:
+    from fleetfront.report.figures import figures
+
+    found = figures(gathered)
+    if as_json:
+        print_json([{"name": one.name, "section": one.section, "title": one.title} for one in found])
+        return
+    for one in found:
+        click.echo(one.name)
+
+
+def _as_json(gathered: Report, path: Path, kind: str) -> dict[str, object]:
+    """What was written, which sections are in it and which are empty and why."""
+    from fleetfront.report.figures import figures
+    from fleetfront.report.outline import outline
+
+    drawn = figures(gathered)
+    return {
+        "schema": "fleetfront.report/1",
+        "path": str(path),
+        "format": kind,
+        "bytes": path.stat().st_size,
+        "title": gathered.title,
+        "devices": len(gathered.devices),
+        "architectures_evaluated": sum(group.evaluated for group in gathered.fronts),
+        "sections": [
+            {
+                "name": section.anchor,
+                "title": section.title,
+                "is_drawn": not section.gap,
+                "items": section.items,
+                "figures": list(section.figures),
+                "why_not": section.gap or None,
+                "command": section.command or None,
+            }
+            for section in outline(gathered, drawn)
+        ],
+        "notes": [{"text": note.text, "remedy": note.remedy} for note in gathered.notes],
+    }
 
 
 def _by_name(out: Path | None) -> str:

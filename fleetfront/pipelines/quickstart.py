@@ -6,7 +6,7 @@ Every step is the public one; only the last, accuracy of the written files, is c
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from fleetfront.profilers.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.search.results import Fronts
+from fleetfront.search.results import FRONTS_FILE, Fronts
 from fleetfront.spaces.graph import Graph
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import Supernet
@@ -42,7 +42,11 @@ TARGETS = (Target("cpu", "onnxruntime"), Target("cpu", "litert"))
 #: Together with two minutes of training, all fits into five minutes on two slow cores.
 PROFILE_BUDGET = Budget("quickstart", 25.0)
 EVALUATIONS = 100
+STRATEGY = "house"
 PICKS = 3
+
+#: Folders of the results.
+FRONTS, BASELINE = "fronts", "random"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,25 @@ class FileResult:
 
 @dataclass(frozen=True, slots=True)
 class Quickstart:
-    """Everything that the story made: where, and how it came out."""
+    """Everything that the story made: where, and how it came out.
+
+    Attributes:
+        baseline: what as many networks drawn at random reach.
+    """
 
     out: Path
     weights: Path
     training_s: float
     fits: Mapping[str, dict[str, Any]]
     fronts: Fronts
+    baseline: Fronts
     files: tuple[FileResult, ...]
     failures: tuple[str, ...]
+
+    @property
+    def front_folders(self) -> tuple[Path, ...]:
+        """Where the fronts lie: the story's own, then those of random search."""
+        return self.out / FRONTS, self.out / BASELINE
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -82,7 +96,12 @@ class Quickstart:
             "weights": str(self.weights),
             "training_seconds": self.training_s,
             "fits": {name: dict(report) for name, report in self.fits.items()},
-            "fronts": str(self.out / "fronts" / "fronts.json"),
+            "fronts": str(self.out / FRONTS / FRONTS_FILE),
+            "random": str(self.out / BASELINE / FRONTS_FILE),
+            "hypervolume": {
+                front.name: {"fronts": front.hypervolume, "random": self.baseline.device(front.name).hypervolume}
+                for front in self.fronts.devices
+            },
             "files": [asdict(file) for file in self.files],
             "failures": list(self.failures),
         }
@@ -102,13 +121,13 @@ def run_quickstart(
     """Tell the story into the folder ``out``. Type it again to go on where it was stopped; trained weights are reused.
 
     Args:
-        out: gets ``fronts/`` and ``bundles/``; its bundles of an earlier run are replaced.
+        out: gets ``fronts/``, ``random/`` and ``bundles/``; its bundles of an earlier run are replaced.
         workspace: where weights and models are kept.
         store: where every measurement goes.
         seed: of training, sampling and search.
         settings: of the training; the default takes about two minutes on two slow cores.
         budget: of each runtime's profile.
-        evaluations: networks whose accuracy is measured.
+        evaluations: networks whose accuracy is measured, and once more as many drawn at random.
         progress: told of every step.
 
     Raises:
@@ -131,9 +150,11 @@ def run_quickstart(
         targets.append(ProblemTarget(name, outcome.chosen.table, str(target)))
     progress.note("3/5  Search both runtimes at once, with measured accuracy")
     accuracy = SupernetAccuracy(trained.supernet, images, f"supernet:{trained.path}", workspace)
-    options = SearchOptions(strategy="nsga2-shared", evaluations=evaluations, seed=seed)
-    fronts = search_space(space, targets, accuracy, options, out=out / "fronts", progress=progress)
-    remember_fronts(out / "fronts", workspace)
+    options = SearchOptions(STRATEGY, evaluations, seed)
+    fronts = search_space(space, targets, accuracy, options, out=out / FRONTS, progress=progress)
+    remember_fronts(out / FRONTS, workspace)
+    at_random = replace(options, strategy="random")
+    baseline = search_space(space, targets, accuracy, at_random, out=out / BASELINE, progress=progress)
     progress.note("4/5  Deploy three networks for both runtimes, proven against torch, and time the very files")
     picks = _picks(fronts, targets)
     statistics = {Target.parse(report["target"]): report["statistic"] for report in fits.values()}
@@ -152,7 +173,7 @@ def run_quickstart(
     progress.note("5/5  Run the written files on digits that neither training nor search has seen")
     files = [row for one in done if one.folder is not None for row in _results(one, trained.supernet, images)]
     failures = tuple(str(one.error) for one in done if one.error is not None)
-    return Quickstart(out, trained.path, trained.wall_s, fits, fronts, tuple(files), failures)
+    return Quickstart(out, trained.path, trained.wall_s, fits, fronts, baseline, tuple(files), failures)
 
 
 def _picks(fronts: Fronts, targets: Sequence[ProblemTarget]) -> list[Pick]:

@@ -214,11 +214,13 @@ class HeatCell:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """What a target likes and dislikes. ``meaning`` says what ``value`` is; 1 is neutral, above 1 is slow."""
+    """What a target likes and dislikes. ``meaning`` says what ``value`` is; 1 is neutral, above 1 is slow. ``tier`` is
+    that of the latencies."""
 
     label: str
     target: str
     space: str
+    tier: str
     meaning: str
     x_title: str
     y_title: str
@@ -230,6 +232,7 @@ class RelationView:
     """Devices of one space against each other; rows and columns in the order of ``labels``.
 
     Attributes:
+        tiers: where the latencies of each come from.
         correlation: float64[t, t], Spearman over ``networks`` networks; NaN where unknown.
         sample: which networks these are, in words.
         chosen: for each device, the architecture that its ``penalty`` row is about: its front's knee.
@@ -239,11 +242,22 @@ class RelationView:
 
     space: str
     labels: tuple[str, ...]
+    tiers: tuple[str, ...]
     networks: int
     sample: str
     correlation: FloatArray
     chosen: tuple[str, ...]
     penalty: FloatArray
+
+    @property
+    def caution(self) -> str:
+        """Which of the devices are known from less than measurements of their own; empty if none."""
+        said = []
+        for tier in ("transferred", "estimated"):
+            of_tier = [label for label, own in zip(self.labels, self.tiers, strict=True) if own == tier]
+            if of_tier:
+                said.append(f"Latencies of {', '.join(of_tier)} are {tier}.")
+        return " ".join(said)
 
 
 @dataclass(frozen=True, slots=True)

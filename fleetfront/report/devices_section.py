@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
 from fleetfront.errors import FleetfrontError
+from fleetfront.pipelines.cost_models import DeviceModel
 from fleetfront.predictors.few_shot_files import FewShotFile
 from fleetfront.profilers.observations import read_observations
 from fleetfront.profilers.records import Role
@@ -60,6 +61,8 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     is_imported = bool(holdings) and all(holding.is_imported for holding in holdings)
     verdict = None if is_imported or not holdings else _verdict(sources, space, target, fit)
     report: Mapping[str, Any] = {} if fit is None else fit.report
+    # A fit's report and a model from few measurements say themselves what they are worth.
+    other = _other_model(sources, space, name, target) if fit is None and few is None else None
     return DeviceEntry(
         label=sources.label(name, target),
         name=name,
@@ -69,15 +72,24 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
         kind="" if config is None else config.kind,
         facts=() if config is None else _facts(config),
         notes="" if config is None else " ".join(filter(None, (config.setting, config.notes))),
-        tier=_tier(front, report, holdings, few),
+        tier=_tier(front, report, holdings, few) or ("" if other is None else other.model.tier.value),
         clock=known_clock(str(fit.clock) if fit is not None else front.get("clock", "")),
         measured=_measured(sources, holdings, space, target),
         when="" if is_imported else day(max((h.last_started_ns for h in holdings), default=0)),
         verdict=_verdict_word(verdict),
-        reasons=(*_reasons(verdict, is_imported, bool(holdings), report), *_few_reasons(few if fit is None else None)),
+        reasons=(
+            *_reasons(verdict, is_imported, report),
+            *_absence(name, other, bool(holdings) or few is not None),
+            *_few_reasons(few if fit is None else None),
+        ),
         scores=report.get("held_out") or {},
         floor_mape=_floor(verdict, report),
     )
+
+
+def _other_model(sources: Sources, space: str, name: str, target: str) -> DeviceModel | None:
+    opened = sources.space(space)
+    return None if opened is None else sources.device_model(opened, name, target)
 
 
 def _front_facts(sources: Sources, space: str, target: str) -> dict[str, str]:
@@ -151,16 +163,23 @@ def _verdict_word(verdict: Verdict | None) -> str:
     return "stable" if verdict.is_stable else "unstable"
 
 
-def _reasons(
-    verdict: Verdict | None, is_imported: bool, is_held: bool, report: Mapping[str, Any]
-) -> tuple[Reason, ...]:
+def _reasons(verdict: Verdict | None, is_imported: bool, report: Mapping[str, Any]) -> tuple[Reason, ...]:
     found = [] if verdict is None else [Reason(reason.text, reason.remedy) for reason in verdict.reasons]
     if is_imported:
         found.append(_IMPORTED)
-    elif not is_held:
-        found.append(Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."))
     cautions = report.get("cautions") or ()
     return (*found, *(Reason(str(c.get("text", "")), str(c.get("remedy", ""))) for c in cautions))
+
+
+def _absence(name: str, other: DeviceModel | None, is_held: bool) -> tuple[Reason, ...]:
+    """What is to be said of a device that nothing was measured on here, or whose model has cautions of its own."""
+    if other is not None:
+        is_estimate = other.model.tier is Tier.ESTIMATED
+        remedy = f"Ten measurements tell more: fleetfront profile --device {name} --few 10." if is_estimate else ""
+        return tuple(Reason(caution, remedy) for caution in other.cautions)
+    if is_held:
+        return ()
+    return (Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."),)
 
 
 def _few_reasons(few: FewShotFile | None) -> tuple[Reason, ...]:

@@ -56,7 +56,8 @@ def _heat(view: HeatMap) -> Figure:
             },
         },
     ]
-    said = f"{view.meaning} {_extremes(view)}"
+    of_tier = "" if view.tier in ("", "measured") else f" Latencies are {view.tier}."
+    said = f"{view.meaning}{of_tier} {_extremes(view)}"
     spec = figure_spec(said, layers, values=values, height=max(110, 26 * lines))
     longest = max(len(cell.x) for cell in view.cells)
     # Names that do not fit beside each other on a phone are set at an angle everywhere.
@@ -86,6 +87,7 @@ def relation_figures(view: RelationView) -> Iterator[Figure]:
 def _correlation(view: RelationView) -> Figure:
     """Rank correlations of all pairs."""
     said = f"Spearman rank correlation of latency between devices, over {view.networks:,} networks, {view.sample}."
+    said = f"{said} {view.caution}".strip()
     scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
     spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55)
     name, title = f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}"
@@ -98,6 +100,7 @@ def _penalty(view: RelationView) -> Figure:
         "Extra latency, in percent, that the knee network of the row's device takes on the column's device, against "
         "the fastest network on the column's own front that is at least as accurate."
     )
+    said = f"{said} {view.caution}".strip()
     scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
     spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", 0.6 * _WORST_PENALTY)
     name, title = f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}"

@@ -1,24 +1,39 @@
-"""Section 5: what each device likes and dislikes: blocks by kernel and expansion where a space has them, else genes."""
+"""Section 5: what each device likes and dislikes: blocks by kernel and expansion where a space has them, else genes.
+
+Where a model knows no latency of a block alone (it was transferred or estimated), a block shows in the difference that
+it makes to the latency of whole networks.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from fleetfront.errors import FleetfrontError
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.predictors.lookup_table import Filled
+from fleetfront.predictors.network_table import NetworkTable
 from fleetfront.report.contents import HeatCell, HeatMap
 from fleetfront.report.sampling import sample_networks
 from fleetfront.report.sources import Sources
-from fleetfront.spaces.base import DescribesBlocks, Interpolable, SearchSpace
+from fleetfront.spaces.base import DescribesBlocks, Genotypes, Interpolable, SearchSpace
 from fleetfront.spaces.blocks import Block
 
 #: Networks over which the effect of a gene is averaged: enough for a few parts in a hundred of the spread.
 _SAMPLE = 4096
+#: Networks that each slot is changed in: a block makes nearly the same difference in all of them.
+_CHANGED = 16
+_SLOT_GENE = re.compile(r"(kernel|expansion)_(\d+)")
 
 _BLOCKS = "Latency of a block for its arithmetic, compared with the device's median block (1)."
+_DIFFERENCES = (
+    "Difference in whole-network latency where one slot changes from its smallest block to this one, for the "
+    "arithmetic that this adds, compared with the device's median difference (1)."
+)
+_SLOTS = "slot and kernel"
 _GENES = "Mean latency of networks with this choice, compared with all networks (1)."
 
 
@@ -34,7 +49,7 @@ def heat_maps(sources: Sources) -> tuple[HeatMap, ...]:
         for device, target in pairs:
             model = sources.model(space, device, target)
             label = sources.label(device, target)
-            drawn = None if model is None else _heat_map(space, model, label, target)
+            drawn = None if model is None else _drawn(sources, space, model, label, target)
             if drawn is not None and drawn.cells:
                 found.append(drawn)
             sources.progress.advance(1, device)
@@ -42,11 +57,22 @@ def heat_maps(sources: Sources) -> tuple[HeatMap, ...]:
     return tuple(found)
 
 
+def _drawn(sources: Sources, space: SearchSpace, model: CostModel, label: str, target: str) -> HeatMap | None:
+    try:
+        return _heat_map(space, model, label, target)
+    except FleetfrontError as error:
+        # A model that cannot answer for these networks costs its own map alone.
+        sources.note(error)
+        return None
+
+
 def _heat_map(space: SearchSpace, model: CostModel, label: str, target: str) -> HeatMap | None:
-    if isinstance(model, CalibratedTable) and isinstance(space, DescribesBlocks):
+    if isinstance(space, DescribesBlocks) and not isinstance(model, NetworkTable):
         rows = _kernel_and_expansion(space)
-        if rows:
+        if rows and isinstance(model, CalibratedTable):
             return _of_blocks(space, model, rows, label, target)
+        if rows:
+            return _of_differences(space, model, rows, label, target)
     return _of_genes(space, model, label, target)
 
 
@@ -86,9 +112,69 @@ def _of_blocks(
         how = "" if table.filled[i] is Filled.MEASURED else f", {table.filled[i].value}"
         detail = f"{block.key}: {latency:.3g} ms alone{how}"
         cells.append(HeatCell(f"{stage} e{expansion}", f"{slot} k{kernel}", value, f"{latency:.2g}", detail))
+    return HeatMap(label, target, space.name, model.tier.value, _BLOCKS, _sizes(blocks), _SLOTS, tuple(cells))
+
+
+def _sizes(blocks: Sequence[Block]) -> str:
     sides = sorted({block.inputs[0][-1] for block in blocks}, reverse=True)
-    title = f"stage and expansion (maps of {sides[0]} to {sides[-1]} pixels); numbers are ms"
-    return HeatMap(label, target, space.name, _BLOCKS, title, "slot and kernel", tuple(cells))
+    return f"stage and expansion (maps of {sides[0]} to {sides[-1]} pixels); numbers are ms"
+
+
+def _of_differences(
+    space: SearchSpace, model: CostModel, rows: Sequence[int], label: str, target: str
+) -> HeatMap | None:
+    blocks = [space.vocabulary[row] for row in rows]
+    names = dict(zip(rows, _stages(blocks), strict=True))
+    added: dict[int, list[tuple[float, float]]] = {row: [] for row in rows}
+    for genotypes, changed in _changed_slots(space):
+        ms = model.predict(genotypes).mean.reshape(len(changed), -1)
+        macs = space.macs(genotypes).reshape(len(changed), -1)
+        for row, more_ms, more_macs in zip(
+            changed, (ms - ms[0]).mean(axis=1), (macs - macs[0]).mean(axis=1), strict=True
+        ):
+            if row in added:
+                added[row].append((float(more_ms), float(more_macs)))
+    mean = {row: np.mean(values, axis=0).tolist() for row, values in added.items() if values}
+    rates = [ms / macs for ms, macs in mean.values() if macs > 0]
+    typical = float(np.median(rates)) if rates else 0.0
+    if typical <= 0:
+        return None
+    cells = [_difference_cell(space.vocabulary[row], names[row], ms, macs, typical) for row, (ms, macs) in mean.items()]
+    meaning, sizes = _DIFFERENCES, _sizes(blocks)
+    return HeatMap(label, target, space.name, model.tier.value, meaning, sizes, _SLOTS, tuple(cells))
+
+
+def _difference_cell(block: Block, name: tuple[str, str], ms: float, macs: float, typical: float) -> HeatCell:
+    kernel, expansion = _kernel_expansion(block) or (0, 0)
+    x, y = f"{name[0]} e{expansion}", f"{name[1]} k{kernel}"
+    if macs <= 0:
+        return HeatCell(x, y, 1.0, "0", f"{block.key}: the smallest block of its slot, which others are compared with")
+    # Anything that makes a network faster with more arithmetic is off the scale at its fast end.
+    return HeatCell(x, y, max(ms / macs / typical, 0.0), f"{ms:+.2g}", f"{block.key}: {ms:+.3g} ms in a whole network")
+
+
+def _changed_slots(space: SearchSpace) -> Iterator[tuple[Genotypes, list[int]]]:
+    """For each slot: networks int8[c * n, v], n at a time alike but for the block in that slot, the smallest first; and
+    these c blocks as rows of the vocabulary. At the largest resolution."""
+    genes = [_SLOT_GENE.fullmatch(name) for name in space.gene_names]
+    places = {(gene[1], gene[2]): at for at, gene in enumerate(genes) if gene is not None}
+    networks = space.sample(16 * _CHANGED, np.random.default_rng(0))
+    if "resolution" in space.gene_names:
+        networks[:, space.gene_names.index("resolution")] = len(space.choices[space.gene_names.index("resolution")]) - 1
+    active = space.active(networks)
+    for slot in dict.fromkeys(slot for _, slot in places):
+        kernel, expansion = places.get(("kernel", slot)), places.get(("expansion", slot))
+        if kernel is None or expansion is None:
+            continue
+        base = networks[active[:, kernel] & active[:, expansion]][:_CHANGED]
+        pairs = [(k, e) for k in range(len(space.choices[kernel])) for e in range(len(space.choices[expansion]))]
+        if not len(base) or len(pairs) < 2:
+            continue
+        changed = np.repeat(base[None], len(pairs), axis=0)
+        changed[:, :, [kernel, expansion]] = np.array(pairs, dtype=np.int8)[:, None, :]
+        indices = space.block_indices(changed[:, 0])
+        (column,) = np.flatnonzero((indices != indices[0]).any(axis=0))[:1]
+        yield space.canonical(changed.reshape(-1, changed.shape[2])), indices[:, column].tolist()
 
 
 def _stages(blocks: Sequence[Block]) -> list[tuple[str, str]]:
@@ -131,4 +217,4 @@ def _of_genes(space: SearchSpace, model: CostModel, label: str, target: str) -> 
                 ratio = float(latency[with_it].mean()) / mean
                 detail = f"{name} = {choice}: {100 * (ratio - 1):+.1f} % over {int(with_it.sum()):,} networks"
                 cells.append(HeatCell(name, str(choice), ratio, f"{100 * (ratio - 1):+.0f}%", detail))
-    return HeatMap(label, target, space.name, _GENES, "gene", "choice", tuple(cells))
+    return HeatMap(label, target, space.name, model.tier.value, _GENES, "gene", "choice", tuple(cells))

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from fleetfront.report.contents import FrontGroup, Report
 from fleetfront.report.fronts_section import deploy_command
+from fleetfront.report.outline import Section, outline
 from fleetfront.report.tables import (
     Table,
     baseline_table,
@@ -51,8 +52,9 @@ def _lines(report: Report) -> Iterator[str]:
     yield f"\nMade {report.provenance.made} with fleetfront {escape(report.provenance.versions[0][1])}."
     for note in report.notes:
         yield f"\n> {escape(f'{note.text} {note.remedy}')}"
-    yield from _section("1. Devices", [devices_table(report.devices)] if report.devices else [])
-    yield from _section("2. Predicted and measured", [])
+    titles = iter(outline(report, ()))
+    yield from _section(next(titles), [devices_table(report.devices)] if report.devices else [])
+    yield from _section(next(titles), [])
     for view in report.predictions:
         yield f"\n**{escape(view.label)}**: {escape(view.summary)}"
         if view.points:
@@ -61,16 +63,16 @@ def _lines(report: Report) -> Iterator[str]:
                 Table(f"{worst.caption}: the worst", worst.headers, worst.rows[:_WORST_SHOWN], worst.numeric)
             )
     tables = [make(group) for group in report.fronts for make in (_short_front_table, volume_table)]
-    yield from _section("3. Fronts", tables)
+    yield from _section(next(titles), tables)
     yield from _commands(report)
-    yield from _section("4. Baselines", [baseline_table(view) for view in report.baselines])
+    yield from _section(next(titles), [baseline_table(view) for view in report.baselines])
     for missing in filter(None, (view.note for view in report.baselines)):
         yield f"\n{escape(missing)}"
-    yield from _section("5. What each device likes and dislikes", [heat_table(view) for view in report.heat_maps])
+    yield from _section(next(titles), [heat_table(view) for view in report.heat_maps])
     pairs = [make(view) for view in report.relations for make in (correlation_table, penalty_table)]
-    yield from _section("6. Devices against devices", pairs)
-    yield from _section("7. Chosen and deployed networks", [deployed_table(report.deployed)] if report.deployed else [])
-    yield from _section("8. Provenance", provenance_tables(report.provenance))
+    yield from _section(next(titles), pairs)
+    yield from _section(next(titles), [deployed_table(report.deployed)] if report.deployed else [])
+    yield from _section(next(titles), provenance_tables(report.provenance))
     if report.provenance.commands:
         yield ""
         yield from _fenced(report.provenance.commands)
@@ -101,8 +103,10 @@ def _html(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _section(title: str, tables: Iterable[Table]) -> Iterator[str]:
-    yield f"\n## {title}"
+def _section(section: Section, tables: Iterable[Table]) -> Iterator[str]:
+    yield f"\n## {section.title}"
+    if section.gap:
+        yield f"\n{escape(section.gap)} Run: `{section.command}`"
     for table in tables:
         yield from _table(table)
 

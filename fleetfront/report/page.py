@@ -22,6 +22,7 @@ from fleetfront.report.figures import figures
 from fleetfront.report.figures_fronts import interactive_fronts, lowest_shown, unit_ms
 from fleetfront.report.figures_networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.fronts_section import deploy_command
+from fleetfront.report.outline import outline
 from fleetfront.report.specifications import SCHEMA, Figure, Specification
 from fleetfront.report.tables import (
     Table,
@@ -60,6 +61,7 @@ def render_page(report: Report) -> str:
         .get_template("page.html.j2")
         .render(
             report=report,
+            outline=outline(report, drawn),
             sections=_sections(report, drawn),
             groups=[_group_view(group) for group in report.fronts],
             devices_table=devices_table(report.devices),

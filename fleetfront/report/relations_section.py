@@ -102,9 +102,14 @@ def _view(sources: Sources, space: SearchSpace, devices: Sequence[_Device]) -> R
         networks, sample = len(genotypes), "drawn at random"
         correlation[np.ix_(modelled, modelled)] = spearman(columns)
     chosen, penalty = _penalties(sources, space, devices)
-    return RelationView(
-        space.name, tuple(device.label for device in devices), networks, sample, correlation, chosen, penalty
-    )
+    labels, tiers = tuple(device.label for device in devices), tuple(map(_tier, devices))
+    return RelationView(space.name, labels, tiers, networks, sample, correlation, chosen, penalty)
+
+
+def _tier(device: _Device) -> str:
+    if device.front is not None:
+        return device.front.tier
+    return "" if device.model is None else device.model.tier.value
 
 
 def _penalties(sources: Sources, space: SearchSpace, devices: Sequence[_Device]) -> tuple[tuple[str, ...], FloatArray]:

@@ -10,10 +10,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleetfront.deploy.bundle import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.cost_models import device_models
+from fleetfront.pipelines.cost_models import DeviceModel, device_models
 from fleetfront.pipelines.fit import newest_cost_model
 from fleetfront.pipelines.latest import latest_fronts
 from fleetfront.pipelines.search import ARCHIVE_FILE
@@ -80,7 +81,8 @@ class Sources:
     progress: Progress = SILENT
     notes: list[Reason] = field(default_factory=list)
     _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
-    _models: dict[tuple[str, str, str], CostModel | None] = field(default_factory=dict)
+    _models: dict[tuple[str, str, str], DeviceModel | None] = field(default_factory=dict)
+    _others: dict[str, dict[str, DeviceModel]] = field(default_factory=dict)
     _configs: dict[str, DeviceConfig | None] = field(default_factory=dict)
     _labels: dict[tuple[str, str], str] | None = None
 
@@ -137,12 +139,18 @@ class Sources:
 
     def model(self, space: SearchSpace, name: str, target: str, clock: str = "") -> CostModel | None:
         """The latency model of a target: its newest fit, else its imported table, else what serves the device."""
-        key = (space.name, target, clock)
+        found = self.device_model(space, name, target, clock)
+        return None if found is None else found.model
+
+    def device_model(self, space: SearchSpace, name: str, target: str, clock: str = "") -> DeviceModel | None:
+        """The same with what speaks against trusting it."""
+        is_fitted = any(fit.space == space.name and str(fit.target) == target for fit in self.fits)
+        key = (space.name, target, clock if is_fitted else "")
         if key not in self._models:
             self._models[key] = self._find_model(space, name, target, clock)
         return self._models[key]
 
-    def _find_model(self, space: SearchSpace, name: str, target: str, clock: str) -> CostModel | None:
+    def _find_model(self, space: SearchSpace, name: str, target: str, clock: str) -> DeviceModel | None:
         try:
             parsed = Target.parse(target)
         except InputError:
@@ -150,20 +158,46 @@ class Sources:
         wanted = Clock(clock) if clock in set(Clock) else None
         if any(fit.space == space.name and fit.target == parsed for fit in self.fits):
             try:
-                return newest_cost_model(self.workspace, space, target=parsed, clock=wanted)[0]
+                model, cautions = newest_cost_model(self.workspace, space, target=parsed, clock=wanted)
+                return DeviceModel(name, parsed, model, tuple(map(str, cautions)))
             except FleetfrontError as error:
                 self.note(error)
         whole = [h for h in self.holdings if h.space == space.name and h.target == parsed and h.role is Role.NETWORK]
         if self.store is not None and whole:
             config = self.config(parsed.device)
             step = None if config is None else config.timing_resolution_ms
-            return load_network_table(self.store, space, parsed, resolution_ms=step)
-        try:
-            (found,) = device_models([name], space, workspace=self.workspace, store=self.store_path)
-        except FleetfrontError:
-            # No model is a blank in a table here, not a failure.
-            return None
-        return found.model if str(found.target) == target else None
+            return DeviceModel(name, parsed, load_network_table(self.store, space, parsed, resolution_ms=step))
+        return self._served(space, parsed)
+
+    def _served(self, space: SearchSpace, target: Target) -> DeviceModel | None:
+        """What any other verb would take for the device, if it is of this very target and its tier is the front's."""
+        if space.name not in self._others:
+            self._others[space.name] = self._open_others(space)
+        told = self._front_tier(space.name, target)
+        found = self._others[space.name].get(target.device)
+        is_wanted = found is not None and found.target == target and told in ("", found.model.tier)
+        return found if is_wanted else None
+
+    def _open_others(self, space: SearchSpace) -> dict[str, DeviceModel]:
+        """Models of every device of the space without fit and table, opened together: they share what they count."""
+        own = {str(fit.target) for fit in self.fits if fit.space == space.name}
+        own |= {str(h.target) for h in self.holdings if h.space == space.name and h.role is Role.NETWORK}
+        names = [target.split("/")[0] for _, target in self.targets(space.name) if target not in own]
+        found: dict[str, DeviceModel] = {}
+        for group in (names, *([name] for name in names)):
+            try:
+                opened = device_models(group, space, workspace=self.workspace, store=self.store_path)
+            except FleetfrontError:
+                # One unknown name fails them all; alone, no model is a blank in a table here, not a failure.
+                continue
+            found.update((one.name, one) for one in opened if one.name not in found)
+            if len(found) == len(set(names)):
+                break
+        return found
+
+    def _front_tier(self, space: str, target: Target) -> str:
+        fronts = (front for result in self.results if result.fronts.space == space for front in result.fronts.devices)
+        return next((front.tier for front in fronts if front_key(front) == str(target)), "")
 
 
 def open_sources(
@@ -176,7 +210,8 @@ def open_sources(
     """Open what a report is made from; close ``sources.store`` afterwards.
 
     Without ``fronts`` the newest one is taken, if there is one. The report is about the spaces of the fronts; without
-    any, about all that were measured. Without ``bundles``, those in folders called so here and beside the fronts.
+    any, about all that were measured. ``bundles`` are bundles or folders of bundles; without them, those in folders
+    called so here and beside the fronts are taken.
 
     Raises:
         InputError: a front that was named cannot be read, or a store is there but cannot.
@@ -199,7 +234,7 @@ def open_sources(
         few,
         holdings,
         tuple(of_fronts or sorted(set(everywhere))),
-        tuple(bundles or _bundle_folders([result.path for result in results])),
+        tuple(_named_bundles(bundles) or _bundle_folders([result.path for result in results])),
         progress,
         notes,
     )
@@ -260,9 +295,18 @@ def _fits(workspace: Workspace, notes: list[Reason]) -> tuple[FitSource, ...]:
     return tuple(sorted(found, key=lambda fit: not fit.is_preferred))
 
 
+def _named_bundles(folders: Sequence[Path]) -> list[Path]:
+    """The folders, and in place of one that is no bundle but holds some, these."""
+    found: list[Path] = []
+    for folder in folders:
+        inside = [] if (folder / MANIFEST).is_file() else sorted(file.parent for file in folder.glob(f"*/{MANIFEST}"))
+        found += inside or [folder]
+    return list(dict.fromkeys(found))
+
+
 def _bundle_folders(fronts: Sequence[Path]) -> list[Path]:
     """Folders with a manifest in the usual places, each once."""
-    patterns = [(Path("bundles"), "*/manifest.json")]
-    patterns += [(place, "bundles/*/manifest.json") for path in fronts for place in (path.parent, path.parent.parent)]
+    patterns = [(Path("bundles"), f"*/{MANIFEST}")]
+    patterns += [(place, f"bundles/*/{MANIFEST}") for path in fronts for place in (path.parent, path.parent.parent)]
     found = [manifest.parent.resolve() for place, name in patterns for manifest in sorted(place.glob(name))]
     return list(dict.fromkeys(found))

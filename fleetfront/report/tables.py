@@ -163,7 +163,10 @@ def heat_table(view: HeatMap) -> Table:
     lines = list(dict.fromkeys(cell.y for cell in view.cells))
     cells = {(cell.x, cell.y): cell for cell in view.cells}
     rows = [(y, *(_heat_text(cells.get((x, y))) for x in columns)) for y in lines]
-    return Table(f"{view.label}: {view.meaning}", ("", *columns), tuple(rows), frozenset(range(1, len(columns) + 1)))
+    of_tier = f" ({view.tier})" if view.tier else ""
+    return Table(
+        f"{view.label}{of_tier}: {view.meaning}", ("", *columns), tuple(rows), frozenset(range(1, len(columns) + 1))
+    )
 
 
 def _heat_text(cell: object) -> str:
@@ -177,7 +180,7 @@ def correlation_table(view: RelationView) -> Table:
         (label, *(number(value, 3) for value in line))
         for label, line in zip(view.labels, view.correlation.tolist(), strict=True)
     ]
-    caption = f"Spearman rank correlation over {view.networks:,} networks, {view.sample}"
+    caption = f"Spearman rank correlation over {view.networks:,} networks, {view.sample}. {view.caution}".rstrip(". ")
     return Table(caption, ("", *view.labels), tuple(rows), frozenset(range(1, len(view.labels) + 1)))
 
 
