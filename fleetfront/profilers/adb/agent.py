@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,9 @@ from fleetfront.targets import Target
 CHECK_EVERY_S = 2.0
 #: Losses of the connection in a row, with no visit made between them, before the agent gives up.
 _MOST_LOSSES = 3
+
+#: Times that the script may end in the middle of one visit before that visit becomes an error.
+_MOST_ENDS = 2
 
 #: What a shell returns for a program that it cannot start, or cannot find.
 _NOT_STARTED = (126, 127)
@@ -115,6 +119,7 @@ class AdbAgent:
         self._around: dict[str, Any] = {}
         self._screen: str | None = None
         self._losses = 0
+        self._ended_by: Counter[str] = Counter()
         self._heat = HeatWatch(target.device, device.cores, self.mask, self._options.cooling, progress)
         self._throttled: dict[str, list[Measurement]] = {}
 
@@ -140,7 +145,13 @@ class AdbAgent:
                         self._losses = 0
                         yield rows
                 except (ConnectionLost, ScriptEnded) as error:
-                    self._mend(error)
+                    visit = self._blamed(error, left)
+                    if visit is None:
+                        self._mend(error)
+                        continue
+                    del left[visit.uuid]
+                    self._losses, self._session = 0, None
+                    yield self._rows(batch, visit, _ended(visit, error.message), read_state("", ""), None)
         except GeneratorExit:
             # The caller stopped inside the batch: what the device still has to do of it must not run on.
             self._abandon()
@@ -157,7 +168,9 @@ class AdbAgent:
         connection, self._connection = self._connection, None
         try:
             if self._session is not None:
-                self._session.end()
+                # A script that is gone is no reason to leave the rest; a device that is gone says so again.
+                with suppress(ConnectionLost):
+                    self._session.end()
             if self._is_prepared:
                 restore(connection, self._folder)
                 if not self._options.keep_files:
@@ -309,6 +322,14 @@ class AdbAgent:
             for clock, values in samples.items()
         )
 
+    def _blamed(self, error: DeviceError, left: Mapping[str, Visit]) -> Visit | None:
+        """The visit that ended the script on the device, if it did so before: it costs its own row, not the run."""
+        visit = left.get(error.visit or "") if isinstance(error, ScriptEnded) else None
+        if visit is None:
+            return None
+        self._ended_by[visit.uuid] += 1
+        return visit if self._ended_by[visit.uuid] >= _MOST_ENDS else None
+
     def _mend(self, error: DeviceError) -> None:
         """Make the next attempt possible, or raise the error if the device does not come back."""
         self._losses += 1
@@ -348,6 +369,10 @@ class AdbAgent:
 
 def _look(session: Session) -> State:
     return read_state(*session.check())
+
+
+def _ended(visit: Visit, error: str) -> Visited:
+    return Visited(visit.uuid, "", 137, time.time_ns(), 0, "", "", error)
 
 
 def _as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:

@@ -1,7 +1,7 @@
 """The one script that runs on the device for a whole session, and the words that it and this machine exchange.
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
-unplugged. Frequencies are read with the shell's own ``read``: no process is started around a visit but the runner.
+unplugged; before it ends so, it undoes what ``awake`` changed. Frequencies are read with the shell's own ``read``: no process is started around a visit but the runner.
 """
 
 from __future__ import annotations
@@ -75,14 +75,18 @@ check() {
   echo
   echo "@$token checked $1 0$line"
 }
+undo() { [ -e restore.sh ] && sh ./restore.sh </dev/null >/dev/null 2>&1 && rm -f restore.sh; }
+# What adbd sends when the connection goes away, unless the end of the input comes first.
+trap 'undo; rm -f pid; exit 1' HUP TERM
 echo "@$token ready $$"
 while read -r word id first second third; do
   case $word in
     visit) visit "$id" "$first" "$second" "$third" ;;
     check) check "$id" ;;
-    quit) break ;;
+    quit) rm -f pid; exit 0 ;;
   esac
 done
+undo
 rm -f pid
 """
 

@@ -19,6 +19,7 @@ _MOST_OUTPUT = 1 << 20
 #: Visits that wait on the device, so that it never waits for us.
 _AHEAD = 2
 _START_S = 20.0
+_END_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +57,13 @@ class Visited:
 
 
 class ScriptEnded(DeviceError):
-    """The script on the device ended although nobody asked it to. A new session can go on."""
+    """The script on the device ended although nobody asked it to. A new session can go on.
+
+    ``visit`` is the id of the visit that it was in the middle of, if it was in one.
+    """
 
     def __init__(self, serial: str, text: str) -> None:
+        self.visit: str | None = None
         super().__init__(
             f"The measuring script on {serial} ended by itself ({text.strip()[-200:] or 'no output'}).",
             "Check that the device has memory and space left in its folder for temporary files.",
@@ -79,6 +84,7 @@ class Session:
         connection.push({f"{folder}/session.sh": script.encode()})
         self._process = connection.start(f"sh {shlex.quote(folder)}/session.sh {shlex.quote(folder)} {self._token}")
         self.is_over = False
+        self._pid = ""
         ready, _ = self._soon("ready", _START_S)
         self._pid = ready.id
         #: When the last line came that was looked at, and when the script was last known to be idle (monotonic, ns).
@@ -117,15 +123,24 @@ class Session:
         self.is_over = True
         try:
             self._ask("quit")
+            deadline = time.monotonic() + _END_S
+            while self._line(deadline) is not None:
+                pass
+        except TimeoutError:
+            self.kill()
         finally:
             self._process.close()
 
     def kill(self) -> None:
         """End the script and what it runs, at once."""
         self.is_over = True
-        self._process.close()
-        # adbd starts every command in a process group of its own.
-        self._connection.shell(f"kill -9 -{self._pid} 2>/dev/null || kill -9 {self._pid} 2>/dev/null")
+        try:
+            if self._pid:
+                # adbd starts every command in a process group of its own.
+                self._connection.shell(f"kill -9 -{self._pid} 2>/dev/null || kill -9 {self._pid} 2>/dev/null")
+        finally:
+            # Only now: a script that lives when its input ends takes us for gone and undoes what we still need.
+            self._process.close()
 
     def _visited(self, request: VisitRequest) -> Visited:
         error = None
@@ -135,6 +150,9 @@ class Session:
         try:
             begin, _ = self._until("begin", deadline, request.id)
             end, text = self._until("end", deadline, request.id)
+        except ScriptEnded as ended:
+            ended.visit = request.id
+            raise
         except TimeoutError:
             self.kill()
             error = f"the visit took longer than {self._visit_timeout_s:.0f} s and was ended"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -237,12 +238,36 @@ def test_a_phone_is_kept_awake_and_left_as_found(
     assert (phone.data / "keys").read_text() == "224\n223\n"
 
 
-def test_a_phone_whose_cable_was_pulled_is_restored_by_the_next_command(
+def test_a_phone_whose_cable_was_pulled_restores_itself(
     phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
 ) -> None:
     agent = open_agent(phone.address)
     rows_of(agent, make_batch(agent.target, 1))
     phone.kill()
+    assert phone.is_free_of("session.sh")
+    assert (phone.data / "stay_on").read_text() == "0\n"
+    assert (phone.data / "keys").read_text() == "224\n223\n"
+    agent.close()
+
+
+def test_a_phone_whose_script_is_gone_is_restored_all_the_same(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    agent = open_agent(phone.address)
+    rows_of(agent, make_batch(agent.target, 1))
+    for pid in phone.running("session.sh"):
+        os.kill(pid, signal.SIGKILL)
+    agent.close()
+    assert (phone.data / "stay_on").read_text() == "0\n"
+    assert list((phone.data / "local" / "tmp").iterdir()) == []
+
+
+def test_a_phone_that_restarted_meanwhile_is_restored_by_the_next_command(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    agent = open_agent(phone.address)
+    rows_of(agent, make_batch(agent.target, 1))
+    phone.stop()
     agent.close()
     assert (phone.data / "stay_on").read_text() == "7\n"
     phone.start()

@@ -14,8 +14,10 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError
+from fleetfront.profilers.adb import session
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.faults import ConnectionLost, DeviceSilent
+from fleetfront.profilers.adb.opening import connect
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign
 from fleetfront.profilers.plan import PlanOptions, Task, TaskList
@@ -296,6 +298,39 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
   return status;
 }
 """
+
+
+ENDS_THE_SCRIPT = """#!/bin/sh
+[ "$1" = --help ] && { echo '--graph=...'; exit 1; }
+case $* in *@BAD@*) kill -9 $(cat pid); sleep 1 ;; esac
+echo "count=3 first=100 curr=100 min=100 max=100 avg=100 std=0"
+echo "Inference timings in us: Init: 100, First inference: 100, Warmup (avg): 100, Inference (avg): 100"
+"""
+
+
+def test_a_visit_that_ends_the_script_costs_its_own_row(
+    daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch], models: dict[str, Path]
+) -> None:
+    daemon.install("benchmark_model", ENDS_THE_SCRIPT.replace("@BAD@", list(models)[1]))
+    agent = open_agent(daemon.address, runner="benchmark-model")
+    batch = make_batch(agent.target, 6)
+    rows = {row.uuid: row for (row,) in agent.run(batch)}
+    assert set(rows) == {measurement_uuid(visit.uuid, Clock.WALL) for visit in batch.visits}
+    for number, visit in enumerate(batch.visits):
+        row = rows[measurement_uuid(visit.uuid, Clock.WALL)]
+        if number % 3 == 1:
+            assert "ended by itself" in str(row.error)
+            assert row.samples == ()
+        else:
+            assert (row.error, row.samples) == (None, (100_000,))
+
+
+def test_a_script_that_never_answers_is_given_up(daemon: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "_START_S", 0.3)
+    connection = connect(f"adb:{daemon.address}")
+    with closing(connection), pytest.raises(session.ScriptEnded, match="no answer within"):
+        session.Session(connection, "/data/local/tmp", "sleep 1000", 5.0)
+    assert daemon.is_free_of("sleep 1000")
 
 
 def test_a_clock_that_goes_backwards_is_an_error_row(

@@ -107,6 +107,13 @@ def test_other_output_is_an_error(text: str, code: int, reason: str) -> None:
     assert runner.read(f"INFO: noise\n{GOOD}", 0, TARGET).error is None
 
 
+def test_a_thread_clock_that_stood_still_leaves_the_wall_clock() -> None:
+    read = LiteRtRunner(NativeRunner(Path(), Path(), "", b"")).read(GOOD.replace("cpu_ns=3", "cpu_ns=0"), 0, TARGET)
+    assert read.error is None
+    assert dict(read.samples_ns) == {Clock.WALL: (3, 4)}
+    assert read.facts["thread_cpu"] == "left out: a run of 0 ns"
+
+
 def test_the_installed_version_is_a_tested_one() -> None:
     check_version(metadata.version("ai-edge-litert"))
 
