@@ -145,13 +145,13 @@ class AdbAgent:
                         self._losses = 0
                         yield rows
                 except (ConnectionLost, ScriptEnded) as error:
-                    visit = self._blamed(error, left)
-                    if visit is None:
+                    blamed = self._blamed(error, left)
+                    if blamed is None:
                         self._mend(error)
                         continue
-                    del left[visit.uuid]
+                    del left[blamed.uuid]
                     self._losses, self._session = 0, None
-                    yield self._rows(batch, visit, _ended(visit, error.message), read_state("", ""), None)
+                    yield self._rows(batch, blamed, _ended(blamed, error.message), read_state("", ""), None)
         except GeneratorExit:
             # The caller stopped inside the batch: what the device still has to do of it must not run on.
             self._abandon()

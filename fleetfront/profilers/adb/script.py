@@ -1,7 +1,8 @@
 """The one script that runs on the device for a whole session, and the words that it and this machine exchange.
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
-unplugged; before it ends so, it undoes what ``awake`` changed. Frequencies are read with the shell's own ``read``: no process is started around a visit but the runner.
+unplugged; before it ends so, it undoes what ``awake`` changed. Frequencies are read with the shell's own ``read``: no
+process is started around a visit but the runner.
 """
 
 from __future__ import annotations
