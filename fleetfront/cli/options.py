@@ -79,6 +79,12 @@ def seed_option(function: Function) -> Function:
     )
 
 
+def is_given(option: str) -> bool:
+    """Whether the running command's option was set by its user, rather than left at its default."""
+    source = click.get_current_context().get_parameter_source(option)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
 def split_names(values: tuple[str, ...], default: str = "cpu") -> list[str]:
     """The names in repeated and comma-separated values, each once, in order. Raises InputError for an empty list."""
     if not values:

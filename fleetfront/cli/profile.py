@@ -12,6 +12,7 @@ from fleetfront.cli.adb_options import AdbChoices, adb_options
 from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
 from fleetfront.cli.options import (
     device_option,
+    is_given,
     json_option,
     local_target,
     quiet_option,
@@ -22,7 +23,7 @@ from fleetfront.cli.options import (
     store_path,
     target_options,
 )
-from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, unknown
+from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, unknown
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -49,6 +50,12 @@ ADB = "adb"
 @click.option(
     "--target-error", type=float, metavar="PERCENT", help="Stop as soon as the model is this good; else exit 1."
 )
+@click.option(
+    "--few",
+    type=click.IntRange(1),
+    metavar="K",
+    help="Only K networks, chosen to tell most; other devices teach the rest.",
+)
 @click.option("--calibration", type=click.IntRange(0), help="Calibration networks.  [default: 20, or the budget's]")
 @click.option("--validation", type=click.IntRange(0), default=50, show_default=True, help="Held-out networks.")
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
@@ -68,6 +75,7 @@ def profile(
     file: Path | None,
     budget: str,
     target_error: float | None,
+    few: int | None,
     calibration: int | None,
     validation: int,
     with_fit: bool,
@@ -93,6 +101,7 @@ def profile(
       fleetfront profile --device cpu --runtime litert
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
       fleetfront profile --device adb:SERIAL --cores big --max-temp 38
+      fleetfront profile --device adb:SERIAL --few 10 --validation 10
       fleetfront profile --target-error 2.5 --budget 20m
       fleetfront profile --file model.tflite --threads 2
     """
@@ -113,6 +122,9 @@ def profile(
         _profile_file(file, target, store, as_json, quiet)
         return
     wanted = _Wanted(space, budget, target_error, calibration, validation, with_fit, seed)
+    if few is not None:
+        _profile_few(few, names[0], target, wanted, adb, store, as_json, quiet)
+        return
     with progress(quiet) as shown:
         outcome, report = _profile_space(names[0], target, wanted, adb, store, shown)
     _tell(outcome, report, as_json)
@@ -179,17 +191,56 @@ def _profile_space(
     options = PlanOptions(seed=wanted.seed, calibration=count, validation=wanted.validation)
     percent = wanted.target_error
     rule = TargetError(lambda seen: quick_error(seen, family), percent) if percent is not None else None
-    more: dict[str, Any] = {}
-    if _is_adb(device):
-        agent = adb.agent(device, target, shown)
-        # The runner decides which clocks there are: Google's has no thread-CPU time.
-        more = {"open_agent": lambda _: agent, "clock": agent.clocks[0]}
+    more = _agent_of(device, target, adb, shown)
     with Store(store_path(store)) as opened:
         outcome = profile_space(
             family, target, store=opened, budget=allowed, rule=rule, options=options, progress=shown, **more
         )
         report = fit_report(fit_target(opened, target, family)) if wanted.with_fit else None
     return outcome, report
+
+
+def _agent_of(device: str, target: Target, adb: AdbChoices, shown: Progress) -> dict[str, Any]:
+    """Who measures and under which clock, as the pipelines want it; empty for this machine's CPU."""
+    if not _is_adb(device):
+        return {}
+    agent = adb.agent(device, target, shown)
+    # The runner decides which clocks there are: Google's has no thread-CPU time.
+    return {"open_agent": lambda _: agent, "clock": agent.clocks[0]}
+
+
+def _profile_few(
+    count: int,
+    device: str,
+    target: Target,
+    wanted: _Wanted,
+    adb: AdbChoices,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    from fleetfront.cli.profile_few import tell_few
+    from fleetfront.pipelines.few_profile import profile_few
+    from fleetfront.pipelines.profile import parse_budget
+    from fleetfront.profilers.store import Store
+    from fleetfront.spaces.catalogue import load_space
+
+    if wanted.target_error is not None:
+        raise InputError("--target-error does not go with --few.", "Check the error with --validation 10 instead.")
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        outcome = profile_few(
+            load_space(wanted.space),
+            target,
+            count,
+            store=opened,
+            # A check costs more than the few themselves, so it must be asked for.
+            validation=wanted.validation if is_given("validation") else 0,
+            seed=wanted.seed,
+            seconds=parse_budget(wanted.budget).seconds,
+            progress=shown,
+            **_agent_of(device, target, adb, shown),
+        )
+    tell_few(outcome, as_json)
 
 
 def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:

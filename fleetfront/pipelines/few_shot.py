@@ -16,9 +16,10 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
 from fleetfront.pipelines.cost_models import ALL, device_models
 from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.doubt import doubtful_latency_ms
 from fleetfront.predictors.few_shot import KnownTable, Teacher, usable
 from fleetfront.predictors.network_table import NetworkTable
-from fleetfront.predictors.operator_model import OperatorEstimate, operator_models
+from fleetfront.predictors.operator_model import operator_models
 from fleetfront.predictors.operator_work import NetworkWork
 from fleetfront.quantities import Tier
 from fleetfront.spaces.base import SearchSpace
@@ -47,7 +48,7 @@ def find_teacher(
     known = [table for table in _known_tables(space, workspace, store, asked) if table.name != unknown_device]
     if len(known) < _FEWEST_TEACHERS:
         taken = {table.name for table in known} | {unknown_device}
-        known.extend(_estimated_tables(work, asked, taken))
+        known.extend(_estimated_tables(work, asked, taken, seed))
     return Teacher(space, known, work=work, seed=seed)
 
 
@@ -73,14 +74,16 @@ def _table(name: str, model: CostModel, asked: Genotypes) -> KnownTable:
     return KnownTable(name, asked, model.predict(asked).mean, device_facts(name))
 
 
-def _estimated_tables(work: NetworkWork, asked: Genotypes, taken: set[str]) -> list[KnownTable]:
+def _estimated_tables(work: NetworkWork, asked: Genotypes, taken: set[str], seed: int) -> list[KnownTable]:
+    """Estimates as teachers, each made as wrong as estimates are: exact ones would teach too much certainty."""
     hardware: set[str] = set()
-    tables = []
+    tables: list[KnownTable] = []
     for name, model in operator_models().items():
         # One batch size a piece of hardware: more would weigh GPUs above all else.
         if name in taken or model.hardware in hardware:
             continue
         hardware.add(model.hardware)
-        estimate = OperatorEstimate(work, model, load_device(name).target).predict(asked)
-        tables.append(KnownTable(f"{name} (estimated)", asked, estimate.mean, device_facts(name)))
+        rng = np.random.default_rng([seed, len(tables)])
+        ms = doubtful_latency_ms(work, model, load_device(name).target, asked, rng)
+        tables.append(KnownTable(f"{name} (estimated)", asked, ms, device_facts(name)))
     return tables

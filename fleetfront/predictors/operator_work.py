@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import enum
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,11 @@ QUANTITIES = ("launches", "mmacs", "melements", "mweights")
 #: The columns of every work matrix, class by class.
 WORK_NAMES = tuple(f"{name}.{quantity}" for name in CLASSES for quantity in QUANTITIES)
 
+#: Multiply-accumulates of depthwise convolutions with large kernels, counted once more: some runtimes have fast paths
+#: for certain kernels only (7 x 7 costs ten times 5 x 5 in LiteRT on x86), which no other column sees.
+KERNEL_SIZES = (5, 7)
+DETAILED_NAMES = (*WORK_NAMES, *(f"depthwise{size}.mmacs" for size in KERNEL_SIZES))
+
 _POOLS = ("max_pool2d", "average_pool2d", "global_average_pool")
 _FREE = ("reshape", "flatten")
 _MOVES = ("transpose", "concat")
@@ -56,6 +61,17 @@ def graph_work(graph: Graph) -> FloatArray:
         if name is not None:
             work[CLASSES.index(name)] += _operator_work(graph, operator)
     return work.ravel()
+
+
+def kernel_work(graph: Graph) -> FloatArray:
+    """float64[len(KERNEL_SIZES)]: millions of multiply-accumulates of depthwise convolutions with each large kernel."""
+    work = np.zeros(len(KERNEL_SIZES))
+    for operator in graph.operators:
+        if operator_class(graph, operator) == "depthwise":
+            size = int(graph.weights[operator.inputs[1]].shape[-1])
+            if size in KERNEL_SIZES:
+                work[KERNEL_SIZES.index(size)] += _operator_work(graph, operator)[1]
+    return work
 
 
 def operator_class(graph: Graph, operator: Operator) -> str | None:
@@ -98,8 +114,12 @@ class NetworkWork:
     def __init__(self, space: SearchSpace) -> None:
         self.space = space
         #: float64[|V|, len(WORK_NAMES)]: work of each block of the vocabulary.
-        self.blocks: FloatArray = np.array([graph_work(space.block_graph(block)) for block in space.vocabulary])
+        graphs = [space.block_graph(block) for block in space.vocabulary]
+        self.blocks: FloatArray = np.array([graph_work(graph) for graph in graphs])
+        #: float64[|V|, len(KERNEL_SIZES)], as ``kernel_work`` counts.
+        self.kernels: FloatArray = np.array([kernel_work(graph) for graph in graphs])
         self._columns = [block_sum(space, column) if column.any() else None for column in self.blocks.T]
+        self._kernel_columns = [block_sum(space, column) if column.any() else None for column in self.kernels.T]
         self._whole_cells = _cell_work(space, self.blocks) if isinstance(space, NasBench201Space) else {}
 
     @property
@@ -111,8 +131,15 @@ class NetworkWork:
         """float64[n, len(WORK_NAMES)] of n genotypes int8[n, v]."""
         if mode in self._whole_cells:
             return self._whole_cells[mode](genotypes)
-        sums = [np.zeros(len(genotypes)) if column is None else column(genotypes) for column in self._columns]
-        return np.stack(sums, axis=1)
+        return _summed(self._columns, genotypes)
+
+    def detailed(self, genotypes: Genotypes, mode: Mode = Mode.LIVE) -> FloatArray:
+        """float64[n, len(DETAILED_NAMES)]: the same, with large kernels apart. No space with modes has any."""
+        return np.hstack([self(genotypes, mode), _summed(self._kernel_columns, genotypes)])
+
+
+def _summed(columns: Sequence[Callable[[Genotypes], FloatArray] | None], genotypes: Genotypes) -> FloatArray:
+    return np.stack([np.zeros(len(genotypes)) if c is None else c(genotypes) for c in columns], axis=1)
 
 
 def _cell_work(space: NasBench201Space, blocks: FloatArray) -> Mapping[Mode, Callable[[Genotypes], FloatArray]]:

@@ -199,7 +199,7 @@ class TransferModel:
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds and their std for n genotypes int8[n, v]; mean +- 1.645 std is a 90 % interval."""
         modes = {h.mode for h in self._hypotheses}
-        coordinates = {mode: self._basis.coordinates(self._work(genotypes, mode)) for mode in modes}
+        coordinates = {mode: self._basis.coordinates(self._work.detailed(genotypes, mode)) for mode in modes}
         mean, std = mix(self._hypotheses, coordinates, self._least_ms)
         return Estimate(mean, self._interval_factor * std, self.tier)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.predictors.operator_work import WORK_NAMES, Mode, NetworkWork
+from fleetfront.predictors.operator_work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class WorkBasis:
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``from_json`` reads."""
         return {
-            "work": list(WORK_NAMES),
+            "work": list(DETAILED_NAMES),
             "scale": self.scale.tolist(),
             "centre": self.centre.tolist(),
             "directions": self.directions.tolist(),
@@ -55,17 +55,17 @@ class WorkBasis:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> WorkBasis:
         """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
-        if tuple(data["work"]) != WORK_NAMES:
+        if tuple(data["work"]) != DETAILED_NAMES:
             raise ValueError("operators are counted in other classes than by this version")
         arrays = [np.asarray(data[name], np.float64) for name in ("scale", "centre", "directions")]
-        if arrays[0].shape != (len(WORK_NAMES),) or arrays[2].shape[0] != len(WORK_NAMES) + 1:
+        if arrays[0].shape != (len(DETAILED_NAMES),) or arrays[2].shape[0] != len(DETAILED_NAMES) + 1:
             raise ValueError("the basis has the wrong shape")
         return cls(*arrays)
 
 
 def make_basis(work: NetworkWork, reference: Genotypes) -> WorkBasis:
     """The basis in which n ``reference`` networks, in all modes of their space, are distinguishable."""
-    by_mode = [work(reference, mode) for mode in work.modes]
+    by_mode = [work.detailed(reference, mode) for mode in work.modes]
     mean = np.mean([columns.mean(axis=0) for columns in by_mode], axis=0)
     scale = np.where(mean > 0, mean, 1.0)
     scaled = np.concatenate(by_mode) / scale
@@ -80,4 +80,4 @@ def make_basis(work: NetworkWork, reference: Genotypes) -> WorkBasis:
 
 def mode_coordinates(work: NetworkWork, basis: WorkBasis, genotypes: Genotypes) -> dict[Mode, FloatArray]:
     """Coordinates float64[n, r] in each mode of the space."""
-    return {mode: basis.coordinates(work(genotypes, mode)) for mode in work.modes}
+    return {mode: basis.coordinates(work.detailed(genotypes, mode)) for mode in work.modes}

@@ -1,0 +1,46 @@
+"""``fleetfront profile --few K``: its output. Choosing, measuring and learning are in ``pipelines.few_profile``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.few_profile import FewOutcome
+
+
+def tell_few(outcome: FewOutcome, as_json: bool) -> None:
+    """Print what was learnt, from whom, and how far off it is to be expected."""
+    if as_json:
+        print_json({**outcome.profile.to_json(), "fit": outcome.to_json()})
+        return
+    seen, report = outcome.profile.observations, outcome.fit.report
+    click.echo(click.style(f"{seen.space} on {seen.target}", bold=True) + f"  [{outcome.fit.model.tier.value}]")
+    opinion = "operator costs" if report.serves == "transfer" else "XGBoost over all devices"
+    click.echo(f"model: {opinion}, from {report.networks} networks measured here and {len(report.teachers)} devices")
+    rows = [("expected (known devices, each left out in turn)", f"{report.mape:.1f}", "-", "-", "-")]
+    held_out = outcome.held_out
+    if held_out is not None:
+        rows.append(
+            (
+                f"found on {held_out.networks} held-out networks here",
+                f"{held_out.mape:.1f}",
+                f"{held_out.within_10:.0%}",
+                "-" if held_out.spearman is None else f"{held_out.spearman:.3f}",
+                "-" if held_out.coverage_90 is None else f"{held_out.coverage_90:.0%}",
+            )
+        )
+    print_table(("error", "MAPE %", "within 10 %", "Spearman", "in 90 % interval"), rows)
+    estimated = [name for name in report.teachers if name.endswith("(estimated)")]
+    if estimated:
+        warn(
+            f"{len(estimated)} of {len(report.teachers)} teaching devices are estimates themselves. Import or profile "
+            f"more devices for {seen.space}, or check with --validation 10."
+        )
+    for doubt in outcome.profile.verdict.reasons:
+        warn(f"{doubt.text} {doubt.remedy}")
+    hint(f"Model: {outcome.path}")
+    next_command(f"fleetfront search --device {seen.target.device} --space {seen.space}")
