@@ -36,7 +36,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     from fleetfront.profilers.store import Store
     from fleetfront.workspace import Workspace
 
-    attached = _attached()
+    attached, why_none = _attached()
     path = store_path(store)
     opened = Store(path, must_exist=True) if path.is_file() else None
     try:
@@ -66,15 +66,19 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     print_table(("device", "tier", "space", "target", "MAPE %", "when", "how"), cells)
     ready = [phone.name for phone in attached if phone.is_ready]
     if len(ready) > 1:
-        hint(f"{len(ready)} devices are attached; name one: --device {ready[0]}")
+        hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {','.join(ready)}")
+    if why_none:
+        hint(f"\n{why_none}")
     next_command(f"fleetfront profile --device {ready[0] if ready else 'cpu'}")
 
 
-def _attached() -> list[AdbDevice]:
-    from fleetfront.profilers.adb.opening import list_adb_devices
+def _attached() -> tuple[list[AdbDevice], str]:
+    """The attached phones; if there are none, where was looked and what to do."""
+    from fleetfront.profilers.adb.opening import list_adb_devices, why_none_attached
 
     try:
-        return list_adb_devices()
+        attached = list_adb_devices()
+        return attached, "" if attached else why_none_attached()
     except FleetfrontError as error:
         warn(f"Attached phones cannot be listed: {error}")
-        return []
+        return [], ""

@@ -98,7 +98,7 @@ def _collect(
     for measurement in measured:
         if measurement.error is not None:
             errors[measurement.key] = measurement.error
-        elif measurement.clock == clock and not measurement.flags:
+        elif measurement.clock == clock and "throttled" not in measurement.flags:
             minima[measurement.key].append(min(measurement.samples) / NS_PER_MS)
 
 

@@ -10,22 +10,22 @@ import hashlib
 import re
 import socket
 import time
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, unknown
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.device import Device, read_device
-from fleetfront.profilers.adb.faults import ConnectionLost, DeviceSilent
+from fleetfront.profilers.adb.faults import ConnectionLost, DeviceSilent, remedy
 from fleetfront.profilers.adb.runner_benchmark_model import BenchmarkModelRunner, find_benchmark_model
 from fleetfront.profilers.adb.runner_native import LiteRtRunner
 from fleetfront.profilers.adb.runners import RUNTIMES, Runner
 from fleetfront.profilers.adb.transport import Transport
 from fleetfront.profilers.adb.transport_direct import AUTHORIZE_S, open_tcp, open_usb
 from fleetfront.profilers.adb.transport_server import AdbServer, ServerTransport
-from fleetfront.profilers.adb.usb import usb_serials
+from fleetfront.profilers.adb.usb import usb_devices, usb_serials
 from fleetfront.profilers.lock import target_lock
 from fleetfront.profilers.native_runner.build import build_runner
 from fleetfront.progress import SILENT, Progress
@@ -34,6 +34,8 @@ from fleetfront.workspace import Workspace
 
 #: How users spell a device over ADB: ``adb:SERIAL`` or ``adb:HOST:PORT``.
 PREFIX = "adb:"
+#: The only device attached.
+ANY = "adb"
 DEFAULT_RUNTIME = RUNTIMES[0]
 
 _RETRY_S = 0.3
@@ -69,10 +71,49 @@ def list_adb_devices() -> list[AdbDevice]:
             for d in server.devices()
         ]
     try:
-        serials = usb_serials()
+        serials, closed = usb_devices()
     except MissingDependency:
         return []
-    return [AdbDevice(PREFIX + serial, serial, "device", "", "direct USB", "") for serial in serials]
+    listed = [AdbDevice(PREFIX + serial, serial, "device", "", "direct USB", "") for serial in serials]
+    # What may not be opened does not tell its serial number either.
+    forbidden = "no permissions"
+    return [*listed, *[AdbDevice(ANY, "", forbidden, "", "direct USB", remedy(forbidden))] * closed]
+
+
+def why_none_attached() -> str:
+    """Where was looked when ``list_adb_devices`` found nothing, and what to do, in a sentence or two.
+
+    Raises:
+        InputError: the environment names an adb server in a way that is none.
+    """
+    server = AdbServer.configured()
+    network = "A phone in the network need not be listed: --device adb:HOST:PORT."
+    plug = "plug a phone in and turn on 'USB debugging' in its developer options."
+    if server.is_running():
+        return f"The adb server at {server.address} knows no phone: {plug} {network}"
+    try:
+        usb_devices()
+    except MissingDependency as error:
+        return f"No adb server runs, so phones on USB cannot be seen. {error.remedy} {network}"
+    return f"No phone is attached by USB: {plug} {network}"
+
+
+def is_adb(device: str) -> bool:
+    """Whether a user's name of a device means one over ADB."""
+    return device == ANY or device.startswith(PREFIX)
+
+
+def full_name(device: str) -> str:
+    """``adb:SERIAL`` for ``adb``, which means the only device attached; every other name as it is.
+
+    Raises:
+        DeviceError: there is none, or there are several.
+        MissingDependency: no adb server runs, and USB needs a package.
+    """
+    if device not in (ANY, PREFIX):
+        return device
+    server = AdbServer.configured()
+    return PREFIX + _only([d.serial for d in server.devices()] if server.is_running() else usb_serials())
 
 
 def connect(
@@ -94,6 +135,7 @@ def connect(
 
     Raises:
         DeviceError: not attached, not ready or refused; the remedy says what to do.
+        InputError: a port that cannot be.
         MissingDependency: a direct connection needs a package.
     """
     try:
@@ -109,13 +151,16 @@ def connect(
 def _connected(
     device: str, key: Path | None, authorize_s: float, heartbeat: Heartbeat | None, progress: Progress
 ) -> Connection:
-    serial = device.removeprefix(PREFIX) if device != PREFIX.rstrip(":") else ""
+    serial = full_name(device).removeprefix(PREFIX)
+    address = re.fullmatch(r"(?P<host>.+):(?P<port>\d+)", serial)
+    if address and not 0 < int(address.group("port")) < 65536:
+        raise InputError(
+            f"{device} names the port {address.group('port')}, which cannot be.",
+            "Ports are 1 to 65535; adb's own is 5555, and Android shows another under 'Wireless debugging'.",
+        )
     server = AdbServer.configured()
     if server.is_running():
-        serial = serial or _only([d.serial for d in server.devices()])
         return Connection(ServerTransport(server, serial), heartbeat)
-    serial = serial or _only(usb_serials())
-    address = re.fullmatch(r"(?P<host>.+):(?P<port>\d{1,5})", serial)
     transport: Transport
     if address:
         host, port = address.group("host").strip("[]"), int(address.group("port"))
@@ -163,7 +208,7 @@ def open_adb_agent(
     """Connect to a device and make an agent for it. Close the agent to leave the device as it was found.
 
     Args:
-        device: ``adb:SERIAL`` or ``adb:HOST:PORT``.
+        device: see ``connect``.
         target: of ``adb_target``.
         cores: ``big``, ``little``, ``all`` or a hexadecimal mask.
         runner: ``benchmark-model``, ``native`` (Linux targets), or ``auto``: native on plain Linux if no
@@ -182,27 +227,20 @@ def open_adb_agent(
         InputError: wrong cores, runtime or program.
         MissingDependency: a package or compiler is missing.
     """
-
-    def connected() -> Connection:
-        return connect(device, key=key, authorize_s=authorize_s, heartbeat=heartbeat, progress=progress)
-
-    def locked() -> AbstractContextManager[None]:
-        # One lock a device, whatever the runtime: two would measure each other.
-        return target_lock(place.root / "locks", Target(target.device, "adb"))
-
     place = workspace or Workspace.default()
+    connected = partial(connect, device, key=key, authorize_s=authorize_s, heartbeat=heartbeat, progress=progress)
     connection = connected()
     try:
         facts = read_device(connection)
-        chosen = _runner(runner, connection, facts, target, place.cache, benchmark_model, litert_wheel)
         return AdbAgent(
             connected,
             connection,
             facts,
-            chosen,
+            _runner(runner, connection, facts, target, place.cache, benchmark_model, litert_wheel),
             target,
             cores=cores,
-            lock=locked,
+            # One lock a device, whatever the runtime: two would measure each other.
+            lock=partial(target_lock, place.root / "locks", Target(target.device, ANY)),
             folder=f"{facts.folder}/fleetfront-{_our_name()}",
             options=options,
             progress=progress,

@@ -7,8 +7,8 @@ import math
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetfront.errors import DeviceError, InputError
@@ -32,6 +32,8 @@ _WINDOW_SHARE = 0.25
 _VISIT_S = 2.0
 _MOST_RUNS = 20_000
 _VISITS_A_BATCH = 4
+#: Failed visits in a row that end it; a single one may be a hiccup of the device's clock.
+_MOST_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,9 @@ class Sustained:
         first_ms, last_ms: median over visits of the mean run, in the first and the last minute.
         share_left: speed at the end over speed at the beginning; 1 means that heat took nothing.
         throttled_visits: visits during which the device said that it slows itself down.
-        rows: every visit, for the store.
+        rows: every visit that gave numbers.
+        window_s: what "first minute" and "last minute" are, if the whole was short.
+        failed_visits: visits without numbers.
     """
 
     seconds: float
@@ -52,6 +56,8 @@ class Sustained:
     share_left: float
     throttled_visits: int
     rows: tuple[Measurement, ...]
+    window_s: float = _WINDOW_S
+    failed_visits: int = 0
 
 
 def measure_sustained(
@@ -61,6 +67,7 @@ def measure_sustained(
     *,
     key: str = "",
     space: str = "",
+    keep: Callable[[Measurement], object] = lambda _: None,
     progress: Progress = SILENT,
     now: Callable[[], float] = time.monotonic,
 ) -> Sustained:
@@ -72,39 +79,71 @@ def measure_sustained(
         seconds: at least 4.
         key: name of the rows; the file's SHA-256 by default.
         space: search space of the rows, if the file is a network of one.
+        keep: given every row, with or without numbers, as soon as it is there.
         progress: told of every visit.
         now: a clock in seconds.
 
     Raises:
-        InputError: too short a time.
+        InputError: too short a time, or no such file.
         DeviceError: the device was lost, or the file does not run on it.
     """
     if seconds < 2 * _VISIT_S:
         raise InputError(f"{seconds:g} s is too short to see heat.", "Use minutes, e.g. --sustained 10m.")
-    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    try:
+        sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror}).", "Give the path of a .tflite file.") from error
     campaign = f"sustained-{uuid.uuid4().hex[:8]}"
+    key = key or sha256
 
     def batch(count: int, runs: int) -> VisitBatch:
-        visits = tuple(Visit(uuid.uuid4().hex, Role.FILE, key or sha256, sha256, 1, runs) for _ in range(count))
+        visits = tuple(Visit(uuid.uuid4().hex, Role.FILE, key, sha256, 1, runs) for _ in range(count))
         return VisitBatch(agent.target, space, campaign, 0, visits, {sha256: str(file)})
 
-    rows: list[Measurement] = []
-    at_s: list[float] = []
+    seen = _Seen()
     runs, begun = 3, now()
     progress.start(f"Running {file.name} on {agent.target.device} without rest", round(seconds))
     while now() - begun < seconds:
-        for visited in agent.run(batch(1 if not rows else _VISITS_A_BATCH, runs)):
+        for visited in agent.run(batch(_VISITS_A_BATCH if seen.rows else 1, runs)):
             wall = next(row for row in visited if row.clock == Clock.WALL)
-            if wall.error is not None:
-                raise DeviceError(
-                    f"{file.name} does not run on {agent.target.device}: {wall.error}.", "Fix this first."
-                )
-            rows.append(replace(wall, flags=(*wall.flags, SUSTAINED_FLAG)))
-            at_s.append(now() - begun)
-            progress.advance(max(0, round(at_s[-1]) - (round(at_s[-2]) if len(at_s) > 1 else 0)))
-        runs = min(_MOST_RUNS, max(1, math.ceil(_VISIT_S * 1e9 / mean_run_ns(rows[-1]))))
+            row = replace(wall, flags=(*wall.flags, SUSTAINED_FLAG))
+            keep(row)
+            seen.take(row, now() - begun)
+            progress.advance(seen.steps())
+        if seen.rows:
+            runs = min(_MOST_RUNS, max(1, math.ceil(_VISIT_S * 1e9 / mean_run_ns(seen.rows[-1]))))
     progress.finish()
-    return _summary(rows, at_s)
+    return _summary(seen)
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What has arrived: rows with numbers and when, in seconds from the beginning."""
+
+    rows: list[Measurement] = field(default_factory=list)
+    at_s: list[float] = field(default_factory=list)
+    failed: int = 0
+    failed_in_a_row: int = 0
+    shown: int = 0
+
+    def take(self, row: Measurement, at_s: float) -> None:
+        if row.error is None:
+            self.rows.append(row)
+            self.at_s.append(at_s)
+            self.failed_in_a_row = 0
+            return
+        self.failed += 1
+        self.failed_in_a_row += 1
+        if not self.rows or self.failed_in_a_row >= _MOST_FAILURES:
+            raise DeviceError(
+                f"The file does not run on {row.target.device}: {row.error}.",
+                "Check it with `fleetfront profile --device cpu --file FILE`, or choose another --runtime.",
+            )
+
+    def steps(self) -> int:
+        """Whole seconds since the last call."""
+        before, self.shown = self.shown, round(self.at_s[-1]) if self.at_s else 0
+        return max(0, self.shown - before)
 
 
 def mean_run_ns(row: Measurement) -> float:
@@ -115,7 +154,8 @@ def mean_run_ns(row: Measurement) -> float:
     return statistics.fmean(row.samples)
 
 
-def _summary(rows: Sequence[Measurement], at_s: Sequence[float]) -> Sustained:
+def _summary(seen: _Seen) -> Sustained:
+    rows, at_s = seen.rows, seen.at_s
     total = at_s[-1]
     window = min(_WINDOW_S, _WINDOW_SHARE * total)
     first = [mean_run_ns(row) for row, at in zip(rows, at_s, strict=True) if at <= window]
@@ -123,4 +163,4 @@ def _summary(rows: Sequence[Measurement], at_s: Sequence[float]) -> Sustained:
     first_ms = statistics.median(first or [mean_run_ns(rows[0])]) / NS_PER_MS
     last_ms = statistics.median(last) / NS_PER_MS
     throttled = sum("throttled" in row.flags for row in rows)
-    return Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows))
+    return Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows), window, seen.failed)

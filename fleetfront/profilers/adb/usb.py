@@ -6,7 +6,7 @@ import importlib
 import time
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.errors import missing
+from fleetfront.errors import MissingDependency
 from fleetfront.profilers.adb.faults import ConnectionLost, DeviceRefused, remedy
 from fleetfront.profilers.adb.transport import STEP_S
 
@@ -14,19 +14,27 @@ if TYPE_CHECKING:
     from adb_shell.transport.usb_transport import UsbTransport
 
 
-def usb_serials() -> list[str]:
-    """Serial numbers of the USB devices with an ADB interface; one that cannot be read is left out.
+def usb_devices() -> tuple[list[str], int]:
+    """Serial numbers of the USB devices with an ADB interface, and how many more there are that may not be opened.
 
     Raises:
         MissingDependency: adb-shell[usb] or libusb is not installed.
     """
     driver, usb_error = _driver()
-    serials = []
+    serials, closed = [], 0
     for device in driver.find_all_adb_devices():
         try:
             serials.append(str(device.serial_number))
         except usb_error:
-            continue
+            closed += 1
+    return serials, closed
+
+
+def usb_serials() -> list[str]:
+    """The serial numbers alone. Raises what ``usb_devices`` raises, and DeviceRefused if none may be opened."""
+    serials, closed = usb_devices()
+    if closed and not serials:
+        raise DeviceRefused("A USB device with debugging is attached, but may not be opened.", remedy("no permissions"))
     return serials
 
 
@@ -90,6 +98,9 @@ def _driver() -> tuple[type[UsbTransport], type[Exception]]:
         usb1 = importlib.import_module("usb1")
         from adb_shell.transport.usb_transport import UsbTransport
     except (ImportError, OSError) as error:
-        raise missing("adb-shell[usb] with libusb", "mobile", "Reaching a USB device without an adb server") from error
+        raise MissingDependency(
+            "Reaching a USB device without an adb server needs the package adb-shell[usb] and libusb.",
+            "Start an adb server (adb start-server), or run: pip install 'fleetfront[mobile]'.",
+        ) from error
     usb_error: type[Any] = usb1.USBError
     return UsbTransport, usb_error
