@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from fleetfront.cli.console import warn
+from fleetfront.cli.options import is_given
 from fleetfront.progress import Progress
 from fleetfront.targets import Target
 
@@ -51,6 +53,13 @@ class AdbChoices:
 
         pause_s = parse_duration_s(self.cooldown) if self.cooldown is not None else 0.0
         return AgentOptions(cooling=Cooling(pause_s=pause_s, max_temp_c=self.max_temp))
+
+
+def warn_of_unused(device: str) -> None:
+    """Say which options the user gave that mean nothing for a ``device`` which is not over ADB."""
+    given = [f"--{name.replace('_', '-')}" for name in AdbChoices.__dataclass_fields__ if is_given(name)]
+    if given:
+        warn(f"{', '.join(given)}: only for devices over ADB; without effect on {device}.")
 
 
 def adb_options(function: Function) -> Function:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.adb_options import AdbChoices, adb_options
+from fleetfront.cli.adb_options import AdbChoices, adb_options, warn_of_unused
 from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
 from fleetfront.cli.options import (
     device_option,
@@ -60,6 +60,7 @@ ADB = "adb"
 @click.option("--validation", type=click.IntRange(0), default=50, show_default=True, help="Held-out networks.")
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
 @click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
+@click.option("--dry-run", is_flag=True, help="Say what would be measured, where, and what that changes; do nothing.")
 @adb_options
 @seed_option
 @store_option
@@ -80,6 +81,7 @@ def profile(
     validation: int,
     with_fit: bool,
     sustained: str | None,
+    dry_run: bool,
     cores: str,
     runner: str,
     benchmark_model: Path | None,
@@ -109,24 +111,34 @@ def profile(
     if len(names) > 1:
         from fleetfront.cli.profile_many import profile_each
 
-        profile_each(names)
+        profile_each(names, as_json)
         return
+    name = _full_name(names[0])
     adb = AdbChoices(cores, runner, benchmark_model, litert_wheel, max_temp, cooldown)
-    target = _target(names[0], runtime, precision, threads, batch, file)
-    if sustained is not None or (file is not None and _is_adb(names[0])):
+    target = _target(name, runtime, precision, threads, batch, file)
+    if dry_run:
+        from fleetfront.cli.profile_dry import dry_run_file, dry_run_space
+
+        if file is not None:
+            dry_run_file(name, target, file, adb, as_json, quiet)
+        else:
+            networks = (few or calibration, validation if few is None or is_given("validation") else 0)
+            dry_run_space(name, target, space, budget, networks, adb, as_json, quiet)
+        return
+    if sustained is not None or (file is not None and _is_adb(name)):
         from fleetfront.cli.profile_adb_file import profile_adb_file
 
-        profile_adb_file(names[0], target, file, sustained, adb, store, as_json, quiet)
+        profile_adb_file(name, target, file, sustained, adb, store, as_json, quiet)
         return
     if file is not None:
         _profile_file(file, target, store, as_json, quiet)
         return
     wanted = _Wanted(space, budget, target_error, calibration, validation, with_fit, seed)
     if few is not None:
-        _profile_few(few, names[0], target, wanted, adb, store, as_json, quiet)
+        _profile_few(few, name, target, wanted, adb, store, as_json, quiet)
         return
     with progress(quiet) as shown:
-        outcome, report = _profile_space(names[0], target, wanted, adb, store, shown)
+        outcome, report = _profile_space(name, target, wanted, adb, store, shown)
     _tell(outcome, report, as_json)
     if target_error is not None and outcome.result.ended_by != "target":
         raise BarMissed(
@@ -150,6 +162,16 @@ class _Wanted:
 
 def _is_adb(name: str) -> bool:
     return name == ADB or name.startswith(f"{ADB}:")
+
+
+def _full_name(name: str) -> str:
+    """The device's name; ``adb`` alone stands for the only one attached."""
+    if not _is_adb(name):
+        warn_of_unused(name)
+        return name
+    from fleetfront.profilers.adb.opening import full_name
+
+    return full_name(name)
 
 
 def _target(name: str, runtime: str | None, precision: str, threads: int, batch: int, file: Path | None) -> Target:

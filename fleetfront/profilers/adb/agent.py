@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.awake import keep_awake, restore
+from fleetfront.profilers.adb.awake import can_be_kept_awake, keep_awake, restore
 from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, clock_facts, read_state
 from fleetfront.profilers.adb.connection import Connection
 from fleetfront.profilers.adb.cores import core_mask, parse_clocks
@@ -131,6 +131,12 @@ class AdbAgent:
     def describe(self) -> dict[str, Any]:
         """The device, its cores and the program that measures, without anything that changes by itself."""
         return {**self.device.describe(), "cores": f"{self.mask:x}" if self.mask else "all", **self._runner.describe()}
+
+    @property
+    def changes(self) -> tuple[str, ...]:
+        """What the first batch will change on the device and ``close`` will undo, for people."""
+        folder = f"files in {self._folder}, removed at the end"
+        return (folder, "kept awake while it measures") if can_be_kept_awake(self.device) else (folder,)
 
     def run(self, batch: VisitBatch) -> Generator[Rows, None, None]:
         """See ``profilers.base.Agent``. Where a device tells of its heat, rows wait up to ``CHECK_EVERY_S`` for it."""

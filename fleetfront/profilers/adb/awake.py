@@ -16,13 +16,18 @@ _KEY_SLEEP, _KEY_WAKE_UP = 223, 224
 _RESTORE = "restore.sh"
 
 
+def can_be_kept_awake(device: Device) -> bool:
+    """Whether it is a phone with a screen that falls asleep, and the programs to prevent that."""
+    return {"settings", "input", "dumpsys"} <= device.tools
+
+
 def keep_awake(connection: Connection, device: Device, folder: str) -> str | None:
     """Stop the phone from falling asleep; the screen's state as it was found, None where there is no screen.
 
     How to undo it is written into ``folder`` first, so that a later session can, if this one is cut off. A file that is
     there already holds the older, true state and is kept.
     """
-    if not {"settings", "input", "dumpsys"} <= device.tools:
+    if not can_be_kept_awake(device):
         return None
     found = parse_wakefulness(connection.shell("dumpsys power | grep -m 1 mWakefulness=").out)
     before = connection.shell(f"settings get {_SETTING}").out.strip()
