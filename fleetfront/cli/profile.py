@@ -122,8 +122,8 @@ def profile(
         if file is not None:
             dry_run_file(name, target, file, adb, as_json, quiet)
         else:
-            networks = (few or calibration, validation if few is None or is_given("validation") else 0)
-            dry_run_space(name, target, space, budget, networks, adb, as_json, quiet)
+            held_out = validation if few is None or is_given("validation") else 0
+            dry_run_space(name, target, space, budget, few, calibration, held_out, adb, as_json, quiet)
         return
     if sustained is not None or (file is not None and _is_adb(name)):
         from fleetfront.cli.profile_adb_file import profile_adb_file

@@ -31,7 +31,9 @@ def dry_run_space(
     target: Target,
     space: str,
     budget: str,
-    networks: tuple[int | None, int],
+    few: int | None,
+    calibration: int | None,
+    validation: int,
     adb: AdbChoices,
     as_json: bool,
     quiet: bool,
@@ -43,7 +45,9 @@ def dry_run_space(
         target: what the measurements would belong to.
         space: its name.
         budget: as the user typed it.
-        networks: calibration (None: as the budget says) and validation networks.
+        few: networks instead of blocks and calibration networks, or None.
+        calibration: calibration networks; None leaves it to the budget.
+        validation: held-out networks.
         adb: the user's choices about devices over ADB.
         as_json: print JSON.
         quiet: no progress.
@@ -56,8 +60,8 @@ def dry_run_space(
     from fleetfront.spaces.catalogue import load_space
 
     allowed = parse_budget(budget)
-    calibration = allowed.calibration if networks[0] is None else networks[0]
-    options = PlanOptions(calibration=calibration, validation=networks[1])
+    count = few or (allowed.calibration if calibration is None else calibration)
+    options = PlanOptions(calibration=count, validation=validation, blocks="spread" if few is None else "none")
     plan = make_plan(load_space(space), options)
     counts = Counter(item.role.value for item in plan.items)
     anchors = -(-len(plan.items) // options.anchor_every) + 1
