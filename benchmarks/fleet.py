@@ -3,8 +3,8 @@
     python benchmarks/fleet.py [--seeds 5] [--evaluations 20000]
 
 Devices: the shipped estimates of 30 settings (all 19 of the literature among them) and the public Note 10 tables,
-imported first. Seconds are those of the whole call: making the latency models, searching, writing fronts.json. The true fronts
-are not known, so hypervolume shares and recall are against the fronts of all runs together.
+imported first. Seconds are those of the whole call: making the latency models, searching, writing fronts.json. The
+true fronts are not known, so hypervolume shares and recall are against the fronts of all runs together.
 """
 
 import argparse
@@ -30,27 +30,11 @@ from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.workspace import Workspace
 
-LITERATURE = [
-    "1080ti_1",
-    "1080ti_32",
-    "1080ti_256",
-    "titanx_1",
-    "titanx_32",
-    "titanx_256",
-    "titan_rtx_256",
-    "silver_4114",
-    "silver_4210r",
-    "gold_6226",
-    "gold_6240",
-    "samsung_a50",
-    "samsung_s7",
-    "pixel2",
-    "pixel3",
-    "essential_ph_1",
-    "raspi4",
-    "fpga",
-    "eyeriss",
-]
+LITERATURE = {
+    *("1080ti_1", "1080ti_32", "1080ti_256", "titanx_1", "titanx_32", "titanx_256", "titan_rtx_256", "silver_4114"),
+    *("silver_4210r", "gold_6226", "gold_6240", "samsung_a50", "samsung_s7", "pixel2", "pixel3", "essential_ph_1"),
+    *("raspi4", "fpga", "eyeriss"),
+}
 BAR_SECONDS = 30.0
 
 
@@ -93,7 +77,7 @@ def one_run(workspace, arguments, seed):
     start, cpu = time.perf_counter(), time.process_time()
     space = load_space("ofa-mbv3-w1.2")
     found = device_models(["all"], space, workspace=workspace, store=workspace.store)
-    lacking = set(LITERATURE) - {device.name for device in found}
+    lacking = LITERATURE - {device.name for device in found}
     if lacking:
         raise SystemExit(f"no latency model of {', '.join(sorted(lacking))}")
     targets = [ProblemTarget(device.name, device.model, str(device.target)) for device in found]
