@@ -21,6 +21,7 @@ class Clock(enum.StrEnum):
 
     WALL = "wall"
     THREAD_CPU = "thread-cpu"
+    #: The device's own, e.g. CUDA events: its work without the host's part.
     DEVICE = "device"
     #: An imported number whose source does not say.
     UNKNOWN = "unknown"

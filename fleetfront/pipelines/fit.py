@@ -115,7 +115,8 @@ def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | No
         )
     if wanted is not None and wanted not in found:
         raise unknown(f"clock of {target}", wanted.value, [clock.value for clock in found])
-    preference = [Clock.WALL, Clock.DEVICE, Clock.THREAD_CPU, Clock.UNKNOWN]
+    # A device's own clock is only read where the wall shows launches rather than the device.
+    preference = [Clock.DEVICE, Clock.WALL, Clock.THREAD_CPU, Clock.UNKNOWN]
     if target.threads == 1:
         preference.insert(0, preference.pop(2))
     first = wanted or next(clock for clock in preference if clock in found)

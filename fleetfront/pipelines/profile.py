@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
+from fleetfront.deploy.half_throughout import half_throughout
 from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import (
@@ -35,6 +36,7 @@ from fleetfront.profilers.store import CampaignRow, Store
 from fleetfront.profilers.verdict import Verdict, judge
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, parse_duration_s
+from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.batch import with_batch
 from fleetfront.spaces.graph import Graph
@@ -52,6 +54,11 @@ _FILES = {
     "tflite-nnapi": _TFLITE,
     "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes"),
 }
+
+_ONNX = (".onnx", "fleetfront.deploy.onnx_writer:write_onnx")
+
+#: The same for GPUs of this machine; their runtimes do half precision, too.
+_GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes")}
 
 #: So many visits tell all that visits can tell: small spaces end here, long before any budget.
 MOST_ROUNDS = 40
@@ -157,7 +164,12 @@ class ProfileOutcome:
 
 
 def default_clock(target: Target) -> Clock:
-    """Thread-CPU time for one thread, steadier on a busy machine; wall time for more, where the former misleads."""
+    """Thread-CPU time for one thread, steadier on a busy machine; wall time for more, where the former misleads.
+
+    On a GPU of this machine, its own events where the runtime lets them be set.
+    """
+    if is_cuda(target.device):
+        return Clock.WALL if target.runtime == "onnxruntime" else Clock.DEVICE
     return Clock.THREAD_CPU if target.threads == 1 else Clock.WALL
 
 
@@ -271,26 +283,35 @@ def _has_files(row: CampaignRow, cache: FileCache) -> bool:
 
 def suffix_of(target: Target) -> str:
     """The suffix of the files that a target opens. Raises InputError for a runtime that cannot be profiled."""
-    if target.runtime not in _FILES:
-        raise unknown("runtime to profile on", target.runtime, _FILES)
-    return _FILES[target.runtime][0]
+    return _files(target)[0]
+
+
+def _files(target: Target) -> tuple[str, str]:
+    known = _GPU_FILES if is_cuda(target.device) else _FILES
+    if target.runtime not in known:
+        raise unknown("runtime to profile on", target.runtime, known)
+    return known[target.runtime]
 
 
 def _writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
     """The suffix of the target's files and what writes them."""
-    suffix = suffix_of(target)
-    if target.precision != "fp32":
+    suffix, name = _files(target)
+    if target.precision != "fp32" and not is_cuda(target.device):
         raise InputError(
             f"Spaces are profiled in fp32 so far, not in {target.precision}.",
             "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
         )
-    module, name = _FILES[target.runtime][1].split(":")
+    module, name = name.split(":")
     write: Any = import_module(module)
     for part in name.split("."):
         write = getattr(write, part)
 
+    # torch makes its modules half itself; other runtimes run what the file says.
+    is_half_file = target.precision == "fp16" and suffix == ".onnx"
+
     def write_batch(graph: Graph) -> bytes:
-        data: bytes = write(graph if target.batch == 1 else with_batch(graph, target.batch))
+        batched = graph if target.batch == 1 else with_batch(graph, target.batch)
+        data: bytes = write(half_throughout(batched) if is_half_file else batched)
         return data
 
     return suffix, write_batch

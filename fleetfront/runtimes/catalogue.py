@@ -8,9 +8,15 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.runtimes.base import Runtime
 from fleetfront.runtimes.litert_runtime import LiteRt
 from fleetfront.runtimes.onnxruntime_runtime import OnnxRuntime
+from fleetfront.runtimes.tensorrt_runtime import TensorRt
 from fleetfront.runtimes.torch_runtime import TorchRuntime
 
-_RUNTIMES: dict[str, type[Runtime]] = {"litert": LiteRt, "onnxruntime": OnnxRuntime, "torch": TorchRuntime}
+_RUNTIMES: dict[str, type[Runtime]] = {
+    "litert": LiteRt,
+    "onnxruntime": OnnxRuntime,
+    "torch": TorchRuntime,
+    "tensorrt": TensorRt,
+}
 
 
 def runtime_names() -> tuple[str, ...]:

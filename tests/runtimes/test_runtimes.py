@@ -198,7 +198,7 @@ def test_a_tflite_file_without_signature_goes_by_tensor_names() -> None:
 
 
 def test_the_catalogue_finds_runtimes_by_name_and_by_file() -> None:
-    assert runtime_names() == ("litert", "onnxruntime", "torch")
+    assert runtime_names() == ("litert", "onnxruntime", "torch", "tensorrt")
     for name in runtime_names():
         assert load_runtime(name).name == name
         assert runtime_for_file(Path(f"net{load_runtime(name).suffix.upper()}")).name == name

@@ -1,0 +1,1 @@
+"""Measuring on CUDA GPUs: stopwatch, timing, programs of three runtimes, conditions through NVML, and the agent."""

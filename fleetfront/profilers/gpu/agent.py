@@ -1,0 +1,225 @@
+"""The agent of one GPU: makes visits in this process, keeps what fails to its own row, and records conditions.
+
+How a visit is timed is written in ``visit_timing``; which runtime opens files is chosen in ``opening``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import DeviceError, MissingDependency
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.gpu.energy import EnergyReading, measure_energy
+from fleetfront.profilers.gpu.nvml import Nvml, is_throttling
+from fleetfront.profilers.gpu.programs import Opener, Program
+from fleetfront.profilers.gpu.stopwatch import Stopwatch
+from fleetfront.profilers.gpu.visit_timing import (
+    FIRST_WARM_UP,
+    LAUNCH_BOUND,
+    ProgramTiming,
+    SteadyRule,
+    TimingOptions,
+    time_program,
+    warm_until_steady,
+)
+from fleetfront.profilers.records import Measurement, Role, measurement_uuid
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+#: What discards know a hot device by.
+THROTTLED = "throttled"
+#: Whole networks are run long enough for the energy counter, in the first round alone.
+_WITH_ENERGY = frozenset({Role.CALIBRATION, Role.VALIDATION, Role.NETWORK, Role.FILE})
+#: Laps of one window of the first warm-up are this many inferences.
+_FIRST_LAP = 50
+
+
+@dataclass(frozen=True, slots=True)
+class GpuOptions:
+    """Choices that make two campaigns different ones, besides the target.
+
+    Attributes:
+        timing: of every visit.
+        energy_s: how long each network runs for its energy, where the GPU has a counter; 0 for not at all.
+    """
+
+    timing: TimingOptions = field(default_factory=TimingOptions)
+    energy_s: float = 0.5
+
+    def describe(self) -> dict[str, Any]:
+        """Plain values."""
+        timing = self.timing
+        return {"buffers": timing.buffers, "sample_ns": timing.sample_ns, "flush_l2": timing.flush_l2}
+
+
+class GpuAgent:
+    """Measures on one device with one runtime."""
+
+    def __init__(
+        self,
+        target: Target,
+        opener: Opener,
+        stopwatch: Stopwatch,
+        facts: Mapping[str, Any],
+        *,
+        nvml: Nvml | None = None,
+        options: GpuOptions | None = None,
+        first_warm_up: SteadyRule = FIRST_WARM_UP,
+    ) -> None:
+        """Take a device that is there.
+
+        Args:
+            target: of all batches.
+            opener: opens the files that batches name.
+            stopwatch: of the device that ``opener`` puts programs on.
+            facts: what does not change of the device.
+            nvml: reads conditions; None where it cannot be had.
+            options: how visits are made.
+            first_warm_up: before the first visit.
+        """
+        self.target = target
+        self._opener = opener
+        self._stopwatch = stopwatch
+        self._facts = dict(facts)
+        self._nvml = nvml
+        self._options = options or GpuOptions()
+        self._first_warm_up: SteadyRule | None = first_warm_up
+
+    def describe(self) -> dict[str, Any]:
+        """The GPU, its driver and limits, the runtime and its settings, and how visits are made."""
+        read = {} if self._nvml is None else self._nvml.describe()
+        return {**self._facts, **read, **self._opener.describe(), **self._options.describe()}
+
+    def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
+        """Make the visits of a batch. What one program cannot do (memory full, an operator unknown) is its own error.
+
+        Raises DeviceError if the GPU cannot be used by this process any more.
+        """
+        for visit in batch.visits:
+            yield self._visit(batch, visit)
+
+    def close(self) -> None:
+        """Put back what was changed in this process; nothing was changed on the device."""
+        self._opener.close()
+
+    def _visit(self, batch: VisitBatch, visit: Visit) -> tuple[Measurement, ...]:
+        started_ns, begun = time.time_ns(), time.perf_counter_ns()
+        before = self._conditions()
+        error, timing, energy = None, None, None
+        try:
+            timing, energy = self._measured(batch, visit)
+        except (DeviceError, MissingDependency):
+            raise
+        # A runtime may raise anything; whatever it is belongs to this visit alone, unless the device is gone with it.
+        except Exception as raised:
+            error = self._explained(raised)
+        if error is not None:
+            # Outside the handler, where the exception's frames no longer hold tensors.
+            self._stopwatch.recover()
+        after = {**self._conditions(), **_how(timing), "visit_ns": time.perf_counter_ns() - begun}
+        flags = (THROTTLED,) if is_throttling(before) or is_throttling(after) else ()
+
+        def row(
+            clock: Clock,
+            samples: tuple[int, ...],
+            more: tuple[str, ...] = (),
+            metric: str = "latency",
+            unit: str = "ns",
+        ) -> Measurement:
+            return Measurement(
+                target=batch.target,
+                space=batch.space,
+                role=visit.role,
+                key=visit.key,
+                clock=clock,
+                samples=samples,
+                campaign=batch.campaign,
+                round=batch.round,
+                started_ns=started_ns,
+                metric=metric,
+                unit=unit,
+                before=before,
+                after=after,
+                flags=(*flags, *more),
+                error=error,
+                uuid=measurement_uuid(visit.uuid, clock, metric),
+            )
+
+        if timing is None:
+            return (row(Clock.WALL, ()),)
+        rows = [row(Clock.WALL, timing.wall_ns, self._verdict(visit, timing))]
+        if timing.device_ns:
+            rows.append(row(Clock.DEVICE, timing.device_ns))
+        if energy is not None:
+            rows.append(row(Clock.DEVICE, (energy.microjoules,), (), "energy", "uJ"))
+        return tuple(rows)
+
+    def _measured(self, batch: VisitBatch, visit: Visit) -> tuple[ProgramTiming, EnergyReading | None]:
+        program = self._opener.open(Path(batch.files[visit.file]), self._options.timing.buffers)
+        try:
+            self._warm_up_once(program)
+            timing = time_program(
+                program,
+                self._stopwatch,
+                warm_runs=visit.warm_runs,
+                timed_runs=visit.timed_runs,
+                is_block=visit.role in (Role.BLOCK, Role.ANCHOR),
+                options=self._options.timing,
+            )
+            energy = self._energy(program) if batch.round == 0 and visit.role in _WITH_ENERGY else None
+        finally:
+            program.close()
+        return timing, energy
+
+    @staticmethod
+    def _verdict(visit: Visit, timing: ProgramTiming) -> tuple[str, ...]:
+        """Of networks alone: a block's few launches say nothing of a network's."""
+        is_network = visit.role not in (Role.BLOCK, Role.ANCHOR)
+        return (LAUNCH_BOUND,) if is_network and timing.is_launch_bound else ()
+
+    def _warm_up_once(self, program: Program) -> None:
+        """A GPU that slept needs seconds to reach its clocks, and then to stop getting warmer quickly."""
+        rule, self._first_warm_up = self._first_warm_up, None
+        if rule is None:
+            return
+        stopwatch = self._stopwatch
+
+        def lap() -> float:
+            begun = stopwatch.now_ns()
+            for index in range(_FIRST_LAP):
+                stopwatch.run(lambda index=index: program.enqueue(index % program.buffers))  # type: ignore[misc]
+            stopwatch.synchronize()
+            return stopwatch.now_ns() - begun
+
+        mhz = (lambda: None) if self._nvml is None else self._nvml.sm_mhz
+        warm_until_steady(lap, rule, stopwatch.now_ns, mhz)
+
+    def _energy(self, program: Program) -> EnergyReading | None:
+        if self._nvml is None or self._options.energy_s <= 0:
+            return None
+        return measure_energy(program, self._stopwatch, self._nvml.energy_mj, self._options.energy_s)
+
+    def _conditions(self) -> dict[str, Any]:
+        return {} if self._nvml is None else self._nvml.read()
+
+    def _explained(self, raised: Exception) -> str:
+        lines = str(raised).strip().splitlines()
+        text = f"{type(raised).__name__}: {lines[0][:300] if lines else ''}"
+        return f"out of memory on the device ({text})" if self._stopwatch.is_out_of_memory(raised) else text
+
+
+def _how(timing: ProgramTiming | None) -> dict[str, Any]:
+    """What a reader of the samples may want to know of how they were taken."""
+    if timing is None:
+        return {}
+    ratio = timing.eager_ratio
+    return {
+        "copies": timing.copies,
+        "warm_laps": timing.warm_up.laps,
+        "is_steady": timing.warm_up.is_steady,
+        **({} if ratio is None else {"eager_ratio": round(ratio, 3)}),
+    }

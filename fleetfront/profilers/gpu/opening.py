@@ -1,0 +1,93 @@
+"""From a target to an agent: the device, its runtime and NVML, or why one of them cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import FleetfrontError, InputError, unknown
+from fleetfront.profilers.conditions import describe_machine
+from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
+from fleetfront.profilers.gpu.nvml import Nvml
+from fleetfront.profilers.gpu.onnxruntime_program import TENSORRT_DELEGATE, OnnxRuntimeOpener
+from fleetfront.profilers.gpu.programs import Opener
+from fleetfront.profilers.gpu.stopwatch import CudaStopwatch, HostStopwatch
+from fleetfront.profilers.gpu.tensorrt_program import TensorRtOpener
+from fleetfront.profilers.gpu.torch_program import PRECISIONS, TorchOpener
+from fleetfront.profilers.gpu.visit_timing import SteadyRule
+from fleetfront.progress import SILENT, Progress
+from fleetfront.runtimes.cuda_device import CudaDevice, cuda_index, open_cuda_device
+from fleetfront.targets import Target
+
+GPU_RUNTIMES = ("torch", "onnxruntime", "tensorrt")
+#: A runtime as users may type it -> the runtime and the delegate of the target.
+_SPELLINGS = {"onnxruntime-tensorrt": ("onnxruntime", TENSORRT_DELEGATE)}
+#: A rehearsal proves that everything runs; its numbers mean nothing, so it does not wait for a steady machine.
+_NO_WARM_UP = SteadyRule(window=1, tolerance=1.0, most_s=0.0)
+
+
+def gpu_target(device: str, runtime: str | None, precision: str, batch: int, threads: int = 1) -> Target:
+    """The target of a GPU of this machine, in torch unless the user says otherwise.
+
+    Raises InputError for a runtime or precision that GPUs are not profiled in, or for more than one thread.
+    """
+    name, delegate = _SPELLINGS.get(runtime or "torch", (runtime or "torch", ""))
+    if name not in GPU_RUNTIMES:
+        raise unknown("runtime of a GPU", name, (*GPU_RUNTIMES, *_SPELLINGS))
+    if precision not in PRECISIONS:
+        raise InputError(f"GPUs are not profiled in {precision} so far.", f"Use {', '.join(PRECISIONS)}.")
+    if threads != 1:
+        raise InputError(f"--threads {threads} means nothing on a GPU.", "Leave it out; --batch says how much is done.")
+    return Target(f"cuda:{cuda_index(device)}", name, precision, 1, batch, delegate)
+
+
+def open_gpu_agent(
+    target: Target, cache: Path, *, options: GpuOptions | None = None, progress: Progress = SILENT
+) -> GpuAgent:
+    """The agent of ``target`` on this machine; engines and kernel timings are kept in ``cache``.
+
+    Raises:
+        InputError: a runtime that is none of ``GPU_RUNTIMES``.
+        MissingDependency: torch with CUDA, the runtime or its provider is not installed.
+        DeviceError: there is no such GPU.
+    """
+    device = open_cuda_device(target.device)
+    stopwatch = CudaStopwatch(device.index)
+    opener = _opener(target, device, cache, stopwatch.stream)
+    nvml = _nvml(device, progress)
+    if nvml is not None and nvml.read().get("other_processes", 0):
+        progress.note(f"Other processes compute on {target.device} ({device.name}): its numbers are shared with them.")
+    facts = {**device.to_json(), "host_cpu": describe_machine()["cpu"], "nvml": nvml is not None}
+    return GpuAgent(target, opener, stopwatch, facts, nvml=nvml, options=options)
+
+
+def rehearsal_agent(target: Target, options: GpuOptions | None = None) -> GpuAgent:
+    """All of it in torch on the CPU, under the host's clock: a rehearsal of the program, not a measurement."""
+    facts = {"name": "none: rehearsed on the CPU", "host_cpu": describe_machine()["cpu"]}
+    hurried = options or GpuOptions()
+    hurried = replace(hurried, timing=replace(hurried.timing, steady=_NO_WARM_UP, most_copies=hurried.timing.buffers))
+    opener = TorchOpener("cpu", target.precision)
+    return GpuAgent(target, opener, HostStopwatch(), facts, options=hurried, first_warm_up=_NO_WARM_UP)
+
+
+def _opener(target: Target, device: CudaDevice, cache: Path, stream: Any) -> Opener:
+    makers: dict[str, Callable[[], Opener]] = {
+        "torch": lambda: TorchOpener(target.device, target.precision),
+        "onnxruntime": lambda: OnnxRuntimeOpener(
+            device.index, target.precision, target.delegate, cache / "onnxruntime"
+        ),
+        "tensorrt": lambda: TensorRtOpener(device, target.precision, cache / "tensorrt", stream),
+    }
+    if target.runtime not in makers:
+        raise unknown("runtime of a GPU", target.runtime, makers)
+    return makers[target.runtime]()
+
+
+def _nvml(device: CudaDevice, progress: Progress) -> Nvml | None:
+    try:
+        return Nvml(device.uuid, device.index)
+    except FleetfrontError as error:
+        progress.note(f"Clocks, power, temperature and energy are not recorded: {error}")
+        return None

@@ -1,0 +1,103 @@
+"""Options of ONNX Runtime's CUDA and TensorRT providers, and the check that all of a file runs there.
+
+Written against https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html and
+TensorRT-ExecutionProvider.html; nothing here has run on a GPU yet.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import DeviceError, InputError, MissingDependency, missing
+
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+
+#: Without it, what a provider does not take runs on the CPU in silence, and looks like a slow GPU.
+NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
+
+_ERRORS_ONLY = 3
+
+
+def cuda_options(device: int, precision: str) -> dict[str, str]:
+    """Options of the CUDA provider: the device, and whether float32 may be computed in TensorFloat-32.
+
+    Kernels of convolutions are those of cuDNN's heuristics, for the same reason as in torch; memory is taken as asked.
+    """
+    return {
+        "device_id": str(device),
+        "use_tf32": "1" if precision == "tf32" else "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "arena_extend_strategy": "kSameAsRequested",
+    }
+
+
+def tensorrt_options(device: int, precision: str, cache: Path) -> dict[str, str]:
+    """Options of the TensorRT provider, with engine and timing caches in ``cache``.
+
+    Half precision is a matter of the file (strong typing), not of an option that lets TensorRT choose. The provider has
+    no switch for TensorFloat-32: ``NVIDIA_TF32_OVERRIDE=0`` in the environment is NVIDIA's own for all libraries.
+    """
+    folder = str(cache)
+    return {
+        "device_id": str(device),
+        "trt_fp16_enable": "0",
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": folder,
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": folder,
+    }
+
+
+def require_provider(ort: Any, provider: str) -> None:
+    """Raise MissingDependency if the installed ONNX Runtime was built without ``provider``."""
+    available = ort.get_available_providers()
+    if provider not in available:
+        raise MissingDependency(
+            f"The installed ONNX Runtime {ort.__version__} has no {provider} (it has {', '.join(available)}).",
+            "Run: pip uninstall onnxruntime && pip install onnxruntime-gpu",
+        )
+
+
+def import_onnxruntime() -> Any:
+    """The module. Raises MissingDependency."""
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing("onnxruntime-gpu", "gpu", "Profiling ONNX files on a GPU") from error
+    return onnxruntime
+
+
+def open_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, str]]]) -> Any:
+    """An ``InferenceSession`` of which every node runs on one of ``providers``.
+
+    Raises:
+        InputError: the file is none, or a node would run on the CPU.
+        DeviceError: the provider could not be started, and ONNX Runtime went on without it.
+    """
+    from fleetfront.runtimes.onnxruntime_runtime import ort_errors
+
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERRORS_ONLY
+    options.add_session_config_entry(*NO_FALLBACK)
+    wanted = [name for name, _ in providers]
+    try:
+        session = ort.InferenceSession(str(path), options, providers=providers)
+    except ort_errors() as error:
+        raise InputError(
+            f"{path.name} does not run on {' and '.join(wanted)} alone ({_first_line(error)}).",
+            "Time it with --runtime torch or tensorrt, or leave it out: parts of it would run on the CPU.",
+        ) from error
+    started = session.get_providers()
+    if wanted[0] not in started:
+        raise DeviceError(
+            f"ONNX Runtime could not start {wanted[0]} and took {', '.join(started)} instead.",
+            "Check that CUDA and cuDNN are of the versions that onnxruntime-gpu wants: fleetfront doctor",
+        )
+    return session
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
