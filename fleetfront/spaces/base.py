@@ -146,3 +146,14 @@ class MayDisconnect(Protocol):
 
     def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: whether the output of a network ignores its input."""
+
+
+@runtime_checkable
+class DescribesNetworks(Protocol):
+    """A space that knows what explains how well its networks learn."""
+
+    def network_features(self, genotypes: Genotypes) -> dict[str, NDArray[np.float64]]:
+        """Named groups of numbers float64[n, f] about n networks; networks that compute the same have equal numbers.
+
+        Distances within a group should mean something: its numbers have one unit.
+        """

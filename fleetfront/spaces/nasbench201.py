@@ -18,6 +18,7 @@ from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.fold import fold_batch_norm
 from fleetfront.spaces.graph import Array, Graph
+from fleetfront.spaces.nasbench201_features import network_features
 from fleetfront.spaces.nasbench201_graph import (
     CELLS,
     EDGES,
@@ -97,6 +98,10 @@ class NasBench201Space:
         """bool[n]: whether no path leads from a cell's input to its output. So it is for 341 of the 15,625 cells."""
         connected: NDArray[np.bool_] = np.any(self.live_edges(genotypes), axis=1)
         return ~connected
+
+    def network_features(self, genotypes: Genotypes) -> dict[str, NDArray[np.float64]]:
+        """Groups of numbers that explain accuracy: live operations, paths and their shape."""
+        return network_features(genotypes, self.live_edges(genotypes))
 
     # Spelling
 

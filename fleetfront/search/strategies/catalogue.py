@@ -12,11 +12,13 @@ from fleetfront.search.strategies.house import HouseStrategy
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
 from fleetfront.search.strategies.pymoo_algorithms import nsga2, nsga2_shared, sms_emoa
 from fleetfront.search.strategies.random_search import RandomSearch
+from fleetfront.search.strategies.surrogate import SurrogateStrategy
 
 #: Name -> (problem, seed) -> strategy.
 STRATEGIES: dict[str, Callable[[Problem, int], Strategy]] = {
     "exact": ExactFront,
     "house": HouseStrategy,
+    "surrogate": SurrogateStrategy,
     "random": RandomSearch,
     "local-search": ParetoLocalSearch,
     "nsga2": nsga2,

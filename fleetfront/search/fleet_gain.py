@@ -1,0 +1,136 @@
+"""What uncertain networks are expected to add to the fronts of a whole fleet: hypervolume, summed over its devices.
+
+Nothing here knows where predictions come from; fronts that are known for sure are in ``front``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fleetfront.search.front import Staircase, target_front
+from fleetfront.search.problem import Problem
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Networks whose extra objectives show how far these reach.
+_SAMPLE = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """The front of one column as the best accuracy ``level[i]`` for any cost between ``edge[i]`` and ``edge[i + 1]``.
+
+    Attributes:
+        edge: float64[k + 1], ascending, scaled so that the column's costs reach from 0 to 1.
+        level: float64[k], percent, ascending.
+    """
+
+    edge: FloatArray
+    level: FloatArray
+
+
+class FleetGain:
+    """Columns are the problem's targets and then its extra objectives, each against accuracy and scaled to 0 .. 1."""
+
+    def __init__(self, problem: Problem) -> None:
+        self._problem = problem
+        low, high = problem.cost_range()
+        extras = problem.extra_values(problem.sample(_SAMPLE, np.random.default_rng(0)))
+        low = np.concatenate([low, extras.min(axis=0, initial=np.inf)])
+        high = np.concatenate([high, extras.max(axis=0, initial=-np.inf)])
+        limits = [np.inf if target.limit is None else target.limit for target in problem.targets]
+        high = np.minimum(high, [*limits, *[np.inf] * extras.shape[1]])
+        self._low, self._range = low, np.maximum(high - low, np.finfo(np.float64).tiny)
+        self.columns = len(low)
+        self._has_limit = np.isfinite([*limits, *[np.inf] * extras.shape[1]])
+
+    def cost(self, genotypes: Genotypes) -> FloatArray:
+        """float64[n, columns]: scaled costs, free of charge; what a limit forbids costs infinitely much."""
+        return self._scaled(self._problem.cost(genotypes), self._problem.extra_values(genotypes))
+
+    def archived_cost(self) -> FloatArray:
+        """The same of everything in the archive."""
+        return self._scaled(self._problem.archive.cost, self._problem.archive.extras)
+
+    def excess(self, genotypes: Genotypes) -> FloatArray:
+        """float64[n]: by how much of a column's range networks miss the limit that they miss least; 0 within any."""
+        targets = slice(None, len(self._problem.targets))
+        scaled = (self._problem.cost(genotypes) - self._low[targets]) / self._range[targets]
+        missed: FloatArray = np.where(self._has_limit[targets], np.maximum(scaled - 1.0, 0.0), 0.0).min(axis=1)
+        return missed
+
+    def steps(self, cost: FloatArray, accuracy: FloatArray) -> list[Steps]:
+        """The front of each column of known networks: scaled cost[n, columns], accuracy[n] in percent.
+
+        Where no network reaches, the lowest accuracy known counts.
+        """
+        fronts = []
+        for column in range(self.columns):
+            stairs = Staircase.of(cost[:, column], accuracy, target_front(cost[:, column], accuracy, 1.0))
+            edge = np.concatenate([[0.0], np.clip(stairs.cost, 0.0, 1.0), [1.0]])
+            fronts.append(Steps(edge, np.concatenate([[accuracy.min()], stairs.accuracy])))
+        return fronts
+
+    @staticmethod
+    def gap(cost: FloatArray, accuracy: FloatArray, fronts: list[Steps]) -> FloatArray:
+        """float64[n]: how far below the nearest front networks are, percentage points; infinite beyond every limit."""
+        gap = np.full(len(accuracy), np.inf)
+        for column, front in enumerate(fronts):
+            below = front.level[_segment(front, cost[:, column])] - accuracy
+            np.minimum(gap, np.where(cost[:, column] <= 1.0, below, np.inf), out=gap)
+        return gap
+
+    @staticmethod
+    def bound(cost: FloatArray, mean: FloatArray, std: FloatArray, fronts: list[Steps]) -> FloatArray:
+        """float64[n]: no less than ``expected`` (up to the position within a step), for far less work."""
+        total = np.zeros(len(mean))
+        for column, front in enumerate(fronts):
+            x = cost[:, column]
+            level = front.level[_segment(front, x)]
+            total += np.clip(1.0 - x, 0.0, 1.0) * _expected_excess(mean, std, level)
+        return total
+
+    @staticmethod
+    def expected(cost: FloatArray, mean: FloatArray, std: FloatArray, fronts: list[Steps]) -> FloatArray:
+        """float64[n]: expected gain of hypervolume, summed over columns, in shares of their cost range x percent.
+
+        Accuracy is taken as normal with mean[n] and std[n]; costs float64[n, columns] are certain. In closed form: over
+        each step of a front that a network reaches, the expected excess of a normal variable times the step's width
+        (two objectives of Emmerich, Deutz and Klinkenberg 2011, one of them certain).
+        """
+        total, rows = np.zeros(len(mean)), np.arange(len(mean))
+        for column, front in enumerate(fronts):
+            x = np.minimum(cost[:, column], 1.0)
+            excess = _expected_excess(mean[:, None], std[:, None], front.level[None])
+            width = np.diff(front.edge)
+            reached = np.cumsum((excess * width)[:, ::-1], axis=1)[:, ::-1]
+            at = _segment(front, x)
+            total += reached[rows, at] - excess[rows, at] * (x - front.edge[at])
+        return total
+
+    def _scaled(self, cost: FloatArray, extras: FloatArray) -> FloatArray:
+        scaled = (np.concatenate([cost, extras], axis=1) - self._low) / self._range
+        forbidden = self._has_limit & (scaled > 1.0)
+        # What no device admits serves no further objective either.
+        forbidden |= np.all(forbidden[:, : len(self._problem.targets)], axis=1, keepdims=True)
+        result: FloatArray = np.where(forbidden, np.inf, np.clip(scaled, 0.0, 1.0))
+        return result
+
+
+def _segment(front: Steps, cost: FloatArray) -> np.ndarray[tuple[int, ...], np.dtype[np.intp]]:
+    at = np.searchsorted(front.edge, cost, side="right") - 1
+    return np.clip(at, 0, len(front.level) - 1)
+
+
+def _expected_excess(mean: FloatArray, std: FloatArray, level: FloatArray) -> FloatArray:
+    """E[max(0, a - level)] of a normal ``a``."""
+    from scipy.special import ndtr
+
+    z = (mean - level) / std
+    result: FloatArray = std * (z * ndtr(z) + np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
+    return result

@@ -1,0 +1,64 @@
+"""Which networks a strategy considers before it asks for the accuracy of a few: all of a small space, else children of
+good networks and random ones. Considering costs no evaluation.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from fleetfront.search.problem import Problem
+from fleetfront.spaces.base import Genotypes
+
+#: Spaces up to this size are considered whole.
+_SMALL = 40_000
+#: Of those made in a large space: shares of random networks and of crosses; the others are mutants.
+_RANDOM, _CROSSED = 0.15, 0.45
+#: Genes that mutation changes: one, and on average this many more.
+_FURTHER_CHANGES = 1.0
+
+
+class Candidates:
+    """Makes allowed architectures that the archive lacks."""
+
+    def __init__(self, problem: Problem, rng: np.random.Generator) -> None:
+        self._problem, self._rng = problem, rng
+        self._counts = np.array(problem.free_choices)
+        self._free = np.flatnonzero(self._counts > 1)
+        self._all = _every(problem) if math.prod(problem.free_choices) <= _SMALL else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the space is small enough to be considered whole."""
+        return self._all is not None
+
+    def some(self, n: int) -> Genotypes:
+        """About ``n`` distinct unknown ones, uniform; all if the space is small."""
+        rows = self._all if self._all is not None else self._problem.sample(n, self._rng)
+        return self._problem.archive.unknown(rows)
+
+    def children(self, parents: Genotypes, n: int) -> Genotypes:
+        """At most ``n`` distinct unknown ones: crosses of neighbours in the order of the parents, mutants, random."""
+        rng = self._rng
+        first = rng.integers(0, len(parents), n)
+        mate = np.clip(first + np.rint(rng.normal(0, max(2.0, 0.1 * len(parents)), n)).astype(int), 0, len(parents) - 1)
+        rows = parents[first]
+        crossed = rng.random(n) < _CROSSED
+        takes = crossed[:, None] & (rng.random(rows.shape) < rng.random((n, 1)))
+        rows = np.where(takes, parents[mate], rows)
+        # A cross may stay as it is; a mutant must change.
+        chance = (~crossed + _FURTHER_CHANGES * rng.random(n)) / len(self._free)
+        changes = rng.random((n, len(self._free))) < chance[:, None]
+        at, gene = np.nonzero(changes)
+        gene = self._free[gene]
+        rows[at, gene] = rng.integers(0, self._counts[gene])
+        random = int(_RANDOM * n)
+        rows[:random] = self._problem.space.sample(random, rng)
+        return self._problem.archive.unknown(self._problem.complete(rows))
+
+
+def _every(problem: Problem) -> Genotypes:
+    """All distinct allowed architectures, int8[n, v]."""
+    grid = np.indices(problem.free_choices).reshape(len(problem.free_choices), -1).T
+    return np.unique(problem.complete(grid.astype(np.int8)), axis=0)

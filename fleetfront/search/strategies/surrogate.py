@@ -1,0 +1,173 @@
+"""The surrogate strategy: for accuracy that is expensive to ask for, tens to a few thousand times.
+
+A Gaussian process is fitted to what is known, and those networks are asked for from which the fronts of all devices
+together can expect to gain most.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.search.fleet_gain import FleetGain, Steps
+from fleetfront.search.front import FULL
+from fleetfront.search.gaussian_process import GaussianProcess
+from fleetfront.search.network_features import NetworkFeatures
+from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.candidates import Candidates
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class SurrogateSettings:
+    """Each is flat around its value on NAS-Bench-201, seeds that no result is reported of.
+
+    Attributes:
+        first: networks before the first model, spread over what they cost; at most a quarter of the budget.
+        growth, least, most: a batch is this share of what is known, within these numbers.
+        refit: hyperparameters are searched again when the archive has grown by this factor.
+        fitted: at most so many networks are fitted to, the nearest to the fronts; a fit costs the cube of it.
+        screened: candidates whose gain is computed exactly, of those with the highest bound.
+        finalists: candidates among which a batch is chosen one by one.
+        considered, generations: in a space too large to be considered whole, children of each generation.
+    """
+
+    first: int = 16
+    growth: float = 0.04
+    least: int = 4
+    most: int = 32
+    refit: float = 1.25
+    fitted: int = 700
+    screened: int = 2000
+    finalists: int = 256
+    considered: int = 1500
+    generations: int = 4
+
+
+@dataclass(frozen=True, slots=True)
+class _Judged:
+    """Candidates and what is expected of them; accuracy in percent, with the noise of a single answer in ``std``."""
+
+    genotypes: Genotypes
+    cost: FloatArray
+    mean: FloatArray
+    std: FloatArray
+    gain: FloatArray
+
+    def at(self, rows: NDArray[np.intp]) -> _Judged:
+        return _Judged(self.genotypes[rows], self.cost[rows], self.mean[rows], self.std[rows], self.gain[rows])
+
+
+class SurrogateStrategy:
+    """All targets share model, archive and evaluations; an extra objective counts as one more front."""
+
+    def __init__(self, problem: Problem, seed: int, settings: SurrogateSettings | None = None) -> None:
+        self._problem = problem
+        self._settings = settings or SurrogateSettings()
+        self._rng = np.random.default_rng(seed)
+        self._candidates = Candidates(problem, self._rng)
+        self._features = NetworkFeatures(problem.space)
+        self._gain = FleetGain(problem)
+        self._model: GaussianProcess | None = None
+        self._searched_at = 0
+        self._first = min(self._settings.first, max(2, (problem.budget or 4 * self._settings.first) // 4))
+
+    @property
+    def batch(self) -> int:
+        known = len(self._problem.archive)
+        if known < self._first:
+            return self._first - known
+        return int(np.clip(self._settings.growth * known, self._settings.least, self._settings.most))
+
+    def ask(self, n: int) -> Genotypes:
+        if len(self._problem.archive) < self._first:
+            return self._spread(n)
+        fronts = self._gain.steps(self._gain.archived_cost(), self._problem.archive.accuracy)
+        model = self._fitted(fronts)
+        return self._batch_of(self._considered(model, fronts), n)
+
+    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
+        return None
+
+    def _spread(self, n: int) -> Genotypes:
+        """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns."""
+        rows = self._candidates.some(50 * n)
+        admitted = rows[np.argsort(self._gain.excess(rows), kind="stable")]
+        within = int((self._gain.excess(rows) <= 0).sum())
+        rows = admitted[: max(within, n)]
+        rank = np.argsort(np.argsort(self._problem.cost(rows), axis=0, kind="stable"), axis=0, kind="stable")
+        strata = np.array_split(np.argsort(rank.mean(axis=1), kind="stable"), min(n, len(rows)) or 1)
+        return rows[[self._rng.choice(stratum) for stratum in strata if len(stratum)]]
+
+    def _fitted(self, fronts: list[Steps]) -> GaussianProcess:
+        """The model of what is known; hyperparameters are searched anew only now and then."""
+        archive, settings = self._problem.archive, self._settings
+        rows = np.arange(len(archive))
+        if len(rows) > settings.fitted:
+            gap = self._gain.gap(self._gain.archived_cost(), archive.accuracy, fronts)
+            rows = np.sort(np.argsort(gap, kind="stable")[: settings.fitted])
+        grown = len(archive) >= settings.refit * self._searched_at
+        if grown:
+            self._searched_at = len(archive)
+        values = -np.log(self._error(archive.accuracy[rows]))
+        groups = self._features(archive.genotypes[rows])
+        self._model = GaussianProcess.fit(groups, values, self._model, steps=15 if grown else 0)
+        return self._model
+
+    def _error(self, accuracy: FloatArray) -> FloatArray:
+        """Error in percent, kept from 0 by a small share of the spread: its logarithm tells good networks apart."""
+        known = self._problem.archive.accuracy
+        return FULL - accuracy + 0.05 * max(float(np.ptp(known)), 0.1)
+
+    def _considered(self, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
+        """The candidates of the highest expected gain, best first."""
+        settings = self._settings
+        judged = self._judged(self._candidates.some(settings.considered), model, fronts)
+        if self._candidates.is_whole:
+            return judged
+        members = np.unique(np.concatenate([self._problem.front(i) for i in range(len(self._problem.targets))]))
+        parents = self._problem.archive.genotypes[members]
+        for _ in range(settings.generations):
+            order = np.argsort(self._problem.cost(parents).mean(axis=1), kind="stable")
+            children = self._candidates.children(parents[order], settings.considered)
+            both = np.unique(np.concatenate([judged.genotypes, children]), axis=0)
+            judged = self._judged(both, model, fronts)
+            parents = np.concatenate([self._problem.archive.genotypes[members], judged.genotypes])
+        return judged
+
+    def _judged(self, genotypes: Genotypes, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
+        cost = self._gain.cost(genotypes)
+        mean, std = model.predict(self._features(genotypes))
+        # A front keeps the answer, luck included: noise is part of what a network may gain.
+        std = np.hypot(std, model.noise_std)
+        offset = float(self._error(np.array([FULL]))[0])
+        error = np.exp(-mean)
+        mean, std = np.minimum(FULL + offset - error, FULL), error * std
+        bound = self._gain.bound(cost, mean, std, fronts)
+        judged = _Judged(genotypes, cost, mean, std, bound)
+        judged = judged.at(np.argsort(-bound, kind="stable")[: self._settings.screened])
+        gain = self._gain.expected(judged.cost, judged.mean, judged.std, fronts)
+        judged = _Judged(judged.genotypes, judged.cost, judged.mean, judged.std, gain)
+        return judged.at(np.argsort(-gain, kind="stable")[: self._settings.finalists])
+
+    def _batch_of(self, judged: _Judged, n: int) -> Genotypes:
+        """One by one the best, as if those before had given what the model says (Ginsbourger et al. 2010)."""
+        cost, accuracy = self._gain.archived_cost(), self._problem.archive.accuracy
+        left, gain = np.arange(len(judged.gain)), judged.gain
+        chosen: list[int] = []
+        while len(left) and len(chosen) < n:
+            best = int(np.argmax(gain))
+            chosen.append(int(left[best]))
+            left = np.delete(left, best)
+            if len(left) and len(chosen) < n:
+                believed = np.concatenate([accuracy, judged.mean[chosen]])
+                fronts = self._gain.steps(np.concatenate([cost, judged.cost[chosen]]), believed)
+                gain = self._gain.expected(judged.cost[left], judged.mean[left], judged.std[left], fronts)
+        picked: Genotypes = judged.genotypes[chosen]
+        return picked
