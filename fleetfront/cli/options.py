@@ -39,15 +39,40 @@ def device_option(function: Function) -> Function:
     )(function)
 
 
+class Batches(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.4
+    """``64`` as a number, ``1,32,64`` as several, each once and ascending."""
+
+    name = "N[,N]"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | tuple[int, ...]:
+        if isinstance(value, int | tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if not all(part.isdigit() and int(part) >= 1 for part in parts):
+            self.fail(f"{value!r} is not a batch: write 1, or several such as 1,32,64.", param, ctx)
+        batches = tuple(sorted({int(part) for part in parts}))
+        return batches[0] if len(batches) == 1 else batches
+
+
 def target_options(function: Function) -> Function:
     """``--runtime``, ``--precision``, ``--threads``, ``--batch``: refine a device to a target."""
     for option in (
-        click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per inference."),
+        click.option(
+            "--batch",
+            type=Batches(),
+            default="1",
+            show_default=True,
+            help="Images per inference; on a GPU several: 1,64.",
+        ),
         click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per inference."),
         click.option(
             "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Number format."
         ),
-        click.option("--runtime", metavar="NAME", help="onnxruntime or litert.  [default: litert on a CPU]"),
+        click.option(
+            "--runtime",
+            metavar="NAME",
+            help="onnxruntime or litert; on a GPU torch, onnxruntime or tensorrt.  [default: litert on a CPU]",
+        ),
     ):
         function = option(function)
     return function

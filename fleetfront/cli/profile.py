@@ -23,7 +23,16 @@ from fleetfront.cli.options import (
     store_path,
     target_options,
 )
+from fleetfront.cli.profile_gpu import (
+    check_gpu_request,
+    gpu_agent,
+    launch_bound,
+    profile_batches,
+    summarise_batches,
+    tell_launch_bound,
+)
 from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, unknown
+from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -71,7 +80,7 @@ def profile(
     runtime: str | None,
     precision: str,
     threads: int,
-    batch: int,
+    batch: int | tuple[int, ...],
     space: str,
     file: Path | None,
     budget: str,
@@ -104,6 +113,7 @@ def profile(
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
       fleetfront profile --device adb:SERIAL --cores big --max-temp 38
       fleetfront profile --device adb:SERIAL --few 10 --validation 10
+      fleetfront profile --device cuda:0 --runtime torch --precision fp16 --batch 1,64
       fleetfront profile --target-error 2.5 --budget 20m
       fleetfront profile --file model.tflite --threads 2
     """
@@ -114,6 +124,16 @@ def profile(
         profile_each(names, as_json)
         return
     name = _full_name(names[0])
+    if isinstance(batch, tuple):
+        if not is_cuda(name):
+            raise InputError("Several batches are profiled on a GPU only.", "Give one --batch.")
+        each = click.get_current_context()
+        profile_batches(batch, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)
+        if with_fit and not (as_json or dry_run):
+            summarise_batches(runtime, name, precision, batch, space)
+        return
+    if is_cuda(name):
+        check_gpu_request(file, sustained, few)
     adb = AdbChoices(cores, runner, benchmark_model, litert_wheel, max_temp, cooldown)
     target = _target(name, runtime, precision, threads, batch, file)
     if dry_run:
@@ -139,7 +159,8 @@ def profile(
         return
     with progress(quiet) as shown:
         outcome, report = _profile_space(name, target, wanted, adb, store, shown)
-    _tell(outcome, report, as_json)
+    more = {"launches": launch_bound(store, outcome.result.campaign)} if is_cuda(name) else {}
+    _tell(outcome, report, as_json, more)
     if target_error is not None and outcome.result.ended_by != "target":
         raise BarMissed(
             f"The target error of {target_error:g} % was not reached within the budget {budget}.",
@@ -179,6 +200,10 @@ def _target(name: str, runtime: str | None, precision: str, threads: int, batch:
         from fleetfront.profilers.adb.opening import adb_target
 
         return adb_target(name, runtime=runtime or "tflite-cpu", precision=precision, threads=threads, batch=batch)
+    if is_cuda(name):
+        from fleetfront.profilers.gpu.opening import gpu_target
+
+        return gpu_target(name, runtime, precision, batch, threads)
     if name != "cpu":
         raise _not_here(name)
     if file is not None and runtime is None:
@@ -191,7 +216,7 @@ def _target(name: str, runtime: str | None, precision: str, threads: int, batch:
 def _not_here(name: str) -> FleetfrontError:
     from fleetfront.device_configs.loader import device_names
 
-    if name not in device_names() and not name.startswith("cuda"):
+    if name not in device_names():
         return unknown("device", name, ["cpu", *device_names()])
     return DeviceError(
         f"The device {name!r} cannot be measured from here by this version.",
@@ -224,6 +249,8 @@ def _profile_space(
 
 def _agent_of(device: str, target: Target, adb: AdbChoices, shown: Progress) -> dict[str, Any]:
     """Who measures and under which clock, as the pipelines want it; empty for this machine's CPU."""
+    if is_cuda(device):
+        return gpu_agent(target, shown)
     if not _is_adb(device):
         return {}
     agent = adb.agent(device, target, shown)
@@ -279,12 +306,16 @@ def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool,
         warn(text)
 
 
-def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool) -> None:
+def _tell(
+    outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool, more: dict[str, dict[str, Any]]
+) -> None:
     target, space = outcome.observations.target, outcome.observations.space
     if as_json:
-        print_json({**outcome.to_json(), "fit": report})
+        print_json({**outcome.to_json(), "fit": report, **more})
         return
     _show(outcome)
+    if more:
+        tell_launch_bound(more["launches"])
     if report is not None:
         from fleetfront.cli.fit_text import show_fit
 

@@ -29,7 +29,7 @@ _POOL = 400
 #: Which resolutions of many are measured, as shares of the way from the lowest to the highest. Between the ends alone,
 #: large strided kernels were up to 24 % off (LiteRT, x86); a third resolution took the error on held-out networks from
 #: 1.9 to 1.4 %, and a fourth changed nothing.
-_RESOLUTIONS = {"spread": (0.0, 0.5, 1.0), "ends": (0.0, 1.0)}
+_RESOLUTIONS = {"spread": (0.0, 0.5, 1.0), "ends": (0.0, 1.0), "four": (0.0, 1 / 3, 2 / 3, 1.0)}
 
 
 @runtime_checkable
@@ -61,7 +61,7 @@ class PlanOptions:
         calibration, validation: how many networks each role gets: validation networks are drawn as the space samples,
             calibration networks spread over its sizes (see ``spread_out``).
         blocks: ``spread`` measures a space of many resolutions at the lowest, the middle and the highest, ``ends`` at
-            the lowest and the highest, ``all`` at each, ``none`` not at all.
+            the lowest and the highest, ``four`` at one more than ``spread``, ``all`` at each, ``none`` not at all.
         networks: architectures to be measured besides the sampled ones, by role.
         anchor_every: visits between two anchors.
         warm_runs, timed_runs: of a visit. Longer visits were tried (up to 20 warm and 20 timed runs, and warm-up by
@@ -80,7 +80,7 @@ class PlanOptions:
 
     def __post_init__(self) -> None:
         if self.blocks not in (*_RESOLUTIONS, "all", "none"):
-            raise InputError(f"Blocks {self.blocks!r} is not a choice.", "Use spread, ends, all or none.")
+            raise InputError(f"Blocks {self.blocks!r} is not a choice.", "Use spread, ends, four, all or none.")
         least = {"calibration": 0, "validation": 0, "anchor_every": 1, "warm_runs": 0, "timed_runs": 1, "seed": 0}
         for name, lowest in least.items():
             if getattr(self, name) < lowest:

@@ -1,0 +1,99 @@
+"""``profile`` for GPUs: what is refused without one, and several batches walked through with a rehearsing agent."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+
+from fleetfront.cli.main import main
+from fleetfront.cli.profile_gpu import launch_bound, profile_batches
+from fleetfront.errors import BarMissed
+from fleetfront.profilers.gpu import opening
+from fleetfront.profilers.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.runtimes.cuda_device import driver_version
+from fleetfront.targets import Target
+
+SPACE = ("--space", "ofa-mbv3-mini")
+
+
+@pytest.mark.skipif(bool(driver_version()), reason="an NVIDIA GPU is here")
+@pytest.mark.parametrize("runtime", ["torch", "onnxruntime", "tensorrt", "onnxruntime-tensorrt"])
+def test_without_a_gpu_the_device_is_refused_with_a_remedy(runtime: str, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    assert main(["profile", "--device", "cuda:0", "--runtime", runtime, *SPACE, "-q"]) == 3
+    error = capsys.readouterr().err
+    assert "sees no CUDA device" in error
+    assert "fleetfront doctor" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--device", "cuda:0", "--precision", "int8"], "not profiled in int8"),
+        (["--device", "cuda:0", "--runtime", "litert"], "runtime of a GPU"),
+        (["--device", "cuda:0", "--threads", "2"], "means nothing on a GPU"),
+        (["--device", "cuda:x"], "not a CUDA device"),
+        (["--device", "cuda:0", "--batch", "1,x"], "is not a batch"),
+        (["--device", "cuda:0", "--batch", "0"], "is not a batch"),
+        (["--device", "cpu", "--batch", "1,2"], "on a GPU only"),
+        (["--device", "cuda:0", "--few", "3"], "--few"),
+        (["--device", "cpu", "--precision", "tf32"], "fp32"),
+        (["--device", "cpu", "--runtime", "tensorrt"], "runtime"),
+    ],
+)
+def test_wrong_usage_is_explained(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["profile", *arguments, *SPACE, "-q"]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_dry_run_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--device", "cuda", "--precision", "tf32", "--batch", "64,1,64", "--dry-run", "--json"]
+    assert main(["profile", *arguments, *SPACE]) == 0
+    plans = json.loads(capsys.readouterr().out)
+    assert [plan["target"] for plan in plans] == ["cuda:0/torch/tf32/t1/b1", "cuda:0/torch/tf32/t1/b64"]
+
+
+def test_batches_are_profiled_and_fitted_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("torch")
+
+    def rehearse(target: Target, *_: Any, **__: Any) -> Any:
+        return opening.rehearsal_agent(target)
+
+    monkeypatch.setattr(opening, "open_gpu_agent", rehearse)
+    arguments = ["--device", "cuda:0", "--batch", "1,2", "--calibration", "4", "--validation", "3", "--budget", "4s"]
+    store = tmp_path / "store.sqlite"
+    assert main(["profile", *arguments, *SPACE, "--store", str(store), "--json", "-q"]) == 0
+    results = json.loads(capsys.readouterr().out)
+    assert [one["target"].rsplit("/", 1)[1] for one in results] == ["b1", "b2"]
+    for one in results:
+        assert one["clock"] == "device"
+        assert one["fit"]["clock"] == "device"
+        assert [other["clock"] for other in one["fit"]["other_clocks"]] == ["wall"]
+        assert one["fit"]["target"] == one["target"]
+        assert "median_eager_ratio" in one["launches"]
+    with Store(store) as opened:
+        rows = list(opened.measurements(target=Target.parse(results[1]["target"])))
+    assert {row.clock for row in rows} == {Clock.DEVICE, Clock.WALL}
+    assert launch_bound(store, results[0]["campaign"])["networks"] > 0
+    assert main(["fit", "--device", "cuda:0", *SPACE, "--store", str(store), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["clock"] == "device"
+
+
+def test_one_batch_missing_its_bar_does_not_stop_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    done = []
+
+    def run(batch: int) -> None:
+        done.append(batch)
+        click.echo(json.dumps({"batch": batch}))
+        if batch == 1:
+            raise BarMissed("The target error of 2 % was not reached.")
+
+    with pytest.raises(BarMissed, match="batch 1: The target error"):
+        profile_batches((1, 64), run, True)
+    assert done == [1, 64]
+    assert json.loads(capsys.readouterr().out) == [{"batch": 1}, {"batch": 64}]
