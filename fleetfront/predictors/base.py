@@ -37,4 +37,4 @@ class AccuracyModel(Protocol):
         """``measured`` or ``predicted``."""
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Accuracy in percent. Raises InputError for architectures it cannot answer for (outside its table or range)."""
+        """Accuracy in percent. Raises InputError for architectures it cannot answer for (not in its table or range)."""

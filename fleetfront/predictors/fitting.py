@@ -67,11 +67,12 @@ def fit_model(space: SearchSpace, observations: Observations, *, is_preferred: b
     lookup = block_sum(space, table.ms)(networks.genotypes)
     params = block_sum(space, block_params(space))(networks.genotypes)
     calibration = fit_calibration(lookup, params, networks.ms)
-    errors, trial = calibration.out_of_sample, None
+    errors, spread, trial = calibration.out_of_sample, calibration.scaled, None
     if len(networks.ms) >= FEWEST_NETWORKS:
         features = residual_features(space, networks.genotypes, lookup)
         trial = try_residual(features, lookup, params, networks.ms)
-        errors = trial.out_of_sample if trial.residual is not None else errors
+        if trial.residual is not None:
+            errors = spread = trial.out_of_sample
     model = FittedModel(
         space=space.name,
         target=observations.target,
@@ -80,7 +81,7 @@ def fit_model(space: SearchSpace, observations: Observations, *, is_preferred: b
         table=table,
         calibration=calibration,
         residual=trial.residual if trial else None,
-        relative_std=relative_std(errors, calibration.terms, _network_noise(observations, statistic)),
+        relative_std=relative_std(spread, calibration.terms, _network_noise(observations, statistic)),
         typical_fill_variance=_typical_fill_variance(space, table, networks.genotypes, lookup),
         environment=dict(observations.environment),
         is_preferred=is_preferred,

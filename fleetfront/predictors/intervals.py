@@ -18,18 +18,18 @@ UNCALIBRATED_STD = 0.15
 _FEWEST_DEGREES = 2
 
 
-def relative_std(out_of_sample: FloatArray, terms: int, noise: float = 0.0) -> float:
+def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
     """Standard deviation, relative to the prediction, for which mean +- 1.645 std covers 90 % of unseen networks.
 
-    The root mean square of leave-one-out errors float64[n] estimates the spread of a new network's error, calibration
-    and measurement included, with n - ``terms`` degrees of freedom: the half-width is that times Student's 95 % point
-    (an exact prediction interval for normal errors; Geisser 1993, section 2.2). The measurement's own noise (relative
-    standard deviation), which many more visits tell, bounds it from below.
+    The root mean square of ``errors`` float64[n] (scaled residuals, or errors out of sample) estimates the spread of a
+    new network's error, calibration and measurement included, with n - ``terms`` degrees of freedom: the half-width is
+    that times Student's 95 % point (an exact prediction interval for normal errors; Geisser 1993, section 2.2). The
+    measurement's own noise (relative standard deviation), which many more visits tell, bounds it from below.
 
     Raises:
         MissingDependency: if scipy is not installed.
     """
-    errors = np.asarray(out_of_sample, np.float64)
+    errors = np.asarray(errors, np.float64)
     degrees = errors.size - terms
     if degrees < _FEWEST_DEGREES:
         return max(UNCALIBRATED_STD, noise)

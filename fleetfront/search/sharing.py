@@ -111,9 +111,7 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
 class _Shares:
     """The share of each device's hypervolume that a set of candidates keeps."""
 
-    def __init__(
-        self, problem: Problem, rows: NDArray[np.intp], references: Sequence[tuple[float, ...]]
-    ) -> None:
+    def __init__(self, problem: Problem, rows: NDArray[np.intp], references: Sequence[tuple[float, ...]]) -> None:
         error = FULL - problem.archive.accuracy[rows]
         self._references = [(reference[0], reference[1]) for reference in references]
         self._points = [np.stack([problem.archive.cost[rows, c], error], axis=1) for c in range(len(problem.targets))]

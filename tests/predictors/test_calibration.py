@@ -72,7 +72,7 @@ def test_a_slope_against_nature_is_dropped() -> None:
 
 
 def test_predictions_stay_positive_far_from_the_data() -> None:
-    calibration = Calibration(1.0, -5.0, 0.0, 2, 8, 0.1, np.zeros(8))
+    calibration = Calibration(1.0, -5.0, 0.0, 2, 8, 0.1, np.zeros(8), np.zeros(8))
     np.testing.assert_array_equal(calibration.apply(np.array([1.0, 9.0]), np.zeros(2)), [0.1, 4.0])
 
 

@@ -37,7 +37,7 @@ def test_nominal_90_percent_cover_about_90_percent_of_unseen_networks(networks: 
         error = rng.normal(0, 0.02, n) if law == "normal" else 0.015 * rng.standard_t(4, n)
         measured = (1.15 * lookup + 0.4 + 1e-7 * params) * (1 + error)
         calibration = fit_calibration(lookup[:networks], params[:networks], measured[:networks])
-        std = relative_std(calibration.out_of_sample, calibration.terms)
+        std = relative_std(calibration.scaled, calibration.terms)
         predicted = calibration.apply(lookup, params)[networks:]
         covered.append(np.mean(np.abs(predicted - measured[networks:]) <= Z90 * std * predicted))
-    assert 0.88 <= np.mean(covered) <= 0.93
+    assert 0.88 <= np.mean(covered) <= 0.92
