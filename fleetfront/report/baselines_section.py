@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.predictors.base import CostModel
 from fleetfront.report.contents import BaselineView, Curve
 from fleetfront.report.sources import SearchResult, Sources, front_key
+from fleetfront.search.archive import Archive
+from fleetfront.search.front import FULL, hypervolume, target_front
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.results import DeviceFront
 from fleetfront.search.run import run_search
@@ -33,6 +36,8 @@ _UNCHANGED = 1e-4
 #: Columns of the archive that never vary in this many architectures were held fixed.
 _ENOUGH_TO_TELL = 50
 _GRID = 60
+#: A trace of fewer points is no curve; so many are made of the archive instead.
+_FEWEST_POINTS, _RETRACED = 12, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +83,49 @@ def _view(sources: Sources, results: Sequence[SearchResult], random_seeds: int) 
 def _from_file(result: SearchResult) -> _Run | None:
     """The curve in a front's file; None if there is none, or its end is not the hypervolume of the fronts."""
     fronts = result.fronts
+    retraced = _retraced(result) if len(fronts.trace) < _FEWEST_POINTS else None
+    if retraced is not None:
+        return retraced
     values = np.array([point["hypervolume"] for point in fronts.trace], np.float64)
     ends = [front.hypervolume for front in fronts.devices]
     if values.ndim != 2 or values.shape[1] != len(ends) or not np.allclose(values[-1], ends, rtol=1e-6):
         return None
     columns = {front_key(front): values[:, i] for i, front in enumerate(fronts.devices)}
     return _Run(fronts.strategy, fronts.seed, np.array([p["evaluations"] for p in fronts.trace], np.float64), columns)
+
+
+def _retraced(result: SearchResult) -> _Run | None:
+    """The curve from the archive, which keeps the order of evaluation: a strategy that asks for everything at once
+    leaves no points on the way. None where the archive is not that of this run alone.
+    """
+    fronts, archive = result.fronts, result.archive
+    is_whole = archive is not None and len(archive) == fronts.evaluations and fronts.verification is None
+    if archive is None or not is_whole or any(len(front.reference_point) != 2 for front in fronts.devices):
+        return None
+    if not {front.name for front in fronts.devices} <= set(archive.targets):
+        return None
+    evaluations, columns = _retraced_archive(archive, fronts.devices)
+    ends = [columns[front_key(front)][-1] for front in fronts.devices]
+    if not np.allclose(ends, [front.hypervolume for front in fronts.devices], rtol=1e-6):
+        return None
+    return _Run(fronts.strategy, fronts.seed, evaluations, columns)
+
+
+def _retraced_archive(archive: Archive, fronts: Sequence[DeviceFront]) -> tuple[FloatArray, dict[str, FloatArray]]:
+    evaluations = np.unique(np.geomspace(1, len(archive), _RETRACED).round().astype(np.intp))
+    columns = {front_key(front): _volumes(archive, front, evaluations) for front in fronts}
+    return np.append(0.0, evaluations), columns
+
+
+def _volumes(archive: Archive, front: DeviceFront, evaluations: NDArray[np.intp]) -> FloatArray:
+    """Hypervolume of a target after so many evaluations each, 0 before the first: float64[1 + k]."""
+    cost, accuracy = archive.cost[:, archive.column(front.name)], archive.accuracy
+    rows, seen, values = np.zeros(0, np.intp), 0, [0.0]
+    for count in evaluations.tolist():
+        among = np.concatenate([rows, np.arange(seen, count)])
+        rows, seen = among[target_front(cost[among], accuracy[among], front.limit_ms)], count
+        values.append(hypervolume(np.stack([cost[rows], FULL - accuracy[rows]], axis=1), front.reference_point))
+    return np.array(values)
 
 
 def _random_runs(sources: Sources, result: SearchResult, seeds: int) -> list[_Run]:
@@ -110,9 +152,13 @@ def _random_runs(sources: Sources, result: SearchResult, seeds: int) -> list[_Ru
     for seed in range(seeds):
         problem = Problem(space, tuple(targets), accuracy, (), fixed, budget)
         run = run_search(problem, make_strategy(RANDOM, problem, seed), name=RANDOM, seed=seed, references=references)
-        columns = np.array([point.hypervolume for point in run.trace])
-        by_target = {front_key(front): columns[:, i] for i, front in enumerate(fronts.devices)}
-        runs.append(_Run(RANDOM, seed, np.array([p.evaluations for p in run.trace], np.float64), by_target))
+        if len(run.trace) < _FEWEST_POINTS:
+            evaluations, by_target = _retraced_archive(problem.archive, fronts.devices)
+        else:
+            columns = np.array([point.hypervolume for point in run.trace])
+            by_target = {front_key(front): columns[:, i] for i, front in enumerate(fronts.devices)}
+            evaluations = np.array([point.evaluations for point in run.trace], np.float64)
+        runs.append(_Run(RANDOM, seed, evaluations, by_target))
         sources.progress.advance()
     sources.progress.finish()
     return runs

@@ -22,8 +22,7 @@ SELECTED = "selected"
 
 def interactive_fronts(group: FrontGroup, *, is_normalised: bool, is_small: bool) -> Specification:
     """The page's figure of all fronts or (small) of one; rows have the fields of ``_point_row``."""
-    # The page lists the devices with their colours beside the sliders.
-    spec = _spec(group, is_normalised, height=150 if is_small else 420, is_small=is_small, has_legend=False)
+    spec = _spec(group, is_normalised, height=150 if is_small else 420, is_small=is_small)
     spec["params"] = [{"name": SELECTED, "value": ""}]
     spec["data"] = {"name": POINTS}
     return spec
@@ -31,7 +30,7 @@ def interactive_fronts(group: FrontGroup, *, is_normalised: bool, is_small: bool
 
 def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
     """The figure with its data, knees marked; for pictures."""
-    spec = _spec(group, is_normalised, height=400, is_small=False)
+    spec = _spec(group, is_normalised, height=400, is_small=False, is_interactive=False)
     spec["params"] = [{"name": SELECTED, "value": group.fronts[0].label if len(group.fronts) == 1 else ""}]
     spec["data"] = {"name": POINTS}
     drawn = [(front, unit) for front, unit in _units(group, is_normalised) if front.points]
@@ -104,7 +103,7 @@ def _units(group: FrontGroup, is_normalised: bool) -> list[tuple[FrontView, floa
 
 
 def _spec(
-    group: FrontGroup, is_normalised: bool, *, height: int, is_small: bool, has_legend: bool = True
+    group: FrontGroup, is_normalised: bool, *, height: int, is_small: bool, is_interactive: bool = True
 ) -> Specification:
     labels = [front.label for front in group.fronts]
     is_one = is_small or len(labels) == 1
@@ -119,7 +118,8 @@ def _spec(
         x["title"] = y["title"] = None
     colour = nominal("d", None, scale={"domain": labels, "range": [series_colour(i) for i in range(len(labels))]})
     dash = nominal("d", None, scale={"domain": labels, "range": [series_dash(i) for i in range(len(labels))]})
-    legend = None if is_one or not has_legend else {"columns": 4, "symbolType": "stroke", "symbolStrokeWidth": 3}
+    # The page lists the devices with their colours beside the sliders.
+    legend = None if is_one or is_interactive else {"columns": 4, "symbolType": "stroke", "symbolStrokeWidth": 3}
     colour["legend"] = dash["legend"] = legend
     front = {"test": f"!{SELECTED} || datum.d === {SELECTED}", "value": 1}
     faded = {"condition": front, "value": 0.45}
@@ -146,28 +146,29 @@ def _spec(
                 "mark": {"type": "line", "clip": True, "interpolate": "step-after", "strokeWidth": 1.6, "aria": False},
                 "encoding": {"color": colour, "strokeDash": dash, "opacity": faded, "order": {"field": "x"}},
             },
-            _marks(colour, faded),
+            _marks(colour, faded, is_interactive),
             *_picks(colour),
         ],
         "config": CONFIG,
     }
 
 
-def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any]) -> dict[str, Any]:
+def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any], is_interactive: bool) -> dict[str, Any]:
+    mark: dict[str, Any] = {"type": "circle", "clip": True, "aria": False}
+    encoding: dict[str, Any] = {"color": colour, "opacity": faded, "size": {"value": 18}}
+    if not is_interactive:
+        return {"mark": mark, "encoding": encoding}
     # The pointer meets the cell around the nearest point, whose datum is that point's mark and not yet its row.
     fields = {"device": "d", "latency": "latency", "accuracy": "accuracy", "architecture": "arch"}
     said = ", ".join(f"'{title}': (datum.datum || datum).{field}" for title, field in fields.items())
+    encoding["size"]["condition"] = {"param": "hover", "empty": False, "value": 130}
     return {
         "params": [
             {"name": "hover", "select": {"type": "point", "on": "pointermove", "nearest": True, "clear": "pointerout"}},
             {"name": "pick", "select": {"type": "point", "on": "click", "nearest": True, "fields": ["id"]}},
         ],
-        "mark": {"type": "circle", "clip": True, "aria": False, "tooltip": {"expr": f"{{{said}}}"}},
-        "encoding": {
-            "color": colour,
-            "opacity": faded,
-            "size": {"condition": {"param": "hover", "empty": False, "value": 130}, "value": 18},
-        },
+        "mark": {**mark, "tooltip": {"expr": f"{{{said}}}"}},
+        "encoding": encoding,
     }
 
 

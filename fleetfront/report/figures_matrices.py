@@ -37,7 +37,12 @@ def _heat(view: HeatMap) -> Figure:
         "type": "quantitative",
         "title": None,
         "scale": {"scheme": "blueorange", "domain": [-reach, 0, reach], "clamp": True},
-        "legend": {"format": ".2f", "labelExpr": "format(pow(2, datum.value), '.2f') + '×'", "gradientLength": 160},
+        "legend": {
+            "values": [-reach, 0, reach],
+            "labelExpr": "format(pow(2, datum.value), '.2f') + '×'",
+            "labelOverlap": False,
+            "gradientLength": 180,
+        },
     }
     columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
     layers: list[dict[str, Any]] = [
@@ -89,7 +94,7 @@ def _correlation(view: RelationView) -> Figure:
     said = f"Spearman rank correlation of latency between devices, over {view.networks:,} networks, {view.sample}."
     said = f"{said} {view.caution}".strip()
     scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
-    spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55)
+    spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55, (None, None))
     name, title = f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}"
     return Figure(name, title, said, spec, _matrix_width(view))
 
@@ -102,7 +107,8 @@ def _penalty(view: RelationView) -> Figure:
     )
     said = f"{said} {view.caution}".strip()
     scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
-    spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", 0.6 * _WORST_PENALTY)
+    dark, titles = 0.6 * _WORST_PENALTY, ("takes longer on", "knee network of")
+    spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", dark, titles)
     name, title = f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}"
     return Figure(name, title, said, spec, _matrix_width(view))
 
@@ -120,6 +126,7 @@ def _matrix(
     form: str,
     title: str,
     dark_above: float,
+    titles: tuple[str | None, str | None],
 ) -> Specification:
     values = [
         {"row": row, "column": column, "value": value if math.isfinite(value) else None}
@@ -151,7 +158,7 @@ def _matrix(
         )
     spec = figure_spec(said, layers, values=values, height=max(120, 24 * len(view.labels)))
     spec["encoding"] = {
-        "x": nominal("column", None, sort=None, axis={"labelAngle": -60}),
-        "y": nominal("row", None, sort=None),
+        "x": nominal("column", titles[0], sort=None, axis={"labelAngle": -60}),
+        "y": nominal("row", titles[1], sort=None),
     }
     return spec

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib.resources import files
@@ -245,13 +246,20 @@ def _templates() -> jinja2.Environment:
         import jinja2
     except ImportError as error:
         raise missing("jinja2", "report", "Writing the report") from error
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_part),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+    environment.filters["prose"] = _prose
+    return environment
+
+
+def _prose(text: str) -> str:
+    """Sentences in which a number and its unit stay on one line."""
+    return re.sub(r"(?<=\d) (?=%|ms\b)", "\N{NO-BREAK SPACE}", text)
 
 
 def _part(name: str) -> str:

@@ -206,16 +206,15 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
     headers = (
         "network",
         "file",
-        "precision",
         "size",
-        "promised accuracy %",
-        "accuracy of the file %",
-        "lost in writing, points",
-        "weights",
         "target and clock",
         "predicted ms",
         "measured ms",
         "measured against predicted",
+        "promised accuracy %",
+        "accuracy of the file %",
+        "lost in writing, points",
+        "weights",
     )
     rows = []
     for file in files:
@@ -226,20 +225,19 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
         rows.append(
             (
                 file.bundle,
-                file.format,
-                file.precision,
+                f"{file.format} {file.precision}",
                 size(file.size_bytes),
-                file.promised or _UNKNOWN,
-                number(file.accuracy, 4),
-                _signed(file.drop, 2),
-                file.weights,
                 f"{file.target} {file.clock}".strip() or _UNKNOWN,
                 with_spread(file.predicted_ms, file.predicted_std_ms) + (f" ({file.tier})" if file.tier else ""),
                 with_spread(file.measured_ms, file.measured_std_ms),
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else _UNKNOWN,
+                file.promised or _UNKNOWN,
+                number(file.accuracy, 4),
+                _signed(file.drop, 2),
+                file.weights,
             )
         )
-    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({3, 5, 6, 9, 10, 11}))
+    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 8, 9}))
 
 
 def provenance_tables(origin: Provenance) -> tuple[Table, ...]:

@@ -15,6 +15,7 @@ COLOURS: dict[str, tuple[str, str]] = {
     "grid": ("#d9dee3", "#353c44"),
     "accent": ("#0a5fb4", "#7ab8ff"),
     "band": ("#0a5fb422", "#7ab8ff22"),
+    "shade": ("#1b1f2433", "#00000099"),
     "good": ("#17703a", "#6fd195"),
     "bad": ("#a8321f", "#ff9a86"),
     # Ten hues of one lightness a scheme; further devices repeat them with other dashes.

@@ -5,7 +5,7 @@
   const data = JSON.parse(document.getElementById("report-data").textContent);
   const Z90 = 1.645;
   const ROW_HEIGHT = 19;
-  const MOST_MARKS = 1500;
+  const MOST_MARKS = 1000;
   const LOADED = performance.now();
 
   const embed = (element, spec) =>
@@ -28,14 +28,24 @@
     waiting.set(element, start);
     observer.observe(element);
   };
+  // Folded tables stand as text in <noscript>, as the template escaped them: thousands of cells cost nothing until
+  // somebody unfolds them.
+  const unfold = (details) => {
+    const kept = details.querySelector(":scope > noscript");
+    if (kept) kept.replaceWith(...new DOMParser().parseFromString(kept.textContent, "text/html").body.children);
+  };
+  document.addEventListener("toggle", (event) => { if (event.target.open) unfold(event.target); }, true);
   window.addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((details) => { details.open = true; });
+    document.querySelectorAll("details").forEach((details) => { details.open = true; unfold(details); });
     [...waiting.keys()].forEach(draw);
   });
 
+  // Making a formatter takes longer than drawing a point, so each is made once.
+  const formatters = [2, 3, 4].map((digits) => [digits, new Intl.NumberFormat("en", { maximumSignificantDigits: digits })]);
+  const formatter = new Map(formatters);
   const text = (value, digits = 4) => {
     if (value !== 0 && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-3)) return value.toPrecision(digits);
-    return value.toLocaleString("en", { maximumSignificantDigits: Math.max(digits, 1) });
+    return formatter.get(digits).format(value);
   };
   const spread = (value, std) => (std > 0 ? `${text(value)} ±${text(std, 2)}` : text(value));
   // As a POSIX shell reads it.
@@ -54,6 +64,8 @@
       this.canvas = root.querySelector(".canvas");
       this.chosen = root.querySelector(".chosen");
       this.items = [...root.querySelectorAll(".picks > li")];
+      // The network's picture waits for the fronts, which a reader looks at first.
+      this.drawn = new Promise((resolve) => { this.isDrawn = resolve; });
       this.listen();
       group.devices.forEach((_, device) => this.showPick(device));
       if (this.selected < 0) this.chosen.hidden = true;
@@ -80,8 +92,10 @@
         });
       });
       for (const [name, step] of [["faster", -1], ["slower", 1]]) {
-        this.chosen.querySelector(`.${name}`).addEventListener("click", () =>
-          this.choose(this.selected, this.picks[this.selected] + step));
+        this.chosen.querySelector(`.${name}`).addEventListener("click", () => {
+          this.choose(this.selected, this.picks[this.selected] + step);
+          this.say();
+        });
       }
       this.chosen.querySelector(".copy").addEventListener("click", (event) => copy(this.chosen.querySelector(".command code"), event.target));
     }
@@ -188,12 +202,15 @@
     async drawOne(element, devices) {
       if (!devices.length) {
         element.textContent = "No device is shown: tick one below.";
+        this.isDrawn();
         return;
       }
       const spec = this.bounded(this.group.specs[this.layout][this.unit], devices);
       const datasets = { points: this.points(devices), picks: this.pickRows(devices), cloud: this.cloud(devices) };
-      const layout = this.layout;
-      const view = await embed(element, { ...spec, datasets });
+      const params = [{ name: "selected", value: this.inFront(devices) }];
+      const [layout, selected, picks] = [this.layout, this.selected, this.picks.join()];
+      const view = await embed(element, { ...spec, params, datasets });
+      this.isDrawn();
       if (layout !== this.layout || !element.isConnected) {
         view.finalize();
         return;
@@ -203,8 +220,15 @@
         if (!tuples.length) return;
         const [device, index] = tuples[0].values[0].split(" ").map(Number);
         this.choose(device, index);
+        this.say();
       });
-      this.refresh();
+      // What was chosen while it was being drawn.
+      if (selected !== this.selected || picks !== this.picks.join()) this.refresh();
+    }
+
+    // The device that stands out among several.
+    inFront(devices) {
+      return devices.length > 1 && devices.includes(this.selected) ? this.group.devices[this.selected].label : "";
     }
 
     choose(device, index, slider = null) {
@@ -215,10 +239,15 @@
       this.refresh();
     }
 
+    // For screen readers, in one line; a slider says its own value.
+    say() {
+      const { d, accuracy, latency } = this.row(this.selected, this.picks[this.selected]);
+      this.chosen.querySelector("[role=status]").textContent = `${d}: ${accuracy} in ${latency}`;
+    }
+
     refresh() {
-      const label = this.selected < 0 ? "" : this.group.devices[this.selected].label;
       for (const { view, devices } of this.views) {
-        view.signal("selected", devices.includes(this.selected) && devices.length > 1 ? label : "");
+        view.signal("selected", this.inFront(devices));
         view.data("picks", this.pickRows(devices)).data("cloud", this.cloud(devices)).runAsync();
       }
     }
@@ -302,6 +331,8 @@
       const start = async () => {
         drawing.isQueued = false;
         drawing.isSeen = true;
+        draw(this.canvas);
+        await this.drawn;
         const view = await embed(element, drawing.spec);
         drawing.view?.finalize();
         drawing.view = view;
@@ -313,7 +344,7 @@
   }
 
   async function copy(source, button) {
-    const said = button.textContent;
+    button.dataset.label ??= button.textContent;
     try {
       await navigator.clipboard.writeText(source.textContent);
       button.textContent = "Copied";
@@ -322,7 +353,9 @@
       getSelection().selectAllChildren(source);
       button.textContent = "Selected: press Ctrl+C";
     }
-    setTimeout(() => { button.textContent = said; }, 2000);
+    // A second click within the two seconds must not keep what the first one said.
+    clearTimeout(button.resetting);
+    button.resetting = setTimeout(() => { button.textContent = button.dataset.label; }, 2000);
   }
 
   document.querySelectorAll("[data-figure]").forEach((figure) => {
