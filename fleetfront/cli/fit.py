@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 @click.command()
 @device_option
 @click.option("--runtime", metavar="NAME", help="Which runtime's measurements.  [default: the newest]")
-@click.option("--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model is preferred.")
+@click.option("--clock", type=click.Choice(["thread-cpu", "wall", "device"]), help="Which clock's model is preferred.")
 @space_option
 @store_option
 @json_option
