@@ -59,7 +59,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
             row.target,
             "-" if row.mape is None else f"{row.mape:.1f}",
             row.when or "-",
-            row.how or "-",
+            f"{row.how} ({row.clock} clock)" if row.clock else row.how or "-",
         )
         for row in rows
     ]

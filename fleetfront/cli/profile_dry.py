@@ -67,7 +67,7 @@ def dry_run_space(
     anchors = -(-len(plan.items) // options.anchor_every) + 1
     facts = {
         "space": space,
-        "planned": dict(counts),
+        "planned": {role: counts[role] for role in sorted(counts)},
         "visits_per_round": len(plan.items) + anchors,
         "runs_per_visit": options.warm_runs + options.timed_runs,
         "budget_seconds": allowed.seconds,

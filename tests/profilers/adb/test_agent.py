@@ -19,42 +19,7 @@ from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.quantities import Clock
-
-#: Turns the device into an Android phone as far as the profiler can tell: real words, scripted values in /data/state.
-GETPROP = """#!/bin/sh
-case $1 in
-  ro.build.version.sdk) echo 33 ;; ro.build.version.release) echo 13 ;; ro.product.cpu.abilist) echo x86_64 ;;
-  ro.product.manufacturer) echo Fake ;; ro.product.model) echo Phone ;; ro.soc.model) echo SoC ;;
-esac
-"""
-DUMPSYS = """#!/bin/sh
-case $1 in
-  thermalservice)
-    echo $((1 + $(cat /data/looks 2>/dev/null || echo 0))) > /data/looks
-    status=0
-    [ -f /data/statuses ] && { read -r status < /data/statuses; sed -i 1d /data/statuses; }
-    printf 'Thermal Status: %s\\nCached temperatures:\\n    Temperature{mValue=90, mType=3, mName=old, mStatus=0}\\n' \\
-      ${status:-0}
-    printf 'Current temperatures from HAL:\\n\\tTemperature{mValue=31.5, mType=3, mName=skin, mStatus=0}\\n' ;;
-  battery) printf '  USB powered: true\\n  level: 87\\n  temperature: 312\\n' ;;
-  deviceidle) echo true ;;
-  power) echo "  mWakefulness=$(cat /data/screen 2>/dev/null || echo Asleep)" ;;
-esac
-"""
-SETTINGS = """#!/bin/sh
-case $1 in
-  get) cat /data/stay_on ;; put) echo $4 > /data/stay_on ;; delete) echo null > /data/stay_on ;;
-esac
-"""
-INPUT = """#!/bin/sh
-echo $2 >> /data/keys
-"""
-
-
-def as_phone(daemon: Any) -> None:
-    for name, text in (("getprop", GETPROP), ("dumpsys", DUMPSYS), ("settings", SETTINGS), ("input", INPUT)):
-        daemon.install(name, text)
-    (daemon.data / "stay_on").write_text("0\n")
+from tests.adbd.fixtures import as_phone
 
 
 def rows_of(agent: AdbAgent, batch: VisitBatch) -> list[tuple[Measurement, ...]]:
@@ -184,24 +149,6 @@ def test_the_same_through_a_real_adb_server(
     visits = rows_of(agent, make_batch(agent.target, 6))
     assert [rows[0].error for rows in visits] == [None] * 6
     assert visits[0][0].before["route"].startswith("adb server")
-
-
-FAKE = """#!/bin/sh
-for word in "$@"; do case $word in --help) echo '--graph=...'; exit 1 ;; esac; done
-echo "$@" >> /data/asked
-cat /data/output
-exit $(cat /data/code 2>/dev/null || echo 0)
-"""
-
-
-@pytest.fixture
-def phone(daemon: Any, shared_data: Path) -> Any:
-    as_phone(daemon)
-    daemon.install("benchmark_model", FAKE)
-    source = shared_data / "benchmark_model" / "public_litert2025_logcat_percentiles.txt"
-    text = source.read_text().replace("Num threads: [4]", "Num threads: [1]")
-    (daemon.data / "output").write_text(text)
-    return daemon
 
 
 def test_a_phone_with_benchmark_model_gives_what_was_printed(

@@ -1,0 +1,367 @@
+"""``fleetfront profile`` and ``fleetfront devices`` as a user types them, on Android's own adb daemon."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetfront.cli.main import main
+from fleetfront.profilers.store import Store
+from fleetfront.workspace import Workspace
+from tests.adbd import daemon as adbd
+
+pytestmark = pytest.mark.usefixtures("no_adb_server")
+
+#: A small profile of the smallest space; what it says of the device is not looked at.
+SMALL = ("--space", "ofa-mbv3-mini", "--calibration", "10", "--validation", "2", "--target-error", "1000", "-q")
+
+
+@pytest.fixture
+def model(models: dict[str, Path]) -> str:
+    """A TensorFlow Lite file."""
+    return str(next(iter(models.values())))
+
+
+@pytest.fixture
+def told(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run a command here; its exit code, stdout and stderr."""
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        capfd.readouterr()
+        code = main(list(arguments))
+        out, err = capfd.readouterr()
+        return code, out, err
+
+    return run
+
+
+@contextmanager
+def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in a process of its own."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "fleetfront", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def typed(*arguments: str) -> tuple[int, str, str]:
+    """Run a command in a process of its own to its end."""
+    with running(*arguments) as process:
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+
+def left_behind(*daemons: Any) -> list[str]:
+    """What is still in the devices' folders for temporary files."""
+    return [path.name for daemon in daemons for path in (daemon.data / "local" / "tmp").iterdir()]
+
+
+def rows_in_store() -> int:
+    path = Workspace.default().store
+    if not path.exists():
+        return 0
+    with closing(Store(path)) as store:
+        return sum(len(list(store.measurements(target=h.target, space=h.space))) for h in store.holdings())
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_device_is_profiled_as_a_cpu_is(daemon: Any, told: Callable[..., tuple[int, str, str]]) -> None:
+    name = f"adb:{daemon.address}"
+    code, out, err = told("profile", "--device", name, *SMALL)
+    assert code == 0
+    assert f"ofa-mbv3-mini on {name}/tflite-cpu/fp32/t1/b1  [measured]" in out
+    assert "Verdict:" in err
+    assert f"Next: fleetfront search --device {name} --runtime tflite-cpu --space ofa-mbv3-mini" in err
+    assert left_behind(daemon) == []
+    code, out, _ = told("devices", "--known", "--json")
+    rows = [row for row in json.loads(out)["known"] if row["name"] == name]
+    assert code == 0
+    assert {(row["tier"], row["clock"]) for row in rows} == {("measured", "wall"), ("measured", "thread-cpu")}
+    _, out, _ = told("devices", "--known")
+    assert "blocks and networks measured (thread-cpu clock)" in out
+
+
+def test_a_dry_run_tells_and_touches_nothing(daemon: Any, told: Callable[..., tuple[int, str, str]]) -> None:
+    command = ("profile", "--device", f"adb:{daemon.address}", "--cores", "1", "--dry-run")
+    code, out, err = told(*command, *SMALL, "--json")
+    plan = json.loads(out)
+    assert (code, plan["schema"]) == (0, "fleetfront.profile-plan/1")
+    assert plan["planned"] == {"block": 57, "calibration": 10, "validation": 2}
+    # An anchor before every eight of the 69, and at the end.
+    assert plan["visits_per_round"] == 69 + 9 + 1
+    assert (plan["device"]["cores"], plan["device"]["runner"]) == ("1", "fleetfront-runner")
+    assert "removed at the end" in plan["changes"][0]
+    assert "without --dry-run" in err
+    code, out, _ = told(*command, *SMALL)
+    assert code == 0
+    assert "57 blocks, 10 calibration networks, 2 validation networks" in out
+    assert left_behind(daemon) == []
+    assert not Workspace.default().store.exists()
+
+
+def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
+    phone: Any, model: str, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    code, out, _ = told("profile", "--device", f"adb:{phone.address}", "--file", model, "--dry-run", "--json")
+    plan = json.loads(out)
+    assert (code, plan["file_bytes"]) == (0, Path(model).stat().st_size)
+    assert (plan["device"]["model"], plan["device"]["runner"]) == ("Fake Phone", "benchmark_model")
+    assert plan["changes"][1] == "kept awake while it measures"
+    assert (phone.data / "stay_on").read_text() == "0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message", "remedy"),
+    [
+        ("--device adb:127.0.0.1:99999", 2, "the port 99999", "Ports are 1 to 65535"),
+        ("--device adb:127.0.0.1:1", 3, "No device answers at 127.0.0.1:1", "Check the address"),
+        ("--device adb:@ --runtime litert", 2, "Unknown runtime", "tflite-cpu"),
+        ("--device adb:@ --runtime tflite-gpu", 2, "on the CPU only, not tflite-gpu", "--runtime tflite-cpu"),
+        ("--device adb:@ --cores zz", 2, "'zz' is not a choice of cores", "hexadecimal mask"),
+        ("--device adb:@ --cores f00000000000", 2, "cores that are not online", "--cores big"),
+        ("--device adb:@ --runner benchmark-model", 2, "no benchmark_model for", "doctor --fetch-benchmark-model"),
+        ("--device adb:@ --benchmark-model nothing", 2, "nothing cannot be read", "--benchmark-model PATH"),
+        ("--device adb:@ --litert-wheel some.whl", 2, "not a wheel of ai-edge-litert", "Give the downloaded .whl"),
+        (
+            "--device adb:@ --litert-wheel ai_edge_litert-2.2.0-cp311-cp311-manylinux_2_27_x86_64.whl",
+            2,
+            "not tested with ai-edge-litert 2.2.0",
+            "pip install ai-edge-litert==",
+        ),
+        ("--device adb:@ --cooldown soon", 2, "'soon' is not a duration", "10m"),
+        ("--device adb:@ --file missing.tflite", 2, "missing.tflite cannot be read", "Give the path"),
+        ("--device adb:@ --file missing.tflite --sustained 10s", 2, "missing.tflite cannot be read", "Give the path"),
+        ("--device adb:@ --file missing.tflite --dry-run", 2, "missing.tflite cannot be read", "Give the path"),
+        (f"--device adb:@ --file {__file__}", 2, "is not a TensorFlow Lite file", "fleetfront deploy"),
+        ("--device adb:@ --sustained 10s", 2, "--sustained needs a device over ADB and a file", "--file FILE.tflite"),
+        ("--device cpu --file x.tflite --sustained 10s", 2, "--sustained needs a device over ADB", "adb:SERIAL"),
+        ("--device adb:@ --file MODEL --sustained long", 2, "'long' is not a duration", "10m"),
+        ("--device adb:@ --file MODEL --sustained 1s", 2, "too short to see heat", "--sustained 10m"),
+    ],
+)
+def test_what_is_wrong_is_said_with_a_remedy(
+    daemon: Any,
+    model: str,
+    told: Callable[..., tuple[int, str, str]],
+    arguments: str,
+    code: int,
+    message: str,
+    remedy: str,
+) -> None:
+    words = shlex.split(arguments.replace("@", daemon.address).replace("MODEL", model))
+    found, out, err = told("profile", "--space", "ofa-mbv3-mini", "-q", *words)
+    assert (found, out) == (code, "")
+    said, what_to_do = err.strip().splitlines()
+    assert message in said
+    assert remedy in what_to_do
+    assert left_behind(daemon) == []
+
+
+def test_options_for_phones_are_not_ignored_in_silence(told: Callable[..., tuple[int, str, str]]) -> None:
+    code, _, err = told("profile", "--device", "cpu", "--cores", "f", "--max-temp", "38", "--dry-run", *SMALL)
+    assert code == 0
+    assert "--cores, --max-temp: only for devices over ADB; without effect on cpu." in err
+
+
+def test_a_delegate_that_proves_nothing_ends_with_its_reason(
+    phone: Any, model: str, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    gpu = ("profile", "--device", f"adb:{phone.address}", "--runtime", "tflite-gpu")
+    code, out, err = told(*gpu, "--file", model)
+    assert (code, out) == (3, "")
+    assert "nothing in the log says that the GPU delegate was applied" in err
+    assert "choose another --runtime" in err.splitlines()[-1]
+    code, out, err = told(*gpu, *SMALL)
+    assert (code, out) == (3, "")
+    assert "Nothing can be measured on" in err
+    assert left_behind(phone) == []
+
+
+def test_one_file_is_timed_by_either_runner(
+    make_daemon: Callable[..., Any], phone: Any, model: str, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    board = make_daemon()
+    code, out, _ = told("profile", "--device", f"adb:{board.address}", "--file", model, "--cores", "1", "--json")
+    found = json.loads(out)
+    assert (code, found["clock"], found["visits"]) == (0, "thread-cpu", 12)
+    assert 0 < found["latency_ms"] < 1000
+    code, out, _ = told("profile", "--device", f"adb:{phone.address}", "--file", model, "--json")
+    found = json.loads(out)
+    assert (code, found["clock"], found["visits"], found["latency_ms"]) == (0, "wall", 12, pytest.approx(140.071))
+    code, out, _ = told("profile", "--device", f"adb:{phone.address}", "--file", model)
+    assert "140.1 ms +- 0 (wall clock, p25 of 12 visits)" in out
+    assert left_behind(board, phone) == []
+    assert (phone.data / "stay_on").read_text() == "0\n"
+
+
+def test_a_damaged_file_is_told_from_a_damaged_phone(
+    daemon: Any, tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    broken = tmp_path / "broken.tflite"
+    broken.write_bytes(b"\x1c\0\0\0TFL3" + bytes(100))
+    for more in ((), ("--sustained", "10s")):
+        code, out, err = told("profile", "--device", f"adb:{daemon.address}", "--file", str(broken), *more)
+        assert (code, out) == (3, "")
+        assert "fleetfront profile --device cpu --file" in err.splitlines()[-1]
+    assert left_behind(daemon) == []
+
+
+def test_sustained_says_what_heat_leaves(daemon: Any, model: str, told: Callable[..., tuple[int, str, str]]) -> None:
+    command = ("profile", "--device", f"adb:{daemon.address}", "--file", model, "--sustained", "4s")
+    code, out, _ = told(*command, "--json")
+    found = json.loads(out)
+    assert code == 0
+    assert found["seconds"] >= 4
+    assert found["window_seconds"] == pytest.approx(found["seconds"] / 4)
+    assert found["share_of_speed_left"] == pytest.approx(found["first_minute_ms"] / found["last_minute_ms"])
+    assert rows_in_store() >= 2
+    assert left_behind(daemon) == []
+
+
+def test_ctrl_c_keeps_what_was_sustained_and_restores_the_phone(phone: Any, model: str) -> None:
+    with running("profile", "--device", f"adb:{phone.address}", "--file", model, "--sustained", "10m") as process:
+        wait_for(lambda: rows_in_store() >= 3)
+        assert (phone.data / "stay_on").read_text() == "7\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert "Interrupted" in err
+    assert (phone.data / "stay_on").read_text() == "0\n"
+    assert left_behind(phone) == []
+
+
+def test_a_phone_whose_command_was_killed_restores_itself(phone: Any, model: str) -> None:
+    with running("profile", "--device", f"adb:{phone.address}", "--file", model, "--sustained", "10m"):
+        wait_for(lambda: rows_in_store() >= 1)
+        assert (phone.data / "stay_on").read_text() == "7\n"
+    assert phone.is_free_of("session.sh")
+    assert (phone.data / "stay_on").read_text() == "0\n"
+
+
+def test_a_daemon_that_dies_costs_nothing_that_had_arrived(daemon: Any) -> None:
+    command = ("profile", "--device", f"adb:{daemon.address}", *SMALL, "--json")
+    with running(*command) as process:
+        wait_for(lambda: rows_in_store() >= 10)
+        daemon.kill()
+        out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (3, "")
+    assert "The connection to" in err
+    assert "Run the same command again to go on" in err.splitlines()[-1]
+    before = rows_in_store()
+    daemon.start()
+    code, out, _ = typed(*command)
+    assert code == 0
+    assert json.loads(out)["was_resumed"] is True
+    assert rows_in_store() > before
+    assert left_behind(daemon) == []
+
+
+def test_several_devices_at_once_in_one_document(make_daemon: Callable[..., Any], model: str) -> None:
+    first, second = make_daemon(), make_daemon()
+    names = [f"adb:{first.address}", f"adb:{second.address}"]
+    code, out, _ = typed("profile", "--devices", ",".join(names), "--file", model, "--json")
+    found = json.loads(out)
+    assert (code, found["schema"]) == (0, "fleetfront.profiles/1")
+    assert found["exit_codes"] == dict.fromkeys(names, 0)
+    assert [found["devices"][name]["target"] for name in names] == [f"{name}/tflite-cpu/fp32/t1/b1" for name in names]
+    assert left_behind(first, second) == []
+
+
+def test_one_device_of_several_that_is_away_does_not_hold_up_the_others(daemon: Any, model: str) -> None:
+    here, away = f"adb:{daemon.address}", f"adb:127.0.0.1:{adbd.free_port()}"
+    code, out, err = typed("profile", "--devices", f"{here},{away}", "--file", model)
+    assert code == 3
+    assert f"[{here}] latency" in out
+    assert f"[{away}] Error: No device answers" in err
+    assert f"Profiling failed on {away} (exit code 3)." in err
+    code, out, err = typed("profile", "--devices", f"{here},{away}", "--file", model + "x", "--json")
+    assert code == 2
+    assert json.loads(out)["devices"] == {here: None, away: None}
+
+
+def test_ctrl_c_ends_several_devices_in_good_order(make_daemon: Callable[..., Any]) -> None:
+    first, second = make_daemon(), make_daemon()
+    names = f"adb:{first.address},adb:{second.address}"
+    with running("profile", "--devices", names, "--space", "ofa-mbv3-mini") as process:
+        wait_for(lambda: bool(left_behind(first)) and bool(left_behind(second)) and rows_in_store() > 0)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err.count("Finishing the visit in flight") == 2
+    assert left_behind(first, second) == []
+
+
+def test_a_reader_that_goes_away_stops_nothing(make_daemon: Callable[..., Any], model: str) -> None:
+    first, second = make_daemon(), make_daemon()
+    command = f"{shlex.quote(sys.executable)} -m fleetfront profile --devices adb:{first.address},adb:{second.address}"
+    run = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} --file {shlex.quote(model)} | head -c 1"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (run.returncode, run.stdout) == (0, "[")
+    assert "Traceback" not in run.stderr
+    assert left_behind(first, second) == []
+
+
+def test_without_a_server_it_is_said_where_was_looked(told: Callable[..., tuple[int, str, str]]) -> None:
+    code, out, err = told("devices", "--known", "--json")
+    assert (code, json.loads(out)["attached"]) == (0, [])
+    code, _, err = told("devices", "--known")
+    assert code == 0
+    assert "--device adb:HOST:PORT" in err
+
+
+def test_devices_of_a_server(
+    adb_server: int, make_daemon: Callable[..., Any], model: str, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    first, second = make_daemon(), make_daemon()
+    assert "knows no phone" in told("devices", "--known")[2]
+    assert told("profile", "--device", "adb", "--file", model)[0] == 3
+    adb = ["adb", "-P", str(adb_server)]
+    environment = {**os.environ, "HOME": os.environ["ANDROID_USER_HOME"]}
+    subprocess.run([*adb, "connect", first.address], check=True, capture_output=True, env=environment)
+    wait_for(lambda: [d["state"] for d in json.loads(told("devices", "--json")[1])["attached"]] == ["device"])
+    code, out, _ = told("profile", "--device", "adb", "--file", model, "--json")
+    assert (code, json.loads(out)["target"]) == (0, f"adb:{first.address}/tflite-cpu/fp32/t1/b1")
+    subprocess.run([*adb, "connect", second.address], check=True, capture_output=True, env=environment)
+    wait_for(lambda: [d["state"] for d in json.loads(told("devices", "--json")[1])["attached"]] == ["device"] * 2)
+    names = sorted(f"adb:{one.address}" for one in (first, second))
+    code, out, err = told("devices", "--known")
+    assert code == 0
+    assert all(f"{name}  device" in out for name in names)
+    assert any(f"--devices {','.join(order)}" in err for order in (names, names[::-1]))
+    code, _, err = told("profile", "--device", "adb", "--file", model)
+    assert code == 3
+    assert "Say which: --device adb:" in err
+    code, _, err = told("profile", "--device", "adb:SERIAL", "--file", model)
+    assert code == 3
+    assert "The device SERIAL is not attached" in err
+    assert "`fleetfront devices` lists what is attached" in err
