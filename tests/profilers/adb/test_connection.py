@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.connection import Connection, Heartbeat
-from fleetfront.profilers.adb.faults import ConnectionLost, DeviceRefused, DeviceSilent
+from fleetfront.profilers.adb.faults import ConnectionLost, DeviceRefused, DeviceSilent, explain_failure
 from fleetfront.profilers.adb.opening import connect, list_adb_devices
 from fleetfront.profilers.adb.transport_server import AdbServer, parse_devices
 
@@ -206,6 +207,35 @@ def test_states_of_a_real_server_are_read_with_their_remedies(shared_data: Path)
     payload = text.split('payload line: "')[1].split('"')[0]
     (listed,) = parse_devices(payload)
     assert (listed.serial, listed.state) == ("127.0.0.1:5596", "device")
+
+
+def test_refusals_of_a_real_server_are_explained(shared_data: Path) -> None:
+    text = (shared_data / "benchmark_model" / "adb_server_states_own.txt").read_text()
+    refusals = re.findall(r'^(.+?)\s*-> FAIL "(.*)"$', text, re.MULTILINE)
+    said = {asked: explain_failure("phone", reason.replace("\\n", "\n")) for asked, reason in refusals}
+    assert {asked: (error.message, error.exit_code) for asked, error in said.items()} == {
+        "host:transport:<unauthorized>": ("The device phone is unauthorized.", 3),
+        "host:transport:nosuch": ("The device phone is not attached (device 'nosuch' not found).", 3),
+        "host:transport-any (2+ devices)": ("Several devices are attached.", 3),
+        "offline": ("The device phone is offline.", 3),
+    }
+    assert [
+        word for error in said.values() for word in ("Allow USB", "--device", "replug") if word in error.remedy
+    ] == [
+        "Allow USB",
+        "--device",
+        "replug",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [("", "no reason given"), ("some news", "some news"), ("device still authorizing", "is authorizing")],
+)
+def test_other_refusals_are_passed_on_with_a_remedy(message: str, said: str) -> None:
+    error = explain_failure("phone", message)
+    assert said in error.message
+    assert error.remedy
 
 
 UNREADABLE = "no permissions (missing udev rules?); see [http://developer.android.com]"

@@ -225,6 +225,38 @@ def test_daemon_killed_mid_push(
         assert hashlib.sha256(path.read_bytes()).hexdigest() == sha256
 
 
+def test_a_device_that_hangs_mid_push_then_the_same_command(
+    daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch], models: dict[str, Path],
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    files = _big_files(tmp_path, models)
+    agent = open_agent(daemon.address, reconnect_s=0.5)
+    visits = tuple(
+        type(visit)(visit.uuid, visit.role, visit.key, sha256, 1, 3)
+        for visit, sha256 in zip(make_batch(agent.target, 3).visits, files, strict=True)
+    )
+    batch = VisitBatch(agent.target, "space", "campaign", 0, visits, {k: str(v) for k, v in files.items()})
+    folder = daemon.data / "local" / "tmp"
+
+    def stall_when_something_is_there() -> None:
+        while not [path for path in folder.glob("fleetfront-*/models/*") if path.stat().st_size > 100_000]:
+            time.sleep(0.005)
+        daemon.pause()
+
+    stalling = threading.Thread(target=stall_when_something_is_there)
+    stalling.start()
+    begun = time.monotonic()
+    try:
+        with pytest.raises(DeviceError, match="no sign of life"):
+            list(agent.run(batch))
+        assert time.monotonic() - begun < SLACK_S
+    finally:
+        stalling.join()
+        daemon.resume()
+    agent.close()
+    assert [rows[0].error for rows in open_agent(daemon.address).run(batch)] == [None] * 3
+
+
 def test_disk_full_then_the_same_command(
     make_daemon: Callable[..., Any], open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch],
     models: dict[str, Path], tmp_path: Path,
