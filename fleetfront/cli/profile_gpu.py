@@ -102,9 +102,9 @@ def tell_launch_bound(found: Json) -> None:
         return
     if found["launch_bound"]:
         warn(
-            f"{found['launch_bound']} of {found['networks']} networks are launch-bound: launched one by one they"
-            f" take {found['median_eager_ratio']:.1f} times their time on the GPU (median). The clock 'device' is theirs"
-            " under a CUDA graph, 'wall' without. Ship them as CUDA graphs or TensorRT plans, or use a larger batch."
+            f"{found['launch_bound']} of {found['networks']} networks are launch-bound: run eagerly they"
+            f" take {found['median_eager_ratio']:.1f} times their time on the GPU (median). The clock 'device' is"
+            " theirs under a CUDA graph, 'wall' without. Ship CUDA graphs or TensorRT plans, or use a larger batch."
         )
     else:
         hint(f"None of {found['networks']} networks is launch-bound.")

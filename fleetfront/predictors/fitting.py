@@ -59,7 +59,7 @@ def fit_model(space: SearchSpace, observations: Observations, *, is_preferred: b
 
     Raises:
         InputError: if no block was measured, or a calibration network is not of the space.
-        MissingDependency: if xgboost is needed, or scipy, and not installed.
+        MissingDependency: if xgboost is needed and not installed.
     """
     statistic = choose_statistic(observations)
     table = fill_table(vocabulary_of(space), measured_blocks(observations, statistic), block_model)

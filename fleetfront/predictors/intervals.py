@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.errors import missing
 from fleetfront.predictors.scores import Z90
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
     new network's error, calibration and measurement included, with n - ``terms`` degrees of freedom: the half-width is
     that times Student's 95 % point (an exact prediction interval for normal errors; Geisser 1993, section 2.2). The
     measurement's own noise (relative standard deviation), which many more visits tell, bounds it from below.
-
-    Raises:
-        MissingDependency: if scipy is not installed.
     """
     errors = np.asarray(errors, np.float64)
     degrees = errors.size - terms
@@ -37,10 +35,18 @@ def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
     return max(spread * student_95(degrees) / Z90, noise)
 
 
+@lru_cache(maxsize=64)
 def student_95(degrees: float) -> float:
-    """The 95 % point of Student's t distribution. Raises MissingDependency if scipy is not installed."""
-    try:
-        from scipy.special import stdtrit
-    except ImportError as error:
-        raise missing("scipy", "models", "Fitting a latency model") from error
-    return float(stdtrit(degrees, 0.95))
+    """The 95 % point of Student's t distribution with ``degrees`` of freedom, at least 1.
+
+    With t = sqrt(n) tan(a) the distribution is 1/2 + G((n+1)/2) / (sqrt(pi) G(n/2)) times the integral of cos(x)^(n-1)
+    from 0 to a (Abramowitz and Stegun 26.7), which is found by quadrature, so that machines without scipy can fit.
+    """
+    factor = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
+    nodes, weights = np.polynomial.legendre.leggauss(64)
+    low, high = 0.0, math.pi / 2
+    for _ in range(60):
+        angle = (low + high) / 2
+        share = factor * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (degrees - 1))
+        low, high = (angle, high) if share < 0.45 else (low, angle)
+    return math.sqrt(degrees) * math.tan((low + high) / 2)

@@ -9,8 +9,9 @@ from fleetfront.predictors.intervals import UNCALIBRATED_STD, relative_std, stud
 from fleetfront.predictors.scores import Z90
 
 
-def test_student_points() -> None:
-    assert student_95(17) == pytest.approx(t.ppf(0.95, 17))
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4.5, 17, 77, 400])
+def test_student_points(degrees: float) -> None:
+    assert student_95(degrees) == pytest.approx(t.ppf(0.95, degrees), rel=1e-9)
 
 
 def test_hand_computed() -> None:
