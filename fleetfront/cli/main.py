@@ -78,8 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
         result = cli.main(args=arguments, prog_name="fleetfront", standalone_mode=False)
     except FleetfrontError as error:
         return _fail(error)
-    except click.exceptions.Abort:
-        click.echo("Interrupted. Type the same command again to go on.", err=True)
+    except click.exceptions.Abort as abort:
+        # Click makes one of every KeyboardInterrupt, whose text says what was reached.
+        click.echo(str(abort.__cause__ or "") or "Interrupted. Type the same command again to go on.", err=True)
         return 130
     except KeyboardInterrupt as interruption:
         click.echo(str(interruption) or "Interrupted. Type the same command again to go on.", err=True)

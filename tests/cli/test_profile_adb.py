@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -313,6 +314,7 @@ def test_ctrl_c_ends_several_devices_in_good_order(make_daemon: Callable[..., An
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.count("Finishing the visit in flight") == 2
+    assert len(re.findall(r"\] Interrupted in round \d+ after \d+ visits\. Run the same command again", err)) == 2
     assert left_behind(first, second) == []
 
 
