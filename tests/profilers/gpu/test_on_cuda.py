@@ -1,0 +1,98 @@
+"""What only a GPU can show. Everything here is skipped where there is none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import FleetfrontError
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.gpu.agent import GpuOptions
+from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent
+from fleetfront.profilers.gpu.stopwatch import CudaStopwatch
+from fleetfront.profilers.gpu.torch_program import TorchOpener
+from fleetfront.profilers.records import Role
+from fleetfront.quantities import Clock
+from fleetfront.runtimes.cuda_device import open_cuda_device
+from fleetfront.spaces.graph import Graph, GraphBuilder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _gpu() -> None:
+    pytest.importorskip("torch")
+    try:
+        open_cuda_device("cuda:0")
+    except FleetfrontError as error:
+        pytest.skip(f"no GPU: {error.message}")
+
+
+def convolutions(batch: int, count: int = 4) -> Graph:
+    builder = GraphBuilder("convolutions")
+    data = builder.input("x", (batch, 32, 28, 28))
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        weight = builder.weight(f"w{number}", (0.05 * rng.normal(size=(32, 32, 3, 3))).astype(np.float32))
+        data = builder.conv2d(data, weight, padding=1)
+    return builder.build([data])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+def test_a_block_and_a_network_are_timed(tmp_path: Path, precision: str) -> None:
+    path = tmp_path / "net.graph"
+    path.write_bytes(convolutions(4).to_bytes())
+    target = gpu_target("cuda:0", "torch", precision, 4)
+    agent = open_gpu_agent(target, tmp_path, options=GpuOptions(energy_s=0.0))
+    visits = (Visit("a", Role.BLOCK, "block", "f", 3, 5), Visit("b", Role.VALIDATION, "network", "f", 3, 5))
+    try:
+        for rows in agent.run(VisitBatch(target, "s", "c", 0, visits, {"f": str(path)})):
+            assert [row.error for row in rows] == [None, None]
+            assert [row.clock for row in rows] == [Clock.WALL, Clock.DEVICE]
+            assert 0 < min(rows[1].samples) <= min(rows[0].samples)
+    finally:
+        agent.close()
+
+
+def test_memory_running_out_is_one_row(tmp_path: Path) -> None:
+    small, large = tmp_path / "small.graph", tmp_path / "large.graph"
+    small.write_bytes(convolutions(1).to_bytes())
+    # Each set of inputs takes 100 GB; they are drawn on the host, so this is tried on the device alone.
+    target = gpu_target("cuda:0", "torch", "fp32", 1)
+    agent = open_gpu_agent(target, tmp_path, options=GpuOptions(energy_s=0.0))
+    watch = CudaStopwatch(0)
+    torch = pytest.importorskip("torch")
+    with pytest.raises(RuntimeError) as full:
+        torch.empty(1 << 48, dtype=torch.int8, device="cuda:0")
+    assert watch.is_out_of_memory(full.value)
+    large.write_bytes(b"not a graph")
+    visits = (Visit("a", Role.BLOCK, "wrong", "l", 1, 2), Visit("b", Role.BLOCK, "right", "s", 1, 2))
+    files = {"s": str(small), "l": str(large)}
+    try:
+        wrong, right = agent.run(VisitBatch(target, "s", "c", 0, visits, files))
+    finally:
+        agent.close()
+    assert wrong[0].error is not None
+    assert right[0].error is None
+
+
+def test_replays_of_a_graph_compute_what_the_module_does(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "net.graph"
+    path.write_bytes(convolutions(2).to_bytes())
+    watch, opener = CudaStopwatch(0), TorchOpener("cuda:0", "fp32")
+    program = opener.open(path, 2)
+    kept = {}
+
+    def work() -> None:
+        with torch.inference_mode():
+            kept["y"] = program._module(*program._inputs[0])
+
+    try:
+        for _ in range(3):
+            watch.run(work)
+        watch.synchronize()
+        eager = kept["y"].clone()
+        replay = watch.capture(work)
+        watch.laps_ns([replay])
+        assert torch.equal(kept["y"], eager)
+    finally:
+        opener.close()

@@ -1,0 +1,67 @@
+"""Options of ONNX Runtime's GPU providers, and that a file which would fall back to the CPU is refused."""
+
+from pathlib import Path
+
+import pytest
+
+from fleetfront.errors import InputError, MissingDependency
+from fleetfront.profilers.gpu.onnxruntime_program import OnnxRuntimeOpener, OnnxRuntimeProgram
+from fleetfront.runtimes.onnxruntime_cuda import (
+    CUDA,
+    NO_FALLBACK,
+    TENSORRT,
+    cuda_options,
+    open_session,
+    require_provider,
+    tensorrt_options,
+)
+from tests.profilers.conftest import tiny_onnx
+
+ort = pytest.importorskip("onnxruntime")
+
+
+def test_options_are_strings_and_say_the_precision() -> None:
+    assert [cuda_options(1, precision)["use_tf32"] for precision in ("fp32", "tf32", "fp16")] == ["0", "1", "0"]
+    assert cuda_options(1, "fp32")["device_id"] == "1"
+    options = tensorrt_options(2, "fp16", Path("/caches"))
+    assert options["trt_timing_cache_enable"] == options["trt_engine_cache_enable"] == "1"
+    assert options["trt_engine_cache_path"] == "/caches"
+    assert all(isinstance(value, str) for value in {**options, **cuda_options(0, "fp32")}.values())
+
+
+@pytest.mark.skipif(CUDA in ort.get_available_providers(), reason="ONNX Runtime is built with CUDA here")
+def test_a_build_without_the_provider_is_refused_with_the_pip_line(tmp_path: Path) -> None:
+    for delegate, provider in (("", CUDA), ("tensorrt", TENSORRT)):
+        with pytest.raises(MissingDependency, match=provider) as refusal:
+            OnnxRuntimeOpener(0, "fp32", delegate, tmp_path)
+        assert "pip install onnxruntime-gpu" in refusal.value.remedy
+    require_provider(ort, "CPUExecutionProvider")
+
+
+def test_an_unknown_delegate_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nnapi"):
+        OnnxRuntimeOpener(0, "fp32", "nnapi", tmp_path)
+
+
+def test_files_that_would_run_on_the_cpu_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.onnx"
+    path.write_bytes(tiny_onnx())
+    # Without a GPU, every node would fall back: this is the very check that the CUDA provider is held to.
+    with pytest.raises(InputError, match="alone"):
+        open_session(ort, path, [("CPUExecutionProvider", {})])
+    options = ort.SessionOptions()
+    options.add_session_config_entry(*NO_FALLBACK)
+    assert options.get_session_config_entry(NO_FALLBACK[0]) == "1"
+
+
+def test_bindings_rotate_over_their_own_inputs(tmp_path: Path) -> None:
+    session = ort.InferenceSession(tiny_onnx(), providers=["CPUExecutionProvider"])
+    program = OnnxRuntimeProgram(ort, session, "cpu", 0, 3)
+    results = []
+    for index in range(3):
+        program.enqueue(index)
+        results.append(program._bindings[index].copy_outputs_to_cpu()[0])
+    assert program.buffers == 3
+    assert not (results[0] == results[1]).all()
+    assert not (results[1] == results[2]).all()
+    program.close()
