@@ -34,7 +34,9 @@ from fleetfront.cli.options import DEFAULT_SPACE, device_option, json_option, qu
 @click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes.")
 @click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line.")
 @click.option("--no-recalibration", is_flag=True, help="Keep the supernet's own statistics; accuracy suffers.")
-@click.option("--formats", default="onnx,tflite", show_default=True, help="Files of each bundle: onnx, tflite, ort.")
+@click.option(
+    "--formats", default="onnx,tflite", show_default=True, help="Files of each bundle: onnx, tflite, ort, trt."
+)
 @click.option("--precisions", default="fp32", show_default=True, help="Of each format: fp32, fp16, int8.")
 @click.option(
     "--input",

@@ -39,7 +39,7 @@ class BundleFile:
     """One model file with what was checked of it. ``path`` is relative to the bundle's folder.
 
     ``accuracy``: on held-out images, with the drop against fp32. ``layout``: operators counted. ``contract``: how an
-    app talks to the file beyond its ports.
+    app talks to the file beyond its ports. ``bound_to``: the machine that alone runs it; empty if any does.
     """
 
     path: str
@@ -52,6 +52,7 @@ class BundleFile:
     accuracy: Mapping[str, Any] = field(default_factory=dict)
     layout: Mapping[str, Any] = field(default_factory=dict)
     contract: Mapping[str, Any] = field(default_factory=dict)
+    bound_to: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,10 @@ def check_replaceable(folder: Path, *, force: bool) -> None:
 def _as_json(manifest: Manifest, folder: Path) -> dict[str, Any]:
     def described(file: BundleFile) -> dict[str, Any]:
         data = (folder / inside(file.path)).read_bytes()
-        return {**asdict(file), "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        plain = asdict(file)
+        if not plain["bound_to"]:
+            del plain["bound_to"]
+        return {**plain, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
     return {
         "schema": SCHEMA,

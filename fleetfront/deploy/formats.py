@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,8 @@ class FileFormat:
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
         finish: (bytes, what they are) -> the file that is handed out.
+        check: raises what keeps such files from being written here at all.
+        bound_to: the machine that files written here are bound to; empty if they run anywhere.
     """
 
     name: str
@@ -41,6 +43,8 @@ class FileFormat:
     int8: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
     finish: Callable[[bytes, FileDescription], bytes]
+    check: Callable[[], None] = lambda: None
+    bound_to: Callable[[], Mapping[str, Any]] = dict
 
 
 def _write_onnx(graph: Graph) -> bytes:
@@ -92,6 +96,34 @@ def _ort_minimum(_: bytes) -> str:
     return MINIMUM_RUNTIME
 
 
+def _write_plan(graph: Graph) -> bytes:
+    from fleetfront.deploy.tensorrt_writer import write_plan
+
+    return write_plan(graph)
+
+
+def _plan_runtime(data: bytes) -> str:
+    from fleetfront.deploy.tensorrt_writer import plan_runtime
+
+    return plan_runtime(data)
+
+
+def _no_int8_plan(_: Graph) -> Graph:
+    raise InputError("Plans are not written in int8.", "Leave int8 out of --precisions, or trt out of --formats.")
+
+
+def _check_tensorrt() -> None:
+    from fleetfront.deploy.tensorrt_writer import check_tensorrt
+
+    check_tensorrt()
+
+
+def _plan_bound_to() -> Mapping[str, Any]:
+    from fleetfront.deploy.tensorrt_writer import plan_bound_to
+
+    return plan_bound_to()
+
+
 def _write_tflite(graph: Graph) -> bytes:
     from fleetfront.deploy.tflite_writer import write_tflite
 
@@ -140,11 +172,24 @@ ALL_FORMATS = {
     "ort": FileFormat(
         "ort", "onnxruntime", "NCHW", _write_onnx, _ort_minimum, half_compute, _same, _quantise_onnx, _finish_ort
     ),
+    "trt": FileFormat(
+        "trt",
+        "tensorrt",
+        "NCHW",
+        _write_plan,
+        _plan_runtime,
+        half_compute,
+        _no_int8_plan,
+        _quantise_onnx,
+        _as_it_is,
+        _check_tensorrt,
+        _plan_bound_to,
+    ),
 }
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:
-    """The formats in ``onnx,tflite,ort``, each once. Raises InputError for an unknown one or none."""
+    """The formats in ``onnx,tflite,ort,trt``, each once. Raises InputError for an unknown one or none."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
     for name in names:
         if name not in ALL_FORMATS:

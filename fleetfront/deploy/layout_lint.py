@@ -69,7 +69,12 @@ class LayoutReport:
 
 
 def lint_layout(data: bytes, format_name: str, precision: str, contract: InputContract) -> LayoutReport:
-    """Count what a ``.onnx`` or ``.tflite`` file holds. Raises InputError if it is no such file."""
+    """Count what a ``.onnx`` or ``.tflite`` file holds; plans are closed and count as empty.
+
+    Raises InputError if it is no such file.
+    """
+    if format_name == "trt":
+        return LayoutReport({}, 0, 0, 0, 0, ())
     counts, casts = _count_tflite(data) if format_name == "tflite" else _count_onnx(data)
     known = _XNNPACK if format_name == "tflite" else _MOBILE_PROVIDERS
     if format_name == "tflite" and precision == "int8":

@@ -146,6 +146,8 @@ def deploy_picks(
     recipe = recipe or Recipe()
     recipe = replace(recipe, range_limits={**recipe.range_limits, "fp32": limit})
     _check_names(picks)
+    for kind in formats:
+        kind.check()
     for pick in picks:
         check_replaceable(out / _folder_name(pick, weights), force=force)
     _make_folder(out)
@@ -345,6 +347,7 @@ def _described(file: WrittenFile, network: Network, recipe: Recipe) -> BundleFil
         accuracy=accuracy,
         layout=file.layout.to_dict(),
         contract=contract.to_dict(),
+        bound_to=dict(file.kind.bound_to()),
     )
 
 
