@@ -55,10 +55,12 @@ def dry_run_space(
     Raises:
         FleetfrontError: whatever would end the command itself before its first visit.
     """
-    from fleetfront.pipelines.profile import parse_budget
+    from fleetfront.pipelines.profile import check_precision, parse_budget, suffix_of
     from fleetfront.profilers.plan import PlanOptions, make_plan
     from fleetfront.spaces.catalogue import load_space
 
+    suffix_of(target)
+    check_precision(target)
     allowed = parse_budget(budget)
     count = few or (allowed.calibration if calibration is None else calibration)
     options = PlanOptions(calibration=count, validation=validation, blocks="spread" if few is None else "none")

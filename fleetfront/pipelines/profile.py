@@ -60,6 +60,9 @@ _ONNX = (".onnx", "fleetfront.deploy.onnx_writer:write_onnx")
 #: The same for GPUs of this machine; their runtimes do half precision, too.
 _GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes")}
 
+#: Delegates that compute a file of fp32 in fp16 where that is allowed.
+_HALF_DELEGATES = ("tflite-gpu", "tflite-nnapi")
+
 #: So many visits tell all that visits can tell: small spaces end here, long before any budget.
 MOST_ROUNDS = 40
 
@@ -286,6 +289,16 @@ def suffix_of(target: Target) -> str:
     return _files(target)[0]
 
 
+def check_precision(target: Target) -> None:
+    """Raises InputError for a precision that no writer and no delegate gives the target."""
+    is_half = target.precision == "fp16" and target.runtime in _HALF_DELEGATES
+    if target.precision != "fp32" and not is_half and not is_cuda(target.device):
+        raise InputError(
+            f"Spaces are profiled in fp32 on {target.runtime} so far, not in {target.precision}.",
+            "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
+        )
+
+
 def _files(target: Target) -> tuple[str, str]:
     known = _GPU_FILES if is_cuda(target.device) else _FILES
     if target.runtime not in known:
@@ -296,11 +309,7 @@ def _files(target: Target) -> tuple[str, str]:
 def _writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
     """The suffix of the target's files and what writes them."""
     suffix, name = _files(target)
-    if target.precision != "fp32" and not is_cuda(target.device):
-        raise InputError(
-            f"Spaces are profiled in fp32 so far, not in {target.precision}.",
-            "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
-        )
+    check_precision(target)
     module, name = name.split(":")
     write: Any = import_module(module)
     for part in name.split("."):

@@ -143,6 +143,8 @@ def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
         ("--device adb:127.0.0.1:1", 3, "No device answers at 127.0.0.1:1", "Check the address"),
         ("--device adb:@ --runtime litert", 2, "Unknown runtime", "tflite-cpu"),
         ("--device adb:@ --runtime tflite-gpu", 2, "on the CPU only, not tflite-gpu", "--runtime tflite-cpu"),
+        ("--device adb:@ --precision fp16", 2, "in fp32 on tflite-cpu so far", "--precision fp32"),
+        ("--device adb:@ --precision int8 --dry-run", 2, "not in int8", "--precision fp32"),
         ("--device adb:@ --cores zz", 2, "'zz' is not a choice of cores", "hexadecimal mask"),
         ("--device adb:@ --cores f00000000000", 2, "cores that are not online", "--cores big"),
         ("--device adb:@ --runner benchmark-model", 2, "no benchmark_model for", "doctor --fetch-benchmark-model"),
@@ -201,6 +203,30 @@ def test_a_delegate_that_proves_nothing_ends_with_its_reason(
     assert (code, out) == (3, "")
     assert "Nothing can be measured on" in err
     assert left_behind(phone) == []
+
+
+def test_a_delegate_that_proves_itself_may_use_half_precision(
+    phone: Any, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    log = (phone.data / "output").read_text()
+    applied = "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.\n"
+    kept = [line for line in log.splitlines() if "XNNPACK" not in line]
+    (phone.data / "output").write_text(applied + "\n".join(kept))
+    command = (
+        "profile",
+        "--device",
+        f"adb:{phone.address}",
+        "--runtime",
+        "tflite-gpu",
+        "--precision",
+        "fp16",
+        "--json",
+    )
+    code, out, _ = told(*command, *SMALL, "--no-fit")
+    found = json.loads(out)
+    assert (code, found["errors"], found["measured"]["block"]) == (0, {}, 57)
+    assert found["target"].endswith("/tflite-gpu/fp16/t1/b1")
+    assert "--use_gpu=true --gpu_precision_loss_allowed=true" in (phone.data / "asked").read_text()
 
 
 def test_one_file_is_timed_by_either_runner(
