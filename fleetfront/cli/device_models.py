@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,13 @@ _MANY = 4
 
 
 def chosen_models(
-    devices: tuple[str, ...], space: SearchSpace, *, runtime: str | None, clock: str | None, store: Path | None
+    devices: tuple[str, ...],
+    space: SearchSpace,
+    *,
+    runtime: str | None,
+    clock: str | None,
+    store: Path | None,
+    everywhere: bool = False,
 ) -> list[DeviceModel]:
     """The models of ``--devices``, with a warning for whatever speaks against them.
 
@@ -35,6 +42,7 @@ def chosen_models(
         store=store_path(store),
         runtime=runtime,
         clock=Clock(clock) if clock else None,
+        everywhere=everywhere,
     )
     _warn(found, space)
     return found
@@ -42,9 +50,10 @@ def chosen_models(
 
 def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
     estimated = [device for device in found if device.model.tier is Tier.ESTIMATED]
-    told = found
+    told = list(found)
     if len(estimated) >= _MANY:
-        told = [device for device in found if device.model.tier is not Tier.ESTIMATED]
+        # The first caution of an estimate is how far off it is; more than that is about this user's own data.
+        told = [d if d.model.tier is not Tier.ESTIMATED else replace(d, cautions=d.cautions[1:]) for d in found]
         warn(
             f"{len(estimated)} of {len(found)} devices are estimated: nobody measured {space.name} on them "
             f"({', '.join(device.name for device in estimated)})."

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import next_command, print_json
+from fleetfront.cli.console import next_command, print_json, progress
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 
 if TYPE_CHECKING:
+    from fleetfront.pipelines.few_profile import Learnt
     from fleetfront.profilers.store import Store
     from fleetfront.targets import Target
 
@@ -28,15 +29,19 @@ def fit(
     """Learn a latency model from what was measured.
 
     A lookup table of blocks, calibrated on whole networks, judged on networks that chose nothing. Every clock that was
-    measured is fitted; the preferred one serves `predict` and `search`.
+    measured is fitted; the preferred one serves `predict` and `search`. A device of which only whole networks are
+    known, such as an imported table, is learnt from up to 40 of them and from other devices, and judged on the rest.
 
     \b
     Examples:
       fleetfront fit
       fleetfront fit --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --clock wall
+      fleetfront fit --device my_board --space nasbench201
       fleetfront fit --json > fit.json
     """
     from fleetfront.cli.fit_text import show_fit
+    from fleetfront.cli.profile_few import show_learnt
+    from fleetfront.pipelines.few_profile import learn_from_table
     from fleetfront.pipelines.fit import fit_report, fit_target
     from fleetfront.profilers.store import Store
     from fleetfront.quantities import Clock
@@ -46,34 +51,46 @@ def fit(
     names = split_names(devices) if devices else None
     with Store(store_path(store), must_exist=True) as opened:
         targets = profiled_targets(opened, space, names, runtime)
-        reports = [fit_report(fit_target(opened, t, family, Clock(clock) if clock else None)) for t in targets]
+        fits: list[dict[str, Any] | Learnt] = []
+        for target, has_blocks in targets.items():
+            if has_blocks:
+                fits.append(fit_report(fit_target(opened, target, family, Clock(clock) if clock else None)))
+            else:
+                with progress(as_json) as shown:
+                    fits.append(learn_from_table(opened, target, family, progress=shown))
     if as_json:
+        reports = [one if isinstance(one, dict) else one.to_json() for one in fits]
         print_json(reports[0] if len(reports) == 1 else reports)
         return
-    for report in reports:
-        show_fit(report)
-    next_command(f"fleetfront search --device {targets[0].device} --runtime {targets[0].runtime} --space {space}")
+    for one in fits:
+        if isinstance(one, dict):
+            show_fit(one)
+        else:
+            show_learnt(one)
+    first = next(iter(targets))
+    next_command(f"fleetfront search --device {first.device} --runtime {first.runtime} --space {space}")
 
 
-def profiled_targets(store: Store, space: str, devices: list[str] | None, runtime: str | None) -> list[Target]:
-    """The target of each device asked for whose blocks were measured last; without devices, the last of all.
+def profiled_targets(store: Store, space: str, devices: list[str] | None, runtime: str | None) -> dict[Target, bool]:
+    """The target of each device asked for that was measured last, and whether its blocks were; without devices, the
+    last of all. Targets with blocks come before others.
 
     Raises InputError if there is none.
     """
     from fleetfront.errors import InputError
     from fleetfront.profilers.records import Role
 
-    found = [h for h in store.holdings() if h.space == space and h.role == Role.BLOCK]
-    newest: dict[str, Target] = {}
-    for holding in sorted(found, key=lambda h: h.last_started_ns, reverse=True):
+    found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric == "latency"]
+    newest: dict[str, tuple[Target, bool]] = {}
+    for holding in sorted(found, key=lambda h: (h.role == Role.BLOCK, h.last_started_ns), reverse=True):
         if runtime in (None, holding.target.runtime):
-            newest.setdefault(holding.target.device, holding.target)
+            newest.setdefault(holding.target.device, (holding.target, holding.role == Role.BLOCK))
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
         what = f" on {absent[0]}" if absent else ""
         with_runtime = f" --runtime {runtime}" if runtime else ""
         raise InputError(
-            f"No block of {space} has been measured{what}.",
+            f"Nothing of {space} has been measured{what}.",
             f"Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{with_runtime}",
         )
-    return [newest[name] for name in devices] if devices else [next(iter(newest.values()))]
+    return dict([newest[name] for name in devices] if devices else [next(iter(newest.values()))])

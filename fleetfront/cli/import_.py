@@ -56,13 +56,16 @@ def import_table_command(
       fleetfront import table nb201.csv --space nasbench201
     """
     from fleetfront.pipelines.importers import import_table
+    from fleetfront.predictors.network_table import covers
     from fleetfront.profilers.store import Source, Store
     from fleetfront.spaces.catalogue import load_space
 
     origin: Source | None = Source(source or path.name, licence)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
-        report = import_table(path, load_space(space), opened, source=origin, skip_invalid=skip_invalid, progress=shown)
-    _show(report, as_json)
+        family = load_space(space)
+        report = import_table(path, family, opened, source=origin, skip_invalid=skip_invalid, progress=shown)
+    # A search asks for any network of the space; a table that lacks some must be learnt from.
+    _show(report, as_json, "search" if covers(family, report.items) else "fit")
 
 
 @import_.command("ofa-lut")
@@ -86,7 +89,7 @@ def import_ofa_lut_command(folder: Path, device: str, skip_invalid: bool, store:
     _show(report, as_json)
 
 
-def _show(report: ImportReport, as_json: bool) -> None:
+def _show(report: ImportReport, as_json: bool, next_verb: str = "search") -> None:
     devices = [target.device for target in report.targets]
     if as_json:
         print_json(
@@ -110,4 +113,4 @@ def _show(report: ImportReport, as_json: bool) -> None:
         warn(text)
     for problem in report.problems[:10]:
         hint(f"left out: {problem}")
-    next_command(f"fleetfront search --devices {','.join(devices)} --space {report.space}")
+    next_command(f"fleetfront {next_verb} --devices {','.join(devices)} --space {report.space}")

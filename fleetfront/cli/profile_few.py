@@ -1,4 +1,4 @@
-"""``fleetfront profile --few K``: its output. Choosing, measuring and learning are in ``pipelines.few_profile``."""
+"""What is printed of a model from few networks. Choosing, measuring and learning are in ``pipelines.few_profile``."""
 
 from __future__ import annotations
 
@@ -9,24 +9,32 @@ import click
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.few_profile import FewOutcome
+    from fleetfront.pipelines.few_profile import FewOutcome, Learnt
 
 
 def tell_few(outcome: FewOutcome, as_json: bool) -> None:
     """Print what was learnt, from whom, and how far off it is to be expected."""
     if as_json:
-        print_json({**outcome.profile.to_json(), "fit": outcome.to_json()})
+        print_json(outcome.to_json())
         return
-    seen, report = outcome.profile.observations, outcome.fit.report
-    click.echo(click.style(f"{seen.space} on {seen.target}", bold=True) + f"  [{outcome.fit.model.tier.value}]")
+    show_learnt(outcome.learnt)
+    for doubt in outcome.profile.verdict.reasons:
+        warn(f"{doubt.text} {doubt.remedy}")
+    next_command(f"fleetfront search --device {outcome.learnt.target.device} --space {outcome.learnt.space}")
+
+
+def show_learnt(learnt: Learnt) -> None:
+    """Print a model from few measurements beside its errors."""
+    report = learnt.fit.report
+    click.echo(click.style(f"{learnt.space} on {learnt.target}", bold=True) + f"  [{learnt.fit.model.tier.value}]")
     opinion = "operator costs" if report.serves == "transfer" else "XGBoost over all devices"
-    click.echo(f"model: {opinion}, from {report.networks} networks measured here and {len(report.teachers)} devices")
+    click.echo(f"model: {opinion}, from {report.networks} networks of it and {len(report.teachers)} devices")
     rows = [("expected (known devices, each left out in turn)", f"{report.mape:.1f}", "-", "-", "-")]
-    held_out = outcome.held_out
+    held_out = learnt.held_out
     if held_out is not None:
         rows.append(
             (
-                f"found on {held_out.networks} held-out networks here",
+                f"found on {held_out.networks} held-out networks",
                 f"{held_out.mape:.1f}",
                 f"{held_out.within_10:.0%}",
                 "-" if held_out.spearman is None else f"{held_out.spearman:.3f}",
@@ -38,9 +46,6 @@ def tell_few(outcome: FewOutcome, as_json: bool) -> None:
     if estimated:
         warn(
             f"{len(estimated)} of {len(report.teachers)} teaching devices are estimates themselves. Import or profile "
-            f"more devices for {seen.space}, or check with --validation 10."
+            f"more devices for {learnt.space}, or check with --validation 10."
         )
-    for doubt in outcome.profile.verdict.reasons:
-        warn(f"{doubt.text} {doubt.remedy}")
-    hint(f"Model: {outcome.path}")
-    next_command(f"fleetfront search --device {seen.target.device} --space {seen.space}")
+    hint(f"Model: {learnt.path}")

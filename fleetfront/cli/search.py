@@ -134,7 +134,7 @@ def _targets(
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.search.problem import ProblemTarget
 
-    found = chosen_models(devices, space, runtime=runtime, clock=clock, store=store)
+    found = chosen_models(devices, space, runtime=runtime, clock=clock, store=store, everywhere=True)
     allowed = _limits(limits, [device.name for device in found])
     return [ProblemTarget(d.name, d.model, str(d.target), allowed.get(d.name)) for d in found]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
@@ -20,7 +20,7 @@ from fleetfront.predictors.cautions import fit_cautions
 from fleetfront.predictors.few_shot_files import FewShotFile, list_few_shot, load_few_shot
 from fleetfront.predictors.fit_files import list_fits, load_fit
 from fleetfront.predictors.fitting import fit_model
-from fleetfront.predictors.network_table import load_network_table
+from fleetfront.predictors.network_table import covers, load_network_table
 from fleetfront.predictors.operator_model import OperatorEstimate, OperatorModel, operator_models
 from fleetfront.predictors.operator_work import NetworkWork
 from fleetfront.profilers.observations import read_observations
@@ -57,27 +57,51 @@ def device_models(
     runtime: str | None = None,
     clock: Clock | None = None,
     tiers: Collection[Tier] = tuple(Tier),
+    everywhere: bool = False,
 ) -> list[DeviceModel]:
     """The models of the devices ``names`` (or ``all``), in the order given, from the best source that each has.
 
-    ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit.
+    ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
+    passes over tables that lack networks of the space, since a search may ask for any, and says so among the cautions.
 
     Raises:
         InputError: no model of the space is known for a device, or for none at all; a file of one is corrupt.
     """
-    known = _Sources(space, workspace, store, runtime, clock).by_device(tiers)
+    sources = _Sources(space, workspace, store, runtime, clock)
+    known = sources.by_device(tiers, everywhere)
     wanted = sorted(known) if list(names) == [ALL] else list(names)
     if not wanted:
+        under = f" under {runtime}" if runtime else ""
         raise InputError(
-            f"No device has a latency model of {space.name} yet.", f"Run: fleetfront profile --space {space.name}"
+            f"No device has a latency model of {space.name}{under} yet.",
+            f"Run: fleetfront profile --space {space.name}{f' --runtime {runtime}' if runtime else ''}",
         )
     for name in wanted:
         if name not in known:
-            raise _no_model(name, space, runtime, known)
-    return [known[name]() for name in wanted]
+            raise _no_model(name, space, runtime, known, sources.partly_known())
+    found = [known[name]() for name in wanted]
+    return [_with_unused_table(model, space, sources) for model in found] if everywhere else found
 
 
-def _no_model(name: str, space: SearchSpace, runtime: str | None, known: Collection[str]) -> InputError:
+def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources) -> DeviceModel:
+    """The same, saying so if an estimate stands in for a table that could teach better."""
+    known = sources.partly_known().get(model.name)
+    if known is None or model.model.tier is not Tier.ESTIMATED:
+        return model
+    caution = (
+        f"{known} networks of it are known. Learn the others: fleetfront fit --device {model.name} --space {space.name}"
+    )
+    return replace(model, cautions=(*model.cautions, caution))
+
+
+def _no_model(
+    name: str, space: SearchSpace, runtime: str | None, known: Collection[str], partly: Mapping[str, int]
+) -> InputError:
+    if name in partly:
+        return InputError(
+            f"Of {space.name} on {name}, {partly[name]} networks are known, and a search asks for any.",
+            f"Learn the others: fleetfront fit --device {name} --space {space.name}",
+        )
     near = f"{unknown('device', name, known).remedy} " if known else ""
     under = f" under {runtime}" if runtime else ""
     return InputError(
@@ -96,7 +120,7 @@ class _Sources:
         self._space, self._workspace, self._store = space, workspace, store
         self._runtime, self._clock = runtime, clock
 
-    def by_device(self, tiers: Collection[Tier]) -> dict[str, _Open]:
+    def by_device(self, tiers: Collection[Tier], everywhere: bool) -> dict[str, _Open]:
         """Device -> what opens its best model."""
         best_last: list[Mapping[str, _Open]] = []
         if Tier.ESTIMATED in tiers:
@@ -104,7 +128,8 @@ class _Sources:
         if Tier.TRANSFERRED in tiers:
             best_last.append(self._few())
         if Tier.MEASURED in tiers:
-            best_last += [self._imported_blocks(), self._imported_networks(), self._fits()]
+            tables = self._imported_networks(everywhere)
+            best_last += [self._imported_blocks(), tables, self._fits()]
         return {name: opener for source in best_last for name, opener in source.items()}
 
     def _serves(self, target: Target) -> bool:
@@ -120,9 +145,16 @@ class _Sources:
         )
         return DeviceModel(name, table.target, table, tuple(str(caution) for caution in cautions))
 
-    def _imported_networks(self) -> dict[str, _Open]:
-        networks = [h.target for h in self._imported if h.role != Role.BLOCK]
-        return {t.device: functools.partial(self._open_networks, t) for t in networks}
+    def partly_known(self) -> dict[str, int]:
+        """Device -> number of networks, for imported tables that lack some of the space."""
+        networks = [h for h in self._imported if h.role != Role.BLOCK]
+        return {h.target.device: h.keys for h in networks if not covers(self._space, h.keys)}
+
+    def _imported_networks(self, everywhere: bool) -> dict[str, _Open]:
+        networks = [
+            h for h in self._imported if h.role != Role.BLOCK and (not everywhere or covers(self._space, h.keys))
+        ]
+        return {h.target.device: functools.partial(self._open_networks, h.target) for h in networks}
 
     def _open_networks(self, target: Target) -> DeviceModel:
         step = load_device(target.device).timing_resolution_ms if target.device in device_names() else None

@@ -1,4 +1,4 @@
-"""``profile --few K``: choose the K networks that tell most, measure them, and learn the rest from other devices."""
+"""A device from few networks: ``profile --few K`` chooses and measures them, ``fit`` takes those of a table."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.few_shot import device_facts, find_teacher
 from fleetfront.pipelines.profile import Budget, ProfileOutcome, profile_space
-from fleetfront.predictors.few_shot import FewShotFit
+from fleetfront.predictors.few_shot import FewShotFit, Teacher
 from fleetfront.predictors.few_shot_files import save_few_shot
-from fleetfront.predictors.fitting import measured_networks
+from fleetfront.predictors.fitting import Networks, measured_networks
+from fleetfront.predictors.network_table import load_network_table
 from fleetfront.predictors.scores import Scores, score
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.local_cpu import LocalCpuAgent
@@ -25,49 +26,69 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
 
 SCHEMA = "fleetfront.fit/1"
 
 #: Visits of each network: with few networks, each must be known well.
 ROUNDS = 8
+#: With more networks at hand, some are held out to judge the model.
+FEWEST_TO_SPLIT = 12
+#: More networks of one device change little: the model is linear in some twenty quantities.
+MOST = 40
 #: Fewer tell less of a device than what other devices say anyway.
 FEWEST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class FewOutcome:
-    """What few measurements of a device gave.
+class Learnt:
+    """A model from few measurements.
 
     Attributes:
-        profile: the measurements and the verdict on them.
         fit: the model and how it came about.
         path: its file.
-        held_out: errors on networks that were measured and not learnt from; None if none were asked for.
+        held_out: errors on networks that were measured and not learnt from; None if there are none.
     """
 
-    profile: ProfileOutcome
+    space: str
+    target: Target
+    clock: Clock
     fit: FewShotFit
     path: Path
     held_out: Scores | None
 
     def to_json(self) -> dict[str, Any]:
         """The fields of ``fit --json`` that a model from few measurements has, and ``few``: how it was learnt."""
-        seen, report = self.profile.observations, self.fit.report
+        report = self.fit.report
         return {
             "schema": SCHEMA,
-            "space": seen.space,
-            "target": str(seen.target),
+            "space": self.space,
+            "target": str(self.target),
             "model": "operator costs learnt from few networks" if report.serves == "transfer" else "pooled XGBoost",
             "tier": self.fit.model.tier.value,
-            "clock": seen.clock.value,
+            "clock": self.clock.value,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
             "few": report.to_json(),
-            "profile_seconds": self.profile.result.seconds,
             "path": str(self.path),
         }
+
+
+@dataclass(frozen=True, slots=True)
+class FewOutcome:
+    """What few measurements of a device gave: them with their verdict, and the model."""
+
+    profile: ProfileOutcome
+    learnt: Learnt
+
+    def to_json(self) -> dict[str, Any]:
+        """The profile's fields, and the model's under ``fit``."""
+        learnt = self.learnt.to_json()
+        return {**self.profile.to_json(), "fit": {**learnt, "profile_seconds": self.profile.result.seconds}}
 
 
 def profile_few(
@@ -122,13 +143,66 @@ def profile_few(
             f"Only {len(few.ms)} of {count} networks could be measured on {target}.",
             "See their errors in the report, and: fleetfront doctor",
         )
+    held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
+    return FewOutcome(outcome, _learn(teacher, target, few, held_out, seen.clock, place, progress))
+
+
+def learn_from_table(
+    store: Store,
+    target: Target,
+    space: SearchSpace,
+    *,
+    workspace: Workspace | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Learnt:
+    """The model of a device of which the store holds whole networks and no blocks, an imported table for instance.
+
+    Up to ``MOST`` of them, chosen as ``profile_few`` would, are learnt from; the others are held out.
+
+    Raises InputError with fewer than ``FEWEST`` networks, or if nothing is known of other devices.
+    """
+    place = workspace or Workspace.default()
+    table = load_network_table(store, space, target)
+    genotypes, ms = _usable(space, table.genotypes, table.ms)
+    if len(ms) < FEWEST:
+        raise InputError(
+            f"The store holds {len(ms)} networks of {space.name} on {target}, too few to learn from.",
+            f"Import or measure {FEWEST} or more.",
+        )
+    progress.start("learn from known devices", 1)
+    teacher = find_teacher(space, workspace=place, store=store.path, unknown_device=target.device, seed=seed)
+    count = len(ms) if len(ms) <= FEWEST_TO_SPLIT else min(MOST, len(ms) - len(ms) // 4)
+    chosen = teacher.choose(count, np.random.default_rng(seed), genotypes) if count < len(ms) else genotypes
+    progress.finish()
+    names = {row.tobytes() for row in chosen}
+    is_chosen = np.array([row.tobytes() in names for row in genotypes])
+    few, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
+    return _learn(teacher, target, few, held_out, table.clock, place, progress)
+
+
+def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[Genotypes, FloatArray]:
+    """Canonical networks whose output depends on their input."""
+    disconnected = getattr(space, "disconnected", None)
+    kept = np.ones(len(ms), np.bool_) if disconnected is None else ~disconnected(genotypes)
+    return space.canonical(genotypes[kept]), ms[kept]
+
+
+def _learn(
+    teacher: Teacher,
+    target: Target,
+    few: Networks,
+    held_out: Networks,
+    clock: Clock,
+    workspace: Workspace,
+    progress: Progress,
+) -> Learnt:
     progress.start("fit, trying the method on known devices", 1)
     fit = teacher.fit(target, few.genotypes, few.ms, facts=device_facts(target.device))
-    path = save_few_shot(fit, place, space.name, seen.clock)
+    path = save_few_shot(fit, workspace, teacher.space.name, clock)
     progress.finish()
-    held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
     scores = None
     if len(held_out.ms):
         estimate = fit.model.predict(held_out.genotypes)
         scores = score(estimate.mean, held_out.ms, estimate.std)
-    return FewOutcome(outcome, fit, path, scores)
+    return Learnt(teacher.space.name, target, clock, fit, path, scores)

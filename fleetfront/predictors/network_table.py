@@ -26,6 +26,11 @@ _DENSE_LIMIT = 2**24
 _NETWORK_ROLES = (Role.NETWORK, Role.CALIBRATION, Role.VALIDATION)
 
 
+def covers(space: SearchSpace, networks: int) -> bool:
+    """Whether a table of so many distinct networks holds every one of a space."""
+    return networks >= math.prod(len(values) for values in space.choices)
+
+
 class GenotypeIndex:
     """Finds rows of canonical genotypes in a set of n distinct ones."""
 

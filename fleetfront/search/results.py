@@ -298,7 +298,8 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
 
 def _shared(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     for row in () if data is None else data["networks"]:
-        if not math.isfinite(sum(float(ms) for ms in row["latency_ms"].values()) + float(row["accuracy"])):
+        numbers = [*row["latency_ms"].values(), *row["latency_std_ms"].values(), row["accuracy"], row["accuracy_std"]]
+        if not all(math.isfinite(float(number)) for number in numbers):
             raise ValueError(f"{row['arch']} has a number that is not finite")
     return data
 

@@ -69,13 +69,14 @@ class Sharing:
 
 
 def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int) -> Sharing:
-    """The ``count`` networks of a searched problem that keep most of all devices' hypervolume, each device counted alike.
+    """The ``count`` networks that keep most of all devices' hypervolume, each device counted alike.
 
     Greedy choice: the mean of shares is monotone and submodular, so at least 1 - 1/e of the best possible is kept
     (Nemhauser, Wolsey and Fisher, Mathematical Programming 14, 1978). Fewer are returned where more would add nothing.
     A network beyond a device's limit does not serve that device.
 
     Args:
+        problem: searched; the networks are taken from its fronts.
         references: of each target, the point that bounds its hypervolume: cost, then error in percent.
         count: how many networks at most.
 

@@ -66,6 +66,16 @@ def test_a_table_serves_before_an_estimate(workspace, cells, tmp_path) -> None:
     assert estimate.model.tier is Tier.ESTIMATED
 
 
+def test_a_search_passes_over_a_table_with_gaps_and_says_so(workspace, cells, tmp_path) -> None:
+    with Store(workspace.store) as store:
+        import_table(table(tmp_path, cells, "pixel3"), cells, store, source=Source("somebody", "MIT"))
+    (pixel,) = models(["pixel3"], cells, workspace, everywhere=True)
+    assert pixel.model.tier is Tier.ESTIMATED
+    assert "fleetfront fit --device pixel3" in pixel.cautions[-1]
+    with pytest.raises(InputError, match="onnxruntime"):
+        models(["all"], cells, workspace, runtime="onnxruntime")
+
+
 def test_few_measurements_serve_before_an_estimate_and_after_a_table(workspace, cells, tmp_path) -> None:
     workspace.root.mkdir(parents=True)
     teacher = find_teacher(cells, workspace=workspace, store=workspace.store, unknown_device="raspi4")

@@ -1,5 +1,8 @@
 """Ten real measurements of this machine, and everything else from devices that nobody measured here."""
 
+import json
+
+import numpy as np
 import pytest
 
 from fleetfront.cli.main import main
@@ -18,17 +21,43 @@ def test_few_networks_of_this_machine_serve_a_search(tmp_path) -> None:
     target = Target("cpu", "onnxruntime")
     with Store(workspace.store) as store:
         outcome = profile_few(space, target, 6, store=store, workspace=workspace, validation=8, rounds=3)
-    assert outcome.fit.report.networks == 6
-    assert len(outcome.fit.report.teachers) >= 10
-    assert outcome.held_out is not None
-    assert outcome.held_out.networks == 8
+    assert outcome.learnt.fit.report.networks == 6
+    assert len(outcome.learnt.fit.report.teachers) >= 10
+    assert outcome.learnt.held_out is not None
+    assert outcome.learnt.held_out.networks == 8
     # A model that learnt nothing ranks by chance (0) and is off by the spread of this family (60 %) or more.
-    assert outcome.held_out.spearman > 0.6
-    assert outcome.held_out.mape < 40
-    data = outcome.to_json()
+    assert outcome.learnt.held_out.spearman > 0.6
+    assert outcome.learnt.held_out.mape < 40
+    data = outcome.to_json()["fit"]
     assert (data["tier"], data["few"]["networks"]) == ("transferred", 6)
     (found,) = device_models(["cpu"], space, workspace=workspace, store=workspace.store)
     assert (found.model.tier, found.target) == (Tier.TRANSFERRED, target)
+
+
+def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> None:
+    space, workspace = load_space("nasbench201"), Workspace.default()
+    rng = np.random.default_rng(4)
+    genotypes = np.unique(space.sample(150, rng), axis=0)
+    genotypes = genotypes[~space.disconnected(genotypes)]
+    ms = (2 + np.asarray(space.macs(genotypes)) / 2e7) * np.exp(0.02 * rng.standard_normal(len(genotypes)))
+    table = tmp_path / "table.csv"
+    rows = [f"{arch},{value:.5f}" for arch, value in zip(space.arch_ids(genotypes), ms, strict=True)]
+    table.write_text("\n".join(["arch,lat_my_board", *rows]) + "\n")
+    assert main(["import", "table", str(table), "--space", space.name, "--source", "me", "--licence", "own"]) == 0
+    assert "fleetfront fit --devices my_board" in capsys.readouterr().err
+    with pytest.raises(InputError, match="fleetfront fit --device my_board"):
+        device_models(["my_board"], space, workspace=workspace, store=workspace.store, everywhere=True)
+    assert main(["fit", "--device", "my_board", "--space", space.name, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["few"]["networks"] == 40
+    assert report["held_out"]["networks"] == len(genotypes) - 40
+    assert report["held_out"]["mape"] < 8
+    assert report["held_out"]["spearman"] > 0.9
+    (found,) = device_models(["my_board"], space, workspace=workspace, store=workspace.store, everywhere=True)
+    assert found.model.tier is Tier.TRANSFERRED
+    # What was measured itself is still looked up.
+    (exact,) = device_models(["my_board"], space, workspace=workspace, store=workspace.store)
+    assert exact.model.predict(genotypes[:5]).mean == pytest.approx(ms[:5], rel=1e-4)
 
 
 def test_too_few_or_contradicting_options_are_refused(tmp_path, capsys) -> None:
