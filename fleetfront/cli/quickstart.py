@@ -88,6 +88,19 @@ def _show(story: Quickstart) -> None:
     print_table(headers, rows)
     click.echo("")
     print_table(
+        ("front", "points", "hypervolume", "of as many at random"),
+        [
+            (
+                front.name,
+                f"{len(front.points)}",
+                f"{front.hypervolume:.4g}",
+                f"{story.baseline.device(front.name).hypervolume:.4g}",
+            )
+            for front in story.fronts.devices
+        ],
+    )
+    click.echo("")
+    print_table(
         ("network", "file", "torch %", "file %", "same class", "predicted ms", "measured ms", "clock"),
         [
             (

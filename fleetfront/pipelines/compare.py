@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -74,6 +74,11 @@ class Bar:
         slack = 1e-9 * max(abs(before), abs(after), 1.0)
         return change < self.limit - slack if self.is_lower else change > self.limit + slack
 
+    @property
+    def fails_improvements(self) -> bool:
+        """Whether the bar is on the side where the quantity gets better. More coverage is neither."""
+        return self.quantity != "coverage" and self.is_lower != QUANTITIES[self.quantity].more_is_better
+
     def __str__(self) -> str:
         sign = "-" if self.is_lower else "+"
         return f"{self.quantity}:{sign}{abs(self.limit):g}{'%' if self.is_relative else ''}"
@@ -107,9 +112,16 @@ class Row:
         return change if math.isfinite(change) else None
 
 
+_Found = tuple[Fronts, DeviceFront]
+#: A baseline, not a result: in a folder that has fronts of other strategies too, theirs are compared.
+_BASELINE = "random"
+
+
 @dataclass(slots=True)
 class _Result:
-    fronts: dict[tuple[str, str], tuple[Fronts, DeviceFront]] = field(default_factory=dict)
+    """What the files of one result hold. A device of a space may have fronts of several strategies and seeds."""
+
+    fronts: dict[tuple[str, str], list[_Found]] = field(default_factory=dict)
     fits: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -132,8 +144,11 @@ def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tupl
     for bar in bars:
         if not any(row.quantity == bar.quantity and row.before is not None for row in rows):
             known = sorted({row.quantity for row in shared})
+            models = bar.quantity in ("error", "within_10", "coverage")
+            remedy = " Keep the output of `fleetfront fit --json` as fit.json beside the fronts." if models else ""
             raise InputError(
-                f"{before} has no {bar.quantity}, so --fail-on {bar} cannot be judged.", f"It has: {', '.join(known)}."
+                f"{before} has no {bar.quantity}, so --fail-on {bar} cannot be judged.",
+                f"It has: {', '.join(known)}.{remedy}",
             )
     return tuple(_judged(row, bars) for row in rows)
 
@@ -145,7 +160,9 @@ def parse_bars(text: str) -> list[Bar]:
     """
     bars = []
     for part in filter(None, (part.strip() for part in text.split(","))):
-        match = re.fullmatch(r"([a-z_0-9]+):([+-])(\d+(?:\.\d+)?)(%?)", part)
+        # Pages and editors set a minus in place of a hyphen.
+        spelled = re.sub(r"\s", "", part).replace("\N{MINUS SIGN}", "-")
+        match = re.fullmatch(r"([a-z_0-9]+):([+-])(\d+(?:\.\d*)?|\.\d+)(%?)", spelled)
         if match is None:
             raise InputError(
                 f"--fail-on {part!r} is not a bar.",
@@ -177,17 +194,36 @@ def _misses(bar: Bar, row: Row) -> bool:
 
 
 def _front_rows(first: _Result, second: _Result) -> Iterator[Row]:
-    for key in dict.fromkeys([*first.fronts, *second.fronts]):
-        before, after = first.fronts.get(key), second.fronts.get(key)
-        subject = f"{key[0]} on {key[1]}"
-        values = [_front_values(found, before or after) for found in (before, after)]
-        for name in dict.fromkeys([*values[0], *values[1]]):
-            yield Row(subject, name, values[0].get(name), values[1].get(name))
+    for space, device in dict.fromkeys([*first.fronts, *second.fronts]):
+        pair = [_without_baselines(result.fronts.get((space, device), [])) for result in (first, second)]
+        spelled = _spelling(pair)
+        # Of files that nothing tells apart the first counts.
+        named = [{spelled(found): found for found in reversed(all_)} for all_ in pair]
+        for name in sorted({*named[0], *named[1]}):
+            before, after = named[0].get(name), named[1].get(name)
+            values = [_front_values(found, before or after) for found in (before, after)]
+            for quantity in dict.fromkeys([*values[0], *values[1]]):
+                yield Row(f"{space} on {device}{name}", quantity, values[0].get(quantity), values[1].get(quantity))
 
 
-def _front_values(
-    found: tuple[Fronts, DeviceFront] | None, against: tuple[Fronts, DeviceFront] | None
-) -> dict[str, float]:
+def _without_baselines(found: list[_Found]) -> list[_Found]:
+    return [one for one in found if one[0].strategy != _BASELINE] or found
+
+
+def _spelling(pair: Sequence[list[_Found]]) -> Callable[[_Found], str]:
+    """How the fronts of one device are told apart: not at all where each result has one, else by strategy and seed."""
+    spellings: tuple[Callable[[_Found], str], ...] = (
+        lambda found: "",
+        lambda found: f", {found[0].strategy}",
+        lambda found: f", {found[0].strategy}, seed {found[0].seed}",
+    )
+    for spelled in spellings:
+        if all(len({spelled(one) for one in found}) == len(found) for found in pair):
+            return spelled
+    return spellings[-1]
+
+
+def _front_values(found: _Found | None, against: _Found | None) -> dict[str, float]:
     """What one front is worth, measured by the reference point and the knee of ``against``."""
     if found is None or against is None:
         return {}
@@ -256,7 +292,7 @@ def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
         if schema == FRONTS_SCHEMA:
             fronts = load_fronts(file)
             for front in fronts.devices:
-                result.fronts.setdefault((fronts.space, _subject(front)), (fronts, front))
+                result.fronts.setdefault((fronts.space, _subject(front)), []).append((fronts, front))
         elif schema == FIT_SCHEMA:
             for fit in (part, *part.get("other_clocks", ())):
                 result.fits.setdefault((str(fit["space"]), str(fit["target"]), str(fit["clock"])), fit)

@@ -24,6 +24,7 @@ from fleetfront.pipelines.profile import Budget, default_clock, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
 from fleetfront.predictors.calibrated_table import CalibratedTable
+from fleetfront.predictors.fit_files import write_json
 from fleetfront.profilers.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file
@@ -46,7 +47,7 @@ STRATEGY = "house"
 PICKS = 3
 
 #: Folders of the results.
-FRONTS, BASELINE = "fronts", "random"
+FRONTS, BASELINE, FITS = "fronts", "random", "fits"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +122,7 @@ def run_quickstart(
     """Tell the story into the folder ``out``. Type it again to go on where it was stopped; trained weights are reused.
 
     Args:
-        out: gets ``fronts/``, ``random/`` and ``bundles/``; its bundles of an earlier run are replaced.
+        out: gets ``fits/``, ``fronts/``, ``random/`` and ``bundles/``; its bundles of an earlier run are replaced.
         workspace: where weights and models are kept.
         store: where every measurement goes.
         seed: of training, sampling and search.
@@ -147,6 +148,7 @@ def run_quickstart(
         outcome = fit_target(store, target, space, workspace=workspace)
         name = f"{target.device}-{target.runtime}"
         fits[name] = fit_report(outcome)
+        write_json(out / FITS / f"fit-{name}.json", fits[name])
         targets.append(ProblemTarget(name, outcome.chosen.table, str(target)))
     progress.note("3/5  Search both runtimes at once, with measured accuracy")
     accuracy = SupernetAccuracy(trained.supernet, images, f"supernet:{trained.path}", workspace)

@@ -25,7 +25,7 @@ from fleetfront.predictors.network_table import load_network_table
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import Clock
+from fleetfront.quantities import Clock, Tier
 from fleetfront.report.contents import Reason
 from fleetfront.search.archive import Archive
 from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
@@ -33,6 +33,9 @@ from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
+
+#: Tiers of which a device's own table or fit is not the source.
+_NOT_MEASURED = (Tier.TRANSFERRED.value, Tier.ESTIMATED.value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +159,9 @@ class Sources:
         except InputError:
             return None
         wanted = Clock(clock) if clock in set(Clock) else None
+        if self._front_tier(space.name, target) in _NOT_MEASURED:
+            # A table that lacks networks does not serve a search, though it lies in the store.
+            return self._served(space, parsed)
         if any(fit.space == space.name and fit.target == parsed for fit in self.fits):
             try:
                 model, cautions = newest_cost_model(self.workspace, space, target=parsed, clock=wanted)
@@ -170,34 +176,38 @@ class Sources:
         return self._served(space, parsed)
 
     def _served(self, space: SearchSpace, target: Target) -> DeviceModel | None:
-        """What any other verb would take for the device, if it is of this very target and its tier is the front's."""
+        """What any other verb would take for the device, if it is of this very target."""
         if space.name not in self._others:
             self._others[space.name] = self._open_others(space)
-        told = self._front_tier(space.name, target)
         found = self._others[space.name].get(target.device)
-        is_wanted = found is not None and found.target == target and told in ("", found.model.tier)
-        return found if is_wanted else None
+        return found if found is not None and found.target == target else None
 
     def _open_others(self, space: SearchSpace) -> dict[str, DeviceModel]:
-        """Models of every device of the space without fit and table, opened together: they share what they count."""
+        """Models of the devices of a space that are not served by a fit or a whole table of theirs."""
         own = {str(fit.target) for fit in self.fits if fit.space == space.name}
         own |= {str(h.target) for h in self.holdings if h.space == space.name and h.role is Role.NETWORK}
-        names = [target.split("/")[0] for _, target in self.targets(space.name) if target not in own]
+        told = {target: self._front_tier(space.name, target) for _, target in self.targets(space.name)}
         found: dict[str, DeviceModel] = {}
-        for group in (names, *([name] for name in names)):
-            try:
-                opened = device_models(group, space, workspace=self.workspace, store=self.store_path)
-            except FleetfrontError:
-                # One unknown name fails them all; alone, no model is a blank in a table here, not a failure.
-                continue
-            found.update((one.name, one) for one in opened if one.name not in found)
-            if len(found) == len(set(names)):
-                break
+        for tier in ("", *_NOT_MEASURED):
+            of_tier = [t for t in told if (told[t] == tier if tier else told[t] not in _NOT_MEASURED and t not in own)]
+            names = list(dict.fromkeys(target.split("/")[0] for target in of_tier))
+            found |= self._open_together(names, space, (Tier(tier),) if tier else tuple(Tier))
         return found
 
-    def _front_tier(self, space: str, target: Target) -> str:
+    def _open_together(self, names: Sequence[str], space: SearchSpace, tiers: Sequence[Tier]) -> dict[str, DeviceModel]:
+        """The models of those devices that have one, in one step where it succeeds, for they share what they count."""
+        try:
+            opened = device_models(names, space, workspace=self.workspace, store=self.store_path, tiers=tiers)
+        except FleetfrontError:
+            # No model is a blank in a table here, not a failure.
+            alone = [self._open_together([name], space, tiers) for name in names] if len(names) > 1 else []
+            return {name: model for found in alone for name, model in found.items()}
+        return {one.name: one for one in opened}
+
+    def _front_tier(self, space: str, target: str) -> str:
+        """The tier that the first front of a target states; empty without one."""
         fronts = (front for result in self.results if result.fronts.space == space for front in result.fronts.devices)
-        return next((front.tier for front in fronts if front_key(front) == str(target)), "")
+        return next((front.tier for front in fronts if front_key(front) == target), "")
 
 
 def open_sources(

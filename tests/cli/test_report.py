@@ -1,5 +1,6 @@
 """``fleetfront report`` from the command line: what it writes, by default and by format, and what it says."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,26 @@ def test_figures_are_listed_and_chosen(home: Path, capsys: pytest.CaptureFixture
     assert Path("figure.svg").exists()
     assert main(["report", "--front", front, "--format", "svg", "--figure", "heat-map-pixel4", "-q"]) == 2
     assert "heat-map-pixel3" in capsys.readouterr().err
+
+
+def test_json_tells_what_was_drawn_and_what_not(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    front = str(home / "nsga2-shared-0")
+    assert main(["report", "--front", front, "--random-seeds", "0", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["schema"] == "fleetfront.report/1"
+    assert (told["path"], told["format"], told["devices"]) == ("report.html", "html", 2)
+    assert told["bytes"] == Path("report.html").stat().st_size
+    sections = {section["name"]: section for section in told["sections"]}
+    assert len(sections) == 8
+    for name, section in sections.items():
+        is_gap = name in ("predictions", "deployed")
+        assert section["is_drawn"] != is_gap
+        assert bool(section["why_not"]) == bool(section["command"]) == is_gap
+        assert (section["items"] == 0) == is_gap
+    assert sections["heat-maps"]["figures"] == ["heat-map-pixel3", "heat-map-raspi4"]
+    assert main(["report", "--front", front, "--random-seeds", "0", "--list-figures", "--json"]) == 0
+    names = [figure["name"] for figure in json.loads(capsys.readouterr().out)]
+    assert set(sections["heat-maps"]["figures"]) < set(names)
 
 
 def test_without_anything_the_report_says_what_to_do(

@@ -202,7 +202,7 @@ def test_text_in_names_stays_text(which: str, open_report: Open, request: pytest
 def test_nothing_yet_says_what_to_do(empty_report: Report, open_report: Open) -> None:
     opened = open_report(empty_report)
     text = opened.page.locator("main").inner_text()
-    for command in ("fleetfront profile", "fleetfront fit", "fleetfront search", "fleetfront import"):
+    for command in ("fleetfront profile", "fleetfront search", "fleetfront import table", "fleetfront deploy"):
         assert command in text
     assert opened.page.locator("svg").count() == 0
     opened.assert_clean()

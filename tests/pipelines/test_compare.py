@@ -26,8 +26,12 @@ def front(name: str, latencies: list[float], accuracies: list[float], reference:
     )
 
 
-def result(folder: Path, *devices: DeviceFront, verification: dict | None = None) -> Path:
-    fronts = Fronts("ofa-mbv3-mini", "nsga2", 0, 100, 1.0, "built-in", "predicted", devices, verification=verification)
+def result(
+    folder: Path, *devices: DeviceFront, verification: dict | None = None, strategy: str = "nsga2", seed: int = 0
+) -> Path:
+    fronts = Fronts(
+        "ofa-mbv3-mini", strategy, seed, 100, 1.0, "built-in", "predicted", devices, verification=verification
+    )
     folder.mkdir(parents=True, exist_ok=True)
     write_fronts(fronts, folder)
     return folder
@@ -106,17 +110,63 @@ def test_models_and_the_winners_curse_are_compared(tmp_path: Path) -> None:
         ("error:+1", Bar("error", 1, False, False)),
         (" accuracy:-0.25 ", Bar("accuracy", -0.25, False, True)),
         ("latency:+0%", Bar("latency", 0, True, False)),
+        ("latency:+.5%", Bar("latency", 0.5, True, False)),
+        ("hypervolume: \N{MINUS SIGN}1 %", Bar("hypervolume", -1, True, True)),
     ],
 )
 def test_bars_are_read_and_spelled(text: str, bar: Bar) -> None:
     assert parse_bars(text) == [bar]
-    assert str(bar) == text.strip()
+    assert parse_bars(str(bar)) == [bar]
 
 
 @pytest.mark.parametrize("text", ["", "error", "error:1", "error:+x", "volume:-1%", "error:+1;"])
 def test_unclear_bars_are_refused(text: str) -> None:
     with pytest.raises(InputError):
         parse_bars(text)
+
+
+def test_a_baseline_beside_a_result_is_not_compared(before: Path, tmp_path: Path) -> None:
+    bad = front("pixel3", [5], [60], (10, 40))
+    folder = tmp_path / "both"
+    result(folder / "fronts", front("pixel3", [1, 2, 4], [70, 74, 76], (10, 40)))
+    result(folder / "a-random", bad, strategy="random")
+    rows = compare_results(before, folder, parse_bars("hypervolume:-1%"))
+    assert [row.change for row in rows] == [0, 0, 0]
+    # Alone it is a result like any other.
+    assert compare_results(before, folder / "a-random", parse_bars("hypervolume:-1%"))[0].missed
+
+
+def test_several_strategies_and_seeds_are_told_apart(tmp_path: Path) -> None:
+    def both(folder: Path, second: list[float]) -> Path:
+        result(folder / "x", front("pixel3", [1, 2, 4], [70, 74, 76], (10, 40)), strategy="house")
+        result(folder / "y", front("pixel3", second, [70, 74, 76], (10, 40)), strategy="nsga2", seed=3)
+        return folder
+
+    rows = compare_results(both(tmp_path / "a", [1, 2, 4]), both(tmp_path / "b", [2, 3, 4]))
+    changed = {row.subject for row in rows if row.change}
+    assert changed == {"ofa-mbv3-mini on pixel3 (pixel3/litert/fp32/t1/b1), nsga2"}
+    result(tmp_path / "a" / "z", front("pixel3", [1], [70], (10, 40)), strategy="nsga2", seed=4)
+    subjects = {row.subject.partition("), ")[2] for row in compare_results(tmp_path / "a", tmp_path / "b")}
+    assert subjects == {"house, seed 0", "nsga2, seed 3", "nsga2, seed 4"}
+
+
+@pytest.mark.parametrize(
+    ("text", "warned"),
+    [("hypervolume:+5%", "hypervolume:-5%"), ("error:-1", "error:+1"), ("coverage:+5", ""), ("error:+1", "")],
+)
+def test_a_bar_against_improvement_is_pointed_out(
+    text: str, warned: str, before: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(before, 2.0)
+    assert main(["compare", str(before), str(before), "--fail-on", text]) == 0
+    said = capsys.readouterr().err
+    assert (warned in said and "gets better" in said) if warned else said == ""
+
+
+def test_a_bar_on_models_says_where_they_must_lie(before: Path) -> None:
+    with pytest.raises(InputError) as raised:
+        compare_results(before, before, parse_bars("error:+1"))
+    assert "fit --json" in raised.value.remedy
 
 
 def test_changes_from_zero() -> None:

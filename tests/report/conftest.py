@@ -1,6 +1,7 @@
 """Reports that the tests of this room and of ``tests/pages`` share; made once a process, for making them measures."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from fleetfront.report.contents import Report
 from fleetfront.report.gather import gather_report
 from fleetfront.workspace import Workspace
-from tests.report.fleet import Made, make_fleet, make_measured
+from tests.report.fleet import Made, make_fleet, make_measured, make_public
 
 _made: dict[str, Any] = {}
 
@@ -29,6 +30,18 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Made:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Made:
     made: Made = once("measured", lambda: make_measured(tmp_path_factory.mktemp("measured")))
     return made
+
+
+@pytest.fixture(scope="session")
+def public(tmp_path_factory: pytest.TempPathFactory, shared_data: Path) -> Made:
+    made: Made = once("public", lambda: make_public(tmp_path_factory.mktemp("public"), shared_data))
+    return made
+
+
+@pytest.fixture(scope="session")
+def public_report(public: Made) -> Report:
+    report: Report = once("public report", lambda: gather_report(public.workspace, fronts=public.fronts))
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 
 from fleetfront.deploy.formats import FORMATS
+from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.deploy import Measuring, Pick, Weights, deploy_picks
 from fleetfront.pipelines.fit import fit_target
 from fleetfront.pipelines.importers import import_table
 from fleetfront.pipelines.picks import pick_spread
 from fleetfront.pipelines.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.predictors.block_sums import BlockSums
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store import Source, Store
@@ -95,6 +97,24 @@ def make_fleet(root: Path, names: Sequence[str] = NINETEEN, evaluations: int = 3
     for strategy, seed in runs:
         options = SearchOptions(strategy, evaluations, seed)
         search_space(space, targets, SizeAccuracy(space), options, out=root / f"{strategy}-{seed}")
+    return Made(workspace, tuple(root / f"{strategy}-{seed}" for strategy, seed in runs))
+
+
+def make_public(root: Path, data: Path, evaluations: int = 200) -> Made:
+    """Public results: NAS-Bench-201's tables of thirteen devices, estimates of six more, searched with its accuracies
+    by two seeds and at random."""
+    space, workspace = NasBench201Space(), Workspace(root / "home")
+    workspace.root.mkdir(parents=True)
+    table = data / "nb201" / "nb201.csv"
+    with Store(workspace.store) as store:
+        import_table(table, space, store, source=Source("NAS-Bench-201 latencies of HELP", "MIT"))
+    found = device_models(NINETEEN, space, workspace=workspace, store=workspace.store)
+    targets = [ProblemTarget(one.name, one.model, str(one.target)) for one in found]
+    accuracy = load_accuracy(f"csv:{table}:acc_cifar100", space)
+    runs = (("house", 0), ("house", 1), ("random", 0))
+    for strategy, seed in runs:
+        options = SearchOptions(strategy, evaluations, seed)
+        search_space(space, targets, accuracy, options, out=root / f"{strategy}-{seed}")
     return Made(workspace, tuple(root / f"{strategy}-{seed}" for strategy, seed in runs))
 
 

@@ -7,24 +7,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.fit import fit_target
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.predictors.fit_files import read_report
 from fleetfront.profilers.store import Store
-from fleetfront.quantities import Clock
+from fleetfront.quantities import Clock, Tier
 from fleetfront.report.contents import Report
 from fleetfront.report.fronts_section import MOST_POINTS, deploy_command
 from fleetfront.report.gather import gather_report
 from fleetfront.report.relations_section import spearman
 from fleetfront.report.sources import unique_labels
+from fleetfront.search.archive import Archive
+from fleetfront.search.front import hypervolume
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import load_fronts, write_fronts
 from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w10
+from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
-from tests.report.fleet import NINETEEN, Made, block_latency
+from tests.report.fleet import NINETEEN, Made, SizeAccuracy, block_latency
 
 
 def test_every_device_of_the_fleet_is_told_with_its_source(fleet_report: Report) -> None:
@@ -236,6 +239,72 @@ def test_labels_grow_until_they_differ() -> None:
         "cpu torch",
         "pixel3",
     ]
+
+
+def test_public_devices_measured_and_estimated_stand_side_by_side(public: Made, public_report: Report) -> None:
+    tiers = {device.name: device.tier for device in public_report.devices}
+    assert list(tiers) == list(NINETEEN)
+    estimated = {name for name, tier in tiers.items() if tier == "estimated"}
+    assert estimated == {"titan_rtx_256", "gold_6226", "pixel2", "raspi4", "fpga", "eyeriss"}
+    told = {device.name: device for device in public_report.devices}
+    for name in estimated:
+        assert told[name].measured == "nothing"
+        assert any(f"--device {name} --few 10" in reason.remedy for reason in told[name].reasons)
+    maps = {view.label: view for view in public_report.heat_maps}
+    assert {label: view.tier for label, view in maps.items()} == tiers
+    (view,) = public_report.relations
+    assert dict(zip(view.labels, view.tiers, strict=True)) == tiers
+    assert not np.isnan(view.correlation).any()
+    assert all(name in view.caution for name in estimated)
+    assert "pixel3" not in view.caution
+    # Everybody's knee was evaluated for all, so every cost is known.
+    assert np.isfinite(view.penalty).all()
+    (baseline,) = public_report.baselines
+    assert [(name, seeds) for name, seeds, *_ in baseline.final] == [("house", 2), ("random", 1)]
+    (space,) = {group.space for group in public_report.fronts}
+    archive = Archive.load(public.fronts[2] / "archive.npz", {"space": space})
+    front = load_fronts(public.fronts[2]).device("pixel3")
+    random = next(curve for curve in baseline.curves["pixel3"] if curve.strategy == "random")
+    # The curve that random search did not leave on its way, by hand at one place.
+    at = int(np.searchsorted(random.evaluations, 20))
+    points = np.stack([archive.cost[:20, archive.column("pixel3")], 100 - archive.accuracy[:20]], axis=1)
+    assert random.mean[at] <= hypervolume(points, front.reference_point) * (1 + 1e-9)
+    assert random.mean[at + 4] >= hypervolume(points, front.reference_point) * (1 - 1e-9)
+    assert len(set(random.mean.tolist())) > 5
+    assert random.mean[-1] == pytest.approx(front.hypervolume)
+
+
+def test_differences_show_blocks_where_none_was_measured(tmp_path: Path) -> None:
+    space, workspace = ofa_mbv3_mini(), Workspace(tmp_path / "home")
+    workspace.root.mkdir()
+    (found,) = device_models(["raspi4"], space, workspace=workspace, store=workspace.store)
+    target = ProblemTarget("raspi4", found.model, str(found.target))
+    search_space(space, [target], SizeAccuracy(space), SearchOptions("random", 40), out=tmp_path / "fronts")
+    report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
+    (view,) = report.heat_maps
+    assert view.tier == "estimated"
+    assert view.meaning.startswith("Difference in whole-network latency")
+    cells = {(cell.x, cell.y): cell for cell in view.cells}
+    assert len(cells) == len(view.cells) == 54
+    assert {cell.text for (x, y), cell in cells.items() if x.endswith("e3") and y.endswith("k3")} == {"0"}
+    # By hand: the first slot of the second stage from kernel 3, expansion 3 to kernel 7, expansion 6.
+    pair = space.parse([f"k3333{k}3333333_e3333{e}3333333_d444_r32" for k, e in ((3, 3), (7, 6))])
+    ms = np.diff(found.model.predict(pair).mean)[0]
+    assert float(cells["s2 e6", "first k7"].text) == pytest.approx(ms, rel=0.06)
+
+
+def test_a_table_with_gaps_leaves_the_device_to_its_estimate(tmp_path: Path, fleet: Made) -> None:
+    """The front says whose latencies it was searched with; what lies in the store beside it does not replace them."""
+    space = NasBench201Space()
+    (found,) = device_models(
+        ["pixel3"], space, workspace=fleet.workspace, store=fleet.workspace.store, tiers=(Tier.ESTIMATED,)
+    )
+    target = ProblemTarget("pixel3", found.model, str(found.target))
+    search_space(space, [target], SizeAccuracy(space), SearchOptions("random", 40), out=tmp_path / "fronts")
+    report = gather_report(fleet.workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
+    tiers = {device.name: device.tier for device in report.devices}
+    assert (tiers["pixel3"], tiers["raspi4"]) == ("estimated", "measured")
+    assert {view.label: view.tier for view in report.heat_maps}["pixel3"] == "estimated"
 
 
 def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Path) -> None:

@@ -8,16 +8,24 @@ from hypothesis import strategies as st
 
 from fleetfront.report.contents import Report
 from fleetfront.report.markdown import escape, markdown_table, render_markdown
+from fleetfront.report.outline import outline
 from fleetfront.report.tables import Table, number, percent, size, with_spread
 from tests.report.strangers import with_evil_names
 
 
-@pytest.mark.parametrize("which", ["fleet_report", "measured_report", "empty_report"])
+@pytest.mark.parametrize("which", ["fleet_report", "measured_report", "public_report", "empty_report"])
 def test_every_section_and_even_columns(which: str, request: pytest.FixtureRequest) -> None:
     text = render_markdown(request.getfixturevalue(which))
     assert re.findall(r"^## (\d)\.", text, re.MULTILINE) == list("12345678")
     for block in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_what_is_empty_says_why_and_what_fills_it(empty_report: Report) -> None:
+    text = render_markdown(empty_report)
+    for section in outline(empty_report, ())[:-1]:
+        assert f"Run: `{section.command}`" in text
+        assert escape(section.gap) in text
 
 
 def test_numbers_of_the_page_are_in_it(measured_report: Report) -> None:

@@ -19,7 +19,7 @@ def data_of(page: str) -> dict:
     return json.loads(text.group(1))
 
 
-@pytest.mark.parametrize("which", ["fleet_report", "measured_report", "empty_report"])
+@pytest.mark.parametrize("which", ["fleet_report", "measured_report", "public_report", "empty_report"])
 def test_all_sections_are_there_and_every_figure_has_its_data(which: str, request: pytest.FixtureRequest) -> None:
     page = render_page(request.getfixturevalue(which))
     assert [name for name in SECTIONS if f'<section id="{name}"' not in page] == []

@@ -1,0 +1,71 @@
+"""The quickstart's story, told short: hardly trained, hardly measured, but every step of it with real files."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fleetfront.pipelines.compare import compare_results, parse_bars
+from fleetfront.pipelines.profile import Budget
+from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
+from fleetfront.profilers.store import Store
+from fleetfront.report.gather import gather_report
+from fleetfront.search.results import load_fronts
+from fleetfront.spaces.training import TrainingSettings
+from fleetfront.workspace import Workspace
+
+EVALUATIONS = 16
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Quickstart]:
+    root = tmp_path_factory.mktemp("story")
+    workspace = Workspace(root / "home")
+    workspace.root.mkdir()
+    with Store(workspace.store) as store:
+        story = run_quickstart(
+            root / "out",
+            workspace=workspace,
+            store=store,
+            settings=TrainingSettings(epochs=1),
+            budget=Budget("test", 3.0, calibration=10),
+            evaluations=EVALUATIONS,
+        )
+    return workspace, story
+
+
+def test_the_story_leaves_everything_behind(told: tuple[Workspace, Quickstart]) -> None:
+    _, story = told
+    assert {name.name for name in story.out.iterdir()} == {"bundles", "fits", "fronts", "random"}
+    searched, random = (load_fronts(folder) for folder in story.front_folders)
+    assert (searched.strategy, random.strategy) == ("house", "random")
+    assert searched.evaluations == random.evaluations == EVALUATIONS
+    assert [front.reference_point for front in searched.devices] == [front.reference_point for front in random.devices]
+    assert len(story.files) == 2 * len({file.pick for file in story.files})
+    for file in story.files:
+        assert Path(file.path).is_file()
+        assert file.same_class > 99
+    json.dumps(story.to_json(), allow_nan=False)
+
+
+def test_its_report_has_every_section(told: tuple[Workspace, Quickstart]) -> None:
+    workspace, story = told
+    # The folder of bundles stands for the bundles in it.
+    report = gather_report(workspace, fronts=story.front_folders, bundles=[story.out / "bundles"])
+    assert report.notes == ()
+    (baseline,) = report.baselines
+    assert baseline.note == ""
+    assert {name for name, *_ in baseline.final} == {"house", "random"}
+    for curves in baseline.curves.values():
+        # Both are curves, not ends alone, though random search asks for all of its networks at once.
+        assert all(len(set(curve.mean[curve.mean > 0].tolist())) > 1 for curve in curves)
+    assert {file.problem for file in report.deployed} == {""}
+    assert len(report.deployed) == len(story.files)
+    assert all((report.devices, report.predictions, report.fronts, report.heat_maps, report.relations))
+
+
+def test_two_stories_compare_by_their_folders(told: tuple[Workspace, Quickstart]) -> None:
+    _, story = told
+    rows = compare_results(story.out, story.out, parse_bars("hypervolume:-1%,error:+1"))
+    assert {row.quantity for row in rows} >= {"hypervolume", "accuracy", "latency", "error"}
+    assert all(row.change == 0 and not row.missed for row in rows)
