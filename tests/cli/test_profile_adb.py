@@ -298,6 +298,7 @@ def test_a_daemon_that_dies_costs_nothing_that_had_arrived(daemon: Any) -> None:
         out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (3, "")
     assert "The connection to" in err
+    assert "No device answers" in err.splitlines()[-1]
     assert "Run the same command again to go on" in err.splitlines()[-1]
     before = rows_in_store()
     daemon.start()

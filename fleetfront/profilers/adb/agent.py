@@ -114,6 +114,8 @@ class AdbAgent:
         self._progress = progress
         self._session: Session | None = None
         self._is_prepared = False
+        # From the first change on the device: one that was interrupted in the middle must be undone, too.
+        self._is_touched = False
         self._pushed: set[str] = set()
         self._round: tuple[str, int] | None = None
         self._around: dict[str, Any] = {}
@@ -177,7 +179,7 @@ class AdbAgent:
                 # A script that is gone is no reason to leave the rest; a device that is gone says so again.
                 with suppress(ConnectionLost):
                     self._session.end()
-            if self._is_prepared:
+            if self._is_touched:
                 restore(connection, self._folder)
                 if not self._options.keep_files:
                     connection.shell(f"rm -rf {shlex.quote(self._folder)}", timeout_s=60)
@@ -245,6 +247,7 @@ class AdbAgent:
         if not self._is_locked:
             self._held.enter_context(self._lock())
             self._is_locked = True
+        self._is_touched = True
         folder = shlex.quote(self._folder)
         # A script of ours that outlived its connection would disturb every visit.
         connection.shell(
@@ -351,8 +354,10 @@ class AdbAgent:
             try:
                 self._connection = self._connect()
                 return
-            except DeviceError:
+            except DeviceError as again:
                 if time.monotonic() > deadline:
+                    # Why it does not come back says more than that it went away.
+                    error.remedy = f"{again.message} {again.remedy}"
                     raise error from None
                 time.sleep(min(0.5, self._options.reconnect_s / 4))
 

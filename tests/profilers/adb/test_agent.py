@@ -14,6 +14,7 @@ import pytest
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+from fleetfront.profilers.adb.awake import keep_awake
 from fleetfront.profilers.adb.conditions import Cooling
 from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
@@ -183,6 +184,24 @@ def test_a_phone_is_kept_awake_and_left_as_found(
     agent.close()
     assert (phone.data / "stay_on").read_text() == "0\n"
     assert (phone.data / "keys").read_text() == "224\n223\n"
+
+
+def test_a_phone_is_restored_after_ctrl_c_while_it_is_prepared(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def interrupted(*arguments: Any) -> None:
+        keep_awake(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fleetfront.profilers.adb.agent.keep_awake", interrupted)
+    agent = open_agent(phone.address)
+    with pytest.raises(KeyboardInterrupt):
+        rows_of(agent, make_batch(agent.target, 1))
+    assert (phone.data / "stay_on").read_text() == "7\n"
+    agent.close()
+    assert (phone.data / "stay_on").read_text() == "0\n"
+    assert list((phone.data / "local" / "tmp").iterdir()) == []
 
 
 def test_a_phone_whose_cable_was_pulled_restores_itself(
