@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.import_trtexec import import_trtexec_command
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 
 if TYPE_CHECKING:
@@ -23,7 +24,11 @@ def import_() -> None:
     Examples:
       fleetfront import table nets.csv --space nasbench201 --source "HELP" --licence MIT
       fleetfront import ofa-lut note10_tables/ --device note10
+      fleetfront import trtexec times.json --device cuda:0 --space ofa-mbv3-w1.2 --arch ARCH
     """
+
+
+import_.add_command(import_trtexec_command)
 
 
 @import_.command("table")
