@@ -78,7 +78,10 @@ def doctor(
     if fetch_benchmark_model is not None:
         _fetch_benchmark_model(fetch_benchmark_model, as_json, quiet)
         return
+    from fleetfront.pipelines.gpu_parts import gpu_parts
+
     packages = [_package(name) for name in PACKAGES]
+    parts = gpu_parts()
     if as_json:
         print_json(
             {
@@ -86,6 +89,7 @@ def doctor(
                 "python": platform.python_version(),
                 "workspace": str(Workspace.default().root),
                 "packages": [asdict(package) for package in packages],
+                "gpu": [asdict(part) for part in parts],
             }
         )
     else:
@@ -95,6 +99,10 @@ def doctor(
             ("package", "version", "needed for"), [(p.name, p.version or "missing", p.purpose) for p in packages]
         )
         for line in dict.fromkeys(p.install for p in packages if p.version is None):
+            hint(f"Missing: {line}")
+        hint("\nFor GPUs of this machine:")
+        print_table(("part", "found", "needed for"), [(p.name, p.found or "missing", p.purpose) for p in parts])
+        for line in dict.fromkeys(part.install for part in parts if not part.is_there):
             hint(f"Missing: {line}")
     absent = [package for package in packages if package.version is None]
     if strict and absent:
