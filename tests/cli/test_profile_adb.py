@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +18,9 @@ from typing import Any
 
 import pytest
 
+from fleetfront.cli.adb_options import AdbChoices
 from fleetfront.cli.main import main
+from fleetfront.profilers.adb.agent import AgentOptions
 from fleetfront.profilers.store import Store
 from fleetfront.workspace import Workspace
 from tests.adbd import daemon as adbd
@@ -290,19 +293,27 @@ def test_a_phone_whose_command_was_killed_restores_itself(phone: Any, model: str
     assert (phone.data / "stay_on").read_text() == "0\n"
 
 
-def test_a_daemon_that_dies_costs_nothing_that_had_arrived(daemon: Any) -> None:
+def test_a_daemon_that_dies_costs_nothing_that_had_arrived(
+    daemon: Any, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     command = ("profile", "--device", f"adb:{daemon.address}", *SMALL, "--json")
-    with running(*command) as process:
+    monkeypatch.setattr(AdbChoices, "_options", lambda _: AgentOptions(reconnect_s=0.5))
+
+    def kill() -> None:
         wait_for(lambda: rows_in_store() >= 10)
         daemon.kill()
-        out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (3, "")
+
+    killing = threading.Thread(target=kill)
+    killing.start()
+    code, out, err = told(*command)
+    killing.join()
+    assert (code, out) == (3, "")
     assert "The connection to" in err
     assert "No device answers" in err.splitlines()[-1]
     assert "Run the same command again to go on" in err.splitlines()[-1]
     before = rows_in_store()
     daemon.start()
-    code, out, _ = typed(*command)
+    code, out, _ = told(*command)
     assert code == 0
     assert json.loads(out)["was_resumed"] is True
     assert rows_in_store() > before
