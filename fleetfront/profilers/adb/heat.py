@@ -45,6 +45,9 @@ class HeatWatch:
             self._was_capped = self._is_capped(state)
             if self._was_capped:
                 self._progress.note(f"{self._name} may not run at its full clock now: is it saving power, or hot?")
+            if state.battery.is_charging is False:
+                # Android keeps a screen on only while a charger is plugged in.
+                self._progress.note(f"{self._name} is not charging, so it may fall asleep: plug it in.")
         self._last = state, time.monotonic()
         return state
 

@@ -217,6 +217,32 @@ def test_a_device_that_does_not_cool_down_is_waited_for_once_a_round() -> None:
     assert watch.repeats == 2
 
 
+class Notes:
+    """A progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def start(self, label: str, total: int | None = None) -> None: ...
+
+    def advance(self, steps: int = 1, detail: str = "") -> None: ...
+
+    def finish(self) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("powered", "count"), [("true", 0), ("false", 1)])
+def test_a_phone_that_may_fall_asleep_is_said_once(powered: str, count: int) -> None:
+    said = Notes()
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(), said)
+    for _ in range(3):
+        watch.seen(read_state(f"  USB powered: {powered}\n  level: 87\n", ""))
+    assert len(said.notes) == count
+    assert all("is not charging" in note and "plug it in" in note for note in said.notes)
+
+
 def test_the_facts_of_a_phone() -> None:
     device = parse_facts(FACTS, "adb:x")
     assert (device.model, device.soc, device.is_android) == ("Google Pixel 6", "Google GS101", True)
