@@ -131,17 +131,7 @@ def _spec(
         "autosize": {"type": "fit-x", "contains": "padding"},
         "encoding": {"x": x, "y": y},
         "layer": [
-            {
-                "data": {"name": CLOUD},
-                "mark": {
-                    "type": "circle",
-                    "clip": True,
-                    "size": 9,
-                    "color": variable("muted"),
-                    "opacity": 0.45,
-                    "aria": False,
-                },
-            },
+            *_cloud(group),
             {
                 "mark": {"type": "line", "clip": True, "interpolate": "step-after", "strokeWidth": 1.6, "aria": False},
                 "encoding": {"color": colour, "strokeDash": dash, "opacity": faded, "order": {"field": "x"}},
@@ -151,6 +141,17 @@ def _spec(
         ],
         "config": CONFIG,
     }
+
+
+def has_cloud(group: FrontGroup) -> bool:
+    """Whether any of the architectures behind the fronts are known."""
+    return any(len(front.cloud) for front in group.fronts)
+
+
+def _cloud(group: FrontGroup) -> list[dict[str, Any]]:
+    # Vega warns of layers that never have data.
+    dot = {"type": "circle", "clip": True, "size": 9, "color": variable("muted"), "opacity": 0.45, "aria": False}
+    return [{"data": {"name": CLOUD}, "mark": dot}] if has_cloud(group) else []
 
 
 def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any], is_interactive: bool) -> dict[str, Any]:

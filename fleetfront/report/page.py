@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from fleetfront.errors import InputError, missing
 from fleetfront.report.contents import FrontGroup, FrontView, Report
 from fleetfront.report.figures import figures
-from fleetfront.report.figures_fronts import interactive_fronts, lowest_shown, unit_ms
+from fleetfront.report.figures_fronts import has_cloud, interactive_fronts, lowest_shown, unit_ms
 from fleetfront.report.figures_networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.fronts_section import deploy_command
 from fleetfront.report.outline import outline
@@ -147,6 +147,7 @@ def _group_data(group: FrontGroup) -> dict[str, Any]:
     kinds = list(dict.fromkeys(block.group for block in group.blocks))
     return {
         "isBounded": lowest_shown(group) is not None,
+        "hasCloud": has_cloud(group),
         "tier": group.accuracy_tier,
         "specs": {
             size: {

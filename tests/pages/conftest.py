@@ -11,9 +11,9 @@ import pytest
 from fleetfront.report.contents import Report
 from fleetfront.report.page import render_page
 from tests.apps.browser import FLAGS, chromium
-from tests.report.conftest import empty_report, fleet, fleet_report, measured, measured_report
+from tests.report.conftest import empty_report, fleet, fleet_report, measured, measured_report, public, public_report
 
-__all__ = ["empty_report", "fleet", "fleet_report", "measured", "measured_report"]
+__all__ = ["empty_report", "fleet", "fleet_report", "measured", "measured_report", "public", "public_report"]
 
 PATIENCE_S = 30
 DESKTOP, PHONE = (1280, 900), (390, 844)

@@ -1,8 +1,11 @@
 """The report in a browser: every section drawn, points chosen by mouse and keyboard, nothing said, nothing fetched."""
 
 import json
+import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +13,9 @@ from fleetfront.report.contents import Report
 from fleetfront.report.figures import figures
 from fleetfront.report.fronts_section import deploy_command
 from fleetfront.report.gather import gather_report
+from fleetfront.report.page import render_page
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, write_fronts
+from fleetfront.workspace import Workspace
 from tests.pages.conftest import PHONE, Opened
 from tests.report.fleet import Made
 from tests.report.strangers import EVIL, with_evil_names
@@ -27,7 +33,7 @@ def fronts_box(opened: Opened) -> dict[str, float]:
     return box
 
 
-@pytest.mark.parametrize("which", ["measured_report", "fleet_report"])
+@pytest.mark.parametrize("which", ["measured_report", "fleet_report", "public_report"])
 def test_every_section_is_drawn(which: str, open_report: Open, request: pytest.FixtureRequest) -> None:
     report = request.getfixturevalue(which)
     opened = open_report(report)
@@ -196,6 +202,124 @@ def test_text_in_names_stays_text(which: str, open_report: Open, request: pytest
     page.locator("#vg-tooltip-element.visible").wait_for()
     assert "<script>" in page.locator("#vg-tooltip-element").inner_text()
     assert page.locator("#vg-tooltip-element script, #vg-tooltip-element img, main script, main img").count() == 0
+    opened.assert_clean()
+
+
+def test_files_from_strangers_stay_text(open_report: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device config, a front and folders as they lie on disk, with markup where names and texts belong."""
+    evil = "<img src=x onerror=window.hacked=1>'\"`$(id)"
+    monkeypatch.setenv("FLEETFRONT_DEVICES", str(tmp_path))
+    told = json.dumps(f"{evil}</script><script>window.hacked=1</script>")
+    (tmp_path / "stranger.yaml").write_text(
+        f"name: stranger\ntitle: {told}\nkind: phone\nnotes: {told}\ntarget:\n  runtime: tflite-cpu\n"
+        f"  precision: fp32\n  threads: 1\n  batch: 1\nfacts:\n  clock_ghz:\n    value: 2.0\n    source: {told}\n"
+    )
+    points = tuple(FrontPoint(f"{EVIL}{i}", 1.0 + i, 0.1, 70.0 + i) for i in range(3))
+    devices = tuple(
+        DeviceFront(name, f"{name}/tflite-cpu/fp32/t1/b1", "measured", 1.0, (9.0, 50.0), points)
+        for name in ("stranger", f"other{evil}")
+    )
+    fronts = Fronts(f"space{EVIL}", EVIL, 0, 3, 1.0, f"csv:{EVIL}", "measured", devices)
+    folder = tmp_path / evil
+    folder.mkdir()
+    write_fronts(fronts, folder)
+    bundle = tmp_path / "bundles" / evil
+    bundle.mkdir(parents=True)
+    (bundle / "manifest.json").write_text(json.dumps({"schema": EVIL}))
+    report = gather_report(Workspace(tmp_path / "home"), fronts=[folder], bundles=[tmp_path / "bundles"])
+    opened = open_report(report)
+    opened.draw_everything()
+    page = opened.page
+    assert "onerror=window.hacked" in page.locator(".card").first.inner_text()
+    assert page.locator("main img, main script, aside img").count() == 0
+    page.get_by_role("slider").first.press("End")
+    words = shlex.split(page.locator(".command code").text_content())
+    assert words[3] == str(folder / "fronts.json")
+    assert words[words.index("--arch") + 1] == f"{EVIL}2"
+    opened.assert_clean()
+
+
+def test_every_stop_of_the_tab_key_is_seen_and_named(measured_report: Report, open_report: Open) -> None:
+    opened = open_report(measured_report)
+    page, stops = opened.page, []
+    look = """(() => { const e = document.activeElement, style = getComputedStyle(e);
+        const name = e.ariaLabel || e.labels?.[0]?.textContent || e.textContent;
+        return [e.tagName, name.trim(), style.outlineStyle]; })()"""
+    while len(stops) < 200:
+        page.keyboard.press("Tab")
+        tag, name, outline = page.evaluate(look)
+        if tag == "BODY":
+            break
+        stops.append(name)
+        assert name
+        assert outline == "solid"
+    assert stops[0] == "Skip to the devices"
+    assert stops[-1].startswith("Save the data")
+    # The chosen network comes after the figure and before the sliders, as the eye meets them.
+    order = [stops.index(name) for name in ("ms", "Faster", "Copy the command", "Latency limit on cpu-litert")]
+    assert order == sorted(order)
+    opened.assert_clean()
+
+
+def test_a_step_is_said_once_and_in_one_line(measured_report: Report, open_report: Open) -> None:
+    opened = open_report(measured_report)
+    said = opened.page.locator(".chosen [role=status]")
+    assert said.text_content() == ""
+    opened.page.get_by_role("button", name="More accurate").press("Enter")
+    (group,) = measured_report.fronts
+    assert said.text_content().startswith(f"{group.fronts[0].label}: ")
+    assert "(measured)" in said.text_content()
+    assert opened.page.locator(".chosen [aria-live]").count() == 1
+    opened.assert_clean()
+
+
+def test_without_a_clipboard_the_command_is_selected(measured_report: Report, open_report: Open) -> None:
+    opened = open_report(measured_report)
+    page = opened.page
+    page.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    button = page.locator(".chosen .copy")
+    button.press("Enter")
+    opened.wait_until("document.querySelector('.copy').textContent.startsWith('Selected')")
+    assert page.evaluate("getSelection().toString()") == page.locator(".command code").inner_text()
+    # Two clicks in a row leave the button as it was.
+    button.press("Enter")
+    opened.wait_until("document.querySelector('.copy').textContent === 'Copy the command'")
+    opened.assert_clean()
+
+
+def test_folded_tables_unfold(fleet_report: Report, open_report: Open) -> None:
+    opened = open_report(fleet_report)
+    page = opened.page
+    folded = page.locator("#relations details.as-table").first
+    assert folded.locator("td").count() == 0
+    folded.locator("summary").press("Enter")
+    folded.locator("td").first.wait_for()
+    assert folded.locator("tbody tr").count() == len(fleet_report.devices)
+    assert folded.locator("thead th").all_inner_texts() == list(fleet_report.relations[0].labels)
+    opened.assert_clean()
+
+
+def test_without_scripts_every_table_is_there(measured_report: Report, browser: Any, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text(render_page(measured_report), encoding="utf-8")
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.locator("#heat-maps details.block summary").first.click()
+    page.locator("#heat-maps details.block summary").first.click()
+    page.locator("#heat-maps details.as-table > summary").first.click()
+    assert page.locator("#heat-maps td").first.is_visible()
+    context.close()
+
+
+def test_a_phone_has_room_for_fingers(public_report: Report, open_report: Open) -> None:
+    """WCAG 2.2: targets of 24 pixels or more, or alone; and text that does not run out of the screen."""
+    opened = open_report(public_report, viewport=PHONE)
+    small = """[...document.querySelectorAll('button, select, a, summary, input[type=range], label')]
+        .filter((e) => e.offsetParent && !e.classList.contains('skip'))
+        .map((e) => [e.textContent.trim(), e.getBoundingClientRect()])
+        .filter(([, box]) => box.height < 24 || box.right > innerWidth).map(([name]) => name)"""
+    assert opened.page.evaluate(small) == []
     opened.assert_clean()
 
 

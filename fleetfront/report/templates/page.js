@@ -248,7 +248,9 @@
     refresh() {
       for (const { view, devices } of this.views) {
         view.signal("selected", this.inFront(devices));
-        view.data("picks", this.pickRows(devices)).data("cloud", this.cloud(devices)).runAsync();
+        view.data("picks", this.pickRows(devices));
+        if (this.group.hasCloud) view.data("cloud", this.cloud(devices));
+        view.runAsync();
       }
     }
 
