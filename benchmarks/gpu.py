@@ -2,7 +2,7 @@
 
 Runs from a checkout with Python 3.11 or newer, torch 2.11 or newer and numpy; nothing else needs to be installed, since
 machines with GPUs are often offline (with nvidia-ml-py, clocks and temperatures are recorded, too). Blocks are measured
-at four resolutions of ofa-mbv3-w1.2 (372 of them), each batch in a campaign of its own, under CUDA graphs.
+at four resolutions of ofa-mbv3-w1.2 (362 of them), each batch in a campaign of its own, under CUDA graphs.
 
     python benchmarks/gpu.py                          # fp32, batch 1 and 64: results/gpu.json
     python benchmarks/gpu.py --precision fp16 --batch 1,32,64

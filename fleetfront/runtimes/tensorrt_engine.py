@@ -138,6 +138,10 @@ class Engine:
                 "Plans run on the GPU model and TensorRT version that they were built for: see the manifest.",
             )
         self.context = self._engine.create_execution_context()
+        if self.context is None:
+            raise InputError(
+                "TensorRT made no execution context.", "The memory of the GPU may be full (out of memory)."
+            )
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
         is_input = {name: self._engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names}
         self.inputs = tuple(self._port(name) for name in names if is_input[name])

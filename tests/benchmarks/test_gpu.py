@@ -68,6 +68,13 @@ def test_a_rehearsal_needs_torch_and_numpy_alone(tmp_path: Path) -> None:
     assert results() == before
 
 
+def test_without_torch_it_names_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('torch')")
+    done = run(tmp_path)
+    assert done.returncode == 4
+    assert "needs the package torch" in done.stderr
+
+
 @pytest.mark.skipif(bool(driver_version()), reason="an NVIDIA GPU is here")
 def test_without_a_gpu_it_stops_with_a_sentence(tmp_path: Path) -> None:
     pytest.importorskip("torch")

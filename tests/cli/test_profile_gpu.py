@@ -10,11 +10,13 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.cli.profile_gpu import launch_bound, profile_batches
 from fleetfront.errors import BarMissed
+from fleetfront.predictors.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import opening
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import driver_version
 from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
 
 SPACE = ("--space", "ofa-mbv3-mini")
 
@@ -76,6 +78,10 @@ def test_batches_are_profiled_and_fitted_apart(
         assert [other["clock"] for other in one["fit"]["other_clocks"]] == ["wall"]
         assert one["fit"]["target"] == one["target"]
         assert "median_eager_ratio" in one["launches"]
+    fits = [load_fit(path) for path in list_fits(Workspace.default(), "ofa-mbv3-mini")]
+    assert {(str(fit.target), fit.clock.value, fit.is_preferred) for fit in fits} == {
+        (one["target"], clock, clock == "device") for one in results for clock in ("device", "wall")
+    }
     with Store(store) as opened:
         rows = list(opened.measurements(target=Target.parse(results[1]["target"])))
     assert {row.clock for row in rows} == {Clock.DEVICE, Clock.WALL}

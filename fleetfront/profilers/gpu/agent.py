@@ -6,7 +6,7 @@ How a visit is timed is written in ``visit_timing``; which runtime opens files i
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ from fleetfront.targets import Target
 
 #: What discards know a hot device by.
 THROTTLED = "throttled"
-#: Whole networks are run long enough for the energy counter, in the first round alone.
-_WITH_ENERGY = frozenset({Role.CALIBRATION, Role.VALIDATION, Role.NETWORK, Role.FILE})
+#: These are run long enough for the energy counter, in the first round alone; it would take too long for all.
+_WITH_ENERGY = frozenset({Role.CALIBRATION, Role.NETWORK, Role.FILE})
 #: Laps of one window of the first warm-up are this many inferences.
 _FIRST_LAP = 50
 
@@ -44,7 +44,7 @@ class GpuOptions:
 
     Attributes:
         timing: of every visit.
-        energy_s: how long each network runs for its energy, where the GPU has a counter; 0 for not at all.
+        energy_s: how long each calibration network runs for its energy, where the GPU has a counter; 0 for not at all.
     """
 
     timing: TimingOptions = field(default_factory=TimingOptions)
@@ -209,7 +209,16 @@ class GpuAgent:
     def _explained(self, raised: Exception) -> str:
         lines = str(raised).strip().splitlines()
         text = f"{type(raised).__name__}: {lines[0][:300] if lines else ''}"
-        return f"out of memory on the device ({text})" if self._stopwatch.is_out_of_memory(raised) else text
+        is_full = any(self._stopwatch.is_out_of_memory(error) for error in _chain(raised))
+        return f"out of memory on the device ({text})" if is_full else text
+
+
+def _chain(raised: Exception) -> Iterator[Exception]:
+    """The exception and those during whose handling it was raised: ending a failed capture fails once more."""
+    error: BaseException | None = raised
+    while isinstance(error, Exception):
+        yield error
+        error = error.__cause__ or error.__context__
 
 
 def _how(timing: ProgramTiming | None) -> dict[str, Any]:

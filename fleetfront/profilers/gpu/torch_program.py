@@ -102,6 +102,9 @@ class TorchProgram:
         self._inputs = [
             [self._tensor(graph, name, rng, device, dtype) for name in graph.inputs] for _ in range(buffers)
         ]
+        if device.type == "cuda":
+            # Copies and conversions were queued on torch's own stream; the stopwatch's must not overtake them.
+            torch.cuda.synchronize(device)
 
     def enqueue(self, index: int) -> None:
         with self._torch.inference_mode():

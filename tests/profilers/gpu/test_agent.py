@@ -14,7 +14,7 @@ from fleetfront.profilers.records import Measurement, Role, measurement_from_jso
 from fleetfront.quantities import Clock
 from fleetfront.spaces.graph import GraphBuilder
 from fleetfront.targets import Target
-from tests.profilers.gpu.fakes import FakeDevice, FakeOpener
+from tests.profilers.gpu.fakes import FakeDevice, FakeOpener, FakeOutOfMemory, FakeProgram
 
 TARGET = Target("cuda:0", "torch", "fp16", 1, 64)
 AT_ONCE = SteadyRule(1, 1.0, 0.0)
@@ -81,6 +81,21 @@ def test_out_of_memory_is_the_blocks_own_row_and_the_rest_goes_on() -> None:
     assert device.recovered == 1
     assert all(r.error is None for r in (*first, *last))
     assert all(program.is_closed for program in opener.opened)
+
+
+def test_memory_that_runs_out_in_a_capture_is_still_named() -> None:
+    device = FakeDevice()
+
+    class Failing(FakeOpener):
+        def open(self, path: Path, buffers: int) -> FakeProgram:
+            try:
+                raise FakeOutOfMemory("tried to allocate 20.00 GiB")
+            finally:
+                raise RuntimeError("CUDA error: operation failed due to a previous error during capture")
+
+    ((row,),) = run(agent_of(device, opener=Failing(device)), batch_of(["10000"]))
+    assert row.error is not None
+    assert row.error.startswith("out of memory on the device")
 
 
 def test_any_other_failure_is_a_row_too_unless_the_device_is_gone_with_it() -> None:
