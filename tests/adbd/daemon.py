@@ -1,6 +1,6 @@
 """Run Android's own adb daemon in its chroot on a loopback port, with a phone's folders that a test can change.
 
-``python tests/adbd/daemon.py PORT`` keeps one running by hand until Ctrl-C.
+``python tests/adbd/daemon.py PORT`` keeps one running by hand until Ctrl-C or ``kill``.
 """
 
 from __future__ import annotations
@@ -195,6 +195,9 @@ def main() -> None:
     reason = why_not()
     if reason:
         raise SystemExit(reason)
+    # Shells let what they start with ``&`` ignore Ctrl-C.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         daemon = Daemon(build(), Path(folder), port=port).start()
         sys.stdout.write(f"adb:{daemon.address}\n")
