@@ -8,7 +8,7 @@ import click
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.profile_gpu import launch_bound, profile_batches
+from fleetfront.cli.profile_gpu import launch_bound, profile_batches, summarise_batches, tell_launch_bound
 from fleetfront.errors import BarMissed
 from fleetfront.predictors.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import opening
@@ -86,8 +86,20 @@ def test_batches_are_profiled_and_fitted_apart(
         rows = list(opened.measurements(target=Target.parse(results[1]["target"])))
     assert {row.clock for row in rows} == {Clock.DEVICE, Clock.WALL}
     assert launch_bound(store, results[0]["campaign"])["networks"] > 0
+    summarise_batches(None, "cuda:0", "fp32", (1, 2), "ofa-mbv3-mini")
+    table = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[:2] for row in table[1:]] == [["1", "device"], ["1", "wall"], ["2", "device"], ["2", "wall"]]
     assert main(["fit", "--device", "cuda:0", *SPACE, "--store", str(store), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clock"] == "device"
+
+
+def test_launch_bound_networks_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    tell_launch_bound({"networks": 70, "launch_bound": 65, "median_eager_ratio": 4.2})
+    assert "65 of 70 networks are launch-bound" in capsys.readouterr().err
+    tell_launch_bound({"networks": 70, "launch_bound": 0, "median_eager_ratio": 1.1})
+    assert "None of 70" in capsys.readouterr().err
+    tell_launch_bound({"networks": 0, "launch_bound": 0, "median_eager_ratio": None})
+    assert capsys.readouterr().err == ""
 
 
 def test_one_batch_missing_its_bar_does_not_stop_the_next(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,6 @@ out. Written against https://docs.nvidia.com/deploy/nvml-api/; tested with a sta
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -85,8 +84,9 @@ class Nvml:
     def read(self) -> dict[str, Any]:
         """What changes, in the words that ``discards`` knows where it knows them: ``frequency_khz`` (of the SMs).
 
-        Besides ``memory_mhz``, ``power_w``, ``temperature_c``, ``clock_reasons`` (in words) and ``other_processes``
-        (that compute on this GPU, not this one).
+        Besides ``memory_mhz``, ``power_w``, ``temperature_c``, ``clock_reasons`` (in words) and
+        ``computing_processes``, of which this one is one once it has a context on the GPU. (Its own cannot be told
+        from others: in a container, NVML gives numbers that processes have outside.)
         """
         nvml, handle = self._nvml, self._handle
         sm_mhz = self.sm_mhz()
@@ -96,7 +96,7 @@ class Nvml:
             "power_w": self._ask(lambda: nvml.nvmlDeviceGetPowerUsage(handle) / 1000),
             "temperature_c": self._ask(lambda: int(nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU))),
             "clock_reasons": self._ask(self._reasons),
-            "other_processes": self._ask(self._others),
+            "computing_processes": self._ask(lambda: len(nvml.nvmlDeviceGetComputeRunningProcesses(handle))),
         }
         return {name: value for name, value in found.items() if value is not None}
 
@@ -118,10 +118,6 @@ class Nvml:
     def _reasons(self) -> list[str]:
         bits = int(self._nvml.nvmlDeviceGetCurrentClocksEventReasons(self._handle))
         return [word for word, constant in _REASONS.items() if bits & int(getattr(self._nvml, constant, 0))]
-
-    def _others(self) -> int:
-        running = self._nvml.nvmlDeviceGetComputeRunningProcesses(self._handle)
-        return sum(process.pid != os.getpid() for process in running)
 
     def _ask(self, question: Callable[[], Any]) -> Any:
         """The answer, None where this GPU or driver has none."""

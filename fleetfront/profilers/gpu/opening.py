@@ -54,11 +54,12 @@ def open_gpu_agent(
         DeviceError: there is no such GPU.
     """
     device = open_cuda_device(target.device)
+    nvml = _nvml(device, progress)
+    # Asked before this process has a context there, so all of them are others.
+    if nvml is not None and nvml.read().get("computing_processes", 0):
+        progress.note(f"Other processes compute on {target.device} ({device.name}): its numbers are shared with them.")
     stopwatch = CudaStopwatch(device.index)
     opener = _opener(target, device, cache, stopwatch.stream)
-    nvml = _nvml(device, progress)
-    if nvml is not None and nvml.read().get("other_processes", 0):
-        progress.note(f"Other processes compute on {target.device} ({device.name}): its numbers are shared with them.")
     facts = {**device.to_json(), "host_cpu": describe_machine()["cpu"], "nvml": nvml is not None}
     return GpuAgent(target, opener, stopwatch, facts, nvml=nvml, options=options)
 

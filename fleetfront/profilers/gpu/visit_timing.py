@@ -29,12 +29,12 @@ class SteadyRule:
     Attributes:
         window: laps a window.
         tolerance: largest relative difference between the medians, and between the clock rates, of two windows.
-        most_s: warming up ends after so many seconds in any case.
+        most_s: warming up ends after so many seconds in any case, but not before two windows.
     """
 
     window: int = 5
     tolerance: float = 0.02
-    most_s: float = 0.25
+    most_s: float = 0.05
 
 
 #: Before the first visit: a GPU that slept takes seconds to reach its clocks.
@@ -122,7 +122,7 @@ def warm_until_steady(
         current = (window, clock_mhz())
         is_steady = previous is not None and _alike(previous, current, rule.tolerance)
         seconds = (now_ns() - begun) / 1e9
-        if is_steady or seconds >= rule.most_s:
+        if is_steady or (previous is not None and seconds >= rule.most_s):
             return WarmUp(laps, seconds, is_steady)
         previous = current
 

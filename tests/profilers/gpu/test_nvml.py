@@ -1,6 +1,5 @@
 """What is asked of NVML and in which units it is kept, with a stand-in of the module ``pynvml``; never a setting."""
 
-import os
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,7 +39,7 @@ class FakeNvml:
             "nvmlDeviceGetPowerUsage": 312_345,
             "nvmlDeviceGetTemperature": 61,
             "nvmlDeviceGetCurrentClocksEventReasons": self.reasons,
-            "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=os.getpid()), SimpleNamespace(pid=1)],
+            "nvmlDeviceGetComputeRunningProcesses": [SimpleNamespace(pid=4711), SimpleNamespace(pid=1)],
             "nvmlDeviceGetTotalEnergyConsumption": 123_456_789,
         }
         if name not in answers:
@@ -74,7 +73,7 @@ def test_units_and_words() -> None:
         "power_w": 312.345,
         "temperature_c": 61,
         "clock_reasons": ["power cap", "thermal slowdown by hardware"],
-        "other_processes": 1,
+        "computing_processes": 2,
     }
     assert is_throttling(state)
     assert not is_throttling(Nvml("", 0, FakeNvml(0x1 | 0x4)).read())
