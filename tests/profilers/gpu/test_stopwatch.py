@@ -103,7 +103,12 @@ def test_what_lies_between_laps_is_not_in_them(cuda: FakeCuda) -> None:
 def test_captured_work_replays_on_the_same_stream(cuda: FakeCuda) -> None:
     watch = CudaStopwatch(0)
     watch.run(lambda: cuda.work(2.0))
-    replay = watch.capture(lambda: [cuda.work(2.0), cuda.work(3.0)])
+
+    def both() -> None:
+        cuda.work(2.0)
+        cuda.work(3.0)
+
+    replay = watch.capture(both)
     assert cuda.ms == 2.0
     assert watch.laps_ns([replay, replay]) == [5_000_000, 5_000_000]
 
