@@ -82,7 +82,7 @@ def export_torch(
 
     recipe = recipe or Recipe()
     pick = Pick(safe_name(wanted.name), wanted.spec)
-    _check(recipe)
+    _check(recipe, formats)
     check_replaceable(out / pick.name, force=force)
     module = load_factory(wanted.spec)
     network = _network(wanted, module)
@@ -96,7 +96,11 @@ def export_torch(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _check(recipe: Recipe) -> None:
+def _check(recipe: Recipe, formats: Sequence[FileFormat]) -> None:
+    if any(kind.name == "trt" for kind in formats):
+        raise InputError(
+            "A torch network is not exported as a TensorRT plan.", "Export onnx, then: trtexec --onnx=network.onnx"
+        )
     if "fp16" in recipe.precisions:
         raise InputError("A torch network is exported in fp32 or int8.", "Leave fp16 out of --precisions.")
     if recipe.contract.batch != 1:

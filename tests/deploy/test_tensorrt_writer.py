@@ -62,3 +62,8 @@ def test_what_plans_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
         tensorrt_writer.write_plan(with_batch(graph, "batch"))
     with pytest.raises(InputError, match="int8"):
         ALL_FORMATS["trt"].int8(graph)
+
+
+def test_torch_networks_are_not_exported_as_plans(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--torch", "net.py:make", "--formats", "onnx,trt", "--out", str(tmp_path)]) == 2
+    assert "trtexec --onnx" in capsys.readouterr().err
