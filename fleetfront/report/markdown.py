@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from fleetfront.report.contents import FrontGroup, Report
 from fleetfront.report.fronts_section import deploy_command
@@ -18,15 +19,17 @@ from fleetfront.report.tables import (
     deployed_table,
     devices_table,
     front_table,
-    heat_table,
     penalty_table,
     prediction_table,
     provenance_tables,
+    taste_table,
     volume_table,
 )
 
 #: Rows of the longest tables; the page has all of them.
 _WORST_SHOWN, _FRONT_SHOWN = 5, 4
+#: With more fronts than this, fewer points of each are told: hosts refuse comments of more than 65,536 characters.
+_MANY_FRONTS, _FEW_SHOWN = 8, 2
 
 #: What Markdown, GitHub's additions to it (mentions, formulas, links to issues) and HTML give a meaning inside a line.
 _SPECIAL = re.compile(r"([\\`*_\[\]#|~<>&$@])")
@@ -68,9 +71,11 @@ def _lines(report: Report) -> Iterator[str]:
     yield from _section(next(titles), [baseline_table(view) for view in report.baselines])
     for missing in filter(None, (view.note for view in report.baselines)):
         yield f"\n{escape(missing)}"
-    yield from _section(next(titles), [heat_table(view) for view in report.heat_maps])
-    pairs = [make(view) for view in report.relations for make in (correlation_table, penalty_table)]
-    yield from _section(next(titles), pairs)
+    yield from _section(next(titles), [taste_table(report.heat_maps)] if report.heat_maps else [])
+    yield from _section(next(titles), [])
+    for relation in report.relations:
+        yield from _folded(correlation_table(relation))
+        yield from _folded(penalty_table(relation))
     yield from _section(next(titles), [deployed_table(report.deployed)] if report.deployed else [])
     yield from _section(next(titles), provenance_tables(report.provenance))
     if report.provenance.commands:
@@ -79,7 +84,7 @@ def _lines(report: Report) -> Iterator[str]:
 
 
 def _short_front_table(group: FrontGroup) -> Table:
-    return front_table(group, _FRONT_SHOWN)
+    return front_table(group, _FRONT_SHOWN if len(group.fronts) <= _MANY_FRONTS else _FEW_SHOWN)
 
 
 def _commands(report: Report) -> Iterator[str]:
@@ -111,10 +116,18 @@ def _section(section: Section, tables: Iterable[Table]) -> Iterator[str]:
         yield from _table(table)
 
 
+def _folded(table: Table) -> Iterator[str]:
+    """A table with a column for each device: there may be thirty."""
+    if table.rows:
+        yield f"\n<details><summary>{_html(' '.join(table.caption.split()))}</summary>"
+        yield from _table(replace(table, caption=""))
+        yield "\n</details>"
+
+
 def _table(table: Table) -> Iterator[str]:
     if not table.rows:
         return
-    yield f"\n{escape(table.caption)}\n"
+    yield f"\n{escape(table.caption)}\n" if table.caption else ""
     yield f"| {' | '.join(escape(header) or ' ' for header in table.headers)} |"
     yield f"|{'|'.join('---:' if at in table.numeric else '---' for at in range(len(table.headers)))}|"
     for row in table.rows:

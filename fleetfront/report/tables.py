@@ -169,6 +169,19 @@ def heat_table(view: HeatMap) -> Table:
     )
 
 
+def taste_table(views: Sequence[HeatMap]) -> Table:
+    """Section 5 in short: what each device likes and dislikes most."""
+    rows = []
+    for view in views:
+        ordered = sorted(view.cells, key=lambda cell: cell.value)
+        ends = [f"{cell.x} {cell.y} ({cell.value:.2f}×)" for cell in (ordered[0], ordered[-1])]
+        rows.append((view.label, view.space, view.tier or _UNKNOWN, *ends))
+    meanings = " ".join(dict.fromkeys(view.meaning for view in views))
+    return Table(
+        f"What is fastest and slowest. {meanings}", ("device", "space", "tier", "likes", "dislikes"), tuple(rows)
+    )
+
+
 def _heat_text(cell: object) -> str:
     value, text = getattr(cell, "value", None), getattr(cell, "text", "")
     return _UNKNOWN if value is None else text if text.endswith("%") else f"{value:.2f} ({text} ms)"

@@ -21,6 +21,17 @@ def test_every_section_and_even_columns(which: str, request: pytest.FixtureReque
         assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
 
 
+@pytest.mark.parametrize("which", ["fleet_report", "public_report"])
+def test_nineteen_devices_fit_into_a_comment(which: str, request: pytest.FixtureRequest) -> None:
+    report = request.getfixturevalue(which)
+    text = render_markdown(report)
+    assert len(text) < 65_536
+    for view in report.heat_maps:
+        slowest = max(view.cells, key=lambda cell: cell.value)
+        assert f"{escape(f'{slowest.x} {slowest.y}')} ({slowest.value:.2f}×)" in text
+    assert text.count("<details>") == text.count("</details>") == 3
+
+
 def test_what_is_empty_says_why_and_what_fills_it(empty_report: Report) -> None:
     text = render_markdown(empty_report)
     for section in outline(empty_report, ())[:-1]:
