@@ -10,11 +10,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fleetfront.errors import InputError
 from fleetfront.profilers.files import FileCache
-from fleetfront.profilers.gpu.programs import random_inputs
+from fleetfront.profilers.gpu.programs import random_tensor
 from fleetfront.runtimes.cuda_device import CudaDevice
 from fleetfront.runtimes.tensorrt_engine import BuildOptions, Engine, Plan, TimingCache, build_plan, import_tensorrt
 from fleetfront.runtimes.tensorrt_runtime import output_tensor
@@ -111,12 +109,12 @@ class TensorRtProgram:
         self.buffers = buffers
         self._engine = engine
         self._stream = stream
-        rng = np.random.default_rng(0)
+        generator = torch.Generator(device).manual_seed(0)
         outputs = {port.name: output_tensor(torch, port, device) for port in engine.outputs}
         self._tensors = [
             {
                 **{
-                    port.name: torch.from_numpy(random_inputs(port.shape, port.dtype, rng)).to(device)
+                    port.name: random_tensor(port.shape, getattr(torch, port.dtype), device, generator)
                     for port in engine.inputs
                 },
                 **outputs,

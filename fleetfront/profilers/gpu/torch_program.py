@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from fleetfront.errors import InputError, missing, unknown
-from fleetfront.profilers.gpu.programs import random_inputs
+from fleetfront.profilers.gpu.programs import random_tensor
 from fleetfront.spaces.graph import Graph
 
 PRECISIONS = ("fp32", "tf32", "fp16")
@@ -98,12 +96,12 @@ class TorchProgram:
         self.buffers = buffers
         module: Any = TorchModule(graph).eval().requires_grad_(False)
         self._module = module.to(device=device, dtype=dtype, memory_format=torch.channels_last)
-        rng = np.random.default_rng(0)
+        generator = torch.Generator(device).manual_seed(0)
         self._inputs = [
-            [self._tensor(graph, name, rng, device, dtype) for name in graph.inputs] for _ in range(buffers)
+            [self._tensor(graph, name, generator, device, dtype) for name in graph.inputs] for _ in range(buffers)
         ]
         if device.type == "cuda":
-            # Copies and conversions were queued on torch's own stream; the stopwatch's must not overtake them.
+            # Draws and conversions were queued on torch's own stream; the stopwatch's must not overtake them.
             torch.cuda.synchronize(device)
 
     def enqueue(self, index: int) -> None:
@@ -113,9 +111,8 @@ class TorchProgram:
     def close(self) -> None:
         self._module, self._inputs = None, []
 
-    def _tensor(self, graph: Graph, name: str, rng: np.random.Generator, device: Any, dtype: Any) -> Any:
+    def _tensor(self, graph: Graph, name: str, generator: Any, device: Any, dtype: Any) -> Any:
         wanted = graph.tensors[name]
-        tensor = self._torch.from_numpy(random_inputs(wanted.shape, wanted.dtype, rng)).to(device)
-        if tensor.is_floating_point():
-            tensor = tensor.to(dtype)
+        own = getattr(self._torch, wanted.dtype)
+        tensor = random_tensor(wanted.shape, dtype if own.is_floating_point else own, device, generator)
         return tensor.contiguous(memory_format=self._torch.channels_last) if tensor.dim() == 4 else tensor
