@@ -31,7 +31,8 @@ def _heat(view: HeatMap) -> Figure:
         {"x": c.x, "y": c.y, "log": math.log2(max(c.value, 1e-6)), "text": c.text, "detail": c.detail, "ratio": c.value}
         for c in view.cells
     ]
-    reach = max(0.25, min(3.0, max(abs(row["log"]) for row in values)))
+    # What costs nothing at all lies beyond any scale; the colours are those of the others.
+    reach = max(0.25, min(3.0, max((abs(row["log"]) for row in values if row["ratio"] > 0), default=0.0)))
     colour = {
         "field": "log",
         "type": "quantitative",
