@@ -37,10 +37,15 @@ class Steps:
 class FleetGain:
     """Columns are the problem's targets and then its extra objectives, each against accuracy and scaled to 0 .. 1."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, every: Genotypes | None = None) -> None:
+        """``every`` architecture of a small space, whose costs then are the scale; else ``Problem.cost_range``."""
         self._problem = problem
-        low, high = problem.cost_range()
-        extras = problem.extra_values(problem.sample(_SAMPLE, np.random.default_rng(0)))
+        if every is None:
+            low, high = problem.cost_range()
+            extras = problem.extra_values(problem.sample(_SAMPLE, np.random.default_rng(0)))
+        else:
+            cost, extras = problem.cost(every), problem.extra_values(every)
+            low, high = cost.min(axis=0), cost.max(axis=0)
         low = np.concatenate([low, extras.min(axis=0, initial=np.inf)])
         high = np.concatenate([high, extras.max(axis=0, initial=-np.inf)])
         limits = [np.inf if target.limit is None else target.limit for target in problem.targets]

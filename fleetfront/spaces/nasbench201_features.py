@@ -25,7 +25,8 @@ def network_features(genotypes: Genotypes, live: NDArray[np.bool_]) -> dict[str,
     """Groups of numbers about n cells int8[n, 6], whose live edges are bool[n, 6].
 
     ``operations`` float64[n, 4]: how many live edges have each operation; ``paths`` float64[n, 40]: how many paths have
-    each sequence of operations; ``shape`` float64[n, 10]: summaries of the paths.
+    each sequence of operations; ``shape`` float64[n, 10]: summaries of the paths; ``connected`` float64[n, 1]:
+    whether there is any path, on which alone everything else depends.
     """
     operations = np.stack([((genotypes == op) & live).sum(axis=1) for op in range(1, len(OPERATIONS))], axis=1)
     is_path = np.stack([np.all(genotypes[:, path] != _NONE, axis=1) for path in PATHS], axis=1)
@@ -36,6 +37,7 @@ def network_features(genotypes: Genotypes, live: NDArray[np.bool_]) -> dict[str,
         "operations": operations.astype(np.float64),
         "paths": paths,
         "shape": _shape(paths, is_path.sum(axis=1)),
+        "connected": np.any(is_path, axis=1, keepdims=True).astype(np.float64),
     }
 
 

@@ -26,16 +26,12 @@ class Candidates:
         self._problem, self._rng = problem, rng
         self._counts = np.array(problem.free_choices)
         self._free = np.flatnonzero(self._counts > 1)
-        self._all = _every(problem) if math.prod(problem.free_choices) <= _SMALL else None
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the space is small enough to be considered whole."""
-        return self._all is not None
+        #: All allowed architectures of a space that is small enough to be considered whole.
+        self.every = _every(problem) if math.prod(problem.free_choices) <= _SMALL else None
 
     def some(self, n: int) -> Genotypes:
         """About ``n`` distinct unknown ones, uniform; all if the space is small."""
-        rows = self._all if self._all is not None else self._problem.sample(n, self._rng)
+        rows = self.every if self.every is not None else self._problem.sample(n, self._rng)
         return self._problem.archive.unknown(rows)
 
     def children(self, parents: Genotypes, n: int) -> Genotypes:

@@ -73,7 +73,7 @@ class SurrogateStrategy:
         self._rng = np.random.default_rng(seed)
         self._candidates = Candidates(problem, self._rng)
         self._features = NetworkFeatures(problem.space)
-        self._gain = FleetGain(problem)
+        self._gain = FleetGain(problem, self._candidates.every)
         self._model: GaussianProcess | None = None
         self._searched_at = 0
         self._first = min(self._settings.first, max(2, (problem.budget or 4 * self._settings.first) // 4))
@@ -129,7 +129,7 @@ class SurrogateStrategy:
         """The candidates of the highest expected gain, best first."""
         settings = self._settings
         judged = self._judged(self._candidates.some(settings.considered), model, fronts)
-        if self._candidates.is_whole:
+        if self._candidates.every is not None:
             return judged
         members = np.unique(np.concatenate([self._problem.front(i) for i in range(len(self._problem.targets))]))
         parents = self._problem.archive.genotypes[members]
