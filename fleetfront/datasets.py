@@ -58,6 +58,15 @@ class Preprocessing:
     std: tuple[float, ...] = IMAGENET_STD
     crop_share: float = 1.0
 
+    def __post_init__(self) -> None:
+        values = (*self.mean, *self.std, self.crop_share)
+        are_numbers = len(self.mean) == len(self.std) == 3 and all(math.isfinite(value) for value in values)
+        if not are_numbers or min(self.std) <= 0 or not 0 < self.crop_share <= 1:
+            raise InputError(
+                f"Mean {self.mean}, standard deviation {self.std} and crop {self.crop_share:g} make no sense.",
+                "Give three finite means, three standard deviations above 0, and a crop above 0, at most 1.",
+            )
+
     def inputs(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """float32[n, 3, size, size] of already cropped images uint8[n, 3, size, size]."""
         scale = np.array([1 / (255 * s) for s in self.std], dtype=np.float32)[:, None, None]

@@ -107,3 +107,12 @@ def test_too_few_broken_or_too_many_images_are_named(tmp_path, monkeypatch):
     monkeypatch.setattr("fleetfront.datasets.MAX_BYTES", 3 * 8 * 8 * 4)
     with pytest.raises(InputError, match="limit of at most 4 images"):
         load_images(_folder(tmp_path / "many"), 8)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"std": (0.0, 1.0, 1.0)}, {"mean": (float("nan"),) * 3}, {"mean": (0.5,)}, {"crop_share": 0.0}],
+)
+def test_preprocessing_that_cannot_be_is_refused(wrong):
+    with pytest.raises(InputError, match="make no sense"):
+        Preprocessing(32, **wrong)

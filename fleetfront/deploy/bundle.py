@@ -21,6 +21,9 @@ from fleetfront.errors import InputError
 SCHEMA = "fleetfront.bundle/1"
 MANIFEST = "manifest.json"
 
+#: File systems end a name at 255 bytes; suffixes and the names of unfinished folders need some of them.
+LONGEST_NAME = 200
+
 
 @dataclass(frozen=True, slots=True)
 class PortDescription:
@@ -70,7 +73,13 @@ class Manifest:
 
 
 def safe_name(text: str) -> str:
-    """One path component from outside text. Raises InputError if nothing usable is left or it points elsewhere."""
+    """One path component from outside text. Raises InputError if nothing usable is left, it points elsewhere, or it is
+    longer than ``LONGEST_NAME``.
+    """
+    if len(text) > LONGEST_NAME:
+        raise InputError(
+            f"The name {text[:40]!r}... has {len(text)} characters.", f"Use at most {LONGEST_NAME} characters."
+        )
     if not re.fullmatch(r"[A-Za-z0-9|][A-Za-z0-9_.~|+-]*", text) or ".." in text:
         raise InputError(
             f"{text!r} cannot be the name of a file or folder.", "Use letters, digits, '_', '.', '-' only."
@@ -106,9 +115,7 @@ def write_bundle(
             else:
                 target.write_bytes(data)
         (unfinished / MANIFEST).write_text(json.dumps(_as_json(manifest, unfinished), indent=2) + "\n")
-        if folder.exists():
-            shutil.rmtree(folder)
-        os.replace(unfinished, folder)
+        _put(unfinished, folder)
     except OSError as error:
         raise InputError(
             f"The bundle {folder} could not be written ({error}).", "Free space or choose another --out."
@@ -116,6 +123,25 @@ def write_bundle(
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return folder
+
+
+def _put(unfinished: Path, folder: Path) -> None:
+    """Move a finished folder to its place. What was there goes aside first and is deleted last: a run that is killed
+    between leaves the old bundle, none or the new one under that name, never a part of one.
+    """
+    if not folder.exists():
+        os.replace(unfinished, folder)
+        return
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.old-", dir=folder.parent))
+    try:
+        os.replace(folder, aside / folder.name)
+        try:
+            os.replace(unfinished, folder)
+        except OSError:
+            os.replace(aside / folder.name, folder)
+            raise
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
@@ -126,18 +152,24 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_text())
+        manifest = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(
             f"{folder} is not a bundle ({error}).", "Give a folder that `fleetfront deploy` wrote."
         ) from error
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a {SCHEMA} manifest.", "Deploy again with this version of fleetfront.")
-    for entry in manifest["files"]:
-        file = folder / inside(entry["path"])
+    try:
+        named = [(str(entry["path"]), str(entry["sha256"])) for entry in manifest["files"]]
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}).", "Deploy again.") from error
+    for relative, digest in named:
+        file = folder / inside(relative)
+        if not file.resolve().is_relative_to(folder.resolve()):
+            raise InputError(f"{file} is a link out of its bundle.", "Deploy again.")
         if not file.is_file():
             raise InputError(f"{file} is named in the manifest but missing.", "Deploy again.")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != entry["sha256"]:
+        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
             raise InputError(f"{file} has changed since it was proven.", "Deploy again, or restore the file.")
     return manifest
 

@@ -72,7 +72,8 @@ def _marks(x: _Scale, y: _Scale, pick: tuple[float, float], measured_ms: float |
 
 def _ticks(low: float, high: float) -> list[float]:
     """Round numbers from below ``low`` to above ``high``."""
-    span = high - low or max(abs(high), 1.0)
+    # Points that differ by rounding alone must not make the labels' steps vanish.
+    span = max(high - low, 1e-6 * max(abs(low), abs(high))) or 1.0
     step = 10 ** math.floor(math.log10(span / _LINES))
     step *= next(factor for factor in (1, 2, 5, 10) if span / (step * factor) <= _LINES)
     first, last = math.floor(low / step), math.ceil(high / step)

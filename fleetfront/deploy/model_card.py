@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fleetfront.deploy.bundle import BundleFile, Manifest
+from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription
 from fleetfront.deploy.input_contract import InputContract
+from fleetfront.deploy.markdown import code, plain
 
 
 def model_card(manifest: Manifest, name: str, contract: InputContract, picture: str, beside: Sequence[str]) -> str:
@@ -21,9 +22,9 @@ def model_card(manifest: Manifest, name: str, contract: InputContract, picture: 
     """
     weights = manifest.weights
     lines = [
-        f"# {name}",
+        f"# {plain(name)}",
         "",
-        f"Image classifier `{manifest.arch}` of the family `{manifest.space}`, for "
+        f"Image classifier {code(manifest.arch)} of the family {code(manifest.space)}, for "
         f"{len(manifest.labels) or 'an unknown number of'} classes.",
         "",
     ]
@@ -35,7 +36,7 @@ def model_card(manifest: Manifest, name: str, contract: InputContract, picture: 
     lines += ["## Accuracy", "", *_accuracy(manifest), "", "## Latency", "", *_latency(manifest), ""]
     lines += ["## Weights", "", *_weights(weights), "", "## Checks", "", *_checks(manifest.files), ""]
     if beside:
-        lines += ["## Beside the files", "", *(f"- `{path}`" for path in beside), ""]
+        lines += ["## Beside the files", "", *(f"- {code(path)}" for path in beside), ""]
     return "\n".join(lines)
 
 
@@ -52,15 +53,19 @@ def _files(files: Sequence[BundleFile]) -> list[str]:
         ("file", "precision", "input", "output", "runs on"),
         (
             (
-                f"`{file.path}`",
+                code(file.path, in_table=True),
                 file.precision,
-                f"`{file.input.name}` {file.input.dtype} {list(file.input.shape)} {file.input.layout}",
-                f"`{file.output.name}` {file.output.dtype} {list(file.output.shape)}",
+                f"{_port(file.input)} {file.input.layout}",
+                _port(file.output),
                 f"{file.minimum_runtime} or newer",
             )
             for file in files
         ),
     )
+
+
+def _port(port: PortDescription) -> str:
+    return f"{code(port.name, in_table=True)} {port.dtype} {list(port.shape)}"
 
 
 def _feeding(manifest: Manifest, contract: InputContract) -> list[str]:
@@ -87,12 +92,12 @@ def _accuracy(manifest: Manifest) -> list[str]:
         return ["Unknown: no labelled images were given."]
     rows = []
     for row in manifest.accuracy:
-        where = " ".join(str(row[key]) for key in ("precision", "in") if row.get(key)) or "the network"
+        where = plain(" ".join(str(row[key]) for key in ("precision", "in") if row.get(key)) or "the network")
         spread = f" +-{row['std']:.2g}" if row.get("std") else ""
-        rows.append((where, f"{row['value']:.2f} %{spread}", row["tier"], row.get("source", "")))
+        rows.append((where, f"{row['value']:.2f} %{spread}", plain(row["tier"]), plain(row.get("source", ""))))
     lines = _table(("of", "top-1", "tier", "source"), rows)
     drops = [(file.path, file.accuracy["drop"]) for file in manifest.files if file.accuracy.get("drop") is not None]
-    return [*lines, "", *(f"- `{path}` is {drop:.2f} points below fp32 in torch." for path, drop in drops)]
+    return [*lines, "", *(f"- {code(path)} is {drop:.2f} points below fp32 in torch." for path, drop in drops)]
 
 
 def _latency(manifest: Manifest) -> list[str]:
@@ -101,25 +106,26 @@ def _latency(manifest: Manifest) -> list[str]:
     rows = []
     for row in manifest.latency:
         what = "predicted" if row.get("is_prediction") else "measured, this very file"
-        value = f"{row['ms']:.4g} ms" if row.get("ms") is not None else f"failed: {row.get('error', '')}"
+        value = f"{row['ms']:.4g} ms" if row.get("ms") is not None else f"failed: {plain(row.get('error', ''))}"
         spread = f" +-{row['std_ms']:.2g}" if row.get("std_ms") else ""
-        rows.append((f"`{row['target']}`", what, value + spread, row.get("tier", ""), row.get("clock", "")))
+        said = (plain(row.get(key, "")) for key in ("tier", "clock"))
+        rows.append((code(row["target"], in_table=True), what, value + spread, *said))
     return _table(("target", "what", "latency", "tier", "clock"), rows)
 
 
 def _weights(weights: Mapping[str, Any]) -> list[str]:
     if weights.get("random"):
-        return [str(weights["source"])]
+        return [plain(weights["source"])]
     lines = [
-        f"- source: {weights.get('source') or 'unknown'}",
-        f"- licence: {weights.get('licence', 'unknown')}",
-        f"- SHA-256 of the weights: `{weights.get('id', '')}`",
+        f"- source: {plain(weights.get('source') or 'unknown')}",
+        f"- licence: {plain(weights.get('licence', 'unknown'))}",
+        f"- SHA-256 of the weights: {code(weights.get('id', ''))}",
     ]
     if "recalibrated_on" not in weights:
         return lines
     used = weights["recalibrated_on"]
     if used:
-        return [*lines, f"- batch-norm recalibrated on {used['source']} (SHA-256 `{used['sha256']}`)"]
+        return [*lines, f"- batch-norm recalibrated on {plain(used['source'])} (SHA-256 {code(used['sha256'])})"]
     return [*lines, "- batch-norm was NOT recalibrated: expect less accuracy than the family offers"]
 
 
@@ -132,7 +138,7 @@ def _checks(files: Sequence[BundleFile]) -> list[str]:
         layout = file.layout
         rows.append(
             (
-                f"`{file.path}`",
+                code(file.path, in_table=True),
                 checks.get("runtime", ""),
                 f"{checks.get('relative_to_range', float('nan')):.1e}",
                 same,

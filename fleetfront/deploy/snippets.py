@@ -32,6 +32,8 @@ _TEXTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Classifier.swift", texts.SWIFT_ONNX),
     ),
 }
+# Full builds of ONNX Runtime open an .ort file as they open its .onnx twin.
+_TEXTS["ort"] = _TEXTS["onnx"]
 
 #: Snippets for runtimes that refuse a dynamic batch.
 _FIXED_BATCH = ("browser-litert.mjs",)
@@ -39,14 +41,16 @@ _FIXED_BATCH = ("browser-litert.mjs",)
 _PYTHON_IMPORTS = {
     "tflite": "from ai_edge_litert.interpreter import Interpreter",
     "onnx": "import onnxruntime",
+    "ort": "import onnxruntime",
 }
-_PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime"}
+_PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime", "ort": "onnxruntime"}
 
 
 def snippets(
     files: Sequence[BundleFile], preprocessing: Preprocessing, contract: InputContract, labels: Sequence[str]
 ) -> dict[str, str]:
-    """Path in the bundle -> text. Each format's snippets run its first file; ``.ort`` files have none of their own.
+    """Path in the bundle -> text. Each format's snippets run its first file, those of ONNX Runtime an ``.ort`` file if
+    there is no ``.onnx``.
 
     Snippets feed one image at a time, so files of a larger fixed batch have none, and LiteRT.js takes no dynamic batch.
     """

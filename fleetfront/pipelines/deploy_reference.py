@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.datasets import Dataset, Preprocessing, Split
+from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy_weights import Weights, first_images
 from fleetfront.spaces.graph import Graph
 
@@ -84,6 +85,11 @@ def reference_of(
     labelled = weights.labelled_images(graph)
     targets = None if labelled is None else _labels(labelled, len(test))
     outputs = run(floats)
+    if not np.isfinite(outputs).all():
+        raise InputError(
+            "In torch the network gives numbers that are not finite.",
+            "Its weights are damaged: get them again, or train again.",
+        )
     batches = [test[start : start + TORCH_BATCH] for start in range(0, len(test), TORCH_BATCH)]
     tested = [run(preprocessing.inputs(batch)).argmax(axis=1) for batch in batches]
     classes = np.concatenate([np.empty(0, np.int64), *tested])
@@ -112,7 +118,8 @@ def run_module(module: Any) -> RunTorch:
 
     def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
         with torch.inference_mode():
-            result: NDArray[np.float32] = module(torch.from_numpy(images)).numpy()
+            # A copy: a network that changes its input in place must not change what files are compared on.
+            result: NDArray[np.float32] = module(torch.tensor(images)).numpy()
         return result
 
     return run

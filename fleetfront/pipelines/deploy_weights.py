@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: Decoded images of several sizes are held up to here.
 _HELD_BYTES = 1 << 30
+
+#: Unicode's controls, halves of pairs, and separators of lines and paragraphs.
+_NOT_IN_LABELS = frozenset({"Cc", "Cs", "Zl", "Zp"})
 
 
 class UserImages:
@@ -114,14 +118,20 @@ class Weights:
             InputError: labels, weights and images contradict each other.
         """
         classes = int(graph.tensors[graph.outputs[0]].shape[-1])
-        trained = self.supernet.provenance.class_names if self.supernet is not None else ()
+        trained = tuple(map(str, self.supernet.provenance.class_names)) if self.supernet is not None else ()
         images = self.images_at(_side(graph))
         folders = images.class_names if images is not None and self.labelled else ()
         if self.labels and len(self.labels) != classes:
             raise InputError(
                 f"There are {len(self.labels)} labels for {classes} classes.", "Give one label a class, in order."
             )
-        if trained and folders and tuple(trained) != tuple(folders):
+        if self.labels and len(trained) == classes and self.labels != trained and set(self.labels) == set(trained):
+            raise InputError(
+                f"The labels name the weights' classes in another order ({', '.join(self.labels[:3])}, ... instead of "
+                f"{', '.join(trained[:3])}, ...).",
+                "Leave --labels out: the weights know their classes.",
+            )
+        if trained and folders and trained != tuple(folders):
             raise InputError(
                 f"The images are of {len(folders)} classes ({', '.join(folders[:3])}, ...), the weights of "
                 f"{len(trained)} ({', '.join(trained[:3])}, ...).",
@@ -129,15 +139,22 @@ class Weights:
             )
         for names in (self.labels, trained, folders):
             if len(names) == classes:
-                return tuple(names)
+                return check_labels(tuple(names))
         return ()
 
     def labelled_images(self, graph: Graph) -> Dataset | None:
-        """The images if their folders are the network's classes."""
+        """The images if their folders are the network's classes, which ``labels`` of the same names may put in another
+        order.
+        """
         images = self.images_at(_side(graph))
         if images is None or not self.labelled:
             return None
-        return images if len(images.class_names) == int(graph.tensors[graph.outputs[0]].shape[-1]) else None
+        if len(images.class_names) != int(graph.tensors[graph.outputs[0]].shape[-1]):
+            return None
+        if len(self.labels) == len(images.class_names) and set(self.labels) == set(images.class_names):
+            place = np.array([self.labels.index(name) for name in images.class_names], dtype=np.int64)
+            return replace(images, labels=place[images.labels], class_names=self.labels)
+        return images
 
     def describe(self, size: int | None = None) -> dict[str, Any]:
         """What a manifest says of them, of a network of ``size`` pixels."""
@@ -154,6 +171,16 @@ class Weights:
             "licence": self.supernet.licence or "unknown",
             "recalibrated_on": used,
         }
+
+
+def check_labels(names: tuple[str, ...]) -> tuple[str, ...]:
+    """``names`` themselves. Raises InputError for one that no file of one label a line can hold, or UTF-8 cannot."""
+    for name in names:
+        if not name.strip() or any(unicodedata.category(character) in _NOT_IN_LABELS for character in name):
+            raise InputError(
+                f"{name!r} cannot be a class's label.", "Use a line of text: rename the folder, or give --labels FILE."
+            )
+    return names
 
 
 def known_preprocessing(supernet: Supernet | None) -> Preprocessing | None:

@@ -95,7 +95,7 @@ def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
         if metadata.get("format") != _FORMAT:
             raise InputError(
                 f"{str(path)!r} is not a supernet of this version (format {metadata.get('format')!r}).",
@@ -103,12 +103,13 @@ def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor
             )
         stored = json.loads(metadata["provenance"])
         provenance = Provenance(**(stored | {"class_names": tuple(stored["class_names"])}))
+        of_space = metadata["space"]
     except (SafetensorError, KeyError, ValueError, TypeError) as error:
         raise InputError(f"{str(path)!r} is a damaged weights file ({error}).", "Get it or train it again.") from error
-    if metadata["space"] != space.name:
+    if of_space != space.name:
         raise InputError(
-            f"{str(path)!r} holds weights of {metadata['space']}, asked for was {space.name}.",
-            f"Use --space {metadata['space']}, or weights of {space.name}.",
+            f"{str(path)!r} holds weights of {of_space}, asked for was {space.name}.",
+            f"Use --space {of_space}, or weights of {space.name}.",
         )
     return tensors, provenance
 
@@ -120,18 +121,30 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise missing("torch", "torch", "Reading a checkpoint") from error
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to run what is in the file.
+        raise InputError(
+            f"{str(path)!r} is not a checkpoint of weights: it holds more than tensors, so it is not opened.",
+            "Give a once-for-all checkpoint or a .safetensors file that fleetfront wrote.",
+        ) from error
+    except Exception as error:  # torch reads files by what they begin with, and each reader has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             f"{str(path)!r} is not a checkpoint of weights ({reason}).",
             "Give a once-for-all checkpoint or a .safetensors file that fleetfront wrote.",
         ) from error
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
-    if not isinstance(state, Mapping) or not state or not all(isinstance(t, torch.Tensor) for t in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(_is_named_tensor(*item) for item in state.items()):
         raise InputError(
             f"{str(path)!r} holds no state_dict of tensors.", "Give a checkpoint of a once-for-all supernet."
         )
     return renamed(state)
+
+
+def _is_named_tensor(name: object, value: object) -> bool:
+    import torch
+
+    return isinstance(name, str) and isinstance(value, torch.Tensor)
 
 
 def renamed(state: Mapping[str, Any]) -> dict[str, Tensor]:

@@ -275,9 +275,12 @@ def _check(space: OfaMbv3Space, tensors: Tensors) -> None:
                 f"{_seems(tensors)}",
                 "Choose the space that the weights were trained for, or the weights of this space.",
             )
-        if not bool(torch.isfinite(tensors[name]).all()):
+        is_sound = torch.isfinite(tensors[name]).all() and not (
+            name.endswith(".variance") and (tensors[name] < 0).any()
+        )
+        if not bool(is_sound):
             raise InputError(
-                f"Weight {name} holds numbers that are not finite.",
+                f"Weight {name} holds numbers that are not finite, or variances below 0.",
                 "The file is damaged: get it again, or train again.",
             )
 

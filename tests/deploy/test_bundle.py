@@ -1,5 +1,8 @@
 import hashlib
 import json
+import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -82,3 +85,76 @@ def test_names_stay_one_path_component() -> None:
     for bad in ("../x", "a/b", "", "a\\b", ".hidden"):
         with pytest.raises(InputError):
             safe_name(bad)
+
+
+def test_names_that_no_file_system_holds_are_refused() -> None:
+    assert safe_name("x" * 200) == "x" * 200
+    with pytest.raises(InputError, match="201 characters"):
+        safe_name("x" * 201)
+
+
+@pytest.mark.parametrize("files", ["none", [{"path": "model.onnx"}], [5], None])
+def test_damaged_manifests_are_refused(tmp_path: Path, files: object) -> None:
+    (tmp_path / "manifest.json").write_text(json.dumps({"schema": "fleetfront.bundle/1", "files": files}))
+    with pytest.raises(InputError, match="damaged"):
+        read_manifest(tmp_path)
+
+
+def test_a_file_that_links_out_of_its_bundle_is_refused(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"x"})
+    (tmp_path / "elsewhere").write_bytes(b"x")
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="link out"):
+        read_manifest(folder)
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_replacement_that_is_killed_leaves_no_part_of_a_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """At each step of replacing a bundle: what lies under its name is the old one, the new one, or nothing."""
+
+    class Killed(BaseException):
+        pass
+
+    write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"old"})
+    steps = 0
+
+    def dying(function: Callable[..., object]) -> Callable[..., object]:
+        def wrapped(*given: object, **named: object) -> object:
+            nonlocal steps
+            steps += 1
+            if steps >= step:
+                raise Killed
+            return function(*given, **named)
+
+        return wrapped
+
+    monkeypatch.setattr("os.replace", dying(os.replace))
+    monkeypatch.setattr("shutil.rmtree", dying(shutil.rmtree))
+    with pytest.raises(Killed):
+        write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"}, force=True)
+    monkeypatch.undo()
+    if (tmp_path / "net").exists():
+        read_manifest(tmp_path / "net")
+        assert {path.name for path in (tmp_path / "net").iterdir()} == {"model.onnx", "manifest.json"}
+    assert [path.name for path in tmp_path.iterdir() if not path.name.startswith(".")] in ([], ["net"])
+
+
+def test_a_bundle_that_cannot_take_its_place_leaves_the_old_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"old"})
+    move = os.replace
+
+    def failing(source: Path, target: Path) -> None:
+        if target == tmp_path / "net" and ".old-" not in str(source):
+            raise OSError("disk gone")
+        move(source, target)
+
+    monkeypatch.setattr("os.replace", failing)
+    with pytest.raises(InputError, match="disk gone"):
+        write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"}, force=True)
+    assert (tmp_path / "net" / "model.onnx").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]

@@ -95,3 +95,47 @@ def test_the_picture_shows_every_point_and_the_pick() -> None:
 
 def test_a_front_of_one_point_has_a_picture() -> None:
     ElementTree.fromstring(front_picture("x", [5.0], [50.0], (5.0, 50.0)))
+
+
+def test_points_that_differ_by_rounding_have_a_picture() -> None:
+    ElementTree.fromstring(front_picture("x", [5.0, 5.000000000000001], [95.0, 95.00000000001], (5.0, 95.0)))
+
+
+EVIL = "a|b\n# head <img src=x onerror=alert(1)> [x](javascript:y) `tick` \x1b[31m \ud800"
+
+
+def test_outside_text_is_no_markup_in_the_card() -> None:
+    """Sources, licences, targets and names come from files and folders of others."""
+    good, contract = made(InputContract()), InputContract()
+    manifest = Manifest(
+        arch=EVIL,
+        space=EVIL,
+        weights={"random": False, "id": EVIL, "source": EVIL, "licence": EVIL, "recalibrated_on": None},
+        files=tuple(file(name, contract) for name in ("onnx", "tflite")),
+        accuracy=({"value": 76.5, "std": 0.4, "tier": EVIL, "source": EVIL},),
+        latency=(
+            {"target": EVIL, "ms": 21.0, "std_ms": 1, "tier": EVIL, "clock": EVIL, "is_prediction": True},
+            {"target": EVIL, "ms": None, "std_ms": None, "tier": "measured", "clock": "wall", "error": EVIL},
+        ),
+        labels=LABELS,
+    )
+    front = ("<script>", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
+    contents = papers(Papers(manifest, "pick", Preprocessing(24), contract, 2, front))
+    card = contents["model-card.md"].decode()
+    assert card.count("\n") == good["model-card.md"].count("\n")
+    outside_code = re.sub(r"`[^`]*`", "", card.replace("\\`", ""))
+    assert "<" not in outside_code
+    assert not re.search(r"(?<!\\)\[x", outside_code)
+    assert "\x1b" not in card
+    for line, was in zip(card.splitlines(), good["model-card.md"].splitlines(), strict=True):
+        assert line.startswith("#") is was.startswith("#")
+        if was.startswith("|"):
+            assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", was)), line
+    assert "<script>" not in contents["front.svg"].decode()
+
+
+def test_an_ort_file_alone_has_the_snippets_of_its_runtime() -> None:
+    contents = made(InputContract(), ("ort",))
+    for name in ("classify_onnx.py", "node.mjs", "browser-onnx.mjs", "Classifier.kt", "Classifier.swift"):
+        assert "network.ort" in contents[f"snippets/{name}"]
+    assert "network.onnx" in made(InputContract(), ("ort", "onnx"))["snippets/node.mjs"]

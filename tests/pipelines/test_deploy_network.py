@@ -203,6 +203,81 @@ def test_labels_must_match_the_classes(tmp_path: Path, knowing: Supernet, colour
     assert (one.folder / "labels.txt").read_text().split() == list("abcdefghij")
 
 
+def test_labels_of_another_order_are_not_taken_for_the_classes(tmp_path: Path, knowing: Supernet) -> None:
+    turned = tuple("9876543210")
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), Weights(knowing, labels=turned), BOTH, tmp_path)
+    assert "another order" in str(one.error)
+
+
+def test_folders_are_put_in_the_order_of_the_labels(knowing: Supernet) -> None:
+    """Weights that do not know their classes: the labels say in which order the network gives them."""
+    nameless = Supernet(knowing.space, knowing.tensors)
+    turned = tuple("9876543210")
+    graph = knowing.graph(smallest(ofa_mbv3_mini()))
+    plain = Weights(nameless, UserImages("digits")).labelled_images(graph)
+    other = Weights(nameless, UserImages("digits"), labels=turned).labelled_images(graph)
+    assert plain is not None
+    assert other is not None
+    assert other.class_names == turned
+    assert np.array_equal(other.labels, 9 - plain.labels)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "half \ud800", "\u2028", " ", "nul \0"])
+def test_labels_that_no_file_can_hold_are_refused(tmp_path: Path, knowing: Supernet, name: str) -> None:
+    odd = Supernet(knowing.space, knowing.tensors, replace(knowing.provenance, class_names=(name, *"123456789")))
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), Weights(odd), BOTH, tmp_path)
+    assert isinstance(one.error, InputError)
+    assert "label" in str(one.error)
+
+
+def test_odd_labels_are_the_same_everywhere(tmp_path: Path, knowing: Supernet) -> None:
+    import json
+    import subprocess
+    import sys
+
+    import onnx
+
+    from fleetfront.deploy.tflite_metadata import read_labels
+
+    names = (
+        "'\"\\",
+        "</script>",
+        "@FILE@",
+        "`|*<b>",
+        "$" + "{x}",
+        "caf\u00e9 \u65e5\u672c",
+        "\U0001f468\u200d\U0001f469",
+        "%s{}",
+        "#",
+        "9",
+    )
+    odd = Supernet(knowing.space, knowing.tensors, replace(knowing.provenance, class_names=names))
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), Weights(odd), BOTH, tmp_path)
+    assert one.folder is not None
+    assert tuple(read_manifest(one.folder)["labels"]) == names
+    assert tuple((one.folder / "labels.txt").read_text(encoding="utf-8").splitlines()) == names
+    assert read_labels((one.folder / "network.tflite").read_bytes()) == names
+    entries = {entry.key: entry.value for entry in onnx.load(one.folder / "network.onnx").metadata_props}
+    assert tuple(json.loads(entries["labels"])) == names
+    show = "import json, classify_onnx; print(json.dumps(classify_onnx.LABELS))"
+    done = subprocess.run(
+        [sys.executable, "-c", show], cwd=one.folder / "snippets", capture_output=True, text=True, check=True
+    )
+    assert tuple(json.loads(done.stdout)) == names
+
+
+def test_a_network_that_gives_no_numbers_is_refused(tmp_path: Path, knowing: Supernet) -> None:
+    """A file agrees with torch on NaN, too; that is no proof."""
+    huge = {**knowing.tensors, "head.classifier.bias": knowing.tensors["head.classifier.bias"] + 3e38}
+    huge["head.classifier.weight"] = huge["head.classifier.weight"] * 1e38
+    (one,) = deploy_picks(
+        [Pick("net", arch())], ofa_mbv3_mini(), Weights(Supernet(knowing.space, huge)), BOTH, tmp_path
+    )
+    assert isinstance(one.error, InputError)
+    assert "not finite" in str(one.error)
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_fixed_batch_is_fed_whole(tmp_path: Path, knowing: Supernet) -> None:
     weights = Weights(knowing, UserImages("digits"))
     recipe = Recipe(("fp32", "int8"), InputContract(batch=4), test_images=30)

@@ -89,6 +89,47 @@ class _Harmful:
 def test_code_in_a_checkpoint_never_runs(tmp_path, capsys):
     path = tmp_path / "harmful.pth"
     torch.save({"state_dict": _Harmful()}, path)
-    with pytest.raises(InputError, match="not a checkpoint of weights"):
+    with pytest.raises(InputError, match="not a checkpoint of weights: it holds more than tensors"):
         load_supernet(path, MINI)
     assert capsys.readouterr().out == ""
+
+
+def _altered(tmp_path, tensors=lambda name, tensor: tensor, metadata=lambda entries: entries):
+    """A file of untrained weights with other tensors or metadata."""
+    from safetensors import safe_open
+    from safetensors.torch import save_file
+
+    good, path = tmp_path / "good.safetensors", tmp_path / "file.safetensors"
+    save_supernet(untrained(MINI, 0), good)
+    with safe_open(good, framework="pt") as file:
+        content = {name: tensors(name, file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        save_file(content, path, metadata(file.metadata()))
+    return path
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_other_number_formats_are_read_as_float32(tmp_path, dtype):
+    loaded = load_supernet(_altered(tmp_path, lambda _, tensor: tensor.to(dtype)), MINI)
+    assert {tensor.dtype for tensor in loaded.tensors.values()} == {torch.float32}
+    assert len(loaded.weights_id) == 64
+
+
+def test_what_is_wrong_in_a_weights_file_is_named(tmp_path):
+    cases = {
+        "damaged": {"metadata": lambda entries: {key: entries[key] for key in entries if key != "space"}},
+        "below 0": {"tensors": lambda name, tensor: tensor - 2 if name.endswith("variance") else tensor},
+        "not finite": {"tensors": lambda name, tensor: tensor / 0 if name == "head.classifier.bias" else tensor},
+    }
+    for message, change in cases.items():
+        with pytest.raises(InputError, match=message):
+            load_supernet(_altered(tmp_path, **change), MINI)
+    # torch picks its reader by the ending, and each reader fails in its own way.
+    path = tmp_path / "text.safetensors"
+    for content in (b"", b"hello world, this is text"):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=r"text\.safetensors"):
+            load_supernet(path, MINI)
+    path = tmp_path / "numbered.pth"
+    torch.save({"state_dict": {1: torch.zeros(2)}}, path)
+    with pytest.raises(InputError, match="no state_dict"):
+        load_supernet(path, MINI)
