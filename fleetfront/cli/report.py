@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 #: Format -> the file it is written to unless the user names another.
 _FILES = {"html": "report.html", "md": "report.md", "png": "figure.png", "svg": "figure.svg"}
 
+#: Other endings that mean one of these formats.
+_SUFFIXES = {"htm": "html", "markdown": "md"}
+
 
 @click.command()
 @click.option(
@@ -90,7 +93,7 @@ def report(
             fronts=fronts,
             bundles=bundles,
             # Only the page and its text compare strategies; a figure of something else does not wait for that.
-            random_seeds=random_seeds if chosen in ("html", "md") or (figure or "").startswith("base") else 0,
+            random_seeds=random_seeds if _compares(chosen, figure) and not list_figures else 0,
             progress=shown,
         )
     for note in gathered.notes:
@@ -101,7 +104,7 @@ def report(
     path = out or Path(_FILES[chosen])
     _write(gathered, path, chosen, figure, dark)
     if as_json:
-        print_json(_as_json(gathered, path, chosen))
+        print_json(_as_json(gathered, path, chosen, figure))
     else:
         click.echo(path)
     if chosen == "html":
@@ -123,9 +126,14 @@ def _list_figures(gathered: Report, as_json: bool) -> None:
         click.echo(one.name)
 
 
-def _as_json(gathered: Report, path: Path, kind: str) -> dict[str, object]:
-    """What was written, which sections are in it and which are empty and why."""
+def _compares(kind: str, figure: str | None) -> bool:
+    return kind in ("html", "md") or (figure or "").startswith("base")
+
+
+def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dict[str, object]:
+    """What was written, which sections the report has and which are empty and why."""
     from fleetfront.report.figures import figures
+    from fleetfront.report.images import find_figure
     from fleetfront.report.outline import outline
 
     drawn = figures(gathered)
@@ -134,6 +142,7 @@ def _as_json(gathered: Report, path: Path, kind: str) -> dict[str, object]:
         "path": str(path),
         "format": kind,
         "bytes": path.stat().st_size,
+        "figure": find_figure(gathered, figure).name if kind in ("png", "svg") else None,
         "title": gathered.title,
         "devices": len(gathered.devices),
         "architectures_evaluated": sum(group.evaluated for group in gathered.fronts),
@@ -155,7 +164,13 @@ def _as_json(gathered: Report, path: Path, kind: str) -> dict[str, object]:
 
 def _by_name(out: Path | None) -> str:
     suffix = "" if out is None else out.suffix.lower().removeprefix(".")
-    return suffix if suffix in _FILES else "html"
+    found = _SUFFIXES.get(suffix, suffix or "html")
+    if found not in _FILES:
+        raise InputError(
+            f"{out} ends in .{suffix}, which is no format of a report.",
+            f"End it in {', '.join(f'.{name}' for name in _FILES)}, or give --format.",
+        )
+    return found
 
 
 def _existing(store: Path | None) -> Path | None:

@@ -65,6 +65,9 @@ def test_json_tells_what_was_drawn_and_what_not(home: Path, capsys: pytest.Captu
     assert sections["heat-maps"]["figures"] == ["heat-map-pixel3", "heat-map-raspi4"]
     assert main(["report", "--front", front, "--random-seeds", "0", "--list-figures", "--json"]) == 0
     names = [figure["name"] for figure in json.loads(capsys.readouterr().out)]
+    assert main(["report", "--front", front, "--format", "svg", "--figure", "heat", "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["path"], told["figure"]) == ("figure.svg", "heat-map-pixel3")
     assert set(sections["heat-maps"]["figures"]) < set(names)
 
 
@@ -75,6 +78,15 @@ def test_without_anything_the_report_says_what_to_do(
     assert main(["report"]) == 0
     assert "fleetfront search" in capsys.readouterr().err
     assert "fleetfront profile" in Path("report.html").read_text()
+
+
+def test_an_ending_that_means_nothing_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    front = str(home / "nsga2-shared-0")
+    assert main(["report", "--front", front, "--out", "report.pdf", "-q"]) == 2
+    assert ".svg" in capsys.readouterr().err
+    assert not Path("report.pdf").exists()
+    assert main(["report", "--front", front, "--out", "report.pdf", "--format", "svg", "-q"]) == 0
+    assert Path("report.pdf").read_text().startswith("<svg")
 
 
 def test_what_was_named_must_be_there(capsys: pytest.CaptureFixture[str]) -> None:
