@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +13,8 @@ from fleetfront.deploy.bundle import check_replaceable, safe_name
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.input_contract import PROBABILITIES
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, bundle_network, measure_networks
+from fleetfront.pipelines.deploy_bundle import bundle_network, staging_folder
+from fleetfront.pipelines.deploy_measure import measure_networks
 from fleetfront.pipelines.deploy_network import (
     Network,
     Recipe,
@@ -23,6 +22,7 @@ from fleetfront.pipelines.deploy_network import (
     calibration_images,
     finish_file,
 )
+from fleetfront.pipelines.deploy_records import Deployed, Measuring, Pick
 from fleetfront.pipelines.deploy_reference import Reference, reference_of, run_module
 from fleetfront.pipelines.deploy_weights import UserImages, Weights
 from fleetfront.progress import SILENT, Progress
@@ -86,14 +86,10 @@ def export_torch(
     check_replaceable(out / pick.name, force=force)
     module = load_factory(wanted.spec)
     network = _network(wanted, module)
-    out.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".deploying-", dir=out))
-    try:
+    with staging_folder(out) as staging:
         made = _written(network, module, formats, recipe, staging, progress)
         measured = {} if measuring is None else measure_networks({pick.arch: made}, measuring, progress)
         return bundle_network(pick, made, measured.get(pick.arch, ()), NO_SPACE, recipe, out, force=force)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check(recipe: Recipe, formats: Sequence[FileFormat]) -> None:

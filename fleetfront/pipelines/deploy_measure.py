@@ -1,0 +1,60 @@
+"""Times the very files that bundles get, one target after the other. How files are timed is in ``measure_files``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.deploy_network import Network
+from fleetfront.pipelines.deploy_records import Measuring
+from fleetfront.pipelines.measure_files import FileLatency, measure_files
+from fleetfront.progress import Progress
+
+
+class _FilesOfTarget(Mapping[str, bytes]):
+    """Architecture -> the bytes of its file for one target, read when asked for: all of them might not fit memory."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, arch: str) -> bytes:
+        return self._paths[arch].read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def measure_networks(
+    made: Mapping[str, Network | FleetfrontError], measuring: Measuring, progress: Progress
+) -> dict[str, tuple[FileLatency, ...]]:
+    """Architecture -> what was measured of its files, one entry a target. Raises InputError if a target has no file."""
+    networks = {arch: network for arch, network in made.items() if isinstance(network, Network)}
+    results: dict[str, list[FileLatency]] = {arch: [] for arch in networks}
+    for target in measuring.targets if networks else ():
+        paths: dict[str, Path] = {}
+        for arch, network in networks.items():
+            for file in network.files:
+                # An .ort file computes what its .onnx twin does; agents know files by one ending a runtime.
+                is_meant = file.kind.runtime == target.runtime and file.precision == target.precision
+                if is_meant and file.kind.name != "ort":
+                    paths[arch] = file.path
+        if not paths:
+            raise InputError(
+                f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."
+            )
+        statistic = measuring.statistics.get(target, "p25")
+        latencies = measure_files(
+            _FilesOfTarget(paths),
+            target,
+            measuring.store,
+            clock=measuring.clock,
+            statistic=statistic,
+            progress=progress,
+        )
+        for arch, latency in latencies.items():
+            results[arch].append(latency)
+    return {arch: tuple(latencies) for arch, latencies in results.items()}
