@@ -27,7 +27,7 @@ _SUFFIXES = {"htm": "html", "markdown": "md"}
     "fronts",
     type=click.Path(path_type=Path),
     multiple=True,
-    help="fronts.json or its folder; repeatable, the main result first.  [default: the newest]",
+    help="fronts.json, its folder, or one of such folders; repeatable, the main result first.  [default: the newest]",
 )
 @click.option(
     "--bundle",
@@ -86,6 +86,8 @@ def report(
     from fleetfront.workspace import Workspace
 
     chosen = kind or _by_name(out)
+    if figure is not None and chosen in ("html", "md"):
+        raise InputError(f"--figure {figure} is for pictures, not for {chosen}.", "Add --format png or --format svg.")
     with progress(quiet) as shown:
         gathered = gather_report(
             Workspace.default(),

@@ -219,15 +219,15 @@ def open_sources(
 ) -> Sources:
     """Open what a report is made from; close ``sources.store`` afterwards.
 
-    Without ``fronts`` the newest one is taken, if there is one. The report is about the spaces of the fronts; without
-    any, about all that were measured. ``bundles`` are bundles or folders of bundles; without them, those in folders
-    called so here and beside the fronts are taken.
+    ``fronts`` are fronts or folders of fronts; without them the newest is taken, if there is one. The report is about
+    the spaces of the fronts; without any, about all that were measured. ``bundles`` are bundles or folders of bundles;
+    without them, those in folders called so here and beside the fronts are taken.
 
     Raises:
         InputError: a front that was named cannot be read, or a store is there but cannot.
     """
     notes: list[Reason] = []
-    results = [_result(path, notes) for path in (fronts or _newest(workspace))]
+    results = [result for path in (fronts or _newest(workspace)) for result in _results(path, notes)]
     store = Store(store_path, must_exist=True) if store_path.is_file() else None
     holdings = tuple(store.holdings()) if store is not None else ()
     fits, few = _fits(workspace, notes), tuple(list_few_shot(workspace))
@@ -276,6 +276,14 @@ def _newest(workspace: Workspace) -> list[Path]:
     except InputError:
         # A report on measurements alone is a report too.
         return []
+
+
+def _results(path: Path, notes: list[Reason]) -> list[SearchResult]:
+    """The front of a file or folder; of a folder of such folders all fronts, those of random search last."""
+    inside = [] if (path / FRONTS_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{FRONTS_FILE}"))
+    return sorted(
+        (_result(one, notes) for one in inside or [path]), key=lambda found: found.fronts.strategy == "random"
+    )
 
 
 def _result(path: Path, notes: list[Reason]) -> SearchResult:

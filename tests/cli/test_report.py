@@ -1,6 +1,7 @@
 """``fleetfront report`` from the command line: what it writes, by default and by format, and what it says."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,18 @@ def test_without_anything_the_report_says_what_to_do(
     assert main(["report"]) == 0
     assert "fleetfront search" in capsys.readouterr().err
     assert "fleetfront profile" in Path("report.html").read_text()
+
+
+def test_a_folder_of_fronts_is_all_of_them(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--front", str(home), "--out", "r.md", "-q"]) == 0
+    said = Path("r.md").read_text()
+    (runs,) = re.findall(r"^Searches\n\n.*\n.*\n((?:\|.*\n)+)", said, re.MULTILINE)
+    assert re.findall(r"\| (nsga2-shared|random) \|", runs) == ["nsga2-shared", "nsga2-shared", "random"]
+
+
+def test_a_figure_is_no_page(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", "--front", str(home / "random-0"), "--figure", "heat", "-q"]) == 2
+    assert "--format png" in capsys.readouterr().err
 
 
 def test_an_ending_that_means_nothing_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
