@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fleetfront.search.fleet_gain import FleetGain, Steps
 from fleetfront.search.front import FULL
@@ -59,9 +58,6 @@ class _Judged:
     mean: FloatArray
     std: FloatArray
     gain: FloatArray
-
-    def at(self, rows: NDArray[np.intp]) -> _Judged:
-        return _Judged(self.genotypes[rows], self.cost[rows], self.mean[rows], self.std[rows], self.gain[rows])
 
 
 class SurrogateStrategy:
@@ -131,17 +127,30 @@ class SurrogateStrategy:
         judged = self._judged(self._candidates.some(settings.considered), model, fronts)
         if self._candidates.every is not None:
             return judged
-        members = np.unique(np.concatenate([self._problem.front(i) for i in range(len(self._problem.targets))]))
-        parents = self._problem.archive.genotypes[members]
+        members = self._best_known()
+        parents = np.concatenate([members, judged.genotypes])
         for _ in range(settings.generations):
             order = np.argsort(self._problem.cost(parents).mean(axis=1), kind="stable")
             children = self._candidates.children(parents[order], settings.considered)
             both = np.unique(np.concatenate([judged.genotypes, children]), axis=0)
             judged = self._judged(both, model, fronts)
-            parents = np.concatenate([self._problem.archive.genotypes[members], judged.genotypes])
+            parents = np.concatenate([members, judged.genotypes])
         return judged
 
+    def _best_known(self) -> Genotypes:
+        """The members of all fronts; where limits leave none, the networks that miss them least."""
+        problem, known = self._problem, self._problem.archive.genotypes
+        members = np.unique(np.concatenate([problem.front(i) for i in range(len(problem.targets))]))
+        if not len(members):
+            members = np.argsort(self._gain.excess(known), kind="stable")[: self._settings.first]
+        best: Genotypes = known[members]
+        return best
+
     def _judged(self, genotypes: Genotypes, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
+        """The finalists among n candidates, best first."""
+        if not len(genotypes):
+            nothing = np.zeros(0)
+            return _Judged(genotypes, np.zeros((0, self._gain.columns)), nothing, nothing, nothing)
         cost = self._gain.cost(genotypes)
         mean, std = model.predict(self._features(genotypes))
         # A front keeps the answer, luck included: noise is part of what a network may gain.
@@ -149,17 +158,25 @@ class SurrogateStrategy:
         offset = float(self._error(np.array([FULL]))[0])
         error = np.exp(-mean)
         mean, std = np.minimum(FULL + offset - error, FULL), error * std
+        # What every limit forbids gains nothing; the less it misses, the better are its children.
+        forbidden = np.all(np.isinf(cost), axis=1)
         bound = self._gain.bound(cost, mean, std, fronts)
-        judged = _Judged(genotypes, cost, mean, std, bound)
-        judged = judged.at(np.argsort(-bound, kind="stable")[: self._settings.screened])
-        gain = self._gain.expected(judged.cost, judged.mean, judged.std, fronts)
-        judged = _Judged(judged.genotypes, judged.cost, judged.mean, judged.std, gain)
-        return judged.at(np.argsort(-gain, kind="stable")[: self._settings.finalists])
+        bound[forbidden] = -self._gain.excess(genotypes[forbidden])
+        rows = np.argsort(-bound, kind="stable")[: self._settings.screened]
+        gain = bound[rows]
+        admitted = rows[~forbidden[rows]]
+        gain[~forbidden[rows]] = self._gain.expected(cost[admitted], mean[admitted], std[admitted], fronts)
+        order = np.argsort(-gain, kind="stable")[: self._settings.finalists]
+        rows = rows[order]
+        return _Judged(genotypes[rows], cost[rows], mean[rows], std[rows], gain[order])
 
     def _batch_of(self, judged: _Judged, n: int) -> Genotypes:
         """One by one the best, as if those before had given what the model says (Ginsbourger et al. 2010)."""
         cost, accuracy = self._gain.archived_cost(), self._problem.archive.accuracy
-        left, gain = np.arange(len(judged.gain)), judged.gain
+        if not np.any(judged.gain >= 0):
+            return judged.genotypes[:n]
+        left = np.flatnonzero(judged.gain >= 0)
+        gain = judged.gain[left]
         chosen: list[int] = []
         while len(left) and len(chosen) < n:
             best = int(np.argmax(gain))
