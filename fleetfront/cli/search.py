@@ -43,7 +43,9 @@ if TYPE_CHECKING:
     help="built-in, csv:PATH[:COLUMN], ofa-mlp:PATH or supernet:WEIGHTS.",
 )
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
-@click.option("--strategy", metavar="NAME", help="How to search.  [default: the house strategy]")
+@click.option(
+    "--strategy", metavar="NAME", help="How to search.  [default: up to 2000 evaluations surrogate, else house]"
+)
 @click.option("--evaluations", type=click.IntRange(1), help="Budget: accuracies asked for, over all devices.")
 @click.option("--limit", "limits", multiple=True, metavar="[DEVICE=]MS", help="Only networks this fast; repeatable.")
 @click.option("--objective", "extras", multiple=True, metavar="macs|params", help="A further objective; repeatable.")
@@ -166,12 +168,13 @@ def _options(
     start_from: Path | None,
     space: SearchSpace,
 ) -> SearchOptions:
-    from fleetfront.pipelines.search import ARCHIVE_FILE, DEFAULT_EVALUATIONS, DEFAULT_STRATEGY, SearchOptions
+    from fleetfront.pipelines.search import ARCHIVE_FILE, DEFAULT_EVALUATIONS, SearchOptions, default_strategy
 
+    evaluations = evaluations or DEFAULT_EVALUATIONS
     archive = start_from / ARCHIVE_FILE if start_from is not None and start_from.is_dir() else start_from
     return SearchOptions(
-        strategy or DEFAULT_STRATEGY,
-        evaluations or DEFAULT_EVALUATIONS,
+        strategy or default_strategy(evaluations),
+        evaluations,
         seed,
         extras,
         dict(_fixed(text, space) for text in fixed),
