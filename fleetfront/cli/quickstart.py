@@ -31,8 +31,9 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
     """The whole story on this machine in a few minutes.
 
     Trains a small supernet on handwritten digits, measures this machine's CPU under ONNX Runtime and LiteRT, fits
-    latency models, searches with measured accuracy, deploys three networks for both runtimes, and runs the written
-    files on digits they have never seen. Nothing is downloaded.
+    latency models, searches with measured accuracy (and once more at random, to compare), deploys three networks for
+    both runtimes, runs the written files on digits they have never seen, and ends with a report to look at. Nothing is
+    downloaded.
 
     \b
     Example:
