@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 #: ``--measure`` without a target: the local targets that the picks were searched for.
 AUTO = "auto"
+
+#: The device whose files are timed here.
+_HERE = "cpu"
+
+#: More images at once are proven with more memory than machines have.
+LARGEST_BATCH = 1024
 
 
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
@@ -39,6 +45,7 @@ def check_space(fronts: Fronts | None, space: SearchSpace) -> None:
     if fronts.space != space.name:
         raise InputError(f"The front is of {fronts.space}, not of {space.name}.", f"Use --space {fronts.space}.")
     space.parse([point.arch for device in fronts.devices for point in device.points])
+    space.parse([row["arch"] for row in (fronts.shared or {}).get("networks", ())])
 
 
 def parse_limits(values: Sequence[str]) -> dict[str, float]:
@@ -135,15 +142,18 @@ def read_weights(
 
 
 def read_labels(path: Path | None) -> tuple[str, ...]:
-    """The lines of a file of labels; none without a file. Raises InputError on empty lines."""
+    """The lines of a file of labels; none without a file. Raises InputError on empty lines, but for the last ones."""
     if path is None:
         return ()
     try:
-        names = tuple(line.strip() for line in path.read_text(encoding="utf-8").splitlines())
+        # Editors on Windows begin a file with a mark that belongs to no label.
+        names = tuple(line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n"))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"The labels {path} cannot be read ({error}).", "Give a text file, one class a line."
+            f"The labels {path} cannot be read ({error}).", "Give a text file in UTF-8, one class a line."
         ) from error
+    while names and not names[-1]:
+        names = names[:-1]
     if not names or not all(names):
         raise InputError(f"{path} has no labels, or empty lines.", "Give a text file, one class a line.")
     return names
@@ -152,26 +162,19 @@ def read_labels(path: Path | None) -> tuple[str, ...]:
 def measuring_of(
     measure: str, picks: Sequence[Pick], store: Store, space: SearchSpace, kinds: Sequence[FileFormat], recipe: Recipe
 ) -> Measuring:
-    """The targets to time files on, under the clock of what was promised. Raises InputError for other machines."""
+    """The targets to time files on, under the clock of what was promised.
+
+    Raises:
+        InputError: nothing that is written can be timed, or not on that target.
+        DeviceError: the target is not this machine's CPU.
+    """
     from fleetfront.pipelines.deploy import Measuring
     from fleetfront.predictors.fit_files import list_fits, load_fit
     from fleetfront.quantities import Clock
     from fleetfront.workspace import Workspace
 
     promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}
-    if measure == AUTO:
-        local = [target for target in (Target.parse(text) for text in promised if text) if target.device == "cpu"]
-        # Plans run on a GPU, which files are not timed on yet.
-        runtimes = {kind.runtime for kind in kinds if kind.runtime != "tensorrt"}
-        local = [target for target in local if target.runtime in runtimes]
-        local = local or [Target("cpu", runtime) for runtime in sorted(runtimes)]
-        targets = tuple(
-            dict.fromkeys(replace(target, precision=name) for target in local for name in recipe.precisions)
-        )
-    else:
-        targets = (Target.parse(measure),)
-    if any(target.device != "cpu" for target in targets):
-        raise InputError(f"{targets[0]} is not this machine.", "Measure on a target of the device cpu.")
+    targets = _targets(measure, promised, kinds, recipe)
     clocks = [promised[str(t)] for t in targets if promised.get(str(t)) not in (None, Clock.UNKNOWN.value)]
     clock = Clock(clocks[0]) if clocks else Clock.WALL
     fits = [load_fit(path) for path in list_fits(Workspace.default(), space.name)]
@@ -181,12 +184,41 @@ def measuring_of(
     return Measuring(store, targets, clock, {target: name for target, name in known.items() if name})
 
 
+def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
+    from fleetfront.deploy.input_contract import DYNAMIC
+
+    # What a file of any batch is fed while it is timed.
+    batch = 1 if recipe.contract.batch == DYNAMIC else int(recipe.contract.batch)
+    if measure in (AUTO, _HERE):
+        local = [target for target in (Target.parse(text) for text in promised if text) if target.device == _HERE]
+        # Plans run on a GPU, which files are not timed on yet.
+        runtimes = {kind.runtime for kind in kinds if kind.runtime != "tensorrt"}
+        if not runtimes:
+            raise InputError("Plans are not timed while they are deployed.", "Leave --measure out.")
+        local = [target for target in local if target.runtime in runtimes]
+        local = local or [Target(_HERE, runtime) for runtime in sorted(runtimes)]
+        wanted = [replace(target, precision=name, batch=batch) for target in local for name in recipe.precisions]
+        return tuple(dict.fromkeys(wanted))
+    if measure.partition("/")[0] != _HERE:
+        raise DeviceError(
+            f"{measure} is not this machine's CPU, which alone times files while they are deployed.",
+            "Leave --measure out, then: fleetfront profile --file FILE --device adb:SERIAL",
+        )
+    target = Target.parse(measure)
+    if target.batch != batch:
+        raise InputError(
+            f"{target} is for {target.batch} images an inference, the files are run with {batch}.",
+            f"Measure on {replace(target, batch=batch)}, or give --batch {target.batch}.",
+        )
+    return (target,)
+
+
 def batch_of(text: str) -> int | str:
     """``--batch`` as a contract wants it. Raises InputError on anything but a number or ``dynamic``."""
     from fleetfront.deploy.input_contract import DYNAMIC
 
     if text == "dynamic":
         return DYNAMIC
-    if not text.isdigit() or int(text) < 1:
-        raise InputError(f"{text!r} is not a batch.", "Use a number from 1, or dynamic.")
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_BATCH:
+        raise InputError(f"{text!r} is not a batch.", f"Use a number from 1 to {LARGEST_BATCH}, or dynamic.")
     return int(text)

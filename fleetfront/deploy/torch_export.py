@@ -53,8 +53,9 @@ def load_factory(spec: str) -> nn.Module:
             f"{path} has no function {name!r}.", "Name a function without arguments that gives the network."
         )
     try:
-        network = factory()
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):  # what users' code prints is not the command's answer
+            network = factory()
+    except (Exception, SystemExit) as error:
         raise InputError(f"{spec} failed: {type(error).__name__}: {error}", "Repair the factory.") from error
     if not isinstance(network, nn.Module):
         raise InputError(
@@ -72,8 +73,9 @@ def _imported(path: Path) -> Any:
     sys.modules[module_name] = module
     sys.path.insert(0, str(path.resolve().parent))
     try:
-        module_spec.loader.exec_module(module)
-    except Exception as error:
+        with contextlib.redirect_stdout(sys.stderr):
+            module_spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
         raise InputError(f"{path} cannot be imported: {type(error).__name__}: {error}", "Repair it.") from error
     finally:
         sys.path.remove(str(path.resolve().parent))
@@ -81,10 +83,16 @@ def _imported(path: Path) -> Any:
 
 
 def weights_id(network: nn.Module) -> str:
-    """SHA-256 over names, shapes and values of everything that the network's state holds."""
+    """SHA-256 over names, shapes and values of all tensors that the network's state holds."""
+    import torch
+
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
-        array = tensor.detach().cpu().contiguous().numpy()
+        if not isinstance(tensor, torch.Tensor):
+            continue
+        is_known = not tensor.is_floating_point() or tensor.dtype in (torch.float16, torch.float32, torch.float64)
+        # NumPy has no bfloat16 and smaller; float32 holds all their values.
+        array = (tensor if is_known else tensor.float()).detach().cpu().contiguous().numpy()
         digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
@@ -188,6 +196,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _short(error: Exception) -> str:
+def _short(error: BaseException) -> str:
+    """The first line of what began it: exporters wrap their reasons in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"

@@ -35,6 +35,9 @@ _DYNAMIC_BATCH = 3
 #: Probabilities are compared down to here; float32 ends at about 1e-38.
 _SMALLEST = 1e-30
 
+#: What a manifest calls the space of users' own networks, which are of none.
+NO_SPACE = "torch"
+
 #: Images that int8 is calibrated on, at least and at most.
 LEAST_CALIBRATION, MOST_CALIBRATION = 8, 128
 
@@ -310,6 +313,10 @@ def _check_bars(file: WrittenFile, recipe: Recipe) -> None:
         )
     if not proof.passed:
         report = f"Report the architecture {file.graph.labels.get('arch', '')} and {runtime}."
+        if file.graph.labels.get("space") == NO_SPACE:
+            report = (
+                f"Its output must depend on its input alone (no dropout, no changes in place), in torch and {runtime}."
+            )
         raise BarMissed(
             f"{file.name} differs from torch by {proof.relative_to_range:.2g} of the logits' range "
             f"(limit {proof.limit:g}), so it is not handed out.",

@@ -16,6 +16,7 @@ from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy_bundle import bundle_network, staging_folder
 from fleetfront.pipelines.deploy_measure import measure_networks
 from fleetfront.pipelines.deploy_network import (
+    NO_SPACE,
     Network,
     Recipe,
     WrittenFile,
@@ -31,9 +32,6 @@ from fleetfront.spaces.graph import Graph, Tensor
 
 if TYPE_CHECKING:
     from torch import nn
-
-#: What a manifest calls the space of networks that are of none.
-NO_SPACE = "torch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +108,9 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     from fleetfront.deploy.torch_export import INPUT, LOGITS, weights_id
 
     shape = (1, 3, wanted.size, wanted.size)
+    others = sorted({str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32})
+    if others:
+        raise InputError(f"{wanted.spec} has weights in {others[0]}.", "Return the network in float32: network.float()")
     try:
         with torch.inference_mode():
             scores = module(torch.zeros(shape))

@@ -41,18 +41,27 @@ def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
 def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
     """The networks that a search chose for all its devices, with what it promises on ``devices``.
 
-    Raises InputError if the search was not asked to choose any.
+    They stand on the front of the first of ``devices``. Raises InputError if the search was not asked to choose any, or
+    not for all of ``devices``.
     """
     if fronts.shared is None:
         raise InputError("This front names no shared networks.", "Search again with: fleetfront search --share 3")
     picks = []
     for rank, network in enumerate(fronts.shared["networks"], 1):
+        absent = [
+            name for name in devices if not network["latency_ms"].keys() & network["latency_std_ms"].keys() & {name}
+        ]
+        if absent:
+            raise InputError(
+                f"The shared networks of this front were not chosen for {absent[0]}.", "Leave it out, or search again."
+            )
         accuracy = _accuracy(fronts, network["accuracy"], network["accuracy_std"])
         latency = tuple(
             _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
             for name in devices
         )
-        picks.append(Pick(f"shared-{rank}", network["arch"], latency, (accuracy,)))
+        pictured = _points(fronts.device(devices[0])) if devices else None
+        picks.append(Pick(f"shared-{rank}", network["arch"], latency, (accuracy,), front=pictured))
     return picks
 
 
@@ -88,8 +97,11 @@ def _pick(
 ) -> Pick:
     latency = _latency(front, point.latency_ms, point.latency_std_ms)
     accuracy = _accuracy(fronts, point.accuracy, point.accuracy_std)
-    points = FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
-    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, points)
+    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, _points(front))
+
+
+def _points(front: DeviceFront) -> FrontPoints:
+    return FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
 
 
 def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.fit_files import write_json
+from fleetfront.quantities import Clock
 from fleetfront.search.front import best_within, hypervolume, knee
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
@@ -207,7 +208,7 @@ def load_fronts(path: Path, space: SearchSpace | None = None) -> Fronts:
         )
     try:
         fronts = _from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise InputError(
             f"{path} is damaged ({type(error).__name__}: {error}).", "Make it again with: fleetfront search"
         ) from error
@@ -297,11 +298,17 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
 
 
 def _shared(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    for row in () if data is None else data["networks"]:
-        numbers = [*row["latency_ms"].values(), *row["latency_std_ms"].values(), row["accuracy"], row["accuracy_std"]]
-        if not all(math.isfinite(float(number)) for number in numbers):
-            raise ValueError(f"{row['arch']} has a number that is not finite")
-    return data
+    return None if data is None else {**data, "networks": [_shared_network(row) for row in data["networks"]]}
+
+
+def _shared_network(row: Mapping[str, Any]) -> dict[str, Any]:
+    latency, std = ({str(k): float(v) for k, v in row[key].items()} for key in ("latency_ms", "latency_std_ms"))
+    accuracy, accuracy_std = float(row["accuracy"]), float(row["accuracy_std"])
+    arch = str(row["arch"])
+    if not all(math.isfinite(number) for number in (*latency.values(), *std.values(), accuracy, accuracy_std)):
+        raise ValueError(f"{arch} has a number that is not finite")
+    known = {"arch": arch, "accuracy": accuracy, "accuracy_std": accuracy_std}
+    return {**row, **known, "latency_ms": latency, "latency_std_ms": std}
 
 
 def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
@@ -326,7 +333,7 @@ def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
         tuple(points),
         archs.index(data["knee"]) if data.get("knee") in archs else 0,
         None if data.get("limit_ms") is None else float(data["limit_ms"]),
-        str(data.get("clock", "")),
+        Clock(data["clock"]).value if data.get("clock") else "",
     )
 
 

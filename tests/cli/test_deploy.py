@@ -1,6 +1,9 @@
 """``fleetfront deploy`` and ``fleetfront export`` as typed."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -81,6 +84,11 @@ def test_a_limit_of_one_device_that_nothing_meets_costs_that_pick_only(
         (("--knee", "--batch", "some"), "dynamic"),
         (("--knee", "--precisions", "int8"), "--images"),
         (("--knee", "--labels", "nowhere.txt"), "nowhere.txt"),
+        (("--knee", "--batch", "1025"), "1024"),
+        (("--knee", "--out", "/dev/null/bundles"), "Choose another --out"),
+        (("--knee", "--formats", "onnx", "--measure", "cpu/onnxruntime/fp32/t1/b4"), "--batch 4"),
+        (("--knee", "--formats", "trt", "--measure"), "Plans are not timed"),
+        (("--shared",), "fleetfront search --share 3"),
     ],
 )
 def test_bad_input_is_explained(
@@ -111,6 +119,98 @@ def test_names_of_a_front_file_cannot_leave_the_folder(front: Path) -> None:
     front.write_text(json.dumps(document))
     assert deploy(front, "--knee", "--formats", "onnx") == 2
     assert not (front.parent.parent / "evil-knee-random-weights").exists()
+
+
+@pytest.mark.parametrize("target", ["adb:123", "pixel3/litert/fp32/t1/b1", "cuda:0"])
+def test_files_are_timed_here_alone(front: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
+    assert deploy(front, "--knee", "--measure", target) == 3
+    assert "fleetfront profile --file" in capsys.readouterr().err
+    assert not (front.parent / "out").exists()
+
+
+def test_a_file_of_several_images_is_timed_as_such(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--arch", FAST, "--formats", "onnx", "--batch", "4", "--measure", "--json")
+    assert deploy(front, *options, "--store", str(front.parent / "store.sqlite")) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert [row["target"] for row in one["measured"]] == ["cpu/onnxruntime/fp32/t1/b4"]
+
+
+def shared(front: Path, **change: object) -> None:
+    """Give the front a shared network; ``change`` replaces or, with None, removes parts of it."""
+    row: dict[str, object] = {
+        "arch": FAST,
+        "accuracy": 90.0,
+        "accuracy_std": 0.5,
+        "latency_ms": {"pixel2": 2.0, "pixel3": 1.0},
+        "latency_std_ms": {"pixel2": 0.1, "pixel3": 0.1},
+    }
+    row = {key: value for key, value in (row | change).items() if value is not None}
+    document = json.loads(front.read_text())
+    document["shared"] = {"networks": [row]}
+    front.write_text(json.dumps(document))
+
+
+def test_shared_networks_stand_on_a_front(front: Path) -> None:
+    shared(front, accuracy="90", latency_ms={"pixel2": "2", "pixel3": 1})
+    assert deploy(front, "--shared", "--formats", "onnx") == 0
+    (name,) = bundles(front)
+    folder = front.parent / "out" / name
+    assert [row["ms"] for row in read_manifest(folder)["latency"]] == [2.0, 1.0]
+    assert "front.svg" in (folder / "model-card.md").read_text()
+    assert "pixel2" in (folder / "front.svg").read_text()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"arch": None}, "damaged"),
+        ({"arch": "../../x"}, "not an architecture"),
+        ({"accuracy": "high"}, "damaged"),
+        ({"latency_ms": [1]}, "damaged"),
+        ({"latency_std_ms": {"pixel2": 0.1}}, "not chosen for pixel3"),
+    ],
+)
+def test_damaged_shared_networks_are_explained(
+    front: Path, capsys: pytest.CaptureFixture[str], change: dict[str, object], message: str
+) -> None:
+    shared(front, **change)
+    assert deploy(front, "--shared", "--formats", "onnx") == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("key", "value"), [("clock", "sundial"), ("target", "../x y"), ("name", "x" * 300)])
+def test_damaged_fronts_are_explained(front: Path, capsys: pytest.CaptureFixture[str], key: str, value: str) -> None:
+    document = json.loads(front.read_text())
+    if key == "name":
+        document["devices"] = {value: document["devices"]["pixel2"]}
+    else:
+        document["devices"]["pixel2"][key] = value
+    front.write_text(json.dumps(document))
+    assert deploy(front, "--knee", "--formats", "onnx", "--measure") == 2
+    assert capsys.readouterr().err.startswith("Error:")
+
+
+def test_labels_as_editors_write_them(front: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels.txt"
+    labels.write_bytes(b"\xef\xbb\xbf" + "".join(f"class {n}\r\n" for n in range(10)).encode() + b"\r\n\r\n")
+    assert deploy(front, "--arch", FAST, "--formats", "onnx", "--labels", str(labels)) == 0
+    (name,) = bundles(front)
+    assert read_manifest(front.parent / "out" / name)["labels"] == [f"class {n}" for n in range(10)]
+
+
+def test_a_run_that_is_killed_leaves_no_bundle(front: Path) -> None:
+    """Killed outright at a random moment of writing: what has a bundle's name is whole."""
+    out = front.parent / "out"
+    options = ["deploy", "--front", str(front), "--random-weights", "--per-device", "2", "--out", str(out), "--quiet"]
+    process = subprocess.Popen([sys.executable, "-m", "fleetfront.cli.main", *options], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120
+    while not list(out.glob(".deploying-*/0/*")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    for folder in out.glob("[!.]*"):
+        read_manifest(folder)
+    assert deploy(front, "--per-device", "2", "--force") == 0
 
 
 def test_export_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,9 @@
 """Files of networks that know something: colours by hand, digits by a short training."""
 
+import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from fleetfront.pipelines.deploy import Pick, Recipe, UserImages, Weights, deplo
 from fleetfront.pipelines.deploy_network import run_images, write_network
 from fleetfront.pipelines.deploy_weights import recorded_provenance
 from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.spaces.checkpoints import save_supernet
 from fleetfront.spaces.graph import Graph, GraphBuilder
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import Supernet, smallest
@@ -128,6 +133,32 @@ def test_the_same_pick_gives_the_same_bytes_in_every_precision(tmp_path: Path, k
     assert first == second
 
 
+def test_two_processes_write_the_same_bytes(tmp_path: Path, knowing: Supernet) -> None:
+    """Nothing of a process - its hash seed, its folder, the time - gets into a bundle, and of its threads only how torch
+    rounds, which the figures of the proof show.
+    """
+    save_supernet(knowing, tmp_path / "mini.safetensors")
+    options = ["--space", "ofa-mbv3-mini", "--arch", arch(), "--weights", str(tmp_path / "mini.safetensors")]
+    options += ["--images", "digits", "--precisions", "fp32,fp16,int8", "--input", "uint8", "--test-images", "30"]
+    found = []
+    for seed in ("1", "2"):
+        out = tmp_path / f"out{seed}"
+        command = [sys.executable, "-m", "fleetfront.cli.main", "deploy", *options, "--quiet", "--out", str(out)]
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "OMP_NUM_THREADS": seed}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        found.append({str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()})
+    first, second = found
+    assert len(first) >= 6 + 7
+    assert first.keys() == second.keys()
+    assert {Path(path).name for path in first if first[path] != second[path]} <= {"manifest.json", "model-card.md"}
+    manifests = [json.loads(files[f"{arch()}/manifest.json"]) for files in found]
+    for manifest in manifests:
+        for file in manifest["files"]:
+            del file["checks"]["max_abs_error"], file["checks"]["relative_to_range"]
+    assert manifests[0] == manifests[1]
+
+
 def test_a_drop_beyond_the_bar_fails_the_pick_and_not_the_batch(tmp_path: Path, knowing: Supernet) -> None:
     """Rounding weights to steps of a fifth stands for a precision that loses too much."""
     spoilt = replace(FORMATS["onnx"], half=lambda graph: replace(graph, weights=_coarse(graph)))
@@ -231,10 +262,6 @@ def test_labels_that_no_file_can_hold_are_refused(tmp_path: Path, knowing: Super
 
 
 def test_odd_labels_are_the_same_everywhere(tmp_path: Path, knowing: Supernet) -> None:
-    import json
-    import subprocess
-    import sys
-
     import onnx
 
     from fleetfront.deploy.tflite_metadata import read_labels

@@ -9,7 +9,7 @@ import pytest
 from fleetfront.deploy.bundle import read_manifest
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.deploy.input_contract import InputContract
-from fleetfront.errors import InputError, MissingDependency
+from fleetfront.errors import BarMissed, InputError, MissingDependency
 from fleetfront.pipelines.deploy import Recipe, UserImages
 from fleetfront.pipelines.export import TorchNetwork, export_torch
 from fleetfront.runtimes.catalogue import runtime_for_file
@@ -40,6 +40,55 @@ def broken():
 
 def text():
     return "network"
+
+
+def leaving():
+    raise SystemExit(3)
+
+
+def in_half():
+    return Net().half()
+
+
+def damaged():
+    net = Net()
+    net.head.bias.data[0] = float("nan")
+    return net
+
+
+class Random(Net):
+    def forward(self, x):
+        return nn.functional.dropout(super().forward(x), 0.5, training=True)
+
+
+class InPlace(Net):
+    def forward(self, x):
+        return super().forward(x.mul_(2))
+
+
+class Odd(Net):
+    # State that is no tensor, and tensors that NumPy has no type for.
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("small", torch.zeros(3, dtype=torch.bfloat16))
+
+    def get_extra_state(self):
+        return {"version": 1}
+
+    def set_extra_state(self, state):
+        pass
+
+
+class Branching(Net):
+    def forward(self, x):
+        y = super().forward(x)
+        return y if y.sum().item() > 0 else -y
+
+
+def talking():
+    print("what a user prints")
+    return Net()
 
 
 def of_sequences():
@@ -98,6 +147,8 @@ def test_tflite_goes_through_litert_torch_or_names_it(module: Path, tmp_path: Pa
         ("nothing.py:make", "no file"),
         ("mynet.py:nothing", "no function 'nothing'"),
         ("mynet.py:broken", "no weights here"),
+        ("mynet.py:leaving", "SystemExit"),
+        ("mynet.py:in_half", r"float16.*network\.float"),
         ("mynet.py:text", "gave a str"),
         ("mynet.py:of_sequences", "does not give float32 scores"),
     ],
@@ -107,6 +158,32 @@ def test_what_is_no_classifier_is_refused(module: Path, tmp_path: Path, spec: st
     with pytest.raises(InputError, match=message):
         export_torch(wanted, parse_formats("onnx"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("factory", "kind", "message"),
+    [
+        ("damaged", InputError, "not finite"),
+        ("Random", BarMissed, "no dropout"),
+        ("Branching", InputError, "data-dependent"),
+    ],
+)
+def test_what_no_file_can_be_is_explained(
+    module: Path, tmp_path: Path, factory: str, kind: type[Exception], message: str
+) -> None:
+    done = export_torch(TorchNetwork(f"{module}:{factory}", 32, "mine"), parse_formats("onnx"), tmp_path / "out")
+    assert isinstance(done.error, kind)
+    assert message in str(done.error)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("factory", ["InPlace", "Odd", "talking"])
+def test_unusual_networks_are_exported(
+    module: Path, tmp_path: Path, factory: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = export_torch(TorchNetwork(f"{module}:{factory}", 32, "mine"), parse_formats("onnx"), tmp_path / "out")
+    assert done.error is None
+    assert capsys.readouterr().out == ""
 
 
 def test_what_only_spaces_offer_is_refused(module: Path, tmp_path: Path) -> None:
