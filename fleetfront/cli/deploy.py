@@ -8,12 +8,20 @@ import click
 
 from fleetfront.cli.console import progress
 from fleetfront.cli.deploy_inputs import AUTO
-from fleetfront.cli.options import DEFAULT_SPACE, device_option, json_option, quiet_option, store_option, store_path
+from fleetfront.cli.file_options import FileChoices, file_options, label_options
+from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 
 
 @click.command()
 @click.option("--front", type=click.Path(path_type=Path), help="fronts.json or its folder.  [default: the newest]")
-@device_option
+@click.option(
+    "--device",
+    "--devices",
+    "devices",
+    multiple=True,
+    metavar="NAME[,NAME]",
+    help="Which devices of the front.  [default: all of them]",
+)
 @click.option(
     "--max-latency",
     "limits",
@@ -31,50 +39,12 @@ from fleetfront.cli.options import DEFAULT_SPACE, device_option, json_option, qu
 @click.option(
     "--images", metavar="FOLDER|digits", help="Your images: recalibrate batch-norm, calibrate int8, judge accuracy."
 )
-@click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line.")
+@label_options
 @click.option("--no-recalibration", is_flag=True, help="Keep the supernet's own statistics; accuracy suffers.")
-@click.option(
-    "--formats", default="onnx,tflite", show_default=True, help="Files of each bundle: onnx, tflite, ort, trt."
-)
-@click.option("--precisions", default="fp32", show_default=True, help="Of each format: fp32, fp16, int8.")
-@click.option(
-    "--input",
-    "input_kind",
-    type=click.Choice(["float", "uint8"]),
-    default="float",
-    show_default=True,
-    help="uint8: feed an image's bytes, the file scales them.",
-)
-@click.option(
-    "--channels", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Order that you feed."
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["NCHW", "NHWC"], case_sensitive=False),
-    default="NCHW",
-    show_default=True,
-    help="Of images in ONNX files; TFLite is always NHWC.",
-)
-@click.option("--batch", default="1", show_default=True, metavar="N|dynamic", help="Images per inference.")
-@click.option("--softmax", is_flag=True, help="Give probabilities instead of logits.")
-@click.option(
-    "--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Most top-1 accuracy a precision may lose to fp32."
-)
-@click.option(
-    "--test-images",
-    type=click.IntRange(1),
-    default=500,
-    show_default=True,
-    help="Held-out images to judge accuracy on, at most.",
-)
+@file_options(formats=("onnx,tflite", "onnx, tflite, ort, trt"), precisions="fp32, fp16, int8", is_of_space=True)
 @click.option(
     "--measure", is_flag=False, flag_value=AUTO, metavar="[TARGET]", help="Time the very files on this machine."
 )
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("bundles"), show_default=True, help="Folder of bundles."
-)
-@click.option("--force", is_flag=True, help="Replace bundles that exist.")
 @store_option
 @json_option
 @quiet_option
@@ -93,18 +63,8 @@ def deploy(
     unlabelled: bool,
     labels: Path | None,
     no_recalibration: bool,
-    formats: str,
-    precisions: str,
-    input_kind: str,
-    channels: str,
-    layout: str,
-    batch: str,
-    softmax: bool,
-    max_drop: float | None,
-    test_images: int,
+    files: FileChoices,
     measure: str | None,
-    out: Path,
-    force: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -125,16 +85,11 @@ def deploy(
     """
     from fleetfront.cli import deploy_inputs as given
     from fleetfront.cli.deploy_report import report
-    from fleetfront.deploy.formats import parse_formats
-    from fleetfront.deploy.input_contract import InputContract
-    from fleetfront.deploy.precisions import parse_precisions
-    from fleetfront.pipelines.deploy import Recipe, deploy_picks
+    from fleetfront.pipelines.deploy import deploy_picks
     from fleetfront.profilers.store import Store
     from fleetfront.spaces.catalogue import load_space
 
-    kinds = parse_formats(formats)
-    contract = InputContract(input_kind, channels, softmax, layout.upper(), given.batch_of(batch))
-    recipe = Recipe(parse_precisions(precisions), contract, max_drop, test_images)
+    kinds, recipe = files.kinds(), files.recipe()
     fronts = given.read_fronts(front, needed=not archs)
     family = load_space(space or (fronts.space if fronts is not None else DEFAULT_SPACE))
     given.check_space(fronts, family)
@@ -147,6 +102,14 @@ def deploy(
             if measure is not None:
                 timed = given.measuring_of(measure, picks, opened, family, kinds, recipe)
             done = deploy_picks(
-                picks, family, known, kinds, out, recipe=recipe, measuring=timed, force=force, progress=shown
+                picks,
+                family,
+                known,
+                kinds,
+                files.out,
+                recipe=recipe,
+                measuring=timed,
+                force=files.force,
+                progress=shown,
             )
     report([*done, *failed], as_json)

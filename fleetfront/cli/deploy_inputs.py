@@ -23,9 +23,6 @@ AUTO = "auto"
 #: The device whose files are timed here.
 _HERE = "cpu"
 
-#: More images at once are proven with more memory than machines have.
-LARGEST_BATCH = 1024
-
 
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
     """The front file, by default the newest; None if neither given nor needed."""
@@ -211,14 +208,3 @@ def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat],
             f"Measure on {replace(target, batch=batch)}, or give --batch {target.batch}.",
         )
     return (target,)
-
-
-def batch_of(text: str) -> int | str:
-    """``--batch`` as a contract wants it. Raises InputError on anything but a number or ``dynamic``."""
-    from fleetfront.deploy.input_contract import DYNAMIC
-
-    if text == "dynamic":
-        return DYNAMIC
-    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_BATCH:
-        raise InputError(f"{text!r} is not a batch.", f"Use a number from 1 to {LARGEST_BATCH}, or dynamic.")
-    return int(text)

@@ -52,6 +52,8 @@ def _hints(one: Deployed) -> None:
     hint(f"{one.pick.name}: {one.folder}")
     if one.torch_accuracy is not None:
         hint(f"  torch in fp32: {one.torch_accuracy:.2f} % of {one.test_images} held-out images")
+    elif one.test_images:
+        hint("  accuracy is not judged: the folders of --images are not the network's classes")
     for file in one.files:
         layout = file.layout
         if not layout.is_clean or layout.undelegated:

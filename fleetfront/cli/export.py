@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import progress
+from fleetfront.cli.file_options import FileChoices, file_options, label_options
 from fleetfront.cli.options import json_option, quiet_option, store_option, store_path
 from fleetfront.errors import InputError
 
@@ -20,40 +21,12 @@ if TYPE_CHECKING:
 @click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of its images, pixels.")
 @click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
 @click.option("--images", metavar="FOLDER", help="Your images: calibrate int8, judge accuracy.")
-@click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes.")
-@click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line.")
+@label_options
 @click.option("--mean", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
 @click.option("--std", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the manifest.")
-@click.option("--formats", default="onnx", show_default=True, help="onnx, ort, tflite.")
-@click.option("--precisions", default="fp32", show_default=True, help="Of each format: fp32, int8.")
-@click.option(
-    "--input",
-    "input_kind",
-    type=click.Choice(["float", "uint8"]),
-    default="float",
-    show_default=True,
-    help="uint8: feed an image's bytes, the file scales them.",
-)
-@click.option(
-    "--channels", type=click.Choice(["rgb", "bgr"]), default="rgb", show_default=True, help="Order that you feed."
-)
-@click.option(
-    "--layout",
-    type=click.Choice(["NCHW", "NHWC"], case_sensitive=False),
-    default="NCHW",
-    show_default=True,
-    help="Of images in ONNX files; TFLite is always NHWC.",
-)
-@click.option("--softmax", is_flag=True, help="Give probabilities instead of logits.")
-@click.option(
-    "--max-drop", type=click.FloatRange(0), metavar="POINTS", help="Most top-1 accuracy a precision may lose to fp32."
-)
+@file_options(formats=("onnx", "onnx, ort, tflite"), precisions="fp32, int8", is_of_space=False)
 @click.option("--measure", is_flag=True, help="Time the very files on this machine.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), default=Path("bundles"), show_default=True, help="Folder of bundles."
-)
-@click.option("--force", is_flag=True, help="Replace a bundle that exists.")
 @store_option
 @json_option
 @quiet_option
@@ -67,16 +40,8 @@ def export(
     mean: str | None,
     std: str | None,
     licence: str,
-    formats: str,
-    precisions: str,
-    input_kind: str,
-    channels: str,
-    layout: str,
-    softmax: bool,
-    max_drop: float | None,
+    files: FileChoices,
     measure: bool,
-    out: Path,
-    force: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -94,19 +59,13 @@ def export(
     """
     from fleetfront.cli.deploy_inputs import read_labels
     from fleetfront.cli.deploy_report import report
-    from fleetfront.deploy.formats import parse_formats
-    from fleetfront.deploy.input_contract import InputContract
-    from fleetfront.deploy.precisions import parse_precisions
-    from fleetfront.pipelines.deploy import Measuring, Recipe, UserImages
+    from fleetfront.pipelines.deploy import Measuring, UserImages
     from fleetfront.pipelines.export import TorchNetwork, export_torch
     from fleetfront.profilers.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.targets import Target
 
-    kinds = parse_formats(formats)
-    recipe = Recipe(
-        parse_precisions(precisions), InputContract(input_kind, channels, softmax, layout.upper()), max_drop
-    )
+    kinds, recipe = files.kinds(), files.recipe()
     preprocessing = _preprocessing(size, mean, std)
     wanted = TorchNetwork(
         spec,
@@ -125,7 +84,7 @@ def export(
     )
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         timed = Measuring(opened, targets, Clock.WALL) if measure else None
-        done = export_torch(wanted, kinds, out, recipe=recipe, measuring=timed, force=force, progress=shown)
+        done = export_torch(wanted, kinds, files.out, recipe=recipe, measuring=timed, force=files.force, progress=shown)
     report([done], as_json)
 
 

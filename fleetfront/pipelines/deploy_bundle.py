@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,9 @@ from fleetfront.pipelines.deploy_records import Deployed, Pick
 from fleetfront.pipelines.deploy_weights import Weights
 from fleetfront.pipelines.measure_files import FileLatency
 from fleetfront.quantities import Tier
+
+#: Equal bytes are promised for equal versions of these.
+_WRITERS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "numpy", "onnx", "onnxruntime", "torch")
 
 
 @contextlib.contextmanager
@@ -95,8 +99,17 @@ def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) 
         accuracy=(*pick.accuracy, *_accuracy_rows(network)),
         latency=(*pick.latency, *(_measured_row(latency) for latency in deployed.measured)),
         labels=network.class_names,
-        made_with={"fleetfront": __version__, "python": platform.python_version()},
+        made_with={"fleetfront": __version__, "python": platform.python_version(), **_versions()},
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that decide what is in files, as far as they are installed."""
+    found = {}
+    for name in _WRITERS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 def _described(file: WrittenFile, network: Network, recipe: Recipe) -> BundleFile:
@@ -171,6 +184,12 @@ def _missed_limit(deployed: Deployed) -> BarMissed | None:
     promised = {str(row["target"]).split("/", 1)[0] for row in pick.latency}
     for latency in deployed.measured:
         is_meant = not promised or latency.target.device in promised
+        if is_meant and latency.ms is None:
+            return BarMissed(
+                f"{pick.name}: could not be measured on {latency.target} ({latency.error}), so that nobody knows whether "
+                f"it keeps its limit of {pick.max_latency_ms:g} ms.",
+                "Measure again, or leave --measure out to go by the prediction.",
+            )
         if is_meant and latency.ms is not None and latency.ms > pick.max_latency_ms:
             return BarMissed(
                 f"{pick.name}: measured {latency.ms:.3g} ms on {latency.target}, over its limit of "

@@ -190,6 +190,18 @@ def test_damaged_fronts_are_explained(front: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.startswith("Error:")
 
 
+def test_accuracy_that_is_not_judged_is_said(front: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(5):
+            Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / "photos" / name / f"{number}.png")
+    options = ("--arch", FAST, "--formats", "onnx", "--images", str(tmp_path / "photos"))
+    assert deploy(front, *options) == 0
+    assert "accuracy is not judged" in capsys.readouterr().err
+
+
 def test_labels_as_editors_write_them(front: Path, tmp_path: Path) -> None:
     labels = tmp_path / "labels.txt"
     labels.write_bytes(b"\xef\xbb\xbf" + "".join(f"class {n}\r\n" for n in range(10)).encode() + b"\r\n\r\n")

@@ -113,6 +113,20 @@ def test_measured_files_stand_beside_what_was_promised(tmp_path: Path) -> None:
     assert rows[1]["ms"] > 0
 
 
+def test_a_limit_that_could_not_be_measured_is_not_kept(tmp_path: Path) -> None:
+    pick = Pick("net", archs(1)[0], max_latency_ms=1e6)
+    with Store(tmp_path / "store.sqlite") as store:
+        # No CPU has a clock of its own, so no visit counts.
+        measuring = Measuring(store, (Target("cpu", "onnxruntime"),), Clock.DEVICE)
+        (one,) = deploy_picks([pick], SPACE, Weights(), BOTH, tmp_path / "out", measuring=measuring)
+    assert one.folder is not None
+    assert isinstance(one.error, BarMissed)
+    assert "net: could not be measured" in str(one.error)
+    manifest = read_manifest(one.folder)
+    assert "accepted" in manifest["latency"][0]["error"]
+    assert {"torch", "onnx", "onnxruntime", "numpy"} <= manifest["made_with"].keys()
+
+
 def test_a_limit_on_one_device_is_not_for_another(tmp_path: Path) -> None:
     promised = {"target": "pixel3/litert/fp32/t1/b1", "ms": 1.0, "std_ms": 0.1, "tier": "measured", "clock": "wall"}
     pick = Pick("net", archs(1)[0], latency=(promised,), max_latency_ms=1e-6)

@@ -134,8 +134,8 @@ def test_the_same_pick_gives_the_same_bytes_in_every_precision(tmp_path: Path, k
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path, knowing: Supernet) -> None:
-    """Nothing of a process - its hash seed, its folder, the time - gets into a bundle, and of its threads only how torch
-    rounds, which the figures of the proof show.
+    """Nothing of a process - hash seed, folder, time - gets into a bundle, and of its threads only how torch rounds,
+    which the figures of the proof show.
     """
     save_supernet(knowing, tmp_path / "mini.safetensors")
     options = ["--space", "ofa-mbv3-mini", "--arch", arch(), "--weights", str(tmp_path / "mini.safetensors")]

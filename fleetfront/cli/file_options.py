@@ -1,0 +1,174 @@
+"""Options of ``deploy`` and ``export`` about the files that they write: classes, formats, precisions, how an app feeds
+them, bars, where they go. What is written is decided elsewhere.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetfront.cli.options import Function
+from fleetfront.errors import InputError
+
+if TYPE_CHECKING:
+    from fleetfront.deploy.formats import FileFormat
+    from fleetfront.deploy.input_contract import InputContract
+    from fleetfront.pipelines.deploy import Recipe
+
+#: More images at once are proven with more memory than machines have.
+LARGEST_BATCH = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileChoices:
+    """What the options of ``file_options`` were given, as typed."""
+
+    formats: str
+    precisions: str
+    input_kind: str
+    channels: str
+    layout: str
+    softmax: bool
+    max_drop: float | None
+    out: Path
+    force: bool
+    batch: str = "1"
+    test_images: int = 500
+
+    def kinds(self) -> tuple[FileFormat, ...]:
+        """The formats. Raises InputError for unknown ones."""
+        from fleetfront.deploy.formats import parse_formats
+
+        return parse_formats(self.formats)
+
+    def recipe(self) -> Recipe:
+        """Precisions, input contract and bars. Raises InputError for unknown ones."""
+        from fleetfront.deploy.precisions import parse_precisions
+        from fleetfront.pipelines.deploy import Recipe
+
+        return Recipe(parse_precisions(self.precisions), self._contract(), self.max_drop, self.test_images)
+
+    def _contract(self) -> InputContract:
+        from fleetfront.deploy.input_contract import InputContract
+
+        return InputContract(self.input_kind, self.channels, self.softmax, self.layout.upper(), batch_of(self.batch))
+
+
+def label_options(function: Function) -> Function:
+    """``--unlabelled`` and ``--labels``."""
+    for option in (
+        click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line."),
+        click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes."),
+    ):
+        function = option(function)
+    return function
+
+
+def file_options(
+    *, formats: tuple[str, str], precisions: str, is_of_space: bool
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """All options of ``FileChoices``, handed to the command as its one argument ``files``.
+
+    Args:
+        formats: the default, and all of them.
+        precisions: all of them.
+        is_of_space: whether networks are of a space, which can have other batches.
+    """
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def collected(**given: Any) -> None:
+            files = {one.name: given.pop(one.name) for one in fields(FileChoices) if one.name in given}
+            command(files=FileChoices(**files), **given)
+
+        options = [*_kinds(formats, precisions), *_contract(), *(_BATCH if is_of_space else ()), *_bars(is_of_space)]
+        decorated: Callable[..., None] = collected
+        for option in reversed([*options, *_places()]):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+def _kinds(formats: tuple[str, str], precisions: str) -> list[Any]:
+    default, known = formats
+    return [
+        click.option("--formats", default=default, show_default=True, help=f"Files of each bundle: {known}."),
+        click.option("--precisions", default="fp32", show_default=True, help=f"Of each format: {precisions}."),
+    ]
+
+
+def _contract() -> list[Any]:
+    return [
+        click.option(
+            "--input",
+            "input_kind",
+            type=click.Choice(["float", "uint8"]),
+            default="float",
+            show_default=True,
+            help="uint8: feed an image's bytes, the file scales them.",
+        ),
+        click.option(
+            "--channels",
+            type=click.Choice(["rgb", "bgr"]),
+            default="rgb",
+            show_default=True,
+            help="Order that you feed.",
+        ),
+        click.option(
+            "--layout",
+            type=click.Choice(["NCHW", "NHWC"], case_sensitive=False),
+            default="NCHW",
+            show_default=True,
+            help="Of images in ONNX files; TFLite is always NHWC.",
+        ),
+        click.option("--softmax", is_flag=True, help="Give probabilities instead of logits."),
+    ]
+
+
+_BATCH = (click.option("--batch", default="1", show_default=True, metavar="N|dynamic", help="Images per inference."),)
+
+
+def _bars(has_test_images: bool) -> list[Any]:
+    most = "Most top-1 accuracy a precision may lose to fp32."
+    options = [click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help=most)]
+    if has_test_images:
+        options.append(
+            click.option(
+                "--test-images",
+                type=click.IntRange(1),
+                default=500,
+                show_default=True,
+                help="Held-out images to judge accuracy on, at most.",
+            )
+        )
+    return options
+
+
+def _places() -> list[Any]:
+    return [
+        click.option(
+            "--out",
+            type=click.Path(path_type=Path),
+            default=Path("bundles"),
+            show_default=True,
+            help="Folder of bundles.",
+        ),
+        click.option("--force", is_flag=True, help="Replace bundles that exist."),
+    ]
+
+
+def batch_of(text: str) -> int | str:
+    """``--batch`` as a contract wants it. Raises InputError on anything but a number or ``dynamic``."""
+    from fleetfront.deploy.input_contract import DYNAMIC
+
+    if text == "dynamic":
+        return DYNAMIC
+    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_BATCH:
+        raise InputError(f"{text!r} is not a batch.", f"Use a number from 1 to {LARGEST_BATCH}, or dynamic.")
+    return int(text)
