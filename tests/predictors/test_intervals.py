@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import t
 
 from fleetfront.predictors.calibration import fit_calibration
-from fleetfront.predictors.intervals import UNCALIBRATED_STD, relative_std, student_95
+from fleetfront.predictors.intervals import TYPICAL_STD, UNCALIBRATED_STD, relative_std, student_95
 from fleetfront.predictors.scores import Z90
 
 
@@ -16,11 +16,19 @@ def test_student_points(degrees: float) -> None:
 
 def test_hand_computed() -> None:
     errors = np.array([0.03, -0.03, 0.03, -0.03])
-    assert relative_std(errors, 1) == pytest.approx(0.03 * t.ppf(0.95, 3) / Z90)
+    spread = np.sqrt((3 * 0.03**2 + 6 * TYPICAL_STD**2) / 9)
+    assert relative_std(errors, 1) == pytest.approx(spread * t.ppf(0.95, 9) / Z90)
+
+
+def test_many_networks_outweigh_what_is_typical() -> None:
+    errors = np.tile([0.005, -0.005], 500)
+    assert relative_std(errors, 3) == pytest.approx(0.005, rel=0.1)
+    # On a noisy machine the little that few networks tell is not drawn to what a quiet one would show.
+    assert relative_std(np.full(5, 0.1), 3, noise=0.1) > 0.1
 
 
 def test_noise_bounds_from_below() -> None:
-    assert relative_std(np.full(20, 1e-4), 3, noise=0.02) == 0.02
+    assert relative_std(np.full(1000, 1e-4), 3, noise=0.5) == 0.5
 
 
 @pytest.mark.parametrize(("networks", "terms"), [(0, 0), (1, 1), (2, 1)])
