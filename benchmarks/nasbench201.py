@@ -4,10 +4,12 @@
     python benchmarks/nasbench201.py --checks [--seeds 5]
 
 Costs are the public latency tables, free of charge; accuracy is the table's column of CIFAR-100, nothing else of it is
-read. The surrogate strategy was developed on this very problem, with the seeds 100 to 104; so ``--checks`` runs it, as
-it is, on CIFAR-10's column, and with nothing but the genes for features, as it would see a space that offers none. Every request for an accuracy counts, first and repeated ones, over all devices together. Hypervolume: latency and
+read. Every request for an accuracy counts, first and repeated ones, over all devices together. Hypervolume: latency and
 error scaled to 0 .. 1 over the whole space, reference (1, 1), as a share of that of the true front. Beside it the share
 of the members of the true fronts that were found.
+
+The surrogate strategy was developed on this very problem, with the seeds 100 to 104; so ``--checks`` runs it, as it is,
+on CIFAR-10's column, and with nothing but the genes for features, as it would see a space that offers none.
 """
 
 import argparse

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from fleetfront.pipelines.search import ARCHIVE_FILE, SearchOptions, search_space
+from fleetfront.pipelines.search import ARCHIVE_FILE, SearchOptions, default_strategy, search_space
 from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.front import hypervolume
@@ -179,3 +179,7 @@ def test_it_ends_when_the_space_is_exhausted(make_problem, mini):
     problem = make_problem(budget=100, fixed=fixed)
     run = search(problem)
     assert len(problem.archive) == run.evaluations == 27
+
+
+def test_it_is_the_default_where_evaluations_are_few():
+    assert [default_strategy(n) for n in (50, 2000, 2001, 20_000)] == ["surrogate", "surrogate", "house", "house"]
