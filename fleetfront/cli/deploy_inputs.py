@@ -172,8 +172,12 @@ def measuring_of(
 
     promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}
     targets = _targets(measure, promised, kinds, recipe)
-    clocks = [promised[str(t)] for t in targets if promised.get(str(t)) not in (None, Clock.UNKNOWN.value)]
-    clock = Clock(clocks[0]) if clocks else Clock.WALL
+    # What was promised of one number format or batch is compared with what is measured of another.
+    runtimes = [[target.device, target.runtime] for target in targets]
+    clocks = [clock for text, clock in promised.items() if text.split("/")[:2] in runtimes]
+    clocks = [clock for clock in clocks if clock != Clock.UNKNOWN.value]
+    is_threaded = any(target.threads > 1 for target in targets)
+    clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
     fits = [load_fit(path) for path in list_fits(Workspace.default(), space.name)]
     statistics = {fit.target: fit.statistic for fit in fits if fit.clock == clock}
     # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.

@@ -186,8 +186,8 @@ def _missed_limit(deployed: Deployed) -> BarMissed | None:
         is_meant = not promised or latency.target.device in promised
         if is_meant and latency.ms is None:
             return BarMissed(
-                f"{pick.name}: could not be measured on {latency.target} ({latency.error}), so that nobody knows whether "
-                f"it keeps its limit of {pick.max_latency_ms:g} ms.",
+                f"{pick.name}: could not be measured on {latency.target} ({latency.error}), so nobody knows whether it "
+                f"keeps its limit of {pick.max_latency_ms:g} ms.",
                 "Measure again, or leave --measure out to go by the prediction.",
             )
         if is_meant and latency.ms is not None and latency.ms > pick.max_latency_ms:

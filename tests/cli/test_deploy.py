@@ -135,6 +135,25 @@ def test_a_file_of_several_images_is_timed_as_such(front: Path, capsys: pytest.C
     assert [row["target"] for row in one["measured"]] == ["cpu/onnxruntime/fp32/t1/b4"]
 
 
+@pytest.mark.parametrize(
+    ("options", "clock"),
+    [(("--precisions", "fp16", "--measure"), "thread-cpu"), (("--measure", "cpu/litert/fp32/t2/b1"), "wall")],
+)
+def test_files_are_timed_under_the_clock_of_what_was_promised(
+    front: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], clock: str
+) -> None:
+    """Of another number format, too; but no thread's time tells what several threads take."""
+    document = json.loads(front.read_text())
+    document["devices"] = {"cpu": {**document["devices"]["pixel2"], "target": "cpu/litert/fp32/t1/b1"}}
+    document["devices"]["cpu"]["clock"] = "thread-cpu"
+    front.write_text(json.dumps(document))
+    store = ("--store", str(front.parent / "store.sqlite"))
+    assert deploy(front, "--max-latency", "2", "--formats", "tflite", "--json", *store, *options) == 0
+    (one,) = json.loads(capsys.readouterr().out)
+    assert [row["clock"] for row in one["measured"]] == [clock]
+    assert one["measured"][0]["ms"] > 0
+
+
 def shared(front: Path, **change: object) -> None:
     """Give the front a shared network; ``change`` replaces or, with None, removes parts of it."""
     row: dict[str, object] = {
