@@ -6,6 +6,8 @@ Nothing is run on them here; their clocks and temperatures are in ``profilers.gp
 from __future__ import annotations
 
 import re
+import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingD
 
 PREFIX = "cuda"
 _PROC = Path("/proc/driver/nvidia/version")
+#: Where /proc hides the driver, as in some containers.
+_ASK_DRIVER = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
 #: torch's own wheels for CUDA; which CUDA depends on the driver.
 TORCH_WITH_CUDA = "pip install torch --index-url https://download.pytorch.org/whl/cu126"
 
@@ -95,6 +99,15 @@ def open_cuda_device(device: str) -> CudaDevice:
     )
 
 
+def has_context(index: int) -> bool:
+    """Whether this process is one of those that compute on ``cuda:index``, as far as torch says."""
+    import torch
+
+    # torch has no public name for it; without it, a process that has begun would be told of itself.
+    ask: Any = getattr(torch._C, "_cuda_hasPrimaryContext", None)
+    return ask is not None and index < torch.cuda.device_count() and bool(ask(index))
+
+
 def why_no_device(torch_version: str, torch_cuda: str, driver: str) -> FleetfrontError:
     """The error for a machine on which torch sees no CUDA device.
 
@@ -119,11 +132,20 @@ def why_no_device(torch_version: str, torch_cuda: str, driver: str) -> Fleetfron
     )
 
 
-def driver_version(proc: Path = _PROC) -> str:
+def driver_version(proc: Path = _PROC, ask: Sequence[str] = _ASK_DRIVER) -> str:
     """Version of the NVIDIA kernel driver, empty if none is loaded."""
     try:
         text = proc.read_text(encoding="ascii", errors="replace")
     except OSError:
-        return ""
+        return _told_driver(ask)
     match = re.search(r"NVRM version:.*?\s(\d+\.\d+(?:\.\d+)?)\s", text)
     return match.group(1) if match else ""
+
+
+def _told_driver(ask: Sequence[str]) -> str:
+    try:
+        told = subprocess.run(ask, capture_output=True, text=True, timeout=20, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    match = re.match(r"\d+\.\d+(?:\.\d+)?$", told.strip().partition("\n")[0].strip())
+    return match.group(0) if match else ""

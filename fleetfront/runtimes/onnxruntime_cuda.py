@@ -6,6 +6,8 @@ TensorRT-ExecutionProvider.html; nothing here has run on a GPU yet.
 
 from __future__ import annotations
 
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,7 @@ def tensorrt_options(device: int, precision: str, cache: Path) -> dict[str, str]
     """Options of the TensorRT provider, with engine and timing caches in ``cache``.
 
     Half precision is a matter of the file (strong typing), not of an option that lets TensorRT choose. The provider has
-    no switch for TensorFloat-32: ``NVIDIA_TF32_OVERRIDE=0`` in the environment is NVIDIA's own for all libraries.
+    no switch for TensorFloat-32: whoever asks for fp32 sets ``NVIDIA_TF32_OVERRIDE=0``, which NVIDIA's libraries obey.
     """
     folder = str(cache)
     return {
@@ -61,11 +63,18 @@ def require_provider(ort: Any, provider: str) -> None:
 
 
 def import_onnxruntime() -> Any:
-    """The module. Raises MissingDependency."""
+    """The module, with the libraries of CUDA and cuDNN loaded from pip packages, if any. Raises MissingDependency.
+
+    Older ones without ``preload_dlls`` find the libraries that torch has loaded, if those are of the same version.
+    """
     try:
         import onnxruntime
     except ImportError as error:
         raise missing("onnxruntime-gpu", "gpu", "Profiling ONNX files on a GPU") from error
+    if hasattr(onnxruntime, "preload_dlls"):
+        # It prints what it cannot find; standard output belongs to our results.
+        with redirect_stdout(sys.stderr):
+            onnxruntime.preload_dlls()
     return onnxruntime
 
 
@@ -83,7 +92,9 @@ def open_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, str]
     options.add_session_config_entry(*NO_FALLBACK)
     wanted = [name for name, _ in providers]
     try:
-        session = ort.InferenceSession(str(path), options, providers=providers)
+        # It prints that it falls back to another provider, which is refused below.
+        with redirect_stdout(sys.stderr):
+            session = ort.InferenceSession(str(path), options, providers=providers)
     except ort_errors() as error:
         raise InputError(
             f"{path.name} does not run on {' and '.join(wanted)} alone ({_first_line(error)}).",

@@ -113,8 +113,11 @@ def build_plan(trt: Any, onnx_file: bytes, options: BuildOptions, cache: TimingC
     config.builder_optimization_level = options.optimization_level
     if options.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_bytes)
-    timings = config.create_timing_cache(cache.load() if cache is not None else b"")
-    config.set_timing_cache(timings, ignore_mismatch=False)
+    for kept in (cache.load() if cache is not None else b"", b""):
+        timings = config.create_timing_cache(kept)
+        # None, or refused: damaged, or of another GPU or version. Then the builder begins anew.
+        if timings is not None and config.set_timing_cache(timings, ignore_mismatch=False):
+            break
     serialized = builder.build_serialized_network(network, config)
     if serialized is None:
         raise InputError("TensorRT built no engine.", "Its messages above say why; free memory on the GPU.")

@@ -1,11 +1,19 @@
 """Names of CUDA devices, and the words for a machine without one."""
 
+import sys
 from pathlib import Path
 
 import pytest
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency
-from fleetfront.runtimes.cuda_device import cuda_index, driver_version, is_cuda, open_cuda_device, why_no_device
+from fleetfront.runtimes.cuda_device import (
+    cuda_index,
+    driver_version,
+    has_context,
+    is_cuda,
+    open_cuda_device,
+    why_no_device,
+)
 
 
 def test_names() -> None:
@@ -48,7 +56,23 @@ def test_each_way_of_having_no_gpu_has_its_own_remedy() -> None:
 def test_the_driver_is_read_from_the_kernel(tmp_path: Path, text: str, version: str) -> None:
     (tmp_path / "version").write_text(text)
     assert driver_version(tmp_path / "version") == version
-    assert driver_version(tmp_path / "absent") == ""
+    assert driver_version(tmp_path / "absent", ("no-such-program",)) == ""
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [("580.159.04\n580.159.04", "580.159.04"), ("Failed to initialize NVML: Driver/library version mismatch", "")],
+)
+def test_where_proc_hides_the_driver_its_own_program_is_asked(tmp_path: Path, said: str, version: str) -> None:
+    ask = (sys.executable, "-c", f"print({said!r})")
+    assert driver_version(tmp_path / "absent", ask) == version
+    assert driver_version(tmp_path / "absent", (sys.executable, "-c", "raise SystemExit(9)")) == ""
+
+
+def test_a_process_that_has_not_begun_is_none_of_those_that_compute() -> None:
+    pytest.importorskip("torch")
+    if not driver_version():
+        assert not has_context(0)
 
 
 @pytest.mark.skipif(bool(driver_version()), reason="an NVIDIA GPU is here")

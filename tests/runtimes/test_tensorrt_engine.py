@@ -23,6 +23,10 @@ from fleetfront.runtimes.tensorrt_engine import (
 class FakeTensorRt(SimpleNamespace):
     """Records what a builder is told. TF32 is on by default, as in TensorRT."""
 
+    def loaded(self, data: bytes) -> str | None:
+        self.said.update(loaded=data)
+        return {b"damaged": None, b"of another GPU": "foreign"}.get(data, f"cache {data.decode()}".strip())
+
     def __init__(self, *, parses: bool = True, builds: bool = True, deserialises: bool = True) -> None:
         self.flags = {"TF32"}
         self.said: dict[str, Any] = {}
@@ -30,8 +34,10 @@ class FakeTensorRt(SimpleNamespace):
             set_flag=self.flags.add,
             clear_flag=self.flags.discard,
             set_memory_pool_limit=lambda pool, limit: self.said.update({pool: limit}),
-            create_timing_cache=lambda data: self.said.update(loaded=data) or "cache",
-            set_timing_cache=lambda cache, ignore_mismatch: self.said.update(mismatch=ignore_mismatch),
+            create_timing_cache=self.loaded,
+            set_timing_cache=lambda cache, ignore_mismatch: (
+                self.said.update(mismatch=ignore_mismatch, set=cache) or cache != "foreign"
+            ),
             get_timing_cache=lambda: SimpleNamespace(serialize=lambda: b"timings"),
         )
         builder = SimpleNamespace(
@@ -74,6 +80,15 @@ def test_a_build_is_strongly_typed_and_says_its_flags(tmp_path: Path) -> None:
     assert trt.said["loaded"] == b"timings"
     assert trt.flags == {"TF32"}
     assert cache.path.name == "11.4.0-NVIDIA_H100_80GB_HBM3.timing"
+
+
+@pytest.mark.parametrize("kept", [b"damaged", b"of another GPU"])
+def test_timings_that_are_of_no_use_are_begun_anew(tmp_path: Path, kept: bytes) -> None:
+    trt, cache = FakeTensorRt(), TimingCache(tmp_path, "11.4.0", "NVIDIA H100")
+    cache.save(kept)
+    build_plan(trt, b"onnx", BuildOptions(), cache)
+    assert (trt.said["loaded"], trt.said["set"]) == (b"", "cache")
+    assert cache.load() == b"timings"
 
 
 def test_refusals_carry_what_tensorrt_said() -> None:

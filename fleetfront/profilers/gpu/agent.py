@@ -97,16 +97,20 @@ class GpuAgent:
     def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
         """Make the visits of a batch. What one program cannot do (memory full, an operator unknown) is its own error.
 
-        Raises DeviceError if the GPU cannot be used by this process any more.
+        Raises DeviceError if the GPU cannot be used by this process any more, after the row of the visit that did it:
+        the same command then goes on behind it.
         """
         for visit in batch.visits:
-            yield self._visit(batch, visit)
+            rows, lost = self._visit(batch, visit)
+            yield rows
+            if lost is not None:
+                raise lost
 
     def close(self) -> None:
         """Put back what was changed in this process; nothing was changed on the device."""
         self._opener.close()
 
-    def _visit(self, batch: VisitBatch, visit: Visit) -> tuple[Measurement, ...]:
+    def _visit(self, batch: VisitBatch, visit: Visit) -> tuple[tuple[Measurement, ...], DeviceError | None]:
         started_ns, begun = time.time_ns(), time.perf_counter_ns()
         before = self._conditions()
         error, timing, energy = None, None, None
@@ -117,9 +121,8 @@ class GpuAgent:
         # A runtime may raise anything; whatever it is belongs to this visit alone, unless the device is gone with it.
         except Exception as raised:
             error = self._explained(raised)
-        if error is not None:
-            # Outside the handler, where the exception's frames no longer hold tensors.
-            self._stopwatch.recover()
+        # Outside the handler, where the exception's frames no longer hold tensors.
+        lost = None if error is None else self._recovered()
         after = {**self._conditions(), **_how(timing), "visit_ns": time.perf_counter_ns() - begun}
         flags = (THROTTLED,) if is_throttling(before) or is_throttling(after) else ()
 
@@ -150,13 +153,21 @@ class GpuAgent:
             )
 
         if timing is None:
-            return (row(Clock.WALL, ()),)
+            return (row(Clock.WALL, ()),), lost
         rows = [row(Clock.WALL, timing.wall_ns, self._verdict(visit, timing))]
         if timing.device_ns:
             rows.append(row(Clock.DEVICE, timing.device_ns))
         if energy is not None:
             rows.append(row(Clock.DEVICE, (energy.microjoules,), (), "energy", "uJ"))
-        return tuple(rows)
+        return tuple(rows), None
+
+    def _recovered(self) -> DeviceError | None:
+        """What keeps the device from being used any more, None if it can be."""
+        try:
+            self._stopwatch.recover()
+        except DeviceError as lost:
+            return lost
+        return None
 
     def _measured(self, batch: VisitBatch, visit: Visit) -> tuple[ProgramTiming, EnergyReading | None]:
         program = self._opener.open(Path(batch.files[visit.file]), self._options.timing.buffers)

@@ -61,11 +61,20 @@ class Nvml:
         self._nvml = import_nvml() if module is None else module
         try:
             if uuid:
-                self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+                self._handle = self._by_uuid(uuid)
             else:
                 self._handle = self._nvml.nvmlDeviceGetHandleByIndex(index)
         except self._nvml.NVMLError as error:
             raise DeviceError(f"NVML does not know the GPU {uuid or index} ({error}).", "See: nvidia-smi -L") from error
+
+    def _by_uuid(self, uuid: str) -> Any:
+        nvml = self._nvml
+        try:
+            return nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except nvml.NVMLError:
+            # CUDA tells the 16 bytes alone, so a slice of a GPU (MIG) looks like one. Clocks are those of the whole.
+            part = nvml.nvmlDeviceGetHandleByUUID(uuid.replace("GPU-", "MIG-", 1))
+            return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
 
     def describe(self) -> dict[str, Any]:
         """What stays: name, driver, highest clocks in MHz, power limit in watts, whether MIG or persistence is on."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,8 +19,10 @@ from fleetfront.profilers.gpu.tensorrt_program import TensorRtOpener
 from fleetfront.profilers.gpu.torch_program import PRECISIONS, TorchOpener
 from fleetfront.profilers.gpu.visit_timing import SteadyRule
 from fleetfront.progress import SILENT, Progress
-from fleetfront.runtimes.cuda_device import CudaDevice, cuda_index, open_cuda_device
+from fleetfront.runtimes.cuda_device import CudaDevice, cuda_index, has_context, open_cuda_device
 from fleetfront.targets import Target
+
+_OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 
 GPU_RUNTIMES = ("torch", "onnxruntime", "tensorrt")
 #: A runtime as users may type it -> the runtime and the delegate of the target.
@@ -49,19 +52,38 @@ def open_gpu_agent(
     """The agent of ``target`` on this machine; engines and kernel timings are kept in ``cache``.
 
     Raises:
-        InputError: a runtime that is none of ``GPU_RUNTIMES``.
+        InputError: a runtime that is none of ``GPU_RUNTIMES``; see also ``check_tf32``.
         MissingDependency: torch with CUDA, the runtime or its provider is not installed.
         DeviceError: there is no such GPU.
     """
     device = open_cuda_device(target.device)
     nvml = _nvml(device, progress)
-    # Asked before this process has a context there, so all of them are others.
-    if nvml is not None and nvml.read().get("computing_processes", 0):
+    if nvml is not None and nvml.read().get("computing_processes", 0) > has_context(device.index):
         progress.note(f"Other processes compute on {target.device} ({device.name}): its numbers are shared with them.")
+    check_tf32(target, os.environ.get(_OVERRIDE, ""))
     stopwatch = CudaStopwatch(device.index)
     opener = _opener(target, device, cache, stopwatch.stream)
     facts = {**device.to_json(), "host_cpu": describe_machine()["cpu"], "nvml": nvml is not None}
     return GpuAgent(target, opener, stopwatch, facts, nvml=nvml, options=options)
+
+
+def check_tf32(target: Target, override: str) -> None:
+    """Raise InputError where float32 would not be computed as ``target`` says.
+
+    NVIDIA's libraries obey ``NVIDIA_TF32_OVERRIDE`` (here ``override``, empty if it is not set) before any setting.
+    ONNX Runtime's TensorRT provider has no setting of its own, and TensorRT computes in TensorFloat-32 by default.
+    """
+    if target.precision == "tf32" and override == "0":
+        raise InputError(f"{_OVERRIDE}=0 forbids TensorFloat-32.", f"Unset it, or use --precision fp32 for {target}.")
+    if target.precision != "fp32":
+        return
+    if override not in ("", "0"):
+        raise InputError(f"{_OVERRIDE}={override} makes fp32 TensorFloat-32.", "Unset it, or use --precision tf32.")
+    if target.delegate == TENSORRT_DELEGATE and override != "0":
+        raise InputError(
+            "ONNX Runtime's TensorRT provider computes float32 in TensorFloat-32.",
+            f"Set {_OVERRIDE}=0 in the environment, or use --precision tf32 or --runtime tensorrt.",
+        )
 
 
 def rehearsal_agent(target: Target, options: GpuOptions | None = None) -> GpuAgent:

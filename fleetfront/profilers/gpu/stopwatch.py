@@ -32,8 +32,12 @@ class Stopwatch(Protocol):
     def synchronize(self) -> None:
         """Wait until everything that was queued is done."""
 
-    def capture(self, work: Work) -> Work:
-        """``work`` as something that replays it with one launch. Raises what ``work`` raises."""
+    def capture(self, work: Work, beside: Work | None = None) -> Work:
+        """``work`` as something that replays it with one launch. Raises what ``work`` raises.
+
+        ``beside`` is an earlier capture, still in use, that this one may share memory with: the two are never replayed
+        at once and nobody reads what they leave behind.
+        """
 
     def laps_ns(self, works: Sequence[Work], between: Work | None = None) -> list[int]:
         """Device nanoseconds of each of ``works``, queued one behind the other; ``between`` runs untimed before each.
@@ -63,7 +67,7 @@ class HostStopwatch:
     def synchronize(self) -> None:
         return
 
-    def capture(self, work: Work) -> Work:
+    def capture(self, work: Work, beside: Work | None = None) -> Work:
         work()
         return work
 
@@ -117,9 +121,11 @@ class CudaStopwatch:
     def synchronize(self) -> None:
         self.stream.synchronize()
 
-    def capture(self, work: Work) -> Work:
+    def capture(self, work: Work, beside: Work | None = None) -> Work:
         graph = self._torch.cuda.CUDAGraph()
-        with self._torch.cuda.graph(graph, stream=self.stream):
+        pool = None if beside is None else _graph_of(beside).pool()
+        # A capture that fails leaves its stream current in torch; the outer block puts the former one back.
+        with self._torch.cuda.stream(self.stream), self._torch.cuda.graph(graph, pool=pool, stream=self.stream):
             work()
         replay: Work = graph.replay
         return replay
@@ -164,6 +170,12 @@ class CudaStopwatch:
                 f"{self.device} cannot be used any more by this process ({_first_line(error)}).",
                 "Leave out what failed last if it fails again.",
             ) from error
+
+
+def _graph_of(replay: Work) -> Any:
+    """The CUDAGraph whose bound method ``replay`` is."""
+    graph: Any = getattr(replay, "__self__", None)
+    return graph
 
 
 def _first_line(error: Exception) -> str:

@@ -185,11 +185,7 @@ def _captured(
     program: Program, stopwatch: Stopwatch, is_block: bool, options: TimingOptions
 ) -> tuple[tuple[Work, ...], int]:
     if not is_block or options.flush_l2:
-        replays = tuple(
-            stopwatch.capture(lambda index=index: program.enqueue(index))  # type: ignore[misc]
-            for index in range(program.buffers)
-        )
-        return replays, 1
+        return network_replays(program, stopwatch), 1
     replay = stopwatch.capture(_inferences(program, program.buffers))
     # The first replay uploads the graph.
     one_ns = stopwatch.laps_ns([replay, replay])[1] / program.buffers
@@ -198,6 +194,18 @@ def _captured(
     if turns > 1:
         replay = stopwatch.capture(_inferences(program, turns * program.buffers))
     return (replay,), turns * program.buffers
+
+
+def network_replays(program: Program, stopwatch: Stopwatch) -> tuple[Work, ...]:
+    """One inference on each set of inputs, captured. They share their activations' memory, as eager runs do.
+
+    Memory of its own for each would take several times what the network needs, and rotate what no user rotates.
+    """
+    replays: list[Work] = []
+    for index in range(program.buffers):
+        first = replays[0] if replays else None
+        replays.append(stopwatch.capture(lambda index=index: program.enqueue(index), first))  # type: ignore[misc]
+    return tuple(replays)
 
 
 def _inferences(program: Program, count: int) -> Work:

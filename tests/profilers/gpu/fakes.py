@@ -54,7 +54,7 @@ class FakeDevice:
     def synchronize(self) -> None:
         self.host_ns = max(self.host_ns, self.device_ns)
 
-    def capture(self, work: Work) -> Work:
+    def capture(self, work: Work, beside: Work | None = None) -> Work:
         self.captures += 1
         kernels: list[int] = []
         self._capturing = kernels

@@ -97,6 +97,23 @@ def test_an_unknown_gpu_is_said() -> None:
         Nvml("GPU-9", 0, Unknown())
 
 
+def test_a_slice_of_a_gpu_is_read_through_the_whole() -> None:
+    class Sliced(FakeNvml):
+        def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:
+            if uuid != "MIG-9":
+                raise NotSupported("Not Found")
+            return "slice"
+
+        def nvmlDeviceGetDeviceHandleFromMigDeviceHandle(self, part: str) -> str:
+            return f"whole of {part}"
+
+        def nvmlDeviceGetPowerUsage(self, handle: str) -> int:
+            assert handle == "whole of slice"
+            return 250_000
+
+    assert Nvml("GPU-9", 0, Sliced()).read()["power_w"] == 250.0
+
+
 def test_the_real_module_has_every_name_that_is_asked_for() -> None:
     pynvml = pytest.importorskip("pynvml", reason="nvidia-ml-py is not installed")
     module = FakeNvml(0xFF)
@@ -105,7 +122,8 @@ def test_the_real_module_has_every_name_that_is_asked_for() -> None:
     constants = ("NVMLError", "NVML_CLOCK_SM", "NVML_CLOCK_MEM", "NVML_TEMPERATURE_GPU", "nvmlInit")
     from fleetfront.profilers.gpu import nvml as ours
 
-    for name in (*module.asked, *constants, *ours._REASONS.values()):
+    slices = "nvmlDeviceGetDeviceHandleFromMigDeviceHandle"
+    for name in (*module.asked, slices, *constants, *ours._REASONS.values()):
         assert hasattr(pynvml, name), name
 
 

@@ -44,18 +44,26 @@ class FakeCuda:
         @contextmanager
         def stream(side: Any) -> Iterator[None]:
             before, cuda.current = cuda.current, side.name
-            yield
-            cuda.current = before
+            try:
+                yield
+            finally:
+                cuda.current = before
 
         @contextmanager
-        def graph(captured: Any, stream: Any) -> Iterator[None]:
+        def graph(captured: Any, pool: Any, stream: Any) -> Iterator[None]:
             cuda.said.append("capture")
             begun, before, cuda.current = cuda.ms, cuda.current, stream.name
+            captured.owner = captured if pool is None else pool
+            # As in torch: what is raised in here leaves the stream current.
             yield
             captured.ms, cuda.ms, cuda.current = cuda.ms - begun, begun, before
 
         class Graph:
             ms = 0.0
+            owner: Any = None
+
+            def pool(self) -> Any:
+                return self.owner
 
             def replay(self) -> None:
                 cuda.work(self.ms)
@@ -111,6 +119,27 @@ def test_captured_work_replays_on_the_same_stream(cuda: FakeCuda) -> None:
     replay = watch.capture(both)
     assert cuda.ms == 2.0
     assert watch.laps_ns([replay, replay]) == [5_000_000, 5_000_000]
+
+
+def test_captures_of_one_program_share_memory(cuda: FakeCuda) -> None:
+    watch = CudaStopwatch(0)
+    first = watch.capture(lambda: cuda.work(1.0))
+    second = watch.capture(lambda: cuda.work(1.0), first)
+    other = watch.capture(lambda: cuda.work(1.0))
+    pools = [replay.__self__.pool() for replay in (first, second, other)]  # type: ignore[attr-defined]
+    assert pools[0] is pools[1]
+    assert pools[0] is not pools[2]
+
+
+def test_a_failed_capture_leaves_no_stream_behind(cuda: FakeCuda) -> None:
+    watch = CudaStopwatch(0)
+
+    def fails() -> None:
+        raise RuntimeError("operation not permitted when stream is capturing")
+
+    with pytest.raises(RuntimeError, match="capturing"):
+        watch.capture(fails)
+    assert cuda.current == "default"
 
 
 def test_the_flushed_buffer_is_larger_than_the_cache(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,22 +117,23 @@ def test_warming_up_always_ends(noise: list[float]) -> None:
 
 
 class Counter:
-    """Millijoules at 100 W, in steps of 50 ms, as NVML's counter is."""
+    """Millijoules at 100 W, in steps of some ms, as NVML's counter is."""
 
-    def __init__(self, device: FakeDevice) -> None:
-        self.device = device
+    def __init__(self, device: FakeDevice, step_ms: int) -> None:
+        self.device, self.step_ms = device, step_ms
 
     def __call__(self) -> int:
-        return 100 * (self.device.host_ns // 50_000_000 * 50)
+        return 100 * (self.device.host_ns // (self.step_ms * 1_000_000) * self.step_ms)
 
 
-def test_energy_is_power_times_time_from_step_to_step() -> None:
+@pytest.mark.parametrize("step_ms", [1, 50, 100, 380])
+def test_energy_is_power_times_time_from_step_to_step(step_ms: int) -> None:
     device = FakeDevice()
     program = FakeProgram(device, (500_000, 500_000))
-    reading = measure_energy(program, device, Counter(device), 1.0)
+    reading = measure_energy(program, device, Counter(device, step_ms), 1.0)
     assert reading is not None
-    assert reading.microjoules == pytest.approx(100_000, rel=0.08)  # 100 W for 1 ms
-    assert 1.0 <= reading.seconds <= 1.2
+    assert reading.microjoules == pytest.approx(100_000, rel=0.05)  # 100 W for 1 ms
+    assert 1.0 <= reading.seconds <= 1.0 + step_ms / 1000 + 0.05
 
 
 def test_no_energy_without_a_counter_or_one_that_stands_still() -> None:
