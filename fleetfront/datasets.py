@@ -28,6 +28,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CROP_SHARE = 0.875
 CROP_FROM = 96
 
+#: Of an image's longer side, as many shorter sides are resized at most.
+_LONGEST = 8
+
 #: More decoded bytes than this are refused: the images are held in memory.
 MAX_BYTES = 2 * 1024**3
 
@@ -249,11 +252,25 @@ def _cropped(image: Any, size: int, crop_share: float) -> Any:
 
     if crop_share >= 1.0:
         return image.resize((size, size), Resampling.BILINEAR)
+    image = _without_far_ends(image)
     factor = math.ceil(size / crop_share) / min(image.size)
     width, height = (max(size, round(side * factor)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
     resized = image.resize((width, height), Resampling.BILINEAR)
     return resized.crop((left, top, left + size, top + size))
+
+
+def _without_far_ends(image: Any) -> Any:
+    """The middle of an image that is more than ``_LONGEST`` times as long as it is wide.
+
+    Resized whole, a line of pixels would fill the memory, and nobody looks at its ends.
+    """
+    longest = _LONGEST * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    left, top = (max(0, (side - longest) // 2) for side in image.size)
+    width, height = (min(side, longest) for side in image.size)
+    return image.crop((left, top, left + width, top + height))
 
 
 def _stratified(

@@ -116,3 +116,15 @@ def test_too_few_broken_or_too_many_images_are_named(tmp_path, monkeypatch):
 def test_preprocessing_that_cannot_be_is_refused(wrong):
     with pytest.raises(InputError, match="make no sense"):
         Preprocessing(32, **wrong)
+
+
+def test_a_line_of_pixels_does_not_fill_the_memory(tmp_path):
+    """Resized whole, it would be five gigabytes; what is looked at is the middle."""
+    folder = _folder(tmp_path / "lines", per_class=5)
+    line = Image.new("RGB", (1, 40_001), (255, 0, 0))
+    line.paste((0, 255, 0), (0, 19_000, 1, 21_000))
+    line.save(folder / "red" / "line.png")
+    dataset = load_images(folder, 224)
+    middle = dataset.images[(dataset.images[:, 1] == 255).any(axis=(1, 2))]
+    assert len(middle) == 1
+    assert (middle[0, 1] == 255).all()

@@ -94,7 +94,7 @@ def _values(
         "OUTPUT": file.output.name,
         "SIDE": str(preprocessing.size),
         "CLASSES": str(file.output.shape[-1]),
-        "CROP": f"{preprocessing.crop_share:g}",
+        "CROP": str(float(preprocessing.crop_share)),
         "LABELS": json.dumps(list(labels), ensure_ascii=False),
         "MEAN": str(mean),
         "STD": str(std),
@@ -129,7 +129,7 @@ def _kotlin(
         "BYTES": f"3 * SIDE * SIDE{'' if is_bytes else ' * 4'}",
         "KOTLIN_LOOP": f"{loops[0] if is_last else loops[1]} {put}",
         "KOTLIN_ORDER": ", ".join(map(str, order)),
-        "KOTLIN_MEAN": ", ".join(f"{value:g}f" for value in preprocessing.mean),
-        "KOTLIN_STD": ", ".join(f"{value:g}f" for value in preprocessing.std),
+        "KOTLIN_MEAN": ", ".join(f"{float(value)}f" for value in preprocessing.mean),
+        "KOTLIN_STD": ", ".join(f"{float(value)}f" for value in preprocessing.std),
         "KOTLIN_SHAPE": ", ".join(map(str, shape)),
     }

@@ -10,8 +10,9 @@ import pytest
 
 from fleetfront.cli.main import main
 from fleetfront.deploy.bundle import read_manifest
+from fleetfront.spaces.checkpoints import save_supernet
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import largest, smallest
+from fleetfront.spaces.supernet import largest, smallest, untrained
 
 SPACE = ofa_mbv3_mini()
 FAST, GOOD = SPACE.arch_id(smallest(SPACE)), SPACE.arch_id(largest(SPACE))
@@ -152,6 +153,43 @@ def test_files_are_timed_under_the_clock_of_what_was_promised(
     (one,) = json.loads(capsys.readouterr().out)
     assert [row["clock"] for row in one["measured"]] == [clock]
     assert one["measured"][0]["ms"] > 0
+
+
+def test_a_file_that_is_slower_than_its_limit_is_named(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(front.read_text())
+    fast = {**document["devices"]["pixel2"], "target": "cpu/onnxruntime/fp32/t1/b1"}
+    for point in fast["points"]:
+        point["latency_ms"] /= 1e6
+    document["devices"] = {"cpu": fast}
+    front.write_text(json.dumps(document))
+    store = ("--store", str(front.parent / "store.sqlite"))
+    assert deploy(front, "--max-latency", "cpu=0.000002", "--formats", "onnx", "--measure", *store) == 1
+    assert "cpu-within-2e-06ms: measured" in capsys.readouterr().err
+
+
+def test_a_supernet_is_not_cut_without_saying_what_to_do_about_its_statistics(
+    front: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_supernet(untrained(SPACE, 0), front.parent / "mini.safetensors")
+    command = ["deploy", "--front", str(front), "--arch", FAST, "--weights", str(front.parent / "mini.safetensors")]
+    command += ["--formats", "onnx", "--quiet", "--out", str(front.parent / "out")]
+    assert main(command) == 2
+    assert "--no-recalibration" in capsys.readouterr().err
+    assert main([*command, "--no-recalibration"]) == 0
+    folder = front.parent / "out" / FAST
+    assert read_manifest(folder)["weights"]["recalibrated_on"] is None
+    assert "NOT recalibrated" in (folder / "model-card.md").read_text()
+
+
+def test_a_folder_that_cannot_be_written_is_named(
+    front: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(**_: object) -> str:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("fleetfront.pipelines.deploy_bundle.tempfile.mkdtemp", refuse)
+    assert deploy(front, "--knee", "--formats", "onnx") == 2
+    assert "Choose another --out" in capsys.readouterr().err
 
 
 def shared(front: Path, **change: object) -> None:

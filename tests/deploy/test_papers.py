@@ -23,7 +23,12 @@ def file(format_name: str, contract: InputContract, side: int = 24) -> BundleFil
     return BundleFile(f"network.{format_name}", format_name, "fp32", image, output, checks, "some 0.9")
 
 
-def made(contract: InputContract, formats: tuple[str, ...] = ("onnx", "tflite")) -> dict[str, str]:
+FED = Preprocessing(24)
+
+
+def made(
+    contract: InputContract, formats: tuple[str, ...] = ("onnx", "tflite"), fed: Preprocessing = FED
+) -> dict[str, str]:
     target = "pixel3/litert/fp32/t1/b1"
     manifest = Manifest(
         arch="k3",
@@ -39,8 +44,7 @@ def made(contract: InputContract, formats: tuple[str, ...] = ("onnx", "tflite"))
     )
     front = ("pixel3", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
     return {
-        path: content.decode()
-        for path, content in papers(Papers(manifest, "pick", Preprocessing(24), contract, 2, front)).items()
+        path: content.decode() for path, content in papers(Papers(manifest, "pick", fed, contract, 2, front)).items()
     }
 
 
@@ -139,3 +143,12 @@ def test_an_ort_file_alone_has_the_snippets_of_its_runtime() -> None:
     for name in ("classify_onnx.py", "node.mjs", "browser-onnx.mjs", "Classifier.kt", "Classifier.swift"):
         assert "network.ort" in contents[f"snippets/{name}"]
     assert "network.onnx" in made(InputContract(), ("ort", "onnx"))["snippets/node.mjs"]
+
+
+def test_every_language_scales_by_the_same_numbers() -> None:
+    fed = Preprocessing(24, (0.49139968, 0.48215841, 0.44653091), (0.24703223, 0.24348513, 0.26158784))
+    contents = made(InputContract(), fed=fed)
+    numbers = [str(value) for value in (*fed.mean, *fed.std)]
+    for path, text in contents.items():
+        if path.startswith("snippets/"):
+            assert all(re.search(rf"\b{re.escape(number)}f?\b", text) for number in numbers), path
