@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SurrogateSettings:
-    """Each is flat around its value on NAS-Bench-201, seeds that no result is reported of.
+    """Found on NAS-Bench-201 (``benchmarks/nasbench201.py``) with seeds that no result is reported of; each is flat
+    around its value.
 
     Attributes:
         first: networks before the first model, spread over what they cost; at most a quarter of the budget.
