@@ -43,7 +43,7 @@ from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, sto
 @click.option("--no-recalibration", is_flag=True, help="Keep the supernet's own statistics; accuracy suffers.")
 @file_options(formats=("onnx,tflite", "onnx, tflite, ort, trt"), precisions="fp32, fp16, int8", is_of_space=True)
 @click.option(
-    "--measure", is_flag=False, flag_value=AUTO, metavar="[TARGET]", help="Time the very files on this machine."
+    "--measure", is_flag=False, flag_value=AUTO, metavar="[TARGET]", help="Time the very files: here, or on adb:SERIAL."
 )
 @store_option
 @json_option

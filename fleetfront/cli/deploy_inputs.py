@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from fleetfront.targets import Target
 if TYPE_CHECKING:
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Recipe, Weights
+    from fleetfront.profilers.base import Agent
     from fleetfront.profilers.store import Store
     from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace
@@ -22,6 +24,9 @@ AUTO = "auto"
 
 #: The device whose files are timed here.
 _HERE = "cpu"
+
+#: How names of devices over ADB begin.
+_ADB = "adb:"
 
 
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
@@ -163,7 +168,7 @@ def measuring_of(
 
     Raises:
         InputError: nothing that is written can be timed, or not on that target.
-        DeviceError: the target is not this machine's CPU.
+        DeviceError: the target is neither this machine's CPU nor over ADB.
     """
     from fleetfront.pipelines.deploy import Measuring
     from fleetfront.predictors.fit_files import list_fits, load_fit
@@ -182,7 +187,16 @@ def measuring_of(
     statistics = {fit.target: fit.statistic for fit in fits if fit.clock == clock}
     # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
     known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
-    return Measuring(store, targets, clock, {target: name for target, name in known.items() if name})
+    chosen = {target: name for target, name in known.items() if name}
+    if measure.startswith(_ADB):
+        return Measuring(store, targets, clock, chosen, partial(_phone, measure.partition("/")[0]))
+    return Measuring(store, targets, clock, chosen)
+
+
+def _phone(device: str, target: Target) -> Agent:
+    from fleetfront.profilers.adb.opening import open_adb_agent
+
+    return open_adb_agent(device, target)
 
 
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
@@ -200,10 +214,15 @@ def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat],
         local = local or [Target(_HERE, runtime) for runtime in sorted(runtimes)]
         wanted = [replace(target, precision=name, batch=batch) for target in local for name in recipe.precisions]
         return tuple(dict.fromkeys(wanted))
-    if measure.partition("/")[0] != _HERE:
+    device, _, rest = measure.partition("/")
+    if device.startswith(_ADB) and not rest:
+        from fleetfront.profilers.adb.opening import adb_target
+
+        return tuple(adb_target(device, precision=name, batch=batch) for name in recipe.precisions)
+    if device != _HERE and not device.startswith(_ADB):
         raise DeviceError(
-            f"{measure} is not this machine's CPU, which alone times files while they are deployed.",
-            "Leave --measure out, then: fleetfront profile --file FILE --device adb:SERIAL",
+            f"{measure} cannot be reached: files are timed on this machine's CPU and on devices over ADB.",
+            "Write --measure cpu or --measure adb:SERIAL, or profile the file where it will run.",
         )
     target = Target.parse(measure)
     if target.batch != batch:

@@ -11,7 +11,6 @@ from fleetfront.errors import BarMissed
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy import Deployed
     from fleetfront.pipelines.deploy_network import WrittenFile
-    from fleetfront.pipelines.measure_files import FileLatency
 
 _HEADERS = (
     "pick",
@@ -92,7 +91,10 @@ def _rows(one: Deployed) -> list[tuple[str, ...]]:
 
 def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, str]]:
     """Predicted, measured, target and clock, target alone; of the targets that this file is for."""
-    seen = {str(latency.target): latency for latency in one.measured if _is_of(latency, file)}
+    from fleetfront.pipelines.deploy_records import is_timed_on
+
+    of_file = [one for one in one.measured if is_timed_on(one.target, file.kind, file.precision)]
+    seen = {str(latency.target): latency for latency in of_file}
     promised = {row["target"]: row for row in one.pick.latency}
     rows = []
     for target, latency in seen.items():
@@ -101,11 +103,6 @@ def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, st
         value = f"{latency.ms:.4g}" if latency.ms is not None else f"failed: {latency.error}"
         rows.append((predicted, value, f"{target} {latency.clock.value}", target))
     return rows
-
-
-def _is_of(latency: FileLatency, file: WrittenFile) -> bool:
-    same = latency.target.runtime == file.kind.runtime and latency.target.precision == file.precision
-    return same and file.kind.name != "ort"
 
 
 def _as_json(one: Deployed) -> dict[str, Any]:

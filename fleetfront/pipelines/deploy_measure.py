@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy_network import Network
-from fleetfront.pipelines.deploy_records import Measuring
+from fleetfront.pipelines.deploy_records import Measuring, is_timed_on
 from fleetfront.pipelines.measure_files import FileLatency, measure_files
 from fleetfront.progress import Progress
 
@@ -38,9 +38,7 @@ def measure_networks(
         paths: dict[str, Path] = {}
         for arch, network in networks.items():
             for file in network.files:
-                # An .ort file computes what its .onnx twin does; agents know files by one ending a runtime.
-                is_meant = file.kind.runtime == target.runtime and file.precision == target.precision
-                if is_meant and file.kind.name != "ort":
+                if is_timed_on(target, file.kind, file.precision):
                     paths[arch] = file.path
         if not paths:
             raise InputError(
@@ -53,6 +51,7 @@ def measure_networks(
             measuring.store,
             clock=measuring.clock,
             statistic=statistic,
+            open_agent=measuring.open_agent,
             progress=progress,
         )
         for arch, latency in latencies.items():

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.proof import Proof
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.deploy_network import WrittenFile
 from fleetfront.pipelines.measure_files import FileLatency
+from fleetfront.profilers.base import Agent
+from fleetfront.profilers.local_cpu import LocalCpuAgent
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -46,14 +49,28 @@ class Pick:
     front: FrontPoints | None = None
 
 
+def is_timed_on(target: Target, kind: FileFormat, precision: str) -> bool:
+    """Whether a file is the one that a target runs.
+
+    An .ort file computes what its .onnx twin does, and agents know files by one ending a runtime. Phones run .tflite
+    files under the names of their delegates, e.g. ``tflite-cpu``.
+    """
+    is_same = kind.runtime == target.runtime or (kind.name == "tflite" and target.runtime.startswith("tflite-"))
+    return is_same and precision == target.precision and kind.name != "ort"
+
+
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """How files are timed: under the clock and by the statistic of a fit, so that like is compared with like."""
+    """How files are timed: under the clock and by the statistic of a fit, so that like is compared with like.
+
+    ``open_agent`` reaches the targets' device.
+    """
 
     store: Store
     targets: tuple[Target, ...]
     clock: Clock
     statistics: Mapping[Target, str] = field(default_factory=dict)
+    open_agent: Callable[[Target], Agent] = LocalCpuAgent
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -122,11 +123,37 @@ def test_names_of_a_front_file_cannot_leave_the_folder(front: Path) -> None:
     assert not (front.parent.parent / "evil-knee-random-weights").exists()
 
 
-@pytest.mark.parametrize("target", ["adb:123", "pixel3/litert/fp32/t1/b1", "cuda:0"])
-def test_files_are_timed_here_alone(front: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
+@pytest.mark.parametrize("target", ["nokia", "pixel3/litert/fp32/t1/b1", "cuda:0"])
+def test_targets_that_cannot_be_reached_are_named(front: Path, capsys: pytest.CaptureFixture[str], target: str) -> None:
     assert deploy(front, "--knee", "--measure", target) == 3
-    assert "fleetfront profile --file" in capsys.readouterr().err
+    assert f"{target} cannot be reached" in capsys.readouterr().err
     assert not (front.parent / "out").exists()
+
+
+@pytest.mark.usefixtures("no_adb_server")
+def test_files_are_timed_on_a_phone(front: Path, phone: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """Android's own daemon, whose benchmark program says 140.071 ms of every file."""
+    device = f"adb:{phone.address}"
+    document = json.loads(front.read_text())
+    document["devices"] = {"phone": {**document["devices"]["pixel2"], "target": f"{device}/tflite-cpu/fp32/t1/b1"}}
+    front.write_text(json.dumps(document))
+    options = ("--max-latency", "100", "--measure", device, "--store", str(front.parent / "store.sqlite"), "--json")
+    assert deploy(front, *options) == 1
+    out, err = capsys.readouterr()
+    (one,) = json.loads(out)
+    (row,) = one["measured"]
+    assert (row["target"], row["ms"]) == (f"{device}/tflite-cpu/fp32/t1/b1", pytest.approx(140.071))
+    assert [row["target"] for row in one["predicted"]] == [row["target"]]
+    assert "phone-within-100ms-random-weights" not in err
+    assert "phone-within-100ms: measured 140 ms" in err
+
+
+@pytest.mark.usefixtures("no_adb_server")
+def test_a_phone_that_is_not_there_is_named(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = ("--store", str(front.parent / "store.sqlite"))
+    assert deploy(front, "--knee", "--formats", "tflite", "--measure", "adb:127.0.0.1:1", *store) == 3
+    assert "127.0.0.1:1" in capsys.readouterr().err
+    assert list((front.parent / "out").iterdir()) == []
 
 
 def test_a_file_of_several_images_is_timed_as_such(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
