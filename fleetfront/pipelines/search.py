@@ -74,8 +74,8 @@ class Verified:
 def default_strategy(evaluations: int) -> str:
     """What searches best with so many evaluations.
 
-    On OFA2's problem (three seeds, hypervolume) ``surrogate`` reaches 762 with 1,000 evaluations, ``house`` 710, and 765
-    with 5,000; but each hundred costs ``surrogate`` seconds, and its model learns from some hundred networks at most.
+    On OFA2's problem (hypervolume, three seeds) ``surrogate`` reaches 762 with 1,000 evaluations, ``house`` reaches 710
+    and, with 5,000, 765. But each hundred costs ``surrogate`` seconds, and its model learns from 700 networks at most.
     """
     return FEW_STRATEGY if evaluations <= FEW_EVALUATIONS else DEFAULT_STRATEGY
 
