@@ -28,6 +28,10 @@ CONTRACTS = {
 }
 
 
+#: Bundles whose snippets run something else than a float file: name -> precision, formats.
+OTHERS = {"int8": ("int8", "onnx,tflite"), "ort": ("fp32", "ort")}
+
+
 @dataclass(frozen=True)
 class Bundles:
     """``root`` holds the bundles by name, the raw bytes of held-out images and the packages of ``node_modules``."""
@@ -75,6 +79,10 @@ def bundles(tmp_path_factory: pytest.TempPathFactory, digits: Dataset) -> Bundle
     for name, contract in CONTRACTS.items():
         recipe = Recipe(precisions=("fp32", "int8"), contract=contract, test_images=100)
         (one,) = deploy_picks([Pick(name, arch)], space, weights, parse_formats("onnx,tflite"), root, recipe=recipe)
+        assert one.error is None, one.error
+    for name, (precision, formats) in OTHERS.items():
+        recipe = Recipe(precisions=(precision,), contract=InputContract(input="uint8"), test_images=100)
+        (one,) = deploy_picks([Pick(name, arch)], space, weights, parse_formats(formats), root, recipe=recipe)
         assert one.error is None, one.error
     rows = digits.split["test"][:IMAGES]
     pixels = np.ascontiguousarray(digits.images[rows].transpose(0, 2, 3, 1))
