@@ -2,18 +2,26 @@
 
 Runs from a checkout with Python 3.11 or newer, torch 2.11 or newer and numpy; nothing else needs to be installed, since
 machines with GPUs are often offline (with nvidia-ml-py, clocks and temperatures are recorded, too). Blocks are measured
-at four resolutions of ofa-mbv3-w1.2 (362 of them), each batch in a campaign of its own, under CUDA graphs.
+at four resolutions of ofa-mbv3-w1.2 (362 of them), each batch in a campaign of its own, under CUDA graphs. Results are
+written after every batch, beside those of batches that ran before.
 
     python benchmarks/gpu.py                          # fp32, batch 1 and 64: results/gpu.json
     python benchmarks/gpu.py --precision fp16 --batch 1,32,64
+    python benchmarks/gpu.py --batch 1 --seconds 540 --out DIR   # on a machine that ends programs after ten minutes
     python benchmarks/gpu.py --rehearse               # a tiny walk through it all on the CPU; writes no result
 """
 
 import argparse
+import json
+import os
+import signal
 import sys
 import tempfile
 import time
-from dataclasses import replace
+import traceback
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +29,25 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from machine import describe, write
+from machine import RESULTS, describe, write
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.profile import Budget, profile_space
 from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.predictors.fitting import fit_model, measured_networks
 from fleetfront.predictors.scores import score
+from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
 from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent, rehearsal_agent
 from fleetfront.profilers.gpu.stopwatch import CudaStopwatch, HostStopwatch, Stopwatch, Work
 from fleetfront.profilers.gpu.torch_program import TorchOpener
-from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND, time_program
+from fleetfront.profilers.gpu.visit_timing import (
+    FIRST_WARM_UP,
+    LAUNCH_BOUND,
+    network_replays,
+    time_program,
+    warm_until_steady,
+)
 from fleetfront.profilers.observations import noise_floor, read_observations
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.records import Role
@@ -47,9 +62,12 @@ from fleetfront.workspace import Workspace
 
 #: No GPU, or no torch that sees one.
 NOTHING_TO_MEASURE_ON = 4
+INTERRUPTED = 130
 BARS = {"within_10": 0.99, "overhead_percent": 2.0, "profile_seconds": 300}
 #: Samples of each kind in the comparison with a bare loop.
 OVERHEAD_SAMPLES = 200
+#: Fitting, judging and writing one batch; files of the next are written on its own time.
+SECONDS_TO_JUDGE = 15.0
 
 
 class Lines:
@@ -76,8 +94,26 @@ class Lines:
         print(text, file=sys.stderr, flush=True)
 
 
-def measure(space: SearchSpace, target: Target, options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Profile one batch and judge the model of it on networks that it has not seen."""
+@dataclass
+class Allowance:
+    """Seconds for all batches together; ``is_ended`` once somebody ended the program."""
+
+    deadline: float
+    batches: int
+    is_ended: bool = False
+
+    def share_s(self) -> float:
+        """What one of the batches that are left may take, with some kept for judging it."""
+        return max(20.0, (self.deadline - time.monotonic()) / max(1, self.batches) - SECONDS_TO_JUDGE)
+
+
+def measure(
+    space: SearchSpace, target: Target, options: argparse.Namespace, folder: Path, allowance: Allowance
+) -> dict[str, Any]:
+    """Profile one batch and judge the model of it on networks that it has not seen.
+
+    What was measured is judged, too, if the time is up or somebody ends the program.
+    """
     plan = PlanOptions(
         seed=options.seed,
         calibration=options.calibration,
@@ -96,37 +132,53 @@ def measure(space: SearchSpace, target: Target, options: argparse.Namespace, fol
 
     workspace = Workspace(folder)
     with Store(workspace.store) as store:
-        outcome = profile_space(
-            space,
-            target,
-            store=store,
-            budget=Budget("benchmark", 3600.0),
-            rounds=options.rounds,
-            options=plan,
-            clock=Clock.DEVICE,
-            workspace=workspace,
-            open_agent=opened,
-            progress=Lines(),
-        )
-        campaign = outcome.result.campaign
-        fits = {clock.value: judged(store, target, space, clock, campaign) for clock in (Clock.DEVICE, Clock.WALL)}
-        launches = launch_bound(store, campaign)
-    seconds = outcome.observations.role_seconds
-    held_out = seconds.get(Role.VALIDATION, 0.0)
+        try:
+            outcome = profile_space(
+                space,
+                target,
+                store=store,
+                budget=Budget("benchmark", allowance.share_s()),
+                rounds=options.rounds,
+                options=plan,
+                clock=Clock.DEVICE,
+                workspace=workspace,
+                open_agent=opened,
+                progress=Lines(),
+            )
+            ended_by = outcome.result.ended_by
+        except CampaignInterrupted:
+            allowance.is_ended, ended_by = True, "interrupted"
+        return {"ended_by": ended_by, **found_out(store, target, space)}
+
+
+def found_out(store: Store, target: Target, space: SearchSpace) -> dict[str, Any]:
+    """What the newest campaign of ``target`` says, whether it is complete or not."""
+    row = store.campaigns(target=target, space=space.name)[0]
+    seen = read_observations(store, target, space.name, Clock.DEVICE, [row.id])
+    held_out = seen.role_seconds.get(Role.VALIDATION, 0.0)
     return {
-        "target": str(target),
-        "rounds": options.rounds,
-        "things": {role.value: count for role, count in outcome.planned.items()},
-        "errors": dict(outcome.observations.errors),
-        "seconds": {
-            "profile": outcome.result.seconds - held_out,
-            "held_out_visits": held_out,
-            "total": outcome.result.seconds,
-        },
-        "environment": dict(outcome.observations.environment),
-        "fits": fits,
-        "launches": launches,
+        "rounds_begun": 1 + store.last_round(row.id),
+        "things": {role.value: len(visits) for role, visits in seen.visits_ms.items()},
+        "errors": dict(seen.errors),
+        "seconds": {"profile": seen.seconds - held_out, "held_out_visits": held_out, "total": seen.seconds},
+        "environment": dict(seen.environment),
+        "conditions": conditions(store, row.id),
+        "fits": {clock.value: judged(store, target, space, clock, row.id) for clock in (Clock.DEVICE, Clock.WALL)},
+        "launches": launch_bound(store, row.id),
     }
+
+
+def conditions(store: Store, campaign: str) -> dict[str, Any]:
+    """Lowest, median and highest of what NVML said after the visits, and how often clocks were held down for what."""
+    rows = list(store.measurements(campaigns=[campaign], clock=Clock.DEVICE))
+    found: dict[str, Any] = {"visits": len(rows)}
+    for name in ("frequency_khz", "memory_mhz", "power_w", "temperature_c"):
+        known = [float(row.after[name]) for row in rows if name in row.after]
+        if known:
+            found[name] = [min(known), float(np.median(known)), max(known)]
+    found["clock_reasons"] = Counter(reason for row in rows for reason in row.after.get("clock_reasons", ()))
+    found["not_steady"] = sum(not row.after.get("is_steady", True) for row in rows)
+    return found
 
 
 def judged(store: Store, target: Target, space: SearchSpace, clock: Clock, campaign: str) -> dict[str, Any]:
@@ -150,7 +202,8 @@ def judged(store: Store, target: Target, space: SearchSpace, clock: Clock, campa
             "ms": [float(held_out.ms.min()), float(held_out.ms.max())],
         },
         "plain_sum_mape": score(table.lookup_ms(held_out.genotypes), held_out.ms).mape,
-        "floor": {"mape": floor.mape, "within_10": floor.within_10},
+        # With one visit each there is no floor, and JSON has no NaN.
+        "floor": {"mape": floor.mape, "within_10": floor.within_10} if floor.networks else None,
         "calibration": {"a": calibration.a, "b_ms": calibration.b, "c_ms_per_param": calibration.c},
         "statistic": model.statistic,
         "discarded": dict(seen.discarded),
@@ -172,11 +225,12 @@ def launch_bound(store: Store, campaign: str) -> dict[str, Any]:
     }
 
 
-def bare_ns(watch: Stopwatch, replay: Work, count: int) -> list[int]:
+def bare_ns(watch: Stopwatch, replays: Sequence[Work], count: int) -> list[int]:
     """What anybody would write: an event before and after each replay, read at the end."""
+    turns = [replays[number % len(replays)] for number in range(count)]
     if not isinstance(watch, CudaStopwatch):
         laps = []
-        for _ in range(count):
+        for replay in turns:
             begun = time.perf_counter_ns()
             replay()
             laps.append(time.perf_counter_ns() - begun)
@@ -186,7 +240,7 @@ def bare_ns(watch: Stopwatch, replay: Work, count: int) -> list[int]:
     cuda: Any = torch.cuda
     events = [[cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
     with cuda.stream(watch.stream):
-        for begin, end in events:
+        for replay, (begin, end) in zip(turns, events, strict=True):
             begin.record(watch.stream)
             replay()
             end.record(watch.stream)
@@ -195,7 +249,7 @@ def bare_ns(watch: Stopwatch, replay: Work, count: int) -> list[int]:
 
 
 def overhead(space: SearchSpace, target: Target, rehearse: bool, folder: Path) -> dict[str, Any]:
-    """What a timed visit says of one network, against a bare loop of events around replays of its graph.
+    """What a timed visit says of one network, against a bare loop of events around replays of the same work.
 
     Both take turns, so that both meet the same clocks.
     """
@@ -210,43 +264,87 @@ def overhead(space: SearchSpace, target: Target, rehearse: bool, folder: Path) -
     timed: list[int] = []
     bare: list[int] = []
     try:
+        timing = time_program(program, watch, warm_runs=3, timed_runs=2, is_block=False)
+        replays = network_replays(program, watch)
+        if not rehearse:
+            warm_until_steady(lambda: sum(watch.laps_ns(replays * 5)), FIRST_WARM_UP, watch.now_ns)
         for _ in range(2 if rehearse else 10):
             timing = time_program(program, watch, warm_runs=3, timed_runs=samples, is_block=False)
             timed += timing.device_ns
-            replay = watch.capture(lambda: program.enqueue(0))
-            bare += bare_ns(watch, replay, samples + 1)[1:]
+            bare_ns(watch, replays, 8)
+            bare += bare_ns(watch, replays, samples + 1)[1:]
     finally:
         program.close()
         opener.close()
     percent = 100 * (float(np.median(timed)) / float(np.median(bare)) - 1)
-    return {"percent": percent, "timed_ms": float(np.median(timed)) / 1e6, "bare_ms": float(np.median(bare)) / 1e6}
+    return {
+        "percent": percent,
+        "timed_ms": float(np.median(timed)) / 1e6,
+        "bare_ms": float(np.median(bare)) / 1e6,
+        "eager_ms": min(timing.wall_ns) / 1e6,
+    }
+
+
+def one_batch(
+    space: SearchSpace, target: Target, options: argparse.Namespace, folder: Path, allowance: Allowance
+) -> dict[str, Any]:
+    """All that is to be found out about a batch. What fails is told at length and kept beside what did not.
+
+    The comparison with a bare loop comes first: it takes seconds, and what is wrong with a GPU shows there.
+    """
+    result: dict[str, Any] = {"target": str(target), "rounds": options.rounds}
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "overhead": lambda: {"overhead": overhead(space, target, options.rehearse, folder)},
+        "measurements": lambda: measure(space, target, options, folder, allowance),
+    }
+    for name, part in parts.items():
+        try:
+            result |= part()
+        # It ends this part alone, and is shown and written down as it is.
+        except Exception as error:
+            traceback.print_exc()
+            result.setdefault("failed", {})[name] = f"{type(error).__name__}: {error}"
+        if name == "overhead" and not options.rehearse:
+            print(f"{target}: {result.get(name)}", file=sys.stderr, flush=True)
+    result["missed"] = misses(result)
+    return result
 
 
 def misses(result: dict[str, Any]) -> list[str]:
-    """Which bars a batch misses."""
-    met = {
-        "within_10": result["fits"]["device"]["held_out"]["within_10"] >= BARS["within_10"],
-        "overhead_percent": abs(result["overhead"]["percent"]) <= BARS["overhead_percent"],
-        "profile_seconds": result["seconds"]["profile"] <= BARS["profile_seconds"],
+    """Which bars a batch misses, or was not measured for."""
+    met: dict[str, Callable[[], bool]] = {
+        "within_10": lambda: result["fits"]["device"]["held_out"]["within_10"] >= BARS["within_10"],
+        "overhead_percent": lambda: abs(result["overhead"]["percent"]) <= BARS["overhead_percent"],
+        "profile_seconds": lambda: result["seconds"]["profile"] <= BARS["profile_seconds"],
     }
-    return [name for name, is_met in met.items() if not is_met]
+    part = {"within_10": "fits", "overhead_percent": "overhead", "profile_seconds": "seconds"}
+    return [name for name, is_met in met.items() if part[name] not in result or not is_met()]
 
 
 def show(result: dict[str, Any], is_rehearsal: bool) -> None:
+    for part, said in result.get("failed", {}).items():
+        print(f"\n{result['target']}: the {part} failed: {said}", flush=True)
+    if "fits" not in result:
+        return
     if is_rehearsal:
         things = ", ".join(f"{count} {role}" for role, count in result["things"].items())
         print(f"rehearsed {result['target']}: {things}; clocks fitted: {', '.join(result['fits'])}")
         return
-    print(f"\n{result['target']}: profile {result['seconds']['profile']:.0f} s, bar {BARS['profile_seconds']} s")
+    print(
+        f"\n{result['target']}: profile {result['seconds']['profile']:.0f} s, bar {BARS['profile_seconds']} s; "
+        f"{result['rounds_begun']} rounds, ended by {result['ended_by']}; {len(result['errors'])} things failed"
+    )
     for clock, fit in result["fits"].items():
-        scores, floor = fit["held_out"], fit["floor"]
+        scores, floor = fit["held_out"], fit["floor"] or {"mape": float("nan")}
         print(
             f"  {clock:7} {scores['networks']} held out: MAPE {scores['mape']:.2f} %, floor {floor['mape']:.2f} %; "
             f"within 5/10 % {100 * scores['within_5']:.0f}/{100 * scores['within_10']:.0f} %; "
             f"Spearman {scores['spearman'] or float('nan'):.4f}; plain sum {fit['plain_sum_mape']:.1f} %"
         )
-    print(f"  overhead of timing {result['overhead']['percent']:+.2f} %; launches: {result['launches']}")
-    print(f"  bars missed: {', '.join(misses(result)) or 'none'}")
+    percent = result["overhead"]["percent"] if "overhead" in result else float("nan")
+    print(f"  overhead of timing {percent:+.2f} %; launches: {result['launches']}")
+    print(f"  {result['conditions']}")
+    print(f"  bars missed: {', '.join(misses(result)) or 'none'}", flush=True)
 
 
 def parsed() -> argparse.Namespace:
@@ -260,12 +358,35 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--space", default="ofa-mbv3-w1.2")
     parser.add_argument("--keep", type=Path, help="folder for the measurements; resumed if it exists")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=1200.0,
+        help="for all batches together: what is measured by then is judged (default: %(default)g)",
+    )
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder for gpu.json (default: benchmarks/results)")
     parser.add_argument("--rehearse", action="store_true", help="tiny, on the CPU, nothing written")
     options = parser.parse_args()
     if options.rehearse:
         options.space, options.rounds, options.calibration, options.held_out = "ofa-mbv3-mini", 1, 4, 3
         options.batch = "1,2"
     return options
+
+
+def gently(_signal: int, _frame: object) -> None:
+    """Being told to end is as good as Ctrl-C: the visit in flight is finished, and what there is is judged."""
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def earlier(path: Path, gpu: dict[str, Any], targets: Sequence[str]) -> list[dict[str, Any]]:
+    """Results of other targets that an earlier run left for this GPU and driver, so that batches can be run apart."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
+    if any(kept.get("gpu", {}).get(name) != gpu.get(name) for name in ("name", "driver")):
+        return []
+    return [result for result in kept.get("results", []) if result.get("target") not in targets]
 
 
 def main() -> int:
@@ -278,25 +399,31 @@ def main() -> int:
         except FleetfrontError as error:
             print(f"There is nothing to measure on: {error}", file=sys.stderr)
             return NOTHING_TO_MEASURE_ON
+        signal.signal(signal.SIGTERM, gently)
     space = load_space(options.space)
-    results = []
+    name = "gpu" if options.precision == "fp32" else f"gpu_{options.precision}"
+    base = gpu_target(options.device, "torch", options.precision, 1)
+    targets = [replace(base, batch=int(batch)) for batch in options.batch.split(",")]
+    results = earlier(options.out / f"{name}.json", gpu, [str(target) for target in targets])
+    failed, allowance = 0, Allowance(time.monotonic() + options.seconds, len(targets))
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        base = gpu_target(options.device, "torch", options.precision, 1)
-        for batch in (int(part) for part in options.batch.split(",")):
-            target = replace(base, batch=batch)
-            result = measure(space, target, options, folder)
-            result["overhead"] = overhead(space, target, options.rehearse, folder)
-            result["missed"] = misses(result)
+        for target in targets:
+            result = {**one_batch(space, target, options, folder, allowance), "date": machine["date"]}
+            allowance.batches -= 1
+            failed += "failed" in result
             results.append(result)
             show(result, options.rehearse)
+            if not options.rehearse:
+                # After every batch: whoever lends the machine may end the program at any time.
+                content = {"gpu": gpu, "space": space.name, "bars": BARS, "results": results}
+                print(write(name, content, machine, options.out), flush=True)
+            if allowance.is_ended:
+                return INTERRUPTED
     if options.rehearse:
         print("A rehearsal on the CPU: its numbers would mean nothing, so none is shown or written.")
-        return 0
-    name = "gpu" if options.precision == "fp32" else f"gpu_{options.precision}"
-    print(write(name, {"gpu": gpu, "space": space.name, "bars": BARS, "results": results}, machine))
-    return 0
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

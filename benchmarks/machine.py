@@ -34,16 +34,18 @@ def describe(packages: Iterable[str] = PACKAGES) -> dict[str, Any]:
     }
 
 
-def write(name: str, payload: Mapping[str, Any], machine: Mapping[str, Any] | None = None) -> Path:
-    """Write ``results/NAME.json`` and return its path.
+def write(
+    name: str, payload: Mapping[str, Any], machine: Mapping[str, Any] | None = None, folder: Path = RESULTS
+) -> Path:
+    """Write ``results/NAME.json``, or the same in another folder, and return its path.
 
     ``machine`` is what ``describe`` gave when the work began; its load is then kept beside the load now, at the end.
     """
     now = describe()
     begun = dict(machine) if machine is not None else now
     content = {"machine": {**begun, "load_average_at_end": now["load_average"]}, **payload}
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    path = RESULTS / f"{name}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
     path.write_text(json.dumps(content, indent=1, sort_keys=False) + "\n", encoding="utf-8")
     return path
 
