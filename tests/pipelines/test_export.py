@@ -4,6 +4,7 @@ import importlib.util
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 
 from fleetfront.deploy.bundle import read_manifest
@@ -120,6 +121,7 @@ def test_an_onnx_bundle_of_a_users_network(module: Path, tmp_path: Path) -> None
     assert manifest["files"][0]["input"]["shape"] == [1, 32, 32, 3]
     assert len(manifest["labels"]) == 10
     path = done.folder / manifest["files"][0]["path"]
+    onnx.checker.check_model(onnx.load(path), full_check=True)
     session = runtime_for_file(path).open(path)
     (scores,) = session.run({"input": np.zeros((1, 32, 32, 3), np.uint8)}).values()
     session.close()
