@@ -46,7 +46,11 @@ if TYPE_CHECKING:
 @click.option(
     "--strategy", metavar="NAME", help="How to search.  [default: up to 2000 evaluations surrogate, else house]"
 )
-@click.option("--evaluations", type=click.IntRange(1), help="Budget: accuracies asked for, over all devices.")
+@click.option(
+    "--evaluations",
+    type=click.IntRange(1),
+    help="Budget: accuracies asked for, over all devices.  [default: 20000; 500 for supernet:]",
+)
 @click.option("--limit", "limits", multiple=True, metavar="[DEVICE=]MS", help="Only networks this fast; repeatable.")
 @click.option("--objective", "extras", multiple=True, metavar="macs|params", help="A further objective; repeatable.")
 @click.option(
@@ -105,7 +109,7 @@ def search(
     family = load_space(space)
     known = _accuracy(accuracy, images, family)
     targets = _targets(devices, family, store, runtime, clock, limits)
-    options = replace(_options(strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
+    options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
     with progress(quiet) as shown:
         checking = _verify(verify, family, store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
@@ -160,6 +164,7 @@ def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
 
 
 def _options(
+    accuracy: str,
     strategy: str | None,
     evaluations: int | None,
     seed: int,
@@ -168,9 +173,17 @@ def _options(
     start_from: Path | None,
     space: SearchSpace,
 ) -> SearchOptions:
-    from fleetfront.pipelines.search import ARCHIVE_FILE, DEFAULT_EVALUATIONS, SearchOptions, default_strategy
+    from fleetfront.pipelines.search import (
+        ARCHIVE_FILE,
+        DEFAULT_EVALUATIONS,
+        DEFAULT_MEASURED_EVALUATIONS,
+        SearchOptions,
+        default_strategy,
+    )
 
-    evaluations = evaluations or DEFAULT_EVALUATIONS
+    # Only a supernet's accuracy is measured during the search.
+    is_dear = accuracy.startswith("supernet:")
+    evaluations = evaluations or (DEFAULT_MEASURED_EVALUATIONS if is_dear else DEFAULT_EVALUATIONS)
     archive = start_from / ARCHIVE_FILE if start_from is not None and start_from.is_dir() else start_from
     return SearchOptions(
         strategy or default_strategy(evaluations),

@@ -43,7 +43,7 @@ TARGETS = (Target("cpu", "onnxruntime"), Target("cpu", "litert"))
 #: Together with two minutes of training, all fits into five minutes on two slow cores.
 PROFILE_BUDGET = Budget("quickstart", 25.0)
 EVALUATIONS = 100
-STRATEGY = "house"
+STRATEGY = "surrogate"
 PICKS = 3
 
 #: Folders of the results.

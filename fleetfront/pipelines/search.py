@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DEFAULT_STRATEGY = "house"
 DEFAULT_EVALUATIONS = 20_000
+#: The default where every accuracy is measured on images: some tenths of a second each.
+DEFAULT_MEASURED_EVALUATIONS = 500
 #: Where a user names no strategy, this one serves up to so many evaluations, and ``DEFAULT_STRATEGY`` beyond.
 FEW_EVALUATIONS, FEW_STRATEGY = 2000, "surrogate"
 
