@@ -125,7 +125,12 @@ class Weights:
             raise InputError(
                 f"There are {len(self.labels)} labels for {classes} classes.", "Give one label a class, in order."
             )
-        if self.labels and len(trained) == classes and self.labels != trained and set(self.labels) == set(trained):
+        if trained and len(trained) != classes:
+            raise InputError(
+                f"The weights give {classes} scores and name {len(trained)} classes.",
+                "The file is damaged: get it again, or train again.",
+            )
+        if self.labels and trained and self.labels != trained and set(self.labels) == set(trained):
             raise InputError(
                 f"The labels name the weights' classes in another order ({', '.join(self.labels[:3])}, ... instead of "
                 f"{', '.join(trained[:3])}, ...).",

@@ -253,6 +253,12 @@ def test_folders_are_put_in_the_order_of_the_labels(knowing: Supernet) -> None:
     assert np.array_equal(other.labels, 9 - plain.labels)
 
 
+def test_weights_that_name_other_classes_than_they_have_are_refused(tmp_path: Path, knowing: Supernet) -> None:
+    odd = Supernet(knowing.space, knowing.tensors, replace(knowing.provenance, class_names=("a", "b", "c")))
+    (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), Weights(odd), BOTH, tmp_path)
+    assert "10 scores and name 3 classes" in str(one.error)
+
+
 @pytest.mark.parametrize("name", ["two\nlines", "half \ud800", "\u2028", " ", "nul \0"])
 def test_labels_that_no_file_can_hold_are_refused(tmp_path: Path, knowing: Supernet, name: str) -> None:
     odd = Supernet(knowing.space, knowing.tensors, replace(knowing.provenance, class_names=(name, *"123456789")))
