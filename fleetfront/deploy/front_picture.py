@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
+from fleetfront.deploy.markdown import one_line
+
 WIDTH, HEIGHT = 640, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 20, 40, 52
 _INK, _FRONT, _PICK, _GRID = "#333", "#4477aa", "#cc3311", "#ddd"
@@ -39,7 +41,7 @@ def front_picture(
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" font-family="sans-serif" '
         f'font-size="12" fill="{_INK}">',
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>',
-        _text(WIDTH / 2, 22, f"Front of {title}", "middle", 15),
+        _text(WIDTH / 2, 22, f"Front of {one_line(title)}", "middle", 15),
         _text((WIDTH + _LEFT) / 2, HEIGHT - 12, "latency, ms", "middle"),
         f'<g transform="translate(16 {HEIGHT / 2 - 6:g}) rotate(-90)">{_text(0, 0, "accuracy, %", "middle")}</g>',
     ]

@@ -1,5 +1,5 @@
-"""Outside text inside Markdown: what somebody called a folder, a licence or a device never becomes markup. What a card
-says is in ``model_card``.
+"""Outside text inside Markdown and pictures: what somebody called a folder, a licence or a device never becomes markup.
+What a card says is in ``model_card``.
 """
 
 from __future__ import annotations
@@ -12,18 +12,18 @@ _MARKUP = re.compile(r"[\\`*\[\]|]")
 
 def plain(value: object) -> str:
     """``value`` as one line of text, shown as it is."""
-    line = _one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = one_line(value).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return _MARKUP.sub(lambda match: f"\\{match.group()}", line)
 
 
 def code(value: object, *, in_table: bool = False) -> str:
     """``value`` as a span of code, in which only the backtick means something, and in tables the bar."""
-    text = _one_line(value).replace("`", "'")
+    text = one_line(value).replace("`", "'")
     return f"`{text.replace('|', chr(92) + '|') if in_table else text}`"
 
 
-def _one_line(value: object) -> str:
-    """Without line breaks and other control characters, and without what UTF-8 cannot spell."""
+def one_line(value: object) -> str:
+    """``value`` without line breaks and other control characters, and without what UTF-8 cannot spell."""
     line = " ".join(str(value).split())
     shown = "".join(character if character.isprintable() or character == "\u200d" else "?" for character in line)
     return shown.encode("utf-8", "replace").decode()

@@ -123,7 +123,7 @@ def test_outside_text_is_no_markup_in_the_card() -> None:
         ),
         labels=LABELS,
     )
-    front = ("<script>", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
+    front = ("<script>\x1b\ud800", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
     contents = papers(Papers(manifest, "pick", Preprocessing(24), contract, 2, front))
     card = contents["model-card.md"].decode()
     assert card.count("\n") == good["model-card.md"].count("\n")
@@ -136,6 +136,7 @@ def test_outside_text_is_no_markup_in_the_card() -> None:
         if was.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", was)), line
     assert "<script>" not in contents["front.svg"].decode()
+    ElementTree.fromstring(contents["front.svg"].decode())
 
 
 def test_an_ort_file_alone_has_the_snippets_of_its_runtime() -> None:
