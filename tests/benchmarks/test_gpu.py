@@ -68,6 +68,17 @@ def test_a_rehearsal_needs_torch_and_numpy_alone(tmp_path: Path) -> None:
     assert results() == before
 
 
+def test_a_checkout_without_the_command_lines_packages_says_what_runs(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(HOOK)
+    done = subprocess.run(
+        [sys.executable, "-m", "fleetfront", "profile", "--device", "cuda:0"],
+        capture_output=True, text=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 4
+    assert done.stderr.startswith("Error: the command line needs the package click")
+    assert "benchmarks/gpu.py --keep" in done.stderr
+
+
 def test_without_torch_it_names_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "torch.py").write_text("raise ModuleNotFoundError('torch')")
     done = run(tmp_path)
