@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from fleetfront.cli.adb_options import AdbChoices, adb_options, warn_of_unused
-from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
+from fleetfront.cli.console import print_json, print_table, progress, warn
 from fleetfront.cli.options import (
     device_option,
-    is_given,
     json_option,
     local_target,
     quiet_option,
@@ -23,23 +20,11 @@ from fleetfront.cli.options import (
     store_path,
     target_options,
 )
-from fleetfront.cli.profile_gpu import (
-    check_gpu_request,
-    gpu_agent,
-    launch_bound,
-    profile_batches,
-    summarise_batches,
-    tell_launch_bound,
-)
-from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, unknown
+from fleetfront.cli.profile_family import Wanted, is_adb, profile_family
+from fleetfront.cli.profile_gpu import check_gpu_request, profile_batches, summarise_batches
+from fleetfront.errors import DeviceError, FleetfrontError, InputError, unknown
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
-
-if TYPE_CHECKING:
-    from fleetfront.pipelines.profile import ProfileOutcome
-    from fleetfront.progress import Progress
-
-ADB = "adb"
 
 
 @click.command()
@@ -124,70 +109,42 @@ def profile(
         profile_each(names, as_json)
         return
     name = _full_name(names[0])
+    wanted = Wanted(space, budget, target_error, few, calibration, validation, with_fit, seed, dry_run)
     if isinstance(batch, tuple):
-        if not is_cuda(name):
-            raise InputError("Several batches are profiled on a GPU only.", "Give one --batch.")
-        each = click.get_current_context()
-        profile_batches(batch, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)
-        if with_fit and not (as_json or dry_run):
-            summarise_batches(runtime, name, precision, batch, space)
+        _each_batch(name, batch, runtime, precision, wanted, as_json)
         return
     if is_cuda(name):
         check_gpu_request(file, sustained, few)
     adb = AdbChoices(cores, runner, benchmark_model, litert_wheel, max_temp, cooldown)
     target = _target(name, runtime, precision, threads, batch, file)
-    if dry_run:
-        from fleetfront.cli.profile_dry import dry_run_file, dry_run_space
+    if file is None and sustained is None:
+        profile_family(name, target, wanted, adb, store, as_json, quiet)
+    elif dry_run and file is not None:
+        from fleetfront.cli.profile_dry import dry_run_file
 
-        if file is not None:
-            dry_run_file(name, target, file, adb, as_json, quiet)
-        else:
-            held_out = validation if few is None or is_given("validation") else 0
-            dry_run_space(name, target, space, budget, few, calibration, held_out, adb, as_json, quiet)
-        return
-    if sustained is not None or (file is not None and _is_adb(name)):
+        dry_run_file(name, target, file, adb, as_json, quiet)
+    elif sustained is not None or is_adb(name):
         from fleetfront.cli.profile_adb_file import profile_adb_file
 
         profile_adb_file(name, target, file, sustained, adb, store, as_json, quiet)
-        return
-    if file is not None:
+    elif file is not None:
         _profile_file(file, target, store, as_json, quiet)
-        return
-    wanted = _Wanted(space, budget, target_error, calibration, validation, with_fit, seed)
-    if few is not None:
-        _profile_few(few, name, target, wanted, adb, store, as_json, quiet)
-        return
-    with progress(quiet) as shown:
-        outcome, report = _profile_space(name, target, wanted, adb, store, shown)
-    more = {"launches": launch_bound(store, outcome.result.campaign)} if is_cuda(name) else {}
-    _tell(outcome, report, as_json, more)
-    if target_error is not None and outcome.result.ended_by != "target":
-        raise BarMissed(
-            f"The target error of {target_error:g} % was not reached within the budget {budget}.",
-            "Run again with a longer --budget: it goes on from here.",
-        )
 
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What is to be measured of a space, and how well."""
-
-    space: str
-    budget: str
-    target_error: float | None
-    calibration: int | None
-    validation: int
-    with_fit: bool
-    seed: int
-
-
-def _is_adb(name: str) -> bool:
-    return name == ADB or name.startswith(f"{ADB}:")
+def _each_batch(
+    name: str, batches: tuple[int, ...], runtime: str | None, precision: str, wanted: Wanted, as_json: bool
+) -> None:
+    if not is_cuda(name):
+        raise InputError("Several batches are profiled on a GPU only.", "Give one --batch.")
+    each = click.get_current_context()
+    profile_batches(batches, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)
+    if wanted.with_fit and not (as_json or wanted.dry_run):
+        summarise_batches(runtime, name, precision, batches, wanted.space)
 
 
 def _full_name(name: str) -> str:
     """The device's name; ``adb`` alone stands for the only one attached."""
-    if not _is_adb(name):
+    if not is_adb(name):
         warn_of_unused(name)
         return name
     from fleetfront.profilers.adb.opening import full_name
@@ -196,7 +153,7 @@ def _full_name(name: str) -> str:
 
 
 def _target(name: str, runtime: str | None, precision: str, threads: int, batch: int, file: Path | None) -> Target:
-    if _is_adb(name):
+    if is_adb(name):
         from fleetfront.profilers.adb.opening import adb_target
 
         return adb_target(name, runtime=runtime or "tflite-cpu", precision=precision, threads=threads, batch=batch)
@@ -224,74 +181,6 @@ def _not_here(name: str) -> FleetfrontError:
     )
 
 
-def _profile_space(
-    device: str, target: Target, wanted: _Wanted, adb: AdbChoices, store: Path | None, shown: Progress
-) -> tuple[ProfileOutcome, dict[str, object] | None]:
-    from fleetfront.pipelines.fit import fit_report, fit_target, quick_error
-    from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
-    from fleetfront.profilers.plan import PlanOptions
-    from fleetfront.profilers.store import Store
-    from fleetfront.spaces.catalogue import load_space
-
-    family, allowed = load_space(wanted.space), parse_budget(wanted.budget)
-    count = allowed.calibration if wanted.calibration is None else wanted.calibration
-    options = PlanOptions(seed=wanted.seed, calibration=count, validation=wanted.validation)
-    percent = wanted.target_error
-    rule = TargetError(lambda seen: quick_error(seen, family), percent) if percent is not None else None
-    more = _agent_of(device, target, adb, shown)
-    with Store(store_path(store)) as opened:
-        outcome = profile_space(
-            family, target, store=opened, budget=allowed, rule=rule, options=options, progress=shown, **more
-        )
-        report = fit_report(fit_target(opened, target, family)) if wanted.with_fit else None
-    return outcome, report
-
-
-def _agent_of(device: str, target: Target, adb: AdbChoices, shown: Progress) -> dict[str, Any]:
-    """Who measures and under which clock, as the pipelines want it; empty for this machine's CPU."""
-    if is_cuda(device):
-        return gpu_agent(target, shown)
-    if not _is_adb(device):
-        return {}
-    agent = adb.agent(device, target, shown)
-    # The runner decides which clocks there are: Google's has no thread-CPU time.
-    return {"open_agent": lambda _: agent, "clock": agent.clocks[0]}
-
-
-def _profile_few(
-    count: int,
-    device: str,
-    target: Target,
-    wanted: _Wanted,
-    adb: AdbChoices,
-    store: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    from fleetfront.cli.profile_few import tell_few
-    from fleetfront.pipelines.few_profile import profile_few
-    from fleetfront.pipelines.profile import parse_budget
-    from fleetfront.profilers.store import Store
-    from fleetfront.spaces.catalogue import load_space
-
-    if wanted.target_error is not None:
-        raise InputError("--target-error does not go with --few.", "Check the error with --validation 10 instead.")
-    with Store(store_path(store)) as opened, progress(quiet) as shown:
-        outcome = profile_few(
-            load_space(wanted.space),
-            target,
-            count,
-            store=opened,
-            # A check costs more than the few themselves, so it must be asked for.
-            validation=wanted.validation if is_given("validation") else 0,
-            seed=wanted.seed,
-            seconds=parse_budget(wanted.budget).seconds,
-            progress=shown,
-            **_agent_of(device, target, adb, shown),
-        )
-    tell_few(outcome, as_json)
-
-
 def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:
     from fleetfront.profilers.single_file import profile_file
     from fleetfront.profilers.store import Store
@@ -304,38 +193,3 @@ def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool,
     print_table(("what", "value"), result.rows())
     for text in result.warnings:
         warn(text)
-
-
-def _tell(
-    outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool, more: dict[str, dict[str, Any]]
-) -> None:
-    target, space = outcome.observations.target, outcome.observations.space
-    if as_json:
-        print_json({**outcome.to_json(), "fit": report, **more})
-        return
-    _show(outcome)
-    if more:
-        tell_launch_bound(more["launches"])
-    if report is not None:
-        from fleetfront.cli.fit_text import show_fit
-
-        show_fit(report, details=False)
-    next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
-
-
-def _show(outcome: ProfileOutcome) -> None:
-    result, verdict = outcome.result, outcome.verdict
-    measured = ", ".join(
-        f"{outcome.measured.get(role, 0)}/{count} {role.value}" for role, count in outcome.planned.items()
-    )
-    hint(f"{result.rounds} rounds in {result.seconds:.0f} s, ended by {result.ended_by}; measured {measured}")
-    word = click.style("stable", fg="green") if verdict.is_stable else click.style("unstable", fg="yellow")
-    hint(
-        f"Verdict: {word}. Noise floor {verdict.floor.mape:.2f} % ({verdict.floor_role.value}), "
-        f"drift {verdict.drift.percent:+.1f} %, statistic {verdict.statistic}."
-    )
-    for reason, count in verdict.discarded.items():
-        hint(f"  {count} visits left out: {reason}")
-    for doubt in verdict.reasons:
-        warn(f"{doubt.text} {doubt.remedy}")
-    hint("")
