@@ -67,7 +67,7 @@ def test_batches_are_profiled_and_fitted_apart(
         return opening.rehearsal_agent(target)
 
     monkeypatch.setattr(opening, "open_gpu_agent", rehearse)
-    arguments = ["--device", "cuda:0", "--batch", "1,2", "--calibration", "4", "--validation", "3", "--budget", "4s"]
+    arguments = ["--device", "cuda:0", "--batch", "1,2", "--calibration", "4", "--validation", "3", "--budget", "16s"]
     store = tmp_path / "store.sqlite"
     assert main(["profile", *arguments, *SPACE, "--store", str(store), "--json", "-q"]) == 0
     results = json.loads(capsys.readouterr().out)

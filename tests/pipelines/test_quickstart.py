@@ -38,7 +38,7 @@ def test_the_story_leaves_everything_behind(told: tuple[Workspace, Quickstart]) 
     _, story = told
     assert {name.name for name in story.out.iterdir()} == {"bundles", "fits", "fronts", "random"}
     searched, random = (load_fronts(folder) for folder in story.front_folders)
-    assert (searched.strategy, random.strategy) == ("house", "random")
+    assert (searched.strategy, random.strategy) == ("surrogate", "random")
     assert searched.evaluations == random.evaluations == EVALUATIONS
     assert [front.reference_point for front in searched.devices] == [front.reference_point for front in random.devices]
     assert len(story.files) == 2 * len({file.pick for file in story.files})
@@ -55,7 +55,7 @@ def test_its_report_has_every_section(told: tuple[Workspace, Quickstart]) -> Non
     assert report.notes == ()
     (baseline,) = report.baselines
     assert baseline.note == ""
-    assert {name for name, *_ in baseline.final} == {"house", "random"}
+    assert {name for name, *_ in baseline.final} == {"surrogate", "random"}
     for curves in baseline.curves.values():
         # Both are curves, not ends alone, though random search asks for all of its networks at once.
         assert all(len(set(curve.mean[curve.mean > 0].tolist())) > 1 for curve in curves)
