@@ -267,7 +267,7 @@ def overhead(space: SearchSpace, target: Target, rehearse: bool, folder: Path) -
         timing = time_program(program, watch, warm_runs=3, timed_runs=2, is_block=False)
         replays = network_replays(program, watch)
         if not rehearse:
-            warm_until_steady(lambda: sum(watch.laps_ns(replays * 5)), FIRST_WARM_UP, watch.now_ns)
+            warm_until_steady(lambda: sum(watch.laps_ns(replays)), FIRST_WARM_UP, watch.now_ns)
         for _ in range(2 if rehearse else 10):
             timing = time_program(program, watch, warm_runs=3, timed_runs=samples, is_block=False)
             timed += timing.device_ns

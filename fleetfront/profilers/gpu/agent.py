@@ -34,7 +34,8 @@ from fleetfront.targets import Target
 THROTTLED = "throttled"
 #: These are run long enough for the energy counter, in the first round alone; it would take too long for all.
 _WITH_ENERGY = frozenset({Role.CALIBRATION, Role.NETWORK, Role.FILE})
-#: Laps of one window of the first warm-up are this many inferences.
+#: A lap of the first warm-up is as many inferences as take about so long, and at most so many.
+_FIRST_LAP_NS = 10_000_000
 _FIRST_LAP = 50
 
 
@@ -199,15 +200,18 @@ class GpuAgent:
             return
         stopwatch = self._stopwatch
 
-        def lap() -> float:
+        def lap(inferences: int) -> float:
             begun = stopwatch.now_ns()
-            for index in range(_FIRST_LAP):
+            for index in range(inferences):
                 stopwatch.run(lambda index=index: program.enqueue(index % program.buffers))  # type: ignore[misc]
             stopwatch.synchronize()
             return stopwatch.now_ns() - begun
 
+        # The first runs load libraries and kernels, which takes seconds.
+        lap(program.buffers)
+        count = min(_FIRST_LAP, max(1, int(_FIRST_LAP_NS * program.buffers / max(1.0, lap(program.buffers)))))
         mhz = (lambda: None) if self._nvml is None else self._nvml.sm_mhz
-        warm_until_steady(lap, rule, stopwatch.now_ns, mhz)
+        warm_until_steady(lambda: lap(count), rule, stopwatch.now_ns, mhz)
 
     def _energy(self, program: Program) -> EnergyReading | None:
         if self._nvml is None or self._options.energy_s <= 0:

@@ -30,15 +30,17 @@ class SteadyRule:
         window: laps a window.
         tolerance: largest relative difference between the medians, and between the clock rates, of two windows.
         most_s: warming up ends after so many seconds in any case, but not before two windows.
+        least_s: nor before so many: clocks that have not begun to rise are steady, too.
     """
 
     window: int = 5
     tolerance: float = 0.02
     most_s: float = 0.05
+    least_s: float = 0.0
 
 
 #: Before the first visit: a GPU that slept takes seconds to reach its clocks.
-FIRST_WARM_UP = SteadyRule(window=20, tolerance=0.01, most_s=10.0)
+FIRST_WARM_UP = SteadyRule(window=20, tolerance=0.01, most_s=10.0, least_s=1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,8 @@ def warm_until_steady(
         window = median(lap() for _ in range(rule.window))
         laps += rule.window
         current = (window, clock_mhz())
-        is_steady = previous is not None and _alike(previous, current, rule.tolerance)
         seconds = (now_ns() - begun) / 1e9
+        is_steady = previous is not None and seconds >= rule.least_s and _alike(previous, current, rule.tolerance)
         if is_steady or (previous is not None and seconds >= rule.most_s):
             return WarmUp(laps, seconds, is_steady)
         previous = current

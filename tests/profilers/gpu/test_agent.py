@@ -150,6 +150,16 @@ def test_a_runtime_without_device_clock_gives_wall_rows() -> None:
     assert [[row.clock for row in rows] for rows in run(agent, batch_of(["10000", "20000"]))] == [[Clock.WALL]] * 2
 
 
+@pytest.mark.parametrize("kernel_ns", [20_000, 60_000_000])
+def test_the_first_warm_up_fits_the_program(kernel_ns: int) -> None:
+    device = FakeDevice(cold_factor=2.0, ramp_ns=100_000_000)
+    agent = GpuAgent(TARGET, FakeOpener(device), device, {})
+    ((_, events),) = run(agent, batch_of([str(kernel_ns)]))
+    assert min(events.samples) == max(events.samples) == kernel_ns
+    # The slow one has 40 laps of one inference, besides its visit; 50 each would have taken two minutes.
+    assert device.worked_ns < 12e9
+
+
 def test_closing_gives_back_what_the_opener_changed() -> None:
     device = FakeDevice()
     opener = FakeOpener(device)

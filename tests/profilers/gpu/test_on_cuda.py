@@ -14,6 +14,8 @@ from fleetfront.profilers.gpu.torch_program import TorchOpener
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import open_cuda_device
+from fleetfront.spaces.batch import with_batch
+from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.graph import Graph, GraphBuilder
 
 
@@ -92,5 +94,36 @@ def test_replays_of_a_graph_compute_what_the_module_does(tmp_path: Path) -> None
         replay = watch.capture(work)
         watch.laps_ns([replay])
         assert torch.equal(kept["y"], eager)
+    finally:
+        opener.close()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "fp16"])
+def test_captures_that_share_memory_do_not_spoil_each_other(tmp_path: Path, precision: str) -> None:
+    torch = pytest.importorskip("torch")
+    space = load_space("ofa-mbv3-mini")
+    graph = next(iter(space.subnet_graphs(space.sample(1, np.random.default_rng(0))[0]).values()))[0]
+    path = tmp_path / "net.graph"
+    path.write_bytes(with_batch(graph, 8).to_bytes())
+    watch, opener = CudaStopwatch(0), TorchOpener("cuda:0", precision)
+    program = opener.open(path, 2)
+    kept = {}
+
+    def work(index: int) -> None:
+        with torch.inference_mode():
+            kept[index] = program._module(*program._inputs[index])
+
+    try:
+        for index in (0, 1, 0, 1):
+            watch.run(lambda index=index: work(index))  # type: ignore[misc]
+        watch.synchronize()
+        eager = {index: kept[index].clone() for index in (0, 1)}
+        first = watch.capture(lambda: work(0))
+        second = watch.capture(lambda: work(1), first)
+        watch.laps_ns([second, first, second])
+        for index in (0, 1):
+            assert torch.isfinite(eager[index]).all()
+            torch.testing.assert_close(kept[index], eager[index], rtol=1e-3, atol=1e-3)
+        assert not torch.equal(kept[0], kept[1])
     finally:
         opener.close()
