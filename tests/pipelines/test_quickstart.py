@@ -28,7 +28,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Quickstar
             workspace=workspace,
             store=store,
             settings=TrainingSettings(epochs=1),
-            budget=Budget("test", 3.0, calibration=10),
+            budget=Budget("test", 8.0, calibration=10),
             evaluations=EVALUATIONS,
         )
     return workspace, story
