@@ -6,6 +6,7 @@ TensorRT-ExecutionProvider.html; nothing here has run on a GPU yet.
 
 from __future__ import annotations
 
+import re
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -20,6 +21,14 @@ TENSORRT = "TensorrtExecutionProvider"
 NO_FALLBACK = ("session.disable_cpu_ep_fallback", "1")
 
 _ERRORS_ONLY = 3
+_NOTHING = 4
+
+#: y = Relu(x) on one float, as an ONNX file of IR 8 and opset 17: runs wherever a provider runs at all.
+_SMALLEST = (
+    b'\x08\x08:K\n\x0c\n\x01x\x12\x01y"\x04Relu\x12\x01gZ\x1b\n\x01x\x12\x16\n\x14\x08\x01\x12\x10'
+    b"\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01b\x1b\n\x01y\x12\x16\n\x14\x08\x01\x12\x10"
+    b"\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01\n\x02\x08\x01B\x04\n\x00\x10\x11"
+)
 
 
 def cuda_options(device: int, precision: str) -> dict[str, str]:
@@ -62,6 +71,32 @@ def require_provider(ort: Any, provider: str) -> None:
         )
 
 
+def require_start(ort: Any, providers: list[tuple[str, dict[str, str]]]) -> None:
+    """Raise MissingDependency if the first of ``providers`` cannot be started here, though it was built in.
+
+    Its libraries may be absent or of another version. Asked once, before any file is opened: each would only be said to
+    have nodes that run on the CPU.
+    """
+    from fleetfront.runtimes.onnxruntime_runtime import ort_errors
+
+    wanted = providers[0][0]
+    options = ort.SessionOptions()
+    options.log_severity_level = _NOTHING
+    reason = "a library of it cannot be loaded, or is of another version"
+    try:
+        with redirect_stdout(sys.stderr):
+            started = ort.InferenceSession(_SMALLEST, options, providers=providers, enable_fallback=0).get_providers()
+    except ort_errors() as error:
+        started, reason = [], _first_line(error)
+    if wanted not in started:
+        cuda = getattr(ort, "cuda_version", "") or "the version in its documentation"
+        also = f" TensorRT 10 for {TENSORRT}: pip install 'tensorrt<11'." if wanted == TENSORRT else ""
+        raise MissingDependency(
+            f"ONNX Runtime {ort.__version__} has {wanted}, but it does not start ({reason}).",
+            f"It wants CUDA {cuda} and cuDNN 9: pip install 'onnxruntime-gpu[cuda,cudnn]'.{also}",
+        )
+
+
 def import_onnxruntime() -> Any:
     """The module, with the libraries of CUDA and cuDNN loaded from pip packages, if any. Raises MissingDependency.
 
@@ -92,9 +127,9 @@ def open_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, str]
     options.add_session_config_entry(*NO_FALLBACK)
     wanted = [name for name, _ in providers]
     try:
-        # It prints that it falls back to another provider, which is refused below.
+        # Falling back to another provider would be refused below; standard output belongs to our results.
         with redirect_stdout(sys.stderr):
-            session = ort.InferenceSession(str(path), options, providers=providers)
+            session = ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except ort_errors() as error:
         raise InputError(
             f"{path.name} does not run on {' and '.join(wanted)} alone ({_first_line(error)}).",
@@ -111,4 +146,5 @@ def open_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, str]
 
 def _first_line(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0][:200] if lines else type(error).__name__
+    # Where in ONNX Runtime's source it was said helps nobody here.
+    return re.sub(r"^/\S+:\d+ .*?\) ", "", lines[0])[:200] if lines else type(error).__name__

@@ -1,6 +1,7 @@
 """Options of ONNX Runtime's GPU providers, and that a file which would fall back to the CPU is refused."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -13,6 +14,7 @@ from fleetfront.runtimes.onnxruntime_cuda import (
     cuda_options,
     open_session,
     require_provider,
+    require_start,
     tensorrt_options,
 )
 from tests.profilers.conftest import tiny_onnx
@@ -52,6 +54,32 @@ def test_files_that_would_run_on_the_cpu_are_refused(tmp_path: Path) -> None:
     options = ort.SessionOptions()
     options.add_session_config_entry(*NO_FALLBACK)
     assert options.get_session_config_entry(NO_FALLBACK[0]) == "1"
+
+
+def test_a_provider_that_does_not_start_is_told_from_a_file_that_does_not_run() -> None:
+    require_start(ort, [("CPUExecutionProvider", {})])
+
+    class Session:
+        def __init__(self, *_: object, **__: object) -> None:
+            pass
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    class Fails(Session):
+        def __init__(self, *_: object, **__: object) -> None:
+            raise RuntimeError(
+                "/src/onnxruntime/python/x.cc:729 void Register(Options&, const Options&) Please install TensorRT libraries\nas mentioned"
+            )
+
+    for session, provider, said in ((Session, CUDA, "library"), (Fails, TENSORRT, "Please install TensorRT")):
+        stand_in = SimpleNamespace(
+            SessionOptions=ort.SessionOptions, InferenceSession=session, __version__="1.31.1", cuda_version="13.0"
+        )
+        with pytest.raises(MissingDependency, match=rf"does not start \((a )?{said}") as refusal:
+            require_start(stand_in, [(provider, {})])
+        assert "CUDA 13.0" in refusal.value.remedy
+        assert ("TensorRT 10" in refusal.value.remedy) == (provider == TENSORRT)
 
 
 def test_bindings_rotate_over_their_own_inputs(tmp_path: Path) -> None:

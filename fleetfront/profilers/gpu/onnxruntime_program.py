@@ -5,6 +5,8 @@ Has not run on a GPU yet; options, bindings and the refusal to fall back are tes
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from fleetfront.runtimes.onnxruntime_cuda import (
     import_onnxruntime,
     open_session,
     require_provider,
+    require_start,
     tensorrt_options,
 )
 from fleetfront.runtimes.onnxruntime_runtime import OnnxRuntimeSession
@@ -35,7 +38,7 @@ class OnnxRuntimeOpener:
 
         Raises:
             InputError: a delegate that is neither empty nor ``tensorrt``.
-            MissingDependency: ONNX Runtime, or its provider, is not installed.
+            MissingDependency: ONNX Runtime, or its provider, is not installed or does not start.
         """
         if delegate not in ("", TENSORRT_DELEGATE):
             raise InputError(f"ONNX Runtime has no GPU delegate {delegate!r} here.", "Use none, or tensorrt.")
@@ -46,6 +49,9 @@ class OnnxRuntimeOpener:
             cache.mkdir(parents=True, exist_ok=True)
             self.providers.insert(0, (TENSORRT, tensorrt_options(index, precision, cache)))
         require_provider(self._ort, CUDA)
+        if delegate:
+            _load_tensorrt()
+        require_start(self._ort, self.providers)
         self._index = index
 
     def describe(self) -> dict[str, Any]:
@@ -63,6 +69,13 @@ class OnnxRuntimeOpener:
 
     def close(self) -> None:
         return
+
+
+def _load_tensorrt() -> None:
+    """Load the libraries of TensorRT's pip package, which the loader does not find by itself, if it is installed."""
+    # Without the package they may lie where the loader looks; whether they do shows when the provider starts.
+    with suppress(ImportError, OSError):
+        import_module("tensorrt")
 
 
 class OnnxRuntimeProgram:
