@@ -68,9 +68,8 @@ def test_a_provider_that_does_not_start_is_told_from_a_file_that_does_not_run() 
 
     class Fails(Session):
         def __init__(self, *_: object, **__: object) -> None:
-            raise RuntimeError(
-                "/src/onnxruntime/python/x.cc:729 void Register(Options&, const Options&) Please install TensorRT libraries\nas mentioned"
-            )
+            place = "/src/onnxruntime/python/x.cc:729 void Register(Options&, const Options&)"
+            raise RuntimeError(f"{place} Please install TensorRT libraries\nas mentioned")
 
     for session, provider, said in ((Session, CUDA, "library"), (Fails, TENSORRT, "Please install TensorRT")):
         stand_in = SimpleNamespace(
