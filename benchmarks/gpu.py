@@ -22,6 +22,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from machine import RESULTS, describe, write
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.profile import Budget, profile_space
+from fleetfront.predictors.block_model import block_model, linear_block_model
 from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.predictors.fitting import fit_model, measured_networks
 from fleetfront.predictors.scores import score
@@ -151,6 +153,13 @@ def measure(
         return {"ended_by": ended_by, **found_out(store, target, space)}
 
 
+def judge(space: SearchSpace, target: Target, folder: Path) -> dict[str, Any]:
+    """The fits of the newest campaign of ``target``, by clock."""
+    with Store(Workspace(folder).store, must_exist=True) as store:
+        campaign = store.campaigns(target=target, space=space.name)[0].id
+        return {clock.value: judged(store, target, space, clock, campaign) for clock in (Clock.DEVICE, Clock.WALL)}
+
+
 def found_out(store: Store, target: Target, space: SearchSpace) -> dict[str, Any]:
     """What the newest campaign of ``target`` says, whether it is complete or not."""
     row = store.campaigns(target=target, space=space.name)[0]
@@ -163,7 +172,6 @@ def found_out(store: Store, target: Target, space: SearchSpace) -> dict[str, Any
         "seconds": {"profile": seen.seconds - held_out, "held_out_visits": held_out, "total": seen.seconds},
         "environment": dict(seen.environment),
         "conditions": conditions(store, row.id),
-        "fits": {clock.value: judged(store, target, space, clock, row.id) for clock in (Clock.DEVICE, Clock.WALL)},
         "launches": launch_bound(store, row.id),
     }
 
@@ -184,7 +192,9 @@ def conditions(store: Store, campaign: str) -> dict[str, Any]:
 def judged(store: Store, target: Target, space: SearchSpace, clock: Clock, campaign: str) -> dict[str, Any]:
     """The error of ``a * block sum + b + c * params`` on held-out networks, beside the plain sum's and the floor."""
     seen = read_observations(store, target, space.name, clock, [campaign])
-    fitted = fit_model(space, seen)
+    # Blocks that failed or had no time are filled in; machines with GPUs may lack what does that best.
+    fill = block_model if has_xgboost() else linear_block_model
+    fitted = fit_model(space, seen, fill=fill)
     table, model = CalibratedTable(space, fitted.model), fitted.model
     held_out = measured_networks(seen, space, Role.VALIDATION, model.statistic)
     estimate = table.predict(held_out.genotypes)
@@ -206,8 +216,18 @@ def judged(store: Store, target: Target, space: SearchSpace, clock: Clock, campa
         "floor": {"mape": floor.mape, "within_10": floor.within_10} if floor.networks else None,
         "calibration": {"a": calibration.a, "b_ms": calibration.b, "c_ms_per_param": calibration.c},
         "statistic": model.statistic,
+        "filling": fill.__name__,
         "discarded": dict(seen.discarded),
     }
+
+
+def has_xgboost() -> bool:
+    """Whether it can be imported, which takes a second."""
+    try:
+        import_module("xgboost")
+    except ImportError:
+        return False
+    return True
 
 
 def launch_bound(store: Store, campaign: str) -> dict[str, Any]:
@@ -296,6 +316,7 @@ def one_batch(
     parts: dict[str, Callable[[], dict[str, Any]]] = {
         "overhead": lambda: {"overhead": overhead(space, target, options.rehearse, folder)},
         "measurements": lambda: measure(space, target, options, folder, allowance),
+        "fits": lambda: {"fits": judge(space, target, folder)},
     }
     for name, part in parts.items():
         try:

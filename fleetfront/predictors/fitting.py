@@ -12,7 +12,7 @@ from fleetfront.predictors.block_model import block_model, linear_block_model
 from fleetfront.predictors.calibrated_table import FittedModel, block_params, block_sum
 from fleetfront.predictors.calibration import Calibration, fit_calibration
 from fleetfront.predictors.intervals import relative_std
-from fleetfront.predictors.lookup_table import Filled, LookupTable, fill_table
+from fleetfront.predictors.lookup_table import BlockModel, Filled, LookupTable, fill_table
 from fleetfront.predictors.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.residual import FEWEST_NETWORKS, ResidualTrial, residual_features, try_residual
 from fleetfront.profilers.observations import Observations, choose_statistic, latencies_ms
@@ -54,7 +54,9 @@ def measured_networks(observations: Observations, space: SearchSpace, role: Role
     return Networks(space.parse(list(latencies)), np.array(list(latencies.values()), dtype=np.float64))
 
 
-def fit_model(space: SearchSpace, observations: Observations, *, is_preferred: bool = True) -> Fitted:
+def fit_model(
+    space: SearchSpace, observations: Observations, *, is_preferred: bool = True, fill: BlockModel = block_model
+) -> Fitted:
     """Fill the lookup table, calibrate it, try trees on what is left, and size the intervals.
 
     Raises:
@@ -62,7 +64,7 @@ def fit_model(space: SearchSpace, observations: Observations, *, is_preferred: b
         MissingDependency: if xgboost is needed and not installed.
     """
     statistic = choose_statistic(observations)
-    table = fill_table(vocabulary_of(space), measured_blocks(observations, statistic), block_model)
+    table = fill_table(vocabulary_of(space), measured_blocks(observations, statistic), fill)
     networks = measured_networks(observations, space, Role.CALIBRATION, statistic)
     lookup = block_sum(space, table.ms)(networks.genotypes)
     params = block_sum(space, block_params(space))(networks.genotypes)

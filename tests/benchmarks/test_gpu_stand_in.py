@@ -17,6 +17,7 @@ import pytest
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.gpu.agent import GpuAgent
+from fleetfront.profilers.records import Role
 from fleetfront.runtimes.cuda_device import CudaDevice
 
 torch = pytest.importorskip("torch")
@@ -130,7 +131,8 @@ def test_batches_that_run_apart_are_written_into_one_file(
     assert first["overhead"]["bare_ms"] > 0
     assert first["ended_by"] == "rounds"
     assert "failed" not in first
-    monkeypatch.setattr(program, "measure", lambda *_: {"fits": {}})
+    monkeypatch.setattr(program, "measure", lambda *_: {})
+    monkeypatch.setattr(program, "judge", lambda *_: {})
     monkeypatch.setattr(program, "misses", lambda _: [])
     monkeypatch.setattr(program, "show", lambda *_: None)
     assert run(program, monkeypatch, tmp_path, "--batch", "2") == 0
@@ -155,11 +157,35 @@ def test_what_fails_is_written_down_and_the_next_batch_goes_on(
     monkeypatch.setattr(program, "measure", lost)
     assert run(program, monkeypatch, tmp_path, "--batch", "1,64") == 1
     results = found(tmp_path)
-    assert [sorted(result["failed"]) for result in results] == [["measurements", "overhead"]] * 2
+    assert [sorted(result["failed"]) for result in results] == [["fits", "measurements", "overhead"]] * 2
     assert all(result["missed"] == list(program.BARS) for result in results)
     said = capsys.readouterr()
     assert "the measurements failed: DeviceError: cuda:0 cannot be used" in said.out
     assert "Traceback" in said.err
+
+
+def test_without_xgboost_a_block_that_failed_costs_no_fit(
+    program: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    visit, failing, anchors = GpuAgent._measured, set[str](), set[str]()
+
+    def measured(agent: GpuAgent, batch: VisitBatch, asked: Visit) -> Any:
+        if asked.role == Role.ANCHOR:
+            anchors.add(asked.key)
+        elif asked.role == Role.BLOCK and not failing and asked.key not in anchors:
+            failing.add(asked.key)
+        if asked.key in failing:
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return visit(agent, batch, asked)
+
+    monkeypatch.setattr(GpuAgent, "_measured", measured)
+    monkeypatch.setattr(program, "has_xgboost", lambda: False)
+    assert run(program, monkeypatch, tmp_path, "--batch", "1") == 0
+    (only,) = found(tmp_path)
+    assert set(only["errors"]) == failing
+    assert only["things"]["block"] == 56
+    assert only["fits"]["device"]["filling"] == "linear_block_model"
+    assert only["fits"]["device"]["held_out"]["networks"] == 3
 
 
 def test_what_was_measured_before_the_program_is_told_to_end_is_judged(
