@@ -33,6 +33,8 @@ from fleetfront.workspace import Workspace
 
 #: What users write for every device that has a model of the space.
 ALL = "all"
+#: Between the parts of a spelled target.
+SEPARATOR = "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,9 @@ def device_models(
 ) -> list[DeviceModel]:
     """The models of the devices ``names`` (or ``all``), in the order given, from the best source that each has.
 
+    A name may be narrowed to one of a device's fits by parts of its target, ``cpu/onnxruntime`` or ``cuda:0/b64``; the
+    model is then called ``cpu-onnxruntime``, so that two of one device stand side by side.
+
     ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
     passes over tables that lack networks of the space, since a search may ask for any, and says so among the cautions.
 
@@ -76,6 +81,7 @@ def device_models(
             f"No device has a latency model of {space.name}{under} yet.",
             f"Run: fleetfront profile --space {space.name}{f' --runtime {runtime}' if runtime else ''}",
         )
+    known |= {name: sources.narrowed(name) for name in wanted if SEPARATOR in name}
     for name in wanted:
         if name not in known:
             raise _no_model(name, space, runtime, known, sources.partly_known())
@@ -139,10 +145,23 @@ class _Sources:
         targets = [load_fit(path).target for path in list_fits(self._workspace, self._space.name)]
         return {t.device: functools.partial(self._open_fit, t.device) for t in targets if self._serves(t)}
 
-    def _open_fit(self, name: str) -> DeviceModel:
-        table, cautions = newest_cost_model(
-            self._workspace, self._space, device=name, runtime=self._runtime, clock=self._clock
+    def narrowed(self, name: str) -> _Open:
+        """What opens the newest fit whose target has all parts of ``name``. Raises InputError if there is none."""
+        device, *parts = name.split(SEPARATOR)
+        targets = [load_fit(path).target for path in list_fits(self._workspace, self._space.name)]
+        fitted = [t for t in dict.fromkeys(targets) if t.device == device and self._serves(t)]
+        for target in fitted:
+            if set(parts) <= set(str(target).split(SEPARATOR)[1:]):
+                return functools.partial(self._open_fit, name.replace(SEPARATOR, "-"), target)
+        others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
+        raise InputError(
+            f"No fit of {self._space.name} is of {name!r}.",
+            f"{others}To make one: fleetfront profile --device {device} --space {self._space.name}",
         )
+
+    def _open_fit(self, name: str, target: Target | None = None) -> DeviceModel:
+        narrow = {"device": name, "runtime": self._runtime} if target is None else {"target": target}
+        table, cautions = newest_cost_model(self._workspace, self._space, clock=self._clock, **narrow)
         return DeviceModel(name, table.target, table, tuple(str(caution) for caution in cautions))
 
     def partly_known(self) -> dict[str, int]:

@@ -7,7 +7,11 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.few_shot import find_teacher
 from fleetfront.pipelines.importers import import_ofa_lut, import_table
+from fleetfront.predictors.calibrated_table import FittedModel
+from fleetfront.predictors.calibration import Calibration
 from fleetfront.predictors.few_shot_files import save_few_shot
+from fleetfront.predictors.fit_files import save_fit
+from fleetfront.predictors.lookup_table import Filled, LookupTable
 from fleetfront.profilers.store import Source, Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.catalogue import load_space
@@ -109,3 +113,28 @@ def test_imported_blocks_serve_without_a_fit(workspace, shared_data) -> None:
 def test_a_device_that_nobody_knows_names_the_near_one(workspace, cells) -> None:
     with pytest.raises(InputError, match="pixel3"):
         models(["pixle3"], cells, workspace)
+
+
+def test_fits_of_one_device_stand_side_by_side(workspace) -> None:
+    space = load_space("ofa-mbv3-mini")
+    macs = space.block_macs(space.vocabulary)
+    for runtime, batch, per_mac in (("litert", 1, 1e-5), ("litert", 8, 7e-5), ("onnxruntime", 1, 2e-5)):
+        table = LookupTable(
+            tuple(block.key for block in space.vocabulary),
+            0.01 + per_mac * macs,
+            np.full(len(macs), 0.01),
+            (Filled.MEASURED,) * len(macs),
+        )
+        none = np.empty(0)
+        plain = Calibration(1.0, 0.0, 0.0, 0, 0, 0.0, none, none)
+        target = Target("cpu", runtime, batch=batch)
+        model = FittedModel(space.name, target, Clock.WALL, "minimum", table, plain, None, 0.02, 0.0, {}, True, "0.1.0")
+        save_fit(model, workspace)
+    names = ["cpu/litert/b8", "cpu/onnxruntime", "cpu/litert/fp32/t1/b1"]
+    found = models(names, space, workspace)
+    assert [device.name for device in found] == ["cpu-litert-b8", "cpu-onnxruntime", "cpu-litert-fp32-t1-b1"]
+    slow, middle, fast = (device.model.predict(space.sample(5, np.random.default_rng(0))).mean for device in found)
+    assert (fast < middle).all()
+    assert (middle < slow).all()
+    with pytest.raises(InputError, match="cpu/litert/fp32/t1/b8"):
+        models(["cpu/tensorrt"], space, workspace)
