@@ -23,12 +23,12 @@ from fleetfront.pipelines.profile import Budget, profile_space
 from fleetfront.predictors.block_model import block_model
 from fleetfront.predictors.calibrated_table import block_params, block_sum
 from fleetfront.predictors.calibration import fit_calibration
-from fleetfront.predictors.fitting import measured_networks
+from fleetfront.predictors.fitting import best_statistic, measured_networks
 from fleetfront.predictors.intervals import relative_std
 from fleetfront.predictors.lookup_table import fill_table
 from fleetfront.predictors.measured_blocks import measured_blocks, vocabulary_of
 from fleetfront.predictors.scores import score
-from fleetfront.profilers.observations import Observations, choose_statistic, read_observations
+from fleetfront.profilers.observations import Observations, read_observations
 from fleetfront.profilers.plan import PlanOptions, spread_out
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
@@ -97,7 +97,7 @@ def redraws(space: SearchSpace, observations: Observations, calibration: int, dr
     Calibration networks are drawn among all measured ones and spread over sizes as a profile does; the others are held
     out.
     """
-    statistic = choose_statistic(observations)
+    statistic = best_statistic(space, observations)
     table = fill_table(vocabulary_of(space), measured_blocks(observations, statistic), block_model)
     roles = (Role.CALIBRATION, Role.VALIDATION)
     networks = [measured_networks(observations, space, role, statistic) for role in roles]
