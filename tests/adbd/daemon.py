@@ -116,6 +116,9 @@ class Daemon:
         """Start it and wait until it listens."""
         size = str(self._data_bytes) if self._data_bytes else ""
         command = [
+            # Under nohup, the device's shells would outlive their connection, as no phone's do.
+            "env",
+            "--default-signal=HUP",
             "unshare",
             "--mount",
             "sh",
