@@ -96,7 +96,7 @@ def search(
     \b
     Examples:
       fleetfront search --device cpu
-      fleetfront search --devices all --limit note10=30 --share 3
+      fleetfront search --devices all --limit pixel3=60 --share 3
       fleetfront search --device cpu --verify top:10
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
@@ -155,7 +155,7 @@ def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
             number = 0.0
         if not 0 < number < float("inf"):
             raise InputError(
-                f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 20 or --limit note10=20."
+                f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 60 or --limit pixel3=60."
             )
         if separator and name not in names:
             raise unknown("device of this search", name, names)
