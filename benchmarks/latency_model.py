@@ -74,6 +74,9 @@ def measure(runtime: str, options: argparse.Namespace, folder: Path) -> dict[str
         blocks = len(campaign.plan["tasks"][Role.BLOCK.value])
         seen = read_observations(store, target, space.name, outcome.chosen.table.clock, [campaign.id])
     report = fit_report(outcome)
+    for fit in (report, *report["other_clocks"]):
+        # The folder is temporary.
+        del fit["path"]
     held_out = seconds.get(Role.VALIDATION.value, 0.0)
     return {
         "runtime": runtime,
