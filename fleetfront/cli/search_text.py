@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import click
@@ -95,7 +96,9 @@ def _show_shared(fronts: Fronts) -> None:
             )
         )
     click.echo(click.style(f"{len(rows)} networks for all {len(devices)} devices", bold=True))
-    print_table(("accuracy %", "latency ms", "serves devices", "architecture"), rows)
+    print_table((f"accuracy % ({fronts.accuracy_tier})", "latency ms", "serves devices", "architecture"), rows)
+    tiers = Counter(front.tier for front in fronts.devices)
+    hint("Latency is " + ", ".join(f"{tier} on {count}" for tier, count in tiers.items()) + " of the devices.")
     worst = min(devices, key=lambda name: devices[name]["hypervolume_share"])
     hint(
         f"They keep {100 * shared['mean_hypervolume_share']:.1f} % of the devices' hypervolume, on the worst served "

@@ -193,13 +193,13 @@ class _Sources:
 
     def _few(self) -> dict[str, _Open]:
         oldest_first = reversed(list_few_shot(self._workspace, self._space.name))
-        files = [(Target.parse(file.target), file) for file in oldest_first]
+        files = [(Target.parse(file.target), file) for file in oldest_first if file.is_whole]
         return {t.device: functools.partial(self._open_few, t, file) for t, file in files if self._serves(t)}
 
     def _open_few(self, target: Target, file: FewShotFile) -> DeviceModel:
         caution = (
-            f"Learnt from {file.report.get('networks', 'few')} networks measured on it and from other devices "
-            f"({file.report.get('mape', float('nan')):.1f} % off on those, each left out in turn)."
+            f"Learnt from {file.report['networks']} networks measured on it and from other devices "
+            f"({file.report['mape']:.1f} % off on those, each left out in turn)."
         )
         return DeviceModel(target.device, target, load_few_shot(file.path, self._work), (caution,))
 

@@ -15,6 +15,7 @@ from fleetfront.predictors.fit_files import write_json
 from fleetfront.predictors.operator_work import NetworkWork
 from fleetfront.predictors.transfer import TransferModel
 from fleetfront.quantities import Clock
+from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
 SCHEMA = "fleetfront.few/1"
@@ -30,6 +31,15 @@ class FewShotFile:
     target: str
     clock: str
     report: Mapping[str, Any]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it says what a reader must know before using it: one damaged file must not stop every device."""
+        try:
+            Target.parse(self.target)
+        except InputError:
+            return False
+        return all(isinstance(self.report.get(name), int | float) for name in ("networks", "mape"))
 
 
 def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Clock) -> Path:

@@ -30,6 +30,7 @@ class Sharing:
         accuracy, accuracy_std: float64[K], percent.
         latency_ms, latency_std_ms: float64[K, t].
         devices: names of the t devices.
+        tiers: of each device, where its latencies come from.
         shares: float64[t]: which share of the hypervolume of a device's own front the K networks keep.
         serving: of each device, the positions of the networks that are on its front of the K and within its limit,
             ascending in latency; empty if none is within the limit.
@@ -41,6 +42,7 @@ class Sharing:
     latency_ms: FloatArray
     latency_std_ms: FloatArray
     devices: tuple[str, ...]
+    tiers: tuple[str, ...]
     shares: FloatArray
     serving: tuple[tuple[int, ...], ...]
 
@@ -59,6 +61,7 @@ class Sharing:
             ],
             "devices": {
                 name: {
+                    "tier": self.tiers[column],
                     "hypervolume_share": float(self.shares[column]),
                     "networks": [self.archs[row] for row in self.serving[column]],
                 }
@@ -101,6 +104,7 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         latency_ms=cost,
         latency_std_ms=np.stack([target.cost.predict(genotypes).std for target in problem.targets], axis=1),
         devices=tuple(target.name for target in problem.targets),
+        tiers=tuple(target.cost.tier.value for target in problem.targets),
         shares=gains.of(chosen),
         serving=tuple(
             tuple(target_front(cost[:, column], problem.archive.accuracy[kept], target.limit).tolist())

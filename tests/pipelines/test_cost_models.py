@@ -92,6 +92,9 @@ def test_few_measurements_serve_before_an_estimate_and_after_a_table(workspace, 
     assert "6 networks" in found.cautions[0]
     with pytest.raises(InputError, match="onnxruntime"):
         models(["raspi4"], cells, workspace, runtime="onnxruntime")
+    damaged = workspace.fits / cells.name / "few" / "broken@wall.json"
+    damaged.write_text('{"schema": "fleetfront.few/1", "space": "nasbench201", "target": "", "report": {"mape": null}}')
+    assert models(["raspi4"], cells, workspace)[0].target == target
     with Store(workspace.store) as store:
         import_table(table(tmp_path, cells, "raspi4"), cells, store, source=Source("somebody", "MIT"))
     assert models(["raspi4"], cells, workspace)[0].model.tier is Tier.MEASURED

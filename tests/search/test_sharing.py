@@ -63,6 +63,7 @@ def test_accuracy_descends_and_each_device_is_told_what_serves_it(searched) -> N
         assert list(latency) == sorted(latency)
     data = sharing.to_json()
     assert set(data["devices"]) == {"device_0", "device_1"}
+    assert {device["tier"] for device in data["devices"].values()} == {problem.targets[0].cost.tier.value}
     assert data["mean_hypervolume_share"] == pytest.approx(sharing.shares.mean())
 
 
