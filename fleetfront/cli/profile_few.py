@@ -45,8 +45,8 @@ def show_learnt(learnt: Learnt) -> None:
     estimated = [name for name in report.teachers if name.endswith("(estimated)")]
     if estimated:
         warn(
-            f"{len(estimated)} of {len(report.teachers)} teaching devices are estimates themselves, so the expected error "
-            f"may be half of the true one. Import or profile more devices for {learnt.space}, or check with "
-            "--validation 10."
+            f"{len(estimated)} of {len(report.teachers)} teaching devices are estimates themselves, so the expected "
+            f"error may be half of the true one. Import or profile more devices for {learnt.space}, or "
+            "check with --validation 10."
         )
     hint(f"Model: {learnt.path}")
