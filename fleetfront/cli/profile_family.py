@@ -68,10 +68,17 @@ def profile_family(
     more = {"launches": launch_bound(store, outcome.result.campaign)} if is_cuda(name) else {}
     _tell(outcome, report, as_json, more)
     if wanted.target_error is not None and outcome.result.ended_by != "target":
-        raise BarMissed(
-            f"The target error of {wanted.target_error:g} % was not reached within the budget {wanted.budget}.",
-            "Run again with a longer --budget: it goes on from here.",
+        raise _missed(wanted.target_error, wanted.budget, outcome)
+
+
+def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
+    missed = f"The target error of {percent:g} % was not reached"
+    if outcome.result.ended_by == "rounds":
+        return BarMissed(
+            f"{missed} in {outcome.result.rounds} rounds, the most that are made.",
+            "Give more --calibration networks, or a larger --target-error.",
         )
+    return BarMissed(f"{missed} within the budget {budget}.", "Run again with a longer --budget: it goes on from here.")
 
 
 def _profile_space(
@@ -79,6 +86,7 @@ def _profile_space(
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
     from fleetfront.pipelines.fit import fit_report, fit_target, quick_error
     from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
+    from fleetfront.predictors.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
     from fleetfront.profilers.store import Store
     from fleetfront.spaces.catalogue import load_space
@@ -86,8 +94,14 @@ def _profile_space(
     family, allowed = load_space(wanted.space), parse_budget(wanted.budget)
     count = allowed.calibration if wanted.calibration is None else wanted.calibration
     options = PlanOptions(seed=wanted.seed, calibration=count, validation=wanted.validation)
-    percent = wanted.target_error
-    rule = TargetError(lambda seen: quick_error(seen, family), percent) if percent is not None else None
+    percent, rule = wanted.target_error, None
+    if percent is not None:
+        rule = TargetError(lambda seen: quick_error(seen, family), percent)
+        if count < FEWEST_FOR_ERROR:
+            raise InputError(
+                f"{count} calibration networks are too few to tell an error by.",
+                f"Use --calibration {FEWEST_FOR_ERROR} or more, or leave --target-error out.",
+            )
     more = _agent_of(device, target, adb, shown)
     with Store(store_path(store)) as opened:
         outcome = profile_space(

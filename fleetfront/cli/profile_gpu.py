@@ -111,7 +111,10 @@ def tell_launch_bound(found: Json) -> None:
 
 
 def summarise_batches(runtime: str | None, device: str, precision: str, batches: tuple[int, ...], space: str) -> None:
-    """The held-out errors of each batch's newest fit, apart, on stdout. Nothing for batches without a fit."""
+    """The held-out errors of each batch's newest fit, apart, on stdout. Nothing for batches without a fit.
+
+    A dash stands where no held-out network was measured.
+    """
     from fleetfront.predictors.fit_files import list_fits, report_path
     from fleetfront.profilers.gpu.opening import gpu_target
     from fleetfront.workspace import Workspace
@@ -124,17 +127,22 @@ def summarise_batches(runtime: str | None, device: str, precision: str, batches:
         except (OSError, ValueError):
             # A fit whose report is gone still predicts; there is only nothing to say of its error.
             continue
-        if report.get("target") in targets and report.get("held_out", {}).get("mape") is not None:
+        if report.get("target") in targets:
             rows.append((targets.index(report["target"]), report["clock"], report))
     shown = [
         (
             str(batches[place]),
             clock,
-            f"{report['held_out']['mape']:.2f}",
-            f"{report['held_out']['within_10']:.0%}",
-            "-" if report["floor"]["mape"] is None else f"{report['floor']['mape']:.2f}",
+            _shown(report, "held_out", "mape", ".2f"),
+            _shown(report, "held_out", "within_10", ".0%"),
+            _shown(report, "floor", "mape", ".2f"),
         )
         for place, clock, report in sorted(rows, key=lambda row: row[:2])
     ]
     if shown:
         print_table(("batch", "clock", "MAPE %", "within 10 %", "floor MAPE %"), shown)
+
+
+def _shown(report: Json, group: str, name: str, form: str) -> str:
+    value = report.get(group, {}).get(name)
+    return "-" if value is None else format(value, form)

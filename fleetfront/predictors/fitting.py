@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
 #: Under this many calibration networks a cross-validated error says nothing.
-_FEWEST_FOR_ERROR = 5
+FEWEST_FOR_ERROR = 5
 #: The error out of sample of twenty networks is itself uncertain by a sixth.
 _CLEARLY_LESS = 0.9
 
@@ -97,7 +97,7 @@ def quick_error(observations: Observations, space: SearchSpace) -> float | None:
     or networks to tell.
     """
     calibration = observations.visits_ms.get(Role.CALIBRATION, {})
-    if len(calibration) < _FEWEST_FOR_ERROR or not observations.visits_ms.get(Role.BLOCK):
+    if len(calibration) < FEWEST_FOR_ERROR or not observations.visits_ms.get(Role.BLOCK):
         return None
     statistic = choose_statistic(observations)
     *_, calibrated = _calibrated(space, observations, statistic, linear_block_model)
@@ -145,7 +145,7 @@ def calibrated_by(calibration: Calibration) -> str:
 
 def _mape(out_of_sample: FloatArray) -> float | None:
     """Percent, from measured / predicted - 1."""
-    if out_of_sample.size < _FEWEST_FOR_ERROR:
+    if out_of_sample.size < FEWEST_FOR_ERROR:
         return None
     return float(100 * np.mean(np.abs(1 / (1 + out_of_sample) - 1)))
 

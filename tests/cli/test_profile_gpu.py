@@ -42,6 +42,7 @@ def test_without_a_gpu_the_device_is_refused_with_a_remedy(runtime: str, capsys:
         (["--device", "cuda:0", "--batch", "0"], "is not a batch"),
         (["--device", "cpu", "--batch", "1,2"], "on a GPU only"),
         (["--device", "cuda:0", "--few", "3"], "--few"),
+        (["--device", "cpu", "--calibration", "4", "--target-error", "2"], "too few to tell an error by"),
         (["--device", "cpu", "--precision", "tf32"], "fp32"),
         (["--device", "cpu", "--runtime", "tensorrt"], "runtime"),
     ],
@@ -67,7 +68,9 @@ def test_batches_are_profiled_and_fitted_apart(
         return opening.rehearsal_agent(target)
 
     monkeypatch.setattr(opening, "open_gpu_agent", rehearse)
-    arguments = ["--device", "cuda:0", "--batch", "1,2", "--calibration", "4", "--validation", "3", "--budget", "16s"]
+    # The target ends it after three rounds, however busy this machine is.
+    limits = ["--calibration", "5", "--validation", "3", "--target-error", "1000", "--budget", "10m"]
+    arguments = ["--device", "cuda:0", "--batch", "1,2", *limits]
     store = tmp_path / "store.sqlite"
     assert main(["profile", *arguments, *SPACE, "--store", str(store), "--json", "-q"]) == 0
     results = json.loads(capsys.readouterr().out)

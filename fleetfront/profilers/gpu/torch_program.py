@@ -24,7 +24,7 @@ class TorchOpener:
     """
 
     def __init__(self, device: str, precision: str) -> None:
-        """Set the arithmetic of float32 for this process, until ``close``.
+        """Set the arithmetic of float32 for this process, and one thread of the host, until ``close``.
 
         Args:
             device: as torch spells it, e.g. ``cuda:0`` or ``cpu``.
@@ -44,12 +44,13 @@ class TorchOpener:
         self._device = torch.device(device)
         self._dtype = torch.float16 if precision == "fp16" else torch.float32
         self._before = self._settings()
-        self._set((_FP32_ARITHMETIC[precision], _FP32_ARITHMETIC[precision], False))
+        # One thread launches all; a rehearsal's others would wait for busy cores, many times slower than one.
+        self._set((_FP32_ARITHMETIC[precision], _FP32_ARITHMETIC[precision], False, 1))
 
     def describe(self) -> dict[str, Any]:
         """Versions of torch, CUDA and cuDNN, and the settings that choose kernels."""
         torch = self._torch
-        matmul, convolution, searches = self._settings()
+        matmul, convolution, searches, threads = self._settings()
         return {
             "runtime": "torch",
             "runtime_version": str(torch.__version__),
@@ -59,6 +60,7 @@ class TorchOpener:
             "matmul_fp32": matmul,
             "convolution_fp32": convolution,
             "cudnn_benchmark": searches,
+            "host_threads": threads,
         }
 
     def open(self, path: Path, buffers: int) -> TorchProgram:
@@ -72,13 +74,14 @@ class TorchOpener:
     def close(self) -> None:
         self._set(self._before)
 
-    def _settings(self) -> tuple[str, str, bool]:
-        backends = self._torch.backends
-        return backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.benchmark
+    def _settings(self) -> tuple[str, str, bool, int]:
+        cuda, cudnn = self._torch.backends.cuda, self._torch.backends.cudnn
+        return cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.benchmark, self._torch.get_num_threads()
 
-    def _set(self, settings: tuple[str, str, bool]) -> None:
-        backends = self._torch.backends
-        backends.cuda.matmul.fp32_precision, backends.cudnn.conv.fp32_precision, backends.cudnn.benchmark = settings
+    def _set(self, settings: tuple[str, str, bool, int]) -> None:
+        cuda, cudnn = self._torch.backends.cuda, self._torch.backends.cudnn
+        cuda.matmul.fp32_precision, cudnn.conv.fp32_precision, cudnn.benchmark, threads = settings
+        self._torch.set_num_threads(threads)
 
 
 class TorchProgram:
