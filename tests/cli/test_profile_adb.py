@@ -52,9 +52,9 @@ def told(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str
 
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own."""
+    """A command in a process of its own, which hears Ctrl-C even if whoever started the tests ignores it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "fleetfront", *arguments],
+        ["env", "--default-signal=INT", sys.executable, "-m", "fleetfront", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
