@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.records import Measurement, Role, measurement_uuid
+from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
 
@@ -36,6 +37,43 @@ class VisitBatch:
     round: int
     visits: tuple[Visit, ...]
     files: Mapping[str, str] = field(default_factory=dict)
+
+    def row(
+        self,
+        visit: Visit,
+        clock: Clock,
+        samples: Sequence[int],
+        *,
+        started_ns: int,
+        metric: str = "latency",
+        unit: str = "ns",
+        before: Mapping[str, Any] | None = None,
+        after: Mapping[str, Any] | None = None,
+        flags: Sequence[str] = (),
+        error: str | None = None,
+    ) -> Measurement:
+        """What one of its visits becomes under one clock; ``Measurement`` says what the rest means.
+
+        Its identity is that of the visit: written twice, it is there once.
+        """
+        return Measurement(
+            target=self.target,
+            space=self.space,
+            role=visit.role,
+            key=visit.key,
+            clock=clock,
+            samples=tuple(samples),
+            campaign=self.campaign,
+            round=self.round,
+            started_ns=started_ns,
+            metric=metric,
+            unit=unit,
+            before=before or {},
+            after=after or {},
+            flags=tuple(flags),
+            error=error,
+            uuid=measurement_uuid(visit.uuid, clock, metric),
+        )
 
 
 class Agent(Protocol):

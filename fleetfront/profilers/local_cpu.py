@@ -20,7 +20,7 @@ from typing import IO, Any
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
 from fleetfront.profilers.base import Visit, VisitBatch, batch_to_json
 from fleetfront.profilers.conditions import choose_cores, describe_machine
-from fleetfront.profilers.records import Measurement, measurement_from_json, measurement_uuid
+from fleetfront.profilers.records import Measurement, measurement_from_json
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -178,7 +178,8 @@ class LocalCpuAgent:
                 self._bury(loss)
                 if begun is not None:
                     del left[0]
-                    yield (self._labelled(_failed(batch, begun, str(loss))),)
+                    failed = batch.row(begun, Clock.WALL, (), started_ns=time.time_ns(), error=str(loss))
+                    yield (self._labelled(failed),)
             except GeneratorExit:
                 # The caller stopped inside the batch: what the worker still holds of it must not run on.
                 self.close()
@@ -210,22 +211,6 @@ class LocalCpuAgent:
                 f"{self.target.runtime} failed {self._crashes} times in a row on this machine; last: {loss}.",
                 f"Check the installation with: fleetfront doctor. Reinstalling {self.target.runtime} may help.",
             ) from loss
-
-
-def _failed(batch: VisitBatch, visit: Visit, error: str) -> Measurement:
-    return Measurement(
-        target=batch.target,
-        space=batch.space,
-        role=visit.role,
-        key=visit.key,
-        clock=Clock.WALL,
-        samples=(),
-        campaign=batch.campaign,
-        round=batch.round,
-        started_ns=time.time_ns(),
-        error=error,
-        uuid=measurement_uuid(visit.uuid, Clock.WALL),
-    )
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -30,7 +30,7 @@ import numpy as np
 from fleetfront.errors import FleetfrontError
 from fleetfront.profilers.base import Visit, VisitBatch, batch_from_json
 from fleetfront.profilers.conditions import Conditions, peak_resident_bytes, reset_peak, resident_bytes
-from fleetfront.profilers.records import Measurement, measurement_to_json, measurement_uuid
+from fleetfront.profilers.records import Measurement, measurement_to_json
 from fleetfront.profilers.timing import Timing, time_runs
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -85,21 +85,7 @@ def make_visit(
     if error is None and batch.target.threads == 1:
         samples[Clock.THREAD_CPU] = timing.thread_cpu_ns
     return [
-        Measurement(
-            target=batch.target,
-            space=batch.space,
-            role=visit.role,
-            key=visit.key,
-            clock=clock,
-            samples=values,
-            campaign=batch.campaign,
-            round=batch.round,
-            started_ns=started_ns,
-            before=before,
-            after=after,
-            error=error,
-            uuid=measurement_uuid(visit.uuid, clock),
-        )
+        batch.row(visit, clock, values, started_ns=started_ns, before=before, after=after, error=error)
         for clock, values in samples.items()
     ]
 

@@ -158,12 +158,13 @@ class Daemon:
             self._process.wait()
 
     def stop(self) -> None:
-        """End the daemon and everything that still runs inside its chroot."""
-        self.kill()
-        for entry in Path("/proc").iterdir():
-            if entry.name.isdigit() and self._is_inside(entry):
+        """End the daemon and everything that still runs inside its chroot, as if the power had gone."""
+        # Stopped first: nothing inside may notice that the daemon is gone and put things in order.
+        for number in (signal.SIGSTOP, signal.SIGKILL):
+            for pid in self.running(""):
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(int(entry.name), signal.SIGKILL)
+                    os.kill(pid, number)
+        self.kill()
 
     def running(self, words: str) -> list[int]:
         """Processes inside the device whose command line holds ``words``."""

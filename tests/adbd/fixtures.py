@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fleetfront.profilers.adb.transport_server import AdbServer
 from tests.adbd import daemon as adbd
 
 #: Turns the device into an Android phone as far as the profiler can tell: real words, scripted values in /data/state.
@@ -99,26 +99,35 @@ def adb_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
     """A real adb server on a port of its own."""
     if shutil.which("adb") is None:
         pytest.skip("the adb server needs the Debian package adb")
-    port: int = adbd.free_port()
-    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     environment = {**os.environ, "HOME": str(tmp_path)}
-    process = subprocess.Popen(
-        ["adb", "-P", str(port), "nodaemon", "server"],
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    process, port = _started_server(environment)
+    monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     try:
-        for _ in range(500):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            time.sleep(0.02)
         yield port
     finally:
         process.kill()
         process.wait()
+
+
+def _started_server(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+    """An adb server that answers, and its port. Another test may take a free port first: then it ends at once."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        port: int = adbd.free_port()
+        process = subprocess.Popen(
+            ["adb", "-P", str(port), "nodaemon", "server"],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        while process.poll() is None and time.monotonic() < deadline:
+            if AdbServer(port=port).is_running():
+                return process, port
+            time.sleep(0.02)
+        process.kill()
+        process.wait()
+    raise RuntimeError("no adb server could be started")
 
 
 @pytest.fixture(scope="session")

@@ -312,21 +312,15 @@ class AdbAgent:
             flags.append(THROTTLED)
         samples = timings.samples_ns or {Clock.WALL: ()}
         return tuple(
-            Measurement(
-                target=batch.target,
-                space=batch.space,
-                role=visit.role,
-                key=visit.key,
-                clock=clock,
-                samples=() if timings.error else tuple(values),
-                campaign=batch.campaign,
-                round=batch.round,
+            batch.row(
+                visit,
+                clock,
+                () if timings.error else values,
                 started_ns=visited.started_ns,
                 before=before,
                 after=after,
-                flags=tuple(flags),
+                flags=flags,
                 error=timings.error,
-                uuid=measurement_uuid(visit.uuid, clock),
             )
             for clock, values in samples.items()
         )

@@ -16,8 +16,9 @@ from fleetfront.profilers.adb.faults import DeviceSilent, ServiceClosed, explain
 from fleetfront.profilers.adb.transport import PING_SERVICE, STEP_S, SocketPipe, connect_tcp
 
 DEFAULT_PORT = 5037
-#: A server that runs answers its version in well under a millisecond.
-_PROBE_S = 1.0
+#: A server that runs answers its version in well under a millisecond, on a busy machine in a second or two. Where none
+#: runs, the port refuses at once.
+_PROBE_S = 4.0
 #: Connecting to a network device takes the server this long before it gives up.
 _CONNECT_S = 12.0
 #: Looks at the list after a connect before connecting once more.

@@ -5,6 +5,7 @@ How a visit is timed is written in ``visit_timing``; which runtime opens files i
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,7 +27,7 @@ from fleetfront.profilers.gpu.visit_timing import (
     time_program,
     warm_until_steady,
 )
-from fleetfront.profilers.records import Measurement, Role, measurement_uuid
+from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -127,39 +128,16 @@ class GpuAgent:
         after = {**self._conditions(), **_how(timing), "visit_ns": time.perf_counter_ns() - begun}
         flags = (THROTTLED,) if is_throttling(before) or is_throttling(after) else ()
 
-        def row(
-            clock: Clock,
-            samples: tuple[int, ...],
-            more: tuple[str, ...] = (),
-            metric: str = "latency",
-            unit: str = "ns",
-        ) -> Measurement:
-            return Measurement(
-                target=batch.target,
-                space=batch.space,
-                role=visit.role,
-                key=visit.key,
-                clock=clock,
-                samples=samples,
-                campaign=batch.campaign,
-                round=batch.round,
-                started_ns=started_ns,
-                metric=metric,
-                unit=unit,
-                before=before,
-                after=after,
-                flags=(*flags, *more),
-                error=error,
-                uuid=measurement_uuid(visit.uuid, clock, metric),
-            )
-
+        row = functools.partial(
+            batch.row, visit, started_ns=started_ns, before=before, after=after, flags=flags, error=error
+        )
         if timing is None:
             return (row(Clock.WALL, ()),), lost
-        rows = [row(Clock.WALL, timing.wall_ns, self._verdict(visit, timing))]
+        rows = [row(Clock.WALL, timing.wall_ns, flags=(*flags, *self._verdict(visit, timing)))]
         if timing.device_ns:
             rows.append(row(Clock.DEVICE, timing.device_ns))
         if energy is not None:
-            rows.append(row(Clock.DEVICE, (energy.microjoules,), (), "energy", "uJ"))
+            rows.append(row(Clock.DEVICE, (energy.microjoules,), metric="energy", unit="uJ"))
         return tuple(rows), None
 
     def _recovered(self) -> DeviceError | None:
