@@ -30,6 +30,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
+from gpu_overhead import overhead
 from machine import RESULTS, describe, write
 
 from fleetfront.errors import FleetfrontError
@@ -41,23 +42,14 @@ from fleetfront.predictors.scores import score
 from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
 from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent, rehearsal_agent
-from fleetfront.profilers.gpu.stopwatch import CudaStopwatch, HostStopwatch, Stopwatch, Work
-from fleetfront.profilers.gpu.torch_program import TorchOpener
-from fleetfront.profilers.gpu.visit_timing import (
-    FIRST_WARM_UP,
-    LAUNCH_BOUND,
-    network_replays,
-    time_program,
-    warm_until_steady,
-)
+from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND
 from fleetfront.profilers.observations import noise_floor, read_observations
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
-from fleetfront.runtimes.cuda_device import cuda_index, open_cuda_device
+from fleetfront.runtimes.cuda_device import open_cuda_device
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.batch import with_batch
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -66,8 +58,6 @@ from fleetfront.workspace import Workspace
 NOTHING_TO_MEASURE_ON = 4
 INTERRUPTED = 130
 BARS = {"within_10": 0.99, "overhead_percent": 2.0, "profile_seconds": 300}
-#: Samples of each kind in the comparison with a bare loop.
-OVERHEAD_SAMPLES = 200
 #: Fitting, judging and writing one batch; files of the next are written on its own time.
 SECONDS_TO_JUDGE = 15.0
 
@@ -242,66 +232,6 @@ def launch_bound(store: Store, campaign: str) -> dict[str, Any]:
         "networks": len({row.key for row in rows}),
         "launch_bound": len({row.key for row in rows if LAUNCH_BOUND in row.flags}),
         "median_eager_ratio": float(np.median(ratios)) if ratios else None,
-    }
-
-
-def bare_ns(watch: Stopwatch, replays: Sequence[Work], count: int) -> list[int]:
-    """What anybody would write: an event before and after each replay, read at the end."""
-    turns = [replays[number % len(replays)] for number in range(count)]
-    if not isinstance(watch, CudaStopwatch):
-        laps = []
-        for replay in turns:
-            begun = time.perf_counter_ns()
-            replay()
-            laps.append(time.perf_counter_ns() - begun)
-        return laps
-    import torch
-
-    cuda: Any = torch.cuda
-    events = [[cuda.Event(enable_timing=True) for _ in range(2)] for _ in range(count)]
-    with cuda.stream(watch.stream):
-        for replay, (begin, end) in zip(turns, events, strict=True):
-            begin.record(watch.stream)
-            replay()
-            end.record(watch.stream)
-    watch.stream.synchronize()
-    return [round(begin.elapsed_time(end) * 1e6) for begin, end in events]
-
-
-def overhead(space: SearchSpace, target: Target, rehearse: bool, folder: Path) -> dict[str, Any]:
-    """What a timed visit says of one network, against a bare loop of events around replays of the same work.
-
-    Both take turns, so that both meet the same clocks.
-    """
-    device = "cpu" if rehearse else target.device
-    watch: Stopwatch = HostStopwatch() if rehearse else CudaStopwatch(cuda_index(target.device))
-    graph = next(iter(space.subnet_graphs(space.sample(1, np.random.default_rng(0))[0]).values()))[0]
-    path = folder / "overhead.graph"
-    path.write_bytes(with_batch(graph, target.batch).to_bytes())
-    opener = TorchOpener(device, target.precision)
-    program = opener.open(path, 4)
-    samples = 4 if rehearse else OVERHEAD_SAMPLES // 10
-    timed: list[int] = []
-    bare: list[int] = []
-    try:
-        timing = time_program(program, watch, warm_runs=3, timed_runs=2, is_block=False)
-        replays = network_replays(program, watch)
-        if not rehearse:
-            warm_until_steady(lambda: sum(watch.laps_ns(replays)), FIRST_WARM_UP, watch.now_ns)
-        for _ in range(2 if rehearse else 10):
-            timing = time_program(program, watch, warm_runs=3, timed_runs=samples, is_block=False)
-            timed += timing.device_ns
-            bare_ns(watch, replays, 8)
-            bare += bare_ns(watch, replays, samples + 1)[1:]
-    finally:
-        program.close()
-        opener.close()
-    percent = 100 * (float(np.median(timed)) / float(np.median(bare)) - 1)
-    return {
-        "percent": percent,
-        "timed_ms": float(np.median(timed)) / 1e6,
-        "bare_ms": float(np.median(bare)) / 1e6,
-        "eager_ms": min(timing.wall_ns) / 1e6,
     }
 
 
