@@ -80,11 +80,12 @@ def safe_name(text: str) -> str:
         raise InputError(
             f"The name {text[:40]!r}... has {len(text)} characters.", f"Use at most {LONGEST_NAME} characters."
         )
-    if not re.fullmatch(r"[A-Za-z0-9|][A-Za-z0-9_.~|+-]*", text) or ".." in text:
+    name = re.sub(r"[|~+:]+", "-", text).strip("-")
+    if not re.fullmatch(r"[A-Za-z0-9|][A-Za-z0-9_.~|+:-]*", text) or ".." in text or name[:1] in ("", "."):
         raise InputError(
             f"{text!r} cannot be the name of a file or folder.", "Use letters, digits, '_', '.', '-' only."
         )
-    return re.sub(r"[|~+]+", "-", text).strip("-")
+    return name
 
 
 def write_bundle(
@@ -137,7 +138,7 @@ def _put(unfinished: Path, folder: Path) -> None:
         os.replace(folder, aside / folder.name)
         try:
             os.replace(unfinished, folder)
-        except OSError:
+        except BaseException:  # also Ctrl-C: what was there is deleted below
             os.replace(aside / folder.name, folder)
             raise
     finally:
@@ -153,7 +154,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(
             f"{folder} is not a bundle ({error}).", "Give a folder that `fleetfront deploy` wrote."
         ) from error
@@ -163,15 +164,23 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         named = [(str(entry["path"]), str(entry["sha256"])) for entry in manifest["files"]]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged ({type(error).__name__}: {error}).", "Deploy again.") from error
+    if len({relative for relative, _ in named}) < len(named):
+        raise InputError(f"{path} is damaged (it names a file twice).", "Deploy again.")
     for relative, digest in named:
-        file = folder / inside(relative)
-        if not file.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{file} is a link out of its bundle.", "Deploy again.")
-        if not file.is_file():
-            raise InputError(f"{file} is named in the manifest but missing.", "Deploy again.")
-        if hashlib.sha256(file.read_bytes()).hexdigest() != digest:
-            raise InputError(f"{file} has changed since it was proven.", "Deploy again, or restore the file.")
+        _check_file(folder, folder / inside(relative), digest)
     return manifest
+
+
+def _check_file(folder: Path, file: Path, digest: str) -> None:
+    # Unlike Path.resolve, this ends on links that go round in circles.
+    if not Path(os.path.realpath(file)).is_relative_to(os.path.realpath(folder)):
+        raise InputError(f"{file} is a link out of its bundle.", "Deploy again.")
+    try:
+        is_same = hashlib.sha256(file.read_bytes()).hexdigest() == digest
+    except OSError as error:
+        raise InputError(f"{file} is named in the manifest but missing ({error.strerror}).", "Deploy again.") from error
+    if not is_same:
+        raise InputError(f"{file} has changed since it was proven.", "Deploy again, or restore the file.")
 
 
 def inside(path: str) -> PurePosixPath:

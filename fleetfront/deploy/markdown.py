@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 
 #: What begins markup or HTML inside a line, and what ends a cell of a table.
-_MARKUP = re.compile(r"[\\`*\[\]|]")
+_MARKUP = re.compile(r"[\\`*\[\]|~]|(?<![^\W_])_|_(?![^\W_])")
 
 
 def plain(value: object) -> str:

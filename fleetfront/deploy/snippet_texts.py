@@ -216,7 +216,7 @@ _KOTLIN_COMPANION = """\
 KOTLIN_TFLITE = (
     """\
 // Classify a bitmap's pixels with @FILE@ on Android. Put the file and labels.txt into src/main/assets and add
-// implementation("com.google.ai.edge.litert:litert:1.4.0") to build.gradle.kts.
+// implementation("com.google.ai.edge.litert:litert:1.4.1") to build.gradle.kts.
 import android.content.Context
 import java.nio.ByteBuffer
 import java.nio.ByteOrder
@@ -364,7 +364,10 @@ final class Classifier {
         let data = NSMutableData(data: prepare(rgb))
         let value = try ORTValue(tensorData: data, elementType: .@ORT_TYPE@, shape: @SHAPE@)
         let results = try session.run(withInputs: [Self.input: value], outputNames: [Self.output], runOptions: nil)
-        return try (results[Self.output]!.tensorData() as Data).withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        // The scores lie in the memory of the results.
+        return try withExtendedLifetime(results) {
+            try (results[Self.output]!.tensorData() as Data).withUnsafeBytes { Array($0.bindMemory(to: Float.self)) }
+        }
     }
 }
 """

@@ -82,7 +82,8 @@ def test_foreign_manifests_are_refused(tmp_path: Path) -> None:
 def test_names_stay_one_path_component() -> None:
     assert safe_name("|nor_conv_3x3~0|+|skip~0|none~1|") == "nor_conv_3x3-0-skip-0-none-1"
     assert safe_name("k353_e346_d2_r160") == "k353_e346_d2_r160"
-    for bad in ("../x", "a/b", "", "a\\b", ".hidden"):
+    assert safe_name("adb:192.168.1.7:5555-knee") == "adb-192.168.1.7-5555-knee"
+    for bad in ("../x", "a/b", "", "a\\b", ".hidden", "|", "|.", "|.hidden"):
         with pytest.raises(InputError):
             safe_name(bad)
 
@@ -107,6 +108,41 @@ def test_a_file_that_links_out_of_its_bundle_is_refused(tmp_path: Path) -> None:
     (folder / "model.onnx").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(InputError, match="link out"):
         read_manifest(folder)
+
+
+def test_manifests_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"x"})
+    written = json.loads((folder / "manifest.json").read_text())
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").symlink_to(folder / "model.onnx")
+    with pytest.raises(InputError, match="missing"):
+        read_manifest(folder)
+    (folder / "manifest.json").write_text(json.dumps({**written, "files": written["files"] * 2}))
+    with pytest.raises(InputError, match="names a file twice"):
+        read_manifest(folder)
+    written["files"][0]["path"] = "x" * 5000
+    (folder / "manifest.json").write_text(json.dumps(written))
+    with pytest.raises(InputError, match="missing"):
+        read_manifest(folder)
+    (folder / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(InputError, match="not a bundle"):
+        read_manifest(folder)
+
+
+def test_an_interrupt_between_two_moves_leaves_the_old_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"old"})
+    move = os.replace
+
+    def interrupted(source: Path, target: Path) -> None:
+        if target == tmp_path / "net" and ".old-" not in str(source):
+            raise KeyboardInterrupt
+        move(source, target)
+
+    monkeypatch.setattr("os.replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"}, force=True)
+    assert (tmp_path / "net" / "model.onnx").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["net"]
 
 
 @pytest.mark.parametrize("step", [1, 2, 3])

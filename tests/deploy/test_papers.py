@@ -9,6 +9,7 @@ from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription
 from fleetfront.deploy.front_picture import front_picture
 from fleetfront.deploy.input_contract import InputContract
+from fleetfront.deploy.markdown import plain
 from fleetfront.deploy.papers import Papers, papers
 
 LABELS = ("cat", 'dog\'s "best"')
@@ -106,6 +107,12 @@ def test_points_that_differ_by_rounding_have_a_picture() -> None:
 
 
 EVIL = "a|b\n# head <img src=x onerror=alert(1)> [x](javascript:y) `tick` \x1b[31m \ud800"
+
+
+def test_underscores_and_tildes_are_shown_as_they_are() -> None:
+    assert (
+        plain("photos/my_cats, _x_ and __init__ ~~y~~") == "photos/my_cats, \\_x\\_ and \\_\\_init\\_\\_ \\~\\~y\\~\\~"
+    )
 
 
 def test_outside_text_is_no_markup_in_the_card() -> None:
