@@ -6,6 +6,20 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetfront.errors import InputError
+
+
+def config_folder() -> Path | None:
+    """Where a user's own settings lie: ``$XDG_CONFIG_HOME/fleetfront``, else ``~/.config/fleetfront``.
+
+    None for an account without a home directory, which can have none there.
+    """
+    configured = os.environ.get("XDG_CONFIG_HOME")
+    try:
+        return (Path(configured) if configured else Path.home() / ".config") / "fleetfront"
+    except RuntimeError:
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
@@ -15,13 +29,23 @@ class Workspace:
 
     @classmethod
     def default(cls) -> Workspace:
-        """``$FLEETFRONT_HOME``, else the platform's folder for a user's application data."""
+        """``$FLEETFRONT_HOME``, else the platform's folder for a user's application data.
+
+        Raises InputError where neither is known: an account without a home directory.
+        """
         configured = os.environ.get("FLEETFRONT_HOME")
-        if configured:
-            return cls(Path(configured).expanduser().absolute())
         data_home = os.environ.get("XDG_DATA_HOME")
-        base = Path(data_home) if data_home else Path.home() / ".local" / "share"
-        return cls(base / "fleetfront")
+        try:
+            if configured:
+                return cls(Path(configured).expanduser().absolute())
+            return cls((Path(data_home) if data_home else Path.home() / ".local" / "share") / "fleetfront")
+        except RuntimeError as error:
+            raise InputError(
+                f"FLEETFRONT_HOME is {configured!r}, and there is no such home directory."
+                if configured
+                else "This account has no home directory to keep measurements in.",
+                "Set FLEETFRONT_HOME to a folder that you can write, e.g. FLEETFRONT_HOME=/tmp/fleetfront.",
+            ) from error
 
     @property
     def store(self) -> Path:

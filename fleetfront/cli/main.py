@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
+import select
 import sys
+from typing import Any
 
 import click
 
 from fleetfront import __version__
-from fleetfront.errors import FleetfrontError, unknown
+from fleetfront.errors import FleetfrontError, InputError, unknown
 
 #: Verb -> (where it lives, one line of help). A verb's module is imported when it is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -41,8 +45,29 @@ Exit codes: 0 done; 1 a bar you set was missed; 2 wrong usage or input;
 """
 
 
+class _BrokenPipe(Exception):
+    """Carries a BrokenPipeError past click, which would end the program with exit code 1, a missed bar's."""
+
+    def __init__(self, error: BrokenPipeError) -> None:
+        self.error = error
+        super().__init__(str(error))
+
+
 class _Verbs(click.Group):
     """Loads a verb's module only when that verb is called."""
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        # Here --help and --version are printed.
+        try:
+            return super().make_context(*args, **extra)
+        except BrokenPipeError as error:
+            raise _BrokenPipe(error) from error
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _BrokenPipe(error) from error
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -88,17 +113,51 @@ def main(arguments: list[str] | None = None) -> int:
     except click.ClickException as error:
         error.show()
         return 2
-    except BrokenPipeError:
-        # The reader of our output went away (`| head`); nothing is wrong here. Python would complain once more at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except _BrokenPipe as broken:
+        return _reader_gone(broken.error)
+    except OSError as error:
+        return _fail(_refused(error))
     return result if isinstance(result, int) else 0
 
 
+def _reader_gone(error: BrokenPipeError) -> int:
+    """0 where the reader of our output went away (`| head`): nothing is wrong here. Raises ``error`` elsewhere."""
+    streams = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
+    gone = [stream for stream in streams if _has_no_reader(stream.fileno())]
+    if not gone:
+        raise error
+    for stream in gone:
+        # Python would complain of what is still unwritten at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return 0
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _refused(error: OSError) -> FleetfrontError:
+    """What a disk or a folder refused, as a message. Raises ``error`` where it is about neither: a bug to see."""
+    what = error.strerror or str(error)
+    if error.filename is not None:
+        return InputError(
+            f"Cannot use {error.filename} ({what}).", "Check the path, its permissions and the space left on its disk."
+        )
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        raise error
+    with contextlib.suppress(OSError, AttributeError):
+        # Where stdout was the full one, Python would complain of what is still unwritten at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return InputError(f"Writing failed ({what}).", "Free some disk space and run the same command again.")
+
+
 def _fail(error: FleetfrontError) -> int:
-    click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
-    if error.remedy:
-        click.echo(error.remedy, err=True)
+    with contextlib.suppress(BrokenPipeError):
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
+        if error.remedy:
+            click.echo(error.remedy, err=True)
     return error.exit_code
 
 

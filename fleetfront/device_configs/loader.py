@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fleetfront.device_configs.facts import DeviceConfig, Fact
 from fleetfront.errors import InputError, unknown
 from fleetfront.targets import Target
+from fleetfront.workspace import config_folder
 
 if TYPE_CHECKING:
     from fleetfront.device_configs.schema import DeviceModel
@@ -34,23 +35,22 @@ def device_folders() -> list[Path]:
     """
     folders = []
     for text in filter(None, os.environ.get("FLEETFRONT_DEVICES", "").split(os.pathsep)):
-        folder = Path(text).expanduser()
+        folder = Path(os.path.expanduser(text))
         if not folder.is_dir():
             raise InputError(
                 f"FLEETFRONT_DEVICES names {text!r}, which is not a folder.",
                 f"Create it, or correct the variable (several folders are separated by {os.pathsep!r}).",
             )
         folders.append(folder)
-    config_home = os.environ.get("XDG_CONFIG_HOME")
-    own = (Path(config_home) if config_home else Path.home() / ".config") / "fleetfront" / "devices"
-    if own.is_dir():
-        folders.append(own)
+    settings = config_folder()
+    if settings is not None and (settings / "devices").is_dir():
+        folders.append(settings / "devices")
     return [*folders, _SHIPPED]
 
 
 def device_names() -> list[str]:
     """The names of all device configs, sorted. Files are not opened, so a broken one is listed too."""
-    return sorted({path.stem for folder in device_folders() for path in folder.glob("*.yaml")})
+    return sorted({path.stem for folder in device_folders() for path in folder.glob("*.yaml") if path.is_file()})
 
 
 def load_device(name: str) -> DeviceConfig:
@@ -135,6 +135,11 @@ def _merged(document: Document, path: Path) -> dict[str, Any]:
     base: dict[str, Any] = dict(_document(base_path).value)
     if "like" in base:
         raise InputError(f"{where}: {like!r} is itself like {base['like']!r}.", f"Write like: {base['like']}.")
+    try:
+        _read(base_path)
+    except InputError as error:
+        # Its mistakes would otherwise be told as if they stood in this file.
+        raise InputError(f"{where}: {like!r} cannot be taken over: {error.message}", error.remedy) from error
     merged = {key: value for key, value in base.items() if key not in (*_NEEDS_OWN, "aliases")} | own
     for key in ("target", "facts"):
         if isinstance(base.get(key), dict) and isinstance(own.get(key), dict):

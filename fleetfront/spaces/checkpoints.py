@@ -6,7 +6,6 @@ Pickled files are opened with ``weights_only``, so that nothing in them can run.
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import re
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import InputError, missing
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+from fleetfront.spaces.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet import Provenance, Supernet
 
 if TYPE_CHECKING:
@@ -70,32 +70,20 @@ def load_supernet(path: Path | str, space: OfaMbv3Space, provenance: Provenance 
 def save_supernet(supernet: Supernet, path: Path) -> None:
     """Write weights, provenance and the name of the space as safetensors; the file appears only when it is whole.
 
-    Raises MissingDependency if safetensors is not installed.
+    Raises InputError if it cannot be written, MissingDependency if safetensors is not installed.
     """
-    try:
-        from safetensors.torch import save_file
-    except ImportError as error:
-        raise missing("safetensors", "torch", "Saving weights") from error
     metadata = {
         "format": _FORMAT,
         "space": supernet.space.name,
         "provenance": json.dumps(asdict(supernet.provenance), sort_keys=True),
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file({name: t.detach().contiguous() for name, t in supernet.tensors.items()}, temporary, metadata)
-    os.replace(temporary, path)
+    write_safetensors(supernet.tensors, path, metadata)
 
 
 def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor], Provenance]:
     try:
-        from safetensors import SafetensorError, safe_open
-    except ImportError as error:
-        raise missing("safetensors", "torch", "Reading weights") from error
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+        stored_tensors, metadata = read_safetensors(path)
+        tensors = {name: tensor.float() for name, tensor in stored_tensors.items()}
         if metadata.get("format") != _FORMAT:
             raise InputError(
                 f"{str(path)!r} is not a supernet of this version (format {metadata.get('format')!r}).",
@@ -104,7 +92,7 @@ def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor
         stored = json.loads(metadata["provenance"])
         provenance = Provenance(**(stored | {"class_names": tuple(stored["class_names"])}))
         of_space = metadata["space"]
-    except (SafetensorError, KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError) as error:
         raise InputError(f"{str(path)!r} is a damaged weights file ({error}).", "Get it or train it again.") from error
     if of_space != space.name:
         raise InputError(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.checkpoints import load_supernet, save_supernet
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+from fleetfront.spaces.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet import (
     Provenance,
     Supernet,
@@ -286,28 +286,20 @@ class _Run:
 
     def _save(self) -> None:
         """Everything that the next epoch depends on; the file is whole or absent."""
-        from safetensors.torch import save_file
-
-        stored = {f"weight/{name}": tensor.detach() for name, tensor in self.parameters.items()}
+        stored = {f"weight/{name}": tensor for name, tensor in self.parameters.items()}
         for name, parameter in self.parameters.items():
             for key, value in self.optimiser.state.get(parameter, {}).items():
                 stored[f"{key}/{name}"] = value
         metadata = {"format": _FORMAT, "epoch": self.epoch, "wall_s": self.wall_s, "cpu_s": self.cpu_s}
-        self.state_path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.state_path.with_suffix(".tmp")
-        save_file(stored, temporary, {key: str(value) for key, value in metadata.items()})
-        os.replace(temporary, self.state_path)
+        write_safetensors(stored, self.state_path, {key: str(value) for key, value in metadata.items()})
 
     def _resume(self) -> None:
         import torch
-        from safetensors import SafetensorError, safe_open
 
         if not self.state_path.exists():
             return
         try:
-            with safe_open(self.state_path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                stored = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            stored, metadata = read_safetensors(self.state_path)
             if metadata.get("format") != _FORMAT:
                 raise KeyError("format")
             self.epoch = int(metadata["epoch"])
@@ -318,7 +310,7 @@ class _Run:
                     keys = [key for key in ("step", "exp_avg", "exp_avg_sq") if f"{key}/{name}" in stored]
                     if keys:
                         self.optimiser.state[parameter] = {key: stored[f"{key}/{name}"] for key in keys}
-        except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
+        except (KeyError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"{self.state_path} is not the state of this training ({error}).", "Delete it and train again."
             ) from error
