@@ -8,7 +8,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from fleetfront.device_configs.facts import FACT_KINDS, KINDS, FactKind
 from fleetfront.targets import PRECISIONS
@@ -29,6 +29,17 @@ _FOREIGN_UNITS: Mapping[str, Mapping[str, float]] = {
 }
 
 
+def _no_bool(value: object) -> object:
+    """YAML reads ``yes`` and ``on`` as true, which would count as 1."""
+    if isinstance(value, bool):
+        raise ValueError("a number")
+    return value
+
+
+#: Not strict, because YAML 1.1 reads ``1e3`` as text.
+Number = Annotated[float, Field(strict=False), BeforeValidator(_no_bool)]
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, allow_inf_nan=False)
 
@@ -46,7 +57,7 @@ class TargetModel(_Strict):
 class FactModel(_Strict):
     """A number and who says so."""
 
-    value: float = Field(strict=False)
+    value: Number
     source: Annotated[str, Field(min_length=8, max_length=600)]
 
 
@@ -60,9 +71,21 @@ class DeviceModel(_Strict):
     setting: str = Field(default="", max_length=1000)
     facts: dict[str, FactModel] = Field(default_factory=dict)
     aliases: list[Name] = Field(default_factory=list)
-    timing_resolution_ms: float | None = Field(default=None, gt=0, le=1000, strict=False)
+    timing_resolution_ms: Annotated[Number, Field(gt=0, le=1000)] | None = None
     notes: str = Field(default="", max_length=2000)
 
+
+#: What to say instead of pydantic's own words, which speak of Python.
+_EXPECTED: Mapping[str, str] = {
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "string_type": 'text (put it into quotes, "...")',
+    "string_pattern_mismatch": "a name of letters, digits and _ . -",
+    "model_type": "keys under it, such as those in docs/devices.md",
+    "dict_type": "keys under it, such as those in docs/devices.md",
+    "list_type": "a list such as [one, two]",
+}
 
 #: Keys of each mapping in a file, by the path of the mapping.
 _KEYS: Mapping[str, tuple[str, ...]] = {
@@ -101,8 +124,15 @@ def _explain(item: Any) -> str:
         return _unknown_key(str(path[-1]), _mapping_of(path))
     if kind == "missing":
         return f"the key {path[-1]!r} is missing"
-    text = str(item["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
-    return f"expected {text}, found {_shown(item['input'])}"
+    if kind == "model_type" and path[0] == "facts":
+        return f"expected the keys value and source under it, found {_shown(item['input'])}"
+    text = _EXPECTED.get(kind) or str(item["msg"]).removeprefix("Input should be ").removeprefix("Value error, ")
+    unit = FACT_KINDS[str(path[1])].unit if _is_fact_value(path) and text == "a number" else ""
+    return f"expected {text}{f' of {unit} without the unit' if unit else ''}, found {_shown(item['input'])}"
+
+
+def _is_fact_value(path: Path) -> bool:
+    return len(path) == 3 and path[0] == "facts" and path[2] == "value" and path[1] in FACT_KINDS
 
 
 def _mapping_of(path: Path) -> str:

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import InputError, missing
-from fleetfront.pipelines.table_file import LATENCY_PREFIX, LatencyTable, Problem
-from fleetfront.quantities import NS_PER_MS
+from fleetfront.pipelines.table_file import LATENCY_PREFIX, LatencyTable, Problem, is_latency
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -63,7 +62,7 @@ def _column(path: Path, n: int) -> tuple[FloatArray, list[Problem]]:
         raise InputError(f"{path} does not hold numbers ({error}).", "Download it again.") from error
     if len(ms) != n:
         raise InputError(f"{path} holds {len(ms)} latencies of {n} architectures.", "Download the folder again.")
-    good = np.isfinite(ms) & (ms * NS_PER_MS >= 1)
+    good = is_latency(ms)
     problems = [
         Problem(int(at) + 1, f"{LATENCY_PREFIX}{path.stem}", f"{ms[at]} is not a positive number of milliseconds")
         for at in np.flatnonzero(~good)

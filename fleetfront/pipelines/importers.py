@@ -47,7 +47,7 @@ OFA_SOURCE = Source(
 
 _SHOWN = 5
 #: So many whole numbers in a row do not happen by chance in a column of measured milliseconds.
-_FEWEST_WHOLE = 20
+_FEWEST_WHOLE = 8
 #: Medians outside this range are more likely in another unit than a network's milliseconds.
 _PLAUSIBLE_MEDIAN_MS = (0.02, 1e5)
 
@@ -59,7 +59,7 @@ class ImportReport:
     Attributes:
         source: where the rows come from, as the store keeps it.
         targets: one a device.
-        items: networks or blocks that were read.
+        items: distinct networks, or blocks, that were read.
         new: rows that the store did not have yet.
         known: rows that it had already.
         warnings: what a user of these numbers should know.
@@ -99,23 +99,35 @@ def import_table(
     table = read_help_folder(path) if path.is_dir() else read_table(path)
     genotypes, valid, unknown_archs = _parsed(space, table)
     problems = (*table.problems, *unknown_archs)
+    if not valid.any():
+        raise InputError(
+            f"{path} holds no architecture of {space.name} ({unknown_archs[0]}).",
+            "Name the space that they are of: --space NAME.",
+        )
     if problems and not skip_invalid:
         raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
-    if not valid.any():
-        raise InputError(f"{path} holds no architecture of {space.name}.", "Name the space that it is of.")
     resolved = [_target(device, targets or {}) for device in table.devices]
     columns, warnings = _columns(table, [target for target, _ in resolved], valid)
     named = source or Source(path.name, "unknown")
     origin = Source(named.name, named.licence, named.url, table.sha256)
     rows = sum(int(np.isfinite(ms).sum()) for _, ms, _ in columns)
+    if not rows:
+        raise InputError(f"{path} holds no latency that can be imported.", "Fill in its lat_<device> columns.")
+    keys = np.asarray(space.arch_ids(genotypes))
+    distinct = len(np.unique(keys))
+    if distinct < len(keys):
+        repeated = len(keys) - distinct
+        warnings.append(
+            f"{repeated} lines repeat an architecture and count as further measurements: the median serves."
+        )
     progress.start(f"Importing {path.name}", rows)
-    new = store.append(_network_rows(space.name, np.asarray(space.arch_ids(genotypes)), columns, progress), origin)
+    new = store.append(_network_rows(space.name, keys, columns, progress), origin)
     progress.finish()
     return ImportReport(
         origin,
         space.name,
         tuple(target for target, _ in resolved),
-        int(valid.sum()),
+        distinct,
         new,
         rows - new,
         (*(warning for _, warning in resolved if warning), *warnings),

@@ -16,7 +16,8 @@ from typing import Any
 
 from fleetfront.device_configs.yaml_file import Document, read_yaml
 from fleetfront.errors import InputError
-from fleetfront.pipelines.table_file import Problem
+from fleetfront.pipelines.table_file import MOST_MS, Problem
+from fleetfront.quantities import NS_PER_MS
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
 from fleetfront.spaces.ofa_mbv3_layout import HEAD, MBCONV, STEM, BlockShape, block_shape
 
@@ -55,6 +56,8 @@ def read_lookup_folder(folder: Path, space: OfaMbv3Space) -> LookupFolder:
 
     Raises InputError if there is none, or one is no YAML mapping. Wrong entries are ``problems``.
     """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder.", "Name the folder with once-for-all's lookup tables.")
     files = {int(match[1]): path for path in folder.glob("*.yaml") if (match := _FILE.match(path.name))}
     if not files:
         raise InputError(
@@ -127,7 +130,7 @@ def _printed(name: str, values: Any) -> tuple[str, int | None, float, float | No
         is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
         if value is not None and (not is_number or value < 0):
             return f"{what} is {value!r}"
-    if mean is None or mean * 1e6 < 1:
+    if mean is None or not 1 / NS_PER_MS <= mean <= MOST_MS:
         return f"mean is {mean!r}, not a positive number of milliseconds"
     return (name, None if count is None else int(count), float(mean), None if std is None else float(std))
 

@@ -29,7 +29,9 @@ LATENCY_PREFIX = "lat_"
 #: The largest public table of this kind has 4 MB; this is a hundred times that.
 MAX_BYTES = 512 * 1024 * 1024
 
-_NUMBER = "a positive number of milliseconds"
+#: Twelve days. Beyond it lies a mistake, and far beyond it what nanoseconds in 64 bits cannot hold.
+MOST_MS = 1e9
+_NUMBER = "a positive number of milliseconds, up to 1e9"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +90,8 @@ def read_table(path: Path) -> LatencyTable:
     except csv.Error as error:
         raise InputError(f"{path}: line {reader.line_num}: not CSV: {error}.", "Save it as a plain CSV.") from error
     if not rows:
-        raise InputError(f"{path} holds no network under its header.", "Write one network a line.")
+        first = f" ({problems[0]})" if problems else ""
+        raise InputError(f"{path} holds no network under its header{first}.", "Write one network a line.")
     ms = np.empty((len(rows), len(latency_at)))
     empty = 0
     for column, at in enumerate(latency_at):
@@ -121,6 +124,12 @@ def _columns(path: Path, header: list[str]) -> tuple[int, list[int]]:
     if twice:
         raise InputError(f"{path}: the column {twice[0]!r} occurs twice.", "Rename or remove one of the two.")
     if ARCH_COLUMN not in header:
+        for separator, name in ((";", "semicolons"), ("\t", "tabs")):
+            if any(separator in cell for cell in header):
+                raise InputError(
+                    f"The columns of {path} are separated by {name}.",
+                    "Save it with commas between columns and a point in numbers.",
+                )
         near = difflib.get_close_matches(ARCH_COLUMN, header, n=1, cutoff=0.5)
         hint = f"Rename the column {near[0]!r}." if near else f"Found: {', '.join(header[:8]) or 'nothing'}."
         raise InputError(f"{path} has no column {ARCH_COLUMN!r} in its first line.", hint)
@@ -128,7 +137,8 @@ def _columns(path: Path, header: list[str]) -> tuple[int, list[int]]:
     if not latency:
         raise InputError(
             f"{path} has no column {LATENCY_PREFIX}<device>.",
-            f"Name each column of milliseconds after its device, e.g. {LATENCY_PREFIX}pixel3.",
+            f"Found: {', '.join(header[:8])}. Name each column of milliseconds after its device, "
+            f"e.g. {LATENCY_PREFIX}pixel3.",
         )
     return header.index(ARCH_COLUMN), latency
 
@@ -146,13 +156,19 @@ def _rows(numbered: Iterable[tuple[int, list[str]]], width: int) -> tuple[list[l
     return rows, lines, problems
 
 
+def is_latency(ms: FloatArray) -> NDArray[np.bool_]:
+    """Which of the numbers can be a latency: at least a nanosecond, at most ``MOST_MS``."""
+    good: NDArray[np.bool_] = (ms >= 1 / NS_PER_MS) & (ms <= MOST_MS)
+    return good
+
+
 def _milliseconds(cells: list[str], lines: list[int], column: str) -> tuple[FloatArray, int, list[Problem]]:
     """float64[n] with NaN for what is empty or wrong, the number of empty cells, and the wrong ones."""
     try:
         values = np.array(cells, dtype=np.float64)
     except ValueError:
         values = np.array([_number(cell) for cell in cells])
-    good = np.isfinite(values) & (values * NS_PER_MS >= 1)
+    good = is_latency(values)
     empty, problems = 0, []
     for at in np.flatnonzero(~good):
         text = cells[at].strip()

@@ -77,6 +77,21 @@ def test_like_takes_over_and_overrides_one_level(folder: Path) -> None:
     assert "'1080ti_1'" in message(folder, "name: x\nlike: 1080t_1\ntitle: X\n", "x")
 
 
+def test_mistakes_of_the_device_that_is_taken_over_are_told_as_its_own(folder: Path) -> None:
+    write(folder, GOOD.replace("clock_ghz", "clock_mhz"))
+    text = message(folder, "name: x\ntitle: X\nlike: my_phone\n", "x")
+    assert "x.yaml: line 3: 'my_phone' cannot be taken over" in text
+    assert f"{folder / 'my_phone.yaml'} is not a device config. line 8: facts.clock_mhz" in text
+
+
+def test_only_files_count(folder: Path) -> None:
+    (folder / "a_folder.yaml").mkdir()
+    (folder / "a_link.yaml").symlink_to(folder / "nowhere")
+    assert not {"a_folder", "a_link"} & set(device_names())
+    with pytest.raises(InputError, match="Unknown device"):
+        load_device("nobody")
+
+
 def test_an_override_may_build_on_the_shipped_device_of_the_same_name(folder: Path) -> None:
     write(folder, "name: pixel3\nlike: pixel3\ntitle: My Pixel 3\ntarget:\n  threads: 4\n", "pixel3")
     config = load_device("pixel3")
@@ -107,6 +122,11 @@ def test_unknown_device_names_the_near_miss(folder: Path) -> None:
         ("value: 2", "value: 2000", 9, "expected 0.01 to 8 GHz; if this is in mhz, write 2"),
         ("value: 2", "value: fast", 9, "found 'fast'"),
         ("value: 2", "value: .nan", 9, "finite"),
+        ("value: 2", "value: 2 GHz", 9, "expected a number of GHz without the unit, found '2 GHz'"),
+        ("value: 2", "value: yes", 9, "expected a number of GHz without the unit, found True"),
+        ("title: My phone", "title: My phone\ntiming_resolution_ms: yes", 3, "expected a number, found True"),
+        ("title: My phone", "title: 2020", 2, "expected text (put it into quotes"),
+        ("kind: phone", "kind: phone\naliases: my_other", 4, "expected a list"),
         ("value: 2", "valeu: 2", 9, "did you mean 'value'?"),
         ("    source: printed on the box\n", "", 8, "'source' is missing"),
         ("kind: phone", "kind: phon", 3, "'phone'"),

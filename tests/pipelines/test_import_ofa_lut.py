@@ -72,7 +72,9 @@ def test_importing_again_adds_nothing(lookup: Path, store: Store) -> None:
     assert (report.new, report.known) == (0, 465)
 
 
-@pytest.mark.parametrize("change", [{"mean": 0}, {"mean": -1.0}, {"mean": float("nan")}, {"mean": "x"}, {"count": -2}])
+@pytest.mark.parametrize(
+    "change", [{"mean": 0}, {"mean": -1.0}, {"mean": float("nan")}, {"mean": "x"}, {"mean": 1e300}, {"count": -2}]
+)
 def test_bad_numbers_are_refused_with_file_and_line(lookup: Path, store: Store, change: dict[str, object]) -> None:
     edit(lookup, "Logits-input:1x1x1536-output:1000", change)
     with pytest.raises(InputError, match=r"line \d+, 224_lookup_table\.yaml: Logits"):
@@ -96,6 +98,8 @@ def test_foreign_and_missing_entries(lookup: Path, store: Store) -> None:
 def test_another_width_and_other_folders_are_refused(lookup: Path, store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="is not a block of this space"):
         import_ofa_lut(lookup, "note10", store, space=ofa_mbv3_w10())
+    with pytest.raises(InputError, match="is not a folder"):
+        import_ofa_lut(lookup / "224_lookup_table.yaml", "note10", store)
     with pytest.raises(InputError, match="holds no <resolution>_lookup_table"):
         import_ofa_lut(tmp_path, "note10", store)
     (lookup / "224_lookup_table.yaml").write_text("- a list")

@@ -66,7 +66,7 @@ def test_a_network_given_twice_has_two_visits(tmp_path: Path, store: Store) -> N
     assert estimate.std.tolist() == [1.0, 0.0]
 
 
-@pytest.mark.parametrize("cell", ["0", "-1", "nan", "inf", "fast", "1,5", "1e-9"])
+@pytest.mark.parametrize("cell", ["0", "-1", "nan", "inf", "fast", "1,5", "1e-9", "1e300", "1e13"])
 def test_bad_values_are_refused_with_line_and_column(tmp_path: Path, store: Store, cell: str) -> None:
     a, b, c = archs(3)
     path = table(tmp_path, ["arch,lat_fpga,lat_pixel3", f"{a},1,2", "", f'{b},3,"{cell}"', f"{c},5,6"])
@@ -90,10 +90,10 @@ def test_unknown_architectures_are_refused_with_line_and_reason(tmp_path: Path, 
 
 
 def test_another_spaces_table_is_refused(shared_data: Path, store: Store) -> None:
-    with pytest.raises(InputError, match=r"line 2, arch.*and 4995 more"):
-        import_table(shared_data / "fbnet/latency.csv", SPACE, store)
-    with pytest.raises(InputError, match=r"holds no architecture of ofa-mbv3-w1\.0"):
-        import_table(shared_data / "fbnet/latency.csv", SPACE, store, skip_invalid=True)
+    for skip_invalid in (False, True):
+        with pytest.raises(InputError, match=r"holds no architecture of ofa-mbv3-w1\.0 \(line 2, arch") as caught:
+            import_table(shared_data / "fbnet/latency.csv", SPACE, store, skip_invalid=skip_invalid)
+        assert "--space" in caught.value.remedy
 
 
 def test_whole_milliseconds_are_a_warning_and_a_flag(tmp_path: Path, store: Store) -> None:
@@ -113,6 +113,10 @@ def test_whole_milliseconds_are_a_warning_and_a_flag(tmp_path: Path, store: Stor
         (["arch,lat_pixel3,lat_pixel3", "x,1,2"], "occurs twice"),
         (["arch,lat_pixel3"], "holds no network"),
         ([""], "no column 'arch'"),
+        (["arch;lat_pixel3", "x;1,5"], "separated by semicolons"),
+        (["arch\tlat_pixel3", "x\t1.5"], "separated by tabs"),
+        (["arch,latency_pixel3", "x,1"], "Found: arch, latency_pixel3"),
+        (["arch,lat_pixel3", "x,1,2"], "line 2: 3 cells where the header has 2"),
         (['arch,lat_pixel3\n"x,1'], "not CSV"),
     ],
 )
@@ -152,6 +156,25 @@ def test_empty_cells_and_odd_units_are_warnings(tmp_path: Path, store: Store) ->
     assert report.new == 3
     assert any("1 empty cells" in text for text in report.warnings)
     assert any("check that its unit is milliseconds" in text for text in report.warnings)
+
+
+def test_a_table_without_any_latency_is_refused(tmp_path: Path, store: Store) -> None:
+    (a,) = archs(1)
+    with pytest.raises(InputError, match="holds no latency"):
+        import_table(table(tmp_path, ["arch,lat_pixel3", f"{a},"]), SPACE, store)
+
+
+def test_repeated_architectures_are_counted_once_and_said(tmp_path: Path, store: Store) -> None:
+    a, b = archs(2)
+    report = import_table(table(tmp_path, ["arch,lat_pixel3", f"{a},1.5", f"{b},5", f"{a},3"]), SPACE, store)
+    assert (report.items, report.new) == (2, 3)
+    assert report.warnings == ("1 lines repeat an architecture and count as further measurements: the median serves.",)
+
+
+def test_ten_measurements_in_whole_milliseconds_are_said(tmp_path: Path, store: Store) -> None:
+    lines = [f"{arch},{20 + i}" for i, arch in enumerate(archs(10))]
+    (warning,) = import_table(table(tmp_path, ["arch,lat_pixel3", *lines]), SPACE, store).warnings
+    assert "whole milliseconds" in warning
 
 
 def test_help_folder(tmp_path: Path, store: Store) -> None:
