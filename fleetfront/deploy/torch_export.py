@@ -5,6 +5,7 @@ the writers here and promise no equal bytes.
 from __future__ import annotations
 
 import contextlib
+import difflib
 import hashlib
 import importlib.util
 import io
@@ -12,7 +13,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,11 +48,7 @@ def load_factory(spec: str) -> nn.Module:
         raise InputError(f"{spec!r} does not name a factory.", "Write module.py:factory.")
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Give the path of the Python file that makes the network.")
-    factory = getattr(_imported(path), name, None)
-    if not callable(factory):
-        raise InputError(
-            f"{path} has no function {name!r}.", "Name a function without arguments that gives the network."
-        )
+    factory = _function(_imported(path), name, path)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what users' code prints is not the command's answer
             network = factory()
@@ -62,6 +59,21 @@ def load_factory(spec: str) -> nn.Module:
             f"{spec} gave a {type(network).__name__}.", "Return a torch.nn.Module with its weights loaded."
         )
     return network.eval()
+
+
+def _function(module: Any, name: str, path: Path) -> Callable[[], Any]:
+    own = [key for key, value in vars(module).items() if _is_made_in(module, value)]
+    found: Any = getattr(module, name, None)
+    if not callable(found):
+        near = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
+        remedy = f"Did you mean {near[0]!r}?" if near else "Name a function without arguments that gives the network."
+        raise InputError(f"{path} has no function {name!r}.", remedy)
+    function: Callable[[], Any] = found
+    return function
+
+
+def _is_made_in(module: Any, value: object) -> bool:
+    return callable(value) and getattr(value, "__module__", "") == module.__name__
 
 
 def _imported(path: Path) -> Any:
@@ -155,7 +167,8 @@ def export_onnx(network: nn.Module, example: Tensor, output: str) -> bytes:
             )
         except Exception as error:
             raise InputError(
-                f"torch.onnx gave up ({_short(error)}).", "Simplify the network, see its message."
+                f"torch.onnx gave up ({_short(error)}).",
+                "Rewrite what it cannot trace: branches and shapes that depend on the image's values.",
             ) from error
     data: bytes = program.model_proto.SerializeToString(deterministic=True)
     return data
@@ -189,7 +202,8 @@ def _quiet() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        nowhere = io.StringIO()
+        with warnings.catch_warnings(), contextlib.redirect_stdout(nowhere), contextlib.redirect_stderr(nowhere):
             warnings.simplefilter("ignore")
             yield
     finally:

@@ -17,7 +17,7 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.precisions import RANGE_LIMITS
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy_bundle import bundle_network, folder_name, staging_folder
-from fleetfront.pipelines.deploy_measure import measure_networks
+from fleetfront.pipelines.deploy_measure import check_targets, measure_networks
 from fleetfront.pipelines.deploy_network import Network, Recipe, write_network
 from fleetfront.pipelines.deploy_records import Deployed, FrontPoints, Measuring, Pick
 from fleetfront.pipelines.deploy_weights import UserImages, Weights
@@ -67,7 +67,7 @@ def deploy_picks(
         progress: counts files.
 
     Raises:
-        InputError: no picks, two of one name, or a bundle that exists.
+        InputError: no picks, two of one name, a bundle that exists, or a target that runs no file.
         DeviceError: the device that measures is gone.
     """
     recipe = recipe or Recipe()
@@ -75,6 +75,7 @@ def deploy_picks(
     _check_names(picks)
     for kind in formats:
         kind.check()
+    check_targets(measuring, formats, recipe.precisions)
     for pick in picks:
         check_replaceable(out / folder_name(pick, weights), force=force)
     with staging_folder(out) as staging:
@@ -92,7 +93,7 @@ def _check_names(picks: Sequence[Pick]) -> None:
     names = [safe_name(pick.name) for pick in picks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"Two picks are called {twice[0]!r}.", "Give each its own name.")
+        raise InputError(f"Two picks are called {twice[0]!r}.", "Choose each network once.")
 
 
 def _made(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy_network import Network
 from fleetfront.pipelines.deploy_records import Measuring, is_timed_on
@@ -28,10 +29,19 @@ class _FilesOfTarget(Mapping[str, bytes]):
         return len(self._paths)
 
 
+def check_targets(measuring: Measuring | None, formats: Sequence[FileFormat], precisions: Sequence[str]) -> None:
+    """Raise InputError if a target runs none of the files that will be written."""
+    for target in measuring.targets if measuring is not None else ():
+        if not any(is_timed_on(target, kind, precision) for kind in formats for precision in precisions):
+            raise InputError(
+                f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."
+            )
+
+
 def measure_networks(
     made: Mapping[str, Network | FleetfrontError], measuring: Measuring, progress: Progress
 ) -> dict[str, tuple[FileLatency, ...]]:
-    """Architecture -> what was measured of its files, one entry a target. Raises InputError if a target has no file."""
+    """Architecture -> what was measured of its files, one entry a target."""
     networks = {arch: network for arch, network in made.items() if isinstance(network, Network)}
     results: dict[str, list[FileLatency]] = {arch: [] for arch in networks}
     for target in measuring.targets if networks else ():
@@ -40,10 +50,6 @@ def measure_networks(
             for file in network.files:
                 if is_timed_on(target, file.kind, file.precision):
                     paths[arch] = file.path
-        if not paths:
-            raise InputError(
-                f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."
-            )
         statistic = measuring.statistics.get(target, "p25")
         latencies = measure_files(
             _FilesOfTarget(paths),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.datasets import Preprocessing, Split
+from fleetfront.datasets import Dataset, Preprocessing, Split
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.input_contract import DYNAMIC, InputContract, contracted, with_channels
 from fleetfront.deploy.layout_lint import LayoutReport, lint_layout
@@ -127,6 +127,7 @@ def write_network(
     """
     side = int(graph.tensors[graph.inputs[0]].shape[-1])
     network = Network(graph, weights, weights.preprocessing(side), weights.class_names(graph))
+    _check_images(network, recipe)
     of_bytes = recipe.contract.input == "uint8"
     reference = reference_of(
         graph, weights, network.preprocessing, torch_network(graph), of_bytes=of_bytes, test_images=recipe.test_images
@@ -137,6 +138,21 @@ def write_network(
             files.append(_written(network, reference, kind, precision, recipe, folder))
             progress.advance(detail=files[-1].name)
     return replace(network, files=tuple(files), torch_accuracy=reference.accuracy, test_images=len(reference.test))
+
+
+def _check_images(network: Network, recipe: Recipe) -> None:
+    """Raise InputError if there are not the images that the recipe needs, before any file is written."""
+    if "int8" in recipe.precisions:
+        _check_calibration(network)
+    if recipe.max_drop is not None and network.weights.labelled_images(network.graph) is None:
+        raise _nobody_knows_the_drop()
+
+
+def _nobody_knows_the_drop() -> InputError:
+    return InputError(
+        "A largest drop of accuracy is asked for, but no labelled images say what accuracy is.",
+        "Give --images FOLDER with one subfolder a class of the network, or leave out --max-drop.",
+    )
 
 
 def _logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -211,18 +227,27 @@ def finish_file(
 
 
 def calibration_images(network: Network, kind: FileFormat, contract: InputContract) -> list[NDArray[Any]]:
-    """What int8 is calibrated on, as a file wants it. Raises InputError if there are too few images."""
-    side = network.preprocessing.size
-    images = network.weights.images_at(side)
+    """What int8 is calibrated on, as a file wants it; the last batch is filled up with its last image.
+
+    Raises InputError if there are too few images.
+    """
+    images = first_images(_check_calibration(network), Split.CALIBRATION, MOST_CALIBRATION)
+    batch = 1 if contract.batch == DYNAMIC else int(contract.batch)
+    # Ranges are the smallest and largest values, which no image changes by coming again.
+    filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
+    fed = _fed(filled, network.preprocessing, kind, contract)
+    return [fed[start : start + batch] for start in range(0, len(fed), batch)]
+
+
+def _check_calibration(network: Network) -> Dataset:
+    images = network.weights.images_at(network.preprocessing.size)
     count = 0 if images is None else len(images.split[Split.CALIBRATION])
     if images is None or count < LEAST_CALIBRATION:
         raise InputError(
             f"int8 is calibrated on at least {LEAST_CALIBRATION} images, and there are {count}.",
             "Give --images FOLDER with more of your images, or leave int8 out of --precisions.",
         )
-    fed = _fed(first_images(images, Split.CALIBRATION, MOST_CALIBRATION), network.preprocessing, kind, contract)
-    batch = 1 if contract.batch == DYNAMIC else int(contract.batch)
-    return [fed[start : start + batch] for start in range(0, len(fed) - batch + 1, batch)]
+    return images
 
 
 def _fed(
@@ -325,10 +350,7 @@ def _check_bars(file: WrittenFile, recipe: Recipe) -> None:
     if recipe.max_drop is None:
         return
     if file.drop is None or math.isnan(file.drop):
-        raise InputError(
-            "A largest drop of accuracy is asked for, but no labelled images say what accuracy is.",
-            "Give --images FOLDER with one subfolder a class of the network, or leave out --max-drop.",
-        )
+        raise _nobody_knows_the_drop()
     if file.drop > recipe.max_drop:
         raise BarMissed(
             f"{file.name} loses {file.drop:.2f} points of accuracy against fp32 (limit {recipe.max_drop:g}), so it is "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +39,20 @@ class UserImages:
         self._preprocessing = preprocessing
         self._limit = limit
         self._at: dict[int, Dataset] = {}
+        self._failed: dict[int, InputError] = {}
 
     def at(self, size: int) -> Dataset:
         """The images, square with ``size`` pixels. Raises InputError if they cannot be read."""
+        if size in self._failed:
+            raise self._failed[size]
         if size not in self._at:
             if sum(images.images.nbytes for images in self._at.values()) > _HELD_BYTES:
                 self._at.clear()
-            self._at[size] = load_images(self.source, size, preprocessing=self._preprocessing, limit=self._limit)
+            try:
+                self._at[size] = load_images(self.source, size, preprocessing=self._preprocessing, limit=self._limit)
+            except InputError as error:  # the next network of this size need not decode as far again
+                self._failed[size] = error
+                raise
         return self._at[size]
 
 
@@ -142,6 +149,8 @@ class Weights:
                 f"{len(trained)} ({', '.join(trained[:3])}, ...).",
                 "Name the folders after the weights' classes, or give --unlabelled to use the images without labels.",
             )
+        if not trained and len(self.labels) == len(folders) == classes:
+            _check_alike(self.labels, folders)
         for names in (self.labels, trained, folders):
             if len(names) == classes:
                 return check_labels(tuple(names))
@@ -176,6 +185,21 @@ class Weights:
             "licence": self.supernet.licence or "unknown",
             "recalibrated_on": used,
         }
+
+
+def _check_alike(labels: Sequence[str], folders: Sequence[str]) -> None:
+    """Raise InputError if some labels are folders and some are not: a slip, after which the images of a folder would
+    be counted for whatever class has its place in the alphabet.
+    """
+    here, there = set(labels), set(folders)
+    if here == there or {name.casefold() for name in here}.isdisjoint(name.casefold() for name in there):
+        return
+    label, folder = sorted(here - there), sorted(there - here)
+    only = f"{label[0]!r} is no folder" if label else f"folder {folder[0]!r} is no label"
+    raise InputError(
+        f"The labels and the folders of the images are spelled differently: {only}.",
+        f"Spell them alike (folders: {', '.join(sorted(folders)[:5])}, ...), or give --unlabelled.",
+    )
 
 
 def check_labels(names: tuple[str, ...]) -> tuple[str, ...]:

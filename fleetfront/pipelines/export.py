@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.bundle import check_replaceable, safe_name
@@ -14,7 +19,7 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.input_contract import PROBABILITIES
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy_bundle import bundle_network, staging_folder
-from fleetfront.pipelines.deploy_measure import measure_networks
+from fleetfront.pipelines.deploy_measure import check_targets, measure_networks
 from fleetfront.pipelines.deploy_network import (
     NO_SPACE,
     Network,
@@ -24,7 +29,7 @@ from fleetfront.pipelines.deploy_network import (
     finish_file,
 )
 from fleetfront.pipelines.deploy_records import Deployed, Measuring, Pick
-from fleetfront.pipelines.deploy_reference import Reference, reference_of, run_module
+from fleetfront.pipelines.deploy_reference import Reference, RunTorch, reference_of, run_module
 from fleetfront.pipelines.deploy_weights import UserImages, Weights
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import load_runtime
@@ -81,6 +86,7 @@ def export_torch(
     recipe = recipe or Recipe()
     pick = Pick(safe_name(wanted.name), wanted.spec)
     _check(recipe, formats)
+    check_targets(measuring, formats, recipe.precisions)
     check_replaceable(out / pick.name, force=force)
     module = load_factory(wanted.spec)
     network = _network(wanted, module)
@@ -112,14 +118,14 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     if others:
         raise InputError(f"{wanted.spec} has weights in {others[0]}.", "Return the network in float32: network.float()")
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
             scores = module(torch.zeros(shape))
     except Exception as error:
         raise InputError(
             f"{wanted.spec} cannot be run on an image of {wanted.size} px ({type(error).__name__}: {error}).",
             "Give the size of its images: --size PIXELS.",
         ) from error
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 2 or scores.dtype != torch.float32:
+    if not isinstance(scores, torch.Tensor) or scores.shape[:-1] != (1,) or scores.dtype != torch.float32:
         raise InputError(f"{wanted.spec} does not give float32 scores [1, classes].", "Export image classifiers only.")
     own = {"id": weights_id(module), "source": wanted.spec, "licence": wanted.licence}
     weights = Weights(None, wanted.images, wanted.labels, wanted.labelled, own=own, fed_as=wanted.preprocessing)
@@ -146,7 +152,7 @@ def _written(
             network.graph,
             network.weights,
             network.preprocessing,
-            run_module(module),
+            _one_by_one(network, module),
             of_bytes=recipe.contract.input == "uint8",
             test_images=recipe.test_images,
         )
@@ -161,6 +167,24 @@ def _written(
     finally:
         progress.finish()
     return replace(network, files=tuple(files), torch_accuracy=reference.accuracy, test_images=len(reference.test))
+
+
+def _one_by_one(network: Network, module: nn.Module) -> RunTorch:
+    """The module, run on one image at a time as its files are: some networks take no more."""
+    run = run_module(module)
+
+    def each(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        try:
+            # What users' code prints is not the command's answer.
+            with contextlib.redirect_stdout(sys.stderr):
+                return np.concatenate([run(images[row : row + 1]) for row in range(len(images))])
+        except Exception as error:
+            raise InputError(
+                f"{network.graph.labels['arch']} fails on an image ({type(error).__name__}: {error}).",
+                "It must take any image of its size.",
+            ) from error
+
+    return each
 
 
 def _exported(network: Network, module: nn.Module, kind: FileFormat, recipe: Recipe) -> bytes:

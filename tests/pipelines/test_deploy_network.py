@@ -91,6 +91,9 @@ def knowing(digits: Dataset) -> Supernet:
     return knowing_supernet(ofa_mbv3_mini(), digits, epochs=4)
 
 
+SPACE_ARCHS = ofa_mbv3_mini().arch_ids(ofa_mbv3_mini().sample(3, np.random.default_rng(0)))
+
+
 def arch() -> str:
     space = ofa_mbv3_mini()
     return space.arch_id(smallest(space))
@@ -211,6 +214,37 @@ def test_int8_wants_enough_images(tmp_path: Path, knowing: Supernet) -> None:
         assert "at least 8 images" in str(one.error)
 
 
+def test_int8_of_a_batch_larger_than_the_calibration_images(tmp_path: Path, colours: Path) -> None:
+    weights, recipe = Weights(None, UserImages(colours)), Recipe(("int8",), InputContract(batch=60))
+    few = len(UserImages(colours).at(SIDE).split["calibration"])
+    assert 8 <= few < 60
+    network = write_network(strongest_channel(), weights, BOTH, recipe, tmp_path)
+    assert [file.accuracy for file in network.files] == [100, 100]
+
+
+def test_what_the_images_cannot_give_is_said_before_any_file_is_written(tmp_path: Path, colours: Path) -> None:
+    for recipe in (Recipe(("fp32", "int8")), Recipe(max_drop=1)):
+        for weights in (Weights(), Weights(None, UserImages(colours / "red"))):
+            with pytest.raises(InputError, match=r"--images|subfolder"):
+                write_network(strongest_channel(), weights, BOTH, recipe, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_broken_images_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads = 0
+
+    def counted(*given: object, **named: object) -> Dataset:
+        nonlocal loads
+        loads += 1
+        raise InputError("The image cannot be read.")
+
+    monkeypatch.setattr("fleetfront.pipelines.deploy_weights.load_images", counted)
+    picks = [Pick(name, arch) for name, arch in zip("abc", SPACE_ARCHS, strict=True)]
+    done = deploy_picks(picks, ofa_mbv3_mini(), Weights(None, UserImages(tmp_path)), BOTH, tmp_path / "out")
+    assert [str(one.error) for one in done] == [f"{name}: The image cannot be read." for name in "abc"]
+    assert loads == 1
+
+
 def test_images_of_another_size_are_refused(tmp_path: Path, knowing: Supernet) -> None:
     weights = Weights(knowing, load_images("digits", 24))
     (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, BOTH, tmp_path)
@@ -251,6 +285,23 @@ def test_folders_are_put_in_the_order_of_the_labels(knowing: Supernet) -> None:
     assert other is not None
     assert other.class_names == turned
     assert np.array_equal(other.labels, 9 - plain.labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (("Blue", "green", "red"), "'Blue' is no folder"),
+        (("green", "red", "yellow"), "'yellow' is no folder"),
+        (("red", "red", "green"), "folder 'blue' is no label"),
+    ],
+)
+def test_labels_that_are_nearly_the_folders_are_refused(colours: Path, labels: tuple[str, ...], message: str) -> None:
+    """Judged all the same, accuracy would be that of classes which nobody meant."""
+    with pytest.raises(InputError, match=message):
+        Weights(None, UserImages(colours), labels).class_names(strongest_channel())
+    assert Weights(None, UserImages(colours), labels, labelled=False).class_names(strongest_channel()) == labels
+    others = ("n01", "n02", "n03")
+    assert Weights(None, UserImages(colours), others).class_names(strongest_channel()) == others
 
 
 def test_weights_that_name_other_classes_than_they_have_are_refused(tmp_path: Path, knowing: Supernet) -> None:

@@ -87,6 +87,29 @@ class Branching(Net):
         return y if y.sum().item() > 0 else -y
 
 
+class Single(nn.Module):
+    # Takes one image at a time, as many user's networks do, and talks about it.
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(3 * 8 * 8, 4)
+
+    def forward(self, x):
+        print(x.shape)
+        return self.head(nn.functional.adaptive_avg_pool2d(x, 8).reshape(1, -1))
+
+
+class Moody(Net):
+    def forward(self, x):
+        if x.any():
+            raise RuntimeError("only black images")
+        return super().forward(x)
+
+
+class Doubled(Net):
+    def forward(self, x):
+        return super().forward(x).repeat(2, 1)
+
+
 def talking():
     print("what a user prints")
     return Net()
@@ -148,6 +171,8 @@ def test_tflite_goes_through_litert_torch_or_names_it(module: Path, tmp_path: Pa
         ("mynet.py", "does not name a factory"),
         ("nothing.py:make", "no file"),
         ("mynet.py:nothing", "no function 'nothing'"),
+        ("mynet.py:maek", "Did you mean 'make'"),
+        ("mynet.py:Doubled", "does not give float32 scores"),
         ("mynet.py:broken", "no weights here"),
         ("mynet.py:leaving", "SystemExit"),
         ("mynet.py:in_half", r"float16.*network\.float"),
@@ -168,18 +193,20 @@ def test_what_is_no_classifier_is_refused(module: Path, tmp_path: Path, spec: st
         ("damaged", InputError, "not finite"),
         ("Random", BarMissed, "no dropout"),
         ("Branching", InputError, "data-dependent"),
+        ("Moody", InputError, "only black images"),
     ],
 )
 def test_what_no_file_can_be_is_explained(
-    module: Path, tmp_path: Path, factory: str, kind: type[Exception], message: str
+    module: Path, tmp_path: Path, factory: str, kind: type[Exception], message: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     done = export_torch(TorchNetwork(f"{module}:{factory}", 32, "mine"), parse_formats("onnx"), tmp_path / "out")
     assert isinstance(done.error, kind)
     assert message in str(done.error)
+    assert capfd.readouterr() == ("", "")
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("factory", ["InPlace", "Odd", "talking"])
+@pytest.mark.parametrize("factory", ["InPlace", "Odd", "Single", "talking"])
 def test_unusual_networks_are_exported(
     module: Path, tmp_path: Path, factory: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
