@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -119,7 +120,10 @@ def search(
     else:
         show_fronts(fronts)
         hint(f"{fronts.evaluations} evaluations in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
-    next_command(f"fleetfront deploy --front {out} {'--knee' if share is None else '--shared'}")
+    if any(front.points for front in fronts.devices):
+        next_command(f"fleetfront deploy --front {quote(str(out))} {'--knee' if share is None else '--shared'}")
+    else:
+        hint("\nEvery front is empty: search again with more --evaluations or a higher --limit.")
 
 
 def _accuracy(spec: str, images: str | None, space: SearchSpace) -> AccuracyModel:
@@ -146,7 +150,8 @@ def _targets(
 
 
 def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    limits: dict[str, float] = {}
+    everywhere: dict[str, float] = {}
+    of_one: dict[str, float] = {}
     for text in texts:
         name, separator, value = text.rpartition("=")
         try:
@@ -159,8 +164,11 @@ def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
             )
         if separator and name not in names:
             raise unknown("device of this search", name, names)
-        limits.update(dict.fromkeys([name] if separator else names, number))
-    return limits
+        if separator:
+            of_one[name] = number
+        else:
+            everywhere = dict.fromkeys(names, number)
+    return everywhere | of_one
 
 
 def _options(

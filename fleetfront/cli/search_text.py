@@ -38,8 +38,11 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         + f"  {front.target} {front.clock}  {len(front.points)} points, hypervolume {front.hypervolume:.4g} "
         f"against ({reference})"
     )
+    if not front.points:
+        hint("No network that was evaluated is within its limit.")
+        return
     step = max(1, -(-len(front.points) // _SHOWN))
-    shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1} - {-1})
+    shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1})
     rows = [
         (
             f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}",
@@ -68,12 +71,20 @@ def _show_lines(fronts: Fronts) -> None:
             "-" if front.limit_ms is None else f"{front.limit_ms:g}",
             str(len(front.points)),
             f"{front.hypervolume:.4g}",
-            *(_short(front.points[at]) if front.points else "-" for at in (0, front.knee, -1)),
+            *_notable(front),
         )
         for front in fronts.devices
     ]
     print_table(header, rows)
     hint(f"Latency is in ms with one standard deviation, accuracy ({fronts.accuracy_tier}) in percent.")
+
+
+def _notable(front: DeviceFront) -> list[str]:
+    """The fastest point, the knee and the most accurate one."""
+    if not front.points:
+        return ["-"] * 3
+    trade_offs = front.trade_offs
+    return [_short(point) for point in (trade_offs[0], front.points[front.knee], trade_offs[-1])]
 
 
 def _short(point: FrontPoint) -> str:
@@ -95,12 +106,16 @@ def _show_shared(fronts: Fronts) -> None:
                 network["arch"],
             )
         )
-    click.echo(click.style(f"{len(rows)} networks for all {len(devices)} devices", bold=True))
+    click.echo(click.style(f"{_count(len(rows), 'network')} for {_count(len(devices), 'device')}", bold=True))
     print_table((f"accuracy % ({fronts.accuracy_tier})", "latency ms", "serves devices", "architecture"), rows)
     tiers = Counter(front.tier for front in fronts.devices)
-    hint("Latency is " + ", ".join(f"{tier} on {count}" for tier, count in tiers.items()) + " of the devices.")
+    hint("Latency is " + ", ".join(f"{tier} on {_count(count, 'device')}" for tier, count in tiers.items()) + ".")
     worst = min(devices, key=lambda name: devices[name]["hypervolume_share"])
     hint(
         f"They keep {100 * shared['mean_hypervolume_share']:.1f} % of the devices' hypervolume, on the worst served "
         f"({worst}) {100 * devices[worst]['hypervolume_share']:.1f} %."
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -32,10 +32,13 @@ def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
     One point is the knee.
     """
     front = _nonempty(fronts, device)
-    accuracy = np.array([point.accuracy for point in front.points])
-    wanted = np.linspace(accuracy[0], accuracy[-1], count) if count > 1 else accuracy[[front.knee]]
+    if count == 1:
+        return [_pick(fronts, front, front.points[front.knee], f"{device}-1")]
+    points = front.trade_offs
+    accuracy = np.array([point.accuracy for point in points])
+    wanted = np.linspace(accuracy[0], accuracy[-1], count)
     rows = list(dict.fromkeys(int(np.argmin(np.abs(accuracy - value))) for value in wanted))
-    return [_pick(fronts, front, front.points[row], f"{device}-{rank}") for rank, row in enumerate(rows, 1)]
+    return [_pick(fronts, front, points[row], f"{device}-{rank}") for rank, row in enumerate(rows, 1)]
 
 
 def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:

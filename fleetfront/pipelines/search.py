@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,6 +38,7 @@ FEW_EVALUATIONS, FEW_STRATEGY = 2000, "surrogate"
 ARCHIVE_FILE = "archive.npz"
 #: Seconds between two writings of the archive; what a kill can lose of accuracy evaluations.
 _CHECKPOINT_S = 5.0
+_START_REMEDY = "Give --start-from the folder of a finished search of the same space and accuracy."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,9 @@ def default_strategy(evaluations: int) -> str:
 class Verifier(Protocol):
     """Measures networks where a target's latencies come from. The profile pipeline implements it."""
 
+    def check(self, target: ProblemTarget) -> None:
+        """Raises InputError if networks cannot be measured where the latencies of ``target`` come from."""
+
     def verify(self, target: ProblemTarget, genotypes: Genotypes) -> Verified:
         """Measure k architectures int8[k, v] and refit. Raises DeviceError if the device is lost."""
 
@@ -124,7 +130,8 @@ def search_space(
     them; ``Fronts.verification`` then shows how much faster than true the first fronts looked.
 
     Raises:
-        InputError: on wrong options, limits that nothing meets, an ``out`` that holds another search, a full disk.
+        InputError: on wrong options, limits that nothing meets, an ``out`` that holds another search or cannot be
+            written, a device that ``verify`` cannot measure, a full disk.
     """
     options = options or SearchOptions()
     problem = Problem(
@@ -136,35 +143,62 @@ def search_space(
         options.evaluations,
         _recalled(out, space, accuracy),
     )
+    if verify is not None:
+        for target in problem.targets:
+            verify.verifier.check(target)
+    if out is not None:
+        _check_folder(out)
+    if options.start_from is not None:
+        problem.adopt(Archive.load(options.start_from, _about(space, accuracy), _START_REMEDY))
     run = _run(problem, options, out, progress)
     verification = None
     if verify is not None:
-        problem, run, verification = _verified(problem, run, options, verify, progress)
+        problem, run, verification = _verified(problem, run, options, verify, out, progress)
     shared = None if options.share is None else share(problem, run.references, options.share).to_json()
     fronts = collect_fronts(problem, run, verification, shared)
     if out is not None:
-        problem.everything_known().save(out / ARCHIVE_FILE, _about(space, accuracy))
         write_fronts(fronts, out)
     return fronts
 
 
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
-    if options.start_from is not None:
-        problem.adopt(Archive.load(options.start_from, _about(problem.space, problem.accuracy)))
-    saved = time.monotonic()
+    """Search, writing the archive now and then and, whatever ends the search, at its end."""
+    saved_at, saved = time.monotonic(), problem.counter.evaluated
+
+    def save() -> None:
+        nonlocal saved_at, saved
+        if out is not None:
+            problem.everything_known().save(out / ARCHIVE_FILE, _about(problem.space, problem.accuracy))
+            saved_at, saved = time.monotonic(), problem.counter.evaluated
 
     def checkpoint() -> None:
-        nonlocal saved
-        # Recalled values are in the file already; it is written anew only once it would gain something.
-        gains = problem.recall is None or len(problem.archive) > len(problem.recall)
-        if out is not None and gains and time.monotonic() - saved > _CHECKPOINT_S:
-            problem.everything_known().save(out / ARCHIVE_FILE, _about(problem.space, problem.accuracy))
-            saved = time.monotonic()
+        # Recalled values are in the file already.
+        if problem.counter.evaluated > saved and time.monotonic() - saved_at > _CHECKPOINT_S:
+            save()
 
     strategy = make_strategy(options.strategy, problem, options.seed)
-    return run_search(
-        problem, strategy, name=options.strategy, seed=options.seed, progress=progress, checkpoint=checkpoint
-    )
+    try:
+        run = run_search(
+            problem, strategy, name=options.strategy, seed=options.seed, progress=progress, checkpoint=checkpoint
+        )
+    except BaseException:
+        if problem.counter.evaluated > saved:
+            save()
+        raise
+    save()
+    return run
+
+
+def _check_folder(out: Path) -> None:
+    """Make the folder of the results. Raises InputError before a long search if nothing can be written there."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
+        ) from error
 
 
 def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> Archive | None:
@@ -174,11 +208,16 @@ def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> 
 
 
 def _about(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:
-    return {"space": space.name, "accuracy": accuracy.source}
+    about = {"space": space.name, "accuracy": accuracy.source}
+    # A table, weights or images may have changed under the same name.
+    fingerprint: str | None = getattr(accuracy, "fingerprint", None)
+    if fingerprint is not None:
+        about[f"{accuracy.source}'s content"] = hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
+    return about
 
 
 def _verified(
-    problem: Problem, run: SearchRun, options: SearchOptions, verify: Verify, progress: Progress
+    problem: Problem, run: SearchRun, options: SearchOptions, verify: Verify, out: Path | None, progress: Progress
 ) -> tuple[Problem, SearchRun, dict[str, Any]]:
     """Measure picks of every front, refit, search again on the same archive of accuracies."""
     progress.start("measure the best of each front", len(problem.targets))
@@ -200,11 +239,10 @@ def _verified(
         problem.extras,
         problem.fixed,
         problem.budget,
-        recall=problem.archive,
+        recall=problem.everything_known(),
     )
     again.adopt(problem.archive)
-    strategy = make_strategy(options.strategy, again, options.seed)
-    second = run_search(again, strategy, name=options.strategy, seed=options.seed, progress=progress)
+    second = _run(again, options, out, progress)
     again.counter.requested += problem.counter.requested
     again.counter.evaluated += problem.counter.evaluated
     again.counter.repeated += problem.counter.repeated

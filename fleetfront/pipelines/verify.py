@@ -31,6 +31,10 @@ class LocalVerifier:
     rounds: int = 8
     progress: Progress = SILENT
 
+    def check(self, target: ProblemTarget) -> None:
+        """Raises InputError if the latencies of ``target`` do not come from a fit of this machine."""
+        self._table(target)
+
     def verify(self, target: ProblemTarget, genotypes: Genotypes) -> Verified:
         """Measure k architectures int8[k, v], and fit again with them among the calibration networks.
 
@@ -40,12 +44,7 @@ class LocalVerifier:
             InputError: the latencies of ``target`` do not come from a fit of this machine.
             DeviceError: none of the architectures could be measured.
         """
-        table = target.cost
-        if not isinstance(table, CalibratedTable) or table.target.device != "cpu":
-            raise InputError(
-                f"The networks of {target.name} cannot be measured here.",
-                "Search without --verify, or on --device cpu.",
-            )
+        table = self._table(target)
         archs = self.space.arch_ids(genotypes)
         outcome = measure_networks(
             self.space,
@@ -66,6 +65,15 @@ class LocalVerifier:
             )
         values = np.array([measured.get(arch, np.nan) for arch in archs])
         return Verified(values, CalibratedTable(self.space, model))
+
+    def _table(self, target: ProblemTarget) -> CalibratedTable:
+        table = target.cost
+        if not isinstance(table, CalibratedTable) or table.target.device != "cpu":
+            raise InputError(
+                f"The networks of {target.name} cannot be measured here.",
+                "Search without --verify, or on --device cpu.",
+            )
+        return table
 
 
 def _joined(before: Observations, fresh: Observations) -> Observations:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +48,14 @@ class OfaMlpAccuracy:
     def tier(self) -> Tier:
         """Never measured."""
         return Tier.PREDICTED
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where the weights do, whatever their file is called."""
+        content = hashlib.sha256()
+        for array in (*self.network.weights, *self.network.biases):
+            content.update(np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
 
     @classmethod
     def load(cls, path: Path, space: SearchSpace) -> OfaMlpAccuracy:

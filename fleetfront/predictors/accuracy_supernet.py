@@ -75,6 +75,11 @@ class SupernetAccuracy:
         return Tier.MEASURED
 
     @property
+    def fingerprint(self) -> str:
+        """Differs where weights or images do, whatever their files are called."""
+        return " ".join(self._key)
+
+    @property
     def required(self) -> dict[str, int]:
         """Genes that a search must hold: the networks take images of the size that was loaded."""
         return {"resolution": self._images.preprocessing.size}

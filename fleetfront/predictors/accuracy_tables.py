@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,14 @@ class TableAccuracy:
     def lowest(self) -> float:
         """The lowest accuracy of the table, percent; a search may take its reference point from it."""
         return float(self.accuracy.min())
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where the table's content does, whatever its file is called."""
+        content = hashlib.sha256()
+        for array in (self.genotypes, self.accuracy, self.std):
+            content.update(np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Look up n genotypes int8[n, v]. Raises InputError naming the first architecture that the table lacks."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _SCHEMA = "fleetfront.archive/1"
 _FIRST_CAPACITY = 1024
+#: What to do about an archive in the way of a search's own.
+_REMEDY = "Give another --out, or delete the file to search anew."
 
 
 class Archive:
@@ -156,28 +158,18 @@ class Archive:
             ) from error
 
     @classmethod
-    def load(cls, path: Path, about: dict[str, str]) -> Archive:
-        """Read ``save`` back. Raises InputError if the file is not an archive, or differs from ``about``."""
-        try:
-            with np.load(path, allow_pickle=False) as arrays:
-                if str(arrays["schema"]) != _SCHEMA:
-                    raise ValueError(f"schema {arrays['schema']}")
-                written = {str(key): str(value) for key, value in arrays["about"]}
-                genotypes, values = arrays["genotypes"], arrays["values"]
-                targets, extras = arrays["targets"].tolist(), arrays["extras"].tolist()
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            raise InputError(
-                f"{path} is not a search archive ({type(error).__name__}: {error}).", "Delete it to search anew."
-            ) from error
+    def load(cls, path: Path, about: dict[str, str], remedy: str = _REMEDY) -> Archive:
+        """Read ``save`` back. Raises InputError with ``remedy`` if the file cannot be read, is not a whole archive, or
+        differs from ``about``."""
+        written, targets, extras, genotypes, values = _read(path, remedy)
         for key, value in about.items():
-            if written.get(key) != value:
+            # A fact that older archives did not hold cannot differ.
+            if written.get(key, value) != value:
                 raise InputError(
                     f"{path} belongs to another search: its {key} is {written.get(key)!r}, not {value!r}.",
-                    "Give another --out, or delete the file to search anew.",
+                    remedy,
                 )
         archive = cls(genotypes.shape[1], targets, extras)
-        if values.shape != (len(genotypes), 2 + len(targets) + len(extras)):
-            raise InputError(f"{path} is damaged: {values.shape} values.", "Delete it to search anew.")
         archive.add(
             genotypes, values[:, 0], values[:, 1], values[:, 2 : 2 + len(targets)], values[:, 2 + len(targets) :]
         )
@@ -193,6 +185,27 @@ class Archive:
             grown = max(rows, 2 * capacity) - capacity
             self._genotypes = np.pad(self._genotypes, ((0, grown), (0, 0)))
             self._values = np.pad(self._values, ((0, grown), (0, 0)))
+
+
+def _read(path: Path, remedy: str) -> tuple[dict[str, str], list[str], list[str], Genotypes, FloatArray]:
+    """What an archive says it is of, its targets and extras, genotypes int8[n, v] and values float64[n, m]."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            if str(arrays["schema"]) != _SCHEMA:
+                raise ValueError(f"schema {arrays['schema']}")
+            written = {str(key): str(value) for key, value in arrays["about"]}
+            genotypes, values = np.asarray(arrays["genotypes"], np.int8), np.asarray(arrays["values"], np.float64)
+            targets, extras = arrays["targets"].tolist(), arrays["extras"].tolist()
+    except OSError as error:
+        raise InputError(f"Cannot read the search archive {path} ({error.strerror or error}).", remedy) from error
+    # numpy gives TypeError for a single array, and ValueError for what only a pickle could be.
+    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(f"{path} is not a whole search archive ({type(error).__name__}).", remedy) from error
+    if genotypes.ndim != 2 or values.shape != (len(genotypes), 2 + len(targets) + len(extras)):
+        raise InputError(f"{path} is damaged: {values.shape} values of {genotypes.shape} genes.", remedy)
+    if not np.isfinite(values[:, :2]).all():
+        raise InputError(f"{path} is damaged: it holds an accuracy that is not a number.", remedy)
+    return written, targets, extras, genotypes, values
 
 
 def first_of_each(keys: NDArray[np.uint64]) -> NDArray[np.intp]:

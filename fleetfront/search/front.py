@@ -69,6 +69,17 @@ def knee(cost: FloatArray, accuracy: FloatArray) -> int:
     return int(np.argmax(y - x))
 
 
+def two_objectives(cost: FloatArray, accuracy: FloatArray) -> NDArray[np.intp]:
+    """Positions of the points that no other beats in cost[n] and accuracy[n] alone, ascending in both.
+
+    On a front that has further objectives some points are beaten; on one that has none, no point is.
+    """
+    order = np.lexsort((-accuracy, cost))
+    best_before = np.maximum.accumulate(np.append(-np.inf, accuracy[order]))[:-1]
+    kept: NDArray[np.intp] = order[accuracy[order] > best_before]
+    return kept
+
+
 def best_within(
     cost: FloatArray, accuracy: FloatArray, limit: float, name: str = "the device", unit: str = "ms"
 ) -> int:

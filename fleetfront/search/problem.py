@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,8 @@ EXTRA_OBJECTIVES = ("macs", "params")
 _COST_SAMPLE = 2048
 #: Starts and rounds of the descent to the fastest architecture; each round tries every value of every gene.
 _DESCENT_STARTS, _DESCENT_ROUNDS = 8, 6
+#: Spaces up to this size are looked at whole.
+_SMALL = 40_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +100,7 @@ class Problem:
     archive: Archive = field(init=False)
     counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)
     _fixed: dict[int, int] = field(init=False)
+    _every: Genotypes | None = field(init=False, default=None)
     # Rows of each target's front, and how many rows of the archive they were chosen from.
     _fronts: list[tuple[NDArray[np.intp], int]] = field(init=False)
 
@@ -107,6 +111,7 @@ class Problem:
         names = [target.name for target in self.targets]
         if len(set(names)) < len(names):
             raise InputError(f"A device is named twice: {', '.join(names)}.", "Name each device once.")
+        self.extras = tuple(dict.fromkeys(self.extras))
         for extra in self.extras:
             if extra not in EXTRA_OBJECTIVES:
                 raise unknown("objective", extra, EXTRA_OBJECTIVES)
@@ -133,6 +138,17 @@ class Problem:
     def free_choices(self) -> tuple[int, ...]:
         """For each gene, how many values it may take here: 1 where it is fixed."""
         return tuple(1 if i in self._fixed else len(values) for i, values in enumerate(self.space.choices))
+
+    def every(self) -> Genotypes | None:
+        """All distinct allowed architectures int8[n, v], canonical; None if the space is too large to look at whole."""
+        counts = self.free_choices
+        size = math.prod(counts)
+        if self._every is None and size <= _SMALL:
+            free = [gene for gene, count in enumerate(counts) if count > 1]
+            rows = np.zeros((size, len(counts)), dtype=np.int8)
+            rows[:, free] = np.indices([counts[gene] for gene in free]).reshape(len(free), size).T
+            self._every = np.unique(self.complete(rows), axis=0)
+        return self._every
 
     def complete(self, genotypes: Genotypes) -> Genotypes:
         """Fixed genes set and inactive ones zeroed: every row int8[n, v] becomes an allowed architecture."""
@@ -222,15 +238,24 @@ class Problem:
         self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows))
 
     def cost_range(self) -> FloatArray:
-        """float64[2, t]: lowest and highest cost found over a fixed sample and by descent; the same in every run."""
+        """float64[2, t]: lowest and highest cost, the same in every run: of all architectures where these are few, else
+        as found over a fixed sample and by descent."""
+        every = self.every()
+        if every is not None:
+            cost = self.cost(every)
+            return np.stack([cost.min(axis=0), cost.max(axis=0)])
         sampled = self.cost(self.sample(_COST_SAMPLE, np.random.default_rng(0)))
         ends = [self.extreme_cost(column, sign) for sign in (1, -1) for column in range(len(self.targets))]
         found = np.array(ends).reshape(2, -1)
         return np.stack([np.minimum(sampled.min(axis=0), found[0]), np.maximum(sampled.max(axis=0), found[1])])
 
     def extreme_cost(self, column: int, sign: int = 1) -> float:
-        """The lowest (``sign`` 1) or highest (-1) cost on a target that coordinate descent finds; exact if additive."""
+        """The lowest (``sign`` 1) or highest (-1) cost on a target: of all architectures where these are few, else as
+        coordinate descent finds it, which is exact if costs add up."""
         model = self.targets[column].cost
+        every = self.every()
+        if every is not None:
+            return float(sign * (sign * model.predict(every).mean).min())
         rows = self.sample(_DESCENT_STARTS, np.random.default_rng(0))
         value = sign * model.predict(rows).mean
         for _ in range(_DESCENT_ROUNDS):
@@ -267,11 +292,19 @@ class Problem:
         fastest = self.extreme_cost(column)
         if target.limit is not None and fastest > target.limit:
             unit = target.cost.metric.unit
+            found = "fastest found" if self.every() is None else "fastest"
             raise InputError(
                 f"No architecture of {self.space.name} takes at most {target.limit:g} {unit} on {target.name}: the "
-                f"fastest found takes {fastest:.4g} {unit}, {fastest - target.limit:.3g} {unit} too long.",
-                f"Raise the limit to {fastest:.4g} or more.",
+                f"{found} takes {fastest:.4g} {unit}, {fastest - target.limit:.3g} {unit} too long.",
+                f"Raise the limit to {rounded_up(fastest)} or more.",
             )
+
+
+def rounded_up(value: float) -> str:
+    """A positive number with four significant digits that is no less than ``value``, so that it serves as a limit."""
+    unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
+    text = f"{value:.4g}"
+    return text if float(text) >= value else f"{float(text) + unit:.4g}"
 
 
 def _fixed_genes(space: SearchSpace, fixed: Mapping[str, Any], accuracy: AccuracyModel) -> dict[int, int]:

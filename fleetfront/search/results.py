@@ -19,7 +19,7 @@ import numpy as np
 from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.fit_files import write_json
 from fleetfront.quantities import Clock
-from fleetfront.search.front import best_within, hypervolume, knee
+from fleetfront.search.front import best_within, hypervolume, knee, two_objectives
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
 from fleetfront.spaces.base import SearchSpace
@@ -68,7 +68,7 @@ class DeviceFront:
     Attributes:
         tier: where its latencies come from.
         clock: which clock they are of, empty if the model does not say.
-        knee: position among ``points`` of the knee; 0 for fewer than three points.
+        knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
     name: str
@@ -81,11 +81,15 @@ class DeviceFront:
     limit_ms: float | None = None
     clock: str = ""
 
+    @property
+    def trade_offs(self) -> tuple[FrontPoint, ...]:
+        """The points that no other beats in latency and accuracy alone, ascending in both: all of them, unless the
+        front has further objectives."""
+        return tuple(self.points[at] for at in two_objectives(*front_arrays(self)))
+
     def within(self, limit_ms: float) -> FrontPoint:
         """The most accurate point within a latency. Raises InputError naming the fastest if there is none."""
-        latency = np.array([point.latency_ms for point in self.points])
-        accuracy = np.array([point.accuracy for point in self.points])
-        return self.points[best_within(latency, accuracy, limit_ms, self.name)]
+        return self.points[best_within(*front_arrays(self), limit_ms, self.name)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +248,8 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
     )
     volume = hypervolume(problem.objectives(column), reference)
     clock = _clock(target)
+    plain = two_objectives(cost, accuracy)
+    bend = int(plain[knee(cost[plain], accuracy[plain])]) if len(plain) else 0
     return DeviceFront(
         target.name,
         target.target,
@@ -251,7 +257,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         volume,
         reference,
         points,
-        knee(cost, accuracy),
+        bend,
         target.limit,
         clock,
     )

@@ -72,7 +72,7 @@ def run_search(
     if problem.budget is None:
         raise InputError("The search has no budget.", "Say how many evaluations it may make: --evaluations 20000.")
     references = references or reference_points(problem)
-    start, trace = time.perf_counter(), [TracePoint(0, 0.0, (0.0,) * len(problem.targets))]
+    start, trace = time.perf_counter(), [TracePoint(0, 0.0, hypervolumes(problem, references))]
     progress.start(f"search ({name})", problem.budget)
     alone = _one_thread()
     # A measured accuracy runs networks, which may use all cores.

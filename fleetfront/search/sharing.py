@@ -80,7 +80,7 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
 
     Args:
         problem: searched; the networks are taken from its fronts.
-        references: of each target, the point that bounds its hypervolume: cost, then error in percent.
+        references: of each target, the point that bounds its hypervolume: cost, error in percent, extra objectives.
         count: how many networks at most.
 
     Raises:
@@ -90,13 +90,16 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         raise InputError(f"{count} networks cannot serve anybody.", "Share at least 1, e.g. --share 3.")
     rows = np.unique(np.concatenate([problem.front(column) for column in range(len(problem.targets))]))
     if not len(rows):
-        raise InputError("Every front is empty, so there is nothing to share.", "Raise the limits.")
+        raise InputError(
+            "Every front is empty, so there is nothing to share.", "Raise the limits, or allow more evaluations."
+        )
     gains = _Shares(problem, rows, references)
     chosen = _greedy(gains, len(rows), count)
     accuracy = problem.archive.accuracy[rows]
     chosen.sort(key=lambda candidate: (-accuracy[candidate], candidate))
     kept = rows[chosen]
     genotypes, cost = problem.archive.genotypes[kept], problem.archive.cost[kept]
+    extras = problem.archive.extras[kept] if problem.extras else None
     return Sharing(
         archs=tuple(problem.space.arch_ids(genotypes)),
         accuracy=problem.archive.accuracy[kept],
@@ -107,7 +110,7 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         tiers=tuple(target.cost.tier.value for target in problem.targets),
         shares=gains.of(chosen),
         serving=tuple(
-            tuple(target_front(cost[:, column], problem.archive.accuracy[kept], target.limit).tolist())
+            tuple(target_front(cost[:, column], problem.archive.accuracy[kept], target.limit, extras).tolist())
             for column, target in enumerate(problem.targets)
         ),
     )
@@ -117,9 +120,12 @@ class _Shares:
     """The share of each device's hypervolume that a set of candidates keeps."""
 
     def __init__(self, problem: Problem, rows: NDArray[np.intp], references: Sequence[tuple[float, ...]]) -> None:
-        error = FULL - problem.archive.accuracy[rows]
-        self._references = [(reference[0], reference[1]) for reference in references]
-        self._points = [np.stack([problem.archive.cost[rows, c], error], axis=1) for c in range(len(problem.targets))]
+        archive, error = problem.archive, FULL - problem.archive.accuracy[rows, None]
+        self._references = references
+        self._points = [
+            np.concatenate([archive.cost[rows, c, None], error, archive.extras[rows]], axis=1)
+            for c in range(len(problem.targets))
+        ]
         for points, target in zip(self._points, problem.targets, strict=True):
             if target.limit is not None:
                 points[points[:, 0] > target.limit] = np.inf

@@ -1,6 +1,7 @@
 """The whole search: files appear, killed searches go on to the same end, and measuring shows the winner's curse."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from fleetfront.pipelines.search import (
 from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.predictors.block_sums import BlockSums
 from fleetfront.quantities import Estimate, Tier
+from fleetfront.search.archive import Archive
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import load_fronts
 from fleetfront.spaces.catalogue import load_space
@@ -87,6 +89,69 @@ def test_another_accuracy_does_not_reuse_the_folder(space, target, accuracy, sha
         search_space(space, [target], other, OPTIONS, out=tmp_path)
 
 
+def test_a_table_that_changed_under_its_name_is_not_recalled(space, target, accuracy, tmp_path):
+    search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    mended = replace(accuracy, accuracy=accuracy.accuracy + 0.01)
+    assert mended.source == accuracy.source
+    with pytest.raises(InputError, match=r"belongs to another search: its csv:.*'s content is"):
+        search_space(space, [target], mended, OPTIONS, out=tmp_path)
+
+
+def test_what_interrupts_a_search_costs_no_evaluation(space, target, accuracy, tmp_path):
+    search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    other = replace(OPTIONS, seed=4)
+    with pytest.raises(KeyboardInterrupt):
+        search_space(space, [target], Dying(accuracy, 1), other, out=tmp_path)
+    resumed = search_space(space, [target], accuracy, other, out=tmp_path)
+    whole = search_space(space, [target], accuracy, other)
+    # The first hundred of seed 4 are known although the archive of seed 3 was longer than the interrupted one.
+    first = run_once(space, target, accuracy, replace(other, evaluations=100))
+    assert first <= set(resumed_archive(space, tmp_path))
+    assert plain(resumed) == plain(whole)
+
+
+def test_checkpoints_keep_what_another_seed_adds(space, target, accuracy, tmp_path, monkeypatch):
+    search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    before = len(resumed_archive(space, tmp_path))
+    monkeypatch.setattr("fleetfront.pipelines.search._CHECKPOINT_S", 0.0)
+    sizes = []
+    save = Archive.save
+
+    def counted(archive, path, about):
+        sizes.append(len(archive))
+        save(archive, path, about)
+
+    monkeypatch.setattr(Archive, "save", counted)
+    search_space(space, [target], accuracy, replace(OPTIONS, seed=4), out=tmp_path)
+    assert before < sizes[0] < sizes[-1]
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_search(space, target, accuracy, tmp_path):
+    (tmp_path / "file").write_text("")
+    nothing = Dying(accuracy, 0)
+    for out in (tmp_path / "file", tmp_path / "file" / "fronts"):
+        with pytest.raises(InputError, match="Cannot write results into") as raised:
+            search_space(space, [target], nothing, OPTIONS, out=out)
+        assert "--out" in raised.value.remedy
+
+
+def test_what_cannot_be_started_from_is_left_alone(space, target, accuracy, tmp_path):
+    wrong = tmp_path / "fronts.json"
+    wrong.write_text("{}")
+    for path in (wrong, tmp_path / "absent" / ARCHIVE_FILE):
+        with pytest.raises(InputError) as raised:
+            search_space(space, [target], accuracy, replace(OPTIONS, start_from=path))
+        assert "--start-from" in raised.value.remedy
+        assert "elete" not in raised.value.remedy
+
+
+def test_the_hypervolume_that_a_search_starts_with_is_told(space, target, accuracy, tmp_path):
+    first = search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    options = SearchOptions("random", 20, start_from=tmp_path / ARCHIVE_FILE)
+    again = search_space(space, [target], accuracy, options)
+    assert again.trace[0]["hypervolume"] == [first.device("cpu").hypervolume]
+
+
 def test_a_device_joins_a_finished_search(space, target, accuracy, tmp_path):
     first = search_space(space, [target], accuracy, OPTIONS, out=tmp_path / "a")
     joined = ProblemTarget("other", BlockSums(space, space.block_params(space.vocabulary) / 1e4))
@@ -97,11 +162,31 @@ def test_a_device_joins_a_finished_search(space, target, accuracy, tmp_path):
     assert len(both.device("other").points) > 3
 
 
+def resumed_archive(space, folder):
+    return [bytes(row) for row in Archive.load(folder / ARCHIVE_FILE, {"space": space.name}).genotypes]
+
+
+def run_once(space, target, accuracy, options):
+    asked = set()
+
+    class Noting(Dying):
+        def predict(self, genotypes):
+            asked.update(map(bytes, genotypes))
+            return self.model.predict(genotypes)
+
+    search_space(space, [target], Noting(accuracy, 1), options)
+    return asked
+
+
 class BiasedDevice:
     """Measures by the true model; the refit learns the bias of what was measured."""
 
     def __init__(self, truth):
         self.truth, self.seen = truth, []
+
+    def check(self, target):
+        if target.name == "far":
+            raise InputError("far cannot be measured here.", "Leave it out.")
 
     def verify(self, target, genotypes):
         measured = self.truth.predict(genotypes).mean
@@ -134,6 +219,21 @@ def test_verification_measures_the_front_refits_and_shows_the_curse(space, targe
     latencies = [np.array([p.latency_ms for p in f.device("cpu").points]) for f in (first, fronts)]
     assert latencies[1].min() == pytest.approx(1.25 * latencies[0].min())
     assert json.loads((tmp_path / "fronts.json").read_text())["verification"]["top"] == 6
+
+
+def test_what_cannot_be_measured_is_refused_before_the_search(space, target, accuracy):
+    far = replace(target, name="far")
+    with pytest.raises(InputError, match="far cannot be measured here"):
+        search_space(space, [target, far], Dying(accuracy, 0), OPTIONS, verify=Verify(3, BiasedDevice(None)))
+
+
+def test_verification_keeps_what_the_folder_knew(space, target, accuracy, tmp_path):
+    search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
+    before = set(resumed_archive(space, tmp_path))
+    device = BiasedDevice(BlockSums(space, 1.25 * space.block_macs(space.vocabulary) / 1e6))
+    search_space(space, [target], accuracy, SearchOptions("random", 30), out=tmp_path, verify=Verify(3, device))
+    after = set(resumed_archive(space, tmp_path))
+    assert before < after
 
 
 def test_parse_verify():

@@ -60,6 +60,38 @@ def test_a_saved_archive_comes_back_and_another_search_refuses_it(tmp_path):
     assert np.array_equal(again.accuracy, archive.accuracy)
     with pytest.raises(InputError, match="belongs to another search: its space is 's', not 't'"):
         Archive.load(path, {"space": "t"})
+    # What an older archive did not say of itself cannot differ.
+    assert len(Archive.load(path, {"space": "s", "content": "c0ffee"})) == GENES
+
+
+def _cut_short(path):
     path.write_bytes(b"PK\x03\x04 cut short")
-    with pytest.raises(InputError, match="is not a search archive"):
-        Archive.load(path, {})
+
+
+def _single_array(path):
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+
+
+def _not_a_number(path):
+    archive = Archive(GENES, ["a"])
+    archive.add(np.eye(GENES, dtype=np.int8), np.full(5, np.nan), np.zeros(5), np.ones((5, 1)))
+    archive.save(path, {})
+
+
+@pytest.mark.parametrize(
+    ("write", "message"),
+    [
+        (lambda path: None, r"Cannot read the search archive .* \(No such file or directory\)"),
+        (_cut_short, "is not a whole search archive"),
+        (lambda path: path.write_text('{"schema": "fleetfront.fronts/1"}'), "is not a whole search archive"),
+        (_single_array, "is not a whole search archive"),
+        (_not_a_number, "an accuracy that is not a number"),
+    ],
+)
+def test_what_is_no_archive_is_refused_with_the_callers_remedy(tmp_path, write, message):
+    path = tmp_path / "archive.npz"
+    write(path)
+    with pytest.raises(InputError, match=message) as raised:
+        Archive.load(path, {}, "Give another.")
+    assert raised.value.remedy == "Give another."

@@ -6,7 +6,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.search.front import Staircase, best_within, hypervolume, knee, non_dominated, target_front
+from fleetfront.search.front import (
+    Staircase,
+    best_within,
+    hypervolume,
+    knee,
+    non_dominated,
+    target_front,
+    two_objectives,
+)
 
 
 @settings(max_examples=60, deadline=None)
@@ -31,6 +39,14 @@ def test_a_limit_leaves_slower_networks_out():
     cost, accuracy = np.array([1.0, 2.0, 3.0, 2.5]), np.array([70.0, 75.0, 80.0, 74.0])
     assert target_front(cost, accuracy).tolist() == [0, 1, 2]
     assert target_front(cost, accuracy, limit=2.5).tolist() == [0, 1]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(*[st.integers(0, 6)] * 2), max_size=30))
+def test_two_objectives_of_a_front_with_more_are_the_front_of_these_two(points):
+    cost, accuracy = np.array(points, dtype=float).reshape(-1, 2).T
+    rows = two_objectives(cost, accuracy)
+    assert rows.tolist() == target_front(cost, accuracy).tolist()
 
 
 def test_knee_is_where_the_front_bends():

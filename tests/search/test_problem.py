@@ -6,8 +6,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
+from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.archive import Archive
-from fleetfront.search.problem import Problem
+from fleetfront.search.problem import Problem, ProblemTarget, rounded_up
+from fleetfront.spaces.catalogue import load_space
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -63,6 +65,45 @@ def test_a_limit_that_nothing_meets_names_the_fastest_and_the_gap(make_problem, 
     claimed = float(str(raised.value).split("found takes ")[1].split(" ")[0])
     assert claimed <= fastest + 1e-3
     assert float(str(raised.value).split(", ")[-1].split(" ms")[0]) == pytest.approx(claimed - 0.5, abs=0.01)
+
+
+def test_the_remedy_for_a_limit_is_one_that_is_met(make_problem):
+    fastest = make_problem().extreme_cost(1)
+    for limit in (0.3 * fastest, 0.9 * fastest):
+        with pytest.raises(InputError) as raised:
+            make_problem(limits=(None, limit))
+        make_problem(limits=(None, float(raised.value.remedy.split(" to ")[1].split(" ")[0])))
+    assert [rounded_up(value) for value in (12.3441, 12.34, 0.0099999, 99.996, 26151.4)] == [
+        "12.35",
+        "12.34",
+        "0.01",
+        "100",
+        "2.616e+04",
+    ]
+
+
+def test_the_fastest_of_a_small_space_is_that_of_all_its_networks(synthetic):
+    space = load_space("nasbench201")
+
+    class OneFastCell:
+        metric, tier = LATENCY, Tier.MEASURED
+
+        def predict(self, genotypes):
+            is_fast = np.all(genotypes == [0, 1, 2, 3, 4, 1], axis=1)
+            return Estimate(np.where(is_fast, 1.0, 10.0 + genotypes.sum(axis=1)), np.zeros(len(genotypes)), self.tier)
+
+    problem = Problem(space, (ProblemTarget("spiky", OneFastCell(), limit=2.0),), synthetic)
+    assert problem.cost_range().ravel().tolist() == [1.0, 34.0]
+    with pytest.raises(InputError, match=r"the fastest takes 1 ms, 0\.5 ms too long"):
+        Problem(space, (ProblemTarget("spiky", OneFastCell(), limit=0.5),), synthetic)
+    assert len(problem.every()) == 5**6
+    with pytest.raises(InputError, match="the fastest takes 10 ms"):
+        Problem(space, problem.targets, synthetic, fixed={"edge_0_1": "none", "edge_2_3": "none"})
+
+
+def test_an_objective_given_twice_is_one(make_problem):
+    problem = make_problem(extras=("macs", "macs"))
+    assert problem.extra_values(problem.sample(3, np.random.default_rng(0))).shape == (3, 1)
 
 
 def test_descent_finds_the_extremes_of_an_additive_cost(make_problem, mini, latencies):

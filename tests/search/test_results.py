@@ -65,6 +65,19 @@ def test_picks(searched):
         front.within(0.1)
 
 
+def test_knee_and_trade_offs_of_a_front_with_a_further_objective_are_those_of_latency_and_accuracy(make_problem):
+    flat = make_problem(budget=300)
+    run = run_search(flat, make_strategy("random", flat, 1), name="random", seed=1)
+    plain = collect_fronts(flat, run).device("device_1")
+    deep = make_problem(budget=300, extras=("params",))
+    run = run_search(deep, make_strategy("random", deep, 1), name="random", seed=1)
+    front = collect_fronts(deep, run).device("device_1")
+    assert len(front.points) > len(plain.points)
+    assert [point.arch for point in front.trade_offs] == [point.arch for point in plain.points]
+    assert front.points[front.knee].arch == plain.points[plain.knee].arch
+    assert plain.trade_offs == plain.points
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

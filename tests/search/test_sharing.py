@@ -75,6 +75,27 @@ def test_a_network_beyond_a_limit_does_not_serve_the_device(searched, latencies,
     assert all(sharing.latency_ms[row, 0] <= limit for row in sharing.serving[0])
 
 
+def test_further_objectives_count_too(searched) -> None:
+    problem, references = searched(extras=("params",))
+    assert {len(reference) for reference in references} == {3}
+    everything = share(problem, references, 1000)
+    # A network with few parameters is kept, although others beat it in latency and accuracy.
+    assert everything.shares == pytest.approx(1.0)
+    for column, rows in enumerate(everything.serving):
+        own = {problem.space.arch_ids(problem.archive.genotypes[[row]])[0] for row in problem.front(column)}
+        assert {everything.archs[row] for row in rows} == own
+    few = share(problem, references, 3)
+    kept = problem.archive.find(problem.space.parse(few.archs))
+    for column, reference in enumerate(references):
+        points = problem.objectives(column)
+        chosen = np.concatenate(
+            [problem.archive.cost[kept, column, None], FULL - problem.archive.accuracy[kept, None]], axis=1
+        )
+        chosen = np.concatenate([chosen, problem.archive.extras[kept]], axis=1)
+        share_of_it = hypervolume(chosen, reference) / hypervolume(points, reference)
+        assert few.shares[column] == pytest.approx(share_of_it)
+
+
 def test_no_network_is_no_choice(searched) -> None:
     problem, references = searched()
     with pytest.raises(InputError, match="--share 3"):

@@ -4,15 +4,11 @@ good networks and random ones. Considering costs no evaluation.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fleetfront.search.problem import Problem
 from fleetfront.spaces.base import Genotypes
 
-#: Spaces up to this size are considered whole.
-_SMALL = 40_000
 #: Of those made in a large space: shares of random networks and of crosses; the others are mutants.
 _RANDOM, _CROSSED = 0.15, 0.45
 #: Genes that mutation changes: one, and on average this many more.
@@ -27,7 +23,7 @@ class Candidates:
         self._counts = np.array(problem.free_choices)
         self._free = np.flatnonzero(self._counts > 1)
         #: All allowed architectures of a space that is small enough to be considered whole.
-        self.every = _every(problem) if math.prod(problem.free_choices) <= _SMALL else None
+        self.every = problem.every()
 
     def some(self, n: int) -> Genotypes:
         """About ``n`` distinct unknown ones, uniform; all if the space is small."""
@@ -52,9 +48,3 @@ class Candidates:
         random = int(_RANDOM * n)
         rows[:random] = self._problem.space.sample(random, rng)
         return self._problem.archive.unknown(self._problem.complete(rows))
-
-
-def _every(problem: Problem) -> Genotypes:
-    """All distinct allowed architectures, int8[n, v]."""
-    grid = np.indices(problem.free_choices).reshape(len(problem.free_choices), -1).T
-    return np.unique(problem.complete(grid.astype(np.int8)), axis=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -60,7 +61,7 @@ class ExactFront:
     @property
     def batch(self) -> int:
         """Everything it has to ask."""
-        return 100_000
+        return self._problem.budget or sys.maxsize
 
     @property
     def statement(self) -> str:

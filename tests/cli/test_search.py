@@ -1,0 +1,57 @@
+"""``fleetfront search`` from the command line: what it prints at the edges, and how limits are read."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from fleetfront.cli.main import main
+from fleetfront.cli.search import _limits
+from fleetfront.errors import InputError
+
+
+@pytest.fixture(autouse=True)
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+
+def test_an_empty_front_is_told_and_the_next_command_can_be_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    drawn = ["search", "--strategy", "random", "--evaluations", "2", "-q", "--limit", "pixel3=27", "--out", "my fronts"]
+    assert main([*drawn, "--devices", "pixel3,pixel2"]) == 0
+    told = capsys.readouterr()
+    assert "0 points" in told.out
+    assert "No network that was evaluated is within its limit." in told.err
+    (line,) = (line for line in told.err.splitlines() if line.startswith("Next: "))
+    assert shlex.split(line)[1:] == ["fleetfront", "deploy", "--front", "my fronts", "--knee"]
+
+    assert main([*drawn, "--devices", "pixel3"]) == 0
+    assert "Every front is empty: search again" in capsys.readouterr().err
+
+
+def test_a_limit_that_nothing_meets_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--devices", "pixel3", "--limit", "1", "-q"]) == 2
+    assert "the fastest found takes" in capsys.readouterr().err
+    assert not Path("fronts").exists()
+
+
+def test_a_devices_own_limit_holds_in_any_order() -> None:
+    for texts in (["pixel3=90", "300"], ["300", "pixel3=90"]):
+        assert _limits(texts, ["pixel3", "pixel2"]) == {"pixel3": 90.0, "pixel2": 300.0}
+
+
+@pytest.mark.parametrize(
+    ("limit", "remedy"),
+    [
+        ("pixl3=60", "Did you mean 'pixel3'"),
+        ("raspi4=60", "Known: pixel2, pixel3"),
+        ("60ms", "Write milliseconds"),
+        ("pixel3=nan", "Write milliseconds"),
+        ("pixel3=-1", "Write milliseconds"),
+        ("pixel3=", "Write milliseconds"),
+    ],
+)
+def test_wrong_limits(limit: str, remedy: str) -> None:
+    with pytest.raises(InputError) as raised:
+        _limits([limit], ["pixel3", "pixel2"])
+    assert remedy in raised.value.remedy
