@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 #: A cell that holds a number, perhaps with a unit, an uncertainty or bounds; or nothing.
 _NUMBER = re.compile(r"(-|[+~<-]?\d[\d.,e+-]*( ?%| ms| MiB)?( ?\+-.*| ?\(.*)?)?\Z")
+
+#: Terminals that cannot redraw a line, as rich has it: it would show nothing there.
+_UNABLE = ("dumb", "unknown")
+
+#: A terminal narrower than this has no room for the bar beside label, counts and times.
+_BAR_FROM_COLUMNS = 80
 
 #: Between two lines of progress where stderr is a file or a pipe.
 LINE_EVERY_S = 10.0
@@ -66,7 +73,7 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
     """The progress that suits stderr: a live bar on a terminal, a line now and then elsewhere, nothing if quiet."""
     if quiet:
         yield SILENT
-    elif sys.stderr.isatty():
+    elif sys.stderr.isatty() and os.environ.get("TERM") not in _UNABLE:
         bar = _Bar()
         try:
             yield bar
@@ -129,15 +136,17 @@ class _Bar:
         from rich.progress import Progress as Rich
 
         self.finish()
+        console = Console(stderr=True)
+        is_wide = console.width >= _BAR_FROM_COLUMNS
+        bar, detail = (BarColumn(bar_width=24),), (TextColumn("{task.fields[detail]}", style="dim"),)
         self._rich = Rich(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
+            *(bar if is_wide else ()),
             MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            *((TimeElapsedColumn(), TextColumn("left")) if is_wide else ()),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[detail]}", style="dim"),
-            console=Console(stderr=True),
+            *(detail if is_wide else ()),
+            console=console,
             transient=True,
         )
         self._rich.start()

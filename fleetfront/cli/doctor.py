@@ -2,47 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import platform
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
 import click
 
 from fleetfront import __version__
 from fleetfront.cli.console import hint, next_command, print_json, print_table, progress
 from fleetfront.cli.options import json_option, quiet_option
-from fleetfront.errors import MissingDependency
+from fleetfront.errors import DeviceError, MissingDependency
 from fleetfront.workspace import Workspace
-
-#: Distribution -> (extra that brings it, what cannot be done without it).
-PACKAGES = {
-    "onnx": ("cpu", "writing ONNX files"),
-    "onnxruntime": ("cpu", "profiling and proving .onnx files"),
-    "ai-edge-litert": ("cpu", "writing, profiling and proving .tflite files"),
-    "psutil": ("cpu", "conditions of this machine"),
-    "torch": ("torch", "supernets, training, and the reference that files are proven against"),
-    "safetensors": ("torch", "saving weights"),
-    "xgboost-cpu": ("models", "filling tables and correcting residuals"),
-    "scipy": ("models", "fitting models"),
-    "pymoo": ("search", "NSGA-II and SMS-EMOA"),
-    "moocore": ("search", "fronts and hypervolume"),
-    "adb-shell": ("mobile", "devices over ADB where no adb server runs"),
-    "scikit-learn": ("demo", "the digits of the quickstart"),
-    "pillow": ("demo", "folders of images"),
-}
-#: The same import under another name on the registry.
-ALIASES = {"xgboost-cpu": ("xgboost",)}
-
-
-@dataclass(frozen=True, slots=True)
-class Package:
-    """An optional package: its version, or None with the pip line that installs it."""
-
-    name: str
-    version: str | None
-    purpose: str
-    install: str
 
 
 @click.command()
@@ -79,8 +49,10 @@ def doctor(
         _fetch_benchmark_model(fetch_benchmark_model, as_json, quiet)
         return
     from fleetfront.pipelines.gpu_parts import gpu_parts
+    from fleetfront.pipelines.packages import line_for, optional_packages
 
-    packages = [_package(name) for name in PACKAGES]
+    packages = optional_packages()
+    absent = [package for package in packages if package.version is None]
     parts = gpu_parts()
     if as_json:
         print_json(
@@ -98,27 +70,15 @@ def doctor(
         print_table(
             ("package", "version", "needed for"), [(p.name, p.version or "missing", p.purpose) for p in packages]
         )
-        for line in dict.fromkeys(p.install for p in packages if p.version is None):
-            hint(f"Missing: {line}")
+        if absent:
+            hint(f"Missing: {line_for(absent)}")
         hint("\nFor GPUs of this machine:")
         print_table(("part", "found", "needed for"), [(p.name, p.found or "missing", p.purpose) for p in parts])
         for line in dict.fromkeys(part.install for part in parts if not part.is_there):
             hint(f"Missing: {line}")
-    absent = [package for package in packages if package.version is None]
     if strict and absent:
-        raise MissingDependency(f"{len(absent)} optional packages are missing.", f"Run: {absent[0].install}")
-
-
-def _package(name: str) -> Package:
-    extra, purpose = PACKAGES[name]
-    version = None
-    for spelling in (name, *ALIASES.get(name, ())):
-        try:
-            version = importlib.metadata.version(spelling)
-            break
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return Package(name, version, purpose, f"pip install 'fleetfront[{extra}]'")
+        raise MissingDependency(f"{len(absent)} optional packages are missing.", f"Run: {line_for(absent)}")
+    next_command(line_for(absent) if absent else "fleetfront quickstart")
 
 
 def _fetch(space: str, as_json: bool, quiet: bool) -> None:
@@ -140,7 +100,13 @@ def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
     from fleetfront.profilers.adb.opening import describe_adb_device
 
     with progress(quiet) as shown:
-        wanted = abi or describe_adb_device("adb", progress=shown).abis[0]
+        try:
+            wanted = abi or describe_adb_device("adb", progress=shown).abis[0]
+        except DeviceError as error:
+            # Which of several, or where in the network, cannot be said here.
+            raise DeviceError(
+                error.message, f"{error.remedy} Or name the ABI: --fetch-benchmark-model arm64-v8a (most phones)."
+            ) from error
         found = fetch_benchmark_model(wanted, Workspace.default().cache, progress=shown)
     if as_json:
         print_json({"abi": wanted, "path": str(found.path), "sha256": found.sha256, "url": found.url})

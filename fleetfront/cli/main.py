@@ -100,7 +100,7 @@ def cli() -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     try:
-        result = cli.main(args=arguments, prog_name="fleetfront", standalone_mode=False)
+        result = cli.main(args=arguments, prog_name="fleetfront", standalone_mode=False, color=_colour())
     except FleetfrontError as error:
         return _fail(error)
     except click.exceptions.Abort as abort:
@@ -118,6 +118,11 @@ def main(arguments: list[str] | None = None) -> int:
     except OSError as error:
         return _fail(_refused(error))
     return result if isinstance(result, int) else 0
+
+
+def _colour() -> bool | None:
+    """False where nobody wants it (https://no-color.org) or a terminal knows none, None where the stream decides."""
+    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _reader_gone(error: BrokenPipeError) -> int:
@@ -155,7 +160,7 @@ def _refused(error: OSError) -> FleetfrontError:
 
 def _fail(error: FleetfrontError) -> int:
     with contextlib.suppress(BrokenPipeError):
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True)
+        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True, color=_colour())
         if error.remedy:
             click.echo(error.remedy, err=True)
     return error.exit_code

@@ -13,6 +13,10 @@ from fleetfront.errors import BarMissed
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.quickstart import Quickstart
+    from fleetfront.progress import Progress
+
+#: What the story needs from its first step to its report.
+EXTRAS = ("cpu", "torch", "models", "search", "report", "demo")
 
 
 @click.command()
@@ -40,13 +44,15 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
       fleetfront quickstart
       fleetfront quickstart --out /tmp/story --json
     """
+    from fleetfront.pipelines.packages import need_extras
     from fleetfront.pipelines.quickstart import run_quickstart
     from fleetfront.profilers.store import Store
     from fleetfront.workspace import Workspace
 
+    need_extras(EXTRAS, "The whole story")
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         story = run_quickstart(out, workspace=Workspace.default(), store=opened, seed=seed, progress=shown)
-    page = _report(story, store_path(store))
+        page = _report(story, store_path(store), shown)
     if as_json:
         print_json({**story.to_json(), "report": str(page)})
     else:
@@ -59,14 +65,16 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
     next_command("fleetfront profile --device cpu --space ofa-mbv3-w1.2")
 
 
-def _report(story: Quickstart, store: Path) -> Path:
+def _report(story: Quickstart, store: Path, shown: Progress) -> Path:
     """Everything that the story made as one page."""
     from fleetfront.report.gather import gather_report
     from fleetfront.report.page import write_page
     from fleetfront.workspace import Workspace
 
     bundles = tuple(sorted({Path(file.path).parent for file in story.files}))
-    gathered = gather_report(Workspace.default(), store=store, fronts=story.front_folders, bundles=bundles)
+    gathered = gather_report(
+        Workspace.default(), store=store, fronts=story.front_folders, bundles=bundles, progress=shown
+    )
     return write_page(gathered, story.out / "report.html")
 
 
