@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,6 +53,9 @@ _APPEND_ONLY = "\n".join(
     for verb in ("update", "delete")
 )
 
+#: How long another process may keep the file for itself.
+_BUSY_S = 10.0
+
 _MIGRATIONS: dict[int, str] = {}
 
 
@@ -71,7 +75,7 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
     except OSError as error:
         raise explained_os_error(error, path.parent) from error
     with explained(path):
-        connection = sqlite3.connect(path, timeout=10.0, isolation_level=None)
+        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
         try:
             _prepare(connection, path)
         except BaseException:
@@ -82,7 +86,7 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     version = _checked_version(connection, path)
-    connection.execute("PRAGMA journal_mode = WAL")
+    _use_write_ahead_log(connection)
     # In WAL mode NORMAL survives the death of the process at any instant; only a power cut may lose the last rows.
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
@@ -102,6 +106,20 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("COMMIT")
 
 
+def _use_write_ahead_log(connection: sqlite3.Connection) -> None:
+    # Of two processes that do this to a new file at the same moment SQLite refuses one at once, without its time limit:
+    # each would wait for the other.
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
 def _statements(script: str) -> Iterator[str]:
     """``executescript`` would commit first; this keeps a script inside the open transaction."""
     statement = ""
@@ -113,9 +131,12 @@ def _statements(script: str) -> Iterator[str]:
 
 
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
+    # One look at all three: another process may be making the tables right now.
+    connection.execute("SAVEPOINT look")
+    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    connection.execute("RELEASE look")
     if application == 0 and version == 0 and tables == 0:
         return 0
     if application != APPLICATION_ID:

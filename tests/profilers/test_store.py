@@ -5,8 +5,10 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -197,3 +199,15 @@ for number in range(100000):
         written = list(store.measurements())
     assert len(written) in (last + 1, last + 2)
     assert all(m.samples == (1, 2) for m in written)
+
+
+def test_several_commands_may_make_the_store_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(6)
+
+    def make(path: Path) -> None:
+        together.wait()
+        Store(path).close()
+
+    with ThreadPoolExecutor(6) as pool:
+        for number in range(12):
+            list(pool.map(make, [tmp_path / f"{number}.sqlite"] * 6))
