@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetfront.cli.options import split_names
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from fleetfront.cli.deploy_options import PickChoices, WeightChoices
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Recipe, Weights
     from fleetfront.profilers.base import Agent
@@ -61,34 +63,27 @@ def parse_limits(values: Sequence[str]) -> dict[str, float]:
             limit = 0.0
         if not 0 < limit < float("inf") or (separator and not name):
             raise InputError(f"{value!r} is not a limit.", "Write milliseconds, 20, or of one device, pixel3=25.")
+        if name in limits:
+            raise InputError(f"Two limits are given for {name or 'every device'}.", "Give one.")
         limits[name] = limit
     return limits
 
 
-def choose(
-    fronts: Fronts | None,
-    space: SearchSpace,
-    devices: tuple[str, ...],
-    limits: dict[str, float],
-    knee: bool,
-    per_device: int | None,
-    shared: bool,
-    archs: tuple[str, ...],
-) -> tuple[list[Pick], list[Deployed]]:
+def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tuple[list[Pick], list[Deployed]]:
     """The picks, and those that could not be made with the reason: a limit that one device cannot meet costs its own
-    pick only.
+    pick only. Raises InputError for devices that the front does not have, and limits of devices that are left out.
     """
-    from fleetfront.cli.options import split_names
     from fleetfront.pipelines.deploy import Deployed, Pick
     from fleetfront.pipelines.picks import devices_of, pick_arch, pick_knee, pick_shared, pick_spread, pick_within
 
-    picks = [pick_arch(arch, space, fronts) for arch in archs]
+    limits = parse_limits(given.limits)
+    picks = [pick_arch(arch, space, fronts) for arch in given.archs]
     failed: list[Deployed] = []
     if fronts is None:
         return picks, failed
-    chosen = devices_of(fronts, split_names(devices) if devices else ())
-    devices_of(fronts, [name for name in limits if name])
-    if shared:
+    chosen = devices_of(fronts, split_names(given.devices) if given.devices else ())
+    _check_limits(limits, devices_of(fronts, [name for name in limits if name]), chosen)
+    if given.shared:
         picks.extend(pick_shared(fronts, chosen))
     for device in chosen:
         limit = limits.get(device, limits.get(""))
@@ -97,50 +92,61 @@ def choose(
                 picks.append(pick_within(fronts, device, limit))
             except FleetfrontError as error:
                 failed.append(Deployed(Pick(f"{device}-within-{limit:g}ms", ""), error=error))
-        if knee:
+        if given.knee:
             picks.append(pick_knee(fronts, device))
-        if per_device is not None:
-            picks.extend(pick_spread(fronts, device, per_device))
+        if given.per_device is not None:
+            picks.extend(pick_spread(fronts, device, given.per_device))
     return picks, failed
 
 
-def read_weights(
-    space: SearchSpace,
-    fronts: Fronts | None,
-    path: Path | None,
-    random_weights: bool,
-    images: str | None,
-    no_recalibration: bool,
-    labels: Path | None,
-    unlabelled: bool,
-) -> Weights:
+def _check_limits(limits: Mapping[str, float], known: Sequence[str], chosen: Sequence[str]) -> None:
+    for name in limits:
+        if name in known and name not in chosen:
+            raise InputError(
+                f"A limit is given for {name}, which --device leaves out.", f"Leave the limit out, or add {name}."
+            )
+
+
+def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices) -> Weights:
     """The supernet and what goes with it. Raises InputError with the command that gets what is missing."""
     from fleetfront.pipelines.deploy import UserImages, Weights
     from fleetfront.pipelines.deploy_weights import known_preprocessing, recorded_provenance
-    from fleetfront.pipelines.latest import known_weights
     from fleetfront.spaces.checkpoints import load_supernet
     from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-    from fleetfront.workspace import Workspace
 
-    names = read_labels(labels)
-    if random_weights:
-        if path is not None:
+    names, is_labelled = read_labels(given.labels), not given.unlabelled
+    if given.random_weights:
+        if given.weights is not None:
             raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
-        return Weights(None, None if images is None else UserImages(images), names, not unlabelled)
+        return Weights(None, None if given.images is None else UserImages(given.images), names, is_labelled)
     if not isinstance(space, OfaMbv3Space):
         raise InputError(f"{space.name} has no supernet.", "Give --random-weights to deploy its networks untrained.")
-    source = fronts.accuracy_source if fronts is not None else ""
-    found = path or known_weights(space.name, Workspace.default(), source)
-    supernet = load_supernet(found, space, recorded_provenance(Path(found)))
-    if images is None:
-        if not no_recalibration:
+    found = given.weights or _weights_of(space, fronts)
+    supernet = load_supernet(found, space, recorded_provenance(found))
+    if given.images is None:
+        if not given.no_recalibration:
             raise InputError(
                 "A network cut from a supernet needs its batch-norm recalibrated on images, and none were given.",
                 "Give --images FOLDER with some of your images, or --no-recalibration, which is recorded.",
             )
-        return Weights(supernet, None, names, not unlabelled)
-    given = UserImages(images, preprocessing=known_preprocessing(supernet))
-    return Weights(supernet, given, names, not unlabelled, recalibrate=not no_recalibration)
+        return Weights(supernet, None, names, is_labelled)
+    images = UserImages(given.images, preprocessing=known_preprocessing(supernet))
+    return Weights(supernet, images, names, is_labelled, recalibrate=not given.no_recalibration)
+
+
+def _weights_of(space: SearchSpace, fronts: Fronts | None) -> Path:
+    """The weights that the front was searched with, else those known of the space."""
+    from fleetfront.pipelines.latest import known_weights
+    from fleetfront.workspace import Workspace
+
+    source = fronts.accuracy_source if fronts is not None else ""
+    kind, _, path = source.partition(":")
+    if kind == "supernet" and not Path(path).is_file():
+        raise InputError(
+            f"The weights that the front was searched with, {path}, are not there.",
+            "Bring them back, or name others with --weights FILE: its accuracies do not hold for those.",
+        )
+    return known_weights(space.name, Workspace.default(), source)
 
 
 def read_labels(path: Path | None) -> tuple[str, ...]:

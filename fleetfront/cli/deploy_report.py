@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
-from fleetfront.errors import BarMissed
+from fleetfront.errors import BarMissed, FleetfrontError
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy import Deployed
@@ -25,24 +26,52 @@ _HEADERS = (
 )
 
 
+#: Picks that a warning names.
+_NAMED = 3
+
+
 def report(done: Sequence[Deployed], as_json: bool) -> None:
     """Print everything. Raises what a pick failed with: its own error if no pick was written, else BarMissed."""
-    failed = [one for one in done if one.error is not None]
     if as_json:
         print_json([_as_json(one) for one in done])
     else:
         print_table(_HEADERS, [row for one in done for row in _rows(one)])
         for one in done:
             _hints(one)
-    for one in failed:
-        warn(f"{one.error}")
-    if failed:
-        worst = failed[0].error
-        if len(failed) == len(done) and not isinstance(worst, BarMissed) and worst is not None:
-            raise worst
-        raise BarMissed(f"{len(failed)} of {len(done)} picks missed a bar or failed.", "See the warnings above.")
+    _raise_failures(done)
     hint("")
-    next_command(f"ls {done[0].folder}")
+    next_command(shlex.join(["ls", str(done[0].folder)]))
+
+
+def _raise_failures(done: Sequence[Deployed]) -> None:
+    """Warn of what failed, once a reason, and raise; a single reason for everything is raised alone."""
+    reasons: dict[str, list[str]] = {}
+    errors: dict[str, FleetfrontError] = {}
+    for one in done:
+        if one.error is not None:
+            reason = str(one.error).removeprefix(f"{one.pick.name}: ")
+            reasons.setdefault(reason, []).append(one.pick.name)
+            errors.setdefault(reason, one.error)
+    if not reasons:
+        return
+    first, failed = next(iter(errors.values())), sum(map(len, reasons.values()))
+    nothing_done = failed == len(done) and not isinstance(first, BarMissed)
+    if nothing_done and len(reasons) == 1:
+        raise type(first)(first.message if failed == 1 else _said(*next(iter(reasons.items())), first), first.remedy)
+    for reason, names in reasons.items():
+        warn(f"{_names(names)}: {reason}" if len(names) > 1 else str(errors[reason]))
+    if nothing_done:
+        raise type(first)(f"None of {failed} picks was written.", "See the warnings above.")
+    raise BarMissed(f"{failed} of {len(done)} picks missed a bar or failed.", "See the warnings above.")
+
+
+def _said(reason: str, names: Sequence[str], error: FleetfrontError) -> str:
+    return f"{_names(names)}: {reason.removesuffix(error.remedy).strip()}"
+
+
+def _names(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
 
 
 def _hints(one: Deployed) -> None:

@@ -5,7 +5,8 @@ them, bars, where they go. What is written is decided elsewhere.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,8 @@ class FileChoices:
         from fleetfront.deploy.precisions import parse_precisions
         from fleetfront.pipelines.deploy import Recipe
 
+        if self.max_drop is not None and not math.isfinite(self.max_drop):
+            raise InputError(f"--max-drop {self.max_drop} is no limit.", "Write percent points, e.g. --max-drop 1.")
         return Recipe(parse_precisions(self.precisions), self._contract(), self.max_drop, self.test_images)
 
     def _contract(self) -> InputContract:
@@ -59,14 +62,41 @@ class FileChoices:
         return InputContract(self.input_kind, self.channels, self.softmax, self.layout.upper(), batch_of(self.batch))
 
 
+#: ``--unlabelled`` and ``--labels``.
+LABEL_OPTIONS = (
+    click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes."),
+    click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line."),
+)
+
+
 def label_options(function: Function) -> Function:
     """``--unlabelled`` and ``--labels``."""
-    for option in (
-        click.option("--labels", type=click.Path(path_type=Path), help="Names of the classes, one a line."),
-        click.option("--unlabelled", is_flag=True, help="The folders of --images are not the network's classes."),
-    ):
+    for option in reversed(LABEL_OPTIONS):
         function = option(function)
     return function
+
+
+def collected(
+    record: type[Any], name: str, options: Sequence[Callable[[Callable[..., None]], Callable[..., None]]]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """``options`` as one decorator: what they are given reaches the command as a ``record`` in its argument ``name``.
+
+    Parameters of the options are fields of ``record``; fields without an option keep their default.
+    """
+    known = {one.name for one in fields(record)}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def gathered(**given: Any) -> None:
+            own = {key: given.pop(key) for key in known & given.keys()}
+            command(**given, **{name: record(**own)})
+
+        decorated: Callable[..., None] = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
 
 
 def file_options(
@@ -79,20 +109,8 @@ def file_options(
         precisions: all of them.
         is_of_space: whether networks are of a space, which can have other batches.
     """
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def collected(**given: Any) -> None:
-            files = {one.name: given.pop(one.name) for one in fields(FileChoices) if one.name in given}
-            command(files=FileChoices(**files), **given)
-
-        options = [*_kinds(formats, precisions), *_contract(), *(_BATCH if is_of_space else ()), *_bars(is_of_space)]
-        decorated: Callable[..., None] = collected
-        for option in reversed([*options, *_places()]):
-            decorated = option(decorated)
-        return decorated
-
-    return decorate
+    options = [*_kinds(formats, precisions), *_contract(), *(_BATCH if is_of_space else ()), *_bars(is_of_space)]
+    return collected(FileChoices, "files", [*options, *_places()])
 
 
 def _kinds(formats: tuple[str, str], precisions: str) -> list[Any]:

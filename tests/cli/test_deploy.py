@@ -1,6 +1,7 @@
 """``fleetfront deploy`` and ``fleetfront export`` as typed."""
 
 import json
+import shlex
 import subprocess
 import sys
 import time
@@ -11,9 +12,11 @@ import pytest
 
 from fleetfront.cli.main import main
 from fleetfront.deploy.bundle import read_manifest
+from fleetfront.pipelines.latest import remember_fronts
 from fleetfront.spaces.checkpoints import save_supernet
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import largest, smallest, untrained
+from fleetfront.workspace import Workspace
 
 SPACE = ofa_mbv3_mini()
 FAST, GOOD = SPACE.arch_id(smallest(SPACE)), SPACE.arch_id(largest(SPACE))
@@ -91,6 +94,11 @@ def test_a_limit_of_one_device_that_nothing_meets_costs_that_pick_only(
         (("--knee", "--formats", "onnx", "--measure", "cpu/onnxruntime/fp32/t1/b4"), "--batch 4"),
         (("--knee", "--formats", "trt", "--measure"), "Plans are not timed"),
         (("--shared",), "fleetfront search --share 3"),
+        (("--knee", "--max-drop", "nan"), "nan is no limit"),
+        (("--knee", "--device", "pixel2", "--max-latency", "pixel3=9"), "pixel3, which --device leaves out"),
+        (("--max-latency", "9", "--max-latency", "8"), "Two limits are given for every device"),
+        (("--arch", FAST, "--arch", FAST), "Choose each network once"),
+        (("--knee", "--formats", "onnx", "--measure", "cpu/litert/fp32/t1/b1"), "No file is written"),
     ],
 )
 def test_bad_input_is_explained(
@@ -98,6 +106,54 @@ def test_bad_input_is_explained(
 ) -> None:
     assert deploy(front, *options) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_reason_that_all_picks_share_is_said_once(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert deploy(front, "--per-device", "2", "--formats", "onnx", "--images", "nowhere") == 2
+    said = capsys.readouterr().err
+    assert said.count("'nowhere' does not exist") == 1
+    assert "pixel2-1, pixel2-2, pixel3-1 and 1 more" in said
+    assert deploy(front, "--knee", "--device", "pixel2", "--formats", "onnx", "--images", "nowhere") == 2
+    assert capsys.readouterr().err.count("'nowhere' does not exist") == 1
+    assert deploy(front, "--max-latency", "0.5", "--knee", "--formats", "onnx", "--images", "nowhere") == 2
+    said = capsys.readouterr().err
+    assert said.count("'nowhere' does not exist") == 1
+    assert "None of 4 picks was written" in said
+
+
+def test_the_newest_front_is_read_for_what_only_a_front_has(
+    front: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
+    options = ["deploy", "--space", SPACE.name, "--arch", GOOD, "--random-weights", "--quiet", "--formats", "onnx"]
+    out = ["--out", str(tmp_path / "an out; of 'names'")]
+    assert main([*options, *out]) == 0
+    assert f"ls {shlex.quote(f'{out[1]}/{GOOD}-random-weights')}" in capsys.readouterr().err
+    assert main([*options, *out, "--knee", "--force"]) == 2
+    assert "No front has been searched yet" in capsys.readouterr().err
+    remember_fronts(front.parent, Workspace(tmp_path / "home"))
+    assert main([*options, *out, "--knee", "--device", "pixel3", "--force"]) == 0
+    assert (tmp_path / "an out; of 'names'" / "pixel3-knee-random-weights").is_dir()
+
+
+def test_weights_of_a_search_that_are_gone_are_not_replaced_by_others(
+    front: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
+    save_supernet(untrained(SPACE, 0), Workspace(tmp_path / "home").weights / f"{SPACE.name}-1.safetensors")
+    document = json.loads(front.read_text())
+    document["accuracy"]["source"] = f"supernet:{tmp_path / 'mine.safetensors'}"
+    front.write_text(json.dumps(document))
+    assert main(["deploy", "--front", str(front), "--knee", "--no-recalibration", "--out", str(tmp_path / "out")]) == 2
+    assert "mine.safetensors, are not there" in capsys.readouterr().err
+
+
+def test_a_front_of_a_phone_makes_folders(front: Path) -> None:
+    document = json.loads(front.read_text())
+    document["devices"] = {"adb:192.168.1.7:5555": document["devices"]["pixel2"]}
+    front.write_text(json.dumps(document))
+    assert deploy(front, "--knee", "--formats", "onnx") == 0
+    assert bundles(front) == ["adb-192.168.1.7-5555-knee-random-weights"]
 
 
 def test_the_contract_reaches_the_files(front: Path, tmp_path: Path) -> None:
