@@ -130,6 +130,10 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace) -> AccuracyMode
     from fleetfront.pipelines.supernet_accuracy import supernet_loader
     from fleetfront.predictors.accuracy import load_accuracy
 
+    if images is not None and not spec.startswith("supernet:"):
+        raise InputError(
+            f"Nothing looks at --images with --accuracy {spec}.", "Leave them out, or give --accuracy supernet:WEIGHTS."
+        )
     return load_accuracy(spec, space, supernet=supernet_loader(images))
 
 

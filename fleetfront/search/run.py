@@ -96,8 +96,6 @@ def run_search(
     if trace[-1].evaluations < problem.counter.requested:
         trace.append(TracePoint(problem.counter.requested, seconds, hypervolumes(problem, references)))
     statement: str = getattr(strategy, "statement", "")
-    if statement:
-        progress.note(statement)
     return SearchRun(name, seed, problem.counter.requested, seconds, references, tuple(trace), statement)
 
 

@@ -67,7 +67,8 @@ def test_the_exact_front_is_that_of_all_networks(make_problem, mini):
     whole = every(problem, FREE)
     assert len(whole) > 1000
     run = run_search(problem, make_strategy("exact", problem, 0), name="exact", seed=0)
-    assert "accuracy synthetic against the predicted cost on device_0, device_1" in run.statement
+    assert "accuracy synthetic against the latency on device_0 (measured), device_1 (measured)" in run.statement
+    assert "both were found to add up" in run.statement
     assert problem.counter.requested < 400
     accuracy = problem.accuracy.predict(whole).mean
     for column, cost in enumerate(problem.cost(whole).T):
@@ -119,5 +120,6 @@ def test_exact_front_of_nasbench_is_found_by_looking_at_all(shared_data):
     accuracy = load_accuracy(f"csv:{shared_data / 'nb201/nb201.csv'}:acc_cifar100", space)
     macs = BlockSums(space, space.block_macs(space.vocabulary) / 1e6)
     problem = Problem(space, (ProblemTarget("x", macs),), accuracy, budget=16_000)
-    run_search(problem, make_strategy("exact", problem, 0), name="exact", seed=0)
+    run = run_search(problem, make_strategy("exact", problem, 0), name="exact", seed=0)
     assert len(problem.archive) == 15_625
+    assert run.statement.endswith("all 15625 networks were looked at.")

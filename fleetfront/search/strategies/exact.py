@@ -66,10 +66,16 @@ class ExactFront:
     @property
     def statement(self) -> str:
         """What was optimised, for people."""
-        devices = ", ".join(self._problem.names)
+        targets = self._problem.targets
+        devices = ", ".join(f"{target.name} ({target.cost.tier})" for target in targets)
+        every = self._problem.every()
+        if every is not None and len(np.unique(self._layout.rows, axis=0)) == len(every):
+            reason = f"all {len(every)} networks were looked at"
+        else:
+            reason = "both were found to add up over blocks"
         return (
-            f"Exact: the whole front of the accuracy {self._problem.accuracy.source} against the predicted cost on "
-            f"{devices}; both were found to add up over blocks."
+            f"Exact: the whole front of the accuracy {self._problem.accuracy.source} against the "
+            f"{targets[0].cost.metric.name} on {devices}; {reason}."
         )
 
     def ask(self, n: int) -> Genotypes:
