@@ -14,7 +14,7 @@ from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.cost_models import DeviceModel
-    from fleetfront.spaces.base import SearchSpace
+    from fleetfront.spaces.base import Genotypes, SearchSpace
 
 #: From so many estimated devices on, their doubts become one line.
 _MANY = 4
@@ -28,10 +28,11 @@ def chosen_models(
     clock: str | None,
     store: Path | None,
     everywhere: bool = False,
+    asked: Genotypes | None = None,
 ) -> list[DeviceModel]:
     """The models of ``--devices``, with a warning for whatever speaks against them.
 
-    Raises InputError if a device has none.
+    ``everywhere`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none.
     """
     from fleetfront.pipelines.cost_models import device_models
 
@@ -43,12 +44,15 @@ def chosen_models(
         runtime=runtime,
         clock=Clock(clock) if clock else None,
         everywhere=everywhere,
+        asked=asked,
     )
     _warn(found, space)
     return found
 
 
 def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
+    from fleetfront.predictors.operator_model import is_checked
+
     estimated = [device for device in found if device.model.tier is Tier.ESTIMATED]
     told = list(found)
     if len(estimated) >= _MANY:
@@ -58,6 +62,9 @@ def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
             f"{len(estimated)} of {len(found)} devices are estimated: nobody measured {space.name} on them "
             f"({', '.join(device.name for device in estimated)})."
         )
+        unchecked = [device.name for device in estimated if not is_checked(device.model)]
+        if unchecked:
+            warn(f"Nobody could check the estimates of {', '.join(unchecked)} on another family of networks.")
         hint("  How far off estimates were where it could be checked: fleetfront devices --known")
         hint("  Ten measured networks make one better: fleetfront profile --device NAME --few 10")
     for device in told:

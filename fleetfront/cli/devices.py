@@ -40,7 +40,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     path = store_path(store)
     opened = Store(path, must_exist=True) if path.is_file() else None
     try:
-        rows = [row for row in list_devices(Workspace.default(), opened) if row.tier or not known]
+        rows = [row for row in list_devices(Workspace.default(), opened) if row.tier or row.problem or not known]
     finally:
         if opened is not None:
             opened.close()
@@ -64,6 +64,8 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
         for row in rows
     ]
     print_table(("device", "tier", "space", "target", "MAPE %", "when", "how"), cells)
+    for name, problem in dict.fromkeys((row.name, row.problem) for row in rows if row.problem):
+        warn(f"{name}: {problem}")
     ready = [phone.name for phone in attached if phone.is_ready]
     if len(ready) > 1:
         hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {','.join(ready)}")

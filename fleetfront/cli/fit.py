@@ -77,7 +77,7 @@ def profiled_targets(store: Store, space: str, devices: list[str] | None, runtim
 
     Raises InputError if there is none.
     """
-    from fleetfront.errors import InputError
+    from fleetfront.errors import InputError, unknown
     from fleetfront.profilers.records import Role
 
     found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric == "latency"]
@@ -88,9 +88,10 @@ def profiled_targets(store: Store, space: str, devices: list[str] | None, runtim
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
         what = f" on {absent[0]}" if absent else ""
+        near = f"{unknown('device', absent[0], newest).remedy} " if absent and newest else ""
         with_runtime = f" --runtime {runtime}" if runtime else ""
         raise InputError(
             f"Nothing of {space} has been measured{what}.",
-            f"Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{with_runtime}",
+            f"{near}Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{with_runtime}",
         )
     return dict([newest[name] for name in devices] if devices else [next(iter(newest.values()))])

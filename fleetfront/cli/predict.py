@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
@@ -11,8 +11,13 @@ from fleetfront.cli.console import print_json, print_table
 from fleetfront.cli.options import device_option, json_option, space_option, store_option
 from fleetfront.errors import InputError
 
+if TYPE_CHECKING:
+    from fleetfront.spaces.base import SearchSpace
+
 #: Value of --accuracy that predicts latency alone.
 NO_ACCURACY = "none"
+#: Of the column of architectures in tables of latencies.
+HEADING = "arch"
 
 
 @click.command()
@@ -52,10 +57,13 @@ def predict(
       fleetfront predict --archs archs.txt --device cpu --runtime litert --json
       cut -d, -f1 nets.csv | fleetfront predict --archs - --space nasbench201 --accuracy none
     """
-    wanted = [*archs, *_read(file)]
+    from fleetfront.spaces.catalogue import load_space
+
+    family = load_space(space)
+    wanted = [*archs, *_read(file, family)]
     if not wanted:
         raise InputError("No architecture was given.", "Name some, or give a file of them with --archs FILE.")
-    rows = _predicted(wanted, devices, runtime, clock, accuracy, space, store)
+    rows = _predicted(wanted, devices, runtime, clock, accuracy, family, store)
     if as_json:
         print_json(rows)
         return
@@ -68,31 +76,48 @@ def _predicted(
     runtime: str | None,
     clock: str | None,
     accuracy: str,
-    space: str,
+    family: SearchSpace,
     store: Path | None,
 ) -> list[dict[str, Any]]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy import load_accuracy
-    from fleetfront.spaces.catalogue import load_space
 
-    family = load_space(space)
-    family.parse(wanted)
-    found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store)
+    genotypes = family.parse(wanted)
+    found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store, asked=genotypes)
     models = {device.name: device.model for device in found}
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
     return predict_archs(family, wanted, models, source)
 
 
-def _read(file: TextIO | None) -> list[str]:
+def _read(file: TextIO | None, family: SearchSpace) -> list[str]:
+    """One architecture a line; the heading of a table's column may stand above them. Raises InputError with the line
+    of the first that is not of the space."""
     if file is None:
         return []
     try:
-        return [line.strip() for line in file if line.strip()]
+        lines = [line.strip() for line in file.read().removeprefix("\ufeff").split("\n")]
     except UnicodeDecodeError as error:
         raise InputError(
             f"{file.name} is not a text file ({error.reason}).", "Give one architecture a line."
         ) from error
+    if lines[0] == HEADING:
+        lines[0] = ""
+    archs = [line for line in lines if line]
+    try:
+        family.parse(archs)
+    except InputError:
+        _raise_with_line(file.name, lines, family)
+        raise
+    return archs
+
+
+def _raise_with_line(name: str, lines: list[str], family: SearchSpace) -> None:
+    for number, line in enumerate(lines, start=1):
+        try:
+            family.parse([line] if line else [])
+        except InputError as error:
+            raise InputError(f"{name}, line {number}: {error.message}", error.remedy) from error
 
 
 def _cells(row: dict[str, Any]) -> tuple[str, ...]:

@@ -49,4 +49,6 @@ def show_learnt(learnt: Learnt) -> None:
             f"error may be half of the true one. Import or profile more devices for {learnt.space}, or "
             "check with --validation 10."
         )
+    for text in report.left_out:
+        warn(f"Could not teach: {text}")
     hint(f"Model: {learnt.path}")

@@ -1,12 +1,14 @@
 """Which cost model serves a device for a space, best source first.
 
 A fit of measured blocks, a table of whole networks that was imported, imported blocks, a model from few measurements, a
-shipped estimate: the first that a device has is taken, and its tier says which.
+shipped estimate: the first that a device has is taken, and its tier says which. A worse source never stands in for a
+damaged file of a better one.
 """
 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,19 +17,19 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.fit import newest_cost_model
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.calibrated_table import CalibratedTable
+from fleetfront.predictors.calibrated_table import CalibratedTable, FittedModel
 from fleetfront.predictors.cautions import fit_cautions
-from fleetfront.predictors.few_shot_files import FewShotFile, list_few_shot, load_few_shot
-from fleetfront.predictors.fit_files import list_fits, load_fit
+from fleetfront.predictors.few_shot_files import FewShotFile, load_few_shot, read_few_shot
+from fleetfront.predictors.fit_files import DamagedModel, device_stem, read_fits
 from fleetfront.predictors.fitting import fit_model
-from fleetfront.predictors.network_table import covers, load_network_table
+from fleetfront.predictors.network_table import NetworkTable, covers, load_network_table
 from fleetfront.predictors.operator_model import OperatorEstimate, OperatorModel, operator_models
 from fleetfront.predictors.operator_work import NetworkWork
 from fleetfront.profilers.observations import read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Holding, Store
 from fleetfront.quantities import Clock, Tier
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -60,6 +62,7 @@ def device_models(
     clock: Clock | None = None,
     tiers: Collection[Tier] = tuple(Tier),
     everywhere: bool = False,
+    asked: Genotypes | None = None,
 ) -> list[DeviceModel]:
     """The models of the devices ``names`` (or ``all``), in the order given, from the best source that each has.
 
@@ -68,11 +71,15 @@ def device_models(
 
     ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
     passes over tables that lack networks of the space, since a search may ask for any, and says so among the cautions.
+    ``asked`` int8[n, v] are the only networks that will be asked for: a table that lacks one of them gives way to what
+    was learnt from it.
+
+    A damaged file is no reason to take a worse source, nor to stop a command on other devices.
 
     Raises:
-        InputError: no model of the space is known for a device, or for none at all; a file of one is corrupt.
+        InputError: no model of the space is known for a device, or for none at all; the file of one is damaged.
     """
-    sources = _Sources(space, workspace, store, runtime, clock)
+    sources = _Sources(space, workspace, store, runtime, clock, names)
     known = sources.by_device(tiers, everywhere)
     wanted = sorted(known) if list(names) == [ALL] else list(names)
     if not wanted:
@@ -86,7 +93,40 @@ def device_models(
         if name not in known:
             raise _no_model(name, space, runtime, known, sources.partly_known())
     found = [known[name]() for name in wanted]
+    if asked is not None:
+        learnt = sources.by_device(tiers, everywhere=True)
+        found = [_for_networks(model, asked, learnt.get(model.name)) for model in found]
     return [_with_unused_table(model, space, sources) for model in found] if everywhere else found
+
+
+def measured_models(
+    space: SearchSpace, *, workspace: Workspace, store: Path, without: str
+) -> tuple[list[DeviceModel], list[str]]:
+    """The measured models of every device but ``without``, and for each that cannot be read, why."""
+    openers = _Sources(space, workspace, store, None, None).by_device((Tier.MEASURED,), everywhere=False)
+    found, left_out = [], []
+    for name, opener in openers.items():
+        if name == without:
+            continue
+        try:
+            found.append(opener())
+        except InputError as error:
+            left_out.append(f"{name}: {error}")
+    return found, left_out
+
+
+def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) -> DeviceModel:
+    """The same, or what was learnt of the device if its model is a table that lacks one of the networks."""
+    if not isinstance(found.model, NetworkTable) or learnt is None:
+        return found
+    lacking = int((found.model.index.find(asked) < 0).sum())
+    if not lacking:
+        return found
+    other = learnt()
+    if other.model.tier is Tier.ESTIMATED:
+        return found
+    caution = f"Its table lacks {lacking} of the {len(asked)} networks, so a model learnt from others serves for all."
+    return replace(other, cautions=(caution, *other.cautions))
 
 
 def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources) -> DeviceModel:
@@ -121,10 +161,18 @@ class _Sources:
     for."""
 
     def __init__(
-        self, space: SearchSpace, workspace: Workspace, store: Path, runtime: str | None, clock: Clock | None
+        self,
+        space: SearchSpace,
+        workspace: Workspace,
+        store: Path,
+        runtime: str | None,
+        clock: Clock | None,
+        names: Sequence[str] = (),
     ) -> None:
+        """``names`` as the user spells them; a damaged file tells its device only as files are named."""
         self._space, self._workspace, self._store = space, workspace, store
         self._runtime, self._clock = runtime, clock
+        self._spelled = {_as_file(device): device for device in (name.split(SEPARATOR)[0] for name in names)}
 
     def by_device(self, tiers: Collection[Tier], everywhere: bool) -> dict[str, _Open]:
         """Device -> what opens its best model."""
@@ -142,14 +190,27 @@ class _Sources:
         return self._runtime in (None, target.runtime)
 
     def _fits(self) -> dict[str, _Open]:
-        targets = [load_fit(path).target for path in list_fits(self._workspace, self._space.name)]
-        return {t.device: functools.partial(self._open_fit, t.device) for t in targets if self._serves(t)}
+        models, damaged = self._fit_files
+        targets = [model.target for model in models if self._serves(model.target)]
+        return self._refusals(damaged) | {t.device: functools.partial(self._open_fit, t.device) for t in targets}
+
+    def _refusals(self, damaged: Sequence[DamagedModel]) -> dict[str, _Open]:
+        """In the place of each damaged model, what says so when it is asked for."""
+        return {
+            self._spelled.get(file.device, file.device) or file.path.name: functools.partial(_refuse, file.error)
+            for file in damaged
+            if self._runtime in (None, file.runtime)
+        }
 
     def narrowed(self, name: str) -> _Open:
         """What opens the newest fit whose target has all parts of ``name``. Raises InputError if there is none."""
         device, *parts = name.split(SEPARATOR)
-        targets = [load_fit(path).target for path in list_fits(self._workspace, self._space.name)]
-        fitted = [t for t in dict.fromkeys(targets) if t.device == device and self._serves(t)]
+        models, damaged = self._fit_files
+        for file in damaged:
+            if file.device == _as_file(device) and set(parts) <= set(re.split("[_@]", file.path.name)):
+                return functools.partial(_refuse, file.error)
+        targets = dict.fromkeys(model.target for model in models)
+        fitted = [t for t in targets if t.device == device and self._serves(t)]
         for target in fitted:
             if set(parts) <= set(str(target).split(SEPARATOR)[1:]):
                 return functools.partial(self._open_fit, name.replace(SEPARATOR, "-"), target)
@@ -158,6 +219,10 @@ class _Sources:
             f"No fit of {self._space.name} is of {name!r}.",
             f"{others}To make one: fleetfront profile --device {device} --space {self._space.name}",
         )
+
+    @functools.cached_property
+    def _fit_files(self) -> tuple[list[FittedModel], list[DamagedModel]]:
+        return read_fits(self._workspace, self._space.name)
 
     def _open_fit(self, name: str, target: Target | None = None) -> DeviceModel:
         narrow = {"device": name, "runtime": self._runtime} if target is None else {"target": target}
@@ -192,9 +257,10 @@ class _Sources:
         return DeviceModel(target.device, target, CalibratedTable(self._space, model), cautions)
 
     def _few(self) -> dict[str, _Open]:
-        oldest_first = reversed(list_few_shot(self._workspace, self._space.name))
-        files = [(Target.parse(file.target), file) for file in oldest_first if file.is_whole]
-        return {t.device: functools.partial(self._open_few, t, file) for t, file in files if self._serves(t)}
+        newest_first, damaged = read_few_shot(self._workspace, self._space.name)
+        files = [(Target.parse(file.target), file) for file in reversed(newest_first) if file.is_whole]
+        found = {t.device: functools.partial(self._open_few, t, file) for t, file in files if self._serves(t)}
+        return found | self._refusals(damaged)
 
     def _open_few(self, target: Target, file: FewShotFile) -> DeviceModel:
         caution = (
@@ -204,12 +270,18 @@ class _Sources:
         return DeviceModel(target.device, target, load_few_shot(file.path, self._work), (caution,))
 
     def _estimates(self) -> dict[str, _Open]:
-        # Configs are read only where they decide: a broken one must not hide every other device.
         return {
             name: functools.partial(self._open_estimate, name, model)
             for name, model in operator_models().items()
-            if self._runtime is None or self._serves(load_device(name).target)
+            if self._runtime is None or self._runs_here(name)
         }
+
+    def _runs_here(self, name: str) -> bool:
+        """True for a broken config, too: it is told when its device is asked for, and hides no other."""
+        try:
+            return self._serves(load_device(name).target)
+        except InputError:
+            return True
 
     def _open_estimate(self, name: str, model: OperatorModel) -> DeviceModel:
         target = load_device(name).target
@@ -227,3 +299,15 @@ class _Sources:
             return [
                 h for h in opened.holdings() if h.space == self._space.name and h.is_imported and self._serves(h.target)
             ]
+
+
+def _refuse(error: InputError) -> DeviceModel:
+    raise error
+
+
+def _as_file(device: str) -> str:
+    """``device_stem``, empty for what is no device's name: that is told with the names that are known."""
+    try:
+        return device_stem(device)
+    except InputError:
+        return ""

@@ -13,8 +13,8 @@ import numpy as np
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
-from fleetfront.predictors.few_shot_files import list_few_shot
-from fleetfront.predictors.fit_files import list_fits, report_path
+from fleetfront.predictors.few_shot_files import FOLDER, read_few_shot
+from fleetfront.predictors.fit_files import DamagedModel, damaged_model, list_fits, report_path
 from fleetfront.predictors.operator_model import operator_models
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Holding, Store
@@ -40,7 +40,8 @@ class DeviceKnowledge:
         when: ISO date, empty where nobody says.
         mape: percent, on held-out networks (fits), left-out devices (few measurements) or other spaces (estimates).
         clock: which clock, empty if the source does not say.
-        note: what to know or do; for a broken config, what is wrong with it.
+        note: what to know or do.
+        problem: what is wrong with its config, or with the file of a model of it, and what to do; mostly empty.
     """
 
     name: str
@@ -54,6 +55,7 @@ class DeviceKnowledge:
     mape: float | None = None
     clock: str = ""
     note: str = ""
+    problem: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -77,7 +79,7 @@ def _configured(name: str) -> DeviceKnowledge:
     try:
         config = load_device(name)
     except InputError as error:
-        return DeviceKnowledge(name, "", "", "", note=str(error))
+        return DeviceKnowledge(name, "", "", "", problem=str(error))
     hint = "Nothing is known yet: profile it, or import a table."
     return DeviceKnowledge(name, config.title, config.kind, str(config.target), note=config.notes or hint)
 
@@ -86,8 +88,8 @@ def _described(row: DeviceKnowledge, config: DeviceKnowledge | None) -> DeviceKn
     if config is None:
         return row
     known = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    note = row.note or (config.note if not config.title else "")
-    return DeviceKnowledge(**(known | {"title": config.title, "kind": config.kind, "note": note}))
+    problem = row.problem or config.problem
+    return DeviceKnowledge(**(known | {"title": config.title, "kind": config.kind, "problem": problem}))
 
 
 def _fits(workspace: Workspace) -> Iterator[DeviceKnowledge]:
@@ -95,6 +97,8 @@ def _fits(workspace: Workspace) -> Iterator[DeviceKnowledge]:
         data = _read(path)
         target = _target(data.get("target"))
         if target is None:
+            error = InputError(f"{path} is corrupt.", "Delete it and fit again with: fleetfront fit")
+            yield _damaged(damaged_model(path, error))
             continue
         held_out = _read(report_path(path)).get("held_out")
         mape = held_out.get("mape") if isinstance(held_out, dict) else None
@@ -112,8 +116,15 @@ def _fits(workspace: Workspace) -> Iterator[DeviceKnowledge]:
         )
 
 
+def _damaged(file: DamagedModel) -> DeviceKnowledge:
+    space = next(name for name in file.path.parts[:-1][::-1] if name != FOLDER)
+    return DeviceKnowledge(file.device or file.path.name, "", "", "", space=space, problem=str(file.error))
+
+
 def _few_shot(workspace: Workspace) -> Iterator[DeviceKnowledge]:
-    for file in list_few_shot(workspace):
+    whole, damaged = read_few_shot(workspace)
+    yield from map(_damaged, damaged)
+    for file in whole:
         target = _target(file.target)
         if target is None:
             continue
@@ -169,7 +180,8 @@ def _estimates(configs: Mapping[str, DeviceKnowledge]) -> Iterator[DeviceKnowled
             "",
             configs[name].target if name in configs else "",
             tier=Tier.ESTIMATED.value,
-            how=f"operator costs fitted to {model.fitted_space} tables",
+            how=f"operator costs fitted to {model.fitted_space} tables"
+            + ("" if errors else ", which nobody could check"),
             mape=float(np.mean(errors)) if errors else None,
             note=model.caution,
         )

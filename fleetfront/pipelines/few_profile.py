@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,6 +43,8 @@ FEWEST_TO_SPLIT = 12
 MOST = 40
 #: Fewer tell less of a device than what other devices say anyway.
 FEWEST = 3
+#: More are not few: measuring blocks then tells more.
+MOST_CHOSEN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,12 +113,18 @@ def profile_few(
     The same call continues a killed one. Measuring ends after ``rounds`` visits of each, or ``seconds``.
 
     Raises:
-        InputError: ``count`` is below ``FEWEST``, or nothing is known of other devices.
+        InputError: ``count`` is below ``FEWEST`` or above ``MOST_CHOSEN``, or nothing is known of other devices.
         DeviceError: fewer than ``FEWEST`` of the networks could be measured; the device is lost.
     """
     if count < FEWEST:
         raise InputError(f"{count} networks are too few to learn a device from.", f"Use --few {FEWEST} or more.")
+    if count > MOST_CHOSEN:
+        raise InputError(
+            f"{count} networks are more than --few is for.",
+            f"Use --few {MOST_CHOSEN} or less, or leave --few out to measure blocks.",
+        )
     place = workspace or Workspace.default()
+    facts = device_facts(target.device)
     progress.start("learn from known devices", 1)
     teacher = find_teacher(space, workspace=place, store=store.path, unknown_device=target.device, seed=seed)
     chosen = tuple(space.arch_ids(teacher.choose(count, np.random.default_rng(seed))))
@@ -144,7 +152,7 @@ def profile_few(
             "See their errors in the report, and: fleetfront doctor",
         )
     held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
-    return FewOutcome(outcome, _learn(teacher, target, few, held_out, seen.clock, place, progress))
+    return FewOutcome(outcome, _learn(teacher, target, facts, few, held_out, seen.clock, place, progress))
 
 
 def learn_from_table(
@@ -163,6 +171,7 @@ def learn_from_table(
     Raises InputError with fewer than ``FEWEST`` networks, or if nothing is known of other devices.
     """
     place = workspace or Workspace.default()
+    facts = device_facts(target.device)
     table = load_network_table(store, space, target)
     genotypes, ms = _usable(space, table.genotypes, table.ms)
     if len(ms) < FEWEST:
@@ -178,7 +187,7 @@ def learn_from_table(
     names = {row.tobytes() for row in chosen}
     is_chosen = np.array([row.tobytes() in names for row in genotypes])
     few, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
-    return _learn(teacher, target, few, held_out, table.clock, place, progress)
+    return _learn(teacher, target, facts, few, held_out, table.clock, place, progress)
 
 
 def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[Genotypes, FloatArray]:
@@ -191,6 +200,7 @@ def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[G
 def _learn(
     teacher: Teacher,
     target: Target,
+    facts: Mapping[str, float],
     few: Networks,
     held_out: Networks,
     clock: Clock,
@@ -198,7 +208,7 @@ def _learn(
     progress: Progress,
 ) -> Learnt:
     progress.start("fit, trying the method on known devices", 1)
-    fit = teacher.fit(target, few.genotypes, few.ms, facts=device_facts(target.device))
+    fit = teacher.fit(target, few.genotypes, few.ms, facts=facts)
     path = save_few_shot(fit, workspace, teacher.space.name, clock)
     progress.finish()
     scores = None

@@ -14,14 +14,13 @@ import numpy as np
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
-from fleetfront.pipelines.cost_models import ALL, device_models
+from fleetfront.pipelines.cost_models import measured_models
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.doubt import doubtful_latency_ms
 from fleetfront.predictors.few_shot import KnownTable, Teacher, usable
 from fleetfront.predictors.network_table import NetworkTable
 from fleetfront.predictors.operator_model import operator_models
 from fleetfront.predictors.operator_work import NetworkWork
-from fleetfront.quantities import Tier
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.workspace import Workspace
 
@@ -45,11 +44,12 @@ def find_teacher(
     """
     work = NetworkWork(space)
     asked = usable(space, space.sample(_ASKED, np.random.default_rng(seed)))
-    known = [table for table in _known_tables(space, workspace, store, asked) if table.name != unknown_device]
+    known, left_out = _known_tables(space, workspace, store, asked, unknown_device)
     if len(known) < _FEWEST_TEACHERS:
         taken = {table.name for table in known} | {unknown_device}
-        known.extend(_estimated_tables(work, asked, taken, seed))
-    return Teacher(space, known, work=work, seed=seed)
+        estimated, broken = _estimated_tables(work, asked, taken, seed)
+        known, left_out = [*known, *estimated], [*left_out, *broken]
+    return Teacher(space, known, work=work, seed=seed, left_out=left_out)
 
 
 def device_facts(device: str) -> Mapping[str, float]:
@@ -59,13 +59,18 @@ def device_facts(device: str) -> Mapping[str, float]:
     return {key: fact.value for key, fact in load_device(device).facts.items()}
 
 
-def _known_tables(space: SearchSpace, workspace: Workspace, store: Path, asked: Genotypes) -> list[KnownTable]:
-    try:
-        models = device_models([ALL], space, workspace=workspace, store=store, tiers=(Tier.MEASURED,))
-    except InputError:
-        return []
-    tables = [_table(found.name, found.model, asked) for found in models]
-    return [table for table in tables if len(table.ms) >= _FEWEST_NETWORKS]
+def _known_tables(
+    space: SearchSpace, workspace: Workspace, store: Path, asked: Genotypes, unknown_device: str
+) -> tuple[list[KnownTable], list[str]]:
+    """Of each measured device that can be read; and why others cannot."""
+    models, left_out = measured_models(space, workspace=workspace, store=store, without=unknown_device)
+    tables = []
+    for found in models:
+        try:
+            tables.append(_table(found.name, found.model, asked))
+        except InputError as error:
+            left_out.append(f"{found.name}: {error}")
+    return [table for table in tables if len(table.ms) >= _FEWEST_NETWORKS], left_out
 
 
 def _table(name: str, model: CostModel, asked: Genotypes) -> KnownTable:
@@ -74,16 +79,25 @@ def _table(name: str, model: CostModel, asked: Genotypes) -> KnownTable:
     return KnownTable(name, asked, model.predict(asked).mean, device_facts(name))
 
 
-def _estimated_tables(work: NetworkWork, asked: Genotypes, taken: set[str], seed: int) -> list[KnownTable]:
+def _estimated_tables(
+    work: NetworkWork, asked: Genotypes, taken: set[str], seed: int
+) -> tuple[list[KnownTable], list[str]]:
     """Estimates as teachers, each made as wrong as estimates are: exact ones would teach too much certainty."""
     hardware: set[str] = set()
     tables: list[KnownTable] = []
+    left_out: list[str] = []
     for name, model in operator_models().items():
         # One batch size a piece of hardware: more would weigh GPUs above all else.
         if name in taken or model.hardware in hardware:
             continue
+        try:
+            target, facts = load_device(name).target, device_facts(name)
+        except InputError as error:
+            left_out.append(f"{name}: {error}")
+            continue
         hardware.add(model.hardware)
         rng = np.random.default_rng([seed, len(tables)])
-        ms = doubtful_latency_ms(work, model, load_device(name).target, asked, rng)
-        tables.append(KnownTable(f"{name} (estimated)", asked, ms, device_facts(name)))
-    return tables
+        tables.append(
+            KnownTable(f"{name} (estimated)", asked, doubtful_latency_ms(work, model, target, asked, rng), facts)
+        )
+    return tables, left_out

@@ -71,6 +71,7 @@ class FewShotReport:
         mape: percent, of the serving opinion over the known devices, each left out in turn.
         other_mape: of the other one, None if it could not be tried.
         interval_factor: what the trials widen the intervals by.
+        left_out: devices that could have taught, each with why it did not.
     """
 
     serves: str
@@ -80,10 +81,12 @@ class FewShotReport:
     mape: float
     other_mape: float | None
     interval_factor: float
+    left_out: tuple[str, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | {"teachers": list(self.teachers)}
+        lists = {"teachers": list(self.teachers), "left_out": list(self.left_out)}
+        return {name: getattr(self, name) for name in self.__dataclass_fields__} | lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,15 +159,23 @@ class Teacher:
     """What known devices teach about networks of one space."""
 
     def __init__(
-        self, space: SearchSpace, known: Sequence[KnownTable], *, work: NetworkWork | None = None, seed: int = 0
+        self,
+        space: SearchSpace,
+        known: Sequence[KnownTable],
+        *,
+        work: NetworkWork | None = None,
+        seed: int = 0,
+        left_out: Sequence[str] = (),
     ) -> None:
-        """Learn every known device. ``work`` may be shared, since making it builds every block's graph.
+        """Learn every known device. ``work`` may be shared, since making it builds every block's graph; ``left_out``
+        is told in reports.
 
         Raises InputError with fewer than three devices or too few networks of one.
         """
         self.space = space
         self.work = work or NetworkWork(space)
         self._seed = seed
+        self._left_out = tuple(left_out)
         reference = usable(space, space.sample(_REFERENCE, np.random.default_rng(seed)))
         self.basis: WorkBasis = make_basis(self.work, reference)
         self.known = tuple(_connected(space, table) for table in known)
@@ -219,12 +230,13 @@ class Teacher:
         other = float(np.mean(others)) if len(others) == len(trials) else None
         names = tuple(table.name for table in self.known)
         if other is None or mape <= other:
-            report = FewShotReport("transfer", transfer.mode.value, names, len(ms), mape, other, factor)
+            report = FewShotReport("transfer", transfer.mode.value, names, len(ms), mape, other, factor, self._left_out)
             return FewShotFit(transfer, report)
         trees = self._grow(range(len(self.known)), genotypes)
         # A mean absolute error is 0.8 standard deviations of normal errors.
         model = PooledModel(target, self.work, self.basis, trees, ms, facts or {}, 1.25 * other / 100)
-        return FewShotFit(model, FewShotReport("trees", transfer.mode.value, names, len(ms), other, mape, 1.0))
+        report = FewShotReport("trees", transfer.mode.value, names, len(ms), other, mape, 1.0, self._left_out)
+        return FewShotFit(model, report)
 
     def trials(self, k: int, *, second_opinion: bool = True) -> tuple[Trial, ...]:
         """Treat each known device as unknown, with ``k`` chosen networks and the others as teachers."""

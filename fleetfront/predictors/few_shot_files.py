@@ -11,7 +11,7 @@ from typing import Any
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.predictors.few_shot import FewShotFit, PooledModel
-from fleetfront.predictors.fit_files import write_json
+from fleetfront.predictors.fit_files import DamagedModel, damaged_model, write_json
 from fleetfront.predictors.operator_work import NetworkWork
 from fleetfront.predictors.transfer import TransferModel
 from fleetfront.quantities import Clock
@@ -19,7 +19,9 @@ from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
 SCHEMA = "fleetfront.few/1"
-_FOLDER = "few"
+#: Within the folder of a space's fits.
+FOLDER = "few"
+_AGAIN = "Delete it and measure again with --few."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Cloc
 
     Raises InputError if the disk is full or the folder cannot be written.
     """
-    path = workspace.fits / space / _FOLDER / f"{fit.model.target.file_stem}@{clock}.json"
+    path = workspace.fits / space / FOLDER / f"{fit.model.target.file_stem}@{clock}.json"
     content = {
         "schema": SCHEMA,
         "created_with": __version__,
@@ -64,16 +66,27 @@ def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Cloc
 
 def list_few_shot(workspace: Workspace, space: str | None = None) -> list[FewShotFile]:
     """The readable files, newest first. Anything else in the folder is passed over."""
-    found = []
-    for path in workspace.fits.glob(f"{space or '*'}/{_FOLDER}/*@*.json"):
+    return read_few_shot(workspace, space)[0]
+
+
+def read_few_shot(workspace: Workspace, space: str | None = None) -> tuple[list[FewShotFile], list[DamagedModel]]:
+    """The readable files, newest first, and those that are not whole."""
+    found, damaged = [], []
+    for path in sorted(workspace.fits.glob(f"{space or '*'}/{FOLDER}/*@*.json")):
         try:
             data = _read(path)
-        except InputError:
+        except InputError as error:
+            damaged.append(damaged_model(path, error))
             continue
         report = data.get("report")
         texts = (str(data.get("space", "")), str(data.get("target", "")), str(data.get("clock", "")))
-        found.append(FewShotFile(path, *texts, report if isinstance(report, dict) else {}))
-    return sorted(found, key=lambda file: (file.path.stat().st_mtime_ns, file.path.name), reverse=True)
+        file = FewShotFile(path, *texts, report if isinstance(report, dict) else {})
+        found.append(file)
+        if not file.is_whole:
+            gaps = InputError(f"{path} is corrupt: it lacks its target or report.", _AGAIN)
+            damaged.append(damaged_model(path, gaps))
+    found.sort(key=lambda file: (file.path.stat().st_mtime_ns, file.path.name), reverse=True)
+    return found, damaged
 
 
 def load_few_shot(path: Path, work: NetworkWork) -> TransferModel | PooledModel:
@@ -84,14 +97,14 @@ def load_few_shot(path: Path, work: NetworkWork) -> TransferModel | PooledModel:
             return TransferModel.from_json(data["model"], work)
         return PooledModel.from_json(data["model"], work)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{path} cannot be used: {error}.", "Delete it and measure again with --few.") from error
+        raise InputError(f"{path} cannot be used: {error}.", _AGAIN) from error
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} is corrupt: {error}.", "Delete it and measure again with --few.") from error
+        raise InputError(f"{path} is corrupt: {error}.", _AGAIN) from error
     if not isinstance(data, dict) or data.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a model from few measurements.", "Make one with: fleetfront profile --few 10")
     return data

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -20,13 +22,30 @@ from fleetfront.predictors.calibration import Calibration
 from fleetfront.predictors.lookup_table import LookupTable
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Clock
-from fleetfront.targets import Target
+from fleetfront.targets import PRECISIONS, Target
 from fleetfront.workspace import Workspace
 
 SCHEMA = "fleetfront.model"
 #: Raised when an older fleetfront could no longer read what is written.
 VERSION = 1
 _REPORT_SUFFIX = ".report.json"
+#: A target's ``file_stem``, and a clock. Runtimes have no underscore in their names.
+_FILE_NAME = re.compile(rf"(.+)_([^_]+)_(?:{'|'.join(PRECISIONS)})_t\d+_b\d+(?:_.+)?@[^@]+\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedModel:
+    """A file of a model that cannot be read.
+
+    Attributes:
+        device, runtime: as the file's name spells them (see ``device_stem``); empty if the name does not say.
+        error: what is wrong, and what to do.
+    """
+
+    path: Path
+    device: str
+    runtime: str
+    error: InputError
 
 
 def fit_path(workspace: Workspace, space: str, target: Target, clock: Clock) -> Path:
@@ -116,6 +135,34 @@ def list_fits(workspace: Workspace, space: str | None = None) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
+def read_fits(workspace: Workspace, space: str) -> tuple[list[FittedModel], list[DamagedModel]]:
+    """The models of a space, newest first, and the files that hold none: whose they are, a caller may have to know."""
+    found, damaged = [], []
+    for path in list_fits(workspace, space):
+        try:
+            found.append(load_fit(path))
+        except InputError as error:
+            damaged.append(damaged_model(path, error))
+    return found, damaged
+
+
+def damaged_model(path: Path, error: InputError) -> DamagedModel:
+    """The record of a file that cannot be read."""
+    device, runtime = _named_after(path) or ("", "")
+    return DamagedModel(path, device, runtime, error)
+
+
+def device_stem(device: str) -> str:
+    """A device as files are named after it. Raises InputError if a target cannot have that name."""
+    return Target(device, "any").file_stem.removesuffix("_any_fp32_t1_b1")
+
+
+def _named_after(path: Path) -> tuple[str, str] | None:
+    """Device and runtime that a file is named after, None if it is not called as models are."""
+    match = _FILE_NAME.fullmatch(path.name)
+    return (match[1], match[2]) if match else None
+
+
 def newest_fit(
     workspace: Workspace,
     space: str,
@@ -130,7 +177,11 @@ def newest_fit(
         InputError: if there is none, with the command that makes one.
     """
     name = _file_pattern(target, device, runtime, clock)
-    models = (load_fit(path) for path in list_fits(workspace, space) if fnmatchcase(path.name, name))
+    named = [path for path in list_fits(workspace, space) if fnmatchcase(path.name, name)]
+    if device is not None:
+        # The pattern of `cpu` also fits files of `cpu_big`, of which a broken one must not stop this device.
+        named = [path for path in named if (_named_after(path) or (device_stem(device),))[0] == device_stem(device)]
+    models = (load_fit(path) for path in named)
     fitting = [
         model
         for model in models
@@ -152,8 +203,7 @@ def _file_pattern(target: Target | None, device: str | None, runtime: str | None
     if target is not None:
         stem = target.file_stem
     else:
-        of_device = Target(device, "any").file_stem.removesuffix("_any_fp32_t1_b1") if device else "*"
-        stem = f"{of_device}_{runtime or '*'}_*"
+        stem = f"{device_stem(device) if device else '*'}_{runtime or '*'}_*"
     return f"{stem}@{clock or '*'}.json"
 
 

@@ -23,6 +23,7 @@ from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from fleetfront.predictors.base import CostModel
     from fleetfront.quantities import FloatArray
 
 SCHEMA = "fleetfront.operator-model/1"
@@ -193,6 +194,11 @@ class OperatorEstimate:
         else:
             mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
         return Estimate(mean, self.model.relative_std * mean, self.tier)
+
+
+def is_checked(model: CostModel) -> bool:
+    """False for an estimate whose error nobody could look up on another space than it was fitted on."""
+    return not isinstance(model, OperatorEstimate) or bool(model.model.foreign_checks)
 
 
 def operator_models() -> dict[str, OperatorModel]:

@@ -100,6 +100,76 @@ def test_few_measurements_serve_before_an_estimate_and_after_a_table(workspace, 
     assert models(["raspi4"], cells, workspace)[0].model.tier is Tier.MEASURED
 
 
+def fitted(workspace, target: Target, space, per_mac=1e-5):
+    macs = space.block_macs(space.vocabulary)
+    table = LookupTable(
+        tuple(block.key for block in space.vocabulary),
+        0.01 + per_mac * macs,
+        np.full(len(macs), 0.01),
+        (Filled.MEASURED,) * len(macs),
+    )
+    plain = Calibration(1.0, 0.0, 0.0, 0, 0, 0.0, np.empty(0), np.empty(0))
+    model = FittedModel(space.name, target, Clock.WALL, "minimum", table, plain, None, 0.02, 0.0, {}, True, "0.1.0")
+    return save_fit(model, workspace)
+
+
+def test_a_damaged_fit_stops_its_own_device_alone_and_no_worse_source_stands_in(workspace) -> None:
+    space = load_space("ofa-mbv3-mini")
+    fitted(workspace, Target("cpu", "litert"), space)
+    for target in (Target("pixel3", "tflite-cpu"), Target("cuda:0", "torch", "fp16", 1, 64), Target("cpu_2", "litert")):
+        fitted(workspace, target, space).write_text("{")
+    cpu, raspi4 = models(["cpu", "raspi4"], space, workspace)
+    assert (cpu.model.tier, raspi4.model.tier) == (Tier.MEASURED, Tier.ESTIMATED)
+    assert models(["cpu/litert"], space, workspace)[0].target == cpu.target
+    for name in ("pixel3", "cuda:0", "cpu_2", "cuda:0/b64", "pixel3/tflite-cpu", "all"):
+        with pytest.raises(InputError, match="is corrupt") as caught:
+            models([name], space, workspace)
+        assert "Delete it and fit again" in caught.value.remedy
+    # Another runtime was asked for than the damaged one.
+    (found,) = models(["pixel3"], space, workspace, runtime="tflite")
+    assert found.model.tier is Tier.ESTIMATED
+
+
+def test_a_damaged_model_from_few_measurements_gives_way_to_none_worse(workspace, cells) -> None:
+    folder = workspace.fits / cells.name / "few"
+    folder.mkdir(parents=True)
+    (folder / "raspi4_litert_fp32_t1_b1@wall.json").write_text("{")
+    (folder / "pixel3_litert_fp32_t1_b1@wall.json").write_text('{"schema": "fleetfront.few/1", "report": {}}')
+    assert models(["eyeriss"], cells, workspace)[0].model.tier is Tier.ESTIMATED
+    for name in ("raspi4", "pixel3", "all"):
+        with pytest.raises(InputError, match="is corrupt"):
+            models([name], cells, workspace)
+
+
+def test_a_broken_device_file_hides_no_other_device(workspace, cells, tmp_path, monkeypatch) -> None:
+    own = tmp_path / "devices"
+    own.mkdir()
+    (own / "pixel3.yaml").write_text("name: pixel3")
+    monkeypatch.setenv("FLEETFRONT_DEVICES", str(own))
+    assert models(["raspi4"], cells, workspace, runtime="tflite")[0].name == "raspi4"
+    with pytest.raises(InputError, match="not a device config"):
+        models(["pixel3"], cells, workspace, runtime="tflite")
+    teacher = find_teacher(cells, workspace=workspace, store=workspace.store, unknown_device="raspi4")
+    assert "pixel3 (estimated)" not in {device.name for device in teacher.devices}
+
+
+def test_damaged_fits_do_not_teach_and_the_report_says_so(workspace, cells, tmp_path) -> None:
+    names = ["gold_6240", "silver_4114", "titanx_1", "titanx_32"]
+    with Store(workspace.store) as store:
+        for scale, name in enumerate(names, start=1):
+            import_table(table(tmp_path, cells, name, scale), cells, store, source=Source("somebody", "MIT"))
+    folder = workspace.fits / cells.name
+    folder.mkdir(parents=True)
+    (folder / "fpga_litert_fp32_t1_b1@wall.json").write_text("{")
+    teacher = find_teacher(cells, workspace=workspace, store=workspace.store, unknown_device="raspi4")
+    assert {device.name for device in teacher.devices} == set(names)
+    few = teacher.choose(5, np.random.default_rng(0))
+    report = teacher.fit(Target("raspi4", "litert"), few, np.linspace(3, 9, 5), second_opinion=False).report
+    assert len(report.left_out) == 1
+    assert report.left_out[0].startswith("fpga: ")
+    assert "is corrupt" in report.to_json()["left_out"][0]
+
+
 def test_imported_blocks_serve_without_a_fit(workspace, shared_data) -> None:
     space = load_space("ofa-mbv3-w1.2")
     with Store(workspace.store) as store:
@@ -120,19 +190,8 @@ def test_a_device_that_nobody_knows_names_the_near_one(workspace, cells) -> None
 
 def test_fits_of_one_device_stand_side_by_side(workspace) -> None:
     space = load_space("ofa-mbv3-mini")
-    macs = space.block_macs(space.vocabulary)
     for runtime, batch, per_mac in (("litert", 1, 1e-5), ("litert", 8, 7e-5), ("onnxruntime", 1, 2e-5)):
-        table = LookupTable(
-            tuple(block.key for block in space.vocabulary),
-            0.01 + per_mac * macs,
-            np.full(len(macs), 0.01),
-            (Filled.MEASURED,) * len(macs),
-        )
-        none = np.empty(0)
-        plain = Calibration(1.0, 0.0, 0.0, 0, 0, 0.0, none, none)
-        target = Target("cpu", runtime, batch=batch)
-        model = FittedModel(space.name, target, Clock.WALL, "minimum", table, plain, None, 0.02, 0.0, {}, True, "0.1.0")
-        save_fit(model, workspace)
+        fitted(workspace, Target("cpu", runtime, batch=batch), space, per_mac)
     names = ["cpu/litert/b8", "cpu/onnxruntime", "cpu/litert/fp32/t1/b1"]
     found = models(names, space, workspace)
     assert [device.name for device in found] == ["cpu-litert-b8", "cpu-onnxruntime", "cpu-litert-fp32-t1-b1"]

@@ -4,6 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleetfront.cli.main import main
 from fleetfront.pipelines.devices import DeviceKnowledge, list_devices
 from fleetfront.pipelines.few_shot import device_facts, find_teacher
 from fleetfront.pipelines.importers import import_table
@@ -51,6 +52,7 @@ def test_without_measurements_there_are_estimates_and_empty_rows(workspace: Work
     (eyeriss,) = rows_of(rows, "eyeriss")
     assert (eyeriss.tier, eyeriss.mape) == ("estimated", None)
     assert "Nobody could check" in eyeriss.note
+    assert "nobody could check" in eyeriss.how
     (card,) = rows_of(rows, "titan_rtx_32")
     assert card.mape == pytest.approx(load_operator_model("titan_rtx_32").foreign_checks[0].mape)
     assert card.title == "NVIDIA TITAN RTX, batch 32"
@@ -99,7 +101,24 @@ def test_a_broken_device_file_is_a_row_that_says_so(
     monkeypatch.setenv("FLEETFRONT_DEVICES", str(own))
     (own / "broken.yaml").write_text("name: broken\nkind: phone\n")
     (row,) = rows_of(list_devices(workspace), "broken")
-    assert "'title' is missing" in row.note
+    assert "'title' is missing" in row.problem
+    (own / "pixel3.yaml").write_text("name: pixel3\n")
+    (pixel,) = rows_of(list_devices(workspace), "pixel3")
+    assert pixel.tier == "estimated"
+    assert "'title' is missing" in pixel.problem
+
+
+def test_damaged_models_are_rows_that_say_so(workspace: Workspace, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Workspace.default().fits / "nasbench201"
+    (folder / "few").mkdir(parents=True)
+    (folder / "pixel3_litert_fp32_t1_b1@wall.json").write_text("{")
+    (folder / "few" / "raspi4_litert_fp32_t1_b1@wall.json").write_text("{")
+    assert main(["devices", "--known"]) == 0
+    said = capsys.readouterr().err
+    assert "pixel3_litert_fp32_t1_b1@wall.json is corrupt" in said
+    assert "raspi4_litert_fp32_t1_b1@wall.json is corrupt" in said
+    rows = list_devices(Workspace.default())
+    assert [row.space for row in rows if row.problem] == ["nasbench201"] * 2
 
 
 def test_a_few_measurements_become_a_file_that_is_listed(workspace: Workspace, tmp_path: Path) -> None:

@@ -57,10 +57,20 @@ def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> No
     # What was measured itself is still looked up.
     (exact,) = device_models(["my_board"], space, workspace=workspace, store=workspace.store)
     assert exact.model.predict(genotypes[:5]).mean == pytest.approx(ms[:5], rel=1e-4)
+    other = np.array([row for row in space.every() if not (genotypes == row).all(axis=1).any()][:1])
+    command = ["predict", "--space", space.name, "--device", "my_board", "--accuracy", "none", "--json"]
+    assert main([*command, *space.arch_ids(np.concatenate([genotypes[:1], other]))]) == 0
+    printed = capsys.readouterr()
+    assert [row["tier"] for row in json.loads(printed.out)] == ["transferred"] * 2
+    assert "lacks 1 of the 2 networks" in printed.err
+    assert main(["fit", "--device", "my_bord", "--space", space.name]) == 2
+    assert "Did you mean 'my_board'" in capsys.readouterr().err
 
 
 def test_too_few_or_contradicting_options_are_refused(tmp_path, capsys) -> None:
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 3"):
         profile_few(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 2, store=store, workspace=Workspace(tmp_path))
+    with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 200"):
+        profile_few(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 10**9, store=store)
     assert main(["profile", "--space", "ofa-mbv3-mini", "--few", "5", "--target-error", "3"]) == 2
     assert "--validation 10" in capsys.readouterr().err

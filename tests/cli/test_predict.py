@@ -1,0 +1,39 @@
+"""Which files of architectures `predict` reads, and what it says of others. The numbers are tested in the pipelines."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fleetfront.cli.main import main
+from fleetfront.spaces.catalogue import load_space
+
+SPACE = load_space("nasbench201")
+COMMAND = ["predict", "--space", SPACE.name, "--device", "pixel3", "--accuracy", "none", "--json"]
+
+
+@pytest.fixture
+def archs() -> list[str]:
+    return SPACE.arch_ids(SPACE.sample(3, np.random.default_rng(0)))
+
+
+@pytest.mark.parametrize("text", ["{0}\n{1}\n{2}\n", "\ufeff{0}\r\n\r\n {1} \r\n{2}", "\ufeffarch\n{0}\n{1}\n{2}\n"])
+def test_files_of_architectures(tmp_path, capsys, archs: list[str], text: str) -> None:
+    path = tmp_path / "archs.txt"
+    path.write_bytes(text.format(*archs).encode())
+    assert main([*COMMAND, "--archs", str(path)]) == 0
+    assert [row["arch"] for row in json.loads(capsys.readouterr().out)] == archs
+
+
+def test_a_wrong_line_is_named(tmp_path, capsys, archs: list[str]) -> None:
+    path = tmp_path / "archs.txt"
+    path.write_text(f"{archs[0]}\n\nnonsense\n{archs[1]}\n")
+    assert main([*COMMAND, "--archs", str(path)]) == 2
+    assert "line 3: 'nonsense' is not an architecture" in capsys.readouterr().err
+
+
+def test_estimates_that_nobody_could_check_are_named(capsys, archs: list[str]) -> None:
+    assert main([*COMMAND, archs[0], "--devices", "pixel3,raspi4,fpga,eyeriss,silver_4114"]) == 0
+    said = capsys.readouterr().err
+    assert "5 of 5 devices are estimated" in said
+    assert "Nobody could check the estimates of raspi4, fpga, eyeriss" in said
