@@ -11,11 +11,15 @@ import click
 
 from fleetfront.cli.console import warn
 from fleetfront.cli.options import is_given
+from fleetfront.errors import InputError
 from fleetfront.progress import Progress
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+
+#: Where phones have long switched themselves off.
+_MOST_CELSIUS = 150.0
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -35,6 +39,9 @@ class AdbChoices:
         """Connect to the device. Raises DeviceError, InputError or MissingDependency."""
         from fleetfront.profilers.adb.opening import open_adb_agent
 
+        chosen = self._options()
+        if options is not None:
+            warn_of_no_rest()
         return open_adb_agent(
             device,
             target,
@@ -42,7 +49,7 @@ class AdbChoices:
             runner=self.runner,
             benchmark_model=self.benchmark_model,
             litert_wheel=self.litert_wheel,
-            options=options or self._options(),
+            options=options or chosen,
             progress=progress,
         )
 
@@ -51,6 +58,12 @@ class AdbChoices:
         from fleetfront.profilers.adb.conditions import Cooling
         from fleetfront.quantities import parse_duration_s
 
+        # Not a number is not above 0 either.
+        if self.max_temp is not None and not 0 < self.max_temp <= _MOST_CELSIUS:
+            raise InputError(
+                f"{self.max_temp:g} C is no limit that a device could keep.",
+                "Give degrees Celsius, e.g. --max-temp 38.",
+            )
         pause_s = parse_duration_s(self.cooldown) if self.cooldown is not None else 0.0
         return AgentOptions(cooling=Cooling(pause_s=pause_s, max_temp_c=self.max_temp))
 
@@ -60,6 +73,13 @@ def warn_of_unused(device: str) -> None:
     given = [f"--{name.replace('_', '-')}" for name in AdbChoices.__dataclass_fields__ if is_given(name)]
     if given:
         warn(f"{', '.join(given)}: only for devices over ADB; without effect on {device}.")
+
+
+def warn_of_no_rest() -> None:
+    """Say which options about heat the user gave although ``--sustained`` never waits."""
+    given = [f"--{name.replace('_', '-')}" for name in ("max_temp", "cooldown") if is_given(name)]
+    if given:
+        warn(f"{', '.join(given)}: without effect with --sustained, which never rests.")
 
 
 def adb_options(function: Function) -> Function:

@@ -122,7 +122,7 @@ def profile(
     elif dry_run and file is not None:
         from fleetfront.cli.profile_dry import dry_run_file
 
-        dry_run_file(name, target, file, adb, as_json, quiet)
+        dry_run_file(name, target, file, sustained, adb, as_json, quiet)
     elif sustained is not None or is_adb(name):
         from fleetfront.cli.profile_adb_file import profile_adb_file
 

@@ -32,19 +32,35 @@ def profile_adb_file(
     Raises InputError for a device that is not over ADB and without a .tflite file; DeviceError if nothing could be
     measured.
     """
-    if file is None or not is_adb(device):
-        raise InputError(
-            "--sustained needs a device over ADB and a file.", "Add --device adb:SERIAL --file FILE.tflite."
-        )
+    if file is None:
+        raise _needs_file()
+    seconds = sustained_seconds(device, sustained)
     data = tflite_bytes(file)
-    if sustained is None:
+    if seconds is None:
         facts, rows = _visits(device, target, file, data, adb, store, quiet)
     else:
-        facts, rows = _sustained(device, target, file, parse_duration_s(sustained), adb, store, quiet)
+        facts, rows = _sustained(device, target, file, seconds, adb, store, quiet)
     if as_json:
         print_json({"schema": "fleetfront.file-profile/1", "target": str(target), "path": str(file), **facts})
     else:
         print_table(("what", "value"), [("target", str(target)), *rows])
+
+
+def sustained_seconds(device: str, sustained: str | None) -> float | None:
+    """Seconds of ``--sustained``; None without it. Raises InputError if it cannot be."""
+    if sustained is None:
+        return None
+    from fleetfront.profilers.adb.sustained import check_seconds
+
+    if not is_adb(device):
+        raise _needs_file()
+    seconds = parse_duration_s(sustained)
+    check_seconds(seconds)
+    return seconds
+
+
+def _needs_file() -> InputError:
+    return InputError("--sustained needs a device over ADB and a file.", "Add --device adb:SERIAL --file FILE.tflite.")
 
 
 def tflite_bytes(file: Path) -> bytes:
@@ -64,7 +80,7 @@ def tflite_bytes(file: Path) -> bytes:
 def _visits(
     device: str, target: Target, file: Path, data: bytes, adb: AdbChoices, store: Path | None, quiet: bool
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    from fleetfront.pipelines.measure_files import measure_files
+    from fleetfront.pipelines.measure_files import ALL_THROTTLED, measure_files
     from fleetfront.profilers.store import Store
 
     with Store(store_path(store)) as opened, progress(quiet) as shown:
@@ -72,6 +88,11 @@ def _visits(
         found = measure_files(
             {file.name: data}, target, opened, clock=agent.clocks[0], open_agent=lambda _: agent, progress=shown
         )[file.name]
+    if found.error == ALL_THROTTLED:
+        raise DeviceError(
+            f"{file} could not be measured on {device}: {found.error}.",
+            "Let the device cool down, or give a higher --max-temp; what was measured hot is kept and flagged.",
+        )
     if found.ms is None or found.std_ms is None:
         raise DeviceError(
             f"{file} could not be measured on {device}: {found.error}.",

@@ -9,7 +9,7 @@ from typing import Any
 
 from fleetfront.cli.adb_options import AdbChoices
 from fleetfront.cli.console import hint, print_json, print_table, progress
-from fleetfront.cli.profile_adb_file import tflite_bytes
+from fleetfront.cli.profile_adb_file import sustained_seconds, tflite_bytes
 from fleetfront.errors import InputError
 from fleetfront.profilers.adb.opening import is_adb
 from fleetfront.targets import Target
@@ -17,13 +17,19 @@ from fleetfront.targets import Target
 _PLURAL = {"block": "blocks", "calibration": "calibration networks", "validation": "validation networks"}
 
 
-def dry_run_file(device: str, target: Target, file: Path, adb: AdbChoices, as_json: bool, quiet: bool) -> None:
+def dry_run_file(
+    device: str, target: Target, file: Path, sustained: str | None, adb: AdbChoices, as_json: bool, quiet: bool
+) -> None:
     """Say how one file would be timed. Raises what opening the device raises, and InputError for a wrong file."""
+    seconds = sustained_seconds(device, sustained)
     try:
         size = len(tflite_bytes(file)) if is_adb(device) else file.stat().st_size
     except OSError as error:
         raise InputError(f"{file} cannot be read ({error.strerror}).", "Give the path of a model file.") from error
-    _tell(device, target, {"file": str(file), "file_bytes": size}, adb, as_json, quiet)
+    facts: dict[str, Any] = {"file": str(file), "file_bytes": size}
+    if seconds is not None:
+        facts["sustained_seconds"] = seconds
+    _tell(device, target, facts, adb, as_json, quiet)
 
 
 def dry_run_space(

@@ -28,6 +28,8 @@ from fleetfront.workspace import Workspace
 
 #: Visits of each file: enough for a minimum or a lower quartile across visits to settle on a busy machine.
 ROUNDS = 12
+#: Why a file that ran has no number all the same.
+ALL_THROTTLED = "the device slowed itself down, or was too hot, in every visit"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,9 @@ def _collect(
     for measurement in measured:
         if measurement.error is not None:
             errors[measurement.key] = measurement.error
-        elif measurement.clock == clock and "throttled" not in measurement.flags:
+        elif measurement.clock == clock and "throttled" in measurement.flags:
+            errors.setdefault(measurement.key, ALL_THROTTLED)
+        elif measurement.clock == clock:
             minima[measurement.key].append(min(measurement.samples) / NS_PER_MS)
 
 

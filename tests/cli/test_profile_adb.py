@@ -3,95 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import shlex
 import signal
-import subprocess
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from fleetfront.cli.adb_options import AdbChoices
-from fleetfront.cli.main import main
 from fleetfront.profilers.adb.agent import AgentOptions
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.adb.conditions import Cooling
 from fleetfront.workspace import Workspace
-from tests.adbd import daemon as adbd
+from tests.cli.typed_commands import left_behind, rows_in_store, running, wait_for
 
 pytestmark = pytest.mark.usefixtures("no_adb_server")
 
 #: A small profile of the smallest space; what it says of the device is not looked at.
 SMALL = ("--space", "ofa-mbv3-mini", "--calibration", "10", "--validation", "2", "--target-error", "1000", "-q")
-
-
-@pytest.fixture
-def model(models: dict[str, Path]) -> str:
-    """A TensorFlow Lite file."""
-    return str(next(iter(models.values())))
-
-
-@pytest.fixture
-def told(capfd: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run a command here; its exit code, stdout and stderr."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        capfd.readouterr()
-        code = main(list(arguments))
-        out, err = capfd.readouterr()
-        return code, out, err
-
-    return run
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A command in a process of its own, which hears Ctrl-C even if whoever started the tests ignores it."""
-    process = subprocess.Popen(
-        ["env", "--default-signal=INT", sys.executable, "-m", "fleetfront", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-
-
-def typed(*arguments: str) -> tuple[int, str, str]:
-    """Run a command in a process of its own to its end."""
-    with running(*arguments) as process:
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
-
-
-def left_behind(*daemons: Any) -> list[str]:
-    """What is still in the devices' folders for temporary files."""
-    return [path.name for daemon in daemons for path in (daemon.data / "local" / "tmp").iterdir()]
-
-
-def rows_in_store() -> int:
-    path = Workspace.default().store
-    if not path.exists():
-        return 0
-    with closing(Store(path)) as store:
-        return sum(len(list(store.measurements(target=h.target, space=h.space))) for h in store.holdings())
-
-
-def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_device_is_profiled_as_a_cpu_is(daemon: Any, told: Callable[..., tuple[int, str, str]]) -> None:
@@ -131,9 +61,10 @@ def test_a_dry_run_tells_and_touches_nothing(daemon: Any, told: Callable[..., tu
 def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
     phone: Any, model: str, told: Callable[..., tuple[int, str, str]]
 ) -> None:
-    code, out, _ = told("profile", "--device", f"adb:{phone.address}", "--file", model, "--dry-run", "--json")
+    file = ("--file", model, "--sustained", "10m")
+    code, out, _ = told("profile", "--device", f"adb:{phone.address}", *file, "--dry-run", "--json")
     plan = json.loads(out)
-    assert (code, plan["file_bytes"]) == (0, Path(model).stat().st_size)
+    assert (code, plan["file_bytes"], plan["sustained_seconds"]) == (0, Path(model).stat().st_size, 600)
     assert (plan["device"]["model"], plan["device"]["runner"]) == ("Fake Phone", "benchmark_model")
     assert plan["changes"][1] == "kept awake while it measures"
     assert (phone.data / "stay_on").read_text() == "0\n"
@@ -160,6 +91,9 @@ def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
             "pip install ai-edge-litert==",
         ),
         ("--device adb:@ --cooldown soon", 2, "'soon' is not a duration", "10m"),
+        ("--device adb:@ --max-temp nan", 2, "nan C is no limit", "--max-temp 38"),
+        ("--device adb:@ --max-temp -5 --dry-run", 2, "-5 C is no limit", "--max-temp 38"),
+        ("--device adb:@ --file MODEL --max-temp 500 --sustained 10s", 2, "500 C is no limit", "--max-temp 38"),
         ("--device adb:@ --file missing.tflite", 2, "missing.tflite cannot be read", "Give the path"),
         ("--device adb:@ --file missing.tflite --sustained 10s", 2, "missing.tflite cannot be read", "Give the path"),
         ("--device adb:@ --file missing.tflite --dry-run", 2, "missing.tflite cannot be read", "Give the path"),
@@ -168,6 +102,8 @@ def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
         ("--device cpu --file x.tflite --sustained 10s", 2, "--sustained needs a device over ADB", "adb:SERIAL"),
         ("--device adb:@ --file MODEL --sustained long", 2, "'long' is not a duration", "10m"),
         ("--device adb:@ --file MODEL --sustained 1s", 2, "too short to see heat", "--sustained 10m"),
+        ("--device adb:@ --file MODEL --sustained 1s --dry-run", 2, "too short to see heat", "--sustained 10m"),
+        ("--device cpu --file MODEL --sustained 10s --dry-run", 2, "--sustained needs a device over ADB", "adb:SERIAL"),
     ],
 )
 def test_what_is_wrong_is_said_with_a_remedy(
@@ -192,6 +128,32 @@ def test_options_for_phones_are_not_ignored_in_silence(told: Callable[..., tuple
     code, _, err = told("profile", "--device", "cpu", "--cores", "f", "--max-temp", "38", "--dry-run", *SMALL)
     assert code == 0
     assert "--cores, --max-temp: only for devices over ADB; without effect on cpu." in err
+
+
+def test_a_phone_that_stays_hot_is_told_from_a_file_that_does_not_run(
+    phone: Any, model: str, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (phone.data / "statuses").write_text("3\n" * 200)
+    options = AgentOptions(cooling=Cooling(limit_s=0.1, poll_s=0.05))
+    monkeypatch.setattr(AdbChoices, "_options", lambda _: options)
+    code, out, err = told("profile", "--device", f"adb:{phone.address}", "--file", model, "-q")
+    assert (code, out) == (3, "")
+    assert "slowed itself down, or was too hot, in every visit" in err
+    assert "cool down, or give a higher --max-temp" in err.splitlines()[-1]
+    assert rows_in_store() == 12
+
+
+def test_ctrl_c_does_not_wait_for_a_phone_to_cool_down(phone: Any) -> None:
+    (phone.data / "statuses").write_text("3\n" * 1000)
+    with running("profile", "--device", f"adb:{phone.address}", "--space", "ofa-mbv3-mini") as process:
+        wait_for(lambda: (phone.data / "looks").exists() and int((phone.data / "looks").read_text() or 0) > 1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "is hot: it slows itself down" in err
+    assert "Finishing the visit in flight" not in err
+    assert left_behind(phone) == []
+    assert (phone.data / "stay_on").read_text() == "0\n"
 
 
 def test_a_delegate_that_proves_nothing_ends_with_its_reason(
@@ -263,9 +225,10 @@ def test_a_damaged_file_is_told_from_a_damaged_phone(
 
 def test_sustained_says_what_heat_leaves(daemon: Any, model: str, told: Callable[..., tuple[int, str, str]]) -> None:
     command = ("profile", "--device", f"adb:{daemon.address}", "--file", model, "--sustained", "4s")
-    code, out, _ = told(*command, "--json")
+    code, out, err = told(*command, "--json", "--cooldown", "5s", "--max-temp", "38")
     found = json.loads(out)
     assert code == 0
+    assert "--max-temp, --cooldown: without effect with --sustained" in err
     assert found["seconds"] >= 4
     assert found["window_seconds"] == pytest.approx(found["seconds"] / 4)
     assert found["share_of_speed_left"] == pytest.approx(found["first_minute_ms"] / found["last_minute_ms"])
@@ -318,90 +281,3 @@ def test_a_daemon_that_dies_costs_nothing_that_had_arrived(
     assert json.loads(out)["was_resumed"] is True
     assert rows_in_store() > before
     assert left_behind(daemon) == []
-
-
-def test_several_devices_at_once_in_one_document(make_daemon: Callable[..., Any], model: str) -> None:
-    first, second = make_daemon(), make_daemon()
-    names = [f"adb:{first.address}", f"adb:{second.address}"]
-    code, out, _ = typed("profile", "--devices", ",".join(names), "--file", model, "--json")
-    found = json.loads(out)
-    assert (code, found["schema"]) == (0, "fleetfront.profiles/1")
-    assert found["exit_codes"] == dict.fromkeys(names, 0)
-    assert [found["devices"][name]["target"] for name in names] == [f"{name}/tflite-cpu/fp32/t1/b1" for name in names]
-    assert left_behind(first, second) == []
-
-
-def test_one_device_of_several_that_is_away_does_not_hold_up_the_others(daemon: Any, model: str) -> None:
-    here, away = f"adb:{daemon.address}", f"adb:127.0.0.1:{adbd.free_port()}"
-    code, out, err = typed("profile", "--devices", f"{here},{away}", "--file", model)
-    assert code == 3
-    assert f"[{here}] latency" in out
-    assert f"[{away}] Error: No device answers" in err
-    assert f"Profiling failed on {away} (exit code 3)." in err
-    code, out, err = typed("profile", "--devices", f"{here},{away}", "--file", model + "x", "--json")
-    assert code == 2
-    assert json.loads(out)["devices"] == {here: None, away: None}
-
-
-def test_ctrl_c_ends_several_devices_in_good_order(make_daemon: Callable[..., Any]) -> None:
-    first, second = make_daemon(), make_daemon()
-    names = f"adb:{first.address},adb:{second.address}"
-    with running("profile", "--devices", names, "--space", "ofa-mbv3-mini") as process:
-        wait_for(lambda: bool(left_behind(first)) and bool(left_behind(second)) and rows_in_store() > 0)
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert err.count("Finishing the visit in flight") == 2
-    assert len(re.findall(r"\] Interrupted in round \d+ after \d+ visits\. Run the same command again", err)) == 2
-    assert left_behind(first, second) == []
-
-
-def test_a_reader_that_goes_away_stops_nothing(make_daemon: Callable[..., Any], model: str) -> None:
-    first, second = make_daemon(), make_daemon()
-    command = f"{shlex.quote(sys.executable)} -m fleetfront profile --devices adb:{first.address},adb:{second.address}"
-    run = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {command} --file {shlex.quote(model)} | head -c 1"],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert (run.returncode, run.stdout) == (0, "[")
-    assert "Traceback" not in run.stderr
-    assert left_behind(first, second) == []
-
-
-def test_without_a_server_it_is_said_where_was_looked(told: Callable[..., tuple[int, str, str]]) -> None:
-    code, out, err = told("devices", "--known", "--json")
-    assert (code, json.loads(out)["attached"]) == (0, [])
-    code, _, err = told("devices", "--known")
-    assert code == 0
-    assert "--device adb:HOST:PORT" in err
-
-
-def test_devices_of_a_server(
-    adb_server: int, make_daemon: Callable[..., Any], model: str, told: Callable[..., tuple[int, str, str]]
-) -> None:
-    first, second = make_daemon(), make_daemon()
-    assert "knows no phone" in told("devices", "--known")[2]
-    assert told("profile", "--device", "adb", "--file", model)[0] == 3
-    adb = ["adb", "-P", str(adb_server)]
-    environment = {**os.environ, "HOME": os.environ["ANDROID_USER_HOME"]}
-    subprocess.run([*adb, "connect", first.address], check=True, capture_output=True, env=environment)
-    wait_for(lambda: [d["state"] for d in json.loads(told("devices", "--json")[1])["attached"]] == ["device"])
-    code, out, _ = told("profile", "--device", "adb", "--file", model, "--json")
-    assert (code, json.loads(out)["target"]) == (0, f"adb:{first.address}/tflite-cpu/fp32/t1/b1")
-    subprocess.run([*adb, "connect", second.address], check=True, capture_output=True, env=environment)
-    wait_for(lambda: [d["state"] for d in json.loads(told("devices", "--json")[1])["attached"]] == ["device"] * 2)
-    names = sorted(f"adb:{one.address}" for one in (first, second))
-    code, out, err = told("devices", "--known")
-    assert code == 0
-    assert all(f"{name}  device" in out for name in names)
-    assert any(f"--devices {','.join(order)}" in err for order in (names, names[::-1]))
-    code, _, err = told("profile", "--device", "adb", "--file", model)
-    assert code == 3
-    assert "Say which: --device adb:" in err
-    code, _, err = told("profile", "--device", "adb:SERIAL", "--file", model)
-    assert code == 3
-    assert "The device SERIAL is not attached" in err
-    assert "`fleetfront devices` lists what is attached" in err

@@ -26,6 +26,7 @@ from fleetfront.profilers.adb.heat import HeatWatch
 from fleetfront.profilers.adb.runners import Runner, Timings
 from fleetfront.profilers.adb.script import session_script
 from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
+from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.records import Measurement, measurement_uuid
 from fleetfront.progress import SILENT, Progress
@@ -42,6 +43,9 @@ _MOST_ENDS = 2
 
 #: What a shell returns for a program that it cannot start, or cannot find.
 _NOT_STARTED = (126, 127)
+
+#: Of what an agent says of itself, what every row repeats.
+_TOLD_WITH_ROWS = ("model", "soc", "system", "cores", "runner", "runner_sha256")
 
 Rows = tuple[Measurement, ...]
 
@@ -269,7 +273,8 @@ class AdbAgent:
             self._pushed.update(missing)
 
     def _look_around(self, route: str) -> dict[str, Any]:
-        facts: dict[str, Any] = {"cores": f"{self.mask:x}" if self.mask else "all", "route": route}
+        # Rows of single files belong to no campaign that would tell what measured them.
+        facts = {name: fact for name, fact in self.describe().items() if name in _TOLD_WITH_ROWS} | {"route": route}
         governors = sorted({core.governor for core in self.device.cores if core.governor})
         if governors:
             facts["governor"] = ",".join(governors)
@@ -343,11 +348,14 @@ class AdbAgent:
             return
         self._progress.note(f"{error.message} Waiting up to {self._options.reconnect_s:.0f} s for it to come back.")
         self._forget_connection()
+        with ended_by_ctrl_c():
+            self._connection = self._connected_again(error)
+
+    def _connected_again(self, error: DeviceError) -> Connection:
         deadline = time.monotonic() + self._options.reconnect_s
         while True:
             try:
-                self._connection = self._connect()
-                return
+                return self._connect()
             except DeviceError as again:
                 if time.monotonic() > deadline:
                     # Why it does not come back says more than that it went away.

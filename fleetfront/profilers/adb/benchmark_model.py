@@ -134,7 +134,8 @@ def parse_statistics(message: str) -> Statistics | None:
     # A single run is printed in the short form "count=1 curr=637079".
     only = printed.get("curr", "nan") if count == 1 else "nan"
     values = {name: float(printed.get(name, only)) for name in ("min", "max", "avg")}
-    if count < 1 or not 0 <= values["min"] <= values["max"] < math.inf or not _within(values):
+    is_whole = count == 1 or "std" in printed
+    if count < 1 or not is_whole or not 0 <= values["min"] <= values["max"] < math.inf or not _within(values):
         return None
     return Statistics(count, values["min"], values["max"], values["avg"], printed)
 
@@ -236,7 +237,7 @@ def _whole(line: str) -> bool:
     if executed:
         return executed.group("share") == "completely"
     if replaced:
-        return replaced.group("some") == replaced.group("all")
+        return int(replaced.group("some")) == int(replaced.group("all")) > 0
     return split is not None and int(split.group("rest")) == 0
 
 

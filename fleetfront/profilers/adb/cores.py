@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -82,19 +83,25 @@ def core_mask(choice: str, cores: Sequence[Core], threads: int) -> int:
     """
     if choice == "all":
         return 0
+    if not cores:
+        raise InputError("The device does not tell which cores it has.", "Use --cores all.")
     online = sum(1 << core.number for core in cores)
     if choice in ("big", "little"):
         mask = _cluster_mask(choice, cores, threads)
     elif re.fullmatch(r"(0x)?[0-9a-fA-F]{1,16}", choice):
         mask = int(choice, 16)
-        if mask == 0 or mask & ~online:
+        if mask == 0:
+            raise InputError(f"The mask {choice} names no core.", f"Online: {online:x}; or use big, little or all.")
+        if mask & ~online:
             raise InputError(
                 f"The mask {choice} names cores that are not online (online: {online:x}).",
                 "Use --cores big, little, all or a hexadecimal mask of online cores.",
             )
     else:
+        near = difflib.get_close_matches(choice.lower(), ("big", "little", "all"), n=1)
         raise InputError(
-            f"{choice!r} is not a choice of cores.", "Use big, little, all or a hexadecimal mask, e.g. f0."
+            f"{choice!r} is not a choice of cores.",
+            f"Did you mean {near[0]!r}?" if near else "Use big, little, all or a hexadecimal mask, e.g. f0.",
         )
     if mask.bit_count() < threads:
         raise InputError(

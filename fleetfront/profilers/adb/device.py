@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,6 +33,7 @@ class Device:
         properties: Android's system properties that were asked for; empty on plain Linux.
         tools: which of the programs that the profiler can use are there.
         folder: where files can be put.
+        identity: the same however the device is reached, until it restarts; empty if it does not tell.
     """
 
     model: str
@@ -42,6 +44,7 @@ class Device:
     tools: frozenset[str]
     folder: str
     properties: Mapping[str, str]
+    identity: str = ""
 
     @property
     def is_android(self) -> bool:
@@ -97,7 +100,20 @@ def parse_facts(text: str, serial: str) -> Device:
         tools=frozenset(re.findall(r"^tool (\w+)", text, re.MULTILINE)),
         folder=folder.group(1),
         properties=properties,
+        identity=_identity(text, properties),
     )
+
+
+def _identity(text: str, properties: Mapping[str, str]) -> str:
+    """Serial number, boot and folder together: emulators share the first, containers of one machine the second."""
+    told = [
+        properties.get("ro.serialno", ""),
+        *(
+            found.group(1) if (found := re.search(rf"^{word} (\S+)", text, re.MULTILINE)) else ""
+            for word in ("boot", "inode")
+        ),
+    ]
+    return hashlib.sha256("|".join(told).encode()).hexdigest()[:16] if told[0] or told[1] else ""
 
 
 def _joined(properties: Mapping[str, str], names: Sequence[str]) -> str:

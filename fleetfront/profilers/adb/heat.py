@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from fleetfront.profilers.adb.conditions import Cooling, State
 from fleetfront.profilers.adb.cores import Core
+from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.progress import Progress
 
 #: The look after one stretch of visits serves as the look before the next, if that follows so soon.
@@ -36,7 +37,8 @@ class HeatWatch:
         self._has_given_up = False
         if self._cooling.pause_s and not is_first:
             self._progress.note(f"Resting {self._cooling.pause_s:.0f} s between rounds.")
-            time.sleep(self._cooling.pause_s)
+            with ended_by_ctrl_c():
+                time.sleep(self._cooling.pause_s)
             self._last = None
 
     def seen(self, state: State) -> State:
@@ -45,6 +47,8 @@ class HeatWatch:
             self._was_capped = self._is_capped(state)
             if self._was_capped:
                 self._progress.note(f"{self._name} may not run at its full clock now: is it saving power, or hot?")
+            if self._cooling.max_temp_c is not None and state.thermal.hottest() is None:
+                self._progress.note(f"{self._name} does not tell its temperature: a limit on it has no effect.")
             if state.battery.is_charging is False:
                 # Android keeps a screen on only while a charger is plugged in.
                 self._progress.note(f"{self._name} is not charging, so it may fall asleep: plug it in.")
@@ -68,6 +72,10 @@ class HeatWatch:
         if reason is None or self._has_given_up or self._cooling.limit_s <= 0:
             return state
         self._progress.note(f"{self._name} is hot: {reason}. Waiting, at most {self._cooling.limit_s:.0f} s.")
+        with ended_by_ctrl_c():
+            return self._waited(state, look, begun)
+
+    def _waited(self, state: State, look: Callable[[], State], begun: float) -> State:
         while self.reason(state):
             if time.monotonic() - begun >= self._cooling.limit_s:
                 self._has_given_up = True

@@ -18,6 +18,7 @@ from fleetfront.errors import DeviceError, InputError, MissingDependency, unknow
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.device import Device, read_device
+from fleetfront.profilers.adb.device_lock import device_lock
 from fleetfront.profilers.adb.faults import ConnectionLost, DeviceSilent, remedy
 from fleetfront.profilers.adb.runner_benchmark_model import BenchmarkModelRunner, find_benchmark_model
 from fleetfront.profilers.adb.runner_native import LiteRtRunner
@@ -26,7 +27,6 @@ from fleetfront.profilers.adb.transport import Transport
 from fleetfront.profilers.adb.transport_direct import AUTHORIZE_S, open_tcp, open_usb
 from fleetfront.profilers.adb.transport_server import AdbServer, ServerTransport
 from fleetfront.profilers.adb.usb import usb_devices, usb_serials
-from fleetfront.profilers.lock import target_lock
 from fleetfront.profilers.native_runner.build import build_runner
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
@@ -135,7 +135,7 @@ def connect(
 
     Raises:
         DeviceError: not attached, not ready or refused; the remedy says what to do.
-        InputError: a port that cannot be.
+        InputError: a serial number or a port that cannot be.
         MissingDependency: a direct connection needs a package.
     """
     try:
@@ -152,6 +152,8 @@ def _connected(
     device: str, key: Path | None, authorize_s: float, heartbeat: Heartbeat | None, progress: Progress
 ) -> Connection:
     serial = full_name(device).removeprefix(PREFIX)
+    if not serial.isprintable():
+        raise InputError(f"{serial!r} is no serial number.", "`fleetfront devices` lists what is attached.")
     address = re.fullmatch(r"(?P<host>.+):(?P<port>\d+)", serial)
     if address and not 0 < int(address.group("port")) < 65536:
         raise InputError(
@@ -239,8 +241,7 @@ def open_adb_agent(
             _runner(runner, connection, facts, target, place.cache, benchmark_model, litert_wheel),
             target,
             cores=cores,
-            # One lock a device, whatever the runtime: two would measure each other.
-            lock=partial(target_lock, place.root / "locks", Target(target.device, ANY)),
+            lock=partial(device_lock, place.root / "locks", target.device, facts.identity),
             folder=f"{facts.folder}/fleetfront-{_our_name()}",
             options=options,
             progress=progress,

@@ -15,17 +15,18 @@ FACTS = r"""
 echo "uname $(uname -m) $(uname -s) $(uname -r)"
 if command -v getprop >/dev/null 2>&1; then
   for name in ro.product.manufacturer ro.product.model ro.soc.manufacturer ro.soc.model ro.board.platform ro.hardware \
-    ro.build.version.release ro.build.version.sdk ro.build.fingerprint ro.product.cpu.abilist; do
+    ro.build.version.release ro.build.version.sdk ro.build.fingerprint ro.product.cpu.abilist ro.serialno; do
     echo "prop $name=$(getprop $name)"
   done
 fi
 [ -r /proc/device-tree/model ] && echo "board $(tr -d '\000' < /proc/device-tree/model)"
+[ -r /proc/sys/kernel/random/boot_id ] && echo "boot $(cat /proc/sys/kernel/random/boot_id)"
 [ -r /proc/cpuinfo ] && grep -m 1 -E '^(model name|Hardware)' /proc/cpuinfo
 for tool in taskset sha256sum dumpsys settings input svc; do
   command -v $tool >/dev/null 2>&1 && echo "tool $tool"
 done
 for folder in /data/local/tmp /var/tmp /tmp; do
-  [ -d $folder ] && [ -w $folder ] && { echo "folder $folder"; break; }
+  [ -d $folder ] && [ -w $folder ] && { echo "folder $folder"; echo "inode $(stat -c %d:%i $folder 2>/dev/null)"; break; }
 done
 for path in /sys/devices/system/cpu/cpu[0-9]*; do
   [ -r "$path/online" ] && [ "$(cat $path/online)" = 0 ] && continue

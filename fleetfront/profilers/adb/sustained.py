@@ -87,8 +87,7 @@ def measure_sustained(
         InputError: too short a time, or no such file.
         DeviceError: the device was lost, or the file does not run on it.
     """
-    if seconds < 2 * _VISIT_S:
-        raise InputError(f"{seconds:g} s is too short to see heat.", "Use minutes, e.g. --sustained 10m.")
+    check_seconds(seconds)
     try:
         sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
     except OSError as error:
@@ -114,6 +113,12 @@ def measure_sustained(
             runs = min(_MOST_RUNS, max(1, math.ceil(_VISIT_S * 1e9 / mean_run_ns(seen.rows[-1]))))
     progress.finish()
     return _summary(seen)
+
+
+def check_seconds(seconds: float) -> None:
+    """Raises InputError for a time in which no heat can be seen."""
+    if seconds < 2 * _VISIT_S:
+        raise InputError(f"{seconds:g} s is too short to see heat.", "Use minutes, e.g. --sustained 10m.")
 
 
 @dataclass(slots=True)

@@ -132,6 +132,23 @@ def test_two_commands_do_not_measure_one_device(
     assert len(rows_of(second, make_batch(second.target, 1))) == 1
 
 
+def test_two_spellings_of_one_device_are_one_device(
+    make_daemon: Callable[..., Any], open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    here, other = make_daemon(), make_daemon()
+    first, second, third = (
+        open_agent(name) for name in (here.address, f"localhost:{here.port}", f"localhost:{other.port}")
+    )
+    rows_of(first, make_batch(first.target, 1))
+    with pytest.raises(DeviceError, match="under another name, is already being measured by process"):
+        rows_of(second, make_batch(second.target, 1))
+    assert len(rows_of(third, make_batch(third.target, 1))) == 1
+    # Refused, it has not ended what the first one runs there.
+    assert len(rows_of(first, make_batch(first.target, 1))) == 1
+    first.close()
+    assert len(rows_of(second, make_batch(second.target, 1))) == 1
+
+
 def test_a_second_batch_pushes_nothing_again(
     daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
 ) -> None:
@@ -169,6 +186,9 @@ def test_a_phone_with_benchmark_model_gives_what_was_printed(
     assert (row.before["hottest_c"], row.before["battery_percent"], row.before["screen_found"]) == (31.5, 87, "Asleep")
     assert row.before["is_screen_on"] is row.after["is_screen_on"] is True
     assert row.after["battery_c"] == 31.2
+    assert {name: row.before[name] for name in ("model", "system", "runner_sha256")} == {
+        name: facts[name] for name in ("model", "system", "runner_sha256")
+    }
     asked = (phone.data / "asked").read_text().splitlines()[0]
     for flag in ("--num_runs=25", "--warmup_runs=1", "--num_threads=1", "--min_secs=0"):
         assert flag in asked

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from fleetfront.profilers.adb.cores import Core, clusters, core_mask, parse_cloc
 from fleetfront.profilers.adb.device import parse_facts
 from fleetfront.profilers.adb.heat import HeatWatch
 from fleetfront.profilers.adb.thermal import parse_battery, parse_screen, parse_thermal, parse_wakefulness
+from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.progress import SILENT
 
 #: Four small cores, three big ones and a prime one, as on a Snapdragon 8.
@@ -143,14 +145,24 @@ def test_masks(choice: str, threads: int, mask: int) -> None:
     [
         ("medium", 1, "not a choice"),
         ("100", 1, "not online"),
-        ("0", 1, "not online"),
+        ("0", 1, "names no core"),
+        ("Big", 1, "Did you mean 'big'"),
+        ("litle", 1, "Did you mean 'little'"),
         ("80", 2, "2 threads were asked for on 1 cores"),
         ("big", 9, "9 threads were asked for on 8 cores"),
     ],
 )
 def test_masks_that_cannot_be(choice: str, threads: int, reason: str) -> None:
-    with pytest.raises(InputError, match=reason):
+    with pytest.raises(InputError) as caught:
         core_mask(choice, PHONE, threads)
+    assert reason in f"{caught.value.message} {caught.value.remedy}"
+
+
+def test_a_device_that_tells_no_cores_places_by_itself() -> None:
+    assert core_mask("all", (), 4) == 0
+    with pytest.raises(InputError) as caught:
+        core_mask("big", (), 1)
+    assert "--cores all" in caught.value.remedy
 
 
 @settings(max_examples=60)
@@ -217,6 +229,33 @@ def test_a_device_that_does_not_cool_down_is_waited_for_once_a_round() -> None:
     assert watch.repeats == 2
 
 
+def test_ctrl_c_ends_a_wait_at_once() -> None:
+    """A campaign's first Ctrl-C asks for the visit in flight to be finished; a device that cools down has none."""
+    looks = 0
+
+    def look() -> State:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            signal.raise_signal(signal.SIGINT)
+        return read_state("Thermal Status: 3", "")
+
+    noted: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            HeatWatch("adb:x", PHONE, 0, Cooling(limit_s=0.2, poll_s=0.01), SILENT).cooled(look)
+        assert noted == []
+        # Afterwards it is the campaign's again.
+        signal.raise_signal(signal.SIGINT)
+        assert noted == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with ended_by_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
 class Notes:
     """A progress that keeps its notes."""
 
@@ -241,6 +280,33 @@ def test_a_phone_that_may_fall_asleep_is_said_once(powered: str, count: int) -> 
         watch.seen(read_state(f"  USB powered: {powered}\n  level: 87\n", ""))
     assert len(said.notes) == count
     assert all("is not charging" in note and "plug it in" in note for note in said.notes)
+
+
+@pytest.mark.parametrize(("text", "count"), [(WARM, 0), ("", 1)])
+def test_a_limit_that_cannot_be_kept_is_said_once(text: str, count: int) -> None:
+    said = Notes()
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(max_temp_c=50.0), said)
+    for _ in range(3):
+        watch.seen(read_state(text, ""))
+    assert len(said.notes) == count
+    assert all("does not tell its temperature" in note for note in said.notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told", "is_same"),
+    [
+        ("", False, True),
+        ("boot 7f\n", True, False),
+        ("prop ro.serialno=A1\n", True, False),
+        ("prop ro.serialno=\ninode 9:2\n", False, True),
+    ],
+)
+def test_what_a_device_is_known_by(more: str, is_told: bool, is_same: bool) -> None:
+    identity = parse_facts(FACTS + more, "adb:x").identity
+    assert bool(identity) is is_told
+    assert identity == parse_facts(FACTS + more, "adb:other").identity
+    assert (identity == parse_facts(FACTS + more.replace("7f", "80").replace("A1", "B1"), "adb:x").identity) is is_same
+    assert "identity" not in parse_facts(FACTS + more, "adb:x").describe()
 
 
 def test_the_facts_of_a_phone() -> None:

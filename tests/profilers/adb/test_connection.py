@@ -162,6 +162,11 @@ def test_nobody_there(tmp_path: Path) -> None:
     assert list_adb_devices() == []
 
 
+def test_a_name_with_control_characters_is_refused_before_anybody_is_asked() -> None:
+    with pytest.raises(InputError, match=r"'x\\ny' is no serial number"):
+        connect("adb:x\ny")
+
+
 def test_the_server_lists_devices_and_refuses_unknown_ones(adb_server: int, daemon: Any) -> None:
     assert list_adb_devices() == []
     with pytest.raises(DeviceError, match="No device is attached"):
