@@ -4,6 +4,7 @@ digits. Training and evaluation live elsewhere; nothing here knows about network
 
 from __future__ import annotations
 
+import difflib
 import enum
 import hashlib
 import math
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, missing
+from fleetfront.progress import SILENT, Progress
 
 DIGITS = "digits"
 
@@ -123,6 +125,7 @@ def load_images(
     test: float = 0.2,
     calibration: int = 256,
     seed: int = 0,
+    progress: Progress = SILENT,
 ) -> Dataset:
     """Load labelled images as a Dataset; the same arguments always give the same splits.
 
@@ -135,6 +138,7 @@ def load_images(
         test: share of each class that is held out; what validation and test leave is for training.
         calibration: number of training images that also recalibrate.
         seed: of the splits.
+        progress: counts the images of a folder.
 
     Raises:
         InputError: the folder is not one, has no two classes, too few or unreadable images, or too many for memory.
@@ -158,7 +162,7 @@ def load_images(
         paths, labels, names = _class_folders(folder)
         keep = _limited(labels, limit, rng)
         labels = labels[keep]
-        images = _decoded(folder, [paths[i] for i in keep], chosen)
+        images = _decoded(folder, [paths[i] for i in keep], chosen, progress)
     split = _stratified(labels, names, validation, test, calibration, rng)
     content = _content_hash(images, labels, names, split, chosen)
     return Dataset(str(source), images, labels, names, MappingProxyType(split), chosen, content)
@@ -193,7 +197,8 @@ def _class_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[s
     layout = "Give a folder with one subfolder of images a class, e.g. photos/cat/1.jpg, photos/dog/1.jpg."
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
-        raise InputError(f"The image folder {str(folder)!r} {found}.", layout)
+        meant = f"Did you mean {DIGITS!r}? " if difflib.get_close_matches(str(folder), [DIGITS]) else ""
+        raise InputError(f"The image folder {str(folder)!r} {found}.", meant + layout)
     classes = sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
     found_images = {c.name: _images_in(c) for c in classes}
     names = tuple(name for name, paths in found_images.items() if paths)
@@ -223,7 +228,9 @@ def _limited(labels: NDArray[np.int64], limit: int | None, rng: np.random.Genera
     return np.sort(order[np.argsort(rank[order], kind="stable")][:limit])
 
 
-def _decoded(folder: Path, paths: Sequence[Path], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def _decoded(
+    folder: Path, paths: Sequence[Path], preprocessing: Preprocessing, progress: Progress
+) -> NDArray[np.uint8]:
     try:
         from PIL import Image, ImageOps, UnidentifiedImageError
     except ImportError as error:
@@ -236,15 +243,32 @@ def _decoded(folder: Path, paths: Sequence[Path], preprocessing: Preprocessing) 
             f"Use a limit of at most {MAX_BYTES // (3 * size * size):,} images.",
         )
     images = np.empty((len(paths), 3, size, size), dtype=np.uint8)
-    for index, path in enumerate(paths):
-        try:
-            with Image.open(path) as file:
-                upright = ImageOps.exif_transpose(file).convert("RGB")
-                square = _cropped(upright, size, preprocessing.crop_share)
-        except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
-            raise InputError(f"The image {str(path)!r} cannot be read ({error}).", "Repair or remove it.") from error
-        images[index] = np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+    progress.start(f"Reading images of {folder}", len(paths))
+    try:
+        for index, path in enumerate(paths):
+            try:
+                with Image.open(path) as file:
+                    square = _cropped(_rgb(ImageOps.exif_transpose(file)), size, preprocessing.crop_share)
+            except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+                raise InputError(
+                    f"The image {str(path)!r} cannot be read ({error}).", "Repair or remove it."
+                ) from error
+            images[index] = np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+            progress.advance()
+    finally:
+        progress.finish()
     return images
+
+
+def _rgb(image: Any) -> Any:
+    """Eight bits a channel. Pillow alone would make nearly all of a picture with more bits white."""
+    from PIL import Image
+
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    elif image.mode in ("I", "F"):
+        raise ValueError("its pixels have 32 bits, of which nobody says what is white; save it with 8 or 16")
+    return image.convert("RGB")
 
 
 def _cropped(image: Any, size: int, crop_share: float) -> Any:

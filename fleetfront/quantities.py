@@ -54,7 +54,7 @@ class Metric:
 
 LATENCY = Metric("latency", "ms")
 PEAK_MEMORY = Metric("peak_memory", "bytes", Aggregation.MAX)
-ENERGY = Metric("energy", "mJ")
+ENERGY = Metric("energy", "uJ")
 
 
 @dataclass(frozen=True, slots=True)

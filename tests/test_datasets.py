@@ -5,6 +5,7 @@ import pytest
 
 from fleetfront.datasets import IMAGENET_MEAN, IMAGENET_STD, Preprocessing, Split, load_images
 from fleetfront.errors import InputError
+from fleetfront.progress import Silent
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -128,3 +129,37 @@ def test_a_line_of_pixels_does_not_fill_the_memory(tmp_path):
     middle = dataset.images[(dataset.images[:, 1] == 255).any(axis=(1, 2))]
     assert len(middle) == 1
     assert (middle[0, 1] == 255).all()
+
+
+def test_sixteen_bits_are_scaled_and_thirty_two_refused(tmp_path):
+    folder = _folder(tmp_path / "scans")
+    grey = np.linspace(0, 65535, 64).astype(np.uint16).reshape(8, 8)
+    for index in range(10):
+        Image.fromarray(grey).save(folder / "red" / f"{index}.png")
+    scans = load_images(folder, 8)
+    found = scans.images[scans.labels == 1][0, 0]
+    np.testing.assert_array_equal(found, grey >> 8)
+    assert len(np.unique(found)) == 64
+    Image.fromarray(np.full((8, 8), 1e6, np.float32)).save(folder / "red" / "0.tiff")
+    with pytest.raises(InputError, match=r"0.tiff.*its pixels have 32 bits"):
+        load_images(folder, 8)
+
+
+def test_reading_many_images_is_counted(tmp_path):
+    said = []
+
+    class Counting(Silent):
+        def start(self, label, total=None):
+            said.append((label, total))
+
+        def advance(self, steps=1, detail=""):
+            said.append(steps)
+
+    folder = _folder(tmp_path / "photos")
+    load_images(folder, 8, progress=Counting())
+    assert said == [(f"Reading images of {folder}", 20), *[1] * 20]
+
+
+def test_mistyped_digits_are_understood():
+    with pytest.raises(InputError, match=r"'digit' does not exist.*Did you mean 'digits'"):
+        load_images("digit", 8)

@@ -43,7 +43,7 @@ def train(images: str, space: str, epochs: int, threads: int, seed: int, as_json
             f"Use its published weights instead: fleetfront doctor --fetch-weights {space}",
         )
     with progress(quiet) as shown:
-        data = load_images(images, family.resolutions[-1])
+        data = load_images(images, family.resolutions[-1], progress=shown)
         settings = TrainingSettings(epochs=epochs, seed=seed, threads=threads)
         result = train_supernet(family, data, settings, workspace=Workspace.default(), progress=shown)
     if as_json:
