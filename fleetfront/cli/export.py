@@ -105,6 +105,9 @@ def _three(text: str | None) -> tuple[float, ...]:
         values = ()
     if len(values) == 1:
         values *= 3
-    if len(values) != 3:
-        raise InputError(f"{text!r} is not a value for each channel.", "Write R,G,B between 0 and 1, or one for all.")
+    if len(values) != 3 or not all(0 <= value <= 1 for value in values):
+        raise InputError(
+            f"{text!r} is not a value for each channel.",
+            "Write R,G,B between 0 and 1 (those of bytes divided by 255), or one for all.",
+        )
     return values

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.input_contract import InputContract, scale_and_shift
-from fleetfront.errors import InputError, missing
+from fleetfront.errors import InputError, MissingDependency, missing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -185,7 +185,11 @@ def export_tflite(network: nn.Module, example: Tensor) -> bytes:
         with _quiet():
             import litert_torch
     except ImportError as error:
-        raise missing("litert-torch", "export-tflite", "Writing a torch network as TFLite") from error
+        raise MissingDependency(
+            "Writing a torch network as TFLite needs the package litert-torch, which is not installed.",
+            "It wants older versions of some packages, so in an environment of its own run: "
+            "pip install 'fleetfront[cpu,torch,export-tflite]'",
+        ) from error
     with _quiet(), tempfile.TemporaryDirectory(prefix="fleetfront-") as folder:
         path = Path(folder) / "network.tflite"
         try:
