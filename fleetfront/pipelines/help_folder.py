@@ -34,7 +34,7 @@ def read_help_folder(folder: Path) -> LatencyTable:
             "Name a CSV file, or the data/nasbench201 folder of the HELP project.",
         )
     index = _load(index_path)
-    if not isinstance(index, dict) or sorted(index.values()) != list(range(len(index))):
+    if not isinstance(index, dict) or not index or set(index.values()) != set(range(len(index))):
         raise InputError(f"{index_path} does not number the architectures from 0.", "Download it again.")
     arch_ids = tuple(sorted((str(arch) for arch in index), key=lambda arch: int(index[arch])))
     digest = hashlib.sha256(index_path.read_bytes())

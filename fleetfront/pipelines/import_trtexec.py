@@ -10,10 +10,11 @@ from typing import Any
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importers import IMPORTED, ImportReport
+from fleetfront.pipelines.table_file import MOST_MS
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import Source, Store
 from fleetfront.profilers.trtexec import TrtTimes, read_layers, read_profile, read_times
-from fleetfront.quantities import Clock
+from fleetfront.quantities import NS_PER_MS, Clock
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 
@@ -59,6 +60,8 @@ def import_trtexec(
     """
     what = measured or Measured()
     found = read_times(times)
+    if max(*found.compute_ns, *found.latency_ns, 0) > MOST_MS * NS_PER_MS:
+        raise InputError(f"{times} holds an inference of more than {MOST_MS:g} ms.", "Run trtexec again.")
     sha256 = hashlib.sha256(times.read_bytes()).hexdigest()
     role, key, name = _identity(what, space, sha256)
     target = Target(device, "tensorrt", precision, 1, batch)

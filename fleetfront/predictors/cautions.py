@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fleetfront.predictors.calibrated_table import FittedModel
 from fleetfront.predictors.calibration import FEWEST_FOR_PARAMS
 from fleetfront.predictors.lookup_table import Filled
+from fleetfront.quantities import Clock
 from fleetfront.spaces.base import SearchSpace
 
 
@@ -37,22 +38,23 @@ _DECISIVE = {
 def fit_cautions(model: FittedModel) -> tuple[Caution, ...]:
     """What the model itself says: too few calibration networks, guessed blocks."""
     found = []
-    profile = (
-        f"fleetfront profile --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
-    )
+    run = f"fleetfront profile --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+    # Imported numbers do not say by which clock, and their device is seldom at hand.
+    is_imported = model.clock is Clock.UNKNOWN
+    remedy = "Imported blocks stay so; profile the device if you have one." if is_imported else f"Run: {run}"
     networks = model.calibration.networks
     if networks == 0:
         text = "No whole network was measured, so block sums are not calibrated; they are typically 10 to 17 % off."
-        found.append(Caution("uncalibrated", text, f"Run: {profile}"))
+        found.append(Caution("uncalibrated", text, remedy))
     elif networks < FEWEST_FOR_PARAMS:
         text = f"Only {networks} whole networks calibrate the block sums, so intervals are wide."
-        found.append(Caution("few-calibration-networks", text, f"Run: {profile}"))
+        found.append(Caution("few-calibration-networks", text, remedy))
     guessed, entries = model.table.count(Filled.MODELLED), len(model.table.keys)
     if guessed:
         text = (
             f"{guessed} of {entries} blocks were measured at fewer than two resolutions; a model guesses their latency."
         )
-        found.append(Caution("modelled-blocks", text, f"To measure them, run: {profile}"))
+        found.append(Caution("modelled-blocks", text, remedy if is_imported else f"To measure them, run: {run}"))
     return tuple(found)
 
 

@@ -177,6 +177,8 @@ def test_imported_blocks_serve_without_a_fit(workspace, shared_data) -> None:
     (note10,) = models(["note10"], space, workspace)
     assert note10.model.tier is Tier.MEASURED
     assert "not calibrated" in note10.cautions[0]
+    # Nobody can be sent to profile a phone that a table was published of.
+    assert not any("fleetfront profile" in caution for caution in note10.cautions)
     genotypes = space.sample(20, np.random.default_rng(0))
     ms = note10.model.predict(genotypes).mean
     # The published tables' networks take 10 to 70 ms on this phone.

@@ -147,3 +147,9 @@ def test_estimates_teach_where_nothing_else_is_known(workspace: Workspace) -> No
     assert len(names) >= 10
     assert all(name.endswith("(estimated)") for name in names)
     assert not any(name.startswith("pixel3") for name in names)
+
+
+def test_a_store_that_is_named_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["devices", "--json"]) == 0
+    assert main(["devices", "--store", str(tmp_path / "none.sqlite")]) == 2
+    assert "does not exist" in capsys.readouterr().err

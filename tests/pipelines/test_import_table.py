@@ -190,6 +190,11 @@ def test_help_folder(tmp_path: Path, store: Store) -> None:
     torch.save([1.0, float("nan")], tmp_path / "latency" / "fpga.pt")
     with pytest.raises(InputError, match="line 2, lat_fpga"):
         import_table(tmp_path, SPACE, store)
+    for index in ({a: 0, b: "1"}, {a: 0, b: 0}, [a, b], {}):
+        torch.save(index, tmp_path / "str_arch2idx.pt")
+        with pytest.raises(InputError, match="does not number|holds no"):
+            import_table(tmp_path, SPACE, store)
+    torch.save({b: 1, a: 0}, tmp_path / "str_arch2idx.pt")
     torch.save(print, tmp_path / "latency" / "fpga.pt")
     with pytest.raises(InputError, match="not a torch file of plain values"):
         import_table(tmp_path, SPACE, store)

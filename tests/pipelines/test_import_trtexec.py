@@ -75,3 +75,11 @@ def test_the_command(times: Path, tmp_path: Path, capsys: pytest.CaptureFixture[
     times.write_text('[{"computeMs": nan}]')
     assert main(arguments) == 2
     assert "not JSON" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("entry", [{"computeMs": 1e300}, {"computeMs": 1.0, "latencyMs": 1e10}])
+def test_impossible_times_are_refused(tmp_path: Path, entry: dict[str, float]) -> None:
+    path = tmp_path / "times.json"
+    path.write_text(json.dumps([entry]))
+    with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="more than 1e"):
+        import_trtexec(path, "h100", store)
