@@ -192,7 +192,7 @@ def test_help_folder(tmp_path: Path, store: Store) -> None:
         import_table(tmp_path, SPACE, store)
     for index in ({a: 0, b: "1"}, {a: 0, b: 0}, [a, b], {}):
         torch.save(index, tmp_path / "str_arch2idx.pt")
-        with pytest.raises(InputError, match="does not number|holds no"):
+        with pytest.raises(InputError, match=r"does not number|holds no"):
             import_table(tmp_path, SPACE, store)
     torch.save({b: 1, a: 0}, tmp_path / "str_arch2idx.pt")
     torch.save(print, tmp_path / "latency" / "fpga.pt")
