@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, progress
+from fleetfront.cli.console import hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import (
     device_option,
     json_option,
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from fleetfront.pipelines.search import SearchOptions
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.search.problem import ProblemTarget
+    from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace
 
 
@@ -101,11 +102,8 @@ def search(
       fleetfront search --device cpu --verify top:10
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
-    from fleetfront.cli.search_text import show_fronts
-    from fleetfront.pipelines.latest import remember_fronts
     from fleetfront.pipelines.search import search_space
     from fleetfront.spaces.catalogue import load_space
-    from fleetfront.workspace import Workspace
 
     family = load_space(space)
     known = _accuracy(accuracy, images, family)
@@ -114,14 +112,29 @@ def search(
     with progress(quiet) as shown:
         checking = _verify(verify, family, store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
-    remember_fronts(out, Workspace.default())
+    _tell(fronts, out, as_json, share is not None)
+
+
+def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
+    """Print what was found, note it for later verbs, and name the next one."""
+    from fleetfront.cli.search_text import show_fronts
+    from fleetfront.pipelines.latest import remember_fronts
+    from fleetfront.workspace import Workspace
+
     if as_json:
         print_json(fronts.to_json())
     else:
         show_fronts(fronts)
-        hint(f"{fronts.evaluations} evaluations in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
+        beside = [f"{fronts.audit[part]} {part}" for part in ("recalled", "adopted") if fronts.audit[part]]
+        spent = f"{fronts.evaluations} evaluations" + (f" ({', '.join(beside)})" if beside else "")
+        hint(f"{spent} in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
+    try:
+        remember_fronts(out, Workspace.default())
+    except InputError as error:
+        # The fronts are written; only later verbs must be told where.
+        warn(f"{error.message} {error.remedy}")
     if any(front.points for front in fronts.devices):
-        next_command(f"fleetfront deploy --front {quote(str(out))} {'--knee' if share is None else '--shared'}")
+        next_command(f"fleetfront deploy --front {quote(str(out))} {'--shared' if is_shared else '--knee'}")
     else:
         hint("\nEvery front is empty: search again with more --evaluations or a higher --limit.")
 

@@ -16,7 +16,7 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.base import AccuracyModel, CostModel
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.archive import Archive
-from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.results import Fronts, collect_fronts, write_fronts
 from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
@@ -242,6 +242,7 @@ def _verified(
         recall=problem.everything_known(),
     )
     again.adopt(problem.archive)
+    again.counter = EvaluationCounter(adopted=problem.counter.adopted)
     second = _run(again, options, out, progress)
     again.counter.requested += problem.counter.requested
     again.counter.evaluated += problem.counter.evaluated

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 #: Networks whose extra objectives show how far these reach.
 _SAMPLE = 2048
+#: Share of its highest value that a column reaches over at least, so that what is beyond a limit stays so when scaled.
+_LEAST_RANGE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,8 @@ class FleetGain:
         high = np.concatenate([high, extras.max(axis=0, initial=-np.inf)])
         limits = [np.inf if target.limit is None else target.limit for target in problem.targets]
         high = np.minimum(high, [*limits, *[np.inf] * extras.shape[1]])
-        self._low, self._range = low, np.maximum(high - low, np.finfo(np.float64).tiny)
+        # A limit may be the very lowest cost.
+        self._low, self._range = low, np.maximum(high - low, _LEAST_RANGE * np.where(high > 0, high, 1.0))
         self.columns = len(low)
         self._has_limit = np.isfinite([*limits, *[np.inf] * extras.shape[1]])
 

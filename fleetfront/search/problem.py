@@ -58,6 +58,7 @@ class EvaluationCounter:
         repeated: ones that this search had asked for before; answered from the archive.
         recalled: ones that an earlier, killed run of this search had evaluated; answered from its archive.
         calls: how often the model was called.
+        adopted: architectures known from the start, of a finished search; no part of ``requested``.
     """
 
     requested: int = 0
@@ -65,6 +66,7 @@ class EvaluationCounter:
     repeated: int = 0
     recalled: int = 0
     calls: int = 0
+    adopted: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,7 @@ class Problem:
         rows = rows[new]
         accuracy, std = archive.accuracy[kept][new], archive.accuracy_std[kept][new]
         self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows))
+        self.counter.adopted += len(rows)
 
     def cost_range(self) -> FloatArray:
         """float64[2, t]: lowest and highest cost, the same in every run: of all architectures where these are few, else

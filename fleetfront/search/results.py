@@ -98,7 +98,7 @@ class Fronts:
 
     Attributes:
         evaluations: architectures whose accuracy was asked for, first and repeated requests alike.
-        audit: the parts of that number (see ``EvaluationCounter``).
+        audit: the parts of that number, and what was known beside it (see ``EvaluationCounter``).
         trace: evaluations, seconds and hypervolumes (in the order of ``devices``) on the way.
         statement: what the strategy vouches for, in words; empty for most.
         verification: what measuring the front's best showed, if that was asked for.
@@ -169,6 +169,7 @@ def collect_fronts(
             "evaluated": counter.evaluated,
             "repeated": counter.repeated,
             "recalled": counter.recalled,
+            "adopted": counter.adopted,
         },
         trace=tuple(
             {"evaluations": p.evaluations, "seconds": round(p.seconds, 3), "hypervolume": list(p.hypervolume)}

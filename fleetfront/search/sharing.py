@@ -129,13 +129,20 @@ class _Shares:
         for points, target in zip(self._points, problem.targets, strict=True):
             if target.limit is not None:
                 points[points[:, 0] > target.limit] = np.inf
+        fronts = [problem.front(column) for column in range(len(problem.targets))]
+        self._on_front = np.stack([np.isin(rows, front) for front in fronts])
         self._whole = np.array([self._volume(c, np.arange(len(rows))) for c in range(len(self._points))])
 
     def of(self, chosen: Sequence[int]) -> FloatArray:
-        """float64[t]; 0 for a device whose own front is empty."""
+        """float64[t]; 0 for a device whose own front is empty.
+
+        A front that lies at its reference point, as where only the fastest networks are within the limit, has no
+        volume: it is kept by any of its members.
+        """
         at = np.asarray(chosen, dtype=np.intp)
         volumes = np.array([self._volume(column, at) for column in range(len(self._points))])
-        shares: FloatArray = np.divide(volumes, self._whole, out=np.zeros_like(volumes), where=self._whole > 0)
+        held: FloatArray = np.asarray(np.any(self._on_front[:, at], axis=1), dtype=np.float64)
+        shares: FloatArray = np.divide(volumes, self._whole, out=held, where=self._whole > 0)
         return shares
 
     def _volume(self, column: int, chosen: NDArray[np.intp]) -> float:

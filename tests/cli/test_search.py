@@ -55,3 +55,15 @@ def test_wrong_limits(limit: str, remedy: str) -> None:
     with pytest.raises(InputError) as raised:
         _limits([limit], ["pixel3", "pixel2"])
     assert remedy in raised.value.remedy
+
+
+def test_a_workspace_that_cannot_be_written_costs_no_result(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("file").write_text("")
+    monkeypatch.setenv("FLEETFRONT_HOME", str(Path("file/home").absolute()))
+    assert main(["search", "--device", "pixel3", "--strategy", "random", "--evaluations", "2", "-q"]) == 0
+    told = capsys.readouterr()
+    assert "accuracy %" in told.out
+    assert "Warning: Cannot write" in told.err
+    assert "Next: fleetfront deploy --front fronts --knee" in told.err

@@ -158,6 +158,7 @@ def test_a_device_joins_a_finished_search(space, target, accuracy, tmp_path):
     options = SearchOptions("random", 20, start_from=tmp_path / "a" / ARCHIVE_FILE)
     both = search_space(space, [target, joined], accuracy, options, out=tmp_path / "b")
     assert both.evaluations == 20
+    assert both.audit["adopted"] == first.audit["evaluated"]
     assert both.device("cpu").hypervolume >= first.device("cpu").hypervolume
     assert len(both.device("other").points) > 3
 
@@ -215,6 +216,7 @@ def test_verification_measures_the_front_refits_and_shows_the_curse(space, targe
     assert shown["optimism_percent"] == pytest.approx(25)
     assert shown["mape_refitted"] == pytest.approx(0, abs=1e-9)
     assert fronts.evaluations == 800
+    assert fronts.audit["adopted"] == 0
     first = search_space(space, [target], accuracy, OPTIONS)
     latencies = [np.array([p.latency_ms for p in f.device("cpu").points]) for f in (first, fronts)]
     assert latencies[1].min() == pytest.approx(1.25 * latencies[0].min())

@@ -74,6 +74,16 @@ def test_what_is_over_its_limit_gains_nothing_there(make_problem):
     assert np.allclose(gain.expected(scaled[forbidden], np.full(n, 90.0), np.full(n, 1.0), fronts), 0, atol=1e-9)
 
 
+def test_a_limit_at_the_lowest_cost_admits_the_fastest_alone(make_problem):
+    fastest = make_problem().extreme_cost(0)
+    problem = make_problem(devices=1, limits=(fastest, None))
+    problem.evaluate(problem.sample(100, np.random.default_rng(0)))
+    gain = FleetGain(problem)
+    with np.errstate(all="raise"):
+        assert np.all(np.isinf(gain.archived_cost()))
+        assert np.all(gain.excess(problem.archive.genotypes) > 0)
+
+
 def test_members_of_a_front_have_no_gap_and_all_others_one(known):
     problem, gain, _ = known
     fronts = gain.steps(gain.archived_cost(), problem.archive.accuracy)

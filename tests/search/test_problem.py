@@ -141,6 +141,7 @@ def test_an_adopted_archive_costs_no_evaluations_and_fills_new_columns(make_prob
     second = make_problem(accuracy=synthetic)
     second.adopt(first.archive)
     assert second.counter.requested == len(synthetic.asked) == 0
+    assert second.counter.adopted == len(first.archive)
     assert len(second.archive) == len(first.archive)
     assert np.allclose(second.archive.cost, second.cost(first.archive.genotypes))
     with pytest.raises(InputError, match="of another space"):

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -5,6 +6,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.search.front import FULL, hypervolume
+from fleetfront.search.problem import Problem
 from fleetfront.search.run import reference_points
 from fleetfront.search.sharing import share
 
@@ -94,6 +96,17 @@ def test_further_objectives_count_too(searched) -> None:
         chosen = np.concatenate([chosen, problem.archive.extras[kept]], axis=1)
         share_of_it = hypervolume(chosen, reference) / hypervolume(points, reference)
         assert few.shares[column] == pytest.approx(share_of_it)
+
+
+def test_a_front_without_volume_is_kept_by_its_member(searched) -> None:
+    problem, _ = searched(devices=1)
+    fastest = float(problem.archive.cost[:, 0].min())
+    limited = replace(problem.targets[0], limit=fastest)
+    again = Problem(problem.space, (limited,), problem.accuracy)
+    again.adopt(problem.archive)
+    sharing = share(again, reference_points(again), 2)
+    assert sharing.latency_ms.tolist() == [[fastest]]
+    assert sharing.shares.tolist() == [1.0]
 
 
 def test_no_network_is_no_choice(searched) -> None:
