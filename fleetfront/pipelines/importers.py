@@ -115,14 +115,16 @@ def import_table(
         raise InputError(f"{path} holds no latency that can be imported.", "Fill in its lat_<device> columns.")
     keys = np.asarray(space.arch_ids(genotypes))
     distinct = len(np.unique(keys))
-    if distinct < len(keys):
-        repeated = len(keys) - distinct
+    repeated = len(keys) - distinct
+    if repeated:
         warnings.append(
             f"{repeated} lines repeat an architecture and count as further measurements: the median serves."
         )
+    before = _repeated_visits(store, space.name)
     progress.start(f"Importing {path.name}", rows)
     new = store.append(_network_rows(space.name, keys, columns, progress), origin)
     progress.finish()
+    warnings.extend(_mixed(before, _repeated_visits(store, space.name), repeated))
     return ImportReport(
         origin,
         space.name,
@@ -166,6 +168,23 @@ def import_ofa_lut(
     new = store.append(rows, origin)
     warnings = tuple(text for text in (warning,) if text)
     return ImportReport(origin, family.name, (target,), len(rows), new, len(rows) - new, warnings, found.problems)
+
+
+def _repeated_visits(store: Store, space: str) -> dict[Target, int]:
+    """How many imported rows of each target are of a network that has another one."""
+    held = [h for h in store.holdings() if h.space == space and h.is_imported and h.role is Role.NETWORK]
+    return {holding.target: holding.visits - holding.keys for holding in held}
+
+
+def _mixed(before: Mapping[Target, int], after: Mapping[Target, int], repeated: int) -> Iterator[str]:
+    """Warnings for targets whose networks have other numbers from an earlier import; ``repeated`` are in this file."""
+    for target, visits in after.items():
+        known = visits - before.get(target, 0) - repeated
+        if known > 0:
+            yield (
+                f"{known} networks of {target.device} were imported before with other numbers, or in another "
+                "selection: both count, and the median serves. To replace them, import into a new --store."
+            )
 
 
 def _parsed(space: SearchSpace, table: LatencyTable) -> tuple[NDArray[np.int8], NDArray[np.bool_], list[Problem]]:

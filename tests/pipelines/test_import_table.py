@@ -171,6 +171,16 @@ def test_repeated_architectures_are_counted_once_and_said(tmp_path: Path, store:
     assert report.warnings == ("1 lines repeat an architecture and count as further measurements: the median serves.",)
 
 
+def test_a_corrected_table_does_not_replace_the_first_and_says_so(tmp_path: Path, store: Store) -> None:
+    a, b, c = archs(3)
+    import_table(table(tmp_path, ["arch,lat_pixel3,lat_fpga", f"{a},1.5,1.5", f"{b},50,2.5"]), SPACE, store)
+    corrected = table(tmp_path, ["arch,lat_pixel3", f"{a},1.5", f"{b},5.5", f"{c},6.5"], "corrected.csv")
+    (warning,) = import_table(corrected, SPACE, store).warnings
+    assert "2 networks of pixel3 were imported before" in warning
+    assert "--store" in warning
+    assert import_table(corrected, SPACE, store).warnings == ()
+
+
 def test_ten_measurements_in_whole_milliseconds_are_said(tmp_path: Path, store: Store) -> None:
     lines = [f"{arch},{20 + i}" for i, arch in enumerate(archs(10))]
     (warning,) = import_table(table(tmp_path, ["arch,lat_pixel3", *lines]), SPACE, store).warnings
