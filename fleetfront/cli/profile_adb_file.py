@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 from fleetfront.cli.adb_options import AdbChoices
-from fleetfront.cli.console import hint, print_json, print_table, progress
+from fleetfront.cli.console import hint, print_json, print_table, progress, warn
 from fleetfront.cli.options import store_path
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.opening import is_adb
@@ -15,6 +16,8 @@ from fleetfront.targets import Target
 
 #: File identifier of TensorFlow Lite's schema, which flatbuffers put at the fifth byte.
 _TFLITE = b"TFL3"
+#: Opening a file and a look at the heat take less.
+_LONG_REST_S = 5.0
 
 
 def profile_adb_file(
@@ -96,7 +99,8 @@ def _visits(
     if found.ms is None or found.std_ms is None:
         raise DeviceError(
             f"{file} could not be measured on {device}: {found.error}.",
-            f"Check the file with `fleetfront profile --device cpu --file {file}`, or choose another --runtime.",
+            f"Check the file with `fleetfront profile --device cpu --file {shlex.quote(str(file))}`, "
+            "or choose another --runtime.",
         )
     facts = {
         "latency_ms": found.ms,
@@ -125,6 +129,11 @@ def _sustained(
         found = measure_sustained(agent, file, seconds, keep=lambda row: opened.append([row]), progress=shown)
     if found.failed_visits:
         hint(f"{found.failed_visits} visits gave no numbers and were left out; the store has their reasons.")
+    if found.longest_rest_s > _LONG_REST_S:
+        warn(
+            f"The device rested {format_duration(found.longest_rest_s)} in between, as when a connection is lost, and "
+            "may have cooled: run it again."
+        )
     facts = {
         "seconds": found.seconds,
         "window_seconds": found.window_s,
@@ -133,6 +142,7 @@ def _sustained(
         "share_of_speed_left": found.share_left,
         "throttled_visits": found.throttled_visits,
         "failed_visits": found.failed_visits,
+        "longest_rest_seconds": found.longest_rest_s,
     }
     window = format_duration(found.window_s)
     return facts, [

@@ -81,7 +81,7 @@ def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
         ("--device adb:@ --precision int8 --dry-run", 2, "not in int8", "--precision fp32"),
         ("--device adb:@ --cores zz", 2, "'zz' is not a choice of cores", "hexadecimal mask"),
         ("--device adb:@ --cores f00000000000", 2, "cores that are not online", "--cores big"),
-        ("--device adb:@ --runner benchmark-model", 2, "no benchmark_model for", "doctor --fetch-benchmark-model"),
+        ("--device adb:@ --runner benchmark-model", 2, "no benchmark_model for", "Google has no build for it"),
         ("--device adb:@ --benchmark-model nothing", 2, "nothing cannot be read", "--benchmark-model PATH"),
         ("--device adb:@ --litert-wheel some.whl", 2, "not a wheel of ai-edge-litert", "Give the downloaded .whl"),
         (

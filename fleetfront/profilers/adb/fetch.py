@@ -12,16 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.profilers.adb.runner_benchmark_model import cached_program
+from fleetfront.profilers.adb.runner_benchmark_model import OFFICIAL_BUILDS, cached_program
 from fleetfront.profilers.adb.runners import elf_abi
 from fleetfront.progress import SILENT, Progress
 
 #: https://ai.google.dev/edge/litert/models/measurement links these nightly builds.
 BASE_URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
-_NAMES = {
-    "arm64-v8a": "android_aarch64_benchmark_model",
-    "armeabi-v7a": "android_arm_benchmark_model",
-}
 _TIMEOUT_S = 60.0
 #: The builds are about 10 MB.
 _MOST_BYTES = 256 << 20
@@ -46,9 +42,9 @@ def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, pr
     Raises:
         InputError: no build for this ABI, no network, or what came is not a program for the ABI.
     """
-    if abi not in _NAMES:
-        raise unknown("ABI with an official benchmark_model", abi, _NAMES)
-    url = f"{base_url}/{_NAMES[abi]}"
+    if abi not in OFFICIAL_BUILDS:
+        raise unknown("ABI with an official benchmark_model", abi, OFFICIAL_BUILDS)
+    url = f"{base_url}/{OFFICIAL_BUILDS[abi]}"
     progress.note(f"Downloading {url}")
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:

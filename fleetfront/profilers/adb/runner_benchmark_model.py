@@ -26,10 +26,17 @@ _NAME = "benchmark_model"
 #: Where people put it by hand, after Google's own guide.
 _ON_DEVICE = (f"/data/local/tmp/{_NAME}",)
 
+#: ABI -> name of Google's build for it.
+OFFICIAL_BUILDS = {
+    "arm64-v8a": "android_aarch64_benchmark_model",
+    "armeabi-v7a": "android_arm_benchmark_model",
+}
+
 REMEDY = (
     "Run: fleetfront doctor --fetch-benchmark-model (downloads Google's build for the phone), "
     "or give --benchmark-model PATH."
 )
+_NO_BUILD = "Google has no build for it: build one from TensorFlow's sources and give --benchmark-model PATH."
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ def find_benchmark_model(connection: Connection, device: Device, cache: Path, gi
     """The program given by the user, else one on the device, else the fetched one.
 
     Raises:
-        InputError: there is none, or the one found is not for the device; the remedy is ``REMEDY``.
+        InputError: there is none, or the one found is not for the device.
     """
     if given is not None:
         return Found(given, None, check_program(given, device, REMEDY))
@@ -61,7 +68,8 @@ def find_benchmark_model(connection: Connection, device: Device, cache: Path, gi
         if cached_program(cache, abi).exists():
             local = cached_program(cache, abi)
             return Found(local, None, check_program(local, device, REMEDY))
-    raise InputError(f"There is no benchmark_model for {device.model} ({device.abis[0]}).", REMEDY)
+    remedy = REMEDY if device.abis[0] in OFFICIAL_BUILDS else _NO_BUILD
+    raise InputError(f"There is no benchmark_model for {device.model} ({device.abis[0]}).", remedy)
 
 
 class BenchmarkModelRunner:

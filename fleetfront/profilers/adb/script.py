@@ -26,7 +26,10 @@ for tool in taskset sha256sum dumpsys settings input svc; do
   command -v $tool >/dev/null 2>&1 && echo "tool $tool"
 done
 for folder in /data/local/tmp /var/tmp /tmp; do
-  [ -d $folder ] && [ -w $folder ] && { echo "folder $folder"; echo "inode $(stat -c %d:%i $folder 2>/dev/null)"; break; }
+  [ -d $folder ] && [ -w $folder ] || continue
+  echo "folder $folder"
+  echo "inode $(stat -c %d:%i $folder 2>/dev/null)"
+  break
 done
 for path in /sys/devices/system/cpu/cpu[0-9]*; do
   [ -r "$path/online" ] && [ "$(cat $path/online)" = 0 ] && continue

@@ -48,6 +48,7 @@ class Sustained:
         rows: every visit that gave numbers.
         window_s: what "first minute" and "last minute" are, if the whole was short.
         failed_visits: visits without numbers.
+        longest_rest_s: the longest time that the device had no visit to make, as when it was lost and came back.
     """
 
     seconds: float
@@ -58,6 +59,7 @@ class Sustained:
     rows: tuple[Measurement, ...]
     window_s: float = _WINDOW_S
     failed_visits: int = 0
+    longest_rest_s: float = 0.0
 
 
 def measure_sustained(
@@ -130,8 +132,13 @@ class _Seen:
     failed: int = 0
     failed_in_a_row: int = 0
     shown: int = 0
+    ended_ns: int | None = None
+    longest_rest_ns: int = 0
 
     def take(self, row: Measurement, at_s: float) -> None:
+        if self.ended_ns is not None:
+            self.longest_rest_ns = max(self.longest_rest_ns, row.started_ns - self.ended_ns)
+        self.ended_ns = row.started_ns + row.after["visit_ns"]
         if row.error is None:
             self.rows.append(row)
             self.at_s.append(at_s)
@@ -168,4 +175,5 @@ def _summary(seen: _Seen) -> Sustained:
     first_ms = statistics.median(first or [mean_run_ns(rows[0])]) / NS_PER_MS
     last_ms = statistics.median(last) / NS_PER_MS
     throttled = sum("throttled" in row.flags for row in rows)
-    return Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows), window, seen.failed)
+    rest_s = seen.longest_rest_ns / 1e9
+    return Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows), window, seen.failed, rest_s)

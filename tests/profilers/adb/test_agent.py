@@ -20,7 +20,7 @@ from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.quantities import Clock
-from tests.adbd.fixtures import as_phone
+from tests.adbd.fixtures import GETPROP, as_phone
 
 
 def rows_of(agent: AdbAgent, batch: VisitBatch) -> list[tuple[Measurement, ...]]:
@@ -340,6 +340,10 @@ def test_two_devices_are_measured_at_once(
 
 def test_a_phone_without_the_program_says_how_to_get_it(daemon: Any, open_agent: Callable[..., AdbAgent]) -> None:
     as_phone(daemon)
+    with pytest.raises(InputError, match="no benchmark_model for Fake Phone") as caught:
+        open_agent(daemon.address)
+    assert "Google has no build for it" in caught.value.remedy
+    daemon.install("getprop", GETPROP.replace("echo x86_64", "echo arm64-v8a"))
     with pytest.raises(InputError, match="no benchmark_model for Fake Phone") as caught:
         open_agent(daemon.address)
     assert "fleetfront doctor --fetch-benchmark-model" in caught.value.remedy

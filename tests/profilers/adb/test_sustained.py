@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,11 @@ import pytest
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.agent import AdbAgent
+from fleetfront.profilers.adb.opening import adb_target
 from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS, measure_sustained
+from fleetfront.profilers.base import VisitBatch
+from fleetfront.profilers.records import Measurement
+from fleetfront.quantities import Clock
 
 # A run takes 100 us at first and 150 us from the fourth visit on; its warm-up is written like the program's own.
 HEATING = """#!/bin/sh
@@ -44,6 +48,32 @@ def test_our_runner_can_be_sustained_too(
     assert found.rows[0].key == "network"
     assert 0 < found.share_left < 10
     assert len(found.rows[-1].samples) > 100
+
+
+class Resting:
+    """An agent whose device makes visits of two seconds and then was away for 30 s."""
+
+    target = adb_target("adb:x")
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def run(self, batch: VisitBatch) -> Iterator[tuple[Measurement, ...]]:
+        for visit in batch.visits:
+            started_ns = round(self.now_s * 1e9)
+            self.now_s += 2.0
+            yield (batch.row(visit, Clock.WALL, (1_000_000,), started_ns=started_ns, after={"visit_ns": 2 * 10**9}),)
+            if self.now_s == 10.0:
+                self.now_s += 30.0
+
+
+def test_a_rest_in_between_is_told(models: dict[str, Path]) -> None:
+    agent = Resting()
+    found = measure_sustained(agent, next(iter(models.values())), 60.0, now=lambda: agent.now_s)  # type: ignore[arg-type]
+    assert found.longest_rest_s == pytest.approx(30.0)
+    agent = Resting()
+    found = measure_sustained(agent, next(iter(models.values())), 8.0, now=lambda: agent.now_s)  # type: ignore[arg-type]
+    assert found.longest_rest_s == 0
 
 
 def test_what_cannot_be_sustained(
