@@ -17,6 +17,9 @@ from fleetfront.spaces.graph import Graph
 #: float32[n, 3, h, w] -> float32[n, classes].
 RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
+#: Of the inferences that are compared, the first are of noise.
+NOISE = 2
+
 #: Images in one forward pass of torch.
 TORCH_BATCH = 50
 
@@ -70,12 +73,12 @@ def reference_of(
     rng = np.random.default_rng(0)
     pixels: NDArray[np.uint8] | None = None
     if of_bytes:
-        pixels = rng.integers(0, 256, (2, *shape), dtype=np.uint8)
+        pixels = rng.integers(0, 256, (NOISE, *shape), dtype=np.uint8)
         if images is not None:
             pixels = np.concatenate([pixels, first_images(images, Split.CALIBRATION, 2)])
         floats = preprocessing.inputs(pixels)
     else:
-        floats = rng.standard_normal((2, *shape)).astype(np.float32)
+        floats = rng.standard_normal((NOISE, *shape)).astype(np.float32)
         if images is not None:
             real = preprocessing.inputs(first_images(images, Split.CALIBRATION, 2))
             floats = np.concatenate([floats, real])

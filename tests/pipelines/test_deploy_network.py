@@ -115,6 +115,8 @@ def test_every_precision_is_judged_on_held_out_images(tmp_path: Path, knowing: S
         assert file["accuracy"]["images"] == 150
         assert file["accuracy"]["drop"] == pytest.approx(one.torch_accuracy - file["accuracy"]["top1"])
         assert file["checks"]["passed"]
+        assert file["checks"]["samples"] == (2 if file["precision"] == "int8" else 4)
+        assert file["checks"]["relative_to_range"] < (0.1 if file["precision"] == "int8" else 2e-3)
         assert file["checks"]["judged_by"] == ("top1_agreement" if file["precision"] == "int8" else "relative_to_range")
         assert file["layout"]["needless"] == 0
         assert file["input"]["shape"][0] == "batch"
