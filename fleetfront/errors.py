@@ -8,6 +8,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+#: As many names are listed where none is near.
+_LISTED = 15
+
 
 class FleetfrontError(Exception):
     """An expected failure. ``message`` says what happened, ``remedy`` what to do about it."""
@@ -51,8 +54,8 @@ def unknown(kind: str, value: str, known: Iterable[str]) -> InputError:
     if near:
         remedy = f"Did you mean {' or '.join(repr(name) for name in near)}?"
     elif names:
-        shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
-        remedy = f"Known: {shown}."
+        more = len(names) - _LISTED
+        remedy = f"Known: {', '.join(names)}." if more <= 1 else f"Known: {', '.join(names[:_LISTED])} and {more} more."
     else:
         remedy = "None is known yet."
     return InputError(f"Unknown {kind} {value!r}.", remedy)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,7 +13,7 @@ from fleetfront.cli.options import json_option, quiet_option, seed_option, store
 from fleetfront.errors import BarMissed
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.quickstart import Quickstart
+    from fleetfront.pipelines.quickstart import FileResult, Quickstart
     from fleetfront.progress import Progress
 
 #: What the story needs from its first step to its report.
@@ -80,21 +81,10 @@ def _report(story: Quickstart, store: Path, shown: Progress) -> Path:
 
 def _show(story: Quickstart) -> None:
     hint("")
-    headers = ("latency model", "clock", "held out", "MAPE %", "within 10 %", "noise floor %")
-    rows = []
-    for name, report in story.fits.items():
-        held_out, floor = report["held_out"], report["floor"]["mape"]
-        rows.append(
-            (
-                name,
-                report["clock"],
-                f"{held_out['networks']}",
-                f"{held_out['mape']:.2f}",
-                f"{held_out['within_10']:.0%}",
-                "-" if floor is None else f"{floor:.2f}",
-            )
-        )
-    print_table(headers, rows)
+    print_table(
+        ("latency model", "clock", "held out", "MAPE %", "within 10 %", "noise floor %"),
+        [_model_row(name, report) for name, report in story.fits.items()],
+    )
     click.echo("")
     print_table(
         ("front", "points", "hypervolume", "of as many at random"),
@@ -111,19 +101,32 @@ def _show(story: Quickstart) -> None:
     click.echo("")
     print_table(
         ("network", "file", "torch %", "file %", "same class", "predicted ms", "measured ms", "clock"),
-        [
-            (
-                file.pick,
-                file.format,
-                f"{file.torch_accuracy:.1f}",
-                f"{file.file_accuracy:.1f}",
-                f"{file.same_class:.1f} %",
-                f"{file.predicted_ms:.3f} +-{file.predicted_std_ms:.3f}",
-                "-" if file.measured_ms is None else f"{file.measured_ms:.3f}",
-                file.clock,
-            )
-            for file in story.files
-        ],
+        [_file_row(file) for file in story.files],
     )
     hint("\nAccuracy is on held-out digits; predictions are from the fitted models, measurements of the very files.")
     hint(f"Files: {story.out / 'bundles'}    Fronts: {story.out / 'fronts' / 'fronts.json'}")
+
+
+def _model_row(name: str, report: Mapping[str, Any]) -> tuple[str, ...]:
+    held_out, floor = report["held_out"], report["floor"]["mape"]
+    return (
+        name,
+        report["clock"],
+        f"{held_out['networks']}",
+        f"{held_out['mape']:.2f}",
+        f"{held_out['within_10']:.0%}",
+        "-" if floor is None else f"{floor:.2f}",
+    )
+
+
+def _file_row(file: FileResult) -> tuple[str, ...]:
+    return (
+        file.pick,
+        file.format,
+        f"{file.torch_accuracy:.1f}",
+        f"{file.file_accuracy:.1f}",
+        f"{file.same_class:.1f} %",
+        f"{file.predicted_ms:.3f} +-{file.predicted_std_ms:.3f}",
+        "-" if file.measured_ms is None else f"{file.measured_ms:.3f}",
+        file.clock,
+    )
