@@ -112,4 +112,6 @@ def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
         print_json({"abi": wanted, "path": str(found.path), "sha256": found.sha256, "url": found.url})
     else:
         click.echo(f"{found.path}  sha256 {found.sha256}")
+        if found.replaced is not None:
+            hint(f"It replaces the build {found.replaced[:12]}: what is profiled with it begins anew.")
     next_command("fleetfront profile --device adb:SERIAL")

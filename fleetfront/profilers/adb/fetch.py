@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import os
 import tempfile
@@ -48,13 +49,17 @@ def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, pr
     progress.note(f"Downloading {url}")
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+            told = answer.headers.get("Content-Length")
             data: bytes = answer.read(_MOST_BYTES)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, http.client.HTTPException) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise InputError(
             f"{url} cannot be downloaded ({reason}).",
             "Download it with a browser and give it with --benchmark-model PATH.",
         ) from error
+    # ``read`` with a limit takes the end of a broken connection for the end of the file.
+    if told is not None and len(data) != int(told):
+        raise InputError(f"{url} ended after {len(data)} of {told} bytes.", "Run the same command again.")
     if elf_abi(data) != abi:
         raise InputError(
             f"What {url} gave is not a program for {abi} ({len(data)} bytes, {elf_abi(data) or 'no ELF file'}).",

@@ -20,6 +20,8 @@ ARM = b"\x7fELF\x02\x01" + bytes(12) + (183).to_bytes(2, "little") + bytes(100)
 
 class Site(HTTPServer):
     answers: dict[str, bytes]
+    #: Bytes that are promised and never come.
+    lost = 0
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -28,6 +30,8 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = self.server.answers.get(self.path.strip("/"))
         self.send_response(200 if body is not None else 404)
+        if body is not None:
+            self.send_header("Content-Length", str(len(body) + self.server.lost))
         self.end_headers()
         self.wfile.write(body or b"not found")
 
@@ -74,6 +78,14 @@ def test_what_is_not_there(site: Site, tmp_path: Path, abi: str, reason: str) ->
     with pytest.raises(InputError, match=reason) as caught:
         fetch_benchmark_model(abi, tmp_path, base_url=f"http://127.0.0.1:{site.server_port}")
     assert caught.value.remedy
+
+
+def test_a_download_that_breaks_off_is_never_taken_for_a_program(site: Site, tmp_path: Path) -> None:
+    site.lost = 50
+    with pytest.raises(InputError, match=f"ended after {len(ARM)} of {len(ARM) + 50} bytes") as caught:
+        fetch_benchmark_model("arm64-v8a", tmp_path, base_url=f"http://127.0.0.1:{site.server_port}")
+    assert "again" in caught.value.remedy
+    assert list(tmp_path.rglob("benchmark_model/*")) == []
 
 
 def test_an_error_page_is_never_taken_for_a_program(site: Site, tmp_path: Path) -> None:
