@@ -87,7 +87,7 @@ def profiled_targets(store: Store, space: str, devices: list[str] | None, runtim
             newest.setdefault(holding.target.device, (holding.target, holding.role == Role.BLOCK))
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
-        what = f" on {absent[0]}" if absent else ""
+        what = (f" on {absent[0]}" if absent else "") + (f" under {runtime}" if runtime else "")
         near = f"{unknown('device', absent[0], newest).remedy} " if absent and newest else ""
         with_runtime = f" --runtime {runtime}" if runtime else ""
         raise InputError(

@@ -111,7 +111,7 @@ class NetworkTable:
             raise InputError(
                 f"{first} is not among the {len(self.ms)} networks measured on {self.target} "
                 f"({lacking} of {len(rows)} are not).",
-                "Search only networks of the table, or fit a model to it: fleetfront fit.",
+                f"Learn the others: fleetfront fit --device {self.target.device} --space {self.space.name}",
             )
         return Estimate(self.ms[rows], self.std_ms[rows], Tier.MEASURED)
 

@@ -65,6 +65,8 @@ def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> No
     assert "lacks 1 of the 2 networks" in printed.err
     assert main(["fit", "--device", "my_bord", "--space", space.name]) == 2
     assert "Did you mean 'my_board'" in capsys.readouterr().err
+    assert main(["fit", "--runtime", "litert", "--space", space.name]) == 2
+    assert "measured under litert" in capsys.readouterr().err
 
 
 def test_too_few_or_contradicting_options_are_refused(tmp_path, capsys) -> None:

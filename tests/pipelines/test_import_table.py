@@ -225,6 +225,7 @@ def test_lookup_refuses_what_it_does_not_know(tmp_path: Path, store: Store) -> N
     with pytest.raises(InputError, match="1 of 2 are not") as caught:
         model.predict(SPACE.parse([a, c]))
     assert c in str(caught.value)
+    assert "fleetfront fit --device pixel3 --space ofa-mbv3-w1.0" in caught.value.remedy
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
