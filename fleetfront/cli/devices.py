@@ -12,6 +12,9 @@ from fleetfront.cli.options import json_option, store_option, store_path
 from fleetfront.errors import FleetfrontError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleetfront.pipelines.devices import DeviceKnowledge
     from fleetfront.profilers.adb.opening import AdbDevice
 
 
@@ -52,6 +55,16 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
         phones = [(phone.name, phone.state, phone.model, phone.route, phone.remedy) for phone in attached]
         print_table(("attached", "state", "model", "through", "what to do"), phones)
         click.echo("")
+    _show(rows)
+    ready = [phone.name for phone in attached if phone.is_ready]
+    if len(ready) > 1:
+        hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {','.join(ready)}")
+    if why_none:
+        hint(f"\n{why_none}")
+    next_command(f"fleetfront profile --device {ready[0] if ready else 'cpu'}")
+
+
+def _show(rows: Sequence[DeviceKnowledge]) -> None:
     cells = [
         (
             row.name,
@@ -67,12 +80,6 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     print_table(("device", "tier", "space", "target", "MAPE %", "when", "how"), cells)
     for name, problem in dict.fromkeys((row.name, row.problem) for row in rows if row.problem):
         warn(f"{name}: {problem}")
-    ready = [phone.name for phone in attached if phone.is_ready]
-    if len(ready) > 1:
-        hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {','.join(ready)}")
-    if why_none:
-        hint(f"\n{why_none}")
-    next_command(f"fleetfront profile --device {ready[0] if ready else 'cpu'}")
 
 
 def _attached() -> tuple[list[AdbDevice], str]:

@@ -116,13 +116,7 @@ def profile_few(
         InputError: ``count`` is below ``FEWEST`` or above ``MOST_CHOSEN``, or nothing is known of other devices.
         DeviceError: fewer than ``FEWEST`` of the networks could be measured; the device is lost.
     """
-    if count < FEWEST:
-        raise InputError(f"{count} networks are too few to learn a device from.", f"Use --few {FEWEST} or more.")
-    if count > MOST_CHOSEN:
-        raise InputError(
-            f"{count} networks are more than --few is for.",
-            f"Use --few {MOST_CHOSEN} or less, or leave --few out to measure blocks.",
-        )
+    _check(count)
     place = workspace or Workspace.default()
     facts = device_facts(target.device)
     progress.start("learn from known devices", 1)
@@ -153,6 +147,16 @@ def profile_few(
         )
     held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
     return FewOutcome(outcome, _learn(teacher, target, facts, few, held_out, seen.clock, place, progress))
+
+
+def _check(count: int) -> None:
+    if count < FEWEST:
+        raise InputError(f"{count} networks are too few to learn a device from.", f"Use --few {FEWEST} or more.")
+    if count > MOST_CHOSEN:
+        raise InputError(
+            f"{count} networks are more than --few is for.",
+            f"Use --few {MOST_CHOSEN} or less, or leave --few out to measure blocks.",
+        )
 
 
 def learn_from_table(

@@ -109,7 +109,7 @@ def import_table(
     resolved = [_target(device, targets or {}) for device in table.devices]
     columns, warnings = _columns(table, [target for target, _ in resolved], valid)
     named = source or Source(path.name, "unknown")
-    origin = Source(named.name, named.licence, named.url, table.sha256)
+    origin = Source(_one_line(named.name), _one_line(named.licence), named.url, table.sha256)
     rows = sum(int(np.isfinite(ms).sum()) for _, ms, _ in columns)
     if not rows:
         raise InputError(f"{path} holds no latency that can be imported.", "Fill in its lat_<device> columns.")
@@ -168,6 +168,11 @@ def import_ofa_lut(
     new = store.append(rows, origin)
     warnings = tuple(text for text in (warning,) if text)
     return ImportReport(origin, family.name, (target,), len(rows), new, len(rows) - new, warnings, found.problems)
+
+
+def _one_line(text: str) -> str:
+    """Printable: file names may hold newlines and what terminals obey, and sources are shown in tables."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _repeated_visits(store: Store, space: str) -> dict[Target, int]:

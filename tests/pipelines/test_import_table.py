@@ -171,6 +171,12 @@ def test_repeated_architectures_are_counted_once_and_said(tmp_path: Path, store:
     assert report.warnings == ("1 lines repeat an architecture and count as further measurements: the median serves.",)
 
 
+def test_sources_are_kept_as_one_printable_line(tmp_path: Path, store: Store) -> None:
+    (a,) = archs(1)
+    path = table(tmp_path, ["arch,lat_pixel3", f"{a},1.5"], "a\nb\x1b[31m.csv")
+    assert import_table(path, SPACE, store).source.name == "a b [31m.csv"
+
+
 def test_a_corrected_table_does_not_replace_the_first_and_says_so(tmp_path: Path, store: Store) -> None:
     a, b, c = archs(3)
     import_table(table(tmp_path, ["arch,lat_pixel3,lat_fpga", f"{a},1.5,1.5", f"{b},50,2.5"]), SPACE, store)
