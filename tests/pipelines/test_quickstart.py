@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fleetfront.errors import InputError
 from fleetfront.pipelines.compare import compare_results, parse_bars
 from fleetfront.pipelines.profile import Budget
 from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
@@ -69,3 +70,12 @@ def test_two_stories_compare_by_their_folders(told: tuple[Workspace, Quickstart]
     rows = compare_results(story.out, story.out, parse_bars("hypervolume:-1%,error:+1"))
     assert {row.quantity for row in rows} >= {"hypervolume", "accuracy", "latency", "error"}
     assert all(row.change == 0 and not row.missed for row in rows)
+
+
+def test_a_folder_that_cannot_be_written_is_said_before_the_minutes(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    workspace = Workspace(tmp_path / "home")
+    workspace.root.mkdir()
+    with Store(workspace.store) as store, pytest.raises(InputError, match=r"Cannot write results.*with --out"):
+        run_quickstart(tmp_path / "file" / "out", workspace=workspace, store=store)
+    assert not workspace.weights.exists()
