@@ -292,41 +292,63 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
         strategy=str(data["strategy"]),
         seed=int(data["seed"]),
         evaluations=int(data["evaluations"]),
-        seconds=float(data["seconds"]),
+        seconds=_finite(data["seconds"], "seconds"),
         accuracy_source=str(data["accuracy"]["source"]),
         accuracy_tier=str(data["accuracy"]["tier"]),
         devices=devices,
         audit=dict(data.get("audit", {})),
-        trace=tuple(data.get("trace", ())),
+        trace=tuple(_trace_point(point) for point in data.get("trace", ())),
         statement=str(data.get("statement", "")),
         verification=data.get("verification"),
         shared=_shared(data.get("shared")),
     )
 
 
+def _finite(value: Any, what: str) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{what} is {number}")
+    return number
+
+
+def _trace_point(point: Mapping[str, Any]) -> dict[str, Any]:
+    volumes = [_finite(value, "a hypervolume of the trace") for value in point["hypervolume"]]
+    seconds = _finite(point["seconds"], "the trace's time")
+    return {"evaluations": int(point["evaluations"]), "seconds": seconds, "hypervolume": volumes}
+
+
 def _shared(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    return None if data is None else {**data, "networks": [_shared_network(row) for row in data["networks"]]}
+    if data is None:
+        return None
+    return {
+        **data,
+        "networks": [_shared_network(row) for row in data["networks"]],
+        "devices": {str(name): _served(row) for name, row in data.get("devices", {}).items()},
+    }
+
+
+def _served(row: Mapping[str, Any]) -> dict[str, Any]:
+    share = _finite(row["hypervolume_share"], "a share of hypervolume")
+    return {"tier": str(row["tier"]), "hypervolume_share": share, "networks": [str(arch) for arch in row["networks"]]}
 
 
 def _shared_network(row: Mapping[str, Any]) -> dict[str, Any]:
-    latency, std = ({str(k): float(v) for k, v in row[key].items()} for key in ("latency_ms", "latency_std_ms"))
-    accuracy, accuracy_std = float(row["accuracy"]), float(row["accuracy_std"])
     arch = str(row["arch"])
-    if not all(math.isfinite(number) for number in (*latency.values(), *std.values(), accuracy, accuracy_std)):
-        raise ValueError(f"{arch} has a number that is not finite")
-    known = {"arch": arch, "accuracy": accuracy, "accuracy_std": accuracy_std}
-    return {**row, **known, "latency_ms": latency, "latency_std_ms": std}
+    numbers = {key: _finite(row[key], f"{key} of {arch}") for key in ("accuracy", "accuracy_std")}
+    latencies = {
+        key: {str(name): _finite(value, f"{key} of {arch}") for name, value in row[key].items()}
+        for key in ("latency_ms", "latency_std_ms")
+    }
+    return {**row, "arch": arch, **numbers, **latencies}
 
 
 def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
     known = ("arch", *_NUMBERS, "accuracy_std")
     points = []
     for row in data["points"]:
-        latency, std, accuracy = (float(row[key]) for key in _NUMBERS)
-        if not all(math.isfinite(number) for number in (latency, std, accuracy)):
-            raise ValueError(f"{row['arch']} has a number that is not finite")
+        latency, std, accuracy = (_finite(row[key], f"{key} of {row['arch']}") for key in _NUMBERS)
         more = {key: value for key, value in row.items() if key not in known}
-        accuracy_std = float(row.get("accuracy_std", 0.0))
+        accuracy_std = _finite(row.get("accuracy_std", 0.0), f"accuracy_std of {row['arch']}")
         points.append(FrontPoint(str(row["arch"]), latency, std, accuracy, accuracy_std, more))
     if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
         raise ValueError(f"the points of {name} are not sorted by latency")
@@ -335,11 +357,11 @@ def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
         name,
         str(data["target"]),
         str(data["tier"]),
-        float(data["hypervolume"]),
-        tuple(float(value) for value in data["reference_point"]),
+        _finite(data["hypervolume"], f"the hypervolume of {name}"),
+        tuple(_finite(value, f"the reference point of {name}") for value in data["reference_point"]),
         tuple(points),
         archs.index(data["knee"]) if data.get("knee") in archs else 0,
-        None if data.get("limit_ms") is None else float(data["limit_ms"]),
+        None if data.get("limit_ms") is None else _finite(data["limit_ms"], f"the limit of {name}"),
         Clock(data["clock"]).value if data.get("clock") else "",
     )
 

@@ -9,6 +9,7 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.search.results import collect_fronts, load_fronts, write_fronts
 from fleetfront.search.run import run_search
+from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
 
@@ -92,6 +93,31 @@ def test_foreign_files_are_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_fronts(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("devices", "device_0", "hypervolume"), float("nan")),
+        (("devices", "device_0", "reference_point", 0), float("inf")),
+        (("devices", "device_1", "points", 0, "accuracy_std"), float("nan")),
+        (("trace", 0), "x"),
+        (("trace", 1, "hypervolume"), 1.0),
+        (("shared", "devices", "device_1", "hypervolume_share"), None),
+    ],
+)
+def test_what_no_search_writes_is_called_damaged(searched, tmp_path, path, value):
+    problem, run = searched
+    file = write_fronts(collect_fronts(problem, run, shared=share(problem, run.references, 2).to_json()), tmp_path)
+    assert load_fronts(file).shared is not None
+    data = json.loads(file.read_text())
+    at = data
+    for key in path[:-1]:
+        at = at[key]
+    at[path[-1]] = value
+    file.write_text(json.dumps(data))
+    with pytest.raises(InputError, match="is damaged"):
+        load_fronts(file)
 
 
 def test_another_spaces_front_is_refused(searched, tmp_path):
