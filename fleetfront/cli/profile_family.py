@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,11 @@ def _tell(
     next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
 
 
+def percent_or_unknown(value: float, form: str) -> str:
+    """A percentage for people; too few visits leave it NaN."""
+    return "unknown" if math.isnan(value) else f"{value:{form}} %"
+
+
 def _show(outcome: ProfileOutcome) -> None:
     result, verdict = outcome.result, outcome.verdict
     measured = ", ".join(
@@ -180,8 +186,8 @@ def _show(outcome: ProfileOutcome) -> None:
     hint(f"{result.rounds} rounds in {result.seconds:.0f} s, ended by {result.ended_by}; measured {measured}")
     word = click.style("stable", fg="green") if verdict.is_stable else click.style("unstable", fg="yellow")
     hint(
-        f"Verdict: {word}. Noise floor {verdict.floor.mape:.2f} % ({verdict.floor_role.value}), "
-        f"drift {verdict.drift.percent:+.1f} %, statistic {verdict.statistic}."
+        f"Verdict: {word}. Noise floor {percent_or_unknown(verdict.floor.mape, '.2f')} ({verdict.floor_role.value}), "
+        f"drift {percent_or_unknown(verdict.drift.percent, '+.1f')}, statistic {verdict.statistic}."
     )
     for reason, count in verdict.discarded.items():
         hint(f"  {count} visits left out: {reason}")

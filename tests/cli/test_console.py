@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from fleetfront.cli.console import progress
+from fleetfront.cli.profile_family import percent_or_unknown
 
 
 class _Terminal:
@@ -69,6 +70,11 @@ def _error_on_a_terminal(**environment: str) -> str:
     os.close(ours)
     assert run.returncode == 2
     return text
+
+
+def test_a_percentage_that_nobody_knows_is_not_nan() -> None:
+    assert percent_or_unknown(float("nan"), ".2f") == "unknown"
+    assert percent_or_unknown(1.234, "+.1f") == "+1.2 %"
 
 
 def test_colour_is_left_out_where_nobody_wants_it() -> None:

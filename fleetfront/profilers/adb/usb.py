@@ -43,9 +43,9 @@ class UsbPipe:
 
     def __init__(self, serial: str) -> None:
         """Claim the interface. Raises MissingDependency or DeviceRefused."""
+        driver, usb_error = _driver()
         from adb_shell.exceptions import UsbDeviceNotFoundError
 
-        driver, usb_error = _driver()
         self._serial = serial
         self._buffer = bytearray()
         try:

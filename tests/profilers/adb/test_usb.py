@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -74,3 +75,10 @@ def test_where_was_looked(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(usb, "_driver", missing)
     assert list_adb_devices() == []
     assert why_none_attached().startswith("No adb server runs, so phones on USB cannot be seen. Start an adb server.")
+
+
+def test_without_the_driver_its_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("usb1", "adb_shell", "adb_shell.exceptions", "adb_shell.transport.usb_transport"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency, match=r"adb-shell\[usb\].*pip install 'fleetfront\[mobile\]'"):
+        usb.UsbPipe("R58")
