@@ -296,9 +296,17 @@ class _Sources:
         if not self._store.is_file():
             return []
         with Store(self._store, must_exist=True) as opened:
-            return [
-                h for h in opened.holdings() if h.space == self._space.name and h.is_imported and self._serves(h.target)
-            ]
+            of_space = [h for h in opened.holdings() if h.space == self._space.name and h.is_imported]
+        # The last of one device serves: that of the target which its config names.
+        return sorted((h for h in of_space if self._serves(h.target)), key=_is_as_configured)
+
+
+def _is_as_configured(holding: Holding) -> bool:
+    """False, too, where there is no config or a broken one."""
+    try:
+        return holding.target.device in device_names() and load_device(holding.target.device).target == holding.target
+    except InputError:
+        return False
 
 
 def _refuse(error: InputError) -> DeviceModel:

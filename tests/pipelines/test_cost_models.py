@@ -70,6 +70,19 @@ def test_a_table_serves_before_an_estimate(workspace, cells, tmp_path) -> None:
     assert estimate.model.tier is Tier.ESTIMATED
 
 
+def test_of_two_tables_of_a_device_that_of_its_config_serves(workspace, cells, tmp_path) -> None:
+    with Store(workspace.store) as store:
+        for scale, targets in ((1.0, {"mine": Target("mine", "unknown", "unknown")}), (2.0, None)):
+            if targets is None:
+                own = tmp_path / "config" / "fleetfront" / "devices"
+                own.mkdir(parents=True)
+                text = "name: mine\ntitle: Mine\nkind: board\ntarget:\n  runtime: tflite-cpu\n"
+                (own / "mine.yaml").write_text(text)
+            import_table(table(tmp_path, cells, "mine", scale), cells, store, targets=targets)
+    (mine,) = models(["mine"], cells, workspace)
+    assert mine.target == Target("mine", "tflite-cpu")
+
+
 def test_a_search_passes_over_a_table_with_gaps_and_says_so(workspace, cells, tmp_path) -> None:
     with Store(workspace.store) as store:
         import_table(table(tmp_path, cells, "pixel3"), cells, store, source=Source("somebody", "MIT"))
