@@ -181,10 +181,13 @@ def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
             )
         if separator and name not in names:
             raise unknown("device of this search", name, names)
-        if separator:
-            of_one[name] = number
-        else:
-            everywhere = dict.fromkeys(names, number)
+        given = {name: number} if separator else dict.fromkeys(names, number)
+        kept = of_one if separator else everywhere
+        for device, limit in given.items():
+            if kept.setdefault(device, limit) != limit:
+                raise InputError(
+                    f"--limit gives {device} both {kept[device]:g} and {limit:g} ms.", "Give each device one limit."
+                )
     return everywhere | of_one
 
 
@@ -215,9 +218,17 @@ def _options(
         evaluations,
         seed,
         extras,
-        dict(_fixed(text, space) for text in fixed),
+        _held(fixed, space),
         archive,
     )
+
+
+def _held(texts: Sequence[str], space: SearchSpace) -> dict[str, Any]:
+    held: dict[str, Any] = {}
+    for name, value in (_fixed(text, space) for text in texts):
+        if held.setdefault(name, value) != value:
+            raise InputError(f"--fix holds {name} at {held[name]} and at {value}.", "Give each gene one value.")
+    return held
 
 
 def _fixed(text: str, space: SearchSpace) -> tuple[str, Any]:

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.search import _limits
+from fleetfront.cli.search import _held, _limits
 from fleetfront.errors import InputError
+from fleetfront.spaces.catalogue import load_space
 
 
 @pytest.fixture(autouse=True)
@@ -55,6 +56,18 @@ def test_wrong_limits(limit: str, remedy: str) -> None:
     with pytest.raises(InputError) as raised:
         _limits([limit], ["pixel3", "pixel2"])
     assert remedy in raised.value.remedy
+
+
+def test_what_is_said_twice_must_be_the_same() -> None:
+    assert _limits(["pixel3=60", "pixel3=60.0"], ["pixel3"]) == {"pixel3": 60.0}
+    with pytest.raises(InputError, match="gives pixel3 both 60 and 70 ms"):
+        _limits(["pixel3=60", "pixel3=70"], ["pixel3"])
+    with pytest.raises(InputError, match="gives pixel3 both 60 and 70 ms"):
+        _limits(["60", "70"], ["pixel3"])
+    space = load_space("ofa-mbv3-w1.2")
+    assert _held(["resolution=224", "kernel_1=3"], space) == {"resolution": 224, "kernel_1": 3}
+    with pytest.raises(InputError, match="holds resolution at 224 and at 192"):
+        _held(["resolution=224", "resolution=192"], space)
 
 
 def test_a_workspace_that_cannot_be_written_costs_no_result(
