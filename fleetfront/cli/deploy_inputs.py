@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Recipe, Weights
     from fleetfront.profilers.base import Agent
     from fleetfront.profilers.store import Store
+    from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace
 
@@ -173,13 +174,11 @@ def measuring_of(
     """The targets to time files on, under the clock of what was promised.
 
     Raises:
-        InputError: nothing that is written can be timed, or not on that target.
+        InputError: nothing that is written can be timed, or not on that target; a model of it is damaged.
         DeviceError: the target is neither this machine's CPU nor over ADB.
     """
     from fleetfront.pipelines.deploy import Measuring
-    from fleetfront.predictors.fit_files import list_fits, load_fit
     from fleetfront.quantities import Clock
-    from fleetfront.workspace import Workspace
 
     promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}
     targets = _targets(measure, promised, kinds, recipe)
@@ -189,14 +188,26 @@ def measuring_of(
     clocks = [clock for clock in clocks if clock != Clock.UNKNOWN.value]
     is_threaded = any(target.threads > 1 for target in targets)
     clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
-    fits = [load_fit(path) for path in list_fits(Workspace.default(), space.name)]
-    statistics = {fit.target: fit.statistic for fit in fits if fit.clock == clock}
-    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
-    known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
-    chosen = {target: name for target, name in known.items() if name}
+    chosen = _statistics(space, targets, clock)
     if measure.startswith(_ADB):
         return Measuring(store, targets, clock, chosen, partial(_phone, measure.partition("/")[0]))
     return Measuring(store, targets, clock, chosen)
+
+
+def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, str]:
+    """What the models of the targets summarise visits by; nothing for a target without a model."""
+    from fleetfront.predictors.fit_files import device_stem, read_fits
+    from fleetfront.workspace import Workspace
+
+    fits, damaged = read_fits(Workspace.default(), space.name)
+    measured = {(device_stem(target.device), target.runtime) for target in targets}
+    for file in damaged:
+        if (file.device, file.runtime) in measured:
+            raise file.error
+    statistics = {fit.target: fit.statistic for fit in fits if fit.clock == clock}
+    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
+    known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
+    return {target: name for target, name in known.items() if name}
 
 
 def _phone(device: str, target: Target) -> Agent:

@@ -219,6 +219,20 @@ def test_a_file_of_several_images_is_timed_as_such(front: Path, capsys: pytest.C
     assert [row["target"] for row in one["measured"]] == ["cpu/onnxruntime/fp32/t1/b4"]
 
 
+def test_only_a_damaged_model_of_what_is_timed_stops_timing(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from fleetfront.predictors.fit_files import fit_path
+    from fleetfront.quantities import Clock
+    from fleetfront.targets import Target
+
+    for target, code in ((Target("cpu", "litert"), 0), (Target("cpu", "onnxruntime"), 2)):
+        path = fit_path(Workspace.default(), SPACE.name, target, Clock.THREAD_CPU)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{")
+        options = ("--arch", FAST, "--formats", "onnx", "--measure", "--force")
+        assert deploy(front, *options, "--store", str(front.parent / "store.sqlite")) == code
+    assert path.name in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "clock"),
     [(("--precisions", "fp16", "--measure"), "thread-cpu"), (("--measure", "cpu/litert/fp32/t2/b1"), "wall")],
