@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import Clock
 
+#: Flag of a row whose visit was made once more because the device was throttled: whatever is left, it never counts.
+REPEATED = "repeated"
+
 #: A core that runs below this share of the clock it had in most visits was held back.
 _SLOW_CLOCK = 0.75
 #: A wall-clock visit whose thread stood waiting for a core this much of its timed runs cannot be trusted.
@@ -37,7 +40,7 @@ def discard_reasons(measurements: Sequence[Measurement]) -> list[str]:
     in_slow_phase = _slow_phases(measurements)
     reasons = []
     for measurement, is_slow in zip(measurements, in_slow_phase, strict=True):
-        if "throttled" in measurement.flags or _grown(measurement, "throttles") > 0:
+        if is_throttled(measurement):
             reasons.append("throttled")
         elif measurement.after.get("frequency_khz", usual_khz) < _SLOW_CLOCK * usual_khz:
             reasons.append("slow clock")
@@ -50,6 +53,11 @@ def discard_reasons(measurements: Sequence[Measurement]) -> list[str]:
         else:
             reasons.append("")
     return _with_enough_left(measurements, reasons)
+
+
+def is_throttled(measurement: Measurement) -> bool:
+    """Whether the device slowed itself down during a visit, by its flag or the machine's own counter."""
+    return "throttled" in measurement.flags or _grown(measurement, "throttles") > 0
 
 
 def _grown(measurement: Measurement, counter: str) -> float:
@@ -83,7 +91,8 @@ def _with_enough_left(measurements: Sequence[Measurement], reasons: list[str]) -
     """Reasons taken back for everything that would lose more than its share of visits."""
     visits: dict[tuple[Role, str], list[int]] = defaultdict(list)
     for index, measurement in enumerate(measurements):
-        visits[measurement.role, measurement.key].append(index)
+        if REPEATED not in measurement.flags:
+            visits[measurement.role, measurement.key].append(index)
     kept = list(reasons)
     for indices in visits.values():
         left = sum(not reasons[index] for index in indices)

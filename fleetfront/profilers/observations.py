@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.profilers.discards import discard_reasons
+from fleetfront.profilers.discards import discard_reasons, is_throttled
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import CampaignRow, Store
 from fleetfront.quantities import NS_PER_MS, Clock, FloatArray
@@ -39,6 +39,7 @@ class Observations:
         visits_ms: role -> key -> ms[visits]: the minimum of each accepted visit's samples, in the order taken.
         errors: key -> the last error of a key that has no accepted visit.
         discarded: reason -> number of visits left out.
+        hot: visits that count although the device slowed itself down in them, for lack of others.
         seconds: time the measuring took.
         role_seconds: role -> seconds spent in its visits, files opened and failed visits included; empty where the
             agent does not tell.
@@ -54,6 +55,7 @@ class Observations:
     seconds: float = 0.0
     role_seconds: Mapping[Role, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    hot: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +95,8 @@ def read_observations(
     """The measurements of one target and space under one clock.
 
     Without ``campaigns``, of one campaign alone, since whole sessions drift against each other: the newest that
-    measured blocks and got beyond its first round, else the newest of all. Imported numbers (clock ``unknown``) belong
-    to no campaign and are taken together.
+    measured blocks and got beyond its first round, else the newest that measured any block, else the newest of all.
+    Imported numbers (clock ``unknown``) belong to no campaign and are taken together.
 
     Raises:
         InputError: if there is nothing under this clock.
@@ -114,7 +116,7 @@ def read_observations(
         )
     if clock == Clock.THREAD_CPU:
         observed = without_interrupted_runs(observed, measurements)
-    visits, errors, discarded = _accepted(observed)
+    visits, errors, discarded, hot = _accepted(observed)
     return Observations(
         target=target,
         space=space,
@@ -125,6 +127,7 @@ def read_observations(
         seconds=sum(row.seconds for row in chosen),
         role_seconds=_role_seconds(observed),
         environment=chosen[0].environment if chosen else {},
+        hot=hot,
     )
 
 
@@ -197,9 +200,11 @@ def anchor_drift(observations: Observations, statistic: str) -> Drift:
 
 
 def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
-    def rank(row: CampaignRow) -> tuple[bool, bool]:
+    def rank(row: CampaignRow) -> tuple[bool, bool, bool]:
         last_round = store.last_round(row.id)
-        return Role.BLOCK.value in row.plan.get("tasks", ()) and last_round >= 1, last_round >= 0
+        has_blocks = Role.BLOCK.value in row.plan.get("tasks", ())
+        # Networks alone make no table: `search --verify` after a profile of less than a round must not hide its blocks.
+        return has_blocks and last_round >= 1, has_blocks and last_round >= 0, last_round >= 0
 
     # ``max`` keeps the first of equals, and rows come newest first.
     return max(rows, key=rank)
@@ -235,16 +240,18 @@ def _uninterrupted(cpu_ns: tuple[int, ...], wall_ns: tuple[int, ...]) -> tuple[i
 
 def _accepted(
     measurements: Sequence[Measurement],
-) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int]]:
+) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], int]:
     good = [m for m in measurements if m.error is None and m.samples]
     discarded: dict[str, int] = defaultdict(int)
+    hot = 0
     series: dict[Role, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     for measurement, reason in zip(good, discard_reasons(good), strict=True):
         if reason:
             discarded[reason] += 1
         else:
             series[measurement.role][measurement.key].append(min(measurement.samples) / NS_PER_MS)
+            hot += is_throttled(measurement)
     accepted = {key for keys in series.values() for key in keys}
     errors = {m.key: m.error for m in measurements if m.error is not None and m.key not in accepted}
     visits = {role: {key: np.asarray(ms) for key, ms in keys.items()} for role, keys in series.items()}
-    return visits, errors, dict(discarded)
+    return visits, errors, dict(discarded), hot

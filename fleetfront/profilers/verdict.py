@@ -24,6 +24,8 @@ FLOOR_LIMIT = 3.0
 DRIFT_LIMIT = 3.0
 #: Above this share of discarded visits the machine was busy with something else.
 DISCARDED_LIMIT = 0.1
+#: Above this share of visits that count although the device was throttled, the numbers are those of a hot device.
+HOT_LIMIT = 0.1
 
 
 class Doubt(enum.StrEnum):
@@ -32,6 +34,7 @@ class Doubt(enum.StrEnum):
     FLOOR = "floor"
     DRIFT = "drift"
     DISCARDED = "discarded"
+    HOT = "hot"
     MISSING = "missing"
     TOO_FEW = "too few visits"
 
@@ -103,6 +106,7 @@ def judge(observations: Observations) -> Verdict:
         *_doubts_on_floor(observations, floor, role),
         *_doubts_on_drift(observations, drift),
         *_doubts_on_discarded(observations),
+        *_doubts_on_heat(observations),
         *_doubts_on_missing(observations),
     )
     return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
@@ -150,14 +154,26 @@ def _doubts_on_drift(observations: Observations, drift: Drift) -> list[Reason]:
 
 def _doubts_on_discarded(observations: Observations) -> list[Reason]:
     left_out = sum(observations.discarded.values())
-    accepted = sum(visits.size for keys in observations.visits_ms.values() for visits in keys.values())
-    share = left_out / max(1, left_out + accepted)
+    share = left_out / max(1, left_out + _accepted(observations))
     if share <= DISCARDED_LIMIT:
         return []
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(observations.discarded.items()))
     text = f"{100 * share:.0f} % of the visits were left out ({why})."
     remedy = f"Cool the device and close other programs, then run: {_command(observations, 'standard')}"
     return [Reason(Doubt.DISCARDED, share, DISCARDED_LIMIT, text, remedy)]
+
+
+def _doubts_on_heat(observations: Observations) -> list[Reason]:
+    share = observations.hot / max(1, _accepted(observations))
+    if share <= HOT_LIMIT:
+        return []
+    text = f"{100 * share:.0f} % of the visits that count were made while the device slowed itself down."
+    remedy = f"Let it cool down, with pauses if need be, then run: {_command(observations, 'standard')}"
+    return [Reason(Doubt.HOT, share, HOT_LIMIT, text, remedy)]
+
+
+def _accepted(observations: Observations) -> int:
+    return sum(visits.size for keys in observations.visits_ms.values() for visits in keys.values())
 
 
 def _doubts_on_missing(observations: Observations) -> list[Reason]:

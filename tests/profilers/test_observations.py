@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,13 @@ def test_a_throttled_visit_is_left_out() -> None:
     assert discard_reasons([counted, flagged, slow, *fine]) == ["throttled", "throttled", "slow clock", *[""] * 6]
 
 
+def test_visits_that_were_made_again_never_count() -> None:
+    hot = [visit(i, flags=("throttled", "repeated")) for i in range(2)]
+    assert discard_reasons([*hot, visit(2)]) == ["throttled", "throttled", ""]
+    # The last try counts, for lack of another.
+    assert discard_reasons([*hot, visit(2, flags=("throttled",))]) == ["throttled", "throttled", ""]
+
+
 def test_waiting_for_a_core_spoils_wall_time_only() -> None:
     facts = {"before": {"waited_ns": 0}, "after": {"waited_ns": 5_000_000}}
     others = [visit(i) for i in range(1, 4)]
@@ -151,6 +159,16 @@ class TestReading:
         assert found.environment == {"named": "c"}
         assert found.role_seconds == {Role.BLOCK: 3.0}
 
+    def test_visits_that_count_although_they_are_hot_are_told(self, store: Store, target: Target) -> None:
+        store.add_campaign("c", target, "s", "c", {"tasks": {"block": []}}, {})
+        hot = [
+            Measurement(target, "s", Role.BLOCK, key, Clock.WALL, (5,), "c", 0, number, flags=("throttled",))
+            for number, key in enumerate("aab")
+        ]
+        store.append([*hot, replace(hot[2], uuid="other", flags=())])
+        found = read_observations(store, target, "s", Clock.WALL)
+        assert (found.hot, found.discarded) == (2, {"throttled": 1})
+
     def test_the_newest_campaign_with_blocks_and_two_rounds_speaks(self, store: Store, target: Target) -> None:
         self.add(store, "old", target, 3, 1.0)
         self.add(store, "good", target, 2, 2.0)
@@ -159,6 +177,13 @@ class TestReading:
         assert read_observations(store, target, "s", Clock.WALL).environment == {"named": "good"}
         both = read_observations(store, target, "s", Clock.WALL, ["old", "good"])
         assert both.visits_ms[Role.BLOCK]["k"].size == 5
+
+    def test_networks_measured_later_do_not_hide_the_blocks_of_an_unfinished_round(
+        self, store: Store, target: Target
+    ) -> None:
+        self.add(store, "less than a round", target, 1, 1.0)
+        self.add(store, "networks only", target, 5, 4.0, Role.CALIBRATION)
+        assert read_observations(store, target, "s", Clock.WALL).environment == {"named": "less than a round"}
 
     def test_errors_are_kept_of_what_never_worked(self, store: Store, target: Target) -> None:
         self.add(store, "c", target, 2, 1.0)

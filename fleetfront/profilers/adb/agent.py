@@ -28,6 +28,7 @@ from fleetfront.profilers.adb.script import session_script
 from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
 from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.discards import REPEATED
 from fleetfront.profilers.records import Measurement, measurement_uuid
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
@@ -391,7 +392,8 @@ def _ended(visit: Visit, error: str) -> Visited:
 def _as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:
     """Rows of a visit that will be repeated: kept, but under an identity of their own."""
     for row in rows:
-        yield replace(row, uuid=measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock))
+        identity = measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock)
+        yield replace(row, uuid=identity, flags=(*row.flags, REPEATED))
 
 
 def _remote_name(sha256: str) -> str:
