@@ -224,6 +224,11 @@ def _verified(
     rows, refitted = [], []
     for column, target in enumerate(problem.targets):
         picks = spread_picks(problem, column, verify.top)
+        if not len(picks):
+            # No network that was evaluated is within its limit: nothing to measure, but the others' fronts stand.
+            refitted.append(target)
+            progress.advance(1, target.name)
+            continue
         genotypes = problem.archive.genotypes[picks]
         found = verify.verifier.verify(target, genotypes)
         predicted = problem.archive.cost[picks, column]

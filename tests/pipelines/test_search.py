@@ -229,6 +229,17 @@ def test_what_cannot_be_measured_is_refused_before_the_search(space, target, acc
         search_space(space, [target, far], Dying(accuracy, 0), OPTIONS, verify=Verify(3, BiasedDevice(None)))
 
 
+def test_an_empty_front_has_nothing_to_measure(space, target, accuracy):
+    limited = replace(
+        target, name="tight", limit=float(target.cost.predict(space.sample(999, np.random.default_rng(0))).mean.min())
+    )
+    device = BiasedDevice(target.cost)
+    options = SearchOptions("random", 2)
+    fronts = search_space(space, [limited, target], accuracy, options, verify=Verify(3, device))
+    assert list(fronts.verification["devices"]) == ["cpu"]
+    assert not fronts.device("tight").points
+
+
 def test_verification_keeps_what_the_folder_knew(space, target, accuracy, tmp_path):
     search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
     before = set(resumed_archive(space, tmp_path))
