@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,7 +113,8 @@ def report(
     if chosen == "html":
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
     if gathered.fronts:
-        next_command("fleetfront deploy --knee")
+        named = f" --front {shlex.quote(str(gathered.fronts[0].fronts[0].path))}" if fronts else ""
+        next_command(f"fleetfront deploy{named} --knee")
     else:
         next_command("fleetfront search --devices all")
 

@@ -122,7 +122,7 @@ class _Result:
     """What the files of one result hold. A device of a space may have fronts of several strategies and seeds."""
 
     fronts: dict[tuple[str, str], list[_Found]] = field(default_factory=dict)
-    fits: dict[tuple[str, str, str], Mapping[str, Any]] = field(default_factory=dict)
+    fits: dict[tuple[str, str, str], Mapping[str, float]] = field(default_factory=dict)
 
 
 def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tuple[Row, ...]:
@@ -162,7 +162,7 @@ def parse_bars(text: str) -> list[Bar]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         # Pages and editors set a minus in place of a hyphen.
         spelled = re.sub(r"\s", "", part).replace("\N{MINUS SIGN}", "-")
-        match = re.fullmatch(r"([a-z_0-9]+):([+-])(\d+(?:\.\d*)?|\.\d+)(%?)", spelled)
+        match = re.fullmatch(r"([A-Za-z_0-9]+):([+-])(\d+(?:\.\d*)?|\.\d+)(%?)", spelled)
         if match is None:
             raise InputError(
                 f"--fail-on {part!r} is not a bar.",
@@ -253,7 +253,7 @@ def _volume(front: DeviceFront, reference: tuple[float, ...]) -> float:
 
 def _fit_rows(first: _Result, second: _Result) -> Iterator[Row]:
     for key in dict.fromkeys([*first.fits, *second.fits]):
-        values = [_fit_values(result.fits.get(key, {})) for result in (first, second)]
+        values = [result.fits.get(key, {}) for result in (first, second)]
         subject = f"model of {key[0]} on {key[1]} ({key[2]})"
         for name in dict.fromkeys([*values[0], *values[1]]):
             yield Row(subject, name, values[0].get(name), values[1].get(name))
@@ -262,7 +262,10 @@ def _fit_rows(first: _Result, second: _Result) -> Iterator[Row]:
 def _fit_values(report: Mapping[str, Any]) -> dict[str, float]:
     scores = report.get("held_out") or {}
     wanted = (("error", "mape", 1.0), ("within_10", "within_10", 100.0), ("coverage", "coverage_90", 100.0))
-    return {name: scale * float(scores[key]) for name, key, scale in wanted if scores.get(key) is not None}
+    values = {name: scale * float(scores[key]) for name, key, scale in wanted if scores.get(key) is not None}
+    if not all(map(math.isfinite, values.values())):
+        raise ValueError(f"a score is no number: {values}")
+    return values
 
 
 def _read(path: Path) -> _Result:
@@ -294,13 +297,23 @@ def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
             for front in fronts.devices:
                 result.fronts.setdefault((fronts.space, _subject(front)), []).append((fronts, front))
         elif schema == FIT_SCHEMA:
-            for fit in (part, *part.get("other_clocks", ())):
-                result.fits.setdefault((str(fit["space"]), str(fit["target"]), str(fit["clock"])), fit)
+            _read_fits(file, part, result)
         elif is_named:
             raise InputError(
                 f"{file} is neither a front nor a latency model's report (schema {schema!r}).",
                 f"Give a file of schema {FRONTS_SCHEMA} or {FIT_SCHEMA}.",
             )
+
+
+def _read_fits(file: Path, report: Mapping[str, Any], result: _Result) -> None:
+    try:
+        for fit in (report, *report.get("other_clocks", ())):
+            key = str(fit["space"]), str(fit["target"]), str(fit["clock"])
+            result.fits.setdefault(key, _fit_values(fit))
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{file} is damaged ({type(error).__name__}: {error}).", "Make it again with: fleetfront fit --json"
+        ) from error
 
 
 def _subject(front: DeviceFront) -> str:

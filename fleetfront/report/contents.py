@@ -252,6 +252,8 @@ class RelationView:
     @property
     def caution(self) -> str:
         """Which of the devices are known from less than measurements of their own; empty if none."""
+        if len(self.tiers) > 1 and len(set(self.tiers)) == 1 and self.tiers[0] != "measured":
+            return f"All latencies are {self.tiers[0]}."
         said = []
         for tier in ("transferred", "estimated"):
             of_tier = [label for label, own in zip(self.labels, self.tiers, strict=True) if own == tier]

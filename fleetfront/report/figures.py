@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fleetfront.predictors.scores import Z90
 from fleetfront.report.contents import (
     BaselineView,
     DeployedFile,
@@ -19,7 +18,7 @@ from fleetfront.report.contents import (
 )
 from fleetfront.report.figures_fronts import static_fronts
 from fleetfront.report.figures_matrices import heat_figures, relation_figures
-from fleetfront.report.specifications import Figure, figure_spec, nominal, quantitative, slug, tooltip
+from fleetfront.report.specifications import Figure, figure_spec, interval, nominal, quantitative, slug, tooltip
 from fleetfront.report.tables import number, with_spread
 from fleetfront.report.theme import series_colour, variable
 
@@ -127,14 +126,15 @@ def _residuals(view: PredictionView) -> Figure:
 
 def _comparison(view: PredictionView, index: int) -> dict[str, Any]:
     point = view.points[index]
+    low, high = interval(point.predicted_ms, point.std_ms)
     return {
         "arch": point.arch,
         "role": point.role,
         "measured": point.measured_ms,
         "predicted": point.predicted_ms,
         "said": f"{with_spread(point.predicted_ms, point.std_ms)} ms",
-        "from": point.predicted_ms - Z90 * point.std_ms,
-        "to": point.predicted_ms + Z90 * point.std_ms,
+        "from": low,
+        "to": high,
         "error": point.error_percent,
     }
 
@@ -212,7 +212,8 @@ def _baselines(view: BaselineView) -> Figure:
             },
         },
     ]
-    said = f"Hypervolume over evaluations of {', '.join(strategies)}: mean over seeds, shaded from lowest to highest."
+    said = f"Hypervolume over evaluations of {', '.join(strategies)}: mean over seeds, shaded from lowest to highest"
+    said += "; of one device in ms × %."
     spec = figure_spec(said, layers, values=values, height=280)
     spec["params"] = [{"name": "device", "value": devices[0], **_choice("Device ", devices)}]
     spec["transform"] = [{"filter": "datum.device === device"}]
@@ -240,7 +241,7 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
             ("measured", file.measured_ms, file.measured_std_ms),
         ):
             if ms is not None:
-                spread = Z90 * (std or 0.0)
+                low, high = interval(ms, std or 0.0)
                 said = f"{with_spread(ms, std)} ms"
                 values.append(
                     {
@@ -248,8 +249,8 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
                         "target": file.target,
                         "kind": kind,
                         "ms": ms,
-                        "from": ms - spread,
-                        "to": ms + spread,
+                        "from": low,
+                        "to": high,
                         "said": said,
                     }
                 )
@@ -259,7 +260,7 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
         {
             "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.5, "aria": False},
             "encoding": {
-                "x": quantitative("from", "ms", zero=False),
+                "x": quantitative("from", "latency ms", zero=False),
                 "x2": {"field": "to"},
                 "color": colour,
             },
@@ -267,7 +268,7 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
         {
             "mark": {"type": "point", "filled": True, "size": 70},
             "encoding": {
-                "x": quantitative("ms", "ms", zero=False),
+                "x": quantitative("ms", "latency ms", zero=False),
                 "color": colour,
                 "shape": nominal("kind", None, scale={"domain": kinds, "range": ["square", "circle"]}, legend=True),
                 "tooltip": tooltip(file="file", target="target", kind="which", said="latency"),

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fleetfront.predictors.scores import Z90
 from fleetfront.report.contents import FrontGroup, FrontView
-from fleetfront.report.specifications import SCHEMA, Specification, nominal, quantitative
+from fleetfront.report.specifications import SCHEMA, Specification, interval, nominal, quantitative
 from fleetfront.report.tables import with_spread
 from fleetfront.report.theme import CONFIG, series_colour, series_dash, variable
 
 #: Above this ratio of slowest to fastest, latencies of several devices are drawn on a logarithmic axis.
 _WIDE = 12.0
+
+#: Room at either end of a logarithmic axis, as a share of what the points take.
+ROOM = 0.08
 
 #: Names of the data sets that the page's script fills.
 POINTS, PICKS, CLOUD = "points", "picks", "cloud"
@@ -47,11 +49,12 @@ def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
 def _point_row(group: FrontGroup, front: FrontView, index: int, unit: float) -> dict[str, Any]:
     """One point as a row of data. ``page.js`` makes the same rows from the page's data."""
     point = front.points[index]
+    low, high = interval(point.latency_ms, point.latency_std_ms)
     return {
         "d": front.label,
         "x": point.latency_ms / unit,
-        "from": (point.latency_ms - Z90 * point.latency_std_ms) / unit,
-        "to": (point.latency_ms + Z90 * point.latency_std_ms) / unit,
+        "from": low / unit,
+        "to": high / unit,
         "a": point.accuracy,
         "latency": f"{with_spread(point.latency_ms, point.latency_std_ms, 4)} ms ({front.tier})",
         "accuracy": f"{with_spread(point.accuracy, point.accuracy_std, 4)} % ({group.accuracy_tier})",
@@ -110,6 +113,8 @@ def _spec(
     title = "latency, × the device's fastest" if is_normalised else "latency ms"
     x = quantitative("x", title, zero=False, log=not is_one and _is_wide(group, is_normalised))
     y = quantitative("a", f"{group.accuracy_tier} accuracy %", zero=False)
+    if x["scale"].get("type") == "log":
+        x["scale"]["domain"] = _wide_domain(group, is_normalised)
     lowest = lowest_shown(group)
     if lowest is not None:
         _focus(group, is_normalised, lowest, x, y, is_small)
@@ -137,7 +142,7 @@ def _spec(
                 "encoding": {"color": colour, "strokeDash": dash, "opacity": faded, "order": {"field": "x"}},
             },
             _marks(colour, faded, is_interactive),
-            *_picks(colour),
+            *_picks(colour, is_interactive or is_one),
         ],
         "config": CONFIG,
     }
@@ -173,8 +178,11 @@ def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any], is_interactive: 
     }
 
 
-def _picks(colour: Mapping[str, Any]) -> list[dict[str, Any]]:
-    interval = {"x": {"field": "from", "type": "quantitative"}, "x2": {"field": "to"}, "color": colour}
+def _picks(colour: Mapping[str, Any], is_by_device: bool) -> list[dict[str, Any]]:
+    x = {"x": {"field": "from", "type": "quantitative"}, "x2": {"field": "to"}}
+    in_front = {"test": f"datum.d === {SELECTED}" + (f" || !{SELECTED}" if is_by_device else ""), "value": 1}
+    # Thirty intervals as strong as the one in front would hide the fronts.
+    interval = {**x, "color": colour, "opacity": {"condition": in_front, "value": 0.25}}
     return [
         {
             "data": {"name": PICKS},
@@ -196,6 +204,14 @@ def _picks(colour: Mapping[str, Any]) -> list[dict[str, Any]]:
             "encoding": {"fill": colour, "description": {"field": "latency"}},
         },
     ]
+
+
+def _wide_domain(group: FrontGroup, is_normalised: bool) -> list[float]:
+    """From the fastest to the slowest point, with some room: an interval that reaches 0 would take all of the axis."""
+    shown = [point.latency_ms / unit for front, unit in _units(group, is_normalised) for point in front.points]
+    fastest, slowest = min(shown), max(shown)
+    room = (slowest / fastest) ** ROOM
+    return [fastest / room, slowest * room]
 
 
 def _is_wide(group: FrontGroup, is_normalised: bool) -> bool:

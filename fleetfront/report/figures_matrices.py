@@ -16,6 +16,8 @@ _NUMBERED = 16
 _NAMES_IN_A_LINE = 30
 #: Pixels across a square with a number in it.
 _SQUARE = 34
+#: Pixels across a character of these numbers.
+_CHARACTER = 6
 #: A penalty of this many percent has the strongest colour.
 _WORST_PENALTY = 100.0
 
@@ -73,7 +75,8 @@ def _heat(view: HeatMap) -> Figure:
         "y": nominal("y", view.y_title, sort=None),
     }
     name, title = f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes"
-    return Figure(name, title, said, spec, 110 + _SQUARE * columns)
+    square = max(_SQUARE, 8 + _CHARACTER * max(len(cell.text) for cell in view.cells))
+    return Figure(name, title, said, spec, 110 + square * columns)
 
 
 def _extremes(view: HeatMap) -> str:

@@ -18,6 +18,7 @@ from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+from fleetfront.spaces.weights import PUBLISHED
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -185,4 +186,6 @@ def _deploy_options(space: SearchSpace | None) -> tuple[str, str]:
         )
     if space.name == "ofa-mbv3-mini":
         return "--images digits", ""
-    return "--images IMAGES", "Put a folder of your images in place of IMAGES: batch-norm is recalibrated on them."
+    get = f"fleetfront doctor --fetch-weights {space.name}" if space.name in PUBLISHED else "add --weights FILE"
+    hint = "Put a folder of your images in place of IMAGES: batch-norm is recalibrated on them."
+    return "--images IMAGES", f"{hint} It needs the space's weights: {get}."

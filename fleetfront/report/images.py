@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from types import ModuleType
 
-from fleetfront.errors import missing, unknown
+from fleetfront.errors import InputError, missing, unknown
 from fleetfront.report.contents import Report
 from fleetfront.report.figures import figures
 from fleetfront.report.specifications import Figure
@@ -21,6 +21,10 @@ def find_figure(report: Report, name: str | None) -> Figure:
     Raises InputError if there is none, naming those there are.
     """
     found = figures(report)
+    if not found:
+        raise InputError(
+            "There is nothing to draw yet.", "Run: fleetfront search --devices all, or fleetfront profile."
+        )
     if name is None and found:
         return found[0]
     exact = [figure for figure in found if figure.name == name]

@@ -224,7 +224,7 @@ def open_sources(
     without them, those in folders called so here and beside the fronts are taken.
 
     Raises:
-        InputError: a front that was named cannot be read, or a store is there but cannot.
+        InputError: a front or bundle that was named is not there, a front cannot be read, or a store cannot.
     """
     notes: list[Reason] = []
     results = [result for path in (fronts or _newest(workspace)) for result in _results(path, notes)]
@@ -318,6 +318,11 @@ def _named_bundles(folders: Sequence[Path]) -> list[Path]:
     found: list[Path] = []
     for folder in folders:
         inside = [] if (folder / MANIFEST).is_file() else sorted(file.parent for file in folder.glob(f"*/{MANIFEST}"))
+        if not inside and not (folder / MANIFEST).is_file():
+            raise InputError(
+                f"{folder} is no bundle and holds none: it has no {MANIFEST}.",
+                "Name a folder that `fleetfront deploy` wrote.",
+            )
         found += inside or [folder]
     return list(dict.fromkeys(found))
 

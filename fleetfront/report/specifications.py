@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from fleetfront.predictors.scores import Z90
 from fleetfront.report.theme import CONFIG
 
 Specification = dict[str, Any]
@@ -54,12 +55,19 @@ def figure_spec(
     }
 
 
+def interval(ms: float, std_ms: float) -> tuple[float, float]:
+    """Ends of the 90 % interval of a latency, in its unit. None lasts less than nothing: a wide interval
+    begins just above 0, which a logarithmic axis does not have.
+    """
+    return max(ms - Z90 * std_ms, ms / 1000), ms + Z90 * std_ms
+
+
 def quantitative(
     field: str, title: str | None, *, zero: bool = True, log: bool = False, nice: bool = True
 ) -> dict[str, Any]:
     """A position by a number."""
     scale: dict[str, Any] = {"type": "log", "nice": False} if log else {"zero": zero, "nice": nice}
-    axis = {"tickCount": 6, "labelOverlap": "greedy"}
+    axis = {"tickCount": 6, "labelOverlap": "greedy", "labelSeparation": 5}
     return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
 
 

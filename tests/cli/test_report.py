@@ -107,3 +107,27 @@ def test_what_was_named_must_be_there(capsys: pytest.CaptureFixture[str]) -> Non
     assert "fleetfront search" in capsys.readouterr().err
     assert main(["report", "--store", "no-such-store.sqlite"]) == 2
     assert "no-such-store" in capsys.readouterr().err
+
+
+def test_a_bundle_that_was_named_must_be_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty").mkdir()
+    for named in ("no-such-folder", "empty"):
+        assert main(["report", "--bundle", named]) == 2
+        assert f"{named} is no bundle" in capsys.readouterr().err
+
+
+def test_a_figure_of_nothing_says_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "nothing"))
+    assert main(["report", "--format", "png"]) == 2
+    assert "fleetfront search" in capsys.readouterr().err
+
+
+def test_the_next_command_deploys_the_front_that_was_looked_at(
+    home: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    spaced = tmp_path / "a front"
+    spaced.symlink_to(home / "random-0")
+    assert main(["report", "--front", str(spaced), "--random-seeds", "0"]) == 0
+    assert f"fleetfront deploy --front '{spaced}/fronts.json' --knee" in capsys.readouterr().err

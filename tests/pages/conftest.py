@@ -49,6 +49,19 @@ class Opened:
         assert self.page.evaluate("window.hacked") is None
 
 
+Open = Callable[..., Opened]
+
+
+def fronts_box(opened: Opened) -> dict[str, float]:
+    """Where the figure of the fronts is on the screen, once it is drawn."""
+    opened.page.locator(".canvas").first.scroll_into_view_if_needed()
+    plot = opened.page.locator(".canvas svg").first
+    plot.wait_for()
+    plot.scroll_into_view_if_needed()
+    box: dict[str, float] = plot.bounding_box()
+    return box
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     program = chromium()

@@ -193,6 +193,31 @@ def test_what_cannot_be_compared_is_said(before: Path, tmp_path: Path) -> None:
         compare_results(before, strange)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"space": None},
+        {"held_out": [1]},
+        {"held_out": {"mape": "much"}},
+        {"held_out": {"mape": float("nan")}},
+        {"other_clocks": 5},
+        {"other_clocks": [{}]},
+    ],
+)
+def test_a_damaged_fit_is_said_to_be_so(changed: dict[str, object], tmp_path: Path) -> None:
+    path = fit(tmp_path, 3.0) / "cpu.report.json"
+    data = {**json.loads(path.read_text()), **changed}
+    path.write_text(json.dumps({key: value for key, value in data.items() if value is not None}))
+    with pytest.raises(InputError, match="is damaged"):
+        compare_results(path, path)
+
+
+def test_a_quantity_in_capitals_is_a_near_miss() -> None:
+    with pytest.raises(InputError) as caught:
+        parse_bars("Hypervolume:-1%")
+    assert "'hypervolume'" in caught.value.remedy
+
+
 def test_the_command_prints_a_table_and_fails_with_1(
     before: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

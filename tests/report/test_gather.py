@@ -82,7 +82,7 @@ def test_a_long_front_is_thinned_but_keeps_ends_and_knee(fleet: Made, tmp_path: 
     many = tuple(
         replace(first.points[0], latency_ms=1 + i / 100, accuracy=70 + np.log1p(i)) for i in range(4 * MOST_POINTS)
     )
-    long = replace(fronts, devices=(replace(first, points=many, knee=333),))
+    long = replace(fronts, devices=(replace(first, points=many, knee=333),), trace=())
     write_fronts(long, tmp_path)
     report = gather_report(fleet.workspace, fronts=[tmp_path], random_seeds=0)
     (front,) = report.fronts[0].fronts

@@ -6,6 +6,8 @@
   const Z90 = 1.645;
   const ROW_HEIGHT = 19;
   const MOST_MARKS = 1000;
+  // As ROOM in figures_fronts.py.
+  const ROOM = 0.08;
   const LOADED = performance.now();
 
   const embed = (element, spec) =>
@@ -48,6 +50,8 @@
     return formatter.get(digits).format(value);
   };
   const spread = (value, std) => (std > 0 ? `${text(value)} ±${text(std, 2)}` : text(value));
+  // As `interval` in specifications.py.
+  const interval = (value, std) => [Math.max(value - Z90 * std, value / 1000), value + Z90 * std];
   // As a POSIX shell reads it.
   const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
 
@@ -127,8 +131,8 @@
       return {
         d: one.label,
         x: latency / scale,
-        from: (latency - Z90 * std) / scale,
-        to: (latency + Z90 * std) / scale,
+        from: interval(latency, std)[0] / scale,
+        to: interval(latency, std)[1] / scale,
         a: accuracy,
         latency: `${spread(latency, std)} ms (${one.tier})`,
         accuracy: `${spread(accuracy, accuracyStd)} % (${this.group.tier})`,
@@ -178,6 +182,12 @@
         this.drawOne(this.canvas, this.shown());
         return;
       }
+      // In a small figure there is no room for the titles of its axes.
+      const axes = document.createElement("p");
+      const unit = this.unit === "normalised" ? "as a multiple of the device's fastest" : "in ms";
+      axes.textContent = `Each: ${this.group.tier} accuracy in % over latency ${unit}.`;
+      axes.className = "quiet axes";
+      this.canvas.append(axes);
       for (const device of this.shown()) {
         const cell = document.createElement("div");
         const title = document.createElement("h4");
@@ -190,11 +200,19 @@
       }
     }
 
-    // Where bad networks lie outside a small figure, its latency axis begins with those inside.
+    // Where bad networks lie outside a small figure, its latency axis begins with those inside; a logarithmic axis holds
+    // the points of those devices alone that are shown.
     bounded(spec, devices) {
+      const { x } = spec.encoding;
+      if (x.scale.type === "log" && !this.group.isBounded) {
+        const ends = devices.flatMap((device) => this.range(device).map((latency) => latency / this.scale(device)));
+        const [fastest, slowest] = [Math.min(...ends), Math.max(...ends)];
+        const room = Math.max((slowest / fastest) ** ROOM, 1.01);
+        const domain = [fastest / room, slowest * room];
+        return { ...spec, encoding: { ...spec.encoding, x: { ...x, scale: { ...x.scale, domain } } } };
+      }
       if (this.layout !== "small" || !this.group.isBounded) return spec;
       const [device] = devices;
-      const { x } = spec.encoding;
       const domainMin = (0.97 * this.group.devices[device].unit) / this.scale(device);
       return { ...spec, encoding: { ...spec.encoding, x: { ...x, scale: { ...x.scale, domainMin } } } };
     }
@@ -276,9 +294,10 @@
       const row = this.row(this.selected, index);
       this.items.forEach((item, device) => item.classList.toggle("selected", device === this.selected));
       this.chosen.querySelector("h4").textContent = `Chosen network on ${one.label}`;
-      const interval = std > 0 ? `, 90 % between ${text(latency - Z90 * std, 3)} and ${text(latency + Z90 * std, 3)} ms` : "";
+      const [low, high] = interval(latency, std).map((end) => text(end, 3));
+      const within = latency > Z90 * std ? `, 90 % between ${low} and ${high} ms` : `, 90 % below ${high} ms`;
       const facts = [
-        ["Latency", row.latency + interval + (one.clock ? `, ${one.clock} clock` : "")],
+        ["Latency", row.latency + (std > 0 ? within : "") + (one.clock ? `, ${one.clock} clock` : "")],
         ["Accuracy", row.accuracy + (isBeyond ? ", beyond the range that the model was fitted on" : "")],
         ["Architecture", row.arch],
         ["On its front", `${index + 1} of ${one.points.length}${index === one.knee ? ", the knee" : ""}`],
