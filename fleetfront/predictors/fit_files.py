@@ -6,9 +6,7 @@ A file holds what chose and made the model, nothing of the validation networks; 
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -23,6 +21,7 @@ from fleetfront.predictors.lookup_table import LookupTable
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Clock
 from fleetfront.targets import PRECISIONS, Target
+from fleetfront.whole_file import write_whole
 from fleetfront.workspace import Workspace
 
 SCHEMA = "fleetfront.model"
@@ -200,28 +199,16 @@ def newest_fit(
 
 def _file_pattern(target: Target | None, device: str | None, runtime: str | None, clock: Clock | None) -> str:
     """What the files of matching models are called, so that one device's broken file does not stop another's."""
-    if target is not None:
-        stem = target.file_stem
-    else:
-        stem = f"{device_stem(device) if device else '*'}_{runtime or '*'}_*"
-    return f"{stem}@{clock or '*'}.json"
+    loosely = f"{device_stem(device) if device else '*'}_{runtime or '*'}_*"
+    return f"{target.file_stem if target is not None else loosely}@{clock or '*'}.json"
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
     """Write JSON so that a reader sees the old file or the new one, never half. Raises InputError on failure."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
-    temporary = ""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_whole(path, text.encode(), outlives_power=True)
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
         raise InputError(
             f"Cannot write {path} ({error.strerror or error}).",
             "Free some space there, or set FLEETFRONT_HOME elsewhere.",

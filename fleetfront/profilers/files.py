@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from pathlib import Path
 
 from fleetfront.profilers.store_schema import explained_os_error
+from fleetfront.whole_file import write_whole
 
 #: Networks of one campaign take a gigabyte and are written again in 0.1 s each, so little is kept beyond a campaign.
 KEPT_BYTES = 1 << 30
@@ -37,7 +37,7 @@ class FileCache:
                 os.utime(path)
                 return sha256
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._write(path, data)
+            write_whole(path, data)
         except OSError as error:
             raise explained_os_error(error, path) from error
         return sha256
@@ -60,15 +60,3 @@ class FileCache:
             path.unlink(missing_ok=True)
             freed += size
         return freed
-
-    @staticmethod
-    def _write(path: Path, data: bytes) -> None:
-        """All of the file or nothing under its name, even if this process dies in between."""
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".partial-")
-        try:
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(temporary, path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise

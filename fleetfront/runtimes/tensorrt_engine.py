@@ -7,8 +7,6 @@ other way, so half precision is written in the ONNX file rather than left to the
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -17,6 +15,7 @@ from typing import Any
 
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.runtimes.base import Port
+from fleetfront.whole_file import write_whole
 
 OLDEST = 10
 _REMEDY = "Run: pip install 'fleetfront[tensorrt]'"
@@ -85,11 +84,7 @@ class TimingCache:
     def save(self, data: bytes) -> None:
         """Replace it as a whole."""
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self.path.parent, prefix=".partial-")
-            with os.fdopen(descriptor, "wb") as file:
-                file.write(data)
-            os.replace(temporary, self.path)
+            write_whole(self.path, data)
         except OSError as error:
             raise InputError(f"{self.path} cannot be written ({error}).", "Free space in the workspace.") from error
 

@@ -5,8 +5,6 @@ It stores and finds; what counts as an evaluation is in ``problem``, what is bes
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.spaces.base import Genotypes
+from fleetfront.whole_file import whole_file
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -143,16 +142,10 @@ class Archive:
             "genotypes": self.genotypes,
             "values": self._values[: self._n],
         }
-        temporary = ""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            with os.fdopen(descriptor, "wb") as file:
+            with whole_file(path) as unfinished, unfinished.open("xb") as file:
                 np.savez(file, **arrays)
-            os.replace(temporary, path)
         except OSError as error:
-            if temporary:
-                Path(temporary).unlink(missing_ok=True)
             raise InputError(
                 f"Cannot write {path} ({error.strerror or error}).", "Free some space, or choose another folder."
             ) from error

@@ -6,8 +6,6 @@ import csv
 import io
 import json
 import math
-import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -23,6 +21,7 @@ from fleetfront.search.front import best_within, hypervolume, knee, two_objectiv
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
 from fleetfront.spaces.base import SearchSpace
+from fleetfront.whole_file import write_whole
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -378,15 +377,9 @@ def _as_csv(fronts: Fronts) -> str:
 
 
 def _write_text(path: Path, text: str) -> None:
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        write_whole(path, text.encode())
     except OSError as error:
-        if temporary:
-            Path(temporary).unlink(missing_ok=True)
         raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Free some space there.") from error
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.errors import InputError, missing
+from fleetfront.whole_file import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,20 +25,16 @@ def write_safetensors(tensors: Mapping[str, Tensor], path: Path, metadata: Mappi
         from safetensors.torch import save_file
     except ImportError as error:
         raise missing("safetensors", "torch", "Saving weights") from error
-    # Two processes may write the same file; unlike mkstemp's, this one gets the user's usual permissions.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        save_file({name: tensor.detach().contiguous() for name, tensor in tensors.items()}, temporary, dict(metadata))
-        os.replace(temporary, path)
+        with whole_file(path) as unfinished:
+            save_file(
+                {name: tensor.detach().contiguous() for name, tensor in tensors.items()}, unfinished, dict(metadata)
+            )
     except (OSError, SafetensorError) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or error
         raise InputError(
             f"Cannot write {path} ({reason}).", "Free some space there, or set FLEETFRONT_HOME to another folder."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

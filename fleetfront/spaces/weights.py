@@ -16,6 +16,7 @@ from typing import Any
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.progress import SILENT, Progress
+from fleetfront.whole_file import write_whole
 from fleetfront.workspace import Workspace
 
 _CHUNK = 1 << 18
@@ -200,6 +201,4 @@ def _write_record(path: Path, published: PublishedWeights, digest: str, size: in
         "licence": published.licence,
         "source": published.source,
     }
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(record, indent=1) + "\n")
-    os.replace(temporary, path)
+    write_whole(path, (json.dumps(record, indent=1) + "\n").encode())

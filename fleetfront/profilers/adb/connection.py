@@ -6,10 +6,8 @@ A heartbeat tells a busy device from a dead one.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shlex
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from fleetfront.profilers.adb.faults import DeviceSilent
 from fleetfront.profilers.adb.shell import Output, RemoteProcess, ShellResult
 from fleetfront.profilers.adb.sync import RemoteFile, SyncSession
 from fleetfront.profilers.adb.transport import Stream, Transport
+from fleetfront.whole_file import write_whole
 
 #: Output that is not a text in UTF-8 is shown, not hidden.
 _ERRORS = "replace"
@@ -132,10 +131,7 @@ class Connection:
         """Copy a file from the device; ``local`` is whole or untouched. Raises DeviceError if it cannot be read."""
         with self._sync() as session:
             data = session.receive(remote)
-        local.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=local.parent, delete=False) as file:
-            file.write(data)
-        os.replace(file.name, local)
+        write_whole(local, data)
 
     def push(
         self,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
-import os
-import tempfile
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.adb.runner_benchmark_model import OFFICIAL_BUILDS, cached_program
 from fleetfront.profilers.adb.runners import elf_abi
 from fleetfront.progress import SILENT, Progress
+from fleetfront.whole_file import whole_file
 
 #: https://ai.google.dev/edge/litert/models/measurement links these nightly builds.
 BASE_URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
@@ -71,14 +70,11 @@ def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, pr
 def _keep(data: bytes, path: Path, url: str) -> Fetched:
     sha256 = hashlib.sha256(data).hexdigest()
     before = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else sha256
-    path.parent.mkdir(parents=True, exist_ok=True)
     for target, content in (
         (path, data),
         (path.with_suffix(".json"), json.dumps({"url": url, "sha256": sha256}).encode()),
     ):
-        descriptor, unfinished = tempfile.mkstemp(dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        os.chmod(unfinished, 0o755 if target == path else 0o644)
-        os.replace(unfinished, target)
+        with whole_file(target) as unfinished:
+            unfinished.write_bytes(content)
+            unfinished.chmod(0o755 if target == path else 0o644)
     return Fetched(path, url, sha256, before if before != sha256 else None)

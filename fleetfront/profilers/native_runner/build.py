@@ -14,6 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fleetfront.errors import InputError, MissingDependency, missing
+from fleetfront.whole_file import write_whole
 
 #: Versions of the wheel whose library was tested with the prototypes in ``runner.c``; others are refused.
 TESTED_VERSIONS = ("2.3.0",)
@@ -100,7 +101,7 @@ def _from_wheel(wheel: Path, abi: str, cache: Path) -> tuple[str, Path]:
         except (OSError, KeyError, zipfile.BadZipFile) as error:
             raise InputError(f"{wheel} cannot be read ({error}).", "Download it again.") from error
         cache.mkdir(parents=True, exist_ok=True)
-        _write_whole(library, data)
+        write_whole(library, data)
     return parts[1], library
 
 
@@ -129,10 +130,3 @@ def _compile(compiler: str, program: Path) -> None:
                 "On Debian run: apt install gcc libc6-dev",
             )
         os.replace(built, program)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
-    os.replace(unfinished, path)
