@@ -120,13 +120,15 @@ def _model_row(name: str, report: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _file_row(file: FileResult) -> tuple[str, ...]:
+    from fleetfront.report.tables import number
+
     return (
         file.pick,
         file.format,
         f"{file.torch_accuracy:.1f}",
         f"{file.file_accuracy:.1f}",
         f"{file.same_class:.1f} %",
-        f"{file.predicted_ms:.3f} +-{file.predicted_std_ms:.3f}",
-        "-" if file.measured_ms is None else f"{file.measured_ms:.3f}",
+        f"{number(file.predicted_ms)} +-{number(file.predicted_std_ms, 2)}",
+        "-" if file.measured_ms is None else number(file.measured_ms),
         file.clock,
     )

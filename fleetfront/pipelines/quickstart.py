@@ -149,11 +149,8 @@ def run_quickstart(
     fits, targets = {}, []
     for target in TARGETS:
         profile_space(space, target, store=store, budget=budget, workspace=workspace, progress=progress)
-        outcome = fit_target(store, target, space, workspace=workspace)
-        name = f"{target.device}-{target.runtime}"
-        fits[name] = fit_report(outcome)
-        write_json(out / FITS / f"fit-{name}.json", fits[name])
-        targets.append(ProblemTarget(name, outcome.chosen.table, str(target)))
+        one, fits[one.name] = _fitted(store, target, out, workspace)
+        targets.append(one)
     progress.note("3/5  Search both runtimes at once, with measured accuracy")
     accuracy = SupernetAccuracy(trained.supernet, images, f"supernet:{trained.path}", workspace)
     options = SearchOptions(STRATEGY, evaluations, seed)
@@ -165,17 +162,8 @@ def run_quickstart(
     picks = _picks(fronts, targets)
     statistics = {Target.parse(report["target"]): report["statistic"] for report in fits.values()}
     measuring = Measuring(store, TARGETS, default_clock(TARGETS[0]), statistics)
-    weights = Weights(trained.supernet, images)
-    done = deploy_picks(
-        picks,
-        space,
-        weights,
-        tuple(FORMATS.values()),
-        out / "bundles",
-        measuring=measuring,
-        force=True,
-        progress=progress,
-    )
+    weights, formats, bundles = Weights(trained.supernet, images), tuple(FORMATS.values()), out / "bundles"
+    done = deploy_picks(picks, space, weights, formats, bundles, measuring=measuring, force=True, progress=progress)
     progress.note("5/5  Run the written files on digits that neither training nor search has seen")
     files = [row for one in done if one.folder is not None for row in _results(one, trained.supernet, images)]
     failures = tuple(str(one.error) for one in done if one.error is not None)
@@ -192,6 +180,14 @@ def _make_writable(out: Path) -> None:
         raise InputError(
             f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
         ) from error
+
+
+def _fitted(store: Store, target: Target, out: Path, workspace: Workspace) -> tuple[ProblemTarget, dict[str, Any]]:
+    """The latency model of what was just measured, ready to be searched with, and its report, which is written too."""
+    outcome = fit_target(store, target, ofa_mbv3_mini(), workspace=workspace)
+    name, report = f"{target.device}-{target.runtime}", fit_report(outcome)
+    write_json(out / FITS / f"fit-{name}.json", report)
+    return ProblemTarget(name, outcome.chosen.table, str(target)), report
 
 
 def _picks(fronts: Fronts, targets: Sequence[ProblemTarget]) -> list[Pick]:
