@@ -1,3 +1,58 @@
-"""fleetfront: measure, model, search and deploy neural networks for a fleet of devices."""
+"""fleetfront: measure, model, search and deploy neural networks for a fleet of devices.
+
+The public interface: every name below is imported from its room when it is first used, so that ``import fleetfront``
+stays light. Types are told in ``__init__.pyi``; docs/python.md shows how the names play together.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
 
 __version__ = "0.1.0"
+
+_ROOMS = {
+    "fleetfront.errors": ("BarMissed", "DeviceError", "FleetfrontError", "InputError", "MissingDependency"),
+    "fleetfront.targets": ("Target",),
+    "fleetfront.quantities": ("LATENCY", "Clock", "Estimate", "Metric", "Tier"),
+    "fleetfront.workspace": ("Workspace",),
+    "fleetfront.spaces.base": ("SearchSpace",),
+    "fleetfront.spaces.catalogue": ("load_space",),
+    "fleetfront.spaces.checkpoints": ("load_supernet",),
+    "fleetfront.datasets": ("load_images",),
+    "fleetfront.profilers.records": ("Measurement", "Role"),
+    "fleetfront.profilers.store": ("Store",),
+    "fleetfront.profilers.single_file": ("profile_file",),
+    "fleetfront.pipelines.profile": ("Budget", "measure_networks", "parse_budget", "profile_space"),
+    "fleetfront.pipelines.fit": ("fit_report", "fit_target"),
+    "fleetfront.predictors.base": ("AccuracyModel", "CostModel"),
+    "fleetfront.predictors.accuracy": ("load_accuracy",),
+    "fleetfront.pipelines.cost_models": ("DeviceModel", "device_models"),
+    "fleetfront.pipelines.predict": ("predict_archs",),
+    "fleetfront.search.problem": ("Problem", "ProblemTarget"),
+    "fleetfront.search.results": ("Fronts", "load_fronts"),
+    "fleetfront.pipelines.search": ("SearchOptions", "search_space"),
+    "fleetfront.pipelines.picks": ("pick_arch", "pick_knee", "pick_shared", "pick_spread", "pick_within"),
+    "fleetfront.pipelines.deploy": ("Pick", "Recipe", "Weights", "deploy_picks"),
+    "fleetfront.deploy.formats": ("FORMATS",),
+    "fleetfront.deploy.bundle": ("read_manifest",),
+    "fleetfront.pipelines.compare": ("compare_results",),
+    "fleetfront.report.gather": ("gather_report",),
+    "fleetfront.report.page": ("write_page",),
+}
+_HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+
+__all__ = ["__version__", *sorted(_HOMES)]
+
+
+def __getattr__(name: str) -> Any:
+    """The name from its room, kept for next time. Raises AttributeError for others."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

@@ -56,8 +56,8 @@ def device_models(
     names: Sequence[str],
     space: SearchSpace,
     *,
-    workspace: Workspace,
-    store: Path,
+    workspace: Workspace | None = None,
+    store: Path | None = None,
     runtime: str | None = None,
     clock: Clock | None = None,
     tiers: Collection[Tier] = tuple(Tier),
@@ -69,6 +69,8 @@ def device_models(
     A name may be narrowed to one of a device's fits by parts of its target, ``cpu/onnxruntime`` or ``cuda:0/b64``; the
     model is then called ``cpu-onnxruntime``, so that two of one device stand side by side.
 
+    ``workspace`` and ``store`` are the user's own by default.
+
     ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
     passes over tables that lack networks of the space, since a search may ask for any, and says so among the cautions.
     ``asked`` int8[n, v] are the only networks that will be asked for: a table that lacks one of them gives way to what
@@ -79,7 +81,8 @@ def device_models(
     Raises:
         InputError: no model of the space is known for a device, or for none at all; the file of one is damaged.
     """
-    sources = _Sources(space, workspace, store, runtime, clock, names)
+    place = workspace or Workspace.default()
+    sources = _Sources(space, place, store or place.store, runtime, clock, names)
     known = sources.by_device(tiers, everywhere)
     wanted = sorted(known) if list(names) == [ALL] else list(names)
     if not wanted:
