@@ -48,9 +48,10 @@ class MissingDependency(FleetfrontError):
 
 
 def unknown(kind: str, value: str, known: Iterable[str]) -> InputError:
-    """The error for a name that does not exist, with the nearest names that do."""
+    """The error for a name that does not exist, with the nearest names that do, in whatever case they are written."""
     names = sorted(set(known))
-    near = difflib.get_close_matches(value, names, n=3, cutoff=0.5)
+    folded = {name.casefold(): name for name in reversed(names)}
+    near = [folded[name] for name in difflib.get_close_matches(value.casefold(), folded, n=3, cutoff=0.5)]
     if near:
         remedy = f"Did you mean {' or '.join(repr(name) for name in near)}?"
     elif names:

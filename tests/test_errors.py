@@ -4,6 +4,7 @@ from fleetfront.errors import FleetfrontError, missing, unknown
 def test_near_names_come_first() -> None:
     error = unknown("verb", "serach", ["search", "fit", "report"])
     assert str(error) == "Unknown verb 'serach'. Did you mean 'search'?"
+    assert unknown("device", "PIXEL3", ["pixel3", "raspi4"]).remedy == "Did you mean 'pixel3'?"
 
 
 def test_far_names_are_listed_and_many_are_counted() -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import print_json, print_table, warn
+from fleetfront.cli.console import next_command, print_json, print_table, warn
 from fleetfront.cli.options import json_option
 from fleetfront.errors import BarMissed
 
@@ -52,6 +53,9 @@ def compare(before: Path, after: Path, fail_on: str | None, kind: str, as_json: 
     else:
         print_table(_HEADERS, [_cells(row) for row in rows])
     missed = [row for row in rows if row.missed]
+    if not as_json:
+        has_fronts = (after / "fronts.json").is_file()
+        next_command(f"fleetfront report --front {quote(str(after))}" if has_fronts else "fleetfront report")
     if missed:
         names = ", ".join(dict.fromkeys(row.missed for row in missed))
         worst = missed[0]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import hint, warn
 from fleetfront.cli.options import split_names, store_path
+from fleetfront.errors import InputError
 from fleetfront.quantities import Clock, Tier
 from fleetfront.workspace import Workspace
 
@@ -32,10 +33,13 @@ def chosen_models(
 ) -> list[DeviceModel]:
     """The models of ``--devices``, with a warning for whatever speaks against them.
 
-    ``everywhere`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none.
+    ``everywhere`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none,
+    or a ``store`` that the user names is not there: estimates must not stand in for its measurements.
     """
     from fleetfront.pipelines.cost_models import device_models
 
+    if store is not None and not store.is_file():
+        raise InputError(f"There is no store {store}.", "Check --store, or leave it out for your workspace's own.")
     found = device_models(
         split_names(devices),
         space,

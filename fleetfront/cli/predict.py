@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fleetfront.cli.console import print_json, print_table
-from fleetfront.cli.options import device_option, json_option, space_option, store_option
+from fleetfront.cli.console import next_command, print_json, print_table
+from fleetfront.cli.options import device_option, is_given, json_option, space_option, split_names, store_option
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,6 +69,8 @@ def predict(
         print_json(rows)
         return
     print_table(("architecture", "device", "latency ms", "+-", "tier", "clock", "accuracy %"), map(_cells, rows))
+    with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
+    next_command(f"fleetfront search --devices {','.join(split_names(devices))} --space {space}{with_accuracy}")
 
 
 def _predicted(

@@ -84,7 +84,7 @@ def device_models(
     place = workspace or Workspace.default()
     sources = _Sources(space, place, store or place.store, runtime, clock, names)
     known = sources.by_device(tiers, everywhere)
-    wanted = sorted(known) if list(names) == [ALL] else list(names)
+    wanted = _wanted(names, known)
     if not wanted:
         under = f" under {runtime}" if runtime else ""
         raise InputError(
@@ -130,6 +130,12 @@ def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) ->
         return found
     caution = f"Its table lacks {lacking} of the {len(asked)} networks, so a model learnt from others serves for all."
     return replace(other, cautions=(caution, *other.cautions))
+
+
+def _wanted(names: Sequence[str], known: Mapping[str, _Open]) -> list[str]:
+    """The devices asked for, each once; ``all`` is every known one."""
+    spelled = [name for one in names for name in (sorted(known) if one == ALL else [one])]
+    return list(dict.fromkeys(spelled))
 
 
 def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources) -> DeviceModel:

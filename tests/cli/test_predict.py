@@ -25,6 +25,16 @@ def test_files_of_architectures(tmp_path, capsys, archs: list[str], text: str) -
     assert [row["arch"] for row in json.loads(capsys.readouterr().out)] == archs
 
 
+def test_what_comes_next_is_said(capsys, archs: list[str]) -> None:
+    assert main([*COMMAND[:-1], archs[0], "--device", "raspi4"]) == 0
+    assert "fleetfront search --devices pixel3,raspi4 --space nasbench201\n" in capsys.readouterr().err
+
+
+def test_a_store_that_is_not_there_is_no_reason_to_estimate(tmp_path, capsys, archs: list[str]) -> None:
+    assert main([*COMMAND, archs[0], "--store", str(tmp_path / "none.sqlite")]) == 2
+    assert "There is no store" in capsys.readouterr().err
+
+
 def test_a_wrong_line_is_named(tmp_path, capsys, archs: list[str]) -> None:
     path = tmp_path / "archs.txt"
     path.write_text(f"{archs[0]}\n\nnonsense\n{archs[1]}\n")

@@ -50,6 +50,9 @@ def test_nineteen_devices_and_more_without_any_measurement(workspace) -> None:
     assert len(found) >= 19
     assert {device.model.tier for device in found} == {Tier.ESTIMATED}
     assert all(device.cautions for device in found)
+    several = models(["pixel3", "all", "raspi4"], space, workspace)
+    assert several[0].name == "pixel3"
+    assert sorted(device.name for device in several) == [device.name for device in found]
     genotypes = space.sample(50, np.random.default_rng(0))
     for device in found:
         estimate = device.model.predict(genotypes)
