@@ -177,7 +177,7 @@ class Weights:
         if self.supernet is None:
             return {"random": True, "source": "random numbers of a fixed seed; the network knows nothing"}
         images = self.images_at(size) if size is not None and self.recalibrate else None
-        used = images and {"source": images.source, "sha256": images.content_hash}
+        used = images and {"source": Path(images.source).name, "sha256": images.content_hash}
         return {
             "random": False,
             "id": self.supernet.weights_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -119,4 +120,7 @@ def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
 
 
 def _accuracy(fronts: Fronts, value: float, std: float) -> dict[str, Any]:
-    return {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": fronts.accuracy_source}
+    # A manifest travels: of ``csv:PATH`` or ``supernet:PATH`` only the file's name means something elsewhere.
+    kind, separator, path = fronts.accuracy_source.partition(":")
+    source = f"{kind}{separator}{Path(path).name}"
+    return {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}

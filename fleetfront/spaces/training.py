@@ -277,7 +277,7 @@ class _Run:
             "cpu_s": round(self.cpu_s, 1),
         }
         provenance = Provenance(
-            source=f"trained by fleetfront on {self.images.source}",
+            source=f"trained by fleetfront on {Path(self.images.source).name}",
             class_names=self.images.class_names,
             preprocessing=preprocessing.to_dict() if preprocessing is not None else {},
             training=training,

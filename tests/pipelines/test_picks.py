@@ -1,5 +1,7 @@
 """Which networks of a front are taken."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,19 @@ def test_knee_and_limit(deep):
     assert picks == ["net0", "net0", "net2", "net3", "net5"]
     with pytest.raises(InputError, match="the fastest takes 10 ms, 1 ms too long"):
         pick_within(deep, "pixel3", 9)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ("built-in", "built-in"),
+        ("csv:/home/me/nets.csv:acc", "csv:nets.csv:acc"),
+        ("supernet:/home/me/w-1.safetensors", "supernet:w-1.safetensors"),
+    ],
+)
+def test_a_pick_names_the_file_of_its_accuracy_not_my_folders(deep, source, said):
+    fronts = replace(deep, accuracy_source=source)
+    assert pick_knee(fronts, "pixel3").accuracy[0]["source"] == said
 
 
 def test_an_empty_front_and_an_absent_device_are_named():
