@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 SCHEMA = "fleetfront.fronts/1"
 FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
 _NUMBERS = ("latency_ms", "latency_std_ms", "accuracy")
+#: What verifying a front tells in percent.
+_CURSE = ("optimism_percent", "mape", "optimism_percent_refitted", "mape_refitted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +300,7 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
         audit=dict(data.get("audit", {})),
         trace=tuple(_trace_point(point) for point in data.get("trace", ())),
         statement=str(data.get("statement", "")),
-        verification=data.get("verification"),
+        verification=_verification(data.get("verification")),
         shared=_shared(data.get("shared")),
     )
 
@@ -314,6 +316,26 @@ def _trace_point(point: Mapping[str, Any]) -> dict[str, Any]:
     volumes = [_finite(value, "a hypervolume of the trace") for value in point["hypervolume"]]
     seconds = _finite(point["seconds"], "the trace's time")
     return {"evaluations": int(point["evaluations"]), "seconds": seconds, "hypervolume": volumes}
+
+
+def _verification(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    if data is None:
+        return None
+    return {**data, "devices": {str(name): _verified(row) for name, row in data.get("devices", {}).items()}}
+
+
+def _verified(row: Mapping[str, Any]) -> dict[str, Any]:
+    # What is null was not to be had: no network, or not this one, could be measured.
+    known = {key: _finite(row[key], key) for key in _CURSE if row.get(key) is not None}
+    return {**row, **known, "points": [_verified_point(point) for point in row.get("points", ())]}
+
+
+def _verified_point(point: Mapping[str, Any]) -> dict[str, Any]:
+    arch = str(point["arch"])
+    predicted = _finite(point["predicted_ms"], f"predicted_ms of {arch}")
+    measured = point.get("measured_ms")
+    known = {} if measured is None else {"measured_ms": _finite(measured, f"measured_ms of {arch}")}
+    return {**point, "arch": arch, "predicted_ms": predicted, **known}
 
 
 def _shared(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:

@@ -104,11 +104,23 @@ def test_foreign_files_are_refused(tmp_path, text, message):
         (("trace", 0), "x"),
         (("trace", 1, "hypervolume"), 1.0),
         (("shared", "devices", "device_1", "hypervolume_share"), None),
+        (("verification",), "x"),
+        (("verification",), []),
+        (("verification", "devices"), ["device_1"]),
+        (("verification", "devices", "device_1"), "x"),
+        (("verification", "devices", "device_1", "optimism_percent"), float("nan")),
+        (("verification", "devices", "device_1", "points"), 3),
+        (("verification", "devices", "device_1", "points", 0), None),
+        (("verification", "devices", "device_1", "points", 0, "predicted_ms"), None),
+        (("verification", "devices", "device_1", "points", 1, "measured_ms"), "fast"),
     ],
 )
 def test_what_no_search_writes_is_called_damaged(searched, tmp_path, path, value):
     problem, run = searched
-    file = write_fronts(collect_fronts(problem, run, shared=share(problem, run.references, 2).to_json()), tmp_path)
+    shared = share(problem, run.references, 2).to_json()
+    measured = {"optimism_percent": None, "points": [{"arch": "a", "predicted_ms": 1.0, "measured_ms": None}] * 2}
+    written = collect_fronts(problem, run, {"top": 2, "devices": {"device_1": measured}}, shared)
+    file = write_fronts(written, tmp_path)
     assert load_fronts(file).shared is not None
     data = json.loads(file.read_text())
     at = data
