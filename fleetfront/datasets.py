@@ -125,6 +125,7 @@ def load_images(
     test: float = 0.2,
     calibration: int = 256,
     seed: int = 0,
+    is_labelled: bool = True,
     progress: Progress = SILENT,
 ) -> Dataset:
     """Load labelled images as a Dataset; the same arguments always give the same splits.
@@ -138,6 +139,7 @@ def load_images(
         test: share of each class that is held out; what validation and test leave is for training.
         calibration: number of training images that also recalibrate.
         seed: of the splits.
+        is_labelled: if not, images that lie in the folder itself are taken as one class, whose name means nothing.
         progress: counts the images of a folder.
 
     Raises:
@@ -159,7 +161,7 @@ def load_images(
         images, labels = images[keep], labels[keep]
     else:
         folder = Path(source)
-        paths, labels, names = _class_folders(folder)
+        paths, labels, names = _class_folders(folder) if is_labelled else _any_folders(folder)
         keep = _limited(labels, limit, rng)
         labels = labels[keep]
         images = _decoded(folder, [paths[i] for i in keep], chosen, progress)
@@ -203,12 +205,24 @@ def _class_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[s
     found_images = {c.name: _images_in(c) for c in classes}
     names = tuple(name for name, paths in found_images.items() if paths)
     if len(names) < 2:
+        loose = len(_images_in(folder))
+        if loose:
+            raise InputError(
+                f"{loose} images lie in {str(folder)!r} itself, not in folders of classes.",
+                f"{layout} To deploy or export, --unlabelled takes them as they are.",
+            )
         nested = [c.name for c in classes if not found_images[c.name] and any(p.is_dir() for p in c.iterdir())]
         remedy = f"Did you mean {str(folder / nested[0])!r}? {layout}" if nested else layout
         raise InputError(f"{str(folder)!r} holds {len(names)} subfolder(s) with images.", remedy)
     paths = [path for name in names for path in found_images[name]]
     labels = np.repeat(np.arange(len(names)), [len(found_images[name]) for name in names]).astype(np.int64)
     return paths, labels, names
+
+
+def _any_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
+    """Like ``_class_folders``, but images that lie in the folder itself are one class of its name."""
+    loose = _images_in(folder) if folder.is_dir() else []
+    return (loose, np.zeros(len(loose), dtype=np.int64), (folder.name,)) if loose else _class_folders(folder)
 
 
 def _images_in(folder: Path) -> list[Path]:

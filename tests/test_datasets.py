@@ -84,6 +84,17 @@ def test_limit_draws_evenly_over_classes(tmp_path):
     assert sorted(np.bincount(dataset.labels)) == [5, 6]
 
 
+def test_images_without_classes_lie_in_one_folder(tmp_path):
+    red = _folder(tmp_path / "photos", per_class=9) / "red"
+    with pytest.raises(InputError, match=r"9 images lie in '.*red' itself.*--unlabelled"):
+        load_images(red, 8)
+    dataset = load_images(red, 8, is_labelled=False)
+    assert len(dataset.images) == 9
+    assert set(dataset.labels) == {0}
+    # Folders of classes serve as well.
+    assert len(load_images(red.parent, 8, is_labelled=False).class_names) > 1
+
+
 def test_what_is_not_an_image_folder_says_what_one_is(tmp_path):
     with pytest.raises(InputError, match="does not exist"):
         load_images(tmp_path / "nowhere", 8)

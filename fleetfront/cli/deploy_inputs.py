@@ -119,7 +119,8 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
     if given.random_weights:
         if given.weights is not None:
             raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
-        return Weights(None, None if given.images is None else UserImages(given.images), names, is_labelled)
+        images = None if given.images is None else UserImages(given.images, is_labelled=is_labelled)
+        return Weights(None, images, names, is_labelled)
     if not isinstance(space, OfaMbv3Space):
         raise InputError(f"{space.name} has no supernet.", "Give --random-weights to deploy its networks untrained.")
     found = given.weights or _weights_of(space, fronts)
@@ -131,7 +132,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
                 "Give --images FOLDER with some of your images, or --no-recalibration, which is recorded.",
             )
         return Weights(supernet, None, names, is_labelled)
-    images = UserImages(given.images, preprocessing=known_preprocessing(supernet))
+    images = UserImages(given.images, preprocessing=known_preprocessing(supernet), is_labelled=is_labelled)
     return Weights(supernet, images, names, is_labelled, recalibrate=not given.no_recalibration)
 
 

@@ -71,7 +71,7 @@ def export(
         spec,
         size,
         name or spec.rpartition(":")[2],
-        None if images is None else UserImages(images, preprocessing=preprocessing),
+        None if images is None else UserImages(images, preprocessing=preprocessing, is_labelled=not unlabelled),
         read_labels(labels),
         licence,
         not unlabelled,

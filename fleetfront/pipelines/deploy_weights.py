@@ -32,10 +32,16 @@ class UserImages:
     """Images of a folder (or ``digits``) at whatever resolution a network wants, decoded once each."""
 
     def __init__(
-        self, source: str | Path, *, preprocessing: Preprocessing | None = None, limit: int | None = None
+        self,
+        source: str | Path,
+        *,
+        preprocessing: Preprocessing | None = None,
+        limit: int | None = None,
+        is_labelled: bool = True,
     ) -> None:
         """Nothing is read yet. ``preprocessing`` overrides the data set's own but for the size."""
         self.source = str(source)
+        self._is_labelled = is_labelled
         self._preprocessing = preprocessing
         self._limit = limit
         self._at: dict[int, Dataset] = {}
@@ -49,7 +55,13 @@ class UserImages:
             if sum(images.images.nbytes for images in self._at.values()) > _HELD_BYTES:
                 self._at.clear()
             try:
-                self._at[size] = load_images(self.source, size, preprocessing=self._preprocessing, limit=self._limit)
+                self._at[size] = load_images(
+                    self.source,
+                    size,
+                    preprocessing=self._preprocessing,
+                    limit=self._limit,
+                    is_labelled=self._is_labelled,
+                )
             except InputError as error:  # the next network of this size need not decode as far again
                 self._failed[size] = error
                 raise

@@ -8,7 +8,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from fleetfront.cli.main import main
 from fleetfront.deploy.bundle import read_manifest
@@ -146,6 +148,20 @@ def test_weights_of_a_search_that_are_gone_are_not_replaced_by_others(
     front.write_text(json.dumps(document))
     assert main(["deploy", "--front", str(front), "--knee", "--no-recalibration", "--out", str(tmp_path / "out")]) == 2
     assert "mine.safetensors, are not there" in capsys.readouterr().err
+
+
+def test_int8_is_calibrated_on_images_of_no_class(front: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "camera"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        pixels = rng.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    options = ("--arch", FAST, "--formats", "onnx", "--precisions", "int8", "--images", str(folder))
+    assert deploy(front, *options) == 2
+    assert deploy(front, *options, "--unlabelled") == 0
+    (bundle,) = bundles(front)
+    assert [file["precision"] for file in read_manifest(front.parent / "out" / bundle)["files"]] == ["int8"]
 
 
 def test_a_front_of_a_phone_makes_folders(front: Path) -> None:
