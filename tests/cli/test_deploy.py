@@ -1,4 +1,4 @@
-"""``fleetfront deploy`` and ``fleetfront export`` as typed."""
+"""``fleetfront deploy`` as typed."""
 
 import json
 import shlex
@@ -361,8 +361,6 @@ def test_damaged_fronts_are_explained(front: Path, capsys: pytest.CaptureFixture
 
 
 def test_accuracy_that_is_not_judged_is_said(front: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from PIL import Image
-
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for number in range(5):
@@ -393,11 +391,3 @@ def test_a_run_that_is_killed_leaves_no_bundle(front: Path) -> None:
     for folder in out.glob("[!.]*"):
         read_manifest(folder)
     assert deploy(front, "--per-device", "2", "--force") == 0
-
-
-def test_export_explains_itself(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["export", "--torch", str(tmp_path / "no.py:make"), "--quiet"]) == 2
-    assert "no.py" in capsys.readouterr().err
-    for wrong in ("1,2", "123.7,116.3,103.5", "nan"):
-        assert main(["export", "--torch", "a.py:make", "--mean", wrong, "--quiet"]) == 2
-        assert "for each channel" in capsys.readouterr().err
