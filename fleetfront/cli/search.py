@@ -25,6 +25,7 @@ from fleetfront.errors import InputError, unknown
 if TYPE_CHECKING:
     from fleetfront.pipelines.search import SearchOptions
     from fleetfront.predictors.base import AccuracyModel
+    from fleetfront.progress import Progress
     from fleetfront.search.problem import ProblemTarget
     from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace
@@ -106,10 +107,10 @@ def search(
     from fleetfront.spaces.catalogue import load_space
 
     family = load_space(space)
-    known = _accuracy(accuracy, images, family)
     targets = _targets(devices, family, store, runtime, clock, limits)
     options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
     with progress(quiet) as shown:
+        known = _accuracy(accuracy, images, family, shown)
         checking = _verify(verify, family, store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None)
@@ -139,7 +140,7 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
         hint("\nEvery front is empty: search again with more --evaluations or a higher --limit.")
 
 
-def _accuracy(spec: str, images: str | None, space: SearchSpace) -> AccuracyModel:
+def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress) -> AccuracyModel:
     from fleetfront.pipelines.supernet_accuracy import supernet_loader
     from fleetfront.predictors.accuracy import load_accuracy
 
@@ -147,7 +148,7 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace) -> AccuracyMode
         raise InputError(
             f"Nothing looks at --images with --accuracy {spec}.", "Leave them out, or give --accuracy supernet:WEIGHTS."
         )
-    return load_accuracy(spec, space, supernet=supernet_loader(images))
+    return load_accuracy(spec, space, supernet=supernet_loader(images, progress=shown))
 
 
 def _targets(

@@ -7,12 +7,15 @@ from pathlib import Path
 from fleetfront.errors import InputError
 from fleetfront.predictors.accuracy import SupernetLoader
 from fleetfront.predictors.base import AccuracyModel
+from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.workspace import Workspace
 
 
-def supernet_loader(images: str | None, workspace: Workspace | None = None) -> SupernetLoader:
-    """What answers ``supernet:WEIGHTS``; ``images`` is a folder of labelled images or ``digits``."""
+def supernet_loader(
+    images: str | None, workspace: Workspace | None = None, progress: Progress = SILENT
+) -> SupernetLoader:
+    """What answers ``supernet:WEIGHTS``; ``images`` is a folder of labelled images or ``digits``, counted while read."""
 
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images
@@ -28,7 +31,7 @@ def supernet_loader(images: str | None, workspace: Workspace | None = None) -> S
                 "Give --images FOLDER (one subfolder a class), or --images digits.",
             )
         supernet = load_supernet(Path(weights), space)
-        data = load_images(images, supernet.space.resolutions[-1])
+        data = load_images(images, supernet.space.resolutions[-1], progress=progress)
         return SupernetAccuracy(supernet, data, f"supernet:{weights}", workspace or Workspace.default())
 
     return load

@@ -21,9 +21,14 @@ class Signer(Protocol):
 
 
 def default_key() -> Path:
-    """``$ANDROID_USER_HOME/adbkey`` or ``~/.android/adbkey``."""
+    """``$ANDROID_USER_HOME/adbkey`` or ``~/.android/adbkey``. Raises InputError for an account without a home."""
     folder = os.environ.get("ANDROID_USER_HOME")
-    return (Path(folder) if folder else Path.home() / ".android") / "adbkey"
+    try:
+        return (Path(folder) if folder else Path.home() / ".android") / "adbkey"
+    except RuntimeError as error:
+        raise InputError(
+            "This account has no home directory to keep an adb key in.", "Set ANDROID_USER_HOME to a folder."
+        ) from error
 
 
 def load_or_create_key(path: Path | None = None, progress: Progress = SILENT) -> Signer:
