@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import Any
 
 from fleetfront.deploy.half_throughout import half_throughout
-from fleetfront.errors import InputError, unknown
+from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import (
     Campaign,
@@ -35,7 +35,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import CampaignRow, Store
 from fleetfront.profilers.verdict import Verdict, judge
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import Clock, parse_duration_s
+from fleetfront.quantities import Clock, format_duration, parse_duration_s
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.batch import with_batch
@@ -212,7 +212,7 @@ def profile_space(
         CampaignInterrupted: on Ctrl-C.
         InputError: unknown runtime, a target that cannot be written for, a full disk.
         MissingDependency: the runtime is not installed.
-        DeviceError: the device is lost, or another process measures it.
+        DeviceError: the device is lost or was too hot, or another process measures it.
     """
     began = time.monotonic()
     chosen = options or PlanOptions(calibration=budget.calibration)
@@ -239,8 +239,22 @@ def profile_space(
         result = campaign.run(Limits(budget.seconds, rounds), rule, preparing_s=time.monotonic() - began)
     cache.prune()
     observations = read_observations(store, target, space.name, seen_clock, [row.id])
+    if result.ended_by == "budget":
+        _check_heat(observations, budget)
     planned = {role: sum(task.role == role for task in tasks.tasks) for role in {task.role for task in tasks.tasks}}
     return ProfileOutcome(result, observations, planned, judge(observations))
+
+
+def _check_heat(observations: Observations, budget: Budget) -> None:
+    """Raises DeviceError if there is nothing but the anchor, measured hot: waiting took the budget."""
+    is_hot = observations.hot or "throttled" in observations.discarded
+    if is_hot and not observations.errors and not set(observations.visits_ms) - {Role.ANCHOR}:
+        raise DeviceError(
+            f"{observations.target.device} was too hot: no block or network was measured within the budget of "
+            f"{format_duration(budget.seconds)}.",
+            "Let it cool down, or give a longer --budget; over ADB also a higher --max-temp, if you set one, or rests "
+            "with --cooldown 30s.",
+        )
 
 
 def measure_networks(

@@ -28,7 +28,10 @@ class Visit:
 class VisitBatch:
     """Visits in the order to be made. A batch is JSON plus file bytes by hash and idempotent by UUID.
 
-    ``files`` maps a hash to the path of the file on the coordinator's disk.
+    Attributes:
+        files: hash -> path of the file on the coordinator's disk.
+        seconds_left: of the budget when the batch is handed over, beyond which an agent should not wait for a device
+            to cool down; None if nothing limits it. Agents that do not wait, or do not know of it, ignore it.
     """
 
     target: Target
@@ -37,6 +40,7 @@ class VisitBatch:
     round: int
     visits: tuple[Visit, ...]
     files: Mapping[str, str] = field(default_factory=dict)
+    seconds_left: float | None = None
 
     def row(
         self,
@@ -102,6 +106,7 @@ def batch_to_json(batch: VisitBatch) -> dict[str, Any]:
         "round": batch.round,
         "visits": [[v.uuid, v.role.value, v.key, v.file, v.warm_runs, v.timed_runs] for v in batch.visits],
         "files": dict(batch.files),
+        **({} if batch.seconds_left is None else {"seconds_left": batch.seconds_left}),
     }
 
 
@@ -119,6 +124,7 @@ def batch_from_json(data: Mapping[str, Any]) -> VisitBatch:
             round=int(data["round"]),
             visits=visits,
             files=dict(data["files"]),
+            seconds_left=None if data.get("seconds_left") is None else float(data["seconds_left"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(

@@ -227,11 +227,13 @@ class Campaign:
         size = self._options.anchor_every + 1
         row = self._row
         for start in range(0, len(left), size):
-            if self.seconds >= limits.seconds:
+            seconds_left = limits.seconds - self.seconds
+            if seconds_left <= 0:
                 return False
             chunk = tuple(left[start : start + size])
             files = {visit.file: self._files[visit.file] for visit in chunk}
-            batch = VisitBatch(row.target, row.space, row.id, number, chunk, files)
+            within = seconds_left if math.isfinite(seconds_left) else None
+            batch = VisitBatch(row.target, row.space, row.id, number, chunk, files, within)
             with closing(self._agent.run(batch)) as results:
                 for measurements in results:
                     made += 1

@@ -12,6 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +22,14 @@ from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.profile import (
     BUDGETS,
     Budget,
+    ProfileOutcome,
     TargetError,
     measure_networks,
     parse_budget,
     profile_space,
 )
 from fleetfront.profilers.base import VisitBatch
+from fleetfront.profilers.campaign import Campaign
 from fleetfront.profilers.local_cpu import LocalCpuAgent
 from fleetfront.profilers.lock import target_lock
 from fleetfront.profilers.observations import Observations
@@ -114,6 +117,37 @@ def test_a_budget_without_a_single_visit_is_an_error(store: Store, workspace: Wo
     target = Target("cpu", "onnxruntime")
     with pytest.raises(InputError, match="before the first visit"):
         profile_space(SPACE, target, store=store, budget=Budget("x", 1e-3), options=SMALL, workspace=workspace)
+
+
+@pytest.mark.parametrize("flags", [("throttled",), ()])
+def test_a_device_too_hot_for_the_budget_is_said_to_be_so(
+    flags: tuple[str, ...], store: Store, workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent = [0.0]
+    monkeypatch.setattr(Campaign, "seconds", property(lambda _: spent[0]))
+
+    class Slow(LocalCpuAgent):
+        """Its first visit takes the budget, as on a phone that had to be waited for."""
+
+        def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
+            for rows in super().run(batch):
+                spent[0] = 60.0
+                yield tuple(replace(row, flags=flags) for row in rows)
+
+    def profile() -> ProfileOutcome:
+        return profile_space(
+            SPACE, Target("cpu", "onnxruntime"), store=store, options=SMALL, workspace=workspace, open_agent=Slow
+        )
+
+    if not flags:
+        assert Role.BLOCK not in profile().measured
+        return
+    with pytest.raises(DeviceError, match="was too hot: no block or network was measured within") as caught:
+        profile()
+    assert "--max-temp" in caught.value.remedy
+    assert "--budget" in caught.value.remedy
+    (row,) = store.campaigns()
+    assert row.reason == "budget"
 
 
 def test_given_networks_are_measured_and_nothing_else(store: Store, workspace: Workspace) -> None:

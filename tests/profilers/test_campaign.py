@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError
+from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import (
     Campaign,
     CampaignInterrupted,
@@ -89,6 +90,27 @@ def test_a_round_visits_everything_once_in_fresh_order_between_anchors(
         assert order[0] == order[-1] == anchor
         assert all(order[9 * i] == anchor for i in range(5))
     assert len({tuple(order) for order in orders}) == 3
+
+
+def test_an_agent_is_told_what_is_left_of_the_budget(
+    run: Run, simulated: Any, latency_ms: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[float | None, float]] = []
+    device = simulated(latency_ms)
+    make = device.run
+
+    def note(batch: VisitBatch) -> Any:
+        told.append((batch.seconds_left, device.now()))
+        return make(batch)
+
+    monkeypatch.setattr(device, "run", note)
+    run(device, seconds=1.0)
+    assert len(told) > 1
+    for seconds_left, now in told:
+        assert seconds_left == pytest.approx(1.0 - now)
+    told.clear()
+    run(device, rounds=1)
+    assert {seconds_left for seconds_left, _ in told} == {None}
 
 
 def test_the_seed_decides_the_order(

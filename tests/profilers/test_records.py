@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -56,6 +57,10 @@ def test_a_batch_survives_the_way_through_json(target: Target) -> None:
     visits = (Visit("a", Role.BLOCK, "k", "f", 3, 9), Visit("b", Role.ANCHOR, "k2", "f"))
     batch = VisitBatch(target, "space", "campaign", 3, visits, {"f": "/tmp/f.onnx"})
     assert batch_from_json(json.loads(json.dumps(batch_to_json(batch)))) == batch
+    hurried = replace(batch, seconds_left=12.5)
+    assert batch_from_json(json.loads(json.dumps(batch_to_json(hurried)))) == hurried
+    # Without a budget the form is that of versions which did not know one.
+    assert "seconds_left" not in batch_to_json(batch)
     with pytest.raises(InputError, match="not a batch"):
         batch_from_json({"target": str(target)})
 

@@ -10,26 +10,26 @@ import time
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.awake import can_be_kept_awake, keep_awake, restore
-from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, clock_facts, read_state
+from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, read_state
 from fleetfront.profilers.adb.connection import Connection
-from fleetfront.profilers.adb.cores import core_mask, parse_clocks
+from fleetfront.profilers.adb.cores import core_mask
 from fleetfront.profilers.adb.device import Device
 from fleetfront.profilers.adb.faults import ConnectionLost
 from fleetfront.profilers.adb.heat import HeatWatch
-from fleetfront.profilers.adb.runners import Runner, Timings
+from fleetfront.profilers.adb.runners import Runner
 from fleetfront.profilers.adb.script import session_script
 from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
+from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, as_try, ended
 from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.profilers.base import Visit, VisitBatch
-from fleetfront.profilers.discards import REPEATED
-from fleetfront.profilers.records import Measurement, measurement_uuid
+from fleetfront.profilers.records import Measurement
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -44,11 +44,6 @@ _MOST_ENDS = 2
 
 #: What a shell returns for a program that it cannot start, or cannot find.
 _NOT_STARTED = (126, 127)
-
-#: Of what an agent says of itself, what every row repeats.
-_TOLD_WITH_ROWS = ("model", "soc", "system", "cores", "runner", "runner_sha256")
-
-Rows = tuple[Measurement, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,11 +118,11 @@ class AdbAgent:
         self._is_touched = False
         self._pushed: set[str] = set()
         self._round: tuple[str, int] | None = None
-        self._around: dict[str, Any] = {}
         self._screen: str | None = None
         self._losses = 0
         self._ended_by: Counter[str] = Counter()
         self._heat = HeatWatch(target.device, device.cores, self.mask, self._options.cooling, progress)
+        self._rows = VisitRows(runner, target, device.cores, self.mask, self._heat.reason)
         self._throttled: dict[str, list[Measurement]] = {}
 
     @property
@@ -149,6 +144,7 @@ class AdbAgent:
         """See ``profilers.base.Agent``. Where a device tells of its heat, rows wait up to ``CHECK_EVERY_S`` for it."""
         if batch.target != self.target:
             raise InputError(f"This agent measures {self.target}, not {batch.target}.", "Open an agent for it.")
+        self._heat.wait_within(batch.seconds_left)
         left = {visit.uuid: visit for visit in batch.visits}
         try:
             while left:
@@ -164,7 +160,7 @@ class AdbAgent:
                         continue
                     del left[blamed.uuid]
                     self._losses, self._session = 0, None
-                    yield self._rows(batch, blamed, _ended(blamed, error.message), read_state("", ""), None)
+                    yield self._rows.of(batch, blamed, ended(blamed, error.message), read_state("", ""), None)
         except GeneratorExit:
             # The caller stopped inside the batch: what the device still has to do of it must not run on.
             self._abandon()
@@ -213,18 +209,18 @@ class AdbAgent:
                         held.append((visit, visited))
                     else:
                         del left[visit.uuid]
-                        yield visit, self._rows(batch, visit, visited, opening, None)
+                        yield visit, self._rows.of(batch, visit, visited, opening, None)
                 closing = self._heat.seen(_look(session)) if held and not session.is_over else None
             except (ConnectionLost, ScriptEnded):
                 # Nothing that arrived is lost; what the heat was afterwards stays unknown.
                 for visit, visited in held:
-                    yield visit, self._rows(batch, visit, visited, opening, None)
+                    yield visit, self._rows.of(batch, visit, visited, opening, None)
                 raise
             for visit, visited in held:
-                rows = self._rows(batch, visit, visited, opening, closing)
+                rows = self._rows.of(batch, visit, visited, opening, closing)
                 tries[visit.uuid] = tries.get(visit.uuid, 0) + 1
                 if THROTTLED in rows[0].flags and tries[visit.uuid] <= self._heat.repeats:
-                    self._throttled.setdefault(visit.uuid, []).extend(_as_try(rows, visit, tries[visit.uuid]))
+                    self._throttled.setdefault(visit.uuid, []).extend(as_try(rows, visit, tries[visit.uuid]))
                 else:
                     del left[visit.uuid]
                     yield visit, (*self._throttled.pop(visit.uuid, ()), *rows)
@@ -245,7 +241,7 @@ class AdbAgent:
         if self._round != (batch.campaign, batch.round):
             self._heat.begin_round(is_first=self._round is None)
             self._round = (batch.campaign, batch.round)
-            self._around = self._look_around(self._connection.route)
+            self._rows.look_around(self.describe(), self._connection.route, self._screen)
         return self._session
 
     def _prepare(self, connection: Connection) -> None:
@@ -273,16 +269,6 @@ class AdbAgent:
             connection.push(files)
             self._pushed.update(missing)
 
-    def _look_around(self, route: str) -> dict[str, Any]:
-        # Rows of single files belong to no campaign that would tell what measured them.
-        facts = {name: fact for name, fact in self.describe().items() if name in _TOLD_WITH_ROWS} | {"route": route}
-        governors = sorted({core.governor for core in self.device.cores if core.governor})
-        if governors:
-            facts["governor"] = ",".join(governors)
-        if self._screen is not None:
-            facts["screen_found"] = self._screen
-        return facts
-
     def _check_runner(self, visited: Visited) -> None:
         """A runner that is gone or cannot start is installed anew, which says why if it cannot be."""
         if visited.exit_code in _NOT_STARTED:
@@ -293,43 +279,6 @@ class AdbAgent:
 
     def _request(self, visit: Visit) -> VisitRequest:
         return VisitRequest(visit.uuid, _remote_name(visit.file), visit.warm_runs, visit.timed_runs)
-
-    def _rows(self, batch: VisitBatch, visit: Visit, visited: Visited, opening: State, closing: State | None) -> Rows:
-        timings = (
-            Timings(error=visited.error)
-            if visited.error
-            else self._runner.read(visited.text, visited.exit_code, self.target)
-        )
-        cores = self.device.cores
-        before = {**self._around, **opening.facts(), **clock_facts(visited.clocks_before, cores, self.mask)}
-        after = {
-            "visit_ns": visited.elapsed_ns,
-            **(closing.facts() if closing else {}),
-            **clock_facts(visited.clocks_after, cores, self.mask),
-            **timings.facts,
-        }
-        flags = list(timings.flags)
-        looks = [state for state in (opening, closing) if state is not None]
-        # Clocks are read around every visit, the rest around a stretch of them.
-        looks += [
-            replace(opening, clocks=parse_clocks(words)) for words in (visited.clocks_before, visited.clocks_after)
-        ]
-        if any(self._heat.reason(state) for state in looks):
-            flags.append(THROTTLED)
-        samples = timings.samples_ns or {Clock.WALL: ()}
-        return tuple(
-            batch.row(
-                visit,
-                clock,
-                () if timings.error else values,
-                started_ns=visited.started_ns,
-                before=before,
-                after=after,
-                flags=flags,
-                error=timings.error,
-            )
-            for clock, values in samples.items()
-        )
 
     def _blamed(self, error: DeviceError, left: Mapping[str, Visit]) -> Visit | None:
         """The visit that ended the script on the device, if it did so before: it costs its own row, not the run."""
@@ -383,17 +332,6 @@ class AdbAgent:
 
 def _look(session: Session) -> State:
     return read_state(*session.check())
-
-
-def _ended(visit: Visit, error: str) -> Visited:
-    return Visited(visit.uuid, "", 137, time.time_ns(), 0, "", "", error)
-
-
-def _as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:
-    """Rows of a visit that will be repeated: kept, but under an identity of their own."""
-    for row in rows:
-        identity = measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock)
-        yield replace(row, uuid=identity, flags=(*row.flags, REPEATED))
 
 
 def _remote_name(sha256: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 
@@ -26,19 +27,25 @@ class HeatWatch:
         self._last: tuple[State, float] | None = None
         self._was_capped: bool | None = None
         self._has_given_up = False
+        self._deadline = math.inf
 
     @property
     def repeats(self) -> int:
         """How often a throttled visit is worth repeating now."""
-        return 0 if self._has_given_up else self._cooling.repeats
+        return 0 if self._has_given_up or time.monotonic() >= self._deadline else self._cooling.repeats
+
+    def wait_within(self, seconds: float | None) -> None:
+        """Neither rest nor wait beyond ``seconds`` from now on; None lifts that."""
+        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
 
     def begin_round(self, is_first: bool) -> None:
         """Rest between rounds; a device that did not cool down in the last one gets another chance."""
         self._has_given_up = False
-        if self._cooling.pause_s and not is_first:
-            self._progress.note(f"Resting {self._cooling.pause_s:.0f} s between rounds.")
+        pause_s = min(self._cooling.pause_s, self._deadline - time.monotonic())
+        if pause_s > 0 and not is_first:
+            self._progress.note(f"Resting {pause_s:.0f} s between rounds.")
             with ended_by_ctrl_c():
-                time.sleep(self._cooling.pause_s)
+                time.sleep(pause_s)
             self._last = None
 
     def seen(self, state: State) -> State:
@@ -63,27 +70,32 @@ class HeatWatch:
         return reason
 
     def cooled(self, look: Callable[[], State]) -> State:
-        """The state to begin with: after waiting, if need be, until the device has cooled down or the limit passed."""
+        """The state to begin with: after waiting, if need be, until the device has cooled down or the limit passed.
+
+        The limit is that of ``Cooling``, or what ``wait_within`` leaves of it.
+        """
         begun = time.monotonic()
         state, at = self._last or (None, 0.0)
         if state is None or begun - at > _FRESH_S or self.reason(state):
             state = self.seen(look())
         reason = self.reason(state)
-        if reason is None or self._has_given_up or self._cooling.limit_s <= 0:
+        until = min(begun + self._cooling.limit_s, self._deadline)
+        if reason is None or self._has_given_up or until <= begun:
             return state
-        self._progress.note(f"{self._name} is hot: {reason}. Waiting, at most {self._cooling.limit_s:.0f} s.")
+        self._progress.note(f"{self._name} is hot: {reason}. Waiting, at most {until - begun:.0f} s.")
         with ended_by_ctrl_c():
-            return self._waited(state, look, begun)
+            return self._waited(state, look, until)
 
-    def _waited(self, state: State, look: Callable[[], State], begun: float) -> State:
+    def _waited(self, state: State, look: Callable[[], State], until: float) -> State:
         while self.reason(state):
-            if time.monotonic() - begun >= self._cooling.limit_s:
+            left_s = until - time.monotonic()
+            if left_s <= 0:
                 self._has_given_up = True
                 self._progress.note(
                     f"{self._name} did not cool down; the rest of this round is measured hot and flagged."
                 )
                 break
-            time.sleep(self._cooling.poll_s)
+            time.sleep(min(self._cooling.poll_s, left_s))
             state = self.seen(look())
         return state
 

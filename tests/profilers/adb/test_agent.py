@@ -13,9 +13,8 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+from fleetfront.profilers.adb.agent import AdbAgent
 from fleetfront.profilers.adb.awake import keep_awake
-from fleetfront.profilers.adb.conditions import Cooling
 from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
@@ -282,49 +281,6 @@ def test_another_number_of_threads_than_asked_is_an_error_row(
     agent = open_agent(phone.address)
     ((row,),) = rows_of(agent, make_batch(agent.target, 1))
     assert "used 4 threads, not 1" in str(row.error)
-
-
-def test_throttled_visits_are_flagged_kept_and_repeated(
-    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
-) -> None:
-    # Cool at first, throttled at the look after the visits, still so at the next look, then cool again.
-    (phone.data / "statuses").write_text("0\n2\n2\n0\n0\n")
-    options = AgentOptions(cooling=Cooling(poll_s=0.05))
-    agent = open_agent(phone.address, options=options)
-    batch = make_batch(agent.target, 3)
-    visits = rows_of(agent, batch)
-    assert len(visits) == 3
-    for visit, rows in zip(batch.visits, visits, strict=True):
-        hot, cool = rows
-        assert {"throttled", "repeated"} <= set(hot.flags)
-        assert hot.after["thermal_status"] == 2
-        assert "throttled" not in cool.flags
-        assert cool.uuid == measurement_uuid(visit.uuid, Clock.WALL)
-        assert hot.uuid != cool.uuid
-
-
-def test_a_phone_that_stays_hot_is_measured_and_flagged(
-    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
-) -> None:
-    (phone.data / "statuses").write_text("3\n" * 100)
-    options = AgentOptions(cooling=Cooling(limit_s=0.2, poll_s=0.05, repeats=1))
-    agent = open_agent(phone.address, options=options)
-    batch = make_batch(agent.target, 2)
-    visits = rows_of(agent, batch)
-    # It was waited for once; repeating would not help.
-    assert [len(rows) for rows in visits] == [1, 1]
-    assert all("throttled" in row.flags and row.error is None for (row,) in visits)
-    assert [row.uuid for (row,) in visits] == [measurement_uuid(visit.uuid, Clock.WALL) for visit in batch.visits]
-
-
-def test_a_temperature_limit_waits(
-    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
-) -> None:
-    options = AgentOptions(cooling=Cooling(max_temp_c=30.0, limit_s=0.2, poll_s=0.05, repeats=0))
-    agent = open_agent(phone.address, options=options)
-    ((row,),) = rows_of(agent, make_batch(agent.target, 1))
-    assert "throttled" in row.flags
-    assert int((phone.data / "looks").read_text()) > 2
 
 
 def test_two_devices_are_measured_at_once(

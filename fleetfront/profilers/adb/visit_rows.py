@@ -1,0 +1,108 @@
+"""What a visit on a device over ADB becomes: rows with the conditions around it and the flag of heat.
+
+When visits are made and repeated is decided in ``agent``.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from fleetfront.profilers.adb.conditions import THROTTLED, State, clock_facts
+from fleetfront.profilers.adb.cores import Core, parse_clocks
+from fleetfront.profilers.adb.runners import Runner, Timings
+from fleetfront.profilers.adb.session import Visited
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.discards import REPEATED
+from fleetfront.profilers.records import Measurement, measurement_uuid
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+#: Of what an agent says of itself, what every row repeats.
+_TOLD_WITH_ROWS = ("model", "soc", "system", "cores", "runner", "runner_sha256")
+
+#: One a clock.
+Rows = tuple[Measurement, ...]
+
+
+class VisitRows:
+    """Makes the rows of one agent."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        target: Target,
+        cores: Sequence[Core],
+        mask: int,
+        reason: Callable[[State], str | None],
+    ) -> None:
+        """Args: what reads the runner's words, whose rows they are, all cores, those used, and why a state is hot."""
+        self._runner = runner
+        self._target = target
+        self._cores = cores
+        self._mask = mask
+        self._reason = reason
+        self._around: dict[str, Any] = {}
+
+    def look_around(self, description: Mapping[str, Any], route: str, screen: str | None) -> None:
+        """Keep what the next rows repeat: facts of the agent, the way to the device, and how its screen was found."""
+        # Rows of single files belong to no campaign that would tell what measured them.
+        facts = {name: fact for name, fact in description.items() if name in _TOLD_WITH_ROWS} | {"route": route}
+        governors = sorted({core.governor for core in self._cores if core.governor})
+        if governors:
+            facts["governor"] = ",".join(governors)
+        if screen is not None:
+            facts["screen_found"] = screen
+        self._around = facts
+
+    def of(self, batch: VisitBatch, visit: Visit, visited: Visited, opening: State, closing: State | None) -> Rows:
+        """The rows of a visit between two looks at the device; ``closing`` is None if the second was not had."""
+        timings = (
+            Timings(error=visited.error)
+            if visited.error
+            else self._runner.read(visited.text, visited.exit_code, self._target)
+        )
+        before = {**self._around, **opening.facts(), **clock_facts(visited.clocks_before, self._cores, self._mask)}
+        after = {
+            "visit_ns": visited.elapsed_ns,
+            **(closing.facts() if closing else {}),
+            **clock_facts(visited.clocks_after, self._cores, self._mask),
+            **timings.facts,
+        }
+        is_hot = self._is_hot(visited, opening, closing)
+        samples = timings.samples_ns or {Clock.WALL: ()}
+        return tuple(
+            batch.row(
+                visit,
+                clock,
+                () if timings.error else values,
+                started_ns=visited.started_ns,
+                before=before,
+                after=after,
+                flags=(*timings.flags, THROTTLED) if is_hot else timings.flags,
+                error=timings.error,
+            )
+            for clock, values in samples.items()
+        )
+
+    def _is_hot(self, visited: Visited, opening: State, closing: State | None) -> bool:
+        looks = [state for state in (opening, closing) if state is not None]
+        # Clocks are read around every visit, the rest around a stretch of them.
+        looks += [
+            replace(opening, clocks=parse_clocks(words)) for words in (visited.clocks_before, visited.clocks_after)
+        ]
+        return any(self._reason(state) for state in looks)
+
+
+def ended(visit: Visit, error: str) -> Visited:
+    """A visit that ended the script which made it."""
+    return Visited(visit.uuid, "", 137, time.time_ns(), 0, "", "", error)
+
+
+def as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:
+    """Rows of a visit that will be repeated: kept, but under an identity of their own."""
+    for row in rows:
+        identity = measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock)
+        yield replace(row, uuid=identity, flags=(*row.flags, REPEATED))
