@@ -42,7 +42,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     attached, why_none = _attached()
     path = store_path(store)
     # Without measurements there is no store yet; one that the user names must be there.
-    opened = Store(path, must_exist=True) if store is not None or path.is_file() else None
+    opened = Store(path, read_only=True) if store is not None or path.is_file() else None
     try:
         rows = [row for row in list_devices(Workspace.default(), opened) if row.tier or row.problem or not known]
     finally:

@@ -49,7 +49,7 @@ def fit(
 
     family = load_space(space)
     names = split_names(devices) if devices else None
-    with Store(store_path(store), must_exist=True) as opened:
+    with Store(store_path(store), read_only=True) as opened:
         targets = profiled_targets(opened, space, names, runtime)
         fits: list[dict[str, Any] | Learnt] = []
         for target, has_blocks in targets.items():

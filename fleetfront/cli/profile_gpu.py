@@ -87,7 +87,7 @@ def launch_bound(store: Path | None, campaign: str) -> Json:
 
     flagged: dict[str, bool] = {}
     ratios: dict[str, float] = {}
-    with Store(store_path(store), must_exist=True) as opened:
+    with Store(store_path(store), read_only=True) as opened:
         for row in opened.measurements(campaigns=[campaign], clock=Clock.WALL):
             if row.role not in (Role.BLOCK, Role.ANCHOR) and "eager_ratio" in row.after:
                 flagged[row.key] = flagged.get(row.key, False) or LAUNCH_BOUND in row.flags

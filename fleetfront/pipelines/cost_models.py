@@ -251,7 +251,7 @@ class _Sources:
 
     def _open_networks(self, target: Target) -> DeviceModel:
         step = load_device(target.device).timing_resolution_ms if target.device in device_names() else None
-        with Store(self._store, must_exist=True) as opened:
+        with Store(self._store, read_only=True) as opened:
             table = load_network_table(opened, self._space, target, resolution_ms=step)
         return DeviceModel(target.device, target, table)
 
@@ -260,7 +260,7 @@ class _Sources:
         return {h.target.device: functools.partial(self._open_blocks, h.target, h.clock) for h in blocks}
 
     def _open_blocks(self, target: Target, clock: Clock) -> DeviceModel:
-        with Store(self._store, must_exist=True) as opened:
+        with Store(self._store, read_only=True) as opened:
             model = fit_model(self._space, read_observations(opened, target, self._space.name, clock)).model
         cautions = tuple(str(caution) for caution in fit_cautions(model))
         return DeviceModel(target.device, target, CalibratedTable(self._space, model), cautions)
@@ -304,7 +304,7 @@ class _Sources:
     def _imported(self) -> list[Holding]:
         if not self._store.is_file():
             return []
-        with Store(self._store, must_exist=True) as opened:
+        with Store(self._store, read_only=True) as opened:
             of_space = [h for h in opened.holdings() if h.space == self._space.name and h.is_imported]
         # The last of one device serves: that of the target which its config names.
         return sorted((h for h in of_space if self._serves(h.target)), key=_is_as_configured)

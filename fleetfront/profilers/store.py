@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store_schema import explained, open_database
+from fleetfront.profilers.store_schema import explained, open_database, open_for_reading
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -80,14 +80,15 @@ _SERIES = ("target", "space", "role", "key", "metric", "unit", "clock")
 class Store:
     """The measurements of one user. Use as a context manager, or call ``close``."""
 
-    def __init__(self, path: Path, *, must_exist: bool = False) -> None:
-        """Open or make the store at ``path``.
+    def __init__(self, path: Path, *, must_exist: bool = False, read_only: bool = False) -> None:
+        """Open or make the store at ``path``; with ``read_only`` only open it, also in a folder that is read-only.
 
         Raises InputError if the file is corrupt, of another program, of a newer version, or not writable; with
-        ``must_exist`` also if there is none.
+        ``must_exist`` also if there is none; with ``read_only`` if there is none or it is empty, whether writable or
+        not.
         """
         self.path = path
-        self._connection = open_database(path, must_exist)
+        self._connection = open_for_reading(path) if read_only else open_database(path, must_exist)
         self._series: dict[tuple[str, ...], int] = {}
 
     def __enter__(self) -> Store:

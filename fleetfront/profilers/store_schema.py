@@ -56,6 +56,7 @@ _APPEND_ONLY = "\n".join(
 #: How long another process may keep the file for itself.
 _BUSY_S = 10.0
 
+#: Only writers migrate: with the first of these ``open_for_reading`` has to read or refuse what is older.
 _MIGRATIONS: dict[int, str] = {}
 
 
@@ -66,10 +67,8 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
         InputError: if the file is corrupt, belongs to another program or to a newer fleetfront, cannot be written, or
             ``must_exist`` and there is none.
     """
-    if must_exist and not path.exists():
-        raise InputError(
-            f"There are no measurements yet: {path} does not exist.", "Run: fleetfront profile --device cpu"
-        )
+    if must_exist:
+        _check_exists(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,6 +81,73 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def open_for_reading(path: Path) -> sqlite3.Connection:
+    """Connect to the store at ``path``, to which nothing can be written then, in a folder that may be read-only.
+
+    In such a folder a store is read as a file that does not change, which holds if nobody has it open; whoever begins
+    to write to it while it is read there is not noticed.
+
+    Raises:
+        InputError: if there is none, it is empty, corrupt, of another program or of a newer fleetfront, or cannot be
+            read where it lies.
+    """
+    _check_exists(path)
+    with explained(path):
+        try:
+            # Not mode=ro, which leaves SQLite's log and index beside the store.
+            return _connect_to_read(path, "mode=rw")
+        except sqlite3.OperationalError as error:
+            if not _is_kept_out(error):
+                raise
+        _check_unused(path)
+        try:
+            return _connect_to_read(path, "immutable=1")
+        except sqlite3.OperationalError as error:
+            if not _is_kept_out(error):
+                raise
+            raise InputError(f"{path} cannot be read ({error}).", "Check its permissions.") from error
+
+
+def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
+    uri = f"{path.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(uri, timeout=_BUSY_S, isolation_level=None, uri=True)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        if _checked_version(connection, path) == 0:
+            raise InputError(
+                f"{path} is empty: it is no store of measurements.",
+                "Name the file that `fleetfront profile` wrote, or fill this one with: fleetfront profile --device cpu",
+            )
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check_unused(path: Path) -> None:
+    """Raise InputError if a log or its index lies beside the store: what it holds would be left out, unseen."""
+    real = path.resolve()
+    beside = [real.with_name(real.name + ending) for ending in ("-wal", "-shm")]
+    names = [file.name for file in beside if file.exists() and file.stat().st_size]
+    if names:
+        raise InputError(
+            f"{path} cannot be read in a folder that cannot be written: its newest rows are in {' and '.join(names)}.",
+            f"Copy it with {' and '.join(names)} to a folder of yours, and name the copy with --store.",
+        )
+
+
+def _check_exists(path: Path) -> None:
+    if not path.exists():
+        raise InputError(
+            f"There are no measurements yet: {path} does not exist.", "Run: fleetfront profile --device cpu"
+        )
+
+
+def _is_kept_out(error: sqlite3.Error) -> bool:
+    """Whether the system did not let SQLite open or write a file."""
+    return "readonly" in str(error) or "unable to open" in str(error)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
@@ -187,7 +253,7 @@ def _explanation(error: sqlite3.Error, path: Path) -> InputError:
         return InputError(
             f"{path} is in use by another process.", "Wait for the other fleetfront to end, then try again."
         )
-    if "readonly" in text or "unable to open" in text:
+    if _is_kept_out(error):
         return InputError(
             f"{path} cannot be opened for writing ({text}).",
             "Check its permissions, or set FLEETFRONT_HOME to a folder of yours.",

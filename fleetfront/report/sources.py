@@ -228,7 +228,7 @@ def open_sources(
     """
     notes: list[Reason] = []
     results = [result for path in (fronts or _newest(workspace)) for result in _results(path, notes)]
-    store = Store(store_path, must_exist=True) if store_path.is_file() else None
+    store = Store(store_path, read_only=True) if store_path.is_file() else None
     holdings = tuple(store.holdings()) if store is not None else ()
     fits, few = _fits(workspace, notes), tuple(list_few_shot(workspace))
     of_fronts = list(dict.fromkeys(result.fronts.space for result in results))

@@ -5,10 +5,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -211,3 +213,126 @@ def test_several_commands_may_make_the_store_at_once(tmp_path: Path) -> None:
     with ThreadPoolExecutor(6) as pool:
         for number in range(12):
             list(pool.map(make, [tmp_path / f"{number}.sqlite"] * 6))
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_reading_leaves_the_folder_as_it_was(path: Path, target: Target) -> None:
+    with Store(path) as store:
+        store.append([measured(target)])
+    before = contents(path.parent)
+    with Store(path, read_only=True) as store:
+        assert [m.key for m in store.measurements()] == ["k"]
+        with pytest.raises(InputError):
+            store.append([measured(target, "another")])
+    assert contents(path.parent) == before
+
+
+def test_an_empty_file_is_no_store_to_read_and_stays_empty(path: Path) -> None:
+    path.touch()
+    with pytest.raises(InputError, match="is empty: it is no store") as caught:
+        Store(path, read_only=True)
+    assert "fleetfront profile" in caught.value.remedy
+    assert contents(path.parent) == {path.name: b""}
+    with Store(path) as store:
+        assert store.holdings() == []
+
+
+def test_what_is_not_there_foreign_or_newer_is_not_read(path: Path) -> None:
+    with pytest.raises(InputError, match="does not exist"):
+        Store(path / "store.sqlite", read_only=True)
+    assert not path.exists()
+    Store(path).close()
+    for pragma, said in ((f"user_version = {VERSION + 1}", "newer fleetfront"), ("application_id = 7", "another")):
+        connection = sqlite3.connect(path)
+        connection.execute(f"PRAGMA {pragma}")
+        connection.close()
+        with pytest.raises(InputError, match=said):
+            Store(path, read_only=True)
+
+
+@pytest.fixture
+def shelf() -> Iterator[Path]:
+    # Not tmp_path: whoever is not its owner may not even look into it.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+        Path(folder).chmod(0o755)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """While this lasts, the folder can be read and not written; not by root either, who becomes nobody."""
+    folder.chmod(0o555)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        with pytest.raises(PermissionError):
+            (folder / "probe").touch()
+        yield
+    finally:
+        os.seteuid(user)
+
+
+needs_posix = pytest.mark.skipif(os.name != "posix", reason="folders are made read-only by their mode")
+
+
+@needs_posix
+def test_a_store_is_read_in_a_folder_that_cannot_be_written(shelf: Path, target: Target) -> None:
+    path = shelf / "a store #1?.sqlite"
+    with Store(path) as store:
+        store.append([measured(target)])
+    before = contents(shelf)
+    with locked(shelf):
+        with Store(path, read_only=True) as store:
+            assert [m.key for m in store.measurements()] == ["k"]
+            with pytest.raises(InputError):
+                store.append([measured(target, "another")])
+        with pytest.raises(InputError, match="cannot be opened for writing"):
+            Store(path)
+    assert contents(shelf) == before
+
+
+@needs_posix
+def test_what_a_writer_has_not_put_into_the_file_yet_is_not_left_out(shelf: Path, target: Target) -> None:
+    path = shelf / "store.sqlite"
+    Store(path).close()
+    program = f"""
+import sqlite3
+connection = sqlite3.connect({str(path)!r})
+connection.execute("INSERT INTO series VALUES (1, {str(target)!r}, 'space', 'block', 'k', 'latency', 'ns', 'wall')")
+connection.execute("INSERT INTO measurements VALUES (1, 'u', 1, 'c', 0, 11, x'', NULL, NULL, NULL, NULL, NULL)")
+connection.commit()
+print("written", flush=True)
+input()
+"""
+    writer = subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "written\n"
+
+    def keys() -> list[str]:
+        with locked(shelf), Store(path, read_only=True) as store:
+            return [m.key for m in store.measurements()]
+
+    assert keys() == ["k"]
+    writer.kill()
+    writer.communicate()
+    assert keys() == ["k"]
+    shelf.chmod(0o755)
+    # As a copy may have it: the log without its index.
+    (shelf / f"{path.name}-shm").unlink()
+    with pytest.raises(InputError, match=r"newest rows are in store\.sqlite-wal"):
+        keys()
+
+
+@needs_posix
+def test_a_store_that_its_reader_may_not_read_is_explained(shelf: Path) -> None:
+    path = shelf / "store.sqlite"
+    Store(path).close()
+    path.chmod(0)
+    with locked(shelf), pytest.raises(InputError, match="cannot be read") as caught:
+        Store(path, read_only=True)
+    assert "permissions" in caught.value.remedy
