@@ -168,7 +168,18 @@ def baseline_figures(view: BaselineView) -> Iterator[Figure]:
 def _baselines(view: BaselineView) -> Figure:
     """Hypervolume over evaluations: the mean of the seeds, and between which values they lie."""
     strategies = list(dict.fromkeys(curve.strategy for curves in view.curves.values() for curve in curves))
-    values = [
+    devices = list(view.curves)
+    said = f"Hypervolume over evaluations of {', '.join(strategies)}: mean over seeds, shaded from lowest to highest"
+    said += "; of one device in ms × %."
+    spec = figure_spec(said, _curve_layers(strategies), values=_curve_values(view), height=280)
+    spec["params"] = [{"name": "device", "value": devices[0], **_choice("Device ", devices)}]
+    spec["transform"] = [{"filter": "datum.device === device"}]
+    title = f"Strategies on {view.space}, {devices[0]}"
+    return Figure(f"baselines-{slug(view.space)}", title, said, spec)
+
+
+def _curve_values(view: BaselineView) -> list[dict[str, Any]]:
+    return [
         {"device": device, "strategy": c.strategy, "evaluations": e, "mean": m, "low": low, "high": high}
         for device, curves in view.curves.items()
         for c in curves
@@ -178,47 +189,30 @@ def _baselines(view: BaselineView) -> Figure:
         # Before the first point of a trace nothing is known.
         if m > 0
     ]
-    devices = list(view.curves)
-    colour = nominal(
-        "strategy",
-        "strategy",
-        scale={"domain": strategies, "range": [series_colour(i) for i in range(len(strategies))]},
-    )
+
+
+def _curve_layers(strategies: Sequence[str]) -> list[dict[str, Any]]:
+    """Shade between the seeds, their mean, and unseen points on it that can be pointed at."""
+    scale = {"domain": list(strategies), "range": [series_colour(i) for i in range(len(strategies))]}
+    colour = nominal("strategy", "strategy", scale=scale)
     colour["legend"] = {"symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
     x = quantitative("evaluations", "evaluations", log=True)
-    layers = [
+    low, mean = (quantitative(name, "hypervolume", zero=False) for name in ("low", "mean"))
+    told = tooltip(strategy="strategy", evaluations="evaluations", mean="mean", low="lowest", high="highest")
+    return [
         {
             "mark": {"type": "area", "opacity": 0.2, "interpolate": "step-after", "aria": False},
-            "encoding": {
-                "x": x,
-                "y": quantitative("low", "hypervolume", zero=False),
-                "y2": {"field": "high"},
-                "color": colour,
-            },
+            "encoding": {"x": x, "y": low, "y2": {"field": "high"}, "color": colour},
         },
         {
             "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "aria": False},
-            "encoding": {"x": x, "y": quantitative("mean", "hypervolume", zero=False), "color": colour},
+            "encoding": {"x": x, "y": mean, "color": colour},
         },
         {
             "mark": {"type": "point", "opacity": 0, "size": 90},
-            "encoding": {
-                "x": x,
-                "y": quantitative("mean", "hypervolume", zero=False),
-                "color": colour,
-                "tooltip": tooltip(
-                    strategy="strategy", evaluations="evaluations", mean="mean", low="lowest", high="highest"
-                ),
-            },
+            "encoding": {"x": x, "y": mean, "color": colour, "tooltip": told},
         },
     ]
-    said = f"Hypervolume over evaluations of {', '.join(strategies)}: mean over seeds, shaded from lowest to highest"
-    said += "; of one device in ms × %."
-    spec = figure_spec(said, layers, values=values, height=280)
-    spec["params"] = [{"name": "device", "value": devices[0], **_choice("Device ", devices)}]
-    spec["transform"] = [{"filter": "datum.device === device"}]
-    title = f"Strategies on {view.space}, {devices[0]}"
-    return Figure(f"baselines-{slug(view.space)}", title, said, spec)
 
 
 def _choice(name: str, options: Sequence[str]) -> dict[str, Any]:
@@ -233,30 +227,39 @@ def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
 
 
 def _deployed(known: Sequence[DeployedFile]) -> Figure:
-    values = []
-    for file in known:
-        name = f"{file.bundle} {file.format} {file.precision}"
-        for kind, ms, std in (
-            ("predicted", file.predicted_ms, file.predicted_std_ms),
-            ("measured", file.measured_ms, file.measured_std_ms),
-        ):
-            if ms is not None:
-                low, high = interval(ms, std or 0.0)
-                said = f"{with_spread(ms, std)} ms"
-                values.append(
-                    {
-                        "file": name,
-                        "target": file.target,
-                        "kind": kind,
-                        "ms": ms,
-                        "from": low,
-                        "to": high,
-                        "said": said,
-                    }
-                )
+    values = [row for file in known for row in _deployed_values(file)]
+    worst = [abs(100 * (f.measured_ms / f.predicted_ms - 1)) for f in known if f.measured_ms and f.predicted_ms]
+    off = f" The farthest is {number(max(worst), 2)} % off." if worst else ""
+    said = f"Predicted and measured latency of {len(known)} deployed files, with 90 % intervals.{off}"
+    height = max(120, 28 * len({row["file"] for row in values}))
+    spec = figure_spec(said, _deployed_layers(), values=values, height=height)
+    spec["encoding"] = {"y": nominal("file", None, sort=None)}
+    return Figure("deployed", "Deployed files: predicted and measured", said, spec)
+
+
+def _deployed_values(file: DeployedFile) -> Iterator[dict[str, Any]]:
+    for kind, ms, std in (
+        ("predicted", file.predicted_ms, file.predicted_std_ms),
+        ("measured", file.measured_ms, file.measured_std_ms),
+    ):
+        if ms is not None:
+            low, high = interval(ms, std or 0.0)
+            yield {
+                "file": f"{file.bundle} {file.format} {file.precision}",
+                "target": file.target,
+                "kind": kind,
+                "ms": ms,
+                "from": low,
+                "to": high,
+                "said": f"{with_spread(ms, std)} ms",
+            }
+
+
+def _deployed_layers() -> list[dict[str, Any]]:
+    """Intervals, and the latencies on them."""
     kinds = ["predicted", "measured"]
     colour = nominal("kind", None, scale={"domain": kinds, "range": [series_colour(0), series_colour(1)]}, legend=True)
-    layers = [
+    return [
         {
             "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.5, "aria": False},
             "encoding": {
@@ -275,9 +278,3 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
             },
         },
     ]
-    worst = [abs(100 * (f.measured_ms / f.predicted_ms - 1)) for f in known if f.measured_ms and f.predicted_ms]
-    off = f" The farthest is {number(max(worst), 2)} % off." if worst else ""
-    said = f"Predicted and measured latency of {len(known)} deployed files, with 90 % intervals.{off}"
-    spec = figure_spec(said, layers, values=values, height=max(120, 28 * len({row["file"] for row in values})))
-    spec["encoding"] = {"y": nominal("file", None, sort=None)}
-    return Figure("deployed", "Deployed files: predicted and measured", said, spec)

@@ -33,8 +33,26 @@ def _heat(view: HeatMap) -> Figure:
         {"x": c.x, "y": c.y, "log": math.log2(max(c.value, 1e-6)), "text": c.text, "detail": c.detail, "ratio": c.value}
         for c in view.cells
     ]
+    columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
+    of_tier = "" if view.tier in ("", "measured") else f" Latencies are {view.tier}."
+    said = f"{view.meaning}{of_tier} {_extremes(view)}"
     # What costs nothing at all lies beyond any scale; the colours are those of the others.
     reach = max(0.25, min(3.0, max((abs(row["log"]) for row in values if row["ratio"] > 0), default=0.0)))
+    spec = figure_spec(said, _heat_layers(reach), values=values, height=max(110, 26 * lines))
+    longest = max(len(cell.x) for cell in view.cells)
+    # Names that do not fit beside each other on a phone are set at an angle everywhere.
+    angle = -90 if columns > 8 else -40 if columns * longest > _NAMES_IN_A_LINE else 0
+    spec["encoding"] = {
+        "x": nominal("x", view.x_title, sort=None, axis={"labelAngle": angle, "orient": "bottom"}),
+        "y": nominal("y", view.y_title, sort=None),
+    }
+    name, title = f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes"
+    square = max(_SQUARE, 8 + _CHARACTER * max(len(cell.text) for cell in view.cells))
+    return Figure(name, title, said, spec, 110 + square * columns)
+
+
+def _heat_layers(reach: float) -> list[dict[str, Any]]:
+    """Squares with numbers in them. Colours run over ``reach`` powers of two to either side of no difference."""
     colour = {
         "field": "log",
         "type": "quantitative",
@@ -47,36 +65,17 @@ def _heat(view: HeatMap) -> Figure:
             "gradientLength": 180,
         },
     }
-    columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
-    layers: list[dict[str, Any]] = [
+    on_dark = {"test": f"abs(datum.log) > {0.7 * reach}", "value": "#fff"}
+    return [
         {
             "mark": {"type": "rect", "stroke": variable("surface")},
             "encoding": {"color": colour, "tooltip": tooltip(detail="block", ratio="compared")},
         },
         {
             "mark": {"type": "text", "fontSize": 10, "aria": False},
-            "encoding": {
-                "text": {"field": "text"},
-                "color": {
-                    "condition": {"test": f"abs(datum.log) > {0.7 * reach}", "value": "#fff"},
-                    "value": "#1b1f24",
-                },
-            },
+            "encoding": {"text": {"field": "text"}, "color": {"condition": on_dark, "value": "#1b1f24"}},
         },
     ]
-    of_tier = "" if view.tier in ("", "measured") else f" Latencies are {view.tier}."
-    said = f"{view.meaning}{of_tier} {_extremes(view)}"
-    spec = figure_spec(said, layers, values=values, height=max(110, 26 * lines))
-    longest = max(len(cell.x) for cell in view.cells)
-    # Names that do not fit beside each other on a phone are set at an angle everywhere.
-    angle = -90 if columns > 8 else -40 if columns * longest > _NAMES_IN_A_LINE else 0
-    spec["encoding"] = {
-        "x": nominal("x", view.x_title, sort=None, axis={"labelAngle": angle, "orient": "bottom"}),
-        "y": nominal("y", view.y_title, sort=None),
-    }
-    name, title = f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes"
-    square = max(_SQUARE, 8 + _CHARACTER * max(len(cell.text) for cell in view.cells))
-    return Figure(name, title, said, spec, 110 + square * columns)
 
 
 def _extremes(view: HeatMap) -> str:
