@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,6 +17,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.fit_files import write_json
 from fleetfront.quantities import Clock
 from fleetfront.search.front import best_within, hypervolume, knee, two_objectives
+from fleetfront.search.fronts_checks import checked_shared, checked_trace_point, checked_verification, finite
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
 from fleetfront.spaces.base import SearchSpace
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
 SCHEMA = "fleetfront.fronts/1"
 FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
 _NUMBERS = ("latency_ms", "latency_std_ms", "accuracy")
-#: What verifying a front tells in percent.
-_CURSE = ("optimism_percent", "mape", "optimism_percent_refitted", "mape_refitted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,83 +291,25 @@ def _from_json(data: Mapping[str, Any]) -> Fronts:
         strategy=str(data["strategy"]),
         seed=int(data["seed"]),
         evaluations=int(data["evaluations"]),
-        seconds=_finite(data["seconds"], "seconds"),
+        seconds=finite(data["seconds"], "seconds"),
         accuracy_source=str(data["accuracy"]["source"]),
         accuracy_tier=str(data["accuracy"]["tier"]),
         devices=devices,
         audit=dict(data.get("audit", {})),
-        trace=tuple(_trace_point(point) for point in data.get("trace", ())),
+        trace=tuple(checked_trace_point(point) for point in data.get("trace", ())),
         statement=str(data.get("statement", "")),
-        verification=_verification(data.get("verification")),
-        shared=_shared(data.get("shared")),
+        verification=checked_verification(data.get("verification")),
+        shared=checked_shared(data.get("shared")),
     )
-
-
-def _finite(value: Any, what: str) -> float:
-    number = float(value)
-    if not math.isfinite(number):
-        raise ValueError(f"{what} is {number}")
-    return number
-
-
-def _trace_point(point: Mapping[str, Any]) -> dict[str, Any]:
-    volumes = [_finite(value, "a hypervolume of the trace") for value in point["hypervolume"]]
-    seconds = _finite(point["seconds"], "the trace's time")
-    return {"evaluations": int(point["evaluations"]), "seconds": seconds, "hypervolume": volumes}
-
-
-def _verification(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if data is None:
-        return None
-    return {**data, "devices": {str(name): _verified(row) for name, row in data.get("devices", {}).items()}}
-
-
-def _verified(row: Mapping[str, Any]) -> dict[str, Any]:
-    # What is null was not to be had: no network, or not this one, could be measured.
-    known = {key: _finite(row[key], key) for key in _CURSE if row.get(key) is not None}
-    return {**row, **known, "points": [_verified_point(point) for point in row.get("points", ())]}
-
-
-def _verified_point(point: Mapping[str, Any]) -> dict[str, Any]:
-    arch = str(point["arch"])
-    predicted = _finite(point["predicted_ms"], f"predicted_ms of {arch}")
-    measured = point.get("measured_ms")
-    known = {} if measured is None else {"measured_ms": _finite(measured, f"measured_ms of {arch}")}
-    return {**point, "arch": arch, "predicted_ms": predicted, **known}
-
-
-def _shared(data: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    if data is None:
-        return None
-    return {
-        **data,
-        "networks": [_shared_network(row) for row in data["networks"]],
-        "devices": {str(name): _served(row) for name, row in data.get("devices", {}).items()},
-    }
-
-
-def _served(row: Mapping[str, Any]) -> dict[str, Any]:
-    share = _finite(row["hypervolume_share"], "a share of hypervolume")
-    return {"tier": str(row["tier"]), "hypervolume_share": share, "networks": [str(arch) for arch in row["networks"]]}
-
-
-def _shared_network(row: Mapping[str, Any]) -> dict[str, Any]:
-    arch = str(row["arch"])
-    numbers = {key: _finite(row[key], f"{key} of {arch}") for key in ("accuracy", "accuracy_std")}
-    latencies = {
-        key: {str(name): _finite(value, f"{key} of {arch}") for name, value in row[key].items()}
-        for key in ("latency_ms", "latency_std_ms")
-    }
-    return {**row, "arch": arch, **numbers, **latencies}
 
 
 def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
     known = ("arch", *_NUMBERS, "accuracy_std")
     points = []
     for row in data["points"]:
-        latency, std, accuracy = (_finite(row[key], f"{key} of {row['arch']}") for key in _NUMBERS)
+        latency, std, accuracy = (finite(row[key], f"{key} of {row['arch']}") for key in _NUMBERS)
         more = {key: value for key, value in row.items() if key not in known}
-        accuracy_std = _finite(row.get("accuracy_std", 0.0), f"accuracy_std of {row['arch']}")
+        accuracy_std = finite(row.get("accuracy_std", 0.0), f"accuracy_std of {row['arch']}")
         points.append(FrontPoint(str(row["arch"]), latency, std, accuracy, accuracy_std, more))
     if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
         raise ValueError(f"the points of {name} are not sorted by latency")
@@ -378,11 +318,11 @@ def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
         name,
         str(data["target"]),
         str(data["tier"]),
-        _finite(data["hypervolume"], f"the hypervolume of {name}"),
-        tuple(_finite(value, f"the reference point of {name}") for value in data["reference_point"]),
+        finite(data["hypervolume"], f"the hypervolume of {name}"),
+        tuple(finite(value, f"the reference point of {name}") for value in data["reference_point"]),
         tuple(points),
         archs.index(data["knee"]) if data.get("knee") in archs else 0,
-        None if data.get("limit_ms") is None else _finite(data["limit_ms"], f"the limit of {name}"),
+        None if data.get("limit_ms") is None else finite(data["limit_ms"], f"the limit of {name}"),
         Clock(data["clock"]).value if data.get("clock") else "",
     )
 
