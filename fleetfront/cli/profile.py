@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from fleetfront.cli.adb_options import AdbChoices, adb_options, warn_of_unused
-from fleetfront.cli.console import print_json, print_table, progress, warn
 from fleetfront.cli.options import (
     device_option,
     json_option,
@@ -17,10 +16,10 @@ from fleetfront.cli.options import (
     space_option,
     split_names,
     store_option,
-    store_path,
     target_options,
 )
 from fleetfront.cli.profile_family import Wanted, is_adb, profile_family
+from fleetfront.cli.profile_file import check_file_request, precision_of, profile_local_file
 from fleetfront.cli.profile_gpu import check_gpu_request, profile_batches, summarise_batches
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, unknown
 from fleetfront.runtimes.cuda_device import is_cuda
@@ -108,14 +107,18 @@ def profile(
 
         profile_each(names, as_json)
         return
+    if is_cuda(names[0]):
+        check_gpu_request(file, sustained, few)
+    if file is not None:
+        check_file_request()
     name = _full_name(names[0])
     wanted = Wanted(space, budget, target_error, few, calibration, validation, with_fit, seed, dry_run)
     if isinstance(batch, tuple):
         _each_batch(name, batch, runtime, precision, wanted, as_json)
         return
-    if is_cuda(name):
-        check_gpu_request(file, sustained, few)
     adb = AdbChoices(cores, runner, benchmark_model, litert_wheel, max_temp, cooldown)
+    if file is not None:
+        precision = precision_of(file, runtime, precision)
     target = _target(name, runtime, precision, threads, batch, file)
     if file is None and sustained is None:
         profile_family(name, target, wanted, adb, store, as_json, quiet)
@@ -128,7 +131,7 @@ def profile(
 
         profile_adb_file(name, target, file, sustained, adb, store, as_json, quiet)
     elif file is not None:
-        _profile_file(file, target, store, as_json, quiet)
+        profile_local_file(file, target, store, as_json, quiet)
 
 
 def _each_batch(
@@ -179,17 +182,3 @@ def _not_here(name: str) -> FleetfrontError:
         f"The device {name!r} cannot be measured from here by this version.",
         "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",
     )
-
-
-def _profile_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:
-    from fleetfront.profilers.single_file import profile_file
-    from fleetfront.profilers.store import Store
-
-    with Store(store_path(store)) as opened, progress(quiet) as shown:
-        result = profile_file(file, target, store=opened, progress=shown)
-    if as_json:
-        print_json(result.to_json())
-        return
-    print_table(("what", "value"), result.rows())
-    for text in result.warnings:
-        warn(text)

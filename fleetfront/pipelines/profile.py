@@ -61,7 +61,7 @@ _ONNX = (".onnx", "fleetfront.deploy.onnx_writer:write_onnx")
 _GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes")}
 
 #: Delegates that compute a file of fp32 in fp16 where that is allowed.
-_HALF_DELEGATES = ("tflite-gpu", "tflite-nnapi")
+HALF_DELEGATES = ("tflite-gpu", "tflite-nnapi")
 
 #: So many visits tell all that visits can tell: small spaces end here, long before any budget.
 MOST_ROUNDS = 40
@@ -305,7 +305,7 @@ def suffix_of(target: Target) -> str:
 
 def check_precision(target: Target) -> None:
     """Raises InputError for a precision that no writer and no delegate gives the target."""
-    is_half = target.precision == "fp16" and target.runtime in _HALF_DELEGATES
+    is_half = target.precision == "fp16" and target.runtime in HALF_DELEGATES
     if target.precision != "fp32" and not is_half and not is_cuda(target.device):
         raise InputError(
             f"Spaces are profiled in fp32 on {target.runtime} so far, not in {target.precision}.",

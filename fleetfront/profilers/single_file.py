@@ -18,6 +18,7 @@ import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.conditions import choose_cores
+from fleetfront.profilers.file_precision import file_precision
 from fleetfront.profilers.local_cpu import Worker, WorkerLost
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import Store
@@ -138,18 +139,20 @@ def profile_file(
 
     Args:
         path: the file.
-        target: where; by default one thread of this machine in the runtime that opens such files.
+        target: where; by default one thread of this machine in the runtime that opens such files, and the precision
+            that the file tells.
         store: takes every sample, under the file's SHA-256.
         seconds: about how long warm runs go on (at least 20 of them).
         progress: told of every process.
 
     Raises:
-        InputError: no such file, not a model, inputs that cannot be drawn, or a target of another runtime.
+        InputError: no such file, not a model, inputs that cannot be drawn, or a target of another runtime or
+            precision.
         MissingDependency: the runtime is not installed.
         DeviceError: the runtime crashed or hung on this file.
     """
     path = path.resolve()
-    target = target or Target("cpu", runtime_for_file(path).name)
+    target = target or Target("cpu", runtime_for_file(path).name, file_precision(path))
     suffix = load_runtime(target.runtime).suffix
     if path.suffix.lower() != suffix:
         raise InputError(f"{target.runtime} opens {suffix} files, not {path.name}.", "Choose the --runtime that does.")
@@ -157,6 +160,7 @@ def profile_file(
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).", "Give the path of a model file.") from error
+    file_precision(path, target.precision)
     cores = choose_cores(target.threads)
     campaign, started_ns = f"file-{uuid.uuid4().hex[:12]}", time.time_ns()
     progress.start(f"Measuring {path.name} on {target}", COLD_STARTS)

@@ -1,0 +1,99 @@
+"""``fleetfront profile --file``: what means nothing there, and whose word counts on the file's precision."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fleetfront.spaces.graph import GraphBuilder
+from tests.cli.typed_commands import left_behind
+
+pytestmark = pytest.mark.usefixtures("no_adb_server")
+
+Told = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def half_model(tmp_path: Path) -> str:
+    """A TensorFlow Lite file with weights in float16."""
+    import numpy as np
+
+    from fleetfront.deploy.precisions import half_weights
+    from fleetfront.deploy.tflite_writer import write_tflite
+
+    builder = GraphBuilder("conv")
+    image = builder.input("image", (1, 4, 8, 8))
+    weight = builder.weight("weight", np.ones((8, 4, 3, 3), np.float32))
+    path = tmp_path / "half.tflite"
+    path.write_bytes(write_tflite(half_weights(builder.build([builder.conv2d(image, weight, name="out")]))))
+    return str(path)
+
+
+# Nothing answers there: it is refused before any device is looked for.
+@pytest.mark.parametrize("device", ["cpu", "adb:127.0.0.1:1"])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--budget", "quick"),
+        ("--target-error", "3"),
+        ("--few", "5"),
+        ("--calibration", "5"),
+        ("--validation", "50"),
+        ("--batch", "1"),
+        ("--batch", "1,2"),
+    ],
+)
+def test_what_means_nothing_with_a_file_is_refused(device: str, option: str, value: str, told: Told) -> None:
+    code, out, err = told("profile", "--device", device, "--file", "x.tflite", option, value)
+    assert (code, out) == (2, "")
+    said, what_to_do = err.strip().splitlines()
+    assert f"{option}: for profiles of a space" in said
+    assert "Leave it out" in what_to_do
+    assert "leave out --file" in what_to_do
+
+
+def test_all_that_means_nothing_is_said_at_once(told: Told) -> None:
+    code, _, err = told("profile", "--file", "x.onnx", "--budget", "quick", "--few", "5", "--dry-run")
+    assert code == 2
+    assert "--budget, --few: for profiles of a space" in err
+    assert "Leave them out" in err
+
+
+def test_a_gpu_says_that_it_times_no_files(told: Told) -> None:
+    code, _, err = told("profile", "--device", "cuda:0", "--file", "x.onnx", "--batch", "1,2")
+    assert code == 2
+    assert "Single files are not timed on GPUs" in err
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_a_word_that_the_file_contradicts_is_refused(
+    more: tuple[str, ...], daemon: Any, model: str, half_model: str, told: Told
+) -> None:
+    for device in ("cpu", f"adb:{daemon.address}"):
+        for file, has, word in ((model, "fp32", "int8"), (model, "fp32", "fp16"), (half_model, "fp16", "fp32")):
+            code, out, err = told("profile", "--device", device, "--file", file, "--precision", word, *more)
+            assert (code, out) == (2, "")
+            said, what_to_do = err.strip().splitlines()
+            assert f"are {has}, not {word}." in said
+            assert f"--precision {has}" in what_to_do
+    assert left_behind(daemon) == []
+
+
+def test_without_a_word_the_file_tells(daemon: Any, model: str, half_model: str, told: Told) -> None:
+    for file, precision in ((model, "fp32"), (half_model, "fp16")):
+        for device, runtime in (("cpu", "litert"), (f"adb:{daemon.address}", "tflite-cpu")):
+            code, out, _ = told("profile", "--device", device, "--file", file, "--dry-run", "--json")
+            assert code == 0
+            assert json.loads(out)["target"] == f"{device}/{runtime}/{precision}/t1/b1"
+
+
+def test_a_delegate_is_asked_for_half_precision_as_ever(phone: Any, model: str, told: Told) -> None:
+    gpu = ("profile", "--device", f"adb:{phone.address}", "--runtime", "tflite-gpu", "--file", model, "--dry-run")
+    code, out, _ = told(*gpu, "--precision", "fp16", "--json")
+    assert code == 0
+    assert json.loads(out)["target"].endswith("/tflite-gpu/fp16/t1/b1")
+    assert told(*gpu, "--precision", "int8")[0] == 2

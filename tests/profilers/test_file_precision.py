@@ -1,0 +1,126 @@
+"""The precision of files as the project writes them, of files of other kinds, and of damaged ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetfront.deploy.onnx_writer import write_onnx
+from fleetfront.deploy.precisions import half_compute, half_weights
+from fleetfront.deploy.quantise_onnx import quantise_onnx
+from fleetfront.deploy.quantise_tflite import quantise_tflite
+from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.errors import InputError
+from fleetfront.profilers.file_precision import file_precision
+from fleetfront.spaces.graph import Graph, GraphBuilder
+
+_RNG = np.random.default_rng(0)
+
+
+def convolution() -> Graph:
+    builder = GraphBuilder("conv")
+    image = builder.input("image", (1, 4, 8, 8))
+    weight = builder.weight("weight", _RNG.standard_normal((8, 4, 3, 3)).astype(np.float32))
+    bias = builder.weight("bias", _RNG.standard_normal(8).astype(np.float32))
+    return builder.build([builder.conv2d(image, weight, bias, padding=1, name="out")])
+
+
+def int8_onnx() -> bytes:
+    return quantise_onnx(write_onnx(convolution()), "image", [np.ones((1, 4, 8, 8), np.float32)])
+
+
+def int8_tflite() -> bytes:
+    pytest.importorskip("ai_edge_quantizer")
+    return quantise_tflite(write_tflite(convolution()), "image", [np.ones((1, 8, 8, 4), np.float32)])
+
+
+WRITTEN: dict[tuple[str, str], Callable[[], bytes]] = {
+    ("fp32", ".onnx"): lambda: write_onnx(convolution()),
+    ("fp16", ".onnx"): lambda: write_onnx(half_compute(convolution())),
+    ("int8", ".onnx"): int8_onnx,
+    ("fp32", ".tflite"): lambda: write_tflite(convolution()),
+    ("fp16", ".tflite"): lambda: write_tflite(half_weights(convolution())),
+    ("int8", ".tflite"): int8_tflite,
+}
+
+
+@pytest.fixture(autouse=True)
+def _writers() -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_litert")
+
+
+@pytest.mark.parametrize(("precision", "suffix"), WRITTEN)
+def test_a_file_tells_and_nobody_contradicts(precision: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(WRITTEN[precision, suffix]())
+    assert file_precision(path) == file_precision(path, precision) == precision
+    assert file_precision(path, "unknown") == "unknown"
+    for word in {"fp32", "fp16", "int8", "tf32"} - {precision}:
+        with pytest.raises(InputError, match=rf"are {precision}, not {word}") as caught:
+            file_precision(path, word)
+        assert f"--precision {precision}" in caught.value.remedy
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_delegate_computes_in_either_float(precision: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(WRITTEN[precision, ".tflite"]())
+    assert file_precision(path, computes_in_either=True) == "fp32"
+    for word in ("fp32", "fp16"):
+        assert file_precision(path, word, computes_in_either=True) == word
+    with pytest.raises(InputError, match="not int8"):
+        file_precision(path, "int8", computes_in_either=True)
+
+
+def test_weights_that_are_constants_of_nodes_count(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = numpy_helper.from_array(np.ones((4, 4), np.float16), "value")
+    nodes = [helper.make_node("Constant", [], ["w"], value=weight), helper.make_node("MatMul", ["x", "w"], ["y"])]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT16, [1, 4]) for name in ("x", "y")]
+    path = tmp_path / "model.onnx"
+    path.write_bytes(helper.make_model(helper.make_graph(nodes, "g", ports[:1], ports[1:])).SerializeToString())
+    assert file_precision(path) == "fp16"
+
+
+def test_float_weights_between_quantisers_may_be_either(tmp_path: Path) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    weights = [numpy_helper.from_array(np.ones((4, 4), np.float32), "w"), numpy_helper.from_array(np.float32(0.1), "s")]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["w", "s"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "s"], ["d"]),
+        helper.make_node("MatMul", ["x", "d"], ["y"]),
+    ]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in ("x", "y")]
+    path = tmp_path / "model.onnx"
+    graph = helper.make_graph(nodes, "g", ports[:1], ports[1:], weights)
+    path.write_bytes(helper.make_model(graph).SerializeToString())
+    assert file_precision(path, "int8") == "int8"
+    assert file_precision(path, "fp32") == "fp32"
+
+
+@pytest.mark.parametrize("name", ["missing.onnx", "model.txt", "empty.tflite", "empty.onnx"])
+def test_what_tells_nothing_keeps_the_word(name: str, tmp_path: Path) -> None:
+    if not name.startswith("missing"):
+        (tmp_path / name).write_bytes(b"")
+    assert file_precision(tmp_path / name) == "fp32"
+    assert file_precision(tmp_path / name, "int8") == "int8"
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite"])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_damage_is_left_to_the_runtime(suffix: str, tmp_path: Path, data: st.DataObject) -> None:
+    damaged = bytearray(WRITTEN["fp32", suffix]())
+    place = data.draw(st.integers(0, len(damaged) - 1))
+    damaged[place : place + 4] = data.draw(st.binary(min_size=4, max_size=4))
+    path = tmp_path / f"model{suffix}"
+    path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
+    assert file_precision(path) in ("fp32", "fp16", "int8")
