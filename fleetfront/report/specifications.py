@@ -14,6 +14,9 @@ Specification = dict[str, Any]
 
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
+#: An axis with its numbers and title is at least so high, in pixels.
+_AXIS_HEIGHT = 54
+
 
 @dataclass(frozen=True, slots=True)
 class Figure:
@@ -32,6 +35,11 @@ class Figure:
     min_width: int = 0
     section: str = ""
     row: int = 0
+
+    @property
+    def least_height(self) -> int:
+        """Pixels that the page keeps free for it, so that drawing it moves little that a reader is about to click."""
+        return int(self.spec["height"]) + _AXIS_HEIGHT
 
 
 def slug(text: str) -> str:

@@ -28,6 +28,12 @@ class Opened:
     said: list[str] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
+    def choose(self, label: str) -> None:
+        """Check a box or radio button, once nothing that is drawn around it can move it away."""
+        self.draw_everything()
+        self.wait_until("document.querySelector('.canvas svg')")
+        self.page.get_by_label(label).check()
+
     def draw_everything(self) -> None:
         """Open what is folded, and bring every figure into view until it is drawn."""
         self.page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")

@@ -97,15 +97,15 @@ def test_step_by_step_with_the_buttons(measured_report: Report, open_report: Ope
 def test_side_by_side_and_normalised(fleet_report: Report, open_report: Open) -> None:
     opened = open_report(fleet_report)
     page = opened.page
-    page.get_by_label("side by side").check()
+    opened.choose("side by side")
     for cell in page.locator(".canvas.small .plot").all():
         cell.scroll_into_view_if_needed()
     opened.wait_until(f"document.querySelectorAll('.canvas.small svg').length === {len(fleet_report.devices)}")
     assert page.locator(".canvas.small h4").all_inner_texts() == [
         front.label for front in fleet_report.fronts[0].fronts
     ]
-    page.get_by_label("overlaid").check()
-    page.get_by_label("multiples of each device's fastest").check()
+    opened.choose("overlaid")
+    opened.choose("multiples of each device's fastest")
     page.locator(".canvas > svg, .canvas svg").first.wait_for()
     page.get_by_text("latency, × the device's fastest").wait_for()
     opened.assert_clean()
@@ -186,8 +186,8 @@ def test_intervals_that_reach_zero_leave_the_fronts_to_be_seen(fleet_report: Rep
 
 def test_small_figures_say_what_their_axes_are(measured_report: Report, open_report: Open) -> None:
     opened = open_report(measured_report)
-    opened.page.get_by_label("side by side").check()
+    opened.choose("side by side")
     opened.page.get_by_text("Each: predicted accuracy in % over latency in ms.").wait_for()
-    opened.page.get_by_label("multiples of each device's fastest").check()
+    opened.choose("multiples of each device's fastest")
     opened.page.get_by_text("over latency as a multiple of the device's fastest.").wait_for()
     opened.assert_clean()
