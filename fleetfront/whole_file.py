@@ -1,12 +1,15 @@
-"""Files that appear whole or not at all, with the permissions that a user's own files get."""
+"""Writing results: files that appear whole or not at all, and folders that can be written before the work is done."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from fleetfront.errors import InputError
 
 
 @contextlib.contextmanager
@@ -39,3 +42,15 @@ def write_whole(path: Path, data: bytes, *, outlives_power: bool = False) -> Non
         if outlives_power:
             file.flush()
             os.fsync(file.fileno())
+
+
+def check_folder(folder: Path, out: Path) -> None:
+    """Make a folder of results. Raises InputError, naming ``--out OUT``, if nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
+        ) from error

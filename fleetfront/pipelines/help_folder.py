@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.errors import InputError, missing
+from fleetfront.errors import InputError
 from fleetfront.pipelines.table_file import LATENCY_PREFIX, LatencyTable, Problem, is_latency
+from fleetfront.spaces.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -71,14 +72,4 @@ def _column(path: Path, n: int) -> tuple[FloatArray, list[Problem]]:
 
 
 def _load(path: Path) -> Any:
-    try:
-        import torch
-    except ImportError as error:
-        raise missing("torch", "torch", "Reading HELP's own files") from error
-    import pickle
-
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path} is not a torch file of plain values: {reason}.", "Download it again.") from error
+    return read_torch_file(path, "a torch file of plain values", "Reading HELP's own files", "Download it again.")

@@ -5,7 +5,6 @@ Every step is the public one; only the last, accuracy of the written files, is c
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,7 +16,6 @@ from numpy.typing import NDArray
 from fleetfront.datasets import DIGITS, Dataset, Split, load_images
 from fleetfront.deploy.bundle import read_manifest
 from fleetfront.deploy.formats import FORMATS
-from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
 from fleetfront.pipelines.fit import fit_report, fit_target
 from fleetfront.pipelines.latest import remember_fronts
@@ -37,6 +35,7 @@ from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import Supernet
 from fleetfront.spaces.training import TrainingSettings, train_supernet
 from fleetfront.targets import Target
+from fleetfront.whole_file import check_folder
 from fleetfront.workspace import Workspace
 
 #: Both runtimes of this machine's CPU that the story is told with.
@@ -138,7 +137,8 @@ def run_quickstart(
         InputError: ``out`` cannot be written; said before anything is trained.
         FleetfrontError: whatever the steps raise.
     """
-    _make_writable(out)
+    for folder in (FITS, FRONTS, BASELINE):
+        check_folder(out / folder, out)
     space = ofa_mbv3_mini()
     progress.note("1/5  Train a supernet on handwritten digits")
     images = load_images(DIGITS, space.resolutions[-1])
@@ -168,18 +168,6 @@ def run_quickstart(
     files = [row for one in done if one.folder is not None for row in _results(one, trained.supernet, images)]
     failures = tuple(str(one.error) for one in done if one.error is not None)
     return Quickstart(out, trained.path, trained.wall_s, fits, fronts, baseline, tuple(files), failures)
-
-
-def _make_writable(out: Path) -> None:
-    try:
-        for folder in (out / FITS, out / FRONTS, out / BASELINE):
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-    except OSError as error:
-        raise InputError(
-            f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
-        ) from error
 
 
 def _fitted(store: Store, target: Target, out: Path, workspace: Workspace) -> tuple[ProblemTarget, dict[str, Any]]:

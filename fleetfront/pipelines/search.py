@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -22,6 +21,7 @@ from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.whole_file import check_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -147,7 +147,7 @@ def search_space(
         for target in problem.targets:
             verify.verifier.check(target)
     if out is not None:
-        _check_folder(out)
+        check_folder(out, out)
     if options.start_from is not None:
         problem.adopt(Archive.load(options.start_from, _about(space, accuracy), _START_REMEDY))
     run = _run(problem, options, out, progress)
@@ -187,18 +187,6 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
         raise
     save()
     return run
-
-
-def _check_folder(out: Path) -> None:
-    """Make the folder of the results. Raises InputError before a long search if nothing can be written there."""
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=out):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
-        ) from error
 
 
 def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> Archive | None:

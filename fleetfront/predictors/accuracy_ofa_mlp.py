@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.errors import InputError, missing
+from fleetfront.errors import InputError
 from fleetfront.predictors.dense_network import DenseNetwork
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+from fleetfront.spaces.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -110,17 +111,12 @@ def _columns(space: OfaMbv3Space) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 
 
 def _read_state(path: Path) -> Mapping[str, NDArray[Any]]:
+    what, remedy = (
+        "a file of network weights",
+        "Give the file acc_predictor.pth of once-for-all's MobileNetV3 tutorial.",
+    )
+    state = read_torch_file(path, what, "Reading once-for-all's accuracy network", remedy)
     try:
-        import torch
-    except ImportError as error:
-        raise missing("torch", "torch", "Reading once-for-all's accuracy network") from error
-    import pickle
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.numpy() for name, tensor in state.items()}
-    except (OSError, RuntimeError, EOFError, AttributeError, pickle.UnpicklingError) as error:
-        raise InputError(
-            f"{path} is not a file of network weights ({type(error).__name__}: {error}).",
-            "Give the file acc_predictor.pth of once-for-all's MobileNetV3 tutorial.",
-        ) from error
+    except (AttributeError, TypeError, RuntimeError) as error:
+        raise InputError(f"{str(path)!r} is not {what} ({error}).", remedy) from error

@@ -1,22 +1,22 @@
 """Files of supernet weights: once-for-all's own checkpoints (read) and fleetfront's safetensors (read and written).
 
-Pickled files are opened with ``weights_only``, so that nothing in them can run.
+Pickled files are opened as ``torch_file`` does, so that nothing in them can run.
 """
 
 from __future__ import annotations
 
 import json
-import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.errors import InputError, missing
+from fleetfront.errors import InputError
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
 from fleetfront.spaces.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet import Provenance, Supernet
+from fleetfront.spaces.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,24 +103,12 @@ def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor
 
 
 def _read_checkpoint(path: Path) -> dict[str, Tensor]:
-    try:
-        import torch
-    except ImportError as error:
-        raise missing("torch", "torch", "Reading a checkpoint") from error
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        # torch's own message advises to run what is in the file.
-        raise InputError(
-            f"{str(path)!r} is not a checkpoint of weights: it holds more than tensors, so it is not opened.",
-            "Give a once-for-all checkpoint or a .safetensors file that fleetfront wrote.",
-        ) from error
-    except Exception as error:  # torch reads files by what they begin with, and each reader has errors of its own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"{str(path)!r} is not a checkpoint of weights ({reason}).",
-            "Give a once-for-all checkpoint or a .safetensors file that fleetfront wrote.",
-        ) from error
+    loaded = read_torch_file(
+        path,
+        "a checkpoint of weights",
+        "Reading a checkpoint",
+        "Give a once-for-all checkpoint or a .safetensors file that fleetfront wrote.",
+    )
     state = loaded.get("state_dict", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(state, Mapping) or not state or not all(_is_named_tensor(*item) for item in state.items()):
         raise InputError(

@@ -1,0 +1,41 @@
+"""Files that torch saved, opened so that nothing in them can run. What is in them is for whoever asks.
+
+The only place that knows of pickles, and of them no more than the error that torch refuses one with.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import InputError, missing
+
+
+def read_torch_file(path: Path, what: str, purpose: str, remedy: str) -> Any:
+    """Tensors and plain values of a file, on the CPU.
+
+    Args:
+        path: the file.
+        what: it should be, e.g. ``a checkpoint of weights``.
+        purpose: what torch is needed for, if it is missing.
+        remedy: what to do about a file that is something else.
+
+    Raises:
+        InputError: the file is missing, damaged, something else, or holds more than tensors and plain values.
+        MissingDependency: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise missing("torch", "torch", purpose) from error
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        # torch's own message advises to run what is in the file.
+        raise InputError(
+            f"{str(path)!r} is not {what}: it holds more than tensors, so it is not opened.", remedy
+        ) from error
+    except Exception as error:  # torch reads files by what they begin with, and each reader has errors of its own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(f"{str(path)!r} is not {what} ({reason}).", remedy) from error

@@ -1,0 +1,41 @@
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.pipelines.help_folder import _load
+from fleetfront.predictors.accuracy_ofa_mlp import _read_state
+from fleetfront.spaces.torch_file import read_torch_file
+
+torch = pytest.importorskip("torch")
+
+
+def test_values_are_read(tmp_path: Path) -> None:
+    torch.save({"a": torch.ones(2), "b": [1, "x"]}, tmp_path / "file.pt")
+    found = read_torch_file(tmp_path / "file.pt", "a file", "Reading", "Get it again.")
+    assert found["a"].tolist() == [1, 1]
+    assert found["b"] == [1, "x"]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"text\n", b"\x80\x02.", b"\x80\x02K", b"PK\x03\x04", b"(lp0\n.", bytes(range(256))]
+)
+@pytest.mark.parametrize("read", [_load, _read_state])
+def test_whatever_else_it_is_costs_one_sentence(tmp_path: Path, content: bytes, read) -> None:
+    path = tmp_path / "file.pt"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not a") as caught:
+        read(path)
+    assert caught.value.remedy
+
+
+def test_a_zip_of_something_else_and_values_that_run_code_are_refused(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "zip.pt", "w") as file:
+        file.writestr("x/data.pkl", b"cos\nsystem\n(S'true'\ntR.")
+        file.writestr("x/version", b"3\n")
+    torch.save({"path": Path("here")}, tmp_path / "path.pt")
+    for name in ("zip.pt", "path.pt"):
+        with pytest.raises(InputError) as caught:
+            read_torch_file(tmp_path / name, "a file", "Reading", "Get it again.")
+        assert "weights_only" not in caught.value.message
