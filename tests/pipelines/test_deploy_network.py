@@ -17,7 +17,6 @@ from fleetfront.deploy.input_contract import InputContract
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
 from fleetfront.pipelines.deploy_network import run_images, write_network
-from fleetfront.pipelines.deploy_weights import recorded_provenance
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.checkpoints import save_supernet
 from fleetfront.spaces.graph import Graph, GraphBuilder
@@ -392,32 +391,3 @@ def test_duplicates_are_made_and_stored_once(tmp_path: Path) -> None:
     assert len(files) == 3
     assert len({file.stat().st_ino for file in files}) == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == [f"{n}-random-weights" for n in ("cpu", "pixel2", "pixel3")]
-
-
-def test_an_existing_bundle_stops_everything_before_any_work(tmp_path: Path) -> None:
-    picks = [Pick("a", arch()), Pick("b", arch())]
-    deploy_picks(picks[1:], ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
-    with pytest.raises(InputError, match="--force"):
-        deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
-    assert [p.name for p in tmp_path.iterdir()] == ["b-random-weights"]
-    done = deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path, force=True)
-    assert all(one.error is None for one in done)
-
-
-@pytest.mark.parametrize("name", ["../up", "a/b", "/root", "", "a\\b"])
-def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError):
-        deploy_picks([Pick(name, arch())], ofa_mbv3_mini(), Weights(), BOTH, tmp_path / "out")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_was_recorded_beside_fetched_weights_is_known(tmp_path: Path) -> None:
-    weights = tmp_path / "w.pth"
-    assert recorded_provenance(weights) is None
-    (tmp_path / "w.pth.json").write_text('{"source": "https://example.org", "licence": "MIT", "sha256": "0"}')
-    provenance = recorded_provenance(weights)
-    assert provenance is not None
-    assert (provenance.source, provenance.licence) == ("https://example.org", "MIT")
-    (tmp_path / "w.pth.json").write_text("[]")
-    with pytest.raises(InputError, match="not a record"):
-        recorded_provenance(weights)

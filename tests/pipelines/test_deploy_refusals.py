@@ -1,0 +1,48 @@
+"""What `deploy` refuses before any work, and what it knows of fetched weights."""
+
+from pathlib import Path
+
+import pytest
+
+from fleetfront.deploy.formats import parse_formats
+from fleetfront.errors import InputError
+from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy_weights import recorded_provenance
+from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.supernet import smallest
+
+BOTH = parse_formats("onnx,tflite")
+
+
+def arch() -> str:
+    space = ofa_mbv3_mini()
+    return space.arch_id(smallest(space))
+
+
+def test_an_existing_bundle_stops_everything_before_any_work(tmp_path: Path) -> None:
+    picks = [Pick("a", arch()), Pick("b", arch())]
+    deploy_picks(picks[1:], ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
+    with pytest.raises(InputError, match="--force"):
+        deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["b-random-weights"]
+    done = deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path, force=True)
+    assert all(one.error is None for one in done)
+
+
+@pytest.mark.parametrize("name", ["../up", "a/b", "/root", "", "a\\b"])
+def test_names_cannot_leave_the_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError):
+        deploy_picks([Pick(name, arch())], ofa_mbv3_mini(), Weights(), BOTH, tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_was_recorded_beside_fetched_weights_is_known(tmp_path: Path) -> None:
+    weights = tmp_path / "w.pth"
+    assert recorded_provenance(weights) is None
+    (tmp_path / "w.pth.json").write_text('{"source": "https://example.org", "licence": "MIT", "sha256": "0"}')
+    provenance = recorded_provenance(weights)
+    assert provenance is not None
+    assert (provenance.source, provenance.licence) == ("https://example.org", "MIT")
+    (tmp_path / "w.pth.json").write_text("[]")
+    with pytest.raises(InputError, match="not a record"):
+        recorded_provenance(weights)
