@@ -10,7 +10,7 @@ import time
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from fleetfront.profilers.local_cpu import Worker, WorkerLost
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import NS_PER_MS, Clock
+from fleetfront.quantities import NS_PER_MS, Clock, Tier
 from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
 from fleetfront.targets import Target
 
@@ -36,6 +36,8 @@ FEWEST_FOR_P99 = 100
 BUSY_RATIO = 1.5
 #: A file may take minutes to load; beyond this it hangs.
 _TIMEOUT_S = 600.0
+#: Batch, channels and two sides.
+_IMAGE_DIMENSIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,7 @@ class FileProfile:
     def rows(self) -> list[tuple[str, str]]:
         """The numbers for people, one row each."""
         rows = [
-            ("target", str(self.target)),
+            ("target", f"{self.target} [{Tier.MEASURED}]"),
             ("inputs", ", ".join(f"{name} {dtype}{list(shape)}" for name, shape, dtype in self.inputs)),
             ("cold start", f"{self.cold_start_ms:.2f} ms (loading {self.load_ms:.2f} ms)"),
             ("median", f"{self.median_ms:.3f} ms (wall clock, {self.runs} runs)"),
@@ -109,6 +111,7 @@ class FileProfile:
             "path": str(self.path),
             "sha256": self.sha256,
             "target": str(self.target),
+            "tier": Tier.MEASURED.value,
             "cold_start_ms": self.cold_start_ms,
             "load_ms": self.load_ms,
             "wall": {
@@ -140,7 +143,7 @@ def profile_file(
     Args:
         path: the file.
         target: where; by default one thread of this machine in the runtime that opens such files, and the precision
-            that the file tells.
+            that the file tells. The batch of a file of images is its own, whatever ``target`` says.
         store: takes every sample, under the file's SHA-256.
         seconds: about how long warm runs go on (at least 20 of them).
         progress: told of every process.
@@ -170,6 +173,7 @@ def profile_file(
         looks.append(_look(path, target, cores, seconds if is_last else 0.0))
         progress.advance()
     progress.finish()
+    target = replace(target, batch=_batch(looks[-1]["inputs"]))
     if store is not None:
         store.append(_measurements(target, sha256, campaign, started_ns, looks, cores))
     return _summary(path, sha256, target, looks, cores)
@@ -188,6 +192,12 @@ def _look(path: Path, target: Target, cores: Sequence[int], seconds: float) -> d
             f"{target.runtime} did not survive {path.name}: {loss}.",
             "Check the file with the tool that wrote it; another version of the runtime may open it.",
         ) from loss
+
+
+def _batch(inputs: Sequence[tuple[str, Sequence[int], str]]) -> int:
+    """Images per inference, which a file of images says itself; of other inputs nothing tells what is counted."""
+    shapes = [shape for _, shape, _ in inputs]
+    return shapes[0][0] if shapes and len(shapes[0]) == _IMAGE_DIMENSIONS else 1
 
 
 def _measurements(

@@ -54,6 +54,22 @@ def test_a_file_of_any_inputs_is_measured_and_stored(tmp_path: Path) -> None:
     assert any("peak memory" in row for row in found.rows())
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_file_of_images_says_its_batch(tmp_path: Path, batch: int) -> None:
+    from onnx import TensorProto, helper
+
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3, 8, 8]) for name in ("image", "out")]
+    graph = helper.make_graph([helper.make_node("Relu", ["image"], ["out"])], "g", ports[:1], ports[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    with Store(tmp_path / "store.sqlite") as store:
+        found = profile_file(path, store=store, seconds=0.05)
+        assert {row.target.batch for row in store.measurements(role=Role.FILE, metric=None)} == {batch}
+    assert found.target == Target("cpu", "onnxruntime", batch=batch)
+    assert found.to_json()["tier"] == "measured"
+
+
 def test_a_busy_machine_is_told_from_a_slow_file(tmp_path: Path, onnx_bytes: bytes) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(onnx_bytes)
