@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from fleetfront.datasets import DIGITS, Dataset, Split, load_images
 from fleetfront.deploy.bundle import read_manifest
 from fleetfront.deploy.formats import FORMATS
+from fleetfront.files import check_folder
 from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
 from fleetfront.pipelines.fit import fit_report, fit_target
 from fleetfront.pipelines.latest import remember_fronts
@@ -35,7 +36,6 @@ from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import Supernet
 from fleetfront.spaces.training import TrainingSettings, train_supernet
 from fleetfront.targets import Target
-from fleetfront.whole_file import check_folder
 from fleetfront.workspace import Workspace
 
 #: Both runtimes of this machine's CPU that the story is told with.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_folder
 from fleetfront.predictors.base import AccuracyModel, CostModel
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.archive import Archive
@@ -21,7 +22,6 @@ from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.whole_file import check_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

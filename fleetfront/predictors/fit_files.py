@@ -15,13 +15,13 @@ from typing import Any
 
 from fleetfront import __version__
 from fleetfront.errors import InputError
+from fleetfront.files import write_whole
 from fleetfront.predictors.calibrated_table import FittedModel
 from fleetfront.predictors.calibration import Calibration
 from fleetfront.predictors.lookup_table import LookupTable
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Clock
 from fleetfront.targets import PRECISIONS, Target
-from fleetfront.whole_file import write_whole
 from fleetfront.workspace import Workspace
 
 SCHEMA = "fleetfront.model"

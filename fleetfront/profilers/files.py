@@ -6,8 +6,8 @@ import hashlib
 import os
 from pathlib import Path
 
+from fleetfront.files import write_whole
 from fleetfront.profilers.store_schema import explained_os_error
-from fleetfront.whole_file import write_whole
 
 #: Networks of one campaign take a gigabyte and are written again in 0.1 s each, so little is kept beyond a campaign.
 KEPT_BYTES = 1 << 30

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import InputError, MissingDependency
+from fleetfront.files import write_whole
 from fleetfront.runtimes.base import Port
-from fleetfront.whole_file import write_whole
 
 OLDEST = 10
 _REMEDY = "Run: pip install 'fleetfront[tensorrt]'"

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.files import whole_file
 from fleetfront.spaces.base import Genotypes
-from fleetfront.whole_file import whole_file
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray

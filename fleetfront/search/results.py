@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.files import write_whole
 from fleetfront.predictors.fit_files import write_json
 from fleetfront.quantities import Clock
 from fleetfront.search.front import best_within, hypervolume, knee, two_objectives
@@ -21,7 +22,6 @@ from fleetfront.search.fronts_checks import checked_shared, checked_trace_point,
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.whole_file import write_whole
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray

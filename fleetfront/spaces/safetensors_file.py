@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.errors import InputError, missing
-from fleetfront.whole_file import whole_file
+from fleetfront.files import whole_file
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.files import write_whole
 from fleetfront.progress import SILENT, Progress
-from fleetfront.whole_file import write_whole
 from fleetfront.workspace import Workspace
 
 _CHUNK = 1 << 18

@@ -148,7 +148,7 @@ def test_nothing_half_written(model: FittedModel, workspace: Workspace, monkeypa
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("fleetfront.whole_file.os.fsync", full)
+    monkeypatch.setattr("fleetfront.files.os.fsync", full)
     with pytest.raises(InputError, match="No space left"):
         save_fit(replace(model, statistic="median"), workspace)
     assert path.read_bytes() == before

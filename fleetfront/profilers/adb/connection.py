@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from fleetfront.errors import DeviceError
+from fleetfront.files import write_whole
 from fleetfront.profilers.adb.faults import DeviceSilent
 from fleetfront.profilers.adb.shell import Output, RemoteProcess, ShellResult
 from fleetfront.profilers.adb.sync import RemoteFile, SyncSession
 from fleetfront.profilers.adb.transport import Stream, Transport
-from fleetfront.whole_file import write_whole
 
 #: Output that is not a text in UTF-8 is shown, not hidden.
 _ERRORS = "replace"

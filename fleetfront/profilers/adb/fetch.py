@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.files import whole_file
 from fleetfront.profilers.adb.runner_benchmark_model import OFFICIAL_BUILDS, cached_program
 from fleetfront.profilers.adb.runners import elf_abi
 from fleetfront.progress import SILENT, Progress
-from fleetfront.whole_file import whole_file
 
 #: https://ai.google.dev/edge/litert/models/measurement links these nightly builds.
 BASE_URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"

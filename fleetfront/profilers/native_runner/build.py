@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 
 from fleetfront.errors import InputError, MissingDependency, missing
-from fleetfront.whole_file import write_whole
+from fleetfront.files import write_whole
 
 #: Versions of the wheel whose library was tested with the prototypes in ``runner.c``; others are refused.
 TESTED_VERSIONS = ("2.3.0",)

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetfront.whole_file import whole_file, write_whole
+from fleetfront.files import whole_file, write_whole
 
 
 def test_a_file_appears_with_the_permissions_of_any_other(tmp_path: Path) -> None:

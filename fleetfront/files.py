@@ -33,7 +33,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def write_whole(path: Path, data: bytes, *, outlives_power: bool = False) -> None:
-    """Put ``data`` into ``path`` as ``whole_file`` does; with ``outlives_power`` it is on the disk before it counts.
+    """Put ``data`` into ``path`` as ``files`` does; with ``outlives_power`` it is on the disk before it counts.
 
     Raises OSError.
     """
