@@ -20,10 +20,10 @@ import numpy as np
 
 from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.profilers.timing import time_runs
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.runtimes.feeds import random_feeds
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 BAR_PERCENT = 2.0
 RUNS_A_BLOCK = 20

@@ -18,9 +18,9 @@ import numpy as np
 from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.graph import Graph
 
 BAR_MS = 5.0
 FORMATS: dict[str, tuple[str, Callable[[Graph], bytes]]] = {

@@ -12,7 +12,7 @@ def knowing_supernet(space: OfaMbv3Space, images: Dataset, epochs: int = 6) -> S
     import torch
     from torch.nn.functional import cross_entropy
 
-    from fleetfront.spaces.torch_module import run_graph
+    from fleetfront.graphs.torch_module import run_graph
 
     blank, genotype = untrained(space, 0), smallest(space)
     tensors = {name: tensor.clone().requires_grad_(tensor.ndim > 0) for name, tensor in blank.tensors.items()}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fleetfront.deploy.precisions import half_compute, half_weights, without_hard_swish
 from fleetfront.errors import InputError, unknown
-from fleetfront.spaces.graph import Graph
+from fleetfront.graphs.graph import Graph
 
 if TYPE_CHECKING:
     from fleetfront.deploy.tflite_metadata import FileDescription

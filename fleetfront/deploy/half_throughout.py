@@ -9,8 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 _LARGEST_HALF = float(np.finfo(np.float16).max)
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.errors import InputError, unknown
-from fleetfront.spaces.batch import with_batch
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.batch import with_batch
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 INPUTS = ("float", "uint8")
 CHANNELS = ("rgb", "bgr")

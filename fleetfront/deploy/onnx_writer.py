@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import InputError, missing
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Array, Graph, Operator
-from fleetfront.spaces.prune import drop_unread
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Array, Graph, Operator
+from fleetfront.graphs.prune import drop_unread
 
 if TYPE_CHECKING:
     import onnx

@@ -10,8 +10,8 @@ from types import MappingProxyType
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Graph, GraphBuilder, Operator, Tensor
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Graph, GraphBuilder, Operator, Tensor
 
 #: What files can be written in.
 FILE_PRECISIONS = ("fp32", "fp16", "int8")

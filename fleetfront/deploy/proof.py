@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.runtimes.base import Port, Runtime, Session
 from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
 from fleetfront.runtimes.feeds import random_feeds
-from fleetfront.spaces.graph import Graph, Tensor
 
 #: Shares of the logits' range that rounding may cost. fp32 files measure around 1e-7 to 1e-6.
 FP32_LIMIT = 1e-4

@@ -23,9 +23,9 @@ from fleetfront.deploy.tflite_writer_layout import (
 )
 from fleetfront.deploy.tflite_writer_tensors import TensorsOfFile
 from fleetfront.errors import InputError
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Graph, Operator
-from fleetfront.spaces.prune import drop_unread
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Graph, Operator
+from fleetfront.graphs.prune import drop_unread
 
 if TYPE_CHECKING:
     pass

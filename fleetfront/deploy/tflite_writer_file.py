@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, missing
-from fleetfront.spaces.graph import Array
-from fleetfront.spaces.operators import Shape
+from fleetfront.graphs.graph import Array
+from fleetfront.graphs.operators import Shape
 
 try:
     import flatbuffers

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from fleetfront.spaces.graph import Array
-from fleetfront.spaces.operators import Shape, conv_output
+from fleetfront.graphs.graph import Array
+from fleetfront.graphs.operators import Shape, conv_output
 
 #: Axes of a graph's image in the order that TFLite stores them, and the way back.
 TO_NHWC = (0, 2, 3, 1)

@@ -11,8 +11,8 @@ import numpy as np
 
 from fleetfront.deploy.tflite_writer_layout import TO_NCHW, TO_NHWC, aligned, keeps_order, permuted, stored
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Array, Graph, Operator
-from fleetfront.spaces.operators import Shape
+from fleetfront.graphs.graph import Array, Graph, Operator
+from fleetfront.graphs.operators import Shape
 
 if TYPE_CHECKING:
     from fleetfront.deploy.tflite_writer_file import TfliteFile

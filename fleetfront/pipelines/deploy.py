@@ -16,6 +16,7 @@ from fleetfront.deploy.bundle import (
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.precisions import RANGE_LIMITS
 from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy_bundle import bundle_network, folder_name, staging_folder
 from fleetfront.pipelines.deploy_measure import check_targets, measure_networks
 from fleetfront.pipelines.deploy_network import Network, Recipe, write_network
@@ -23,7 +24,6 @@ from fleetfront.pipelines.deploy_records import Deployed, FrontPoints, Measuring
 from fleetfront.pipelines.deploy_weights import UserImages, Weights
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.graph import Graph
 
 __all__ = [
     "Deployed",

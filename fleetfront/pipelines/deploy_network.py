@@ -22,12 +22,12 @@ from fleetfront.deploy.precisions import AGREEMENT_LIMIT, RANGE_LIMITS
 from fleetfront.deploy.proof import Proof, judge
 from fleetfront.deploy.tflite_metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy_reference import NOISE, TORCH_BATCH, Reference, reference_of, torch_network
 from fleetfront.pipelines.deploy_weights import Weights, first_images
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.base import Session
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.graph import Graph
 
 #: Images that a dynamic batch is proven with at once.
 _DYNAMIC_BATCH = 3

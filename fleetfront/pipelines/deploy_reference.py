@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from fleetfront.datasets import Dataset, Preprocessing, Split
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy_weights import Weights, first_images
-from fleetfront.spaces.graph import Graph
 
 #: float32[n, 3, h, w] -> float32[n, classes].
 RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
@@ -110,7 +110,7 @@ def _labels(images: Dataset, count: int) -> NDArray[np.int64]:
 
 def torch_network(graph: Graph) -> RunTorch:
     """A graph of one input and output as a function of arrays."""
-    from fleetfront.spaces.torch_module import TorchModule
+    from fleetfront.graphs.torch_module import TorchModule
 
     return run_module(TorchModule(graph).eval())
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from fleetfront.datasets import CROP_FROM, CROP_SHARE, Dataset, Preprocessing, Split, load_images
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.spaces.graph import Graph
 
 if TYPE_CHECKING:
     from fleetfront.spaces.supernet import Provenance, Supernet

@@ -18,6 +18,7 @@ from fleetfront.deploy.bundle import check_replaceable, safe_name
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.input_contract import PROBABILITIES
 from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy_bundle import bundle_network, staging_folder
 from fleetfront.pipelines.deploy_measure import check_targets, measure_networks
 from fleetfront.pipelines.deploy_network import (
@@ -33,7 +34,6 @@ from fleetfront.pipelines.deploy_reference import Reference, RunTorch, reference
 from fleetfront.pipelines.deploy_weights import UserImages, Weights
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.graph import Graph, Tensor
 
 if TYPE_CHECKING:
     from torch import nn

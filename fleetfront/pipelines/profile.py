@@ -16,6 +16,8 @@ from typing import Any
 
 from fleetfront.deploy.half_throughout import half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
+from fleetfront.graphs.batch import with_batch
+from fleetfront.graphs.graph import Graph
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import (
     Campaign,
@@ -38,8 +40,6 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration, parse_duration_s
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.batch import with_batch
-from fleetfront.spaces.graph import Graph
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -52,13 +52,13 @@ _FILES = {
     "tflite-cpu": _TFLITE,
     "tflite-gpu": _TFLITE,
     "tflite-nnapi": _TFLITE,
-    "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes"),
+    "torch": (".graph", "fleetfront.graphs.graph:Graph.to_bytes"),
 }
 
 _ONNX = (".onnx", "fleetfront.deploy.onnx_writer:write_onnx")
 
 #: The same for GPUs of this machine; their runtimes do half precision, too.
-_GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.spaces.graph:Graph.to_bytes")}
+_GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.graphs.graph:Graph.to_bytes")}
 
 #: Delegates that compute a file of fp32 in fp16 where that is allowed.
 HALF_DELEGATES = ("tflite-gpu", "tflite-nnapi")

@@ -17,6 +17,7 @@ from fleetfront.datasets import DIGITS, Dataset, Split, load_images
 from fleetfront.deploy.bundle import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.files import check_folder
+from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
 from fleetfront.pipelines.fit import fit_report, fit_target
 from fleetfront.pipelines.latest import remember_fronts
@@ -31,7 +32,6 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import FRONTS_FILE, Fronts
-from fleetfront.spaces.graph import Graph
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import Supernet
 from fleetfront.spaces.training import TrainingSettings, train_supernet
@@ -248,8 +248,8 @@ def file_classes(path: Path, inputs: NDArray[np.float32], layout: str) -> NDArra
 def _torch_classes(graph: Graph, inputs: NDArray[np.float32]) -> NDArray[np.int64]:
     import torch
 
-    from fleetfront.spaces.batch import with_batch
-    from fleetfront.spaces.torch_module import TorchModule
+    from fleetfront.graphs.batch import with_batch
+    from fleetfront.graphs.torch_module import TorchModule
 
     module = TorchModule(with_batch(graph, len(inputs))).eval()
     with torch.inference_mode():

@@ -106,9 +106,9 @@ class SupernetAccuracy:
     def _evaluate(self, genotype: Genotypes) -> tuple[int, int]:
         import torch
 
+        from fleetfront.graphs.torch_module import run_graph
         from fleetfront.spaces.supernet import placeholder_graph
         from fleetfront.spaces.supernet_recalibration import recalibrated_statistics
-        from fleetfront.spaces.torch_module import run_graph
 
         weights = self._supernet.cut(genotype)
         graph = placeholder_graph(self._supernet.space, genotype, weights)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.predictors.calibrated_table import block_sum
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.spaces.graph import Graph, Operator
 from fleetfront.spaces.nasbench201 import NasBench201Space
 from fleetfront.spaces.nasbench201_graph import CELLS, EDGES, OPERATIONS, STAGES, add_block, operation_block
 

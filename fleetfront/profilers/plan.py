@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.profilers.records import Role
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Graph
 from fleetfront.targets import Target
 
 #: Share of the planned blocks that do less work than the anchor: large enough to time well, small enough to come often.

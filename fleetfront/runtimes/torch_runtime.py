@@ -10,9 +10,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, missing
+from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.base import Port, Session
 from fleetfront.runtimes.feeds import check_feeds
-from fleetfront.spaces.graph import Graph
 
 
 class TorchRuntime:
@@ -43,7 +43,7 @@ class TorchSession:
     """
 
     def __init__(self, graph: Graph, threads: int) -> None:
-        from fleetfront.spaces.torch_module import TorchModule
+        from fleetfront.graphs.torch_module import TorchModule
 
         self._module: Any = TorchModule(graph).eval()
         self._threads = threads

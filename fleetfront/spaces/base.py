@@ -11,8 +11,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Array, Graph
 
 Genotypes = NDArray[np.int8]
 Config = dict[str, Any]

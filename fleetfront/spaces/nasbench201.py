@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Array, Graph
 from fleetfront.spaces.nasbench201_features import network_features
 from fleetfront.spaces.nasbench201_graph import (
     CELLS,

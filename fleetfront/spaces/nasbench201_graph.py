@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Array, Graph
+from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Array, Graph
-from fleetfront.spaces.graph_layers import LayerWriter, given_weights, random_weights
 
 STEM, CONV, POOL, ADD, REDUCTION, HEAD = (
     "nb201_stem",

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Array, Graph
 from fleetfront.spaces.ofa_mbv3_graph import write_block, write_network
 from fleetfront.spaces.ofa_mbv3_layout import (
     MINI_LAYOUT,

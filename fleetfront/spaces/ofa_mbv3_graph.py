@@ -21,9 +21,9 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from fleetfront.graphs.graph import Array, Graph
+from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Array, Graph
-from fleetfront.spaces.graph_layers import LayerWriter, given_weights, random_weights
 from fleetfront.spaces.ofa_mbv3_layout import HEAD, STEM, BlockShape, block_shape
 
 

@@ -17,15 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.graph import Array, Graph
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
 from fleetfront.spaces.ofa_mbv3_layout import BlockShape, block_shape
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fleetfront.spaces.torch_module import TorchModule
+    from fleetfront.graphs.torch_module import TorchModule
 
     Tensors = Mapping[str, Tensor]
 
@@ -123,7 +123,7 @@ class Supernet:
 
         Raises MissingDependency if torch is not installed.
         """
-        from fleetfront.spaces.torch_module import TorchModule
+        from fleetfront.graphs.torch_module import TorchModule
 
         module = TorchModule(self.live_graph(genotype))
         module.eval()

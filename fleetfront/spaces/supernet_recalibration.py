@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Graph, Operator
-from fleetfront.spaces.torch_module import TorchModule, run_graph
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Graph, Operator
+from fleetfront.graphs.torch_module import TorchModule, run_graph
 
 #: Images in one forward pass; the once-for-all project's own value.
 BATCH = 100

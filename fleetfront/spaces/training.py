@@ -250,7 +250,7 @@ class _Run:
         return loss.item()
 
     def _logits(self, genotype: Genotypes, batch: Tensor) -> Tensor:
-        from fleetfront.spaces.torch_module import run_graph
+        from fleetfront.graphs.torch_module import run_graph
 
         genotype = genotype.copy()
         genotype[-1] = self.resolution_gene

@@ -134,7 +134,7 @@ def _started_server(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """SHA-256 -> path of three small TFLite files that differ in size."""
     from fleetfront.deploy.tflite_writer import write_tflite
-    from fleetfront.spaces.graph import GraphBuilder
+    from fleetfront.graphs.graph import GraphBuilder
 
     folder = tmp_path_factory.mktemp("models")
     rng = np.random.default_rng(0)

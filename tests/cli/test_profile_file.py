@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleetfront.spaces.graph import GraphBuilder
+from fleetfront.graphs.graph import GraphBuilder
 from tests.cli.typed_commands import left_behind
 
 pytestmark = pytest.mark.usefixtures("no_adb_server")

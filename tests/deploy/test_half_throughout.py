@@ -6,8 +6,8 @@ import pytest
 from fleetfront.deploy.half_throughout import half_throughout
 from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.graph import GraphBuilder
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 
 

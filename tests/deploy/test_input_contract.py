@@ -9,8 +9,8 @@ from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.deploy.input_contract import InputContract, contracted, with_channels
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 SIDE = 6
 

@@ -7,7 +7,7 @@ from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.formats import FORMATS, FileFormat
 from fleetfront.deploy.input_contract import InputContract, contracted
 from fleetfront.deploy.layout_lint import lint_layout
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 
 EACH = pytest.mark.parametrize("kind", FORMATS.values(), ids=FORMATS)

@@ -7,9 +7,9 @@ import pytest
 from fleetfront.deploy.onnx_writer import IR_VERSION, OPSET, write_onnx
 from fleetfront.deploy.proof import prove
 from fleetfront.errors import InputError
+from fleetfront.graphs.batch import with_batch
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.batch import with_batch
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 
 def small_network() -> Graph:

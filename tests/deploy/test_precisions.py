@@ -10,9 +10,9 @@ from fleetfront.deploy.precisions import RANGE_LIMITS, half_weights, parse_preci
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.quantise_tflite import activation_ranges
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.graph import Graph
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 
 EACH = pytest.mark.parametrize("kind", FORMATS.values(), ids=FORMATS)

@@ -11,7 +11,7 @@ from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.tflite_writer import write_tflite
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 WRITERS = {".onnx": write_onnx, ".tflite": write_tflite}
 

@@ -12,8 +12,8 @@ from fleetfront.deploy import tensorrt_writer
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
 from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.errors import InputError
+from fleetfront.graphs.batch import with_batch
 from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
-from fleetfront.spaces.batch import with_batch
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import smallest
 

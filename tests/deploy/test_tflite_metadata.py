@@ -8,7 +8,7 @@ from fleetfront.deploy.proof import prove
 from fleetfront.deploy.tflite_metadata import METADATA, FileDescription, describe_file, oldest_runtime, read_labels
 from fleetfront.deploy.tflite_writer import minimum_runtime, write_tflite
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 
 def network() -> Graph:

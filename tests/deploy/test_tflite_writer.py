@@ -10,9 +10,9 @@ from fleetfront.deploy.tflite_writer import minimum_runtime, write_tflite
 from fleetfront.deploy.tflite_writer_file import LABELS, metadata
 from fleetfront.deploy.tflite_writer_layout import keeps_order, padding_scheme, window_shares
 from fleetfront.errors import InputError
+from fleetfront.graphs.batch import with_batch
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.batch import with_batch
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 
 class Builder(GraphBuilder):

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.tflite_writer import write_tflite
-from fleetfront.spaces.graph import Graph, GraphBuilder
-from fleetfront.spaces.operators import FAMILIES
+from fleetfront.graphs.graph import Graph, GraphBuilder
+from fleetfront.graphs.operators import FAMILIES
 
 #: Of the outputs' range. Rounding of fp32 gives about 1e-7 an operator.
 ROUNDING = 1e-5

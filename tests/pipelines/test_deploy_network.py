@@ -15,11 +15,11 @@ from fleetfront.deploy.bundle import read_manifest
 from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.deploy.input_contract import InputContract
 from fleetfront.errors import BarMissed, InputError
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
 from fleetfront.pipelines.deploy_network import run_images, write_network
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.checkpoints import save_supernet
-from fleetfront.spaces.graph import Graph, GraphBuilder
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 from fleetfront.spaces.supernet import Supernet, smallest
 from tests.knowing_supernet import knowing_supernet

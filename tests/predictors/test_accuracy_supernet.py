@@ -30,7 +30,7 @@ def test_the_accuracy_is_that_of_the_recalibrated_network_as_written(
     tmp_path: Path, digits: Dataset, supernet: Supernet
 ) -> None:
     from fleetfront.deploy.onnx_writer import write_onnx
-    from fleetfront.spaces.batch import with_batch
+    from fleetfront.graphs.batch import with_batch
 
     genotypes = supernet.space.sample(2, np.random.default_rng(3))
     estimate = SupernetAccuracy(supernet, digits, "supernet:w", Workspace(tmp_path)).predict(genotypes)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.predictors.operator_work import CLASSES, QUANTITIES, WORK_NAMES, Mode, NetworkWork, graph_work
-from fleetfront.spaces.graph import GraphBuilder
 from fleetfront.spaces.nasbench201 import NasBench201Space
 from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
 

@@ -16,8 +16,8 @@ from fleetfront.deploy.quantise_onnx import quantise_onnx
 from fleetfront.deploy.quantise_tflite import quantise_tflite
 from fleetfront.deploy.tflite_writer import write_tflite
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.profilers.file_precision import file_precision
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 _RNG = np.random.default_rng(0)
 

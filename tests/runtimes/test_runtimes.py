@@ -13,10 +13,10 @@ from onnx import TensorProto, helper
 from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.tflite_writer import write_tflite
 from fleetfront.errors import InputError, MissingDependency
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.base import Runtime
 from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file, runtime_names
 from fleetfront.runtimes.feeds import random_feeds
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 WRITERS: dict[str, Callable[[Graph], bytes]] = {
     "litert": write_tflite,

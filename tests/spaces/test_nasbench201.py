@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.spaces.base import Additive, DescribesBlocks, HasLiveGraph, MayDisconnect, SearchSpace
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Graph
 from fleetfront.spaces.nasbench201 import NasBench201Space
 
 SPACE = NasBench201Space()
@@ -135,7 +135,7 @@ def test_the_graph_holds_the_blocks() -> None:
 
 def test_folding_keeps_the_function_and_only_connected_cells_see_the_input() -> None:
     torch = pytest.importorskip("torch")
-    from fleetfront.spaces.torch_module import TorchModule
+    from fleetfront.graphs.torch_module import TorchModule
 
     connected = SPACE.sample(4, np.random.default_rng(4))
     nothing = EVERY[SPACE.disconnected(EVERY)][[0, -1]]

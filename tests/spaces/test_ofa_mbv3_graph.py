@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.graph import Array, Graph
 from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
 W10, W12, MINI = ofa_mbv3_w10(), ofa_mbv3_w12(), ofa_mbv3_mini()
@@ -123,7 +123,7 @@ def test_a_block_of_another_family_is_refused() -> None:
 @pytest.mark.parametrize("space", [W10, MINI], ids=lambda space: space.name)
 def test_folding_keeps_the_function_and_random_networks_neither_vanish_nor_explode(space: OfaMbv3Space) -> None:
     torch = pytest.importorskip("torch")
-    from fleetfront.spaces.torch_module import TorchModule
+    from fleetfront.graphs.torch_module import TorchModule
 
     for genotype in space.sample(2, np.random.default_rng(4)):
         live = space.live_graph(genotype)

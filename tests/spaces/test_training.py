@@ -13,8 +13,8 @@ from fleetfront.workspace import Workspace
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
+from fleetfront.graphs.torch_module import TorchModule  # noqa: E402
 from fleetfront.spaces.supernet import largest  # noqa: E402
-from fleetfront.spaces.torch_module import TorchModule  # noqa: E402
 from fleetfront.spaces.training import (  # noqa: E402
     TrainingSettings,
     augmented,

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import InputError, missing, unknown
+from fleetfront.graphs.graph import Graph
 from fleetfront.profilers.gpu.programs import random_tensor
-from fleetfront.spaces.graph import Graph
 
 PRECISIONS = ("fp32", "tf32", "fp16")
 
@@ -93,7 +93,7 @@ class TorchProgram:
         """Move ``graph`` and ``buffers`` sets of random inputs to ``device``; floats become ``dtype``."""
         import torch
 
-        from fleetfront.spaces.torch_module import TorchModule
+        from fleetfront.graphs.torch_module import TorchModule
 
         self._torch: Any = torch
         self.buffers = buffers

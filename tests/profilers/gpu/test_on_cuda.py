@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import FleetfrontError
+from fleetfront.graphs.batch import with_batch
+from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.gpu.agent import GpuOptions
 from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent
@@ -14,9 +16,7 @@ from fleetfront.profilers.gpu.torch_program import TorchOpener
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import open_cuda_device
-from fleetfront.spaces.batch import with_batch
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.graph import Graph, GraphBuilder
 
 
 @pytest.fixture(scope="module", autouse=True)

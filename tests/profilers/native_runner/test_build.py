@@ -33,7 +33,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> NativeRunner:
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fleetfront.deploy.tflite_writer import write_tflite
-    from fleetfront.spaces.graph import GraphBuilder
+    from fleetfront.graphs.graph import GraphBuilder
 
     builder = GraphBuilder("two inputs")
     first, second = builder.input("first", (1, 4, 14, 14)), builder.input("second", (1, 4, 14, 14))

@@ -1,7 +1,7 @@
 import numpy as np
 
-from fleetfront.spaces.graph import GraphBuilder
-from fleetfront.spaces.prune import drop_unread
+from fleetfront.graphs.graph import GraphBuilder
+from fleetfront.graphs.prune import drop_unread
 
 
 def test_what_reaches_no_output_is_dropped() -> None:

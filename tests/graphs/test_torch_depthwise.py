@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 torch = pytest.importorskip("torch")
 
-from fleetfront.spaces.torch_depthwise import depthwise_conv2d, is_faster  # noqa: E402
+from fleetfront.graphs.torch_depthwise import depthwise_conv2d, is_faster  # noqa: E402
 
 
 @settings(max_examples=25, deadline=None)

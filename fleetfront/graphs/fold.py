@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Array, Graph, Operator, Tensor
+from fleetfront.graphs.graph import Array, Graph, Operator, Tensor
 
 _Vector = NDArray[np.float64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Graph, GraphBuilder, Operator
+from fleetfront.graphs.graph import Graph, GraphBuilder, Operator
 
 
 def with_batch(graph: Graph, batch: int | str) -> Graph:

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.batch import with_batch
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.batch import with_batch
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 
 def graph_of(shape: tuple[int, ...]) -> Graph:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.spaces.operators import FAMILIES, Shape
+from fleetfront.graphs.operators import FAMILIES, Shape
 
 Array = NDArray[Any]
 

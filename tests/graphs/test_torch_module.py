@@ -4,11 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 torch = pytest.importorskip("torch")
 
-from fleetfront.spaces.torch_module import MOMENTUM, TorchModule, run_graph  # noqa: E402
+from fleetfront.graphs.torch_module import MOMENTUM, TorchModule, run_graph  # noqa: E402
 
 
 def _windows(data: np.ndarray, kernel: tuple[int, int], stride: tuple[int, int]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from types import MappingProxyType
 
-from fleetfront.spaces.graph import Graph
+from fleetfront.graphs.graph import Graph
 
 
 def drop_unread(graph: Graph) -> Graph:

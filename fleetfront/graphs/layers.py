@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.graph import Array, GraphBuilder
+from fleetfront.graphs.graph import Array, GraphBuilder
 
 #: Of every batch-norm; the default of torch, which once-for-all and NAS-Bench-201 keep.
 EPSILON = 1e-5

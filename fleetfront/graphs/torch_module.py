@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, missing
-from fleetfront.spaces.graph import Array, Graph, Operator
+from fleetfront.graphs.graph import Array, Graph, Operator
 
 try:
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from fleetfront.spaces.torch_depthwise import depthwise_conv2d, is_faster
+    from fleetfront.graphs.torch_depthwise import depthwise_conv2d, is_faster
 except ImportError as error:
     raise missing("torch", "torch", "Running a network in torch") from error
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.fold import fold_batch_norm
-from fleetfront.spaces.graph import Graph, GraphBuilder
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Graph, GraphBuilder
 
 
 def _compute(graph: Graph, x: np.ndarray) -> np.ndarray:

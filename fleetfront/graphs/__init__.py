@@ -1,0 +1,1 @@
+"""Graphs describe networks: operators with shapes, rewritten, folded, pruned, and run in torch."""
