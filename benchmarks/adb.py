@@ -43,7 +43,7 @@ from fleetfront.profilers.plan import PlanOptions, Task, TaskList
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w10
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 

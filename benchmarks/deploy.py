@@ -29,9 +29,9 @@ from fleetfront.deploy.formats import parse_formats
 from fleetfront.pipelines.deploy import Pick, Recipe, Weights, deploy_picks
 from fleetfront.pipelines.deploy_network import write_network
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import largest, smallest
-from fleetfront.spaces.training import TrainingSettings, train_supernet
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import largest, smallest
+from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet
 from fleetfront.workspace import Workspace
 
 SPACE = "ofa-mbv3-w1.2"

@@ -18,7 +18,7 @@ _ROOMS = {
     "fleetfront.workspace": ("Workspace",),
     "fleetfront.spaces.base": ("SearchSpace",),
     "fleetfront.spaces.catalogue": ("load_space",),
-    "fleetfront.spaces.checkpoints": ("load_supernet",),
+    "fleetfront.spaces.supernet.checkpoints": ("load_supernet",),
     "fleetfront.datasets": ("load_images",),
     "fleetfront.profilers.records": ("Measurement", "Role"),
     "fleetfront.profilers.store": ("Store",),

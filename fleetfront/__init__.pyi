@@ -49,7 +49,7 @@ from fleetfront.search.results import Fronts as Fronts
 from fleetfront.search.results import load_fronts as load_fronts
 from fleetfront.spaces.base import SearchSpace as SearchSpace
 from fleetfront.spaces.catalogue import load_space as load_space
-from fleetfront.spaces.checkpoints import load_supernet as load_supernet
+from fleetfront.spaces.supernet.checkpoints import load_supernet as load_supernet
 from fleetfront.targets import Target as Target
 from fleetfront.workspace import Workspace as Workspace
 

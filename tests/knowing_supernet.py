@@ -3,8 +3,8 @@
 import numpy as np
 
 from fleetfront.datasets import Dataset, Split
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.supernet import Provenance, Supernet, cut_tensors, placeholder_graph, smallest, untrained
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.subnets import Provenance, Supernet, cut_tensors, placeholder_graph, smallest, untrained
 
 
 def knowing_supernet(space: OfaMbv3Space, images: Dataset, epochs: int = 6) -> Supernet:

@@ -112,8 +112,8 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
     """The supernet and what goes with it. Raises InputError with the command that gets what is missing."""
     from fleetfront.pipelines.deploy import UserImages, Weights
     from fleetfront.pipelines.deploy_weights import known_preprocessing, recorded_provenance
-    from fleetfront.spaces.checkpoints import load_supernet
-    from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+    from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+    from fleetfront.spaces.supernet.checkpoints import load_supernet
 
     names, is_labelled = read_labels(given.labels), not given.unlabelled
     if given.random_weights:

@@ -82,7 +82,7 @@ def doctor(
 
 
 def _fetch(space: str, as_json: bool, quiet: bool) -> None:
-    from fleetfront.spaces.weights import PUBLISHED, fetch_weights
+    from fleetfront.spaces.supernet.published import PUBLISHED, fetch_weights
 
     if space in PUBLISHED:
         hint(f"From {PUBLISHED[space].url} ({PUBLISHED[space].licence})")

@@ -30,8 +30,8 @@ def train(images: str, space: str, epochs: int, threads: int, seed: int, as_json
     """
     from fleetfront.datasets import load_images
     from fleetfront.spaces.catalogue import load_space
-    from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-    from fleetfront.spaces.training import TrainingSettings, train_supernet
+    from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+    from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet
     from fleetfront.workspace import Workspace
 
     family = load_space(space)

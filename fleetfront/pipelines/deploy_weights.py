@@ -18,7 +18,7 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
-    from fleetfront.spaces.supernet import Provenance, Supernet
+    from fleetfront.spaces.supernet.subnets import Provenance, Supernet
 
 
 #: Decoded images of several sizes are held up to here.
@@ -240,7 +240,7 @@ def known_preprocessing(supernet: Supernet | None) -> Preprocessing | None:
 
 def recorded_provenance(path: Path) -> Provenance | None:
     """What was recorded beside fetched weights: where they come from and under which licence. None if nothing was."""
-    from fleetfront.spaces.supernet import Provenance
+    from fleetfront.spaces.supernet.subnets import Provenance
 
     record = path.with_name(path.name + ".json")
     if path.suffix == ".safetensors" or not record.is_file():

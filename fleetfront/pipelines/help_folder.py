@@ -13,7 +13,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.table_file import LATENCY_PREFIX, LatencyTable, Problem, is_latency
-from fleetfront.spaces.torch_file import read_torch_file
+from fleetfront.spaces.supernet.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray

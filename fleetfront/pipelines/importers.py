@@ -28,7 +28,7 @@ from fleetfront.profilers.store import Source, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_w12
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.fit_files import write_json
-from fleetfront.spaces.weights import PUBLISHED, weights_path
+from fleetfront.spaces.supernet.published import PUBLISHED, weights_path
 from fleetfront.workspace import Workspace
 
 _FRONTS = "fronts"

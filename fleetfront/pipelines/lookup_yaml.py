@@ -18,8 +18,8 @@ from fleetfront.device_configs.yaml_file import Document, read_yaml
 from fleetfront.errors import InputError
 from fleetfront.pipelines.table_file import MOST_MS, Problem
 from fleetfront.quantities import NS_PER_MS
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.ofa_mbv3_layout import HEAD, MBCONV, STEM, BlockShape, block_shape
+from fleetfront.spaces.ofa_mbv3.layout import HEAD, MBCONV, STEM, BlockShape, block_shape
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 
 _FILE = re.compile(r"(\d+)_lookup_table\.yaml\Z")
 _FIELD = re.compile(r"-(\w+):([0-9x]+)")

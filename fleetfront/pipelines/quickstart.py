@@ -32,9 +32,9 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import FRONTS_FILE, Fronts
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import Supernet
-from fleetfront.spaces.training import TrainingSettings, train_supernet
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import Supernet
+from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 

@@ -20,8 +20,8 @@ def supernet_loader(
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images
         from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
-        from fleetfront.spaces.checkpoints import load_supernet
-        from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+        from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+        from fleetfront.spaces.supernet.checkpoints import load_supernet
 
         if not isinstance(space, OfaMbv3Space):
             raise InputError(f"{space.name} has no supernet.", "Use --accuracy built-in or csv:PATH.")

@@ -14,8 +14,8 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.dense_network import DenseNetwork
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.torch_file import read_torch_file
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ from fleetfront.workspace import Workspace
 if TYPE_CHECKING:
     import torch
 
-    from fleetfront.spaces.supernet import Supernet
+    from fleetfront.spaces.supernet.subnets import Supernet
 
 _PRECISION = "fp32"
 #: Images in one forward pass of the evaluation.
@@ -107,8 +107,8 @@ class SupernetAccuracy:
         import torch
 
         from fleetfront.graphs.torch_module import run_graph
-        from fleetfront.spaces.supernet import placeholder_graph
-        from fleetfront.spaces.supernet_recalibration import recalibrated_statistics
+        from fleetfront.spaces.supernet.recalibration import recalibrated_statistics
+        from fleetfront.spaces.supernet.subnets import placeholder_graph
 
         weights = self._supernet.cut(genotype)
         graph = placeholder_graph(self._supernet.space, genotype, weights)

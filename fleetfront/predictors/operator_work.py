@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.predictors.calibrated_table import block_sum
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.nasbench201_graph import CELLS, EDGES, OPERATIONS, STAGES, add_block, operation_block
+from fleetfront.spaces.nasbench201.graph import CELLS, EDGES, OPERATIONS, STAGES, add_block, operation_block
+from fleetfront.spaces.nasbench201.space import NasBench201Space
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray

@@ -17,8 +17,8 @@ from fleetfront.report.devices_section import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.weights import PUBLISHED
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.published import PUBLISHED
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray

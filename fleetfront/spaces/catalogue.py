@@ -12,8 +12,8 @@ from importlib.metadata import EntryPoint, entry_points
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
 GROUP = "fleetfront.spaces"
 

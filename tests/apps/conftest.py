@@ -13,8 +13,8 @@ from fleetfront.datasets import Dataset, load_images
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.deploy.input_contract import InputContract
 from fleetfront.pipelines.deploy import Pick, Recipe, Weights, deploy_picks
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import smallest
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import smallest
 from tests.apps.browser import chromium
 from tests.knowing_supernet import knowing_supernet
 

@@ -15,9 +15,9 @@ from PIL import Image
 from fleetfront.cli.main import main
 from fleetfront.deploy.bundle import read_manifest
 from fleetfront.pipelines.latest import remember_fronts
-from fleetfront.spaces.checkpoints import save_supernet
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import largest, smallest, untrained
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.checkpoints import save_supernet
+from fleetfront.spaces.supernet.subnets import largest, smallest, untrained
 from fleetfront.workspace import Workspace
 
 SPACE = ofa_mbv3_mini()

@@ -7,8 +7,8 @@ from pathlib import Path
 from fleetfront.deploy.bundle import SCHEMA
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import smallest
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import smallest
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "deploying.md"
 

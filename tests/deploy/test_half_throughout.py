@@ -8,7 +8,7 @@ from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 
 
 def test_a_block_has_no_conversions_and_computes_the_same() -> None:

@@ -8,7 +8,7 @@ from fleetfront.deploy.formats import FORMATS, FileFormat
 from fleetfront.deploy.input_contract import InputContract, contracted
 from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 
 EACH = pytest.mark.parametrize("kind", FORMATS.values(), ids=FORMATS)
 

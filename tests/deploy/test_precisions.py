@@ -13,7 +13,7 @@ from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 
 EACH = pytest.mark.parametrize("kind", FORMATS.values(), ids=FORMATS)
 

@@ -14,8 +14,8 @@ from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
 from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import smallest
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import smallest
 
 BOUND_TO = {"tensorrt": "11.4.0", "gpu": "NVIDIA Test", "compute_capability": "9.0", "driver": "570.1", "cuda": "12.8"}
 

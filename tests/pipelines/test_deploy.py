@@ -14,7 +14,7 @@ from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.supernet import untrained
+from fleetfront.spaces.supernet.subnets import untrained
 from fleetfront.targets import Target
 
 SPACE = load_space("ofa-mbv3-mini")

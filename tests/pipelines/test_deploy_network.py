@@ -19,9 +19,9 @@ from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
 from fleetfront.pipelines.deploy_network import run_images, write_network
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.checkpoints import save_supernet
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import Supernet, smallest
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.checkpoints import save_supernet
+from fleetfront.spaces.supernet.subnets import Supernet, smallest
 from tests.knowing_supernet import knowing_supernet
 
 BOTH = parse_formats("onnx,tflite")

@@ -13,7 +13,7 @@ from fleetfront.predictors.operator_model import load_operator_model
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import Source, Store
 from fleetfront.quantities import Clock
-from fleetfront.spaces.nasbench201 import NasBench201Space
+from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 

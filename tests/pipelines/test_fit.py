@@ -17,7 +17,7 @@ from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep

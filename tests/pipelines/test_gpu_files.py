@@ -7,7 +7,7 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.profile import _writer, default_clock, suffix_of
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import PRECISIONS, Target
 
 SPACE = ofa_mbv3_mini()

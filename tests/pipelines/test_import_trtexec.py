@@ -11,8 +11,8 @@ from fleetfront.pipelines.import_trtexec import Measured, import_trtexec
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
-from fleetfront.spaces.supernet import smallest
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import smallest
 
 SPACE = ofa_mbv3_mini()
 ARCH = SPACE.arch_id(smallest(SPACE))

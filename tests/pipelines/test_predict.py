@@ -11,7 +11,7 @@ from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.predictors.fitting import fit_model
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w10
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice
 
 SPACE = ofa_mbv3_w10()

@@ -12,7 +12,7 @@ from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
 from fleetfront.profilers.store import Store
 from fleetfront.report.gather import gather_report
 from fleetfront.search.results import load_fronts
-from fleetfront.spaces.training import TrainingSettings
+from fleetfront.spaces.supernet.training import TrainingSettings
 from fleetfront.workspace import Workspace
 
 EVALUATIONS = 16

@@ -13,7 +13,7 @@ from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 from fleetfront.targets import Target
 
 TARGET = Target("synthetic", "litert")

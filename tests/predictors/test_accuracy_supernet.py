@@ -9,8 +9,8 @@ from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
 from fleetfront.quantities import Tier
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.supernet import Supernet, untrained
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.subnets import Supernet, untrained
 from fleetfront.workspace import Workspace
 
 

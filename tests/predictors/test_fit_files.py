@@ -23,7 +23,7 @@ from fleetfront.predictors.fit_files import (
 )
 from fleetfront.predictors.fitting import fit_model
 from fleetfront.quantities import Clock
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import SyntheticDevice

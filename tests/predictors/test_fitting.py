@@ -18,8 +18,8 @@ from fleetfront.predictors.scores import score
 from fleetfront.profilers.observations import Observations
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 from tests.predictors.synthetic_device import SyntheticDevice
 
 

@@ -12,7 +12,7 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.block_model import block_model, linear_block_model
 from fleetfront.predictors.lookup_table import Filled, LookupTable, MeasuredBlock, Vocabulary, fill_table, interpolate
 from fleetfront.predictors.measured_blocks import vocabulary_of
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_w10
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_w10
 from tests.predictors.synthetic_device import SyntheticDevice
 
 

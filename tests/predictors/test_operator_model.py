@@ -15,8 +15,8 @@ from fleetfront.predictors.operator_model import (
 )
 from fleetfront.predictors.operator_work import Mode, NetworkWork
 from fleetfront.quantities import Tier
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w12
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w12
 
 LITERATURE = [
     "1080ti_1", "1080ti_32", "1080ti_256", "titanx_1", "titanx_32", "titanx_256", "titan_rtx_256", "silver_4114",

@@ -3,8 +3,8 @@ import pytest
 
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.predictors.operator_work import CLASSES, QUANTITIES, WORK_NAMES, Mode, NetworkWork, graph_work
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 
 
 def of_class(work: np.ndarray, name: str) -> dict[str, float]:

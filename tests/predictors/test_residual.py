@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fleetfront.predictors.residual import residual_features, try_residual
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_w10
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10
 
 
 def sample(n: int, structure: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:

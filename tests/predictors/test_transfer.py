@@ -11,7 +11,7 @@ from fleetfront.predictors.operator_work import Mode, NetworkWork
 from fleetfront.predictors.transfer import TransferModel, fit_few
 from fleetfront.predictors.transfer_prior import KnownDevice, learn_device, learn_prior
 from fleetfront.quantities import Tier
-from fleetfront.spaces.nasbench201 import NasBench201Space
+from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.targets import Target
 
 SPACE = NasBench201Space()

@@ -21,8 +21,8 @@ from fleetfront.profilers.store import Source, Store
 from fleetfront.quantities import Clock, Estimate, Tier
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 

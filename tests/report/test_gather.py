@@ -23,8 +23,8 @@ from fleetfront.search.archive import Archive
 from fleetfront.search.front import hypervolume
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import load_fronts, write_fronts
-from fleetfront.spaces.nasbench201 import NasBench201Space
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini, ofa_mbv3_w10
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
 from tests.report.fleet import NINETEEN, Made, SizeAccuracy, block_latency

@@ -10,7 +10,7 @@ from fleetfront.spaces.catalogue import DEFAULT_SPACE, load_space, space_names
 
 MODULE = """
 from dataclasses import dataclass
-from fleetfront.spaces.nasbench201 import NasBench201Space
+from fleetfront.spaces.nasbench201.space import NasBench201Space
 
 def mine():
     return NasBench201Space("my-cells")

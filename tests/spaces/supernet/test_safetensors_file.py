@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.safetensors_file import read_safetensors, write_safetensors
+from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
 
 torch = pytest.importorskip("torch")
 

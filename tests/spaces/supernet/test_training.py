@@ -7,15 +7,15 @@ import pytest
 from fleetfront.datasets import Dataset, Split, load_images
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.progress import Silent
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w12
 from fleetfront.workspace import Workspace
 
 torch = pytest.importorskip("torch")
 pytest.importorskip("sklearn")
 
 from fleetfront.graphs.torch_module import TorchModule  # noqa: E402
-from fleetfront.spaces.supernet import largest  # noqa: E402
-from fleetfront.spaces.training import (  # noqa: E402
+from fleetfront.spaces.supernet.subnets import largest  # noqa: E402
+from fleetfront.spaces.supernet.training import (  # noqa: E402
     TrainingSettings,
     augmented,
     drawn_evenly,

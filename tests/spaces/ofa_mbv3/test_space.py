@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, HasLiveGraph, Interpolable, SearchSpace
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
 W10, W12, MINI = ofa_mbv3_w10(), ofa_mbv3_w12(), ofa_mbv3_mini()
 SPACES = [W10, W12, MINI]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.weights import PUBLISHED, PublishedWeights, fetch_weights, weights_path
+from fleetfront.spaces.supernet.published import PUBLISHED, PublishedWeights, fetch_weights, weights_path
 from fleetfront.workspace import Workspace
 
 CONTENT = b"PK\x03\x04" + bytes(range(256)) * 4000

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.safetensors_file import read_safetensors, write_safetensors
-from fleetfront.spaces.supernet import Provenance, Supernet
-from fleetfront.spaces.torch_file import read_torch_file
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
+from fleetfront.spaces.supernet.subnets import Provenance, Supernet
+from fleetfront.spaces.supernet.torch_file import read_torch_file
 
 if TYPE_CHECKING:
     from torch import Tensor

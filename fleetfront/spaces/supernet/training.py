@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from fleetfront.errors import FleetfrontError, InputError, missing
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.checkpoints import load_supernet, save_supernet
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.safetensors_file import read_safetensors, write_safetensors
-from fleetfront.spaces.supernet import (
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.checkpoints import load_supernet, save_supernet
+from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
+from fleetfront.spaces.supernet.subnets import (
     Provenance,
     Supernet,
     cut_tensors,
@@ -261,7 +261,7 @@ class _Run:
     def _finished(self) -> Supernet:
         import torch
 
-        from fleetfront.spaces.supernet_recalibration import recalibrated_statistics
+        from fleetfront.spaces.supernet.recalibration import recalibrated_statistics
 
         tensors = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
         genotype = largest(self.space)

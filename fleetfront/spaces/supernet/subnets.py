@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.ofa_mbv3 import OfaMbv3Space
-from fleetfront.spaces.ofa_mbv3_layout import BlockShape, block_shape
+from fleetfront.spaces.ofa_mbv3.layout import BlockShape, block_shape
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,7 +114,7 @@ class Supernet:
 
     def recalibrated(self, genotype: Genotypes, images: NDArray[np.float32]) -> Graph:
         """``graph`` with batch-norm statistics of ``images`` float32[n, 3, r, r], preprocessed, r the network's own."""
-        from fleetfront.spaces.supernet_recalibration import recalibrate
+        from fleetfront.spaces.supernet.recalibration import recalibrate
 
         return recalibrate(self.live_graph(genotype), images)
 
@@ -287,7 +287,7 @@ def _check(space: OfaMbv3Space, tensors: Tensors) -> None:
 
 def _seems(tensors: Tensors) -> str:
     """Which member of the family the weights belong to, judged by the two widths that no width multiplier shares."""
-    from fleetfront.spaces.ofa_mbv3_layout import MINI_LAYOUT, full_layout
+    from fleetfront.spaces.ofa_mbv3.layout import MINI_LAYOUT, full_layout
 
     expand, mix = tensors.get("head.expand.conv.weight"), tensors.get("head.mix.conv.weight")
     if expand is None or mix is None:

@@ -9,7 +9,7 @@ from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.spaces.base import Additive, DescribesBlocks, HasLiveGraph, MayDisconnect, SearchSpace
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.nasbench201 import NasBench201Space
+from fleetfront.spaces.nasbench201.space import NasBench201Space
 
 SPACE = NasBench201Space()
 EVERY = SPACE.every()

@@ -1,7 +1,7 @@
 """The once-for-all MobileNetV3 spaces: genotypes, their spelling, their blocks and their exact sums.
 
 A genotype is one kernel gene a slot, one expansion gene a slot, one depth gene a stage and one resolution gene, each an
-index into ascending choices. Shapes and costs of blocks are in ``ofa_mbv3_layout``, operators in ``ofa_mbv3_graph``.
+index into ascending choices. Shapes and costs of blocks are in ``ofa_mbv3.layout``, operators in ``ofa_mbv3.graph``.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.ofa_mbv3_graph import write_block, write_network
-from fleetfront.spaces.ofa_mbv3_layout import (
+from fleetfront.spaces.ofa_mbv3.graph import write_block, write_network
+from fleetfront.spaces.ofa_mbv3.layout import (
     MINI_LAYOUT,
     Layout,
     block_features,
@@ -36,7 +36,7 @@ from fleetfront.spaces.ofa_mbv3_layout import (
     later_slot_block,
     stem_block,
 )
-from fleetfront.spaces.ofa_mbv3_spelling import Spelling
+from fleetfront.spaces.ofa_mbv3.spelling import Spelling
 
 
 def ofa_mbv3_w10() -> OfaMbv3Space:
@@ -307,7 +307,7 @@ class OfaMbv3Space:
         return [(prefix, vocabulary[i]) for prefix, i in zip(prefixes, indices, strict=True) if i >= 0]
 
     def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """The whole network with its batch_norm operators, batch 1; names of weights as in ``ofa_mbv3_graph``.
+        """The whole network with its batch_norm operators, batch 1; names of weights as in ``ofa_mbv3.graph``.
 
         ``weights`` are used as they are, never copied; None draws random ones that the architecture alone decides and
         labels the graph ``weights: random``. Raises InputError on a missing array or a wrong shape.

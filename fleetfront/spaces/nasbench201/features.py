@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.nasbench201_graph import EDGES, OPERATIONS
+from fleetfront.spaces.nasbench201.graph import EDGES, OPERATIONS
 
 #: Edges of the four paths from a cell's input (node 0) to its output (node 3).
 PATHS = tuple(

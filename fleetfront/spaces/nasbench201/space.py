@@ -1,5 +1,5 @@
 """NAS-Bench-201: all 15,625 cells of six edges with five operations each. Blocks and operators are in
-``nasbench201_graph``; accuracies and latencies of the cells are data, not part of the space.
+``nasbench201.graph``; accuracies and latencies of the cells are data, not part of the space.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.nasbench201_features import network_features
-from fleetfront.spaces.nasbench201_graph import (
+from fleetfront.spaces.nasbench201.features import network_features
+from fleetfront.spaces.nasbench201.graph import (
     CELLS,
     EDGES,
     OPERATIONS,
@@ -246,7 +246,7 @@ class NasBench201Space:
         return fold_batch_norm(write_block(block))
 
     def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """The whole network with its batch_norm operators, batch 1; names of weights as in ``nasbench201_graph``.
+        """The whole network with its batch_norm operators, batch 1; names of weights as in ``nasbench201.graph``.
 
         Dead edges are left out; a disconnected cell gives zeros. ``weights`` are used as they are, never copied; None
         draws random ones that the architecture alone decides and labels the graph ``weights: random``.

@@ -8,14 +8,14 @@ from fleetfront.deploy.tflite_writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
 torch = pytest.importorskip("torch")
 
 from fleetfront.graphs.torch_module import TorchModule, run_graph  # noqa: E402
-from fleetfront.spaces.checkpoints import load_supernet  # noqa: E402
-from fleetfront.spaces.supernet import Supernet, largest, placeholder_graph, smallest, untrained  # noqa: E402
-from fleetfront.spaces.supernet_recalibration import recalibrate, recalibrated_statistics  # noqa: E402
+from fleetfront.spaces.supernet.checkpoints import load_supernet  # noqa: E402
+from fleetfront.spaces.supernet.recalibration import recalibrate, recalibrated_statistics  # noqa: E402
+from fleetfront.spaces.supernet.subnets import Supernet, largest, placeholder_graph, smallest, untrained  # noqa: E402
 
 MINI = ofa_mbv3_mini()
 SEEDS = st.integers(0, 2**32 - 1)

@@ -24,7 +24,7 @@ import numpy as np
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.ofa_mbv3_layout import HEAD, STEM, BlockShape, block_shape
+from fleetfront.spaces.ofa_mbv3.layout import HEAD, STEM, BlockShape, block_shape
 
 
 class _Writer(LayerWriter):

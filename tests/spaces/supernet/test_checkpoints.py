@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.ofa_mbv3 import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
 torch = pytest.importorskip("torch")
 
-from fleetfront.spaces.checkpoints import load_supernet, renamed, save_supernet  # noqa: E402
-from fleetfront.spaces.supernet import Provenance, Supernet, full_shapes, untrained  # noqa: E402
+from fleetfront.spaces.supernet.checkpoints import load_supernet, renamed, save_supernet  # noqa: E402
+from fleetfront.spaces.supernet.subnets import Provenance, Supernet, full_shapes, untrained  # noqa: E402
 
 MINI = ofa_mbv3_mini()
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.ofa_mbv3_layout import Layout
+from fleetfront.spaces.ofa_mbv3.layout import Layout
 
 _Mask = NDArray[np.bool_]
 

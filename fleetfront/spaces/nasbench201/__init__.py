@@ -1,0 +1,1 @@
+"""NAS-Bench-201 is a space of cells: six edges with one of five operations each."""
