@@ -28,7 +28,7 @@ def write_ort(onnx_file: bytes) -> bytes:
         import onnxruntime as ort
     except ImportError as error:
         raise missing("onnxruntime", "cpu", "Writing ORT files") from error
-    from fleetfront.runtimes.onnxruntime_runtime import ort_errors
+    from fleetfront.runtimes.onnxruntime.runtime import ort_errors
 
     failures: tuple[type[Exception], ...] = (*ort_errors(), OSError)
     with tempfile.TemporaryDirectory(prefix="fleetfront-") as folder:

@@ -11,7 +11,7 @@ from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.cuda_device import open_cuda_device
-from fleetfront.runtimes.tensorrt_engine import BuildOptions, TimingCache, bound_to, build_plan, import_tensorrt
+from fleetfront.runtimes.tensorrt.engine import BuildOptions, TimingCache, bound_to, build_plan, import_tensorrt
 from fleetfront.workspace import Workspace
 
 #: Plans are built for the first GPU; CUDA_VISIBLE_DEVICES chooses which that is.

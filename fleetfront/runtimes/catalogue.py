@@ -6,10 +6,10 @@ from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.runtimes.base import Runtime
-from fleetfront.runtimes.litert_runtime import LiteRt
-from fleetfront.runtimes.onnxruntime_runtime import OnnxRuntime
-from fleetfront.runtimes.tensorrt_runtime import TensorRt
-from fleetfront.runtimes.torch_runtime import TorchRuntime
+from fleetfront.runtimes.litert.runtime import LiteRt
+from fleetfront.runtimes.onnxruntime.runtime import OnnxRuntime
+from fleetfront.runtimes.tensorrt.runtime import TensorRt
+from fleetfront.runtimes.torch.runtime import TorchRuntime
 
 _RUNTIMES: dict[str, type[Runtime]] = {
     "litert": LiteRt,

@@ -14,7 +14,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.gpu.programs import random_inputs
-from fleetfront.runtimes.onnxruntime_cuda import (
+from fleetfront.runtimes.onnxruntime.cuda import (
     CUDA,
     TENSORRT,
     cuda_options,
@@ -24,7 +24,7 @@ from fleetfront.runtimes.onnxruntime_cuda import (
     require_start,
     tensorrt_options,
 )
-from fleetfront.runtimes.onnxruntime_runtime import OnnxRuntimeSession
+from fleetfront.runtimes.onnxruntime.runtime import OnnxRuntimeSession
 
 #: The delegate of a target whose files go to the TensorRT provider.
 TENSORRT_DELEGATE = "tensorrt"

@@ -14,8 +14,8 @@ from fleetfront.errors import InputError
 from fleetfront.profilers.files import FileCache
 from fleetfront.profilers.gpu.programs import random_tensor
 from fleetfront.runtimes.cuda_device import CudaDevice
-from fleetfront.runtimes.tensorrt_engine import BuildOptions, Engine, Plan, TimingCache, build_plan, import_tensorrt
-from fleetfront.runtimes.tensorrt_runtime import output_tensor
+from fleetfront.runtimes.tensorrt.engine import BuildOptions, Engine, Plan, TimingCache, build_plan, import_tensorrt
+from fleetfront.runtimes.tensorrt.runtime import output_tensor
 
 
 class TensorRtOpener:

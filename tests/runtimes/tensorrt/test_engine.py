@@ -9,7 +9,7 @@ import pytest
 
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.profilers.gpu.tensorrt_program import PlanCache
-from fleetfront.runtimes.tensorrt_engine import (
+from fleetfront.runtimes.tensorrt.engine import (
     BuildOptions,
     Engine,
     Plan,

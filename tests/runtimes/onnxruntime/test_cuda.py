@@ -7,7 +7,7 @@ import pytest
 
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.profilers.gpu.onnxruntime_program import OnnxRuntimeOpener, OnnxRuntimeProgram
-from fleetfront.runtimes.onnxruntime_cuda import (
+from fleetfront.runtimes.onnxruntime.cuda import (
     CUDA,
     NO_FALLBACK,
     TENSORRT,

@@ -12,7 +12,7 @@ from fleetfront.errors import InputError, MissingDependency
 from fleetfront.profilers.gpu.tensorrt_program import TensorRtProgram
 from fleetfront.runtimes.base import Port
 from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
-from fleetfront.runtimes.tensorrt_runtime import TensorRtSession, output_tensor
+from fleetfront.runtimes.tensorrt.runtime import TensorRtSession, output_tensor
 
 torch = pytest.importorskip("torch")
 

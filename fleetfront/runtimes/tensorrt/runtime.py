@@ -15,7 +15,7 @@ from fleetfront.errors import InputError
 from fleetfront.runtimes.base import Port, Session
 from fleetfront.runtimes.cuda_device import open_cuda_device
 from fleetfront.runtimes.feeds import check_feeds
-from fleetfront.runtimes.tensorrt_engine import Engine, import_tensorrt
+from fleetfront.runtimes.tensorrt.engine import Engine, import_tensorrt
 
 
 class TensorRt:

@@ -77,7 +77,7 @@ def require_start(ort: Any, providers: list[tuple[str, dict[str, str]]]) -> None
     Its libraries may be absent or of another version. Asked once, before any file is opened: each would only be said to
     have nodes that run on the CPU.
     """
-    from fleetfront.runtimes.onnxruntime_runtime import ort_errors
+    from fleetfront.runtimes.onnxruntime.runtime import ort_errors
 
     wanted = providers[0][0]
     options = ort.SessionOptions()
@@ -120,7 +120,7 @@ def open_session(ort: Any, path: Path, providers: list[tuple[str, dict[str, str]
         InputError: the file is none, or a node would run on the CPU.
         DeviceError: the provider could not be started, and ONNX Runtime went on without it.
     """
-    from fleetfront.runtimes.onnxruntime_runtime import ort_errors
+    from fleetfront.runtimes.onnxruntime.runtime import ort_errors
 
     options = ort.SessionOptions()
     options.log_severity_level = _ERRORS_ONLY

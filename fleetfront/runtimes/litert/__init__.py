@@ -1,0 +1,1 @@
+"""LiteRT opens and runs TFLite files on this machine."""

@@ -1,0 +1,1 @@
+"""TensorRT builds, opens and runs engines on an NVIDIA GPU of this machine."""

@@ -1,0 +1,1 @@
+"""torch runs Graphs on this machine: the reference, and a target of its own."""
