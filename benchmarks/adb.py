@@ -31,7 +31,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.faults import ConnectionLost
 from fleetfront.profilers.adb.opening import adb_target, connect, open_adb_agent

@@ -15,9 +15,9 @@ from typing import Any
 import machine
 import numpy as np
 
-from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.catalogue import load_space

@@ -35,7 +35,7 @@ _ROOMS = {
     "fleetfront.pipelines.picks": ("pick_arch", "pick_knee", "pick_shared", "pick_spread", "pick_within"),
     "fleetfront.pipelines.deploy": ("Pick", "Recipe", "Weights", "deploy_picks"),
     "fleetfront.deploy.formats": ("FORMATS",),
-    "fleetfront.deploy.bundle": ("read_manifest",),
+    "fleetfront.deploy.bundle.manifest": ("read_manifest",),
     "fleetfront.pipelines.compare": ("compare_results",),
     "fleetfront.report.gather": ("gather_report",),
     "fleetfront.report.page": ("write_page",),

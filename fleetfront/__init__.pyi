@@ -1,7 +1,7 @@
 """The types of the public interface; ``__init__.py`` says where each name lives."""
 
 from fleetfront.datasets import load_images as load_images
-from fleetfront.deploy.bundle import read_manifest as read_manifest
+from fleetfront.deploy.bundle.manifest import read_manifest as read_manifest
 from fleetfront.deploy.formats import FORMATS as FORMATS
 from fleetfront.errors import BarMissed as BarMissed
 from fleetfront.errors import DeviceError as DeviceError

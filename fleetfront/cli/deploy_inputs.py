@@ -218,7 +218,7 @@ def _phone(device: str, target: Target) -> Agent:
 
 
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
-    from fleetfront.deploy.input_contract import DYNAMIC
+    from fleetfront.deploy.contract import DYNAMIC
 
     # What a file of any batch is fed while it is timed.
     batch = 1 if recipe.contract.batch == DYNAMIC else int(recipe.contract.batch)

@@ -17,8 +17,8 @@ from fleetfront.cli.options import Function
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
+    from fleetfront.deploy.contract import InputContract
     from fleetfront.deploy.formats import FileFormat
-    from fleetfront.deploy.input_contract import InputContract
     from fleetfront.pipelines.deploy import Recipe
 
 #: More images at once are proven with more memory than machines have.
@@ -49,7 +49,7 @@ class FileChoices:
 
     def recipe(self) -> Recipe:
         """Precisions, input contract and bars. Raises InputError for unknown ones."""
-        from fleetfront.deploy.precisions import parse_precisions
+        from fleetfront.deploy.quantise.precisions import parse_precisions
         from fleetfront.pipelines.deploy import Recipe
 
         if self.max_drop is not None and not math.isfinite(self.max_drop):
@@ -57,7 +57,7 @@ class FileChoices:
         return Recipe(parse_precisions(self.precisions), self._contract(), self.max_drop, self.test_images)
 
     def _contract(self) -> InputContract:
-        from fleetfront.deploy.input_contract import InputContract
+        from fleetfront.deploy.contract import InputContract
 
         return InputContract(self.input_kind, self.channels, self.softmax, self.layout.upper(), batch_of(self.batch))
 
@@ -183,7 +183,7 @@ def _places() -> list[Any]:
 
 def batch_of(text: str) -> int | str:
     """``--batch`` as a contract wants it. Raises InputError on anything but a number or ``dynamic``."""
-    from fleetfront.deploy.input_contract import DYNAMIC
+    from fleetfront.deploy.contract import DYNAMIC
 
     if text == "dynamic":
         return DYNAMIC

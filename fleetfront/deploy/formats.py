@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from fleetfront.deploy.precisions import half_compute, half_weights, without_hard_swish
+from fleetfront.deploy.quantise.precisions import half_compute, half_weights, without_hard_swish
 from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.graph import Graph
 
 if TYPE_CHECKING:
-    from fleetfront.deploy.tflite_metadata import FileDescription
+    from fleetfront.deploy.writers.tflite.metadata import FileDescription
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,13 @@ class FileFormat:
 
 
 def _write_onnx(graph: Graph) -> bytes:
-    from fleetfront.deploy.onnx_writer import write_onnx
+    from fleetfront.deploy.writers.onnx.writer import write_onnx
 
     return write_onnx(graph)
 
 
 def _quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
-    from fleetfront.deploy.quantise_onnx import quantise_onnx
+    from fleetfront.deploy.quantise.onnx import quantise_onnx
 
     return quantise_onnx(data, name, images)
 
@@ -85,25 +85,25 @@ def _as_it_is(data: bytes, _: FileDescription) -> bytes:
 
 
 def _finish_ort(data: bytes, _: FileDescription) -> bytes:
-    from fleetfront.deploy.ort_writer import write_ort
+    from fleetfront.deploy.writers.ort.writer import write_ort
 
     return write_ort(data)
 
 
 def _ort_minimum(_: bytes) -> str:
-    from fleetfront.deploy.ort_writer import MINIMUM_RUNTIME
+    from fleetfront.deploy.writers.ort.writer import MINIMUM_RUNTIME
 
     return MINIMUM_RUNTIME
 
 
 def _write_plan(graph: Graph) -> bytes:
-    from fleetfront.deploy.tensorrt_writer import write_plan
+    from fleetfront.deploy.writers.tensorrt.writer import write_plan
 
     return write_plan(graph)
 
 
 def _plan_runtime(data: bytes) -> str:
-    from fleetfront.deploy.tensorrt_writer import plan_runtime
+    from fleetfront.deploy.writers.tensorrt.writer import plan_runtime
 
     return plan_runtime(data)
 
@@ -113,37 +113,37 @@ def _no_int8_plan(_: Graph) -> Graph:
 
 
 def _check_tensorrt() -> None:
-    from fleetfront.deploy.tensorrt_writer import check_tensorrt
+    from fleetfront.deploy.writers.tensorrt.writer import check_tensorrt
 
     check_tensorrt()
 
 
 def _plan_bound_to() -> Mapping[str, Any]:
-    from fleetfront.deploy.tensorrt_writer import plan_bound_to
+    from fleetfront.deploy.writers.tensorrt.writer import plan_bound_to
 
     return plan_bound_to()
 
 
 def _write_tflite(graph: Graph) -> bytes:
-    from fleetfront.deploy.tflite_writer import write_tflite
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
 
     return write_tflite(graph)
 
 
 def _quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
-    from fleetfront.deploy.quantise_tflite import quantise_tflite
+    from fleetfront.deploy.quantise.tflite import quantise_tflite
 
     return quantise_tflite(data, name, images)
 
 
 def _finish_tflite(data: bytes, description: FileDescription) -> bytes:
-    from fleetfront.deploy.tflite_metadata import describe_file
+    from fleetfront.deploy.writers.tflite.metadata import describe_file
 
     return describe_file(data, description)
 
 
 def _tflite_minimum(data: bytes) -> str:
-    from fleetfront.deploy.tflite_writer import minimum_runtime
+    from fleetfront.deploy.writers.tflite.writer import minimum_runtime
 
     return minimum_runtime(data)
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleetfront.deploy.input_contract import InputContract
+from fleetfront.deploy.contract import InputContract
 
 #: Of the operators that files here hold, those that XNNPACK takes in float and int8, after the list in TensorFlow's
 #: lite/delegates/xnnpack/README.md.
@@ -88,7 +88,7 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
 
 
 def _count_tflite(data: bytes) -> tuple[Counter[str], int]:
-    from fleetfront.deploy.tflite_writer_file import kind_name, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name, unpack_model
 
     model = unpack_model(data)
     names = [kind_name(code) for code in model.operatorCodes]

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from fleetfront.deploy.bundle import (
+from fleetfront.deploy.bundle.manifest import (
     check_replaceable,
     safe_name,
 )
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.precisions import RANGE_LIMITS
+from fleetfront.deploy.quantise.precisions import RANGE_LIMITS
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy_bundle import bundle_network, folder_name, staging_folder

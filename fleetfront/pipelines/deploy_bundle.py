@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront import __version__
-from fleetfront.deploy.bundle import (
+from fleetfront.deploy.bundle.bundle_texts import Papers, papers
+from fleetfront.deploy.bundle.manifest import (
     BundleFile,
     Manifest,
     PortDescription,
@@ -21,7 +22,6 @@ from fleetfront.deploy.bundle import (
     safe_name,
     write_bundle,
 )
-from fleetfront.deploy.papers import Papers, papers
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.pipelines.deploy_network import Network, Recipe, WrittenFile
 from fleetfront.pipelines.deploy_records import Deployed, Pick

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.datasets import Dataset, Preprocessing, Split
+from fleetfront.deploy.contract import DYNAMIC, InputContract, contracted, with_channels
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.input_contract import DYNAMIC, InputContract, contracted, with_channels
 from fleetfront.deploy.layout_lint import LayoutReport, lint_layout
-from fleetfront.deploy.precisions import AGREEMENT_LIMIT, RANGE_LIMITS
 from fleetfront.deploy.proof import Proof, judge
-from fleetfront.deploy.tflite_metadata import FileDescription
+from fleetfront.deploy.quantise.precisions import AGREEMENT_LIMIT, RANGE_LIMITS
+from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy_reference import NOISE, TORCH_BATCH, Reference, reference_of, torch_network

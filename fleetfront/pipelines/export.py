@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy.bundle import check_replaceable, safe_name
+from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
+from fleetfront.deploy.contract import PROBABILITIES
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.input_contract import PROBABILITIES
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy_bundle import bundle_network, staging_folder
@@ -81,7 +81,7 @@ def export_torch(
             a space have (fp16, other batches).
         MissingDependency: an exporter is not installed.
     """
-    from fleetfront.deploy.torch_export import load_factory
+    from fleetfront.deploy.writers.torch_export import load_factory
 
     recipe = recipe or Recipe()
     pick = Pick(safe_name(wanted.name), wanted.spec)
@@ -111,7 +111,7 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     """The network with a graph that has ports and nothing else. Raises InputError if torch cannot run it."""
     import torch
 
-    from fleetfront.deploy.torch_export import INPUT, LOGITS, weights_id
+    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, weights_id
 
     shape = (1, 3, wanted.size, wanted.size)
     others = sorted({str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32})
@@ -190,7 +190,7 @@ def _one_by_one(network: Network, module: nn.Module) -> RunTorch:
 def _exported(network: Network, module: nn.Module, kind: FileFormat, recipe: Recipe) -> bytes:
     import torch
 
-    from fleetfront.deploy.torch_export import LOGITS, export_onnx, export_tflite, under_contract
+    from fleetfront.deploy.writers.torch_export import LOGITS, export_onnx, export_tflite, under_contract
 
     contract = recipe.contract
     wrapped = under_contract(module, contract, kind.layout, network.preprocessing)

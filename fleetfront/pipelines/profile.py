@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from fleetfront.deploy.half_throughout import half_throughout
+from fleetfront.deploy.quantise.half_throughout import half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph
@@ -43,11 +43,11 @@ from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
-_TFLITE = (".tflite", "fleetfront.deploy.tflite_writer:write_tflite")
+_TFLITE = (".tflite", "fleetfront.deploy.writers.tflite.writer:write_tflite")
 
 #: Runtime -> the suffix of the files that it opens, and ``module:function`` that writes a Graph as their bytes.
 _FILES = {
-    "onnxruntime": (".onnx", "fleetfront.deploy.onnx_writer:write_onnx"),
+    "onnxruntime": (".onnx", "fleetfront.deploy.writers.onnx.writer:write_onnx"),
     "litert": _TFLITE,
     "tflite-cpu": _TFLITE,
     "tflite-gpu": _TFLITE,
@@ -55,7 +55,7 @@ _FILES = {
     "torch": (".graph", "fleetfront.graphs.graph:Graph.to_bytes"),
 }
 
-_ONNX = (".onnx", "fleetfront.deploy.onnx_writer:write_onnx")
+_ONNX = (".onnx", "fleetfront.deploy.writers.onnx.writer:write_onnx")
 
 #: The same for GPUs of this machine; their runtimes do half precision, too.
 _GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.graphs.graph:Graph.to_bytes")}

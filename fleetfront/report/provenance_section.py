@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from fleetfront import __version__
-from fleetfront.deploy.bundle import MANIFEST
+from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.predictors.fit_files import report_path
 from fleetfront.profilers.store import CampaignRow
 from fleetfront.report.contents import Provenance

@@ -133,7 +133,7 @@ def _started_server(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """SHA-256 -> path of three small TFLite files that differ in size."""
-    from fleetfront.deploy.tflite_writer import write_tflite
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
     from fleetfront.graphs.graph import GraphBuilder
 
     folder = tmp_path_factory.mktemp("models")

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from fleetfront.datasets import Dataset, load_images
+from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import parse_formats
-from fleetfront.deploy.input_contract import InputContract
 from fleetfront.pipelines.deploy import Pick, Recipe, Weights, deploy_picks
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest

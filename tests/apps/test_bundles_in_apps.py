@@ -9,7 +9,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.bundle.manifest import read_manifest
 from tests.apps.browser import run_page
 from tests.apps.conftest import CONTRACTS, IMAGES, Bundles
 

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from fleetfront.cli.main import main
-from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.pipelines.latest import remember_fronts
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.checkpoints import save_supernet

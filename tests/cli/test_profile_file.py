@@ -22,8 +22,8 @@ def half_model(tmp_path: Path) -> str:
     """A TensorFlow Lite file with weights in float16."""
     import numpy as np
 
-    from fleetfront.deploy.precisions import half_weights
-    from fleetfront.deploy.tflite_writer import write_tflite
+    from fleetfront.deploy.quantise.precisions import half_weights
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
 
     builder = GraphBuilder("conv")
     image = builder.input("image", (1, 4, 8, 8))

@@ -4,7 +4,7 @@ import json
 import re
 from pathlib import Path
 
-from fleetfront.deploy.bundle import SCHEMA
+from fleetfront.deploy.bundle.manifest import SCHEMA
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini

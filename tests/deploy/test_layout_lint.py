@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fleetfront.datasets import Preprocessing
+from fleetfront.deploy.contract import InputContract, contracted
 from fleetfront.deploy.formats import FORMATS, FileFormat
-from fleetfront.deploy.input_contract import InputContract, contracted
 from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 

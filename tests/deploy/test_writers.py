@@ -8,9 +8,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetfront.deploy.onnx_writer import write_onnx
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.graphs.operators import FAMILIES
 

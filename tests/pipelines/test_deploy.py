@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.datasets import load_images
-from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy import Measuring, Pick, Weights, deploy_picks

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from fleetfront.datasets import Dataset, load_images
-from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.bundle.manifest import read_manifest
+from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FORMATS, parse_formats
-from fleetfront.deploy.input_contract import InputContract
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
@@ -322,7 +322,7 @@ def test_labels_that_no_file_can_hold_are_refused(tmp_path: Path, knowing: Super
 def test_odd_labels_are_the_same_everywhere(tmp_path: Path, knowing: Supernet) -> None:
     import onnx
 
-    from fleetfront.deploy.tflite_metadata import read_labels
+    from fleetfront.deploy.writers.tflite.metadata import read_labels
 
     names = (
         "'\"\\",

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 import pytest
 
-from fleetfront.deploy.bundle import read_manifest
+from fleetfront.deploy.bundle.manifest import read_manifest
+from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import parse_formats
-from fleetfront.deploy.input_contract import InputContract
 from fleetfront.errors import BarMissed, InputError, MissingDependency
 from fleetfront.pipelines.deploy import Recipe, UserImages
 from fleetfront.pipelines.export import TorchNetwork, export_torch

@@ -29,7 +29,7 @@ def supernet() -> Supernet:
 def test_the_accuracy_is_that_of_the_recalibrated_network_as_written(
     tmp_path: Path, digits: Dataset, supernet: Supernet
 ) -> None:
-    from fleetfront.deploy.onnx_writer import write_onnx
+    from fleetfront.deploy.writers.onnx.writer import write_onnx
     from fleetfront.graphs.batch import with_batch
 
     genotypes = supernet.space.sample(2, np.random.default_rng(3))

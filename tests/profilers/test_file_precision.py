@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleetfront.deploy.onnx_writer import write_onnx
-from fleetfront.deploy.precisions import half_compute, half_weights
-from fleetfront.deploy.quantise_onnx import quantise_onnx
-from fleetfront.deploy.quantise_tflite import quantise_tflite
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.quantise.onnx import quantise_onnx
+from fleetfront.deploy.quantise.precisions import half_compute, half_weights
+from fleetfront.deploy.quantise.tflite import quantise_tflite
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.profilers.file_precision import file_precision

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from fleetfront.deploy.onnx_writer import write_onnx
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.base import Runtime

@@ -32,7 +32,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> NativeRunner:
 
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from fleetfront.deploy.tflite_writer import write_tflite
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
     from fleetfront.graphs.graph import GraphBuilder
 
     builder = GraphBuilder("two inputs")

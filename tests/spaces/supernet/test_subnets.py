@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetfront.deploy.onnx_writer import write_onnx
-from fleetfront.deploy.tflite_writer import write_tflite
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime

@@ -1,5 +1,5 @@
 """Outside text inside Markdown and pictures: what somebody called a folder, a licence or a device never becomes markup.
-What a card says is in ``model_card``.
+What a card says is in ``bundle.card``.
 """
 
 from __future__ import annotations

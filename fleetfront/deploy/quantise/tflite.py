@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.deploy.input_contract import PREFIX, PROBABILITIES
+from fleetfront.deploy.contract import PREFIX, PROBABILITIES
 from fleetfront.errors import InputError, missing
 
 
@@ -70,7 +70,7 @@ def activation_ranges(data: bytes, images: Sequence[NDArray[Any]]) -> dict[str, 
     """
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    from fleetfront.deploy.tflite_writer_file import unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import unpack_model
 
     interpreter = Interpreter(
         model_content=data,

@@ -6,8 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetfront.datasets import Preprocessing
+from fleetfront.deploy.contract import InputContract, contracted, with_channels
 from fleetfront.deploy.formats import FORMATS
-from fleetfront.deploy.input_contract import InputContract, contracted, with_channels
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime

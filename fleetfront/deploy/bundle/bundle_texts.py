@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy.bundle import Manifest
-from fleetfront.deploy.front_picture import front_picture
-from fleetfront.deploy.input_contract import InputContract
-from fleetfront.deploy.model_card import model_card
-from fleetfront.deploy.snippets import snippets
+from fleetfront.deploy.bundle.card import model_card
+from fleetfront.deploy.bundle.front_picture import front_picture
+from fleetfront.deploy.bundle.manifest import Manifest
+from fleetfront.deploy.bundle.snippets import snippets
+from fleetfront.deploy.contract import InputContract
 
 LABELS = "labels.txt"
 CARD = "model-card.md"
@@ -56,7 +56,7 @@ def papers(made_from: Papers) -> dict[str, bytes]:
         for path, text in snippets(manifest.files, made_from.preprocessing, made_from.contract, manifest.labels).items()
     }
     for name, path in made_from.ort_files.items():
-        from fleetfront.deploy.ort_writer import required_operators
+        from fleetfront.deploy.writers.ort.writer import required_operators
 
         contents[f"{Path(name).stem}.{OPERATORS}"] = required_operators(path.read_bytes())
     card = model_card(manifest, made_from.name, made_from.contract, PICTURE if picture else "", sorted(contents))

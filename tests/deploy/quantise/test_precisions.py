@@ -4,11 +4,11 @@ import numpy as np
 import onnx
 import pytest
 
+from fleetfront.deploy.contract import InputContract, contracted
 from fleetfront.deploy.formats import ALL_FORMATS, FORMATS, FileFormat
-from fleetfront.deploy.input_contract import InputContract, contracted
-from fleetfront.deploy.precisions import RANGE_LIMITS, half_weights, parse_precisions, without_hard_swish
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.quantise_tflite import activation_ranges
+from fleetfront.deploy.quantise.precisions import RANGE_LIMITS, half_weights, parse_precisions, without_hard_swish
+from fleetfront.deploy.quantise.tflite import activation_ranges
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import load_runtime
@@ -120,7 +120,7 @@ def test_hard_swish_spelled_out_is_the_same_network() -> None:
 
 
 def test_ort_files_open_and_agree_and_name_their_operators() -> None:
-    from fleetfront.deploy.ort_writer import required_operators, write_ort
+    from fleetfront.deploy.writers.ort.writer import required_operators, write_ort
 
     graph = load_space("ofa-mbv3-mini").subnet_graphs(network_genotype())["network"][0]
     data = write_ort(ALL_FORMATS["ort"].write(graph))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription
-from fleetfront.deploy.input_contract import InputContract
-from fleetfront.deploy.markdown import code, plain
+from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription
+from fleetfront.deploy.bundle.markdown import code, plain
+from fleetfront.deploy.contract import InputContract
 
 
 def model_card(manifest: Manifest, name: str, contract: InputContract, picture: str, beside: Sequence[str]) -> str:

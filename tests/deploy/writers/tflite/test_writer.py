@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.tflite_writer import minimum_runtime, write_tflite
-from fleetfront.deploy.tflite_writer_file import LABELS, metadata
-from fleetfront.deploy.tflite_writer_layout import keeps_order, padding_scheme, window_shares
+from fleetfront.deploy.writers.tflite.flatbuffer import LABELS, metadata
+from fleetfront.deploy.writers.tflite.layout import keeps_order, padding_scheme, window_shares
+from fleetfront.deploy.writers.tflite.writer import minimum_runtime, write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph, GraphBuilder

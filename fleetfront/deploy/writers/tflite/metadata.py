@@ -79,7 +79,7 @@ def describe_file(data: bytes, description: FileDescription) -> bytes:
         InputError: ``data`` is no TFLite file, or has other than one input and output.
         MissingDependency: ai-edge-litert is not installed.
     """
-    from fleetfront.deploy.tflite_writer_file import MINIMUM_RUNTIME, AlignedBuffer, pack_model, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import MINIMUM_RUNTIME, AlignedBuffer, pack_model, unpack_model
 
     model = unpack_model(data)
     subgraph = model.subgraphs[0]
@@ -98,7 +98,7 @@ def describe_file(data: bytes, description: FileDescription) -> bytes:
 
 def oldest_runtime(operators: Sequence[tuple[str, int]]) -> str:
     """The first TFLite runtime that has every (operator, version); those of unknown age are passed over."""
-    from fleetfront.deploy.tflite_writer_file import KINDS, as_numbers
+    from fleetfront.deploy.writers.tflite.flatbuffer import KINDS, as_numbers
 
     known = [KINDS[kind][1][version] for kind, version in operators if version in KINDS.get(kind, ("", {}))[1]]
     return max(known, key=as_numbers, default="1.5.0")
@@ -114,14 +114,14 @@ def read_labels(data: bytes) -> tuple[str, ...]:
 
 
 def _operators(model: Any) -> list[tuple[str, int]]:
-    from fleetfront.deploy.tflite_writer_file import kind_name
+    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name
 
     return [(kind_name(code), int(code.version)) for code in model.operatorCodes]
 
 
 def _set_versions(model: Any) -> None:
     """A quantiser leaves the float operators' versions, which old runtimes would believe and then fail."""
-    from fleetfront.deploy.tflite_writer_file import is_int8, kind_name
+    from fleetfront.deploy.writers.tflite.flatbuffer import is_int8, kind_name
 
     tensors = model.subgraphs[0].tensors
     for operator in model.subgraphs[0].operators:
@@ -131,7 +131,7 @@ def _set_versions(model: Any) -> None:
 
 
 def _set_entry(model: Any, name: str, buffer: Any) -> None:
-    from fleetfront.deploy.tflite_writer_file import metadata_entry
+    from fleetfront.deploy.writers.tflite.flatbuffer import metadata_entry
 
     model.metadata = model.metadata or []
     for entry in model.metadata:

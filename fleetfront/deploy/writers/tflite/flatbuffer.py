@@ -1,5 +1,5 @@
 """The flatbuffer side of the TFLite writer: tensors, constants, operators and signature of one file. What a graph's
-operators become is decided in ``tflite_writer``.
+operators become is decided in ``tflite.writer``.
 
 Importing this module imports the schema of ai-edge-litert, so other modules import it inside functions.
 """

@@ -9,9 +9,9 @@ import re
 from collections.abc import Sequence
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy import snippet_texts as texts
-from fleetfront.deploy.bundle import BundleFile
-from fleetfront.deploy.input_contract import DYNAMIC, InputContract
+from fleetfront.deploy.bundle import snippet_texts as texts
+from fleetfront.deploy.bundle.manifest import BundleFile
+from fleetfront.deploy.contract import DYNAMIC, InputContract
 from fleetfront.errors import InputError
 
 FOLDER = "snippets"

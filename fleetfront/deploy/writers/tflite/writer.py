@@ -1,5 +1,5 @@
 """Writes a Graph as a TFLite file: which operators each family becomes, channels last. The flatbuffer itself is in
-``tflite_writer_file``, layouts are in ``tflite_writer_layout``, proving the result is in ``proof``.
+``tflite.flatbuffer``, layouts are in ``tflite.layout``, proving the result is in ``proof``.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.deploy.tflite_writer_layout import (
+from fleetfront.deploy.writers.tflite.layout import (
     TO_NHWC,
     keeps_order,
     padding_scheme,
@@ -21,7 +21,7 @@ from fleetfront.deploy.tflite_writer_layout import (
     stored_permutation,
     window_shares,
 )
-from fleetfront.deploy.tflite_writer_tensors import TensorsOfFile
+from fleetfront.deploy.writers.tflite.tensors import TensorsOfFile
 from fleetfront.errors import InputError
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph, Operator
@@ -46,7 +46,7 @@ def write_tflite(graph: Graph) -> bytes:
         InputError: the graph holds something that TFLite cannot say.
         MissingDependency: ai-edge-litert is not installed.
     """
-    from fleetfront.deploy.tflite_writer_file import TfliteFile
+    from fleetfront.deploy.writers.tflite.flatbuffer import TfliteFile
 
     folded = fold_batch_norm(drop_unread(graph))
     file = TfliteFile(graph.name)
@@ -67,7 +67,7 @@ def minimum_runtime(data: bytes) -> str:
 
     Raises InputError if ``data`` is no TFLite file or does not say.
     """
-    from fleetfront.deploy.tflite_writer_file import MINIMUM_RUNTIME, metadata
+    from fleetfront.deploy.writers.tflite.flatbuffer import MINIMUM_RUNTIME, metadata
 
     version = metadata(data).get(MINIMUM_RUNTIME, b"").rstrip(b"\0").decode()
     if not version:

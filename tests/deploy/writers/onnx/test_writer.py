@@ -4,8 +4,8 @@ import numpy as np
 import onnx
 import pytest
 
-from fleetfront.deploy.onnx_writer import IR_VERSION, OPSET, write_onnx
 from fleetfront.deploy.proof import prove
+from fleetfront.deploy.writers.onnx.writer import IR_VERSION, OPSET, write_onnx
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph, GraphBuilder

@@ -1,5 +1,5 @@
 """Number formats of files: graphs in half precision, and how far each precision may be from torch. Static int8 is made
-of finished files, in ``quantise_onnx`` and ``quantise_tflite``.
+of finished files, in ``quantise.onnx`` and ``quantise.tflite``.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy.input_contract import InputContract, scale_and_shift
+from fleetfront.deploy.contract import InputContract, scale_and_shift
 from fleetfront.errors import InputError, MissingDependency, missing
 
 if TYPE_CHECKING:

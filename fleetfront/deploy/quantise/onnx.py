@@ -10,7 +10,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from fleetfront.deploy.input_contract import PREFIX, PROBABILITIES
+from fleetfront.deploy.contract import PREFIX, PROBABILITIES
 from fleetfront.errors import InputError, missing
 
 

@@ -6,11 +6,11 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription
-from fleetfront.deploy.front_picture import front_picture
-from fleetfront.deploy.input_contract import InputContract
-from fleetfront.deploy.markdown import plain
-from fleetfront.deploy.papers import Papers, papers
+from fleetfront.deploy.bundle.bundle_texts import Papers, papers
+from fleetfront.deploy.bundle.front_picture import front_picture
+from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription
+from fleetfront.deploy.bundle.markdown import plain
+from fleetfront.deploy.contract import InputContract
 
 LABELS = ("cat", 'dog\'s "best"')
 

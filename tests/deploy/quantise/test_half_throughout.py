@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fleetfront.deploy.half_throughout import half_throughout
-from fleetfront.deploy.onnx_writer import write_onnx
+from fleetfront.deploy.quantise.half_throughout import half_throughout
+from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime

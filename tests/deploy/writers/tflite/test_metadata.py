@@ -5,8 +5,14 @@ import pytest
 
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.tflite_metadata import METADATA, FileDescription, describe_file, oldest_runtime, read_labels
-from fleetfront.deploy.tflite_writer import minimum_runtime, write_tflite
+from fleetfront.deploy.writers.tflite.metadata import (
+    METADATA,
+    FileDescription,
+    describe_file,
+    oldest_runtime,
+    read_labels,
+)
+from fleetfront.deploy.writers.tflite.writer import minimum_runtime, write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 
@@ -19,7 +25,7 @@ def network() -> Graph:
 
 
 def test_a_described_file_computes_the_same_and_holds_its_labels() -> None:
-    from fleetfront.deploy.tflite_writer_file import metadata
+    from fleetfront.deploy.writers.tflite.flatbuffer import metadata
 
     description = FileDescription("net", "knows cats", "MIT", ("Katze", "Hündin"), (127.5,), (127.5,))
     plain = write_tflite(network())
@@ -41,7 +47,7 @@ def test_the_oldest_runtime_follows_the_operators() -> None:
 
 
 def test_int8_operators_say_which_version_they_are() -> None:
-    from fleetfront.deploy.tflite_writer_file import kind_name, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name, unpack_model
 
     kind = FORMATS["tflite"]
     rng = np.random.default_rng(0)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from fleetfront.deploy.bundle import BundleFile, Manifest, PortDescription, read_manifest, safe_name, write_bundle
+from fleetfront.deploy.bundle.manifest import (
+    BundleFile,
+    Manifest,
+    PortDescription,
+    read_manifest,
+    safe_name,
+    write_bundle,
+)
 from fleetfront.errors import InputError
 
 PORT = PortDescription("input", (1, 3, 8, 8), "float32", "NCHW", {"scale": 1 / 255})

@@ -1,5 +1,5 @@
 """Where each tensor of a graph lies in a TFLite file that is being written: stored layouts, constants, what is put
-between operators. Which operators a graph's families become is in ``tflite_writer``.
+between operators. Which operators a graph's families become is in ``tflite.writer``.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.deploy.tflite_writer_layout import TO_NCHW, TO_NHWC, aligned, keeps_order, permuted, stored
+from fleetfront.deploy.writers.tflite.layout import TO_NCHW, TO_NHWC, aligned, keeps_order, permuted, stored
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph, Operator
 from fleetfront.graphs.operators import Shape
 
 if TYPE_CHECKING:
-    from fleetfront.deploy.tflite_writer_file import TfliteFile
+    from fleetfront.deploy.writers.tflite.flatbuffer import TfliteFile
 
 
 class TensorsOfFile:

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.deploy import tensorrt_writer
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
-from fleetfront.deploy.onnx_writer import write_onnx
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tensorrt import writer as tensorrt_writer
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
 from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks

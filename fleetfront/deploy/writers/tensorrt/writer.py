@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from fleetfront.deploy.onnx_writer import write_onnx
+from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.cuda_device import open_cuda_device

@@ -1,0 +1,1 @@
+"""Quantisers write files in fewer bits: half precision and static int8."""

@@ -1,0 +1,1 @@
+"""Writers turn a Graph into a model file, one folder a format."""

@@ -1,0 +1,1 @@
+"""The ONNX writer turns a Graph into an ONNX file."""

@@ -1,0 +1,1 @@
+"""The ORT writer turns an ONNX file into ONNX Runtime's own format."""
