@@ -33,15 +33,15 @@ import numpy as np
 
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
-from fleetfront.profilers.adb.faults import ConnectionLost
+from fleetfront.profilers.adb.link.faults import ConnectionLost
 from fleetfront.profilers.adb.opening import adb_target, connect, open_adb_agent
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign
-from fleetfront.profilers.files import FileCache
-from fleetfront.profilers.local_cpu import LocalCpuAgent
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.plan import PlanOptions, Task, TaskList
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10
 from fleetfront.targets import Target

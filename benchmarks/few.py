@@ -15,7 +15,7 @@ import numpy as np
 from machine import describe, write
 
 from fleetfront.pipelines.few_profile import profile_few
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace

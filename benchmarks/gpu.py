@@ -43,10 +43,10 @@ from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
 from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent, rehearsal_agent
 from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND
-from fleetfront.profilers.observations import noise_floor, read_observations
 from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import noise_floor, read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import open_cuda_device
 from fleetfront.spaces.base import SearchSpace

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from fleetfront.graphs.batch import with_batch
+from fleetfront.profilers.gpu.programs.torch import TorchOpener
 from fleetfront.profilers.gpu.stopwatch import CudaStopwatch, HostStopwatch, Stopwatch, Work
-from fleetfront.profilers.gpu.torch_program import TorchOpener
 from fleetfront.profilers.gpu.visit_timing import FIRST_WARM_UP, network_replays, time_program, warm_until_steady
 from fleetfront.runtimes.cuda_device import cuda_index
 from fleetfront.spaces.base import SearchSpace

@@ -28,10 +28,10 @@ from fleetfront.predictors.intervals import relative_std
 from fleetfront.predictors.lookup_table import fill_table
 from fleetfront.predictors.measured_blocks import measured_blocks, vocabulary_of
 from fleetfront.predictors.scores import score
-from fleetfront.profilers.observations import Observations, read_observations
 from fleetfront.profilers.plan import PlanOptions, spread_out
+from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target

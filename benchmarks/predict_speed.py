@@ -15,7 +15,7 @@ from machine import describe, write  # noqa: E402
 
 from fleetfront.predictors.calibrated_table import CalibratedTable  # noqa: E402
 from fleetfront.predictors.fitting import fit_model  # noqa: E402
-from fleetfront.profilers.observations import Observations  # noqa: E402
+from fleetfront.profilers.reading.observations import Observations  # noqa: E402
 from fleetfront.profilers.records import Role  # noqa: E402
 from fleetfront.quantities import Clock  # noqa: E402
 from fleetfront.spaces.catalogue import load_space  # noqa: E402

@@ -21,7 +21,7 @@ import numpy as np
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.profilers.timing import time_runs
+from fleetfront.profilers.cpu.timing import time_runs
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.runtimes.feeds import random_feeds
 

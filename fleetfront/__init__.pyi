@@ -32,10 +32,10 @@ from fleetfront.pipelines.search import search_space as search_space
 from fleetfront.predictors.accuracy import load_accuracy as load_accuracy
 from fleetfront.predictors.base import AccuracyModel as AccuracyModel
 from fleetfront.predictors.base import CostModel as CostModel
+from fleetfront.profilers.cpu.single_file import profile_file as profile_file
 from fleetfront.profilers.records import Measurement as Measurement
 from fleetfront.profilers.records import Role as Role
-from fleetfront.profilers.single_file import profile_file as profile_file
-from fleetfront.profilers.store import Store as Store
+from fleetfront.profilers.store.store import Store as Store
 from fleetfront.quantities import LATENCY as LATENCY
 from fleetfront.quantities import Clock as Clock
 from fleetfront.quantities import Estimate as Estimate

@@ -55,7 +55,7 @@ class AdbChoices:
 
     def _options(self) -> AgentOptions:
         from fleetfront.profilers.adb.agent import AgentOptions
-        from fleetfront.profilers.adb.conditions import Cooling
+        from fleetfront.profilers.adb.facts.conditions import Cooling
         from fleetfront.quantities import parse_duration_s
 
         # Not a number is not above 0 either.

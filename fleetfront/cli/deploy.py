@@ -53,7 +53,7 @@ def deploy(
     from fleetfront.cli import deploy_inputs as given
     from fleetfront.cli.deploy_report import report
     from fleetfront.pipelines.deploy import deploy_picks
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 
     kinds, recipe = files.kinds(), files.recipe()

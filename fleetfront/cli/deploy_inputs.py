@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Recipe, Weights
     from fleetfront.profilers.base import Agent
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace

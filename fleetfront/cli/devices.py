@@ -36,7 +36,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     from dataclasses import asdict
 
     from fleetfront.pipelines.devices import list_devices
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 
     attached, why_none = _attached()

@@ -96,8 +96,8 @@ def _fetch(space: str, as_json: bool, quiet: bool) -> None:
 
 
 def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
-    from fleetfront.profilers.adb.fetch import fetch_benchmark_model
     from fleetfront.profilers.adb.opening import describe_adb_device
+    from fleetfront.profilers.adb.runners.fetch import fetch_benchmark_model
 
     with progress(quiet) as shown:
         try:

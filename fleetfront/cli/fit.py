@@ -12,7 +12,7 @@ from fleetfront.cli.options import device_option, json_option, space_option, spl
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.few_profile import Learnt
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.targets import Target
 
 
@@ -43,7 +43,7 @@ def fit(
     from fleetfront.cli.profile_few import show_learnt
     from fleetfront.pipelines.few_profile import learn_from_table
     from fleetfront.pipelines.fit import fit_report, fit_target
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.spaces.catalogue import load_space
 

@@ -13,7 +13,7 @@ from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, sto
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.importers import ImportReport
-    from fleetfront.profilers.store import Source
+    from fleetfront.profilers.store.store import Source
 
 
 @click.group("import")
@@ -62,7 +62,7 @@ def import_table_command(
     """
     from fleetfront.pipelines.importers import import_table
     from fleetfront.predictors.network_table import covers
-    from fleetfront.profilers.store import Source, Store
+    from fleetfront.profilers.store.store import Source, Store
     from fleetfront.spaces.catalogue import load_space
 
     origin: Source | None = Source(source or path.name, licence)
@@ -87,7 +87,7 @@ def import_ofa_lut_command(folder: Path, device: str, skip_invalid: bool, store:
       fleetfront import ofa-lut note10_lut_w12/ --device note10
     """
     from fleetfront.pipelines.importers import import_ofa_lut
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
 
     with Store(store_path(store)) as opened:
         report = import_ofa_lut(folder, device, opened, skip_invalid=skip_invalid)

@@ -45,7 +45,7 @@ def import_trtexec_command(
     """
     from fleetfront.cli.console import print_json, warn
     from fleetfront.pipelines.import_trtexec import Measured, import_trtexec
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 
     with Store(store_path(store)) as opened:

@@ -84,7 +84,7 @@ def _visits(
     device: str, target: Target, file: Path, data: bytes, adb: AdbChoices, store: Path | None, quiet: bool
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
     from fleetfront.pipelines.measure_files import ALL_THROTTLED, measure_files
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
 
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         agent = adb.agent(device, target, shown)
@@ -119,7 +119,7 @@ def _sustained(
     from contextlib import closing
 
     from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS, measure_sustained
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
 
     with (
         Store(store_path(store)) as opened,

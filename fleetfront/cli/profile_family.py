@@ -89,7 +89,7 @@ def _profile_space(
     from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
     from fleetfront.predictors.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 
     family, allowed = load_space(wanted.space), parse_budget(wanted.budget)
@@ -136,7 +136,7 @@ def _profile_few(
     from fleetfront.cli.profile_few import tell_few
     from fleetfront.pipelines.few_profile import profile_few
     from fleetfront.pipelines.profile import parse_budget
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 
     if wanted.target_error is not None:

@@ -40,8 +40,8 @@ def precision_of(file: Path, runtime: str | None, precision: str) -> str:
 
 def profile_local_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:
     """Time ``file`` on this machine's CPU and print it. Raises what ``single_file.profile_file`` raises."""
-    from fleetfront.profilers.single_file import profile_file
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.cpu.single_file import profile_file
+    from fleetfront.profilers.store.store import Store
 
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         result = profile_file(file, target, store=opened, progress=shown)

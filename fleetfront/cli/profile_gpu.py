@@ -82,7 +82,7 @@ def launch_bound(store: Path | None, campaign: str) -> Json:
     """How many of a campaign's networks are launch-bound if run eagerly, and by how much, from the store."""
     from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND
     from fleetfront.profilers.records import Role
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
 
     flagged: dict[str, bool] = {}

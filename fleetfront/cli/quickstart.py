@@ -47,7 +47,7 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
     """
     from fleetfront.pipelines.packages import need_extras
     from fleetfront.pipelines.quickstart import run_quickstart
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 
     need_extras(EXTRAS, "The whole story")

@@ -250,7 +250,7 @@ def _verify(text: str | None, space: SearchSpace, store: Path | None, shown: Any
         return None
     from fleetfront.pipelines.search import Verify, parse_verify
     from fleetfront.pipelines.verify import LocalVerifier
-    from fleetfront.profilers.store import Store
+    from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 
     top = parse_verify(text)

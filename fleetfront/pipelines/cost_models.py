@@ -25,9 +25,9 @@ from fleetfront.predictors.fitting import fit_model
 from fleetfront.predictors.network_table import NetworkTable, covers, load_network_table
 from fleetfront.predictors.operator_model import OperatorEstimate, OperatorModel, operator_models
 from fleetfront.predictors.operator_work import NetworkWork
-from fleetfront.profilers.observations import read_observations
+from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Holding, Store
+from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target

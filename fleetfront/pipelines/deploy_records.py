@@ -13,8 +13,8 @@ from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.deploy_network import WrittenFile
 from fleetfront.pipelines.measure_files import FileLatency
 from fleetfront.profilers.base import Agent
-from fleetfront.profilers.local_cpu import LocalCpuAgent
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 

@@ -17,7 +17,7 @@ from fleetfront.predictors.few_shot_files import FOLDER, read_few_shot
 from fleetfront.predictors.fit_files import DamagedModel, damaged_model, list_fits, report_path
 from fleetfront.predictors.operator_model import operator_models
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Holding, Store
+from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.quantities import Tier
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace

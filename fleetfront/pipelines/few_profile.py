@@ -19,11 +19,11 @@ from fleetfront.predictors.fitting import Networks, measured_networks
 from fleetfront.predictors.network_table import load_network_table
 from fleetfront.predictors.scores import Scores, score
 from fleetfront.profilers.base import Agent
-from fleetfront.profilers.local_cpu import LocalCpuAgent
-from fleetfront.profilers.observations import choose_statistic
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import choose_statistic
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
 from fleetfront.spaces.base import Genotypes, SearchSpace

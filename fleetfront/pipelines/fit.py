@@ -16,10 +16,10 @@ from fleetfront.predictors.cautions import Caution, fit_cautions, stale_cautions
 from fleetfront.predictors.fit_files import newest_fit, report_path, save_fit, write_json
 from fleetfront.predictors.fitting import Fitted, fit_model, measured_networks, quick_error
 from fleetfront.predictors.scores import score
-from fleetfront.profilers.conditions import describe_machine
-from fleetfront.profilers.observations import Observations, noise_floor, read_observations
+from fleetfront.profilers.cpu.conditions import describe_machine
+from fleetfront.profilers.reading.observations import Observations, noise_floor, read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target

@@ -13,7 +13,7 @@ from fleetfront.predictors.cautions import Caution
 from fleetfront.predictors.fitting import Fitted, calibrated_by
 from fleetfront.predictors.lookup_table import Filled
 from fleetfront.predictors.scores import Scores
-from fleetfront.profilers.observations import Floor
+from fleetfront.profilers.reading.observations import Floor
 
 SCHEMA = "fleetfront.fit/1"
 

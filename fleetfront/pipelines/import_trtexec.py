@@ -11,9 +11,9 @@ from typing import Any
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importers import IMPORTED, ImportReport
 from fleetfront.pipelines.table_file import MOST_MS
+from fleetfront.profilers.gpu.trtexec import TrtTimes, read_layers, read_profile, read_times
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store import Source, Store
-from fleetfront.profilers.trtexec import TrtTimes, read_layers, read_profile, read_times
+from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import NS_PER_MS, Clock
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target

@@ -24,7 +24,7 @@ from fleetfront.pipelines.help_folder import read_help_folder
 from fleetfront.pipelines.lookup_yaml import BlockEntry, read_lookup_folder
 from fleetfront.pipelines.table_file import ARCH_COLUMN, LATENCY_PREFIX, LatencyTable, Problem, read_table
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store import Source, Store
+from fleetfront.profilers.store.store import Source, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock
 from fleetfront.spaces.base import SearchSpace

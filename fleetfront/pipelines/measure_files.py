@@ -16,11 +16,11 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.pipelines.profile import suffix_of
 from fleetfront.profilers.base import Agent, Visit, VisitBatch
-from fleetfront.profilers.files import FileCache
-from fleetfront.profilers.local_cpu import LocalCpuAgent
-from fleetfront.profilers.observations import summarise
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.model_files import FileCache
+from fleetfront.profilers.reading.observations import summarise
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock
 from fleetfront.targets import Target

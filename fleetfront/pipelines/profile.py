@@ -28,14 +28,14 @@ from fleetfront.profilers.campaign import (
     begin_campaign,
     find_unfinished,
 )
-from fleetfront.profilers.files import FileCache
-from fleetfront.profilers.local_cpu import LocalCpuAgent
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.lock import target_lock
-from fleetfront.profilers.observations import Observations, read_observations
+from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, make_plan
+from fleetfront.profilers.reading.observations import Observations, read_observations
+from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import CampaignRow, Store
-from fleetfront.profilers.verdict import Verdict, judge
+from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration, parse_duration_s
 from fleetfront.runtimes.cuda_device import is_cuda

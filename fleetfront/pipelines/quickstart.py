@@ -27,7 +27,7 @@ from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
 from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.predictors.fit_files import write_json
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.search.problem import ProblemTarget

@@ -12,9 +12,9 @@ from fleetfront.pipelines.profile import measure_networks
 from fleetfront.pipelines.search import Verified
 from fleetfront.predictors.calibrated_table import CalibratedTable
 from fleetfront.predictors.fitting import fit_model
-from fleetfront.profilers.observations import Observations, latencies_ms, read_observations
+from fleetfront.profilers.reading.observations import Observations, latencies_ms, read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace

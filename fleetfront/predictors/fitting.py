@@ -15,7 +15,7 @@ from fleetfront.predictors.intervals import relative_std
 from fleetfront.predictors.lookup_table import BlockModel, Filled, LookupTable, fill_table
 from fleetfront.predictors.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.residual import FEWEST_NETWORKS, ResidualTrial, residual_features, try_residual
-from fleetfront.profilers.observations import STATISTICS, Observations, choose_statistic, latencies_ms
+from fleetfront.profilers.reading.observations import STATISTICS, Observations, choose_statistic, latencies_ms
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import Genotypes, SearchSpace
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.predictors.lookup_table import MeasuredBlock, Vocabulary
-from fleetfront.profilers.observations import Observations, summarise
+from fleetfront.profilers.reading.observations import Observations, summarise
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import SearchSpace
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, NS_PER_MS, Clock, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target

@@ -24,10 +24,10 @@ import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.base import Agent, Visit, VisitBatch
-from fleetfront.profilers.observations import Observations, read_observations
 from fleetfront.profilers.plan import PlanOptions, Task, TaskList
+from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
-from fleetfront.profilers.store import CampaignRow, Store
+from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration
 from fleetfront.targets import Target

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fleetfront.errors import DeviceError
-from fleetfront.profilers.store_schema import explained_os_error
+from fleetfront.profilers.store.schema import explained_os_error
 from fleetfront.targets import Target
 
 

@@ -10,10 +10,10 @@ from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.cost_models import DeviceModel
 from fleetfront.predictors.few_shot_files import FewShotFile
-from fleetfront.profilers.observations import read_observations
+from fleetfront.profilers.reading.observations import read_observations
+from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Holding
-from fleetfront.profilers.verdict import Verdict, judge
+from fleetfront.profilers.store.store import Holding
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.contents import DeviceEntry, Reason
 from fleetfront.report.sources import FitSource, Sources

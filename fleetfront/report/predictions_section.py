@@ -8,7 +8,7 @@ from typing import Any
 from fleetfront.errors import FleetfrontError
 from fleetfront.predictors.fitting import measured_networks
 from fleetfront.predictors.scores import Z90
-from fleetfront.profilers.observations import read_observations
+from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.report.contents import Comparison, PredictionView
 from fleetfront.report.devices_section import known_clock

@@ -23,7 +23,7 @@ from fleetfront.predictors.few_shot_files import FewShotFile, list_few_shot
 from fleetfront.predictors.fit_files import list_fits, load_fit, read_report
 from fleetfront.predictors.network_table import load_network_table
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Holding, Store
+from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.contents import Reason

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fleetfront.profilers.adb.transport_server import AdbServer
+from fleetfront.profilers.adb.link.server import AdbServer
 from tests.adbd import daemon as adbd
 
 #: Turns the device into an Android phone as far as the profiler can tell: real words, scripted values in /data/state.

@@ -78,8 +78,8 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
     from fleetfront.profilers.gpu import opening, visit_timing
+    from fleetfront.profilers.gpu.programs.torch import TorchOpener
     from fleetfront.profilers.gpu.stopwatch import CudaStopwatch
-    from fleetfront.profilers.gpu.torch_program import TorchOpener
 
     kept = CudaStopwatch.capture
 

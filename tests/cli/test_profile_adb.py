@@ -14,7 +14,7 @@ import pytest
 
 from fleetfront.cli.adb_options import AdbChoices
 from fleetfront.profilers.adb.agent import AgentOptions
-from fleetfront.profilers.adb.conditions import Cooling
+from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.workspace import Workspace
 from tests.cli.typed_commands import left_behind, rows_in_store, running, wait_for
 

@@ -12,7 +12,7 @@ from fleetfront.cli.profile_gpu import launch_bound, profile_batches, summarise_
 from fleetfront.errors import BarMissed
 from fleetfront.predictors.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import opening
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import driver_version
 from fleetfront.targets import Target

@@ -12,7 +12,7 @@ from fleetfront.predictors.calibration import Calibration
 from fleetfront.predictors.few_shot_files import save_few_shot
 from fleetfront.predictors.fit_files import save_fit
 from fleetfront.predictors.lookup_table import Filled, LookupTable
-from fleetfront.profilers.store import Source, Store
+from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target

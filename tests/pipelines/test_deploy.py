@@ -10,7 +10,7 @@ from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy import Measuring, Pick, Weights, deploy_picks
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.spaces.catalogue import load_space

@@ -11,7 +11,7 @@ from fleetfront.pipelines.importers import import_table
 from fleetfront.predictors.few_shot_files import list_few_shot, load_few_shot, save_few_shot
 from fleetfront.predictors.operator_model import load_operator_model
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store import Source, Store
+from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.targets import Target

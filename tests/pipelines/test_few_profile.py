@@ -9,7 +9,7 @@ from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.few_profile import profile_few
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Tier
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target

@@ -12,10 +12,10 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.fit import fit_report, fit_target, newest_cost_model, present_environment, quick_error
 from fleetfront.pipelines.profile import profile_space
 from fleetfront.predictors.fit_files import load_fit, read_report
-from fleetfront.profilers.observations import Observations, read_observations
 from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.targets import Target

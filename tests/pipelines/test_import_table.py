@@ -10,7 +10,7 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.importers import import_table
 from fleetfront.predictors.network_table import load_network_table
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Source, Store
+from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10
 from fleetfront.targets import Target

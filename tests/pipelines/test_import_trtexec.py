@@ -9,7 +9,7 @@ from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.import_trtexec import Measured, import_trtexec
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest

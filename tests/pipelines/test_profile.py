@@ -30,12 +30,12 @@ from fleetfront.pipelines.profile import (
 )
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import Campaign
-from fleetfront.profilers.local_cpu import LocalCpuAgent
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.lock import target_lock
-from fleetfront.profilers.observations import Observations
 from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
@@ -207,9 +207,9 @@ COORDINATOR = """
 import sys
 from pathlib import Path
 from fleetfront.pipelines.profile import profile_space
-from fleetfront.profilers.local_cpu import LocalCpuAgent
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.plan import PlanOptions
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace

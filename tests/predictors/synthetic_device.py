@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.profilers.observations import Observations
+from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space

@@ -15,7 +15,7 @@ from fleetfront.predictors.fitting import calibrated_by, fit_model, measured_net
 from fleetfront.predictors.lookup_table import Filled
 from fleetfront.predictors.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.scores import score
-from fleetfront.profilers.observations import Observations
+from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space

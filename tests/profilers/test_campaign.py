@@ -21,10 +21,10 @@ from fleetfront.profilers.campaign import (
     begin_campaign,
     find_unfinished,
 )
-from fleetfront.profilers.observations import Observations, anchor_drift, read_observations
 from fleetfront.profilers.plan import PlanOptions, TaskList
+from fleetfront.profilers.reading.observations import Observations, anchor_drift, read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.profilers.store import CampaignRow, Store
+from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 

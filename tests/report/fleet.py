@@ -17,7 +17,7 @@ from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.predictors.block_sums import BlockSums
 from fleetfront.profilers.plan import PlanOptions
-from fleetfront.profilers.store import Source, Store
+from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Estimate, Tier
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import SearchSpace

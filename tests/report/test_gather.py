@@ -12,7 +12,7 @@ from fleetfront.pipelines.fit import fit_target
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy import load_accuracy
 from fleetfront.predictors.fit_files import read_report
-from fleetfront.profilers.store import Store
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.contents import Report
 from fleetfront.report.fronts_section import MOST_POINTS, deploy_command

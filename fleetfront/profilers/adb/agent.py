@@ -17,15 +17,15 @@ from typing import Any
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.awake import can_be_kept_awake, keep_awake, restore
-from fleetfront.profilers.adb.conditions import THROTTLED, Cooling, State, read_state
-from fleetfront.profilers.adb.connection import Connection
-from fleetfront.profilers.adb.cores import core_mask
-from fleetfront.profilers.adb.device import Device
-from fleetfront.profilers.adb.faults import ConnectionLost
+from fleetfront.profilers.adb.facts.conditions import THROTTLED, Cooling, State, read_state
+from fleetfront.profilers.adb.facts.cores import core_mask
+from fleetfront.profilers.adb.facts.device import Device
 from fleetfront.profilers.adb.heat import HeatWatch
-from fleetfront.profilers.adb.runners import Runner
-from fleetfront.profilers.adb.script import session_script
-from fleetfront.profilers.adb.session import ScriptEnded, Session, Visited, VisitRequest
+from fleetfront.profilers.adb.link.connection import Connection
+from fleetfront.profilers.adb.link.faults import ConnectionLost
+from fleetfront.profilers.adb.runners.base import Runner
+from fleetfront.profilers.adb.runners.script import session_script
+from fleetfront.profilers.adb.runners.session import ScriptEnded, Session, Visited, VisitRequest
 from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, as_try, ended
 from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.profilers.base import Visit, VisitBatch

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 import shlex
 
-from fleetfront.profilers.adb.connection import Connection
-from fleetfront.profilers.adb.device import Device
-from fleetfront.profilers.adb.thermal import parse_wakefulness
+from fleetfront.profilers.adb.facts.device import Device
+from fleetfront.profilers.adb.facts.thermal import parse_wakefulness
+from fleetfront.profilers.adb.link.connection import Connection
 
 _SETTING = "global stay_on_while_plugged_in"
 #: On any charger, cable or wireless: https://developer.android.com/reference/android/provider/Settings.Global#STAY_ON_WHILE_PLUGGED_IN

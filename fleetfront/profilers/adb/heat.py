@@ -6,8 +6,8 @@ import math
 import time
 from collections.abc import Callable, Sequence
 
-from fleetfront.profilers.adb.conditions import Cooling, State
-from fleetfront.profilers.adb.cores import Core
+from fleetfront.profilers.adb.facts.conditions import Cooling, State
+from fleetfront.profilers.adb.facts.cores import Core
 from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
 from fleetfront.progress import Progress
 

@@ -16,18 +16,18 @@ from pathlib import Path
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, unknown
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
-from fleetfront.profilers.adb.connection import Connection, Heartbeat
-from fleetfront.profilers.adb.device import Device, read_device
 from fleetfront.profilers.adb.device_lock import device_lock
-from fleetfront.profilers.adb.faults import ConnectionLost, DeviceSilent, remedy
-from fleetfront.profilers.adb.runner_benchmark_model import BenchmarkModelRunner, find_benchmark_model
-from fleetfront.profilers.adb.runner_native import LiteRtRunner
-from fleetfront.profilers.adb.runners import RUNTIMES, Runner
-from fleetfront.profilers.adb.transport import Transport
-from fleetfront.profilers.adb.transport_direct import AUTHORIZE_S, open_tcp, open_usb
-from fleetfront.profilers.adb.transport_server import AdbServer, ServerTransport
-from fleetfront.profilers.adb.usb import usb_devices, usb_serials
-from fleetfront.profilers.native_runner.build import build_runner
+from fleetfront.profilers.adb.facts.device import Device, read_device
+from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
+from fleetfront.profilers.adb.link.direct import AUTHORIZE_S, open_tcp, open_usb
+from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceSilent, remedy
+from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport
+from fleetfront.profilers.adb.link.transport import Transport
+from fleetfront.profilers.adb.link.usb import usb_devices, usb_serials
+from fleetfront.profilers.adb.runners.base import RUNTIMES, Runner
+from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, find_benchmark_model
+from fleetfront.profilers.adb.runners.native import LiteRtRunner
+from fleetfront.profilers.adb.runners.native_build import build_runner
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
-from fleetfront.profilers.adb.conditions import Cooling
+from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.progress import SILENT, Progress

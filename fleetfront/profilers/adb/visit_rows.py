@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fleetfront.profilers.adb.conditions import THROTTLED, State, clock_facts
-from fleetfront.profilers.adb.cores import Core, parse_clocks
-from fleetfront.profilers.adb.runners import Runner, Timings
-from fleetfront.profilers.adb.session import Visited
+from fleetfront.profilers.adb.facts.conditions import THROTTLED, State, clock_facts
+from fleetfront.profilers.adb.facts.cores import Core, parse_clocks
+from fleetfront.profilers.adb.runners.base import Runner, Timings
+from fleetfront.profilers.adb.runners.session import Visited
 from fleetfront.profilers.base import Visit, VisitBatch
-from fleetfront.profilers.discards import REPEATED
+from fleetfront.profilers.reading.filters import REPEATED
 from fleetfront.profilers.records import Measurement, measurement_uuid
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target

@@ -16,7 +16,7 @@ from fleetfront.errors import DeviceError, MissingDependency
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.gpu.energy import EnergyReading, measure_energy
 from fleetfront.profilers.gpu.nvml import Nvml, is_throttling
-from fleetfront.profilers.gpu.programs import Opener, Program
+from fleetfront.profilers.gpu.programs.base import Opener, Program
 from fleetfront.profilers.gpu.stopwatch import Stopwatch
 from fleetfront.profilers.gpu.visit_timing import (
     FIRST_WARM_UP,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from fleetfront.profilers.gpu.programs import Program
+from fleetfront.profilers.gpu.programs.base import Program
 from fleetfront.profilers.gpu.stopwatch import Stopwatch, Work
 
 #: Work queued before the host looks at the counter again.

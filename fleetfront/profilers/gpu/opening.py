@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import FleetfrontError, InputError, unknown
-from fleetfront.profilers.conditions import describe_machine
+from fleetfront.profilers.cpu.conditions import describe_machine
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
 from fleetfront.profilers.gpu.nvml import Nvml
-from fleetfront.profilers.gpu.onnxruntime_program import TENSORRT_DELEGATE, OnnxRuntimeOpener
-from fleetfront.profilers.gpu.programs import Opener
+from fleetfront.profilers.gpu.programs.base import Opener
+from fleetfront.profilers.gpu.programs.onnxruntime import TENSORRT_DELEGATE, OnnxRuntimeOpener
+from fleetfront.profilers.gpu.programs.tensorrt import TensorRtOpener
+from fleetfront.profilers.gpu.programs.torch import PRECISIONS, TorchOpener
 from fleetfront.profilers.gpu.stopwatch import CudaStopwatch, HostStopwatch
-from fleetfront.profilers.gpu.tensorrt_program import TensorRtOpener
-from fleetfront.profilers.gpu.torch_program import PRECISIONS, TorchOpener
 from fleetfront.profilers.gpu.visit_timing import SteadyRule
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.cuda_device import CudaDevice, cuda_index, has_context, open_cuda_device

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from statistics import median
 
-from fleetfront.profilers.gpu.programs import Program
+from fleetfront.profilers.gpu.programs.base import Program
 from fleetfront.profilers.gpu.stopwatch import Stopwatch, Work
 
 #: Runs before a capture: libraries choose kernels and take their workspaces in the first ones.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
-from fleetfront.profilers.adb.connection import Heartbeat
+from fleetfront.profilers.adb.link.connection import Heartbeat
 from fleetfront.profilers.adb.opening import adb_target, open_adb_agent
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.records import Role

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
-from fleetfront.profilers.adb.conditions import Cooling, State, read_state
+from fleetfront.profilers.adb.facts.conditions import Cooling, State, read_state
 from fleetfront.profilers.adb.heat import HeatWatch
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.records import measurement_uuid

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from fleetfront.profilers.adb import session
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.opening import connect
-from fleetfront.profilers.adb.runner_native import LiteRtRunner
+from fleetfront.profilers.adb.runners import session
+from fleetfront.profilers.adb.runners.native import LiteRtRunner
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.records import measurement_uuid
 from fleetfront.quantities import Clock

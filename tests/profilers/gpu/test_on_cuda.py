@@ -11,8 +11,8 @@ from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.gpu.agent import GpuOptions
 from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent
+from fleetfront.profilers.gpu.programs.torch import TorchOpener
 from fleetfront.profilers.gpu.stopwatch import CudaStopwatch
-from fleetfront.profilers.gpu.torch_program import TorchOpener
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import open_cuda_device

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from fleetfront.errors import InputError, MissingDependency
-from fleetfront.profilers.gpu.onnxruntime_program import OnnxRuntimeOpener, OnnxRuntimeProgram
+from fleetfront.profilers.gpu.programs.onnxruntime import OnnxRuntimeOpener, OnnxRuntimeProgram
 from fleetfront.runtimes.onnxruntime.cuda import (
     CUDA,
     NO_FALLBACK,

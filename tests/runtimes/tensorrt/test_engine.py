@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import InputError, MissingDependency
-from fleetfront.profilers.gpu.tensorrt_program import PlanCache
+from fleetfront.profilers.gpu.programs.tensorrt import PlanCache
 from fleetfront.runtimes.tensorrt.engine import (
     BuildOptions,
     Engine,

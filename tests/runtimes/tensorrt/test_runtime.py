@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError, MissingDependency
-from fleetfront.profilers.gpu.tensorrt_program import TensorRtProgram
+from fleetfront.profilers.gpu.programs.tensorrt import TensorRtProgram
 from fleetfront.runtimes.base import Port
 from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
 from fleetfront.runtimes.tensorrt.runtime import TensorRtSession, output_tensor

@@ -1,0 +1,1 @@
+"""Facts say what a device is and what state it is in."""

@@ -1,0 +1,1 @@
+"""The link carries commands and files to a device over ADB."""

@@ -1,0 +1,255 @@
+"""The way to a device through a running adb server, in the server's own protocol. No ``adb`` binary is needed.
+
+Requests are four hexadecimal digits of length and a text; answers are OKAY or FAIL with a reason. See SERVICES.TXT and
+OVERVIEW.TXT in https://android.googlesource.com/platform/packages/modules/adb
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.profilers.adb.link.faults import DeviceSilent, ServiceClosed, explain_failure, refused, remedy
+from fleetfront.profilers.adb.link.transport import PING_SERVICE, STEP_S, SocketPipe, connect_tcp
+
+DEFAULT_PORT = 5037
+#: A server that runs answers its version in well under a millisecond, on a busy machine in a second or two. Where none
+#: runs, the port refuses at once.
+_PROBE_S = 4.0
+#: Connecting to a network device takes the server this long before it gives up.
+_CONNECT_S = 12.0
+#: Looks at the list after a connect before connecting once more.
+_LOOKS, _LOOK_EVERY_S = 20, 0.05
+
+_ATTRIBUTE = re.compile(r"\s(?=(?:usb|product|model|device|transport_id|features):\S)")
+
+
+@dataclass(frozen=True, slots=True)
+class ListedDevice:
+    """One line of the server's list. ``remedy`` is what to do if ``state`` is not ``device``."""
+
+    serial: str
+    state: str
+    model: str = ""
+
+    @property
+    def remedy(self) -> str:
+        """What to do about it; empty if it is ready."""
+        return remedy(self.state)
+
+
+def parse_devices(text: str) -> list[ListedDevice]:
+    """The answer to ``host:devices-l``. Lines that are not a device's are left out."""
+    devices = []
+    for line in text.splitlines():
+        serial, _, rest = line.strip().partition("\t") if "\t" in line else line.strip().partition(" ")
+        state, *attributes = _ATTRIBUTE.split(f" {rest.strip()}")
+        if serial and state.strip():
+            facts = dict(attribute.split(":", 1) for attribute in attributes)
+            devices.append(ListedDevice(serial, state.strip(), facts.get("model", "").replace("_", " ").strip()))
+    return devices
+
+
+class AdbServer:
+    """An adb server on this machine. Each request has its own connection, as the protocol wants."""
+
+    def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
+        self._host = host
+        self._port = port
+
+    @classmethod
+    def configured(cls) -> AdbServer:
+        """The server that ``adb`` would use: ``ADB_SERVER_SOCKET``, ``ANDROID_ADB_SERVER_PORT``, else 5037.
+
+        Raises:
+            InputError: one of the variables is set to something else than a TCP port.
+        """
+        address = os.environ.get("ADB_SERVER_SOCKET", "")
+        port = os.environ.get("ANDROID_ADB_SERVER_PORT", str(DEFAULT_PORT))
+        host = "127.0.0.1"
+        if address:
+            match = re.fullmatch(r"tcp:(?:(?P<host>[^:]+|\[[^]]+\]):)?(?P<port>\d+)", address)
+            if match is None:
+                raise InputError(f"ADB_SERVER_SOCKET is {address!r}.", "Set it to tcp:PORT or tcp:HOST:PORT.")
+            host, port = (match.group("host") or host).strip("[]"), match.group("port")
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            raise InputError(f"ANDROID_ADB_SERVER_PORT is {port!r}.", "Set it to a port number, e.g. 5037.")
+        return cls(host, int(port))
+
+    @property
+    def address(self) -> str:
+        """``HOST:PORT``."""
+        return f"{self._host}:{self._port}"
+
+    def is_running(self) -> bool:
+        """Whether an adb server answers, and in time."""
+        try:
+            return bool(re.fullmatch(r"[0-9a-fA-F]{4}", self.ask("host:version", _PROBE_S)))
+        except DeviceError:
+            return False
+
+    def devices(self) -> list[ListedDevice]:
+        """Everything attached, whatever its state. Raises DeviceError if the server is not there."""
+        return parse_devices(self.ask("host:devices-l"))
+
+    def connect(self, address: str) -> None:
+        """Let the server connect to the network device ``HOST:PORT``. Raises DeviceError if it cannot."""
+        answer = self.ask(f"host:connect:{address}", _CONNECT_S)
+        if not re.match(r"(already )?connected to", answer):
+            raise DeviceError(
+                f"The adb server cannot connect to {address} ({answer.strip()}).",
+                "Check the address, that both are in one network, and that 'Wireless debugging' is on.",
+            )
+
+    def disconnect(self, address: str) -> None:
+        """Let the server forget a network device. Raises DeviceError if it does not know it."""
+        self.ask(f"host:disconnect:{address}")
+
+    def ask(self, request: str, timeout_s: float = STEP_S) -> str:
+        """The text that the server answers to one request."""
+        pipe = self._request(request, self.address, timeout_s)
+        try:
+            size = int(pipe.read_exactly(4, timeout_s), 16)
+            return pipe.read_exactly(size, timeout_s).decode(errors="replace")
+        except TimeoutError as error:
+            raise DeviceSilent(f"the adb server at {self.address}", timeout_s) from error
+        except ValueError as error:
+            raise _not_a_server(self.address) from error
+        finally:
+            pipe.close()
+
+    def open(self, serial: str, service: str, timeout_s: float) -> SocketPipe:
+        """A connection to a service of one device."""
+        pipe = self._request(f"host:transport:{serial}", serial, timeout_s)
+        try:
+            _exchange(pipe, service, serial, timeout_s)
+        except (DeviceError, TimeoutError) as error:
+            pipe.close()
+            if isinstance(error, TimeoutError):
+                raise DeviceSilent(serial, timeout_s) from error
+            raise
+        return pipe
+
+    def _request(self, request: str, serial: str, timeout_s: float) -> SocketPipe:
+        try:
+            pipe = SocketPipe(connect_tcp(self._host, self._port, timeout_s), serial)
+        except OSError as error:
+            raise DeviceError(
+                f"No adb server answers at {self.address} ({error.strerror or error}).", "Run: adb start-server"
+            ) from error
+        try:
+            _exchange(pipe, request, serial, timeout_s)
+        except TimeoutError as error:
+            pipe.close()
+            raise DeviceSilent(f"the adb server at {self.address}", timeout_s) from error
+        except BaseException:
+            pipe.close()
+            raise
+        return pipe
+
+
+class ServerTransport:
+    """One device of an adb server."""
+
+    def __init__(self, server: AdbServer, serial: str) -> None:
+        """Look the device up. Raises DeviceError, with the remedy, if it is not there or not ready."""
+        self._server = server
+        self._serial = serial
+        listed = _listed(server)
+        if re.fullmatch(r".+:\d+", serial) and _is_away(listed.get(serial)):
+            listed = _connected(server, serial)
+        if serial not in listed:
+            near = f" (attached: {', '.join(sorted(listed))})" if listed else ""
+            raise explain_failure(serial, f"device '{serial}' not found{near}")
+        if listed[serial].state != "device":
+            raise refused(serial, listed[serial].state)
+        self._features = frozenset(server.ask(f"host-serial:{serial}:features").split(","))
+
+    @property
+    def serial(self) -> str:
+        return self._serial
+
+    @property
+    def features(self) -> frozenset[str]:
+        return self._features
+
+    @property
+    def route(self) -> str:
+        return f"adb server at {self._server.address}"
+
+    def open(self, service: str, timeout_s: float = STEP_S) -> ServerStream:
+        return ServerStream(self._server.open(self._serial, service, timeout_s))
+
+    def ping(self, timeout_s: float) -> None:
+        try:
+            self._server.open(self._serial, PING_SERVICE, timeout_s).close()
+        except ServiceClosed:
+            # The daemon has no such service and closes the stream: that is its answer.
+            return
+
+    def close(self) -> None:
+        return None
+
+
+class ServerStream:
+    """A connection that the adb server has joined to a service of the device."""
+
+    def __init__(self, pipe: SocketPipe) -> None:
+        self._pipe = pipe
+
+    def read(self, timeout_s: float) -> bytes:
+        return self._pipe.read_some(timeout_s)
+
+    def write_some(self, data: bytes | memoryview, timeout_s: float) -> int:
+        return self._pipe.write_some(data, timeout_s)
+
+    def close(self) -> None:
+        self._pipe.close()
+
+
+def _listed(server: AdbServer) -> dict[str, ListedDevice]:
+    return {device.serial: device for device in server.devices()}
+
+
+def _is_away(device: ListedDevice | None) -> bool:
+    return device is None or device.state in ("offline", "connecting")
+
+
+def _connected(server: AdbServer, serial: str) -> dict[str, ListedDevice]:
+    """The list after connecting to a network device, which the server calls connected before it has shaken hands."""
+    deadline = time.monotonic() + STEP_S
+    while True:
+        if serial in _listed(server):
+            # The server would try again by itself, but only every ten seconds.
+            server.disconnect(serial)
+        server.connect(serial)
+        for _ in range(_LOOKS):
+            listed = _listed(server)
+            if not _is_away(listed.get(serial)) or time.monotonic() > deadline:
+                return listed
+            time.sleep(_LOOK_EVERY_S)
+
+
+def _exchange(pipe: SocketPipe, request: str, serial: str, timeout_s: float) -> None:
+    text = request.encode()
+    pipe.write(b"%04x%s" % (len(text), text), timeout_s)
+    status = pipe.read_exactly(4, timeout_s)
+    if status == b"OKAY":
+        return
+    if status != b"FAIL":
+        raise _not_a_server(serial)
+    try:
+        size = int(pipe.read_exactly(4, timeout_s), 16)
+    except ValueError as error:
+        raise _not_a_server(serial) from error
+    raise explain_failure(serial, pipe.read_exactly(size, timeout_s).decode(errors="replace"))
+
+
+def _not_a_server(address: str) -> DeviceError:
+    return DeviceError(
+        f"What answers for {address} does not speak the protocol of an adb server.",
+        "Set ANDROID_ADB_SERVER_PORT to the port of the adb server.",
+    )

@@ -1,0 +1,147 @@
+"""Google's ``benchmark_model`` on the device: where it is found, how it is started, what is kept of what it prints.
+
+It prints statistics, not samples. They are kept exactly as printed in the conditions after the visit (``printed``); the
+row's one sample is the minimum, which is a real run and what statistics across visits are made of, and its flag is
+``summary``. What the text means is written in ``benchmark_model``.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.profilers.adb.facts.device import Device
+from fleetfront.profilers.adb.link.connection import Connection
+from fleetfront.profilers.adb.runners.base import SUMMARY_FLAG, Timings, check_program
+from fleetfront.profilers.adb.runners.benchmark_model_output import parse_report
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+_NS_PER_US = 1000
+_NAME = "benchmark_model"
+#: Where people put it by hand, after Google's own guide.
+_ON_DEVICE = (f"/data/local/tmp/{_NAME}",)
+
+#: ABI -> name of Google's build for it.
+OFFICIAL_BUILDS = {
+    "arm64-v8a": "android_aarch64_benchmark_model",
+    "armeabi-v7a": "android_arm_benchmark_model",
+}
+
+REMEDY = (
+    "Run: fleetfront doctor --fetch-benchmark-model (downloads Google's build for the phone), "
+    "or give --benchmark-model PATH."
+)
+_NO_BUILD = "Google has no build for it: build one from TensorFlow's sources and give --benchmark-model PATH."
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A program to measure with: on this machine (``local``) or on the device (``remote``), and its SHA-256."""
+
+    local: Path | None
+    remote: str | None
+    sha256: str
+
+
+def cached_program(cache: Path, abi: str) -> Path:
+    """Where the program for an ABI is kept once it was fetched."""
+    return cache / _NAME / abi / _NAME
+
+
+def find_benchmark_model(connection: Connection, device: Device, cache: Path, given: Path | None = None) -> Found:
+    """The program given by the user, else one on the device, else the fetched one.
+
+    Raises:
+        InputError: there is none, or the one found is not for the device.
+    """
+    if given is not None:
+        return Found(given, None, check_program(given, device, REMEDY))
+    there = connection.hashes(_on_device(connection))
+    for path, sha256 in there.items():
+        return Found(None, path, sha256)
+    for abi in device.abis:
+        if cached_program(cache, abi).exists():
+            local = cached_program(cache, abi)
+            return Found(local, None, check_program(local, device, REMEDY))
+    remedy = REMEDY if device.abis[0] in OFFICIAL_BUILDS else _NO_BUILD
+    raise InputError(f"There is no benchmark_model for {device.model} ({device.abis[0]}).", remedy)
+
+
+class BenchmarkModelRunner:
+    """Times files with ``benchmark_model``."""
+
+    clocks = (Clock.WALL,)
+
+    def __init__(self, found: Found) -> None:
+        self._found = found
+
+    def install(self, connection: Connection, folder: str) -> None:
+        """Push or copy it, and see that it starts."""
+        place = f"{folder}/{_NAME}"
+        if self._found.local is not None:
+            connection.push({place: self._found.local}, mode=0o755)
+        else:
+            source = shlex.quote(str(self._found.remote))
+            connection.shell(f"cp {source} {shlex.quote(place)} && chmod 755 {shlex.quote(place)}", timeout_s=60)
+        result = connection.shell(f"{shlex.quote(place)} --help 2>&1")
+        # Every version's help names this flag, whatever its exit code.
+        if "--graph" not in result.out:
+            raise DeviceError(
+                f"benchmark_model does not start on {connection.serial} (exit code {result.code}: "
+                f"{result.out.strip()[:200] or 'no output'}).",
+                REMEDY,
+            )
+
+    def command(self, target: Target, mask: int) -> str:
+        """See ``runners.Runner``. Versions ignore flags that they do not know: ``read`` looks at what was applied."""
+        flags = [
+            '--graph="$model"',
+            '--num_runs="$timed"',
+            '--warmup_runs="$warm"',
+            "--min_secs=0",
+            "--warmup_min_secs=0",
+            f"--num_threads={target.threads}",
+        ]
+        if target.runtime == "tflite-gpu":
+            lower = "true" if target.precision == "fp16" else "false"
+            flags += ["--use_gpu=true", f"--gpu_precision_loss_allowed={lower}"]
+        elif target.runtime == "tflite-nnapi":
+            # NNAPI's own CPU implementation would otherwise take what no accelerator can.
+            allow = "true" if target.precision == "fp16" else "false"
+            flags += ["--use_nnapi=true", "--disable_nnapi_cpu=true", f"--nnapi_allow_fp16={allow}"]
+        pinned = f"taskset {mask:x} " if mask else ""
+        return f"{pinned}./{_NAME} {' '.join(flags)}"
+
+    def read(self, text: str, exit_code: int, target: Target) -> Timings:
+        """See ``runners.Runner``."""
+        report = parse_report(text, exit_code, target.runtime)
+        facts: dict[str, Any] = {"delegation": list(report.delegation)} if report.delegation else {}
+        if report.init_us is not None:
+            facts["open_ns"] = round(report.init_us * _NS_PER_US)
+        if report.measured is None:
+            return Timings(facts=facts, error=report.error)
+        facts["printed"] = dict(report.measured.printed)
+        facts["printed_unit"] = "us"
+        threads = re.search(r"[Nn]um threads: \[(\d+)\]", text)
+        if threads and int(threads.group(1)) != target.threads:
+            return Timings(facts=facts, error=f"benchmark_model used {threads.group(1)} threads, not {target.threads}")
+        sample = round(report.measured.min_us * _NS_PER_US)
+        return Timings({Clock.WALL: (sample,)}, facts, (SUMMARY_FLAG,))
+
+    def describe(self) -> dict[str, Any]:
+        """See ``runners.Runner``."""
+        return {
+            "runner": _NAME,
+            "runner_sha256": self._found.sha256,
+            "runtime_version": f"{_NAME} {self._found.sha256[:12]}",
+        }
+
+
+def _on_device(connection: Connection) -> list[str]:
+    named = connection.shell(f"command -v {_NAME}").out.strip()
+    return [*_ON_DEVICE, *([named] if named.startswith("/") and named not in _ON_DEVICE else [])]

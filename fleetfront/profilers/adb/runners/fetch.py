@@ -1,0 +1,80 @@
+"""Downloads Google's official build of ``benchmark_model``, when a user asks for it, and records what came."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import json
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.files import whole_file
+from fleetfront.profilers.adb.runners.base import elf_abi
+from fleetfront.profilers.adb.runners.benchmark_model import OFFICIAL_BUILDS, cached_program
+from fleetfront.progress import SILENT, Progress
+
+#: https://ai.google.dev/edge/litert/models/measurement links these nightly builds.
+BASE_URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
+_TIMEOUT_S = 60.0
+#: The builds are about 10 MB.
+_MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A program that was downloaded: where it is, where from, and its SHA-256."""
+
+    path: Path
+    url: str
+    sha256: str
+    #: The SHA-256 of the build that was there before, if it was another one.
+    replaced: str | None = None
+
+
+def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, progress: Progress = SILENT) -> Fetched:
+    """Download the build for ``abi`` into ``cache``; its SHA-256 is kept beside it. The address is told first.
+
+    The nightly build changes, so a fetch replaces an older one; which build measured what is in every measurement.
+
+    Raises:
+        InputError: no build for this ABI, no network, or what came is not a program for the ABI.
+    """
+    if abi not in OFFICIAL_BUILDS:
+        raise unknown("ABI with an official benchmark_model", abi, OFFICIAL_BUILDS)
+    url = f"{base_url}/{OFFICIAL_BUILDS[abi]}"
+    progress.note(f"Downloading {url}")
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+            told = answer.headers.get("Content-Length")
+            data: bytes = answer.read(_MOST_BYTES)
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise InputError(
+            f"{url} cannot be downloaded ({reason}).",
+            "Download it with a browser and give it with --benchmark-model PATH.",
+        ) from error
+    # ``read`` with a limit takes the end of a broken connection for the end of the file.
+    if told is not None and len(data) != int(told):
+        raise InputError(f"{url} ended after {len(data)} of {told} bytes.", "Run the same command again.")
+    if elf_abi(data) != abi:
+        raise InputError(
+            f"What {url} gave is not a program for {abi} ({len(data)} bytes, {elf_abi(data) or 'no ELF file'}).",
+            "Try again later, or give another build with --benchmark-model PATH.",
+        )
+    return _keep(data, cached_program(cache, abi), url)
+
+
+def _keep(data: bytes, path: Path, url: str) -> Fetched:
+    sha256 = hashlib.sha256(data).hexdigest()
+    before = hashlib.sha256(path.read_bytes()).hexdigest() if path.exists() else sha256
+    for target, content in (
+        (path, data),
+        (path.with_suffix(".json"), json.dumps({"url": url, "sha256": sha256}).encode()),
+    ):
+        with whole_file(target) as unfinished:
+            unfinished.write_bytes(content)
+            unfinished.chmod(0o755 if target == path else 0o644)
+    return Fetched(path, url, sha256, before if before != sha256 else None)

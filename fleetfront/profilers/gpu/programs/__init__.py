@@ -1,0 +1,1 @@
+"""Programs are networks opened on a GPU, one file a runtime."""

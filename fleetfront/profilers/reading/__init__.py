@@ -1,0 +1,1 @@
+"""Reading turns raw samples into numbers: which visits count, what they say, whether to trust them."""

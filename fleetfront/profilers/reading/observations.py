@@ -1,0 +1,257 @@
+"""Statistics on reading: what the raw samples of one target and space say about each block and network.
+
+Which visits are left out is decided in ``discards``; whether the whole is worth trusting in ``verdict``.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.profilers.reading.filters import discard_reasons, is_throttled
+from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.store.store import CampaignRow, Store
+from fleetfront.quantities import NS_PER_MS, Clock, FloatArray
+from fleetfront.targets import Target
+
+#: Ways to make one number of a thing's visits, each already the minimum of its runs; the first wins ties.
+STATISTICS = ("p25", "min", "median")
+
+_QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5}
+
+#: A run that took this many times its CPU time waited for a core.
+_INTERRUPTED = 1.5
+
+#: Random halvings that a statistic is judged by, besides first against second half.
+_HALVINGS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """What was measured of one space on one target under one clock.
+
+    Attributes:
+        visits_ms: role -> key -> ms[visits]: the minimum of each accepted visit's samples, in the order taken.
+        errors: key -> the last error of a key that has no accepted visit.
+        discarded: reason -> number of visits left out.
+        hot: visits that count although the device slowed itself down in them, for lack of others.
+        seconds: time the measuring took.
+        role_seconds: role -> seconds spent in its visits, files opened and failed visits included; empty where the
+            agent does not tell.
+        environment: what the agent said of the device when it measured.
+    """
+
+    target: Target
+    space: str
+    clock: Clock
+    visits_ms: Mapping[Role, Mapping[str, FloatArray]]
+    errors: Mapping[str, str] = field(default_factory=dict)
+    discarded: Mapping[str, int] = field(default_factory=dict)
+    seconds: float = 0.0
+    role_seconds: Mapping[Role, float] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    hot: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """How well one half of the visits predicts the other: no model can be better than the numbers it is judged by.
+
+    Attributes:
+        networks: how many things have enough visits to be split.
+        mape: mean absolute error in percent.
+        within_5, within_10: share within 5 and 10 percent, 0 to 1.
+    """
+
+    networks: int
+    mape: float
+    within_5: float
+    within_10: float
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """What the anchor says of the machine over time.
+
+    Attributes:
+        visits: how often the anchor was visited.
+        percent: how much slower the second half of these visits is than the first.
+        spread_percent: how far the upper quartile lies above the lower one.
+    """
+
+    visits: int
+    percent: float
+    spread_percent: float
+
+
+def read_observations(
+    store: Store, target: Target, space: str, clock: Clock, campaigns: Sequence[str] | None = None
+) -> Observations:
+    """The measurements of one target and space under one clock.
+
+    Without ``campaigns``, of one campaign alone, since whole sessions drift against each other: the newest that
+    measured blocks and got beyond its first round, else the newest that measured any block, else the newest of all.
+    Imported numbers (clock ``unknown``) belong to no campaign and are taken together.
+
+    Raises:
+        InputError: if there is nothing under this clock.
+    """
+    rows = [] if clock == Clock.UNKNOWN else store.campaigns(target=target, space=space)
+    if campaigns is None and rows:
+        campaigns = [_preferred(store, rows).id]
+    chosen = [row for row in rows if campaigns is not None and row.id in campaigns]
+    measurements = list(store.measurements(target=target, space=space, campaigns=campaigns))
+    observed = [m for m in measurements if m.clock == clock or m.error is not None]
+    if not observed:
+        clocks = sorted({m.clock.value for m in measurements})
+        raise InputError(
+            f"{target} has no measurements of {space!r} under the clock {clock.value!r}"
+            + (f", only under {', '.join(clocks)}." if clocks else "."),
+            f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space}",
+        )
+    if clock == Clock.THREAD_CPU:
+        observed = without_interrupted_runs(observed, measurements)
+    visits, errors, discarded, hot = _accepted(observed)
+    return Observations(
+        target=target,
+        space=space,
+        clock=clock,
+        visits_ms=visits,
+        errors=errors,
+        discarded=discarded,
+        seconds=sum(row.seconds for row in chosen),
+        role_seconds=_role_seconds(observed),
+        environment=chosen[0].environment if chosen else {},
+        hot=hot,
+    )
+
+
+def summarise(visits_ms: FloatArray, statistic: str) -> float:
+    """One number in ms for ms[visits]: ``min``, ``p25`` (linear between visits) or ``median``."""
+    if statistic not in _QUANTILES:
+        raise unknown("statistic", statistic, STATISTICS)
+    return float(np.quantile(visits_ms, _QUANTILES[statistic]))
+
+
+def latencies_ms(observations: Observations, role: Role, statistic: str) -> dict[str, float]:
+    """``summarise`` of everything that was measured for one role, by key."""
+    return {key: summarise(visits, statistic) for key, visits in observations.visits_ms.get(role, {}).items()}
+
+
+def choose_statistic(observations: Observations) -> str:
+    """The statistic under which halves of the visits of the calibration networks agree best.
+
+    Looks at calibration networks alone, so that blocks and validation networks stay out of every choice. Halves are the
+    first and second half in time and some random ones, all of equal size; with fewer than four visits a network all
+    statistics of single visits are the same, and the first of STATISTICS is taken.
+    """
+    networks = [visits for visits in observations.visits_ms.get(Role.CALIBRATION, {}).values() if visits.size >= 4]
+    if not networks:
+        return STATISTICS[0]
+    errors = dict.fromkeys(STATISTICS, 0.0)
+    for visits in networks:
+        half = visits.size // 2
+        rng = np.random.default_rng(0)
+        orders = [np.arange(visits.size), *(rng.permutation(visits.size) for _ in range(_HALVINGS))]
+        first = np.stack([visits[order[:half]] for order in orders])
+        second = np.stack([visits[order[-half:]] for order in orders])
+        for statistic in STATISTICS:
+            quantile = _QUANTILES[statistic]
+            ratios = np.quantile(first, quantile, axis=1) / np.quantile(second, quantile, axis=1)
+            # The halving in time holds the drift, so it counts as much as all random ones together.
+            absolute = np.abs(np.log(ratios))
+            errors[statistic] += absolute[0] + absolute[1:].mean()
+    return min(STATISTICS, key=lambda statistic: errors[statistic])
+
+
+def noise_floor(observations: Observations, role: Role, statistic: str) -> Floor:
+    """How well the first half of each thing's visits predicts the second; things with one visit are left out."""
+    errors = []
+    for visits in observations.visits_ms.get(role, {}).values():
+        half = visits.size // 2
+        if half:
+            errors.append(summarise(visits[:half], statistic) / summarise(visits[-half:], statistic) - 1)
+    absolute = np.abs(np.asarray(errors, dtype=np.float64))
+    if absolute.size == 0:
+        return Floor(0, float("nan"), float("nan"), float("nan"))
+    return Floor(
+        int(absolute.size),
+        float(100 * absolute.mean()),
+        float((absolute <= 0.05).mean()),
+        float((absolute <= 0.1).mean()),
+    )
+
+
+def anchor_drift(observations: Observations, statistic: str) -> Drift:
+    """Second half of the anchor's visits against the first, and their spread; NaN with fewer than four visits."""
+    anchors = sorted(observations.visits_ms.get(Role.ANCHOR, {}).values(), key=lambda visits: visits.size)
+    if not anchors or anchors[-1].size < 4:
+        return Drift(anchors[-1].size if anchors else 0, float("nan"), float("nan"))
+    visits = anchors[-1]
+    half = visits.size // 2
+    change = summarise(visits[-half:], statistic) / summarise(visits[:half], statistic) - 1
+    lower, upper = np.quantile(visits, (0.25, 0.75))
+    return Drift(int(visits.size), 100 * change, float(100 * (upper / lower - 1)))
+
+
+def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
+    def rank(row: CampaignRow) -> tuple[bool, bool, bool]:
+        last_round = store.last_round(row.id)
+        has_blocks = Role.BLOCK.value in row.plan.get("tasks", ())
+        # Networks alone make no table: `search --verify` after a profile of less than a round must not hide its blocks.
+        return has_blocks and last_round >= 1, has_blocks and last_round >= 0, last_round >= 0
+
+    # ``max`` keeps the first of equals, and rows come newest first.
+    return max(rows, key=rank)
+
+
+def _role_seconds(measurements: Sequence[Measurement]) -> dict[Role, float]:
+    seconds: dict[Role, float] = defaultdict(float)
+    for measurement in measurements:
+        seconds[measurement.role] += measurement.after.get("visit_ns", 0) / 1e9
+    return {role: total for role, total in seconds.items() if total}
+
+
+def without_interrupted_runs(cpu: Sequence[Measurement], all_clocks: Sequence[Measurement]) -> list[Measurement]:
+    """Thread-CPU visits without the runs in which another thread got the core, as far as any run is left.
+
+    On virtual machines the CPU time of such a run may be counted too low, up to several times, and the minimum of a
+    visit would find just that run. They show in the wall time of the same run.
+    """
+    walls = {_visit(m): m.samples for m in all_clocks if m.clock == Clock.WALL and m.samples}
+    return [replace(m, samples=_uninterrupted(m.samples, walls.get(_visit(m), ()))) for m in cpu]
+
+
+def _visit(measurement: Measurement) -> tuple[str, int, str, int]:
+    return measurement.campaign, measurement.round, measurement.key, measurement.started_ns
+
+
+def _uninterrupted(cpu_ns: tuple[int, ...], wall_ns: tuple[int, ...]) -> tuple[int, ...]:
+    if len(cpu_ns) != len(wall_ns):
+        return cpu_ns
+    kept = tuple(cpu for cpu, wall in zip(cpu_ns, wall_ns, strict=True) if wall <= _INTERRUPTED * cpu)
+    return kept or cpu_ns
+
+
+def _accepted(
+    measurements: Sequence[Measurement],
+) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], int]:
+    good = [m for m in measurements if m.error is None and m.samples]
+    discarded: dict[str, int] = defaultdict(int)
+    hot = 0
+    series: dict[Role, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    for measurement, reason in zip(good, discard_reasons(good), strict=True):
+        if reason:
+            discarded[reason] += 1
+        else:
+            series[measurement.role][measurement.key].append(min(measurement.samples) / NS_PER_MS)
+            hot += is_throttled(measurement)
+    accepted = {key for keys in series.values() for key in keys}
+    errors = {m.key: m.error for m in measurements if m.error is not None and m.key not in accepted}
+    visits = {role: {key: np.asarray(ms) for key, ms in keys.items()} for role, keys in series.items()}
+    return visits, errors, dict(discarded), hot

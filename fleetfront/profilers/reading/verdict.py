@@ -1,0 +1,189 @@
+"""Verdict: whether the measurements of a campaign can be trusted, why not, and the command that would help."""
+
+from __future__ import annotations
+
+import enum
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from fleetfront.profilers.reading.observations import (
+    Drift,
+    Floor,
+    Observations,
+    anchor_drift,
+    choose_statistic,
+    noise_floor,
+)
+from fleetfront.profilers.records import Role
+from fleetfront.quantities import Clock
+
+#: Above this noise floor (percent) no model fitted to the numbers can meet the errors that fleetfront aims at.
+FLOOR_LIMIT = 3.0
+#: Above this drift of the anchor (percent) early and late visits describe two different machines.
+DRIFT_LIMIT = 3.0
+#: Above this share of discarded visits the machine was busy with something else.
+DISCARDED_LIMIT = 0.1
+#: Above this share of visits that count although the device was throttled, the numbers are those of a hot device.
+HOT_LIMIT = 0.1
+
+
+class Doubt(enum.StrEnum):
+    """Kinds of reasons against a campaign."""
+
+    FLOOR = "floor"
+    DRIFT = "drift"
+    DISCARDED = "discarded"
+    HOT = "hot"
+    MISSING = "missing"
+    TOO_FEW = "too few visits"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """One thing that is wrong: the value, the limit it exceeds (same unit), both in words, and what to do."""
+
+    doubt: Doubt
+    value: float
+    limit: float
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a campaign is worth.
+
+    Attributes:
+        is_stable: whether there are no reasons.
+        statistic: how visits were summarised, chosen on the calibration networks.
+        floor: of the validation networks, else of the calibration networks, else of the blocks.
+        floor_role: which of these.
+        drift: what the anchor says.
+        discarded: reason -> visits left out.
+        reasons: what speaks against the numbers, worst first.
+    """
+
+    is_stable: bool
+    statistic: str
+    floor: Floor
+    floor_role: Role
+    drift: Drift
+    discarded: dict[str, int]
+    reasons: tuple[Reason, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for reports; NaN becomes null."""
+        return {
+            "stable": self.is_stable,
+            "statistic": self.statistic,
+            "floor": {
+                "role": self.floor_role.value,
+                "networks": self.floor.networks,
+                "mape": _finite(self.floor.mape),
+                "within_5": _finite(self.floor.within_5),
+                "within_10": _finite(self.floor.within_10),
+            },
+            "drift": {
+                "visits": self.drift.visits,
+                "percent": _finite(self.drift.percent),
+                "spread_percent": _finite(self.drift.spread_percent),
+            },
+            "discarded": self.discarded,
+            "reasons": [
+                {"doubt": r.doubt.value, "value": r.value, "limit": r.limit, "text": r.text, "remedy": r.remedy}
+                for r in self.reasons
+            ],
+        }
+
+
+def judge(observations: Observations) -> Verdict:
+    """Weigh the noise floor, the drift of the anchor, what was discarded and what could not be measured."""
+    statistic = choose_statistic(observations)
+    role, floor = _floor(observations, statistic)
+    drift = anchor_drift(observations, statistic)
+    reasons = (
+        *_doubts_on_floor(observations, floor, role),
+        *_doubts_on_drift(observations, drift),
+        *_doubts_on_discarded(observations),
+        *_doubts_on_heat(observations),
+        *_doubts_on_missing(observations),
+    )
+    return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
+
+
+def _floor(observations: Observations, statistic: str) -> tuple[Role, Floor]:
+    floors = [
+        (role, noise_floor(observations, role, statistic)) for role in (Role.VALIDATION, Role.CALIBRATION, Role.BLOCK)
+    ]
+    return next((pair for pair in floors if pair[1].networks), floors[0])
+
+
+def _command(observations: Observations, budget: str) -> str:
+    target = observations.target
+    return (
+        f"fleetfront profile --device {target.device} --runtime {target.runtime} --space {observations.space}"
+        f" --budget {budget}"
+    )
+
+
+def _doubts_on_floor(observations: Observations, floor: Floor, role: Role) -> list[Reason]:
+    more = f"Run: {_command(observations, 'long')}"
+    if not floor.networks:
+        return [Reason(Doubt.TOO_FEW, 0.0, 2.0, "Nothing was visited twice, so the noise is unknown.", more)]
+    if floor.mape <= FLOOR_LIMIT:
+        return []
+    text = (
+        f"Half the visits of the {role.value} networks predict the other half only to {floor.mape:.1f} % "
+        f"(limit {FLOOR_LIMIT:g} %)."
+    )
+    remedy = f"Close other programs on this device, then run: {_command(observations, 'long')}"
+    if observations.clock == Clock.WALL and observations.target.threads == 1:
+        remedy += " (the thread-cpu clock is steadier on a busy machine)"
+    return [Reason(Doubt.FLOOR, floor.mape, FLOOR_LIMIT, text, remedy)]
+
+
+def _doubts_on_drift(observations: Observations, drift: Drift) -> list[Reason]:
+    if math.isnan(drift.percent) or abs(drift.percent) <= DRIFT_LIMIT:
+        return []
+    direction = "slower" if drift.percent > 0 else "faster"
+    text = f"The anchor became {abs(drift.percent):.1f} % {direction} over the campaign (limit {DRIFT_LIMIT:g} %)."
+    remedy = f"Let the device cool down and settle, then run: {_command(observations, 'standard')}"
+    return [Reason(Doubt.DRIFT, drift.percent, DRIFT_LIMIT, text, remedy)]
+
+
+def _doubts_on_discarded(observations: Observations) -> list[Reason]:
+    left_out = sum(observations.discarded.values())
+    share = left_out / max(1, left_out + _accepted(observations))
+    if share <= DISCARDED_LIMIT:
+        return []
+    why = ", ".join(f"{count} {reason}" for reason, count in sorted(observations.discarded.items()))
+    text = f"{100 * share:.0f} % of the visits were left out ({why})."
+    remedy = f"Cool the device and close other programs, then run: {_command(observations, 'standard')}"
+    return [Reason(Doubt.DISCARDED, share, DISCARDED_LIMIT, text, remedy)]
+
+
+def _doubts_on_heat(observations: Observations) -> list[Reason]:
+    share = observations.hot / max(1, _accepted(observations))
+    if share <= HOT_LIMIT:
+        return []
+    text = f"{100 * share:.0f} % of the visits that count were made while the device slowed itself down."
+    remedy = f"Let it cool down, with pauses if need be, then run: {_command(observations, 'standard')}"
+    return [Reason(Doubt.HOT, share, HOT_LIMIT, text, remedy)]
+
+
+def _accepted(observations: Observations) -> int:
+    return sum(visits.size for keys in observations.visits_ms.values() for visits in keys.values())
+
+
+def _doubts_on_missing(observations: Observations) -> list[Reason]:
+    failed = sorted(observations.errors)
+    if not failed:
+        return []
+    text = f"{len(failed)} things could not be measured, e.g. {failed[0]}: {observations.errors[failed[0]]}."
+    remedy = f"Fix the cause and run: {_command(observations, 'standard')}"
+    return [Reason(Doubt.MISSING, float(len(failed)), 0.0, text, remedy)]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

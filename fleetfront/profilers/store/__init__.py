@@ -1,0 +1,1 @@
+"""The store keeps every raw sample in one append-only SQLite file."""

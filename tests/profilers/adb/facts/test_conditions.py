@@ -1,0 +1,333 @@
+"""What phones say of heat, battery, screen and cores, read from their own texts."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.profilers.adb.facts.conditions import Cooling, State, clock_facts, read_state
+from fleetfront.profilers.adb.facts.cores import Core, clusters, core_mask, parse_clocks, parse_cores
+from fleetfront.profilers.adb.facts.device import parse_facts
+from fleetfront.profilers.adb.facts.thermal import parse_battery, parse_screen, parse_thermal, parse_wakefulness
+from fleetfront.profilers.adb.heat import HeatWatch
+from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
+from fleetfront.progress import SILENT
+
+#: Four small cores, three big ones and a prime one, as on a Snapdragon 8.
+PHONE = tuple(Core(i, capacity, khz) for i, (capacity, khz) in enumerate(
+    [(320, 1_800_000)] * 4 + [(830, 2_500_000)] * 3 + [(1024, 3_000_000)]
+))  # fmt: skip
+
+FACTS = """\
+uname aarch64 Linux 5.10.101-android12
+prop ro.product.manufacturer=Google
+prop ro.product.model=Pixel 6
+prop ro.soc.manufacturer=Google
+prop ro.soc.model=GS101
+prop ro.board.platform=gs101
+prop ro.hardware=oriole
+prop ro.build.version.release=13
+prop ro.build.version.sdk=33
+prop ro.build.fingerprint=google/oriole/oriole:13/TQ1A/1:user/release-keys
+prop ro.product.cpu.abilist=arm64-v8a,armeabi-v7a,armeabi
+tool taskset
+tool dumpsys
+folder /data/local/tmp
+cpu0 capacity=160 max=1803000 governor=sched_pixel
+cpu4 capacity=498 max=2253000 governor=sched_pixel
+cpu10 capacity=1024 max=2802000 governor=sched_pixel
+cpu2 capacity= max= governor=
+"""
+
+
+WARM = """\
+Thermal Status: 0
+Current temperatures from HAL:
+\tTemperature{mValue=44.5, mType=3, mName=skin, mStatus=0}
+"""
+
+BOARD = """\
+uname armv7l Linux 6.1
+board Raspberry Pi 3 Model B
+folder /tmp
+cpu0 capacity= max=1200000 governor=ondemand
+"""
+
+
+def test_only_the_current_temperatures_count(shared_data: Path) -> None:
+    text = (shared_data / "benchmark_model" / "thermalservice_real_excerpts.txt").read_text()
+    television, pixel = text.split("# SOURCE")[1:3]
+    thermal = parse_thermal(television)
+    assert [(r.name, r.kind, round(r.celsius)) for r in thermal.readings] == [
+        ("CPU0", "cpu", 63),
+        ("CPU1", "cpu", 63),
+        ("GPU", "gpu", 61),
+    ]
+    assert not thermal.is_throttled
+    thermal = parse_thermal(pixel)
+    # 65 degrees stand in the cached block, which is stale.
+    assert [reading.name for reading in thermal.readings] == ["VIRTUAL-SKIN", "VIRTUAL-USB-UI"]
+    hottest = thermal.hottest()
+    assert hottest is not None
+    assert (hottest.kind, round(hottest.celsius, 3)) == ("skin", 23.793)
+
+
+@pytest.mark.parametrize(("status", "is_throttled"), [(0, False), (1, True), (3, True)])
+def test_the_thermal_status_tells_throttling(status: int, is_throttled: bool) -> None:
+    thermal = parse_thermal(f"IsStatusOverride: false\nThermal Status: {status}\nCached temperatures:\n")
+    assert (thermal.status, thermal.is_throttled) == (status, is_throttled)
+    assert bool(read_state(f"Thermal Status: {status}", "").reason_to_wait(Cooling())) is is_throttled
+
+
+def test_one_hot_sensor_is_enough() -> None:
+    text = (
+        "Thermal Status: 0\nCurrent temperatures from HAL:\n\tTemperature{mValue=44.5, mType=3, mName=a b, mStatus=2}\n"
+    )
+    assert parse_thermal(text).is_throttled
+
+
+def test_the_limit_on_temperature_is_the_users() -> None:
+    assert read_state(WARM, "").reason_to_wait(Cooling()) is None
+    assert read_state(WARM, "").reason_to_wait(Cooling(max_temp_c=45)) is None
+    assert read_state(WARM, "").reason_to_wait(Cooling(max_temp_c=44)) == "skin has 44.5 C"
+
+
+@settings(max_examples=60)
+@given(st.text())
+def test_other_texts_have_no_readings(text: str) -> None:
+    thermal = parse_thermal(text)
+    assert thermal.readings == () or "mValue" in text
+    assert parse_battery(text).percent is None or "level" in text
+
+
+def test_battery_and_screen() -> None:
+    battery = parse_battery(
+        "Current Battery Service state:\n  AC powered: false\n  USB powered: true\n  level: 87\n  temperature: 312\n"
+    )
+    assert (battery.percent, battery.celsius, battery.is_charging) == (87, 31.2, True)
+    assert parse_battery("  USB powered: false\n").is_charging is False
+    assert parse_battery("").is_charging is None
+    assert parse_wakefulness("  mWakefulness=Asleep\n") == "Asleep"
+    assert parse_wakefulness("nothing") is None
+    assert [parse_screen(f"x\nscreen {word}\n") for word in ("true", "false", "")] == [True, False, None]
+
+
+def test_clusters_come_from_capacity_or_clock() -> None:
+    assert clusters(PHONE) == ((0, 1, 2, 3), (4, 5, 6), (7,))
+    assert clusters([Core(0, 0, 2_000_000), Core(1, 0, 1_000_000)]) == ((1,), (0,))
+
+
+@pytest.mark.parametrize(
+    ("choice", "threads", "mask"),
+    [
+        ("big", 1, 0x80),
+        ("big", 2, 0xF0),
+        ("big", 4, 0xF0),
+        ("big", 8, 0xFF),
+        ("little", 4, 0x0F),
+        ("little", 5, 0x7F),
+        ("all", 4, 0),
+        ("f0", 4, 0xF0),
+        ("0x3", 2, 0x3),
+    ],
+)
+def test_masks(choice: str, threads: int, mask: int) -> None:
+    assert core_mask(choice, PHONE, threads) == mask
+
+
+@pytest.mark.parametrize(
+    ("choice", "threads", "reason"),
+    [
+        ("medium", 1, "not a choice"),
+        ("100", 1, "not online"),
+        ("0", 1, "names no core"),
+        ("Big", 1, "Did you mean 'big'"),
+        ("litle", 1, "Did you mean 'little'"),
+        ("80", 2, "2 threads were asked for on 1 cores"),
+        ("big", 9, "9 threads were asked for on 8 cores"),
+    ],
+)
+def test_masks_that_cannot_be(choice: str, threads: int, reason: str) -> None:
+    with pytest.raises(InputError) as caught:
+        core_mask(choice, PHONE, threads)
+    assert reason in f"{caught.value.message} {caught.value.remedy}"
+
+
+def test_a_device_that_tells_no_cores_places_by_itself() -> None:
+    assert core_mask("all", (), 4) == 0
+    with pytest.raises(InputError) as caught:
+        core_mask("big", (), 1)
+    assert "--cores all" in caught.value.remedy
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(st.integers(0, 63), st.integers(0, 3)), min_size=1, max_size=12, unique_by=lambda c: c[0]),
+    st.sampled_from(["big", "little"]),
+    st.data(),
+)
+def test_a_cluster_mask_has_a_core_for_each_thread(
+    described: list[tuple[int, int]], choice: str, data: st.DataObject
+) -> None:
+    cores = [Core(number, capacity) for number, capacity in sorted(described)]
+    threads = data.draw(st.integers(1, len(cores)))
+    mask = core_mask(choice, cores, threads)
+    online = sum(1 << core.number for core in cores)
+    assert mask & ~online == 0
+    assert mask.bit_count() >= threads
+    inside = [core.capacity for core in cores if mask >> core.number & 1]
+    outside = [core.capacity for core in cores if not mask >> core.number & 1]
+    assert not outside or (min(inside) > max(outside) if choice == "big" else max(inside) < min(outside))
+
+
+def test_clocks_and_caps() -> None:
+    words = " 0:1800000:1800000 4:600000:2500000 7:2000000:2200000"
+    clocks = parse_clocks(words)
+    assert clocks.current == {0: 1_800_000, 4: 600_000, 7: 2_000_000}
+    assert clocks.is_capped(PHONE, 0x80)
+    assert not clocks.is_capped(PHONE, 0x0F)
+    assert clock_facts(words, PHONE, 0x90) == {"clocks_khz": [600_000, 2_000_000], "capped_khz": 2_200_000}
+    assert clock_facts("", PHONE, 0) == {}
+
+
+def test_clocks_that_get_capped_while_measuring_are_heat() -> None:
+    free, capped = read_state("", " 7:3000000:3000000"), read_state("", " 7:2000000:2200000")
+    watch = HeatWatch("adb:x", PHONE, 0x80, Cooling(), SILENT)
+    watch.seen(free)
+    assert watch.reason(free) is None
+    assert watch.reason(capped) == "its clocks are capped"
+    # Where the first look sees it already, it is how the user runs the phone.
+    saver = HeatWatch("adb:x", PHONE, 0x80, Cooling(), SILENT)
+    saver.seen(capped)
+    assert saver.reason(capped) is None
+    assert saver.reason(read_state("Thermal Status: 2", "")) is not None
+
+
+def test_a_device_that_does_not_cool_down_is_waited_for_once_a_round() -> None:
+    looks = 0
+
+    def look() -> State:
+        nonlocal looks
+        looks += 1
+        return read_state("Thermal Status: 3", "")
+
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(limit_s=0.05, poll_s=0.01), SILENT)
+    watch.begin_round(is_first=True)
+    assert watch.repeats == 2
+    watch.cooled(look)
+    assert looks > 2
+    assert watch.repeats == 0
+    before = looks
+    watch.cooled(look)
+    assert looks == before + 1
+    watch.begin_round(is_first=False)
+    assert watch.repeats == 2
+
+
+def test_ctrl_c_ends_a_wait_at_once() -> None:
+    """A campaign's first Ctrl-C asks for the visit in flight to be finished; a device that cools down has none."""
+    looks = 0
+
+    def look() -> State:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            signal.raise_signal(signal.SIGINT)
+        return read_state("Thermal Status: 3", "")
+
+    noted: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            HeatWatch("adb:x", PHONE, 0, Cooling(limit_s=0.2, poll_s=0.01), SILENT).cooled(look)
+        assert noted == []
+        # Afterwards it is the campaign's again.
+        signal.raise_signal(signal.SIGINT)
+        assert noted == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with ended_by_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+class Notes:
+    """A progress that keeps its notes."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def start(self, label: str, total: int | None = None) -> None: ...
+
+    def advance(self, steps: int = 1, detail: str = "") -> None: ...
+
+    def finish(self) -> None: ...
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+@pytest.mark.parametrize(("powered", "count"), [("true", 0), ("false", 1)])
+def test_a_phone_that_may_fall_asleep_is_said_once(powered: str, count: int) -> None:
+    said = Notes()
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(), said)
+    for _ in range(3):
+        watch.seen(read_state(f"  USB powered: {powered}\n  level: 87\n", ""))
+    assert len(said.notes) == count
+    assert all("is not charging" in note and "plug it in" in note for note in said.notes)
+
+
+@pytest.mark.parametrize(("text", "count"), [(WARM, 0), ("", 1)])
+def test_a_limit_that_cannot_be_kept_is_said_once(text: str, count: int) -> None:
+    said = Notes()
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(max_temp_c=50.0), said)
+    for _ in range(3):
+        watch.seen(read_state(text, ""))
+    assert len(said.notes) == count
+    assert all("does not tell its temperature" in note for note in said.notes)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_told", "is_same"),
+    [
+        ("", False, True),
+        ("boot 7f\n", True, False),
+        ("prop ro.serialno=A1\n", True, False),
+        ("prop ro.serialno=\ninode 9:2\n", False, True),
+    ],
+)
+def test_what_a_device_is_known_by(more: str, is_told: bool, is_same: bool) -> None:
+    identity = parse_facts(FACTS + more, "adb:x").identity
+    assert bool(identity) is is_told
+    assert identity == parse_facts(FACTS + more, "adb:other").identity
+    assert (identity == parse_facts(FACTS + more.replace("7f", "80").replace("A1", "B1"), "adb:x").identity) is is_same
+    assert "identity" not in parse_facts(FACTS + more, "adb:x").describe()
+
+
+def test_the_facts_of_a_phone() -> None:
+    device = parse_facts(FACTS, "adb:x")
+    assert (device.model, device.soc, device.is_android) == ("Google Pixel 6", "Google GS101", True)
+    assert device.system.startswith("Android 13 (google/oriole")
+    assert device.abis[:2] == ("arm64-v8a", "armeabi-v7a")
+    assert [core.number for core in device.cores] == [0, 2, 4, 10]
+    assert device.tools == {"taskset", "dumpsys"}
+    assert device.describe()["clusters"] == [[2], [0], [4], [10]]
+    assert parse_cores(FACTS.replace("cpu10", "cpu99"))[-1].number == 4
+
+
+def test_the_facts_of_a_board() -> None:
+    device = parse_facts(BOARD, "adb:x")
+    assert (device.model, device.is_android, device.abis) == ("Raspberry Pi 3 Model B", False, ("armeabi-v7a",))
+    assert device.describe()["governors"] == ["ondemand"]
+
+
+@pytest.mark.parametrize("text", ["", "sh: not found", "uname aarch64 Linux 5\n"])
+def test_a_device_that_does_not_say_what_it_is(text: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        parse_facts(text, "adb:x")
+    assert caught.value.remedy

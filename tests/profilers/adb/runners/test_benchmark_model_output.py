@@ -1,0 +1,188 @@
+"""Every public output gives the right numbers or the right reason, and no text at all gives a zero."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from fleetfront.profilers.adb.runners.benchmark_model_output import parse_report, parse_statistics, strip_prefix
+
+MEASURED = [
+    ("own_run_android_armv7_tf2.x_ok.txt", "tflite-cpu", 25506, 1, 6.68043, 12089, 95849),
+    ("own_run_android_armv7_opprof_csv.txt", "tflite-cpu", 12279, 2, 16.9875, 16480, 84387),
+    ("public_litert2025_logcat_percentiles.txt", "tflite-cpu", 25, 140071, 145528, 195121, 92318),
+    ("public_tf1.x_average_line_ysh329.txt", "tflite-cpu", 15, 66699, 66767.6, 66838, 9933),
+    ("public_tf2.3_cpu_opprof_issue42507.txt", "tflite-cpu", 50, 32641, 33209.4, 34005, 855),
+    ("public_tf2.8_sci_notation_opprof_table_riscv.txt", "tflite-cpu", 50, 2727568, 2.95034e6, 3189954, 17187),
+    ("public_tf2.15_nnapi_INFO-prefix_synaptics.txt", "tflite-nnapi", 520, 1171, 1885.74, 9925, 66002),
+]
+
+REFUSED = [
+    ("own_run_android_armv7_gpu.txt", "tflite-gpu", "does not run the whole model: First 0 operations"),
+    ("own_run_android_armv7_gpu.txt", "tflite-cpu", "another delegate than the CPU's"),
+    ("own_run_android_armv7_missing_file.txt", "tflite-cpu", "Could not open '/data/local/tmp/missing.tflite'"),
+    ("own_run_android_armv7_tf2.x_ok.txt", "tflite-gpu", "nothing in the log says that the GPU delegate was applied"),
+    ("own_run_android_armv7_tf2.x_ok.txt", "tflite-nnapi", "the NNAPI delegate was applied, so the CPU may have run"),
+    ("public_tf2.9_nnapi_partial_logcat_issue56301.txt", "tflite-nnapi", "partially executed by the delegate w/ 44"),
+    ("public_tf2.15_nnapi_INFO-prefix_synaptics.txt", "tflite-cpu", "another delegate than the CPU's"),
+    ("thermalservice_real_excerpts.txt", "tflite-cpu", "no timings"),
+    ("adb_server_states_own.txt", "tflite-cpu", "no timings"),
+]
+
+GOOD = "\n".join(
+    [
+        "INFO: Initialized session in 1.5ms.",
+        "count=3 first=120 curr=100 min=100 max=120 avg=107 std=9",
+        "",
+        "count=6 first=101 curr=103 min=99 max=110 avg=102.5 std=3",
+        "Inference timings in us: Init: 1500, First inference: 120, Warmup (avg): 107, Inference (avg): 102.5",
+    ]
+)
+
+
+@pytest.mark.parametrize(("name", "runtime", "count", "least", "mean", "most", "init_us"), MEASURED)
+def test_measured_runs_of_every_version(
+    shared_data: Path, name: str, runtime: str, count: int, least: float, mean: float, most: float, init_us: float
+) -> None:
+    report = parse_report((shared_data / "benchmark_model" / name).read_text(), 0, runtime)
+    assert report.error is None
+    assert report.measured is not None
+    found = report.measured
+    assert (found.count, found.min_us, found.avg_us, found.max_us) == (count, least, mean, most)
+    assert report.init_us == pytest.approx(init_us)
+    assert report.warm_up is not None
+
+
+@pytest.mark.parametrize(("name", "runtime", "reason"), REFUSED)
+def test_what_cannot_be_believed_is_an_error(shared_data: Path, name: str, runtime: str, reason: str) -> None:
+    report = parse_report((shared_data / "benchmark_model" / name).read_text(), None, runtime)
+    assert report.measured is None
+    assert report.error is not None
+    assert reason in report.error
+
+
+def test_every_public_text_is_in_one_of_the_lists(shared_data: Path) -> None:
+    known = {name for name, *_ in MEASURED} | {name for name, *_ in REFUSED}
+    assert {path.name for path in (shared_data / "benchmark_model").iterdir()} == known
+
+
+def test_percentiles_are_kept_as_printed(shared_data: Path) -> None:
+    text = (shared_data / "benchmark_model" / "public_litert2025_logcat_percentiles.txt").read_text()
+    report = parse_report(text, 0)
+    assert report.measured is not None
+    assert report.measured.printed["median"] == "141253"
+    assert report.measured.printed["p95"] == "187533"
+    assert parse_report(GOOD.replace("102.5", "1.025e+02"), 0).measured.printed["avg"] == "1.025e+02"  # type: ignore[union-attr]
+
+
+def test_warm_up_of_a_single_run_is_read_in_its_short_form(shared_data: Path) -> None:
+    text = (shared_data / "benchmark_model" / "public_tf2.8_sci_notation_opprof_table_riscv.txt").read_text()
+    warm_up = parse_report(text, 0).warm_up
+    assert warm_up is not None
+    assert (warm_up.count, warm_up.min_us) == (1, 3512391)
+
+
+@pytest.mark.parametrize(
+    ("text", "exit_code", "reason"),
+    [
+        ("", 0, "printed nothing"),
+        (GOOD, 139, "exit code 139"),
+        (GOOD.rsplit("\n", 1)[0], None, "ends before the summary"),
+        (GOOD.replace("(avg): 102.5", "(avg): 50.1"), 0, "summary says 50.1 us"),
+        (GOOD.replace("min=99", "min=ninety"), 0, "not understood"),
+        (GOOD.replace("min=99", "min=-99"), 0, "not understood"),
+        (GOOD.replace("avg=102.5", "avg=102.5 avg=102.5"), 0, "not understood"),
+        (GOOD.replace("min=99", "min=0"), 0, "too short"),
+        (GOOD.replace("max=110", "max=1e999"), 0, "not understood"),
+        (GOOD.replace("count=6", "count=0"), 0, "not understood"),
+        (re.sub(r" std=.*", "", GOOD), 0, "not understood"),
+        (GOOD.replace("Inference (avg): 102.5", "Elapsed: 102.5"), 0, "names no inference time"),
+        ("Failed to apply the default TensorFlow Lite delegate.\n" + GOOD, 1, "Failed to apply"),
+    ],
+)
+def test_damaged_output_is_an_error(text: str, exit_code: int | None, reason: str) -> None:
+    report = parse_report(text, exit_code)
+    assert report.measured is None
+    assert reason in str(report.error)
+
+
+@pytest.mark.parametrize(
+    ("log", "runtime", "whole"),
+    [
+        (
+            "Explicitly applied GPU delegate, and the model graph will be completely executed by the delegate.",
+            "gpu",
+            True,
+        ),
+        ("Applied GPU delegate, and the model graph will be partially executed w/ the delegate.", "gpu", False),
+        ("First 7 operations will run on the GPU, and the remaining 0 on the CPU.", "gpu", False),
+        (
+            "Replacing 31 out of 31 node(s) with delegate (TfLiteNnapiDelegate) node, yielding 1 partitions.",
+            "nnapi",
+            True,
+        ),
+        (
+            "Replacing 31 out of 32 node(s) with delegate (TfLiteNnapiDelegate) node, yielding 2 partitions.",
+            "nnapi",
+            False,
+        ),
+        (
+            "NNAPI accelerator name: [nnapi-reference]\n"
+            "Explicitly applied NNAPI delegate, and the model graph will be completely executed by the delegate.",
+            "nnapi",
+            False,
+        ),
+        ("Created TensorFlow Lite delegate for GPU.", "gpu", False),
+        ("Replacing 0 out of 0 node(s) with delegate (TfLiteGpuDelegateV2) node, yielding 0 partitions.", "gpu", False),
+        (
+            "Replacing 3 out of 4 node(s) with delegate (TfLiteXNNPackDelegate) node, yielding 2 partitions.",
+            "cpu",
+            True,
+        ),
+    ],
+)
+def test_only_proven_full_delegation_is_believed(log: str, runtime: str, whole: bool) -> None:
+    assert (parse_report(f"{log}\n{GOOD}", 0, f"tflite-{runtime}").error is None) is whole
+
+
+def test_prefixes_of_logcat_and_logger_are_stripped() -> None:
+    for prefix in ("07-14 13:14:52.097 22838 22838 I tflite  : ", "I/tflite  (30011): ", "I tflite  : ", "INFO: ", ""):
+        assert strip_prefix(prefix + "count=1 curr=5") == "count=1 curr=5"
+        assert parse_report("\n".join(prefix + line for line in GOOD.splitlines()), 0).error is None
+
+
+@settings(max_examples=150)
+@example("count=5 first=0 curr=0 min=0 max=0 avg=0 std=0\nInference timings in us: Inference (avg): 0")
+@given(st.one_of(st.text(), st.lists(st.sampled_from([*GOOD.splitlines(), "", "count=", "noise"])).map("\n".join)))
+def test_no_text_gives_a_zero_or_a_crash(text: str) -> None:
+    report = parse_report(text, 0)
+    assert (report.measured is None) is (report.error is not None)
+    if report.measured is not None:
+        assert 0 < report.measured.min_us <= report.measured.max_us < math.inf
+
+
+@settings(max_examples=100)
+@given(st.integers(0, len(GOOD) - 1), st.integers(0, len(GOOD) - 1), st.text(max_size=3))
+def test_a_damaged_report_never_gives_other_numbers(begin: int, end: int, inserted: str) -> None:
+    damaged = GOOD[:begin] + inserted + GOOD[end:]
+    measured = parse_report(damaged, 0).measured
+    if measured is not None:
+        # The summary repeats the average, so damage can hide in the other statistics only.
+        assert measured.avg_us == pytest.approx(102.5, rel=1e-3) or measured.avg_us == pytest.approx(107, rel=1e-3)
+
+
+@settings(max_examples=50)
+@given(st.lists(st.integers(1, 10**9), min_size=1, max_size=20))
+def test_statistics_of_real_samples_are_read_back(samples: list[int]) -> None:
+    line = (
+        f"count={len(samples)} first={samples[0]} curr={samples[-1]} min={min(samples)} max={max(samples)} "
+        f"avg={sum(samples) / len(samples):g} std=1"
+    )
+    found = parse_statistics(line)
+    assert found is not None
+    assert (found.count, found.min_us, found.max_us) == (len(samples), min(samples), max(samples))

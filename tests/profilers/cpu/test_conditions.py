@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.cpu.conditions import (
+    Conditions,
+    choose_cores,
+    describe_machine,
+)
+
+
+def test_cores_are_as_many_as_asked_for_and_allowed() -> None:
+    allowed = os.sched_getaffinity(0)
+    for count in range(1, len(allowed) + 1):
+        cores = choose_cores(count, watch_s=0.0)
+        assert len(set(cores)) == count
+        assert set(cores) <= allowed
+
+
+def test_more_threads_than_cores_are_refused() -> None:
+    count = len(os.sched_getaffinity(0)) + 1
+    with pytest.raises(InputError, match=f"{count} threads") as caught:
+        choose_cores(count, watch_s=0.0)
+    assert "--threads" in caught.value.remedy
+
+
+def test_counters_only_grow_and_memory_is_told() -> None:
+    conditions = Conditions(tuple(os.sched_getaffinity(0)))
+    first, second = conditions.read(), conditions.read()
+    assert first["resident_bytes"] > 1_000_000
+    for counter in ("waited_ns", "stolen_ticks", "throttles"):
+        assert second.get(counter, 0) >= first.get(counter, 0)
+
+
+def test_the_peak_can_be_counted_anew() -> None:
+    # In a process of its own: this one may hold freed memory from other tests, which a new array would reuse.
+    program = """
+import numpy as np
+from fleetfront.profilers.cpu.conditions import peak_resident_bytes, reset_peak, resident_bytes
+large = np.ones(8_000_000)
+possible = reset_peak()
+del large
+baseline = resident_bytes()
+reset_peak()
+block = np.ones(4_000_000)
+block_bytes = block.nbytes
+del block
+print(int(possible), peak_resident_bytes() - baseline, block_bytes)
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    possible, grown, block_bytes = map(int, run.stdout.split())
+    if not possible:
+        pytest.skip("this system cannot reset the peak of memory")
+    assert 0.9 * block_bytes <= grown < 2 * block_bytes
+
+
+def test_a_machine_describes_itself() -> None:
+    facts = describe_machine()
+    assert facts["cores"] >= 1
+    assert facts["cpu"]

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.reading.verdict import Doubt, judge
+from fleetfront.profilers.records import Role
+from fleetfront.quantities import Clock, FloatArray
+from fleetfront.targets import Target
+
+
+def observed(
+    noise: float = 0.0, drift: float = 0.0, visits: int = 8, discarded: int = 0, errors: tuple[str, ...] = ()
+) -> Observations:
+    rng = np.random.default_rng(0)
+    growth = 1 + drift * np.linspace(0, 1, visits)
+
+    def thing(ms: float) -> FloatArray:
+        values: FloatArray = ms * growth * np.exp(noise * rng.normal(size=visits))
+        return values
+
+    networks = {role: {f"{role}{i}": thing(5 + i) for i in range(12)} for role in (Role.CALIBRATION, Role.VALIDATION)}
+    return Observations(
+        Target("cpu", "litert"),
+        "ofa-mbv3-mini",
+        Clock.THREAD_CPU,
+        {**networks, Role.ANCHOR: {"a": 1.0 + drift * np.linspace(0, 1, 40)}},
+        errors={key: "crashed" for key in errors},
+        discarded={"throttled": discarded} if discarded else {},
+    )
+
+
+def test_quiet_measurements_are_stable() -> None:
+    verdict = judge(observed(noise=0.005))
+    assert verdict.is_stable
+    assert verdict.reasons == ()
+    assert verdict.floor_role == Role.VALIDATION
+
+
+def test_each_trouble_is_named_with_a_command_that_helps() -> None:
+    troubles = {
+        Doubt.FLOOR: observed(noise=0.2),
+        Doubt.DRIFT: observed(drift=0.2),
+        Doubt.DISCARDED: observed(discarded=60),
+        Doubt.HOT: replace(observed(), hot=60),
+        Doubt.MISSING: observed(errors=("block",)),
+        Doubt.TOO_FEW: observed(visits=1),
+    }
+    for doubt, observations in troubles.items():
+        verdict = judge(observations)
+        assert not verdict.is_stable
+        (reason,) = [reason for reason in verdict.reasons if reason.doubt == doubt]
+        assert "fleetfront profile --device cpu --runtime litert --space ofa-mbv3-mini" in reason.remedy
+        assert abs(reason.value) > reason.limit or doubt == Doubt.TOO_FEW
+
+
+def test_a_verdict_is_plain_json() -> None:
+    for observations in (observed(), observed(visits=1, errors=("x",))):
+        data = json.loads(json.dumps(judge(observations).to_json(), allow_nan=False))
+        assert data["stable"] == judge(observations).is_stable
