@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from fleetfront.graphs.graph import GraphBuilder
-from fleetfront.predictors.operator_work import graph_work
+from fleetfront.predictors.operators.work import graph_work
 
 #: (kernel, expansion, groups) of the digits 0 to 7; 8 is a skip.
 OPERATIONS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))

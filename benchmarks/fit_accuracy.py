@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 from note10 import Note10Latency, default_data
 
-from fleetfront.predictors.accuracy_built_in import FOLDER
-from fleetfront.predictors.accuracy_ofa_mlp import OfaMlpAccuracy
+from fleetfront.predictors.accuracy.built_in import FOLDER
+from fleetfront.predictors.accuracy.ofa_mlp import OfaMlpAccuracy
 from fleetfront.predictors.dense_network import DenseNetwork
 from fleetfront.predictors.one_hot import OneHot
 from fleetfront.spaces.catalogue import load_space

@@ -23,7 +23,7 @@ from note10 import default_data
 from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.importers import import_ofa_lut
 from fleetfront.pipelines.search import SearchOptions, search_space
-from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.profilers.store.store import Store
 from fleetfront.search.front import FULL, hypervolume, target_front
 from fleetfront.search.problem import ProblemTarget

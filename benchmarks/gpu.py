@@ -35,10 +35,10 @@ from machine import RESULTS, describe, write
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.profile import Budget, profile_space
-from fleetfront.predictors.block_model import block_model, linear_block_model
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.fitting import fit_model, measured_networks
 from fleetfront.predictors.scores import score
+from fleetfront.predictors.table.block_model import block_model, linear_block_model
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fitting import fit_model, measured_networks
 from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
 from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent, rehearsal_agent

@@ -20,14 +20,14 @@ from machine import describe, write
 from fleetfront.cli.console import progress
 from fleetfront.pipelines.fit import fit_report, fit_target
 from fleetfront.pipelines.profile import Budget, profile_space
-from fleetfront.predictors.block_model import block_model
-from fleetfront.predictors.calibrated_table import block_params, block_sum
-from fleetfront.predictors.calibration import fit_calibration
-from fleetfront.predictors.fitting import best_statistic, measured_networks
-from fleetfront.predictors.intervals import relative_std
-from fleetfront.predictors.lookup_table import fill_table
-from fleetfront.predictors.measured_blocks import measured_blocks, vocabulary_of
 from fleetfront.predictors.scores import score
+from fleetfront.predictors.table.block_model import block_model
+from fleetfront.predictors.table.calibrated import block_params, block_sum
+from fleetfront.predictors.table.calibration import fit_calibration
+from fleetfront.predictors.table.fitting import best_statistic, measured_networks
+from fleetfront.predictors.table.intervals import relative_std
+from fleetfront.predictors.table.lookup import fill_table
+from fleetfront.predictors.table.measured_blocks import measured_blocks, vocabulary_of
 from fleetfront.profilers.plan import PlanOptions, spread_out
 from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Role

@@ -24,7 +24,7 @@ import numpy as np
 from machine import describe, write
 from note10 import default_data
 
-from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.front import hypervolume, target_front
 from fleetfront.search.problem import Problem, ProblemTarget

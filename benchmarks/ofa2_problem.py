@@ -21,7 +21,7 @@ import numpy as np
 from machine import describe, write
 from note10 import Note10Latency, default_data
 
-from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.search.front import hypervolume, target_front
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import run_search

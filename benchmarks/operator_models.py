@@ -1,6 +1,6 @@
 """Fit the shipped operator models to the public FBNet tables, and check them on spaces that they never saw.
 
-Writes ``fleetfront/predictors/operator_models/*.json`` (with ``--ship``) and ``results/operator_models.json``. Half of
+Writes ``fleetfront/predictors/operators/models/*.json`` (with ``--ship``) and ``results/operator_models.json``. Half of
 the FBNet networks are fitted, the other half is the first check; the tables of NAS-Bench-201 (connected cells) and of
 once-for-all are the others. ``ceiling`` is the rank correlation of boosted trees that were trained on the checked table
 itself (five-fold): what noise leaves.
@@ -26,10 +26,10 @@ from scipy.stats import spearmanr
 
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import device_names, load_device
-from fleetfront.predictors import operator_model
-from fleetfront.predictors.operator_fit import Start, fit_operators
-from fleetfront.predictors.operator_model import Check, OperatorModel
-from fleetfront.predictors.operator_work import Mode, NetworkWork
+from fleetfront.predictors.operators import model as operator_model
+from fleetfront.predictors.operators.fit import Start, fit_operators
+from fleetfront.predictors.operators.model import Check, OperatorModel
+from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.spaces.catalogue import load_space
 
 SOURCE = "FBNet latency tables of HELP (Lee et al., NeurIPS 2021, MIT, https://github.com/HayeonLee/HELP)"
@@ -106,7 +106,7 @@ def main() -> None:
     for setting in latencies:
         groups.setdefault(hardware_of(setting), []).append(setting)
     results: dict[str, Any] = {}
-    folder = Path(operator_model.__file__).parent / "operator_models"
+    folder = Path(operator_model.__file__).parent / "models"
     for hardware, settings in sorted(groups.items()):
         config = load_device(settings[0])
         covered = tuple(name for name in device_names() if hardware_of(name) == hardware)

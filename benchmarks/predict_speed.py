@@ -13,8 +13,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from machine import describe, write  # noqa: E402
 
-from fleetfront.predictors.calibrated_table import CalibratedTable  # noqa: E402
-from fleetfront.predictors.fitting import fit_model  # noqa: E402
+from fleetfront.predictors.table.calibrated import CalibratedTable  # noqa: E402
+from fleetfront.predictors.table.fitting import fit_model  # noqa: E402
 from fleetfront.profilers.reading.observations import Observations  # noqa: E402
 from fleetfront.profilers.records import Role  # noqa: E402
 from fleetfront.quantities import Clock  # noqa: E402

@@ -20,8 +20,8 @@ import numpy as np
 
 from fleetfront.pipelines.importers import import_table
 from fleetfront.pipelines.search import SearchOptions, search_space
-from fleetfront.predictors.accuracy import load_accuracy
-from fleetfront.predictors.block_sums import BlockSums
+from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
 from fleetfront.report.page import render_page

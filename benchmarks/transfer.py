@@ -21,8 +21,8 @@ from note10 import default_data
 from scipy.stats import spearmanr
 
 from fleetfront.device_configs.loader import load_device
-from fleetfront.predictors.few_shot import KnownTable, Teacher
-from fleetfront.predictors.operator_work import NetworkWork
+from fleetfront.predictors.few_shot.model import KnownTable, Teacher
+from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.scores import Z90
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space

@@ -26,7 +26,7 @@ _ROOMS = {
     "fleetfront.pipelines.profile": ("Budget", "measure_networks", "parse_budget", "profile_space"),
     "fleetfront.pipelines.fit": ("fit_report", "fit_target"),
     "fleetfront.predictors.base": ("AccuracyModel", "CostModel"),
-    "fleetfront.predictors.accuracy": ("load_accuracy",),
+    "fleetfront.predictors.accuracy.sources": ("load_accuracy",),
     "fleetfront.pipelines.cost_models": ("DeviceModel", "device_models"),
     "fleetfront.pipelines.predict": ("predict_archs",),
     "fleetfront.search.problem": ("Problem", "ProblemTarget"),

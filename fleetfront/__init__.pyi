@@ -29,7 +29,7 @@ from fleetfront.pipelines.profile import parse_budget as parse_budget
 from fleetfront.pipelines.profile import profile_space as profile_space
 from fleetfront.pipelines.search import SearchOptions as SearchOptions
 from fleetfront.pipelines.search import search_space as search_space
-from fleetfront.predictors.accuracy import load_accuracy as load_accuracy
+from fleetfront.predictors.accuracy.sources import load_accuracy as load_accuracy
 from fleetfront.predictors.base import AccuracyModel as AccuracyModel
 from fleetfront.predictors.base import CostModel as CostModel
 from fleetfront.profilers.cpu.single_file import profile_file as profile_file

@@ -61,7 +61,7 @@ def import_table_command(
       fleetfront import table nb201.csv --space nasbench201
     """
     from fleetfront.pipelines.importers import import_table
-    from fleetfront.predictors.network_table import covers
+    from fleetfront.predictors.table.networks import covers
     from fleetfront.profilers.store.store import Source, Store
     from fleetfront.spaces.catalogue import load_space
 

@@ -84,7 +84,7 @@ def _predicted(
 ) -> list[dict[str, Any]]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.predict import predict_archs
-    from fleetfront.predictors.accuracy import load_accuracy
+    from fleetfront.predictors.accuracy.sources import load_accuracy
 
     genotypes = family.parse(wanted)
     found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store, asked=genotypes)

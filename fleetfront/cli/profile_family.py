@@ -87,7 +87,7 @@ def _profile_space(
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
     from fleetfront.pipelines.fit import fit_report, fit_target, quick_error
     from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
-    from fleetfront.predictors.fitting import FEWEST_FOR_ERROR
+    from fleetfront.predictors.table.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space

@@ -115,7 +115,7 @@ def summarise_batches(runtime: str | None, device: str, precision: str, batches:
 
     A dash stands where no held-out network was measured.
     """
-    from fleetfront.predictors.fit_files import list_fits, report_path
+    from fleetfront.predictors.table.fit_files import list_fits, report_path
     from fleetfront.profilers.gpu.opening import gpu_target
     from fleetfront.workspace import Workspace
 

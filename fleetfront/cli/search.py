@@ -142,7 +142,7 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
 
 def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress) -> AccuracyModel:
     from fleetfront.pipelines.supernet_accuracy import supernet_loader
-    from fleetfront.predictors.accuracy import load_accuracy
+    from fleetfront.predictors.accuracy.sources import load_accuracy
 
     if images is not None and not spec.startswith("supernet:"):
         raise InputError(

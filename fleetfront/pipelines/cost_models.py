@@ -17,14 +17,14 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.fit import newest_cost_model
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.calibrated_table import CalibratedTable, FittedModel
-from fleetfront.predictors.cautions import fit_cautions
-from fleetfront.predictors.few_shot_files import FewShotFile, load_few_shot, read_few_shot
-from fleetfront.predictors.fit_files import DamagedModel, device_stem, read_fits
-from fleetfront.predictors.fitting import fit_model
-from fleetfront.predictors.network_table import NetworkTable, covers, load_network_table
-from fleetfront.predictors.operator_model import OperatorEstimate, OperatorModel, operator_models
-from fleetfront.predictors.operator_work import NetworkWork
+from fleetfront.predictors.few_shot.files import FewShotFile, load_few_shot, read_few_shot
+from fleetfront.predictors.operators.model import OperatorEstimate, OperatorModel, operator_models
+from fleetfront.predictors.operators.work import NetworkWork
+from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
+from fleetfront.predictors.table.fit_files import DamagedModel, device_stem, read_fits
+from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.predictors.table.networks import NetworkTable, covers, load_network_table
+from fleetfront.predictors.table.warnings import fit_cautions
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store

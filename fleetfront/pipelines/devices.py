@@ -13,9 +13,9 @@ import numpy as np
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
-from fleetfront.predictors.few_shot_files import FOLDER, read_few_shot
-from fleetfront.predictors.fit_files import DamagedModel, damaged_model, list_fits, report_path
-from fleetfront.predictors.operator_model import operator_models
+from fleetfront.predictors.few_shot.files import FOLDER, read_few_shot
+from fleetfront.predictors.operators.model import operator_models
+from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, list_fits, report_path
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.quantities import Tier

@@ -13,11 +13,11 @@ import numpy as np
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.few_shot import device_facts, find_teacher
 from fleetfront.pipelines.profile import Budget, ProfileOutcome, profile_space
-from fleetfront.predictors.few_shot import FewShotFit, Teacher
-from fleetfront.predictors.few_shot_files import save_few_shot
-from fleetfront.predictors.fitting import Networks, measured_networks
-from fleetfront.predictors.network_table import load_network_table
+from fleetfront.predictors.few_shot.files import save_few_shot
+from fleetfront.predictors.few_shot.model import FewShotFit, Teacher
 from fleetfront.predictors.scores import Scores, score
+from fleetfront.predictors.table.fitting import Networks, measured_networks
+from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.plan import PlanOptions

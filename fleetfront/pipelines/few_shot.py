@@ -16,11 +16,11 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
 from fleetfront.pipelines.cost_models import measured_models
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.doubt import doubtful_latency_ms
-from fleetfront.predictors.few_shot import KnownTable, Teacher, usable
-from fleetfront.predictors.network_table import NetworkTable
-from fleetfront.predictors.operator_model import operator_models
-from fleetfront.predictors.operator_work import NetworkWork
+from fleetfront.predictors.few_shot.estimate_noise import doubtful_latency_ms
+from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
+from fleetfront.predictors.operators.model import operator_models
+from fleetfront.predictors.operators.work import NetworkWork
+from fleetfront.predictors.table.networks import NetworkTable
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.workspace import Workspace
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.fit_report import ClockFit, FitOutcome, WorstBlock, WorstNetwork, fit_report
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.cautions import Caution, fit_cautions, stale_cautions
-from fleetfront.predictors.fit_files import newest_fit, report_path, save_fit, write_json
-from fleetfront.predictors.fitting import Fitted, fit_model, measured_networks, quick_error
 from fleetfront.predictors.scores import score
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fit_files import newest_fit, report_path, save_fit, write_json
+from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.warnings import Caution, fit_cautions, stale_cautions
 from fleetfront.profilers.cpu.conditions import describe_machine
 from fleetfront.profilers.reading.observations import Observations, noise_floor, read_observations
 from fleetfront.profilers.records import Role

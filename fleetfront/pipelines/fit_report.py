@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.cautions import Caution
-from fleetfront.predictors.fitting import Fitted, calibrated_by
-from fleetfront.predictors.lookup_table import Filled
 from fleetfront.predictors.scores import Scores
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fitting import Fitted, calibrated_by
+from fleetfront.predictors.table.lookup import Filled
+from fleetfront.predictors.table.warnings import Caution
 from fleetfront.profilers.reading.observations import Floor
 
 SCHEMA = "fleetfront.fit/1"

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.fit_files import write_json
+from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.spaces.supernet.published import PUBLISHED, weights_path
 from fleetfront.workspace import Workspace
 

@@ -24,9 +24,9 @@ from fleetfront.pipelines.latest import remember_fronts
 from fleetfront.pipelines.picks import pick_spread
 from fleetfront.pipelines.profile import Budget, default_clock, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
-from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.fit_files import write_json
+from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.accuracy import SupernetLoader
+from fleetfront.predictors.accuracy.sources import SupernetLoader
 from fleetfront.predictors.base import AccuracyModel
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
@@ -19,7 +19,7 @@ def supernet_loader(
 
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images
-        from fleetfront.predictors.accuracy_supernet import SupernetAccuracy
+        from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
         from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
         from fleetfront.spaces.supernet.checkpoints import load_supernet
 

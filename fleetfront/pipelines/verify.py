@@ -10,8 +10,8 @@ import numpy as np
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.profile import measure_networks
 from fleetfront.pipelines.search import Verified
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.fitting import fit_model
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.reading.observations import Observations, latencies_ms, read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.base import CostModel
 from fleetfront.report.contents import BaselineView, Curve
 from fleetfront.report.sources import SearchResult, Sources, front_key

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.calibrated_table import CalibratedTable
+from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.report.blocks import Networks, draw_networks
 from fleetfront.report.contents import BlockPicture, ChoicePoint, FrontGroup, FrontView
 from fleetfront.report.devices_section import known_clock

@@ -13,9 +13,9 @@ import numpy as np
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.lookup_table import Filled
-from fleetfront.predictors.network_table import NetworkTable
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.lookup import Filled
+from fleetfront.predictors.table.networks import NetworkTable
 from fleetfront.report.contents import HeatCell, HeatMap
 from fleetfront.report.sampling import sample_networks
 from fleetfront.report.sources import Sources

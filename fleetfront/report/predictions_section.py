@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleetfront.errors import FleetfrontError
-from fleetfront.predictors.fitting import measured_networks
 from fleetfront.predictors.scores import Z90
+from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.report.contents import Comparison, PredictionView

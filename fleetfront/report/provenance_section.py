@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fleetfront import __version__
 from fleetfront.deploy.bundle.manifest import MANIFEST
-from fleetfront.predictors.fit_files import report_path
+from fleetfront.predictors.table.fit_files import report_path
 from fleetfront.profilers.store.store import CampaignRow
 from fleetfront.report.contents import Provenance
 from fleetfront.report.devices_section import day

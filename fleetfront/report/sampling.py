@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.network_table import NetworkTable
+from fleetfront.predictors.table.networks import NetworkTable
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 
 if TYPE_CHECKING:

@@ -19,9 +19,9 @@ from fleetfront.pipelines.fit import newest_cost_model
 from fleetfront.pipelines.latest import latest_fronts
 from fleetfront.pipelines.search import ARCHIVE_FILE
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.few_shot_files import FewShotFile, list_few_shot
-from fleetfront.predictors.fit_files import list_fits, load_fit, read_report
-from fleetfront.predictors.network_table import load_network_table
+from fleetfront.predictors.few_shot.files import FewShotFile, list_few_shot
+from fleetfront.predictors.table.fit_files import list_fits, load_fit, read_report
+from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress

@@ -15,7 +15,7 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.files import write_whole
-from fleetfront.predictors.fit_files import write_json
+from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import Clock
 from fleetfront.search.front import best_within, hypervolume, knee, two_objectives
 from fleetfront.search.fronts_checks import checked_shared, checked_trace_point, checked_verification, finite

@@ -236,7 +236,7 @@ def test_a_file_of_several_images_is_timed_as_such(front: Path, capsys: pytest.C
 
 
 def test_only_a_damaged_model_of_what_is_timed_stops_timing(front: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    from fleetfront.predictors.fit_files import fit_path
+    from fleetfront.predictors.table.fit_files import fit_path
     from fleetfront.quantities import Clock
     from fleetfront.targets import Target
 

@@ -10,7 +10,7 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.cli.profile_gpu import launch_bound, profile_batches, summarise_batches, tell_launch_bound
 from fleetfront.errors import BarMissed
-from fleetfront.predictors.fit_files import list_fits, load_fit
+from fleetfront.predictors.table.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import opening
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock

@@ -7,11 +7,11 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.few_shot import find_teacher
 from fleetfront.pipelines.importers import import_ofa_lut, import_table
-from fleetfront.predictors.calibrated_table import FittedModel
-from fleetfront.predictors.calibration import Calibration
-from fleetfront.predictors.few_shot_files import save_few_shot
-from fleetfront.predictors.fit_files import save_fit
-from fleetfront.predictors.lookup_table import Filled, LookupTable
+from fleetfront.predictors.few_shot.files import save_few_shot
+from fleetfront.predictors.table.calibrated import FittedModel
+from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.fit_files import save_fit
+from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.catalogue import load_space

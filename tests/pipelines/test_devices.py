@@ -8,8 +8,8 @@ from fleetfront.cli.main import main
 from fleetfront.pipelines.devices import DeviceKnowledge, list_devices
 from fleetfront.pipelines.few_shot import device_facts, find_teacher
 from fleetfront.pipelines.importers import import_table
-from fleetfront.predictors.few_shot_files import list_few_shot, load_few_shot, save_few_shot
-from fleetfront.predictors.operator_model import load_operator_model
+from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
+from fleetfront.predictors.operators.model import load_operator_model
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock

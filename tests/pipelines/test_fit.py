@@ -11,7 +11,7 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit import fit_report, fit_target, newest_cost_model, present_environment, quick_error
 from fleetfront.pipelines.profile import profile_space
-from fleetfront.predictors.fit_files import load_fit, read_report
+from fleetfront.predictors.table.fit_files import load_fit, read_report
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Role

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importers import import_table
-from fleetfront.predictors.network_table import load_network_table
+from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Tier

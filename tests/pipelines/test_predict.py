@@ -7,8 +7,8 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.predict import predict_archs
-from fleetfront.predictors.calibrated_table import CalibratedTable
-from fleetfront.predictors.fitting import fit_model
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10

@@ -15,8 +15,8 @@ from fleetfront.pipelines.search import (
     parse_verify,
     search_space,
 )
-from fleetfront.predictors.accuracy import load_accuracy
-from fleetfront.predictors.block_sums import BlockSums
+from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.archive import Archive
 from fleetfront.search.problem import ProblemTarget

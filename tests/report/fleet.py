@@ -14,8 +14,8 @@ from fleetfront.pipelines.importers import import_table
 from fleetfront.pipelines.picks import pick_spread
 from fleetfront.pipelines.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
-from fleetfront.predictors.accuracy import load_accuracy
-from fleetfront.predictors.block_sums import BlockSums
+from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Estimate, Tier

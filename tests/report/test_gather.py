@@ -10,8 +10,8 @@ import pytest
 from fleetfront.pipelines.cost_models import device_models
 from fleetfront.pipelines.fit import fit_target
 from fleetfront.pipelines.search import SearchOptions, search_space
-from fleetfront.predictors.accuracy import load_accuracy
-from fleetfront.predictors.fit_files import read_report
+from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.contents import Report

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from fleetfront.predictors.block_sums import BlockSums
+from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.spaces.catalogue import load_space

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.pipelines.search import ARCHIVE_FILE, SearchOptions, default_strategy, search_space
-from fleetfront.predictors.accuracy import load_accuracy
+from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.front import hypervolume
 from fleetfront.search.problem import Problem, ProblemTarget

@@ -5,7 +5,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.help_folder import _load
-from fleetfront.predictors.accuracy_ofa_mlp import _read_state
+from fleetfront.predictors.accuracy.ofa_mlp import _read_state
 from fleetfront.spaces.supernet.torch_file import read_torch_file
 
 torch = pytest.importorskip("torch")

@@ -1,0 +1,1 @@
+"""Accuracy models say how accurate architectures are: tables, predictors, supernets."""

@@ -1,0 +1,59 @@
+"""Which accuracy model a user means by ``--accuracy``. The models themselves are in the ``accuracy_*`` files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.accuracy.built_in import load_built_in
+from fleetfront.predictors.accuracy.ofa_mlp import OfaMlpAccuracy
+from fleetfront.predictors.accuracy.tables import read_accuracy_csv
+from fleetfront.predictors.base import AccuracyModel
+from fleetfront.spaces.base import SearchSpace
+
+#: Used where a user says nothing.
+DEFAULT_ACCURACY = "built-in"
+
+#: Spellings of ``--accuracy``, for help texts and errors.
+SPELLINGS = ("built-in", "csv:PATH[:COLUMN]", "ofa-mlp:PATH", "supernet:WEIGHTS")
+
+#: (what follows ``supernet:``, space) -> model. Evaluating a supernet needs labelled images and a runtime, which the
+#: caller has.
+SupernetLoader = Callable[[str, SearchSpace], AccuracyModel]
+
+
+def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | None = None) -> AccuracyModel:
+    """The model that a spelling of ``--accuracy`` names, for one space.
+
+    ``supernet`` answers ``supernet:WEIGHTS``. Raises InputError on an unknown spelling, a missing or wrong file, or a
+    model that does not fit the space.
+    """
+    kind, _, rest = spec.partition(":")
+    if spec == DEFAULT_ACCURACY:
+        return load_built_in(space)
+    if kind in ("csv", "ofa-mlp", "supernet") and not rest:
+        spelling = next(text for text in SPELLINGS if text.startswith(kind))
+        raise InputError(f"--accuracy {spec!r} does not say which file.", f"Write {spelling}.")
+    if kind == "csv":
+        path, column = _path_and_column(rest)
+        return read_accuracy_csv(path, space, column)
+    if kind == "ofa-mlp":
+        return OfaMlpAccuracy.load(Path(rest), space)
+    if kind == "supernet":
+        if supernet is None:
+            raise InputError(
+                f"--accuracy {spec!r} cannot be used here: nothing that evaluates a supernet was given.",
+                "Pass supernet=, or use built-in, csv:PATH or ofa-mlp:PATH.",
+            )
+        return supernet(rest, space)
+    raise InputError(f"--accuracy {spec!r} is not known.", f"Use one of {', '.join(SPELLINGS)}.")
+
+
+def _path_and_column(rest: str) -> tuple[Path, str | None]:
+    """Split ``PATH[:COLUMN]``; colons inside an existing path (a drive letter) belong to the path."""
+    whole = Path(rest)
+    path, separator, column = rest.rpartition(":")
+    if whole.exists() or not separator:
+        return whole, None
+    return Path(path), column

@@ -1,0 +1,166 @@
+"""Accuracies looked up in a CSV table of measured architectures."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.table.networks import GenotypeIndex
+from fleetfront.quantities import Estimate, Tier
+from fleetfront.spaces.base import Genotypes, SearchSpace
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Names of the column with architectures; the later one drops what inactive slots hold.
+_ARCH_COLUMNS = ("arch", "arch_active")
+#: How a column of accuracies may be called: these words, or one of them and an underscore, in this order of preference.
+_ACCURACY_WORDS = ("acc", "accuracy", "top1")
+
+
+@dataclass(frozen=True, slots=True)
+class TableAccuracy:
+    """Top-1 accuracy in percent of the architectures of a table. An AccuracyModel.
+
+    Attributes:
+        genotypes: int8[n, v], canonical and distinct.
+        accuracy: float64[n], percent.
+        std: float64[n], percentage points; 0 where the table does not tell.
+    """
+
+    space: SearchSpace
+    source: str
+    genotypes: Genotypes
+    accuracy: FloatArray
+    std: FloatArray
+    index: GenotypeIndex
+
+    @property
+    def tier(self) -> Tier:
+        """Somebody trained and tested these very networks."""
+        return Tier.MEASURED
+
+    @property
+    def lowest(self) -> float:
+        """The lowest accuracy of the table, percent; a search may take its reference point from it."""
+        return float(self.accuracy.min())
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where the table's content does, whatever its file is called."""
+        content = hashlib.sha256()
+        for array in (self.genotypes, self.accuracy, self.std):
+            content.update(np.ascontiguousarray(array).tobytes())
+        return content.hexdigest()
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Look up n genotypes int8[n, v]. Raises InputError naming the first architecture that the table lacks."""
+        rows = self.index.find(genotypes)
+        absent = rows < 0
+        if absent.any():
+            first = self.space.arch_ids(self.space.canonical(genotypes[[int(np.argmax(absent))]]))[0]
+            raise InputError(
+                f"{first} is not among the {len(self.accuracy)} architectures of {self.source} "
+                f"({int(absent.sum())} of {len(rows)} are not).",
+                "Add them to the table, or use an accuracy that answers for the whole space.",
+            )
+        return Estimate(self.accuracy[rows], self.std[rows], Tier.MEASURED)
+
+
+def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None) -> TableAccuracy:
+    """Read a table with a column ``arch`` and accuracies in percent in ``column``.
+
+    Without ``column`` it is the only one called ``acc...``, ``accuracy...`` or ``top1``. A column of that name with
+    ``_std`` behind it gives standard deviations; where it is empty, the median of the others. Equal architectures may
+    repeat with equal accuracy.
+
+    Raises:
+        InputError: on a missing file or column, more than one candidate column, an architecture outside the space, an
+            accuracy that is no percentage, two accuracies of one architecture, or values that look like shares.
+    """
+    names, rows = _read(path)
+    arch_column = next((name for name in _ARCH_COLUMNS if name in names), None)
+    if arch_column is None:
+        raise InputError(
+            f"{path} has no column 'arch', only {', '.join(names)}.", "Name the architectures' column arch."
+        )
+    column = _accuracy_column(path, names, column)
+    accuracy = _numbers(path, column, rows)
+    std = np.zeros(len(rows))
+    if f"{column}_std" in names:
+        std = _numbers(path, f"{column}_std", rows, may_be_empty=True)
+        # What was measured once has no deviation of its own; it is as noisy as the others.
+        std[np.isnan(std)] = np.nanmedian(std) if np.isfinite(std).any() else 0.0
+    if float(accuracy.max()) <= 1.0:
+        raise InputError(
+            f"Column {column} of {path} ends at {accuracy.max():g}: these are shares, not percent.",
+            "Multiply the accuracies by 100.",
+        )
+    genotypes = space.parse([row[arch_column] for row in rows])
+    distinct, first, inverse = np.unique(genotypes, axis=0, return_index=True, return_inverse=True)
+    differs = accuracy != accuracy[first][inverse.ravel()]
+    if differs.any():
+        line = int(np.argmax(differs)) + 2
+        raise InputError(
+            f"Line {line} of {path} gives {rows[line - 2][arch_column]} another accuracy than a line before it.",
+            "Keep one line an architecture.",
+        )
+    source = f"csv:{path}:{column}"
+    return TableAccuracy(space, source, distinct, accuracy[first], std[first], GenotypeIndex(space, distinct))
+
+
+def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            names = list(reader.fieldnames or ())
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(
+            f"Cannot read the accuracy table {path} ({error}).", "Give a CSV file: csv:PATH[:COLUMN]."
+        ) from error
+    if not rows:
+        raise InputError(f"The accuracy table {path} has no rows.", "Give a header line and one line an architecture.")
+    short = next((i for i, row in enumerate(rows) if None in row.values() or None in row), None)
+    if short is not None:
+        raise InputError(f"Line {short + 2} of {path} has not {len(names)} fields.", "Repair the line.")
+    return names, rows
+
+
+def _accuracy_column(path: Path, names: list[str], column: str | None) -> str:
+    if column is not None:
+        if column not in names:
+            raise unknown(f"column of {path}", column, names)
+        return column
+    found = [name for name in names if name.split("_")[0] in _ACCURACY_WORDS and not name.endswith("_std")]
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise InputError(f"{path} has no column of accuracies, only {', '.join(names)}.", f"Write csv:{path}:COLUMN.")
+    raise InputError(
+        f"{path} has several columns of accuracies: {', '.join(found)}.", f"Write csv:{path}:{found[0]}, for example."
+    )
+
+
+def _numbers(path: Path, column: str, rows: list[dict[str, str]], *, may_be_empty: bool = False) -> FloatArray:
+    values = np.full(len(rows), np.nan)
+    for i, row in enumerate(rows):  # Reading text: nothing to vectorise.
+        if may_be_empty and not row[column]:
+            continue
+        try:
+            values[i] = float(row[column])
+        except ValueError:
+            values[i] = math.nan
+        if not 0 <= values[i] <= 100:
+            raise InputError(
+                f"Line {i + 2} of {path} has {column} = {row[column]!r}, which is not a percentage.",
+                "Give numbers from 0 to 100.",
+            )
+    return values

@@ -1,0 +1,1 @@
+"""Few-shot models predict a new device from a few measurements and from known devices."""

@@ -1,0 +1,83 @@
+"""Coordinates in which the latency of networks is linear on every device: operator work, scaled, without redundancy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Directions in which networks differ by less than this share of the largest difference carry no information.
+_RANK_TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class WorkBasis:
+    """``coordinates = [1, work / scale] @ directions``, the first coordinate being the constant.
+
+    Attributes:
+        scale: float64[w]: mean work of the reference networks, 1 for columns that they do not have.
+        directions: float64[1 + w, r], the first row and column for the constant.
+        centre: float64[w]: what is taken off the scaled work before ``directions``.
+    """
+
+    scale: FloatArray
+    centre: FloatArray
+    directions: FloatArray
+
+    @property
+    def rank(self) -> int:
+        """Number of coordinates, r."""
+        return int(self.directions.shape[1])
+
+    def coordinates(self, work: FloatArray) -> FloatArray:
+        """float64[n, r] of work float64[n, w]."""
+        scaled = np.column_stack([np.ones(len(work)), work / self.scale - self.centre])
+        result: FloatArray = scaled @ self.directions
+        return result
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads."""
+        return {
+            "work": list(DETAILED_NAMES),
+            "scale": self.scale.tolist(),
+            "centre": self.centre.tolist(),
+            "directions": self.directions.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> WorkBasis:
+        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
+        if tuple(data["work"]) != DETAILED_NAMES:
+            raise ValueError("operators are counted in other classes than by this version")
+        arrays = [np.asarray(data[name], np.float64) for name in ("scale", "centre", "directions")]
+        if arrays[0].shape != (len(DETAILED_NAMES),) or arrays[2].shape[0] != len(DETAILED_NAMES) + 1:
+            raise ValueError("the basis has the wrong shape")
+        return cls(*arrays)
+
+
+def make_basis(work: NetworkWork, reference: Genotypes) -> WorkBasis:
+    """The basis in which n ``reference`` networks, in all modes of their space, are distinguishable."""
+    by_mode = [work.detailed(reference, mode) for mode in work.modes]
+    mean = np.mean([columns.mean(axis=0) for columns in by_mode], axis=0)
+    scale = np.where(mean > 0, mean, 1.0)
+    scaled = np.concatenate(by_mode) / scale
+    centre = scaled.mean(axis=0)
+    _, singular, right = np.linalg.svd(scaled - centre, full_matrices=False)
+    kept = right[singular > _RANK_TOLERANCE * singular[0]]
+    directions = np.zeros((scaled.shape[1] + 1, len(kept) + 1))
+    directions[0, 0] = 1.0
+    directions[1:, 1:] = kept.T
+    return WorkBasis(scale, centre, directions)
+
+
+def mode_coordinates(work: NetworkWork, basis: WorkBasis, genotypes: Genotypes) -> dict[Mode, FloatArray]:
+    """Coordinates float64[n, r] in each mode of the space."""
+    return {mode: basis.coordinates(work.detailed(genotypes, mode)) for mode in work.modes}

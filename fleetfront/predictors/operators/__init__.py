@@ -1,0 +1,1 @@
+"""Operator costs estimate a device from what a network's operators ask of it."""

@@ -1,0 +1,220 @@
+"""Estimating a device that was never measured in a space: launch overhead, rate and bandwidth by class of operator.
+
+``T = (launches^p + (batch * work)^p)^(1/p)``: with p = 1 overhead and work add up, as where one thread does both; with
+a large p the longer of the two counts, as where a GPU works off a queue that the CPU fills. Coefficients are fitted to
+public tables of another space by ``operators.fit`` and shipped in ``operator_models``, with the errors found there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, Mode, NetworkWork
+from fleetfront.predictors.table.calibrated import block_sum
+from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
+from fleetfront.spaces.base import Genotypes
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.predictors.base import CostModel
+    from fleetfront.quantities import FloatArray
+
+SCHEMA = "fleetfront.operator-model/1"
+
+#: Relative standard deviation of an estimate that nobody could check on another space; the checked ones have
+#: root mean square errors of 10 to 60 %.
+UNCHECKED_STD = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """How an estimate fared on networks with known latency. ``spearman`` and ``mape`` (percent) as in ``scores``.
+
+    ``space`` is that of the networks; ``setting`` the device setting; ``ceiling`` the Spearman of a model trained on
+    those very networks (cross-validated), None where it was not made: noise keeps anything from passing it.
+    """
+
+    space: str
+    setting: str
+    networks: int
+    spearman: float
+    mape: float
+    rms: float
+    ceiling: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorModel:
+    """Coefficients of one piece of hardware under one runtime.
+
+    Attributes:
+        hardware: what the coefficients belong to, e.g. ``1080ti``.
+        settings: names of the device configs that differ in batch size only.
+        mode: which operators of dead branches it executes.
+        base_ms: what a network costs whatever is in it.
+        launch_ms, ms_per_mmac, ms_per_melement, ms_per_mweight: float64[classes], in the order of ``CLASSES``.
+        exponent: p.
+        fitted_on: source of the coefficients in words.
+        checks: on networks that the coefficients were not fitted to.
+    """
+
+    hardware: str
+    settings: tuple[str, ...]
+    mode: Mode
+    base_ms: float
+    launch_ms: FloatArray
+    ms_per_mmac: FloatArray
+    ms_per_melement: FloatArray
+    ms_per_mweight: FloatArray
+    exponent: float
+    fitted_on: str
+    fitted_space: str
+    checks: tuple[Check, ...]
+
+    def latency_ms(self, work: FloatArray, batch: int = 1) -> FloatArray:
+        """float64[n] of work float64[n, len(WORK_NAMES)]."""
+        return self.combine(*self.parts(work, batch))
+
+    def parts(self, work: FloatArray, batch: int) -> tuple[FloatArray, FloatArray]:
+        """Launch overhead (without ``base_ms``) and busy time, float64[n] ms each; both are linear in work."""
+        launches, mmacs, melements, mweights = (
+            work.reshape(len(work), len(CLASSES), len(QUANTITIES))[:, :, i] for i in range(len(QUANTITIES))
+        )
+        busy = batch * (mmacs @ self.ms_per_mmac + melements @ self.ms_per_melement) + mweights @ self.ms_per_mweight
+        return launches @ self.launch_ms, busy
+
+    def combine(self, overhead: FloatArray, busy: FloatArray) -> FloatArray:
+        """Latency in ms of the two ``parts`` of n networks."""
+        launched = self.base_ms + overhead
+        if self.exponent == 1.0:
+            return launched + busy
+        total: FloatArray = (launched**self.exponent + busy**self.exponent) ** (1 / self.exponent)
+        return total
+
+    @property
+    def foreign_checks(self) -> tuple[Check, ...]:
+        """Checks on another space than the coefficients were fitted on."""
+        return tuple(check for check in self.checks if check.space != self.fitted_space)
+
+    @property
+    def relative_std(self) -> float:
+        """Root mean square relative error on other spaces, or a cautious guess where nobody could look."""
+        errors = [check.rms for check in self.foreign_checks]
+        return float(np.sqrt(np.mean(np.square(errors)))) if errors else UNCHECKED_STD
+
+    @property
+    def caution(self) -> str:
+        """What a reader of an estimate must know; never empty."""
+        if not self.foreign_checks:
+            return f"Nobody could check estimates of {self.hardware} outside {self.fitted_space}."
+        worst = max(self.foreign_checks, key=lambda check: check.mape)
+        return (
+            f"Estimates of {self.hardware} were off by {worst.mape:.0f} % (Spearman {worst.spearman:.2f}) on "
+            f"{worst.space}, {worst.setting}."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values that ``from_json`` reads."""
+        per_class = {
+            name: {
+                "launch_ms": float(self.launch_ms[i]),
+                "ms_per_mmac": float(self.ms_per_mmac[i]),
+                "ms_per_melement": float(self.ms_per_melement[i]),
+                "ms_per_mweight": float(self.ms_per_mweight[i]),
+            }
+            for i, name in enumerate(CLASSES)
+        }
+        checks = [{name: getattr(check, name) for name in Check.__dataclass_fields__} for check in self.checks]
+        return {
+            "schema": SCHEMA,
+            "hardware": self.hardware,
+            "settings": list(self.settings),
+            "mode": self.mode.value,
+            "base_ms": self.base_ms,
+            "exponent": self.exponent,
+            "classes": per_class,
+            "fitted_on": self.fitted_on,
+            "fitted_space": self.fitted_space,
+            "checks": checks,
+        }
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> OperatorModel:
+        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
+        if data["schema"] != SCHEMA:
+            raise ValueError(f"schema {data['schema']!r} is not {SCHEMA}")
+        columns = {
+            name: np.array([float(data["classes"][kind][name]) for kind in CLASSES])
+            for name in ("launch_ms", "ms_per_mmac", "ms_per_melement", "ms_per_mweight")
+        }
+        return cls(
+            hardware=str(data["hardware"]),
+            settings=tuple(str(name) for name in data["settings"]),
+            mode=Mode(data["mode"]),
+            base_ms=float(data["base_ms"]),
+            exponent=float(data["exponent"]),
+            fitted_on=str(data["fitted_on"]),
+            fitted_space=str(data["fitted_space"]),
+            checks=tuple(Check(**check) for check in data["checks"]),
+            **columns,
+        )
+
+
+class OperatorEstimate:
+    """Latency in ms of a space's networks on a device that was not measured in it. A CostModel."""
+
+    metric: Metric = LATENCY
+    tier: Tier = Tier.ESTIMATED
+
+    def __init__(self, work: NetworkWork, model: OperatorModel, target: Target) -> None:
+        """``work`` counts the space's operators; make one and share it among devices."""
+        self.model = model
+        self.target = target
+        self._work = work
+        self._mode = model.mode if model.mode in work.modes else Mode.LIVE
+        # Both parts add up over blocks, so that a search need not count operators.
+        self._parts = tuple(block_sum(work.space, part) for part in model.parts(work.blocks, target.batch))
+
+    @property
+    def caution(self) -> str:
+        """What a reader of these numbers must know."""
+        return self.model.caution
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Milliseconds of n genotypes int8[n, v] at the target's batch; the std is that of other spaces' errors."""
+        if self._mode is Mode.LIVE:
+            mean = self.model.combine(*(part(genotypes) for part in self._parts))
+        else:
+            mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
+        return Estimate(mean, self.model.relative_std * mean, self.tier)
+
+
+def is_checked(model: CostModel) -> bool:
+    """False for an estimate whose error nobody could look up on another space than it was fitted on."""
+    return not isinstance(model, OperatorEstimate) or bool(model.model.foreign_checks)
+
+
+def operator_models() -> dict[str, OperatorModel]:
+    """The shipped models, by the name of each device setting that they cover."""
+    found: dict[str, OperatorModel] = {}
+    for file in sorted((resources.files(__package__) / "models").iterdir(), key=lambda entry: entry.name):
+        if file.name.endswith(".json"):
+            model = OperatorModel.from_json(json.loads(file.read_text(encoding="utf-8")))
+            found.update(dict.fromkeys(model.settings, model))
+    return found
+
+
+def load_operator_model(setting: str) -> OperatorModel:
+    """The shipped model of one device setting. Raises InputError if there is none."""
+    models = operator_models()
+    if setting not in models:
+        error = unknown("device with a shipped estimate", setting, models)
+        raise InputError(error.message, f"{error.remedy} Or measure ten networks: fleetfront profile --few 10.")
+    return models[setting]

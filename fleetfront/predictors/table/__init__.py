@@ -1,0 +1,1 @@
+"""Latency tables add up measured blocks, calibrated on whole networks."""

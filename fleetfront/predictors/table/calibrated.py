@@ -1,0 +1,150 @@
+"""The cost model that fits are made of: block sums, calibrated on whole networks, corrected by XGBoost where that pays.
+
+Making one from measurements is ``fitting``; its file is ``fit_files``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.lookup import Filled, LookupTable
+from fleetfront.predictors.table.residual import residual_features
+from fleetfront.predictors.trees import Trees
+from fleetfront.quantities import LATENCY, Clock, Estimate, Metric, Tier
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Architectures at a time where each needs many numbers (block indices, features): those stay in the cache.
+_CHUNK = 8192
+
+
+class AdditiveSpace(Protocol):
+    """A space that sums per-block values fast. Optional: any SearchSpace works through ``block_indices``."""
+
+    def additive(self, values: NDArray[np.float64]) -> Callable[[Genotypes], NDArray[np.float64]]:
+        """The sum of ``values`` float64[|V|] over each network, as a function of genotypes int8[n, v]."""
+
+
+def block_sum(space: SearchSpace, values: FloatArray) -> Callable[[Genotypes], FloatArray]:
+    """A function int8[n, v] -> float64[n] that sums per-block ``values`` float64[|V|] over each network."""
+    additive = getattr(space, "additive", None)
+    if additive is not None:
+        fast: Callable[[Genotypes], FloatArray] = additive(values)
+        return fast
+    padded = np.append(np.asarray(values, np.float64), 0.0)
+
+    def gathered(genotypes: Genotypes) -> FloatArray:
+        result = np.empty(len(genotypes))
+        for start in range(0, len(genotypes), _CHUNK):
+            # The padding index -1 reads the appended zero.
+            result[start : start + _CHUNK] = padded[space.block_indices(genotypes[start : start + _CHUNK])].sum(axis=1)
+        return result
+
+    return gathered
+
+
+@dataclass(frozen=True, slots=True)
+class FittedModel:
+    """Everything a fit learned, without the space: plain data that a file holds.
+
+    Attributes:
+        statistic: how visits were summarised, e.g. ``minimum``.
+        relative_std: half-width of the 90 % interval of a prediction, divided by 1.645 and by the prediction.
+        typical_fill_variance: mean over the calibration networks of the relative variance that their blocks' own
+            uncertainty explains; part of ``relative_std`` already.
+        environment: what the agent said of the device when it measured.
+        is_preferred: of the clocks fitted together, the one to be used unless asked otherwise.
+        created_with: version of fleetfront.
+    """
+
+    space: str
+    target: Target
+    clock: Clock
+    statistic: str
+    table: LookupTable
+    calibration: Calibration
+    residual: Trees | None
+    relative_std: float
+    typical_fill_variance: float
+    environment: dict[str, object]
+    is_preferred: bool
+    created_with: str
+
+    @property
+    def description(self) -> str:
+        """The model in words, e.g. ``lookup table, calibrated (3 terms, 20 networks)``."""
+        text = "lookup table"
+        if self.calibration.terms:
+            text += f", calibrated ({self.calibration.terms} terms, {self.calibration.networks} networks)"
+        return text + (", XGBoost on the residual" if self.residual is not None else "")
+
+
+class CalibratedTable:
+    """Latency in milliseconds on one target under one clock. A CostModel."""
+
+    metric: Metric = LATENCY
+    tier: Tier = Tier.MEASURED
+
+    def __init__(self, space: SearchSpace, model: FittedModel) -> None:
+        """Raises InputError if the space has blocks that the model's table lacks."""
+        self.space = space
+        self.model = model
+        keys = tuple(block.key for block in space.vocabulary)
+        table = model.table if model.table.keys == keys else model.table.reordered(keys)
+        self._table = table
+        params = block_params(space)
+        calibration = model.calibration
+        self._lookup = block_sum(space, table.ms)
+        # One table carries a and c; the constant is added to the sum.
+        self._calibrated = block_sum(space, calibration.a * table.ms + calibration.c * params)
+        has_guesses = Filled.MODELLED in table.filled
+        self._fill_variance = block_sum(space, (table.ms * table.relative_std) ** 2) if has_guesses else None
+
+    @property
+    def target(self) -> Target:
+        """What the latency belongs to."""
+        return self.model.target
+
+    @property
+    def clock(self) -> Clock:
+        """Which clock the latency would be read from."""
+        return self.model.clock
+
+    def lookup_ms(self, genotypes: Genotypes) -> FloatArray:
+        """The uncalibrated sums of blocks, float64[n]."""
+        return self._lookup(genotypes)
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Milliseconds and their std for n genotypes int8[n, v]; mean +- 1.645 std is a 90 % interval."""
+        calibration, model = self.model.calibration, self.model
+        mean = self._calibrated(genotypes)
+        mean += calibration.b
+        np.maximum(mean, calibration.floor_ms, out=mean)
+        if model.residual is not None:
+            for start in range(0, len(mean), _CHUNK):
+                rows = genotypes[start : start + _CHUNK]
+                features = residual_features(self.space, rows, self._lookup(rows))
+                mean[start : start + _CHUNK] *= np.exp(model.residual.predict(features))
+        if self._fill_variance is None:
+            return Estimate(mean, mean * model.relative_std, self.tier)
+        beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
+        return Estimate(mean, mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0)), self.tier)
+
+
+def block_params(space: SearchSpace) -> FloatArray:
+    """Parameters of each block of the vocabulary, float64[|V|]: from the space, or counted in the blocks' graphs."""
+    own = getattr(space, "block_params", None)
+    if own is not None:
+        return np.asarray(own(space.vocabulary), np.float64)
+    return np.array(
+        [float(sum(weight.size for weight in space.block_graph(block).weights.values())) for block in space.vocabulary]
+    )

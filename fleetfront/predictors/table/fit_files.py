@@ -1,0 +1,237 @@
+"""Files of fitted latency models: JSON, never pickle. One file a space, target and clock.
+
+A file holds what chose and made the model, nothing of the validation networks; their scores lie beside it in a report.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from fleetfront import __version__
+from fleetfront.errors import InputError
+from fleetfront.files import write_whole
+from fleetfront.predictors.table.calibrated import FittedModel
+from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.lookup import LookupTable
+from fleetfront.predictors.trees import Trees
+from fleetfront.quantities import Clock
+from fleetfront.targets import PRECISIONS, Target
+from fleetfront.workspace import Workspace
+
+SCHEMA = "fleetfront.model"
+#: Raised when an older fleetfront could no longer read what is written.
+VERSION = 1
+_REPORT_SUFFIX = ".report.json"
+#: A target's ``file_stem``, and a clock. Runtimes have no underscore in their names.
+_FILE_NAME = re.compile(rf"(.+)_([^_]+)_(?:{'|'.join(PRECISIONS)})_t\d+_b\d+(?:_.+)?@[^@]+\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedModel:
+    """A file of a model that cannot be read.
+
+    Attributes:
+        device, runtime: as the file's name spells them (see ``device_stem``); empty if the name does not say.
+        error: what is wrong, and what to do.
+    """
+
+    path: Path
+    device: str
+    runtime: str
+    error: InputError
+
+
+def fit_path(workspace: Workspace, space: str, target: Target, clock: Clock) -> Path:
+    """Where the model of a space on a target under a clock lies."""
+    return workspace.fits / space / f"{target.file_stem}@{clock}.json"
+
+
+def report_path(model_path: Path) -> Path:
+    """Where the report of the model at ``model_path`` lies."""
+    return model_path.with_name(model_path.stem + _REPORT_SUFFIX)
+
+
+def model_to_json(model: FittedModel) -> dict[str, Any]:
+    """Plain values that ``model_from_json`` reads."""
+    return {
+        "schema": f"{SCHEMA}/{VERSION}",
+        "created_with": model.created_with,
+        "space": model.space,
+        "target": str(model.target),
+        "clock": model.clock.value,
+        "is_preferred": model.is_preferred,
+        "statistic": model.statistic,
+        "environment": dict(model.environment),
+        "relative_std": model.relative_std,
+        "typical_fill_variance": model.typical_fill_variance,
+        "calibration": model.calibration.to_json(),
+        "residual": None if model.residual is None else model.residual.to_json(),
+        "table": model.table.to_json(),
+    }
+
+
+def model_from_json(data: Mapping[str, Any]) -> FittedModel:
+    """Read ``model_to_json`` back. Raises KeyError, TypeError, ValueError, OverflowError or InputError else."""
+    return FittedModel(
+        space=str(data["space"]),
+        target=Target.parse(data["target"]),
+        clock=Clock(data["clock"]),
+        statistic=str(data["statistic"]),
+        table=LookupTable.from_json(data["table"]),
+        calibration=Calibration.from_json(data["calibration"]),
+        residual=None if data["residual"] is None else Trees.from_json(data["residual"]),
+        relative_std=float(data["relative_std"]),
+        typical_fill_variance=float(data["typical_fill_variance"]),
+        environment=dict(data["environment"]),
+        is_preferred=bool(data["is_preferred"]),
+        created_with=str(data["created_with"]),
+    )
+
+
+def save_fit(model: FittedModel, workspace: Workspace) -> Path:
+    """Write a model to its place, whole or not at all; an older fit of the same space, target and clock is replaced.
+
+    Raises InputError if the disk is full or the folder cannot be written.
+    """
+    path = fit_path(workspace, model.space, model.target, model.clock)
+    write_json(path, model_to_json(model))
+    return path
+
+
+def load_fit(path: Path) -> FittedModel:
+    """Read the model at ``path``.
+
+    Raises:
+        InputError: if the file is missing, corrupt, of another program, or of a newer fleetfront.
+    """
+    data = _read_json(path)
+    name, _, version = str(data.get("schema", "")).partition("/")
+    if name != SCHEMA or not version.isdigit():
+        raise InputError(f"{path} is not a latency model of fleetfront.", "Make one with: fleetfront fit")
+    if int(version) > VERSION:
+        raise InputError(
+            f"{path} was written by a newer fleetfront ({data.get('created_with')}; this is {__version__}).",
+            "Upgrade fleetfront, or fit again with: fleetfront fit",
+        )
+    try:
+        return model_from_json(data)
+    except InputError as error:
+        raise _corrupt(path, error.message) from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise _corrupt(path, f"{type(error).__name__}: {error}") from error
+
+
+def list_fits(workspace: Workspace, space: str | None = None) -> list[Path]:
+    """Files of models, newest first. Nothing is read."""
+    pattern = f"{space if space is not None else '*'}/*@*.json"
+    found = [path for path in workspace.fits.glob(pattern) if not path.name.endswith(_REPORT_SUFFIX)]
+    return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
+
+
+def read_fits(workspace: Workspace, space: str) -> tuple[list[FittedModel], list[DamagedModel]]:
+    """The models of a space, newest first, and the files that hold none: whose they are, a caller may have to know."""
+    found, damaged = [], []
+    for path in list_fits(workspace, space):
+        try:
+            found.append(load_fit(path))
+        except InputError as error:
+            damaged.append(damaged_model(path, error))
+    return found, damaged
+
+
+def damaged_model(path: Path, error: InputError) -> DamagedModel:
+    """The record of a file that cannot be read."""
+    device, runtime = _named_after(path) or ("", "")
+    return DamagedModel(path, device, runtime, error)
+
+
+def device_stem(device: str) -> str:
+    """A device as files are named after it. Raises InputError if a target cannot have that name."""
+    return Target(device, "any").file_stem.removesuffix("_any_fp32_t1_b1")
+
+
+def _named_after(path: Path) -> tuple[str, str] | None:
+    """Device and runtime that a file is named after, None if it is not called as models are."""
+    match = _FILE_NAME.fullmatch(path.name)
+    return (match[1], match[2]) if match else None
+
+
+def newest_fit(
+    workspace: Workspace,
+    space: str,
+    device: str | None = None,
+    target: Target | None = None,
+    clock: Clock | None = None,
+    runtime: str | None = None,
+) -> FittedModel:
+    """The newest model of a space, narrowed to whatever is given; of clocks fitted together, the preferred one.
+
+    Raises:
+        InputError: if there is none, with the command that makes one.
+    """
+    name = _file_pattern(target, device, runtime, clock)
+    named = [path for path in list_fits(workspace, space) if fnmatchcase(path.name, name)]
+    if device is not None:
+        # The pattern of `cpu` also fits files of `cpu_big`, of which a broken one must not stop this device.
+        named = [path for path in named if (_named_after(path) or (device_stem(device),))[0] == device_stem(device)]
+    models = (load_fit(path) for path in named)
+    fitting = [
+        model
+        for model in models
+        # Different devices may share a file name pattern: characters that files cannot have are replaced.
+        if (device is None or model.target.device == device) and (runtime is None or model.target.runtime == runtime)
+    ]
+    if not fitting:
+        wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
+        raise InputError(
+            f"There is no latency model of {space} on {wanted}{f' under the {clock} clock' if clock else ''}.",
+            f"Run: fleetfront profile --device {device or (target.device if target else 'cpu')} --space {space}",
+        )
+    together = [model for model in fitting if model.target == fitting[0].target]
+    return next((model for model in together if model.is_preferred), fitting[0])
+
+
+def _file_pattern(target: Target | None, device: str | None, runtime: str | None, clock: Clock | None) -> str:
+    """What the files of matching models are called, so that one device's broken file does not stop another's."""
+    loosely = f"{device_stem(device) if device else '*'}_{runtime or '*'}_*"
+    return f"{target.file_stem if target is not None else loosely}@{clock or '*'}.json"
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write JSON so that a reader sees the old file or the new one, never half. Raises InputError on failure."""
+    text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n"
+    try:
+        write_whole(path, text.encode(), outlives_power=True)
+    except OSError as error:
+        raise InputError(
+            f"Cannot write {path} ({error.strerror or error}).",
+            "Free some space there, or set FLEETFRONT_HOME elsewhere.",
+        ) from error
+
+
+def read_report(model_path: Path) -> dict[str, Any] | None:
+    """The report beside a model, None if there is none. Raises InputError if it is not one."""
+    path = report_path(model_path)
+    return _read_json(path) if path.exists() else None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(f"There is no file {path}.", "Make one with: fleetfront fit") from error
+    except (OSError, ValueError, RecursionError) as error:
+        raise _corrupt(path, str(error)) from error
+    if not isinstance(data, dict):
+        raise _corrupt(path, "it holds no object")
+    return data
+
+
+def _corrupt(path: Path, reason: str) -> InputError:
+    return InputError(f"{path} is corrupt: {reason}.", "Delete it and fit again with: fleetfront fit")

@@ -1,0 +1,75 @@
+"""Why a fitted model may be worth less than it looks: warnings as data, each with what to do about it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from fleetfront.predictors.table.calibrated import FittedModel
+from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS
+from fleetfront.predictors.table.lookup import Filled
+from fleetfront.quantities import Clock
+from fleetfront.spaces.base import SearchSpace
+
+
+@dataclass(frozen=True, slots=True)
+class Caution:
+    """A warning. ``code`` is for programs, ``text`` and ``remedy`` are for people."""
+
+    code: str
+    text: str
+    remedy: str
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.remedy}"
+
+
+#: What an agent says of a device that, once changed, makes old numbers doubtful -> what to call it.
+_DECISIVE = {
+    "runtime_version": "the runtime's version",
+    "cpu": "the processor",
+    "cores": "the number of cores",
+    "governor": "the clock governor",
+    "model": "the device",
+    "system": "the operating system",
+}
+
+
+def fit_cautions(model: FittedModel) -> tuple[Caution, ...]:
+    """What the model itself says: too few calibration networks, guessed blocks."""
+    found = []
+    run = f"fleetfront profile --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+    # Imported numbers do not say by which clock, and their device is seldom at hand.
+    is_imported = model.clock is Clock.UNKNOWN
+    remedy = "Imported blocks stay so; profile the device if you have one." if is_imported else f"Run: {run}"
+    networks = model.calibration.networks
+    if networks == 0:
+        text = "No whole network was measured, so block sums are not calibrated; they are typically 10 to 17 % off."
+        found.append(Caution("uncalibrated", text, remedy))
+    elif networks < FEWEST_FOR_PARAMS:
+        text = f"Only {networks} whole networks calibrate the block sums, so intervals are wide."
+        found.append(Caution("few-calibration-networks", text, remedy))
+    guessed, entries = model.table.count(Filled.MODELLED), len(model.table.keys)
+    if guessed:
+        text = (
+            f"{guessed} of {entries} blocks were measured at fewer than two resolutions; a model guesses their latency."
+        )
+        found.append(Caution("modelled-blocks", text, remedy if is_imported else f"To measure them, run: {run}"))
+    return tuple(found)
+
+
+def stale_cautions(
+    model: FittedModel, space: SearchSpace | None = None, environment: Mapping[str, object] | None = None
+) -> tuple[Caution, ...]:
+    """What has changed since the model was fitted, as far as the caller knows the present space and environment."""
+    found = []
+    again = f"Profile and fit again: fleetfront profile --device {model.target.device} --runtime {model.target.runtime}"
+    for name, words in _DECISIVE.items():
+        then, now = model.environment.get(name), (environment or {}).get(name)
+        if then is not None and now is not None and then != now:
+            text = f"Since this model was fitted, {words} changed from {then} to {now}."
+            found.append(Caution(f"changed-{name.replace('_', '-')}", text, again))
+    if space is not None and tuple(block.key for block in space.vocabulary) != model.table.keys:
+        text = f"Since this model was fitted, the blocks of {space.name} have changed."
+        found.append(Caution("changed-space", text, again))
+    return tuple(found)

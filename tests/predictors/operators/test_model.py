@@ -1,0 +1,107 @@
+import json
+
+import numpy as np
+import pytest
+
+from fleetfront.device_configs.loader import load_device
+from fleetfront.errors import InputError
+from fleetfront.predictors.operators.fit import Start, fit_operators
+from fleetfront.predictors.operators.model import (
+    UNCHECKED_STD,
+    OperatorEstimate,
+    OperatorModel,
+    load_operator_model,
+    operator_models,
+)
+from fleetfront.predictors.operators.work import Mode, NetworkWork
+from fleetfront.quantities import Tier
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w12
+
+LITERATURE = [
+    "1080ti_1", "1080ti_32", "1080ti_256", "titanx_1", "titanx_32", "titanx_256", "titan_rtx_256", "silver_4114",
+    "silver_4210r", "gold_6226", "gold_6240", "samsung_a50", "samsung_s7", "pixel2", "pixel3", "essential_ph_1",
+    "raspi4", "fpga", "eyeriss",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def work() -> NetworkWork:
+    return NetworkWork(ofa_mbv3_w12())
+
+
+def test_every_setting_of_the_literature_has_an_estimate(work: NetworkWork) -> None:
+    assert set(LITERATURE) <= set(operator_models())
+    genotypes = ofa_mbv3_w12().sample(200, np.random.default_rng(0))
+    macs = ofa_mbv3_w12().macs(genotypes)
+    for name in LITERATURE:
+        estimate = OperatorEstimate(work, load_operator_model(name), load_device(name).target).predict(genotypes)
+        assert estimate.tier is Tier.ESTIMATED
+        assert np.all(np.isfinite(estimate.mean) & (estimate.mean > 0) & (estimate.std > 0))
+        assert np.corrcoef(np.log(estimate.mean), np.log(macs))[0, 1] > 0.2  # batch 1 on a GPU follows depth
+
+
+def test_sums_over_blocks_give_what_counting_operators_gives(work: NetworkWork) -> None:
+    genotypes = ofa_mbv3_w12().sample(50, np.random.default_rng(3))
+    cells = NetworkWork(NasBench201Space())
+    for name in ("titan_rtx_32", "pixel3"):
+        model, target = load_operator_model(name), load_device(name).target
+        counted = model.latency_ms(work(genotypes), target.batch)
+        np.testing.assert_allclose(OperatorEstimate(work, model, target).predict(genotypes).mean, counted)
+        every = cells.space.sample(50, np.random.default_rng(3))
+        counted = model.latency_ms(cells(every, model.mode), target.batch)
+        np.testing.assert_allclose(OperatorEstimate(cells, model, target).predict(every).mean, counted)
+
+
+def test_larger_batches_take_longer(work: NetworkWork) -> None:
+    genotypes = ofa_mbv3_w12().sample(50, np.random.default_rng(0))
+    means = [
+        OperatorEstimate(work, load_operator_model(name), load_device(name).target).predict(genotypes).mean
+        for name in ("1080ti_1", "1080ti_32", "1080ti_256")
+    ]
+    assert np.all(means[0] < means[1])
+    assert np.all(means[1] < means[2])
+
+
+def test_what_nobody_could_check_says_so() -> None:
+    eyeriss, card = load_operator_model("eyeriss"), load_operator_model("2080ti_32")
+    assert "Nobody could check" in eyeriss.caution
+    assert eyeriss.relative_std == UNCHECKED_STD
+    assert card.foreign_checks
+    assert "ofa-mbv3-w1.0" in card.caution
+    assert {check.space for check in card.checks} == {"fbnet", "ofa-mbv3-w1.0"}
+
+
+def test_unknown_devices_name_the_near_miss() -> None:
+    with pytest.raises(InputError, match=r"'pixel3'.*--few 10"):
+        load_operator_model("pixel33")
+
+
+def test_json_reads_back_equal() -> None:
+    for model in operator_models().values():
+        again = OperatorModel.from_json(json.loads(json.dumps(model.to_json())))
+        assert again.to_json() == model.to_json()
+    with pytest.raises(ValueError, match="schema"):
+        OperatorModel.from_json({"schema": "other/1"})
+
+
+def test_a_fit_recovers_a_device_from_whole_networks(work: NetworkWork) -> None:
+    space = ofa_mbv3_w12()
+    done = work(space.sample(400, np.random.default_rng(1)))
+    truth = load_operator_model("titan_rtx_32")
+    tables = {batch: truth.latency_ms(done, batch) for batch in (1, 32)}
+    fitted = fit_operators(
+        done,
+        tables,
+        Start(0.04, 5e-4, 0.01, True),
+        hardware="copy",
+        settings=("copy",),
+        mode=Mode.LIVE,
+        fitted_on="itself",
+        fitted_space=space.name,
+        strength=0.001,
+    )
+    fresh = work(space.sample(200, np.random.default_rng(2)))
+    for batch in (1, 8, 32):
+        ratio = fitted.latency_ms(fresh, batch) / truth.latency_ms(fresh, batch)
+        np.testing.assert_allclose(ratio, 1, atol=0.1 if batch == 8 else 0.03)

@@ -1,0 +1,160 @@
+"""Model files: what is written is read back; what is damaged, foreign or newer is refused with a way out."""
+
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
+from fleetfront.predictors.table.fit_files import (
+    fit_path,
+    list_fits,
+    load_fit,
+    newest_fit,
+    read_report,
+    report_path,
+    save_fit,
+    write_json,
+)
+from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.quantities import Clock
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+from tests.predictors.synthetic_device import SyntheticDevice
+
+
+@pytest.fixture(scope="module")
+def space() -> OfaMbv3Space:
+    return ofa_mbv3_mini()
+
+
+@pytest.fixture(scope="module")
+def model(space: OfaMbv3Space) -> FittedModel:
+    return fit_model(space, SyntheticDevice(space).observe()).model
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "home")
+
+
+def test_round_trip(space: OfaMbv3Space, model: FittedModel, workspace: Workspace) -> None:
+    path = save_fit(model, workspace)
+    assert path == fit_path(workspace, space.name, model.target, Clock.WALL)
+    again = load_fit(path)
+    genotypes = space.sample(100, np.random.default_rng(0))
+    before, after = (CalibratedTable(space, each).predict(genotypes) for each in (model, again))
+    np.testing.assert_array_equal(after.mean, before.mean)
+    np.testing.assert_array_equal(after.std, before.std)
+    assert after.tier == before.tier
+    assert (again.target, again.clock, again.environment) == (model.target, model.clock, model.environment)
+    first = path.read_bytes()
+    save_fit(again, workspace)
+    assert path.read_bytes() == first
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_trees_travel_inside(workspace: Workspace) -> None:
+    from tests.predictors.test_residual import sample, try_residual
+
+    features, *rest = sample(60, 0.2)
+    residual = try_residual(features, *rest).residual
+    space = ofa_mbv3_mini()
+    model = replace(fit_model(space, SyntheticDevice(space).observe()).model, residual=residual)
+    again = load_fit(save_fit(model, workspace))
+    assert again.residual is not None
+    assert residual is not None
+    np.testing.assert_array_equal(again.residual.predict(features), residual.predict(features))
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda text: text[: len(text) // 2], "corrupt"),
+        (lambda text: "", "corrupt"),
+        (lambda text: "[1, 2]", "no object"),
+        (lambda text: '{"a": 1}', "not a latency model"),
+        (lambda text: text.replace("fleetfront.model/1", "fleetfront.model/99"), "newer fleetfront"),
+        (lambda text: text.replace('"calibration"', '"calibrations"'), "corrupt"),
+        (lambda text: text.replace("synthetic/litert", "synthetic//litert"), "corrupt"),
+        (lambda text: text.replace('"measured"', '"invented"', 1), "corrupt"),
+        (lambda text: "[" * 100_000, "corrupt"),
+    ],
+)
+def test_bad_files_are_refused(model: FittedModel, workspace: Workspace, damage: object, words: str) -> None:
+    path = save_fit(model, workspace)
+    path.write_text(damage(path.read_text()))  # type: ignore[operator]
+    with pytest.raises(InputError, match=words) as caught:
+        load_fit(path)
+    assert "fleetfront fit" in caught.value.remedy
+
+
+def test_binary_and_missing_files_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    with pytest.raises(InputError, match="no file"):
+        load_fit(path)
+    path.write_bytes(bytes(range(256)))
+    with pytest.raises(InputError, match="corrupt"):
+        load_fit(path)
+
+
+def test_the_newest_fitting_model_is_found(model: FittedModel, workspace: Workspace) -> None:
+    space = model.space
+    with pytest.raises(InputError, match=f"fleetfront profile --device cpu --space {space}"):
+        newest_fit(workspace, space, device="cpu")
+    wall, cpu = model, replace(model, clock=Clock.THREAD_CPU, is_preferred=False)
+    other = replace(model, target=Target("pixel3", "litert"))
+    now = time.time()
+    for age, each in ((30, other), (20, wall), (10, cpu)):
+        os.utime(save_fit(each, workspace), (now - age, now - age))
+    # The other clock's file is newer, but of clocks fitted together the preferred one is meant.
+    assert newest_fit(workspace, space).clock == Clock.WALL
+    assert newest_fit(workspace, space, clock=Clock.THREAD_CPU).clock == Clock.THREAD_CPU
+    assert newest_fit(workspace, space, device="pixel3").target.device == "pixel3"
+    assert newest_fit(workspace, space, target=model.target, runtime="litert").target == model.target
+    with pytest.raises(InputError, match="onnxruntime"):
+        newest_fit(workspace, space, runtime="onnxruntime")
+    assert len(list_fits(workspace)) == 3
+    assert list_fits(workspace, "another-space") == []
+
+
+def test_one_devices_broken_file_does_not_stop_another(model: FittedModel, workspace: Workspace) -> None:
+    save_fit(model, workspace)
+    other = replace(model, target=Target("pixel3", "litert"))
+    save_fit(other, workspace).write_text("{")
+    assert newest_fit(workspace, model.space, device="synthetic").target.device == "synthetic"
+    with pytest.raises(InputError, match="corrupt"):
+        newest_fit(workspace, model.space, device="pixel3")
+
+
+def test_reports_lie_beside_and_are_no_models(model: FittedModel, workspace: Workspace) -> None:
+    path = save_fit(model, workspace)
+    assert read_report(path) is None
+    write_json(report_path(path), {"mape": 1.5})
+    assert read_report(path) == {"mape": 1.5}
+    assert list_fits(workspace) == [path]
+
+
+def test_nothing_half_written(model: FittedModel, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save_fit(model, workspace)
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("fleetfront.files.os.fsync", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_fit(replace(model, statistic="median"), workspace)
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_files_hold_no_numbers_json_cannot(model: FittedModel, workspace: Workspace) -> None:
+    data = json.loads(save_fit(model, workspace).read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert data["schema"] == "fleetfront.model/1"

@@ -1,0 +1,233 @@
+"""Fitting a synthetic device whose truth is known, through the real spaces."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.scores import score
+from fleetfront.predictors.table.calibrated import CalibratedTable, block_params, block_sum
+from fleetfront.predictors.table.fit_files import model_to_json
+from fleetfront.predictors.table.fitting import calibrated_by, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.lookup import Filled
+from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
+from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
+from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.records import Role
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from tests.predictors.synthetic_device import SyntheticDevice
+
+
+@pytest.fixture(scope="module")
+def space() -> OfaMbv3Space:
+    return ofa_mbv3_w10()
+
+
+@pytest.fixture(scope="module")
+def observations(space: OfaMbv3Space) -> Observations:
+    return SyntheticDevice(space).observe()
+
+
+class OnlyTheProtocol:
+    """A space without any of the optional fast paths."""
+
+    def __init__(self, inner: SearchSpace) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> object:
+        if name in ("additive", "additive_costs", "block_params", "block_features", "interpolation_groups"):
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+
+def test_held_out_networks_are_predicted_within_noise(space: OfaMbv3Space, observations: Observations) -> None:
+    fitted = fit_model(space, observations)
+    held_out = measured_networks(observations, space, Role.VALIDATION, fitted.model.statistic)
+    table = CalibratedTable(space, fitted.model)
+    assert isinstance(table, CostModel)
+    estimate = table.predict(held_out.genotypes)
+    scores = score(estimate.mean, held_out.ms, estimate.std)
+    assert scores.mape < 2.0
+    assert scores.within_10 >= 0.99
+    plain = score(table.lookup_ms(held_out.genotypes), held_out.ms)
+    assert plain.mape > 3 * scores.mape
+    assert fitted.cross_validated_mape == pytest.approx(scores.mape, rel=0.5)
+    assert fitted.trial is None
+
+
+def test_intervals_cover_as_promised_over_devices(space: OfaMbv3Space) -> None:
+    covered = []
+    for seed in range(12):
+        seen = SyntheticDevice(space, seed=seed).observe(visits=4)
+        fitted = fit_model(space, seen)
+        held_out = measured_networks(seen, space, Role.VALIDATION, fitted.model.statistic)
+        estimate = CalibratedTable(space, fitted.model).predict(held_out.genotypes)
+        covered.append(score(estimate.mean, held_out.ms, estimate.std, resamples=0).coverage_90)
+    assert 0.85 <= np.mean(covered) <= 0.95
+
+
+def test_folded_table_equals_the_formula(space: OfaMbv3Space, observations: Observations) -> None:
+    model = fit_model(space, observations).model
+    genotypes = space.sample(500, np.random.default_rng(1))
+    table = CalibratedTable(space, model)
+    lookup = table.lookup_ms(genotypes)
+    indices = space.block_indices(genotypes)
+    np.testing.assert_allclose(lookup, np.where(indices >= 0, model.table.ms[indices], 0).sum(axis=1))
+    expected = model.calibration.apply(lookup, space.params(genotypes).astype(np.float64))
+    estimate = table.predict(genotypes)
+    np.testing.assert_allclose(estimate.mean, expected, rtol=1e-12)
+    np.testing.assert_allclose(estimate.std, expected * model.relative_std, rtol=1e-12)
+    assert estimate.mean.dtype == np.float64
+
+
+def test_validation_networks_choose_nothing(space: OfaMbv3Space, observations: Observations) -> None:
+    rng = np.random.default_rng(0)
+    spoiled = {arch: ms * rng.uniform(0.2, 5, ms.size) for arch, ms in observations.visits_ms[Role.VALIDATION].items()}
+    models = [
+        json.dumps(model_to_json(fit_model(space, replace(observations, visits_ms=visits)).model), sort_keys=True)
+        for visits in (
+            observations.visits_ms,
+            {**observations.visits_ms, Role.VALIDATION: spoiled},
+            {role: found for role, found in observations.visits_ms.items() if role != Role.VALIDATION},
+        )
+    ]
+    assert models[0] == models[1] == models[2]
+    # The comparison can fail: calibration networks do choose.
+    calibration = {arch: 1.01 * ms for arch, ms in observations.visits_ms[Role.CALIBRATION].items()}
+    changed = replace(observations, visits_ms={**observations.visits_ms, Role.CALIBRATION: calibration})
+    assert json.dumps(model_to_json(fit_model(space, changed).model), sort_keys=True) != models[0]
+
+
+def test_guessed_blocks_widen_the_intervals_of_networks_that_use_them(space: OfaMbv3Space) -> None:
+    device = SyntheticDevice(space)
+    absent = [block.key for block in space.vocabulary if "k=7" in block.key and "out=160" in block.key]
+    seen = device.observe(without=absent)
+    model = fit_model(space, seen).model
+    assert model.table.count(Filled.MODELLED) == len(absent)
+    genotypes = space.sample(2000, np.random.default_rng(0))
+    indices = space.block_indices(genotypes)
+    is_guessed = np.append(np.array([how == Filled.MODELLED for how in model.table.filled]), False)
+    guesses = is_guessed[indices].sum(axis=1)
+    estimate = CalibratedTable(space, model).predict(genotypes)
+    relative = estimate.std / estimate.mean
+    assert relative[guesses >= 3].mean() > relative[guesses == 0].mean()
+    assert relative.min() >= model.relative_std * (1 - 1e-12)
+    assert {caution.code for caution in fit_cautions(model)} == {"modelled-blocks"}
+
+
+def test_trees_enter_with_many_networks_that_need_them(space: OfaMbv3Space) -> None:
+    device = SyntheticDevice(space, network_whim=0.002, noise=0.005)
+    seen = device.observe(calibration=100, validation=0)
+    archs = list(seen.visits_ms[Role.CALIBRATION])
+    slow = space.parse(archs)[:, -1] > 12
+    calibration = {
+        arch: ms * (1.2 if is_slow else 1.0)
+        for (arch, ms), is_slow in zip(seen.visits_ms[Role.CALIBRATION].items(), slow, strict=True)
+    }
+    stepped = replace(seen, visits_ms={**seen.visits_ms, Role.CALIBRATION: calibration})
+    plain, corrected = fit_model(space, seen), fit_model(space, stepped)
+    assert plain.trial is not None
+    assert corrected.trial is not None
+    assert corrected.model.residual is not None
+    fresh = space.sample(200, np.random.default_rng(9))
+    truth = device.network_ms(fresh) * np.where(fresh[:, -1] > 12, 1.2, 1.0)
+    with_trees = CalibratedTable(space, corrected.model).predict(fresh).mean
+    without = CalibratedTable(space, replace(corrected.model, residual=None)).predict(fresh).mean
+    assert np.abs(with_trees / truth - 1).mean() < 0.7 * np.abs(without / truth - 1).mean()
+
+
+@pytest.mark.parametrize("calibration", [0, 2, 6])
+def test_little_calibration_still_gives_a_model_and_says_so(space: OfaMbv3Space, calibration: int) -> None:
+    seen = SyntheticDevice(space).observe(calibration=calibration)
+    model = fit_model(space, seen).model
+    held_out = measured_networks(seen, space, Role.VALIDATION, model.statistic)
+    estimate = CalibratedTable(space, model).predict(held_out.genotypes)
+    assert score(estimate.mean, held_out.ms, estimate.std).coverage_90 >= 0.8
+    expected = "few-calibration-networks" if calibration else "uncalibrated"
+    assert [caution.code for caution in fit_cautions(model)] == [expected]
+
+
+@pytest.mark.parametrize("other", [ofa_mbv3_w12(), ofa_mbv3_mini()], ids=lambda space: space.name)
+def test_other_spaces(other: OfaMbv3Space) -> None:
+    error = fit_model(other, SyntheticDevice(other).observe()).cross_validated_mape
+    assert error is not None
+    assert error < 3
+
+
+def test_spaces_without_fast_paths() -> None:
+    space = ofa_mbv3_mini()
+    bare, genotypes = OnlyTheProtocol(space), space.sample(50, np.random.default_rng(0))
+    values = np.random.default_rng(0).random(len(space.vocabulary))
+    np.testing.assert_allclose(block_sum(bare, values)(genotypes), block_sum(space, values)(genotypes))
+    assert vocabulary_of(bare).keys == vocabulary_of(space).keys
+    np.testing.assert_array_equal(vocabulary_of(bare).groups, vocabulary_of(space).groups)
+    seen = SyntheticDevice(space).observe()
+    ours, theirs = (
+        CalibratedTable(each, fit_model(each, seen).model).predict(genotypes).mean for each in (bare, space)
+    )
+    # Folded blocks have one bias where batch-norm has scale and shift, so parameters differ by a little.
+    np.testing.assert_allclose(ours, theirs, rtol=0.02)
+
+
+def test_cells_that_repeat_a_block() -> None:
+    space = NasBench201Space()
+    values = np.random.default_rng(0).random(len(space.vocabulary))
+    genotypes = space.sample(100, np.random.default_rng(1))
+    slow = block_sum(OnlyTheProtocol(space), values)(genotypes)
+    np.testing.assert_allclose(block_sum(space, values)(genotypes), slow)
+    assert block_params(space).sum() > 0
+
+
+def test_quick_error_is_the_cross_validated_error_and_abstains_early(
+    space: OfaMbv3Space, observations: Observations
+) -> None:
+    assert quick_error(observations, space) == pytest.approx(fit_model(space, observations).cross_validated_mape)
+    assert quick_error(replace(observations, visits_ms={}), space) is None
+    few = dict(list(observations.visits_ms[Role.CALIBRATION].items())[:4])
+    assert (
+        quick_error(replace(observations, visits_ms={**observations.visits_ms, Role.CALIBRATION: few}), space) is None
+    )
+    half = dict(list(observations.visits_ms[Role.BLOCK].items())[:40])
+    assert quick_error(replace(observations, visits_ms={**observations.visits_ms, Role.BLOCK: half}), space) > 2
+
+
+def test_unmeasured_space_is_refused(space: OfaMbv3Space, observations: Observations) -> None:
+    nothing = {role: found for role, found in observations.visits_ms.items() if role != Role.BLOCK}
+    with pytest.raises(InputError, match="fleetfront profile"):
+        fit_model(space, replace(observations, visits_ms=nothing))
+
+
+def test_noise_of_blocks_is_what_was_put_in(space: OfaMbv3Space) -> None:
+    rng = np.random.default_rng(0)
+    visits = {str(i): 5 * (1 + rng.normal(0, 0.04, 8)) for i in range(400)}
+    # The median of 8 normal visits has a standard error of about 1.2 / sqrt(8) of one visit's.
+    assert np.sqrt(typical_variance(half_variances(visits, "median"))) == pytest.approx(0.04 * 1.2 / 8**0.5, rel=0.2)
+    once = {key: ms[:1] for key, ms in visits.items()}
+    assert np.isnan(half_variances(once, "min")).all()
+    noisy = SyntheticDevice(space).observe()
+    wild = dict(noisy.visits_ms[Role.BLOCK])
+    key = next(iter(wild))
+    wild[key] = wild[key] * np.array([1, 2, 1, 2, 1, 2])
+    blocks = measured_blocks(replace(noisy, visits_ms={Role.BLOCK: wild}), "min")
+    assert blocks[key].relative_std == max(block.relative_std for block in blocks.values())
+
+
+def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Observations) -> None:
+    model = fit_model(space, observations).model
+    same = {"cpu": "Abacus 1", "runtime_version": "2.3.0", "load": 3}
+    assert stale_cautions(model, space, same) == ()
+    found = stale_cautions(model, ofa_mbv3_w12(), {"cpu": "Abacus 2", "runtime_version": "2.4.0"})
+    assert [caution.code for caution in found] == ["changed-runtime-version", "changed-cpu", "changed-space"]
+    assert "2.3.0" in str(found[0])
+    assert "fleetfront profile" in str(found[0])
+
+
+def test_formula_for_people(space: OfaMbv3Space, observations: Observations) -> None:
+    calibration = fit_model(space, observations).model.calibration
+    assert calibrated_by(calibration).endswith("params")
+    assert calibrated_by(replace(calibration, terms=0)) == "block sum"
