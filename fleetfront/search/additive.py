@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.search.block_genes import Structure, combinations
 from fleetfront.search.front import non_dominated
 from fleetfront.search.problem import Problem
-from fleetfront.search.structure import Structure, combinations
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
+from fleetfront.search.block_genes import combinations, discover
 from fleetfront.search.front import target_front
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
-from fleetfront.search.structure import combinations, discover
 from fleetfront.spaces.catalogue import load_space
 
 

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from fleetfront.search.niches import Niches
+from fleetfront.search.block_genes import discover
+from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
-from fleetfront.search.structure import discover
-from fleetfront.search.surrogate import PairRidge
+from fleetfront.search.strategies.niche_fronts import Niches
 
 
 def volumes(make_problem, name, budget, **keywords):

@@ -8,7 +8,7 @@ from fleetfront.errors import unknown
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy
 from fleetfront.search.strategies.exact import ExactFront
-from fleetfront.search.strategies.house import HouseStrategy
+from fleetfront.search.strategies.hybrid import HouseStrategy
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
 from fleetfront.search.strategies.pymoo_algorithms import nsga2, nsga2_shared, sms_emoa
 from fleetfront.search.strategies.random_search import RandomSearch

@@ -10,8 +10,8 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
+from fleetfront.search.block_genes import discover, is_separable
 from fleetfront.search.problem import Problem
-from fleetfront.search.structure import discover, is_separable
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:

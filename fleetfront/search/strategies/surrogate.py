@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.search.fleet_gain import FleetGain, Steps
 from fleetfront.search.front import FULL
-from fleetfront.search.gaussian_process import GaussianProcess
-from fleetfront.search.network_features import NetworkFeatures
+from fleetfront.search.gain.fleet import FleetGain, Steps
+from fleetfront.search.models.features import NetworkFeatures
+from fleetfront.search.models.gaussian_process import GaussianProcess
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.candidates import Candidates
 from fleetfront.spaces.base import Genotypes

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.optimize import check_grad
 
-from fleetfront.search import gaussian_process
-from fleetfront.search.gaussian_process import GaussianProcess
+from fleetfront.search.models import gaussian_process
+from fleetfront.search.models.gaussian_process import GaussianProcess
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from fleetfront.predictors.one_hot import OneHot
 from fleetfront.search.additive import additive_front, make_layout
-from fleetfront.search.niches import Niches
+from fleetfront.search.block_genes import discover, is_separable
+from fleetfront.search.models.ridge import PairRidge, Ridge
 from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.niche_fronts import Niches
 from fleetfront.search.strategies.random_search import fresh_sample
-from fleetfront.search.structure import discover, is_separable
-from fleetfront.search.surrogate import PairRidge, Ridge
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:

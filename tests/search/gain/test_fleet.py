@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fleetfront.search.fleet_gain import FleetGain
 from fleetfront.search.front import hypervolume
+from fleetfront.search.gain.fleet import FleetGain
 
 SURE = 1e-9
 

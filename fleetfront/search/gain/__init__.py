@@ -1,0 +1,1 @@
+"""Gain says what a network is expected to add to the fronts."""

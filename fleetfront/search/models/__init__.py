@@ -1,0 +1,1 @@
+"""Models of accuracy learn from what a search has evaluated."""
