@@ -26,8 +26,8 @@ import numpy as np
 
 from fleetfront.datasets import Dataset, Split, load_images
 from fleetfront.deploy.formats import parse_formats
-from fleetfront.pipelines.deploy import Pick, Recipe, Weights, deploy_picks
-from fleetfront.pipelines.deploy_network import write_network
+from fleetfront.pipelines.deploy.deploy import Pick, Recipe, Weights, deploy_picks
+from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import largest, smallest

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe, write
 
-from fleetfront.pipelines.few_profile import profile_few
+from fleetfront.pipelines.measure.few_shot import profile_few
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target

@@ -20,8 +20,8 @@ import numpy as np
 from machine import describe, write
 from note10 import default_data
 
-from fleetfront.pipelines.cost_models import device_models
-from fleetfront.pipelines.importers import import_ofa_lut
+from fleetfront.pipelines.importing.importers import import_ofa_lut
+from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.profilers.store.store import Store

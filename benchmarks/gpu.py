@@ -34,7 +34,7 @@ from gpu_overhead import overhead
 from machine import RESULTS, describe, write
 
 from fleetfront.errors import FleetfrontError
-from fleetfront.pipelines.profile import Budget, profile_space
+from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.block_model import block_model, linear_block_model
 from fleetfront.predictors.table.calibrated import CalibratedTable

@@ -18,8 +18,8 @@ import numpy as np
 from machine import describe, write
 
 from fleetfront.cli.console import progress
-from fleetfront.pipelines.fit import fit_report, fit_target
-from fleetfront.pipelines.profile import Budget, profile_space
+from fleetfront.pipelines.fit.fit import fit_report, fit_target
+from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.block_model import block_model
 from fleetfront.predictors.table.calibrated import block_params, block_sum

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from fleetfront.pipelines.lookup_yaml import read_lookup_folder
+from fleetfront.pipelines.importing.lookup_yaml import read_lookup_folder
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.spaces.catalogue import load_space
 

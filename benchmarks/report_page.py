@@ -18,7 +18,7 @@ from typing import Any
 import machine
 import numpy as np
 
-from fleetfront.pipelines.importers import import_table
+from fleetfront.pipelines.importing.importers import import_table
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.block_sums import BlockSums

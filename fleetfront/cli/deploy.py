@@ -52,7 +52,7 @@ def deploy(
     """
     from fleetfront.cli import deploy_inputs as given
     from fleetfront.cli.deploy_report import report
-    from fleetfront.pipelines.deploy import deploy_picks
+    from fleetfront.pipelines.deploy.deploy import deploy_picks
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 

@@ -15,7 +15,7 @@ from fleetfront.targets import Target
 if TYPE_CHECKING:
     from fleetfront.cli.deploy_options import PickChoices, WeightChoices
     from fleetfront.deploy.formats import FileFormat
-    from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Recipe, Weights
+    from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Recipe, Weights
     from fleetfront.profilers.base import Agent
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
@@ -34,7 +34,7 @@ _ADB = "adb:"
 
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
     """The front file, by default the newest; None if neither given nor needed."""
-    from fleetfront.pipelines.latest import latest_fronts
+    from fleetfront.pipelines.knowledge.latest import latest_fronts
     from fleetfront.search.results import load_fronts
     from fleetfront.workspace import Workspace
 
@@ -74,8 +74,15 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
     """The picks, and those that could not be made with the reason: a limit that one device cannot meet costs its own
     pick only. Raises InputError for devices that the front does not have, and limits of devices that are left out.
     """
-    from fleetfront.pipelines.deploy import Deployed, Pick
-    from fleetfront.pipelines.picks import devices_of, pick_arch, pick_knee, pick_shared, pick_spread, pick_within
+    from fleetfront.pipelines.deploy.deploy import Deployed, Pick
+    from fleetfront.pipelines.deploy.picks import (
+        devices_of,
+        pick_arch,
+        pick_knee,
+        pick_shared,
+        pick_spread,
+        pick_within,
+    )
 
     limits = parse_limits(given.limits)
     picks = [pick_arch(arch, space, fronts) for arch in given.archs]
@@ -110,8 +117,8 @@ def _check_limits(limits: Mapping[str, float], known: Sequence[str], chosen: Seq
 
 def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices) -> Weights:
     """The supernet and what goes with it. Raises InputError with the command that gets what is missing."""
-    from fleetfront.pipelines.deploy import UserImages, Weights
-    from fleetfront.pipelines.deploy_weights import known_preprocessing, recorded_provenance
+    from fleetfront.pipelines.deploy.deploy import UserImages, Weights
+    from fleetfront.pipelines.deploy.weights import known_preprocessing, recorded_provenance
     from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
     from fleetfront.spaces.supernet.checkpoints import load_supernet
 
@@ -138,7 +145,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
 
 def _weights_of(space: SearchSpace, fronts: Fronts | None) -> Path:
     """The weights that the front was searched with, else those known of the space."""
-    from fleetfront.pipelines.latest import known_weights
+    from fleetfront.pipelines.knowledge.latest import known_weights
     from fleetfront.workspace import Workspace
 
     source = fronts.accuracy_source if fronts is not None else ""
@@ -178,7 +185,7 @@ def measuring_of(
         InputError: nothing that is written can be timed, or not on that target; a model of it is damaged.
         DeviceError: the target is neither this machine's CPU nor over ADB.
     """
-    from fleetfront.pipelines.deploy import Measuring
+    from fleetfront.pipelines.deploy.deploy import Measuring
     from fleetfront.quantities import Clock
 
     promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}

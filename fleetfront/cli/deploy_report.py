@@ -10,8 +10,8 @@ from fleetfront.cli.console import hint, next_command, print_json, print_table, 
 from fleetfront.errors import BarMissed, FleetfrontError
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.deploy import Deployed
-    from fleetfront.pipelines.deploy_network import WrittenFile
+    from fleetfront.pipelines.deploy.deploy import Deployed
+    from fleetfront.pipelines.deploy.network import WrittenFile
 
 _HEADERS = (
     "pick",
@@ -120,7 +120,7 @@ def _rows(one: Deployed) -> list[tuple[str, ...]]:
 
 def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, str]]:
     """Predicted, measured, target and clock, target alone; of the targets that this file is for."""
-    from fleetfront.pipelines.deploy_records import is_timed_on
+    from fleetfront.pipelines.deploy.records import is_timed_on
 
     of_file = [one for one in one.measured if is_timed_on(one.target, file.kind, file.precision)]
     seen = {str(latency.target): latency for latency in of_file}

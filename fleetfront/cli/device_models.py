@@ -14,7 +14,7 @@ from fleetfront.quantities import Clock, Tier
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.cost_models import DeviceModel
+    from fleetfront.pipelines.knowledge.cost_models import DeviceModel
     from fleetfront.spaces.base import Genotypes, SearchSpace
 
 #: From so many estimated devices on, their doubts become one line.
@@ -36,7 +36,7 @@ def chosen_models(
     ``everywhere`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none,
     or a ``store`` that the user names is not there: estimates must not stand in for its measurements.
     """
-    from fleetfront.pipelines.cost_models import device_models
+    from fleetfront.pipelines.knowledge.cost_models import device_models
 
     if store is not None and not store.is_file():
         raise InputError(f"There is no store {store}.", "Check --store, or leave it out for your workspace's own.")

@@ -14,7 +14,7 @@ from fleetfront.errors import FleetfrontError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fleetfront.pipelines.devices import DeviceKnowledge
+    from fleetfront.pipelines.knowledge.devices import DeviceKnowledge
     from fleetfront.profilers.adb.opening import AdbDevice
 
 
@@ -35,7 +35,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
-    from fleetfront.pipelines.devices import list_devices
+    from fleetfront.pipelines.knowledge.devices import list_devices
     from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 

@@ -59,8 +59,8 @@ def export(
     """
     from fleetfront.cli.deploy_inputs import read_labels
     from fleetfront.cli.deploy_report import report
-    from fleetfront.pipelines.deploy import Measuring, UserImages
-    from fleetfront.pipelines.export import TorchNetwork, export_torch
+    from fleetfront.pipelines.deploy.deploy import Measuring, UserImages
+    from fleetfront.pipelines.deploy.export import TorchNetwork, export_torch
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.targets import Target

@@ -19,7 +19,7 @@ from fleetfront.errors import InputError
 if TYPE_CHECKING:
     from fleetfront.deploy.contract import InputContract
     from fleetfront.deploy.formats import FileFormat
-    from fleetfront.pipelines.deploy import Recipe
+    from fleetfront.pipelines.deploy.deploy import Recipe
 
 #: More images at once are proven with more memory than machines have.
 LARGEST_BATCH = 1024
@@ -50,7 +50,7 @@ class FileChoices:
     def recipe(self) -> Recipe:
         """Precisions, input contract and bars. Raises InputError for unknown ones."""
         from fleetfront.deploy.quantise.precisions import parse_precisions
-        from fleetfront.pipelines.deploy import Recipe
+        from fleetfront.pipelines.deploy.deploy import Recipe
 
         if self.max_drop is not None and not math.isfinite(self.max_drop):
             raise InputError(f"--max-drop {self.max_drop} is no limit.", "Write percent points, e.g. --max-drop 1.")

@@ -11,7 +11,7 @@ from fleetfront.cli.console import next_command, print_json, progress
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.few_profile import Learnt
+    from fleetfront.pipelines.measure.few_shot import Learnt
     from fleetfront.profilers.store.store import Store
     from fleetfront.targets import Target
 
@@ -41,8 +41,8 @@ def fit(
     """
     from fleetfront.cli.fit_text import show_fit
     from fleetfront.cli.profile_few import show_learnt
-    from fleetfront.pipelines.few_profile import learn_from_table
-    from fleetfront.pipelines.fit import fit_report, fit_target
+    from fleetfront.pipelines.fit.fit import fit_report, fit_target
+    from fleetfront.pipelines.measure.few_shot import learn_from_table
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.spaces.catalogue import load_space

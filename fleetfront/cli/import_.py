@@ -12,7 +12,7 @@ from fleetfront.cli.import_trtexec import import_trtexec_command
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.importers import ImportReport
+    from fleetfront.pipelines.importing.importers import ImportReport
     from fleetfront.profilers.store.store import Source
 
 
@@ -60,7 +60,7 @@ def import_table_command(
     Example:
       fleetfront import table nb201.csv --space nasbench201
     """
-    from fleetfront.pipelines.importers import import_table
+    from fleetfront.pipelines.importing.importers import import_table
     from fleetfront.predictors.table.networks import covers
     from fleetfront.profilers.store.store import Source, Store
     from fleetfront.spaces.catalogue import load_space
@@ -86,7 +86,7 @@ def import_ofa_lut_command(folder: Path, device: str, skip_invalid: bool, store:
     Example:
       fleetfront import ofa-lut note10_lut_w12/ --device note10
     """
-    from fleetfront.pipelines.importers import import_ofa_lut
+    from fleetfront.pipelines.importing.importers import import_ofa_lut
     from fleetfront.profilers.store.store import Store
 
     with Store(store_path(store)) as opened:

@@ -44,7 +44,7 @@ def import_trtexec_command(
       fleetfront import trtexec times.json --device cuda:0 --space ofa-mbv3-w1.2 --arch ARCH --precision fp16 --batch 64
     """
     from fleetfront.cli.console import print_json, warn
-    from fleetfront.pipelines.import_trtexec import Measured, import_trtexec
+    from fleetfront.pipelines.importing.trtexec import Measured, import_trtexec
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 

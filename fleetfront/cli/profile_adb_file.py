@@ -83,7 +83,7 @@ def tflite_bytes(file: Path) -> bytes:
 def _visits(
     device: str, target: Target, file: Path, data: bytes, adb: AdbChoices, store: Path | None, quiet: bool
 ) -> tuple[dict[str, Any], list[tuple[str, str]]]:
-    from fleetfront.pipelines.measure_files import ALL_THROTTLED, measure_files
+    from fleetfront.pipelines.measure.files import ALL_THROTTLED, measure_files
     from fleetfront.profilers.store.store import Store
 
     with Store(store_path(store)) as opened, progress(quiet) as shown:

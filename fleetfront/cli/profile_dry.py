@@ -61,7 +61,7 @@ def dry_run_space(
     Raises:
         FleetfrontError: whatever would end the command itself before its first visit.
     """
-    from fleetfront.pipelines.profile import check_precision, parse_budget, suffix_of
+    from fleetfront.pipelines.measure.profile import check_precision, parse_budget, suffix_of
     from fleetfront.profilers.plan import PlanOptions, make_plan
     from fleetfront.spaces.catalogue import load_space
 

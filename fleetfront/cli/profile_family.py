@@ -18,7 +18,7 @@ from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.profile import ProfileOutcome
+    from fleetfront.pipelines.measure.profile import ProfileOutcome
     from fleetfront.progress import Progress
 
 ADB = "adb"
@@ -85,8 +85,8 @@ def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
 def _profile_space(
     device: str, target: Target, wanted: Wanted, adb: AdbChoices, store: Path | None, shown: Progress
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
-    from fleetfront.pipelines.fit import fit_report, fit_target, quick_error
-    from fleetfront.pipelines.profile import TargetError, parse_budget, profile_space
+    from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
+    from fleetfront.pipelines.measure.profile import TargetError, parse_budget, profile_space
     from fleetfront.predictors.table.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
     from fleetfront.profilers.store.store import Store
@@ -134,8 +134,8 @@ def _profile_few(
     quiet: bool,
 ) -> None:
     from fleetfront.cli.profile_few import tell_few
-    from fleetfront.pipelines.few_profile import profile_few
-    from fleetfront.pipelines.profile import parse_budget
+    from fleetfront.pipelines.measure.few_shot import profile_few
+    from fleetfront.pipelines.measure.profile import parse_budget
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 

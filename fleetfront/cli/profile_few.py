@@ -9,7 +9,7 @@ import click
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.few_profile import FewOutcome, Learnt
+    from fleetfront.pipelines.measure.few_shot import FewOutcome, Learnt
 
 
 def tell_few(outcome: FewOutcome, as_json: bool) -> None:

@@ -31,7 +31,7 @@ def precision_of(file: Path, runtime: str | None, precision: str) -> str:
 
     Raises InputError for a contradiction.
     """
-    from fleetfront.pipelines.profile import HALF_DELEGATES
+    from fleetfront.pipelines.measure.profile import HALF_DELEGATES
     from fleetfront.profilers.file_precision import file_precision
 
     word = precision if is_given("precision") else None

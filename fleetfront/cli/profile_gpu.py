@@ -35,7 +35,7 @@ def check_gpu_request(file: Path | None, sustained: str | None, few: int | None)
 
 def gpu_agent(target: Target, shown: Progress) -> Json:
     """Who measures and under which clock, as the pipelines want it."""
-    from fleetfront.pipelines.profile import default_clock
+    from fleetfront.pipelines.measure.profile import default_clock
     from fleetfront.profilers.gpu.opening import open_gpu_agent
     from fleetfront.workspace import Workspace
 

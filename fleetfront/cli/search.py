@@ -119,7 +119,7 @@ def search(
 def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
     """Print what was found, note it for later verbs, and name the next one."""
     from fleetfront.cli.search_text import show_fronts
-    from fleetfront.pipelines.latest import remember_fronts
+    from fleetfront.pipelines.knowledge.latest import remember_fronts
     from fleetfront.workspace import Workspace
 
     if as_json:
@@ -248,8 +248,8 @@ def _fixed(text: str, space: SearchSpace) -> tuple[str, Any]:
 def _verify(text: str | None, space: SearchSpace, store: Path | None, shown: Any) -> Any:
     if text is None:
         return None
+    from fleetfront.pipelines.measure.verify import LocalVerifier
     from fleetfront.pipelines.search import Verify, parse_verify
-    from fleetfront.pipelines.verify import LocalVerifier
     from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 

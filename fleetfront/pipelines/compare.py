@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.pipelines.fit_report import SCHEMA as FIT_SCHEMA
+from fleetfront.pipelines.fit.report import SCHEMA as FIT_SCHEMA
 from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, front_arrays, load_fronts
 from fleetfront.search.results import SCHEMA as FRONTS_SCHEMA

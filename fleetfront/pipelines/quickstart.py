@@ -18,11 +18,11 @@ from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.files import check_folder
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
-from fleetfront.pipelines.fit import fit_report, fit_target
-from fleetfront.pipelines.latest import remember_fronts
-from fleetfront.pipelines.picks import pick_spread
-from fleetfront.pipelines.profile import Budget, default_clock, profile_space
+from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.picks import pick_spread
+from fleetfront.pipelines.fit.fit import fit_report, fit_target
+from fleetfront.pipelines.knowledge.latest import remember_fronts
+from fleetfront.pipelines.measure.profile import Budget, default_clock, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
 from fleetfront.predictors.table.calibrated import CalibratedTable

@@ -8,7 +8,7 @@ from typing import Any
 
 from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
 from fleetfront.errors import FleetfrontError
-from fleetfront.pipelines.cost_models import DeviceModel
+from fleetfront.pipelines.knowledge.cost_models import DeviceModel
 from fleetfront.predictors.few_shot.files import FewShotFile
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.verdict import Verdict, judge

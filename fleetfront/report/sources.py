@@ -14,9 +14,9 @@ from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.cost_models import DeviceModel, device_models
-from fleetfront.pipelines.fit import newest_cost_model
-from fleetfront.pipelines.latest import latest_fronts
+from fleetfront.pipelines.fit.fit import newest_cost_model
+from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models
+from fleetfront.pipelines.knowledge.latest import latest_fronts
 from fleetfront.pipelines.search import ARCHIVE_FILE
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.few_shot.files import FewShotFile, list_few_shot

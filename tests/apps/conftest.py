@@ -12,7 +12,7 @@ import pytest
 from fleetfront.datasets import Dataset, load_images
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import parse_formats
-from fleetfront.pipelines.deploy import Pick, Recipe, Weights, deploy_picks
+from fleetfront.pipelines.deploy.deploy import Pick, Recipe, Weights, deploy_picks
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest
 from tests.apps.browser import chromium

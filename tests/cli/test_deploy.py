@@ -14,7 +14,7 @@ from PIL import Image
 
 from fleetfront.cli.main import main
 from fleetfront.deploy.bundle.manifest import read_manifest
-from fleetfront.pipelines.latest import remember_fronts
+from fleetfront.pipelines.knowledge.latest import remember_fronts
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.checkpoints import save_supernet
 from fleetfront.spaces.supernet.subnets import largest, smallest, untrained
@@ -300,7 +300,7 @@ def test_a_folder_that_cannot_be_written_is_named(
     def refuse(**_: object) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("fleetfront.pipelines.deploy_bundle.tempfile.mkdtemp", refuse)
+    monkeypatch.setattr("fleetfront.pipelines.deploy.bundling.tempfile.mkdtemp", refuse)
     assert deploy(front, "--knee", "--formats", "onnx") == 2
     assert "Choose another --out" in capsys.readouterr().err
 

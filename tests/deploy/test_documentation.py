@@ -6,7 +6,7 @@ from pathlib import Path
 
 from fleetfront.deploy.bundle.manifest import SCHEMA
 from fleetfront.deploy.formats import parse_formats
-from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.deploy import Pick, Weights, deploy_picks
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest
 

@@ -6,8 +6,8 @@ import pytest
 
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.errors import InputError
-from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
-from fleetfront.pipelines.deploy_weights import recorded_provenance
+from fleetfront.pipelines.deploy.deploy import Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.weights import recorded_provenance
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest
 

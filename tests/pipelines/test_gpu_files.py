@@ -4,7 +4,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.profile import _writer, default_clock, suffix_of
+from fleetfront.pipelines.measure.profile import _writer, default_clock, suffix_of
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini

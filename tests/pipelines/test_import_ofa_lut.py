@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.importers import import_ofa_lut
+from fleetfront.pipelines.importing.importers import import_ofa_lut
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_w10, ofa_mbv3_w12

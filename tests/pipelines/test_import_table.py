@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.importers import import_table
+from fleetfront.pipelines.importing.importers import import_table
 from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Source, Store

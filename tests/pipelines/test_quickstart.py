@@ -7,7 +7,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.compare import compare_results, parse_bars
-from fleetfront.pipelines.profile import Budget
+from fleetfront.pipelines.measure.profile import Budget
 from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report

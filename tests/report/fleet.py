@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from fleetfront.deploy.formats import FORMATS
-from fleetfront.pipelines.cost_models import device_models
-from fleetfront.pipelines.deploy import Measuring, Pick, Weights, deploy_picks
-from fleetfront.pipelines.fit import fit_target
-from fleetfront.pipelines.importers import import_table
-from fleetfront.pipelines.picks import pick_spread
-from fleetfront.pipelines.profile import Budget, profile_space
+from fleetfront.pipelines.deploy.deploy import Measuring, Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.picks import pick_spread
+from fleetfront.pipelines.fit.fit import fit_target
+from fleetfront.pipelines.importing.importers import import_table
+from fleetfront.pipelines.knowledge.cost_models import device_models
+from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.block_sums import BlockSums

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetfront.pipelines.cost_models import device_models
-from fleetfront.pipelines.fit import fit_target
+from fleetfront.pipelines.fit.fit import fit_target
+from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.fit_files import read_report

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.help_folder import _load
+from fleetfront.pipelines.importing.help_folder import _load
 from fleetfront.predictors.accuracy.ofa_mlp import _read_state
 from fleetfront.spaces.supernet.torch_file import read_torch_file
 

@@ -13,7 +13,7 @@ from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tensorrt import writer as tensorrt_writer
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
-from fleetfront.pipelines.deploy import Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.deploy import Pick, Weights, deploy_picks
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest
 

@@ -1,0 +1,1 @@
+"""Deploying turns picks from a front into proven bundles."""

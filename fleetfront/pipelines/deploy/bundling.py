@@ -1,0 +1,199 @@
+"""A written network becomes a bundle: its manifest, its papers, its folder, and whether it kept its limit."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from fleetfront import __version__
+from fleetfront.deploy.bundle.bundle_texts import Papers, papers
+from fleetfront.deploy.bundle.manifest import (
+    BundleFile,
+    Manifest,
+    PortDescription,
+    read_manifest,
+    safe_name,
+    write_bundle,
+)
+from fleetfront.errors import BarMissed, FleetfrontError, InputError
+from fleetfront.pipelines.deploy.network import Network, Recipe, WrittenFile
+from fleetfront.pipelines.deploy.records import Deployed, Pick
+from fleetfront.pipelines.deploy.weights import Weights
+from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.quantities import Tier
+
+#: Equal bytes are promised for equal versions of these.
+_WRITERS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "numpy", "onnx", "onnxruntime", "torch")
+
+
+@contextlib.contextmanager
+def staging_folder(out: Path) -> Iterator[Path]:
+    """A hidden folder under ``out``, which is made, on the same disk as the bundles; it goes when they are written.
+
+    Raises InputError if ``out`` cannot be written.
+    """
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=".deploying-", dir=out))
+    except OSError as error:
+        raise InputError(f"The folder {out} cannot be made or written ({error}).", "Choose another --out.") from error
+    try:
+        yield staging
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def folder_name(pick: Pick, weights: Weights) -> str:
+    """What the bundle of a pick is called. Raises InputError for a name that points elsewhere."""
+    return safe_name(pick.name) + ("-random-weights" if weights.describe()["random"] else "")
+
+
+def bundle_network(
+    pick: Pick,
+    network: Network | FleetfrontError,
+    measured: tuple[FileLatency, ...],
+    space: str,
+    recipe: Recipe,
+    out: Path,
+    *,
+    force: bool,
+) -> Deployed:
+    """One bundle of a written network under ``out``, with its papers; or the error that the network met."""
+    if isinstance(network, FleetfrontError):
+        return Deployed(pick, error=type(network)(f"{pick.name}: {network.message}", network.remedy))
+    deployed = Deployed(
+        pick,
+        proofs={file.key: file.proof for file in network.files},
+        measured=measured,
+        files=network.files,
+        torch_accuracy=network.torch_accuracy,
+        test_images=network.test_images,
+    )
+    manifest = _manifest(deployed, network, space, recipe)
+    contents: dict[str, bytes | Path] = {file.name: file.path for file in network.files}
+    contents |= papers(_papers(manifest, pick, network, recipe))
+    try:
+        folder = write_bundle(out / folder_name(pick, network.weights), manifest, contents, force=force)
+        read_manifest(folder)
+    except FleetfrontError as error:
+        return replace(deployed, error=error)
+    moved = tuple(replace(file, path=folder / file.name) for file in network.files)
+    return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed))
+
+
+def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) -> Manifest:
+    pick = deployed.pick
+    size = network.preprocessing.size
+    return Manifest(
+        arch=pick.arch,
+        space=space,
+        weights=network.weights.describe(size),
+        files=tuple(_described(file, network, recipe) for file in network.files),
+        accuracy=(*pick.accuracy, *_accuracy_rows(network)),
+        latency=(*pick.latency, *(_measured_row(latency) for latency in deployed.measured)),
+        labels=network.class_names,
+        made_with={"fleetfront": __version__, "python": platform.python_version(), **_versions()},
+    )
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that decide what is in files, as far as they are installed."""
+    found = {}
+    for name in _WRITERS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def _described(file: WrittenFile, network: Network, recipe: Recipe) -> BundleFile:
+    contract = recipe.contract
+    image, scores = file.graph.tensors[file.graph.inputs[0]], file.graph.tensors[file.graph.outputs[0]]
+    layout = contract.layout(file.kind.layout)
+    # Graphs for channels-last formats stay channels first; ONNX graphs have the file's own layout.
+    axes = (0, 2, 3, 1) if file.kind.layout == "NHWC" else (0, 1, 2, 3)
+    preprocessing = {**network.preprocessing.to_dict(), "baked_in": contract.input == "uint8"}
+    accuracy: dict[str, Any] = {}
+    if file.accuracy is not None:
+        accuracy = {"top1": file.accuracy, "drop": file.drop, "images": network.test_images, "split": "test"}
+    return BundleFile(
+        path=file.name,
+        format=file.kind.name,
+        precision=file.precision,
+        input=PortDescription(
+            image.name, tuple(image.shape[axis] for axis in axes), image.dtype, layout, preprocessing
+        ),
+        output=PortDescription(scores.name, scores.shape, scores.dtype),
+        checks=file.proof.as_checks(),
+        minimum_runtime=file.minimum_runtime,
+        accuracy=accuracy,
+        layout=file.layout.to_dict(),
+        contract=contract.to_dict(),
+        bound_to=dict(file.kind.bound_to()),
+    )
+
+
+def _accuracy_rows(network: Network) -> list[dict[str, Any]]:
+    images = network.weights.images_at(network.preprocessing.size)
+    source = "" if images is None else f"{images.source}, {network.test_images} held-out images"
+    rows = [("fp32", "torch", network.torch_accuracy)]
+    rows += [(file.precision, file.kind.name, file.accuracy) for file in network.files]
+    return [
+        {"value": value, "std": 0.0, "tier": Tier.MEASURED.value, "source": source, "precision": precision, "in": where}
+        for precision, where, value in rows
+        if value is not None
+    ]
+
+
+def _papers(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe) -> Papers:
+    return Papers(
+        manifest=manifest,
+        name=pick.name,
+        preprocessing=network.preprocessing,
+        contract=recipe.contract,
+        classes=int(network.graph.tensors[network.graph.outputs[0]].shape[-1]),
+        front=None if pick.front is None else (pick.front.device, pick.front.latency_ms, pick.front.accuracy),
+        ort_files={file.name: file.path for file in network.files if file.kind.name == "ort"},
+    )
+
+
+def _measured_row(latency: FileLatency) -> dict[str, Any]:
+    row: dict[str, Any] = {
+        "target": str(latency.target),
+        "ms": latency.ms,
+        "std_ms": latency.std_ms,
+        "tier": Tier.MEASURED.value,
+        "clock": latency.clock.value,
+        "statistic": latency.statistic,
+        "visits": latency.visits,
+    }
+    return row if latency.error is None else {**row, "error": latency.error}
+
+
+def _missed_limit(deployed: Deployed) -> BarMissed | None:
+    """A limit on one device says nothing of a file that was timed on another."""
+    pick = deployed.pick
+    if pick.max_latency_ms is None:
+        return None
+    promised = {str(row["target"]).split("/", 1)[0] for row in pick.latency}
+    for latency in deployed.measured:
+        is_meant = not promised or latency.target.device in promised
+        if is_meant and latency.ms is None:
+            return BarMissed(
+                f"{pick.name}: could not be measured on {latency.target} ({latency.error}), so nobody knows whether it "
+                f"keeps its limit of {pick.max_latency_ms:g} ms.",
+                "Measure again, or leave --measure out to go by the prediction.",
+            )
+        if is_meant and latency.ms is not None and latency.ms > pick.max_latency_ms:
+            return BarMissed(
+                f"{pick.name}: measured {latency.ms:.3g} ms on {latency.target}, over its limit of "
+                f"{pick.max_latency_ms:g} ms.",
+                "Pick a faster network, or search again with --verify.",
+            )
+    return None

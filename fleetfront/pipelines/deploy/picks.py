@@ -1,0 +1,126 @@
+"""Choosing networks from a front file: by limit, by knee, by name. What becomes of a pick is in ``deploy``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.pipelines.deploy.deploy import FrontPoints, Pick
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.spaces.base import SearchSpace
+
+
+def pick_knee(fronts: Fronts, device: str) -> Pick:
+    """The point of a device's front where more latency begins to buy little."""
+    front = _nonempty(fronts, device)
+    return _pick(fronts, front, front.points[front.knee], f"{device}-knee")
+
+
+def pick_within(fronts: Fronts, device: str, max_latency_ms: float) -> Pick:
+    """The most accurate point of a device's front within a limit. Raises InputError if even the fastest is slower."""
+    front = _nonempty(fronts, device)
+    name = f"{device}-within-{max_latency_ms:g}ms"
+    return _pick(fronts, front, front.within(max_latency_ms), name, max_latency_ms)
+
+
+def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
+    """At most ``count`` points of a device's front, evenly spread in accuracy from the fastest to the most accurate.
+
+    One point is the knee.
+    """
+    front = _nonempty(fronts, device)
+    if count == 1:
+        return [_pick(fronts, front, front.points[front.knee], f"{device}-1")]
+    points = front.trade_offs
+    accuracy = np.array([point.accuracy for point in points])
+    wanted = np.linspace(accuracy[0], accuracy[-1], count)
+    rows = list(dict.fromkeys(int(np.argmin(np.abs(accuracy - value))) for value in wanted))
+    return [_pick(fronts, front, points[row], f"{device}-{rank}") for rank, row in enumerate(rows, 1)]
+
+
+def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
+    """The networks that a search chose for all its devices, with what it promises on ``devices``.
+
+    They stand on the front of the first of ``devices``. Raises InputError if the search was not asked to choose any, or
+    not for all of ``devices``.
+    """
+    if fronts.shared is None:
+        raise InputError("This front names no shared networks.", "Search again with: fleetfront search --share 3")
+    picks = []
+    for rank, network in enumerate(fronts.shared["networks"], 1):
+        absent = [
+            name for name in devices if not network["latency_ms"].keys() & network["latency_std_ms"].keys() & {name}
+        ]
+        if absent:
+            raise InputError(
+                f"The shared networks of this front were not chosen for {absent[0]}.", "Leave it out, or search again."
+            )
+        accuracy = _accuracy(fronts, network["accuracy"], network["accuracy_std"])
+        latency = tuple(
+            _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
+            for name in devices
+        )
+        pictured = _points(fronts.device(devices[0])) if devices else None
+        picks.append(Pick(f"shared-{rank}", network["arch"], latency, (accuracy,), front=pictured))
+    return picks
+
+
+def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None) -> Pick:
+    """A named architecture, with what a front file promises of it on any device."""
+    spelled = space.arch_ids(space.parse([arch]))[0]
+    if fronts is not None:
+        for front in fronts.devices:
+            for point in front.points:
+                if point.arch == spelled:
+                    return _pick(fronts, front, point, spelled)
+    return Pick(spelled, spelled)
+
+
+def devices_of(fronts: Fronts, wanted: Sequence[str]) -> list[str]:
+    """The devices of a front file that are meant; all of them if none is named. Raises InputError for an absent one."""
+    known = [front.name for front in fronts.devices]
+    for name in wanted:
+        if name not in known:
+            raise unknown("device of this front", name, known)
+    return list(wanted) or known
+
+
+def _nonempty(fronts: Fronts, device: str) -> DeviceFront:
+    front = fronts.device(device)
+    if not front.points:
+        raise InputError(f"The front of {device} is empty.", "Search again with more evaluations or a higher limit.")
+    return front
+
+
+def _pick(
+    fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
+) -> Pick:
+    latency = _latency(front, point.latency_ms, point.latency_std_ms)
+    accuracy = _accuracy(fronts, point.accuracy, point.accuracy_std)
+    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, _points(front))
+
+
+def _points(front: DeviceFront) -> FrontPoints:
+    return FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
+
+
+def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
+    return {
+        "target": front.target,
+        "ms": ms,
+        "std_ms": std_ms,
+        "tier": front.tier,
+        "clock": front.clock or "unknown",
+        "is_prediction": True,
+    }
+
+
+def _accuracy(fronts: Fronts, value: float, std: float) -> dict[str, Any]:
+    # A manifest travels: of ``csv:PATH`` or ``supernet:PATH`` only the file's name means something elsewhere.
+    kind, separator, path = fronts.accuracy_source.partition(":")
+    source = f"{kind}{separator}{Path(path).name}"
+    return {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}

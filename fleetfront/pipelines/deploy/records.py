@@ -1,0 +1,93 @@
+"""What is deployed and what became of it, as the joins of deploying pass it on: picks, how to measure, results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.proof import Proof
+from fleetfront.errors import FleetfrontError
+from fleetfront.pipelines.deploy.network import WrittenFile
+from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.profilers.base import Agent
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class FrontPoints:
+    """The front that a pick stands on, for its picture: ascending in latency, one entry a network."""
+
+    device: str
+    latency_ms: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One network to be deployed, with what is promised of it.
+
+    Attributes:
+        name: what its folder is called.
+        arch: arch id.
+        latency: rows of a manifest: ``target``, ``ms``, ``std_ms``, ``tier``, ``clock``.
+        accuracy: rows of a manifest: ``value``, ``std``, ``tier``, ``source``.
+        max_latency_ms: the limit that the pick was chosen under, if any.
+        front: where it was picked from, if anywhere.
+    """
+
+    name: str
+    arch: str
+    latency: tuple[Mapping[str, Any], ...] = ()
+    accuracy: tuple[Mapping[str, Any], ...] = ()
+    max_latency_ms: float | None = None
+    front: FrontPoints | None = None
+
+
+def is_timed_on(target: Target, kind: FileFormat, precision: str) -> bool:
+    """Whether a file is the one that a target runs.
+
+    An .ort file computes what its .onnx twin does, and agents know files by one ending a runtime. Phones run .tflite
+    files under the names of their delegates, e.g. ``tflite-cpu``.
+    """
+    is_same = kind.runtime == target.runtime or (kind.name == "tflite" and target.runtime.startswith("tflite-"))
+    return is_same and precision == target.precision and kind.name != "ort"
+
+
+@dataclass(frozen=True, slots=True)
+class Measuring:
+    """How files are timed: under the clock and by the statistic of a fit, so that like is compared with like.
+
+    ``open_agent`` reaches the targets' device.
+    """
+
+    store: Store
+    targets: tuple[Target, ...]
+    clock: Clock
+    statistics: Mapping[Target, str] = field(default_factory=dict)
+    open_agent: Callable[[Target], Agent] = LocalCpuAgent
+
+
+@dataclass(frozen=True, slots=True)
+class Deployed:
+    """What became of one pick: its folder, or the error that it met; both if it was written but missed a bar.
+
+    Attributes:
+        proofs: by file, e.g. ``onnx`` (fp32) or ``tflite-int8``.
+        files: what was written, where it lies now.
+        torch_accuracy: of the network in torch on ``test_images`` held-out images, percent; None without labels.
+    """
+
+    pick: Pick
+    folder: Path | None = None
+    proofs: Mapping[str, Proof] = field(default_factory=dict)
+    measured: tuple[FileLatency, ...] = ()
+    error: FleetfrontError | None = None
+    files: tuple[WrittenFile, ...] = ()
+    torch_accuracy: float | None = None
+    test_images: int = 0

@@ -1,0 +1,128 @@
+"""What torch makes of a network on random, real and held-out images: what its files are proven and judged against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.datasets import Dataset, Preprocessing, Split
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.deploy.weights import Weights, first_images
+
+#: float32[n, 3, h, w] -> float32[n, classes].
+RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+
+#: Of the inferences that are compared, the first are of noise.
+NOISE = 2
+
+#: Images in one forward pass of torch.
+TORCH_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """What torch makes of a network.
+
+    Attributes:
+        pixels: uint8[s, 3, h, w], the bytes that ``floats`` were made of; None where files take floats.
+        floats: float32[s, 3, h, w].
+        outputs: float32[s, classes], the logits.
+        test: uint8[m, 3, h, w], held-out images; empty if there are none.
+        classes: int64[m], torch's.
+        targets: int64[m], the labels; None if unknown.
+        preprocessing: turns ``test`` into floats.
+    """
+
+    pixels: NDArray[np.uint8] | None
+    floats: NDArray[np.float32]
+    outputs: NDArray[np.float32]
+    test: NDArray[np.uint8]
+    classes: NDArray[np.int64]
+    targets: NDArray[np.int64] | None
+    preprocessing: Preprocessing
+
+    @property
+    def accuracy(self) -> float | None:
+        """Of torch in fp32, percent."""
+        if self.targets is None or not len(self.targets):
+            return None
+        return 100 * float(np.mean(self.classes == self.targets))
+
+
+def reference_of(
+    graph: Graph, weights: Weights, preprocessing: Preprocessing, run: RunTorch, *, of_bytes: bool, test_images: int
+) -> Reference:
+    """Run torch on random and real images, and on those that accuracy is judged on.
+
+    Args:
+        graph: whose input decides the images' size, and whose output the classes.
+        weights: whose images are used, if there are any.
+        preprocessing: how bytes become inputs.
+        run: the network in torch, float32[n, 3, h, w] -> float32[n, classes].
+        of_bytes: whether files will be fed bytes.
+        test_images: held-out images, at most.
+    """
+    name = graph.inputs[0]
+    shape = tuple(int(d) for d in graph.tensors[name].shape[1:])
+    images = weights.images_at(shape[-1])
+    rng = np.random.default_rng(0)
+    pixels: NDArray[np.uint8] | None = None
+    if of_bytes:
+        pixels = rng.integers(0, 256, (NOISE, *shape), dtype=np.uint8)
+        if images is not None:
+            pixels = np.concatenate([pixels, first_images(images, Split.CALIBRATION, 2)])
+        floats = preprocessing.inputs(pixels)
+    else:
+        floats = rng.standard_normal((NOISE, *shape)).astype(np.float32)
+        if images is not None:
+            real = preprocessing.inputs(first_images(images, Split.CALIBRATION, 2))
+            floats = np.concatenate([floats, real])
+    test = np.empty((0, *shape), np.uint8)
+    if images is not None:
+        test = first_images(images, Split.TEST, test_images)
+    labelled = weights.labelled_images(graph)
+    targets = None if labelled is None else _labels(labelled, len(test))
+    outputs = run(floats)
+    if not np.isfinite(outputs).all():
+        raise InputError(
+            "In torch the network gives numbers that are not finite.",
+            "Its weights are damaged: get them again, or train again.",
+        )
+    batches = [test[start : start + TORCH_BATCH] for start in range(0, len(test), TORCH_BATCH)]
+    tested = [run(preprocessing.inputs(batch)).argmax(axis=1) for batch in batches]
+    classes = np.concatenate([np.empty(0, np.int64), *tested])
+    return Reference(pixels, floats, outputs, test, classes, targets, preprocessing)
+
+
+def _labels(images: Dataset, count: int) -> NDArray[np.int64]:
+    """Labels of the images that ``first_images`` takes of the test split."""
+    rows = images.split[Split.TEST]
+    if len(rows) > count:
+        rows = rows[np.linspace(0, len(rows) - 1, count).astype(np.int64)]
+    labels: NDArray[np.int64] = images.labels[rows]
+    return labels
+
+
+def torch_network(graph: Graph) -> RunTorch:
+    """A graph of one input and output as a function of arrays."""
+    from fleetfront.graphs.torch_module import TorchModule
+
+    return run_module(TorchModule(graph).eval())
+
+
+def run_module(module: Any) -> RunTorch:
+    """A torch module of one input and output as a function of arrays."""
+    import torch
+
+    def run(images: NDArray[np.float32]) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            # A copy: a network that changes its input in place must not change what files are compared on.
+            result: NDArray[np.float32] = module(torch.tensor(images)).numpy()
+        return result
+
+    return run

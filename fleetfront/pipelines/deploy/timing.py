@@ -1,0 +1,65 @@
+"""Times the very files that bundles get, one target after the other. How files are timed is in ``measure.files``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.deploy.network import Network
+from fleetfront.pipelines.deploy.records import Measuring, is_timed_on
+from fleetfront.pipelines.measure.files import FileLatency, measure_files
+from fleetfront.progress import Progress
+
+
+class _FilesOfTarget(Mapping[str, bytes]):
+    """Architecture -> the bytes of its file for one target, read when asked for: all of them might not fit memory."""
+
+    def __init__(self, paths: Mapping[str, Path]) -> None:
+        self._paths = paths
+
+    def __getitem__(self, arch: str) -> bytes:
+        return self._paths[arch].read_bytes()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def check_targets(measuring: Measuring | None, formats: Sequence[FileFormat], precisions: Sequence[str]) -> None:
+    """Raise InputError if a target runs none of the files that will be written."""
+    for target in measuring.targets if measuring is not None else ():
+        if not any(is_timed_on(target, kind, precision) for kind in formats for precision in precisions):
+            raise InputError(
+                f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."
+            )
+
+
+def measure_networks(
+    made: Mapping[str, Network | FleetfrontError], measuring: Measuring, progress: Progress
+) -> dict[str, tuple[FileLatency, ...]]:
+    """Architecture -> what was measured of its files, one entry a target."""
+    networks = {arch: network for arch, network in made.items() if isinstance(network, Network)}
+    results: dict[str, list[FileLatency]] = {arch: [] for arch in networks}
+    for target in measuring.targets if networks else ():
+        paths: dict[str, Path] = {}
+        for arch, network in networks.items():
+            for file in network.files:
+                if is_timed_on(target, file.kind, file.precision):
+                    paths[arch] = file.path
+        statistic = measuring.statistics.get(target, "p25")
+        latencies = measure_files(
+            _FilesOfTarget(paths),
+            target,
+            measuring.store,
+            clock=measuring.clock,
+            statistic=statistic,
+            open_agent=measuring.open_agent,
+            progress=progress,
+        )
+        for arch, latency in latencies.items():
+            results[arch].append(latency)
+    return {arch: tuple(latencies) for arch, latencies in results.items()}

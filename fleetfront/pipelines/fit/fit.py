@@ -1,0 +1,167 @@
+"""Fit: from the store to latency models on disk, judged on networks they have not seen; what of it is told is in
+``fit.report``.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.pipelines.fit.report import ClockFit, FitOutcome, WorstBlock, WorstNetwork, fit_report
+from fleetfront.predictors.scores import score
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fit_files import newest_fit, report_path, save_fit, write_json
+from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.warnings import Caution, fit_cautions, stale_cautions
+from fleetfront.profilers.cpu.conditions import describe_machine
+from fleetfront.profilers.reading.observations import Observations, noise_floor, read_observations
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fleetfront.quantities import FloatArray
+
+__all__ = ["fit_report", "fit_target", "newest_cost_model", "present_environment", "quick_error"]
+
+#: How many of the worst blocks and networks an outcome names.
+SHOWN = 5
+
+#: Packages that hold a runtime, so that its version is known without loading it.
+_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "torch": "torch"}
+
+
+def fit_target(
+    store: Store,
+    target: Target,
+    space: SearchSpace,
+    clock: Clock | None = None,
+    workspace: Workspace | None = None,
+    campaigns: Sequence[str] | None = None,
+) -> FitOutcome:
+    """Fit a model for every clock that the blocks were measured with, and save each with its report beside it.
+
+    The chosen clock is ``clock``, by default thread-CPU for one thread where it was measured (the steadier one), else
+    wall. ``campaigns`` is passed on to ``read_observations``.
+
+    Raises:
+        InputError: if no block was measured, or not under ``clock``; or the model cannot be written.
+        MissingDependency: if the packages of the extra ``models`` are not installed.
+    """
+    clocks = _clocks(store, target, space, clock)
+    place = workspace or Workspace.default()
+    fits = [
+        _fit_clock(read_observations(store, target, space.name, each, campaigns), space, place, each == clocks[0])
+        for each in clocks
+    ]
+    outcome = FitOutcome(tuple(fits))
+    for fit in outcome.fits:
+        write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))
+    return outcome
+
+
+def newest_cost_model(
+    workspace: Workspace,
+    space: SearchSpace,
+    *,
+    device: str | None = None,
+    runtime: str | None = None,
+    target: Target | None = None,
+    clock: Clock | None = None,
+) -> tuple[CalibratedTable, tuple[Caution, ...]]:
+    """The newest fit of a space that matches, ready to predict, and what speaks against trusting it.
+
+    Raises InputError if there is none (with the command that makes one) or its file is corrupt or newer.
+    """
+    model = newest_fit(workspace, space.name, device=device, target=target, clock=clock, runtime=runtime)
+    cautions = (*fit_cautions(model), *stale_cautions(model, space, present_environment(model.target)))
+    return CalibratedTable(space, model), cautions
+
+
+def present_environment(target: Target) -> dict[str, object]:
+    """What can be said of a target now without touching it: nothing, unless it is this machine's CPU."""
+    if target.device != "cpu":
+        return {}
+    facts: dict[str, object] = dict(describe_machine())
+    package = _PACKAGES.get(target.runtime)
+    if package is not None:
+        try:
+            facts["runtime_version"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # A model may be used where its runtime is not installed.
+            return facts
+    return facts
+
+
+def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | None) -> list[Clock]:
+    """Clocks under which blocks were measured, the one to choose first."""
+    found = {
+        holding.clock
+        for holding in store.holdings()
+        if holding.target == target and holding.space == space.name and holding.role == Role.BLOCK
+    }
+    if not found:
+        raise InputError(
+            f"No block of {space.name} has been measured on {target}.",
+            f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space.name}",
+        )
+    if wanted is not None and wanted not in found:
+        raise unknown(f"clock of {target}", wanted.value, [clock.value for clock in found])
+    # A device's own clock is only read where the wall shows launches rather than the device.
+    preference = [Clock.DEVICE, Clock.WALL, Clock.THREAD_CPU, Clock.UNKNOWN]
+    if target.threads == 1:
+        preference.insert(0, preference.pop(2))
+    first = wanted or next(clock for clock in preference if clock in found)
+    return [first, *(clock for clock in preference if clock in found and clock != first)]
+
+
+def _fit_clock(observations: Observations, space: SearchSpace, workspace: Workspace, is_preferred: bool) -> ClockFit:
+    fitted = fit_model(space, observations, is_preferred=is_preferred)
+    path = save_fit(fitted.model, workspace)
+    table = CalibratedTable(space, fitted.model)
+    statistic = fitted.model.statistic
+    held_out = measured_networks(observations, space, Role.VALIDATION, statistic)
+    scores = plain_scores = None
+    worst: tuple[WorstNetwork, ...] = ()
+    if held_out.ms.size:
+        estimate = table.predict(held_out.genotypes)
+        scores = score(estimate.mean, held_out.ms, estimate.std)
+        plain_scores = score(table.lookup_ms(held_out.genotypes), held_out.ms)
+        worst = _worst_networks(space.arch_ids(held_out.genotypes), held_out.ms, estimate.mean, estimate.std)
+    return ClockFit(
+        fitted,
+        table,
+        path,
+        scores,
+        plain_scores,
+        noise_floor(observations, Role.VALIDATION, statistic),
+        _worst_blocks(fitted),
+        worst,
+        fit_cautions(fitted.model),
+        observations.seconds,
+        dict(observations.errors),
+    )
+
+
+def _worst_networks(
+    archs: Sequence[str], measured: FloatArray, predicted: FloatArray, std: FloatArray
+) -> tuple[WorstNetwork, ...]:
+    order = np.argsort(-np.abs(predicted / measured - 1), kind="stable")[:SHOWN]
+    return tuple(WorstNetwork(archs[i], float(measured[i]), float(predicted[i]), float(std[i])) for i in order)
+
+
+def _worst_blocks(fitted: Fitted) -> tuple[WorstBlock, ...]:
+    table = fitted.model.table
+    order = np.lexsort((-table.ms, -table.relative_std))[:SHOWN]
+    return tuple(
+        WorstBlock(table.keys[i], float(table.ms[i]), float(table.relative_std[i]), table.filled[i].value)
+        for i in order
+    )

@@ -1,0 +1,103 @@
+"""Who can teach about a new device: every device of which the workspace knows many networks of the space.
+
+Imported tables and fits of measured blocks teach; where there are fewer than three, shipped estimates join in. What is
+learnt from them is written in ``predictors.few_shot``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fleetfront.device_configs.loader import device_names, load_device
+from fleetfront.errors import InputError
+from fleetfront.pipelines.knowledge.cost_models import measured_models
+from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.few_shot.estimate_noise import doubtful_latency_ms
+from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
+from fleetfront.predictors.operators.model import operator_models
+from fleetfront.predictors.operators.work import NetworkWork
+from fleetfront.predictors.table.networks import NetworkTable
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleetfront.spaces.base import Genotypes
+
+#: Networks asked of each model that can predict any network.
+_ASKED = 2000
+#: A device teaches from this many networks on.
+_FEWEST_NETWORKS = 100
+#: With fewer real teachers than this, estimates join in.
+_FEWEST_TEACHERS = 4
+
+
+def find_teacher(
+    space: SearchSpace, *, workspace: Workspace, store: Path, unknown_device: str, seed: int = 0
+) -> Teacher:
+    """Everything known of the space except the device that is to be learnt, ready to choose networks and to fit.
+
+    Raises InputError if nothing is known and no estimate is shipped.
+    """
+    work = NetworkWork(space)
+    asked = usable(space, space.sample(_ASKED, np.random.default_rng(seed)))
+    known, left_out = _known_tables(space, workspace, store, asked, unknown_device)
+    if len(known) < _FEWEST_TEACHERS:
+        taken = {table.name for table in known} | {unknown_device}
+        estimated, broken = _estimated_tables(work, asked, taken, seed)
+        known, left_out = [*known, *estimated], [*left_out, *broken]
+    return Teacher(space, known, work=work, seed=seed, left_out=left_out)
+
+
+def device_facts(device: str) -> Mapping[str, float]:
+    """Values of a device config's facts, empty for a device without config."""
+    if device not in device_names():
+        return {}
+    return {key: fact.value for key, fact in load_device(device).facts.items()}
+
+
+def _known_tables(
+    space: SearchSpace, workspace: Workspace, store: Path, asked: Genotypes, unknown_device: str
+) -> tuple[list[KnownTable], list[str]]:
+    """Of each measured device that can be read; and why others cannot."""
+    models, left_out = measured_models(space, workspace=workspace, store=store, without=unknown_device)
+    tables = []
+    for found in models:
+        try:
+            tables.append(_table(found.name, found.model, asked))
+        except InputError as error:
+            left_out.append(f"{found.name}: {error}")
+    return [table for table in tables if len(table.ms) >= _FEWEST_NETWORKS], left_out
+
+
+def _table(name: str, model: CostModel, asked: Genotypes) -> KnownTable:
+    if isinstance(model, NetworkTable):
+        return KnownTable(name, model.genotypes, model.ms, device_facts(name))
+    return KnownTable(name, asked, model.predict(asked).mean, device_facts(name))
+
+
+def _estimated_tables(
+    work: NetworkWork, asked: Genotypes, taken: set[str], seed: int
+) -> tuple[list[KnownTable], list[str]]:
+    """Estimates as teachers, each made as wrong as estimates are: exact ones would teach too much certainty."""
+    hardware: set[str] = set()
+    tables: list[KnownTable] = []
+    left_out: list[str] = []
+    for name, model in operator_models().items():
+        # One batch size a piece of hardware: more would weigh GPUs above all else.
+        if name in taken or model.hardware in hardware:
+            continue
+        try:
+            target, facts = load_device(name).target, device_facts(name)
+        except InputError as error:
+            left_out.append(f"{name}: {error}")
+            continue
+        hardware.add(model.hardware)
+        rng = np.random.default_rng([seed, len(tables)])
+        tables.append(
+            KnownTable(f"{name} (estimated)", asked, doubtful_latency_ms(work, model, target, asked, rng), facts)
+        )
+    return tables, left_out

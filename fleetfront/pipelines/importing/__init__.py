@@ -1,0 +1,1 @@
+"""Importing brings measurements made by others into the store."""

@@ -1,0 +1,1 @@
+"""Knowledge answers what is known of a device for a space."""

@@ -1,0 +1,1 @@
+"""Measuring joins spaces, writers, agents and campaigns: spaces, networks and files."""

@@ -1,0 +1,222 @@
+"""A device from few networks: ``profile --few K`` chooses and measures them, ``fit`` takes those of a table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.pipelines.fit.teachers import device_facts, find_teacher
+from fleetfront.pipelines.measure.profile import Budget, ProfileOutcome, profile_space
+from fleetfront.predictors.few_shot.files import save_few_shot
+from fleetfront.predictors.few_shot.model import FewShotFit, Teacher
+from fleetfront.predictors.scores import Scores, score
+from fleetfront.predictors.table.fitting import Networks, measured_networks
+from fleetfront.predictors.table.networks import load_network_table
+from fleetfront.profilers.base import Agent
+from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import choose_statistic
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Clock
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+SCHEMA = "fleetfront.fit/1"
+
+#: Visits of each network: with few networks, each must be known well.
+ROUNDS = 8
+#: With more networks at hand, some are held out to judge the model.
+FEWEST_TO_SPLIT = 12
+#: More networks of one device change little: the model is linear in some twenty quantities.
+MOST = 40
+#: Fewer tell less of a device than what other devices say anyway.
+FEWEST = 3
+#: More are not few: measuring blocks then tells more.
+MOST_CHOSEN = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """A model from few measurements.
+
+    Attributes:
+        fit: the model and how it came about.
+        path: its file.
+        held_out: errors on networks that were measured and not learnt from; None if there are none.
+    """
+
+    space: str
+    target: Target
+    clock: Clock
+    fit: FewShotFit
+    path: Path
+    held_out: Scores | None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of ``fit --json`` that a model from few measurements has, and ``few``: how it was learnt."""
+        report = self.fit.report
+        return {
+            "schema": SCHEMA,
+            "space": self.space,
+            "target": str(self.target),
+            "model": "operator costs learnt from few networks" if report.serves == "transfer" else "pooled XGBoost",
+            "tier": self.fit.model.tier.value,
+            "clock": self.clock.value,
+            "held_out": None if self.held_out is None else self.held_out.to_json(),
+            "few": report.to_json(),
+            "path": str(self.path),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class FewOutcome:
+    """What few measurements of a device gave: them with their verdict, and the model."""
+
+    profile: ProfileOutcome
+    learnt: Learnt
+
+    def to_json(self) -> dict[str, Any]:
+        """The profile's fields, and the model's under ``fit``."""
+        learnt = self.learnt.to_json()
+        return {**self.profile.to_json(), "fit": {**learnt, "profile_seconds": self.profile.result.seconds}}
+
+
+def profile_few(
+    space: SearchSpace,
+    target: Target,
+    count: int,
+    *,
+    store: Store,
+    workspace: Workspace | None = None,
+    validation: int = 0,
+    seed: int = 0,
+    rounds: int = ROUNDS,
+    seconds: float = math.inf,
+    clock: Clock | None = None,
+    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    progress: Progress = SILENT,
+) -> FewOutcome:
+    """Measure ``count`` chosen networks and ``validation`` random ones, fit, save.
+
+    The same call continues a killed one. Measuring ends after ``rounds`` visits of each, or ``seconds``.
+
+    Raises:
+        InputError: ``count`` is below ``FEWEST`` or above ``MOST_CHOSEN``, or nothing is known of other devices.
+        DeviceError: fewer than ``FEWEST`` of the networks could be measured; the device is lost.
+    """
+    _check(count)
+    place = workspace or Workspace.default()
+    facts = device_facts(target.device)
+    progress.start("learn from known devices", 1)
+    teacher = find_teacher(space, workspace=place, store=store.path, unknown_device=target.device, seed=seed)
+    chosen = tuple(space.arch_ids(teacher.choose(count, np.random.default_rng(seed))))
+    progress.finish()
+    outcome = profile_space(
+        space,
+        target,
+        store=store,
+        budget=Budget("few", seconds, calibration=0),
+        rounds=rounds,
+        options=PlanOptions(
+            seed=seed, calibration=0, validation=validation, blocks="none", networks={Role.CALIBRATION.value: chosen}
+        ),
+        clock=clock,
+        workspace=place,
+        open_agent=open_agent,
+        progress=progress,
+    )
+    seen = outcome.observations
+    statistic = choose_statistic(seen)
+    few = measured_networks(seen, space, Role.CALIBRATION, statistic)
+    if len(few.ms) < FEWEST:
+        raise DeviceError(
+            f"Only {len(few.ms)} of {count} networks could be measured on {target}.",
+            "See their errors in the report, and: fleetfront doctor",
+        )
+    held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
+    return FewOutcome(outcome, _learn(teacher, target, facts, few, held_out, seen.clock, place, progress))
+
+
+def _check(count: int) -> None:
+    if count < FEWEST:
+        raise InputError(f"{count} networks are too few to learn a device from.", f"Use --few {FEWEST} or more.")
+    if count > MOST_CHOSEN:
+        raise InputError(
+            f"{count} networks are more than --few is for.",
+            f"Use --few {MOST_CHOSEN} or less, or leave --few out to measure blocks.",
+        )
+
+
+def learn_from_table(
+    store: Store,
+    target: Target,
+    space: SearchSpace,
+    *,
+    workspace: Workspace | None = None,
+    seed: int = 0,
+    progress: Progress = SILENT,
+) -> Learnt:
+    """The model of a device of which the store holds whole networks and no blocks, an imported table for instance.
+
+    Up to ``MOST`` of them, chosen as ``profile_few`` would, are learnt from; the others are held out.
+
+    Raises InputError with fewer than ``FEWEST`` networks, or if nothing is known of other devices.
+    """
+    place = workspace or Workspace.default()
+    facts = device_facts(target.device)
+    table = load_network_table(store, space, target)
+    genotypes, ms = _usable(space, table.genotypes, table.ms)
+    if len(ms) < FEWEST:
+        raise InputError(
+            f"The store holds {len(ms)} networks of {space.name} on {target}, too few to learn from.",
+            f"Import or measure {FEWEST} or more.",
+        )
+    progress.start("learn from known devices", 1)
+    teacher = find_teacher(space, workspace=place, store=store.path, unknown_device=target.device, seed=seed)
+    count = len(ms) if len(ms) <= FEWEST_TO_SPLIT else min(MOST, len(ms) - len(ms) // 4)
+    chosen = teacher.choose(count, np.random.default_rng(seed), genotypes) if count < len(ms) else genotypes
+    progress.finish()
+    names = {row.tobytes() for row in chosen}
+    is_chosen = np.array([row.tobytes() in names for row in genotypes])
+    few, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
+    return _learn(teacher, target, facts, few, held_out, table.clock, place, progress)
+
+
+def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[Genotypes, FloatArray]:
+    """Canonical networks whose output depends on their input."""
+    disconnected = getattr(space, "disconnected", None)
+    kept = np.ones(len(ms), np.bool_) if disconnected is None else ~disconnected(genotypes)
+    return space.canonical(genotypes[kept]), ms[kept]
+
+
+def _learn(
+    teacher: Teacher,
+    target: Target,
+    facts: Mapping[str, float],
+    few: Networks,
+    held_out: Networks,
+    clock: Clock,
+    workspace: Workspace,
+    progress: Progress,
+) -> Learnt:
+    progress.start("fit, trying the method on known devices", 1)
+    fit = teacher.fit(target, few.genotypes, few.ms, facts=facts)
+    path = save_few_shot(fit, workspace, teacher.space.name, clock)
+    progress.finish()
+    scores = None
+    if len(held_out.ms):
+        estimate = fit.model.predict(held_out.genotypes)
+        scores = score(estimate.mean, held_out.ms, estimate.std)
+    return Learnt(teacher.space.name, target, clock, fit, path, scores)

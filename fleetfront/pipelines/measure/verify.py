@@ -1,0 +1,84 @@
+"""``--verify``: the best of a front are measured where its latencies come from, and its model is fitted with them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.pipelines.measure.profile import measure_networks
+from fleetfront.pipelines.search import Verified
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.profilers.reading.observations import Observations, latencies_ms, read_observations
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class LocalVerifier:
+    """Measures on this machine's CPU. A ``search.Verifier``."""
+
+    space: SearchSpace
+    store: Store
+    workspace: Workspace
+    rounds: int = 8
+    progress: Progress = SILENT
+
+    def check(self, target: ProblemTarget) -> None:
+        """Raises InputError if the latencies of ``target`` do not come from a fit of this machine."""
+        self._table(target)
+
+    def verify(self, target: ProblemTarget, genotypes: Genotypes) -> Verified:
+        """Measure k architectures int8[k, v], and fit again with them among the calibration networks.
+
+        The model on disk stays as it is: networks that a search chose are no fair sample of the space.
+
+        Raises:
+            InputError: the latencies of ``target`` do not come from a fit of this machine.
+            DeviceError: none of the architectures could be measured.
+        """
+        table = self._table(target)
+        archs = self.space.arch_ids(genotypes)
+        outcome = measure_networks(
+            self.space,
+            table.target,
+            archs,
+            store=self.store,
+            rounds=self.rounds,
+            clock=table.clock,
+            workspace=self.workspace,
+            progress=self.progress,
+        )
+        before = read_observations(self.store, table.target, self.space.name, table.clock)
+        model = fit_model(self.space, _joined(before, outcome.observations)).model
+        measured = latencies_ms(outcome.observations, Role.CALIBRATION, model.statistic)
+        if not measured:
+            raise DeviceError(
+                f"None of {len(archs)} networks could be measured on {table.target}.", "See: fleetfront doctor"
+            )
+        values = np.array([measured.get(arch, np.nan) for arch in archs])
+        return Verified(values, CalibratedTable(self.space, model))
+
+    def _table(self, target: ProblemTarget) -> CalibratedTable:
+        table = target.cost
+        if not isinstance(table, CalibratedTable) or table.target.device != "cpu":
+            raise InputError(
+                f"The networks of {target.name} cannot be measured here.",
+                "Search without --verify, or on --device cpu.",
+            )
+        return table
+
+
+def _joined(before: Observations, fresh: Observations) -> Observations:
+    networks: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {
+        **before.visits_ms.get(Role.CALIBRATION, {}),
+        **fresh.visits_ms.get(Role.CALIBRATION, {}),
+    }
+    return replace(before, visits_ms={**before.visits_ms, Role.CALIBRATION: networks})

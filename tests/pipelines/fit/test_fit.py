@@ -1,0 +1,214 @@
+"""From a store to models, scores and the JSON that outsiders rely on."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.pipelines.fit.fit import fit_report, fit_target, newest_cost_model, present_environment, quick_error
+from fleetfront.pipelines.measure.profile import profile_space
+from fleetfront.predictors.table.fit_files import load_fit, read_report
+from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import Observations, read_observations
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
+
+
+@pytest.fixture(scope="module")
+def space() -> OfaMbv3Space:
+    return ofa_mbv3_w10()
+
+
+@pytest.fixture(scope="module")
+def wall(space: OfaMbv3Space) -> Observations:
+    return SyntheticDevice(space, noise=0.04).observe(clock=Clock.WALL)
+
+
+@pytest.fixture(scope="module")
+def cpu(space: OfaMbv3Space) -> Observations:
+    return SyntheticDevice(space, noise=0.01).observe(clock=Clock.THREAD_CPU)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "home")
+
+
+def test_both_clocks_are_fitted_and_the_steadier_chosen(
+    space: OfaMbv3Space, wall: Observations, cpu: Observations, store: Store, workspace: Workspace
+) -> None:
+    keep(store, wall)
+    keep(store, cpu)
+    outcome = fit_target(store, TARGET, space, workspace=workspace)
+    assert [fit.fitted.model.clock for fit in outcome.fits] == [Clock.THREAD_CPU, Clock.WALL]
+    chosen, other = outcome.fits
+    assert chosen.scores is not None
+    assert other.scores is not None
+    assert chosen.scores.mape < other.scores.mape < 5
+    assert chosen.plain_scores is not None
+    assert chosen.plain_scores.mape > 5
+    assert chosen.floor.networks == 100
+    assert [abs(network.error) for network in chosen.worst_networks] == sorted(
+        (abs(network.error) for network in chosen.worst_networks), reverse=True
+    )
+    assert abs(chosen.worst_networks[0].error) >= chosen.scores.mape / 100
+    model, cautions = newest_cost_model(workspace, space, device="synthetic")
+    assert model.clock == Clock.THREAD_CPU
+    assert cautions == ()
+    genotypes = space.sample(10, np.random.default_rng(0))
+    np.testing.assert_array_equal(model.predict(genotypes).mean, chosen.table.predict(genotypes).mean)
+    preferred = fit_target(store, TARGET, space, Clock.WALL, workspace).chosen
+    assert preferred.fitted.model.clock == Clock.WALL
+    assert newest_cost_model(workspace, space)[0].clock == Clock.WALL
+
+
+def test_report_is_what_was_promised(
+    space: OfaMbv3Space, wall: Observations, cpu: Observations, store: Store, workspace: Workspace
+) -> None:
+    keep(store, wall)
+    keep(store, cpu)
+    outcome = fit_target(store, TARGET, space, workspace=workspace)
+    report = json.loads(json.dumps(fit_report(outcome), allow_nan=False))
+    assert report["schema"] == "fleetfront.fit/1"
+    assert report["space"] == "ofa-mbv3-w1.0"
+    assert report["target"] == str(TARGET)
+    assert (report["tier"], report["clock"]) == ("measured", "thread-cpu")
+    held_out = report["held_out"]
+    assert held_out["networks"] == 100
+    for name in ("within_5", "within_10", "spearman", "coverage_90"):
+        assert 0 <= held_out[name] <= 1
+        low, high = held_out["intervals"][name]
+        assert low <= held_out[name] <= high
+    assert 0.1 < held_out["mape"] < 5
+    assert set(report["floor"]) >= {"mape", "within_10"}
+    assert report["profile_seconds"] >= 0
+    assert sum(report["blocks"].values()) == len(space.vocabulary)
+    assert len(report["worst_blocks"]) == len(report["worst_networks"]) == 5
+    assert report["other_clocks"][0]["clock"] == "wall"
+    for fit in outcome.fits:
+        stored = read_report(fit.path)
+        assert stored is not None
+        assert stored["clock"] == fit.fitted.model.clock.value
+        assert stored["other_clocks"] == []
+
+
+def test_the_model_on_disk_does_not_depend_on_validation(
+    space: OfaMbv3Space, wall: Observations, tmp_path: Path
+) -> None:
+    spoiled = {arch: 3 * ms[::-1] for arch, ms in wall.visits_ms[Role.VALIDATION].items()}
+    without = {role: things for role, things in wall.visits_ms.items() if role != Role.VALIDATION}
+    files, reports = [], []
+    for number, visits in enumerate((wall.visits_ms, {**wall.visits_ms, Role.VALIDATION: spoiled}, without)):
+        workspace = Workspace(tmp_path / str(number))
+        with Store(tmp_path / f"{number}.sqlite") as store:
+            keep(store, replace(wall, visits_ms=visits))
+            fit = fit_target(store, TARGET, space, workspace=workspace).chosen
+        files.append(fit.path.read_bytes())
+        reports.append(fit.scores)
+    assert files[0] == files[1] == files[2]
+    assert reports[0] is not None
+    assert reports[1] is not None
+    assert reports[1].mape > 10 * reports[0].mape
+    assert reports[2] is None
+
+
+def test_report_without_held_out_networks(space: OfaMbv3Space, store: Store, workspace: Workspace) -> None:
+    keep(store, SyntheticDevice(space).observe(validation=0, visits=2))
+    report = json.loads(json.dumps(fit_report(fit_target(store, TARGET, space, workspace=workspace)), allow_nan=False))
+    assert report["held_out"]["networks"] == 0
+    assert report["held_out"]["mape"] is None
+    assert report["floor"]["mape"] is None
+    assert report["calibration"]["cross_validated_mape"] > 0
+
+
+def test_imported_blocks_give_an_uncalibrated_model_that_says_so(store: Store, workspace: Workspace) -> None:
+    space = ofa_mbv3_mini()
+    keep(store, SyntheticDevice(space).observe(calibration=0, validation=0, clock=Clock.UNKNOWN))
+    fit = fit_target(store, TARGET, space, workspace=workspace).chosen
+    assert fit.fitted.model.clock == Clock.UNKNOWN
+    assert [caution.code for caution in fit.cautions] == ["uncalibrated"]
+    genotypes = space.sample(5, np.random.default_rng(0))
+    np.testing.assert_array_equal(fit.table.predict(genotypes).mean, fit.table.lookup_ms(genotypes))
+
+
+def test_many_threads_are_judged_by_the_wall(
+    space: OfaMbv3Space, wall: Observations, cpu: Observations, store: Store, workspace: Workspace
+) -> None:
+    target = replace(TARGET, threads=4)
+    keep(store, replace(wall, target=target))
+    keep(store, replace(cpu, target=target))
+    assert fit_target(store, target, space, workspace=workspace).chosen.fitted.model.clock == Clock.WALL
+
+
+def test_nothing_measured_names_the_command(space: OfaMbv3Space, store: Store, workspace: Workspace) -> None:
+    with pytest.raises(InputError, match=r"fleetfront profile --device cpu --runtime litert --space ofa-mbv3-w1\.0"):
+        fit_target(store, Target("cpu", "litert"), space, workspace=workspace)
+    with pytest.raises(InputError, match="fleetfront profile"):
+        newest_cost_model(workspace, space, device="cpu")
+
+
+def test_a_clock_that_was_not_measured_is_refused(
+    space: OfaMbv3Space, wall: Observations, store: Store, workspace: Workspace
+) -> None:
+    keep(store, wall)
+    with pytest.raises(InputError, match="wall"):
+        fit_target(store, TARGET, space, Clock.DEVICE, workspace)
+
+
+def test_quick_error_reads_what_a_campaign_has_so_far(space: OfaMbv3Space, wall: Observations, store: Store) -> None:
+    keep(store, wall)
+    seen = read_observations(store, TARGET, space.name, Clock.WALL)
+    error = quick_error(seen, space)
+    assert error is not None
+    assert 0.1 < error < 5
+
+
+def test_environment_of_this_machine_and_of_others() -> None:
+    here = present_environment(Target("cpu", "litert"))
+    assert here["cores"] >= 1
+    assert "runtime_version" in here
+    assert present_environment(Target("pixel3", "litert")) == {}
+
+
+def test_a_changed_runtime_is_told_when_the_model_is_used(store: Store, workspace: Workspace) -> None:
+    space = ofa_mbv3_mini()
+    target = Target("cpu", "litert")
+    seen = SyntheticDevice(space).observe()
+    keep(store, replace(seen, target=target, environment={"runtime_version": "0.0.1", "architecture": "z80"}))
+    path = fit_target(store, target, space, workspace=workspace).chosen.path
+    assert load_fit(path).environment["runtime_version"] == "0.0.1"
+    _, cautions = newest_cost_model(workspace, space, device="cpu")
+    assert [caution.code for caution in cautions] == ["changed-runtime-version"]
+
+
+def test_real_measurements_of_this_machine_become_a_model(store: Store, workspace: Workspace) -> None:
+    """Blocks and networks really run in LiteRT; errors are not asserted, since the machine may be busy."""
+    space, target = ofa_mbv3_mini(), Target("cpu", "litert")
+    options = PlanOptions(calibration=6, validation=8)
+    profile_space(space, target, store=store, rounds=2, options=options, workspace=workspace)
+    outcome = fit_target(store, target, space, workspace=workspace)
+    assert [fit.fitted.model.clock for fit in outcome.fits] == [Clock.THREAD_CPU, Clock.WALL]
+    report = json.loads(json.dumps(fit_report(outcome), allow_nan=False))
+    assert report["held_out"]["networks"] == 8
+    assert report["blocks"] == {"measured": len(space.vocabulary), "interpolated": 0, "modelled": 0}
+    assert report["profile_seconds"] > 0
+    model, cautions = newest_cost_model(workspace, space, device="cpu", runtime="litert")
+    assert [caution.code for caution in cautions] == ["few-calibration-networks"]
+    estimate = model.predict(space.sample(50, np.random.default_rng(0)))
+    assert np.all(estimate.mean > 0)
+    assert np.all(estimate.std > 0)

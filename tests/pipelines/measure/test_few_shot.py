@@ -1,0 +1,78 @@
+"""Ten real measurements of this machine, and everything else from devices that nobody measured here."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fleetfront.cli.main import main
+from fleetfront.errors import InputError
+from fleetfront.pipelines.knowledge.cost_models import device_models
+from fleetfront.pipelines.measure.few_shot import profile_few
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Tier
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+
+def test_few_networks_of_this_machine_serve_a_search(tmp_path) -> None:
+    space, workspace = load_space("ofa-mbv3-mini"), Workspace(tmp_path / "home")
+    target = Target("cpu", "onnxruntime")
+    with Store(workspace.store) as store:
+        outcome = profile_few(space, target, 6, store=store, workspace=workspace, validation=8, rounds=3)
+    assert outcome.learnt.fit.report.networks == 6
+    assert len(outcome.learnt.fit.report.teachers) >= 10
+    assert outcome.learnt.held_out is not None
+    assert outcome.learnt.held_out.networks == 8
+    # Six visits on a busy machine promise no rank; a model of the wrong scale would be off by hundreds of percent.
+    assert outcome.learnt.held_out.mape < 100
+    data = outcome.to_json()["fit"]
+    assert (data["tier"], data["few"]["networks"]) == ("transferred", 6)
+    (found,) = device_models(["cpu"], space, workspace=workspace, store=workspace.store)
+    assert (found.model.tier, found.target) == (Tier.TRANSFERRED, target)
+
+
+def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> None:
+    space, workspace = load_space("nasbench201"), Workspace.default()
+    rng = np.random.default_rng(4)
+    genotypes = np.unique(space.sample(150, rng), axis=0)
+    genotypes = genotypes[~space.disconnected(genotypes)]
+    ms = (2 + np.asarray(space.macs(genotypes)) / 2e7) * np.exp(0.02 * rng.standard_normal(len(genotypes)))
+    table = tmp_path / "table.csv"
+    rows = [f"{arch},{value:.5f}" for arch, value in zip(space.arch_ids(genotypes), ms, strict=True)]
+    table.write_text("\n".join(["arch,lat_my_board", *rows]) + "\n")
+    assert main(["import", "table", str(table), "--space", space.name, "--source", "me", "--licence", "own"]) == 0
+    assert "fleetfront fit --devices my_board" in capsys.readouterr().err
+    with pytest.raises(InputError, match="fleetfront fit --device my_board"):
+        device_models(["my_board"], space, workspace=workspace, store=workspace.store, everywhere=True)
+    assert main(["fit", "--device", "my_board", "--space", space.name, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["few"]["networks"] == 40
+    assert report["held_out"]["networks"] == len(genotypes) - 40
+    assert report["held_out"]["mape"] < 8
+    assert report["held_out"]["spearman"] > 0.9
+    (found,) = device_models(["my_board"], space, workspace=workspace, store=workspace.store, everywhere=True)
+    assert found.model.tier is Tier.TRANSFERRED
+    # What was measured itself is still looked up.
+    (exact,) = device_models(["my_board"], space, workspace=workspace, store=workspace.store)
+    assert exact.model.predict(genotypes[:5]).mean == pytest.approx(ms[:5], rel=1e-4)
+    other = np.array([row for row in space.every() if not (genotypes == row).all(axis=1).any()][:1])
+    command = ["predict", "--space", space.name, "--device", "my_board", "--accuracy", "none", "--json"]
+    assert main([*command, *space.arch_ids(np.concatenate([genotypes[:1], other]))]) == 0
+    printed = capsys.readouterr()
+    assert [row["tier"] for row in json.loads(printed.out)] == ["transferred"] * 2
+    assert "lacks 1 of the 2 networks" in printed.err
+    assert main(["fit", "--device", "my_bord", "--space", space.name]) == 2
+    assert "Did you mean 'my_board'" in capsys.readouterr().err
+    assert main(["fit", "--runtime", "litert", "--space", space.name]) == 2
+    assert "measured under litert" in capsys.readouterr().err
+
+
+def test_too_few_or_contradicting_options_are_refused(tmp_path, capsys) -> None:
+    with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 3"):
+        profile_few(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 2, store=store, workspace=Workspace(tmp_path))
+    with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 200"):
+        profile_few(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 10**9, store=store)
+    assert main(["profile", "--space", "ofa-mbv3-mini", "--few", "5", "--target-error", "3"]) == 2
+    assert "--validation 10" in capsys.readouterr().err
