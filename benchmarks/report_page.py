@@ -24,7 +24,7 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
-from fleetfront.report.page import render_page
+from fleetfront.report.page.page import render_page
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.workspace import Workspace

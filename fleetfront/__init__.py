@@ -38,7 +38,7 @@ _ROOMS = {
     "fleetfront.deploy.bundle.manifest": ("read_manifest",),
     "fleetfront.pipelines.compare": ("compare_results",),
     "fleetfront.report.gather": ("gather_report",),
-    "fleetfront.report.page": ("write_page",),
+    "fleetfront.report.page.page": ("write_page",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
 

@@ -42,7 +42,7 @@ from fleetfront.quantities import Estimate as Estimate
 from fleetfront.quantities import Metric as Metric
 from fleetfront.quantities import Tier as Tier
 from fleetfront.report.gather import gather_report as gather_report
-from fleetfront.report.page import write_page as write_page
+from fleetfront.report.page.page import write_page as write_page
 from fleetfront.search.problem import Problem as Problem
 from fleetfront.search.problem import ProblemTarget as ProblemTarget
 from fleetfront.search.results import Fronts as Fronts

@@ -69,7 +69,7 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
 def _report(story: Quickstart, store: Path, shown: Progress) -> Path:
     """Everything that the story made as one page."""
     from fleetfront.report.gather import gather_report
-    from fleetfront.report.page import write_page
+    from fleetfront.report.page.page import write_page
     from fleetfront.workspace import Workspace
 
     bundles = tuple(sorted({Path(file.path).parent for file in story.files}))

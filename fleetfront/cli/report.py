@@ -13,7 +13,7 @@ from fleetfront.cli.options import json_option, quiet_option, store_option
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
-    from fleetfront.report.contents import Report
+    from fleetfront.report.sections.contents import Report
 
 #: Format -> the file it is written to unless the user names another.
 _FILES = {"html": "report.html", "md": "report.md", "png": "figure.png", "svg": "figure.svg"}
@@ -120,7 +120,7 @@ def report(
 
 
 def _list_figures(gathered: Report, as_json: bool) -> None:
-    from fleetfront.report.figures import figures
+    from fleetfront.report.figures.figures import figures
 
     found = figures(gathered)
     if as_json:
@@ -136,9 +136,9 @@ def _compares(kind: str, figure: str | None) -> bool:
 
 def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dict[str, object]:
     """What was written, which sections the report has and which are empty and why."""
-    from fleetfront.report.figures import figures
-    from fleetfront.report.images import find_figure
-    from fleetfront.report.outline import outline
+    from fleetfront.report.figures.figures import figures
+    from fleetfront.report.figures.images import find_figure
+    from fleetfront.report.sections.outline import outline
 
     drawn = figures(gathered)
     return {
@@ -184,9 +184,9 @@ def _existing(store: Path | None) -> Path | None:
 
 
 def _write(gathered: Report, path: Path, kind: str, figure: str | None, dark: bool) -> None:
-    from fleetfront.report.images import draw_png, draw_svg, find_figure
+    from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
     from fleetfront.report.markdown import render_markdown
-    from fleetfront.report.page import write_page
+    from fleetfront.report.page.page import write_page
 
     if kind == "html":
         write_page(gathered, path)

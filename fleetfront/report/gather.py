@@ -6,15 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fleetfront.progress import SILENT, Progress
-from fleetfront.report.baselines_section import baseline_views
-from fleetfront.report.contents import Report
-from fleetfront.report.deployed_section import deployed_files
-from fleetfront.report.devices_section import device_entries
-from fleetfront.report.fronts_section import front_groups
-from fleetfront.report.heat_section import heat_maps
-from fleetfront.report.predictions_section import prediction_views
-from fleetfront.report.provenance_section import provenance
-from fleetfront.report.relations_section import relation_views
+from fleetfront.report.sections.baselines import baseline_views
+from fleetfront.report.sections.contents import Report
+from fleetfront.report.sections.deployed import deployed_files
+from fleetfront.report.sections.devices import device_entries
+from fleetfront.report.sections.fronts import front_groups
+from fleetfront.report.sections.heat import heat_maps
+from fleetfront.report.sections.predictions import prediction_views
+from fleetfront.report.sections.provenance import provenance
+from fleetfront.report.sections.relations import relation_views
 from fleetfront.report.sources import Sources, open_sources
 from fleetfront.workspace import Workspace
 

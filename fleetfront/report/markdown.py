@@ -9,9 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from fleetfront.report.contents import FrontGroup, Report
-from fleetfront.report.fronts_section import deploy_command
-from fleetfront.report.outline import Section, outline
+from fleetfront.report.sections.contents import FrontGroup, Report
+from fleetfront.report.sections.fronts import deploy_command
+from fleetfront.report.sections.outline import Section, outline
 from fleetfront.report.tables import (
     Table,
     baseline_table,

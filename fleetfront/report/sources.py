@@ -26,7 +26,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, Tier
-from fleetfront.report.contents import Reason
+from fleetfront.report.sections.contents import Reason
 from fleetfront.search.archive import Archive
 from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
 from fleetfront.spaces.base import SearchSpace

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from fleetfront.report.contents import (
+from fleetfront.report.sections.contents import (
     BaselineView,
     DeployedFile,
     DeviceEntry,

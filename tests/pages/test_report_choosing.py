@@ -2,8 +2,8 @@
 
 from dataclasses import replace
 
-from fleetfront.report.contents import FrontView, Report
-from fleetfront.report.fronts_section import deploy_command
+from fleetfront.report.sections.contents import FrontView, Report
+from fleetfront.report.sections.fronts import deploy_command
 from tests.pages.conftest import Open, fronts_box
 
 

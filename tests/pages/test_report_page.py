@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from fleetfront.report.contents import Report
-from fleetfront.report.figures import figures
+from fleetfront.report.figures.figures import figures
 from fleetfront.report.gather import gather_report
-from fleetfront.report.page import render_page
+from fleetfront.report.page.page import render_page
+from fleetfront.report.sections.contents import Report
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, write_fronts
 from fleetfront.workspace import Workspace
 from tests.pages.conftest import PHONE, Open, fronts_box

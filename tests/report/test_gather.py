@@ -14,10 +14,10 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
-from fleetfront.report.contents import Report
-from fleetfront.report.fronts_section import MOST_POINTS, deploy_command
 from fleetfront.report.gather import gather_report
-from fleetfront.report.relations_section import spearman
+from fleetfront.report.sections.contents import Report
+from fleetfront.report.sections.fronts import MOST_POINTS, deploy_command
+from fleetfront.report.sections.relations import spearman
 from fleetfront.report.sources import unique_labels
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import hypervolume

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetfront.report.contents import Report
 from fleetfront.report.markdown import escape, markdown_table, render_markdown
-from fleetfront.report.outline import outline
+from fleetfront.report.sections.contents import Report
+from fleetfront.report.sections.outline import outline
 from fleetfront.report.tables import Table, number, percent, size, with_spread
 from tests.report.strangers import with_evil_names
 

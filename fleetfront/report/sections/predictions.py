@@ -10,8 +10,8 @@ from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.report.contents import Comparison, PredictionView
-from fleetfront.report.devices_section import known_clock
+from fleetfront.report.sections.contents import Comparison, PredictionView
+from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import FitSource, Sources, front_key
 from fleetfront.spaces.base import SearchSpace
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.predictors.scores import Z90
-from fleetfront.report.theme import CONFIG
+from fleetfront.report.figures.theme import CONFIG
 
 Specification = dict[str, Any]
 

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from fleetfront.report.contents import (
+from fleetfront.report.figures.fronts import static_fronts
+from fleetfront.report.figures.matrices import heat_figures, relation_figures
+from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, slug, tooltip
+from fleetfront.report.figures.theme import series_colour, variable
+from fleetfront.report.sections.contents import (
     BaselineView,
     DeployedFile,
     FrontGroup,
     PredictionView,
     Report,
 )
-from fleetfront.report.figures_fronts import static_fronts
-from fleetfront.report.figures_matrices import heat_figures, relation_figures
-from fleetfront.report.specifications import Figure, figure_spec, interval, nominal, quantitative, slug, tooltip
 from fleetfront.report.tables import number, with_spread
-from fleetfront.report.theme import series_colour, variable
 
 
 def figures(report: Report) -> tuple[Figure, ...]:

@@ -16,8 +16,8 @@ from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.predictors.table.networks import NetworkTable
-from fleetfront.report.contents import HeatCell, HeatMap
-from fleetfront.report.sampling import sample_networks
+from fleetfront.report.sections.contents import HeatCell, HeatMap
+from fleetfront.report.sections.sampling import sample_networks
 from fleetfront.report.sources import Sources
 from fleetfront.spaces.base import DescribesBlocks, Genotypes, Interpolable, SearchSpace
 from fleetfront.spaces.blocks import Block

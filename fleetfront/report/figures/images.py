@@ -5,10 +5,10 @@ from __future__ import annotations
 from types import ModuleType
 
 from fleetfront.errors import InputError, missing, unknown
-from fleetfront.report.contents import Report
-from fleetfront.report.figures import figures
-from fleetfront.report.specifications import Figure
-from fleetfront.report.theme import concrete, variable
+from fleetfront.report.figures.figures import figures
+from fleetfront.report.figures.specifications import Figure
+from fleetfront.report.figures.theme import concrete, variable
+from fleetfront.report.sections.contents import Report
 
 #: Points (1/96 inch) across; what is as wide as its place in the page has this width in a picture.
 _WIDTH = 760

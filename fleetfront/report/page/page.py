@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import InputError, missing
-from fleetfront.report.contents import FrontGroup, FrontView, Report
-from fleetfront.report.figures import figures
-from fleetfront.report.figures_fronts import has_cloud, interactive_fronts, lowest_shown, unit_ms
-from fleetfront.report.figures_networks import cell_edges, cell_nodes, cell_picture, network_picture
-from fleetfront.report.fronts_section import deploy_command
-from fleetfront.report.outline import outline
-from fleetfront.report.specifications import SCHEMA, Figure, Specification
+from fleetfront.report.figures.figures import figures
+from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_shown, unit_ms
+from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
+from fleetfront.report.figures.specifications import SCHEMA, Figure, Specification
+from fleetfront.report.figures.theme import CONFIG, css_variables, series_colour, series_dash
+from fleetfront.report.sections.contents import FrontGroup, FrontView, Report
+from fleetfront.report.sections.fronts import deploy_command
+from fleetfront.report.sections.outline import outline
 from fleetfront.report.tables import (
     Table,
     baseline_table,
@@ -40,7 +41,6 @@ from fleetfront.report.tables import (
     provenance_tables,
     volume_table,
 )
-from fleetfront.report.theme import CONFIG, css_variables, series_colour, series_dash
 
 if TYPE_CHECKING:
     import jinja2
@@ -264,4 +264,4 @@ def _prose(text: str) -> str:
 
 
 def _part(name: str) -> str:
-    return files("fleetfront.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files("fleetfront.report.page").joinpath("templates", name).read_text(encoding="utf-8")

@@ -9,8 +9,8 @@ from typing import Any
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
-from fleetfront.report.contents import DeployedFile
-from fleetfront.report.devices_section import known_clock
+from fleetfront.report.sections.contents import DeployedFile
+from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import Sources
 from fleetfront.report.tables import with_spread
 from fleetfront.targets import Target

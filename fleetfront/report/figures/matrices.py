@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fleetfront.report.contents import HeatMap, RelationView
-from fleetfront.report.specifications import Figure, Specification, figure_spec, nominal, slug, tooltip
-from fleetfront.report.theme import variable
+from fleetfront.report.figures.specifications import Figure, Specification, figure_spec, nominal, slug, tooltip
+from fleetfront.report.figures.theme import variable
+from fleetfront.report.sections.contents import HeatMap, RelationView
 
 #: Above this many devices the squares of a matrix are too small for numbers.
 _NUMBERED = 16

@@ -14,8 +14,8 @@ from fleetfront import __version__
 from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.predictors.table.fit_files import report_path
 from fleetfront.profilers.store.store import CampaignRow
-from fleetfront.report.contents import Provenance
-from fleetfront.report.devices_section import day
+from fleetfront.report.sections.contents import Provenance
+from fleetfront.report.sections.devices import day
 from fleetfront.report.sources import SearchResult, Sources
 
 #: Packages whose versions decide numbers of a report, where they are installed.

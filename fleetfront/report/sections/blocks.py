@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleetfront.report.contents import BlockPicture
+from fleetfront.report.sections.contents import BlockPicture
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.blocks import Block
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.table.calibrated import CalibratedTable
-from fleetfront.report.blocks import Networks, draw_networks
-from fleetfront.report.contents import BlockPicture, ChoicePoint, FrontGroup, FrontView
-from fleetfront.report.devices_section import known_clock
+from fleetfront.report.sections.blocks import Networks, draw_networks
+from fleetfront.report.sections.contents import BlockPicture, ChoicePoint, FrontGroup, FrontView
+from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import SearchSpace

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleetfront.report.contents import Report
-from fleetfront.report.specifications import Figure
+from fleetfront.report.figures.specifications import Figure
+from fleetfront.report.sections.contents import Report
 
 
 @dataclass(frozen=True, slots=True)

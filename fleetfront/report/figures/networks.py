@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from fleetfront.report.specifications import SCHEMA, Specification, nominal, tooltip
-from fleetfront.report.theme import CONFIG, series_colour, variable
+from fleetfront.report.figures.specifications import SCHEMA, Specification, nominal, tooltip
+from fleetfront.report.figures.theme import CONFIG, series_colour, variable
 
 #: Where the middle nodes of a cell lie, so that no edge hides another.
 _HEIGHTS = (2.0, 0.0)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from fleetfront.report.contents import FrontGroup, FrontView
-from fleetfront.report.specifications import SCHEMA, Specification, interval, nominal, quantitative
+from fleetfront.report.figures.specifications import SCHEMA, Specification, interval, nominal, quantitative
+from fleetfront.report.figures.theme import CONFIG, series_colour, series_dash, variable
+from fleetfront.report.sections.contents import FrontGroup, FrontView
 from fleetfront.report.tables import with_spread
-from fleetfront.report.theme import CONFIG, series_colour, series_dash, variable
 
 #: Above this ratio of slowest to fastest, latencies of several devices are drawn on a logarithmic axis.
 _WIDE = 12.0

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fleetfront.report.contents import FrontGroup, Report
-from fleetfront.report.page import render_page
+from fleetfront.report.page.page import render_page
+from fleetfront.report.sections.contents import FrontGroup, Report
 from tests.report.strangers import EVIL, with_evil_names
 
 SECTIONS = ("devices", "predictions", "fronts", "baselines", "heat-maps", "relations", "deployed", "provenance")

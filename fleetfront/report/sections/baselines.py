@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.base import CostModel
-from fleetfront.report.contents import BaselineView, Curve
+from fleetfront.report.sections.contents import BaselineView, Curve
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import FULL, hypervolume, target_front

@@ -3,10 +3,10 @@
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.report.contents import Report
-from fleetfront.report.figures import figures
-from fleetfront.report.images import draw_png, draw_svg, find_figure
-from fleetfront.report.theme import COLOURS, concrete, series_colour, series_dash
+from fleetfront.report.figures.figures import figures
+from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
+from fleetfront.report.figures.theme import COLOURS, concrete, series_colour, series_dash
+from fleetfront.report.sections.contents import Report
 from tests.report.strangers import with_evil_names
 
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import CostModel
-from fleetfront.report.contents import RelationView
-from fleetfront.report.sampling import known_latency_ms, sample_networks
+from fleetfront.report.sections.contents import RelationView
+from fleetfront.report.sections.sampling import known_latency_ms, sample_networks
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import SearchSpace

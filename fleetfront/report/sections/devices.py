@@ -15,7 +15,7 @@ from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding
 from fleetfront.quantities import Clock, Tier
-from fleetfront.report.contents import DeviceEntry, Reason
+from fleetfront.report.sections.contents import DeviceEntry, Reason
 from fleetfront.report.sources import FitSource, Sources
 from fleetfront.targets import Target
 

@@ -1,0 +1,1 @@
+"""Figures draw what sections gathered, as Vega-Lite specifications."""

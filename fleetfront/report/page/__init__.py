@@ -1,0 +1,1 @@
+"""The page is the report as one HTML file."""

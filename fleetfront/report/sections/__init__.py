@@ -1,0 +1,1 @@
+"""Sections gather what a report says, one file each."""
