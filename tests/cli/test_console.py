@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from fleetfront.cli.console import progress
-from fleetfront.cli.profile_family import percent_or_unknown
+from fleetfront.cli.profile.family import percent_or_unknown
 
 
 class _Terminal:

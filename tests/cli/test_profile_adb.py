@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleetfront.cli.adb_options import AdbChoices
+from fleetfront.cli.profile.adb_options import AdbChoices
 from fleetfront.profilers.adb.agent import AgentOptions
 from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.workspace import Workspace

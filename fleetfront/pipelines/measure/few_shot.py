@@ -170,7 +170,7 @@ def learn_from_table(
 ) -> Learnt:
     """The model of a device of which the store holds whole networks and no blocks, an imported table for instance.
 
-    Up to ``MOST`` of them, chosen as ``profile_few`` would, are learnt from; the others are held out.
+    Up to ``MOST`` of them, chosen as ``profile.few_shot`` would, are learnt from; the others are held out.
 
     Raises InputError with fewer than ``FEWEST`` networks, or if nothing is known of other devices.
     """

@@ -1,6 +1,6 @@
 """``profile --file``: what of its options means anything, and timing one file on this machine's CPU.
 
-Devices over ADB are in ``profile_adb_file``.
+Devices over ADB are in ``profile.adb_file``.
 """
 
 from __future__ import annotations

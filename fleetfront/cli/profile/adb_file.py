@@ -6,9 +6,9 @@ import shlex
 from pathlib import Path
 from typing import Any
 
-from fleetfront.cli.adb_options import AdbChoices
 from fleetfront.cli.console import hint, print_json, print_table, progress, warn
 from fleetfront.cli.options import store_path
+from fleetfront.cli.profile.adb_options import AdbChoices
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.opening import is_adb
 from fleetfront.quantities import format_duration, parse_duration_s

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
-from fleetfront.cli.import_trtexec import import_trtexec_command
+from fleetfront.cli.importing.trtexec import import_trtexec_command
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 
 if TYPE_CHECKING:

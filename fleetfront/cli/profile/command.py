@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from fleetfront.cli.adb_options import AdbChoices, adb_options, warn_of_unused
 from fleetfront.cli.options import (
     device_option,
     json_option,
@@ -18,9 +17,10 @@ from fleetfront.cli.options import (
     store_option,
     target_options,
 )
-from fleetfront.cli.profile_family import Wanted, is_adb, profile_family
-from fleetfront.cli.profile_file import check_file_request, precision_of, profile_local_file
-from fleetfront.cli.profile_gpu import check_gpu_request, profile_batches, summarise_batches
+from fleetfront.cli.profile.adb_options import AdbChoices, adb_options, warn_of_unused
+from fleetfront.cli.profile.family import Wanted, is_adb, profile_family
+from fleetfront.cli.profile.file import check_file_request, precision_of, profile_local_file
+from fleetfront.cli.profile.gpu import check_gpu_request, profile_batches, summarise_batches
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, unknown
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
@@ -103,7 +103,7 @@ def profile(
     """
     names = split_names(devices)
     if len(names) > 1:
-        from fleetfront.cli.profile_many import profile_each
+        from fleetfront.cli.profile.many import profile_each
 
         profile_each(names, as_json)
         return
@@ -123,11 +123,11 @@ def profile(
     if file is None and sustained is None:
         profile_family(name, target, wanted, adb, store, as_json, quiet)
     elif dry_run and file is not None:
-        from fleetfront.cli.profile_dry import dry_run_file
+        from fleetfront.cli.profile.dry_run import dry_run_file
 
         dry_run_file(name, target, file, sustained, adb, as_json, quiet)
     elif sustained is not None or is_adb(name):
-        from fleetfront.cli.profile_adb_file import profile_adb_file
+        from fleetfront.cli.profile.adb_file import profile_adb_file
 
         profile_adb_file(name, target, file, sustained, adb, store, as_json, quiet)
     elif file is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.search import _held, _limits
+from fleetfront.cli.search.command import _held, _limits
 from fleetfront.errors import InputError
 from fleetfront.spaces.catalogue import load_space
 

@@ -13,7 +13,7 @@ from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
-    from fleetfront.cli.deploy_options import PickChoices, WeightChoices
+    from fleetfront.cli.deploy.options import PickChoices, WeightChoices
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Recipe, Weights
     from fleetfront.profilers.base import Agent

@@ -1,5 +1,5 @@
 """Options of ``deploy`` about which networks it takes and what they know. What is made of them is in
-``deploy_inputs``; options about the files are in ``file_options``.
+``deploy.inputs``; options about the files are in ``file_options``.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from fleetfront.cli.file_options import LABEL_OPTIONS, collected
+from fleetfront.cli.deploy.file_options import LABEL_OPTIONS, collected
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.adb_options import AdbChoices
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import is_given, store_path
-from fleetfront.cli.profile_gpu import gpu_agent, launch_bound, tell_launch_bound
+from fleetfront.cli.profile.adb_options import AdbChoices
+from fleetfront.cli.profile.gpu import gpu_agent, launch_bound, tell_launch_bound
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
@@ -54,7 +54,7 @@ def profile_family(
 ) -> None:
     """Measure what is wanted, fit, print. Raises BarMissed if ``--target-error`` was not reached."""
     if wanted.dry_run:
-        from fleetfront.cli.profile_dry import dry_run_space
+        from fleetfront.cli.profile.dry_run import dry_run_space
 
         count = wanted.calibration
         dry_run_space(
@@ -133,7 +133,7 @@ def _profile_few(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    from fleetfront.cli.profile_few import tell_few
+    from fleetfront.cli.profile.few_shot import tell_few
     from fleetfront.pipelines.measure.few_shot import profile_few
     from fleetfront.pipelines.measure.profile import parse_budget
     from fleetfront.profilers.store.store import Store

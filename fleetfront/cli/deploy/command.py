@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 
 from fleetfront.cli.console import progress
-from fleetfront.cli.deploy_inputs import AUTO
-from fleetfront.cli.deploy_options import PickChoices, WeightChoices, pick_options, weight_options
-from fleetfront.cli.file_options import FileChoices, file_options
+from fleetfront.cli.deploy.file_options import FileChoices, file_options
+from fleetfront.cli.deploy.inputs import AUTO
+from fleetfront.cli.deploy.options import PickChoices, WeightChoices, pick_options, weight_options
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 
 
@@ -50,8 +50,8 @@ def deploy(
       fleetfront deploy --per-device 3 --images photos/ --precisions fp32,int8 --max-drop 1 --input uint8 --softmax
       fleetfront deploy --arch k33..._e33..._d22222_r160 --random-weights --measure cpu/onnxruntime/fp32/t1/b1
     """
-    from fleetfront.cli import deploy_inputs as given
-    from fleetfront.cli.deploy_report import report
+    from fleetfront.cli.deploy import inputs as given
+    from fleetfront.cli.deploy.results import report
     from fleetfront.pipelines.deploy.deploy import deploy_picks
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.profile_gpu import launch_bound, profile_batches, summarise_batches, tell_launch_bound
+from fleetfront.cli.profile.gpu import launch_bound, profile_batches, summarise_batches, tell_launch_bound
 from fleetfront.errors import BarMissed
 from fleetfront.predictors.table.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import opening

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import progress
-from fleetfront.cli.file_options import FileChoices, file_options, label_options
+from fleetfront.cli.deploy.file_options import FileChoices, file_options, label_options
 from fleetfront.cli.options import json_option, quiet_option, store_option, store_path
 from fleetfront.errors import InputError
 
@@ -57,8 +57,8 @@ def export(
       fleetfront export --torch mynet.py:make --size 128 --images photos/ --precisions fp32,int8
       fleetfront export --torch mynet.py:make --formats onnx,tflite --input uint8 --softmax --labels classes.txt
     """
-    from fleetfront.cli.deploy_inputs import read_labels
-    from fleetfront.cli.deploy_report import report
+    from fleetfront.cli.deploy.inputs import read_labels
+    from fleetfront.cli.deploy.results import report
     from fleetfront.pipelines.deploy.deploy import Measuring, UserImages
     from fleetfront.pipelines.deploy.export import TorchNetwork, export_torch
     from fleetfront.profilers.store.store import Store

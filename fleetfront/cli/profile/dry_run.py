@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from fleetfront.cli.adb_options import AdbChoices
 from fleetfront.cli.console import hint, print_json, print_table, progress
-from fleetfront.cli.profile_adb_file import sustained_seconds, tflite_bytes
+from fleetfront.cli.profile.adb_file import sustained_seconds, tflite_bytes
+from fleetfront.cli.profile.adb_options import AdbChoices
 from fleetfront.errors import InputError
 from fleetfront.profilers.adb.opening import is_adb
 from fleetfront.targets import Target

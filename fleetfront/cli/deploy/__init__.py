@@ -1,0 +1,1 @@
+"""``fleetfront deploy`` and ``fleetfront export``."""

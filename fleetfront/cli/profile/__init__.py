@@ -1,0 +1,1 @@
+"""``fleetfront profile``, one file a kind of device or question."""
