@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from importlib.metadata import EntryPoint, entry_points
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.plugins import Plugin, load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
@@ -33,7 +33,7 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
 
 def space_names() -> tuple[str, ...]:
     """Every name that ``load_space`` knows, sorted. Plug-ins are listed without being imported."""
-    return tuple(sorted({*_OWN, *(entry.name for entry in entry_points(group=GROUP))}))
+    return tuple(sorted({*_OWN, *plugin_names(GROUP)}))
 
 
 @cache
@@ -45,33 +45,20 @@ def load_space(name: str) -> SearchSpace:
     """
     if name in _OWN:
         return _OWN[name]()
-    entries = {entry.value: entry for entry in entry_points(group=GROUP) if entry.name == name}
-    if not entries:
+    plugin = load_plugin(GROUP, name, "search space")
+    if plugin is None:
         raise unknown("search space", name, space_names())
-    if len(entries) > 1:
-        raise InputError(
-            f"Several packages offer a search space {name!r}: {', '.join(sorted(entries))}.",
-            "Uninstall all but one of them.",
-        )
-    (entry,) = entries.values()
-    return _load(entry)
+    return _checked(plugin)
 
 
-def _load(entry: EntryPoint) -> SearchSpace:
-    package = entry.dist.name if entry.dist is not None else "an installed package"
-    origin = f"Search space {entry.name!r} ({entry.value}, from {package})"
-    try:
-        space: SearchSpace = entry.load()()
-    except Exception as error:  # A stranger's code may fail in any way; the cause goes along.
-        raise InputError(
-            f"{origin} did not load: {type(error).__name__}: {error}.", f"Repair or uninstall {package}."
-        ) from error
+def _checked(plugin: Plugin) -> SearchSpace:
+    space: SearchSpace = plugin.call()
     absent = sorted(_MEMBERS - {*dir(space)})
     if absent:
-        raise InputError(f"{origin} lacks {', '.join(absent)}.", "Implement fleetfront.spaces.base.SearchSpace.")
-    if space.name != entry.name:
+        raise InputError(f"{plugin.origin} lacks {', '.join(absent)}.", "Implement fleetfront.spaces.base.SearchSpace.")
+    if space.name != plugin.name:
         raise InputError(
-            f"{origin} calls itself {space.name!r}.",
+            f"{plugin.origin} calls itself {space.name!r}.",
             "Give the entry point and the space the same name: it keys the store.",
         )
     return space
