@@ -61,7 +61,7 @@ def test_round_trip(space: OfaMbv3Space, model: FittedModel, workspace: Workspac
 
 
 def test_trees_travel_inside(workspace: Workspace) -> None:
-    from tests.predictors.test_residual import sample, try_residual
+    from tests.predictors.table.test_residual import sample, try_residual
 
     features, *rest = sample(60, 0.2)
     residual = try_residual(features, *rest).residual
