@@ -20,7 +20,7 @@ from fleetfront.search.additive import additive_front, make_layout
 from fleetfront.search.block_genes import discover, is_separable
 from fleetfront.search.models.ridge import PairRidge, Ridge
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.niche_fronts import Niches
+from fleetfront.search.strategies.context_fronts import Niches
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
 

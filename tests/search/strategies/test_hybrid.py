@@ -7,7 +7,7 @@ from fleetfront.search.block_genes import discover
 from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
-from fleetfront.search.strategies.niche_fronts import Niches
+from fleetfront.search.strategies.context_fronts import Niches
 
 
 def volumes(make_problem, name, budget, **keywords):
