@@ -1,6 +1,6 @@
 """NAS-Bench-201 on CIFAR-100 for 13 devices at once: share of the true hypervolume after few accuracy evaluations.
 
-    python benchmarks/nasbench201.py [--seeds 10] [--first-seed 0] [--strategies surrogate,house,nsga2-shared,random]
+    python benchmarks/nasbench201.py [--seeds 10] [--first-seed 0] [--strategies surrogate,hybrid,nsga2-shared,random]
     python benchmarks/nasbench201.py --checks [--seeds 5]
 
 Costs are the public latency tables, free of charge; accuracy is the table's column of CIFAR-100, nothing else of it is
@@ -176,7 +176,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--first-seed", type=int, default=0)
-    parser.add_argument("--strategies", default="surrogate,house,nsga2-shared,random")
+    parser.add_argument("--strategies", default="surrogate,hybrid,nsga2-shared,random")
     parser.add_argument("--budgets", default=",".join(map(str, BUDGETS)))
     parser.add_argument("--checks", action="store_true", help="another accuracy, and without the space's features")
     parser.add_argument("--dry-run", action="store_true", help="write nothing")

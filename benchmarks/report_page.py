@@ -98,7 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--devices", type=int, default=30)
     parser.add_argument("--evaluations", type=int, default=100_000)
-    parser.add_argument("--strategy", default="house")
+    parser.add_argument("--strategy", default="hybrid")
     parser.add_argument("--opens", type=int, default=5)
     options = parser.parse_args()
     begun = machine.describe()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.search.block_genes import Structure, combinations
+from fleetfront.search.block_genes import BlockGenes, combinations
 from fleetfront.search.front import non_dominated
 from fleetfront.search.problem import Problem
 from fleetfront.spaces.base import Genotypes
@@ -49,10 +49,10 @@ class Layout:
     Attributes:
         rows: int8[contexts * per_context, v], canonical; equal networks may repeat.
         contexts: int8[contexts, context genes].
-        groups: in the order of ``structure.groups``.
+        groups: in the order of ``block_genes.groups``.
     """
 
-    structure: Structure
+    block_genes: BlockGenes
     rows: Genotypes
     contexts: Genotypes
     groups: tuple[GroupRows, ...]
@@ -67,12 +67,12 @@ class Layout:
         return values.reshape(len(self.contexts), self.per_context, *values.shape[1:])
 
 
-def make_layout(problem: Problem, structure: Structure) -> Layout:
+def make_layout(problem: Problem, block_genes: BlockGenes) -> Layout:
     """The architectures that must be looked at to know every additive function of a problem's space."""
     v = len(problem.space.choices)
     parts: list[Genotypes] = [np.zeros((1, v), dtype=np.int8)]
     groups, position = [], 1
-    for group in structure.groups:
+    for group in block_genes.groups:
         states = combinations(problem, group.controllers)
         options = tuple(combinations(problem, leaf) for leaf in group.leaves)
         start, leaf_start = np.empty(len(states), np.intp), np.empty((len(states), len(options)), np.intp)
@@ -91,10 +91,10 @@ def make_layout(problem: Problem, structure: Structure) -> Layout:
             parts.append(changed)
         groups.append(GroupRows(states, options, start, leaf_start))
     one_context = np.concatenate(parts)
-    contexts = combinations(problem, structure.context)
+    contexts = combinations(problem, block_genes.context)
     rows = np.tile(one_context, (len(contexts), 1))
-    rows[:, structure.context] = np.repeat(contexts, len(one_context), axis=0)
-    return Layout(structure, problem.complete(rows), contexts, tuple(groups))
+    rows[:, block_genes.context] = np.repeat(contexts, len(one_context), axis=0)
+    return Layout(block_genes, problem.complete(rows), contexts, tuple(groups))
 
 
 def additive_values(layout: Layout, table: FloatArray, genotypes: Genotypes) -> FloatArray:
@@ -102,9 +102,9 @@ def additive_values(layout: Layout, table: FloatArray, genotypes: Genotypes) -> 
 
     ``table`` is float64[contexts, per_context].
     """
-    context = _position(genotypes[:, layout.structure.context], layout.contexts)
+    context = _position(genotypes[:, layout.block_genes.context], layout.contexts)
     total: FloatArray = table[context, 0].copy()
-    for group, rows in zip(layout.structure.groups, layout.groups, strict=True):
+    for group, rows in zip(layout.block_genes.groups, layout.groups, strict=True):
         state = _position(genotypes[:, group.controllers], rows.states)
         plain = table[context, rows.start[state]]
         total += plain - table[context, 0]
@@ -158,7 +158,7 @@ def additive_front(layout: Layout, cost: FloatArray, gain: FloatArray, most: int
     fronts = []
     for c, context in enumerate(layout.contexts):
         genes = np.zeros((1, v), dtype=np.int8)
-        genes[0, layout.structure.context] = context
+        genes[0, layout.block_genes.context] = context
         front = PartFront(genes, cost[c, :1], gain[c, :1])
         for index in range(len(layout.groups)):
             front = _added(front, _group_front(layout, index, cost[c], gain[c], most), most)
@@ -167,7 +167,7 @@ def additive_front(layout: Layout, cost: FloatArray, gain: FloatArray, most: int
 
 
 def _group_front(layout: Layout, index: int, cost: FloatArray, gain: FloatArray, most: int | None) -> PartFront:
-    group, rows, v = layout.structure.groups[index], layout.groups[index], layout.rows.shape[1]
+    group, rows, v = layout.block_genes.groups[index], layout.groups[index], layout.rows.shape[1]
     fronts = []
     for q, state in enumerate(rows.states):
         at = rows.start[q]

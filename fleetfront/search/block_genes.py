@@ -39,15 +39,15 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Structure:
+class BlockGenes:
     """A space as context genes and groups: given the context, groups decide different blocks."""
 
     context: tuple[int, ...]
     groups: tuple[Group, ...]
 
 
-def discover(problem: Problem) -> Structure:
-    """The structure of a problem's space, from the blocks of architectures that differ in one gene.
+def find_block_genes(problem: Problem) -> BlockGenes:
+    """The genes that decide blocks in a problem's space, from the blocks of architectures that differ in one gene.
 
     It is a guess from ``_PROBES`` architectures; whether a cost or an accuracy really adds up along it is checked where
     that matters (``additive.additivity_error``).
@@ -71,7 +71,7 @@ def discover(problem: Problem) -> Structure:
     linked = (changes[members].astype(int) @ changes[members].T.astype(int)) > 0
     linked |= switches[np.ix_(members, members)] | switches[np.ix_(members, members)].T
     groups = [_group(members[component], changes, switches) for component in _components(linked)]
-    return Structure(tuple(np.flatnonzero(is_context).tolist()), tuple(groups))
+    return BlockGenes(tuple(np.flatnonzero(is_context).tolist()), tuple(groups))
 
 
 def _group(genes: NDArray[np.intp], changes: NDArray[np.bool_], switches: NDArray[np.bool_]) -> Group:
@@ -101,18 +101,18 @@ def combinations(problem: Problem, genes: tuple[int, ...]) -> Genotypes:
     return np.array(values, dtype=np.int8).reshape(len(values), len(genes))
 
 
-def table_rows(problem: Problem, structure: Structure) -> int:
+def table_rows(problem: Problem, block_genes: BlockGenes) -> int:
     """How many architectures ``additive.Tables`` has to look at."""
 
     def size(genes: tuple[int, ...]) -> int:
         return math.prod(problem.free_choices[gene] for gene in genes)
 
     per_context = 1 + sum(
-        size(group.controllers) * (1 + sum(size(leaf) - 1 for leaf in group.leaves)) for group in structure.groups
+        size(group.controllers) * (1 + sum(size(leaf) - 1 for leaf in group.leaves)) for group in block_genes.groups
     )
-    return size(structure.context) * per_context
+    return size(block_genes.context) * per_context
 
 
-def is_separable(problem: Problem, structure: Structure) -> bool:
-    """Whether tables of the structure are small enough to be worth making."""
-    return table_rows(problem, structure) <= _MOST_ROWS
+def is_separable(problem: Problem, block_genes: BlockGenes) -> bool:
+    """Whether the tables along them are small enough to be worth making."""
+    return table_rows(problem, block_genes) <= _MOST_ROWS

@@ -138,7 +138,7 @@ def test_a_baseline_beside_a_result_is_not_compared(before: Path, tmp_path: Path
 
 def test_several_strategies_and_seeds_are_told_apart(tmp_path: Path) -> None:
     def both(folder: Path, second: list[float]) -> Path:
-        result(folder / "x", front("pixel3", [1, 2, 4], [70, 74, 76], (10, 40)), strategy="house")
+        result(folder / "x", front("pixel3", [1, 2, 4], [70, 74, 76], (10, 40)), strategy="hybrid")
         result(folder / "y", front("pixel3", second, [70, 74, 76], (10, 40)), strategy="nsga2", seed=3)
         return folder
 
@@ -147,7 +147,7 @@ def test_several_strategies_and_seeds_are_told_apart(tmp_path: Path) -> None:
     assert changed == {"ofa-mbv3-mini on pixel3 (pixel3/litert/fp32/t1/b1), nsga2"}
     result(tmp_path / "a" / "z", front("pixel3", [1], [70], (10, 40)), strategy="nsga2", seed=4)
     subjects = {row.subject.partition("), ")[2] for row in compare_results(tmp_path / "a", tmp_path / "b")}
-    assert subjects == {"house, seed 0", "nsga2, seed 3", "nsga2, seed 4"}
+    assert subjects == {"hybrid, seed 0", "nsga2, seed 3", "nsga2, seed 4"}
 
 
 @pytest.mark.parametrize(

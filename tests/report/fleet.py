@@ -111,7 +111,7 @@ def make_public(root: Path, data: Path, evaluations: int = 200) -> Made:
     found = device_models(NINETEEN, space, workspace=workspace, store=workspace.store)
     targets = [ProblemTarget(one.name, one.model, str(one.target)) for one in found]
     accuracy = load_accuracy(f"csv:{table}:acc_cifar100", space)
-    runs = (("house", 0), ("house", 1), ("random", 0))
+    runs = (("hybrid", 0), ("hybrid", 1), ("random", 0))
     for strategy, seed in runs:
         options = SearchOptions(strategy, evaluations, seed)
         search_space(space, targets, accuracy, options, out=root / f"{strategy}-{seed}")

@@ -260,7 +260,7 @@ def test_public_devices_measured_and_estimated_stand_side_by_side(public: Made, 
     # Everybody's knee was evaluated for all, so every cost is known.
     assert np.isfinite(view.penalty).all()
     (baseline,) = public_report.baselines
-    assert [(name, seeds) for name, seeds, *_ in baseline.final] == [("house", 2), ("random", 1)]
+    assert [(name, seeds) for name, seeds, *_ in baseline.final] == [("hybrid", 2), ("random", 1)]
     (space,) = {group.space for group in public_report.fronts}
     archive = Archive.load(public.fronts[2] / "archive.npz", {"space": space})
     front = load_fronts(public.fronts[2]).device("pixel3")

@@ -5,7 +5,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
-from fleetfront.search.block_genes import combinations, discover
+from fleetfront.search.block_genes import combinations, find_block_genes
 from fleetfront.search.front import target_front
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import run_search
@@ -27,23 +27,23 @@ def test_the_structure_of_once_for_all(latencies, synthetic):
 
     space = load_space("ofa-mbv3-w1.2")
     macs = BlockSums(space, space.block_macs(space.vocabulary).astype(float))
-    structure = discover(Problem(space, (ProblemTarget("x", macs),), synthetic))
+    block_genes = find_block_genes(Problem(space, (ProblemTarget("x", macs),), synthetic))
     names = space.gene_names
-    assert [names[gene] for gene in structure.context] == ["resolution"]
+    assert [names[gene] for gene in block_genes.context] == ["resolution"]
     # Slots 3 and 4 hang on their stage's depth; slots 1 and 2 are always there and stand alone.
-    by_controller = {tuple(names[g] for g in group.controllers): group for group in structure.groups}
+    by_controller = {tuple(names[g] for g in group.controllers): group for group in block_genes.groups}
     third = by_controller[("depth_3",)]
     assert {tuple(names[g] for g in leaf) for leaf in third.leaves} == {
         ("kernel_11", "expansion_11"),
         ("kernel_12", "expansion_12"),
     }
-    assert sum(not group.controllers for group in structure.groups) == 10
-    assert sorted(g for group in structure.groups for g in group.genes) == list(range(45))
+    assert sum(not group.controllers for group in block_genes.groups) == 10
+    assert sorted(g for group in block_genes.groups for g in group.genes) == list(range(45))
 
 
 def test_block_sums_add_up_and_others_do_not(make_problem, latencies):
     problem = make_problem()
-    layout = make_layout(problem, discover(problem))
+    layout = make_layout(problem, find_block_genes(problem))
     for model in latencies:
         assert additivity_error(problem, layout, lambda rows, m=model: m.predict(rows).mean, 500) < 1e-12
     error = additivity_error(problem, layout, lambda rows: latencies[0].predict(rows).mean ** 2, 500)
@@ -52,7 +52,7 @@ def test_block_sums_add_up_and_others_do_not(make_problem, latencies):
 
 def test_sums_along_the_structure_are_the_function_itself(make_problem, mini):
     problem = make_problem()
-    layout = make_layout(problem, discover(problem))
+    layout = make_layout(problem, find_block_genes(problem))
     rows = mini.sample(300, np.random.default_rng(8))
     table = layout.table(mini.params(layout.rows).astype(float))
     assert np.allclose(additive_values(layout, table, rows), mini.params(rows))
@@ -79,7 +79,7 @@ def test_the_exact_front_is_that_of_all_networks(make_problem, mini):
 
 def test_thinned_fronts_stay_near_the_exact_one(make_problem, mini):
     problem = make_problem()
-    layout = make_layout(problem, discover(problem))
+    layout = make_layout(problem, find_block_genes(problem))
     cost, gain = (layout.table(values) for values in (problem.cost(layout.rows)[:, 1], mini.params(layout.rows) / 1e3))
     exact, thin = additive_front(layout, cost, gain), additive_front(layout, cost, gain, 60)
     assert len(thin.cost) <= 60 < len(exact.cost)

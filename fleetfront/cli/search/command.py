@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 )
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
 @click.option(
-    "--strategy", metavar="NAME", help="How to search.  [default: up to 2000 evaluations surrogate, else house]"
+    "--strategy", metavar="NAME", help="How to search.  [default: up to 2000 evaluations surrogate, else hybrid]"
 )
 @click.option(
     "--evaluations",
@@ -215,13 +215,22 @@ def _options(
     evaluations = evaluations or (DEFAULT_MEASURED_EVALUATIONS if is_dear else DEFAULT_EVALUATIONS)
     archive = start_from / ARCHIVE_FILE if start_from is not None and start_from.is_dir() else start_from
     return SearchOptions(
-        strategy or default_strategy(evaluations),
+        _current(strategy) if strategy else default_strategy(evaluations),
         evaluations,
         seed,
         extras,
         _held(fixed, space),
         archive,
     )
+
+
+def _current(strategy: str) -> str:
+    from fleetfront.search.strategies.catalogue import current_name
+
+    name = current_name(strategy)
+    if name != strategy:
+        hint(f"The strategy {strategy} is now called {name}.")
+    return name
 
 
 def _held(texts: Sequence[str], space: SearchSpace) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from fleetfront.errors import unknown
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy
 from fleetfront.search.strategies.exact import ExactFront
-from fleetfront.search.strategies.hybrid import HouseStrategy
+from fleetfront.search.strategies.hybrid import HybridStrategy
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
 from fleetfront.search.strategies.pymoo_algorithms import nsga2, nsga2_shared, sms_emoa
 from fleetfront.search.strategies.random_search import RandomSearch
@@ -17,7 +17,7 @@ from fleetfront.search.strategies.surrogate import SurrogateStrategy
 #: Name -> (problem, seed) -> strategy.
 STRATEGIES: dict[str, Callable[[Problem, int], Strategy]] = {
     "exact": ExactFront,
-    "house": HouseStrategy,
+    "hybrid": HybridStrategy,
     "surrogate": SurrogateStrategy,
     "random": RandomSearch,
     "local-search": ParetoLocalSearch,
@@ -26,9 +26,18 @@ STRATEGIES: dict[str, Callable[[Problem, int], Strategy]] = {
     "sms-emoa": sms_emoa,
 }
 
+#: Former names, still accepted: old name -> today's.
+RENAMED = {"house": "hybrid"}
+
+
+def current_name(name: str) -> str:
+    """Today's name of a strategy; ``name`` itself where it never had another."""
+    return RENAMED.get(name, name)
+
 
 def make_strategy(name: str, problem: Problem, seed: int) -> Strategy:
     """The strategy of that name. Raises InputError on an unknown name, MissingDependency if its package is missing."""
+    name = current_name(name)
     if name not in STRATEGIES:
         raise unknown("strategy", name, STRATEGIES)
     return STRATEGIES[name](problem, seed)

@@ -1,6 +1,6 @@
-"""Fronts of a growing archive for every cost column, overall and within niches, and how far networks are from them.
+"""Fronts of a growing archive for every cost column, overall and within contexts, and how far networks are from them.
 
-A niche is a value of the context genes, such as the resolution: each keeps its own fronts, so that a resolution that
+A context is a value of the context genes, such as the resolution: each keeps its own fronts, so that a resolution that
 lags at first is not lost before it has been searched.
 """
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 #: Accuracy gains (percentage points) are added up over the fronts as softplus(gain / this): a front that a network
 #: would not reach counts little, and among networks that reach none the nearest is preferred.
 SOFTNESS = 0.1
-#: A network on its niche's own front counts as no farther than this (percentage points) below the front of all.
-NICHE_BONUS = 0.3
+#: A network on its context's own front counts as no farther than this (percentage points) below the front of all.
+CONTEXT_BONUS = 0.3
 
 Rows = NDArray[np.intp]
 
 
-class Niches:
+class ContextFronts:
     """Columns are the problem's targets and then its extra objectives, each against accuracy."""
 
     def __init__(self, problem: Problem, context: tuple[int, ...]) -> None:
@@ -35,18 +35,18 @@ class Niches:
         self._context = list(context)
         counts = [problem.free_choices[gene] for gene in context]
         self._radix = np.append(np.cumprod(counts[::-1], dtype=np.intp)[::-1][1:], 1)[: len(counts)]
-        self.niches = int(np.prod(counts, dtype=np.intp))
+        self.contexts = int(np.prod(counts, dtype=np.intp))
         self.columns = len(problem.targets) + len(problem.extras)
         limits = [target.limit for target in problem.targets] + [None] * len(problem.extras)
         self._limits: list[float | None] = limits
         self._seen = 0
         empty: Rows = np.zeros(0, dtype=np.intp)
-        self._fronts = [[empty] * self.niches for _ in range(self.columns)]
-        self._stairs: list[list[Staircase | None]] = [[None] * self.niches for _ in range(self.columns)]
+        self._fronts = [[empty] * self.contexts for _ in range(self.columns)]
+        self._stairs: list[list[Staircase | None]] = [[None] * self.contexts for _ in range(self.columns)]
         self._overall: list[Staircase | None] = [None] * self.columns
 
-    def niche(self, genotypes: Genotypes) -> NDArray[np.intp]:
-        """int[n]: which niche each network is in."""
+    def context_of(self, genotypes: Genotypes) -> NDArray[np.intp]:
+        """int[n]: which context each network is in."""
         found: NDArray[np.intp] = genotypes[:, self._context].astype(np.intp) @ self._radix
         return found
 
@@ -65,9 +65,9 @@ class Niches:
         if self._seen == len(archive):
             return
         fresh = np.arange(self._seen, len(archive))
-        niche = self.niche(archive.genotypes[fresh])
-        for index in np.unique(niche):
-            arrived = fresh[niche == index]
+        context = self.context_of(archive.genotypes[fresh])
+        for index in np.unique(context):
+            arrived = fresh[context == index]
             for column in range(self.columns):
                 rows = np.concatenate([self._fronts[column][index], arrived])
                 cost = self.archived_cost(rows)[:, column]
@@ -81,10 +81,10 @@ class Niches:
         self._seen = len(archive)
 
     def fronts(self, column: int) -> list[Rows]:
-        """Archive rows of the fronts of a column, niche by niche, each ascending in cost; empty ones left out."""
+        """Archive rows of the fronts of a column, context by context, each ascending in cost; empty ones left out."""
         return [rows for rows in self._fronts[column] if len(rows)]
 
-    def gap(self, cost: FloatArray, accuracy: FloatArray, niche: NDArray[np.intp]) -> FloatArray:
+    def gap(self, cost: FloatArray, accuracy: FloatArray, context: NDArray[np.intp]) -> FloatArray:
         """float64[n]: how far below the nearest front of any column each network is, in percentage points."""
         gap = np.full(len(accuracy), np.inf)
         for column, stairs in enumerate(self._overall):
@@ -92,11 +92,11 @@ class Niches:
                 continue
             within = self._within(cost, column)
             np.minimum(gap, np.where(within, stairs.at(cost[:, column]) - accuracy, np.inf), out=gap)
-            for index in np.unique(niche):
+            for index in np.unique(context):
                 own = self._stairs[column][index]
                 if own is not None:
-                    here = (niche == index) & within
-                    gap[here] = np.minimum(gap[here], NICHE_BONUS + own.at(cost[here, column]) - accuracy[here])
+                    here = (context == index) & within
+                    gap[here] = np.minimum(gap[here], CONTEXT_BONUS + own.at(cost[here, column]) - accuracy[here])
         return gap
 
     def gain(self, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
@@ -123,11 +123,11 @@ class Niches:
         over: FloatArray = (cost / limits - 1).min(axis=1)
         return over
 
-    def niche_gain(self, cost: FloatArray, accuracy: FloatArray, niche: NDArray[np.intp]) -> FloatArray:
-        """float64[n]: the same for the fronts of each network's own niche."""
+    def gain_within(self, cost: FloatArray, accuracy: FloatArray, context: NDArray[np.intp]) -> FloatArray:
+        """float64[n]: the same for the fronts of each network's own context."""
         total = np.zeros(len(accuracy))
-        for index in np.unique(niche):
-            here = np.flatnonzero(niche == index)
+        for index in np.unique(context):
+            here = np.flatnonzero(context == index)
             for column in range(self.columns):
                 stairs = self._stairs[column][index]
                 if stairs is None:  # Nothing known there yet: worth as much as a full point.

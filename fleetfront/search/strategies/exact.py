@@ -10,7 +10,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
-from fleetfront.search.block_genes import discover, is_separable
+from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.problem import Problem
 from fleetfront.spaces.base import Genotypes
 
@@ -34,16 +34,16 @@ class ExactFront:
         if problem.extras:
             raise InputError(
                 f"The exact strategy knows one cost and accuracy, not also {', '.join(problem.extras)}.",
-                "Leave out the extra objectives, or use --strategy house.",
+                "Leave out the extra objectives, or use --strategy hybrid.",
             )
-        structure = discover(problem)
-        if not is_separable(problem, structure):
+        block_genes = find_block_genes(problem)
+        if not is_separable(problem, block_genes):
             raise InputError(
                 f"The blocks of {problem.space.name} depend on too many genes at once for an exact front.",
-                "Use --strategy house.",
+                "Use --strategy hybrid.",
             )
         self._problem, self._seed = problem, seed
-        self._layout = make_layout(problem, structure)
+        self._layout = make_layout(problem, block_genes)
         for column, target in enumerate(problem.targets):
 
             def cost(genotypes: Genotypes, column: int = column) -> FloatArray:
@@ -54,7 +54,7 @@ class ExactFront:
                 raise InputError(
                     f"The {target.cost.metric.name} model of {target.name} is not a sum over blocks (it is off by "
                     f"{100 * error:.2g} % of its range).",
-                    "Use --strategy house.",
+                    "Use --strategy hybrid.",
                 )
         self._steps = self._plan()
 
@@ -103,7 +103,7 @@ class ExactFront:
         if error > _TOLERANCE * spread:
             raise InputError(
                 f"The accuracy {problem.accuracy.source} is not a sum over blocks (it is off by {error:.2g} points).",
-                "Use --strategy house.",
+                "Use --strategy hybrid.",
             )
         cost = problem.cost(layout.rows)
         for column in range(len(problem.targets)):

@@ -1,4 +1,4 @@
-"""The house strategy: seed with the exact fronts of an additive surrogate, then cross along the fronts of all devices
+"""The hybrid strategy: seed with the exact fronts of an additive surrogate, then cross along the fronts of all devices
 and climb towards their ends, asking for accuracy only where a surrogate promises most.
 
 For accuracy that is cheap to ask for, thousands of times. Costs are free, so many more networks are considered than
@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from fleetfront.predictors.one_hot import OneHot
 from fleetfront.search.additive import additive_front, make_layout
-from fleetfront.search.block_genes import discover, is_separable
+from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.models.ridge import PairRidge, Ridge
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.context_fronts import Niches
+from fleetfront.search.strategies.context_fronts import ContextFronts
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
 
@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 #: Rounds in which nothing new is found before the search ends: the space is exhausted.
 _IDLE_ROUNDS = 20
 #: Combinations of context genes up to which each keeps fronts of its own; with more, a round could not serve them all.
-_MOST_NICHES = 32
+_MOST_CONTEXTS = 32
 #: Share of the genes that a climb from an accurate network starts with; the others are drawn anew.
 _KEPT_BY_CLIMBERS = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class HouseSettings:
+class HybridSettings:
     """Found on OFA2's problem (``benchmarks/ofa2_problem.py``), where each is flat around its value.
 
     Attributes:
@@ -45,7 +45,7 @@ class HouseSettings:
         rounds: a round evaluates this fraction of the budget, and at most ``most_a_round``.
         considered: children made for each one that is evaluated.
         mutations: genes of a child that change, on average.
-        lagging: share of a round chosen for the niches' own fronts instead of the fronts of all.
+        lagging: share of a round chosen for the contexts' own fronts instead of the fronts of all.
         climbs: climbs towards the highest accuracy a round, at most a quarter of it.
         sweeps: how often a climb tries every gene.
         growth: surrogates are fitted again when the archive has grown by this factor.
@@ -70,17 +70,17 @@ class HouseSettings:
     kept: int = 20_000
 
 
-class HouseStrategy:
+class HybridStrategy:
     """All targets share surrogate, parents and evaluations; extra objectives are treated like further targets."""
 
-    def __init__(self, problem: Problem, seed: int, settings: HouseSettings | None = None) -> None:
+    def __init__(self, problem: Problem, seed: int, settings: HybridSettings | None = None) -> None:
         self._problem = problem
         self._rng = np.random.default_rng(seed)
-        self._settings = settings or HouseSettings()
-        structure = discover(problem)
-        self._layout = make_layout(problem, structure) if is_separable(problem, structure) else None
-        has_niches = math.prod(problem.free_choices[gene] for gene in structure.context) <= _MOST_NICHES
-        self._niches = Niches(problem, structure.context if has_niches else ())
+        self._settings = settings or HybridSettings()
+        block_genes = find_block_genes(problem)
+        self._layout = make_layout(problem, block_genes) if is_separable(problem, block_genes) else None
+        has_contexts = math.prod(problem.free_choices[gene] for gene in block_genes.context) <= _MOST_CONTEXTS
+        self._fronts = ContextFronts(problem, block_genes.context if has_contexts else ())
         self._one_hot = OneHot.of(problem.space)
         self._counts = np.array(problem.free_choices)
         self._free = np.flatnonzero(self._counts > 1)
@@ -109,7 +109,7 @@ class HouseStrategy:
         yield from self._seeds(Ridge.fit(self._one_hot(archive.genotypes), archive.accuracy))
         pool, fitted_to, idle = np.arange(len(archive)), 0, 0
         while idle < _IDLE_ROUNDS:
-            self._niches.update()
+            self._fronts.update()
             if len(archive) >= settings.growth * fitted_to:
                 pool = np.append(pool, np.arange(pool[-1] + 1, len(archive)))
                 surrogate, pool = self._fitted(pool)
@@ -124,9 +124,9 @@ class HouseStrategy:
         """The exact front of the additive model against each column."""
         if self._layout is None:
             return
-        layout, columns = self._layout, self._niches.columns
+        layout, columns = self._layout, self._fronts.columns
         most = int(np.clip(self._budget // 60 // columns, 10, self._settings.seeds))
-        cost, gain = self._niches.cost(layout.rows), layout.table(model(self._one_hot(layout.rows)))
+        cost, gain = self._fronts.cost(layout.rows), layout.table(model(self._one_hot(layout.rows)))
         for column in range(columns):
             front = additive_front(layout, layout.table(cost[:, column]), gain, most)
             yield self._problem.complete(front.genes)
@@ -145,8 +145,8 @@ class HouseStrategy:
 
     def _gap(self, rows: NDArray[np.intp]) -> FloatArray:
         archive = self._problem.archive
-        niche = self._niches.niche(archive.genotypes[rows])
-        return self._niches.gap(self._niches.archived_cost(rows), archive.accuracy[rows], niche)
+        context = self._fronts.context_of(archive.genotypes[rows])
+        return self._fronts.gap(self._fronts.archived_cost(rows), archive.accuracy[rows], context)
 
     def _children(self) -> Genotypes:
         """Crosses of neighbours along a front, mutated: int8[n, v]."""
@@ -167,13 +167,13 @@ class HouseStrategy:
         return self._problem.complete(children)
 
     def _segments(self) -> list[NDArray[np.intp]]:
-        """Archive rows of every front of every niche, each ascending in cost."""
-        return [rows for column in range(self._niches.columns) for rows in self._niches.fronts(column)]
+        """Archive rows of every front of every context, each ascending in cost."""
+        return [rows for column in range(self._fronts.columns) for rows in self._fronts.fronts(column)]
 
     def _fitted_to_tops(self) -> tuple[PairRidge, NDArray[np.intp]]:
         """A surrogate fitted to the most accurate networks that some limit admits, and their rows, best first."""
         archive = self._problem.archive
-        admitted = np.flatnonzero(self._niches.is_admitted(self._niches.archived_cost(slice(None))))
+        admitted = np.flatnonzero(self._fronts.is_admitted(self._fronts.archived_cost(slice(None))))
         admitted = admitted if len(admitted) > 1 else np.arange(len(archive))
         rows = admitted[np.argsort(-archive.accuracy[admitted], kind="stable")[: self._settings.fitted_tops]]
         accuracy = archive.accuracy[rows]
@@ -210,22 +210,22 @@ class HouseStrategy:
     def _height(self, surrogate: PairRidge, genotypes: Genotypes) -> FloatArray:
         """Predicted accuracy, lower than any where no limit admits the network, and the lower the costlier it is."""
         height = surrogate(self._one_hot(genotypes))
-        if self._niches.has_limits:
-            cost = self._niches.cost(genotypes)
-            height = np.where(self._niches.is_admitted(cost), height, -1e6 - self._niches.excess(cost))
+        if self._fronts.has_limits:
+            cost = self._fronts.cost(genotypes)
+            height = np.where(self._fronts.is_admitted(cost), height, -1e6 - self._fronts.excess(cost))
         return height
 
     def _chosen(self, candidates: Genotypes, surrogate: PairRidge) -> Genotypes:
-        """The most promising ones: some for the fronts of all, the rest for the fronts of their niches."""
+        """The most promising ones: some for the fronts of all, the rest for the fronts of their contexts."""
         if len(candidates) <= self.batch:
             return candidates
         predicted = surrogate(self._one_hot(candidates))
-        cost, niche = self._niches.cost(candidates), self._niches.niche(candidates)
-        gain = self._niches.gain(cost, predicted)
-        lagging = int(self._settings.lagging * self.batch) if self._niches.niches > 1 else 0
+        cost, context = self._fronts.cost(candidates), self._fronts.context_of(candidates)
+        gain = self._fronts.gain(cost, predicted)
+        lagging = int(self._settings.lagging * self.batch) if self._fronts.contexts > 1 else 0
         order = np.argsort(-gain, kind="stable")
         leading, rest = order[: self.batch - lagging], order[self.batch - lagging :]
-        own = self._niches.niche_gain(cost[rest], predicted[rest], niche[rest])
+        own = self._fronts.gain_within(cost[rest], predicted[rest], context[rest])
         chosen = np.concatenate([leading, rest[np.argsort(-own, kind="stable")[:lagging]]])
         best: Genotypes = candidates[chosen]
         return best

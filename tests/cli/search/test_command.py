@@ -1,5 +1,6 @@
 """``fleetfront search`` from the command line: what it prints at the edges, and how limits are read."""
 
+import json
 import shlex
 from pathlib import Path
 
@@ -80,3 +81,11 @@ def test_a_workspace_that_cannot_be_written_costs_no_result(
     assert "accuracy %" in told.out
     assert "Warning: Cannot write" in told.err
     assert "Next: fleetfront deploy --front fronts --knee" in told.err
+
+
+def test_a_former_name_of_a_strategy_still_serves_and_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["search", "--device", "pixel3", "--strategy", "house", "--evaluations", "30", "-q", "--json"]
+    assert main(told) == 0
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["strategy"] == "hybrid"
+    assert "The strategy house is now called hybrid." in shown.err

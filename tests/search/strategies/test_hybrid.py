@@ -1,13 +1,13 @@
-"""The house strategy beside the published ones, within limits, and along the fronts of several devices at once."""
+"""The hybrid strategy beside the published ones, within limits, and along the fronts of several devices at once."""
 
 import numpy as np
 import pytest
 
-from fleetfront.search.block_genes import discover
+from fleetfront.search.block_genes import find_block_genes
 from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
-from fleetfront.search.strategies.context_fronts import Niches
+from fleetfront.search.strategies.context_fronts import ContextFronts
 
 
 def volumes(make_problem, name, budget, **keywords):
@@ -17,7 +17,7 @@ def volumes(make_problem, name, budget, **keywords):
 
 
 def test_it_beats_nsga2_on_both_devices(make_problem):
-    assert np.all(volumes(make_problem, "house", 1200) > volumes(make_problem, "nsga2", 1200))
+    assert np.all(volumes(make_problem, "hybrid", 1200) > volumes(make_problem, "nsga2", 1200))
 
 
 def test_tight_limits_on_every_device_leave_it_fronts(make_problem):
@@ -25,7 +25,7 @@ def test_tight_limits_on_every_device_leave_it_fronts(make_problem):
     low, high = free.cost_range()
     limits = tuple(low + 0.15 * (high - low))
     problem = make_problem(budget=800, limits=limits)
-    run_search(problem, make_strategy("house", problem, 0), name="house", seed=0)
+    run_search(problem, make_strategy("hybrid", problem, 0), name="hybrid", seed=0)
     for column, limit in enumerate(limits):
         rows = problem.front(column)
         assert len(rows) >= 10
@@ -37,26 +37,26 @@ def test_tight_limits_on_every_device_leave_it_fronts(make_problem):
 def test_it_ends_when_the_space_is_exhausted(make_problem, mini):
     fixed = {n: v[0] for n, v in zip(mini.gene_names, mini.choices, strict=True) if n not in ("kernel_1", "kernel_2")}
     problem = make_problem(budget=100, fixed=fixed)
-    run = run_search(problem, make_strategy("house", problem, 0), name="house", seed=0)
+    run = run_search(problem, make_strategy("hybrid", problem, 0), name="hybrid", seed=0)
     assert len(problem.archive) == run.evaluations == 9
 
 
 @pytest.mark.parametrize("limits", [(None, None), (9.0, None)])
-def test_niches_measure_gaps_and_gains_from_the_fronts(make_problem, limits):
+def test_fronts_of_contexts_measure_gaps_and_gains_from_the_fronts(make_problem, limits):
     problem = make_problem(limits=limits)
-    niches = Niches(problem, discover(problem).context)
+    fronts = ContextFronts(problem, find_block_genes(problem).context)
     for seed in range(3):
         problem.evaluate(problem.sample(80, np.random.default_rng(seed)))
-        niches.update()
+        fronts.update()
     archive = problem.archive
-    cost = niches.archived_cost(slice(None))
-    gap = niches.gap(cost, archive.accuracy, niches.niche(archive.genotypes))
+    cost = fronts.archived_cost(slice(None))
+    gap = fronts.gap(cost, archive.accuracy, fronts.context_of(archive.genotypes))
     members = np.unique(np.concatenate([problem.front(0), problem.front(1)]))
     assert np.allclose(gap[members], 0)
     assert np.all(gap >= 0)
     assert np.count_nonzero(gap < 1e-9) == len(members)
     # A point more on every front is worth more than on none, and what exceeds a limit is worth nothing there.
-    better, worse = (niches.gain(cost[members], archive.accuracy[members] + d) for d in (1.0, -1.0))
+    better, worse = (fronts.gain(cost[members], archive.accuracy[members] + d) for d in (1.0, -1.0))
     assert np.all(better > worse)
 
 

@@ -182,4 +182,4 @@ def test_it_ends_when_the_space_is_exhausted(make_problem, mini):
 
 
 def test_it_is_the_default_where_evaluations_are_few():
-    assert [default_strategy(n) for n in (50, 2000, 2001, 20_000)] == ["surrogate", "surrogate", "house", "house"]
+    assert [default_strategy(n) for n in (50, 2000, 2001, 20_000)] == ["surrogate", "surrogate", "hybrid", "hybrid"]
