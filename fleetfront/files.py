@@ -1,15 +1,18 @@
-"""Writing results: files that appear whole or not at all, and folders that can be written before the work is done."""
+"""Write files that appear whole or not at all, check folders before the work, and hold devices by lock files."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
+import re
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetfront.errors import InputError
+from fleetfront.errors import DeviceError, InputError
 
 
 @contextlib.contextmanager
@@ -54,3 +57,67 @@ def check_folder(folder: Path, out: Path) -> None:
         raise InputError(
             f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
         ) from error
+
+
+@contextlib.contextmanager
+def device_lock(folder: Path, device: str, identity: str = "") -> Iterator[None]:
+    """Hold a device for this process, however it is spelled: two commands on one device would measure each other.
+
+    The system lets go when the process ends, however it ends.
+
+    Args:
+        folder: of the lock files.
+        device: name of the targets of the device.
+        identity: what the device says that it is, where it may go by several names; empty holds the name alone.
+
+    Raises:
+        DeviceError: another process holds it, under this or another name.
+        InputError: ``folder`` cannot be written.
+    """
+    with contextlib.ExitStack() as held:
+        held.enter_context(_lock(folder, device, f"{device} is"))
+        if identity:
+            held.enter_context(_lock(folder, f"device-{identity}", f"{device}, under another name, is"))
+        yield
+
+
+@contextlib.contextmanager
+def _lock(folder: Path, name: str, subject: str) -> Iterator[None]:
+    path = folder / f"{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}.lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise explained_os_error(error, path) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
+            raise DeviceError(
+                f"{subject} already being measured by process {holder}.",
+                "Wait until it ends (or stop it), then run the same command again.",
+            ) from error
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def explained_os_error(error: OSError, path: Path) -> InputError:
+    """The InputError for a file or folder that the system does not let us write."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return disk_full(path)
+    return InputError(
+        f"{path} cannot be written ({error.strerror or error}).",
+        "Check its permissions, or set FLEETFRONT_HOME to a folder of yours.",
+    )
+
+
+def disk_full(path: Path) -> InputError:
+    """The InputError for a full disk; what was measured before stays."""
+    return InputError(
+        f"No space is left for {path}.",
+        "Free some disk space and run the same command again; everything measured so far is kept.",
+    )

@@ -32,6 +32,24 @@ class Plugin:
         """What the object returns when it is called without arguments. Raises InputError if it fails."""
         return _tried(self.value, self.origin)
 
+    def make(self, protocol: type, noun: str) -> Any:
+        """What ``call`` returns, if it has every member of ``protocol`` and calls itself by the entry point's name.
+
+        Raises InputError, also naming the package, if not.
+        """
+        made = self.call()
+        # Looked for by name: ``isinstance`` would compute every property.
+        absent = sorted({member for member in vars(protocol) if not member.startswith("_")} - {*dir(made)})
+        if absent:
+            where = f"{protocol.__module__}.{protocol.__name__}"
+            raise InputError(f"{self.origin} lacks {', '.join(absent)}.", f"Implement {where}.")
+        if made.name != self.name:
+            raise InputError(
+                f"{self.origin} calls itself {made.name!r}.",
+                f"Give the entry point and the {noun} the same name: it keys what is stored.",
+            )
+        return made
+
 
 def plugin_names(group: str) -> tuple[str, ...]:
     """Names of the entry points of ``group``, sorted; nothing is imported."""

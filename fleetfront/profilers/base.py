@@ -83,6 +83,10 @@ class VisitBatch:
 class Agent(Protocol):
     """Measures batches on one device."""
 
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """The clocks that its measurements come in, the one to fit models under first: the steadiest that tells all."""
+
     def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
         """Yield the measurements of each visit as soon as it is done: one a clock, together what is committed at once.
 

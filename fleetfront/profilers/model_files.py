@@ -6,8 +6,7 @@ import hashlib
 import os
 from pathlib import Path
 
-from fleetfront.files import write_whole
-from fleetfront.profilers.store.schema import explained_os_error
+from fleetfront.files import explained_os_error, write_whole
 
 #: Networks of one campaign take a gigabyte and are written again in 0.1 s each, so little is kept beyond a campaign.
 KEPT_BYTES = 1 << 30

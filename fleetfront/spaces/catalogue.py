@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cache
 
-from fleetfront.errors import InputError, unknown
-from fleetfront.plugins import Plugin, load_plugin, plugin_names
+from fleetfront.errors import unknown
+from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
@@ -19,9 +19,6 @@ GROUP = "fleetfront.spaces"
 
 #: Used where a user names none.
 DEFAULT_SPACE = "ofa-mbv3-w1.2"
-
-#: What a space must have. Looked for by name: ``isinstance`` would compute every property, the vocabulary among them.
-_MEMBERS = {member for member in vars(SearchSpace) if not member.startswith("_")}
 
 _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-mbv3-w1.0": ofa_mbv3_w10,
@@ -48,17 +45,5 @@ def load_space(name: str) -> SearchSpace:
     plugin = load_plugin(GROUP, name, "search space")
     if plugin is None:
         raise unknown("search space", name, space_names())
-    return _checked(plugin)
-
-
-def _checked(plugin: Plugin) -> SearchSpace:
-    space: SearchSpace = plugin.call()
-    absent = sorted(_MEMBERS - {*dir(space)})
-    if absent:
-        raise InputError(f"{plugin.origin} lacks {', '.join(absent)}.", "Implement fleetfront.spaces.base.SearchSpace.")
-    if space.name != plugin.name:
-        raise InputError(
-            f"{plugin.origin} calls itself {space.name!r}.",
-            "Give the entry point and the space the same name: it keys the store.",
-        )
+    space: SearchSpace = plugin.make(SearchSpace, "space")
     return space

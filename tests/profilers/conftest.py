@@ -38,6 +38,7 @@ class SimulatedDevice:
     broken: frozenset[str] = frozenset()
     lost_at: int | None = None
     before_visit: Callable[[int], None] = lambda _number: None
+    clocks: tuple[Clock, ...] = (Clock.THREAD_CPU, Clock.WALL)
     facts: dict[str, Any] = field(default_factory=lambda: {"cpu": "simulated"})
     clock_s: float = 0.0
     visits: list[tuple[int, str]] = field(default_factory=list)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +12,7 @@ from fleetfront.deploy.proof import Proof
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.deploy.network import WrittenFile
 from fleetfront.pipelines.measure.files import FileLatency
-from fleetfront.profilers.base import Agent
-from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -70,7 +69,7 @@ class Measuring:
     targets: tuple[Target, ...]
     clock: Clock
     statistics: Mapping[Target, str] = field(default_factory=dict)
-    open_agent: Callable[[Target], Agent] = LocalCpuAgent
+    open_agent: OpenAgent | None = None
 
 
 @dataclass(frozen=True, slots=True)

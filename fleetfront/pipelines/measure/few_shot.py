@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,7 @@ from fleetfront.predictors.few_shot.model import FewShotFit, Teacher
 from fleetfront.predictors.scores import Scores, score
 from fleetfront.predictors.table.fitting import Networks, measured_networks
 from fleetfront.predictors.table.networks import load_network_table
-from fleetfront.profilers.base import Agent
-from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import choose_statistic
 from fleetfront.profilers.records import Role
@@ -105,7 +104,7 @@ def profile_few(
     rounds: int = ROUNDS,
     seconds: float = math.inf,
     clock: Clock | None = None,
-    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
 ) -> FewOutcome:
     """Measure ``count`` chosen networks and ``validation`` random ones, fit, save.

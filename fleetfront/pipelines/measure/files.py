@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -15,8 +15,9 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.measure.profile import suffix_of
-from fleetfront.profilers.base import Agent, Visit, VisitBatch
-from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.kinds.base import Choices
+from fleetfront.profilers.kinds.catalogue import OpenAgent, open_device
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.reading.observations import summarise
 from fleetfront.profilers.records import Measurement, Role
@@ -61,7 +62,7 @@ def measure_files(
     statistic: str = "p25",
     rounds: int = ROUNDS,
     workspace: Workspace | None = None,
-    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
 ) -> dict[str, FileLatency]:
     """Time ``files`` (key -> bytes) in random order, round by round; every visit is committed to the store.
@@ -74,7 +75,9 @@ def measure_files(
         raise InputError(
             f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
         )
-    cache = FileCache((workspace or Workspace.default()).cache, suffix_of(target))
+    place = workspace or Workspace.default()
+    cache = FileCache(place.cache, suffix_of(target))
+    opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
     hashes = {key: cache.put(data) for key, data in files.items()}
     paths = {sha: str(cache.path(sha)) for sha in hashes.values()}
     campaign = f"files-{uuid.uuid4().hex}"
@@ -82,7 +85,7 @@ def measure_files(
     errors: dict[str, str] = {}
     order = random.Random(campaign)
     progress.start(f"Measuring files on {target}", rounds * len(files))
-    with closing(open_agent(target)) as agent:
+    with closing(opener(target)) as agent:
         for number in range(rounds):
             keys = order.sample(list(files), len(files))
             visits = tuple(Visit(uuid.uuid4().hex, Role.FILE, key, hashes[key]) for key in keys)

@@ -18,7 +18,6 @@ from fleetfront.deploy.quantise.half_throughout import half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph
-from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import (
     Campaign,
     CampaignResult,
@@ -28,8 +27,8 @@ from fleetfront.profilers.campaign import (
     begin_campaign,
     find_unfinished,
 )
-from fleetfront.profilers.cpu.agent import LocalCpuAgent
-from fleetfront.profilers.lock import target_lock
+from fleetfront.profilers.kinds.base import Choices
+from fleetfront.profilers.kinds.catalogue import OpenAgent, open_device
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, make_plan
 from fleetfront.profilers.reading.observations import Observations, read_observations
@@ -187,7 +186,7 @@ def profile_space(
     options: PlanOptions | None = None,
     clock: Clock | None = None,
     workspace: Workspace | None = None,
-    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
 ) -> ProfileOutcome:
     """Measure the blocks and sampled networks of ``space`` on ``target`` until ``rule`` or ``budget`` ends it.
@@ -204,8 +203,8 @@ def profile_space(
         rule: asked after each round; None measures until the budget or the rounds end it.
         options: what is planned; the default takes the number of calibration networks from the budget.
         clock: what rule and verdict look at; the default is ``default_clock``. Both clocks are stored.
-        workspace: where model files and the lock are kept.
-        open_agent: who measures.
+        workspace: where model files and the locks of devices are kept.
+        open_agent: who measures, and holds the device meanwhile; the default is ``open_device``.
         progress: told of every step.
 
     Raises:
@@ -224,7 +223,8 @@ def profile_space(
     place = workspace or Workspace.default()
     suffix, write = _writer(target)
     cache = FileCache(place.cache / "files", suffix)
-    with target_lock(place.root / "locks", target), closing(open_agent(target)) as agent:
+    opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
+    with closing(opener(target)) as agent:
         environment = agent.describe()
         identity = campaign_identity(target, space.name, chosen, environment)
         row = find_unfinished(store, target, space.name, identity, budget.seconds)
@@ -268,7 +268,7 @@ def measure_networks(
     seed: int = 0,
     clock: Clock | None = None,
     workspace: Workspace | None = None,
-    open_agent: Callable[[Target], Agent] = LocalCpuAgent,
+    open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
 ) -> ProfileOutcome:
     """Measure given architectures (their spelled form) and nothing else, ``rounds`` visits each.

@@ -15,8 +15,8 @@ from functools import partial
 from pathlib import Path
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, unknown
+from fleetfront.files import device_lock
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
-from fleetfront.profilers.adb.device_lock import device_lock
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.link.direct import AUTHORIZE_S, open_tcp, open_usb

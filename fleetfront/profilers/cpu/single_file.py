@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
+from fleetfront.files import device_lock
 from fleetfront.profilers.cpu.agent import Worker, WorkerLost
 from fleetfront.profilers.cpu.conditions import choose_cores
 from fleetfront.profilers.file_precision import file_precision
@@ -26,6 +27,7 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock, Tier
 from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
 from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
 
 #: Fresh processes that a cold start is the median of.
 COLD_STARTS = 3
@@ -152,7 +154,7 @@ def profile_file(
         InputError: no such file, not a model, inputs that cannot be drawn, or a target of another runtime or
             precision.
         MissingDependency: the runtime is not installed.
-        DeviceError: the runtime crashed or hung on this file.
+        DeviceError: the runtime crashed or hung on this file, or another process measures on this machine.
     """
     path = path.resolve()
     target = target or Target("cpu", runtime_for_file(path).name, file_precision(path))
@@ -168,10 +170,11 @@ def profile_file(
     campaign, started_ns = f"file-{uuid.uuid4().hex[:12]}", time.time_ns()
     progress.start(f"Measuring {path.name} on {target}", COLD_STARTS)
     looks = []
-    for number in range(COLD_STARTS):
-        is_last = number == COLD_STARTS - 1
-        looks.append(_look(path, target, cores, seconds if is_last else 0.0))
-        progress.advance()
+    with device_lock(Workspace.default().root / "locks", target.device):
+        for number in range(COLD_STARTS):
+            is_last = number == COLD_STARTS - 1
+            looks.append(_look(path, target, cores, seconds if is_last else 0.0))
+            progress.advance()
     progress.finish()
     target = replace(target, batch=_batch(looks[-1]["inputs"]))
     if store is not None:

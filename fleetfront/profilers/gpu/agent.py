@@ -91,6 +91,11 @@ class GpuAgent:
         self._options = options or GpuOptions()
         self._first_warm_up: SteadyRule | None = first_warm_up
 
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """The GPU's own events where the runtime lets them be set."""
+        return (Clock.WALL,) if self.target.runtime == "onnxruntime" else (Clock.DEVICE, Clock.WALL)
+
     def describe(self) -> dict[str, Any]:
         """The GPU, its driver and limits, the runtime and its settings, and how visits are made."""
         read = {} if self._nvml is None else self._nvml.describe()

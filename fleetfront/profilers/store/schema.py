@@ -5,7 +5,6 @@ What is written to and read from the tables is in ``store``.
 
 from __future__ import annotations
 
-import errno
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fleetfront.errors import InputError
+from fleetfront.files import disk_full, explained_os_error
 
 #: Marks a SQLite file as ours ("flft"), see https://sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x666C6674
@@ -225,24 +225,6 @@ def explained(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _explanation(error, path) from error
-
-
-def explained_os_error(error: OSError, path: Path) -> InputError:
-    """The InputError for a file or folder that the system does not let us write."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return disk_full(path)
-    return InputError(
-        f"{path} cannot be written ({error.strerror or error}).",
-        "Check its permissions, or set FLEETFRONT_HOME to a folder of yours.",
-    )
-
-
-def disk_full(path: Path) -> InputError:
-    """The InputError for a full disk; what was measured before stays."""
-    return InputError(
-        f"No space is left for {path}.",
-        "Free some disk space and run the same command again; everything measured so far is kept.",
-    )
 
 
 def _explanation(error: sqlite3.Error, path: Path) -> InputError:

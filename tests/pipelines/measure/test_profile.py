@@ -18,7 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.errors import DeviceError, InputError
+from fleetfront.files import device_lock
+from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.profile import (
     BUDGETS,
     Budget,
@@ -31,7 +34,7 @@ from fleetfront.pipelines.measure.profile import (
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import Campaign
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
-from fleetfront.profilers.lock import target_lock
+from fleetfront.profilers.cpu.single_file import profile_file
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Measurement, Role
@@ -172,13 +175,30 @@ def test_what_cannot_be_profiled_is_refused(store: Store, workspace: Workspace) 
     assert "--clock wall" in caught.value.remedy
 
 
-def test_one_coordinator_a_target(store: Store, workspace: Workspace) -> None:
-    target = Target("cpu", "onnxruntime")
-    with (
-        target_lock(workspace.root / "locks", target),
-        pytest.raises(DeviceError, match=f"process {os.getpid()}"),
-    ):
-        profile_space(SPACE, target, store=store, workspace=workspace)
+def test_one_coordinator_a_device_whatever_the_runtime(
+    store: Store, workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(workspace.root))
+    network = tmp_path / "network.onnx"
+    network.write_bytes(write_onnx(SPACE.subnet_graphs(SPACE.sample(1, np.random.default_rng(0))[0])["network"][0]))
+    busy = f"cpu is already being measured by process {os.getpid()}"
+    with device_lock(workspace.root / "locks", "cpu"):
+        for runtime in ("onnxruntime", "litert"):
+            with pytest.raises(DeviceError, match=busy):
+                profile_space(SPACE, Target("cpu", runtime), store=store, workspace=workspace)
+        with pytest.raises(DeviceError, match=busy):
+            measure_files({"a": b""}, Target("cpu", "litert"), store, clock=Clock.WALL, workspace=workspace)
+        with pytest.raises(DeviceError, match=busy):
+            profile_file(network)
+
+
+def test_another_device_is_never_timed_on_this_cpu(store: Store, workspace: Workspace) -> None:
+    archs = SPACE.arch_ids(SPACE.sample(2, np.random.default_rng(0)))
+    with pytest.raises(DeviceError, match="'pixel3' cannot be measured"):
+        measure_networks(SPACE, Target("pixel3", "onnxruntime"), archs, store=store, workspace=workspace)
+    with pytest.raises(DeviceError, match="'pixel3' cannot be measured"):
+        measure_files({"a": b""}, Target("pixel3", "litert"), store, clock=Clock.WALL, workspace=workspace)
+    assert not store.holdings()
 
 
 def test_budgets() -> None:
@@ -208,6 +228,7 @@ import sys
 from pathlib import Path
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
+from fleetfront.profilers.cpu.single_file import profile_file
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.catalogue import load_space

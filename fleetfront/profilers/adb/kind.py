@@ -1,0 +1,90 @@
+"""Devices over ADB as a kind of device: phones and Linux boards."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.kinds.base import Capability, Choices, check_own
+from fleetfront.progress import Progress
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+
+#: Where phones have long switched themselves off.
+_MOST_CELSIUS = 150.0
+_OF_HEAT = frozenset({"max_temp", "cooldown_s", "is_sustained"})
+
+
+class AdbKind:
+    """``adb:SERIAL``, ``adb:HOST:PORT``, or ``adb`` for the only one attached. A ``DeviceKind``.
+
+    Its settings are the arguments of ``open_adb_agent`` (``cores``, ``runner``, ``benchmark_model``, ``litert_wheel``)
+    and ``max_temp`` (degrees Celsius), ``cooldown_s`` (rest between rounds), ``is_sustained`` (never rest, whatever the
+    heat).
+    """
+
+    name = "adb"
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW, Capability.VERIFY, Capability.SUSTAINED})
+    settings = _OF_HEAT | {"cores", "runner", "benchmark_model", "litert_wheel"}
+
+    def matches(self, name: str) -> bool:
+        """``adb`` or ``adb:...``."""
+        return name == self.name or name.startswith(f"{self.name}:")
+
+    def target(
+        self,
+        name: str,
+        *,
+        runtime: str | None = None,
+        precision: str = "fp32",
+        threads: int = 1,
+        batch: int = 1,
+        file: Path | None = None,
+    ) -> Target:
+        """See ``DeviceKind``. ``adb`` alone becomes the name of the only device attached."""
+        from fleetfront.profilers.adb.opening import DEFAULT_RUNTIME, adb_target, full_name
+
+        return adb_target(
+            full_name(name), runtime=runtime or DEFAULT_RUNTIME, precision=precision, threads=threads, batch=batch
+        )
+
+    def open(self, target: Target, choices: Choices, progress: Progress) -> AdbAgent:
+        """See ``DeviceKind``. The lock is taken with the first batch, since nothing is changed before it."""
+        from fleetfront.profilers.adb.opening import open_adb_agent
+
+        check_own(self, target, choices)
+        named = {name: value for name, value in choices.settings.items() if name not in _OF_HEAT}
+        return open_adb_agent(
+            choices.device or target.device,
+            target,
+            options=_options(choices),
+            workspace=choices.workspace,
+            progress=progress,
+            **named,
+        )
+
+    def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
+        """``device`` and ``changes``."""
+        with closing(self.open(target, choices, progress)) as agent:
+            return {"device": agent.describe(), "changes": list(agent.changes)}
+
+
+def _options(choices: Choices) -> AgentOptions:
+    from fleetfront.profilers.adb.agent import AgentOptions
+    from fleetfront.profilers.adb.facts.conditions import Cooling
+    from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS
+
+    if choices.settings.get("is_sustained"):
+        return SUSTAINED_OPTIONS
+    max_temp = choices.settings.get("max_temp")
+    # Not a number is not above 0 either.
+    if max_temp is not None and not 0 < max_temp <= _MOST_CELSIUS:
+        raise InputError(
+            f"{max_temp:g} C is no limit that a device could keep.", "Give degrees Celsius, e.g. --max-temp 38."
+        )
+    pause_s = choices.settings.get("cooldown_s") or 0.0
+    return AgentOptions(cooling=Cooling(pause_s=pause_s, max_temp_c=max_temp))

@@ -1,0 +1,58 @@
+"""This machine's CPU as a kind of device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own
+from fleetfront.progress import Progress
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.base import Agent
+
+#: How users spell it.
+CPU = "cpu"
+#: Where networks run unless the user says otherwise.
+DEFAULT_RUNTIME = "litert"
+
+
+class CpuKind:
+    """The processor of this machine, in any runtime that is installed. A ``DeviceKind``."""
+
+    name = CPU
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW, Capability.VERIFY, Capability.MEMORY})
+    settings: frozenset[str] = frozenset()
+
+    def matches(self, name: str) -> bool:
+        """Only ``cpu``."""
+        return name == CPU
+
+    def target(
+        self,
+        name: str,
+        *,
+        runtime: str | None = None,
+        precision: str = "fp32",
+        threads: int = 1,
+        batch: int = 1,
+        file: Path | None = None,
+    ) -> Target:
+        """See ``DeviceKind``."""
+        if runtime is None and file is not None:
+            from fleetfront.runtimes.catalogue import runtime_for_file
+
+            runtime = runtime_for_file(file).name
+        return Target(name, runtime or DEFAULT_RUNTIME, precision, threads, batch)
+
+    def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
+        """See ``DeviceKind``."""
+        from fleetfront.profilers.cpu.agent import LocalCpuAgent
+
+        check_own(self, target, choices)
+        return HeldAgent(choices, target.device, lambda: LocalCpuAgent(target))
+
+    def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
+        """Nothing: measuring changes nothing here."""
+        return {}

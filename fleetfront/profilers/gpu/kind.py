@@ -1,0 +1,57 @@
+"""This machine's CUDA GPUs as a kind of device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own
+from fleetfront.progress import Progress
+from fleetfront.runtimes.cuda_device import is_cuda
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.base import Agent
+
+
+class CudaKind:
+    """``cuda:N``, in torch, ONNX Runtime or TensorRT. A ``DeviceKind``."""
+
+    name = "cuda"
+    can = frozenset({Capability.BLOCKS, Capability.VERIFY, Capability.ENERGY, Capability.BATCHES})
+    settings = frozenset({"options"})
+
+    def matches(self, name: str) -> bool:
+        """``cuda`` or ``cuda:N``."""
+        return is_cuda(name)
+
+    def target(
+        self,
+        name: str,
+        *,
+        runtime: str | None = None,
+        precision: str = "fp32",
+        threads: int = 1,
+        batch: int = 1,
+        file: Path | None = None,
+    ) -> Target:
+        """See ``DeviceKind``."""
+        from fleetfront.profilers.gpu.opening import gpu_target
+
+        return gpu_target(name, runtime, precision, batch, threads)
+
+    def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
+        """See ``DeviceKind``; the setting ``options`` is a ``GpuOptions``."""
+        from fleetfront.profilers.gpu.opening import open_gpu_agent
+
+        check_own(self, target, choices)
+        options = choices.settings.get("options")
+        return HeldAgent(
+            choices,
+            target.device,
+            lambda: open_gpu_agent(target, choices.place.cache, options=options, progress=progress),
+        )
+
+    def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
+        """Nothing: measuring changes nothing on a GPU."""
+        return {}

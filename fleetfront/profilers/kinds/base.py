@@ -1,0 +1,152 @@
+"""A kind of device: what it can be asked, how its targets are spelled, and how an agent for one is opened."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable, Generator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.files import device_lock
+from fleetfront.progress import Progress
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.base import Agent, VisitBatch
+    from fleetfront.profilers.records import Measurement
+    from fleetfront.quantities import Clock
+
+
+class Capability(enum.StrEnum):
+    """What can be measured on a kind of device."""
+
+    #: Blocks and networks of a space.
+    BLOCKS = "blocks"
+    #: A user's own model file, and the files of bundles.
+    FILES = "files"
+    #: A model from few networks, taught by other devices.
+    FEW = "few"
+    #: The best of a front, while it is searched.
+    VERIFY = "verify"
+    #: A file without rest for minutes: what heat leaves of the speed.
+    SUSTAINED = "sustained"
+    ENERGY = "energy"
+    MEMORY = "memory"
+    #: Several batch sizes in one command.
+    BATCHES = "batches"
+    #: Single operators.
+    OPERATORS = "operators"
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """How a device is opened, besides its target.
+
+    Attributes:
+        device: as the user typed it, where a target cannot spell that; the target's name by default.
+        workspace: where caches and locks are kept; the user's own by default.
+        settings: by name, of those that ``DeviceKind.settings`` lists; what is left out is the kind's default.
+    """
+
+    device: str = ""
+    workspace: Workspace | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> Workspace:
+        """The workspace, chosen or default."""
+        return self.workspace or Workspace.default()
+
+
+class DeviceKind(Protocol):
+    """One kind of device. Making it loads nothing heavy and touches no device."""
+
+    @property
+    def name(self) -> str:
+        """E.g. ``cpu``, ``cuda``, ``adb``."""
+
+    @property
+    def can(self) -> frozenset[Capability]:
+        """What can be measured on such devices."""
+
+    @property
+    def settings(self) -> frozenset[str]:
+        """Names of the ``Choices.settings`` that mean something here."""
+
+    def matches(self, name: str) -> bool:
+        """Whether a device's name, as users type it or as targets hold it, means one of this kind."""
+
+    def target(
+        self,
+        name: str,
+        *,
+        runtime: str | None = None,
+        precision: str = "fp32",
+        threads: int = 1,
+        batch: int = 1,
+        file: Path | None = None,
+    ) -> Target:
+        """The target of a device of this kind; without ``runtime`` that which opens ``file``, or the usual one.
+
+        Raises InputError for what such devices do not have, DeviceError if ``name`` stands for no single device.
+        """
+
+    def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
+        """An agent that holds the device for this process until it is closed, at the latest from its first batch on.
+
+        Raises:
+            DeviceError: the target is not of this kind, or the device is lost, refused, or measured by another process.
+            InputError: unknown settings or runtime.
+            MissingDependency: something is not installed.
+        """
+
+    def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
+        """What ``profile --dry-run`` adds: facts of the device, and what measuring would change on it. May be empty."""
+
+
+def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:
+    """Raise DeviceError for a target that is not of ``kind``, InputError for settings that it does not know."""
+    if not kind.matches(target.device):
+        raise DeviceError(
+            f"{target} is not measured as a device of the kind {kind.name!r}.",
+            "Its measurements would be another device's: name the device that is there.",
+        )
+    strange = sorted(set(choices.settings) - kind.settings)
+    if strange:
+        raise InputError(
+            f"{target.device} has no setting {strange[0]!r}.",
+            f"Known: {', '.join(sorted(kind.settings))}." if kind.settings else "Leave it out.",
+        )
+
+
+class HeldAgent:
+    """An agent whose device no other process may measure until it is closed."""
+
+    def __init__(self, choices: Choices, device: str, open_agent: Callable[[], Agent]) -> None:
+        """Take the lock of ``device``, then open. Raises DeviceError if another process holds it."""
+        with ExitStack() as held:
+            held.enter_context(device_lock(choices.place.root / "locks", device))
+            self._agent = open_agent()
+            self._held = held.pop_all()
+
+    @property
+    def clocks(self) -> tuple[Clock, ...]:
+        """See ``Agent``."""
+        return self._agent.clocks
+
+    def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
+        """See ``Agent``."""
+        return self._agent.run(batch)
+
+    def describe(self) -> dict[str, Any]:
+        """See ``Agent``."""
+        return self._agent.describe()
+
+    def close(self) -> None:
+        """Close the agent, then let go of the device."""
+        with self._held:
+            self._agent.close()

@@ -1,0 +1,68 @@
+"""Kinds of devices by the names of devices: fleetfront's own, and users' own from installed packages.
+
+A package offers a kind through an entry point of the group ``fleetfront.devices``: its name is the kind's, its value a
+class or function without arguments that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fleetfront.errors import DeviceError
+from fleetfront.plugins import load_plugin, plugin_names
+from fleetfront.profilers.adb.kind import AdbKind
+from fleetfront.profilers.cpu.kind import CpuKind
+from fleetfront.profilers.gpu.kind import CudaKind
+from fleetfront.profilers.kinds.base import Choices, DeviceKind
+from fleetfront.progress import SILENT, Progress
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.base import Agent
+
+GROUP = "fleetfront.devices"
+
+_OWN: tuple[DeviceKind, ...] = (CpuKind(), CudaKind(), AdbKind())
+
+
+def kind_names() -> tuple[str, ...]:
+    """Every kind there is, fleetfront's own first. Plug-ins are listed without being imported."""
+    own = tuple(kind.name for kind in _OWN)
+    return (*own, *(name for name in plugin_names(GROUP) if name not in own))
+
+
+def find_kind(device: str) -> DeviceKind | None:
+    """The kind that a device's name means, None if no kind here knows it. Own kinds come before plug-ins.
+
+    Raises InputError on a plug-in that does not load, where no kind before it matches.
+    """
+    for kind in _OWN:
+        if kind.matches(device):
+            return kind
+    for name in kind_names()[len(_OWN) :]:
+        plugin = load_plugin(GROUP, name, "kind of devices")
+        offered: DeviceKind | None = None if plugin is None else plugin.make(DeviceKind, "kind")
+        if offered is not None and offered.matches(device):
+            return offered
+    return None
+
+
+def kind_of(device: str) -> DeviceKind:
+    """The kind that a device's name means. Raises DeviceError if nothing here can measure it; see ``find_kind``."""
+    kind = find_kind(device)
+    if kind is None:
+        raise DeviceError(
+            f"The device {device!r} cannot be measured from here.",
+            "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",
+        )
+    return kind
+
+
+#: Makes an agent of a target.
+OpenAgent = Callable[[Target], "Agent"]
+
+
+def open_device(target: Target, choices: Choices | None = None, progress: Progress = SILENT) -> Agent:
+    """The agent of ``target``, whose device is held until it is closed. Raises what ``DeviceKind.open`` raises."""
+    return kind_of(target.device).open(target, choices or Choices(), progress)
