@@ -188,6 +188,11 @@ ALL_FORMATS = {
 }
 
 
+def writer_of(name: str) -> Callable[[Graph], bytes]:
+    """What writes a Graph as a kind of file that networks are timed from: a format, or ``graph``, torch's."""
+    return Graph.to_bytes if name == "graph" else ALL_FORMATS[name].write
+
+
 def parse_formats(text: str) -> tuple[FileFormat, ...]:
     """The formats in ``onnx,tflite,ort,trt``, each once. Raises InputError for an unknown one or none."""
     names = list(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))

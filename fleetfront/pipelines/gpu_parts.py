@@ -1,4 +1,4 @@
-"""What of GPU profiling is installed here and what is missing, found out without loading torch or a runtime."""
+"""Find out what of GPU profiling is installed here and what is missing, without loading torch or a runtime."""
 
 from __future__ import annotations
 
@@ -10,14 +10,9 @@ from pathlib import Path
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.profilers.gpu.nvml import import_nvml
+from fleetfront.runtimes.catalogue import all_facts
 from fleetfront.runtimes.cuda_device import TORCH_WITH_CUDA, driver_version, open_cuda_device
-
-_ORT_GPU = "pip uninstall onnxruntime && pip install onnxruntime-gpu"
-#: ONNX Runtime's provider -> the library that its GPU wheel has.
-_PROVIDERS = {
-    "CUDA": ("onnxruntime_providers_cuda", "profiling .onnx files on a GPU"),
-    "TensorRT": ("onnxruntime_providers_tensorrt", "the same through TensorRT"),
-}
+from fleetfront.runtimes.facts import Library
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +36,8 @@ def gpu_parts() -> tuple[GpuPart, ...]:
     return (
         GpuPart("NVIDIA driver", driver, "any use of a GPU", "" if driver else "Install NVIDIA's driver."),
         _torch(),
-        *(_provider(name, *described) for name, described in _PROVIDERS.items()),
-        _package("tensorrt", "profiling in TensorRT, and writing plans", "tensorrt"),
+        *(_library(library) for facts in all_facts().values() for library in facts.libraries),
+        *(_package(one.name, one.purpose, one.extra) for one in all_facts()["tensorrt"].packages),
         _nvml(driver),
         *_devices(driver),
     )
@@ -70,15 +65,13 @@ def torch_cuda(package: Path) -> str:
     return match.group(1) if match else ""
 
 
-def _provider(name: str, library: str, purpose: str) -> GpuPart:
-    title = f"ONNX Runtime's {name} provider"
-    spec = importlib.util.find_spec("onnxruntime")
-    folder = Path(spec.origin).parent / "capi" if spec is not None and spec.origin else None
-    if folder is None:
-        return GpuPart(title, "", purpose, "pip install onnxruntime-gpu")
-    if not any(folder.glob(f"*{library}.*")):
-        return GpuPart(title, "this ONNX Runtime is built without", purpose, _ORT_GPU)
-    return GpuPart(title, "there", purpose)
+def _library(library: Library) -> GpuPart:
+    spec = importlib.util.find_spec(library.module)
+    if spec is None or not spec.origin:
+        return GpuPart(library.title, "", library.purpose, library.install)
+    if not any(Path(spec.origin).parent.glob(f"{library.file}.*")):
+        return GpuPart(library.title, library.absent, library.purpose, library.replace)
+    return GpuPart(library.title, "there", library.purpose)
 
 
 def _package(name: str, purpose: str, extra: str) -> GpuPart:

@@ -1,4 +1,4 @@
-"""Which optional packages are installed, what each is for, and the one pip line that brings those that are missing."""
+"""Find out which optional packages are installed, and write the one pip line that brings those that are missing."""
 
 from __future__ import annotations
 
@@ -7,31 +7,26 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
 from fleetfront.errors import MissingDependency
+from fleetfront.runtimes.catalogue import all_facts
+from fleetfront.runtimes.facts import Package as Distribution
 
-#: Distribution -> (extra that brings it, what cannot be done without it).
-PACKAGES = {
-    "onnx": ("cpu", "writing ONNX files"),
-    "onnxruntime": ("cpu", "profiling and proving .onnx files"),
-    "ai-edge-litert": ("cpu", "profiling and proving .tflite files"),
-    "flatbuffers": ("cpu", "writing .tflite files"),
-    "psutil": ("cpu", "conditions of this machine"),
-    "torch": ("torch", "supernets, training, and the reference that files are proven against"),
-    "safetensors": ("torch", "saving weights"),
-    "xgboost-cpu": ("models", "filling tables and correcting residuals"),
-    "scipy": ("models", "fitting models, and the surrogate strategy"),
-    "pymoo": ("search", "NSGA-II and SMS-EMOA"),
-    "moocore": ("search", "fronts and hypervolume"),
-    "threadpoolctl": ("search", "searches that give the same fronts on any number of cores"),
-    "ai-edge-quantizer": ("quantise", "int8 in .tflite files"),
-    "onnxscript": ("export", "exporting your own torch network"),
-    "jinja2": ("report", "the report's page"),
-    "vl-convert-python": ("report", "the report's figures"),
-    "adb-shell": ("mobile", "devices over ADB where no adb server runs"),
-    "scikit-learn": ("demo", "the digits of the quickstart"),
-    "pillow": ("demo", "folders of images"),
-}
-#: The same import under another name on the registry.
-_ALIASES = {"xgboost-cpu": ("xgboost",), "onnxruntime": ("onnxruntime-gpu",)}
+#: Those that no runtime needs.
+_OTHERS = (
+    Distribution("xgboost-cpu", "models", "filling tables and correcting residuals", aliases=("xgboost",)),
+    Distribution("scipy", "models", "fitting models, and the surrogate strategy"),
+    Distribution("pymoo", "search", "NSGA-II and SMS-EMOA"),
+    Distribution("moocore", "search", "fronts and hypervolume"),
+    Distribution("threadpoolctl", "search", "searches that give the same fronts on any number of cores"),
+    Distribution("ai-edge-quantizer", "quantise", "int8 in .tflite files"),
+    Distribution("onnxscript", "export", "exporting your own torch network"),
+    Distribution("jinja2", "report", "the report's page"),
+    Distribution("vl-convert-python", "report", "the report's figures"),
+    Distribution("adb-shell", "mobile", "devices over ADB where no adb server runs"),
+    Distribution("scikit-learn", "demo", "the digits of the quickstart"),
+    Distribution("pillow", "demo", "folders of images"),
+)
+#: GPUs have a list of their own, ``gpu_parts``.
+_GPU_EXTRAS = ("tensorrt",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +37,16 @@ class Package:
     version: str | None
     purpose: str
     install: str
+    extra: str
 
 
 def optional_packages(extras: Collection[str] | None = None) -> tuple[Package, ...]:
     """All optional packages, or those of some extras."""
+    of_runtimes = [package for facts in all_facts().values() for package in facts.packages]
     return tuple(
-        Package(name, _version(name), purpose, pip_line([extra]))
-        for name, (extra, purpose) in PACKAGES.items()
-        if extras is None or extra in extras
+        Package(one.name, _version(one), one.purpose, pip_line([one.extra]), one.extra)
+        for one in (*of_runtimes, *_OTHERS)
+        if (one.extra in extras if extras is not None else one.extra not in _GPU_EXTRAS)
     )
 
 
@@ -60,7 +57,7 @@ def pip_line(extras: Iterable[str]) -> str:
 
 def line_for(packages: Iterable[Package]) -> str:
     """The one command that installs packages, whichever extras they are of."""
-    return pip_line(PACKAGES[package.name][0] for package in packages)
+    return pip_line(package.extra for package in packages)
 
 
 def need_extras(extras: Collection[str], purpose: str) -> None:
@@ -73,8 +70,8 @@ def need_extras(extras: Collection[str], purpose: str) -> None:
         )
 
 
-def _version(name: str) -> str | None:
-    for spelling in (name, *_ALIASES.get(name, ())):
+def _version(one: Distribution) -> str | None:
+    for spelling in (one.name, *one.aliases):
         try:
             return importlib.metadata.version(spelling)
         except importlib.metadata.PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The protocol of a runtime on this machine. Which files a runtime opens is written in ``runtimes.catalogue``."""
+"""Declare what a runtime on this machine does: open a file, say what it wants, run it. What it is says its record."""
 
 from __future__ import annotations
 
@@ -46,10 +46,6 @@ class Runtime(Protocol):
     @property
     def name(self) -> str:
         """E.g. ``onnxruntime``, ``litert``."""
-
-    @property
-    def suffix(self) -> str:
-        """The kind of file it opens, e.g. ``.onnx``."""
 
     def version(self) -> str:
         """Version of the installed runtime. Raises MissingDependency if it is not installed."""

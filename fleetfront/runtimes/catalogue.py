@@ -1,38 +1,88 @@
-"""The runtimes of this machine by name, and which of them opens which file."""
+"""Find runtimes by name, by their names on a kind of device, and by the files they open.
+
+A package offers a runtime through an entry point of the group ``fleetfront.runtimes``: its value is a ``RuntimeFacts``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.runtimes.base import Runtime
-from fleetfront.runtimes.litert.runtime import LiteRt
-from fleetfront.runtimes.onnxruntime.runtime import OnnxRuntime
-from fleetfront.runtimes.tensorrt.runtime import TensorRt
-from fleetfront.runtimes.torch.runtime import TorchRuntime
+from fleetfront.runtimes.facts import OnDevice, RuntimeFacts
+from fleetfront.runtimes.litert.facts import FACTS as LITERT
+from fleetfront.runtimes.onnxruntime.facts import FACTS as ONNXRUNTIME
+from fleetfront.runtimes.tensorrt.facts import FACTS as TENSORRT
+from fleetfront.runtimes.torch.facts import FACTS as TORCH
 
-_RUNTIMES: dict[str, type[Runtime]] = {
-    "litert": LiteRt,
-    "onnxruntime": OnnxRuntime,
-    "torch": TorchRuntime,
-    "tensorrt": TensorRt,
-}
+GROUP = "fleetfront.runtimes"
+#: The first that a kind of device has is the one that serves where the user names none.
+_OWN = (LITERT, TORCH, ONNXRUNTIME, TENSORRT)
 
 
-def runtime_names() -> tuple[str, ...]:
-    """Every runtime that ``load_runtime`` knows, installed or not."""
-    return tuple(_RUNTIMES)
+@cache
+def all_facts() -> Mapping[str, RuntimeFacts]:
+    """Name -> record of every runtime, installed or not; fleetfront's own come before packages' of the same name.
+
+    Raises:
+        InputError: a package's entry point does not load or is no record.
+    """
+    found = {facts.name: facts for facts in _OWN}
+    for name in plugin_names(GROUP):
+        if name not in found:
+            found[name] = _from_package(name)
+    return found
 
 
-def load_runtime(name: str) -> Runtime:
-    """The runtime of that name. Loads nothing heavy until a file is opened.
+def facts_of(runtime: str) -> RuntimeFacts:
+    """The record of a runtime under any of its names, e.g. LiteRT's for ``tflite-gpu``.
 
     Raises:
         InputError: there is none of that name; the message has the nearest.
     """
-    if name not in _RUNTIMES:
-        raise unknown("runtime", name, _RUNTIMES)
-    return _RUNTIMES[name]()
+    found = find_facts(runtime)
+    if found is None:
+        raise unknown("runtime", runtime, (name for facts in all_facts().values() for name in facts.names))
+    return found
+
+
+def find_facts(runtime: str) -> RuntimeFacts | None:
+    """The same, or None: imported measurements are of runtimes that nobody here knows."""
+    return next((facts for facts in all_facts().values() if runtime in facts.names), None)
+
+
+def places(kind: str) -> Mapping[str, OnDevice]:
+    """Runtime of a target -> what it is on a kind of device (``cpu``, ``cuda``, ``adb``)."""
+    return {place.name: place for facts in all_facts().values() for place in facts.on.get(kind, ())}
+
+
+def place_of(kind: str, runtime: str) -> OnDevice:
+    """What a target's runtime is on a kind of device.
+
+    Raises:
+        InputError: such devices have no runtime of that name; the message has the nearest.
+    """
+    known = places(kind)
+    if runtime not in known:
+        raise unknown(f"runtime of a device of the kind {kind}", runtime, known)
+    return known[runtime]
+
+
+def load_runtime(name: str) -> Runtime:
+    """The runtime of that name, to open files on this machine. Loads nothing heavy until a file is opened.
+
+    Raises:
+        InputError: there is none of that name; the message has the nearest.
+    """
+    if name not in all_facts():
+        raise unknown("runtime", name, all_facts())
+    module, code = all_facts()[name].code.split(":")
+    made: Runtime = getattr(import_module(module), code)()
+    return made
 
 
 def runtime_for_file(path: Path) -> Runtime:
@@ -41,9 +91,17 @@ def runtime_for_file(path: Path) -> Runtime:
     Raises:
         InputError: none does.
     """
-    runtimes = [load_runtime(name) for name in _RUNTIMES]
-    for runtime in runtimes:
-        if path.suffix.lower() == runtime.suffix:
-            return runtime
-    known = ", ".join(f"{runtime.suffix} ({runtime.name})" for runtime in runtimes)
+    ending = path.suffix.lower().removeprefix(".")
+    for facts in all_facts().values():
+        if ending in facts.formats:
+            return load_runtime(facts.name)
+    known = ", ".join(f".{ending} ({facts.name})" for facts in all_facts().values() for ending in facts.formats)
     raise InputError(f"No runtime here opens files that end in {path.suffix!r} ({path}).", f"Known: {known}.")
+
+
+def _from_package(name: str) -> RuntimeFacts:
+    plugin = load_plugin(GROUP, name, "runtime")
+    if plugin is None or not isinstance(plugin.value, RuntimeFacts) or plugin.value.name != name:
+        origin = plugin.origin if plugin else f"Runtime {name!r}"
+        raise InputError(f"{origin} is no RuntimeFacts of that name.", "Implement fleetfront.runtimes.facts.")
+    return plugin.value

@@ -15,7 +15,7 @@ from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.base import Runtime
-from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file, runtime_names
+from fleetfront.runtimes.catalogue import all_facts, facts_of, load_runtime, runtime_for_file
 from fleetfront.runtimes.feeds import random_feeds
 
 WRITERS: dict[str, Callable[[Graph], bytes]] = {
@@ -42,7 +42,7 @@ def runtime(request: pytest.FixtureRequest) -> Runtime:
 
 def test_a_session_reports_and_runs(runtime: Runtime, tmp_path: Path) -> None:
     data = WRITERS[runtime.name](graph_of())
-    path = tmp_path / f"net{runtime.suffix}"
+    path = tmp_path / f"net.{facts_of(runtime.name).formats[0]}"
     path.write_bytes(data)
     for source in (path, data):
         session = runtime.open(source)
@@ -88,7 +88,7 @@ def test_broken_and_foreign_files_are_input_errors(runtime: Runtime, tmp_path: P
     foreign = [write(graph_of()) for name, write in WRITERS.items() if name != runtime.name]
     broken = [b"", b"\0", b"not a model at all" * 9, data[: len(data) // 2], data[:-8], *foreign]
     for number, content in enumerate(broken):
-        path = tmp_path / f"{number}{runtime.suffix}"
+        path = tmp_path / f"{number}.{facts_of(runtime.name).formats[0]}"
         path.write_bytes(content)
         for source in (path, content):
             with pytest.raises(InputError):
@@ -198,10 +198,11 @@ def test_a_tflite_file_without_signature_goes_by_tensor_names() -> None:
 
 
 def test_the_catalogue_finds_runtimes_by_name_and_by_file() -> None:
-    assert runtime_names() == ("litert", "onnxruntime", "torch", "tensorrt")
-    for name in runtime_names():
-        assert load_runtime(name).name == name
-        assert runtime_for_file(Path(f"net{load_runtime(name).suffix.upper()}")).name == name
+    assert tuple(all_facts()) == ("litert", "torch", "onnxruntime", "tensorrt")
+    for name, facts in all_facts().items():
+        assert load_runtime(name).name == facts.name == name
+        for ending in facts.formats:
+            assert runtime_for_file(Path(f"net.{ending.upper()}")).name == name
     with pytest.raises(InputError, match="Did you mean 'onnxruntime'"):
         load_runtime("onnx-runtime")
     with pytest.raises(InputError, match=r"'\.pt' .*\.tflite \(litert\)"):
@@ -211,7 +212,7 @@ def test_the_catalogue_finds_runtimes_by_name_and_by_file() -> None:
 def test_the_catalogue_loads_nothing_heavy() -> None:
     script = (
         "import sys, fleetfront.runtimes.catalogue as c\n"
-        "[c.load_runtime(name) for name in c.runtime_names()]\n"
+        "[c.load_runtime(name) for name in c.all_facts()]\n"
         "heavy = {'torch', 'onnx', 'onnxruntime', 'ai_edge_litert'} & set(sys.modules)\n"
         "sys.exit(str(heavy) if heavy else 0)\n"
     )

@@ -159,7 +159,7 @@ def _target(name: str, runtime: str | None, precision: str, threads: int, batch:
     if is_adb(name):
         from fleetfront.profilers.adb.opening import adb_target
 
-        return adb_target(name, runtime=runtime or "tflite-cpu", precision=precision, threads=threads, batch=batch)
+        return adb_target(name, runtime=runtime, precision=precision, threads=threads, batch=batch)
     if is_cuda(name):
         from fleetfront.profilers.gpu.opening import gpu_target
 

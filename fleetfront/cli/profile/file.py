@@ -31,11 +31,13 @@ def precision_of(file: Path, runtime: str | None, precision: str) -> str:
 
     Raises InputError for a contradiction.
     """
-    from fleetfront.pipelines.measure.profile import HALF_DELEGATES
     from fleetfront.profilers.file_precision import file_precision
+    from fleetfront.runtimes.catalogue import places
+    from fleetfront.runtimes.facts import Half
 
     word = precision if is_given("precision") else None
-    return file_precision(file, word, computes_in_either=runtime in HALF_DELEGATES)
+    place = places("adb").get(runtime or "")
+    return file_precision(file, word, computes_in_either=place is not None and place.half == Half.RUNTIME)
 
 
 def profile_local_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from fleetfront.profilers.reading.observations import Observations, noise_floor,
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -34,9 +36,6 @@ __all__ = ["fit_report", "fit_target", "newest_cost_model", "present_environment
 
 #: How many of the worst blocks and networks an outcome names.
 SHOWN = 5
-
-#: Packages that hold a runtime, so that its version is known without loading it.
-_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "torch": "torch"}
 
 
 def fit_target(
@@ -91,13 +90,11 @@ def present_environment(target: Target) -> dict[str, object]:
     if target.device != "cpu":
         return {}
     facts: dict[str, object] = dict(describe_machine())
-    package = _PACKAGES.get(target.runtime)
-    if package is not None:
-        try:
-            facts["runtime_version"] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            # A model may be used where its runtime is not installed.
-            return facts
+    runtime = find_facts(target.runtime)
+    if runtime is not None:
+        # A model may be used where its runtime is not installed.
+        with suppress(importlib.metadata.PackageNotFoundError):
+            facts["runtime_version"] = importlib.metadata.version(runtime.packages[0].name)
     return facts
 
 

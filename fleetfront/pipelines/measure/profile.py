@@ -11,9 +11,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from importlib import import_module
 from typing import Any
 
+from fleetfront.deploy.formats import writer_of
 from fleetfront.deploy.quantise.half_throughout import half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
@@ -37,30 +37,12 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration, parse_duration_s
+from fleetfront.runtimes.catalogue import places
 from fleetfront.runtimes.cuda_device import is_cuda
+from fleetfront.runtimes.facts import Half, OnDevice
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
-
-_TFLITE = (".tflite", "fleetfront.deploy.writers.tflite.writer:write_tflite")
-
-#: Runtime -> the suffix of the files that it opens, and ``module:function`` that writes a Graph as their bytes.
-_FILES = {
-    "onnxruntime": (".onnx", "fleetfront.deploy.writers.onnx.writer:write_onnx"),
-    "litert": _TFLITE,
-    "tflite-cpu": _TFLITE,
-    "tflite-gpu": _TFLITE,
-    "tflite-nnapi": _TFLITE,
-    "torch": (".graph", "fleetfront.graphs.graph:Graph.to_bytes"),
-}
-
-_ONNX = (".onnx", "fleetfront.deploy.writers.onnx.writer:write_onnx")
-
-#: The same for GPUs of this machine; their runtimes do half precision, too.
-_GPU_FILES = {"onnxruntime": _ONNX, "tensorrt": _ONNX, "torch": (".graph", "fleetfront.graphs.graph:Graph.to_bytes")}
-
-#: Delegates that compute a file of fp32 in fp16 where that is allowed.
-HALF_DELEGATES = ("tflite-gpu", "tflite-nnapi")
 
 #: So many visits tell all that visits can tell: small spaces end here, long before any budget.
 MOST_ROUNDS = 40
@@ -170,9 +152,10 @@ def default_clock(target: Target) -> Clock:
 
     On a GPU of this machine, its own events where the runtime lets them be set.
     """
-    if is_cuda(target.device):
-        return Clock.WALL if target.runtime == "onnxruntime" else Clock.DEVICE
-    return Clock.THREAD_CPU if target.threads == 1 else Clock.WALL
+    place = _places(target).get(target.runtime)
+    if place is None:
+        return Clock.THREAD_CPU if target.threads == 1 else Clock.WALL
+    return place.default_clock(target.threads)
 
 
 def profile_space(
@@ -300,21 +283,24 @@ def _has_files(row: CampaignRow, cache: FileCache) -> bool:
 
 def suffix_of(target: Target) -> str:
     """The suffix of the files that a target opens. Raises InputError for a runtime that cannot be profiled."""
-    return _files(target)[0]
+    return _place(target).suffix
 
 
 def check_precision(target: Target) -> None:
     """Raises InputError for a precision that no writer and no delegate gives the target."""
-    is_half = target.precision == "fp16" and target.runtime in HALF_DELEGATES
-    if target.precision != "fp32" and not is_half and not is_cuda(target.device):
+    if target.precision not in _place(target).precisions:
         raise InputError(
             f"Spaces are profiled in fp32 on {target.runtime} so far, not in {target.precision}.",
             "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
         )
 
 
-def _files(target: Target) -> tuple[str, str]:
-    known = _GPU_FILES if is_cuda(target.device) else _FILES
+def _places(target: Target) -> Mapping[str, OnDevice]:
+    return places("cuda") if is_cuda(target.device) else {**places("adb"), **places("cpu")}
+
+
+def _place(target: Target) -> OnDevice:
+    known = _places(target)
     if target.runtime not in known:
         raise unknown("runtime to profile on", target.runtime, known)
     return known[target.runtime]
@@ -322,19 +308,13 @@ def _files(target: Target) -> tuple[str, str]:
 
 def _writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
     """The suffix of the target's files and what writes them."""
-    suffix, name = _files(target)
+    place = _place(target)
     check_precision(target)
-    module, name = name.split(":")
-    write: Any = import_module(module)
-    for part in name.split("."):
-        write = getattr(write, part)
-
-    # torch makes its modules half itself; other runtimes run what the file says.
-    is_half_file = target.precision == "fp16" and suffix == ".onnx"
+    write = writer_of(place.file_format)
+    is_half_file = target.precision == "fp16" and place.half == Half.FILE
 
     def write_batch(graph: Graph) -> bytes:
         batched = graph if target.batch == 1 else with_batch(graph, target.batch)
-        data: bytes = write(half_throughout(batched) if is_half_file else batched)
-        return data
+        return write(half_throughout(batched) if is_half_file else batched)
 
-    return suffix, write_batch
+    return place.suffix, write_batch

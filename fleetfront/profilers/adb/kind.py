@@ -46,11 +46,9 @@ class AdbKind:
         file: Path | None = None,
     ) -> Target:
         """See ``DeviceKind``. ``adb`` alone becomes the name of the only device attached."""
-        from fleetfront.profilers.adb.opening import DEFAULT_RUNTIME, adb_target, full_name
+        from fleetfront.profilers.adb.opening import adb_target, full_name
 
-        return adb_target(
-            full_name(name), runtime=runtime or DEFAULT_RUNTIME, precision=precision, threads=threads, batch=batch
-        )
+        return adb_target(full_name(name), runtime=runtime, precision=precision, threads=threads, batch=batch)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> AdbAgent:
         """See ``DeviceKind``. The lock is taken with the first batch, since nothing is changed before it."""

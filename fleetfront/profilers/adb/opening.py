@@ -24,11 +24,12 @@ from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceSilent, r
 from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport
 from fleetfront.profilers.adb.link.transport import Transport
 from fleetfront.profilers.adb.link.usb import usb_devices, usb_serials
-from fleetfront.profilers.adb.runners.base import RUNTIMES, Runner
+from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, find_benchmark_model
 from fleetfront.profilers.adb.runners.native import LiteRtRunner
 from fleetfront.profilers.adb.runners.native_build import build_runner
 from fleetfront.progress import SILENT, Progress
+from fleetfront.runtimes.catalogue import places
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -36,7 +37,6 @@ from fleetfront.workspace import Workspace
 PREFIX = "adb:"
 #: The only device attached.
 ANY = "adb"
-DEFAULT_RUNTIME = RUNTIMES[0]
 
 _RETRY_S = 0.3
 
@@ -182,11 +182,13 @@ def describe_adb_device(device: str, *, progress: Progress = SILENT) -> Device:
 
 
 def adb_target(
-    device: str, *, runtime: str = DEFAULT_RUNTIME, precision: str = "fp32", threads: int = 1, batch: int = 1
+    device: str, *, runtime: str | None = None, precision: str = "fp32", threads: int = 1, batch: int = 1
 ) -> Target:
     """The target of a device over ADB. Raises InputError for a runtime that such a device does not have."""
-    if runtime not in RUNTIMES:
-        raise unknown("runtime of a device over ADB", runtime, RUNTIMES)
+    known = places("adb")
+    runtime = runtime or next(iter(known))
+    if runtime not in known:
+        raise unknown("runtime of a device over ADB", runtime, known)
     # Serial numbers of devices found by mDNS hold characters that a target cannot have.
     name = PREFIX + re.sub(r"[^A-Za-z0-9_.:\-]+", "-", device.removeprefix(PREFIX)).strip("-")
     return Target(name, runtime, precision, threads, batch)

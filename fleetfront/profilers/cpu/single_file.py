@@ -25,7 +25,7 @@ from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock, Tier
-from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
+from fleetfront.runtimes.catalogue import facts_of, runtime_for_file
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -158,9 +158,11 @@ def profile_file(
     """
     path = path.resolve()
     target = target or Target("cpu", runtime_for_file(path).name, file_precision(path))
-    suffix = load_runtime(target.runtime).suffix
-    if path.suffix.lower() != suffix:
-        raise InputError(f"{target.runtime} opens {suffix} files, not {path.name}.", "Choose the --runtime that does.")
+    known = [f".{ending}" for ending in facts_of(target.runtime).formats]
+    if path.suffix.lower() not in known:
+        raise InputError(
+            f"{target.runtime} opens {' and '.join(known)} files, not {path.name}.", "Choose the --runtime that does."
+        )
     try:
         sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +13,17 @@ from fleetfront.profilers.cpu.conditions import describe_machine
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
 from fleetfront.profilers.gpu.nvml import Nvml
 from fleetfront.profilers.gpu.programs.base import Opener
-from fleetfront.profilers.gpu.programs.onnxruntime import TENSORRT_DELEGATE, OnnxRuntimeOpener
-from fleetfront.profilers.gpu.programs.tensorrt import TensorRtOpener
-from fleetfront.profilers.gpu.programs.torch import PRECISIONS, TorchOpener
+from fleetfront.profilers.gpu.programs.onnxruntime import TENSORRT_DELEGATE
+from fleetfront.profilers.gpu.programs.torch import TorchOpener
 from fleetfront.profilers.gpu.stopwatch import CudaStopwatch, HostStopwatch
 from fleetfront.profilers.gpu.visit_timing import SteadyRule
 from fleetfront.progress import SILENT, Progress
+from fleetfront.runtimes.catalogue import places
 from fleetfront.runtimes.cuda_device import CudaDevice, cuda_index, has_context, open_cuda_device
 from fleetfront.targets import Target
 
 _OVERRIDE = "NVIDIA_TF32_OVERRIDE"
 
-GPU_RUNTIMES = ("torch", "onnxruntime", "tensorrt")
-#: A runtime as users may type it -> the runtime and the delegate of the target.
-_SPELLINGS = {"onnxruntime-tensorrt": ("onnxruntime", TENSORRT_DELEGATE)}
 #: A rehearsal proves that everything runs; its numbers mean nothing, so it does not wait for a steady machine.
 _NO_WARM_UP = SteadyRule(window=1, tolerance=1.0, most_s=0.0)
 
@@ -36,11 +33,15 @@ def gpu_target(device: str, runtime: str | None, precision: str, batch: int, thr
 
     Raises InputError for a runtime or precision that GPUs are not profiled in, or for more than one thread.
     """
-    name, delegate = _SPELLINGS.get(runtime or "torch", (runtime or "torch", ""))
-    if name not in GPU_RUNTIMES:
-        raise unknown("runtime of a GPU", name, (*GPU_RUNTIMES, *_SPELLINGS))
-    if precision not in PRECISIONS:
-        raise InputError(f"GPUs are not profiled in {precision} so far.", f"Use {', '.join(PRECISIONS)}.")
+    known = places("cuda")
+    delegated = {typed: (one.name, delegate) for one in known.values() for typed, delegate in one.delegates.items()}
+    runtime = runtime or next(iter(known))
+    name, delegate = delegated.get(runtime, (runtime, ""))
+    if name not in known:
+        raise unknown("runtime of a GPU", name, (*known, *delegated))
+    precisions = known[name].precisions
+    if precision not in precisions:
+        raise InputError(f"GPUs are not profiled in {precision} so far.", f"Use {', '.join(precisions)}.")
     if threads != 1:
         raise InputError(f"--threads {threads} means nothing on a GPU.", "Leave it out; --batch says how much is done.")
     return Target(f"cuda:{cuda_index(device)}", name, precision, 1, batch, delegate)
@@ -52,7 +53,7 @@ def open_gpu_agent(
     """The agent of ``target`` on this machine; engines and kernel timings are kept in ``cache``.
 
     Raises:
-        InputError: a runtime that is none of ``GPU_RUNTIMES``; see also ``check_tf32``.
+        InputError: a runtime that GPUs have not; see also ``check_tf32``.
         MissingDependency: torch with CUDA, the runtime or its provider is not installed.
         DeviceError: there is no such GPU.
     """
@@ -96,16 +97,12 @@ def rehearsal_agent(target: Target, options: GpuOptions | None = None) -> GpuAge
 
 
 def _opener(target: Target, device: CudaDevice, cache: Path, stream: Any) -> Opener:
-    makers: dict[str, Callable[[], Opener]] = {
-        "torch": lambda: TorchOpener(target.device, target.precision),
-        "onnxruntime": lambda: OnnxRuntimeOpener(
-            device.index, target.precision, target.delegate, cache / "onnxruntime"
-        ),
-        "tensorrt": lambda: TensorRtOpener(device, target.precision, cache / "tensorrt", stream),
-    }
-    if target.runtime not in makers:
-        raise unknown("runtime of a GPU", target.runtime, makers)
-    return makers[target.runtime]()
+    place = places("cuda").get(target.runtime)
+    if place is None:
+        raise unknown("runtime of a GPU", target.runtime, places("cuda"))
+    module, function = place.program.split(":")
+    opener: Opener = getattr(import_module(module), function)(target, device, cache / target.runtime, stream)
+    return opener
 
 
 def _nvml(device: CudaDevice, progress: Progress) -> Nvml | None:

@@ -27,7 +27,6 @@ class LiteRt:
     """Opens ``.tflite`` files."""
 
     name = "litert"
-    suffix = ".tflite"
 
     def version(self) -> str:
         from importlib.metadata import version

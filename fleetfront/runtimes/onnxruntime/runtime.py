@@ -23,7 +23,6 @@ class OnnxRuntime:
     """Opens ``.onnx`` files."""
 
     name = "onnxruntime"
-    suffix = ".onnx"
 
     def version(self) -> str:
         return str(_module().__version__)

@@ -22,7 +22,6 @@ class TensorRt:
     """Opens ``.trt`` plans on ``cuda:0``."""
 
     name = "tensorrt"
-    suffix = ".trt"
 
     def version(self) -> str:
         return str(import_tensorrt().__version__)

@@ -19,7 +19,6 @@ class TorchRuntime:
     """Opens ``.graph`` files: what ``Graph.to_bytes`` gives."""
 
     name = "torch"
-    suffix = ".graph"
 
     def version(self) -> str:
         return str(_module().__version__)

@@ -18,9 +18,6 @@ from fleetfront.profilers.adb.link.connection import Connection
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
-#: Runtimes of a target that an ADB device may have.
-RUNTIMES = ("tflite-cpu", "tflite-gpu", "tflite-nnapi")
-
 #: Marks rows whose samples are only the extremes that a runner printed, see ``runners.benchmark_model``.
 SUMMARY_FLAG = "summary"
 

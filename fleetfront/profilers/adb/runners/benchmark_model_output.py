@@ -10,8 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-#: Runtime of a target -> the delegate that must have taken the whole model, as the program's log calls it.
-DELEGATES = {"tflite-cpu": "", "tflite-gpu": "GPU", "tflite-nnapi": "NNAPI"}
+from fleetfront.runtimes.catalogue import place_of
 
 #: Statistics of one ``count=`` line, in the order printed. All but ``count`` are microseconds.
 STATISTICS = ("count", "first", "curr", "min", "max", "avg", "std", "p5", "median", "p95")
@@ -96,7 +95,7 @@ def parse_report(text: str, exit_code: int | None = None, runtime: str = "tflite
     Args:
         text: the output, with or without logcat and ``INFO:`` prefixes and with stray lines of other programs.
         exit_code: how the program ended, None if unknown.
-        runtime: key of ``DELEGATES``; a delegate is believed only if the log proves that it runs the whole model.
+        runtime: of the target; its delegate is believed only if the log proves that it runs the whole model.
     """
     seen = _read(text.splitlines())
     evidence = tuple(seen.delegation)
@@ -142,7 +141,7 @@ def parse_statistics(message: str) -> Statistics | None:
 
 def undelegated(runtime: str, evidence: Sequence[str]) -> str | None:
     """Why ``evidence`` does not prove that the whole model ran where ``runtime`` says; None if it does."""
-    wanted = DELEGATES[runtime]
+    wanted = place_of("adb", runtime).delegate
     if not wanted:
         other = next((line for line in evidence if _named(line) not in ("", "XNNPACK")), None)
         return f"the log speaks of another delegate than the CPU's: {other}" if other else None

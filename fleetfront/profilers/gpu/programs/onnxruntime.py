@@ -14,6 +14,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.gpu.programs.base import random_inputs
+from fleetfront.runtimes.cuda_device import CudaDevice
 from fleetfront.runtimes.onnxruntime.cuda import (
     CUDA,
     TENSORRT,
@@ -25,9 +26,15 @@ from fleetfront.runtimes.onnxruntime.cuda import (
     tensorrt_options,
 )
 from fleetfront.runtimes.onnxruntime.runtime import OnnxRuntimeSession
+from fleetfront.targets import Target
 
 #: The delegate of a target whose files go to the TensorRT provider.
 TENSORRT_DELEGATE = "tensorrt"
+
+
+def open_onnxruntime(target: Target, device: CudaDevice, cache: Path, stream: Any) -> OnnxRuntimeOpener:
+    """See ``OnDevice.program``. Its sessions have streams of their own."""
+    return OnnxRuntimeOpener(device.index, target.precision, target.delegate, cache)
 
 
 class OnnxRuntimeOpener:

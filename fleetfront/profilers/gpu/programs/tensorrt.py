@@ -16,6 +16,12 @@ from fleetfront.profilers.model_files import FileCache
 from fleetfront.runtimes.cuda_device import CudaDevice
 from fleetfront.runtimes.tensorrt.engine import BuildOptions, Engine, Plan, TimingCache, build_plan, import_tensorrt
 from fleetfront.runtimes.tensorrt.runtime import output_tensor
+from fleetfront.targets import Target
+
+
+def open_tensorrt(target: Target, device: CudaDevice, cache: Path, stream: Any) -> TensorRtOpener:
+    """See ``OnDevice.program``."""
+    return TensorRtOpener(device, target.precision, cache, stream)
 
 
 class TensorRtOpener:

@@ -8,12 +8,17 @@ from typing import Any
 from fleetfront.errors import InputError, missing, unknown
 from fleetfront.graphs.graph import Graph
 from fleetfront.profilers.gpu.programs.base import random_tensor
-
-PRECISIONS = ("fp32", "tf32", "fp16")
+from fleetfront.runtimes.cuda_device import CudaDevice
+from fleetfront.targets import Target
 
 #: Precision -> what torch calls the arithmetic of float32 products and convolutions:
 #: https://docs.pytorch.org/docs/stable/notes/numerical_accuracy.html
 _FP32_ARITHMETIC = {"fp32": "ieee", "tf32": "tf32", "fp16": "ieee"}
+
+
+def open_torch(target: Target, device: CudaDevice, cache: Path, stream: Any) -> TorchOpener:
+    """See ``OnDevice.program``. It keeps nothing, and runs on whatever stream is current."""
+    return TorchOpener(target.device, target.precision)
 
 
 class TorchOpener:
@@ -38,8 +43,8 @@ class TorchOpener:
             import torch
         except ImportError as error:
             raise missing("torch", "torch", "Profiling in torch") from error
-        if precision not in PRECISIONS:
-            raise unknown("precision of torch on a GPU", precision, PRECISIONS)
+        if precision not in _FP32_ARITHMETIC:
+            raise unknown("precision of torch on a GPU", precision, _FP32_ARITHMETIC)
         self._torch: Any = torch
         self._device = torch.device(device)
         self._dtype = torch.float16 if precision == "fp16" else torch.float32

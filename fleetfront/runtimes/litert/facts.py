@@ -1,0 +1,31 @@
+"""LiteRT's record. Devices over ADB run its files under the names of the delegates of ``benchmark_model``."""
+
+from __future__ import annotations
+
+from fleetfront.quantities import Clock
+from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
+
+_DELEGATED = ("fp32", "fp16")
+
+FACTS = RuntimeFacts(
+    name="litert",
+    title="LiteRT",
+    code="fleetfront.runtimes.litert.runtime:LiteRt",
+    formats=("tflite",),
+    layout="NHWC",
+    packages=(
+        Package("ai-edge-litert", "cpu", "profiling and proving .tflite files"),
+        Package("flatbuffers", "cpu", "writing .tflite files"),
+    ),
+    on={
+        "cpu": (OnDevice("litert", "tflite"),),
+        "adb": (
+            OnDevice("tflite-cpu", "tflite"),
+            OnDevice("tflite-gpu", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="GPU"),
+            OnDevice("tflite-nnapi", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="NNAPI"),
+        ),
+    },
+    snippets=("classify_tflite.py", "browser-litert.mjs", "Classifier.kt", "Classifier.swift"),
+    # LiteRT.js takes no dynamic batch.
+    fixed_batch_snippets=("browser-litert.mjs",),
+)
