@@ -55,7 +55,7 @@ def chosen_models(
 
 
 def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
-    from fleetfront.predictors.operators.model import is_checked
+    from fleetfront.predictors.base import is_checked
 
     estimated = [device for device in found if device.model.tier is Tier.ESTIMATED]
     told = list(found)

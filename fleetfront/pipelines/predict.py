@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasClock, HasTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 
@@ -35,9 +35,10 @@ def predict_archs(
         estimate = model.predict(genotypes)
         name, unit = model.metric.name, model.metric.unit
         facts = {"device": device, "tier": estimate.tier.value}
-        for fact in ("target", "clock"):
-            if getattr(model, fact, None) is not None:
-                facts[fact] = str(getattr(model, fact))
+        if isinstance(model, HasTarget):
+            facts["target"] = str(model.target)
+        if isinstance(model, HasClock):
+            facts["clock"] = str(model.clock)
         values = zip(estimate.mean.tolist(), estimate.std.tolist(), strict=True)
         columns.append([{f"{name}_{unit}": mean, f"{name}_std_{unit}": std, **facts} for mean, std in values])
     return [{"arch": arch, **column[index], **known[index]} for index, arch in enumerate(spelled) for column in columns]

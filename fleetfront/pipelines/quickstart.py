@@ -25,7 +25,7 @@ from fleetfront.pipelines.knowledge.latest import remember_fronts
 from fleetfront.pipelines.measure.profile import Budget, default_clock, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
-from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.base import HasClock
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -192,7 +192,7 @@ def _picks(fronts: Fronts, targets: Sequence[ProblemTarget]) -> list[Pick]:
                     "ms": float(estimate.mean[0]),
                     "std_ms": float(estimate.std[0]),
                     "tier": estimate.tier.value,
-                    "clock": model.clock.value if isinstance(model, CalibratedTable) else "unknown",
+                    "clock": model.clock.value if isinstance(model, HasClock) else "unknown",
                     "is_prediction": True,
                 }
             )

@@ -1,11 +1,26 @@
-"""The protocols of cost and accuracy models. ``n`` architectures come in as genotypes int8[n, v]."""
+"""The protocols of cost and accuracy models, and what some of them offer beyond. Ask for those with ``isinstance``.
+
+Symbols in shapes: ``n`` architectures, ``v`` genes, ``|V|`` blocks of a space's vocabulary, ``f`` values of all genes
+together. Architectures come in as genotypes int8[n, v].
+"""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from fleetfront.quantities import Estimate, Metric, Tier
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.quantities import Clock, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes
+from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    import torch
+
+    from fleetfront.graphs.graph import Graph
+    from fleetfront.quantities import FloatArray
 
 
 @runtime_checkable
@@ -14,14 +29,108 @@ class CostModel(Protocol):
 
     @property
     def metric(self) -> Metric:
-        """What is predicted, its unit and how parts add up."""
+        """Name and unit of what is predicted, and how parts add up."""
 
     @property
     def tier(self) -> Tier:
         """Where the predictions come from."""
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Mean and standard deviation for each of n architectures."""
+        """Mean and standard deviation for each of n architectures, in the metric's unit.
+
+        Raises InputError for architectures that it does not cover.
+        """
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: which architectures ``predict`` answers for."""
+
+
+@runtime_checkable
+class HasTarget(Protocol):
+    """A cost model that says which device, runtime, precision, threads and batch its numbers belong to."""
+
+    @property
+    def target(self) -> Target:
+        """What the numbers belong to."""
+
+
+@runtime_checkable
+class HasClock(Protocol):
+    """A cost model that says which clock its latency would be read from."""
+
+    @property
+    def clock(self) -> Clock:
+        """The clock."""
+
+
+@runtime_checkable
+class BlockCosts(Protocol):
+    """A cost model made of blocks that were measured one by one."""
+
+    def block_values(self) -> FloatArray:
+        """float64[|V|]: what each block of the space's vocabulary costs alone, in the metric's unit, uncalibrated."""
+
+    def block_origins(self) -> tuple[str, ...]:
+        """How each block came by its value: ``measured``, ``interpolated`` or ``modelled``; |V| words."""
+
+
+@runtime_checkable
+class NetworkCosts(Protocol):
+    """A cost model that is a table of whole networks, and answers for these alone."""
+
+    def networks(self) -> Genotypes:
+        """int8[k, v]: the networks of the table, canonical and distinct."""
+
+
+@runtime_checkable
+class GraphCost(Protocol):
+    """A cost model that answers for any graph, whether it is of a space or not."""
+
+    def estimate(self, graph: Graph) -> Estimate:
+        """Mean and standard deviation of one inference, n = 1. Raises InputError on operators that it cannot count."""
+
+
+@runtime_checkable
+class Relaxed(Protocol):
+    """A cost model through which gradients flow, for searches that train."""
+
+    def relaxed(self, choice_probabilities: torch.Tensor) -> torch.Tensor:
+        """Expected cost float32[n] in the metric's unit, differentiable.
+
+        ``choice_probabilities`` float32[n, f]: for each gene in order, the probability of each of its values in
+        ascending order; those of one gene sum to 1. At zeros and ones it is ``predict``'s mean, calibration included.
+        """
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """A cost model whose error may never have been looked up on networks that it was not made from."""
+
+    @property
+    def is_checked(self) -> bool:
+        """Whether somebody compared it with measurements of another space."""
+
+
+def is_checked(model: CostModel) -> bool:
+    """False for an estimate whose error nobody could look up."""
+    return not isinstance(model, Checkable) or model.is_checked
+
+
+def predict_covered(model: CostModel, genotypes: Genotypes) -> Estimate:
+    """``predict``, with NaN for the architectures of int8[n, v] that the model does not cover."""
+    covered = model.covers(genotypes)
+    if covered.all():
+        return model.predict(genotypes)
+    mean, std = np.full(len(genotypes), np.nan), np.full(len(genotypes), np.nan)
+    if covered.any():
+        known = model.predict(genotypes[covered])
+        mean[covered], std[covered] = known.mean, known.std
+    return Estimate(mean, std, model.tier)
+
+
+def covers_all(genotypes: Genotypes) -> NDArray[np.bool_]:
+    """bool[n], all True: the ``covers`` of models that answer for their whole space."""
+    return np.ones(len(genotypes), dtype=np.bool_)
 
 
 @runtime_checkable
@@ -38,3 +147,38 @@ class AccuracyModel(Protocol):
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Accuracy in percent. Raises InputError for architectures it cannot answer for (not in its table or range)."""
+
+
+@runtime_checkable
+class RequiresGenes(Protocol):
+    """An accuracy model that answers only for one value of some genes."""
+
+    @property
+    def required(self) -> Mapping[str, Any]:
+        """Name of a gene -> the value that it must have."""
+
+
+@runtime_checkable
+class HasLowest(Protocol):
+    """An accuracy model that knows how low accuracy goes; a search may take its reference point from it."""
+
+    @property
+    def lowest(self) -> float:
+        """The lowest accuracy of its data, percent."""
+
+
+@runtime_checkable
+class HasRange(Protocol):
+    """An accuracy model that was calibrated on a range and holds what lies beyond at its ends."""
+
+    def beyond_range(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: which architectures lie beyond it."""
+
+
+@runtime_checkable
+class HasFingerprint(Protocol):
+    """An accuracy model that can tell whether its content changed under the same name."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where table, weights or images do, whatever their files are called."""

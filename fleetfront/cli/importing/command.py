@@ -61,7 +61,7 @@ def import_table_command(
       fleetfront import table nb201.csv --space nasbench201
     """
     from fleetfront.pipelines.importing.importers import import_table
-    from fleetfront.predictors.table.networks import covers
+    from fleetfront.predictors.table.networks import holds_whole_space
     from fleetfront.profilers.store.store import Source, Store
     from fleetfront.spaces.catalogue import load_space
 
@@ -70,7 +70,7 @@ def import_table_command(
         family = load_space(space)
         report = import_table(path, family, opened, source=origin, skip_invalid=skip_invalid, progress=shown)
     # A search asks for any network of the space; a table that lacks some must be learnt from.
-    _show(report, as_json, "search" if covers(family, report.items) else "fit")
+    _show(report, as_json, "search" if holds_whole_space(family, report.items) else "fit")
 
 
 @import_.command("ofa-lut")

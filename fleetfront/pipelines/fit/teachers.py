@@ -15,12 +15,11 @@ import numpy as np
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.cost_models import measured_models
-from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.base import CostModel, NetworkCosts
 from fleetfront.predictors.few_shot.estimate_noise import doubtful_latency_ms
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
 from fleetfront.predictors.operators.model import operator_models
 from fleetfront.predictors.operators.work import NetworkWork
-from fleetfront.predictors.table.networks import NetworkTable
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.workspace import Workspace
 
@@ -74,9 +73,8 @@ def _known_tables(
 
 
 def _table(name: str, model: CostModel, asked: Genotypes) -> KnownTable:
-    if isinstance(model, NetworkTable):
-        return KnownTable(name, model.genotypes, model.ms, device_facts(name))
-    return KnownTable(name, asked, model.predict(asked).mean, device_facts(name))
+    networks = model.networks() if isinstance(model, NetworkCosts) else asked
+    return KnownTable(name, networks, model.predict(networks).mean, device_facts(name))
 
 
 def _estimated_tables(

@@ -23,7 +23,7 @@ from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.fit_files import DamagedModel, device_stem, read_fits
 from fleetfront.predictors.table.fitting import fit_model
-from fleetfront.predictors.table.networks import NetworkTable, covers, load_network_table
+from fleetfront.predictors.table.networks import holds_whole_space, load_network_table
 from fleetfront.predictors.table.warnings import fit_cautions
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
@@ -120,10 +120,8 @@ def measured_models(
 
 def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) -> DeviceModel:
     """The same, or what was learnt of the device if its model is a table that lacks one of the networks."""
-    if not isinstance(found.model, NetworkTable) or learnt is None:
-        return found
-    lacking = int((found.model.index.find(asked) < 0).sum())
-    if not lacking:
+    lacking = int((~found.model.covers(asked)).sum())
+    if not lacking or learnt is None:
         return found
     other = learnt()
     if other.model.tier is Tier.ESTIMATED:
@@ -241,11 +239,13 @@ class _Sources:
     def partly_known(self) -> dict[str, int]:
         """Device -> number of networks, for imported tables that lack some of the space."""
         networks = [h for h in self._imported if h.role != Role.BLOCK]
-        return {h.target.device: h.keys for h in networks if not covers(self._space, h.keys)}
+        return {h.target.device: h.keys for h in networks if not holds_whole_space(self._space, h.keys)}
 
     def _imported_networks(self, everywhere: bool) -> dict[str, _Open]:
         networks = [
-            h for h in self._imported if h.role != Role.BLOCK and (not everywhere or covers(self._space, h.keys))
+            h
+            for h in self._imported
+            if h.role != Role.BLOCK and (not everywhere or holds_whole_space(self._space, h.keys))
         ]
         return {h.target.device: functools.partial(self._open_networks, h.target) for h in networks}
 

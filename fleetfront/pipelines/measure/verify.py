@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.measure.profile import measure_networks
 from fleetfront.pipelines.search import Verified
+from fleetfront.predictors.base import BlockCosts, HasClock, HasTarget
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.reading.observations import Observations, latencies_ms, read_observations
@@ -19,6 +21,11 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.workspace import Workspace
+
+
+@runtime_checkable
+class _MeasuredHere(BlockCosts, HasTarget, HasClock, Protocol):
+    """A fit of blocks that this machine can measure again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +73,9 @@ class LocalVerifier:
         values = np.array([measured.get(arch, np.nan) for arch in archs])
         return Verified(values, CalibratedTable(self.space, model))
 
-    def _table(self, target: ProblemTarget) -> CalibratedTable:
+    def _table(self, target: ProblemTarget) -> _MeasuredHere:
         table = target.cost
-        if not isinstance(table, CalibratedTable) or table.target.device != "cpu":
+        if not isinstance(table, _MeasuredHere) or table.target.device != "cpu":
             raise InputError(
                 f"The networks of {target.name} cannot be measured here.",
                 "Search without --verify, or on --device cpu.",

@@ -6,14 +6,15 @@ with all the others as teachers, and the better one serves; the same trial says 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, MissingDependency
+from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.few_shot.basis import WorkBasis, make_basis, mode_coordinates
 from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, grow_pooled_trees
 from fleetfront.predictors.few_shot.prior import KnownDevice, Prior, learn_device, learn_prior
@@ -22,7 +23,7 @@ from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -85,8 +86,7 @@ class FewShotReport:
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        lists = {"teachers": list(self.teachers), "left_out": list(self.left_out)}
-        return {name: getattr(self, name) for name in self.__dataclass_fields__} | lists
+        return asdict(self) | {"teachers": list(self.teachers), "left_out": list(self.left_out)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,10 @@ class PooledModel:
         features = tree_features(mode_coordinates(self._work, self._basis, genotypes))
         mean = self._trees.predict(features, self._few_ms, self._facts)
         return Estimate(mean, self._relative_std * mean, self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``from_json`` reads."""
@@ -302,15 +306,13 @@ def interval_factor(trials: Sequence[Trial]) -> float:
 
 def usable(space: SearchSpace, genotypes: Genotypes) -> Genotypes:
     """Without networks whose output does not depend on their input: some runtimes fold them away."""
-    disconnected: Callable[[Genotypes], NDArray[np.bool_]] | None = getattr(space, "disconnected", None)
-    return genotypes if disconnected is None else genotypes[~disconnected(genotypes)]
+    return genotypes[~space.disconnected(genotypes)] if isinstance(space, MayDisconnect) else genotypes
 
 
 def _connected(space: SearchSpace, table: KnownTable) -> KnownTable:
-    disconnected: Callable[[Genotypes], NDArray[np.bool_]] | None = getattr(space, "disconnected", None)
-    if disconnected is None:
+    if not isinstance(space, MayDisconnect):
         return table
-    kept = ~disconnected(table.genotypes)
+    kept = ~space.disconnected(table.genotypes)
     return KnownTable(table.name, table.genotypes[kept], table.ms[kept], table.facts)
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.few_shot.basis import WorkBasis
 from fleetfront.predictors.few_shot.choose_networks import choose_networks
 from fleetfront.predictors.few_shot.prior import Prior
@@ -202,6 +203,10 @@ class TransferModel:
         coordinates = {mode: self._basis.coordinates(self._work.detailed(genotypes, mode)) for mode in modes}
         mean, std = mix(self._hypotheses, coordinates, self._least_ms)
         return Estimate(mean, self._interval_factor * std, self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``from_json`` reads."""

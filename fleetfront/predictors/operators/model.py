@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, Mode, NetworkWork
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
@@ -23,7 +25,6 @@ from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
-    from fleetfront.predictors.base import CostModel
     from fleetfront.quantities import FloatArray
 
 SCHEMA = "fleetfront.operator-model/1"
@@ -131,7 +132,6 @@ class OperatorModel:
             }
             for i, name in enumerate(CLASSES)
         }
-        checks = [{name: getattr(check, name) for name in Check.__dataclass_fields__} for check in self.checks]
         return {
             "schema": SCHEMA,
             "hardware": self.hardware,
@@ -142,7 +142,7 @@ class OperatorModel:
             "classes": per_class,
             "fitted_on": self.fitted_on,
             "fitted_space": self.fitted_space,
-            "checks": checks,
+            "checks": [asdict(check) for check in self.checks],
         }
 
     @classmethod
@@ -187,6 +187,11 @@ class OperatorEstimate:
         """What a reader of these numbers must know."""
         return self.model.caution
 
+    @property
+    def is_checked(self) -> bool:
+        """Whether its error could be looked up on another space than it was fitted on."""
+        return bool(self.model.foreign_checks)
+
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds of n genotypes int8[n, v] at the target's batch; the std is that of other spaces' errors."""
         if self._mode is Mode.LIVE:
@@ -195,10 +200,9 @@ class OperatorEstimate:
             mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
         return Estimate(mean, self.model.relative_std * mean, self.tier)
 
-
-def is_checked(model: CostModel) -> bool:
-    """False for an estimate whose error nobody could look up on another space than it was fitted on."""
-    return not isinstance(model, OperatorEstimate) or bool(model.model.foreign_checks)
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)
 
 
 def operator_models() -> dict[str, OperatorModel]:

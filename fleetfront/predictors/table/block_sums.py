@@ -6,8 +6,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -46,3 +48,7 @@ class BlockSums:
         """Sums for n genotypes int8[n, v], in the metric's unit."""
         mean = self._sum(genotypes)
         return Estimate(mean, self._relative_std * np.abs(mean), self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)

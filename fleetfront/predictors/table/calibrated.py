@@ -7,17 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.table.calibration import Calibration
 from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.predictors.table.residual import residual_features
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, Clock, Estimate, Metric, Tier
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -27,19 +28,10 @@ if TYPE_CHECKING:
 _CHUNK = 8192
 
 
-class AdditiveSpace(Protocol):
-    """A space that sums per-block values fast. Optional: any SearchSpace works through ``block_indices``."""
-
-    def additive(self, values: NDArray[np.float64]) -> Callable[[Genotypes], NDArray[np.float64]]:
-        """The sum of ``values`` float64[|V|] over each network, as a function of genotypes int8[n, v]."""
-
-
 def block_sum(space: SearchSpace, values: FloatArray) -> Callable[[Genotypes], FloatArray]:
     """A function int8[n, v] -> float64[n] that sums per-block ``values`` float64[|V|] over each network."""
-    additive = getattr(space, "additive", None)
-    if additive is not None:
-        fast: Callable[[Genotypes], FloatArray] = additive(values)
-        return fast
+    if isinstance(space, Additive):
+        return space.additive(values)
     padded = np.append(np.asarray(values, np.float64), 0.0)
 
     def gathered(genotypes: Genotypes) -> FloatArray:
@@ -123,6 +115,14 @@ class CalibratedTable:
         """The uncalibrated sums of blocks, float64[n]."""
         return self._lookup(genotypes)
 
+    def block_values(self) -> FloatArray:
+        """float64[|V|]: ms of each block of the vocabulary alone, uncalibrated."""
+        return self._table.ms
+
+    def block_origins(self) -> tuple[str, ...]:
+        """``measured``, ``interpolated`` or ``modelled`` for each block of the vocabulary."""
+        return tuple(origin.value for origin in self._table.filled)
+
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds and their std for n genotypes int8[n, v]; mean +- 1.645 std is a 90 % interval."""
         calibration, model = self.model.calibration, self.model
@@ -139,12 +139,15 @@ class CalibratedTable:
         beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
         return Estimate(mean, mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0)), self.tier)
 
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)
+
 
 def block_params(space: SearchSpace) -> FloatArray:
     """Parameters of each block of the vocabulary, float64[|V|]: from the space, or counted in the blocks' graphs."""
-    own = getattr(space, "block_params", None)
-    if own is not None:
-        return np.asarray(own(space.vocabulary), np.float64)
+    if isinstance(space, DescribesBlocks):
+        return np.asarray(space.block_params(space.vocabulary), np.float64)
     return np.array(
         [float(sum(weight.size for weight in space.block_graph(block).weights.values())) for block in space.vocabulary]
     )

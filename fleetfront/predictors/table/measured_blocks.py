@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.predictors.table.lookup import MeasuredBlock, Vocabulary
 from fleetfront.profilers.reading.observations import Observations, summarise
 from fleetfront.profilers.records import Role
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import DescribesBlocks, Interpolable, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -24,14 +25,13 @@ _TYPICAL_WEIGHT = 3.0
 def vocabulary_of(space: SearchSpace) -> Vocabulary:
     """What filling a lookup table needs to know of a space.
 
-    Spaces may offer ``interpolation_groups() -> (int[|V|], effective side float64[|V|])`` and
-    ``block_features(blocks) -> (float64[|V|, f], names)``; without them blocks are told apart by family, parameters and
-    channels, and described by the sizes of their weights and inputs.
+    Blocks of a space that is not Interpolable are told apart by family, parameters and channels; those of one that does
+    not describe them are described by the sizes of their weights and inputs.
     """
     blocks = space.vocabulary
-    groups_of, features_of = getattr(space, "interpolation_groups", None), getattr(space, "block_features", None)
-    if groups_of is not None:
-        groups, side = groups_of()
+    groups: NDArray[np.int32] | list[int]
+    if isinstance(space, Interpolable):
+        groups, side = space.interpolation_groups()
         pixels = np.asarray(side, np.float64) ** 2
     else:
         names: dict[tuple[object, ...], int] = {}
@@ -39,8 +39,8 @@ def vocabulary_of(space: SearchSpace) -> Vocabulary:
             names.setdefault((b.family, b.parameters, *(shape[0] for shape in b.inputs)), len(names)) for b in blocks
         ]
         pixels = np.array([float(sum(np.prod(shape[1:]) for shape in b.inputs)) for b in blocks])
-    if features_of is not None:
-        features = np.asarray(features_of(blocks)[0], np.float64)
+    if isinstance(space, DescribesBlocks):
+        features = np.asarray(space.block_features(blocks)[0], np.float64)
     else:
         weights = [float(sum(w.size for w in space.block_graph(b).weights.values())) for b in blocks]
         features = np.stack([np.array(weights), pixels], axis=1)

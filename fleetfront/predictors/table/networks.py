@@ -26,7 +26,7 @@ _DENSE_LIMIT = 2**24
 _NETWORK_ROLES = (Role.NETWORK, Role.CALIBRATION, Role.VALIDATION)
 
 
-def covers(space: SearchSpace, networks: int) -> bool:
+def holds_whole_space(space: SearchSpace, networks: int) -> bool:
     """Whether a table of so many distinct networks holds every one of a space."""
     return networks >= math.prod(len(values) for values in space.choices)
 
@@ -114,6 +114,14 @@ class NetworkTable:
                 f"Learn the others: fleetfront fit --device {self.target.device} --space {self.space.name}",
             )
         return Estimate(self.ms[rows], self.std_ms[rows], Tier.MEASURED)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: which of n networks int8[n, v] the table holds."""
+        return self.index.find(genotypes) >= 0
+
+    def networks(self) -> Genotypes:
+        """int8[k, v]: those of the table."""
+        return self.genotypes
 
 
 def load_network_table(

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.base import BlockCosts
 from fleetfront.report.sections.blocks import Networks, draw_networks
 from fleetfront.report.sections.contents import BlockPicture, ChoicePoint, FrontGroup, FrontView
 from fleetfront.report.sections.devices import known_clock
@@ -170,10 +170,9 @@ def _block_ms(
     if space is None or not blocks:
         return {}
     model = sources.model(space, front.name, front.target, front.clock)
-    if not isinstance(model, CalibratedTable):
+    if not isinstance(model, BlockCosts):
         return {}
-    table = model.model.table
-    known = dict(zip(table.keys, table.ms.tolist(), strict=True))
+    known = dict(zip((block.key for block in space.vocabulary), model.block_values().tolist(), strict=True))
     return {row: known[block.key] for row, block in enumerate(blocks) if block.key in known}
 
 

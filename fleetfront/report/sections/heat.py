@@ -12,10 +12,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fleetfront.errors import FleetfrontError
-from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.base import BlockCosts, CostModel, NetworkCosts
 from fleetfront.predictors.table.lookup import Filled
-from fleetfront.predictors.table.networks import NetworkTable
 from fleetfront.report.sections.contents import HeatCell, HeatMap
 from fleetfront.report.sections.sampling import sample_networks
 from fleetfront.report.sources import Sources
@@ -67,10 +65,10 @@ def _drawn(sources: Sources, space: SearchSpace, model: CostModel, label: str, t
 
 
 def _heat_map(space: SearchSpace, model: CostModel, label: str, target: str) -> HeatMap | None:
-    if isinstance(space, DescribesBlocks) and not isinstance(model, NetworkTable):
+    if isinstance(space, DescribesBlocks) and not isinstance(model, NetworkCosts):
         rows = _kernel_and_expansion(space)
-        if rows and isinstance(model, CalibratedTable):
-            return _of_blocks(space, model, rows, label, target)
+        if rows and isinstance(model, BlockCosts):
+            return _of_blocks(space, model, model, rows, label, target)
         if rows:
             return _of_differences(space, model, rows, label, target)
     return _of_genes(space, model, label, target)
@@ -94,22 +92,22 @@ def _kernel_expansion(block: Block) -> tuple[int, int] | None:
 
 
 def _of_blocks(
-    space: SearchSpace, model: CalibratedTable, rows: Sequence[int], label: str, target: str
+    space: SearchSpace, model: CostModel, values: BlockCosts, rows: Sequence[int], label: str, target: str
 ) -> HeatMap | None:
-    table = model.model.table
-    entry = {key: i for i, key in enumerate(table.keys)}
-    blocks = [space.vocabulary[row] for row in rows if space.vocabulary[row].key in entry]
-    if not blocks or not isinstance(space, DescribesBlocks):
+    if not isinstance(space, DescribesBlocks):
         return None
-    at = [entry[block.key] for block in blocks]
-    ms = table.ms[at]
+    blocks = [space.vocabulary[row] for row in rows]
+    origins = values.block_origins()
+    ms = values.block_values()[list(rows)]
     per_work = ms / np.maximum(space.block_macs(blocks), 1)
     ratio = per_work / np.median(per_work)
     cells = []
-    for block, name, i, value, latency in zip(blocks, _stages(blocks), at, ratio.tolist(), ms.tolist(), strict=True):
+    for row, block, name, value, latency in zip(
+        rows, blocks, _stages(blocks), ratio.tolist(), ms.tolist(), strict=True
+    ):
         kernel, expansion = _kernel_expansion(block) or (0, 0)
         stage, slot = name
-        how = "" if table.filled[i] is Filled.MEASURED else f", {table.filled[i].value}"
+        how = "" if origins[row] == Filled.MEASURED else f", {origins[row]}"
         detail = f"{block.key}: {latency:.3g} ms alone{how}"
         cells.append(HeatCell(f"{stage} e{expansion}", f"{slot} k{kernel}", value, f"{latency:.2g}", detail))
     return HeatMap(label, target, space.name, model.tier.value, _BLOCKS, _sizes(blocks), _SLOTS, tuple(cells))

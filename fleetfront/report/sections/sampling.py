@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.table.networks import NetworkTable
+from fleetfront.predictors.base import CostModel, NetworkCosts, predict_covered
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 
 if TYPE_CHECKING:
@@ -21,10 +20,10 @@ def sample_networks(space: SearchSpace, models: Sequence[CostModel], count: int)
     Disconnected networks are left out: some runtimes fold them away, which means and rank correlations do not show.
     """
     rng = np.random.default_rng(0)
-    tables = [model for model in models if isinstance(model, NetworkTable)]
+    tables = [model.networks() for model in models if isinstance(model, NetworkCosts)]
     if tables:
-        smallest = min(tables, key=lambda table: len(table.genotypes))
-        genotypes: Genotypes = smallest.genotypes[np.sort(rng.permutation(len(smallest.genotypes))[:count])]
+        smallest = min(tables, key=len)
+        genotypes: Genotypes = smallest[np.sort(rng.permutation(len(smallest))[:count])]
     else:
         genotypes = np.unique(space.sample(count, rng), axis=0)
     return genotypes[~space.disconnected(genotypes)] if isinstance(space, MayDisconnect) else genotypes
@@ -32,7 +31,4 @@ def sample_networks(space: SearchSpace, models: Sequence[CostModel], count: int)
 
 def known_latency_ms(model: CostModel, genotypes: Genotypes) -> FloatArray:
     """float64[n]: latency, NaN for what a table lacks."""
-    if not isinstance(model, NetworkTable):
-        return model.predict(genotypes).mean
-    rows = model.index.find(genotypes)
-    return np.where(rows >= 0, model.ms[rows], np.nan)
+    return predict_covered(model, genotypes).mean
