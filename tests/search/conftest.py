@@ -1,35 +1,12 @@
 """A small real space with a synthetic accuracy, so that searches of every strategy take milliseconds."""
 
-from dataclasses import dataclass, field
-
 import numpy as np
 import pytest
 
 from fleetfront.predictors.table.block_sums import BlockSums
-from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.spaces.catalogue import load_space
-
-
-@dataclass
-class SyntheticAccuracy:
-    """Additive over genes, with a bend so that it is not quite. Keeps every row that it was asked for."""
-
-    space: object
-    bend: float = 0.0
-    source: str = "synthetic"
-    tier: Tier = Tier.PREDICTED
-    lowest: float = 50.0
-    asked: list = field(default_factory=list)
-
-    def predict(self, genotypes):
-        self.asked.extend(map(bytes, genotypes))
-        rng = np.random.default_rng(7)
-        gain = [np.sort(rng.uniform(0, 1, len(values))) for values in self.space.choices]
-        active = self.space.active(genotypes)
-        total = sum(np.where(active[:, i], g[genotypes[:, i]], 0) for i, g in enumerate(gain))
-        mean = 60 + total + self.bend * np.sin(3 * total)
-        return Estimate(mean, np.full(len(mean), 0.1), self.tier)
+from fleetfront.testing.problems import SyntheticAccuracy
 
 
 @pytest.fixture(scope="session")
@@ -61,4 +38,4 @@ def make_problem(mini, latencies):
 
 @pytest.fixture
 def synthetic(mini):
-    return SyntheticAccuracy(mini)
+    return SyntheticAccuracy(mini, bend=0.0)

@@ -1,0 +1,119 @@
+"""Check that a cost model keeps the promises of ``CostModel``: shapes, units, certainty, and no memory of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fleetfront.predictors.base import CostModel
+from fleetfront.quantities import Estimate, FloatArray, Tier
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.testing.checks import Fault, expect, with_fault
+from fleetfront.testing.spaces import any_genotypes
+
+_ROWS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class CostModelCase:
+    """A cost model and the space whose networks it is asked about.
+
+    Attributes:
+        rows: architectures int8[n, v] that it covers; sampled from the space if None.
+    """
+
+    model: CostModel
+    space: SearchSpace
+    rows: Genotypes | None = None
+
+    def genotypes(self) -> Genotypes:
+        """Canonical rows int8[n, v] to ask about."""
+        return self.space.sample(_ROWS, np.random.default_rng(0)) if self.rows is None else self.rows
+
+
+def check_metric_and_tier(case: CostModelCase) -> None:
+    """The model says what it predicts, in which unit, and where its numbers come from."""
+    metric, tier = case.model.metric, case.model.tier
+    expect(metric.name and metric.unit, f"the metric has a name and a unit: {metric}")
+    expect(isinstance(tier, Tier), f"the tier is a Tier, not {tier!r}")
+    found = case.model.predict(case.genotypes()).tier
+    expect(isinstance(found, Tier), f"the tier of an estimate is a Tier, not {found!r}")
+
+
+def check_estimates(case: CostModelCase) -> None:
+    """Means are positive and finite, standard deviations finite and not negative, one of each a row."""
+    rows = case.genotypes()
+    before = rows.copy()
+    found = case.model.predict(rows)
+    expect(np.array_equal(rows, before), "predict leaves its argument alone")
+    for name, values in (("mean", found.mean), ("std", found.std)):
+        expect(values.shape == (len(rows),), f"{name} is float64[n]: {len(rows)} rows gave {values.shape}")
+        expect(values.dtype == np.float64, f"{name} is float64, not {values.dtype}")
+        expect(np.isfinite(values).all(), f"{name} is finite")
+    expect((found.mean > 0).all(), f"no network is free: the least mean is {found.mean.min():g}")
+    expect((found.std >= 0).all(), f"standard deviations are not negative: the least is {found.std.min():g}")
+
+
+def check_no_rows(case: CostModelCase) -> None:
+    """No rows give no estimates."""
+    found = case.model.predict(case.genotypes()[:0])
+    expect(found.mean.shape == found.std.shape == (0,), f"no rows give no estimates, not {found.mean.shape}")
+
+
+def check_rows_alone(case: CostModelCase) -> None:
+    """A row's estimate depends neither on the other rows nor on their order, and is the same each time."""
+    rows = case.genotypes()
+    whole = case.model.predict(rows)
+    backwards = case.model.predict(rows[::-1].copy())
+    _expect_close(backwards.mean[::-1], whole.mean, "the order of rows changes nothing")
+    alone = [case.model.predict(row[None]) for row in rows[:8]]
+    _expect_close(np.array([one.mean[0] for one in alone]), whole.mean[:8], "each row is looked at alone")
+    _expect_close(np.array([one.std[0] for one in alone]), whole.std[:8], "the std of each row is its own")
+    _expect_close(case.model.predict(rows).mean, whole.mean, "the same rows cost the same each time")
+
+
+def check_inactive_genes(case: CostModelCase) -> None:
+    """A network costs the same however its inactive genes are spelled."""
+    if case.rows is not None:
+        return
+    rows = any_genotypes(case.space)
+    canonical = case.model.predict(case.space.canonical(rows)).mean
+    _expect_close(case.model.predict(rows).mean, canonical, "inactive genes cost nothing")
+
+
+COST_MODEL_CHECKS: tuple[Callable[[CostModelCase], None], ...] = (
+    check_metric_and_tier,
+    check_estimates,
+    check_no_rows,
+    check_rows_alone,
+    check_inactive_genes,
+)
+
+
+def _expect_close(found: FloatArray, wanted: FloatArray, rule: str) -> None:
+    expect(np.allclose(found, wanted, rtol=1e-6, atol=0), f"{rule}: they differ by {np.abs(found - wanted).max():.3g}")
+
+
+def _changed(change: Callable[[Genotypes, Estimate], Estimate]) -> dict[str, Fault]:
+    return {"predict": lambda predict, rows: change(rows, predict(rows))}
+
+
+#: Faults by the promise that they break; ``faulty_cost_model`` puts one in.
+_FAULTS: dict[str, dict[str, Fault]] = {
+    "the std is negative": _changed(lambda _rows, found: replace(found, std=found.std - 1.0)),
+    "a network is free": _changed(
+        lambda _rows, found: replace(found, mean=found.mean * (found.mean > found.mean.min()))
+    ),
+    "a network costs nothing known": _changed(lambda _rows, found: replace(found, mean=found.mean + np.nan)),
+    "the shape is a column": _changed(lambda _rows, found: replace(found, mean=found.mean[:, None])),
+    "the cost depends on the batch": _changed(lambda rows, found: replace(found, mean=found.mean * (1 + len(rows)))),
+    "inactive genes cost": _changed(lambda rows, found: replace(found, mean=found.mean + rows.sum(axis=1))),
+}
+COST_MODEL_FAULTS = tuple(_FAULTS)
+
+
+def faulty_cost_model(model: CostModel, fault: str) -> CostModel:
+    """A copy of ``model`` with one of ``COST_MODEL_FAULTS``. Raises KeyError on others."""
+    return with_fault(model, **_FAULTS[fault])

@@ -1,0 +1,68 @@
+"""Make small search problems whose costs and accuracies are arithmetic, so that searches take milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from fleetfront.predictors.base import AccuracyModel
+from fleetfront.predictors.table.block_sums import BlockSums
+from fleetfront.quantities import Estimate, Tier
+from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.catalogue import load_space
+
+
+@dataclass
+class SyntheticAccuracy:
+    """Additive over active genes, with a bend so that it is not quite. An AccuracyModel that keeps what it was asked.
+
+    Attributes:
+        bend: height in percent of a sine over the additive part.
+        asked: the bytes of every row that it was asked for, in order.
+    """
+
+    space: SearchSpace
+    bend: float = 0.3
+    source: str = "synthetic"
+    tier: Tier = Tier.PREDICTED
+    lowest: float = 50.0
+    asked: list[bytes] = field(default_factory=list)
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Between about 60 % and 60 % + number of genes, for n genotypes int8[n, v]."""
+        self.asked.extend(map(bytes, genotypes))
+        rng = np.random.default_rng(7)
+        gain = [np.sort(rng.uniform(0, 1, len(values))) for values in self.space.choices]
+        active = self.space.active(genotypes)
+        total = np.zeros(len(genotypes))
+        for gene, gains in enumerate(gain):
+            total += np.where(active[:, gene], gains[genotypes[:, gene]], 0.0)
+        return Estimate(60 + total + self.bend * np.sin(3 * total), np.full(len(genotypes), 0.1), self.tier)
+
+
+def synthetic_latencies(space: SearchSpace, devices: int = 2, seed: int = 3) -> tuple[BlockSums, ...]:
+    """A cost model in ms for each device: each has a price of its own for every block."""
+    rng = np.random.default_rng(seed)
+    size = len(space.vocabulary)
+    return tuple(BlockSums(space, rng.uniform(0.2, 2.0, size), relative_std=0.02) for _ in range(devices))
+
+
+def small_problem(
+    space: SearchSpace | None = None,
+    *,
+    latencies: tuple[BlockSums, ...] = (),
+    limits: tuple[float | None, ...] = (),
+    accuracy: AccuracyModel | None = None,
+    **options: Any,
+) -> Problem:
+    """A problem of ``space`` (``ofa-mbv3-mini`` by default) on two made-up devices; ``options`` go to ``Problem``."""
+    chosen = space or load_space("ofa-mbv3-mini")
+    models = latencies or synthetic_latencies(chosen)
+    targets = tuple(
+        ProblemTarget(f"device_{i}", model, f"device_{i}/litert/fp32/t1/b1", limits[i] if limits else None)
+        for i, model in enumerate(models)
+    )
+    return Problem(chosen, targets, accuracy or SyntheticAccuracy(chosen), **options)

@@ -1,0 +1,26 @@
+"""Every strategy that fleetfront brings conforms, and each fault is found."""
+
+import pytest
+
+from fleetfront.search.strategies.catalogue import STRATEGIES
+from fleetfront.testing.checks import check_name, failures
+from fleetfront.testing.strategies import STRATEGY_CHECKS, STRATEGY_FAULTS, StrategyCase, faulty_strategy
+
+#: The exact front draws nothing, random search is what the others are compared with, and a surrogate is for few
+#: evaluations.
+CASES = {
+    "exact": {"evaluations": 800, "bend": 0.0, "has_chance": False, "beats_random": False},
+    "random": {"beats_random": False},
+    "surrogate": {"evaluations": 60, "comparing": 60},
+}
+
+
+@pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=check_name)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_every_strategy_conforms(name, check):
+    check(StrategyCase(STRATEGIES[name], **CASES.get(name, {})))
+
+
+@pytest.mark.parametrize("fault", STRATEGY_FAULTS)
+def test_each_fault_is_found(fault):
+    assert failures(STRATEGY_CHECKS, faulty_strategy(StrategyCase(STRATEGIES["local-search"]), fault))
