@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.base import BlockCosts, CostModel, Relaxed
 from fleetfront.quantities import Estimate, FloatArray, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.testing.checks import Fault, expect, with_fault
@@ -56,6 +56,43 @@ def check_estimates(case: CostModelCase) -> None:
     expect((found.std >= 0).all(), f"standard deviations are not negative: the least is {found.std.min():g}")
 
 
+def check_cover(case: CostModelCase) -> None:
+    """``covers`` is bool[n], looks at each row alone, and is True of rows that the model then answers for."""
+    rows = case.genotypes()
+    covered = case.model.covers(rows)
+    expect(covered.shape == (len(rows),) and covered.dtype == np.bool_, "covers is bool[n]")
+    alone = np.concatenate([case.model.covers(row[None]) for row in rows])
+    expect(np.array_equal(covered, alone), "covers looks at each row alone")
+    expect(covered.all(), "the rows of the case are covered")
+
+
+def check_block_values(case: CostModelCase) -> None:
+    """A model of measured blocks has a positive value, and a word on where it is from, for each of the vocabulary."""
+    if isinstance(case.model, BlockCosts):
+        values, origins = case.model.block_values(), case.model.block_origins()
+        size = len(case.space.vocabulary)
+        expect(values.shape == (size,), f"block_values is float64[|V|], |V| = {size}, not {values.shape}")
+        expect(np.isfinite(values).all() and (values > 0).all(), "block_values are finite and positive")
+        expect(len(origins) == size, f"block_origins has |V| = {size} words, not {len(origins)}")
+
+
+def check_relaxed(case: CostModelCase) -> None:
+    """At probabilities of zero and one, the relaxed cost is the predicted mean, and gradients flow through it."""
+    if not isinstance(case.model, Relaxed):
+        return
+    import torch
+
+    rows = case.genotypes()[:8]
+    chosen = np.concatenate([np.eye(len(v), dtype=np.float32)[rows[:, i]] for i, v in enumerate(case.space.choices)], 1)
+    probabilities = torch.tensor(chosen, requires_grad=True)
+    cost = case.model.relaxed(probabilities)
+    expect(cost.shape == (len(rows),), f"relaxed is float32[n], not {tuple(cost.shape)}")
+    wanted, found = case.model.predict(rows).mean, cost.detach().numpy()
+    expect(np.allclose(found, wanted, rtol=1e-4), f"relaxed at zeros and ones is predict: {found} for {wanted}")
+    (gradient,) = torch.autograd.grad(cost.sum(), probabilities)
+    expect(bool(torch.isfinite(gradient).all() and (gradient != 0).any()), "gradients are finite and not all zero")
+
+
 def check_no_rows(case: CostModelCase) -> None:
     """No rows give no estimates."""
     found = case.model.predict(case.genotypes()[:0])
@@ -86,6 +123,9 @@ def check_inactive_genes(case: CostModelCase) -> None:
 COST_MODEL_CHECKS: tuple[Callable[[CostModelCase], None], ...] = (
     check_metric_and_tier,
     check_estimates,
+    check_cover,
+    check_block_values,
+    check_relaxed,
     check_no_rows,
     check_rows_alone,
     check_inactive_genes,
@@ -109,6 +149,7 @@ _FAULTS: dict[str, dict[str, Fault]] = {
     "a network costs nothing known": _changed(lambda _rows, found: replace(found, mean=found.mean + np.nan)),
     "the shape is a column": _changed(lambda _rows, found: replace(found, mean=found.mean[:, None])),
     "the cost depends on the batch": _changed(lambda rows, found: replace(found, mean=found.mean * (1 + len(rows)))),
+    "nothing is covered": {"covers": lambda covers, rows: ~covers(rows)},
     "inactive genes cost": _changed(lambda rows, found: replace(found, mean=found.mean + rows.sum(axis=1))),
 }
 COST_MODEL_FAULTS = tuple(_FAULTS)
