@@ -157,7 +157,7 @@ def found_out(store: Store, target: Target, space: SearchSpace) -> dict[str, Any
     held_out = seen.role_seconds.get(Role.VALIDATION, 0.0)
     return {
         "rounds_begun": 1 + store.last_round(row.id),
-        "things": {role.value: len(visits) for role, visits in seen.visits_ms.items()},
+        "things": {role.value: len(visits) for role, visits in seen.visits.items()},
         "errors": dict(seen.errors),
         "seconds": {"profile": seen.seconds - held_out, "held_out_visits": held_out, "total": seen.seconds},
         "environment": dict(seen.environment),

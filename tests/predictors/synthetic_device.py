@@ -80,7 +80,7 @@ class SyntheticDevice:
 def keep(store: Store, seen: Observations, campaign: str = "synthetic-1") -> None:
     """Write observations into a store as the visits of one campaign, three runs a visit, the middle one fastest."""
     rows, started = [], 0
-    for role, things in seen.visits_ms.items():
+    for role, things in seen.visits.items():
         for key, visits in things.items():
             for number, ms in enumerate(visits):
                 started += 1
@@ -99,6 +99,6 @@ def keep(store: Store, seen: Observations, campaign: str = "synthetic-1") -> Non
                         after={"visit_ns": 10 * ns},
                     )
                 )
-    plan = {"tasks": {role.value: [[key, "file"] for key in things] for role, things in seen.visits_ms.items()}}
+    plan = {"tasks": {role.value: [[key, "file"] for key in things] for role, things in seen.visits.items()}}
     store.add_campaign(campaign, seen.target, seen.space, "identity", plan, dict(seen.environment))
     store.append(rows)

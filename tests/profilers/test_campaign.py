@@ -146,7 +146,7 @@ def test_the_rule_is_asked_after_every_round_and_ends_the_campaign(
     assert (result.ended_by, result.stop, result.rounds) == ("target", Stop("good enough", 1.5), 4)
     assert [rounds for rounds, _, _ in rule.shown] == [1, 2, 3, 4]
     for rounds, _, observations in rule.shown:
-        assert {visits.size for visits in observations.visits_ms[Role.VALIDATION].values()} == {rounds}
+        assert {visits.size for visits in observations.visits[Role.VALIDATION].values()} == {rounds}
     assert store.campaigns()[0].is_finished
 
 
@@ -175,9 +175,7 @@ def test_a_lost_device_loses_nothing_and_the_same_command_goes_on(
     assert result.campaign == row.id
     assert result.visits == len(device.visits) == 2 * PER_ROUND - 60
     found = read_observations(store, row.target, "s", Clock.WALL)
-    assert {visits.size for role, keys in found.visits_ms.items() for visits in keys.values() if role != "anchor"} == {
-        2
-    }
+    assert {visits.size for role, keys in found.visits.items() for visits in keys.values() if role != "anchor"} == {2}
 
 
 def test_a_larger_budget_goes_on_where_a_smaller_one_ended(
@@ -207,7 +205,7 @@ def test_what_keeps_failing_is_left_out_and_reported_once(
     assert [note for note in notes if "block3" in note] == ["block3 could not be measured: the runtime refuses it"]
     found = read_observations(store, store.campaigns()[0].target, "s", Clock.WALL)
     assert found.errors == {"block3": "the runtime refuses it"}
-    assert "block3" not in found.visits_ms[Role.BLOCK]
+    assert "block3" not in found.visits[Role.BLOCK]
 
 
 def test_a_device_on_which_nothing_works_is_an_error(run: Run, simulated: Any, latency_ms: dict[str, float]) -> None:
@@ -255,7 +253,7 @@ def test_drift_and_throttling_show_in_what_is_read(
     assert found.discarded["throttled"] > 10
     rise = 0.02 * device.clock_s
     assert anchor_drift(found, "min").percent == pytest.approx(100 * rise / 2, rel=0.35)
-    for keys in found.visits_ms.values():
+    for keys in found.visits.values():
         for key, visits in keys.items():
             assert visits.min() == pytest.approx(latency_ms[key], rel=0.05 + rise)
 

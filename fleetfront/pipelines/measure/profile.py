@@ -121,7 +121,7 @@ class ProfileOutcome:
     @property
     def measured(self) -> dict[Role, int]:
         """Role -> number of things with at least one accepted visit."""
-        return {role: len(keys) for role, keys in self.observations.visits_ms.items()}
+        return {role: len(keys) for role, keys in self.observations.visits.items()}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -231,7 +231,7 @@ def profile_space(
 def _check_heat(observations: Observations, budget: Budget) -> None:
     """Raises DeviceError if there is nothing but the anchor, measured hot: waiting took the budget."""
     is_hot = observations.hot or "throttled" in observations.discarded
-    if is_hot and not observations.errors and not set(observations.visits_ms) - {Role.ANCHOR}:
+    if is_hot and not observations.errors and not set(observations.visits) - {Role.ANCHOR}:
         raise DeviceError(
             f"{observations.target.device} was too hot: no block or network was measured within the budget of "
             f"{format_duration(budget.seconds)}.",

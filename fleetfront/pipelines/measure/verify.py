@@ -14,7 +14,7 @@ from fleetfront.pipelines.search import Verified
 from fleetfront.predictors.base import BlockCosts, HasClock, HasTarget
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
-from fleetfront.profilers.reading.observations import Observations, latencies_ms, read_observations
+from fleetfront.profilers.reading.observations import Observations, read_observations, summaries
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -65,7 +65,7 @@ class LocalVerifier:
         )
         before = read_observations(self.store, table.target, self.space.name, table.clock)
         model = fit_model(self.space, _joined(before, outcome.observations)).model
-        measured = latencies_ms(outcome.observations, Role.CALIBRATION, model.statistic)
+        measured = summaries(outcome.observations, Role.CALIBRATION, model.statistic)
         if not measured:
             raise DeviceError(
                 f"None of {len(archs)} networks could be measured on {table.target}.", "See: fleetfront doctor"
@@ -85,7 +85,7 @@ class LocalVerifier:
 
 def _joined(before: Observations, fresh: Observations) -> Observations:
     networks: Mapping[str, np.ndarray[tuple[int], np.dtype[np.float64]]] = {
-        **before.visits_ms.get(Role.CALIBRATION, {}),
-        **fresh.visits_ms.get(Role.CALIBRATION, {}),
+        **before.visits.get(Role.CALIBRATION, {}),
+        **fresh.visits.get(Role.CALIBRATION, {}),
     }
-    return replace(before, visits_ms={**before.visits_ms, Role.CALIBRATION: networks})
+    return replace(before, visits={**before.visits, Role.CALIBRATION: networks})

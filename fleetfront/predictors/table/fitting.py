@@ -15,7 +15,7 @@ from fleetfront.predictors.table.intervals import relative_std
 from fleetfront.predictors.table.lookup import BlockModel, Filled, LookupTable, fill_table
 from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.table.residual import FEWEST_NETWORKS, ResidualTrial, residual_features, try_residual
-from fleetfront.profilers.reading.observations import STATISTICS, Observations, choose_statistic, latencies_ms
+from fleetfront.profilers.reading.observations import STATISTICS, Observations, choose_statistic, summaries
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
@@ -52,7 +52,7 @@ class Fitted:
 
 def measured_networks(observations: Observations, space: SearchSpace, role: Role, statistic: str) -> Networks:
     """The networks measured for a role. Raises InputError if one is not of the space."""
-    latencies = latencies_ms(observations, role, statistic)
+    latencies = summaries(observations, role, statistic)
     return Networks(space.parse(list(latencies)), np.array(list(latencies.values()), dtype=np.float64))
 
 
@@ -96,8 +96,8 @@ def quick_error(observations: Observations, space: SearchSpace) -> float | None:
     For a stop rule: blocks that are still missing are guessed by a straight line. None while there are too few blocks
     or networks to tell.
     """
-    calibration = observations.visits_ms.get(Role.CALIBRATION, {})
-    if len(calibration) < FEWEST_FOR_ERROR or not observations.visits_ms.get(Role.BLOCK):
+    calibration = observations.visits.get(Role.CALIBRATION, {})
+    if len(calibration) < FEWEST_FOR_ERROR or not observations.visits.get(Role.BLOCK):
         return None
     statistic = choose_statistic(observations)
     *_, calibrated = _calibrated(space, observations, statistic, linear_block_model)
@@ -112,7 +112,7 @@ def best_statistic(space: SearchSpace, observations: Observations) -> str:
     alone, by noise in two of six. Only blocks and calibration networks are looked at.
     """
     agreed = choose_statistic(observations)
-    if len(observations.visits_ms.get(Role.CALIBRATION, {})) < FEWEST_FOR_PARAMS:
+    if len(observations.visits.get(Role.CALIBRATION, {})) < FEWEST_FOR_PARAMS:
         return agreed
     errors = {}
     for statistic in STATISTICS:
@@ -152,7 +152,7 @@ def _mape(out_of_sample: FloatArray) -> float | None:
 
 def _network_noise(observations: Observations, statistic: str) -> float:
     """Relative noise of one network's number, from the calibration networks; 0 without any."""
-    visits = observations.visits_ms.get(Role.CALIBRATION, {})
+    visits = observations.visits.get(Role.CALIBRATION, {})
     variances = half_variances(visits, statistic)
     return float(np.sqrt(typical_variance(variances))) if np.any(~np.isnan(variances)) else 0.0
 

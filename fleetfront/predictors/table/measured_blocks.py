@@ -52,7 +52,7 @@ def measured_blocks(observations: Observations, statistic: str) -> dict[str, Mea
 
     The noise of a block is what its halves say, drawn towards what the halves of all blocks say together.
     """
-    visits = observations.visits_ms.get(Role.BLOCK, {})
+    visits = observations.visits.get(Role.BLOCK, {})
     variance = half_variances(visits, statistic)
     typical = typical_variance(variance)
     shrunk = (np.where(np.isnan(variance), typical, variance) + _TYPICAL_WEIGHT * typical) / (1 + _TYPICAL_WEIGHT)

@@ -36,7 +36,7 @@ class Observations:
     """What was measured of one space on one target under one clock.
 
     Attributes:
-        visits_ms: role -> key -> ms[visits]: the minimum of each accepted visit's samples, in the order taken.
+        visits: role -> key -> ms[visits]: the minimum of each accepted visit's samples, in the order taken.
         errors: key -> the last error of a key that has no accepted visit.
         discarded: reason -> number of visits left out.
         hot: visits that count although the device slowed itself down in them, for lack of others.
@@ -49,7 +49,7 @@ class Observations:
     target: Target
     space: str
     clock: Clock
-    visits_ms: Mapping[Role, Mapping[str, FloatArray]]
+    visits: Mapping[Role, Mapping[str, FloatArray]]
     errors: Mapping[str, str] = field(default_factory=dict)
     discarded: Mapping[str, int] = field(default_factory=dict)
     seconds: float = 0.0
@@ -121,7 +121,7 @@ def read_observations(
         target=target,
         space=space,
         clock=clock,
-        visits_ms=visits,
+        visits=visits,
         errors=errors,
         discarded=discarded,
         seconds=sum(row.seconds for row in chosen),
@@ -131,16 +131,16 @@ def read_observations(
     )
 
 
-def summarise(visits_ms: FloatArray, statistic: str) -> float:
+def summarise(visits: FloatArray, statistic: str) -> float:
     """One number in ms for ms[visits]: ``min``, ``p25`` (linear between visits) or ``median``."""
     if statistic not in _QUANTILES:
         raise unknown("statistic", statistic, STATISTICS)
-    return float(np.quantile(visits_ms, _QUANTILES[statistic]))
+    return float(np.quantile(visits, _QUANTILES[statistic]))
 
 
-def latencies_ms(observations: Observations, role: Role, statistic: str) -> dict[str, float]:
+def summaries(observations: Observations, role: Role, statistic: str) -> dict[str, float]:
     """``summarise`` of everything that was measured for one role, by key."""
-    return {key: summarise(visits, statistic) for key, visits in observations.visits_ms.get(role, {}).items()}
+    return {key: summarise(visits, statistic) for key, visits in observations.visits.get(role, {}).items()}
 
 
 def choose_statistic(observations: Observations) -> str:
@@ -150,7 +150,7 @@ def choose_statistic(observations: Observations) -> str:
     first and second half in time and some random ones, all of equal size; with fewer than four visits a network all
     statistics of single visits are the same, and the first of STATISTICS is taken.
     """
-    networks = [visits for visits in observations.visits_ms.get(Role.CALIBRATION, {}).values() if visits.size >= 4]
+    networks = [visits for visits in observations.visits.get(Role.CALIBRATION, {}).values() if visits.size >= 4]
     if not networks:
         return STATISTICS[0]
     errors = dict.fromkeys(STATISTICS, 0.0)
@@ -172,7 +172,7 @@ def choose_statistic(observations: Observations) -> str:
 def noise_floor(observations: Observations, role: Role, statistic: str) -> Floor:
     """How well the first half of each thing's visits predicts the second; things with one visit are left out."""
     errors = []
-    for visits in observations.visits_ms.get(role, {}).values():
+    for visits in observations.visits.get(role, {}).values():
         half = visits.size // 2
         if half:
             errors.append(summarise(visits[:half], statistic) / summarise(visits[-half:], statistic) - 1)
@@ -189,7 +189,7 @@ def noise_floor(observations: Observations, role: Role, statistic: str) -> Floor
 
 def anchor_drift(observations: Observations, statistic: str) -> Drift:
     """Second half of the anchor's visits against the first, and their spread; NaN with fewer than four visits."""
-    anchors = sorted(observations.visits_ms.get(Role.ANCHOR, {}).values(), key=lambda visits: visits.size)
+    anchors = sorted(observations.visits.get(Role.ANCHOR, {}).values(), key=lambda visits: visits.size)
     if not anchors or anchors[-1].size < 4:
         return Drift(anchors[-1].size if anchors else 0, float("nan"), float("nan"))
     visits = anchors[-1]

@@ -173,7 +173,7 @@ def _doubts_on_heat(observations: Observations) -> list[Reason]:
 
 
 def _accepted(observations: Observations) -> int:
-    return sum(visits.size for keys in observations.visits_ms.values() for visits in keys.values())
+    return sum(visits.size for keys in observations.visits.values() for visits in keys.values())
 
 
 def _doubts_on_missing(observations: Observations) -> list[Reason]:

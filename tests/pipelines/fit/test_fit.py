@@ -110,13 +110,13 @@ def test_report_is_what_was_promised(
 def test_the_model_on_disk_does_not_depend_on_validation(
     space: OfaMbv3Space, wall: Observations, tmp_path: Path
 ) -> None:
-    spoiled = {arch: 3 * ms[::-1] for arch, ms in wall.visits_ms[Role.VALIDATION].items()}
-    without = {role: things for role, things in wall.visits_ms.items() if role != Role.VALIDATION}
+    spoiled = {arch: 3 * ms[::-1] for arch, ms in wall.visits[Role.VALIDATION].items()}
+    without = {role: things for role, things in wall.visits.items() if role != Role.VALIDATION}
     files, reports = [], []
-    for number, visits in enumerate((wall.visits_ms, {**wall.visits_ms, Role.VALIDATION: spoiled}, without)):
+    for number, visits in enumerate((wall.visits, {**wall.visits, Role.VALIDATION: spoiled}, without)):
         workspace = Workspace(tmp_path / str(number))
         with Store(tmp_path / f"{number}.sqlite") as store:
-            keep(store, replace(wall, visits_ms=visits))
+            keep(store, replace(wall, visits=visits))
             fit = fit_target(store, TARGET, space, workspace=workspace).chosen
         files.append(fit.path.read_bytes())
         reports.append(fit.scores)

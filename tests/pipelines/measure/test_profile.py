@@ -75,10 +75,10 @@ def test_a_space_is_profiled_and_judged(runtime: str, store: Store, workspace: W
     assert {role: outcome.measured[role] for role in outcome.planned} == outcome.planned
     assert outcome.observations.errors == {}
     assert outcome.observations.clock == Clock.THREAD_CPU
-    for keys in outcome.observations.visits_ms.values():
+    for keys in outcome.observations.visits.values():
         assert all((visits > 0).all() for visits in keys.values())
-    networks = [v.min() for v in outcome.observations.visits_ms[Role.CALIBRATION].values()]
-    blocks = [v.min() for v in outcome.observations.visits_ms[Role.BLOCK].values()]
+    networks = [v.min() for v in outcome.observations.visits[Role.CALIBRATION].values()]
+    blocks = [v.min() for v in outcome.observations.visits[Role.BLOCK].values()]
     assert min(networks) > np.median(blocks)
     data = json.loads(json.dumps(outcome.to_json(), allow_nan=False))
     assert data["schema"] == "fleetfront.profile/1"
@@ -158,7 +158,7 @@ def test_given_networks_are_measured_and_nothing_else(store: Store, workspace: W
     outcome = measure_networks(
         SPACE, Target("cpu", "onnxruntime"), archs, store=store, rounds=2, workspace=workspace, role=Role.VALIDATION
     )
-    found = outcome.observations.visits_ms
+    found = outcome.observations.visits
     assert {key: visits.size for key, visits in found[Role.VALIDATION].items()} == dict.fromkeys(archs, 2)
     assert set(found) == {Role.VALIDATION, Role.ANCHOR}
 

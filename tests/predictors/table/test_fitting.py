@@ -87,19 +87,19 @@ def test_folded_table_equals_the_formula(space: OfaMbv3Space, observations: Obse
 
 def test_validation_networks_choose_nothing(space: OfaMbv3Space, observations: Observations) -> None:
     rng = np.random.default_rng(0)
-    spoiled = {arch: ms * rng.uniform(0.2, 5, ms.size) for arch, ms in observations.visits_ms[Role.VALIDATION].items()}
+    spoiled = {arch: ms * rng.uniform(0.2, 5, ms.size) for arch, ms in observations.visits[Role.VALIDATION].items()}
     models = [
-        json.dumps(model_to_json(fit_model(space, replace(observations, visits_ms=visits)).model), sort_keys=True)
+        json.dumps(model_to_json(fit_model(space, replace(observations, visits=visits)).model), sort_keys=True)
         for visits in (
-            observations.visits_ms,
-            {**observations.visits_ms, Role.VALIDATION: spoiled},
-            {role: found for role, found in observations.visits_ms.items() if role != Role.VALIDATION},
+            observations.visits,
+            {**observations.visits, Role.VALIDATION: spoiled},
+            {role: found for role, found in observations.visits.items() if role != Role.VALIDATION},
         )
     ]
     assert models[0] == models[1] == models[2]
     # The comparison can fail: calibration networks do choose.
-    calibration = {arch: 1.01 * ms for arch, ms in observations.visits_ms[Role.CALIBRATION].items()}
-    changed = replace(observations, visits_ms={**observations.visits_ms, Role.CALIBRATION: calibration})
+    calibration = {arch: 1.01 * ms for arch, ms in observations.visits[Role.CALIBRATION].items()}
+    changed = replace(observations, visits={**observations.visits, Role.CALIBRATION: calibration})
     assert json.dumps(model_to_json(fit_model(space, changed).model), sort_keys=True) != models[0]
 
 
@@ -123,13 +123,13 @@ def test_guessed_blocks_widen_the_intervals_of_networks_that_use_them(space: Ofa
 def test_trees_enter_with_many_networks_that_need_them(space: OfaMbv3Space) -> None:
     device = SyntheticDevice(space, network_whim=0.002, noise=0.005)
     seen = device.observe(calibration=100, validation=0)
-    archs = list(seen.visits_ms[Role.CALIBRATION])
+    archs = list(seen.visits[Role.CALIBRATION])
     slow = space.parse(archs)[:, -1] > 12
     calibration = {
         arch: ms * (1.2 if is_slow else 1.0)
-        for (arch, ms), is_slow in zip(seen.visits_ms[Role.CALIBRATION].items(), slow, strict=True)
+        for (arch, ms), is_slow in zip(seen.visits[Role.CALIBRATION].items(), slow, strict=True)
     }
-    stepped = replace(seen, visits_ms={**seen.visits_ms, Role.CALIBRATION: calibration})
+    stepped = replace(seen, visits={**seen.visits, Role.CALIBRATION: calibration})
     plain, corrected = fit_model(space, seen), fit_model(space, stepped)
     assert plain.trial is not None
     assert corrected.trial is not None
@@ -187,19 +187,17 @@ def test_quick_error_is_the_cross_validated_error_and_abstains_early(
     space: OfaMbv3Space, observations: Observations
 ) -> None:
     assert quick_error(observations, space) == pytest.approx(fit_model(space, observations).cross_validated_mape)
-    assert quick_error(replace(observations, visits_ms={}), space) is None
-    few = dict(list(observations.visits_ms[Role.CALIBRATION].items())[:4])
-    assert (
-        quick_error(replace(observations, visits_ms={**observations.visits_ms, Role.CALIBRATION: few}), space) is None
-    )
-    half = dict(list(observations.visits_ms[Role.BLOCK].items())[:40])
-    assert quick_error(replace(observations, visits_ms={**observations.visits_ms, Role.BLOCK: half}), space) > 2
+    assert quick_error(replace(observations, visits={}), space) is None
+    few = dict(list(observations.visits[Role.CALIBRATION].items())[:4])
+    assert quick_error(replace(observations, visits={**observations.visits, Role.CALIBRATION: few}), space) is None
+    half = dict(list(observations.visits[Role.BLOCK].items())[:40])
+    assert quick_error(replace(observations, visits={**observations.visits, Role.BLOCK: half}), space) > 2
 
 
 def test_unmeasured_space_is_refused(space: OfaMbv3Space, observations: Observations) -> None:
-    nothing = {role: found for role, found in observations.visits_ms.items() if role != Role.BLOCK}
+    nothing = {role: found for role, found in observations.visits.items() if role != Role.BLOCK}
     with pytest.raises(InputError, match="fleetfront profile"):
-        fit_model(space, replace(observations, visits_ms=nothing))
+        fit_model(space, replace(observations, visits=nothing))
 
 
 def test_noise_of_blocks_is_what_was_put_in(space: OfaMbv3Space) -> None:
@@ -210,10 +208,10 @@ def test_noise_of_blocks_is_what_was_put_in(space: OfaMbv3Space) -> None:
     once = {key: ms[:1] for key, ms in visits.items()}
     assert np.isnan(half_variances(once, "min")).all()
     noisy = SyntheticDevice(space).observe()
-    wild = dict(noisy.visits_ms[Role.BLOCK])
+    wild = dict(noisy.visits[Role.BLOCK])
     key = next(iter(wild))
     wild[key] = wild[key] * np.array([1, 2, 1, 2, 1, 2])
-    blocks = measured_blocks(replace(noisy, visits_ms={Role.BLOCK: wild}), "min")
+    blocks = measured_blocks(replace(noisy, visits={Role.BLOCK: wild}), "min")
     assert blocks[key].relative_std == max(block.relative_std for block in blocks.values())
 
 

@@ -15,9 +15,9 @@ from fleetfront.profilers.reading.observations import (
     Observations,
     anchor_drift,
     choose_statistic,
-    latencies_ms,
     noise_floor,
     read_observations,
+    summaries,
     summarise,
 )
 from fleetfront.profilers.records import Measurement, Role
@@ -154,8 +154,8 @@ class TestReading:
     def test_the_minimum_of_each_visit_in_order(self, store: Store, target: Target) -> None:
         self.add(store, "c", target, 3, 1.5)
         found = read_observations(store, target, "s", Clock.WALL)
-        assert found.visits_ms[Role.BLOCK]["k"].tolist() == [1.5, 1.5, 1.5]
-        assert latencies_ms(found, Role.BLOCK, "min") == {"k": 1.5}
+        assert found.visits[Role.BLOCK]["k"].tolist() == [1.5, 1.5, 1.5]
+        assert summaries(found, Role.BLOCK, "min") == {"k": 1.5}
         assert found.environment == {"named": "c"}
         assert found.role_seconds == {Role.BLOCK: 3.0}
 
@@ -176,7 +176,7 @@ class TestReading:
         self.add(store, "networks only", target, 5, 4.0, Role.CALIBRATION)
         assert read_observations(store, target, "s", Clock.WALL).environment == {"named": "good"}
         both = read_observations(store, target, "s", Clock.WALL, ["old", "good"])
-        assert both.visits_ms[Role.BLOCK]["k"].size == 5
+        assert both.visits[Role.BLOCK]["k"].size == 5
 
     def test_networks_measured_later_do_not_hide_the_blocks_of_an_unfinished_round(
         self, store: Store, target: Target
@@ -198,7 +198,7 @@ class TestReading:
         self.add(store, "c", target, 2, 1.0)
         store.append([Measurement(target, "s", Role.NETWORK, "n", Clock.UNKNOWN, (7_000_000,), "", 0, 0)])
         found = read_observations(store, target, "s", Clock.UNKNOWN)
-        assert {role: dict(keys) for role, keys in found.visits_ms.items()} == {Role.NETWORK: {"n": np.array([7.0])}}
+        assert {role: dict(keys) for role, keys in found.visits.items()} == {Role.NETWORK: {"n": np.array([7.0])}}
 
     def test_nothing_measured_says_what_to_run(self, store: Store, target: Target) -> None:
         with pytest.raises(InputError, match="no measurements") as caught:
@@ -219,6 +219,6 @@ def test_runs_that_waited_for_the_core_do_not_count_as_fast(tmp_path: Path) -> N
     ]
     with Store(tmp_path / "s.sqlite") as store:
         store.append(rows)
-        found = read_observations(store, target, "s", Clock.THREAD_CPU, ["c"]).visits_ms[Role.BLOCK]
+        found = read_observations(store, target, "s", Clock.THREAD_CPU, ["c"]).visits[Role.BLOCK]
     assert found["one"].tolist() == [0.09]
     assert found["busy"].tolist() == [0.032], "where every run waited, none is better than another"
