@@ -7,23 +7,23 @@ from __future__ import annotations
 
 import getpass
 import hashlib
+import importlib
 import re
 import socket
 import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 
-from fleetfront.errors import DeviceError, InputError, MissingDependency, unknown
+from fleetfront.errors import DeviceError, InputError, MissingDependency, missing, unknown
 from fleetfront.files import device_lock
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
-from fleetfront.profilers.adb.link.direct import AUTHORIZE_S, open_tcp, open_usb
-from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceSilent, remedy
+from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent, remedy
 from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport
-from fleetfront.profilers.adb.link.transport import Transport
-from fleetfront.profilers.adb.link.usb import usb_devices, usb_serials
+from fleetfront.profilers.adb.link.transport import AUTHORIZE_S, Transport
 from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, find_benchmark_model
 from fleetfront.profilers.adb.runners.native import LiteRtRunner
@@ -71,7 +71,7 @@ def list_adb_devices() -> list[AdbDevice]:
             for d in server.devices()
         ]
     try:
-        serials, closed = usb_devices()
+        serials, closed = _direct().usb_devices()
     except MissingDependency:
         return []
     listed = [AdbDevice(PREFIX + serial, serial, "device", "", "direct USB", "") for serial in serials]
@@ -92,7 +92,7 @@ def why_none_attached() -> str:
     if server.is_running():
         return f"The adb server at {server.address} knows no phone: {plug} {network}"
     try:
-        usb_devices()
+        _direct().usb_devices()
     except MissingDependency as error:
         return f"No adb server runs, so phones on USB cannot be seen. {error.remedy} {network}"
     return f"No phone is attached by USB: {plug} {network}"
@@ -113,7 +113,7 @@ def full_name(device: str) -> str:
     if device not in (ANY, PREFIX):
         return device
     server = AdbServer.configured()
-    return PREFIX + _only([d.serial for d in server.devices()] if server.is_running() else usb_serials())
+    return PREFIX + _only([d.serial for d in server.devices()] if server.is_running() else _usb_serials())
 
 
 def connect(
@@ -166,10 +166,27 @@ def _connected(
     transport: Transport
     if address:
         host, port = address.group("host").strip("[]"), int(address.group("port"))
-        transport = open_tcp(host, port, key=key, authorize_s=authorize_s, progress=progress)
+        transport = _direct().open_tcp(host, port, key, authorize_s, progress)
     else:
-        transport = open_usb(serial, key=key, authorize_s=authorize_s, progress=progress)
+        transport = _direct().open_usb(serial, key, authorize_s, progress)
     return Connection(transport, heartbeat)
+
+
+def _direct() -> ModuleType:
+    """``link.direct``, which needs adb-shell. Raises MissingDependency."""
+    try:
+        return importlib.import_module("fleetfront.profilers.adb.link.direct")
+    except ImportError as error:
+        raise missing("adb-shell", "mobile", "Reaching a device without an adb server") from error
+
+
+def _usb_serials() -> list[str]:
+    """Serial numbers of what is plugged in. Raises MissingDependency, and DeviceRefused if none may be opened."""
+    serials: list[str]
+    serials, closed = _direct().usb_devices()
+    if closed and not serials:
+        raise DeviceRefused("A USB device with debugging is attached, but may not be opened.", remedy("no permissions"))
+    return serials
 
 
 def describe_adb_device(device: str, *, progress: Progress = SILENT) -> Device:

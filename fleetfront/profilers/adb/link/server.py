@@ -157,7 +157,8 @@ class ServerTransport:
     def __init__(self, server: AdbServer, serial: str) -> None:
         """Look the device up. Raises DeviceError, with the remedy, if it is not there or not ready."""
         self._server = server
-        self._serial = serial
+        self.serial = serial
+        self.route = f"adb server at {server.address}"
         listed = _listed(server)
         if re.fullmatch(r".+:\d+", serial) and _is_away(listed.get(serial)):
             listed = _connected(server, serial)
@@ -166,26 +167,14 @@ class ServerTransport:
             raise explain_failure(serial, f"device '{serial}' not found{near}")
         if listed[serial].state != "device":
             raise refused(serial, listed[serial].state)
-        self._features = frozenset(server.ask(f"host-serial:{serial}:features").split(","))
-
-    @property
-    def serial(self) -> str:
-        return self._serial
-
-    @property
-    def features(self) -> frozenset[str]:
-        return self._features
-
-    @property
-    def route(self) -> str:
-        return f"adb server at {self._server.address}"
+        self.features = frozenset(server.ask(f"host-serial:{serial}:features").split(","))
 
     def open(self, service: str, timeout_s: float = STEP_S) -> ServerStream:
-        return ServerStream(self._server.open(self._serial, service, timeout_s))
+        return ServerStream(self._server.open(self.serial, service, timeout_s))
 
     def ping(self, timeout_s: float) -> None:
         try:
-            self._server.open(self._serial, PING_SERVICE, timeout_s).close()
+            self._server.open(self.serial, PING_SERVICE, timeout_s).close()
         except ServiceClosed:
             # The daemon has no such service and closes the stream: that is its answer.
             return

@@ -14,6 +14,8 @@ from fleetfront.profilers.adb.link.faults import ConnectionLost
 
 #: A peer that takes this long for one step of a hand-shake is silent.
 STEP_S = 4.0
+#: How long the person at the device may take to accept a new key.
+AUTHORIZE_S = 30.0
 _RECEIVE = 1 << 16
 
 #: A socket with a time limit of zero does not wait at all and reports that as another error.

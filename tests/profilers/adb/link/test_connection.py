@@ -42,7 +42,7 @@ def test_a_command_gives_output_errors_and_exit_code(connection: Connection) -> 
 def test_without_shell_v2_exit_codes_arrive_all_the_same(
     connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection._transport, "_features", frozenset())
+    monkeypatch.setattr(connection._transport, "features", frozenset())
     for command, code, out in (("printf out; exit 7", 7, "out"), ("echo line", 0, "line\n"), ("false", 1, "")):
         result = connection.shell(command)
         assert (result.code, result.out) == (code, out)

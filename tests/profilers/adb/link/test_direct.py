@@ -1,26 +1,37 @@
-"""The wire protocol against a scripted peer, for what a genuine daemon here never does: ask for a key, or misbehave."""
+"""Speak to a scripted peer, for what a genuine daemon here never does: ask for a key, misbehave, or sit on USB."""
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from adb_shell.exceptions import UsbReadFailedError, UsbWriteFailedError
 
-from fleetfront.errors import DeviceError, InputError
+from fleetfront.errors import DeviceError, InputError, MissingDependency
+from fleetfront.profilers.adb.link import direct
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent
-from fleetfront.profilers.adb.link.keys import load_or_create_key
-from fleetfront.profilers.adb.link.packets import MAX_PAYLOAD, Packet, PacketLink
-from fleetfront.profilers.adb.opening import connect
+from fleetfront.profilers.adb.opening import connect, full_name, list_adb_devices, why_none_attached
 from fleetfront.progress import Silent
 
 HEADER = struct.Struct("<4s5I")
 TOKEN = bytes(range(20))
+
+
+class Packet(NamedTuple):
+    """One packet of the protocol."""
+
+    command: bytes
+    first: int
+    second: int
+    data: bytes
 
 
 class Peer:
@@ -149,14 +160,14 @@ def test_a_known_key_opens_the_device_and_the_daemon_can_check_it(play: Callable
 def test_a_key_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "adbkey"
     notes = Notes()
-    first = load_or_create_key(path, notes)
-    second = load_or_create_key(path, notes)
+    first = direct.load_key(path, notes)
+    second = direct.load_key(path, notes)
     assert first.Sign(TOKEN) == second.Sign(TOKEN)
     assert first.GetPublicKey() == second.GetPublicKey()
     assert len(notes.notes) == 1
     path.write_text("not a key")
     with pytest.raises(InputError, match="cannot be used"):
-        load_or_create_key(path)
+        direct.load_key(path, notes)
 
 
 def test_an_encrypted_connection_is_refused_with_the_way_to_pair(play: Callable[..., str]) -> None:
@@ -183,69 +194,126 @@ def test_a_peer_that_never_answers_is_silent(play: Callable[..., str], monkeypat
         connect(play(lambda peer: [peer.receive(), peer.receive()]))
 
 
-class Loop:
-    """A pipe that gives back what was written, in pieces and with timeouts in between."""
+class UsbError(Exception):
+    """What the driver raises for a device that may not be opened."""
 
-    def __init__(self, piece: int) -> None:
-        self.data = b""
-        self.allowed = 0
-        self.piece = piece
 
-    def read_exactly(self, count: int, timeout_s: float) -> bytes:
-        if self.allowed < count <= len(self.data):
-            self.allowed += self.piece
-            raise TimeoutError
-        if len(self.data) < count:
-            raise ConnectionLost("loop", "ended")
-        self.allowed -= count
-        data, self.data = self.data[:count], self.data[count:]
+class Plugged:
+    """A device on USB."""
+
+    def __init__(self, serial: str | None) -> None:
+        self._serial = serial
+
+    @property
+    def serial_number(self) -> str:
+        if self._serial is None:
+            raise UsbError("LIBUSB_ERROR_ACCESS")
+        return self._serial
+
+
+@pytest.fixture
+def plug(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Attach devices by USB, by serial number; None may not be opened."""
+
+    def attach(*serials: str | None) -> None:
+        driver = SimpleNamespace(find_all_adb_devices=lambda: [Plugged(serial) for serial in serials])
+        monkeypatch.setattr(direct, "_usb_driver", lambda: (driver, UsbError))
+
+    return attach
+
+
+def test_phones_on_usb_are_listed_with_what_to_do(plug: Any) -> None:
+    plug("R58", None)
+    first, second = list_adb_devices()
+    assert (first.name, first.state, first.remedy, first.is_ready) == ("adb:R58", "device", "", True)
+    assert (second.name, second.state, second.is_ready) == ("adb", "no permissions", False)
+    assert "apt install android-sdk-platform-tools-common" in second.remedy
+
+
+def test_the_only_phone_has_a_name_of_its_own(plug: Any) -> None:
+    plug("R58")
+    assert full_name("adb") == full_name("adb:") == "adb:R58"
+    assert full_name("adb:other") == "adb:other"
+    plug("R58", "R59")
+    with pytest.raises(DeviceError, match="Several devices are attached: R58, R59") as several:
+        full_name("adb")
+    assert "--devices adb:R58,adb:R59" in several.value.remedy
+    plug(None)
+    with pytest.raises(DeviceRefused, match="may not be opened") as closed:
+        full_name("adb")
+    assert "apt install" in closed.value.remedy
+
+
+def test_where_was_looked(plug: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    plug()
+    assert list_adb_devices() == []
+    assert why_none_attached().startswith("No phone is attached by USB: plug a phone in")
+
+    def missing() -> Any:
+        raise MissingDependency("It needs libusb.", "Start an adb server.")
+
+    monkeypatch.setattr(direct, "_usb_driver", missing)
+    assert list_adb_devices() == []
+    assert why_none_attached().startswith("No adb server runs, so phones on USB cannot be seen. Start an adb server.")
+
+
+def test_without_adb_shell_its_pip_line_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "fleetfront.profilers.adb.link.direct", raising=False)
+    monkeypatch.setitem(sys.modules, "adb_shell", None)
+    with pytest.raises(MissingDependency, match=r"adb-shell.*pip install 'fleetfront\[mobile\]'"):
+        connect("adb:127.0.0.1:9")
+
+
+def test_without_the_driver_its_pip_line_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for module in ("usb1", "adb_shell.transport.usb_transport"):
+        monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency, match=r"adb-shell\[usb\].*pip install 'fleetfront\[mobile\]'"):
+        direct.open_usb("R58", tmp_path / "adbkey", 1.0, Silent())
+
+
+class UsbOverTcp:
+    """adb-shell's transport of a USB device whose cable leads to a daemon on loopback, with libusb's errors."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    def connect(self, timeout_s: float) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", self._port), timeout_s)
+
+    def bulk_read(self, size: int, timeout_s: float) -> bytes:
+        try:
+            self._socket.settimeout(timeout_s)
+            data = self._socket.recv(size)
+        except TimeoutError as error:
+            raise UsbReadFailedError("no data", "LIBUSB_ERROR_TIMEOUT [-7]") from error
+        if not data:
+            raise UsbReadFailedError("no device", "LIBUSB_ERROR_NO_DEVICE [-4]")
         return data
 
-    def write(self, data: bytes, timeout_s: float) -> None:
-        self.data += data
+    def bulk_write(self, data: bytes, timeout_s: float) -> int:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise UsbWriteFailedError("no device", "LIBUSB_ERROR_NO_DEVICE [-4]") from error
+        return len(data)
 
     def close(self) -> None:
-        self.data = b""
+        self._socket.close()
 
 
-packets = st.builds(
-    Packet,
-    st.sampled_from([b"CNXN", b"OPEN", b"OKAY", b"WRTE", b"CLSE"]),
-    st.integers(0, 2**32 - 1),
-    st.integers(0, 2**32 - 1),
-    st.binary(max_size=200),
-)
-
-
-@settings(max_examples=60)
-@given(st.lists(packets, max_size=5), st.integers(1, 64))
-def test_packets_survive_any_interruption(sent: list[Packet], piece: int) -> None:
-    link = PacketLink(Loop(piece), "loop")
-    for packet in sent:
-        link.send(packet, 1)
-    received: list[Packet] = []
-    while len(received) < len(sent):
-        try:
-            received.append(link.receive(1))
-        except TimeoutError:
-            continue
-    assert received == sent
-
-
-@settings(max_examples=60)
-@given(st.binary(min_size=24, max_size=80))
-def test_noise_is_never_taken_for_a_packet(noise: bytes) -> None:
-    loop = Loop(1 << 20)
-    loop.data = noise
-    link = PacketLink(loop, "loop")
-    for _ in range(4):
-        try:
-            packet = link.receive(1)
-        except TimeoutError:
-            continue
-        except DeviceError:
-            break
-        magic = int.from_bytes(packet.command, "little") ^ 0xFFFFFFFF
-        assert struct.unpack_from("<I", noise, 20) == (magic,)
-        assert len(packet.data) <= 4 * MAX_PAYLOAD
-        break
+def test_the_way_over_usb_to_a_genuine_daemon(daemon: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    driver = SimpleNamespace(find_adb=lambda serial: UsbOverTcp(daemon.port))
+    monkeypatch.setattr(direct, "_usb_driver", lambda: (driver, UsbError))
+    connection = connect("adb:R58")
+    assert connection.route == "direct USB"
+    assert connection.shell("sleep 1.2; echo out; exit 7").code == 7
+    data = os.urandom(300_000)
+    connection.push({"/data/local/tmp/file": data})
+    connection.pull("/data/local/tmp/file", tmp_path / "file")
+    assert (tmp_path / "file").read_bytes() == data
+    process = connection.start("echo ready; sleep 60")
+    assert connection.wait_for(process) is not None
+    daemon.kill()
+    with pytest.raises(ConnectionLost, match="NO_DEVICE"):
+        connection.wait_for(process)
+    connection.close()
