@@ -114,8 +114,8 @@ def main() -> None:
         (root / "report.html").write_text(page, encoding="utf-8")
         opened = open_page(root / "report.html", options.opens)
     megabytes = len(page.encode()) / 1e6
-    points = sum(front.total for group in report.fronts for front in group.fronts)
-    drawn = sum(len(front.points) for group in report.fronts for front in group.fronts)
+    points = sum(front.total for group in report.views("fronts") for front in group.fronts)
+    drawn = sum(len(front.points) for group in report.views("fronts") for front in group.fronts)
     result = {
         "devices": options.devices,
         "archived_architectures": evaluated,

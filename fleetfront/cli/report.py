@@ -13,7 +13,7 @@ from fleetfront.cli.options import json_option, quiet_option, store_option
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
-    from fleetfront.report.sections.contents import Report
+    from fleetfront.report.section import Report
 
 #: Format -> the file it is written to unless the user names another.
 _FILES = {"html": "report.html", "md": "report.md", "png": "figure.png", "svg": "figure.svg"}
@@ -112,17 +112,16 @@ def report(
         click.echo(path)
     if chosen == "html":
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
-    if gathered.fronts:
-        named = f" --front {shlex.quote(str(gathered.fronts[0].fronts[0].path))}" if fronts else ""
+    searched = gathered.views("fronts")
+    if searched:
+        named = f" --front {shlex.quote(str(searched[0].fronts[0].path))}" if fronts else ""
         next_command(f"fleetfront deploy{named} --knee")
     else:
         next_command("fleetfront search --devices all")
 
 
 def _list_figures(gathered: Report, as_json: bool) -> None:
-    from fleetfront.report.figures.figures import figures
-
-    found = figures(gathered)
+    found = gathered.figures()
     if as_json:
         print_json([{"name": one.name, "section": one.section, "title": one.title} for one in found])
         return
@@ -136,11 +135,9 @@ def _compares(kind: str, figure: str | None) -> bool:
 
 def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dict[str, object]:
     """What was written, which sections the report has and which are empty and why."""
-    from fleetfront.report.figures.figures import figures
     from fleetfront.report.figures.images import find_figure
-    from fleetfront.report.sections.outline import outline
 
-    drawn = figures(gathered)
+    drawn = gathered.figures()
     return {
         "schema": "fleetfront.report/1",
         "path": str(path),
@@ -148,19 +145,19 @@ def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dic
         "bytes": path.stat().st_size,
         "figure": find_figure(gathered, figure).name if kind in ("png", "svg") else None,
         "title": gathered.title,
-        "devices": len(gathered.devices),
-        "architectures_evaluated": sum(group.evaluated for group in gathered.fronts),
+        "devices": len(gathered.views("devices")),
+        "architectures_evaluated": sum(group.evaluated for group in gathered.views("fronts")),
         "sections": [
             {
-                "name": section.anchor,
-                "title": section.title,
-                "is_drawn": not section.gap,
-                "items": section.items,
-                "figures": list(section.figures),
-                "why_not": section.gap or None,
-                "command": section.command or None,
+                "name": part.section.anchor,
+                "title": part.title,
+                "is_drawn": bool(part.views),
+                "items": part.items,
+                "figures": [figure.name for figure in drawn if figure.section == part.section.name],
+                "why_not": None if part.views else part.section.gap,
+                "command": None if part.views else part.section.command,
             }
-            for section in outline(gathered, drawn)
+            for part in gathered.parts
         ],
         "notes": [{"text": note.text, "remedy": note.remedy} for note in gathered.notes],
     }

@@ -1,22 +1,37 @@
-"""Making a report: every section from the same sources, opened once and closed again."""
+"""Gather a report: every section from the same sources, opened once and closed again."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from fleetfront import __version__
 from fleetfront.progress import SILENT, Progress
-from fleetfront.report.sections.baselines import baseline_views
-from fleetfront.report.sections.contents import Report
-from fleetfront.report.sections.deployed import deployed_files
-from fleetfront.report.sections.devices import device_entries
-from fleetfront.report.sections.fronts import front_groups
-from fleetfront.report.sections.heat import heat_maps
-from fleetfront.report.sections.predictions import prediction_views
-from fleetfront.report.sections.provenance import provenance
-from fleetfront.report.sections.relations import relation_views
+from fleetfront.report.section import Part, Report, Section
+from fleetfront.report.sections.baselines import BASELINES
+from fleetfront.report.sections.deployed import DEPLOYED
+from fleetfront.report.sections.devices import DEVICES
+from fleetfront.report.sections.fronts import FRONTS
+from fleetfront.report.sections.heat import HEAT_MAPS
+from fleetfront.report.sections.predictions import PREDICTIONS
+from fleetfront.report.sections.provenance import PROVENANCE
+from fleetfront.report.sections.relations import RELATIONS
 from fleetfront.report.sources import Sources, open_sources
 from fleetfront.workspace import Workspace
+
+#: The sections in the order of the report.
+SECTIONS: tuple[Section[Any], ...] = (
+    DEVICES,
+    PREDICTIONS,
+    FRONTS,
+    BASELINES,
+    HEAT_MAPS,
+    RELATIONS,
+    DEPLOYED,
+    PROVENANCE,
+)
 
 #: Runs of random search that a report makes for comparison: enough to see a spread.
 RANDOM_SEEDS = 3
@@ -45,34 +60,14 @@ def gather_report(
         InputError: a front or store cannot be read. What else is broken becomes a note of the report.
         MissingDependency: a package that reading fits or fronts needs is not installed.
     """
-    sources = open_sources(workspace, store or workspace.store, fronts, bundles, progress)
+    sources = open_sources(workspace, store or workspace.store, fronts, bundles, random_seeds, progress)
     try:
-        return _report(sources, random_seeds)
+        parts = tuple(Part(section, place, tuple(section.gather(sources))) for place, section in enumerate(SECTIONS, 1))
+        made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
+        return Report(_title(sources), made, __version__, parts, tuple(sources.notes))
     finally:
         if sources.store is not None:
             sources.store.close()
-
-
-def _report(sources: Sources, random_seeds: int) -> Report:
-    devices = device_entries(sources)
-    predictions = prediction_views(sources)
-    heat = heat_maps(sources)
-    groups = front_groups(sources)
-    relations = relation_views(sources)
-    baselines = baseline_views(sources, random_seeds)
-    deployed = deployed_files(sources)
-    return Report(
-        title=_title(sources),
-        devices=devices,
-        predictions=predictions,
-        fronts=groups,
-        baselines=baselines,
-        heat_maps=heat,
-        relations=relations,
-        deployed=deployed,
-        provenance=provenance(sources),
-        notes=tuple(sources.notes),
-    )
 
 
 def _title(sources: Sources) -> str:

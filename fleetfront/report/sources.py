@@ -1,7 +1,4 @@
-"""What a report is made from: store, fits, fronts with their archives, bundles; with a note for what cannot be read.
-
-What is made of them belongs to the ``*_section`` files.
-"""
+"""Open what a report is made from: store, fits, fronts with their archives, bundles; note what cannot be read."""
 
 from __future__ import annotations
 
@@ -26,7 +23,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, Tier
-from fleetfront.report.sections.contents import Reason
+from fleetfront.report.section import Reason
 from fleetfront.search.archive import Archive
 from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
 from fleetfront.spaces.base import SearchSpace
@@ -69,6 +66,7 @@ class Sources:
         few: models from few measurements.
         spaces: names of the spaces that the report is about.
         bundles: folders that ``fleetfront deploy`` wrote.
+        random_seeds: how often to search at random for comparison, where nobody has.
         notes: what could not be read.
     """
 
@@ -81,6 +79,7 @@ class Sources:
     holdings: tuple[Holding, ...]
     spaces: tuple[str, ...]
     bundles: tuple[Path, ...]
+    random_seeds: int
     progress: Progress = SILENT
     notes: list[Reason] = field(default_factory=list)
     _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
@@ -215,6 +214,7 @@ def open_sources(
     store_path: Path,
     fronts: Sequence[Path],
     bundles: Sequence[Path] = (),
+    random_seeds: int = 0,
     progress: Progress = SILENT,
 ) -> Sources:
     """Open what a report is made from; close ``sources.store`` afterwards.
@@ -245,6 +245,7 @@ def open_sources(
         holdings,
         tuple(of_fronts or sorted(set(everywhere))),
         tuple(_named_bundles(bundles) or _bundle_folders([result.path for result in results])),
+        random_seeds,
         progress,
         notes,
     )

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from fleetfront.report.page.page import render_page
-from fleetfront.report.sections.contents import Report
+from fleetfront.report.section import Report
 from tests.apps.browser import FLAGS, chromium
 from tests.report.conftest import empty_report, fleet, fleet_report, measured, measured_report, public, public_report
 

@@ -2,9 +2,12 @@
 
 from dataclasses import replace
 
-from fleetfront.report.sections.contents import FrontView, Report
+from fleetfront.report.section import Report
+from fleetfront.report.sections.front_views import FrontView
 from fleetfront.report.sections.fronts import deploy_command
 from tests.pages.conftest import Open, fronts_box
+from tests.report.fleet import NINETEEN
+from tests.report.strangers import with_views
 
 
 def test_pointing_shows_architecture_tier_and_uncertainty(measured_report: Report, open_report: Open) -> None:
@@ -17,12 +20,12 @@ def test_pointing_shows_architecture_tier_and_uncertainty(measured_report: Repor
     assert "±" in text
     assert "ms (measured)" in text
     assert "% (predicted)" in text
-    assert any(arch in text for arch in measured_report.fronts[0].archs)
+    assert any(arch in text for arch in measured_report.views("fronts")[0].archs)
     opened.assert_clean()
 
 
 def test_a_click_picks_draws_and_gives_the_command(measured_report: Report, open_report: Open) -> None:
-    (group,) = measured_report.fronts
+    (group,) = measured_report.views("fronts")
     opened = open_report(measured_report)
     page, chosen = opened.page, opened.page.locator(".chosen")
     before = chosen.locator("dd").nth(2).inner_text()
@@ -53,7 +56,7 @@ def test_a_click_picks_draws_and_gives_the_command(measured_report: Report, open
 
 
 def test_each_devices_slider_moves_its_pick_by_keyboard(fleet_report: Report, open_report: Open) -> None:
-    (group,) = fleet_report.fronts
+    (group,) = fleet_report.views("fronts")
     opened = open_report(fleet_report)
     page = opened.page
     assert page.get_by_role("slider").count() == len(group.fronts)
@@ -82,7 +85,7 @@ def test_each_devices_slider_moves_its_pick_by_keyboard(fleet_report: Report, op
 
 
 def test_step_by_step_with_the_buttons(measured_report: Report, open_report: Open) -> None:
-    (group,) = measured_report.fronts
+    (group,) = measured_report.views("fronts")
     front = group.fronts[0]
     opened = open_report(measured_report)
     chosen = opened.page.locator(".chosen")
@@ -100,9 +103,9 @@ def test_side_by_side_and_normalised(fleet_report: Report, open_report: Open) ->
     opened.choose("side by side")
     for cell in page.locator(".canvas.small .plot").all():
         cell.scroll_into_view_if_needed()
-    opened.wait_until(f"document.querySelectorAll('.canvas.small svg').length === {len(fleet_report.devices)}")
+    opened.wait_until(f"document.querySelectorAll('.canvas.small svg').length === {len(NINETEEN)}")
     assert page.locator(".canvas.small h4").all_inner_texts() == [
-        front.label for front in fleet_report.fronts[0].fronts
+        front.label for front in fleet_report.views("fronts")[0].fronts
     ]
     opened.choose("overlaid")
     opened.choose("multiples of each device's fastest")
@@ -116,10 +119,10 @@ def test_devices_can_be_left_out(fleet_report: Report, open_report: Open) -> Non
     page = opened.page
     fronts_box(opened)
     lines = ".canvas svg .mark-line path"
-    opened.wait_until(f"document.querySelectorAll('{lines}').length === {len(fleet_report.devices)}")
+    opened.wait_until(f"document.querySelectorAll('{lines}').length === {len(NINETEEN)}")
     for name in ("pixel2", "fpga"):
         page.locator(".picks li", has_text=name).get_by_role("checkbox").uncheck()
-    opened.wait_until(f"document.querySelectorAll('{lines}').length === {len(fleet_report.devices) - 2}")
+    opened.wait_until(f"document.querySelectorAll('{lines}').length === {len(NINETEEN) - 2}")
     opened.assert_clean()
 
 
@@ -128,7 +131,7 @@ def test_a_step_is_said_once_and_in_one_line(measured_report: Report, open_repor
     said = opened.page.locator(".chosen [role=status]")
     assert said.text_content() == ""
     opened.page.get_by_role("button", name="More accurate").press("Enter")
-    (group,) = measured_report.fronts
+    (group,) = measured_report.views("fronts")
     assert said.text_content().startswith(f"{group.fronts[0].label}: ")
     assert "(measured)" in said.text_content()
     assert opened.page.locator(".chosen [aria-live]").count() == 1
@@ -150,10 +153,10 @@ def test_without_a_clipboard_the_command_is_selected(measured_report: Report, op
 
 
 def test_a_front_of_one_point_and_an_empty_front(measured_report: Report, open_report: Open) -> None:
-    (group,) = measured_report.fronts
+    (group,) = measured_report.views("fronts")
     single = replace(group.fronts[0], points=group.fronts[0].points[:1], knee=0, total=1)
     none = replace(group.fronts[1], points=(), knee=0, total=0)
-    opened = open_report(replace(measured_report, fronts=(replace(group, fronts=(single, none)),)))
+    opened = open_report(with_views(measured_report, fronts=(replace(group, fronts=(single, none)),)))
     opened.draw_everything()
     assert "Its front is empty" in opened.page.locator(".picks").inner_text()
     assert opened.page.locator(".chosen .faster").is_disabled()
@@ -162,14 +165,14 @@ def test_a_front_of_one_point_and_an_empty_front(measured_report: Report, open_r
 
 def test_intervals_that_reach_zero_leave_the_fronts_to_be_seen(fleet_report: Report, open_report: Open) -> None:
     """Estimates may be off by more than half: mean - 1.645 std is below 0, which a logarithmic axis does not have."""
-    (group,) = fleet_report.fronts
+    (group,) = fleet_report.views("fronts")
 
     def unsure(front: FrontView) -> FrontView:
         # In even steps of accuracy, so that no point is left out of the figure.
         points = (replace(p, latency_std_ms=0.9 * p.latency_ms, accuracy=70.0 + i) for i, p in enumerate(front.points))
         return replace(front, points=tuple(points))
 
-    opened = open_report(replace(fleet_report, fronts=(replace(group, fronts=tuple(map(unsure, group.fronts))),)))
+    opened = open_report(with_views(fleet_report, fronts=(replace(group, fronts=tuple(map(unsure, group.fronts))),)))
     fronts_box(opened)
     lines = "[...document.querySelectorAll('.canvas svg .mark-line path')].map((e) => e.getBoundingClientRect().width)"
     assert max(opened.page.evaluate(lines)) > 50

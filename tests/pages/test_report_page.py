@@ -8,15 +8,14 @@ from typing import Any
 
 import pytest
 
-from fleetfront.report.figures.figures import figures
 from fleetfront.report.gather import gather_report
 from fleetfront.report.page.page import render_page
-from fleetfront.report.sections.contents import Report
+from fleetfront.report.section import Report
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, write_fronts
 from fleetfront.workspace import Workspace
 from tests.pages.conftest import PHONE, Open, fronts_box
 from tests.report.fleet import Made
-from tests.report.strangers import EVIL, with_evil_names
+from tests.report.strangers import EVIL, with_evil_names, with_views
 
 
 @pytest.mark.parametrize("which", ["measured_report", "fleet_report", "public_report"])
@@ -25,11 +24,11 @@ def test_every_section_is_drawn(which: str, open_report: Open, request: pytest.F
     opened = open_report(report)
     opened.draw_everything()
     page = opened.page
-    expected = [figure.name for figure in figures(report) if figure.section != "fronts"]
+    expected = [figure.name for figure in report.figures() if figure.section != "fronts"]
     assert page.locator("[data-figure].drawn svg").count() == len(expected)
     for name in expected:
         assert page.locator(f'[data-figure="{name}"] svg path').count() > 3
-    assert page.locator(".canvas svg").count() == len(report.fronts)
+    assert page.locator(".canvas svg").count() == len(report.views("fronts"))
     assert page.locator("section[id] > h2").all_inner_texts() == [
         "1. Devices",
         "2. Predicted and measured",
@@ -138,8 +137,8 @@ def test_folded_tables_unfold(fleet_report: Report, open_report: Open) -> None:
     assert folded.locator("td").count() == 0
     folded.locator("summary").press("Enter")
     folded.locator("td").first.wait_for()
-    assert folded.locator("tbody tr").count() == len(fleet_report.devices)
-    assert folded.locator("thead th").all_inner_texts() == list(fleet_report.relations[0].labels)
+    assert folded.locator("tbody tr").count() == len(fleet_report.views("devices"))
+    assert folded.locator("thead th").all_inner_texts() == list(fleet_report.views("relations")[0].labels)
     opened.assert_clean()
 
 
@@ -177,12 +176,12 @@ def test_nothing_yet_says_what_to_do(empty_report: Report, open_report: Open) ->
 
 
 def test_one_device_needs_no_comparison(measured: Made, measured_report: Report, open_report: Open) -> None:
-    (group,) = measured_report.fronts
-    one = replace(
+    (group,) = measured_report.views("fronts")
+    one = with_views(
         measured_report,
-        devices=measured_report.devices[:1],
+        devices=measured_report.views("devices")[:1],
         fronts=(replace(group, fronts=group.fronts[:1]),),
-        heat_maps=measured_report.heat_maps[:1],
+        heat_maps=measured_report.views("heat_maps")[:1],
         relations=(),
     )
     opened = open_report(one)
@@ -245,7 +244,7 @@ def test_the_data_of_the_page_can_be_saved(measured_report: Report, open_report:
 
 def test_a_report_without_fronts_still_shows_the_models(measured: Made, open_report: Open) -> None:
     report = gather_report(measured.workspace, bundles=measured.bundles)
-    opened = open_report(replace(report, fronts=(), baselines=()))
+    opened = open_report(with_views(report, fronts=(), baselines=()))
     opened.draw_everything()
     assert opened.page.locator("#predictions [data-figure]").count() == 4
     opened.assert_clean()

@@ -54,15 +54,15 @@ def test_its_report_has_every_section(told: tuple[Workspace, Quickstart]) -> Non
     # The folder of bundles stands for the bundles in it.
     report = gather_report(workspace, fronts=story.front_folders, bundles=[story.out / "bundles"])
     assert report.notes == ()
-    (baseline,) = report.baselines
+    (baseline,) = report.views("baselines")
     assert baseline.note == ""
     assert {name for name, *_ in baseline.final} == {"surrogate", "random"}
     for curves in baseline.curves.values():
         # Both are curves, not ends alone, though random search asks for all of its networks at once.
         assert all(len(set(curve.mean[curve.mean > 0].tolist())) > 1 for curve in curves)
-    assert {file.problem for file in report.deployed} == {""}
-    assert len(report.deployed) == len(story.files)
-    assert all((report.devices, report.predictions, report.fronts, report.heat_maps, report.relations))
+    assert {file.problem for file in report.views("deployed")[0]} == {""}
+    assert len(report.views("deployed")[0]) == len(story.files)
+    assert all(map(report.views, ("devices", "predictions", "fronts", "heat_maps", "relations")))
 
 
 def test_two_stories_compare_by_their_folders(told: tuple[Workspace, Quickstart]) -> None:

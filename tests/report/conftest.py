@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleetfront.report.gather import gather_report
-from fleetfront.report.sections.contents import Report
+from fleetfront.report.section import Report
 from fleetfront.workspace import Workspace
 from tests.report.fleet import Made, make_fleet, make_measured, make_public
 

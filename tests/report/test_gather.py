@@ -15,8 +15,9 @@ from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.gather import gather_report
-from fleetfront.report.sections.contents import Report
-from fleetfront.report.sections.fronts import MOST_POINTS, deploy_command
+from fleetfront.report.section import Report
+from fleetfront.report.sections.front_views import MOST_POINTS
+from fleetfront.report.sections.fronts import deploy_command
 from fleetfront.report.sections.relations import spearman
 from fleetfront.report.sources import unique_labels
 from fleetfront.search.archive import Archive
@@ -31,8 +32,8 @@ from tests.report.fleet import NINETEEN, Made, SizeAccuracy, block_latency
 
 
 def test_every_device_of_the_fleet_is_told_with_its_source(fleet_report: Report) -> None:
-    assert [device.name for device in fleet_report.devices] == list(NINETEEN)
-    pixel = next(device for device in fleet_report.devices if device.name == "pixel3")
+    assert [device.name for device in fleet_report.views("devices")] == list(NINETEEN)
+    pixel = next(device for device in fleet_report.views("devices") if device.name == "pixel3")
     assert pixel.title.startswith("Google Pixel 3")
     assert pixel.tier == "measured"
     assert "a made-up table" in pixel.measured
@@ -42,8 +43,8 @@ def test_every_device_of_the_fleet_is_told_with_its_source(fleet_report: Report)
 
 
 def test_measured_devices_carry_verdict_error_and_floor(measured: Made, measured_report: Report) -> None:
-    assert [device.label for device in measured_report.devices] == ["cpu-onnxruntime", "cpu-litert"]
-    for device in measured_report.devices:
+    assert [device.label for device in measured_report.views("devices")] == ["cpu-onnxruntime", "cpu-litert"]
+    for device in measured_report.views("devices"):
         assert device.verdict in ("stable", "unstable")
         assert (device.verdict == "unstable") == any("fleetfront" in reason.remedy for reason in device.reasons[:1])
         runtime = device.target.split("/")[1]
@@ -55,9 +56,9 @@ def test_measured_devices_carry_verdict_error_and_floor(measured: Made, measured
 
 
 def test_predictions_repeat_the_fits_own_scores(measured_report: Report) -> None:
-    assert len(measured_report.predictions) == 2
-    scores = {device.label: device.scores for device in measured_report.devices}
-    for view in measured_report.predictions:
+    assert len(measured_report.views("predictions")) == 2
+    scores = {device.label: device.scores for device in measured_report.views("devices")}
+    for view in measured_report.views("predictions"):
         errors = [abs(point.error_percent) for point in view.points]
         assert len(errors) == scores[view.label]["networks"]
         assert np.mean(errors) == pytest.approx(scores[view.label]["mape"])
@@ -65,7 +66,7 @@ def test_predictions_repeat_the_fits_own_scores(measured_report: Report) -> None
 
 
 def test_fronts_are_those_of_the_first_file(fleet: Made, fleet_report: Report) -> None:
-    (group,) = fleet_report.fronts
+    (group,) = fleet_report.views("fronts")
     fronts = load_fronts(fleet.fronts[0])
     assert [front.label for front in group.fronts] == list(NINETEEN)
     for drawn, told in zip(group.fronts, fronts.devices, strict=True):
@@ -85,7 +86,7 @@ def test_a_long_front_is_thinned_but_keeps_ends_and_knee(fleet: Made, tmp_path: 
     long = replace(fronts, devices=(replace(first, points=many, knee=333),), trace=())
     write_fronts(long, tmp_path)
     report = gather_report(fleet.workspace, fronts=[tmp_path], random_seeds=0)
-    (front,) = report.fronts[0].fronts
+    (front,) = report.views("fronts")[0].fronts
     assert len(front.points) <= MOST_POINTS
     assert front.total == 4 * MOST_POINTS
     kept = [point.latency_ms for point in front.points]
@@ -96,7 +97,7 @@ def test_a_long_front_is_thinned_but_keeps_ends_and_knee(fleet: Made, tmp_path: 
 
 
 def test_the_command_names_what_was_chosen(fleet_report: Report) -> None:
-    (group,) = fleet_report.fronts
+    (group,) = fleet_report.views("fronts")
     front = group.fronts[0]
     command = deploy_command(group, front, group.archs[0])
     assert command.startswith("fleetfront deploy --front ")
@@ -105,7 +106,7 @@ def test_the_command_names_what_was_chosen(fleet_report: Report) -> None:
 
 
 def test_random_search_stands_beside_the_strategies(fleet_report: Report) -> None:
-    (view,) = fleet_report.baselines
+    (view,) = fleet_report.views("baselines")
     final = {name: (seeds, mean) for name, seeds, _, mean, _, _ in view.final}
     assert final["nsga2-shared"][0] == 2
     assert final["random"][0] == 1
@@ -119,7 +120,7 @@ def test_random_search_stands_beside_the_strategies(fleet_report: Report) -> Non
 
 
 def test_a_baseline_that_cannot_be_searched_is_explained(measured_report: Report) -> None:
-    (view,) = measured_report.baselines
+    (view,) = measured_report.views("baselines")
     assert [name for name, *_ in view.final] == ["nsga2-shared"]
     assert "Random search is missing" in view.note
 
@@ -134,37 +135,37 @@ def test_random_search_is_made_where_accuracy_is_quick(tmp_path: Path) -> None:
     options = SearchOptions("nsga2", 600)
     search_space(space, [target], load_accuracy("built-in", space), options, out=tmp_path / "fronts")
     report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=2)
-    (view,) = report.baselines
+    (view,) = report.views("baselines")
     assert view.note == ""
     assert [(name, seeds, spent) for name, seeds, spent, *_ in view.final] == [("nsga2", 1, 600), ("random", 2, 600)]
     # One device: its curve is in its own unit and ends at the front's hypervolume.
     ((label, curves),) = view.curves.items()
     assert label == TARGET.device
-    assert curves[0].mean[-1] == pytest.approx(report.fronts[0].fronts[0].hypervolume)
+    assert curves[0].mean[-1] == pytest.approx(report.views("fronts")[0].fronts[0].hypervolume)
 
 
 def test_heat_maps_show_kernels_by_expansion_where_there_are_blocks(
     measured_report: Report, fleet_report: Report
 ) -> None:
-    blocks = measured_report.heat_maps[0]
+    blocks = measured_report.views("heat_maps")[0]
     assert {cell.y for cell in blocks.cells} == {f"{slot} k{k}" for slot in ("first", "later") for k in (3, 5, 7)}
     assert {cell.x for cell in blocks.cells} == {f"s{stage} e{e}" for stage in (1, 2, 3) for e in (3, 4, 6)}
     assert np.median([cell.value for cell in blocks.cells]) == pytest.approx(1, abs=0.2)
     # Every block has a square of its own, also where two stages have the same width.
     assert len({(cell.x, cell.y) for cell in blocks.cells}) == len(blocks.cells) == 54
-    genes = fleet_report.heat_maps[0]
+    genes = fleet_report.views("heat_maps")[0]
     assert {cell.x for cell in genes.cells} == set(NasBench201Space().gene_names)
 
 
 def test_relations_agree_with_the_tables(fleet_report: Report) -> None:
-    (view,) = fleet_report.relations
+    (view,) = fleet_report.views("relations")
     space = NasBench201Space()
     assert view.labels == NINETEEN
     assert np.allclose(np.diag(view.correlation), 1)
     assert np.allclose(view.correlation, view.correlation.T)
     assert np.all((view.correlation > 0) & (view.correlation <= 1 + 1e-12))
     assert np.allclose(np.diag(view.penalty), 0)
-    (group,) = fleet_report.fronts
+    (group,) = fleet_report.views("fronts")
     # By hand, for one pair: device 0's knee on device 1 against the fastest of device 1's front that is as accurate.
     knee = group.fronts[0].points[group.fronts[0].knee]
     ms = block_latency(space, 1).predict(space.parse([group.archs[knee.arch]])).mean[0]
@@ -186,12 +187,12 @@ def test_rank_correlation_by_hand() -> None:
 
 
 def test_deployed_files_stand_with_size_and_both_latencies(measured: Made, measured_report: Report) -> None:
-    assert len(measured_report.deployed) == 4
-    for file in measured_report.deployed:
+    assert len(measured_report.views("deployed")[0]) == 4
+    for file in measured_report.views("deployed")[0]:
         assert Path(file.path).stat().st_size == file.size_bytes
         assert file.measured_ms is not None
         assert file.weights == "random"
-    lite = [file for file in measured_report.deployed if file.format == "tflite"]
+    lite = [file for file in measured_report.views("deployed")[0] if file.format == "tflite"]
     assert all(file.predicted_ms is not None for file in lite)
 
 
@@ -202,11 +203,11 @@ def test_a_broken_bundle_costs_its_own_row(measured: Made, tmp_path: Path) -> No
     report = gather_report(
         measured.workspace, fronts=measured.fronts, bundles=[folder, measured.bundles[0]], random_seeds=0
     )
-    assert [bool(file.problem) for file in report.deployed] == [True, False, False]
+    assert [bool(file.problem) for file in report.views("deployed")[0]] == [True, False, False]
 
 
 def test_provenance_has_hashes_seeds_and_commands(fleet: Made, fleet_report: Report, measured_report: Report) -> None:
-    origin = fleet_report.provenance
+    origin = fleet_report.views("provenance")[0]
     assert {Path(path).name for _, path, _, _ in origin.files} >= {"store.sqlite", "fronts.json", "archive.npz"}
     assert all(len(digest) == 64 for *_, digest in origin.files)
     assert [(strategy, seed) for _, strategy, seed, *_ in origin.runs] == [
@@ -216,19 +217,19 @@ def test_provenance_has_hashes_seeds_and_commands(fleet: Made, fleet_report: Rep
     ]
     assert any("--strategy random" in command for command in origin.commands)
     assert origin.sources[0][:2] == ("a made-up table", "CC0")
-    assert len(measured_report.provenance.campaigns) == 2
+    assert len(measured_report.views("provenance")[0].campaigns) == 2
 
 
 def test_nothing_measured_is_a_report_too(empty_report: Report) -> None:
-    assert empty_report.devices == empty_report.fronts == empty_report.deployed == ()
+    assert empty_report.views("devices") == empty_report.views("fronts") == empty_report.views("deployed") == ()
     assert empty_report.notes == ()
 
 
 def test_a_report_on_measurements_alone(measured: Made) -> None:
     report = gather_report(Workspace(measured.workspace.root), bundles=[measured.bundles[0]])
-    assert {device.space for device in report.devices} == {"ofa-mbv3-mini"}
-    assert report.fronts == ()
-    assert len(report.heat_maps) == len(report.predictions) == 2
+    assert {device.space for device in report.views("devices")} == {"ofa-mbv3-mini"}
+    assert report.views("fronts") == ()
+    assert len(report.views("heat_maps")) == len(report.views("predictions")) == 2
 
 
 def test_labels_grow_until_they_differ() -> None:
@@ -242,26 +243,26 @@ def test_labels_grow_until_they_differ() -> None:
 
 
 def test_public_devices_measured_and_estimated_stand_side_by_side(public: Made, public_report: Report) -> None:
-    tiers = {device.name: device.tier for device in public_report.devices}
+    tiers = {device.name: device.tier for device in public_report.views("devices")}
     assert list(tiers) == list(NINETEEN)
     estimated = {name for name, tier in tiers.items() if tier == "estimated"}
     assert estimated == {"titan_rtx_256", "gold_6226", "pixel2", "raspi4", "fpga", "eyeriss"}
-    told = {device.name: device for device in public_report.devices}
+    told = {device.name: device for device in public_report.views("devices")}
     for name in estimated:
         assert told[name].measured == "nothing"
         assert any(f"--device {name} --few 10" in reason.remedy for reason in told[name].reasons)
-    maps = {view.label: view for view in public_report.heat_maps}
+    maps = {view.label: view for view in public_report.views("heat_maps")}
     assert {label: view.tier for label, view in maps.items()} == tiers
-    (view,) = public_report.relations
+    (view,) = public_report.views("relations")
     assert dict(zip(view.labels, view.tiers, strict=True)) == tiers
     assert not np.isnan(view.correlation).any()
     assert all(name in view.caution for name in estimated)
     assert "pixel3" not in view.caution
     # Everybody's knee was evaluated for all, so every cost is known.
     assert np.isfinite(view.penalty).all()
-    (baseline,) = public_report.baselines
+    (baseline,) = public_report.views("baselines")
     assert [(name, seeds) for name, seeds, *_ in baseline.final] == [("hybrid", 2), ("random", 1)]
-    (space,) = {group.space for group in public_report.fronts}
+    (space,) = {group.space for group in public_report.views("fronts")}
     archive = Archive.load(public.fronts[2] / "archive.npz", {"space": space})
     front = load_fronts(public.fronts[2]).device("pixel3")
     random = next(curve for curve in baseline.curves["pixel3"] if curve.strategy == "random")
@@ -281,7 +282,7 @@ def test_differences_show_blocks_where_none_was_measured(tmp_path: Path) -> None
     target = ProblemTarget("raspi4", found.model, str(found.target))
     search_space(space, [target], SizeAccuracy(space), SearchOptions("random", 40), out=tmp_path / "fronts")
     report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
-    (view,) = report.heat_maps
+    (view,) = report.views("heat_maps")
     assert view.tier == "estimated"
     assert view.meaning.startswith("Difference in whole-network latency")
     cells = {(cell.x, cell.y): cell for cell in view.cells}
@@ -302,9 +303,9 @@ def test_a_table_with_gaps_leaves_the_device_to_its_estimate(tmp_path: Path, fle
     target = ProblemTarget("pixel3", found.model, str(found.target))
     search_space(space, [target], SizeAccuracy(space), SearchOptions("random", 40), out=tmp_path / "fronts")
     report = gather_report(fleet.workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
-    tiers = {device.name: device.tier for device in report.devices}
+    tiers = {device.name: device.tier for device in report.views("devices")}
     assert (tiers["pixel3"], tiers["raspi4"]) == ("estimated", "measured")
-    assert {view.label: view.tier for view in report.heat_maps}["pixel3"] == "estimated"
+    assert {view.label: view.tier for view in report.views("heat_maps")}["pixel3"] == "estimated"
 
 
 def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Path) -> None:
@@ -315,8 +316,8 @@ def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Pat
     about = {"schema": "fleetfront.few/1", "space": "nasbench201", "target": "phone/tflite/fp32/t1/b1", "clock": "wall"}
     (folder / "phone@wall.json").write_text(json.dumps({**about, "kind": "transfer", "report": told, "model": {}}))
     report = gather_report(Workspace(home), store=fleet.workspace.store, random_seeds=0)
-    phone = next(device for device in report.devices if device.name == "phone")
+    phone = next(device for device in report.views("devices") if device.name == "phone")
     assert phone.tier == "transferred"
     assert any("10 networks of this device and 3 known devices" in reason.text for reason in phone.reasons)
     assert any("6.2 %" in reason.text for reason in phone.reasons)
-    assert any(kind == "model from few measurements" for kind, *_ in report.provenance.files)
+    assert any(kind == "model from few measurements" for kind, *_ in report.views("provenance")[0].files)

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetfront.report.markdown import escape, markdown_table, render_markdown
-from fleetfront.report.sections.contents import Report
-from fleetfront.report.sections.outline import outline
+from fleetfront.report.section import Report
 from fleetfront.report.tables import Table, number, percent, size, with_spread
 from tests.report.strangers import with_evil_names
 
@@ -26,7 +25,7 @@ def test_nineteen_devices_fit_into_a_comment(which: str, request: pytest.Fixture
     report = request.getfixturevalue(which)
     text = render_markdown(report)
     assert len(text) < 65_536
-    for view in report.heat_maps:
+    for view in report.views("heat_maps"):
         slowest = max(view.cells, key=lambda cell: cell.value)
         assert f"{escape(f'{slowest.x} {slowest.y}')} ({slowest.value:.2f}×)" in text
     assert text.count("<details>") == text.count("</details>") == 3
@@ -34,16 +33,16 @@ def test_nineteen_devices_fit_into_a_comment(which: str, request: pytest.Fixture
 
 def test_what_is_empty_says_why_and_what_fills_it(empty_report: Report) -> None:
     text = render_markdown(empty_report)
-    for section in outline(empty_report, ())[:-1]:
+    for section in (part.section for part in empty_report.parts[:-1]):
         assert f"Run: `{section.command}`" in text
         assert escape(section.gap) in text
 
 
 def test_numbers_of_the_page_are_in_it(measured_report: Report) -> None:
     text = render_markdown(measured_report)
-    for device in measured_report.devices:
+    for device in measured_report.views("devices"):
         assert f"| {device.label} |" in text
-    for file in measured_report.deployed:
+    for file in measured_report.views("deployed")[0]:
         assert with_spread(file.measured_ms, file.measured_std_ms) in text
 
 

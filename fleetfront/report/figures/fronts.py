@@ -1,4 +1,4 @@
-"""Fronts as Vega-Lite specifications: for images with their data, for the page with data sets that its script fills."""
+"""Draw fronts: with their data for images, with data sets that the page's script fills for the page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from fleetfront.report.figures.specifications import SCHEMA, Specification, interval, nominal, quantitative
 from fleetfront.report.figures.theme import CONFIG, series_colour, series_dash, variable
-from fleetfront.report.sections.contents import FrontGroup, FrontView
+from fleetfront.report.sections.front_views import FrontGroup, FrontView
 from fleetfront.report.tables import with_spread
 
 #: Above this ratio of slowest to fastest, latencies of several devices are drawn on a logarithmic axis.

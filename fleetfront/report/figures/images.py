@@ -1,14 +1,13 @@
-"""Single figures as PNG or SVG, drawn by vl-convert without a browser."""
+"""Draw single figures as PNG or SVG with vl-convert, without a browser."""
 
 from __future__ import annotations
 
 from types import ModuleType
 
 from fleetfront.errors import InputError, missing, unknown
-from fleetfront.report.figures.figures import figures
 from fleetfront.report.figures.specifications import Figure
 from fleetfront.report.figures.theme import concrete, variable
-from fleetfront.report.sections.contents import Report
+from fleetfront.report.section import Report
 
 #: Points (1/96 inch) across; what is as wide as its place in the page has this width in a picture.
 _WIDTH = 760
@@ -20,7 +19,7 @@ def find_figure(report: Report, name: str | None) -> Figure:
 
     Raises InputError if there is none, naming those there are.
     """
-    found = figures(report)
+    found = report.figures()
     if not found:
         raise InputError(
             "There is nothing to draw yet.", "Run: fleetfront search --devices all, or fleetfront profile."

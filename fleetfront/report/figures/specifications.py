@@ -1,4 +1,4 @@
-"""What a figure is, and the small parts that Vega-Lite specifications are put together from."""
+"""Hold a figure as data: a Vega-Lite specification, and the small parts that it is put together from."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 
 #: An axis with its numbers and title is at least so high, in pixels.
 _AXIS_HEIGHT = 54
+#: Pixels across a square with a number in it.
+SQUARE = 34
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Figure:
     Attributes:
         description: what a screen reader says of it.
         min_width: pixels below which it cannot be read; a narrower page scrolls it.
-        section, row: the field of Report that it is of, and the position there.
+        section, row: the section that it is of, and the position of its view there.
     """
 
     name: str
@@ -106,3 +108,8 @@ def nominal(
 def tooltip(**titles: str) -> list[dict[str, str]]:
     """What is shown of a mark: field -> how it is called."""
     return [{"field": field, "title": title} for field, title in titles.items()]
+
+
+def bare(spec: Specification) -> Specification:
+    """Without what every specification has: the page adds it again."""
+    return {key: value for key, value in spec.items() if key not in ("$schema", "config")}

@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: no network, no folder beside it, no write access.
+"""Write the report as one HTML file that needs nothing else: no network, no folder beside it, no write access.
 
 Names in a report come from outside (devices, files, fronts). They reach the page through an escaping template and as
 JSON that cannot close its element; a content security policy allows no script but the two in the file, by their hashes,
@@ -11,36 +11,17 @@ import base64
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import InputError, missing
-from fleetfront.report.figures.figures import figures
-from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_shown, unit_ms
-from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
-from fleetfront.report.figures.specifications import SCHEMA, Figure, Specification
-from fleetfront.report.figures.theme import CONFIG, css_variables, series_colour, series_dash
-from fleetfront.report.sections.contents import FrontGroup, FrontView, Report
-from fleetfront.report.sections.fronts import deploy_command
-from fleetfront.report.sections.outline import outline
-from fleetfront.report.tables import (
-    Table,
-    baseline_table,
-    correlation_table,
-    deployed_table,
-    devices_table,
-    front_table,
-    heat_table,
-    number,
-    penalty_table,
-    percent,
-    prediction_table,
-    provenance_tables,
-    volume_table,
-)
+from fleetfront.report.figures.specifications import SCHEMA, Figure, bare
+from fleetfront.report.figures.theme import CONFIG, css_variables
+from fleetfront.report.section import Part, Report
+from fleetfront.report.tables import number, percent
 
 if TYPE_CHECKING:
     import jinja2
@@ -49,34 +30,29 @@ if TYPE_CHECKING:
 _OPEN = 3
 _DIGITS = 6
 
-#: Stands for the architecture in the command that the page's script completes.
-_ARCH = "ARCHITECTURE"
-
 
 def render_page(report: Report) -> str:
     """The whole file. Raises MissingDependency without jinja2 or vl-convert."""
-    drawn = figures(report)
+    drawn = report.figures()
     scripts = [_vega(), _part("page.js")]
-    return (
-        _templates()
-        .get_template("page.html.j2")
-        .render(
-            report=report,
-            outline=outline(report, drawn),
-            sections=_sections(report, drawn),
-            groups=[_group_view(group) for group in report.fronts],
-            devices_table=devices_table(report.devices),
-            provenance_tables=provenance_tables(report.provenance),
-            opened=_OPEN,
-            number=number,
-            percent=percent,
-            styles=_part("page.css"),
-            light=css_variables(dark=False),
-            dark=css_variables(dark=True),
-            scripts=scripts,
-            hashes=[_csp_hash(script) for script in scripts],
-            data=_json(page_data(report, drawn)),
-        )
+    templates = _templates()
+    return templates.get_template("page.html.j2").render(
+        report=report,
+        parts=[
+            {
+                "section": part.section,
+                "title": part.title,
+                "views": part.views,
+                "fragment": _fragment(templates, part, drawn),
+            }
+            for part in report.parts
+        ],
+        styles=_part("page.css"),
+        light=css_variables(dark=False),
+        dark=css_variables(dark=True),
+        scripts=scripts,
+        hashes=[_csp_hash(script) for script in scripts],
+        data=_json(page_data(report, drawn)),
     )
 
 
@@ -92,120 +68,32 @@ def write_page(report: Report, path: Path) -> Path:
 
 
 def page_data(report: Report, drawn: Sequence[Figure]) -> dict[str, Any]:
-    """What the page's script reads: specifications by figure, and the fronts."""
+    """What the page's script reads: specifications by figure, and the views of sections that it draws itself."""
+    own = {part.section.name: part for part in report.parts if part.section.data is not None}
     return {
         "schema": SCHEMA,
         "config": CONFIG,
-        # Fronts of the page are interactive and have specifications of their own.
-        "figures": {figure.name: _bare(figure.spec) for figure in drawn if figure.section != "fronts"},
-        "fronts": [_group_data(group) for group in report.fronts],
+        "figures": {figure.name: bare(figure.spec) for figure in drawn if figure.section not in own},
+        **{name: list(map(part.section.data, part.views)) for name, part in own.items() if part.section.data},
     }
 
 
-def _sections(report: Report, drawn: Sequence[Figure]) -> dict[str, list[dict[str, Any]]]:
-    """The sections that have one block a view: section -> for each view, its figures and tables."""
-
-    def blocks(section: str, views: Sequence[Any], *tables: Callable[[Any], Table]) -> list[dict[str, Any]]:
-        return [
-            {
-                "view": view,
-                "figures": [figure for figure in drawn if (figure.section, figure.row) == (section, row)],
-                "tables": [table(view) for table in tables],
-            }
-            for row, view in enumerate(views)
-        ]
-
-    return {
-        "predictions": blocks("predictions", report.predictions, prediction_table),
-        "baselines": blocks("baselines", report.baselines, baseline_table),
-        "heat_maps": blocks("heat_maps", report.heat_maps, heat_table),
-        "relations": blocks("relations", report.relations, correlation_table, penalty_table),
-        "deployed": blocks("deployed", [report.deployed] if report.deployed else [], deployed_table),
-    }
-
-
-def _group_view(group: FrontGroup) -> dict[str, Any]:
-    lowest = lowest_shown(group)
-    hidden = sum(p.accuracy < lowest for front in group.fronts for p in front.points) if lowest is not None else 0
-    return {
-        "group": group,
-        "tables": [front_table(group), volume_table(group)],
-        "hidden": hidden,
-        "lowest": lowest,
-        "devices": [
-            {
-                "front": front,
-                "colour": series_colour(i),
-                "dash": ",".join(map(str, series_dash(i))),
-            }
-            for i, front in enumerate(group.fronts)
-        ],
-    }
-
-
-def _group_data(group: FrontGroup) -> dict[str, Any]:
-    kinds = list(dict.fromkeys(block.group for block in group.blocks))
-    return {
-        "isBounded": lowest_shown(group) is not None,
-        "hasCloud": has_cloud(group),
-        "tier": group.accuracy_tier,
-        "specs": {
-            size: {
-                unit: _bare(interactive_fronts(group, is_normalised=unit == "normalised", is_small=size == "small"))
-                for unit in ("ms", "normalised")
-            }
-            for size in ("overlay", "small")
-        },
-        "picture": _bare(network_picture(kinds)),
-        "blocks": [[block.label, block.group, block.width, block.side] for block in group.blocks],
-        "archs": list(group.archs),
-        "networks": [[number for pair in network for number in pair] for network in group.networks],
-        "cell": _cell_data(group),
-        "devices": [_device_data(group, front) for front in group.fronts],
-    }
-
-
-def _cell_data(group: FrontGroup) -> dict[str, Any] | None:
-    """The cells of a group's networks, each edge that occurs once; None in spaces without cells."""
-    if not group.cells:
-        return None
-    edges = list(dict.fromkeys(edge for cell in group.cells for edge in cell))
-    row = {edge: i for i, edge in enumerate(edges)}
-    nodes = cell_nodes(1 + max((target for _, target, _ in edges), default=0))
-    return {
-        "spec": _bare(cell_picture(list(dict.fromkeys(operation for _, _, operation in edges)), len(nodes))),
-        "nodes": nodes,
-        "edges": cell_edges(edges, nodes),
-        "of": [[row[edge] for edge in cell] for cell in group.cells],
-    }
-
-
-def _device_data(group: FrontGroup, front: FrontView) -> dict[str, Any]:
-    return {
-        "label": front.label,
-        "tier": front.tier,
-        "clock": front.clock,
-        "knee": front.knee,
-        "unit": unit_ms(group, front),
-        "points": [
-            [p.arch, p.latency_ms, p.latency_std_ms, p.accuracy, p.accuracy_std, int(p.accuracy_is_beyond_range)]
-            for p in front.points
-        ],
-        "cloud": front.cloud.tolist(),
-        "blockMs": dict(front.block_ms),
-        "command": _command_around(group, front),
-    }
-
-
-def _command_around(group: FrontGroup, front: FrontView) -> list[str]:
-    """The deploy command before and after the architecture. What comes after it holds no text from outside."""
-    before, _, after = deploy_command(group, front, _ARCH).rpartition(_ARCH)
-    return [before, after]
-
-
-def _bare(spec: Specification) -> Specification:
-    """Without what every specification has: the page adds it again."""
-    return {key: value for key, value in spec.items() if key not in ("$schema", "config")}
+def _fragment(templates: jinja2.Environment, part: Part, drawn: Sequence[Figure]) -> str:
+    """A section's place in the page: its template, given each view with its words, figures and tables."""
+    section = part.section
+    if not part.views:
+        return ""
+    blocks = [
+        {
+            "view": view,
+            "words": section.words(view),
+            "figures": [figure for figure in drawn if (figure.section, figure.row) == (section.name, row)],
+            "tables": section.tables(view),
+        }
+        for row, view in enumerate(part.views)
+    ]
+    template = templates.get_template(section.fragment)
+    return template.render(section=section, blocks=blocks, opened=_OPEN, **section.context(part.views))
 
 
 def _json(value: Any) -> str:
@@ -254,7 +142,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["prose"] = _prose
+    environment.filters |= {"prose": _prose, "number": number, "percent": percent}
     return environment
 
 

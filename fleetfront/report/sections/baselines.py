@@ -1,10 +1,10 @@
-"""Section 4: how much the search was better than chance, and than the other strategies that were run."""
+"""Compare searches with chance and with each other: hypervolume over evaluations, by strategy."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,8 +12,12 @@ from numpy.typing import NDArray
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.base import CostModel
-from fleetfront.report.sections.contents import BaselineView, Curve
+from fleetfront.report.figures.specifications import Figure, figure_spec, nominal, quantitative, slug, tooltip
+from fleetfront.report.figures.theme import series_colour
+from fleetfront.report.markdown import escape, table_lines
+from fleetfront.report.section import Section, Words
 from fleetfront.report.sources import SearchResult, Sources, front_key
+from fleetfront.report.tables import Table
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import FULL, hypervolume, target_front
 from fleetfront.search.problem import Problem, ProblemTarget
@@ -28,7 +32,6 @@ if TYPE_CHECKING:
 RANDOM = "random"
 #: The key of the curves that average over devices.
 ALL_DEVICES = "all devices (mean share of the best)"
-
 #: Random search beyond this says no more: its curve is flat by then.
 _MOST_EVALUATIONS = 20_000
 #: A stored latency may differ from today's prediction by rounding, not by more.
@@ -41,6 +44,35 @@ _FEWEST_POINTS, _RETRACED = 12, 30
 
 
 @dataclass(frozen=True, slots=True)
+class Curve:
+    """Hypervolume on the way, of all runs of one strategy. Arrays float64[k] over ``evaluations``, over seeds."""
+
+    strategy: str
+    seeds: int
+    evaluations: FloatArray
+    mean: FloatArray
+    low: FloatArray
+    high: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineView:
+    """Strategies against each other on one set of targets.
+
+    Attributes:
+        curves: label of a device (or of all together) -> the curves. For one device in its own unit (ms x percent), for
+            all as share of the best hypervolume that any run reached, averaged over devices.
+        final: for each strategy: (its name, seeds, evaluations, mean, lowest and highest share of the best at the end).
+        note: what is missing and why, in words.
+    """
+
+    space: str
+    curves: Mapping[str, tuple[Curve, ...]]
+    final: tuple[tuple[str, int, int, float, float, float], ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Run:
     """One search as a curve: evaluations[k] and, by target, hypervolume[k]."""
 
@@ -50,14 +82,14 @@ class _Run:
     hypervolume: Mapping[str, FloatArray]
 
 
-def baseline_views(sources: Sources, random_seeds: int) -> tuple[BaselineView, ...]:
+def baseline_views(sources: Sources) -> tuple[BaselineView, ...]:
     """Runs of one problem against each other. A problem that nobody searched at random is searched so now,
-    ``random_seeds`` times, if its accuracy is quick to ask for.
+    ``sources.random_seeds`` times, if its accuracy is quick to ask for.
     """
     problems: dict[tuple[object, ...], list[SearchResult]] = {}
     for result in sources.results:
         problems.setdefault(_problem_key(result), []).append(result)
-    return tuple(_view(sources, results, random_seeds) for results in problems.values())
+    return tuple(_view(sources, results) for results in problems.values())
 
 
 def _problem_key(result: SearchResult) -> tuple[object, ...]:
@@ -66,13 +98,13 @@ def _problem_key(result: SearchResult) -> tuple[object, ...]:
     return (fronts.space, fronts.accuracy_source, *targets)
 
 
-def _view(sources: Sources, results: Sequence[SearchResult], random_seeds: int) -> BaselineView:
+def _view(sources: Sources, results: Sequence[SearchResult]) -> BaselineView:
     fronts = results[0].fronts
     runs = [run for run in map(_from_file, results) if run is not None]
     notes = [] if len(runs) == len(results) else ["A front file whose trace does not lead to its fronts is left out."]
-    if random_seeds and not any(run.strategy == RANDOM for run in runs):
+    if sources.random_seeds and not any(run.strategy == RANDOM for run in runs):
         try:
-            runs += _random_runs(sources, results[0], random_seeds)
+            runs += _random_runs(sources, results[0])
         except FleetfrontError as error:
             notes.append(f"Random search is missing: {error.message} {error.remedy}".strip())
     runs = list({(run.strategy, run.seed, len(run.evaluations)): run for run in runs}.values())
@@ -128,7 +160,7 @@ def _volumes(archive: Archive, front: DeviceFront, evaluations: NDArray[np.intp]
     return np.array(values)
 
 
-def _random_runs(sources: Sources, result: SearchResult, seeds: int) -> list[_Run]:
+def _random_runs(sources: Sources, result: SearchResult) -> list[_Run]:
     """Random search for the same fronts, against the same reference points.
 
     Raises InputError, in words for the reader, if the problem cannot be set up again.
@@ -148,8 +180,8 @@ def _random_runs(sources: Sources, result: SearchResult, seeds: int) -> list[_Ru
     references = tuple(front.reference_point for front in fronts.devices)
     budget = min(fronts.evaluations, _MOST_EVALUATIONS)
     runs = []
-    sources.progress.start("Searching at random", seeds)
-    for seed in range(seeds):
+    sources.progress.start("Searching at random", sources.random_seeds)
+    for seed in range(sources.random_seeds):
         problem = Problem(space, tuple(targets), accuracy, (), fixed, budget)
         run = run_search(problem, make_strategy(RANDOM, problem, seed), name=RANDOM, seed=seed, references=references)
         if len(run.trace) < _FEWEST_POINTS:
@@ -244,3 +276,96 @@ def _final(runs: Sequence[_Run]) -> tuple[tuple[str, int, int, float, float, flo
         spent = max(int(run.evaluations[-1]) for run in of)
         rows.append((name, len(of), spent, sum(ends) / len(ends), min(ends), max(ends)))
     return tuple(sorted(rows, key=lambda row: -row[3]))
+
+
+def baseline_table(view: BaselineView) -> Table:
+    """Where every strategy ended."""
+    rows = [
+        (name, str(seeds), f"{spent:,}", f"{100 * mean:.2f} %", f"{100 * low:.2f} %", f"{100 * high:.2f} %")
+        for name, seeds, spent, mean, low, high in view.final
+    ]
+    headers = ("strategy", "seeds", "evaluations", "share of the best hypervolume", "lowest seed", "highest seed")
+    return Table(f"Strategies on {view.space}", headers, tuple(rows), frozenset({1, 2, 3, 4, 5}))
+
+
+def _brief(views: Sequence[BaselineView]) -> Iterator[str]:
+    for view in views:
+        yield from table_lines(baseline_table(view))
+    for note in filter(None, (view.note for view in views)):
+        yield f"\n{escape(note)}"
+
+
+def baseline_figures(view: BaselineView) -> Iterator[Figure]:
+    """Hypervolume over evaluations, if any run kept it."""
+    if view.curves:
+        yield _baselines(view)
+
+
+def _baselines(view: BaselineView) -> Figure:
+    """Hypervolume over evaluations: the mean of the seeds, and between which values they lie."""
+    strategies = list(dict.fromkeys(curve.strategy for curves in view.curves.values() for curve in curves))
+    devices = list(view.curves)
+    said = f"Hypervolume over evaluations of {', '.join(strategies)}: mean over seeds, shaded from lowest to highest"
+    said += "; of one device in ms × %."
+    spec = figure_spec(said, _curve_layers(strategies), values=_curve_values(view), height=280)
+    spec["params"] = [{"name": "device", "value": devices[0], **_choice("Device ", devices)}]
+    spec["transform"] = [{"filter": "datum.device === device"}]
+    title = f"Strategies on {view.space}, {devices[0]}"
+    return Figure(f"baselines-{slug(view.space)}", title, said, spec)
+
+
+def _curve_values(view: BaselineView) -> list[dict[str, Any]]:
+    return [
+        {"device": device, "strategy": c.strategy, "evaluations": e, "mean": m, "low": low, "high": high}
+        for device, curves in view.curves.items()
+        for c in curves
+        for e, m, low, high in zip(
+            c.evaluations.tolist(), c.mean.tolist(), c.low.tolist(), c.high.tolist(), strict=True
+        )
+        # Before the first point of a trace nothing is known.
+        if m > 0
+    ]
+
+
+def _curve_layers(strategies: Sequence[str]) -> list[dict[str, Any]]:
+    """Shade between the seeds, their mean, and unseen points on it that can be pointed at."""
+    scale = {"domain": list(strategies), "range": [series_colour(i) for i in range(len(strategies))]}
+    colour = nominal("strategy", "strategy", scale=scale)
+    colour["legend"] = {"symbolType": "stroke", "symbolStrokeWidth": 3, "symbolOpacity": 1}
+    x = quantitative("evaluations", "evaluations", log=True)
+    low, mean = (quantitative(name, "hypervolume", zero=False) for name in ("low", "mean"))
+    told = tooltip(strategy="strategy", evaluations="evaluations", mean="mean", low="lowest", high="highest")
+    return [
+        {
+            "mark": {"type": "area", "opacity": 0.2, "interpolate": "step-after", "aria": False},
+            "encoding": {"x": x, "y": low, "y2": {"field": "high"}, "color": colour},
+        },
+        {
+            "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 2, "aria": False},
+            "encoding": {"x": x, "y": mean, "color": colour},
+        },
+        {
+            "mark": {"type": "point", "opacity": 0, "size": 90},
+            "encoding": {"x": x, "y": mean, "color": colour, "tooltip": told},
+        },
+    ]
+
+
+def _choice(name: str, options: Sequence[str]) -> dict[str, Any]:
+    return {"bind": {"input": "select", "options": list(options), "name": name}} if len(options) > 1 else {}
+
+
+BASELINES = Section(
+    "baselines",
+    "baselines",
+    "Baselines",
+    "Baselines",
+    baseline_views,
+    gap="Nothing was searched, so there is nothing to compare.",
+    command="fleetfront search --devices all",
+    figures=baseline_figures,
+    tables=lambda view: (baseline_table(view),) if view.final else (),
+    brief=_brief,
+    words=lambda view: Words(note=view.note),
+    are_tables_folded=False,
+)

@@ -1,4 +1,4 @@
-"""Networks as pictures: what each block of an architecture is called, how wide it is drawn and how it is coloured."""
+"""Describe networks as pictures: how each block is called, how wide it is drawn and how it is coloured."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleetfront.report.sections.contents import BlockPicture
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.blocks import Block
 
@@ -17,6 +16,24 @@ _MOST_ROWS = 32
 _EDGE = re.compile(r"edge_(\d+)_(\d+)")
 #: The operation of an edge that is not there.
 _ABSENT = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class BlockPicture:
+    """A block as it is drawn.
+
+    Attributes:
+        label: e.g. ``k5 e6 40→80 /2``.
+        group: what it is coloured by, e.g. ``kernel 5``.
+        width: channels in its widest part.
+        side: of its input map, in pixels.
+    """
+
+    key: str
+    label: str
+    group: str
+    width: int
+    side: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,57 @@
-"""Section 7: the networks that were deployed: predicted and measured, accuracy by precision, size."""
+"""List the networks that were deployed: predicted and measured latency, accuracy by precision, size."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
-from fleetfront.report.sections.contents import DeployedFile
+from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, tooltip
+from fleetfront.report.figures.theme import series_colour
+from fleetfront.report.markdown import table_lines
+from fleetfront.report.section import Section
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import Sources
-from fleetfront.report.tables import with_spread
+from fleetfront.report.tables import UNKNOWN, Table, number, signed, size, with_spread
 from fleetfront.targets import Target
 
 #: Characters of a hash that tell weights apart.
 _ID_SHOWN = 12
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedFile:
+    """A file of a bundle; numbers are None where they are not known.
+
+    Attributes:
+        promised: accuracy that the front gave for the network, in words.
+        accuracy: of this very file on held-out images, percent.
+        drop: how much of it writing in this precision lost, percentage points.
+        problem: why the bundle could not be read; then all else but its name is empty.
+    """
+
+    bundle: str
+    arch: str
+    path: str
+    format: str
+    precision: str
+    size_bytes: int
+    target: str
+    clock: str
+    predicted_ms: float | None
+    predicted_std_ms: float | None
+    tier: str
+    measured_ms: float | None
+    measured_std_ms: float | None
+    promised: str
+    accuracy: float | None
+    drop: float | None
+    weights: str
+    problem: str = ""
 
 
 def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
@@ -89,3 +124,119 @@ def _promised(manifest: Mapping[str, Any]) -> str:
 
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
+
+
+def deployed_table(files: Iterable[DeployedFile]) -> Table:
+    """Every file, with what was promised of it."""
+    headers = (
+        "network",
+        "file",
+        "size",
+        "target and clock",
+        "predicted ms",
+        "measured ms",
+        "measured against predicted",
+        "promised accuracy %",
+        "accuracy of the file %",
+        "lost in writing, points",
+        "weights",
+    )
+    rows = []
+    for file in files:
+        if file.problem:
+            rows.append((file.bundle, file.problem, *("" for _ in headers[2:])))
+            continue
+        both = file.predicted_ms is not None and file.measured_ms is not None and file.predicted_ms > 0
+        rows.append(
+            (
+                file.bundle,
+                f"{file.format} {file.precision}",
+                size(file.size_bytes),
+                f"{file.target} {file.clock}".strip() or UNKNOWN,
+                with_spread(file.predicted_ms, file.predicted_std_ms) + (f" ({file.tier})" if file.tier else ""),
+                with_spread(file.measured_ms, file.measured_std_ms),
+                f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else UNKNOWN,
+                file.promised or UNKNOWN,
+                number(file.accuracy, 4),
+                signed(file.drop, 2),
+                file.weights,
+            )
+        )
+    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 8, 9}))
+
+
+def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
+    """Predicted and measured latency of every deployed file of which one is known."""
+    known = [file for file in files if file.predicted_ms is not None or file.measured_ms is not None]
+    if known:
+        yield _deployed(known)
+
+
+def _deployed(known: Sequence[DeployedFile]) -> Figure:
+    values = [row for file in known for row in _deployed_values(file)]
+    worst = [abs(100 * (f.measured_ms / f.predicted_ms - 1)) for f in known if f.measured_ms and f.predicted_ms]
+    off = f" The farthest is {number(max(worst), 2)} % off." if worst else ""
+    said = f"Predicted and measured latency of {len(known)} deployed files, with 90 % intervals.{off}"
+    height = max(120, 28 * len({row["file"] for row in values}))
+    spec = figure_spec(said, _deployed_layers(), values=values, height=height)
+    spec["encoding"] = {"y": nominal("file", None, sort=None)}
+    return Figure("deployed", "Deployed files: predicted and measured", said, spec)
+
+
+def _deployed_values(file: DeployedFile) -> Iterator[dict[str, Any]]:
+    for kind, ms, std in (
+        ("predicted", file.predicted_ms, file.predicted_std_ms),
+        ("measured", file.measured_ms, file.measured_std_ms),
+    ):
+        if ms is not None:
+            low, high = interval(ms, std or 0.0)
+            yield {
+                "file": f"{file.bundle} {file.format} {file.precision}",
+                "target": file.target,
+                "kind": kind,
+                "ms": ms,
+                "from": low,
+                "to": high,
+                "said": f"{with_spread(ms, std)} ms",
+            }
+
+
+def _deployed_layers() -> list[dict[str, Any]]:
+    """Intervals, and the latencies on them."""
+    kinds = ["predicted", "measured"]
+    colour = nominal("kind", None, scale={"domain": kinds, "range": [series_colour(0), series_colour(1)]}, legend=True)
+    return [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2, "opacity": 0.5, "aria": False},
+            "encoding": {
+                "x": quantitative("from", "latency ms", zero=False),
+                "x2": {"field": "to"},
+                "color": colour,
+            },
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 70},
+            "encoding": {
+                "x": quantitative("ms", "latency ms", zero=False),
+                "color": colour,
+                "shape": nominal("kind", None, scale={"domain": kinds, "range": ["square", "circle"]}, legend=True),
+                "tooltip": tooltip(file="file", target="target", kind="which", said="latency"),
+            },
+        },
+    ]
+
+
+DEPLOYED = Section(
+    "deployed",
+    "deployed",
+    "Chosen and deployed networks",
+    "Deployed",
+    lambda sources: filter(None, [deployed_files(sources)]),
+    gap="Nothing was deployed yet.",
+    command="fleetfront deploy --knee",
+    figures=deployed_figures,
+    tables=lambda files: (deployed_table(files),),
+    brief=lambda views: (line for files in views for line in table_lines(deployed_table(files))),
+    are_tables_folded=False,
+    count=len,
+)

@@ -1,9 +1,10 @@
-"""Section 1: each device, where its latencies come from, and what they are worth."""
+"""Tell of each device where its latencies come from, and what they are worth."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
@@ -15,19 +16,53 @@ from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding
 from fleetfront.quantities import Clock, Tier
-from fleetfront.report.sections.contents import DeviceEntry, Reason
+from fleetfront.report.markdown import table_lines
+from fleetfront.report.section import Reason, Section
 from fleetfront.report.sources import FitSource, Sources
+from fleetfront.report.tables import UNKNOWN, Table, number, percent
 from fleetfront.targets import Target
 
 #: What is said of numbers that nobody here could watch being taken.
 _IMPORTED = Reason("Imported, so their noise cannot be judged here.")
-
 _COUNTED = {
     Role.BLOCK: "blocks",
     Role.CALIBRATION: "calibration networks",
     Role.VALIDATION: "held-out networks",
     Role.NETWORK: "networks",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceEntry:
+    """One target and space: what it is, what was measured on it, and what that is worth.
+
+    Attributes:
+        label: short and unique within the report.
+        facts: name, value with unit, source.
+        tier: where its latencies come from; empty if there are none yet.
+        measured: what the store holds, in words.
+        when: day of the last measurement (UTC), empty if it was imported or there is none.
+        verdict: ``stable``, ``unstable`` or ``not judged``.
+        scores: on held-out networks, as in a fit's report: ``networks``, ``mape``, ``within_10``, ...; empty if none.
+        floor_mape: how well one half of the measurements predicts the other, percent.
+    """
+
+    label: str
+    name: str
+    target: str
+    space: str
+    title: str
+    kind: str
+    facts: tuple[tuple[str, str, str], ...]
+    notes: str
+    tier: str
+    clock: str
+    measured: str
+    when: str
+    verdict: str
+    reasons: tuple[Reason, ...]
+    scores: Mapping[str, Any]
+    floor_mape: float | None
 
 
 def device_entries(sources: Sources) -> tuple[DeviceEntry, ...]:
@@ -201,3 +236,51 @@ def _floor(verdict: Verdict | None, report: Mapping[str, Any]) -> float | None:
     if verdict is None or not verdict.floor.networks:
         return None
     return verdict.floor.mape
+
+
+def devices_table(devices: Sequence[DeviceEntry]) -> Table:
+    """All devices, a row each."""
+    headers = (
+        "device",
+        "what it is",
+        "space",
+        "target and clock",
+        "tier",
+        "measured",
+        "when",
+        "verdict",
+        "error (MAPE %)",
+        "within 10 %",
+        "floor %",
+    )
+    rows = [
+        (
+            d.label,
+            f"{d.title} ({d.kind})" if d.kind else d.title,
+            d.space,
+            f"{d.target} {d.clock}".strip(),
+            d.tier or "none yet",
+            d.measured,
+            d.when or UNKNOWN,
+            "; ".join([d.verdict, *(reason.text for reason in d.reasons)]),
+            number(d.scores.get("mape"), 2),
+            percent(d.scores.get("within_10")),
+            number(d.floor_mape, 2),
+        )
+        for d in devices
+    ]
+    return Table("Devices", headers, tuple(rows), frozenset({8, 9, 10}))
+
+
+DEVICES = Section(
+    "devices",
+    "devices",
+    "Devices",
+    "Devices",
+    device_entries,
+    gap="Nothing has been measured or imported yet.",
+    command="fleetfront profile --device cpu",
+    brief=lambda views: table_lines(devices_table(views)),
+    fragment="devices.html.j2",
+    context=lambda views: {"table": devices_table(views)},
+)

@@ -1,46 +1,28 @@
-"""Section 3: the fronts of all devices, thinned for drawing, and the networks on them with their deploy commands."""
+"""Show the fronts of all devices, and hand each network on them out as a command that deploys it."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_shown, static_fronts, unit_ms
+from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
+from fleetfront.report.figures.specifications import Figure, bare, slug
+from fleetfront.report.figures.theme import series_colour, series_dash
+from fleetfront.report.markdown import fenced, html, table_lines
+from fleetfront.report.section import Section
+from fleetfront.report.sections.front_views import FrontGroup, FrontView, front_groups
+from fleetfront.report.tables import Table, number, with_spread
 
-from fleetfront.errors import InputError
-from fleetfront.predictors.base import BlockCosts
-from fleetfront.report.sections.blocks import Networks, draw_networks
-from fleetfront.report.sections.contents import BlockPicture, ChoicePoint, FrontGroup, FrontView
-from fleetfront.report.sections.devices import known_clock
-from fleetfront.report.sources import SearchResult, Sources, front_key
-from fleetfront.search.results import DeviceFront, front_arrays
-from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
-from fleetfront.spaces.supernet.published import PUBLISHED
+#: Points of a front that a table shows; the figure and the file have more.
+_SHOWN = 8
+#: The same in Markdown. With more fronts than ``_MANY_FRONTS``, fewer points of each are told: hosts refuse comments of
+#: more than 65,536 characters.
+_SHOWN_BRIEFLY, _MANY_FRONTS, _SHOWN_OF_MANY = 4, 8, 2
 
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
-
-#: Points of one front that the page holds. More cannot be told apart on a screen.
-MOST_POINTS = 200
-#: Squares along each axis of the grid that the archive is thinned with: one architecture a square.
-_CLOUD_GRID = 28
-
-_Chosen = tuple[SearchResult, DeviceFront]
-
-
-def front_groups(sources: Sources) -> tuple[FrontGroup, ...]:
-    """Fronts that can be drawn on one pair of axes: of one space and one accuracy. Of several runs that have a front of
-    the same target, the one named first is shown; the others appear among the baselines.
-    """
-    groups: dict[tuple[str, str, str], dict[str, _Chosen]] = {}
-    for result in sources.results:
-        key = (result.fronts.space, result.fronts.accuracy_source, result.fronts.accuracy_tier)
-        for front in result.fronts.devices:
-            groups.setdefault(key, {}).setdefault(front_key(front), (result, front))
-    return tuple(_group(sources, *key, list(chosen.values())) for key, chosen in groups.items())
+#: Stands for the architecture in the command that the page's script completes.
+_ARCH = "ARCHITECTURE"
 
 
 def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
@@ -49,142 +31,166 @@ def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
     return " ".join(filter(None, (shlex.join(words), group.deploy_options)))
 
 
-def _group(sources: Sources, name: str, source: str, tier: str, chosen: Sequence[_Chosen]) -> FrontGroup:
-    space = sources.space(name)
-    kept = [_kept_points(front) for _, front in chosen]
-    archs = list(dict.fromkeys(front.points[i].arch for (_, front), at in zip(chosen, kept, strict=True) for i in at))
-    networks = _networks(sources, space, archs)
-    row = {arch: i for i, arch in enumerate(archs)}
-    options, hint = _deploy_options(space)
-    fronts = tuple(
-        _view(sources, space, result, front, at, row, networks.blocks)
-        for (result, front), at in zip(chosen, kept, strict=True)
-    )
-    evaluated = {id(result): len(result.archive) for result, _ in chosen if result.archive is not None}
-    return FrontGroup(
-        name,
-        source,
-        tier,
-        sum(evaluated.values()),
-        fronts,
-        tuple(archs),
-        networks.rows,
-        networks.blocks,
-        networks.cells,
-        options,
-        hint,
-    )
+def front_figures(group: FrontGroup) -> Iterator[Figure]:
+    """Fronts in ms and, where there are several, as multiples of each device's fastest."""
+    said = f"{group.accuracy_tier} accuracy against latency of {len(group.fronts)} devices."
+    title = f"Fronts of {group.space}"
+    yield Figure(f"fronts-{slug(group.space)}", title, said, static_fronts(group, is_normalised=False))
+    if len(group.fronts) > 1:
+        spec = static_fronts(group, is_normalised=True)
+        yield Figure(f"fronts-normalised-{slug(group.space)}", f"{title}, normalised", said, spec)
 
 
-def _view(
-    sources: Sources,
-    space: SearchSpace | None,
-    result: SearchResult,
-    front: DeviceFront,
-    kept: NDArray[np.intp],
-    row: dict[str, int],
-    blocks: Sequence[BlockPicture],
-) -> FrontView:
-    points = tuple(
-        ChoicePoint(
-            row[p.arch],
-            p.latency_ms,
-            p.latency_std_ms,
-            p.accuracy,
-            p.accuracy_std,
-            bool(p.more.get("accuracy_is_beyond_range", False)),
+def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
+    """Some points of every front, the knee among them."""
+    rows = []
+    for front in group.fronts:
+        count = len(front.points)
+        step = max(1, -(-count // shown))
+        for at in sorted({*range(0, count, step), count - 1, front.knee} if count else ()):
+            point = front.points[at]
+            rows.append(
+                (
+                    front.label,
+                    with_spread(point.latency_ms, point.latency_std_ms, 4),
+                    front.tier,
+                    with_spread(point.accuracy, point.accuracy_std, 4)
+                    + ("*" if point.accuracy_is_beyond_range else ""),
+                    group.accuracy_tier,
+                    "knee" if at == front.knee else "",
+                    group.archs[point.arch],
+                )
+            )
+    headers = ("device", "latency ms", "latency tier", "accuracy %", "accuracy tier", "", "architecture")
+    return Table(f"Fronts of {group.space}", headers, tuple(rows), frozenset({1, 3}))
+
+
+def volume_table(group: FrontGroup) -> Table:
+    """How much each front covers."""
+    rows = [
+        (
+            front.label,
+            front.target,
+            f"{front.total:,}",
+            number(front.hypervolume, 5),
+            ", ".join(number(value, 4) for value in front.reference_point),
+            number(front.limit_ms),
+            front.path,
         )
-        for p in (front.points[i] for i in kept)
-    )
-    return FrontView(
-        label=sources.label(front.name, front.target),
-        name=front.name,
-        target=front_key(front),
-        tier=front.tier,
-        clock=known_clock(front.clock),
-        path=str(result.path.absolute()),
-        hypervolume=front.hypervolume,
-        reference_point=front.reference_point,
-        limit_ms=front.limit_ms,
-        total=len(front.points),
-        points=points,
-        knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
-        cloud=_cloud(result, front),
-        block_ms=_block_ms(sources, space, front, blocks),
-    )
+        for front in group.fronts
+    ]
+    headers = ("device", "target", "points", "hypervolume", "reference point (ms, error %)", "limit ms", "file")
+    return Table(f"Hypervolumes on {group.space}", headers, tuple(rows), frozenset({2, 3, 4, 5}))
 
 
-def _kept_points(front: DeviceFront) -> NDArray[np.intp]:
-    """Positions of at most ``MOST_POINTS`` points: both ends, the knee, and the rest evenly along the curve."""
-    count = len(front.points)
-    if count <= MOST_POINTS:
-        return np.arange(count)
-    latency, accuracy = front_arrays(front)
-    steps = np.hypot(_scaled(np.diff(latency)), _scaled(np.diff(accuracy)))
-    along = np.concatenate([[0.0], np.cumsum(steps)])
-    nearest = np.searchsorted(along, np.linspace(0, along[-1], MOST_POINTS - 1))
-    kept: NDArray[np.intp] = np.unique(np.append(np.minimum(nearest, count - 1), front.knee))
-    return kept
+def _brief(groups: Sequence[FrontGroup]) -> Iterator[str]:
+    for group in groups:
+        shown = _SHOWN_BRIEFLY if len(group.fronts) <= _MANY_FRONTS else _SHOWN_OF_MANY
+        yield from table_lines(front_table(group, shown))
+        yield from table_lines(volume_table(group))
+    yield from _commands(groups)
 
 
-def _scaled(differences: FloatArray) -> FloatArray:
-    total: FloatArray = differences / max(float(np.abs(differences).sum()), np.finfo(float).tiny)
-    return total
+def _commands(groups: Sequence[FrontGroup]) -> Iterator[str]:
+    """The command for each device's knee, folded away: there may be thirty."""
+    for group in groups:
+        fronts = [front for front in group.fronts if front.points]
+        if fronts:
+            yield f"\n<details><summary>Deploy the knees of {html(group.space)}</summary>\n"
+            yield from fenced([deploy_command(group, f, group.archs[f.points[f.knee].arch]) for f in fronts])
+            yield "\n</details>"
 
 
-def _cloud(result: SearchResult, front: DeviceFront) -> FloatArray:
-    """Some of the evaluated architectures near the front: float64[m, 2], one for each square of a grid."""
-    archive = result.archive
-    if archive is None or front.name not in archive.targets or len(front.points) < 2:
-        return np.zeros((0, 2))
-    latency, accuracy = front_arrays(front)
-    # Far from the front there are only points that nobody would choose, and they would squeeze the rest together.
-    slowest = latency[-1] + 0.25 * (latency[-1] - latency[0])
-    lowest = accuracy.min() - 0.5 * (accuracy.max() - accuracy.min())
-    cost = archive.cost[:, archive.column(front.name)]
-    near = (cost <= slowest) & (archive.accuracy >= lowest)
-    points = np.stack([cost[near], archive.accuracy[near]], axis=1)
-    if not len(points):
-        return points
-    span = np.maximum(np.ptp(points, axis=0), np.finfo(float).tiny)
-    squares = np.minimum((points - points.min(axis=0)) / span * _CLOUD_GRID, _CLOUD_GRID - 1).astype(np.intp)
-    _, first = np.unique(squares @ np.array([_CLOUD_GRID, 1]), return_index=True)
-    kept: FloatArray = points[first]
-    return kept
+def _group_view(group: FrontGroup) -> dict[str, Any]:
+    lowest = lowest_shown(group)
+    hidden = sum(p.accuracy < lowest for front in group.fronts for p in front.points) if lowest is not None else 0
+    return {
+        "group": group,
+        "hidden": hidden,
+        "lowest": lowest,
+        "devices": [
+            {
+                "front": front,
+                "colour": series_colour(i),
+                "dash": ",".join(map(str, series_dash(i))),
+            }
+            for i, front in enumerate(group.fronts)
+        ],
+    }
 
 
-def _networks(sources: Sources, space: SearchSpace | None, archs: Sequence[str]) -> Networks:
-    if space is None or not archs:
-        return Networks(((),) * len(archs), ())
-    try:
-        return draw_networks(space, space.parse(archs))
-    except InputError as error:
-        # A front from elsewhere may name what this version of the space lacks; it is drawn without pictures.
-        sources.note(error)
-        return Networks(((),) * len(archs), ())
+def _group_data(group: FrontGroup) -> dict[str, Any]:
+    kinds = list(dict.fromkeys(block.group for block in group.blocks))
+    return {
+        "isBounded": lowest_shown(group) is not None,
+        "hasCloud": has_cloud(group),
+        "tier": group.accuracy_tier,
+        "specs": {
+            size: {
+                unit: bare(interactive_fronts(group, is_normalised=unit == "normalised", is_small=size == "small"))
+                for unit in ("ms", "normalised")
+            }
+            for size in ("overlay", "small")
+        },
+        "picture": bare(network_picture(kinds)),
+        "blocks": [[block.label, block.group, block.width, block.side] for block in group.blocks],
+        "archs": list(group.archs),
+        "networks": [[number for pair in network for number in pair] for network in group.networks],
+        "cell": _cell_data(group),
+        "devices": [_device_data(group, front) for front in group.fronts],
+    }
 
 
-def _block_ms(
-    sources: Sources, space: SearchSpace | None, front: DeviceFront, blocks: Sequence[BlockPicture]
-) -> dict[int, float]:
-    if space is None or not blocks:
-        return {}
-    model = sources.model(space, front.name, front.target, front.clock)
-    if not isinstance(model, BlockCosts):
-        return {}
-    known = dict(zip((block.key for block in space.vocabulary), model.block_values().tolist(), strict=True))
-    return {row: known[block.key] for row, block in enumerate(blocks) if block.key in known}
+def _cell_data(group: FrontGroup) -> dict[str, Any] | None:
+    """The cells of a group's networks, each edge that occurs once; None in spaces without cells."""
+    if not group.cells:
+        return None
+    edges = list(dict.fromkeys(edge for cell in group.cells for edge in cell))
+    row = {edge: i for i, edge in enumerate(edges)}
+    nodes = cell_nodes(1 + max((target for _, target, _ in edges), default=0))
+    return {
+        "spec": bare(cell_picture(list(dict.fromkeys(operation for _, _, operation in edges)), len(nodes))),
+        "nodes": nodes,
+        "edges": cell_edges(edges, nodes),
+        "of": [[row[edge] for edge in cell] for cell in group.cells],
+    }
 
 
-def _deploy_options(space: SearchSpace | None) -> tuple[str, str]:
-    """What else ``fleetfront deploy`` must be told, and what of it a user has to fill in."""
-    if not isinstance(space, OfaMbv3Space):
-        return (
-            "--random-weights",
-            "There are no trained weights of this space: the files have its speed, not its accuracy.",
-        )
-    if space.name == "ofa-mbv3-mini":
-        return "--images digits", ""
-    get = f"fleetfront doctor --fetch-weights {space.name}" if space.name in PUBLISHED else "add --weights FILE"
-    hint = "Put a folder of your images in place of IMAGES: batch-norm is recalibrated on them."
-    return "--images IMAGES", f"{hint} It needs the space's weights: {get}."
+def _device_data(group: FrontGroup, front: FrontView) -> dict[str, Any]:
+    return {
+        "label": front.label,
+        "tier": front.tier,
+        "clock": front.clock,
+        "knee": front.knee,
+        "unit": unit_ms(group, front),
+        "points": [
+            [p.arch, p.latency_ms, p.latency_std_ms, p.accuracy, p.accuracy_std, int(p.accuracy_is_beyond_range)]
+            for p in front.points
+        ],
+        "cloud": front.cloud.tolist(),
+        "blockMs": dict(front.block_ms),
+        "command": _command_around(group, front),
+    }
+
+
+def _command_around(group: FrontGroup, front: FrontView) -> list[str]:
+    """The deploy command before and after the architecture. What comes after it holds no text from outside."""
+    before, _, after = deploy_command(group, front, _ARCH).rpartition(_ARCH)
+    return [before, after]
+
+
+FRONTS = Section(
+    "fronts",
+    "fronts",
+    "Fronts",
+    "Fronts",
+    front_groups,
+    gap="No front has been searched yet.",
+    command="fleetfront search --devices all",
+    figures=front_figures,
+    tables=lambda group: (front_table(group), volume_table(group)),
+    brief=_brief,
+    fragment="fronts.html.j2",
+    context=lambda groups: {"groups": [_group_view(group) for group in groups]},
+    data=_group_data,
+)

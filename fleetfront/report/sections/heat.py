@@ -1,4 +1,4 @@
-"""Section 5: what each device likes and dislikes: blocks by kernel and expansion where a space has them, else genes.
+"""Show what each device likes and dislikes: blocks by kernel and expansion where a space has them, else genes.
 
 Where a model knows no latency of a block alone (it was transferred or estimated), a block shows in the difference that
 it makes to the latency of whole networks.
@@ -6,17 +6,24 @@ it makes to the latency of whole networks.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.predictors.base import BlockCosts, CostModel, NetworkCosts
 from fleetfront.predictors.table.lookup import Filled
-from fleetfront.report.sections.contents import HeatCell, HeatMap
-from fleetfront.report.sections.sampling import sample_networks
+from fleetfront.report.figures.specifications import SQUARE, Figure, figure_spec, nominal, slug, tooltip
+from fleetfront.report.figures.theme import variable
+from fleetfront.report.markdown import table_lines
+from fleetfront.report.section import Section, Words
+from fleetfront.report.sections.relations import sample_networks
 from fleetfront.report.sources import Sources
+from fleetfront.report.tables import UNKNOWN, Table
 from fleetfront.spaces.base import DescribesBlocks, Genotypes, Interpolable, SearchSpace
 from fleetfront.spaces.blocks import Block
 
@@ -25,7 +32,6 @@ _SAMPLE = 4096
 #: Networks that each slot is changed in: a block makes nearly the same difference in all of them.
 _CHANGED = 16
 _SLOT_GENE = re.compile(r"(kernel|expansion)_(\d+)")
-
 _BLOCKS = "Latency of a block for its arithmetic, compared with the device's median block (1)."
 _DIFFERENCES = (
     "Difference in whole-network latency where one slot changes from its smallest block to this one, for the "
@@ -33,6 +39,36 @@ _DIFFERENCES = (
 )
 _SLOTS = "slot and kernel"
 _GENES = "Mean latency of networks with this choice, compared with all networks (1)."
+#: Characters below an axis that a phone can show in one line.
+_NAMES_IN_A_LINE = 30
+#: Pixels across a character of the numbers in a map.
+_CHARACTER = 6
+
+
+@dataclass(frozen=True, slots=True)
+class HeatCell:
+    """One square of a heat map: ``value`` is what it is coloured by, ``text`` what is written in it."""
+
+    x: str
+    y: str
+    value: float
+    text: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeatMap:
+    """What a target likes and dislikes. ``meaning`` says what ``value`` is; 1 is neutral, above 1 is slow. ``tier`` is
+    that of the latencies."""
+
+    label: str
+    target: str
+    space: str
+    tier: str
+    meaning: str
+    x_title: str
+    y_title: str
+    cells: tuple[HeatCell, ...]
 
 
 def heat_maps(sources: Sources) -> tuple[HeatMap, ...]:
@@ -216,3 +252,111 @@ def _of_genes(space: SearchSpace, model: CostModel, label: str, target: str) -> 
                 detail = f"{name} = {choice}: {100 * (ratio - 1):+.1f} % over {int(with_it.sum()):,} networks"
                 cells.append(HeatCell(name, str(choice), ratio, f"{100 * (ratio - 1):+.0f}%", detail))
     return HeatMap(label, target, space.name, model.tier.value, _GENES, "gene", "choice", tuple(cells))
+
+
+def heat_table(view: HeatMap) -> Table:
+    """A device's likes and dislikes, as a grid."""
+    columns = list(dict.fromkeys(cell.x for cell in view.cells))
+    lines = list(dict.fromkeys(cell.y for cell in view.cells))
+    cells = {(cell.x, cell.y): cell for cell in view.cells}
+    rows = [(y, *(_heat_text(cells.get((x, y))) for x in columns)) for y in lines]
+    of_tier = f" ({view.tier})" if view.tier else ""
+    return Table(
+        f"{view.label}{of_tier}: {view.meaning}", ("", *columns), tuple(rows), frozenset(range(1, len(columns) + 1))
+    )
+
+
+def taste_table(views: Sequence[HeatMap]) -> Table:
+    """What each device likes and dislikes most."""
+    rows = []
+    for view in views:
+        ordered = sorted(view.cells, key=lambda cell: cell.value)
+        ends = [f"{cell.x} {cell.y} ({cell.value:.2f}×)" for cell in (ordered[0], ordered[-1])]
+        rows.append((view.label, view.space, view.tier or UNKNOWN, *ends))
+    meanings = " ".join(dict.fromkeys(view.meaning for view in views))
+    return Table(
+        f"What is fastest and slowest. {meanings}", ("device", "space", "tier", "likes", "dislikes"), tuple(rows)
+    )
+
+
+def _heat_text(cell: object) -> str:
+    value, text = getattr(cell, "value", None), getattr(cell, "text", "")
+    return UNKNOWN if value is None else text if text.endswith("%") else f"{value:.2f} ({text} ms)"
+
+
+def heat_figures(view: HeatMap) -> Iterator[Figure]:
+    """The heat map."""
+    yield _heat(view)
+
+
+def _heat(view: HeatMap) -> Figure:
+    """Blue squares are fast for what they are, orange ones slow."""
+    values: list[dict[str, Any]] = [
+        {"x": c.x, "y": c.y, "log": math.log2(max(c.value, 1e-6)), "text": c.text, "detail": c.detail, "ratio": c.value}
+        for c in view.cells
+    ]
+    columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
+    of_tier = "" if view.tier in ("", "measured") else f" Latencies are {view.tier}."
+    said = f"{view.meaning}{of_tier} {_extremes(view)}"
+    # What costs nothing at all lies beyond any scale; the colours are those of the others.
+    reach = max(0.25, min(3.0, max((abs(row["log"]) for row in values if row["ratio"] > 0), default=0.0)))
+    spec = figure_spec(said, _heat_layers(reach), values=values, height=max(110, 26 * lines))
+    longest = max(len(cell.x) for cell in view.cells)
+    # Names that do not fit beside each other on a phone are set at an angle everywhere.
+    angle = -90 if columns > 8 else -40 if columns * longest > _NAMES_IN_A_LINE else 0
+    spec["encoding"] = {
+        "x": nominal("x", view.x_title, sort=None, axis={"labelAngle": angle, "orient": "bottom"}),
+        "y": nominal("y", view.y_title, sort=None),
+    }
+    name, title = f"heat-map-{slug(view.label)}", f"What {view.label} likes and dislikes"
+    square = max(SQUARE, 8 + _CHARACTER * max(len(cell.text) for cell in view.cells))
+    return Figure(name, title, said, spec, 110 + square * columns)
+
+
+def _heat_layers(reach: float) -> list[dict[str, Any]]:
+    """Squares with numbers in them. Colours run over ``reach`` powers of two to either side of no difference."""
+    colour = {
+        "field": "log",
+        "type": "quantitative",
+        "title": None,
+        "scale": {"scheme": "blueorange", "domain": [-reach, 0, reach], "clamp": True},
+        "legend": {
+            "values": [-reach, 0, reach],
+            "labelExpr": "format(pow(2, datum.value), '.2f') + '×'",
+            "labelOverlap": False,
+            "gradientLength": 180,
+        },
+    }
+    on_dark = {"test": f"abs(datum.log) > {0.7 * reach}", "value": "#fff"}
+    return [
+        {
+            "mark": {"type": "rect", "stroke": variable("surface")},
+            "encoding": {"color": colour, "tooltip": tooltip(detail="block", ratio="compared")},
+        },
+        {
+            "mark": {"type": "text", "fontSize": 10, "aria": False},
+            "encoding": {"text": {"field": "text"}, "color": {"condition": on_dark, "value": "#1b1f24"}},
+        },
+    ]
+
+
+def _extremes(view: HeatMap) -> str:
+    ordered = sorted(view.cells, key=lambda cell: cell.value)
+    best, worst = ordered[0], ordered[-1]
+    return f"Lowest: {best.x} {best.y} ({best.value:.2f}×); highest: {worst.x} {worst.y} ({worst.value:.2f}×)."
+
+
+HEAT_MAPS = Section(
+    "heat_maps",
+    "heat-maps",
+    "What each device likes and dislikes",
+    "Likes and dislikes",
+    heat_maps,
+    gap="There is no latency model yet.",
+    command="fleetfront profile",
+    figures=heat_figures,
+    tables=lambda view: (heat_table(view),),
+    brief=lambda views: table_lines(taste_table(views)),
+    words=lambda view: Words(view.label, ", ".join(filter(None, (view.tier, view.space)))),
+    are_views_folded=True,
+)

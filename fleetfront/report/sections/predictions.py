@@ -1,8 +1,9 @@
-"""Section 2: predicted against measured, on networks that the models have not seen."""
+"""Compare what was predicted with what was measured, on networks that the models have not seen."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.errors import FleetfrontError
@@ -10,12 +11,52 @@ from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.report.sections.contents import Comparison, PredictionView
+from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, slug, tooltip
+from fleetfront.report.figures.theme import series_colour, variable
+from fleetfront.report.markdown import escape, table_lines
+from fleetfront.report.section import Section, Words
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import FitSource, Sources, front_key
+from fleetfront.report.tables import Table, number, with_spread
 from fleetfront.spaces.base import SearchSpace
 
 HELD_OUT, VERIFIED = "held out", "front's best, measured afterwards"
+#: Networks that Markdown tells, the worst; the page has all of them.
+_WORST_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One network whose latency was predicted and measured.
+
+    Attributes:
+        role: ``held out``, or ``verified`` for one of a front's best that was measured afterwards.
+        std_ms: standard deviation of the prediction; 1.645 of it make the 90 % interval.
+    """
+
+    arch: str
+    role: str
+    measured_ms: float
+    predicted_ms: float
+    std_ms: float
+
+    @property
+    def error_percent(self) -> float:
+        """100 (predicted - measured) / measured."""
+        return 100 * (self.predicted_ms / self.measured_ms - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class PredictionView:
+    """Predicted against measured on one target. ``model`` says how it predicts, ``summary`` how well, in words."""
+
+    label: str
+    target: str
+    space: str
+    clock: str
+    model: str
+    summary: str
+    points: tuple[Comparison, ...]
 
 
 def prediction_views(sources: Sources) -> tuple[PredictionView, ...]:
@@ -103,3 +144,147 @@ def _verified(sources: Sources, space: str, target: str) -> list[Comparison]:
                     if p.get("measured_ms")
                 ]
     return found
+
+
+def prediction_table(view: PredictionView) -> Table:
+    """Every network of one device, the worst first."""
+    points = sorted(view.points, key=lambda point: -abs(point.error_percent))
+    rows = [
+        (p.arch, p.role, number(p.measured_ms), with_spread(p.predicted_ms, p.std_ms), f"{p.error_percent:+.1f}")
+        for p in points
+    ]
+    headers = ("network", "which", "measured ms", "predicted ms", "error %")
+    return Table(f"Predicted and measured on {view.label}", headers, tuple(rows), frozenset({2, 3, 4}))
+
+
+def _brief(views: Sequence[PredictionView]) -> Iterator[str]:
+    for view in views:
+        yield f"\n**{escape(view.label)}**: {escape(view.summary)}"
+        if view.points:
+            worst = prediction_table(view)
+            yield from table_lines(
+                Table(f"{worst.caption}: the worst", worst.headers, worst.rows[:_WORST_SHOWN], worst.numeric)
+            )
+
+
+def prediction_figures(view: PredictionView) -> Iterator[Figure]:
+    """Predicted against measured, and the residuals; nothing without networks."""
+    if view.points:
+        yield _predictions(view)
+        yield _residuals(view)
+
+
+def _predictions(view: PredictionView) -> Figure:
+    """Predicted against measured, with the 10 % band and the 90 % intervals."""
+    values = [_comparison(view, i) for i in range(len(view.points))]
+    low = min(min(row["measured"], row["predicted"]) for row in values) * 0.95
+    high = max(max(row["measured"], row["predicted"]) for row in values) * 1.05
+    ends = [{"measured": x, "low": 0.9 * x, "high": 1.1 * x, "predicted": x} for x in (low, high)]
+    x = quantitative("measured", "measured ms", zero=False, nice=False)
+    y = quantitative("predicted", "predicted ms", zero=False)
+    layers = [
+        {
+            "data": {"values": ends},
+            "mark": {"type": "area", "color": variable("band"), "aria": False},
+            "encoding": {"x": x, "y": quantitative("low", "predicted ms", zero=False), "y2": {"field": "high"}},
+        },
+        {
+            "data": {"values": ends},
+            "mark": {"type": "line", "color": variable("muted"), "strokeDash": [4, 4], "aria": False},
+            "encoding": {"x": x, "y": y},
+        },
+        {
+            "mark": {"type": "rule", "strokeWidth": 1, "opacity": 0.6, "aria": False},
+            "encoding": {
+                "x": x,
+                "y": quantitative("from", "predicted ms", zero=False),
+                "y2": {"field": "to"},
+                "color": _role_colour(view),
+            },
+        },
+        _points(x, y, view),
+    ]
+    title = f"Predicted against measured on {view.label}"
+    said = "The shaded band is 10 % to either side; bars are 90 % intervals."
+    spec = figure_spec(f"{view.summary} {said}", layers, values=values, height=300)
+    return Figure(f"predictions-{slug(view.label)}", title, said, spec)
+
+
+def _residuals(view: PredictionView) -> Figure:
+    """How far each prediction is off, in percent, over the measured latency."""
+    values = [_comparison(view, i) for i in range(len(view.points))]
+    x = quantitative("measured", "measured ms", zero=False)
+    y = quantitative("error", "error %", zero=True)
+    band = {
+        "data": {"values": [{"low": -10, "high": 10}]},
+        "mark": {"type": "rect", "color": variable("band"), "aria": False},
+        "encoding": {"y": quantitative("low", "error %", zero=True), "y2": {"field": "high"}},
+    }
+    zero = {
+        "data": {"values": [{"error": 0}]},
+        "mark": {"type": "rule", "strokeDash": [4, 4], "aria": False},
+        "encoding": {"y": y},
+    }
+    title = f"Residuals on {view.label}"
+    said = "Error of each prediction in percent of the measurement; the shaded band is 10 %."
+    spec = figure_spec(f"{view.summary} {said}", [band, zero, _points(x, y, view)], values=values, height=300)
+    return Figure(f"residuals-{slug(view.label)}", title, said, spec)
+
+
+def _comparison(view: PredictionView, index: int) -> dict[str, Any]:
+    point = view.points[index]
+    low, high = interval(point.predicted_ms, point.std_ms)
+    return {
+        "arch": point.arch,
+        "role": point.role,
+        "measured": point.measured_ms,
+        "predicted": point.predicted_ms,
+        "said": f"{with_spread(point.predicted_ms, point.std_ms)} ms",
+        "from": low,
+        "to": high,
+        "error": point.error_percent,
+    }
+
+
+def _points(x: Mapping[str, Any], y: Mapping[str, Any], view: PredictionView) -> dict[str, Any]:
+    return {
+        "mark": {"type": "point", "filled": True, "size": 40},
+        "encoding": {
+            "x": x,
+            "y": y,
+            "color": _role_colour(view),
+            "tooltip": tooltip(
+                arch="architecture", role="which", measured="measured ms", said="predicted", error="error %"
+            ),
+        },
+    }
+
+
+def _role_colour(view: PredictionView) -> dict[str, Any]:
+    roles = list(dict.fromkeys(point.role for point in view.points))
+    scale = {"domain": roles, "range": [series_colour(i) for i in range(len(roles))]}
+    return nominal("role", None, scale=scale, legend=len(roles) > 1)
+
+
+def _words(view: PredictionView) -> Words:
+    clock = f", {view.clock} clock" if view.clock else ""
+    return Words(
+        view.label, text=view.summary, small=f"{view.target}{clock}{f'. Model: {view.model}' if view.model else ''}"
+    )
+
+
+PREDICTIONS = Section(
+    "predictions",
+    "predictions",
+    "Predicted and measured",
+    "Predicted and measured",
+    prediction_views,
+    gap="No latency model was fitted here: latencies of imported networks are looked up, not predicted, and estimates "
+    "have nothing measured beside them.",
+    command="fleetfront profile",
+    figures=prediction_figures,
+    tables=lambda view: (prediction_table(view),) if view.points else (),
+    brief=_brief,
+    words=_words,
+    are_views_folded=True,
+)

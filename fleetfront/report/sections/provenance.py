@@ -1,4 +1,4 @@
-"""Section 8: versions, seeds, commands, hashes and where the raw data lies."""
+"""Say where everything comes from: versions, seeds, commands, hashes and where the raw data lies."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import hashlib
 import importlib.metadata
 import platform
 import shlex
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from fleetfront import __version__
 from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.predictors.table.fit_files import report_path
 from fleetfront.profilers.store.store import CampaignRow
-from fleetfront.report.sections.contents import Provenance
+from fleetfront.report.markdown import fenced, table_lines
+from fleetfront.report.section import Section
 from fleetfront.report.sections.devices import day
 from fleetfront.report.sources import SearchResult, Sources
+from fleetfront.report.tables import Table
 
 #: Packages whose versions decide numbers of a report, where they are installed.
 _PACKAGES = (
@@ -32,12 +34,32 @@ _PACKAGES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where everything comes from.
+
+    Attributes:
+        versions: what made this report: name and version.
+        files: kind, path, size in bytes, SHA-256.
+        campaigns: what was measured when: (target, space, day, seconds, how it ended, environment in words).
+        sources: imported data: name, licence, address, SHA-256.
+        runs: searches: (file, strategy, seed, evaluations, seconds, how evaluations were answered).
+        commands: that make these results again.
+    """
+
+    versions: tuple[tuple[str, str], ...]
+    files: tuple[tuple[str, str, int, str], ...]
+    campaigns: tuple[tuple[str, str, str, float, str, str], ...]
+    sources: tuple[tuple[str, str, str, str], ...]
+    runs: tuple[tuple[str, str, int, int, float, str], ...]
+    commands: tuple[str, ...]
+
+
 def provenance(sources: Sources) -> Provenance:
     """Everything that somebody needs to check this report or to make its results again."""
     campaigns = _campaigns(sources)
     commands = [*map(_profile_command, campaigns), *map(search_command, sources.results)]
     return Provenance(
-        made=time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         versions=tuple(_versions()),
         files=tuple(_file(kind, path) for kind, path in _paths(sources) if path.is_file()),
         campaigns=tuple(_campaign_row(campaign) for campaign in campaigns),
@@ -133,3 +155,50 @@ def _run_row(result: SearchResult) -> tuple[str, str, int, int, float, str]:
     fronts = result.fronts
     audit = ", ".join(f"{count:,} {what}" for what, count in fronts.audit.items())
     return str(result.path.absolute()), fronts.strategy, fronts.seed, fronts.evaluations, fronts.seconds, audit
+
+
+def provenance_tables(origin: Provenance) -> tuple[Table, ...]:
+    """Every list of it; tables without rows are left out."""
+    tables = (
+        Table("Versions", ("what", "version"), origin.versions),
+        Table(
+            "Files",
+            ("what", "path", "bytes", "SHA-256"),
+            tuple((kind, path, f"{count:,}", digest) for kind, path, count, digest in origin.files),
+            frozenset({2}),
+        ),
+        Table(
+            "Measuring campaigns",
+            ("target", "space", "when", "seconds", "ended by", "environment"),
+            tuple((*row[:3], f"{row[3]:.0f}", *row[4:]) for row in origin.campaigns),
+            frozenset({3}),
+        ),
+        Table("Imported measurements", ("name", "licence", "from", "SHA-256"), origin.sources),
+        Table(
+            "Searches",
+            ("front", "strategy", "seed", "evaluations", "seconds", "of these"),
+            tuple((*row[:2], str(row[2]), f"{row[3]:,}", f"{row[4]:.1f}", row[5]) for row in origin.runs),
+            frozenset({2, 3, 4}),
+        ),
+    )
+    return tuple(table for table in tables if table.rows)
+
+
+def _brief(views: Sequence[Provenance]) -> Iterator[str]:
+    for view in views:
+        for table in provenance_tables(view):
+            yield from table_lines(table)
+        if view.commands:
+            yield from ("", *fenced(view.commands))
+
+
+PROVENANCE = Section(
+    "provenance",
+    "provenance",
+    "Provenance",
+    "Provenance",
+    lambda sources: (provenance(sources),),
+    tables=provenance_tables,
+    brief=_brief,
+    fragment="provenance.html.j2",
+)

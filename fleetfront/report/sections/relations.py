@@ -1,20 +1,32 @@
-"""Section 6: devices against devices: how alike they rank networks, and what one's choice costs on another."""
+"""Compare devices with devices: how alike they rank networks, and what one's choice costs on another."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import CostModel
-from fleetfront.report.sections.contents import RelationView
-from fleetfront.report.sections.sampling import known_latency_ms, sample_networks
+from fleetfront.predictors.base import CostModel, NetworkCosts, predict_covered
+from fleetfront.report.figures.specifications import (
+    SQUARE,
+    Figure,
+    Specification,
+    figure_spec,
+    nominal,
+    slug,
+    tooltip,
+)
+from fleetfront.report.figures.theme import variable
+from fleetfront.report.markdown import folded
+from fleetfront.report.section import Section, Words
 from fleetfront.report.sources import SearchResult, Sources, front_key
+from fleetfront.report.tables import Table, number, signed
 from fleetfront.search.results import DeviceFront, front_arrays
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -23,6 +35,45 @@ if TYPE_CHECKING:
 _SAMPLE = 2000
 #: Below this many common networks a rank correlation says nothing.
 _FEWEST = 20
+#: Above this many devices the squares of a matrix are too small for numbers.
+_NUMBERED = 16
+#: A penalty of this many percent has the strongest colour.
+_WORST_PENALTY = 100.0
+
+
+@dataclass(frozen=True, slots=True)
+class RelationView:
+    """Devices of one space against each other; rows and columns in the order of ``labels``.
+
+    Attributes:
+        tiers: where the latencies of each come from.
+        correlation: float64[t, t], Spearman over ``networks`` networks; NaN where unknown.
+        sample: which networks these are, in words.
+        chosen: for each device, the architecture that its ``penalty`` row is about: its front's knee.
+        penalty: float64[t, t]: how much longer, in percent, row's chosen network takes on column's device than the
+            fastest network of column's own front that is at least as accurate; NaN where there is none or no model.
+    """
+
+    space: str
+    labels: tuple[str, ...]
+    tiers: tuple[str, ...]
+    networks: int
+    sample: str
+    correlation: FloatArray
+    chosen: tuple[str, ...]
+    penalty: FloatArray
+
+    @property
+    def caution(self) -> str:
+        """Which of the devices are known from less than measurements of their own; empty if none."""
+        if len(self.tiers) > 1 and len(set(self.tiers)) == 1 and self.tiers[0] != "measured":
+            return f"All latencies are {self.tiers[0]}."
+        said = []
+        for tier in ("transferred", "estimated"):
+            of_tier = [label for label, own in zip(self.labels, self.tiers, strict=True) if own == tier]
+            if of_tier:
+                said.append(f"Latencies of {', '.join(of_tier)} are {tier}.")
+        return " ".join(said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,3 +202,150 @@ def _latency_on(sources: Sources, space: SearchSpace, other: _Device, device: _D
         return None
     value = float(known_latency_ms(other.model, genotype)[0])
     return value if np.isfinite(value) else None
+
+
+def sample_networks(space: SearchSpace, models: Sequence[CostModel], count: int) -> Genotypes:
+    """At most ``count`` distinct networks int8[n, v], the same every time; those of the smallest table if there is one.
+
+    Disconnected networks are left out: some runtimes fold them away, which means and rank correlations do not show.
+    """
+    rng = np.random.default_rng(0)
+    tables = [model.networks() for model in models if isinstance(model, NetworkCosts)]
+    if tables:
+        smallest = min(tables, key=len)
+        genotypes: Genotypes = smallest[np.sort(rng.permutation(len(smallest))[:count])]
+    else:
+        genotypes = np.unique(space.sample(count, rng), axis=0)
+    return genotypes[~space.disconnected(genotypes)] if isinstance(space, MayDisconnect) else genotypes
+
+
+def known_latency_ms(model: CostModel, genotypes: Genotypes) -> FloatArray:
+    """float64[n]: latency, NaN for what a table lacks."""
+    return predict_covered(model, genotypes).mean
+
+
+def correlation_table(view: RelationView) -> Table:
+    """Rank correlation of every pair."""
+    rows = [
+        (label, *(number(value, 3) for value in line))
+        for label, line in zip(view.labels, view.correlation.tolist(), strict=True)
+    ]
+    caption = f"Spearman rank correlation over {view.networks:,} networks, {view.sample}. {view.caution}".rstrip(". ")
+    return Table(caption, ("", *view.labels), tuple(rows), frozenset(range(1, len(view.labels) + 1)))
+
+
+def penalty_table(view: RelationView) -> Table:
+    """What each device's choice costs on the others."""
+    rows = [
+        (label, *(signed(value) for value in line))
+        for label, line in zip(view.labels, view.penalty.tolist(), strict=True)
+    ]
+    caption = (
+        "Extra latency (%) of the row's knee network on the column's device, against the fastest network on the "
+        "column's own front that is at least as accurate"
+    )
+    return Table(caption, ("", *view.labels), tuple(rows), frozenset(range(1, len(view.labels) + 1)))
+
+
+def relation_figures(view: RelationView) -> Iterator[Figure]:
+    """Rank correlations, and what each device's choice costs on the others, as far as they are known."""
+    if view.networks:
+        yield _correlation(view)
+    if any(map(math.isfinite, view.penalty.ravel().tolist())):
+        yield _penalty(view)
+
+
+def _correlation(view: RelationView) -> Figure:
+    """Rank correlations of all pairs."""
+    said = f"Spearman rank correlation of latency between devices, over {view.networks:,} networks, {view.sample}."
+    said = f"{said} {view.caution}".strip()
+    scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
+    spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55, (None, None))
+    name, title = f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}"
+    return Figure(name, title, said, spec, _matrix_width(view))
+
+
+def _penalty(view: RelationView) -> Figure:
+    """What the knee network of a row's device costs on a column's."""
+    said = (
+        "Extra latency, in percent, that the knee network of the row's device takes on the column's device, against "
+        "the fastest network on the column's own front that is at least as accurate."
+    )
+    said = f"{said} {view.caution}".strip()
+    scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
+    dark, titles = 0.6 * _WORST_PENALTY, ("takes longer on", "knee network of")
+    spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", dark, titles)
+    name, title = f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}"
+    return Figure(name, title, said, spec, _matrix_width(view))
+
+
+def _matrix_width(view: RelationView) -> int:
+    count = len(view.labels)
+    return 130 + count * (SQUARE if count <= _NUMBERED else SQUARE // 2)
+
+
+def _matrix(
+    view: RelationView,
+    matrix: Sequence[Sequence[float]],
+    said: str,
+    scale: Mapping[str, Any],
+    form: str,
+    title: str,
+    dark_above: float,
+    titles: tuple[str | None, str | None],
+) -> Specification:
+    values = [
+        {"row": row, "column": column, "value": value if math.isfinite(value) else None}
+        for row, line in zip(view.labels, matrix, strict=True)
+        for column, value in zip(view.labels, line, strict=True)
+    ]
+    colour = {"field": "value", "type": "quantitative", "title": title, "scale": dict(scale)}
+    unknown = {"test": "datum.value === null", "value": variable("grid")}
+    layers: list[dict[str, Any]] = [
+        {
+            "mark": {"type": "rect", "stroke": variable("surface"), "aria": len(view.labels) <= _NUMBERED},
+            "encoding": {
+                "color": {"condition": unknown, **colour},
+                "tooltip": tooltip(row="network of", column="on", value=title),
+            },
+        }
+    ]
+    if len(view.labels) <= _NUMBERED:
+        dark = {"test": f"datum.value > {dark_above}", "value": "#fff"}
+        layers.append(
+            {
+                "transform": [{"filter": "datum.value !== null"}],
+                "mark": {"type": "text", "fontSize": 10, "aria": False},
+                "encoding": {
+                    "text": {"field": "value", "format": form},
+                    "color": {"condition": dark, "value": "#1b1f24"},
+                },
+            }
+        )
+    spec = figure_spec(said, layers, values=values, height=max(120, 24 * len(view.labels)))
+    spec["encoding"] = {
+        "x": nominal("column", titles[0], sort=None, axis={"labelAngle": -60}),
+        "y": nominal("row", titles[1], sort=None),
+    }
+    return spec
+
+
+def _brief(views: Sequence[RelationView]) -> Iterator[str]:
+    for view in views:
+        yield from folded(correlation_table(view))
+        yield from folded(penalty_table(view))
+
+
+RELATIONS = Section(
+    "relations",
+    "relations",
+    "Devices against devices",
+    "Devices against devices",
+    relation_views,
+    gap="With fewer than two devices there is nothing to compare. Profile another, or import a table.",
+    command="fleetfront import table FILE --space NAME",
+    figures=relation_figures,
+    tables=lambda view: (correlation_table(view), penalty_table(view)),
+    brief=_brief,
+    words=lambda view: Words(view.space),
+)

@@ -3,16 +3,15 @@
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.report.figures.figures import figures
 from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
 from fleetfront.report.figures.theme import COLOURS, concrete, series_colour, series_dash
-from fleetfront.report.sections.contents import Report
+from fleetfront.report.section import Report
 from tests.report.strangers import with_evil_names
 
 
 def kinds(report: Report) -> list[str]:
     """One name of each kind of figure."""
-    return list({name.split("-")[0]: name for name in (figure.name for figure in figures(report))}.values())
+    return list({name.split("-")[0]: name for name in (figure.name for figure in report.figures())}.values())
 
 
 def test_each_kind_is_drawn(fleet_report: Report, measured_report: Report) -> None:
@@ -36,7 +35,7 @@ def test_schemes_differ_and_png_is_png(measured_report: Report) -> None:
 
 
 def test_points_and_bands_are_at_their_values(measured_report: Report) -> None:
-    view = measured_report.predictions[0]
+    view = measured_report.views("predictions")[0]
     spec = find_figure(measured_report, "predictions").spec
     rows = spec["data"]["values"]
     assert [row["measured"] for row in rows] == [point.measured_ms for point in view.points]
@@ -49,7 +48,7 @@ def test_points_and_bands_are_at_their_values(measured_report: Report) -> None:
 
 
 def test_names_are_unique_and_found_by_their_beginning(fleet_report: Report) -> None:
-    names = [figure.name for figure in figures(fleet_report)]
+    names = [figure.name for figure in fleet_report.figures()]
     assert len(set(names)) == len(names)
     assert find_figure(fleet_report, "heat-map-pixel3").name == "heat-map-pixel3"
     assert find_figure(fleet_report, "fronts-n").name.startswith("fronts-n")

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from fleetfront.report.markdown import render_markdown, table_lines
 from fleetfront.report.page.page import render_page
-from fleetfront.report.sections.contents import FrontGroup, Report
-from tests.report.strangers import EVIL, with_evil_names
+from fleetfront.report.section import Part, Report, Section, Words
+from fleetfront.report.sections.front_views import FrontGroup
+from fleetfront.report.tables import Table
+from tests.report.strangers import EVIL, with_evil_names, with_views
 
 SECTIONS = ("devices", "predictions", "fronts", "baselines", "heat-maps", "relations", "deployed", "provenance")
 
@@ -49,7 +52,7 @@ def test_names_cannot_leave_their_place(fleet_report: Report, measured_report: R
 
 
 def test_thirty_devices_and_long_fronts_stay_small(fleet_report: Report) -> None:
-    (group,) = fleet_report.fronts
+    (group,) = fleet_report.views("fronts")
     front = group.fronts[0]
     points = tuple(replace(front.points[0], arch=i, latency_ms=1 + i / 7, accuracy=70 + i / 31) for i in range(200))
     many = tuple(replace(front, label=f"device {i}", points=points, knee=50) for i in range(30))
@@ -60,6 +63,23 @@ def test_thirty_devices_and_long_fronts_stay_small(fleet_report: Report) -> None
         networks=((((0, 1),) * 23),) * 200,
         cells=(),
     )
-    page = render_page(replace(fleet_report, fronts=(wide,)))
+    page = render_page(with_views(fleet_report, fronts=(wide,)))
     assert len(page) < 10_000_000
     assert len(data_of(page)["fronts"][0]["devices"]) == 30
+
+
+def test_a_section_of_ones_own_is_one_object(empty_report: Report) -> None:
+    table = Table("Colours", ("what", "colour"), (("sky", "blue"),))
+    own: Section[str] = Section(
+        *("colours", "colours", "What colour it is", "Colours"),
+        lambda sources: (),
+        words=lambda view: Words(view),
+        tables=lambda _: (table,),
+        brief=lambda _: table_lines(table),
+        are_tables_folded=False,
+    )
+    report = replace(empty_report, parts=(*empty_report.parts, Part(own, 9, ("sky",))))
+    page = render_page(report)
+    assert "9. What colour it is" in page
+    assert re.search(r'<section id="colours".*<h3>sky</h3>.*<td>blue</td>', page, re.DOTALL)
+    assert "| sky | blue |" in render_markdown(report)

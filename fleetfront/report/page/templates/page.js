@@ -6,7 +6,7 @@
   const Z90 = 1.645;
   const ROW_HEIGHT = 19;
   const MOST_MARKS = 1000;
-  // As ROOM in figures_fronts.py.
+  // As ROOM in figures/fronts.py.
   const ROOM = 0.08;
   const LOADED = performance.now();
 
@@ -123,7 +123,7 @@
       return Number(slider.value) === Number(slider.max) ? high : low + ((high - low) * slider.value) / slider.max;
     }
 
-    // Rows as `_point_row` in figures_fronts.py makes them.
+    // Rows as `_point_row` in figures/fronts.py makes them.
     row(device, index) {
       const one = this.group.devices[device];
       const [arch, latency, std, accuracy, accuracyStd] = one.points[index];

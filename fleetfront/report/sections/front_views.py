@@ -1,0 +1,253 @@
+"""Gather the fronts of all devices, thinned for drawing, and the networks on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import BlockCosts
+from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_networks
+from fleetfront.report.sections.devices import known_clock
+from fleetfront.report.sources import SearchResult, Sources, front_key
+from fleetfront.search.results import DeviceFront, front_arrays
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.supernet.published import PUBLISHED
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Points of one front that the page holds. More cannot be told apart on a screen.
+MOST_POINTS = 200
+#: Squares along each axis of the grid that the archive is thinned with: one architecture a square.
+_CLOUD_GRID = 28
+
+
+@dataclass(frozen=True, slots=True)
+class ChoicePoint:
+    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``."""
+
+    arch: int
+    latency_ms: float
+    latency_std_ms: float
+    accuracy: float
+    accuracy_std: float
+    accuracy_is_beyond_range: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class FrontView:
+    """The front of one target, ascending in latency, thinned for drawing.
+
+    Attributes:
+        label: short and unique within the report.
+        path: the front's file.
+        total: how many points the file has.
+        knee: position in ``points``.
+        cloud: float64[m, 2]: latency and accuracy of some of the architectures that the search evaluated.
+        block_ms: row in ``FrontGroup.blocks`` -> milliseconds of that block alone on this target, where it is known.
+    """
+
+    label: str
+    name: str
+    target: str
+    tier: str
+    clock: str
+    path: str
+    hypervolume: float
+    reference_point: tuple[float, ...]
+    limit_ms: float | None
+    total: int
+    points: tuple[ChoicePoint, ...]
+    knee: int
+    cloud: FloatArray
+    block_ms: Mapping[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FrontGroup:
+    """The fronts of one space whose accuracies compare, drawn together.
+
+    Attributes:
+        accuracy_tier: ``measured`` or ``predicted``.
+        evaluated: distinct architectures in the archives behind them; 0 if there is none.
+        archs: every architecture on any of the fronts, once.
+        networks: for each of ``archs``, its blocks: (row in ``blocks``, how often) in order of execution.
+        blocks: the blocks that occur.
+        cells: for each of ``archs``, (from node, to node, operation) of its cell, in spaces whose genes are edges.
+        deploy_options: what ``fleetfront deploy`` needs beside front, device and architecture.
+        deploy_hint: what a user has to put into that command, in words; empty if nothing.
+    """
+
+    space: str
+    accuracy_source: str
+    accuracy_tier: str
+    evaluated: int
+    fronts: tuple[FrontView, ...]
+    archs: tuple[str, ...]
+    networks: tuple[tuple[tuple[int, int], ...], ...]
+    blocks: tuple[BlockPicture, ...]
+    cells: tuple[tuple[tuple[int, int, str], ...], ...]
+    deploy_options: str
+    deploy_hint: str
+
+
+_Chosen = tuple[SearchResult, DeviceFront]
+
+
+def front_groups(sources: Sources) -> tuple[FrontGroup, ...]:
+    """Fronts that can be drawn on one pair of axes: of one space and one accuracy. Of several runs that have a front of
+    the same target, the one named first is shown; the others appear among the baselines.
+    """
+    groups: dict[tuple[str, str, str], dict[str, _Chosen]] = {}
+    for result in sources.results:
+        key = (result.fronts.space, result.fronts.accuracy_source, result.fronts.accuracy_tier)
+        for front in result.fronts.devices:
+            groups.setdefault(key, {}).setdefault(front_key(front), (result, front))
+    return tuple(_group(sources, *key, list(chosen.values())) for key, chosen in groups.items())
+
+
+def _group(sources: Sources, name: str, source: str, tier: str, chosen: Sequence[_Chosen]) -> FrontGroup:
+    space = sources.space(name)
+    kept = [_kept_points(front) for _, front in chosen]
+    archs = list(dict.fromkeys(front.points[i].arch for (_, front), at in zip(chosen, kept, strict=True) for i in at))
+    networks = _networks(sources, space, archs)
+    row = {arch: i for i, arch in enumerate(archs)}
+    options, hint = _deploy_options(space)
+    fronts = tuple(
+        _view(sources, space, result, front, at, row, networks.blocks)
+        for (result, front), at in zip(chosen, kept, strict=True)
+    )
+    evaluated = {id(result): len(result.archive) for result, _ in chosen if result.archive is not None}
+    return FrontGroup(
+        name,
+        source,
+        tier,
+        sum(evaluated.values()),
+        fronts,
+        tuple(archs),
+        networks.rows,
+        networks.blocks,
+        networks.cells,
+        options,
+        hint,
+    )
+
+
+def _view(
+    sources: Sources,
+    space: SearchSpace | None,
+    result: SearchResult,
+    front: DeviceFront,
+    kept: NDArray[np.intp],
+    row: dict[str, int],
+    blocks: Sequence[BlockPicture],
+) -> FrontView:
+    points = tuple(
+        ChoicePoint(
+            row[p.arch],
+            p.latency_ms,
+            p.latency_std_ms,
+            p.accuracy,
+            p.accuracy_std,
+            bool(p.more.get("accuracy_is_beyond_range", False)),
+        )
+        for p in (front.points[i] for i in kept)
+    )
+    return FrontView(
+        label=sources.label(front.name, front.target),
+        name=front.name,
+        target=front_key(front),
+        tier=front.tier,
+        clock=known_clock(front.clock),
+        path=str(result.path.absolute()),
+        hypervolume=front.hypervolume,
+        reference_point=front.reference_point,
+        limit_ms=front.limit_ms,
+        total=len(front.points),
+        points=points,
+        knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
+        cloud=_cloud(result, front),
+        block_ms=_block_ms(sources, space, front, blocks),
+    )
+
+
+def _kept_points(front: DeviceFront) -> NDArray[np.intp]:
+    """Positions of at most ``MOST_POINTS`` points: both ends, the knee, and the rest evenly along the curve."""
+    count = len(front.points)
+    if count <= MOST_POINTS:
+        return np.arange(count)
+    latency, accuracy = front_arrays(front)
+    steps = np.hypot(_scaled(np.diff(latency)), _scaled(np.diff(accuracy)))
+    along = np.concatenate([[0.0], np.cumsum(steps)])
+    nearest = np.searchsorted(along, np.linspace(0, along[-1], MOST_POINTS - 1))
+    kept: NDArray[np.intp] = np.unique(np.append(np.minimum(nearest, count - 1), front.knee))
+    return kept
+
+
+def _scaled(differences: FloatArray) -> FloatArray:
+    total: FloatArray = differences / max(float(np.abs(differences).sum()), np.finfo(float).tiny)
+    return total
+
+
+def _cloud(result: SearchResult, front: DeviceFront) -> FloatArray:
+    """Some of the evaluated architectures near the front: float64[m, 2], one for each square of a grid."""
+    archive = result.archive
+    if archive is None or front.name not in archive.targets or len(front.points) < 2:
+        return np.zeros((0, 2))
+    latency, accuracy = front_arrays(front)
+    # Far from the front there are only points that nobody would choose, and they would squeeze the rest together.
+    slowest = latency[-1] + 0.25 * (latency[-1] - latency[0])
+    lowest = accuracy.min() - 0.5 * (accuracy.max() - accuracy.min())
+    cost = archive.cost[:, archive.column(front.name)]
+    near = (cost <= slowest) & (archive.accuracy >= lowest)
+    points = np.stack([cost[near], archive.accuracy[near]], axis=1)
+    if not len(points):
+        return points
+    span = np.maximum(np.ptp(points, axis=0), np.finfo(float).tiny)
+    squares = np.minimum((points - points.min(axis=0)) / span * _CLOUD_GRID, _CLOUD_GRID - 1).astype(np.intp)
+    _, first = np.unique(squares @ np.array([_CLOUD_GRID, 1]), return_index=True)
+    kept: FloatArray = points[first]
+    return kept
+
+
+def _networks(sources: Sources, space: SearchSpace | None, archs: Sequence[str]) -> Networks:
+    if space is None or not archs:
+        return Networks(((),) * len(archs), ())
+    try:
+        return draw_networks(space, space.parse(archs))
+    except InputError as error:
+        # A front from elsewhere may name what this version of the space lacks; it is drawn without pictures.
+        sources.note(error)
+        return Networks(((),) * len(archs), ())
+
+
+def _block_ms(
+    sources: Sources, space: SearchSpace | None, front: DeviceFront, blocks: Sequence[BlockPicture]
+) -> dict[int, float]:
+    if space is None or not blocks:
+        return {}
+    model = sources.model(space, front.name, front.target, front.clock)
+    if not isinstance(model, BlockCosts):
+        return {}
+    known = dict(zip((block.key for block in space.vocabulary), model.block_values().tolist(), strict=True))
+    return {row: known[block.key] for row, block in enumerate(blocks) if block.key in known}
+
+
+def _deploy_options(space: SearchSpace | None) -> tuple[str, str]:
+    """What else ``fleetfront deploy`` must be told, and what of it a user has to fill in."""
+    if not isinstance(space, OfaMbv3Space):
+        return (
+            "--random-weights",
+            "There are no trained weights of this space: the files have its speed, not its accuracy.",
+        )
+    if space.name == "ofa-mbv3-mini":
+        return "--images digits", ""
+    get = f"fleetfront doctor --fetch-weights {space.name}" if space.name in PUBLISHED else "add --weights FILE"
+    hint = "Put a folder of your images in place of IMAGES: batch-norm is recalibrated on them."
+    return "--images IMAGES", f"{hint} It needs the space's weights: {get}."
