@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 _ALLOWED_SKIPS = Path(__file__).with_name("allowed_skips.txt")
@@ -51,3 +52,24 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 def _reason(longrepr: object) -> str:
     text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
     return str(text).removeprefix("Skipped: ")
+
+
+def tiny_onnx(channels: int = 8, side: int = 16) -> bytes:
+    """A real convolution, some ten microseconds long."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    weight = np.random.default_rng(0).normal(size=(channels, channels, 3, 3)).astype(np.float32)
+    node = helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)
+    shape = [1, channels, side, side]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("x", "y")]
+    graph = helper.make_graph([node], "tiny", ports[:1], ports[1:], [numpy_helper.from_array(weight, "w")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    assert isinstance(model, onnx.ModelProto)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+@pytest.fixture(scope="session")
+def onnx_bytes() -> bytes:
+    return tiny_onnx()

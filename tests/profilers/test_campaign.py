@@ -166,7 +166,7 @@ def test_a_lost_device_loses_nothing_and_the_same_command_goes_on(
     run: Run, simulated: Any, latency_ms: dict[str, float], store: Store
 ) -> None:
     with pytest.raises(DeviceError, match="gone") as caught:
-        run(simulated(latency_ms, lost_at=60), rounds=2)
+        run(simulated(latency_ms, lost_at=frozenset({60})), rounds=2)
     assert "same command" in caught.value.remedy
     (row,) = store.campaigns()
     assert (row.is_finished, row.reason, store.count(row.id)) == (False, "lost", 120)

@@ -15,7 +15,7 @@ from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.base import Runtime
-from fleetfront.runtimes.catalogue import all_facts, facts_of, load_runtime, runtime_for_file
+from fleetfront.runtimes.catalogue import all_facts, load_runtime, runtime_for_file
 from fleetfront.runtimes.feeds import random_feeds
 
 WRITERS: dict[str, Callable[[Graph], bytes]] = {
@@ -38,23 +38,6 @@ def feeds_of(value: float = 1.0) -> dict[str, np.ndarray]:
 @pytest.fixture(params=sorted(WRITERS))
 def runtime(request: pytest.FixtureRequest) -> Runtime:
     return load_runtime(request.param)
-
-
-def test_a_session_reports_and_runs(runtime: Runtime, tmp_path: Path) -> None:
-    data = WRITERS[runtime.name](graph_of())
-    path = tmp_path / f"net.{facts_of(runtime.name).formats[0]}"
-    path.write_bytes(data)
-    for source in (path, data):
-        session = runtime.open(source)
-        assert [(p.name, p.shape, p.dtype) for p in session.inputs] == [
-            ("x", (1, 3), "float32"),
-            ("y", (1, 3), "float32"),
-        ]
-        assert [(p.name, p.shape) for p in session.outputs] == [("sum", (1, 3)), ("twice", (1, 6))]
-        results = session.run(feeds_of(2.0))
-        np.testing.assert_array_equal(results["sum"], [[2, 3, 4]])
-        np.testing.assert_array_equal(results["twice"], [[2] * 6])
-        session.close()
 
 
 def test_bound_calls_keep_their_inputs(runtime: Runtime) -> None:
@@ -81,20 +64,6 @@ def test_wrong_feeds_are_refused(runtime: Runtime) -> None:
         session.run({**feeds_of(), "x": np.zeros((2, 3), np.float32)})
     with pytest.raises(InputError, match=r"'y' was fed float64\[1, 3\]"):
         session.bind({**feeds_of(), "y": np.zeros((1, 3))})
-
-
-def test_broken_and_foreign_files_are_input_errors(runtime: Runtime, tmp_path: Path) -> None:
-    data = WRITERS[runtime.name](graph_of())
-    foreign = [write(graph_of()) for name, write in WRITERS.items() if name != runtime.name]
-    broken = [b"", b"\0", b"not a model at all" * 9, data[: len(data) // 2], data[:-8], *foreign]
-    for number, content in enumerate(broken):
-        path = tmp_path / f"{number}.{facts_of(runtime.name).formats[0]}"
-        path.write_bytes(content)
-        for source in (path, content):
-            with pytest.raises(InputError):
-                runtime.open(source)
-    with pytest.raises(InputError, match="nothing-there"):
-        runtime.open(tmp_path / "nothing-there")
 
 
 def test_versions_are_those_of_the_packages(runtime: Runtime) -> None:

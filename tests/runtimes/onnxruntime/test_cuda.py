@@ -17,7 +17,7 @@ from fleetfront.runtimes.onnxruntime.cuda import (
     require_start,
     tensorrt_options,
 )
-from tests.profilers.conftest import tiny_onnx
+from tests.conftest import tiny_onnx
 
 ort = pytest.importorskip("onnxruntime")
 
