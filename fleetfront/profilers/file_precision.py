@@ -1,44 +1,50 @@
-"""Which number format a model file's weights have, read from its bytes alone: no runtime is loaded, nothing is run.
-
-Field numbers are those of TensorFlow Lite's ``schema.fbs`` and of ONNX's ``onnx.proto``.
-"""
+"""Read from a model file which number format its weights have; nothing is run, and no external data is loaded."""
 
 from __future__ import annotations
 
+import math
 import struct
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from fleetfront.errors import InputError
 
-#: Types of tensors -> precision, and bytes of one number. Types without a word of their own are not counted.
-_TFLITE_TYPES = {0: ("fp32", 4), 1: ("fp16", 2), 3: ("int8", 1), 9: ("int8", 1)}
-_ONNX_TYPES = {1: "fp32", 2: "int8", 3: "int8", 10: "fp16"}
+#: Element types, as TensorFlow Lite's schema and ONNX name them -> precision. Others are not counted.
+_TFLITE_TYPES = {"FLOAT32": ("fp32", 4), "FLOAT16": ("fp16", 2), "UINT8": ("int8", 1), "INT8": ("int8", 1)}
+_ONNX_TYPES = {"FLOAT": "fp32", "FLOAT16": "fp16", "UINT8": "int8", "INT8": "int8"}
 
 #: Scales, zero points and biases have one dimension or none, and other types than the weights that they belong to.
 _FEWEST_DIMENSIONS = 2
+#: Tables of a flatbuffer may overlap, so that a small file can pretend to hold very many tensors.
+_MOST_TENSORS = 200_000
 
 _FLOATS = frozenset({"fp32", "fp16"})
 
 
 def file_precision(path: Path, word: str | None = None, *, computes_in_either: bool = False) -> str:
-    """The precision to name a ``.tflite`` or ``.onnx`` file's measurements by.
+    """The precision to name a model file's measurements by.
 
     Args:
-        path: the file. One that is missing, damaged or of another kind tells nothing.
+        path: the file. One that is missing, damaged or of an unknown kind tells nothing.
         word: what its user says; None takes what most of the weights have.
         computes_in_either: the runtime computes in the float type that it is asked for, whatever floats the file has.
 
     Returns:
-        ``word`` if it is one of the file's or the file does not tell; without one, ``fp32`` then.
+        ``word`` if it is one of the file's or the file does not tell. Without one ``fp32`` then, and ``unknown`` where
+        nothing here reads such files: ``.ort``, or the package is not installed.
 
     Raises:
         InputError: the file has no weights of the precision ``word``.
     """
-    weights = _weights(path)
+    try:
+        weights = _weights(path)
+    except ImportError:
+        return word or "unknown"
     if not weights or word == "unknown":
-        return word or "fp32"
+        return word or ("unknown" if path.suffix.lower() == ".ort" else "fp32")
     most = max(weights, key=lambda precision: weights[precision])
     held = set(weights)
     if computes_in_either and held & _FLOATS:
@@ -52,119 +58,50 @@ def file_precision(path: Path, word: str | None = None, *, computes_in_either: b
     return word or most
 
 
-def _weights(path: Path) -> Mapping[str, int]:
+def _weights(path: Path) -> Counter[str]:
     """Precision -> how many of the file's weights have it; empty if it does not tell."""
-    count = {".tflite": _tflite_weights, ".onnx": _onnx_weights}.get(path.suffix.lower())
-    if count is None:
-        return {}
+    readers: dict[str, Callable[[bytes], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
+    count = readers.get(path.suffix.lower())
     try:
-        return count(memoryview(path.read_bytes()))
-    except (OSError, struct.error, LookupError):
+        return Counter() if count is None else count(path.read_bytes())
+    except (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError):
         # Whoever opens the file says what is wrong with it.
-        return {}
+        return Counter()
 
 
-def _tflite_weights(data: memoryview) -> Counter[str]:
+def _tflite_weights(data: bytes) -> Counter[str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = {getattr(schema.TensorType, name): told for name, told in _TFLITE_TYPES.items()}
+    model = schema.Model.GetRootAs(data, 0)
     found: Counter[str] = Counter()
-    (model,) = struct.unpack_from("<I", data)
-    sizes = [_length(data, _field(data, buffer, 0)) for buffer in _tables(data, _field(data, model, 4))]
-    for subgraph in _tables(data, _field(data, model, 2)):
-        for tensor in _tables(data, _field(data, subgraph, 0)):
-            kind, number = _field(data, tensor, 1), _field(data, tensor, 2)
-            precision, size = _TFLITE_TYPES.get(0 if kind is None else data[kind], ("", 1))
-            buffer = 0 if number is None else struct.unpack_from("<I", data, number)[0]
-            if precision and sizes[buffer] and _length(data, _field(data, tensor, 0)) >= _FEWEST_DIMENSIONS:
-                found[precision] += sizes[buffer] // size
-    return found
+    for tensor in islice(_tflite_tensors(model), _MOST_TENSORS):
+        precision, size = types.get(tensor.Type(), ("", 1))
+        buffer = model.Buffers(tensor.Buffer()) if precision and tensor.ShapeLength() >= _FEWEST_DIMENSIONS else None
+        if buffer is not None:
+            found[precision] += buffer.DataLength() // size
+    return +found
 
 
-def _field(data: memoryview, table: int, number: int) -> int | None:
-    """Where a flatbuffer's table has its field; None if it is left at its default."""
-    vtable = table - struct.unpack_from("<i", data, table)[0]
-    slot = 4 + 2 * number
-    if slot >= struct.unpack_from("<H", data, vtable)[0]:
-        return None
-    offset: int = struct.unpack_from("<H", data, vtable + slot)[0]
-    return table + offset if offset else None
+def _tflite_tensors(model: Any) -> Iterator[Any]:
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        yield from (graph.Tensors(index) for index in range(graph.TensorsLength()))
 
 
-def _length(data: memoryview, vector: int | None) -> int:
-    if vector is None:
-        return 0
-    count: int = struct.unpack_from("<I", data, vector + struct.unpack_from("<I", data, vector)[0])[0]
-    return count
+def _onnx_weights(data: bytes) -> Counter[str]:
+    import onnx
+    from google.protobuf.message import DecodeError
 
-
-def _tables(data: memoryview, vector: int | None) -> Iterator[int]:
-    if vector is None:
-        return
-    first = vector + struct.unpack_from("<I", data, vector)[0] + 4
-    for place in range(first, first + 4 * _length(data, vector), 4):
-        yield place + struct.unpack_from("<I", data, place)[0]
-
-
-def _onnx_weights(data: memoryview) -> Counter[str]:
+    try:
+        graph = onnx.load_from_string(data).graph
+    except DecodeError:
+        return Counter()
+    types = {getattr(onnx.TensorProto, name): precision for name, precision in _ONNX_TYPES.items()}
+    constants = (attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t"))
     found: Counter[str] = Counter()
-    for graph in _messages(data, 7):
-        for tensor in _messages(graph, 5):
-            _count_onnx(tensor, found)
-        for node in _messages(graph, 1):
-            if any(bytes(name) == b"QuantizeLinear" for name in _messages(node, 4)):
-                # Float weights may be meant to be rounded when the file is loaded: both words are right.
-                found["int8"] += 1
-            for attribute in _messages(node, 5):
-                for tensor in _messages(attribute, 5):
-                    _count_onnx(tensor, found)
-    return found
-
-
-def _count_onnx(tensor: memoryview, found: Counter[str]) -> None:
-    dimensions, precision, numbers = 0, None, 1
-    for number, value in _fields(tensor):
-        if number == 1:
-            for size in [value] if isinstance(value, int) else _varints(value):
-                dimensions, numbers = dimensions + 1, numbers * size
-        elif number == 2 and isinstance(value, int):
-            precision = _ONNX_TYPES.get(value)
-    if precision and dimensions >= _FEWEST_DIMENSIONS:
-        found[precision] += numbers
-
-
-def _messages(data: memoryview, wanted: int) -> Iterator[memoryview]:
-    for number, value in _fields(data):
-        if number == wanted and not isinstance(value, int):
-            yield value
-
-
-def _fields(data: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a protobuf message: bytes as they are, all else as a number."""
-    place = 0
-    while place < len(data):
-        tag, place = _varint(data, place)
-        wire = tag & 7
-        if wire == 0:
-            value, place = _varint(data, place)
-            yield tag >> 3, value
-            continue
-        size, place = _varint(data, place) if wire == 2 else ({1: 8, 5: 4}[wire], place)
-        if place + size > len(data):
-            raise IndexError("a field ends beyond its message")
-        yield tag >> 3, data[place : place + size]
-        place += size
-
-
-def _varints(data: memoryview) -> Iterator[int]:
-    place = 0
-    while place < len(data):
-        value, place = _varint(data, place)
-        yield value
-
-
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    value, shift = 0, 0
-    while data[place] & 0x80:
-        value |= (data[place] & 0x7F) << shift
-        place, shift = place + 1, shift + 7
-        if shift > 63:
-            raise IndexError("a number does not end")
-    return value | data[place] << shift, place + 1
+    for tensor in (*graph.initializer, *constants):
+        if tensor.data_type in types and len(tensor.dims) >= _FEWEST_DIMENSIONS:
+            found[types[tensor.data_type]] += math.prod(tensor.dims)
+    # Float weights may be meant to be rounded when the file is loaded: both words are right.
+    found["int8"] += sum(node.op_type == "QuantizeLinear" for node in graph.node)
+    return +found

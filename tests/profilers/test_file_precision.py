@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -124,3 +126,41 @@ def test_damage_is_left_to_the_runtime(suffix: str, tmp_path: Path, data: st.Dat
     path = tmp_path / f"model{suffix}"
     path.write_bytes(damaged[: data.draw(st.integers(0, len(damaged)))])
     assert file_precision(path) in ("fp32", "fp16", "int8")
+
+
+def test_a_small_file_cannot_pretend_to_have_endless_tensors(tmp_path: Path) -> None:
+    """Every subgraph is the same table, whose tensors are the same table: n squared visits for 8 n bytes."""
+    schema = pytest.importorskip("ai_edge_litert.schema_py_generated")
+    import flatbuffers
+
+    many, builder = 20_000, flatbuffers.Builder(1 << 20)
+    schema.TensorStart(builder)
+    tensor = schema.TensorEnd(builder)
+    schema.SubGraphStartTensorsVector(builder, many)
+    for _ in range(many):
+        builder.PrependUOffsetTRelative(tensor)
+    tensors = builder.EndVector()
+    schema.SubGraphStart(builder)
+    schema.SubGraphAddTensors(builder, tensors)
+    graph = schema.SubGraphEnd(builder)
+    schema.ModelStartSubgraphsVector(builder, many)
+    for _ in range(many):
+        builder.PrependUOffsetTRelative(graph)
+    graphs = builder.EndVector()
+    schema.ModelStart(builder)
+    schema.ModelAddSubgraphs(builder, graphs)
+    builder.Finish(schema.ModelEnd(builder), file_identifier=b"TFL3")
+    path = tmp_path / "endless.tflite"
+    path.write_bytes(builder.Output())
+    before = time.process_time()
+    assert file_precision(path) == "fp32"
+    assert time.process_time() - before < 30
+
+
+def test_what_nothing_here_reads_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.ort").write_bytes(b"ORTM")
+    (tmp_path / "model.onnx").write_bytes(WRITTEN["fp16", ".onnx"]())
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for name in ("model.ort", "model.onnx"):
+        assert file_precision(tmp_path / name) == "unknown"
+        assert file_precision(tmp_path / name, "int8") == "int8"
