@@ -1,9 +1,10 @@
-"""The kinds of file that a network can be handed out as: who writes each, which runtime runs it, in which layout."""
+"""List the kinds of file that a network can be handed out as: who writes each, and which runtime runs it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 from fleetfront.deploy.quantise.precisions import half_compute, half_weights, without_hard_swish
 from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.graph import Graph
+from fleetfront.runtimes.catalogue import facts_of
 
 if TYPE_CHECKING:
     from fleetfront.deploy.writers.tflite.metadata import FileDescription
@@ -23,40 +25,43 @@ class FileFormat:
     Attributes:
         name: what users call it; the suffix of its files is a dot and this name.
         runtime: what runs it on this machine.
-        layout: of images in its inputs, ``NCHW`` or ``NHWC``.
         write: Graph -> the file's bytes.
         minimum_runtime: bytes -> the oldest runtime that reads them.
         half: Graph -> the Graph of an fp16 file.
-        int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
+        int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
         bound_to: the machine that files written here are bound to; empty if they run anywhere.
+        twin: the format whose file computes the same; its times are this one's, too. Empty for none.
     """
 
     name: str
     runtime: str
-    layout: str
     write: Callable[[Graph], bytes]
     minimum_runtime: Callable[[bytes], str]
     half: Callable[[Graph], Graph]
-    int8: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
-    finish: Callable[[bytes, FileDescription], bytes]
+    int8: Callable[[Graph], Graph] = lambda graph: graph
+    finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
     bound_to: Callable[[], Mapping[str, Any]] = dict
+    twin: str = ""
+
+    @property
+    def layout(self) -> str:
+        """Of images in its inputs, ``NCHW`` or ``NHWC``."""
+        return facts_of(self.runtime).layout
 
 
-def _write_onnx(graph: Graph) -> bytes:
-    from fleetfront.deploy.writers.onnx.writer import write_onnx
+def _lazy(name: str) -> Callable[..., Any]:
+    """The function ``module:name`` of ``fleetfront.deploy``, imported when it is called: what writes files is heavy."""
+    module, function = name.split(":")
 
-    return write_onnx(graph)
+    def call(*arguments: Any) -> Any:
+        return getattr(import_module(f"fleetfront.deploy.{module}"), function)(*arguments)
 
-
-def _quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
-    from fleetfront.deploy.quantise.onnx import quantise_onnx
-
-    return quantise_onnx(data, name, images)
+    return call
 
 
 #: The first ONNX Runtime of each operator set and file version, from the table in its docs/reference/compatibility.
@@ -76,116 +81,53 @@ def _onnx_minimum(data: bytes) -> str:
     return f"onnxruntime {major}.{minor}"
 
 
-def _same(graph: Graph) -> Graph:
-    return graph
-
-
-def _as_it_is(data: bytes, _: FileDescription) -> bytes:
-    return data
-
-
-def _finish_ort(data: bytes, _: FileDescription) -> bytes:
-    from fleetfront.deploy.writers.ort.writer import write_ort
-
-    return write_ort(data)
-
-
-def _ort_minimum(_: bytes) -> str:
-    from fleetfront.deploy.writers.ort.writer import MINIMUM_RUNTIME
-
-    return MINIMUM_RUNTIME
-
-
-def _write_plan(graph: Graph) -> bytes:
-    from fleetfront.deploy.writers.tensorrt.writer import write_plan
-
-    return write_plan(graph)
-
-
-def _plan_runtime(data: bytes) -> str:
-    from fleetfront.deploy.writers.tensorrt.writer import plan_runtime
-
-    return plan_runtime(data)
-
-
 def _no_int8_plan(_: Graph) -> Graph:
     raise InputError("Plans are not written in int8.", "Leave int8 out of --precisions, or trt out of --formats.")
 
 
-def _check_tensorrt() -> None:
-    from fleetfront.deploy.writers.tensorrt.writer import check_tensorrt
+_ONNX = FileFormat(
+    name="onnx",
+    runtime="onnxruntime",
+    write=_lazy("writers.onnx.writer:write_onnx"),
+    minimum_runtime=_onnx_minimum,
+    half=half_compute,
+    quantise=_lazy("quantise.onnx:quantise_onnx"),
+)
 
-    check_tensorrt()
-
-
-def _plan_bound_to() -> Mapping[str, Any]:
-    from fleetfront.deploy.writers.tensorrt.writer import plan_bound_to
-
-    return plan_bound_to()
-
-
-def _write_tflite(graph: Graph) -> bytes:
-    from fleetfront.deploy.writers.tflite.writer import write_tflite
-
-    return write_tflite(graph)
-
-
-def _quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
-    from fleetfront.deploy.quantise.tflite import quantise_tflite
-
-    return quantise_tflite(data, name, images)
-
-
-def _finish_tflite(data: bytes, description: FileDescription) -> bytes:
-    from fleetfront.deploy.writers.tflite.metadata import describe_file
-
-    return describe_file(data, description)
-
-
-def _tflite_minimum(data: bytes) -> str:
-    from fleetfront.deploy.writers.tflite.writer import minimum_runtime
-
-    return minimum_runtime(data)
-
-
-#: The formats that every network is handed out in unless the user says otherwise.
-FORMATS = {
-    "onnx": FileFormat(
-        "onnx", "onnxruntime", "NCHW", _write_onnx, _onnx_minimum, half_compute, _same, _quantise_onnx, _as_it_is
+_ALL = (
+    _ONNX,
+    FileFormat(
+        name="tflite",
+        runtime="litert",
+        write=_lazy("writers.tflite.writer:write_tflite"),
+        minimum_runtime=_lazy("writers.tflite.writer:minimum_runtime"),
+        half=half_weights,
+        int8=without_hard_swish,
+        quantise=_lazy("quantise.tflite:quantise_tflite"),
+        finish=_lazy("writers.tflite.metadata:describe_file"),
     ),
-    "tflite": FileFormat(
-        "tflite",
-        "litert",
-        "NHWC",
-        _write_tflite,
-        _tflite_minimum,
-        half_weights,
-        without_hard_swish,
-        _quantise_tflite,
-        _finish_tflite,
+    replace(
+        _ONNX,
+        name="ort",
+        minimum_runtime=_lazy("writers.ort.writer:minimum_runtime"),
+        finish=_lazy("writers.ort.writer:finish_ort"),
+        twin="onnx",
     ),
-}
+    replace(
+        _ONNX,
+        name="trt",
+        runtime="tensorrt",
+        write=_lazy("writers.tensorrt.writer:write_plan"),
+        minimum_runtime=_lazy("writers.tensorrt.writer:plan_runtime"),
+        int8=_no_int8_plan,
+        check=_lazy("writers.tensorrt.writer:check_tensorrt"),
+        bound_to=_lazy("writers.tensorrt.writer:plan_bound_to"),
+    ),
+)
 
-#: All of them.
-ALL_FORMATS = {
-    **FORMATS,
-    "ort": FileFormat(
-        "ort", "onnxruntime", "NCHW", _write_onnx, _ort_minimum, half_compute, _same, _quantise_onnx, _finish_ort
-    ),
-    "trt": FileFormat(
-        "trt",
-        "tensorrt",
-        "NCHW",
-        _write_plan,
-        _plan_runtime,
-        half_compute,
-        _no_int8_plan,
-        _quantise_onnx,
-        _as_it_is,
-        _check_tensorrt,
-        _plan_bound_to,
-    ),
-}
+#: All of them, and those that every network is handed out in unless the user says otherwise.
+ALL_FORMATS = {kind.name: kind for kind in _ALL}
+FORMATS = {name: ALL_FORMATS[name] for name in ("onnx", "tflite")}
 
 
 def writer_of(name: str) -> Callable[[Graph], bytes]:

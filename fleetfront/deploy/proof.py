@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.runtimes.base import Port, Runtime, Session
-from fleetfront.runtimes.catalogue import load_runtime, runtime_for_file
+from fleetfront.runtimes.catalogue import facts_of, load_runtime, runtime_for_file
 from fleetfront.runtimes.feeds import random_feeds
 
 #: Shares of the logits' range that rounding may cost. fp32 files measure around 1e-7 to 1e-6.
@@ -113,7 +113,8 @@ def prove(
         rng = np.random.default_rng(seed)
         drawn = [random_feeds(reference, rng) for _ in range(feeds)] if isinstance(feeds, int) else list(feeds)
         references = [reference.run(inputs) for inputs in drawn]
-        results = [_run_file(graph, session, inputs, chosen.name) for inputs in drawn]
+        layout = facts_of(chosen.name).layout
+        results = [_run_file(graph, session, inputs, layout) for inputs in drawn]
     finally:
         session.close()
         reference.close()
@@ -151,7 +152,7 @@ def _runtime(file: Path | bytes, runtime: str | Runtime | None) -> Runtime:
     return runtime_for_file(Path(file))
 
 
-def _run_file(graph: Graph, session: Session, inputs: Feeds, runtime: str) -> dict[str, NDArray[Any]]:
+def _run_file(graph: Graph, session: Session, inputs: Feeds, layout: str) -> dict[str, NDArray[Any]]:
     """Outputs in the graph's layout and names, whatever layout the file has."""
     ports = {port.name: port for port in (*session.inputs, *session.outputs)}
     absent = [name for name in (*graph.inputs, *graph.outputs) if name not in ports]
@@ -162,22 +163,22 @@ def _run_file(graph: Graph, session: Session, inputs: Feeds, runtime: str) -> di
         )
     fed = {}
     for name in graph.inputs:
-        last = _is_channels_last(ports[name], graph.tensors[name], runtime)
+        last = _is_channels_last(ports[name], graph.tensors[name], layout)
         fed[name] = inputs[name].transpose(_TO_LAST) if last else inputs[name]
     results = session.run(fed)
     for name in graph.outputs:
-        if _is_channels_last(ports[name], graph.tensors[name], runtime):
+        if _is_channels_last(ports[name], graph.tensors[name], layout):
             results[name] = results[name].transpose(_TO_FIRST)
     return {name: results[name] for name in graph.outputs}
 
 
-def _is_channels_last(port: Port, tensor: Tensor, runtime: str) -> bool:
-    """LiteRT's own layout is channels last; a file whose shapes only fit the other way round is taken so."""
+def _is_channels_last(port: Port, tensor: Tensor, layout: str) -> bool:
+    """Whether images are; a file whose shapes fit only the other way round than ``layout`` is taken so."""
     shape = tensor.shape
     candidates = {False: shape}
     if len(shape) == 4:
         last = tuple(shape[axis] for axis in _TO_LAST)
-        candidates = {True: last, False: shape} if runtime == "litert" else {False: shape, True: last}
+        candidates = {True: last, False: shape} if layout == "NHWC" else {False: shape, True: last}
     for is_last, candidate in candidates.items():
         if _fits(port.shape, candidate):
             return is_last

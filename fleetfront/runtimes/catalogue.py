@@ -91,12 +91,20 @@ def runtime_for_file(path: Path) -> Runtime:
     Raises:
         InputError: none does.
     """
-    ending = path.suffix.lower().removeprefix(".")
+    return load_runtime(facts_for_format(path.suffix.lower().removeprefix("."), f" ({path})").name)
+
+
+def facts_for_format(file_format: str, where: str = "") -> RuntimeFacts:
+    """The record of the runtime that opens a kind of file, named by its suffix without the dot.
+
+    Raises:
+        InputError: none does; ``where`` goes into the message.
+    """
     for facts in all_facts().values():
-        if ending in facts.formats:
-            return load_runtime(facts.name)
+        if file_format in facts.formats:
+            return facts
     known = ", ".join(f".{ending} ({facts.name})" for facts in all_facts().values() for ending in facts.formats)
-    raise InputError(f"No runtime here opens files that end in {path.suffix!r} ({path}).", f"Known: {known}.")
+    raise InputError(f"No runtime here opens files that end in '.{file_format}'{where}.", f"Known: {known}.")
 
 
 def _from_package(name: str) -> RuntimeFacts:

@@ -186,3 +186,14 @@ def test_the_catalogue_loads_nothing_heavy() -> None:
         "sys.exit(str(heavy) if heavy else 0)\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_ort_files_open_whatever_they_are_called(tmp_path: Path) -> None:
+    from fleetfront.deploy.writers.ort.writer import write_ort
+
+    graph = graph_of()
+    data = write_ort(write_onnx(graph))
+    for name in ("net.ort", "cached.onnx"):
+        (tmp_path / name).write_bytes(data)
+        assert [port.name for port in load_runtime("onnxruntime").open(tmp_path / name).inputs] == list(graph.inputs)
+    assert runtime_for_file(tmp_path / "net.ort").open(data).inputs

@@ -1,4 +1,4 @@
-"""What ``fleetfront deploy`` is given, as the pipeline wants it: picks, weights, recipe, what to measure with."""
+"""Turn what ``fleetfront deploy`` is given into what the pipeline wants: picks, weights, targets to measure on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from fleetfront.cli.deploy.options import PickChoices, WeightChoices
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Recipe, Weights
-    from fleetfront.profilers.base import Agent
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
@@ -27,9 +26,6 @@ AUTO = "auto"
 
 #: The device whose files are timed here.
 _HERE = "cpu"
-
-#: How names of devices over ADB begin.
-_ADB = "adb:"
 
 
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
@@ -186,6 +182,8 @@ def measuring_of(
         DeviceError: the target is neither this machine's CPU nor over ADB.
     """
     from fleetfront.pipelines.deploy.deploy import Measuring
+    from fleetfront.profilers.kinds.base import Choices
+    from fleetfront.profilers.kinds.catalogue import open_device
     from fleetfront.quantities import Clock
 
     promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}
@@ -197,9 +195,8 @@ def measuring_of(
     is_threaded = any(target.threads > 1 for target in targets)
     clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
     chosen = _statistics(space, targets, clock)
-    if measure.startswith(_ADB):
-        return Measuring(store, targets, clock, chosen, partial(_phone, measure.partition("/")[0]))
-    return Measuring(store, targets, clock, chosen)
+    choices = Choices(device="" if measure == AUTO else measure.partition("/")[0])
+    return Measuring(store, targets, clock, chosen, partial(open_device, choices=choices))
 
 
 def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, str]:
@@ -218,21 +215,17 @@ def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> 
     return {target: name for target, name in known.items() if name}
 
 
-def _phone(device: str, target: Target) -> Agent:
-    from fleetfront.profilers.adb.opening import open_adb_agent
-
-    return open_adb_agent(device, target)
-
-
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
     from fleetfront.deploy.contract import DYNAMIC
+    from fleetfront.profilers.kinds.base import Capability
+    from fleetfront.profilers.kinds.catalogue import find_kind
+    from fleetfront.runtimes.catalogue import places
 
     # What a file of any batch is fed while it is timed.
     batch = 1 if recipe.contract.batch == DYNAMIC else int(recipe.contract.batch)
     if measure in (AUTO, _HERE):
         local = [target for target in (Target.parse(text) for text in promised if text) if target.device == _HERE]
-        # Plans run on a GPU, which files are not timed on yet.
-        runtimes = {kind.runtime for kind in kinds if kind.runtime != "tensorrt"}
+        runtimes = {kind.runtime for kind in kinds if kind.runtime in places(_HERE)}
         if not runtimes:
             raise InputError("Plans are not timed while they are deployed.", "Leave --measure out.")
         local = [target for target in local if target.runtime in runtimes]
@@ -240,15 +233,14 @@ def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat],
         wanted = [replace(target, precision=name, batch=batch) for target in local for name in recipe.precisions]
         return tuple(dict.fromkeys(wanted))
     device, _, rest = measure.partition("/")
-    if device.startswith(_ADB) and not rest:
-        from fleetfront.profilers.adb.opening import adb_target
-
-        return tuple(adb_target(device, precision=name, batch=batch) for name in recipe.precisions)
-    if device != _HERE and not device.startswith(_ADB):
+    kind = find_kind(device)
+    if kind is None or Capability.FILES not in kind.can:
         raise DeviceError(
             f"{measure} cannot be reached: files are timed on this machine's CPU and on devices over ADB.",
             "Write --measure cpu or --measure adb:SERIAL, or profile the file where it will run.",
         )
+    if not rest:
+        return tuple(kind.target(device, precision=name, batch=batch) for name in recipe.precisions)
     target = Target.parse(measure)
     if target.batch != batch:
         raise InputError(

@@ -122,8 +122,9 @@ def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, st
     """Predicted, measured, target and clock, target alone; of the targets that this file is for."""
     from fleetfront.pipelines.deploy.records import is_timed_on
 
-    of_file = [one for one in one.measured if is_timed_on(one.target, file.kind, file.precision)]
-    seen = {str(latency.target): latency for latency in of_file}
+    kinds = [other.kind for other in one.files]
+    timed = [latency for latency in one.measured if is_timed_on(latency.target, file.kind, file.precision, kinds)]
+    seen = {str(latency.target): latency for latency in timed}
     promised = {row["target"]: row for row in one.pick.latency}
     rows = []
     for target, latency in seen.items():

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.bundle.card import model_card
+from fleetfront.deploy.bundle.fill_snippets import fill_snippets
 from fleetfront.deploy.bundle.front_picture import front_picture
 from fleetfront.deploy.bundle.manifest import Manifest
-from fleetfront.deploy.bundle.snippets import snippets
 from fleetfront.deploy.contract import InputContract
 
 LABELS = "labels.txt"
@@ -53,7 +53,9 @@ def papers(made_from: Papers) -> dict[str, bytes]:
         contents[PICTURE] = picture.encode()
     contents |= {
         path: text.encode()
-        for path, text in snippets(manifest.files, made_from.preprocessing, made_from.contract, manifest.labels).items()
+        for path, text in fill_snippets(
+            manifest.files, made_from.preprocessing, made_from.contract, manifest.labels
+        ).items()
     }
     for name, path in made_from.ort_files.items():
         from fleetfront.deploy.writers.ort.writer import required_operators

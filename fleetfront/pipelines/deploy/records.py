@@ -1,8 +1,8 @@
-"""What is deployed and what became of it, as the joins of deploying pass it on: picks, how to measure, results."""
+"""Record what is deployed and what became of it: picks, how files are timed, results."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import facts_of
 from fleetfront.targets import Target
 
 
@@ -48,14 +49,10 @@ class Pick:
     front: FrontPoints | None = None
 
 
-def is_timed_on(target: Target, kind: FileFormat, precision: str) -> bool:
-    """Whether a file is the one that a target runs.
-
-    An .ort file computes what its .onnx twin does, and agents know files by one ending a runtime. Phones run .tflite
-    files under the names of their delegates, e.g. ``tflite-cpu``.
-    """
-    is_same = kind.runtime == target.runtime or (kind.name == "tflite" and target.runtime.startswith("tflite-"))
-    return is_same and precision == target.precision and kind.name != "ort"
+def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterable[FileFormat] = ()) -> bool:
+    """Whether a file is the one that a target runs, under any name of its runtime; of twins among ``beside``, one."""
+    is_same = target.runtime in facts_of(kind.runtime).names
+    return is_same and precision == target.precision and kind.twin not in {other.name for other in beside}
 
 
 @dataclass(frozen=True, slots=True)

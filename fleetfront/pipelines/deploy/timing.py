@@ -32,7 +32,7 @@ class _FilesOfTarget(Mapping[str, bytes]):
 def check_targets(measuring: Measuring | None, formats: Sequence[FileFormat], precisions: Sequence[str]) -> None:
     """Raise InputError if a target runs none of the files that will be written."""
     for target in measuring.targets if measuring is not None else ():
-        if not any(is_timed_on(target, kind, precision) for kind in formats for precision in precisions):
+        if not any(is_timed_on(target, kind, precision, formats) for kind in formats for precision in precisions):
             raise InputError(
                 f"No file is written that {target} runs.", "Add its format or precision, e.g. --formats onnx,tflite."
             )
@@ -47,8 +47,9 @@ def measure_networks(
     for target in measuring.targets if networks else ():
         paths: dict[str, Path] = {}
         for arch, network in networks.items():
+            kinds = [file.kind for file in network.files]
             for file in network.files:
-                if is_timed_on(target, file.kind, file.precision):
+                if is_timed_on(target, file.kind, file.precision, kinds):
                     paths[arch] = file.path
         statistic = measuring.statistics.get(target, "p25")
         latencies = measure_files(

@@ -20,7 +20,7 @@ _ERRORS_ONLY = 3
 
 
 class OnnxRuntime:
-    """Opens ``.onnx`` files."""
+    """Opens ``.onnx`` and ``.ort`` files."""
 
     name = "onnxruntime"
 
@@ -40,6 +40,9 @@ class OnnxRuntime:
             options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         source = path if isinstance(path, bytes) else str(path)
         _check_is_there(path)
+        if _is_ort_format(path):
+            # The runtime goes by the name, and files that are timed are not called by the one they came with.
+            options.add_session_config_entry("session.load_model_format", "ORT")
         try:
             session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
         except ort_errors() as error:
@@ -107,6 +110,14 @@ def ort_errors() -> tuple[type[Exception], ...]:
 def _check_is_there(path: Path | bytes) -> None:
     if not isinstance(path, bytes) and not Path(path).is_file():
         raise InputError(f"There is no file {path}.", "Give the path of a model file.")
+
+
+def _is_ort_format(path: Path | bytes) -> bool:
+    """By the flatbuffer's identifier."""
+    if isinstance(path, bytes):
+        return path[4:8] == b"ORTM"
+    with open(path, "rb") as file:
+        return file.read(8)[4:] == b"ORTM"
 
 
 def _port(value: Any) -> Port:

@@ -10,6 +10,7 @@ from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy.deploy import Measuring, Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.records import is_timed_on
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import runtime_for_file
@@ -138,13 +139,30 @@ def test_a_limit_on_one_device_is_not_for_another(tmp_path: Path) -> None:
 
 
 def test_a_target_without_a_file_is_refused(tmp_path: Path) -> None:
-    for formats, target in (("tflite", "onnxruntime"), ("ort", "onnxruntime"), ("onnx", "litert")):
+    for formats, target in (("tflite", "onnxruntime"), ("onnx", "litert")):
         picks, kinds = [Pick("net", archs(1)[0])], parse_formats(formats)
         with Store(tmp_path / "store.sqlite") as store:
             measuring = Measuring(store, (Target("cpu", target),), Clock.WALL)
             with pytest.raises(InputError, match="No file is written"):
                 deploy_picks(picks, SPACE, Weights(), kinds, tmp_path / "out", measuring=measuring)
     assert not (tmp_path / "out").exists()  # said before any work
+
+
+def test_ort_files_are_timed_unless_their_twin_is(tmp_path: Path) -> None:
+    assert [is_timed_on(Target("cpu", "onnxruntime"), kind, "fp32", parse_formats("ort,onnx")) for kind in BOTH] == [
+        True,
+        False,
+    ]
+    (ort,) = parse_formats("ort")
+    assert not is_timed_on(Target("cpu", "onnxruntime"), ort, "fp32", parse_formats("onnx,ort"))
+    assert is_timed_on(Target("pixel3", "tflite-gpu"), parse_formats("tflite")[0], "fp32")
+    with Store(tmp_path / "store.sqlite") as store:
+        measuring = Measuring(store, (Target("cpu", "onnxruntime"),), Clock.WALL)
+        (one,) = deploy_picks(
+            [Pick("net", archs(1)[0])], SPACE, Weights(), [ort], tmp_path / "out", measuring=measuring
+        )
+    assert one.error is None
+    assert [latency.ms is not None for latency in one.measured] == [True]
 
 
 def test_names_must_differ_and_formats_be_known(tmp_path: Path) -> None:

@@ -50,6 +50,16 @@ def write_ort(onnx_file: bytes) -> bytes:
             ) from error
 
 
+def finish_ort(onnx_file: bytes, _: object) -> bytes:
+    """The same; what the file is cannot be written into it."""
+    return write_ort(onnx_file)
+
+
+def minimum_runtime(_: bytes) -> str:
+    """The oldest runtime that reads such files."""
+    return MINIMUM_RUNTIME
+
+
 def required_operators(ort_file: bytes) -> bytes:
     """The configuration that a reduced build of ONNX Runtime is made with: the operators of one ``.ort`` file.
 

@@ -1,5 +1,8 @@
-"""Code that runs a bundle's files in Python, Node.js, browsers, Kotlin and Swift, with those very files' names and
-numbers filled in. The texts are in ``snippet_texts``.
+"""Fill the templates of code that runs a bundle's files in Python, Node.js, browsers, Kotlin and Swift with those very
+files' names and numbers.
+
+Templates lie in ``snippets/<runtime>``. In them ``@NAME@`` is a value, and a line ``@include FILE@`` a file of
+``snippets/shared``.
 """
 
 from __future__ import annotations
@@ -7,72 +10,49 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from importlib.resources import files as resources
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy.bundle import snippet_texts as texts
 from fleetfront.deploy.bundle.manifest import BundleFile
 from fleetfront.deploy.contract import DYNAMIC, InputContract
 from fleetfront.errors import InputError
+from fleetfront.runtimes.catalogue import all_facts, facts_for_format
 
 FOLDER = "snippets"
 
-#: Format -> (name of the snippet, its text), in the order in which formats are preferred for Kotlin and Swift.
-_TEXTS: dict[str, tuple[tuple[str, str], ...]] = {
-    "tflite": (
-        ("classify_tflite.py", texts.PYTHON.replace("@PY_RUNTIME@", texts.PYTHON_TFLITE)),
-        ("browser-litert.mjs", texts.BROWSER_TFLITE),
-        ("Classifier.kt", texts.KOTLIN_TFLITE),
-        ("Classifier.swift", texts.SWIFT_TFLITE),
-    ),
-    "onnx": (
-        ("classify_onnx.py", texts.PYTHON.replace("@PY_RUNTIME@", texts.PYTHON_ONNX)),
-        ("node.mjs", texts.NODE),
-        ("browser-onnx.mjs", texts.BROWSER_ONNX),
-        ("Classifier.kt", texts.KOTLIN_ONNX),
-        ("Classifier.swift", texts.SWIFT_ONNX),
-    ),
-}
-# Full builds of ONNX Runtime open an .ort file as they open its .onnx twin.
-_TEXTS["ort"] = _TEXTS["onnx"]
 
-#: Snippets for runtimes that refuse a dynamic batch.
-_FIXED_BATCH = ("browser-litert.mjs",)
-
-_PYTHON_IMPORTS = {
-    "tflite": "from ai_edge_litert.interpreter import Interpreter",
-    "onnx": "import onnxruntime",
-    "ort": "import onnxruntime",
-}
-_PACKAGES = {"tflite": "ai-edge-litert", "onnx": "onnxruntime", "ort": "onnxruntime"}
-
-
-def snippets(
+def fill_snippets(
     files: Sequence[BundleFile], preprocessing: Preprocessing, contract: InputContract, labels: Sequence[str]
 ) -> dict[str, str]:
-    """Path in the bundle -> text. Each format's snippets run its first file, those of ONNX Runtime an ``.ort`` file if
-    there is no ``.onnx``.
+    """Path in the bundle -> text. Each runtime's snippets run its first file, those of ONNX Runtime an ``.ort`` file if
+    there is no ``.onnx``; where two runtimes have a snippet of one name, the first of ``all_facts`` gives it.
 
-    Snippets feed one image at a time, so files of a larger fixed batch have none, and LiteRT.js takes no dynamic batch.
+    Snippets feed one image at a time, so files of a larger fixed batch have none.
     """
     made: dict[str, str] = {}
     if contract.batch not in (1, DYNAMIC):
         return made
-    for format_name, entries in _TEXTS.items():
-        file = next((file for file in files if file.format == format_name), None)
-        if file is None:
-            continue
-        for name, text in entries:
-            if contract.batch == DYNAMIC and name in _FIXED_BATCH:
+    for runtime in all_facts().values():
+        found = [file for ending in runtime.formats for file in files if file.format == ending]
+        for name in runtime.snippets if found else ():
+            if contract.batch == DYNAMIC and name in runtime.fixed_batch_snippets:
                 continue
-            values = _values(file, preprocessing, contract, labels) | {"SNIPPET": f"{FOLDER}/{name}"}
-            made.setdefault(f"{FOLDER}/{name}", _filled(text, values))
+            values = _values(found[0], preprocessing, contract, labels) | {"SNIPPET": f"{FOLDER}/{name}"}
+            made.setdefault(f"{FOLDER}/{name}", _filled(_template(f"{runtime.name}/{name}"), values))
     return made
+
+
+def _template(path: str) -> str:
+    text = (resources("fleetfront.deploy.bundle") / FOLDER / path).read_text(encoding="utf-8")
+    return re.sub(r"^@include (\S+)@\n", lambda match: _template(f"shared/{match.group(1)}"), text, flags=re.MULTILINE)
 
 
 def _filled(text: str, values: dict[str, str]) -> str:
     def value(match: re.Match[str]) -> str:
         if match.group(1) not in values:
-            raise InputError(f"A snippet asks for {match.group(1)!r}.", "Give it a value in deploy/snippets.py.")
+            raise InputError(
+                f"A snippet asks for {match.group(1)!r}.", "Give it one in deploy/bundle/fill_snippets.py."
+            )
         return values[match.group(1)]
 
     return re.sub(r"@([A-Z_]+)@", value, text)
@@ -89,7 +69,7 @@ def _values(
     swift_scaled = "(Float(value) / 255 - Self.mean[channel]) / Self.std[channel]"
     values = {
         "FILE": file.path,
-        "PACKAGE": _PACKAGES[file.format],
+        "PACKAGE": facts_for_format(file.format).packages[0].name,
         "INPUT": file.input.name,
         "OUTPUT": file.output.name,
         "SIDE": str(preprocessing.size),
@@ -104,7 +84,6 @@ def _values(
         "ARRAY": "Uint8Array" if is_bytes else "Float32Array",
         "PLACE": "3 * pixel + place" if is_last else "place * pixels + pixel",
         "VALUE": "value" if is_bytes else scaled,
-        "PY_IMPORT": _PYTHON_IMPORTS[file.format],
         "PY_VALUE": ("pixels" if is_bytes else "((pixels.astype(np.float32) / 255 - MEAN) / STD)")
         + ("[..., ::-1]" if contract.channels == "bgr" else ""),
         "PY_LAYOUT": "image" if is_last else "image.transpose(2, 0, 1)",

@@ -1,0 +1,21 @@
+// Classify an image with @FILE@ in a browser: npm install @litertjs/core, serve this folder and the package's wasm
+// folder, and tell the page where the packages are:
+//   <script type="importmap">{"imports": {
+//     "@litertjs/core": "/node_modules/@litertjs/core/dist/index.js",
+//     "@litertjs/wasm-utils": "/node_modules/@litertjs/wasm-utils/dist/index.js"}}</script>
+import {Tensor, loadAndCompile, loadLiteRt} from '@litertjs/core';
+
+@include common.mjs@
+@include canvas.mjs@
+
+await loadLiteRt(globalThis.LITERT_WASM ?? '/node_modules/@litertjs/core/wasm/');
+const model = await loadAndCompile(new URL('../@FILE@', import.meta.url).href, {accelerator: 'wasm'});
+
+export async function classify(rgb) {
+  const input = new Tensor(prepare(rgb), @SHAPE@);
+  const results = await model.run({'@INPUT@': input});
+  const scores = Array.from(await results['@OUTPUT@'].data());
+  input.delete();
+  for (const tensor of Object.values(results)) tensor.delete();
+  return best(scores);
+}
