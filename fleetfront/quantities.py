@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.errors import InputError
+from fleetfront.errors import InputError, unknown
 
 FloatArray = NDArray[np.float64]
 
@@ -55,6 +55,17 @@ class Metric:
 LATENCY = Metric("latency", "ms")
 PEAK_MEMORY = Metric("peak_memory", "bytes", Aggregation.MAX)
 ENERGY = Metric("energy", "uJ")
+METRICS = {metric.name: metric for metric in (LATENCY, PEAK_MEMORY, ENERGY)}
+
+#: Unit that samples are kept in (whole numbers) -> how many of its metric's unit one of them is.
+SAMPLE_UNITS = {"ns": 1e-6, "bytes": 1.0, "uJ": 1.0, "nJ": 1e-3}
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of that name. Raises InputError if there is none."""
+    if name not in METRICS:
+        raise unknown("metric", name, METRICS)
+    return METRICS[name]
 
 
 @dataclass(frozen=True, slots=True)

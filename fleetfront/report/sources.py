@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.fit.fit import newest_cost_model
-from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models
+from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models, newest_cost_model
 from fleetfront.pipelines.knowledge.latest import latest_fronts
 from fleetfront.pipelines.search import ARCHIVE_FILE
 from fleetfront.predictors.base import CostModel
@@ -163,8 +162,7 @@ class Sources:
             return self._served(space, parsed)
         if any(fit.space == space.name and fit.target == parsed for fit in self.fits):
             try:
-                model, cautions = newest_cost_model(self.workspace, space, target=parsed, clock=wanted)
-                return DeviceModel(name, parsed, model, tuple(map(str, cautions)))
+                return replace(newest_cost_model(self.workspace, space, target=parsed, clock=wanted), name=name)
             except FleetfrontError as error:
                 self.note(error)
         whole = [h for h in self.holdings if h.space == space.name and h.target == parsed and h.role is Role.NETWORK]

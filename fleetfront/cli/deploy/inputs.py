@@ -209,7 +209,7 @@ def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> 
     for file in damaged:
         if (file.device, file.runtime) in measured:
             raise file.error
-    statistics = {fit.target: fit.statistic for fit in fits if fit.clock == clock}
+    statistics = {fit.target: fit.statistic for _, fit in fits if fit.clock == clock}
     # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
     known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
     return {target: name for target, name in known.items() if name}

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,15 +12,13 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.fit.report import ClockFit, FitOutcome, WorstBlock, WorstNetwork, fit_report
 from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.calibrated import CalibratedTable
-from fleetfront.predictors.table.fit_files import newest_fit, report_path, save_fit, write_json
+from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
-from fleetfront.predictors.table.warnings import Caution, fit_cautions, stale_cautions
-from fleetfront.profilers.cpu.conditions import describe_machine
+from fleetfront.predictors.table.warnings import fit_cautions
 from fleetfront.profilers.reading.observations import Observations, noise_floor, read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
-from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -32,7 +28,7 @@ if TYPE_CHECKING:
 
     from fleetfront.quantities import FloatArray
 
-__all__ = ["fit_report", "fit_target", "newest_cost_model", "present_environment", "quick_error"]
+__all__ = ["fit_report", "fit_target", "quick_error"]
 
 #: How many of the worst blocks and networks an outcome names.
 SHOWN = 5
@@ -65,37 +61,6 @@ def fit_target(
     for fit in outcome.fits:
         write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))
     return outcome
-
-
-def newest_cost_model(
-    workspace: Workspace,
-    space: SearchSpace,
-    *,
-    device: str | None = None,
-    runtime: str | None = None,
-    target: Target | None = None,
-    clock: Clock | None = None,
-) -> tuple[CalibratedTable, tuple[Caution, ...]]:
-    """The newest fit of a space that matches, ready to predict, and what speaks against trusting it.
-
-    Raises InputError if there is none (with the command that makes one) or its file is corrupt or newer.
-    """
-    model = newest_fit(workspace, space.name, device=device, target=target, clock=clock, runtime=runtime)
-    cautions = (*fit_cautions(model), *stale_cautions(model, space, present_environment(model.target)))
-    return CalibratedTable(space, model), cautions
-
-
-def present_environment(target: Target) -> dict[str, object]:
-    """What can be said of a target now without touching it: nothing, unless it is this machine's CPU."""
-    if target.device != "cpu":
-        return {}
-    facts: dict[str, object] = dict(describe_machine())
-    runtime = find_facts(target.runtime)
-    if runtime is not None:
-        # A model may be used where its runtime is not installed.
-        with suppress(importlib.metadata.PackageNotFoundError):
-            facts["runtime_version"] = importlib.metadata.version(runtime.packages[0].name)
-    return facts
 
 
 def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | None) -> list[Clock]:

@@ -6,15 +6,15 @@ learnt from them is written in ``predictors.few_shot``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.device_configs.loader import device_names, load_device
+from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.cost_models import measured_models
+from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.predictors.base import CostModel, NetworkCosts
 from fleetfront.predictors.few_shot.estimate_noise import doubtful_latency_ms
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
@@ -49,13 +49,6 @@ def find_teacher(
         estimated, broken = _estimated_tables(work, asked, taken, seed)
         known, left_out = [*known, *estimated], [*left_out, *broken]
     return Teacher(space, known, work=work, seed=seed, left_out=left_out)
-
-
-def device_facts(device: str) -> Mapping[str, float]:
-    """Values of a device config's facts, empty for a device without config."""
-    if device not in device_names():
-        return {}
-    return {key: fact.value for key, fact in load_device(device).facts.items()}
 
 
 def _known_tables(

@@ -1,34 +1,35 @@
-"""Which cost model serves a device for a space, best source first.
+"""Choose and open the cost model that serves a device for a space, best source first.
 
-A fit of measured blocks, a table of whole networks that was imported, imported blocks, a model from few measurements, a
-shipped estimate: the first that a device has is taken, and its tier says which. A worse source never stands in for a
-damaged file of a better one.
+A fit of measured blocks, a table of whole networks that was imported, imported blocks, a few-shot model, a shipped
+estimate: the first that a device has is taken, and its tier says which. A worse source never stands in for a damaged
+file of a better one.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
-from fleetfront.pipelines.fit.fit import newest_cost_model
+from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.few_shot.files import FewShotFile, load_few_shot, read_few_shot
-from fleetfront.predictors.operators.model import OperatorEstimate, OperatorModel, operator_models
+from fleetfront.predictors.few_shot.files import load_few_shot
+from fleetfront.predictors.operators.model import OperatorEstimate
 from fleetfront.predictors.operators.work import NetworkWork
-from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
-from fleetfront.predictors.table.fit_files import DamagedModel, device_stem, read_fits
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.predictors.table.fitting import fit_model
-from fleetfront.predictors.table.networks import holds_whole_space, load_network_table
-from fleetfront.predictors.table.warnings import fit_cautions
+from fleetfront.predictors.table.networks import load_network_table
+from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
+from fleetfront.profilers.cpu.conditions import describe_machine
 from fleetfront.profilers.reading.observations import read_observations
-from fleetfront.profilers.records import Role
-from fleetfront.profilers.store.store import Holding, Store
-from fleetfront.quantities import Clock, Tier
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -37,6 +38,9 @@ from fleetfront.workspace import Workspace
 ALL = "all"
 #: Between the parts of a spelled target.
 SEPARATOR = "/"
+
+#: Packages that hold a runtime, so that its version is known without loading it.
+_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,7 @@ def device_models(
     tiers: Collection[Tier] = tuple(Tier),
     everywhere: bool = False,
     asked: Genotypes | None = None,
+    metric: Metric = LATENCY,
 ) -> list[DeviceModel]:
     """The models of the devices ``names`` (or ``all``), in the order given, from the best source that each has.
 
@@ -82,19 +87,19 @@ def device_models(
         InputError: no model of the space is known for a device, or for none at all; the file of one is damaged.
     """
     place = workspace or Workspace.default()
-    sources = _Sources(space, place, store or place.store, runtime, clock, names)
+    sources = _Sources(space, place, store or place.store, runtime, clock, names, metric)
     known = sources.by_device(tiers, everywhere)
     wanted = _wanted(names, known)
     if not wanted:
         under = f" under {runtime}" if runtime else ""
         raise InputError(
-            f"No device has a latency model of {space.name}{under} yet.",
+            f"No device has {_a(metric)} model of {space.name}{under} yet.",
             f"Run: fleetfront profile --space {space.name}{f' --runtime {runtime}' if runtime else ''}",
         )
     known |= {name: sources.narrowed(name) for name in wanted if SEPARATOR in name}
     for name in wanted:
         if name not in known:
-            raise _no_model(name, space, runtime, known, sources.partly_known())
+            raise _no_model(name, space, runtime, known, sources.partly_known(), metric)
     found = [known[name]() for name in wanted]
     if asked is not None:
         learnt = sources.by_device(tiers, everywhere=True)
@@ -103,10 +108,10 @@ def device_models(
 
 
 def measured_models(
-    space: SearchSpace, *, workspace: Workspace, store: Path, without: str
+    space: SearchSpace, *, workspace: Workspace, store: Path, without: str, metric: Metric = LATENCY
 ) -> tuple[list[DeviceModel], list[str]]:
     """The measured models of every device but ``without``, and for each that cannot be read, why."""
-    openers = _Sources(space, workspace, store, None, None).by_device((Tier.MEASURED,), everywhere=False)
+    openers = _Sources(space, workspace, store, metric=metric).by_device((Tier.MEASURED,), everywhere=False)
     found, left_out = [], []
     for name, opener in openers.items():
         if name == without:
@@ -116,6 +121,81 @@ def measured_models(
         except InputError as error:
             left_out.append(f"{name}: {error}")
     return found, left_out
+
+
+def newest_cost_model(
+    workspace: Workspace,
+    space: SearchSpace,
+    *,
+    device: str | None = None,
+    runtime: str | None = None,
+    target: Target | None = None,
+    clock: Clock | None = None,
+    metric: Metric = LATENCY,
+) -> DeviceModel:
+    """The newest fit of a space that matches, ready to predict, and what speaks against trusting it.
+
+    Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
+    """
+    found = list_known(workspace, None, space.name, metric)
+    newest = _newest_fit(found, space, metric, device=device, runtime=runtime, target=target, clock=clock)
+    return _open_fit(newest, space)
+
+
+def present_environment(target: Target) -> dict[str, object]:
+    """What can be said of a target now without touching it: nothing, unless it is this machine's CPU."""
+    if target.device != "cpu":
+        return {}
+    facts: dict[str, object] = dict(describe_machine())
+    package = _PACKAGES.get(target.runtime)
+    if package is not None:
+        try:
+            facts["runtime_version"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # A model may be used where its runtime is not installed.
+            return facts
+    return facts
+
+
+def _newest_fit(
+    found: Iterable[Known],
+    space: SearchSpace,
+    metric: Metric,
+    *,
+    device: str | None = None,
+    runtime: str | None = None,
+    target: Target | None = None,
+    clock: Clock | None = None,
+) -> Known:
+    """The newest fit that matches; of clocks fitted together, the preferred one."""
+    fits = []
+    for known in found:
+        if known.kind is not Kind.FIT or runtime not in (None, known.runtime):
+            continue
+        if known.error is not None and known.path is not None:
+            # Whose a damaged file is, its name alone says.
+            is_theirs = device is None or known.device in ("", device_stem(device))
+            if is_theirs and (target is None or known.path.name.startswith(f"{target.file_stem}@")):
+                raise known.error
+        elif device in (None, known.device) and target in (None, known.target) and clock in (None, known.clock):
+            fits.append(known)
+    if not fits:
+        wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
+        raise InputError(
+            f"There is no {metric.name} model of {space.name} on {wanted}"
+            + (f" under the {clock} clock." if clock else "."),
+            f"Run: fleetfront profile --device {device or (target.device if target else 'cpu')} --space {space.name}",
+        )
+    together = [known for known in fits if known.target == fits[0].target]
+    return next((known for known in together if known.fit is not None and known.fit.is_preferred), fits[0])
+
+
+def _open_fit(known: Known, space: SearchSpace, name: str | None = None) -> DeviceModel:
+    if known.fit is None:
+        raise ValueError(f"{known.path} is no fit")
+    cautions = (*fit_cautions(known.fit), *stale_cautions(known.fit, space, present_environment(known.fit.target)))
+    model = CalibratedTable(space, known.fit)
+    return DeviceModel(name or known.device, model.target, model, tuple(str(caution) for caution in cautions))
 
 
 def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) -> DeviceModel:
@@ -147,8 +227,17 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
     return replace(model, cautions=(*model.cautions, caution))
 
 
+def _a(metric: Metric) -> str:
+    return f"{'an' if metric.name[0] in 'aeiou' else 'a'} {metric.name.replace('_', ' ')}"
+
+
 def _no_model(
-    name: str, space: SearchSpace, runtime: str | None, known: Collection[str], partly: Mapping[str, int]
+    name: str,
+    space: SearchSpace,
+    runtime: str | None,
+    known: Collection[str],
+    partly: Mapping[str, int],
+    metric: Metric,
 ) -> InputError:
     if name in partly:
         return InputError(
@@ -158,162 +247,159 @@ def _no_model(
     near = f"{unknown('device', name, known).remedy} " if known else ""
     under = f" under {runtime}" if runtime else ""
     return InputError(
-        f"There is no latency model of {space.name} on {name!r}{under}.",
+        f"There is no {metric.name} model of {space.name} on {name!r}{under}.",
         f"{near}To make one: fleetfront profile --device {name} --space {space.name}",
     )
 
 
 class _Sources:
-    """Where the models of a space can come from. Listing opens nothing but names; models are made when they are asked
-    for."""
+    """Where the models of a space can come from; models are made when they are asked for."""
 
     def __init__(
         self,
         space: SearchSpace,
         workspace: Workspace,
         store: Path,
-        runtime: str | None,
-        clock: Clock | None,
+        runtime: str | None = None,
+        clock: Clock | None = None,
         names: Sequence[str] = (),
+        metric: Metric = LATENCY,
     ) -> None:
         """``names`` as the user spells them; a damaged file tells its device only as files are named."""
-        self._space, self._workspace, self._store = space, workspace, store
-        self._runtime, self._clock = runtime, clock
+        self._space, self._store = space, store
+        self._runtime, self._clock, self._metric = runtime, clock, metric
         self._spelled = {_as_file(device): device for device in (name.split(SEPARATOR)[0] for name in names)}
+        opened = open_for_listing(store)
+        try:
+            self._known = list_known(workspace, opened, space.name, metric)
+        finally:
+            if opened is not None:
+                opened.close()
 
     def by_device(self, tiers: Collection[Tier], everywhere: bool) -> dict[str, _Open]:
         """Device -> what opens its best model."""
         best_last: list[Mapping[str, _Open]] = []
         if Tier.ESTIMATED in tiers:
-            best_last.append(self._estimates())
+            # A broken config does not say which runtime it is of: it is told when its device is asked for.
+            found = [k for k in self._of(Kind.ESTIMATE) if k.target is None or self._serves(k.target)]
+            best_last.append({known.device: functools.partial(self._open_estimate, known) for known in found})
         if Tier.TRANSFERRED in tiers:
-            best_last.append(self._few())
+            oldest_first = self._whole(Kind.FEW_SHOT)[::-1]
+            few = {known.device: functools.partial(self._open_few_shot, known) for known in oldest_first}
+            best_last.append(few | self._refusals(Kind.FEW_SHOT))
         if Tier.MEASURED in tiers:
-            tables = self._imported_networks(everywhere)
-            best_last += [self._imported_blocks(), tables, self._fits()]
+            blocks = self._imported(Kind.BLOCKS)
+            tables = [k for k in self._imported(Kind.NETWORKS) if not everywhere or k.covers(self._space)]
+            best_last.append({known.device: functools.partial(self._open_blocks, known) for known in blocks})
+            best_last.append({known.device: functools.partial(self._open_networks, known) for known in tables})
+            devices = dict.fromkeys(known.device for known in self._whole(Kind.FIT))
+            fits = {device: functools.partial(self._open_newest, device) for device in devices}
+            best_last.append(self._refusals(Kind.FIT) | fits)
         return {name: opener for source in best_last for name, opener in source.items()}
-
-    def _serves(self, target: Target) -> bool:
-        return self._runtime in (None, target.runtime)
-
-    def _fits(self) -> dict[str, _Open]:
-        models, damaged = self._fit_files
-        targets = [model.target for model in models if self._serves(model.target)]
-        return self._refusals(damaged) | {t.device: functools.partial(self._open_fit, t.device) for t in targets}
-
-    def _refusals(self, damaged: Sequence[DamagedModel]) -> dict[str, _Open]:
-        """In the place of each damaged model, what says so when it is asked for."""
-        return {
-            self._spelled.get(file.device, file.device) or file.path.name: functools.partial(_refuse, file.error)
-            for file in damaged
-            if self._runtime in (None, file.runtime)
-        }
 
     def narrowed(self, name: str) -> _Open:
         """What opens the newest fit whose target has all parts of ``name``. Raises InputError if there is none."""
         device, *parts = name.split(SEPARATOR)
-        models, damaged = self._fit_files
-        for file in damaged:
-            if file.device == _as_file(device) and set(parts) <= set(re.split("[_@]", file.path.name)):
+        for file in self._of(Kind.FIT):
+            named = re.split("[_@]", file.path.name) if file.path is not None else []
+            if file.error is not None and file.device == _as_file(device) and set(parts) <= set(named):
                 return functools.partial(_refuse, file.error)
-        targets = dict.fromkeys(model.target for model in models)
-        fitted = [t for t in targets if t.device == device and self._serves(t)]
+        fitted = list(dict.fromkeys(k.target for k in self._whole(Kind.FIT) if k.device == device))
         for target in fitted:
             if set(parts) <= set(str(target).split(SEPARATOR)[1:]):
-                return functools.partial(self._open_fit, name.replace(SEPARATOR, "-"), target)
+                return functools.partial(self._open_newest, device, target, name.replace(SEPARATOR, "-"))
         others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
         raise InputError(
             f"No fit of {self._space.name} is of {name!r}.",
             f"{others}To make one: fleetfront profile --device {device} --space {self._space.name}",
         )
 
-    @functools.cached_property
-    def _fit_files(self) -> tuple[list[FittedModel], list[DamagedModel]]:
-        return read_fits(self._workspace, self._space.name)
-
-    def _open_fit(self, name: str, target: Target | None = None) -> DeviceModel:
-        narrow = {"device": name, "runtime": self._runtime} if target is None else {"target": target}
-        table, cautions = newest_cost_model(self._workspace, self._space, clock=self._clock, **narrow)
-        return DeviceModel(name, table.target, table, tuple(str(caution) for caution in cautions))
-
     def partly_known(self) -> dict[str, int]:
         """Device -> number of networks, for imported tables that lack some of the space."""
-        networks = [h for h in self._imported if h.role != Role.BLOCK]
-        return {h.target.device: h.keys for h in networks if not holds_whole_space(self._space, h.keys)}
+        return {k.device: k.items for k in self._imported(Kind.NETWORKS) if not k.covers(self._space)}
 
-    def _imported_networks(self, everywhere: bool) -> dict[str, _Open]:
-        networks = [
-            h
-            for h in self._imported
-            if h.role != Role.BLOCK and (not everywhere or holds_whole_space(self._space, h.keys))
-        ]
-        return {h.target.device: functools.partial(self._open_networks, h.target) for h in networks}
+    def _of(self, kind: Kind) -> Iterable[Known]:
+        return (known for known in self._known if known.kind is kind)
 
-    def _open_networks(self, target: Target) -> DeviceModel:
+    def _serves(self, target: Target) -> bool:
+        return self._runtime in (None, target.runtime)
+
+    def _whole(self, kind: Kind) -> list[Known]:
+        """What can be used, of the runtime asked for."""
+        return [known for known in self._of(kind) if known.target is not None and self._serves(known.target)]
+
+    def _imported(self, kind: Kind) -> list[Known]:
+        """The last of one device serves: that of the target which its config names."""
+        return sorted((known for known in self._whole(kind) if known.is_imported), key=_is_as_configured)
+
+    def _refusals(self, kind: Kind) -> dict[str, _Open]:
+        """In the place of each damaged model, what says so when it is asked for."""
+        return {
+            self._spelled.get(file.device, file.device) or str(file.path and file.path.name): functools.partial(
+                _refuse, file.error
+            )
+            for file in self._of(kind)
+            if file.error is not None and self._runtime in (None, file.runtime)
+        }
+
+    def _open_newest(self, device: str, target: Target | None = None, name: str | None = None) -> DeviceModel:
+        newest = _newest_fit(
+            self._known,
+            self._space,
+            self._metric,
+            device=device,
+            runtime=self._runtime,
+            target=target,
+            clock=self._clock,
+        )
+        return _open_fit(newest, self._space, name)
+
+    def _open_networks(self, known: Known) -> DeviceModel:
+        target = _target_of(known)
         step = load_device(target.device).timing_resolution_ms if target.device in device_names() else None
         with Store(self._store, read_only=True) as opened:
-            table = load_network_table(opened, self._space, target, resolution_ms=step)
+            table = load_network_table(opened, self._space, target, resolution_ms=step, metric=self._metric)
         return DeviceModel(target.device, target, table)
 
-    def _imported_blocks(self) -> dict[str, _Open]:
-        blocks = [h for h in self._imported if h.role == Role.BLOCK]
-        return {h.target.device: functools.partial(self._open_blocks, h.target, h.clock) for h in blocks}
-
-    def _open_blocks(self, target: Target, clock: Clock) -> DeviceModel:
+    def _open_blocks(self, known: Known) -> DeviceModel:
+        target = _target_of(known)
         with Store(self._store, read_only=True) as opened:
-            model = fit_model(self._space, read_observations(opened, target, self._space.name, clock)).model
+            model = fit_model(self._space, read_observations(opened, target, self._space.name, known.clock)).model
         cautions = tuple(str(caution) for caution in fit_cautions(model))
         return DeviceModel(target.device, target, CalibratedTable(self._space, model), cautions)
 
-    def _few(self) -> dict[str, _Open]:
-        newest_first, damaged = read_few_shot(self._workspace, self._space.name)
-        files = [(Target.parse(file.target), file) for file in reversed(newest_first) if file.is_whole]
-        found = {t.device: functools.partial(self._open_few, t, file) for t, file in files if self._serves(t)}
-        return found | self._refusals(damaged)
-
-    def _open_few(self, target: Target, file: FewShotFile) -> DeviceModel:
+    def _open_few_shot(self, known: Known) -> DeviceModel:
+        if known.few_shot is None:
+            raise ValueError(f"{known.path} is no few-shot model")
         caution = (
-            f"Learnt from {file.report['networks']} networks measured on it and from other devices "
-            f"({file.report['mape']:.1f} % off on those, each left out in turn)."
+            f"Learnt from {known.items} networks measured on it and from other devices "
+            f"({known.mape:.1f} % off on those, each left out in turn)."
         )
-        return DeviceModel(target.device, target, load_few_shot(file.path, self._work), (caution,))
+        model = load_few_shot(known.few_shot.path, self._work)
+        return DeviceModel(known.device, _target_of(known), model, (caution,))
 
-    def _estimates(self) -> dict[str, _Open]:
-        return {
-            name: functools.partial(self._open_estimate, name, model)
-            for name, model in operator_models().items()
-            if self._runtime is None or self._runs_here(name)
-        }
-
-    def _runs_here(self, name: str) -> bool:
-        """True for a broken config, too: it is told when its device is asked for, and hides no other."""
-        try:
-            return self._serves(load_device(name).target)
-        except InputError:
-            return True
-
-    def _open_estimate(self, name: str, model: OperatorModel) -> DeviceModel:
-        target = load_device(name).target
-        return DeviceModel(name, target, OperatorEstimate(self._work, model, target), (model.caution,))
+    def _open_estimate(self, known: Known) -> DeviceModel:
+        if known.estimate is None:
+            raise ValueError(f"{known.device} has no estimate")
+        target = load_device(known.device).target
+        estimate = OperatorEstimate(self._work, known.estimate, target)
+        return DeviceModel(known.device, target, estimate, (known.estimate.caution,))
 
     @functools.cached_property
     def _work(self) -> NetworkWork:
         return NetworkWork(self._space)
 
-    @functools.cached_property
-    def _imported(self) -> list[Holding]:
-        if not self._store.is_file():
-            return []
-        with Store(self._store, read_only=True) as opened:
-            of_space = [h for h in opened.holdings() if h.space == self._space.name and h.is_imported]
-        # The last of one device serves: that of the target which its config names.
-        return sorted((h for h in of_space if self._serves(h.target)), key=_is_as_configured)
+
+def _target_of(known: Known) -> Target:
+    if known.target is None:
+        raise ValueError(f"{known.device} has no target")
+    return known.target
 
 
-def _is_as_configured(holding: Holding) -> bool:
+def _is_as_configured(known: Known) -> bool:
     """False, too, where there is no config or a broken one."""
     try:
-        return holding.target.device in device_names() and load_device(holding.target.device).target == holding.target
+        return known.device in device_names() and load_device(known.device).target == known.target
     except InputError:
         return False
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.pipelines.fit.teachers import device_facts, find_teacher
+from fleetfront.pipelines.fit.teachers import find_teacher
+from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.pipelines.measure.profile import Budget, ProfileOutcome, profile_space
 from fleetfront.predictors.few_shot.files import save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, Teacher

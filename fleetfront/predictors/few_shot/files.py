@@ -13,8 +13,8 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.few_shot.model import FewShotFit, PooledModel
 from fleetfront.predictors.few_shot.transfer import TransferModel
 from fleetfront.predictors.operators.work import NetworkWork
-from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, write_json
-from fleetfront.quantities import Clock
+from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, model_file_name, write_json
+from fleetfront.quantities import LATENCY, Clock, Metric, metric_named
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -32,6 +32,7 @@ class FewShotFile:
     space: str
     target: str
     clock: str
+    metric: Metric
     report: Mapping[str, Any]
 
     @property
@@ -49,13 +50,14 @@ def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Cloc
 
     Raises InputError if the disk is full or the folder cannot be written.
     """
-    path = workspace.fits / space / FOLDER / f"{fit.model.target.file_stem}@{clock}.json"
+    path = workspace.fits / space / FOLDER / model_file_name(fit.model.target, clock, fit.model.metric)
     content = {
         "schema": SCHEMA,
         "created_with": __version__,
         "space": space,
         "target": str(fit.model.target),
         "clock": clock.value,
+        "metric": fit.model.metric.name,
         "kind": fit.report.serves,
         "report": fit.report.to_json(),
         "model": fit.model.to_json(),
@@ -75,12 +77,13 @@ def read_few_shot(workspace: Workspace, space: str | None = None) -> tuple[list[
     for path in sorted(workspace.fits.glob(f"{space or '*'}/{FOLDER}/*@*.json")):
         try:
             data = _read(path)
+            metric = metric_named(str(data.get("metric", LATENCY.name)))
         except InputError as error:
             damaged.append(damaged_model(path, error))
             continue
         report = data.get("report")
         texts = (str(data.get("space", "")), str(data.get("target", "")), str(data.get("clock", "")))
-        file = FewShotFile(path, *texts, report if isinstance(report, dict) else {})
+        file = FewShotFile(path, *texts, metric, report if isinstance(report, dict) else {})
         found.append(file)
         if not file.is_whole:
             gaps = InputError(f"{path} is corrupt: it lacks its target or report.", _AGAIN)

@@ -70,6 +70,7 @@ class FittedModel:
     environment: dict[str, object]
     is_preferred: bool
     created_with: str
+    metric: Metric = LATENCY
 
     @property
     def description(self) -> str:
@@ -81,14 +82,14 @@ class FittedModel:
 
 
 class CalibratedTable:
-    """Latency in milliseconds on one target under one clock. A CostModel."""
+    """One metric, mostly latency in milliseconds, on one target under one clock. A CostModel."""
 
-    metric: Metric = LATENCY
     tier: Tier = Tier.MEASURED
 
     def __init__(self, space: SearchSpace, model: FittedModel) -> None:
         """Raises InputError if the space has blocks that the model's table lacks."""
         self.space = space
+        self.metric = model.metric
         self.model = model
         keys = tuple(block.key for block in space.vocabulary)
         table = model.table if model.table.keys == keys else model.table.reordered(keys)

@@ -9,7 +9,6 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.calibration import Calibration
 from fleetfront.predictors.table.lookup import LookupTable
 from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import Clock
+from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, metric_named
 from fleetfront.targets import PRECISIONS, Target
 from fleetfront.workspace import Workspace
 
@@ -28,8 +27,8 @@ SCHEMA = "fleetfront.model"
 #: Raised when an older fleetfront could no longer read what is written.
 VERSION = 1
 _REPORT_SUFFIX = ".report.json"
-#: A target's ``file_stem``, and a clock. Runtimes have no underscore in their names.
-_FILE_NAME = re.compile(rf"(.+)_([^_]+)_(?:{'|'.join(PRECISIONS)})_t\d+_b\d+(?:_.+)?@[^@]+\.json")
+#: A target's ``file_stem``, a clock, and a metric other than latency. Runtimes have no underscore in their names.
+_FILE_NAME = re.compile(rf"(.+)_([^_]+)_(?:{'|'.join(PRECISIONS)})_t\d+_b\d+(?:_.+)?@[^@.]+(?:\.(\w+))?\.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,18 +37,25 @@ class DamagedModel:
 
     Attributes:
         device, runtime: as the file's name spells them (see ``device_stem``); empty if the name does not say.
+        metric: as its name says.
         error: what is wrong, and what to do.
     """
 
     path: Path
     device: str
     runtime: str
+    metric: Metric
     error: InputError
 
 
-def fit_path(workspace: Workspace, space: str, target: Target, clock: Clock) -> Path:
-    """Where the model of a space on a target under a clock lies."""
-    return workspace.fits / space / f"{target.file_stem}@{clock}.json"
+def model_file_name(target: Target, clock: Clock, metric: Metric) -> str:
+    """What the file of a model is called."""
+    return f"{target.file_stem}@{clock}{'' if metric == LATENCY else f'.{metric.name}'}.json"
+
+
+def fit_path(workspace: Workspace, space: str, target: Target, clock: Clock, metric: Metric = LATENCY) -> Path:
+    """Where the model of a space on a target under a clock and metric lies."""
+    return workspace.fits / space / model_file_name(target, clock, metric)
 
 
 def report_path(model_path: Path) -> Path:
@@ -65,6 +71,7 @@ def model_to_json(model: FittedModel) -> dict[str, Any]:
         "space": model.space,
         "target": str(model.target),
         "clock": model.clock.value,
+        "metric": model.metric.name,
         "is_preferred": model.is_preferred,
         "statistic": model.statistic,
         "environment": dict(model.environment),
@@ -91,6 +98,8 @@ def model_from_json(data: Mapping[str, Any]) -> FittedModel:
         environment=dict(data["environment"]),
         is_preferred=bool(data["is_preferred"]),
         created_with=str(data["created_with"]),
+        # Older files are all of latency.
+        metric=metric_named(str(data.get("metric", LATENCY.name))),
     )
 
 
@@ -99,7 +108,7 @@ def save_fit(model: FittedModel, workspace: Workspace) -> Path:
 
     Raises InputError if the disk is full or the folder cannot be written.
     """
-    path = fit_path(workspace, model.space, model.target, model.clock)
+    path = fit_path(workspace, model.space, model.target, model.clock, model.metric)
     write_json(path, model_to_json(model))
     return path
 
@@ -134,12 +143,14 @@ def list_fits(workspace: Workspace, space: str | None = None) -> list[Path]:
     return sorted(found, key=lambda path: (path.stat().st_mtime_ns, path.name), reverse=True)
 
 
-def read_fits(workspace: Workspace, space: str) -> tuple[list[FittedModel], list[DamagedModel]]:
-    """The models of a space, newest first, and the files that hold none: whose they are, a caller may have to know."""
+def read_fits(
+    workspace: Workspace, space: str | None = None
+) -> tuple[list[tuple[Path, FittedModel]], list[DamagedModel]]:
+    """The models of a space (or all), newest first, and the files that hold none: a caller may have to know whose."""
     found, damaged = [], []
     for path in list_fits(workspace, space):
         try:
-            found.append(load_fit(path))
+            found.append((path, load_fit(path)))
         except InputError as error:
             damaged.append(damaged_model(path, error))
     return found, damaged
@@ -147,60 +158,14 @@ def read_fits(workspace: Workspace, space: str) -> tuple[list[FittedModel], list
 
 def damaged_model(path: Path, error: InputError) -> DamagedModel:
     """The record of a file that cannot be read."""
-    device, runtime = _named_after(path) or ("", "")
-    return DamagedModel(path, device, runtime, error)
+    match = _FILE_NAME.fullmatch(path.name)
+    device, runtime, metric = match.groups() if match else ("", "", None)
+    return DamagedModel(path, device, runtime, METRICS.get(metric or "", LATENCY), error)
 
 
 def device_stem(device: str) -> str:
     """A device as files are named after it. Raises InputError if a target cannot have that name."""
     return Target(device, "any").file_stem.removesuffix("_any_fp32_t1_b1")
-
-
-def _named_after(path: Path) -> tuple[str, str] | None:
-    """Device and runtime that a file is named after, None if it is not called as models are."""
-    match = _FILE_NAME.fullmatch(path.name)
-    return (match[1], match[2]) if match else None
-
-
-def newest_fit(
-    workspace: Workspace,
-    space: str,
-    device: str | None = None,
-    target: Target | None = None,
-    clock: Clock | None = None,
-    runtime: str | None = None,
-) -> FittedModel:
-    """The newest model of a space, narrowed to whatever is given; of clocks fitted together, the preferred one.
-
-    Raises:
-        InputError: if there is none, with the command that makes one.
-    """
-    name = _file_pattern(target, device, runtime, clock)
-    named = [path for path in list_fits(workspace, space) if fnmatchcase(path.name, name)]
-    if device is not None:
-        # The pattern of `cpu` also fits files of `cpu_big`, of which a broken one must not stop this device.
-        named = [path for path in named if (_named_after(path) or (device_stem(device),))[0] == device_stem(device)]
-    models = (load_fit(path) for path in named)
-    fitting = [
-        model
-        for model in models
-        # Different devices may share a file name pattern: characters that files cannot have are replaced.
-        if (device is None or model.target.device == device) and (runtime is None or model.target.runtime == runtime)
-    ]
-    if not fitting:
-        wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
-        raise InputError(
-            f"There is no latency model of {space} on {wanted}{f' under the {clock} clock' if clock else ''}.",
-            f"Run: fleetfront profile --device {device or (target.device if target else 'cpu')} --space {space}",
-        )
-    together = [model for model in fitting if model.target == fitting[0].target]
-    return next((model for model in together if model.is_preferred), fitting[0])
-
-
-def _file_pattern(target: Target | None, device: str | None, runtime: str | None, clock: Clock | None) -> str:
-    """What the files of matching models are called, so that one device's broken file does not stop another's."""
-    loosely = f"{device_stem(device) if device else '*'}_{runtime or '*'}_*"
-    return f"{target.file_stem if target is not None else loosely}@{clock or '*'}.json"
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

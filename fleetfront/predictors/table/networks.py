@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.records import Role
+from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import LATENCY, NS_PER_MS, Clock, Estimate, Metric, Tier
+from fleetfront.quantities import LATENCY, SAMPLE_UNITS, Clock, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
 
@@ -71,7 +71,7 @@ class GenotypeIndex:
 
 @dataclass(frozen=True, slots=True)
 class NetworkTable:
-    """Latency in milliseconds of the networks of a table. A CostModel.
+    """One metric, mostly latency in milliseconds, of the networks of a table. A CostModel.
 
     Attributes:
         ms: float64[n].
@@ -88,11 +88,7 @@ class NetworkTable:
     std_ms: FloatArray
     source: str
     index: GenotypeIndex
-
-    @property
-    def metric(self) -> Metric:
-        """Latency, ms."""
-        return LATENCY
+    metric: Metric = LATENCY
 
     @property
     def tier(self) -> Tier:
@@ -125,7 +121,12 @@ class NetworkTable:
 
 
 def load_network_table(
-    store: Store, space: SearchSpace, target: Target, *, resolution_ms: float | None = None
+    store: Store,
+    space: SearchSpace,
+    target: Target,
+    *,
+    resolution_ms: float | None = None,
+    metric: Metric = LATENCY,
 ) -> NetworkTable:
     """The table of every whole network that the store holds of a space on a target.
 
@@ -137,9 +138,9 @@ def load_network_table(
     by_key: dict[str, list[float]] = {}
     clocks: set[Clock] = set()
     for role in _NETWORK_ROLES:
-        for row in store.measurements(target=target, space=space.name, role=role):
+        for row in store.measurements(target=target, space=space.name, role=role, metric=metric.name):
             if row.error is None and row.samples and row.clock is not Clock.THREAD_CPU:
-                by_key.setdefault(row.key, []).append(min(row.samples) / NS_PER_MS)
+                by_key.setdefault(row.key, []).append(min(row.samples) * _factor(row))
                 clocks.add(row.clock)
     if not by_key:
         raise InputError(
@@ -152,7 +153,13 @@ def load_network_table(
     source = "; ".join(f"{s.name} ({s.licence})" for s in store.sources(target, space.name))
     clock = clocks.pop() if len(clocks) == 1 else Clock.UNKNOWN
     index = GenotypeIndex(space, genotypes)
-    return NetworkTable(space, target, clock, genotypes, ms, np.hypot(noise, rounding), source, index)
+    return NetworkTable(space, target, clock, genotypes, ms, np.hypot(noise, rounding), source, index, metric)
+
+
+def _factor(row: Measurement) -> float:
+    if row.unit not in SAMPLE_UNITS:
+        raise InputError(f"The store holds {row.metric} in the unit {row.unit!r}.", "Import the table again.")
+    return SAMPLE_UNITS[row.unit]
 
 
 def _summary(visits: list[list[float]]) -> tuple[FloatArray, FloatArray]:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.fit.fit import fit_report, fit_target, newest_cost_model, present_environment, quick_error
+from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
+from fleetfront.pipelines.knowledge.cost_models import newest_cost_model, present_environment
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.predictors.table.fit_files import load_fit, read_report
 from fleetfront.profilers.plan import PlanOptions
@@ -67,14 +68,15 @@ def test_both_clocks_are_fitted_and_the_steadier_chosen(
         (abs(network.error) for network in chosen.worst_networks), reverse=True
     )
     assert abs(chosen.worst_networks[0].error) >= chosen.scores.mape / 100
-    model, cautions = newest_cost_model(workspace, space, device="synthetic")
+    found = newest_cost_model(workspace, space, device="synthetic")
+    model = found.model
     assert model.clock == Clock.THREAD_CPU
-    assert cautions == ()
+    assert found.cautions == ()
     genotypes = space.sample(10, np.random.default_rng(0))
     np.testing.assert_array_equal(model.predict(genotypes).mean, chosen.table.predict(genotypes).mean)
     preferred = fit_target(store, TARGET, space, Clock.WALL, workspace).chosen
     assert preferred.fitted.model.clock == Clock.WALL
-    assert newest_cost_model(workspace, space)[0].clock == Clock.WALL
+    assert newest_cost_model(workspace, space).model.clock == Clock.WALL
 
 
 def test_report_is_what_was_promised(
@@ -192,8 +194,8 @@ def test_a_changed_runtime_is_told_when_the_model_is_used(store: Store, workspac
     keep(store, replace(seen, target=target, environment={"runtime_version": "0.0.1", "architecture": "z80"}))
     path = fit_target(store, target, space, workspace=workspace).chosen.path
     assert load_fit(path).environment["runtime_version"] == "0.0.1"
-    _, cautions = newest_cost_model(workspace, space, device="cpu")
-    assert [caution.code for caution in cautions] == ["changed-runtime-version"]
+    (caution,) = newest_cost_model(workspace, space, device="cpu").cautions
+    assert "the runtime's version changed from 0.0.1" in caution
 
 
 def test_real_measurements_of_this_machine_become_a_model(store: Store, workspace: Workspace) -> None:
@@ -207,8 +209,9 @@ def test_real_measurements_of_this_machine_become_a_model(store: Store, workspac
     assert report["held_out"]["networks"] == 8
     assert report["blocks"] == {"measured": len(space.vocabulary), "interpolated": 0, "modelled": 0}
     assert report["profile_seconds"] > 0
-    model, cautions = newest_cost_model(workspace, space, device="cpu", runtime="litert")
-    assert [caution.code for caution in cautions] == ["few-calibration-networks"]
-    estimate = model.predict(space.sample(50, np.random.default_rng(0)))
+    found = newest_cost_model(workspace, space, device="cpu", runtime="litert")
+    assert len(found.cautions) == 1
+    assert "whole networks calibrate" in found.cautions[0]
+    estimate = found.model.predict(space.sample(50, np.random.default_rng(0)))
     assert np.all(estimate.mean > 0)
     assert np.all(estimate.std > 0)

@@ -5,11 +5,16 @@ import numpy as np
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.pipelines.fit.teachers import device_facts, find_teacher
+from fleetfront.pipelines.fit.teachers import find_teacher
 from fleetfront.pipelines.importing.importers import import_table
 from fleetfront.pipelines.knowledge.devices import DeviceKnowledge, list_devices
+from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
 from fleetfront.predictors.operators.model import load_operator_model
+from fleetfront.predictors.table.calibrated import FittedModel
+from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
+from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock
@@ -81,11 +86,14 @@ def test_own_measurements_fits_and_their_errors(workspace: Workspace) -> None:
         (row,) = rows_of(list_devices(workspace, store), "cpu")
         assert (row.when, row.how, row.clock) == ("2023-11-14", "1 blocks measured, not fitted yet", "wall")
         assert "fleetfront fit" in row.note
-        folder = workspace.fits / "nasbench201"
-        folder.mkdir(parents=True)
-        fit = {"target": str(target), "space": "nasbench201", "clock": "wall"}
-        (folder / "cpu@wall.json").write_text(json.dumps(fit))
-        (folder / "cpu@wall.report.json").write_text(json.dumps({"held_out": {"mape": 1.9}}))
+        plain = Calibration(1.0, 0.0, 0.0, 0, 0, 0.0, np.empty(0), np.empty(0))
+        table = LookupTable(("b",), np.ones(1), np.zeros(1), (Filled.MEASURED,))
+        model = FittedModel(
+            "nasbench201", target, Clock.WALL, "minimum", table, plain, None, 0.02, 0.0, {}, True, "0.1.0"
+        )
+        path = save_fit(model, workspace)
+        write_json(report_path(path), {"held_out": {"mape": 1.9}})
+        folder = path.parent
         (folder / "broken@wall.json").write_text("{")
         (folder / "odd@wall.json").write_text('["x"]')
         (row,) = rows_of(list_devices(workspace, store), "cpu")

@@ -1,8 +1,6 @@
 """Model files: what is written is read back; what is damaged, foreign or newer is refused with a way out."""
 
 import json
-import os
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,16 +13,15 @@ from fleetfront.predictors.table.fit_files import (
     fit_path,
     list_fits,
     load_fit,
-    newest_fit,
+    read_fits,
     read_report,
     report_path,
     save_fit,
     write_json,
 )
 from fleetfront.predictors.table.fitting import fit_model
-from fleetfront.quantities import Clock
+from fleetfront.quantities import ENERGY, LATENCY, Clock
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini
-from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import SyntheticDevice
 
@@ -104,33 +101,23 @@ def test_binary_and_missing_files_are_refused(tmp_path: Path) -> None:
         load_fit(path)
 
 
-def test_the_newest_fitting_model_is_found(model: FittedModel, workspace: Workspace) -> None:
-    space = model.space
-    with pytest.raises(InputError, match=f"fleetfront profile --device cpu --space {space}"):
-        newest_fit(workspace, space, device="cpu")
-    wall, cpu = model, replace(model, clock=Clock.THREAD_CPU, is_preferred=False)
-    other = replace(model, target=Target("pixel3", "litert"))
-    now = time.time()
-    for age, each in ((30, other), (20, wall), (10, cpu)):
-        os.utime(save_fit(each, workspace), (now - age, now - age))
-    # The other clock's file is newer, but of clocks fitted together the preferred one is meant.
-    assert newest_fit(workspace, space).clock == Clock.WALL
-    assert newest_fit(workspace, space, clock=Clock.THREAD_CPU).clock == Clock.THREAD_CPU
-    assert newest_fit(workspace, space, device="pixel3").target.device == "pixel3"
-    assert newest_fit(workspace, space, target=model.target, runtime="litert").target == model.target
-    with pytest.raises(InputError, match="onnxruntime"):
-        newest_fit(workspace, space, runtime="onnxruntime")
-    assert len(list_fits(workspace)) == 3
+def test_fits_are_read_with_their_metric_and_damaged_ones_named(model: FittedModel, workspace: Workspace) -> None:
+    power = replace(model, metric=ENERGY)
+    assert load_fit(save_fit(model, workspace)).metric == LATENCY
+    path = save_fit(power, workspace)
+    assert path == fit_path(workspace, model.space, model.target, model.clock, ENERGY)
+    models, damaged = read_fits(workspace, model.space)
+    assert [found.metric.name for _, found in models] == ["energy", "latency"]
+    assert damaged == []
+    path.write_text("{")
+    models, (broken,) = read_fits(workspace)
+    assert [found.metric for _, found in models] == [LATENCY]
+    assert (broken.device, broken.runtime, broken.metric) == (model.target.device, model.target.runtime, ENERGY)
+    older = json.loads(list_fits(workspace)[1].read_text())
+    del older["metric"]
+    path.write_text(json.dumps(older))
+    assert load_fit(path).metric == LATENCY
     assert list_fits(workspace, "another-space") == []
-
-
-def test_one_devices_broken_file_does_not_stop_another(model: FittedModel, workspace: Workspace) -> None:
-    save_fit(model, workspace)
-    other = replace(model, target=Target("pixel3", "litert"))
-    save_fit(other, workspace).write_text("{")
-    assert newest_fit(workspace, model.space, device="synthetic").target.device == "synthetic"
-    with pytest.raises(InputError, match="corrupt"):
-        newest_fit(workspace, model.space, device="pixel3")
 
 
 def test_reports_lie_beside_and_are_no_models(model: FittedModel, workspace: Workspace) -> None:
