@@ -5,7 +5,6 @@ It stores and finds; what counts as an evaluation is in ``problem``, what is bes
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import InputError, unknown
-from fleetfront.files import whole_file
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -143,8 +142,7 @@ class Archive:
             "values": self._values[: self._n],
         }
         try:
-            with whole_file(path) as unfinished, unfinished.open("xb") as file:
-                np.savez(file, **arrays)
+            write_arrays(path, arrays)
         except OSError as error:
             raise InputError(
                 f"Cannot write {path} ({error.strerror or error}).", "Free some space, or choose another folder."
@@ -183,17 +181,16 @@ class Archive:
 def _read(path: Path, remedy: str) -> tuple[dict[str, str], list[str], list[str], Genotypes, FloatArray]:
     """What an archive says it is of, its targets and extras, genotypes int8[n, v] and values float64[n, m]."""
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            if str(arrays["schema"]) != _SCHEMA:
-                raise ValueError(f"schema {arrays['schema']}")
-            written = {str(key): str(value) for key, value in arrays["about"]}
-            genotypes, values = np.asarray(arrays["genotypes"], np.int8), np.asarray(arrays["values"], np.float64)
-            targets, extras = arrays["targets"].tolist(), arrays["extras"].tolist()
+        arrays = read_arrays(path)
+        if str(arrays["schema"]) != _SCHEMA:
+            raise ValueError(f"schema {arrays['schema']}")
+        written = {str(key): str(value) for key, value in arrays["about"]}
+        genotypes, values = arrays["genotypes"], arrays["values"]
+        targets, extras = ([str(name) for name in arrays[of].tolist()] for of in ("targets", "extras"))
     except OSError as error:
         raise InputError(f"Cannot read the search archive {path} ({error.strerror or error}).", remedy) from error
-    # numpy gives TypeError for a single array, and ValueError for what only a pickle could be.
-    except (ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"{path} is not a whole search archive ({type(error).__name__}).", remedy) from error
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{path} is not a whole search archive ({type(error).__name__}: {error}).", remedy) from error
     if genotypes.ndim != 2 or values.shape != (len(genotypes), 2 + len(targets) + len(extras)):
         raise InputError(f"{path} is damaged: {values.shape} values of {genotypes.shape} genes.", remedy)
     if not np.isfinite(values[:, :2]).all():
