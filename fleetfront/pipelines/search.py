@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,16 +10,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
-from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.archive import Archive
+from fleetfront.search.checkpoints import ARCHIVE_FILE, Checkpoints
 from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.results import Fronts, collect_fronts, write_fronts
 from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
-from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
@@ -35,9 +36,6 @@ DEFAULT_MEASURED_EVALUATIONS = 500
 #: Where a user names no strategy, this one serves up to so many evaluations, and ``DEFAULT_STRATEGY`` beyond.
 FEW_EVALUATIONS, FEW_STRATEGY = 2000, "surrogate"
 
-ARCHIVE_FILE = "archive.npz"
-#: Seconds between two writings of the archive; what a kill can lose of accuracy evaluations.
-_CHECKPOINT_S = 5.0
 _START_REMEDY = "Give --start-from the folder of a finished search of the same space and accuracy."
 
 
@@ -46,6 +44,7 @@ class SearchOptions:
     """What a user may choose about a search.
 
     Attributes:
+        strategy: as ``make_strategy`` takes it: a name, a name with settings, settings, a class.
         evaluations: budget, over all devices together.
         extras: further objectives, ``macs`` or ``params``.
         fixed: gene name -> the one value that it may take, e.g. ``{"resolution": 224}``.
@@ -54,7 +53,7 @@ class SearchOptions:
         share: so many networks that together serve all devices best are named too.
     """
 
-    strategy: str = DEFAULT_STRATEGY
+    strategy: StrategyChoice = DEFAULT_STRATEGY
     evaluations: int = DEFAULT_EVALUATIONS
     seed: int = 0
     extras: tuple[str, ...] = ()
@@ -123,8 +122,8 @@ def search_space(
 ) -> Fronts:
     """Search, and write ``fronts.json``, ``fronts.csv`` and the archive into ``out`` if it is given.
 
-    A killed search goes on when it is called again with the same arguments: the strategy repeats its steps, and what
-    was evaluated before is recalled from the archive, so the result equals that of an undisturbed run.
+    A killed search goes on when it is called again with the same arguments, and comes to the result of an undisturbed
+    run: from the state of its strategy, or, where that has none, by repeating its steps with what the archive recalls.
 
     With ``verify`` the best of each front are measured, the latency models refitted, and everything searched again with
     them; ``Fronts.verification`` then shows how much faster than true the first fronts looked.
@@ -162,31 +161,28 @@ def search_space(
 
 
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
-    """Search, writing the archive now and then and, whatever ends the search, at its end."""
-    saved_at, saved = time.monotonic(), problem.counter.evaluated
-
-    def save() -> None:
-        nonlocal saved_at, saved
-        if out is not None:
-            problem.everything_known().save(out / ARCHIVE_FILE, _about(problem.space, problem.accuracy))
-            saved_at, saved = time.monotonic(), problem.counter.evaluated
-
-    def checkpoint() -> None:
-        # Recalled values are in the file already.
-        if problem.counter.evaluated > saved and time.monotonic() - saved_at > _CHECKPOINT_S:
-            save()
-
+    """Search, keeping the archive now and then and, whatever ends the search, at its end."""
+    name = spell_strategy(options.strategy)
     strategy = make_strategy(options.strategy, problem, options.seed)
+    run = {"strategy": name, "seed": options.seed, "budget": problem.budget, "extras": problem.extras}
+    run |= {"fixed": dict(problem.fixed), "version": __version__}
+    kept = Checkpoints(problem, strategy, out, _about(problem.space, problem.accuracy), run)
+    so_far = kept.resume()
     try:
-        run = run_search(
-            problem, strategy, name=options.strategy, seed=options.seed, progress=progress, checkpoint=checkpoint
+        found = run_search(
+            problem,
+            strategy,
+            name=name,
+            seed=options.seed,
+            progress=progress,
+            checkpoint=kept.keep,
+            so_far=so_far,
         )
     except BaseException:
-        if problem.counter.evaluated > saved:
-            save()
+        kept.save()
         raise
-    save()
-    return run
+    kept.finish()
+    return found
 
 
 def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> Archive | None:
@@ -198,9 +194,8 @@ def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> 
 def _about(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:
     about = {"space": space.name, "accuracy": accuracy.source}
     # A table, weights or images may have changed under the same name.
-    fingerprint: str | None = getattr(accuracy, "fingerprint", None)
-    if fingerprint is not None:
-        about[f"{accuracy.source}'s content"] = hashlib.sha256(fingerprint.encode()).hexdigest()[:12]
+    if isinstance(accuracy, HasFingerprint):
+        about[f"{accuracy.source}'s content"] = hashlib.sha256(accuracy.fingerprint.encode()).hexdigest()[:12]
     return about
 
 

@@ -13,7 +13,6 @@ from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models, newest_cost_model
 from fleetfront.pipelines.knowledge.latest import latest_fronts
-from fleetfront.pipelines.search import ARCHIVE_FILE
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.few_shot.files import FewShotFile, list_few_shot
 from fleetfront.predictors.table.fit_files import list_fits, load_fit, read_report
@@ -24,6 +23,7 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.section import Reason
 from fleetfront.search.archive import Archive
+from fleetfront.search.checkpoints import ARCHIVE_FILE
 from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space

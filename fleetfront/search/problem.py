@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.predictors.base import AccuracyModel, CostModel, RequiresGenes
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import FULL, target_front
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -311,7 +311,7 @@ def rounded_up(value: float) -> str:
 
 
 def _fixed_genes(space: SearchSpace, fixed: Mapping[str, Any], accuracy: AccuracyModel) -> dict[int, int]:
-    required: Mapping[str, Any] = getattr(accuracy, "required", {})
+    required: Mapping[str, Any] = accuracy.required if isinstance(accuracy, RequiresGenes) else {}
     for name, value in required.items():
         if name in fixed and fixed[name] != value:
             raise InputError(

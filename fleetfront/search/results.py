@@ -15,11 +15,12 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.files import write_whole
+from fleetfront.predictors.base import HasClock, HasRange
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import Clock
 from fleetfront.search.front import best_within, hypervolume, knee, two_objectives
 from fleetfront.search.fronts_checks import checked_shared, checked_trace_point, checked_verification, finite
-from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.problem import Problem
 from fleetfront.search.run import SearchRun
 from fleetfront.spaces.base import SearchSpace
 
@@ -238,16 +239,15 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         "macs": problem.space.macs(genotypes).tolist(),
         "params": problem.space.params(genotypes).tolist(),
     }
-    beyond = getattr(problem.accuracy, "beyond_range", None)
-    if beyond is not None and len(rows):
-        more["accuracy_is_beyond_range"] = beyond(genotypes).tolist()
+    if isinstance(problem.accuracy, HasRange) and len(rows):
+        more["accuracy_is_beyond_range"] = problem.accuracy.beyond_range(genotypes).tolist()
     columns = [problem.space.arch_ids(genotypes), cost, std, accuracy, archive.accuracy_std[rows]]
     points = tuple(
         FrontPoint(arch, float(c), float(c_std), float(a), float(a_std), {name: more[name][i] for name in more})
         for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
     )
     volume = hypervolume(problem.objectives(column), reference)
-    clock = _clock(target)
+    clock = str(target.cost.clock) if isinstance(target.cost, HasClock) else ""
     plain = two_objectives(cost, accuracy)
     bend = int(plain[knee(cost[plain], accuracy[plain])]) if len(plain) else 0
     return DeviceFront(
@@ -261,11 +261,6 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         target.limit,
         clock,
     )
-
-
-def _clock(target: ProblemTarget) -> str:
-    clock = getattr(target.cost, "clock", None)
-    return "" if clock is None else str(clock)
 
 
 def _device_json(front: DeviceFront) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The loop that spends a budget: a strategy proposes, the problem evaluates, hypervolumes are reported."""
+"""Spend a budget: a strategy proposes, the problem evaluates, hypervolumes are taken on the way."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from importlib import import_module
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.base import HasLowest
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Tier
 from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Strategy
+from fleetfront.search.strategies.base import Strategy, TrainedStrategy, Vouches
 
 #: Hypervolumes are taken this often in a run: enough for a curve, and cheap beside the search.
 _TRACE_POINTS = 40
@@ -52,19 +53,29 @@ class SearchRun:
     statement: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class RunSoFar:
+    """What a run had spent and reached when it was last looked at."""
+
+    seconds: float = 0.0
+    trace: tuple[TracePoint, ...] = ()
+
+
 def run_search(
     problem: Problem,
-    strategy: Strategy,
+    strategy: Strategy | TrainedStrategy,
     *,
     name: str,
     seed: int,
     references: tuple[tuple[float, ...], ...] | None = None,
     progress: Progress = SILENT,
-    checkpoint: Callable[[], None] | None = None,
+    checkpoint: Callable[[RunSoFar], None] | None = None,
+    so_far: RunSoFar | None = None,
 ) -> SearchRun:
     """Spend the problem's budget, or stop earlier if the strategy proposes nothing.
 
-    ``checkpoint`` is called after every batch; whatever ends the run, the archive then holds what was evaluated.
+    ``checkpoint`` is called after every batch; whatever ends the run, the archive then holds what was evaluated. A run
+    that was interrupted goes on from ``so_far``, with the problem and strategy as they were then.
 
     Raises:
         InputError: if the problem has no budget, or from the accuracy model.
@@ -72,8 +83,20 @@ def run_search(
     if problem.budget is None:
         raise InputError("The search has no budget.", "Say how many evaluations it may make: --evaluations 20000.")
     references = references or reference_points(problem)
-    start, trace = time.perf_counter(), [TracePoint(0, 0.0, hypervolumes(problem, references))]
     progress.start(f"search ({name})", problem.budget)
+    trace = _Trace(problem, references, progress, checkpoint, so_far or RunSoFar())
+    if isinstance(strategy, TrainedStrategy):
+        strategy.run(problem, progress, trace.look)
+    else:
+        _alternate(problem, strategy, trace.look)
+    progress.finish()
+    run = trace.finish()
+    statement = strategy.statement if isinstance(strategy, Vouches) else ""
+    return SearchRun(name, seed, problem.counter.requested, run.seconds, references, run.trace, statement)
+
+
+def _alternate(problem: Problem, strategy: Strategy, look: Callable[[], None]) -> None:
+    """Ask, evaluate and tell until the budget is spent or nothing is proposed."""
     alone = _one_thread()
     # A measured accuracy runs networks, which may use all cores.
     evaluating = nullcontext if problem.accuracy.tier is Tier.MEASURED else alone
@@ -85,18 +108,49 @@ def run_search(
         with evaluating():
             found = problem.evaluate(genotypes)
         strategy.tell(genotypes, found.accuracy, found.cost)
-        if checkpoint is not None:
-            checkpoint()
-        spent = problem.counter.requested
-        if spent - trace[-1].evaluations >= problem.budget / _TRACE_POINTS or not problem.remaining:
-            trace.append(TracePoint(spent, time.perf_counter() - start, hypervolumes(problem, references)))
-        progress.advance(len(genotypes), f"mean hypervolume {np.mean(trace[-1].hypervolume):.6g}")
-    progress.finish()
-    seconds = time.perf_counter() - start
-    if trace[-1].evaluations < problem.counter.requested:
-        trace.append(TracePoint(problem.counter.requested, seconds, hypervolumes(problem, references)))
-    statement: str = getattr(strategy, "statement", "")
-    return SearchRun(name, seed, problem.counter.requested, seconds, references, tuple(trace), statement)
+        look()
+
+
+class _Trace:
+    """Takes hypervolumes now and then, and tells the user and whoever keeps checkpoints."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        references: tuple[tuple[float, ...], ...],
+        progress: Progress,
+        checkpoint: Callable[[RunSoFar], None] | None,
+        so_far: RunSoFar,
+    ) -> None:
+        self._problem, self._references = problem, references
+        self._progress, self._checkpoint = progress, checkpoint
+        self._start = time.perf_counter() - so_far.seconds
+        self._points = list(so_far.trace) or [TracePoint(0, 0.0, hypervolumes(problem, references))]
+        self._shown = 0
+
+    def look(self) -> None:
+        """Note what a batch brought."""
+        problem, spent = self._problem, self._problem.counter.requested
+        if not problem.remaining or spent - self._points[-1].evaluations >= (problem.budget or 1) / _TRACE_POINTS:
+            self._add()
+        if self._checkpoint is not None:
+            self._checkpoint(self._so_far())
+        volume = np.mean(self._points[-1].hypervolume)
+        self._progress.advance(spent - self._shown, f"mean hypervolume {volume:.6g}")
+        self._shown = spent
+
+    def finish(self) -> RunSoFar:
+        """All of it, with a point at its end."""
+        if self._points[-1].evaluations < self._problem.counter.requested:
+            self._add()
+        return self._so_far()
+
+    def _so_far(self) -> RunSoFar:
+        return RunSoFar(time.perf_counter() - self._start, tuple(self._points))
+
+    def _add(self) -> None:
+        volumes = hypervolumes(self._problem, self._references)
+        self._points.append(TracePoint(self._problem.counter.requested, time.perf_counter() - self._start, volumes))
 
 
 def _one_thread() -> Callable[[], AbstractContextManager[object]]:
@@ -119,8 +173,9 @@ def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:
     accuracy model knows it (100 % otherwise), and twice the highest of each extra objective over a fixed sample. They
     depend on the problem alone, not on the run, so hypervolumes of different runs compare.
     """
-    lowest: float | None = getattr(problem.accuracy, "lowest", None)
-    error = _WORST_ERROR if lowest is None else min(FULL - lowest + _ERROR_MARGIN, _WORST_ERROR)
+    error = _WORST_ERROR
+    if isinstance(problem.accuracy, HasLowest):
+        error = min(FULL - problem.accuracy.lowest + _ERROR_MARGIN, _WORST_ERROR)
     highest = problem.cost_range()[1]
     sample = problem.sample(2048, np.random.default_rng(0))
     extras = problem.extra_values(sample).max(axis=0, initial=0.0) if problem.extras else np.zeros(0)

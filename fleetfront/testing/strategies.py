@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import InputError
 from fleetfront.quantities import FloatArray
 from fleetfront.search.problem import Problem
 from fleetfront.search.run import hypervolumes, reference_points, run_search
-from fleetfront.search.strategies.base import Strategy
+from fleetfront.search.strategies.base import StatefulStrategy, Strategy
 from fleetfront.search.strategies.random_search import RandomSearch
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.catalogue import load_space
@@ -129,6 +132,37 @@ def check_small_space(case: StrategyCase) -> None:
     expect(0 < found <= 27, f"27 networks are allowed, {found} were evaluated")
 
 
+def check_state(case: StrategyCase) -> None:
+    """A strategy that can be dumped goes on from what was dumped, through a file, exactly as if nothing had been."""
+    space = load_space("ofa-mbv3-mini")
+    whole, again = (
+        small_problem(space, accuracy=SyntheticAccuracy(space, case.bend), budget=case.evaluations) for _ in range(2)
+    )
+    strategy, heir = case.make(whole, 1), case.make(again, 1)
+    if not isinstance(strategy, StatefulStrategy) or not isinstance(heir, StatefulStrategy):
+        return
+    _spend(whole, strategy, case.evaluations // 2)
+    known = whole.archive
+    again.archive.add(known.genotypes, known.accuracy, known.accuracy_std, known.cost)
+    again.counter.requested = whole.counter.requested
+    with tempfile.TemporaryDirectory() as folder:
+        write_arrays(Path(folder) / "state.npz", strategy.dump())
+        heir.load(read_arrays(Path(folder) / "state.npz"))
+    _spend(whole, strategy, case.evaluations)
+    _spend(again, heir, case.evaluations)
+    same = np.array_equal(whole.archive.genotypes, again.archive.genotypes)
+    expect(same, "what was loaded goes on as what was dumped")
+
+
+def _spend(problem: Problem, strategy: Any, evaluations: int) -> None:
+    while (left := evaluations - problem.counter.requested) > 0:
+        rows = strategy.ask(min(strategy.batch, left))
+        if not len(rows):
+            break
+        found = problem.evaluate(rows)
+        strategy.tell(rows, found.accuracy, found.cost)
+
+
 def check_beats_random(case: StrategyCase) -> None:
     """On every device the hypervolume, as a mean over three seeds, is above that of random search."""
     if not case.beats_random:
@@ -149,6 +183,7 @@ STRATEGY_CHECKS: tuple[Callable[[StrategyCase], None], ...] = (
     check_one_door,
     check_one_target,
     check_small_space,
+    check_state,
     check_beats_random,
 )
 
@@ -176,6 +211,7 @@ _FAULTS: dict[str, Callable[[Make], Make]] = {
     "more is proposed than asked for": _breaking(ask=lambda ask, n: np.repeat(ask(n), 2, axis=0)),
     "nothing is proposed": _breaking(ask=lambda ask, n: ask(n)[:0]),
     "proposals are not completed": _breaking(ask=lambda ask, n: (ask(n) + 1) % 2),
+    "the state is forgotten": _breaking(load=lambda load, state: None),
     "accuracy is looked up behind the counter": _peeking,
 }
 STRATEGY_FAULTS = tuple(_FAULTS)

@@ -1,14 +1,15 @@
 """The whole search: files appear, killed searches go on to the same end, and measuring shows the winner's curse."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import InputError
 from fleetfront.pipelines.search import (
-    ARCHIVE_FILE,
     SearchOptions,
     Verified,
     Verify,
@@ -19,6 +20,7 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.archive import Archive
+from fleetfront.search.checkpoints import ARCHIVE_FILE, STATE_FILE, Checkpoints
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import load_fronts
 from fleetfront.spaces.catalogue import load_space
@@ -53,7 +55,7 @@ class Dying:
 
     def __init__(self, model, calls):
         self.model, self.left = model, calls
-        self.source, self.tier = model.source, model.tier
+        self.source, self.tier, self.fingerprint = model.source, model.tier, model.fingerprint
 
     def predict(self, genotypes):
         if not self.left:
@@ -72,7 +74,7 @@ def test_files_and_fronts(space, target, accuracy, tmp_path):
 
 def test_a_killed_search_goes_on_to_the_same_end(space, target, accuracy, tmp_path, monkeypatch):
     whole = search_space(space, [target], accuracy, OPTIONS)
-    monkeypatch.setattr("fleetfront.pipelines.search._CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("fleetfront.search.checkpoints._EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
         search_space(space, [target], Dying(accuracy, 2), OPTIONS, out=tmp_path)
     assert not (tmp_path / "fronts.json").exists()
@@ -80,6 +82,56 @@ def test_a_killed_search_goes_on_to_the_same_end(space, target, accuracy, tmp_pa
     assert resumed.audit["recalled"] >= 190
     assert resumed.audit["evaluated"] == whole.audit["evaluated"] - resumed.audit["recalled"]
     assert plain(resumed) == plain(whole)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "calls"),
+    [("random:batch=40", 4), ("local-search", 2), ("hybrid", 6), ("hybrid", 23), ("surrogate:first=10", 9)],
+)
+def test_a_strategy_with_a_state_goes_on_from_it(space, target, accuracy, tmp_path, monkeypatch, strategy, calls):
+    options = SearchOptions(strategy, evaluations=120 if strategy.startswith("surrogate") else 400, seed=3)
+    whole = search_space(space, [target], accuracy, options)
+    monkeypatch.setattr("fleetfront.search.checkpoints._EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        search_space(space, [target], Dying(accuracy, calls), options, out=tmp_path)
+    assert (tmp_path / STATE_FILE).exists()
+    before = len(resumed_archive(space, tmp_path))
+    found, resume = [], Checkpoints.resume
+    monkeypatch.setattr(Checkpoints, "resume", lambda self: found.append(resume(self)) or found[-1])
+    resumed = search_space(space, [target], accuracy, options, out=tmp_path)
+    assert found[0].trace
+    assert plain(resumed) == plain(whole)
+    assert resumed.audit["recalled"] == before
+    assert [(p["evaluations"], p["hypervolume"]) for p in resumed.trace] == [
+        (p["evaluations"], p["hypervolume"]) for p in whole.trace
+    ]
+    assert not (tmp_path / STATE_FILE).exists()
+
+
+def test_the_state_of_another_run_or_device_is_not_gone_on_from(space, target, accuracy, tmp_path, monkeypatch):
+    options = SearchOptions("random:batch=40", 200)
+    with pytest.raises(KeyboardInterrupt):
+        search_space(space, [target], Dying(accuracy, 3), options, out=tmp_path)
+    slower = replace(target, cost=Scaled(target.cost, 1.5))
+    for other, changed in (([target], replace(options, seed=1)), ([slower], options)):
+        copy = tmp_path / str(changed.seed)
+        shutil.copytree(tmp_path, copy, ignore=lambda *_: {"0", "1"})
+        alone = search_space(space, other, accuracy, changed)
+        assert plain(search_space(space, other, accuracy, changed, out=copy)) == plain(alone)
+
+
+def test_a_damaged_state_costs_a_sentence_and_no_evaluation(space, target, accuracy, tmp_path):
+    options = SearchOptions("hybrid", 200)
+    with pytest.raises(KeyboardInterrupt):
+        search_space(space, [target], Dying(accuracy, 9), options, out=tmp_path)
+    state = read_arrays(tmp_path / STATE_FILE)
+    for name, value in (("strategy.next", "_nowhere"), ("strategy.waiting", "x"), ("counter", "[]"), ("rows", "x")):
+        write_arrays(tmp_path / STATE_FILE, {**state, name: value})
+        with pytest.raises(InputError, match=r"search-state\.npz is damaged"):
+            search_space(space, [target], accuracy, options, out=tmp_path)
+    (tmp_path / STATE_FILE).unlink()
+    again = search_space(space, [target], accuracy, options, out=tmp_path)
+    assert plain(again) == plain(search_space(space, [target], accuracy, options))
 
 
 def test_another_accuracy_does_not_reuse_the_folder(space, target, accuracy, shared_data, tmp_path):
@@ -113,7 +165,7 @@ def test_what_interrupts_a_search_costs_no_evaluation(space, target, accuracy, t
 def test_checkpoints_keep_what_another_seed_adds(space, target, accuracy, tmp_path, monkeypatch):
     search_space(space, [target], accuracy, OPTIONS, out=tmp_path)
     before = len(resumed_archive(space, tmp_path))
-    monkeypatch.setattr("fleetfront.pipelines.search._CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("fleetfront.search.checkpoints._EVERY_S", 0.0)
     sizes = []
     save = Archive.save
 

@@ -18,9 +18,9 @@ CASES = {
 @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=check_name)
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_every_strategy_conforms(name, check):
-    check(StrategyCase(STRATEGIES[name], **CASES.get(name, {})))
+    check(StrategyCase(STRATEGIES[name].make, **CASES.get(name, {})))
 
 
 @pytest.mark.parametrize("fault", STRATEGY_FAULTS)
 def test_each_fault_is_found(fault):
-    assert failures(STRATEGY_CHECKS, faulty_strategy(StrategyCase(STRATEGIES["local-search"]), fault))
+    assert failures(STRATEGY_CHECKS, faulty_strategy(StrategyCase(STRATEGIES["local-search"].make), fault))

@@ -20,6 +20,7 @@ from fleetfront.cli.options import (
     store_option,
     store_path,
 )
+from fleetfront.cli.search.text import show_strategies
 from fleetfront.errors import InputError, unknown
 
 if TYPE_CHECKING:
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
 )
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
 @click.option(
-    "--strategy", metavar="NAME", help="How to search.  [default: up to 2000 evaluations surrogate, else hybrid]"
+    "--strategy",
+    metavar="NAME[:SETTING=VALUE,...]",
+    help="How to search; `help` lists them.  [default: up to 2000 evaluations surrogate, else hybrid]",
 )
 @click.option(
     "--evaluations",
@@ -106,6 +109,9 @@ def search(
     from fleetfront.pipelines.search import search_space
     from fleetfront.spaces.catalogue import load_space
 
+    if strategy == "help":
+        show_strategies()
+        return
     family = load_space(space)
     targets = _targets(devices, family, store, runtime, clock, limits)
     options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
@@ -203,12 +209,12 @@ def _options(
     space: SearchSpace,
 ) -> SearchOptions:
     from fleetfront.pipelines.search import (
-        ARCHIVE_FILE,
         DEFAULT_EVALUATIONS,
         DEFAULT_MEASURED_EVALUATIONS,
         SearchOptions,
         default_strategy,
     )
+    from fleetfront.search.checkpoints import ARCHIVE_FILE
 
     # Only a supernet's accuracy is measured during the search.
     is_dear = accuracy.startswith("supernet:")
@@ -225,12 +231,12 @@ def _options(
 
 
 def _current(strategy: str) -> str:
-    from fleetfront.search.strategies.catalogue import current_name
+    from fleetfront.search.strategies.catalogue import current_spelling
 
-    name = current_name(strategy)
-    if name != strategy:
-        hint(f"The strategy {strategy} is now called {name}.")
-    return name
+    today = current_spelling(strategy)
+    if today != strategy:
+        hint(f"The strategy {strategy.partition(':')[0]} is now called {today.partition(':')[0]}.")
+    return today
 
 
 def _held(texts: Sequence[str], space: SearchSpace) -> dict[str, Any]:

@@ -18,6 +18,17 @@ _SHOWN = 8
 _IN_FULL = 3
 
 
+def show_strategies() -> None:
+    """Print what ``--strategy`` takes."""
+    from fleetfront.search.strategies.catalogue import describe_strategies
+
+    for name, meaning, settings in describe_strategies():
+        click.echo(click.style(name, bold=True) + f": {meaning}")
+        if settings:
+            click.echo(click.wrap_text(settings.replace(",", " "), 118, "    ", "    "))
+    hint("Settings, after the name: --strategy surrogate:first=8,batch=4")
+
+
 def show_fronts(fronts: Fronts) -> None:
     """Print the fronts, and the networks that serve all devices if those were asked for."""
     if len(fronts.devices) <= _IN_FULL:

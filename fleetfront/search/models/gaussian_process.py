@@ -24,6 +24,19 @@ _CHUNK = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class Hyperparameters:
+    """What a Gaussian process over g groups of features believes before it sees values.
+
+    Attributes:
+        logs: logarithms of joint, scale[g], own[g], own_scale[g] and noise (see ``GaussianProcess``).
+        start: where their search began; the centre of their prior.
+    """
+
+    logs: FloatArray
+    start: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
 class GaussianProcess:
     """Covariance of two networks x and x' whose squared distances in g groups of features are d_1 ... d_g:
 
@@ -33,16 +46,14 @@ class GaussianProcess:
 
     Attributes:
         groups: the features of the n networks it was fitted to, float64[n, f_i] each.
-        logs: logarithms of the hyperparameters: joint, scale[g], own[g], own_scale[g], noise.
-        start: where their search began; the centre of their prior.
+        believed: the hyperparameters.
         centre, spread: mean and standard deviation of the values, which the process sees standardised.
         factor: lower Cholesky factor of the covariance, float64[n, n].
         weights: covariance^-1 values, float64[n].
     """
 
     groups: tuple[FloatArray, ...]
-    logs: FloatArray
-    start: FloatArray
+    believed: Hyperparameters
     centre: float
     spread: float
     factor: FloatArray
@@ -53,7 +64,7 @@ class GaussianProcess:
         cls,
         groups: Sequence[FloatArray],
         values: FloatArray,
-        like: GaussianProcess | None = None,
+        like: Hyperparameters | None = None,
         steps: int = 15,
     ) -> GaussianProcess:
         """Fit values[n] of features groups[i][n, f_i].
@@ -85,24 +96,24 @@ class GaussianProcess:
         covariance[np.diag_indices_from(covariance)] += np.exp(logs[-1]) + _JITTER
         factor = cho_factor(covariance, lower=True, check_finite=False)
         weights = cho_solve(factor, standardised, check_finite=False)
-        return cls(tuple(groups), logs, start, centre, spread, factor[0], weights)
+        return cls(tuple(groups), Hyperparameters(logs, start), centre, spread, factor[0], weights)
 
     @property
     def noise_std(self) -> float:
         """By how much equal networks are believed to differ, in the unit of the values."""
-        return float(np.exp(0.5 * self.logs[-1]) * self.spread)
+        return float(np.exp(0.5 * self.believed.logs[-1]) * self.spread)
 
     def predict(self, groups: Sequence[FloatArray]) -> tuple[FloatArray, FloatArray]:
         """Mean and standard deviation (without noise) of m networks, float64[m] each; groups[i] is float64[m, f_i]."""
         from scipy.linalg import solve_triangular
 
         means, variances = [], []
-        g = len(self.groups)
-        prior = float(np.exp(self.logs[0]) + np.exp(self.logs[1 + g : 1 + 2 * g]).sum())
+        g, logs = len(self.groups), self.believed.logs
+        prior = float(np.exp(logs[0]) + np.exp(logs[1 + g : 1 + 2 * g]).sum())
         for start in range(0, len(groups[0]), _CHUNK):
             chunk = slice(start, start + _CHUNK)
             distances = [_squared_distances(known, new[chunk]) for known, new in zip(self.groups, groups, strict=True)]
-            covariance = _covariance(distances, self.logs)
+            covariance = _covariance(distances, logs)
             means.append(self.weights @ covariance)
             explained = solve_triangular(self.factor, covariance, lower=True, overwrite_b=True, check_finite=False)
             variances.append(np.maximum(prior - np.einsum("nm,nm->m", explained, explained), _JITTER))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,6 +75,23 @@ class PairRidge:
         # A one-hot feature squared is itself: the diagonal joins the linear part, so that float32 sums stay small.
         linear, pairs = linear + np.diag(pairs), pairs - np.diag(np.diag(pairs))
         return cls(constant, linear.astype(np.float32), pairs.astype(np.float32))
+
+    @classmethod
+    def of_nothing(cls, features: int) -> PairRidge:
+        """0 everywhere, of so many features."""
+        return cls(0.0, np.zeros(features, np.float32), np.zeros((features, features), np.float32))
+
+    def dump(self) -> dict[str, Any]:
+        """Its coefficients by name."""
+        return {"constant": self.constant, "linear": self.linear, "pairs": self.pairs}
+
+    @classmethod
+    def load(cls, data: Mapping[str, Any]) -> PairRidge:
+        """What ``dump`` gave. Raises KeyError, TypeError or ValueError on anything else."""
+        linear, pairs = (np.asarray(data[name], np.float32) for name in ("linear", "pairs"))
+        if pairs.shape != (*linear.shape, *linear.shape):
+            raise ValueError(f"{pairs.shape} pairs of {linear.shape} features")
+        return cls(float(data["constant"]), linear, pairs)
 
     def __call__(self, features: Features) -> FloatArray:
         """float64[n]."""

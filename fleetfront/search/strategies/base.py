@@ -1,13 +1,33 @@
-"""Strategy: the protocol of whoever proposes architectures. ``search.run`` drives one, ``catalogue`` makes one."""
+"""The protocols of strategies, who decide which architectures are evaluated next, and what a catalogue says of one.
+
+``search.run`` drives a strategy, ``catalogue`` makes one of what a user writes.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TypeAlias, runtime_checkable
 
+import numpy as np
+from annotated_types import Ge, Gt, Le
+
+from fleetfront.progress import Progress
+from fleetfront.search.problem import Problem
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
+
+#: Types of settings: numbers within bounds that no sensible search leaves.
+Count: TypeAlias = Annotated[int, Ge(1), Le(10_000_000)]
+CountOrNone: TypeAlias = Annotated[int, Ge(0), Le(10_000_000)]
+Share: TypeAlias = Annotated[float, Ge(0.0), Le(1.0)]
+Positive: TypeAlias = Annotated[float, Gt(0.0), Le(1e6)]
+
+#: What a strategy knows beside the archive: names -> numpy arrays, numbers and text, nothing that needs a pickle.
+State: TypeAlias = Mapping[str, Any]
 
 
 class Strategy(Protocol):
@@ -25,3 +45,64 @@ class Strategy(Protocol):
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         """What came of the last ``ask``: accuracy[m] in percent, cost[m, t]. They are in the archive already."""
+
+
+@runtime_checkable
+class StatefulStrategy(Protocol):
+    """A ``Strategy`` that a killed search goes on with, instead of repeating its steps."""
+
+    def dump(self) -> State:
+        """What it knows after ``tell``, beside the problem's archive."""
+
+    def load(self, state: State) -> None:
+        """Become what was dumped, on a problem whose archive holds what it held then.
+
+        Raises KeyError, TypeError or ValueError on what no ``dump`` of this strategy gives.
+        """
+
+
+@runtime_checkable
+class TrainedStrategy(Protocol):
+    """A strategy that spends the budget by itself, in steps of its own, as one that trains a network does."""
+
+    def run(self, problem: Problem, progress: Progress, checkpoint: Callable[[], None]) -> None:
+        """Ask ``Problem.evaluate`` for accuracies until ``Problem.remaining`` is spent or nothing is left to ask.
+
+        ``checkpoint`` is to be called whenever an interruption would lose something.
+        """
+
+
+@runtime_checkable
+class Vouches(Protocol):
+    """A strategy that vouches for what it found."""
+
+    @property
+    def statement(self) -> str:
+        """What is sure about the fronts, for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class StrategyKind:
+    """A strategy in the catalogue. An entry point of ``fleetfront.strategies`` gives one.
+
+    Attributes:
+        make: (problem, seed) -> strategy, or (problem, seed, settings) where there are settings.
+        meaning: what it does, in a few words for ``--strategy help``.
+        settings: a dataclass whose every field has a type and a default; its values can be set from the command line.
+    """
+
+    make: Callable[..., Strategy | TrainedStrategy]
+    meaning: str
+    settings: type[Any] | None = None
+
+
+def dump_generator(rng: np.random.Generator) -> str:
+    """The state of a random generator as text."""
+    return json.dumps(rng.bit_generator.state)
+
+
+def load_generator(text: str) -> np.random.Generator:
+    """The generator that goes on where ``dump_generator`` was called. Raises KeyError, TypeError or ValueError."""
+    rng = np.random.default_rng()
+    rng.bit_generator.state = json.loads(text)
+    return rng

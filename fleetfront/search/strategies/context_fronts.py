@@ -39,7 +39,8 @@ class ContextFronts:
         self.columns = len(problem.targets) + len(problem.extras)
         limits = [target.limit for target in problem.targets] + [None] * len(problem.extras)
         self._limits: list[float | None] = limits
-        self._seen = 0
+        #: How many rows of the archive were taken in.
+        self.seen = 0
         empty: Rows = np.zeros(0, dtype=np.intp)
         self._fronts = [[empty] * self.contexts for _ in range(self.columns)]
         self._stairs: list[list[Staircase | None]] = [[None] * self.contexts for _ in range(self.columns)]
@@ -59,12 +60,12 @@ class ContextFronts:
         archive = self._problem.archive
         return np.concatenate([archive.cost[rows], archive.extras[rows]], axis=1)
 
-    def update(self) -> None:
-        """Take in what the archive has gained."""
+    def update(self, upto: int | None = None) -> None:
+        """Take in what the archive has gained, or its first ``upto`` rows."""
         archive = self._problem.archive
-        if self._seen == len(archive):
+        fresh = np.arange(self.seen, len(archive) if upto is None else upto)
+        if not len(fresh):
             return
-        fresh = np.arange(self._seen, len(archive))
         context = self.context_of(archive.genotypes[fresh])
         for index in np.unique(context):
             arrived = fresh[context == index]
@@ -78,7 +79,7 @@ class ContextFronts:
             rows = np.concatenate(self._fronts[column])
             cost = self.archived_cost(rows)[:, column]
             self._overall[column] = _stairs(cost, archive.accuracy[rows], target_front(cost, archive.accuracy[rows]))
-        self._seen = len(archive)
+        self.seen += len(fresh)
 
     def fronts(self, column: int) -> list[Rows]:
         """Archive rows of the fronts of a column, context by context, each ascending in cost; empty ones left out."""

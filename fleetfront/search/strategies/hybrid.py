@@ -8,7 +8,6 @@ evaluated.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from fleetfront.search.additive import additive_front, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.models.ridge import PairRidge, Ridge
 from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import Count, CountOrNone, Positive, Share, State, dump_generator, load_generator
 from fleetfront.search.strategies.context_fronts import ContextFronts
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
@@ -54,24 +54,28 @@ class HybridSettings:
         kept: networks that may be fitted to; those farther from the fronts are forgotten.
     """
 
-    first_share: float = 0.03
-    first_most: int = 1000
-    seeds: int = 300
-    rounds: int = 50
-    most_a_round: int = 2000
-    considered: int = 8
-    mutations: float = 2.0
-    lagging: float = 0.5
-    climbs: int = 100
-    sweeps: int = 2
-    growth: float = 1.3
-    fitted: int = 2500
-    fitted_tops: int = 1500
-    kept: int = 20_000
+    first_share: Share = 0.03
+    first_most: Count = 1000
+    seeds: Count = 300
+    rounds: Count = 50
+    most_a_round: Count = 2000
+    considered: Count = 8
+    mutations: Positive = 2.0
+    lagging: Share = 0.5
+    climbs: CountOrNone = 100
+    sweeps: Count = 2
+    growth: Positive = 1.3
+    fitted: Count = 2500
+    fitted_tops: Count = 1500
+    kept: Count = 20_000
 
 
 class HybridStrategy:
-    """All targets share surrogate, parents and evaluations; extra objectives are treated like further targets."""
+    """All targets share surrogate, parents and evaluations; extra objectives are treated like further targets.
+
+    It goes from step to step: random networks, the exact fronts of an additive surrogate, then climbs and crosses in
+    turn. A step is a list of proposals, handed out in batches; the next one is made when they are evaluated.
+    """
 
     def __init__(self, problem: Problem, seed: int, settings: HybridSettings | None = None) -> None:
         self._problem = problem
@@ -86,62 +90,107 @@ class HybridStrategy:
         self._free = np.flatnonzero(self._counts > 1)
         self._budget = problem.budget or 100_000
         self.batch = int(np.clip(self._budget // self._settings.rounds, 1, self._settings.most_a_round))
-        self._steps = self._plan()
+        self._next = self._draw
+        # Proposals that wait for their turn, front by front, and those of the first of them that are not known yet.
+        self._planned: list[Genotypes] = []
         self._waiting: Genotypes = np.zeros((0, len(problem.space.choices)), dtype=np.int8)
+        # Rows that may be fitted to, how long the archive was at the last fit, and rounds without anything new.
+        self._pool: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._fitted_at, self._idle = 0, 0
+        self._surrogate = self._climber = PairRidge.of_nothing(self._one_hot.width)
+        self._tops: NDArray[np.intp] = self._pool
 
     def ask(self, n: int) -> Genotypes:
         while not len(self._waiting):
-            step = next(self._steps, None)
-            if step is None:
-                break
-            self._waiting = self._problem.archive.unknown(step)
+            if not self._planned:
+                if self._idle >= _IDLE_ROUNDS:
+                    break
+                self._planned = self._next()
+            if self._planned:
+                self._waiting = self._problem.archive.unknown(self._planned.pop(0))
         asked, self._waiting = self._waiting[:n], self._waiting[n:]
         return asked
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         return None
 
-    def _plan(self) -> Iterator[Genotypes]:
-        """Batches in order; the archive holds a batch's values when the next one is asked for."""
-        settings, archive = self._settings, self._problem.archive
-        first = int(np.clip(self._budget * settings.first_share, 2, settings.first_most))
-        yield fresh_sample(self._problem, first, self._rng)
-        yield from self._seeds(Ridge.fit(self._one_hot(archive.genotypes), archive.accuracy))
-        pool, fitted_to, idle = np.arange(len(archive)), 0, 0
-        while idle < _IDLE_ROUNDS:
-            self._fronts.update()
-            if len(archive) >= settings.growth * fitted_to:
-                pool = np.append(pool, np.arange(pool[-1] + 1, len(archive)))
-                surrogate, pool = self._fitted(pool)
-                fitted_to = len(archive)
-                climber, tops = self._fitted_to_tops()
-            yield self._climbed(climber, tops)
-            chosen = self._chosen(archive.unknown(self._children()), surrogate)
-            idle = 0 if len(chosen) else idle + 1
-            yield chosen if len(chosen) else fresh_sample(self._problem, self.batch, self._rng)
+    def dump(self) -> State:
+        models = {"surrogate": self._surrogate, "climber": self._climber}
+        return {
+            "rng": dump_generator(self._rng),
+            "next": self._next.__name__,
+            "planned": np.concatenate([self._waiting[:0], *self._planned]),
+            "planned_sizes": np.array([len(rows) for rows in self._planned], np.intp),
+            "waiting": self._waiting,
+            "pool": self._pool,
+            "tops": self._tops,
+            "counts": np.array([self._fitted_at, self._idle, self._fronts.seen]),
+            **{f"{name}.{part}": value for name, model in models.items() for part, value in model.dump().items()},
+        }
 
-    def _seeds(self, model: Ridge) -> Iterator[Genotypes]:
-        """The exact front of the additive model against each column."""
+    def load(self, state: State) -> None:
+        steps = {step.__name__: step for step in (self._draw, self._seed, self._climb, self._cross)}
+        self._rng, self._next = load_generator(str(state["rng"])), steps[str(state["next"])]
+        self._planned = np.split(np.asarray(state["planned"], np.int8), np.cumsum(state["planned_sizes"]))[:-1]
+        self._waiting = np.asarray(state["waiting"], np.int8)
+        self._pool, self._tops = (np.asarray(state[name], np.intp) for name in ("pool", "tops"))
+        self._fitted_at, self._idle, seen = (int(count) for count in state["counts"])
+        self._fronts.update(seen)
+        self._surrogate, self._climber = (
+            PairRidge.load({part: state[f"{name}.{part}"] for part in ("constant", "linear", "pairs")})
+            for name in ("surrogate", "climber")
+        )
+
+    def _draw(self) -> list[Genotypes]:
+        """Random networks, for the first surrogate."""
+        self._next = self._seed
+        first = int(np.clip(self._budget * self._settings.first_share, 2, self._settings.first_most))
+        return [fresh_sample(self._problem, first, self._rng)]
+
+    def _seed(self) -> list[Genotypes]:
+        """The exact front of an additive model against each column."""
+        self._next = self._climb
         if self._layout is None:
-            return
-        layout, columns = self._layout, self._fronts.columns
+            return []
+        layout, columns, archive = self._layout, self._fronts.columns, self._problem.archive
+        model = Ridge.fit(self._one_hot(archive.genotypes), archive.accuracy)
         most = int(np.clip(self._budget // 60 // columns, 10, self._settings.seeds))
         cost, gain = self._fronts.cost(layout.rows), layout.table(model(self._one_hot(layout.rows)))
-        for column in range(columns):
-            front = additive_front(layout, layout.table(cost[:, column]), gain, most)
-            yield self._problem.complete(front.genes)
+        fronts = (additive_front(layout, layout.table(cost[:, column]), gain, most) for column in range(columns))
+        return [self._problem.complete(front.genes) for front in fronts]
 
-    def _fitted(self, pool: NDArray[np.intp]) -> tuple[PairRidge, NDArray[np.intp]]:
-        """A surrogate fitted to the rows of ``pool`` nearest to the fronts, and the rows worth keeping in it."""
+    def _climb(self) -> list[Genotypes]:
+        """Where climbs towards the highest accuracy end, after new fits if the archive has grown enough."""
+        self._next = self._cross
+        archive = self._problem.archive
+        self._fronts.update()
+        if len(archive) >= self._settings.growth * self._fitted_at:
+            known = int(self._pool[-1]) + 1 if len(self._pool) else 0
+            self._pool = np.append(self._pool, np.arange(known, len(archive)))
+            self._fit()
+            self._fitted_at = len(archive)
+        return [self._climbed(self._climber, self._tops)]
+
+    def _cross(self) -> list[Genotypes]:
+        """The most promising children of the fronts; random networks where there are none."""
+        self._next = self._climb
+        chosen = self._chosen(self._problem.archive.unknown(self._children()), self._surrogate)
+        self._idle = 0 if len(chosen) else self._idle + 1
+        return [chosen if len(chosen) else fresh_sample(self._problem, self.batch, self._rng)]
+
+    def _fit(self) -> None:
+        """Fit one surrogate to the rows of the pool nearest to the fronts, one to the most accurate networks, and keep
+        in the pool what is worth it."""
         settings, archive = self._settings, self._problem.archive
-        gap = self._gap(pool)
+        gap = self._gap(self._pool)
         order = np.argsort(gap, kind="stable")
         nearest = order[: settings.fitted]
         # What lies a percentage point below the fronts need only be matched roughly.
         noise = 0.03 * np.exp(2 * np.clip(gap[nearest], 0, 1.5))
-        rows = pool[nearest]
-        surrogate = PairRidge.fit(self._one_hot(archive.genotypes[rows]), archive.accuracy[rows], noise)
-        return surrogate, np.union1d(pool[order[: settings.kept]], pool[-1:])
+        rows = self._pool[nearest]
+        self._surrogate = PairRidge.fit(self._one_hot(archive.genotypes[rows]), archive.accuracy[rows], noise)
+        self._pool = np.union1d(self._pool[order[: settings.kept]], self._pool[-1:])
+        self._climber, self._tops = self._fitted_to_tops()
 
     def _gap(self, rows: NDArray[np.intp]) -> FloatArray:
         archive = self._problem.archive

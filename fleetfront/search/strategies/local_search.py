@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import State, dump_generator, load_generator
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
 
@@ -45,6 +46,14 @@ class ParetoLocalSearch:
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         return None
+
+    def dump(self) -> State:
+        return {"rng": dump_generator(self._rng), "explored": self._is_explored, "waiting": self._waiting}
+
+    def load(self, state: State) -> None:
+        self._rng = load_generator(str(state["rng"]))
+        self._is_explored = np.asarray(state["explored"], np.bool_)
+        self._waiting = np.asarray(state["waiting"], np.int8)
 
     def _next_neighbours(self) -> Genotypes:
         """Unseen neighbours of some unexplored front members; none if all members are explored."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 from fleetfront.errors import missing
 from fleetfront.search.front import FULL
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Strategy
+from fleetfront.search.strategies.base import Count, Share, Strategy
 from fleetfront.search.strategies.per_target import PerTarget
 from fleetfront.spaces.base import Genotypes
 
@@ -18,41 +20,55 @@ if TYPE_CHECKING:
 
     from fleetfront.quantities import FloatArray
 
-#: 0.04 is the mutation rate at which NSGA-II did best on OFA2's problem (46 genes, so about two a child); pymoo's
-#: default of 1 / genes is near it there and better on spaces with few genes.
-MUTATION = 0.04
-POPULATION = 100
+
+@dataclass(frozen=True, slots=True)
+class PymooSettings:
+    """What a user may choose about a population.
+
+    Attributes:
+        population: individuals.
+        mutation: chance of each gene of a child to change; at least that of one gene of all.
+    """
+
+    population: Count = 100
+    mutation: Share = 0.04
 
 
-def nsga2(problem: Problem, seed: int) -> Strategy:
+_DEFAULTS = PymooSettings()
+
+
+def nsga2(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -> Strategy:
     """NSGA-II (Deb et al. 2002), a population for each target."""
-    parts = _parts()
-
-    def member(problem: Problem, column: int, seed: int) -> Strategy:
-        return PymooStrategy(problem, column, parts.nsga2_algorithm(problem, POPULATION, _mutation(problem)), seed)
-
-    return PerTarget(problem, seed, member)
+    return _populations(problem, seed, settings, _parts().nsga2_algorithm)
 
 
-def nsga2_shared(problem: Problem, seed: int) -> Strategy:
-    """NSGA-II with one population for all targets: an individual is as good as its best rank on any front."""
-    parts = _parts()
-    survival = parts.BestRankSurvival(len(problem.targets))
-    return PymooStrategy(problem, None, parts.nsga2_algorithm(problem, POPULATION, _mutation(problem), survival), seed)
-
-
-def sms_emoa(problem: Problem, seed: int) -> Strategy:
+def sms_emoa(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -> Strategy:
     """SMS-EMOA (Beume et al. 2007), a population for each target."""
-    parts = _parts()
+    return _populations(problem, seed, settings, _parts().sms_emoa_algorithm)
+
+
+def nsga2_shared(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -> Strategy:
+    """NSGA-II with one population for all targets: an individual is as good as its best rank on any front."""
+    survival = _parts().BestRankSurvival(len(problem.targets))
+    algorithm = _parts().nsga2_algorithm(problem, settings.population, _mutation(problem, settings), survival)
+    return PymooStrategy(problem, None, algorithm, seed)
+
+
+def _populations(problem: Problem, seed: int, settings: PymooSettings, make: Callable[..., Any]) -> Strategy:
+    """One algorithm a target, as ``make(problem, population, mutation)`` composes it."""
 
     def member(problem: Problem, column: int, seed: int) -> Strategy:
-        return PymooStrategy(problem, column, parts.sms_emoa_algorithm(problem, POPULATION, _mutation(problem)), seed)
+        algorithm = make(problem, settings.population, _mutation(problem, settings))
+        return PymooStrategy(problem, column, algorithm, seed)
 
     return PerTarget(problem, seed, member)
 
 
-def _mutation(problem: Problem) -> float:
-    return max(MUTATION, 1 / len(problem.space.choices))
+def _mutation(problem: Problem, settings: PymooSettings) -> float:
+    """By default the rate at which NSGA-II did best on OFA2's problem (46 genes, so about two a child); pymoo's own,
+    1 / genes, is near it there and better on spaces with few genes.
+    """
+    return max(settings.mutation, 1 / len(problem.space.choices))
 
 
 def _parts() -> ModuleType:
@@ -90,7 +106,8 @@ class PymooStrategy:
 
     @property
     def batch(self) -> int:
-        return POPULATION
+        size: int = self._algorithm.pop_size
+        return size
 
     def ask(self, n: int) -> Genotypes:
         self._asked = self._algorithm.ask()

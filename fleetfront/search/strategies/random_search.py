@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import Count, State, dump_generator, load_generator
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -16,13 +18,19 @@ if TYPE_CHECKING:
 _ATTEMPTS = 20
 
 
+@dataclass(frozen=True, slots=True)
+class RandomSettings:
+    """``batch`` networks are drawn at a time."""
+
+    batch: Count = 1000
+
+
 class RandomSearch:
     """Architectures drawn uniformly gene by gene, none twice."""
 
-    batch = 1000
-
-    def __init__(self, problem: Problem, seed: int) -> None:
+    def __init__(self, problem: Problem, seed: int, settings: RandomSettings | None = None) -> None:
         self._problem = problem
+        self.batch = (settings or RandomSettings()).batch
         self._rng = np.random.default_rng(seed)
 
     def ask(self, n: int) -> Genotypes:
@@ -30,6 +38,12 @@ class RandomSearch:
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         return None
+
+    def dump(self) -> State:
+        return {"rng": dump_generator(self._rng)}
+
+    def load(self, state: State) -> None:
+        self._rng = load_generator(str(state["rng"]))
 
 
 def fresh_sample(problem: Problem, n: int, rng: np.random.Generator) -> Genotypes:

@@ -14,8 +14,9 @@ import numpy as np
 from fleetfront.search.front import FULL
 from fleetfront.search.gain.fleet import FleetGain, Steps
 from fleetfront.search.models.features import NetworkFeatures
-from fleetfront.search.models.gaussian_process import GaussianProcess
+from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
 from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import Count, CountOrNone, Positive, Share, State, dump_generator, load_generator
 from fleetfront.search.strategies.candidates import Candidates
 from fleetfront.spaces.base import Genotypes
 
@@ -31,6 +32,7 @@ class SurrogateSettings:
     Attributes:
         first: networks before the first model, spread over what they cost; at most a quarter of the budget.
         growth, least, most: a batch is this share of what is known, within these numbers.
+        batch: a batch is so many networks instead; 0 leaves it to ``growth``.
         refit: hyperparameters are searched again when the archive has grown by this factor.
         fitted: at most so many networks are fitted to, the nearest to the fronts; a fit costs the cube of it.
         screened: candidates whose gain is computed exactly, of those with the highest bound.
@@ -38,16 +40,17 @@ class SurrogateSettings:
         considered, generations: in a space too large to be considered whole, children of each generation.
     """
 
-    first: int = 16
-    growth: float = 0.04
-    least: int = 4
-    most: int = 32
-    refit: float = 1.25
-    fitted: int = 700
-    screened: int = 2000
-    finalists: int = 256
-    considered: int = 1500
-    generations: int = 4
+    first: Count = 16
+    growth: Share = 0.04
+    least: Count = 4
+    most: Count = 32
+    batch: CountOrNone = 0
+    refit: Positive = 1.25
+    fitted: Count = 700
+    screened: Count = 2000
+    finalists: Count = 256
+    considered: Count = 1500
+    generations: CountOrNone = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class SurrogateStrategy:
         self._candidates = Candidates(problem, self._rng)
         self._features = NetworkFeatures(problem.space)
         self._gain = FleetGain(problem, self._candidates.every)
-        self._model: GaussianProcess | None = None
+        self._believed: Hyperparameters | None = None
         self._searched_at = 0
         self._first = min(self._settings.first, max(2, (problem.budget or 4 * self._settings.first) // 4))
 
@@ -80,7 +83,8 @@ class SurrogateStrategy:
         known = len(self._problem.archive)
         if known < self._first:
             return self._first - known
-        return int(np.clip(self._settings.growth * known, self._settings.least, self._settings.most))
+        settings = self._settings
+        return settings.batch or int(np.clip(settings.growth * known, settings.least, settings.most))
 
     def ask(self, n: int) -> Genotypes:
         if len(self._problem.archive) < self._first:
@@ -91,6 +95,17 @@ class SurrogateStrategy:
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         return None
+
+    def dump(self) -> State:
+        logs, start = (self._believed.logs, self._believed.start) if self._believed else (np.zeros(0), np.zeros(0))
+        return {"rng": dump_generator(self._rng), "searched_at": self._searched_at, "logs": logs, "start": start}
+
+    def load(self, state: State) -> None:
+        self._rng = load_generator(str(state["rng"]))
+        self._candidates = Candidates(self._problem, self._rng)
+        self._searched_at = int(state["searched_at"])
+        logs, start = (np.asarray(state[name], np.float64) for name in ("logs", "start"))
+        self._believed = Hyperparameters(logs, start) if len(logs) else None
 
     def _spread(self, n: int) -> Genotypes:
         """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns."""
@@ -114,8 +129,9 @@ class SurrogateStrategy:
             self._searched_at = len(archive)
         values = -np.log(self._error(archive.accuracy[rows]))
         groups = self._features(archive.genotypes[rows])
-        self._model = GaussianProcess.fit(groups, values, self._model, steps=15 if grown else 0)
-        return self._model
+        model = GaussianProcess.fit(groups, values, self._believed, steps=15 if grown else 0)
+        self._believed = model.believed
+        return model
 
     def _error(self, accuracy: FloatArray) -> FloatArray:
         """Error in percent, kept from 0 by a small share of the spread: its logarithm tells good networks apart."""

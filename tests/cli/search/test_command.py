@@ -89,3 +89,13 @@ def test_a_former_name_of_a_strategy_still_serves_and_says_so(capsys: pytest.Cap
     shown = capsys.readouterr()
     assert json.loads(shown.out)["strategy"] == "hybrid"
     assert "The strategy house is now called hybrid." in shown.err
+
+
+def test_the_strategies_are_listed_and_their_settings_read(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--strategy", "help"]) == 0
+    assert "first=16" in capsys.readouterr().out
+    told = ["search", "--device", "pixel3", "--evaluations", "20", "-q", "--json", "--strategy"]
+    assert main([*told, "random:batch=7"]) == 0
+    assert json.loads(capsys.readouterr().out)["strategy"] == "random:batch=7"
+    assert main([*told, "surrogate:frist=3"]) == 2
+    assert "Did you mean 'first'" in capsys.readouterr().err

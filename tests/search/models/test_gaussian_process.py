@@ -42,17 +42,17 @@ def test_far_from_everything_it_falls_back_on_the_mean_and_is_unsure(smooth):
 def test_searching_hyperparameters_makes_the_data_likelier_and_no_steps_keep_them(smooth):
     groups, _, noisy = smooth
     first = GaussianProcess.fit(groups, noisy, steps=0)
-    found = GaussianProcess.fit(groups, noisy, first)
-    kept = GaussianProcess.fit(groups, noisy, found, steps=0)
+    found = GaussianProcess.fit(groups, noisy, first.believed)
+    kept = GaussianProcess.fit(groups, noisy, found.believed, steps=0)
     distances = [gaussian_process._squared_distances(group, group) for group in groups]
     values = (noisy - noisy.mean()) / noisy.std()
 
     def cost(model):
-        return gaussian_process._negative_log_posterior(model.logs, distances, values, model.start)[0]
+        return gaussian_process._negative_log_posterior(model.believed.logs, distances, values, model.believed.start)[0]
 
-    assert np.array_equal(first.logs, first.start)
+    assert np.array_equal(first.believed.logs, first.believed.start)
     assert cost(found) < cost(first) - 1
-    assert np.array_equal(kept.logs, found.logs)
+    assert np.array_equal(kept.believed.logs, found.believed.logs)
 
 
 def test_the_gradient_is_that_of_the_likelihood(smooth):

@@ -1,9 +1,7 @@
 """What strategies reach; that each keeps the protocol is tested in ``tests/testing/test_strategies.py``."""
 
 import numpy as np
-import pytest
 
-from fleetfront.errors import InputError
 from fleetfront.search.run import reference_points, run_search
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.search.strategies.local_search import neighbours
@@ -33,11 +31,6 @@ def test_neighbours_differ_in_one_choice_and_are_complete(make_problem, mini):
     # A depth gene switches slots on or off; every other gene changes alone.
     assert np.all(changed[~changed[:, depth].any(axis=1)].sum(axis=1) <= 1)
     assert len(found) in (expected, expected + 1)
-
-
-def test_unknown_strategy_names_the_near_miss(make_problem):
-    with pytest.raises(InputError, match="Did you mean 'nsga2'"):
-        make_strategy("nsga-2", make_problem(), 0)
 
 
 def test_extra_objectives_keep_networks_that_latency_alone_would_drop(make_problem):

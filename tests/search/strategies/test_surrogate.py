@@ -5,9 +5,10 @@ import csv
 import numpy as np
 import pytest
 
-from fleetfront.pipelines.search import ARCHIVE_FILE, SearchOptions, default_strategy, search_space
+from fleetfront.pipelines.search import SearchOptions, default_strategy, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import LATENCY, Estimate, Tier
+from fleetfront.search.checkpoints import ARCHIVE_FILE
 from fleetfront.search.front import hypervolume
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import run_search
@@ -117,7 +118,7 @@ def test_a_killed_search_goes_on_to_the_same_end(cells, tmp_path, monkeypatch):
     space, targets, accuracy = cells
     options = SearchOptions("surrogate", 50, seed=4)
     whole = search_space(space, targets[:2], accuracy, options)
-    monkeypatch.setattr("fleetfront.pipelines.search._CHECKPOINT_S", 0.0)
+    monkeypatch.setattr("fleetfront.search.checkpoints._EVERY_S", 0.0)
     with pytest.raises(KeyboardInterrupt):
         search_space(space, targets[:2], Dying(accuracy, 5), options, out=tmp_path)
     resumed = search_space(space, targets[:2], accuracy, options, out=tmp_path)
