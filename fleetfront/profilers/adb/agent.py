@@ -1,4 +1,4 @@
-"""The agent for devices over ADB: batches of visits as measurements, through heat, lost connections and crashes.
+"""Measure batches of visits on a device over ADB: carry out what ``machine`` decides, and leave the device as found.
 
 ``opening`` finds a device and makes an agent for it; how the pieces work is written in ``session`` and the runners.
 """
@@ -6,44 +6,52 @@
 from __future__ import annotations
 
 import shlex
+import signal
+import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.awake import can_be_kept_awake, keep_awake, restore
-from fleetfront.profilers.adb.facts.conditions import THROTTLED, Cooling, State, read_state
+from fleetfront.profilers.adb.facts.conditions import Cooling, read_state
 from fleetfront.profilers.adb.facts.cores import core_mask
-from fleetfront.profilers.adb.facts.device import Device
-from fleetfront.profilers.adb.heat import HeatWatch
+from fleetfront.profilers.adb.facts.device import Device, read_device
+from fleetfront.profilers.adb.heat import HeatWatch, Look, Note, Wait
 from fleetfront.profilers.adb.link.connection import Connection
 from fleetfront.profilers.adb.link.faults import ConnectionLost
+from fleetfront.profilers.adb.machine import (
+    Abandoned,
+    Begun,
+    Connect,
+    Connected,
+    Done,
+    EndScript,
+    Event,
+    GiveUp,
+    Instruction,
+    Keep,
+    Looked,
+    Lost,
+    MakeVisits,
+    PhoneMachine,
+    Prepare,
+    Prepared,
+    Push,
+    Refused,
+    Stopped,
+)
 from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.script import session_script
-from fleetfront.profilers.adb.runners.session import ScriptEnded, Session, Visited, VisitRequest
-from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, as_try, ended
-from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
+from fleetfront.profilers.adb.runners.session import ScriptEnded, Session, VisitRequest
+from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, describe_around
 from fleetfront.profilers.base import Visit, VisitBatch
-from fleetfront.profilers.records import Measurement
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
-
-#: The longest stretch of visits between two looks at the heat; what is taken in it waits for the second look.
-CHECK_EVERY_S = 2.0
-#: Losses of the connection in a row, with no visit made between them, before the agent gives up.
-_MOST_LOSSES = 3
-
-#: Times that the script may end in the middle of one visit before that visit becomes an error.
-_MOST_ENDS = 2
-
-#: What a shell returns for a program that it cannot start, or cannot find.
-_NOT_STARTED = (126, 127)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,17 +121,13 @@ class AdbAgent:
         self._options = options or AgentOptions()
         self._progress = progress
         self._session: Session | None = None
-        self._is_prepared = False
         # From the first change on the device: one that was interrupted in the middle must be undone, too.
         self._is_touched = False
-        self._pushed: set[str] = set()
-        self._round: tuple[str, int] | None = None
-        self._screen: str | None = None
-        self._losses = 0
-        self._ended_by: Counter[str] = Counter()
-        self._heat = HeatWatch(target.device, device.cores, self.mask, self._options.cooling, progress)
-        self._rows = VisitRows(runner, target, device.cores, self.mask, self._heat.reason)
-        self._throttled: dict[str, list[Measurement]] = {}
+        heat = HeatWatch(
+            target.device, device.cores, self.mask, self._options.cooling, is_told="dumpsys" in device.tools
+        )
+        rows = VisitRows(runner, target, device.cores, self.mask, heat.reason)
+        self._machine = PhoneMachine(device, heat, rows, self._options.reconnect_s)
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
@@ -144,23 +148,26 @@ class AdbAgent:
         """See ``profilers.base.Agent``. Where a device tells of its heat, rows wait up to ``CHECK_EVERY_S`` for it."""
         if batch.target != self.target:
             raise InputError(f"This agent measures {self.target}, not {batch.target}.", "Open an agent for it.")
-        self._heat.wait_within(batch.seconds_left)
-        left = {visit.uuid: visit for visit in batch.visits}
+        events: Iterator[Event] = iter((Begun(batch),))
         try:
-            while left:
-                try:
-                    for visit, rows in self._attempt(batch, tuple(left.values())):
-                        del left[visit.uuid]
-                        self._losses = 0
-                        yield rows
-                except (ConnectionLost, ScriptEnded) as error:
-                    blamed = self._blamed(error, left)
-                    if blamed is None:
-                        self._mend(error)
-                        continue
-                    del left[blamed.uuid]
-                    self._losses, self._session = 0, None
-                    yield self._rows.of(batch, blamed, ended(blamed, error.message), read_state("", ""), None)
+            while True:
+                todo: Instruction | None = None
+                for event in events:
+                    for instruction in self._machine.handle(event, time.monotonic()):
+                        match instruction:
+                            case Keep(rows):
+                                yield rows
+                            case Note(text):
+                                self._progress.note(text)
+                            case GiveUp(error):
+                                raise error
+                            case _:
+                                todo = instruction
+                    if todo is not None:
+                        break
+                if todo is None:
+                    return
+                events = self._do(todo, batch)
         except GeneratorExit:
             # The caller stopped inside the batch: what the device still has to do of it must not run on.
             self._abandon()
@@ -193,58 +200,58 @@ class AdbAgent:
             self._session = None
             connection.close()
 
-    def _attempt(self, batch: VisitBatch, visits: tuple[Visit, ...]) -> Iterator[tuple[Visit, Rows]]:
-        """Make visits until all are made; stops early, without an error, if the session must be started anew."""
-        session = self._ready(batch, visits)
-        tries: dict[str, int] = {}
-        left = {visit.uuid: visit for visit in visits}
-        while left and not session.is_over:
-            opening = self._heat.cooled(partial(_look, session))
-            held: list[tuple[Visit, Visited]] = []
-            try:
-                for visited in session.visits([self._request(visit) for visit in left.values()], CHECK_EVERY_S):
-                    visit = left[visited.id]
-                    self._check_runner(visited)
-                    if self._tells_heat:
-                        held.append((visit, visited))
-                    else:
-                        del left[visit.uuid]
-                        yield visit, self._rows.of(batch, visit, visited, opening, None)
-                closing = self._heat.seen(_look(session)) if held and not session.is_over else None
-            except (ConnectionLost, ScriptEnded):
-                # Nothing that arrived is lost; what the heat was afterwards stays unknown.
-                for visit, visited in held:
-                    yield visit, self._rows.of(batch, visit, visited, opening, None)
-                raise
-            for visit, visited in held:
-                rows = self._rows.of(batch, visit, visited, opening, closing)
-                tries[visit.uuid] = tries.get(visit.uuid, 0) + 1
-                if THROTTLED in rows[0].flags and tries[visit.uuid] <= self._heat.repeats:
-                    self._throttled.setdefault(visit.uuid, []).extend(as_try(rows, visit, tries[visit.uuid]))
-                else:
-                    del left[visit.uuid]
-                    yield visit, (*self._throttled.pop(visit.uuid, ()), *rows)
+    def _do(self, todo: Instruction, batch: VisitBatch) -> Iterator[Event]:
+        """Carry out one instruction; what came of it. Raises DeviceError for what no repetition mends."""
+        try:
+            match todo:
+                case Connect():
+                    yield self._connect_again()
+                case Prepare():
+                    yield self._prepare(self._linked())
+                case Push(files):
+                    self._linked().push({f"{self._folder}/{_remote_name(f)}": Path(batch.files[f]) for f in files})
+                    yield Done()
+                case Look():
+                    yield Looked(read_state(*self._running().check()))
+                case MakeVisits(visits, seconds):
+                    session = self._running()
+                    yield from session.visits([_request(visit) for visit in visits], seconds)
+                    yield Stopped(session.is_over)
+                case EndScript():
+                    if self._session is not None:
+                        self._session.end()
+                    yield Stopped(True)
+                case Wait(seconds):
+                    with ended_by_ctrl_c():
+                        time.sleep(seconds)
+                    yield Done()
+        except (ConnectionLost, ScriptEnded) as error:
+            if isinstance(error, ConnectionLost):
+                self._forget_connection()
+            self._session = None
+            yield Lost(error, time.time_ns())
 
-    @property
-    def _tells_heat(self) -> bool:
-        return "dumpsys" in self.device.tools
-
-    def _ready(self, batch: VisitBatch, visits: tuple[Visit, ...]) -> Session:
-        """A session with everything on the device that the visits need."""
+    def _linked(self) -> Connection:
         if self._connection is None:
-            self._connection = self._connect()
-        if not self._is_prepared:
-            self._prepare(self._connection)
-        self._push(self._connection, batch, visits)
+            raise ConnectionLost(self.target.device, "it was closed on this side")
+        return self._connection
+
+    def _running(self) -> Session:
+        """The script on the device, started anew if it is over."""
         if self._session is None or self._session.is_over:
-            self._session = Session(self._connection, self._folder, self._script, self._options.visit_timeout_s)
-        if self._round != (batch.campaign, batch.round):
-            self._heat.begin_round(is_first=self._round is None)
-            self._round = (batch.campaign, batch.round)
-            self._rows.look_around(self.describe(), self._connection.route, self._screen)
+            self._session = Session(self._linked(), self._folder, self._script, self._options.visit_timeout_s)
         return self._session
 
-    def _prepare(self, connection: Connection) -> None:
+    def _connect_again(self) -> Event:
+        with ended_by_ctrl_c():
+            try:
+                self._connection = self._connect()
+                return Connected(read_device(self._connection))
+            except DeviceError as error:
+                self._forget_connection()
+                return Refused(error)
+
+    def _prepare(self, connection: Connection) -> Prepared:
         if not self._is_locked:
             self._held.enter_context(self._lock())
             self._is_locked = True
@@ -257,81 +264,45 @@ class AdbAgent:
         )
         restore(connection, self._folder)
         self._runner.install(connection, self._folder)
-        self._screen = keep_awake(connection, self.device, self._folder)
-        self._is_prepared = True
-
-    def _push(self, connection: Connection, batch: VisitBatch, visits: tuple[Visit, ...]) -> None:
-        missing = dict.fromkeys(visit.file for visit in visits if visit.file not in self._pushed)
-        files: Mapping[str, bytes | Path] = {
-            f"{self._folder}/{_remote_name(sha256)}": Path(batch.files[sha256]) for sha256 in missing
-        }
-        if files:
-            connection.push(files)
-            self._pushed.update(missing)
-
-    def _check_runner(self, visited: Visited) -> None:
-        """A runner that is gone or cannot start is installed anew, which says why if it cannot be."""
-        if visited.exit_code in _NOT_STARTED:
-            self._is_prepared = False
-            if self._session is not None:
-                self._session.end()
-            raise ScriptEnded(str(self.target.device), f"exit code {visited.exit_code}: {visited.text}")
-
-    def _request(self, visit: Visit) -> VisitRequest:
-        return VisitRequest(visit.uuid, _remote_name(visit.file), visit.warm_runs, visit.timed_runs)
-
-    def _blamed(self, error: DeviceError, left: Mapping[str, Visit]) -> Visit | None:
-        """The visit that ended the script on the device, if it did so before: it costs its own row, not the run."""
-        visit = left.get(error.visit or "") if isinstance(error, ScriptEnded) else None
-        if visit is None:
-            return None
-        self._ended_by[visit.uuid] += 1
-        return visit if self._ended_by[visit.uuid] >= _MOST_ENDS else None
-
-    def _mend(self, error: DeviceError) -> None:
-        """Make the next attempt possible, or raise the error if the device does not come back."""
-        self._losses += 1
-        if self._losses > _MOST_LOSSES:
-            raise error
-        if isinstance(error, ScriptEnded):
-            self._session = None
-            return
-        self._progress.note(f"{error.message} Waiting up to {self._options.reconnect_s:.0f} s for it to come back.")
-        self._forget_connection()
-        with ended_by_ctrl_c():
-            self._connection = self._connected_again(error)
-
-    def _connected_again(self, error: DeviceError) -> Connection:
-        deadline = time.monotonic() + self._options.reconnect_s
-        while True:
-            try:
-                return self._connect()
-            except DeviceError as again:
-                if time.monotonic() > deadline:
-                    # Why it does not come back says more than that it went away.
-                    error.remedy = f"{again.message} {again.remedy}"
-                    raise error from None
-                time.sleep(min(0.5, self._options.reconnect_s / 4))
+        screen = keep_awake(connection, self.device, self._folder)
+        return Prepared(describe_around(self.describe(), self.device.cores, connection.route, screen))
 
     def _forget_connection(self) -> None:
         if self._connection is not None:
             self._connection.close()
         self._connection = self._session = None
-        self._is_prepared = False
-        # Files are checked by hash again: the device may have restarted in the middle of a write.
-        self._pushed.clear()
 
     def _abandon(self) -> None:
         session, self._session = self._session, None
+        is_lost = False
         if session is not None and not session.is_over:
             try:
                 session.kill()
             except DeviceError:
                 self._forget_connection()
+                is_lost = True
+        self._machine.handle(Abandoned(is_lost), time.monotonic())
 
 
-def _look(session: Session) -> State:
-    return read_state(*session.check())
+@contextmanager
+def ended_by_ctrl_c() -> Iterator[None]:
+    """Inside, Ctrl-C raises KeyboardInterrupt, even if a campaign would have a visit finished first: none is in flight.
+
+    Elsewhere than in the main thread, and where Ctrl-C is ignored, nothing changes.
+    """
+    is_ours = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
+    if not is_ours:
+        yield
+        return
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _request(visit: Visit) -> VisitRequest:
+    return VisitRequest(visit.uuid, _remote_name(visit.file), visit.warm_runs, visit.timed_runs)
 
 
 def _remote_name(sha256: str) -> str:

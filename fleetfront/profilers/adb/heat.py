@@ -1,66 +1,88 @@
-"""Waiting for a hot device, and saying which visits it was too hot for. What a look sees is read in ``conditions``."""
+"""Decide when a hot device is looked at and waited for, without clock or I/O. What a look sees is read in ``facts``."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from fleetfront.profilers.adb.facts.conditions import Cooling, State
+from fleetfront.profilers.adb.facts.conditions import Cooling, State, read_state
 from fleetfront.profilers.adb.facts.cores import Core
-from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
-from fleetfront.progress import Progress
 
 #: The look after one stretch of visits serves as the look before the next, if that follows so soon.
 _FRESH_S = 0.5
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Look at the device's heat and clocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Wait; Ctrl-C ends that at once."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Tell the user."""
+
+    text: str
+
+
 class HeatWatch:
     """Keeps the last look at a device, and what was normal for it when it was first looked at."""
 
-    def __init__(self, name: str, cores: Sequence[Core], mask: int, cooling: Cooling, progress: Progress) -> None:
+    def __init__(self, name: str, cores: Sequence[Core], mask: int, cooling: Cooling, is_told: bool) -> None:
+        """Watch the device ``name`` of which the cores in ``mask`` are used; ``is_told`` if it tells of its heat."""
+        self.is_told = is_told
         self._name = name
         self._cores = cores
         self._mask = mask or -1
         self._cooling = cooling
-        self._progress = progress
         self._last: tuple[State, float] | None = None
         self._was_capped: bool | None = None
         self._has_given_up = False
         self._deadline = math.inf
+        self._rest_s = 0.0
+        # Until when the device is waited for, while it is; whether the last look was made for the coming stretch.
+        self._until: float | None = None
+        self._is_new = False
 
-    @property
-    def repeats(self) -> int:
+    def repeats(self, now: float) -> int:
         """How often a throttled visit is worth repeating now."""
-        return 0 if self._has_given_up or time.monotonic() >= self._deadline else self._cooling.repeats
+        return 0 if self._has_given_up or now >= self._deadline else self._cooling.repeats
 
-    def wait_within(self, seconds: float | None) -> None:
+    def wait_within(self, seconds: float | None, now: float) -> None:
         """Neither rest nor wait beyond ``seconds`` from now on; None lifts that."""
-        self._deadline = math.inf if seconds is None else time.monotonic() + seconds
+        self._deadline = math.inf if seconds is None else now + seconds
+        self._until = None
 
     def begin_round(self, is_first: bool) -> None:
         """Rest between rounds; a device that did not cool down in the last one gets another chance."""
         self._has_given_up = False
-        pause_s = min(self._cooling.pause_s, self._deadline - time.monotonic())
-        if pause_s > 0 and not is_first:
-            self._progress.note(f"Resting {pause_s:.0f} s between rounds.")
-            with ended_by_ctrl_c():
-                time.sleep(pause_s)
-            self._last = None
+        self._rest_s = 0.0 if is_first else self._cooling.pause_s
 
-    def seen(self, state: State) -> State:
-        """Keep a look. The first one decides whether capped clocks are normal for this device, as in a power saver."""
+    def see(self, state: State, now: float, *, is_new: bool = True) -> list[Note]:
+        """Keep a look, made for the coming stretch of visits if ``is_new``.
+
+        The first one decides whether capped clocks are normal for this device, as in a power saver.
+        """
+        notes = []
         if self._was_capped is None:
             self._was_capped = self._is_capped(state)
             if self._was_capped:
-                self._progress.note(f"{self._name} may not run at its full clock now: is it saving power, or hot?")
+                notes.append(Note(f"{self._name} may not run at its full clock now: is it saving power, or hot?"))
             if self._cooling.max_temp_c is not None and state.thermal.hottest() is None:
-                self._progress.note(f"{self._name} does not tell its temperature: a limit on it has no effect.")
+                notes.append(Note(f"{self._name} does not tell its temperature: a limit on it has no effect."))
             if state.battery.is_charging is False:
                 # Android keeps a screen on only while a charger is plugged in.
-                self._progress.note(f"{self._name} is not charging, so it may fall asleep: plug it in.")
-        self._last = state, time.monotonic()
-        return state
+                notes.append(Note(f"{self._name} is not charging, so it may fall asleep: plug it in."))
+        self._last = state, now
+        self._is_new = is_new
+        return notes
 
     def reason(self, state: State) -> str | None:
         """Why a device in this state should not be trusted; None if it can be."""
@@ -69,35 +91,39 @@ class HeatWatch:
             return "its clocks are capped"
         return reason
 
-    def cooled(self, look: Callable[[], State]) -> State:
-        """The state to begin with: after waiting, if need be, until the device has cooled down or the limit passed.
-
-        The limit is that of ``Cooling``, or what ``wait_within`` leaves of it.
-        """
-        begun = time.monotonic()
-        state, at = self._last or (None, 0.0)
-        if state is None or begun - at > _FRESH_S or self.reason(state):
-            state = self.seen(look())
+    def next(self, now: float) -> list[Look | Wait | Note]:
+        """What comes before visits, ending in Look or Wait; notes alone or nothing if they can be made."""
+        rest_s, self._rest_s = min(self._rest_s, self._deadline - now), 0.0
+        if rest_s > 0:
+            self._last = None
+            return [Note(f"Resting {rest_s:.0f} s between rounds."), Wait(rest_s)]
+        if self._last is None:
+            return [Look()]
+        state, at = self._last
         reason = self.reason(state)
-        until = min(begun + self._cooling.limit_s, self._deadline)
-        if reason is None or self._has_given_up or until <= begun:
-            return state
-        self._progress.note(f"{self._name} is hot: {reason}. Waiting, at most {until - begun:.0f} s.")
-        with ended_by_ctrl_c():
-            return self._waited(state, look, until)
+        if not self._is_new and (reason or now - at > _FRESH_S):
+            return [Look()]
+        if reason is None or self._has_given_up:
+            self._until = None
+            return []
+        said: list[Look | Wait | Note] = []
+        if self._until is None:
+            until = min(now + self._cooling.limit_s, self._deadline)
+            if until <= now:
+                return []
+            self._until = until
+            said.append(Note(f"{self._name} is hot: {reason}. Waiting, at most {until - now:.0f} s."))
+        left_s = self._until - now
+        if left_s <= 0:
+            self._has_given_up, self._until = True, None
+            return [Note(f"{self._name} did not cool down; the rest of this round is measured hot and flagged.")]
+        self._is_new = False
+        return [*said, Wait(min(self._cooling.poll_s, left_s))]
 
-    def _waited(self, state: State, look: Callable[[], State], until: float) -> State:
-        while self.reason(state):
-            left_s = until - time.monotonic()
-            if left_s <= 0:
-                self._has_given_up = True
-                self._progress.note(
-                    f"{self._name} did not cool down; the rest of this round is measured hot and flagged."
-                )
-                break
-            time.sleep(min(self._cooling.poll_s, left_s))
-            state = self.seen(look())
-        return state
+    def open(self) -> State:
+        """The state that visits begin with."""
+        self._is_new = False
+        return self._last[0] if self._last else read_state("", "")
 
     def _is_capped(self, state: State) -> bool:
         return state.clocks.is_capped(self._cores, self._mask)

@@ -1,11 +1,10 @@
-"""What a visit on a device over ADB becomes: rows with the conditions around it and the flag of heat.
+"""Make rows of a visit on a device over ADB, with the conditions around it and the flag of heat.
 
-When visits are made and repeated is decided in ``agent``.
+When visits are made and repeated is decided in ``machine``.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -44,18 +43,8 @@ class VisitRows:
         self._cores = cores
         self._mask = mask
         self._reason = reason
-        self._around: dict[str, Any] = {}
-
-    def look_around(self, description: Mapping[str, Any], route: str, screen: str | None) -> None:
-        """Keep what the next rows repeat: facts of the agent, the way to the device, and how its screen was found."""
-        # Rows of single files belong to no campaign that would tell what measured them.
-        facts = {name: fact for name, fact in description.items() if name in _TOLD_WITH_ROWS} | {"route": route}
-        governors = sorted({core.governor for core in self._cores if core.governor})
-        if governors:
-            facts["governor"] = ",".join(governors)
-        if screen is not None:
-            facts["screen_found"] = screen
-        self._around = facts
+        #: What every row repeats, of ``describe_around``.
+        self.around: Mapping[str, Any] = {}
 
     def of(self, batch: VisitBatch, visit: Visit, visited: Visited, opening: State, closing: State | None) -> Rows:
         """The rows of a visit between two looks at the device; ``closing`` is None if the second was not had."""
@@ -64,7 +53,7 @@ class VisitRows:
             if visited.error
             else self._runner.read(visited.text, visited.exit_code, self._target)
         )
-        before = {**self._around, **opening.facts(), **clock_facts(visited.clocks_before, self._cores, self._mask)}
+        before = {**self.around, **opening.facts(), **clock_facts(visited.clocks_before, self._cores, self._mask)}
         after = {
             "visit_ns": visited.elapsed_ns,
             **(closing.facts() if closing else {}),
@@ -96,9 +85,18 @@ class VisitRows:
         return any(self._reason(state) for state in looks)
 
 
-def ended(visit: Visit, error: str) -> Visited:
-    """A visit that ended the script which made it."""
-    return Visited(visit.uuid, "", 137, time.time_ns(), 0, "", "", error)
+def describe_around(
+    description: Mapping[str, Any], cores: Sequence[Core], route: str, screen: str | None
+) -> dict[str, Any]:
+    """What rows repeat: facts of the agent, the way to the device, and how its screen was found."""
+    # Rows of single files belong to no campaign that would tell what measured them.
+    facts = {name: fact for name, fact in description.items() if name in _TOLD_WITH_ROWS} | {"route": route}
+    governors = sorted({core.governor for core in cores if core.governor})
+    if governors:
+        facts["governor"] = ",".join(governors)
+    if screen is not None:
+        facts["screen_found"] = screen
+    return facts
 
 
 def as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.agent import AdbAgent
+from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions, ended_by_ctrl_c
 from fleetfront.profilers.adb.awake import keep_awake
+from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
@@ -371,3 +372,40 @@ def test_conforms(
     files = {name: str(path) for name, path in models.items()}
     target = adb_target(f"adb:{daemon.address}")
     check(AgentCase(lambda: open_agent(daemon.address, target=target), target, files, str(damaged)))
+
+
+def test_throttled_visits_are_flagged_kept_and_repeated(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    # Cool at first, throttled at the look after the visits, still so at the next look, then cool again.
+    (phone.data / "statuses").write_text("0\n2\n2\n0\n0\n")
+    options = AgentOptions(cooling=Cooling(poll_s=0.05))
+    agent = open_agent(phone.address, options=options)
+    batch = make_batch(agent.target, 3)
+    visits = list(agent.run(batch))
+    assert len(visits) == 3
+    for visit, rows in zip(batch.visits, visits, strict=True):
+        hot, cool = rows
+        assert {"throttled", "repeated"} <= set(hot.flags)
+        assert hot.after["thermal_status"] == 2
+        assert "throttled" not in cool.flags
+        assert cool.uuid == measurement_uuid(visit.uuid, Clock.WALL)
+        assert hot.uuid != cool.uuid
+
+
+def test_ctrl_c_ends_a_wait_at_once() -> None:
+    """A campaign's first Ctrl-C asks for the visit in flight to be finished; a device that cools down has none."""
+    noted: list[int] = []
+    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
+    try:
+        with pytest.raises(KeyboardInterrupt), ended_by_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+        assert noted == []
+        # Afterwards it is the campaign's again.
+        signal.raise_signal(signal.SIGINT)
+        assert noted == [signal.SIGINT]
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        with ended_by_ctrl_c():
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)

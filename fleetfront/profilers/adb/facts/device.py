@@ -34,6 +34,8 @@ class Device:
         tools: which of the programs that the profiler can use are there.
         folder: where files can be put.
         identity: the same however the device is reached, until it restarts; empty if it does not tell.
+        unit: which of the devices of its model it is, also after it restarts; empty if it does not tell.
+        boot: another one each time that it starts.
     """
 
     model: str
@@ -45,6 +47,21 @@ class Device:
     folder: str
     properties: Mapping[str, str]
     identity: str = ""
+    unit: str = ""
+    boot: str = ""
+
+    def is_same_unit(self, other: Device) -> bool:
+        """Whether ``other`` is of the same model and, where both tell, the same unit. Addresses are given anew."""
+        if (self.model, self.soc, self.abis) != (other.model, other.soc, other.abis):
+            return False
+        if self.boot and self.boot == other.boot:
+            # Containers of one machine differ in their folders alone.
+            return self.identity == other.identity
+        return not self.unit or not other.unit or self.unit == other.unit
+
+    def name_unit(self) -> str:
+        """Model and unit, for people."""
+        return f"{self.model} ({self.unit or self.system.split(' (')[0]})"
 
     @property
     def is_android(self) -> bool:
@@ -101,18 +118,19 @@ def parse_facts(text: str, serial: str) -> Device:
         folder=folder.group(1),
         properties=properties,
         identity=_identity(text, properties),
+        unit=properties.get("ro.serialno", "") or _told(text, "unit"),
+        boot=_told(text, "boot"),
     )
+
+
+def _told(text: str, word: str) -> str:
+    found = re.search(rf"^{word} (\S+)", text, re.MULTILINE)
+    return found.group(1) if found else ""
 
 
 def _identity(text: str, properties: Mapping[str, str]) -> str:
     """Serial number, boot and folder together: emulators share the first, containers of one machine the second."""
-    told = [
-        properties.get("ro.serialno", ""),
-        *(
-            found.group(1) if (found := re.search(rf"^{word} (\S+)", text, re.MULTILINE)) else ""
-            for word in ("boot", "inode")
-        ),
-    ]
+    told = [properties.get("ro.serialno", ""), _told(text, "boot"), _told(text, "inode")]
     return hashlib.sha256("|".join(told).encode()).hexdigest()[:16] if told[0] or told[1] else ""
 
 

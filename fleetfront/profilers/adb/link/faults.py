@@ -57,6 +57,16 @@ class DeviceRefused(DeviceError):
     """The device is there but does not let us in."""
 
 
+class DeviceReplaced(DeviceError):
+    """Another device answers where the measured one was."""
+
+    def __init__(self, before: str, now: str) -> None:
+        super().__init__(
+            f"Another device answers than the one that was measured: {now}, not {before}. Nothing of it was kept.",
+            "Connect the first one again and run the same command, or profile the other under a name of its own.",
+        )
+
+
 def remedy(state: str) -> str:
     """What to do about a device in ``state``; empty if nothing is wrong with it."""
     known = "no permissions" if state.startswith("no permissions") else state

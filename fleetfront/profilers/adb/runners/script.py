@@ -20,6 +20,9 @@ if command -v getprop >/dev/null 2>&1; then
   done
 fi
 [ -r /proc/device-tree/model ] && echo "board $(tr -d '\000' < /proc/device-tree/model)"
+for path in /proc/device-tree/serial-number /etc/machine-id; do
+  [ -s $path ] && [ -r $path ] && echo "unit $(tr -d '\000' < $path)" && break
+done
 [ -r /proc/sys/kernel/random/boot_id ] && echo "boot $(cat /proc/sys/kernel/random/boot_id)"
 [ -r /proc/cpuinfo ] && grep -m 1 -E '^(model name|Hardware)' /proc/cpuinfo
 for tool in taskset sha256sum dumpsys settings input svc; do

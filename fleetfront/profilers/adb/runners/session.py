@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.link.connection import Connection
-from fleetfront.profilers.adb.link.faults import ConnectionLost
 from fleetfront.profilers.adb.runners.script import Frame, parse_frame
 
 #: What a runner may print in one visit; more is a runner gone wild.
@@ -200,8 +199,3 @@ class Session:
             self._lines.extend((line.decode(errors="replace").rstrip("\r"), now) for line in whole)
         line, self._seen_ns = self._lines.popleft()
         return line
-
-
-def is_lost(error: DeviceError) -> bool:
-    """Whether a new connection or session may mend what happened."""
-    return isinstance(error, ConnectionLost | ScriptEnded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.facts.conditions import Cooling, State, clock_facts, read_state
+from fleetfront.profilers.adb.facts.conditions import Cooling, clock_facts, read_state
 from fleetfront.profilers.adb.facts.cores import Core, clusters, core_mask, parse_clocks, parse_cores
 from fleetfront.profilers.adb.facts.device import parse_facts
 from fleetfront.profilers.adb.facts.thermal import parse_battery, parse_screen, parse_thermal, parse_wakefulness
 from fleetfront.profilers.adb.heat import HeatWatch
-from fleetfront.profilers.adb.waiting import ended_by_ctrl_c
-from fleetfront.progress import SILENT
 
 #: Four small cores, three big ones and a prime one, as on a Snapdragon 8.
 PHONE = tuple(Core(i, capacity, khz) for i, (capacity, khz) in enumerate(
@@ -197,99 +194,32 @@ def test_clocks_and_caps() -> None:
 
 def test_clocks_that_get_capped_while_measuring_are_heat() -> None:
     free, capped = read_state("", " 7:3000000:3000000"), read_state("", " 7:2000000:2200000")
-    watch = HeatWatch("adb:x", PHONE, 0x80, Cooling(), SILENT)
-    watch.seen(free)
+    watch = HeatWatch("adb:x", PHONE, 0x80, Cooling(), is_told=True)
+    watch.see(free, 0.0)
     assert watch.reason(free) is None
     assert watch.reason(capped) == "its clocks are capped"
     # Where the first look sees it already, it is how the user runs the phone.
-    saver = HeatWatch("adb:x", PHONE, 0x80, Cooling(), SILENT)
-    saver.seen(capped)
+    saver = HeatWatch("adb:x", PHONE, 0x80, Cooling(), is_told=True)
+    saver.see(capped, 0.0)
     assert saver.reason(capped) is None
     assert saver.reason(read_state("Thermal Status: 2", "")) is not None
 
 
-def test_a_device_that_does_not_cool_down_is_waited_for_once_a_round() -> None:
-    looks = 0
-
-    def look() -> State:
-        nonlocal looks
-        looks += 1
-        return read_state("Thermal Status: 3", "")
-
-    watch = HeatWatch("adb:x", PHONE, 0, Cooling(limit_s=0.05, poll_s=0.01), SILENT)
-    watch.begin_round(is_first=True)
-    assert watch.repeats == 2
-    watch.cooled(look)
-    assert looks > 2
-    assert watch.repeats == 0
-    before = looks
-    watch.cooled(look)
-    assert looks == before + 1
-    watch.begin_round(is_first=False)
-    assert watch.repeats == 2
-
-
-def test_ctrl_c_ends_a_wait_at_once() -> None:
-    """A campaign's first Ctrl-C asks for the visit in flight to be finished; a device that cools down has none."""
-    looks = 0
-
-    def look() -> State:
-        nonlocal looks
-        looks += 1
-        if looks == 2:
-            signal.raise_signal(signal.SIGINT)
-        return read_state("Thermal Status: 3", "")
-
-    noted: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            HeatWatch("adb:x", PHONE, 0, Cooling(limit_s=0.2, poll_s=0.01), SILENT).cooled(look)
-        assert noted == []
-        # Afterwards it is the campaign's again.
-        signal.raise_signal(signal.SIGINT)
-        assert noted == [signal.SIGINT]
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with ended_by_ctrl_c():
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-class Notes:
-    """A progress that keeps its notes."""
-
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def start(self, label: str, total: int | None = None) -> None: ...
-
-    def advance(self, steps: int = 1, detail: str = "") -> None: ...
-
-    def finish(self) -> None: ...
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 @pytest.mark.parametrize(("powered", "count"), [("true", 0), ("false", 1)])
 def test_a_phone_that_may_fall_asleep_is_said_once(powered: str, count: int) -> None:
-    said = Notes()
-    watch = HeatWatch("adb:x", PHONE, 0, Cooling(), said)
-    for _ in range(3):
-        watch.seen(read_state(f"  USB powered: {powered}\n  level: 87\n", ""))
-    assert len(said.notes) == count
-    assert all("is not charging" in note and "plug it in" in note for note in said.notes)
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(), is_told=True)
+    state = read_state(f"  USB powered: {powered}\n  level: 87\n", "")
+    said = [note.text for now in range(3) for note in watch.see(state, now)]
+    assert len(said) == count
+    assert all("is not charging" in note and "plug it in" in note for note in said)
 
 
 @pytest.mark.parametrize(("text", "count"), [(WARM, 0), ("", 1)])
 def test_a_limit_that_cannot_be_kept_is_said_once(text: str, count: int) -> None:
-    said = Notes()
-    watch = HeatWatch("adb:x", PHONE, 0, Cooling(max_temp_c=50.0), said)
-    for _ in range(3):
-        watch.seen(read_state(text, ""))
-    assert len(said.notes) == count
-    assert all("does not tell its temperature" in note for note in said.notes)
+    watch = HeatWatch("adb:x", PHONE, 0, Cooling(max_temp_c=50.0), is_told=True)
+    said = [note.text for now in range(3) for note in watch.see(read_state(text, ""), now)]
+    assert len(said) == count
+    assert all("does not tell its temperature" in note for note in said)
 
 
 @pytest.mark.parametrize(

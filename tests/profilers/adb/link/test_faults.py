@@ -92,18 +92,6 @@ def complete(measurements: list[Measurement]) -> bool:
     return blocks == expected and len(wall) == 2 * 13 and all(m.samples and m.error is None for m in measurements)
 
 
-def test_daemon_killed_between_rounds_and_back(
-    daemon: Any, open_agent: Callable[..., AdbAgent], campaign: Any, stored: Any
-) -> None:
-    def between(count: int) -> None:
-        if count == 13:
-            daemon.kill()
-            daemon.start()
-
-    campaign(Recording(open_agent(daemon.address), between))
-    assert complete(stored())
-
-
 def test_daemon_killed_mid_run_and_back(
     daemon: Any, open_agent: Callable[..., AdbAgent], campaign: Any, stored: Any
 ) -> None:

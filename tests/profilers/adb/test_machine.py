@@ -1,0 +1,377 @@
+"""Heat, lost links, ended scripts and retries, decided in milliseconds on a played phone with a clock of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+
+from fleetfront.errors import DeviceError
+from fleetfront.profilers.adb.facts.conditions import Cooling, read_state
+from fleetfront.profilers.adb.facts.device import Device
+from fleetfront.profilers.adb.heat import HeatWatch, Look, Note, Wait
+from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceReplaced
+from fleetfront.profilers.adb.machine import (
+    Abandoned,
+    Begun,
+    Connect,
+    Connected,
+    Done,
+    EndScript,
+    Event,
+    GiveUp,
+    Keep,
+    Looked,
+    Lost,
+    MakeVisits,
+    PhoneMachine,
+    Prepare,
+    Prepared,
+    Push,
+    Refused,
+    Stopped,
+)
+from fleetfront.profilers.adb.runners.base import Timings
+from fleetfront.profilers.adb.runners.session import ScriptEnded, Visited
+from fleetfront.profilers.adb.visit_rows import Rows, VisitRows
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.records import Role, measurement_uuid
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+TARGET = Target("adb:x", "tflite-cpu")
+DEVICE = Device("Fake Phone", "SoC", "Android 13", ("arm64-v8a",), (), frozenset(), "/data", {}, unit="A1")
+#: A played visit and a played look take so long.
+VISIT_S, LOOK_S = 0.3, 0.05
+
+
+class ReadsNumbers:
+    """A runner whose words are nanoseconds, or an error."""
+
+    def read(self, text: str, exit_code: int, target: Target) -> Timings:
+        return Timings({Clock.WALL: (int(text),)}) if text.isdigit() else Timings(error=text or "nothing")
+
+
+@dataclass
+class PlayedPhone:
+    """Carries instructions out on a clock of its own.
+
+    Attributes:
+        statuses: thermal statuses of the coming looks; then ``status_at`` tells.
+        status_at: thermal status at a time.
+        fails: called with the number of each visit, look (0) or connection (-1); may raise.
+        answers: what answers when it is connected to again.
+    """
+
+    cooling: Cooling = field(default_factory=Cooling)
+    statuses: list[int] = field(default_factory=list)
+    status_at: Callable[[float], int] = lambda now: 0
+    fails: Callable[[int], Any] = lambda number: None
+    says: Callable[[int], tuple[str, int]] = lambda number: ("1000", 0)
+    answers: Device = DEVICE
+    tells_heat: bool = True
+    now: float = 100.0
+    made: int = 0
+    is_ended: bool = False
+    done: list[Any] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.heat = HeatWatch("adb:x", (), 0, self.cooling, self.tells_heat)
+        rows = VisitRows(ReadsNumbers(), TARGET, (), 0, self.heat.reason)  # type: ignore[arg-type]
+        self.machine = PhoneMachine(DEVICE, self.heat, rows, reconnect_s=10.0)
+
+    def run(self, batch: VisitBatch) -> Iterator[Rows]:
+        events: Iterator[Event] = iter((Begun(batch),))
+        while True:
+            todo = None
+            for event in events:
+                for instruction in self.machine.handle(event, self.now):
+                    if isinstance(instruction, Keep):
+                        yield instruction.rows
+                    elif isinstance(instruction, Note):
+                        self.notes.append(instruction.text)
+                    elif isinstance(instruction, GiveUp):
+                        raise instruction.error
+                    else:
+                        todo = instruction
+                if todo is not None:
+                    break
+            if todo is None:
+                return
+            self.done.append(todo)
+            events = self._do(todo)
+
+    def _do(self, todo: Any) -> Iterator[Event]:
+        try:
+            if isinstance(todo, Connect):
+                self.now += 0.1
+                try:
+                    self.fails(-1)
+                except DeviceError as error:
+                    yield Refused(error)
+                else:
+                    yield Connected(self.answers)
+            elif isinstance(todo, Prepare):
+                yield Prepared({})
+            elif isinstance(todo, Push):
+                yield Done()
+            elif isinstance(todo, Wait):
+                self.now += todo.seconds
+                yield Done()
+            elif isinstance(todo, Look):
+                self.now += LOOK_S
+                self.fails(0)
+                status = self.statuses.pop(0) if self.statuses else self.status_at(self.now)
+                yield Looked(read_state(f"Thermal Status: {status}", ""))
+            elif isinstance(todo, EndScript):
+                yield Stopped(True)
+            else:
+                assert isinstance(todo, MakeVisits)
+                yield from self._visits(todo)
+        except (ConnectionLost, ScriptEnded) as error:
+            yield Lost(error, 7)
+
+    def _visits(self, todo: MakeVisits) -> Iterator[Event]:
+        begun = self.now
+        for visit in todo.visits:
+            if self.now - begun >= todo.seconds:
+                break
+            self.now += VISIT_S
+            self.made += 1
+            try:
+                self.fails(self.made)
+            except ScriptEnded as ended:
+                ended.visit = visit.uuid
+                raise
+            text, code = self.says(self.made)
+            yield Visited(visit.uuid, text, code, 0, 10, "", "")
+            if self.is_ended:
+                break
+        is_over, self.is_ended = self.is_ended, False
+        yield Stopped(is_over)
+
+
+def make_batch(count: int, *, round: int = 0, seconds_left: float | None = None) -> VisitBatch:
+    visits = tuple(Visit(f"{round:02}{i:030}", Role.BLOCK, f"b{i}", f"f{i % 3}", 1, 3) for i in range(count))
+    return VisitBatch(TARGET, "s", "c", round, visits, seconds_left=seconds_left)
+
+
+def kinds(phone: PlayedPhone) -> list[str]:
+    return [type(one).__name__ for one in phone.done]
+
+
+def raise_on(number: int, *errors: DeviceError) -> Callable[[int], None]:
+    """Raise the errors one after the other, each time that visit ``number`` (or -1, 0) comes."""
+    waiting = list(errors)
+
+    def fail(now: int) -> None:
+        if now == number and waiting:
+            raise waiting.pop(0)
+
+    return fail
+
+
+def lost() -> ConnectionLost:
+    return ConnectionLost("adb:x", "cable")
+
+
+def test_a_cool_phone_is_looked_at_around_stretches_of_visits() -> None:
+    phone = PlayedPhone()
+    batch = make_batch(10)
+    rows = list(phone.run(batch))
+    assert [row.uuid for (row,) in rows] == [measurement_uuid(visit.uuid, Clock.WALL) for visit in batch.visits]
+    # Seven visits of 0.3 s fit into a stretch; the look after it serves as the look before the next.
+    assert kinds(phone) == ["Prepare", "Push", "Look", "MakeVisits", "Look", "MakeVisits", "Look"]
+    assert rows[0][0].before["thermal_status"] == rows[0][0].after["thermal_status"] == 0
+
+
+def test_a_device_that_tells_no_heat_is_not_looked_at_afterwards() -> None:
+    phone = PlayedPhone(tells_heat=False)
+    rows = list(phone.run(make_batch(3)))
+    assert [row.samples for (row,) in rows] == [(1000,)] * 3
+    assert kinds(phone) == ["Prepare", "Push", "Look", "MakeVisits"]
+
+
+def test_what_is_there_is_not_pushed_again() -> None:
+    phone = PlayedPhone()
+    list(phone.run(make_batch(2)))
+    phone.done.clear()
+    list(phone.run(make_batch(3, round=1)))
+    assert [one.files for one in phone.done if isinstance(one, Push)] == [("f2",)]
+    assert "Prepare" not in kinds(phone)
+
+
+def test_throttled_visits_are_flagged_kept_and_repeated() -> None:
+    # Cool at first, throttled at the look after the visits, still so at the next look, then cool again.
+    phone = PlayedPhone(statuses=[0, 2, 2, 0, 0])
+    batch = make_batch(3)
+    for visit, (hot, cool) in zip(batch.visits, phone.run(batch), strict=True):
+        assert {"throttled", "repeated"} <= set(hot.flags)
+        assert hot.after["thermal_status"] == 2
+        assert "throttled" not in cool.flags
+        assert cool.uuid == measurement_uuid(visit.uuid, Clock.WALL) != hot.uuid
+    assert [one.seconds for one in phone.done if isinstance(one, Wait)] == [5.0]
+
+
+def test_a_phone_that_stays_hot_is_waited_for_once_a_round_then_measured_and_flagged() -> None:
+    phone = PlayedPhone(Cooling(limit_s=60.0, poll_s=5.0), status_at=lambda now: 3)
+    for number in range(2):
+        begun = phone.now
+        rows = list(phone.run(make_batch(2, round=number)))
+        assert [len(row) for row in rows] == [1, 1]
+        assert all("throttled" in row.flags and row.error is None for (row,) in rows)
+        assert 60 < phone.now - begun < 70
+    assert sum("did not cool down" in note for note in phone.notes) == 2
+    begun = phone.now
+    list(phone.run(make_batch(2, round=1)))
+    assert phone.now - begun < 2
+
+
+def test_a_phone_that_cools_down_is_waited_for_no_longer() -> None:
+    phone = PlayedPhone(status_at=lambda now: 3 if now < 130 else 0)
+    rows = list(phone.run(make_batch(2)))
+    assert all(row.flags == () for (row,) in rows)
+    assert 130 <= phone.now < 137
+
+
+@pytest.mark.parametrize("seconds", [-1.0, 0.0, 20.0])
+def test_a_hot_phone_is_not_waited_for_beyond_the_budget(seconds: float) -> None:
+    phone = PlayedPhone(Cooling(pause_s=1e6, limit_s=1e6, poll_s=1e6), status_at=lambda now: 3)
+    for number in range(2):
+        begun = phone.now
+        rows = list(phone.run(make_batch(2, round=number, seconds_left=seconds)))
+        # Nothing is repeated, either: there is no time for it.
+        assert [len(row) for row in rows] == [1, 1]
+        assert phone.now - begun <= max(seconds, 0) + 2
+
+
+def test_rounds_are_rested_between() -> None:
+    phone = PlayedPhone(Cooling(pause_s=30.0))
+    list(phone.run(make_batch(1)))
+    assert not any(isinstance(one, Wait) for one in phone.done)
+    list(phone.run(make_batch(1)))
+    assert not any(isinstance(one, Wait) for one in phone.done)
+    list(phone.run(make_batch(1, round=1)))
+    assert [one.seconds for one in phone.done if isinstance(one, Wait)] == [30.0]
+
+
+def test_a_lost_link_is_connected_again_and_nothing_that_arrived_is_lost() -> None:
+    phone = PlayedPhone(fails=raise_on(5, lost()))
+    batch = make_batch(8)
+    rows = list(phone.run(batch))
+    assert [row.uuid for (row,) in rows] == [measurement_uuid(visit.uuid, Clock.WALL) for visit in batch.visits]
+    # What the heat was when it was lost stays unknown.
+    assert ["thermal_status" in row.after for (row,) in rows] == [False] * 4 + [True] * 4
+    assert kinds(phone)[4:8] == ["Connect", "Prepare", "Push", "Look"]
+    assert any("Waiting up to 10 s" in note for note in phone.notes)
+
+
+def test_a_link_lost_at_the_look_afterwards_keeps_the_visits() -> None:
+    looks = iter(range(100))
+    phone = PlayedPhone(fails=lambda number: raise_on(0, lost())(0) if number == 0 and next(looks) == 1 else None)
+    assert len(list(phone.run(make_batch(4)))) == 4
+    assert phone.made == 4
+
+
+def test_a_device_that_does_not_come_back_is_given_up_with_the_reason() -> None:
+    def fail(number: int) -> None:
+        if number == 2:
+            raise lost()
+        if number == -1:
+            raise DeviceError("It is unauthorized.", "Accept the key.")
+
+    phone = PlayedPhone(fails=fail)
+    rows = phone.run(make_batch(4))
+    assert len(next(rows)) == 1
+    with pytest.raises(ConnectionLost) as caught:
+        list(rows)
+    assert caught.value.remedy == "It is unauthorized. Accept the key."
+    assert 10 < phone.now - 100 < 13
+    # The next batch asks once, and does not wait.
+    begun = phone.now
+    with pytest.raises(DeviceError, match="unauthorized"):
+        list(phone.run(make_batch(1)))
+    assert phone.now - begun < 1
+
+
+def test_a_device_that_is_lost_again_and_again_is_given_up() -> None:
+    def fail(number: int) -> None:
+        if number > 0:
+            raise lost()
+
+    phone = PlayedPhone(fails=fail)
+    with pytest.raises(ConnectionLost):
+        list(phone.run(make_batch(4)))
+    assert kinds(phone).count("Connect") == 3
+
+
+@pytest.mark.parametrize(
+    ("other", "is_refused"),
+    [
+        (replace(DEVICE, unit="B2"), True),
+        (replace(DEVICE, model="Other Phone"), True),
+        (replace(DEVICE, soc="SoC 2"), True),
+        (replace(DEVICE, system="Android 14", folder="/tmp"), False),
+        (replace(DEVICE, unit=""), False),
+    ],
+)
+def test_another_phone_at_the_same_address_is_refused(other: Device, is_refused: bool) -> None:
+    phone = PlayedPhone(fails=raise_on(3, lost()), answers=other)
+    rows = phone.run(make_batch(5))
+    if not is_refused:
+        assert len(list(rows)) == 5
+        return
+    arrived = [next(rows), next(rows)]
+    with pytest.raises(DeviceReplaced, match="Another device answers") as caught:
+        list(rows)
+    assert len(arrived) == phone.made - 1 == 2
+    assert "Fake Phone" in caught.value.message
+    assert caught.value.remedy
+
+
+def test_a_visit_that_ends_the_script_twice_costs_its_own_row() -> None:
+    def fail(number: int) -> None:
+        if number in (3, 4):
+            raise ScriptEnded("adb:x", "killed")
+
+    phone = PlayedPhone(fails=fail)
+    batch = make_batch(5)
+    rows = {row.uuid: row for (row,) in phone.run(batch)}
+    bad = rows[measurement_uuid(batch.visits[2].uuid, Clock.WALL)]
+    assert "ended by itself" in str(bad.error)
+    assert (bad.samples, bad.started_ns, len(rows)) == ((), 7, 5)
+    assert "Connect" not in kinds(phone)
+
+
+def test_a_script_that_always_ends_is_given_up() -> None:
+    phone = PlayedPhone(fails=lambda number: raise_on(0, ScriptEnded("adb:x", "no"))(number))
+    with pytest.raises(ScriptEnded):
+        list(phone.run(make_batch(5)))
+
+
+def test_a_runner_that_is_gone_is_installed_again() -> None:
+    phone = PlayedPhone(says=lambda number: ("not found", 127) if number == 3 else ("1000", 0))
+    rows = list(phone.run(make_batch(5)))
+    assert [row.error for (row,) in rows] == [None] * 5
+    assert kinds(phone).count("EndScript") == 1
+    assert kinds(phone).count("Prepare") == 2
+
+
+def test_a_script_that_was_ended_from_here_is_started_again() -> None:
+    phone = PlayedPhone(is_ended=True)
+    assert len(list(phone.run(make_batch(3)))) == 3
+    assert kinds(phone).count("MakeVisits") == 2
+
+
+def test_a_batch_that_was_abandoned_leaves_nothing_behind() -> None:
+    phone = PlayedPhone()
+    running = phone.run(make_batch(9))
+    next(running)
+    running.close()
+    phone.machine.handle(Abandoned(is_lost=True), phone.now)
+    phone.done.clear()
+    assert len(list(phone.run(make_batch(2, round=1)))) == 2
+    assert kinds(phone)[:3] == ["Connect", "Prepare", "Push"]
