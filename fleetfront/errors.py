@@ -29,6 +29,10 @@ class InputError(FleetfrontError):
     exit_code = 2
 
 
+class FileError(InputError):
+    """A file that is damaged, cannot be read, or belongs to something else."""
+
+
 class BarMissed(FleetfrontError):
     """Everything ran, but a bar that the user set was missed."""
 

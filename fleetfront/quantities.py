@@ -5,13 +5,38 @@ from __future__ import annotations
 import enum
 import re
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
 
-FloatArray = NDArray[np.float64]
+
+class _PlainArray:
+    """Says how arrays of numbers are spelled in files: as lists, all of them finite."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            _finite_array,
+            core_schema.list_schema(core_schema.any_schema()),
+            serialization=core_schema.plain_serializer_function_ser_schema(np.ndarray.tolist),
+        )
+
+
+def _finite_array(values: list[Any]) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if array.size and array.dtype.kind not in "if":
+        raise ValueError("holds something that is no number")
+    if not np.isfinite(array).all():
+        raise ValueError("holds a number that is not finite")
+    return array.astype(np.float64)
+
+
+#: Any number of axes. Lists that files hold are checked on reading: ``plain``.
+FloatArray = Annotated[NDArray[np.float64], _PlainArray()]
 
 NS_PER_MS = 1e6
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from fleetfront.errors import InputError, unknown
 
@@ -60,7 +61,26 @@ class Target:
         device, runtime, precision, threads, batch, delegate = match.groups()
         return cls(device, runtime, precision, int(threads), int(batch), delegate or "")
 
+    @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """In files a target is its spelled form."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            _parse_spelled,
+            core_schema.str_schema(max_length=300),
+            serialization=core_schema.plain_serializer_function_ser_schema(str),
+        )
+
     @property
     def file_stem(self) -> str:
         """The target as one path component."""
         return re.sub(r"[^A-Za-z0-9_.\-]", "_", str(self))
+
+
+def _parse_spelled(text: str) -> Target:
+    """``Target.parse`` with the error that readers of files expect."""
+    try:
+        return Target.parse(text)
+    except InputError as error:
+        raise ValueError(error.message) from error
