@@ -38,7 +38,7 @@ class _Layers(GraphBuilder):
 
 def _layer(operation: int, width: int, out: int, stride: int, side: int) -> np.ndarray:
     layers = _Layers("layer")
-    data = start = layers.input("input", (1, width, side, side))
+    data = start = layers.input("input", (1, width, side, side), layout="NCHW")
     if operation == SKIP:
         if stride == 1 and width == out:
             return np.zeros_like(_ends(side))
@@ -57,8 +57,8 @@ def _layer(operation: int, width: int, out: int, stride: int, side: int) -> np.n
 def _ends(side: int) -> np.ndarray:
     """Stem and head; ``side`` is that of the last map."""
     stem, head = _Layers("stem"), _Layers("head")
-    first = stem.conv(stem.input("input", (1, 3, SIDE, SIDE)), STEM, 3)
-    data = head.conv(head.input("input", (1, STAGES[-1][1], side, side)), HEAD, 1)
+    first = stem.conv(stem.input("input", (1, 3, SIDE, SIDE), layout="NCHW"), STEM, 3)
+    data = head.conv(head.input("input", (1, STAGES[-1][1], side, side), layout="NCHW"), HEAD, 1)
     data = head.add("flatten", (head.add("global_average_pool", (data,)),))
     data = head.add("linear", (data, head.weight("fc", np.zeros((CLASSES, HEAD), np.float32))))
     return graph_work(stem.build((first,))) + graph_work(head.build((data,)))

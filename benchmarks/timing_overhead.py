@@ -31,7 +31,7 @@ RUNS_A_BLOCK = 20
 
 def convolution(channels: int) -> Graph:
     builder = GraphBuilder("convolution")
-    data = builder.input("x", (1, channels, 14, 14))
+    data = builder.input("x", (1, channels, 14, 14), layout="NCHW")
     rng = np.random.default_rng(0)
     weight = builder.weight("w", rng.normal(size=(channels, channels, 3, 3)).astype(np.float32))
     return builder.build([builder.conv2d(data, weight, padding=1)])

@@ -6,8 +6,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from types import MappingProxyType
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from fleetfront.datasets import Preprocessing
 from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.batch import with_batch
-from fleetfront.graphs.graph import Graph, GraphBuilder
+from fleetfront.graphs.graph import Array, Graph, Rewriter, Tensor
+from fleetfront.graphs.operators.base import CHANNELS_LAST, IMAGE
 
 INPUTS = ("float", "uint8")
 CHANNELS = ("rgb", "bgr")
@@ -88,17 +88,21 @@ def with_channels(graph: Graph, channels: str) -> Graph:
     name = graph.inputs[0]
     readers = [operator for operator in graph.operators if name in operator.inputs]
     uses = Counter(weight for operator in graph.operators for weight in operator.inputs)
-    weights = dict(graph.weights)
+    turned = set()
     for operator in readers:
         weight = operator.inputs[1] if len(operator.inputs) > 1 else ""
-        is_plain = operator.family == "conv2d" and operator.attributes["groups"] == 1 and weight in weights
+        is_plain = operator.family == "conv2d" and operator.attributes["groups"] == 1 and weight in graph.weights
         if not is_plain or uses[weight] > 1:
             raise InputError(
                 f"The image of {graph.name!r} is read by {operator.family}, which has no weights to reorder.",
                 "Feed the channels as RGB.",
             )
-        weights[weight] = np.ascontiguousarray(weights[weight][:, ::-1])
-    return replace(graph, weights=MappingProxyType(weights))
+        turned.add(weight)
+
+    def reorder(weight: str, array: Array) -> Array:
+        return np.ascontiguousarray(array[:, ::-1]) if weight in turned else array
+
+    return graph.rewrite(weights=reorder)
 
 
 def contracted(graph: Graph, contract: InputContract, native_layout: str, preprocessing: Preprocessing | None) -> Graph:
@@ -118,7 +122,7 @@ def contracted(graph: Graph, contract: InputContract, native_layout: str, prepro
         raise InputError(
             "Nobody said how bytes become the network's input.", "Give --images, or weights that say how they were fed."
         )
-    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or len(graph.tensors[graph.inputs[0]].shape) != 4:
+    if len(graph.inputs) != 1 or len(graph.outputs) != 1 or graph.tensors[graph.inputs[0]].layout != IMAGE:
         raise InputError(
             f"Graph {graph.name!r} is no image classifier.", "Deploy a network of one image and one output."
         )
@@ -130,26 +134,25 @@ def contracted(graph: Graph, contract: InputContract, native_layout: str, prepro
 
 
 def _wrapped(graph: Graph, contract: InputContract, turns: bool, preprocessing: Preprocessing | None) -> Graph:
-    name, output = graph.inputs[0], graph.outputs[0]
-    builder = GraphBuilder(graph.name)
-    shape = graph.tensors[name].shape
-    declared = (shape[0], *shape[2:], shape[1]) if turns else shape
-    data = builder.input(name, declared, contract.dtype)
-    if turns:
-        data = builder.add("transpose", [data], f"{PREFIX}channels_first", permutation=(0, 3, 1, 2))
-    if contract.input == "uint8" and preprocessing is not None:
-        data = _scaled(builder, data, preprocessing, contract.channels)
-    for weight, array in graph.weights.items():
-        builder.weight(weight, array)
-    for operator in graph.operators:
-        operands = [data if operand == name else operand for operand in operator.inputs]
-        builder.add(operator.family, operands, operator.output, **operator.attributes)
-    if contract.softmax:
-        output = builder.add("softmax", [output], PROBABILITIES, axis=-1)
-    return builder.build([output], graph.labels)
+    def declare(writer: Rewriter, tensor: Tensor) -> str:
+        shape, layout = tensor.shape, tensor.layout
+        if turns:
+            shape, layout = (shape[0], *shape[2:], shape[1]), CHANNELS_LAST
+        data = writer.input(tensor.name, shape, contract.dtype, layout)
+        if turns:
+            data = writer.add("transpose", [data], f"{PREFIX}channels_first", permutation=(0, 3, 1, 2))
+        if contract.input == "uint8" and preprocessing is not None:
+            data = _scaled(writer, data, preprocessing, contract.channels)
+        return data
+
+    def give(writer: Rewriter, name: str) -> str:
+        name = writer.now(name)
+        return writer.add("softmax", [name], PROBABILITIES, axis=-1) if contract.softmax else name
+
+    return graph.rewrite(inputs=declare, outputs=give)
 
 
-def _scaled(builder: GraphBuilder, data: str, preprocessing: Preprocessing, channels: str) -> str:
+def _scaled(builder: Rewriter, data: str, preprocessing: Preprocessing, channels: str) -> str:
     """(value / 255 - mean) / std as one multiplication and one addition, in the order of ``Preprocessing.inputs``."""
     scale, shift = scale_and_shift(preprocessing.mean, preprocessing.std, channels)
     data = builder.add("cast", [data], f"{PREFIX}float", dtype="float32")

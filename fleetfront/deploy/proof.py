@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, Tensor
+from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.runtimes.base import Port, Runtime, Session
 from fleetfront.runtimes.catalogue import facts_of, load_runtime, runtime_for_file
 from fleetfront.runtimes.feeds import random_feeds
@@ -176,7 +177,7 @@ def _is_channels_last(port: Port, tensor: Tensor, layout: str) -> bool:
     """Whether images are; a file whose shapes fit only the other way round than ``layout`` is taken so."""
     shape = tensor.shape
     candidates = {False: shape}
-    if len(shape) == 4:
+    if tensor.layout == IMAGE:
         last = tuple(shape[axis] for axis in _TO_LAST)
         candidates = {True: last, False: shape} if layout == "NHWC" else {False: shape, True: last}
     for is_last, candidate in candidates.items():

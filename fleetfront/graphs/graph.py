@@ -1,6 +1,7 @@
-"""Graph: the one description of a network from which every file and module is made, and the builder that makes it.
+"""Graph describes a network, from which every file and module is made. GraphBuilder makes one, ``rewrite`` changes it.
 
-Nothing here computes; ``runtimes`` runs a graph in torch and ``deploy`` writes it to files.
+Nothing here computes: ``torch_module`` runs a graph, ``deploy`` writes it to files. What each family of operators is,
+is in ``operators``.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -17,8 +18,9 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.errors import InputError, unknown
-from fleetfront.graphs.operators import FAMILIES, Shape
+from fleetfront.errors import InputError
+from fleetfront.graphs.operators.base import Shape, Value
+from fleetfront.graphs.operators.catalogue import family_of
 
 Array = NDArray[Any]
 
@@ -27,7 +29,11 @@ _FORMAT = "fleetfront.graph/1"
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """A value that flows: name, shape (symbols allowed), numpy dtype name, layout (``NCHW`` for images, else empty)."""
+    """A value that flows: name, shape (symbols allowed), numpy dtype name, layout.
+
+    The layout is declared where the tensor is made, never concluded from its rank: ``NCHW`` for images, ``NHWC`` for
+    images that come channels last, empty for everything else.
+    """
 
     name: str
     shape: Shape
@@ -41,8 +47,14 @@ class Operator:
 
     family: str
     inputs: tuple[str, ...]
-    output: str
+    outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def output(self) -> str:
+        """The only output. Raises ValueError if there are several."""
+        (name,) = self.outputs
+        return name
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,40 @@ class Graph:
     weights: Mapping[str, Array]
     labels: Mapping[str, str] = field(default_factory=dict)
 
+    def value(self, name: str) -> Value:
+        """Shape, type and layout of a tensor or weight."""
+        return _value(name, self.tensors, self.weights)
+
+    def rewrite(
+        self,
+        operator: Callable[[Rewriter, Operator], object] | None = None,
+        *,
+        inputs: Callable[[Rewriter, Tensor], str] | None = None,
+        weights: Callable[[str, Array], Array] | None = None,
+        outputs: Callable[[Rewriter, str], str] | None = None,
+    ) -> Graph:
+        """Another graph, made by walking through this one; shapes, types and layouts are worked out again.
+
+        Weights that no operator reads any more are left out.
+
+        Args:
+            operator: adds what comes in an operator's place, in order of execution; ``Rewriter.keep`` by default.
+            inputs: declares an input and names the tensor that its readers read.
+            weights: what a weight becomes, by its name and array; asked once for each that is read.
+            outputs: names the tensor that the caller gets for an output of this graph.
+
+        Raises:
+            InputError: the operators no longer fit together.
+        """
+        writer = Rewriter(self, weights)
+        for name in self.inputs:
+            tensor = self.tensors[name]
+            declare = inputs or Rewriter.redeclare
+            writer.stand_in(name, declare(writer, tensor))
+        for one in self.operators:
+            (operator or Rewriter.keep)(writer, one)
+        return writer.build([(outputs or Rewriter.now)(writer, name) for name in self.outputs], self.labels)
+
     @property
     def content_hash(self) -> str:
         """SHA-256 over structure and weights; equal graphs are equal files."""
@@ -81,7 +127,11 @@ class Graph:
             "name": self.name,
             "inputs": list(self.inputs),
             "outputs": list(self.outputs),
-            "operators": [[o.family, list(o.inputs), o.output, dict(o.attributes)] for o in self.operators],
+            # One output is spelled as a string, as it was when there could only be one.
+            "operators": [
+                [o.family, list(o.inputs), o.output if len(o.outputs) == 1 else list(o.outputs), dict(o.attributes)]
+                for o in self.operators
+            ],
             "tensors": [[t.name, list(t.shape), t.dtype, t.layout] for t in self.tensors.values()],
             "labels": dict(self.labels),
         }
@@ -110,7 +160,10 @@ class Graph:
                 structure["name"],
                 tuple(structure["inputs"]),
                 tuple(structure["outputs"]),
-                tuple(Operator(f, tuple(i), o, _tupled(a)) for f, i, o, a in structure["operators"]),
+                tuple(
+                    Operator(f, tuple(i), (o,) if isinstance(o, str) else tuple(o), _tupled(a))
+                    for f, i, o, a in structure["operators"]
+                ),
                 MappingProxyType({t.name: t for t in tensors}),
                 MappingProxyType(weights),
                 MappingProxyType(structure["labels"]),
@@ -135,39 +188,51 @@ class GraphBuilder:
 
     def shape(self, name: str) -> Shape:
         """Shape of a tensor or weight made so far."""
-        if name in self._tensors:
-            return self._tensors[name].shape
-        return tuple(self._weights[name].shape)
+        return self.value(name).shape
 
-    def input(self, name: str, shape: Sequence[int | str], dtype: str = "float32") -> str:
-        """Declare what the caller feeds; four dimensions are read as an NCHW image."""
-        layout = "NCHW" if len(shape) == 4 else ""
-        self._tensors[self._fresh(name)] = Tensor(name, tuple(shape), dtype, layout)
+    def value(self, name: str) -> Value:
+        """Shape, type and layout of a tensor or weight made so far."""
+        return _value(name, self._tensors, self._weights)
+
+    def input(self, name: str, shape: Sequence[int | str], dtype: str = "float32", layout: str = "") -> str:
+        """Declare what the caller feeds; ``layout`` is ``NCHW`` for an image."""
+        if layout and len(shape) != len(layout):
+            raise InputError(f"Input {name!r} of shape {tuple(shape)} is declared {layout}.", "Give four dimensions.")
+        self._tensors[self._unused(name)] = Tensor(name, tuple(shape), dtype, layout)
         self._inputs.append(name)
         return name
 
     def weight(self, name: str, array: Array) -> str:
         """Register an array under ``name``."""
-        self._weights[self._fresh(name)] = np.asarray(array)
+        self._weights[self._unused(name)] = np.asarray(array)
         return name
 
     def add(self, family: str, inputs: Iterable[str], name: str = "", **attributes: Any) -> str:
         """Append an operator of ``family``; its output is called ``name`` or, by default, numbered after the family."""
-        if family not in FAMILIES:
-            raise unknown("operator family", family, FAMILIES)
-        operands = tuple(inputs)
-        for operand in operands:
-            if operand not in self._tensors and operand not in self._weights:
-                raise InputError(
-                    f"Operator {family} reads {operand!r}, which nothing makes.", "Add its producer first."
-                )
-        shape = FAMILIES[family]([self.shape(operand) for operand in operands], attributes)
-        output = self._fresh(name or f"{family}_{len(self._operators)}")
-        layout = "NCHW" if len(shape) == 4 else ""
-        dtype = str(attributes["dtype"]) if family == "cast" else self._dtype(operands[0])
-        self._tensors[output] = Tensor(output, shape, dtype, layout)
-        self._operators.append(Operator(family, operands, output, attributes))
+        (output,) = self.add_all(family, inputs, [name] if name else None, **attributes)
         return output
+
+    def add_all(
+        self, family: str, inputs: Iterable[str], names: Sequence[str] | None = None, **attributes: Any
+    ) -> tuple[str, ...]:
+        """Append an operator of any number of outputs.
+
+        Raises InputError if its family is unknown, an operand is made by nothing, or the operands do not fit.
+        """
+        record, operands = family_of(family), tuple(inputs)
+        results = record.results([self._operand(family, operand) for operand in operands], attributes)
+        if names is None:
+            base = f"{family}_{len(self._operators)}"
+            names = [base] if len(results) == 1 else [f"{base}.{place}" for place in range(len(results))]
+        for name, result in zip(names, results, strict=True):
+            self._tensors[self._unused(name)] = Tensor(name, *result)
+        self._operators.append(Operator(family, operands, tuple(names), attributes))
+        return tuple(names)
+
+    def _operand(self, family: str, name: str) -> Value:
+        if name not in self._tensors and name not in self._weights:
+            raise InputError(f"Operator {family} reads {name!r}, which nothing makes.", "Add its producer first.")
+        return self.value(name)
 
     def conv2d(
         self,
@@ -205,12 +270,60 @@ class GraphBuilder:
             MappingProxyType(dict(labels or {})),
         )
 
-    def _dtype(self, name: str) -> str:
-        return self._tensors[name].dtype if name in self._tensors else self._weights[name].dtype.name
-
-    def _fresh(self, name: str) -> str:
+    def _unused(self, name: str) -> str:
         if name in self._tensors or name in self._weights:
             raise InputError(
                 f"The name {name!r} is used twice in graph {self.name!r}.", "Give each tensor its own name."
             )
         return name
+
+
+class Rewriter(GraphBuilder):
+    """Builds a graph from another one, whose tensors may go by other names here. ``Graph.rewrite`` makes one."""
+
+    def __init__(self, graph: Graph, weights: Callable[[str, Array], Array] | None = None) -> None:
+        super().__init__(graph.name)
+        self.graph = graph
+        self._change = weights or (lambda _, array: array)
+        self._now: dict[str, str] = {}
+
+    def now(self, name: str) -> str:
+        """What stands here for a tensor or weight of the graph before."""
+        return self._now.get(name, name)
+
+    def stand_in(self, before: str, now: str) -> None:
+        """Whoever read ``before`` reads ``now`` from here on."""
+        self._now[before] = now
+
+    def redeclare(self, tensor: Tensor, **changes: Any) -> str:
+        """Declare an input like ``tensor`` but for ``changes``."""
+        return self.input(
+            **{"name": tensor.name, "shape": tensor.shape, "dtype": tensor.dtype, "layout": tensor.layout} | changes
+        )
+
+    def keep(self, operator: Operator, names: Sequence[str] | None = None, **attributes: Any) -> None:
+        """Append an operator of the graph before, its outputs called ``names``, with some attributes changed."""
+        inputs = [self.now(name) for name in operator.inputs]
+        made = self.add_all(operator.family, inputs, names or operator.outputs, **{**operator.attributes, **attributes})
+        for before, name in zip(operator.outputs, made, strict=True):
+            self.stand_in(before, name)
+
+    def free(self, name: str) -> str:
+        """``name``, or a name like it that neither graph uses."""
+        while (
+            name in self.graph.tensors or name in self.graph.weights or name in self._tensors or name in self._weights
+        ):
+            name += "_"
+        return name
+
+    def _operand(self, family: str, name: str) -> Value:
+        if name in self.graph.weights and name not in self._weights and name not in self._tensors:
+            self.weight(name, self._change(name, self.graph.weights[name]))
+        return super()._operand(family, name)
+
+
+def _value(name: str, tensors: Mapping[str, Tensor], weights: Mapping[str, Array]) -> Value:
+    if name in tensors:
+        tensor = tensors[name]
+        return Value(tensor.shape, tensor.dtype, tensor.layout)
+    return Value(tuple(weights[name].shape), weights[name].dtype.name)

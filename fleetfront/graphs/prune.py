@@ -1,11 +1,8 @@
-"""Leaving out what no output needs. Nothing is computed or changed otherwise."""
+"""Leave out what no output needs. Nothing is computed or changed otherwise."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import MappingProxyType
-
-from fleetfront.graphs.graph import Graph
+from fleetfront.graphs.graph import Graph, Operator, Rewriter
 
 
 def drop_unread(graph: Graph) -> Graph:
@@ -14,17 +11,13 @@ def drop_unread(graph: Graph) -> Graph:
     Some runtimes execute such operators and some do not, so a file that holds them would not say what it costs.
     """
     needed = set(graph.outputs)
-    kept = []
     for operator in reversed(graph.operators):
-        if operator.output in needed:
+        if needed.intersection(operator.outputs):
             needed.update(operator.inputs)
-            kept.append(operator)
-    if len(kept) == len(graph.operators) and needed.issuperset(graph.weights):
-        return graph
-    alive = needed | set(graph.inputs)
-    return replace(
-        graph,
-        operators=tuple(reversed(kept)),
-        tensors=MappingProxyType({name: tensor for name, tensor in graph.tensors.items() if name in alive}),
-        weights=MappingProxyType({name: array for name, array in graph.weights.items() if name in needed}),
-    )
+
+    def keep(writer: Rewriter, operator: Operator) -> None:
+        if needed.intersection(operator.outputs):
+            writer.keep(operator)
+
+    is_whole = needed.issuperset(graph.weights) and all(needed.intersection(o.outputs) for o in graph.operators)
+    return graph if is_whole else graph.rewrite(keep)

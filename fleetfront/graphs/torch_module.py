@@ -1,4 +1,4 @@
-"""Runs a Graph in torch: what each operator family computes, as a pure function and as an ``nn.Module``.
+"""Run a Graph in torch, as a pure function and as an ``nn.Module``.
 
 Importing this module imports torch, so other modules import it inside the functions that need it.
 """
@@ -6,19 +6,19 @@ Importing this module imports torch, so other modules import it inside the funct
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from fleetfront.errors import InputError, missing
 from fleetfront.graphs.graph import Array, Graph, Operator
+from fleetfront.graphs.operators.base import Running
+from fleetfront.graphs.operators.catalogue import family_of
 
 try:
     import torch
     import torch.nn.functional as F
     from torch import Tensor, nn
 
-    from fleetfront.graphs.torch_depthwise import depthwise_conv2d, is_faster
 except ImportError as error:
     raise missing("torch", "torch", "Running a network in torch") from error
 
@@ -27,75 +27,6 @@ MOMENTUM = 0.1
 
 #: Computes one batch_norm operator: (operator, data, scale, shift, mean, variance) -> data normalised.
 BatchNorm = Callable[[Operator, Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
-
-_Compute = Callable[[Sequence[Tensor], Mapping[str, Any]], Tensor]
-
-
-def _pad(data: Tensor, padding: Sequence[int], value: float = 0.0) -> Tensor:
-    top, left, bottom, right = padding
-    return F.pad(data, (left, right, top, bottom), value=value) if any(padding) else data
-
-
-def _conv2d(operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
-    top, left, bottom, right = attributes["padding"]
-    data, padding = operands[0], (top, left)
-    if (top, left) != (bottom, right):
-        data, padding = _pad(data, attributes["padding"]), (0, 0)
-    bias = operands[2] if len(operands) > 2 else None
-    stride, dilation = tuple(attributes["stride"]), tuple(attributes.get("dilation", (1, 1)))
-    is_plain = bias is None and dilation == (1, 1) and stride[0] == stride[1] and padding[0] == padding[1]
-    if is_plain and is_faster(data, operands[1], stride[0], padding[0], int(attributes["groups"])):
-        return depthwise_conv2d(data, operands[1], stride[0], padding[0])
-    return F.conv2d(data, operands[1], bias, stride, padding, dilation, int(attributes["groups"]))
-
-
-def _linear(operands: Sequence[Tensor], _: Mapping[str, Any]) -> Tensor:
-    return F.linear(operands[0], operands[1], operands[2] if len(operands) > 2 else None)
-
-
-def _max_pool2d(operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
-    data = _pad(operands[0], attributes["padding"], float("-inf"))
-    return F.max_pool2d(data, tuple(attributes["kernel"]), tuple(attributes["stride"]))
-
-
-def _average_pool2d(operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Tensor:
-    kernel, stride = tuple(attributes["kernel"]), tuple(attributes["stride"])
-    data = operands[0]
-    averages = F.avg_pool2d(_pad(data, attributes["padding"]), kernel, stride)
-    if not any(attributes["padding"]):
-        return averages
-    inside = _pad(torch.ones_like(data[:1, :1]), attributes["padding"])
-    return averages / F.avg_pool2d(inside, kernel, stride)
-
-
-def _global_average_pool(operands: Sequence[Tensor], _: Mapping[str, Any]) -> Tensor:
-    return operands[0].mean(dim=(2, 3), keepdim=True)
-
-
-def _flatten(operands: Sequence[Tensor], _: Mapping[str, Any]) -> Tensor:
-    return operands[0].flatten(1)
-
-
-#: Family -> what it computes. ``batch_norm`` and ``reshape`` need more than operands and are computed in ``run_graph``.
-_COMPUTE: dict[str, _Compute] = {
-    "conv2d": _conv2d,
-    "linear": _linear,
-    "relu": lambda operands, _: F.relu(operands[0]),
-    "relu6": lambda operands, _: F.relu6(operands[0]),
-    "hard_swish": lambda operands, _: F.hardswish(operands[0]),
-    "hard_sigmoid": lambda operands, _: F.hardsigmoid(operands[0]),
-    "sigmoid": lambda operands, _: torch.sigmoid(operands[0]),
-    "add": lambda operands, _: operands[0] + operands[1],
-    "multiply": lambda operands, _: operands[0] * operands[1],
-    "max_pool2d": _max_pool2d,
-    "average_pool2d": _average_pool2d,
-    "global_average_pool": _global_average_pool,
-    "softmax": lambda operands, attributes: F.softmax(operands[0], dim=attributes["axis"]),
-    "concat": lambda operands, attributes: torch.cat(list(operands), dim=attributes["axis"]),
-    "flatten": _flatten,
-    "transpose": lambda operands, attributes: operands[0].permute(tuple(attributes["permutation"])),
-    "cast": lambda operands, attributes: operands[0].to(getattr(torch, attributes["dtype"])),
-}
 
 
 def batch_statistics(
@@ -132,19 +63,15 @@ def run_graph(
     Raises:
         InputError: an input or weight is missing.
     """
-    normalise = batch_norm or (batch_statistics if training else running_statistics)
     values = _fed(graph, inputs)
-    symbols = _symbols(graph, values)
+    normalise = batch_norm or (batch_statistics if training else running_statistics)
+    running = Running(graph, normalise, _symbols(graph, values))
     last_use = {name: index for index, operator in enumerate(graph.operators) for name in operator.inputs}
     for index, operator in enumerate(graph.operators):
         operands = [values[name] if name in values else _weight(graph, weights, name) for name in operator.inputs]
-        if operator.family == "batch_norm":
-            result = normalise(operator, *operands)
-        elif operator.family == "reshape":
-            result = operands[0].reshape(_target_shape(graph, operator, operands[0], symbols))
-        else:
-            result = _COMPUTE[operator.family](operands, operator.attributes)
-        values[operator.output] = result
+        result = family_of(operator.family).torch(operands, operator, running)
+        results = (result,) if isinstance(result, Tensor) else result
+        values.update(zip(operator.outputs, results, strict=True))
         for name in operator.inputs:
             # Without this every activation of a network would stay in memory in inference.
             if last_use[name] == index and name not in graph.outputs:
@@ -178,14 +105,6 @@ def _symbols(graph: Graph, values: Mapping[str, Tensor]) -> dict[str, int]:
         for dimension, size in zip(graph.tensors[name].shape, value.shape, strict=True)
         if isinstance(dimension, str)
     }
-
-
-def _target_shape(graph: Graph, operator: Operator, data: Tensor, symbols: Mapping[str, int]) -> list[int]:
-    target = [symbols[d] if isinstance(d, str) else int(d) for d in operator.attributes["shape"]]
-    declared = graph.tensors[operator.inputs[0]].shape
-    if declared[:1] == tuple(operator.attributes["shape"][:1]):
-        target[0] = data.shape[0]
-    return target
 
 
 class TorchModule(nn.Module):

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
+from fleetfront.graphs.operators.catalogue import graph_macs
 from fleetfront.profilers.records import Role
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, Interpolable, MayDisconnect, SearchSpace, only_graph
 from fleetfront.spaces.blocks import Block
 from fleetfront.targets import Target
 
@@ -30,26 +30,6 @@ _POOL = 400
 #: large strided kernels were up to 24 % off (LiteRT, x86); a third resolution took the error on held-out networks from
 #: 1.9 to 1.4 %, and a fourth changed nothing.
 _RESOLUTIONS = {"spread": (0.0, 0.5, 1.0), "ends": (0.0, 1.0), "four": (0.0, 1 / 3, 2 / 3, 1.0)}
-
-
-@runtime_checkable
-class HasResolutions(Protocol):
-    """A space whose blocks depend on the resolution of the image, so that measuring two resolutions is enough."""
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """Sides of the input image in pixels, ascending."""
-
-    def blocks_at(self, resolution: int) -> NDArray[np.int32]:
-        """Indices into ``vocabulary`` of the blocks that can occur at one resolution."""
-
-
-@runtime_checkable
-class HasDisconnected(Protocol):
-    """A space in which some architectures have no path from input to output; their latency means nothing."""
-
-    def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
-        """bool[n]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,23 +149,10 @@ def make_plan(space: SearchSpace, options: PlanOptions) -> Plan:
     return Plan(tuple(items), _anchor(space, items))
 
 
-def graph_macs(graph: Graph) -> int:
-    """Multiply-accumulates of a graph's convolutions and linear layers: enough to tell small work from large."""
-    total = 0
-    for operator in graph.operators:
-        if operator.family in ("conv2d", "linear"):
-            output = graph.tensors[operator.output].shape
-            positions = math.prod(
-                d for d in (output[2:] if operator.family == "conv2d" else output[:-1]) if type(d) is int
-            )
-            total += positions * int(graph.weights[operator.inputs[1]].size)
-    return total
-
-
 def _planned_blocks(space: SearchSpace, which: str) -> list[Block]:
     if which == "none":
         return []
-    if which in _RESOLUTIONS and isinstance(space, HasResolutions):
+    if which in _RESOLUTIONS and isinstance(space, Interpolable):
         some = {space.resolutions[round(share * (len(space.resolutions) - 1))] for share in _RESOLUTIONS[which]}
         chosen = sorted({int(index) for resolution in some for index in space.blocks_at(resolution)})
         return [space.vocabulary[index] for index in chosen]
@@ -235,7 +202,7 @@ def _sample(space: SearchSpace, count: int, rng: np.random.Generator, taken: set
         if len(found) >= count:
             break
         drawn = space.sample(max(count, 8), rng)
-        if isinstance(space, HasDisconnected):
+        if isinstance(space, MayDisconnect):
             drawn = drawn[~space.disconnected(drawn)]
         for row in drawn:
             if row.tobytes() not in taken and len(found) < count:
@@ -263,13 +230,6 @@ def _block_graph(space: SearchSpace, block: Block) -> Callable[[], Graph]:
 
 def _network_graph(space: SearchSpace, genotype: Genotypes) -> Callable[[], Graph]:
     def graph() -> Graph:
-        parts = space.subnet_graphs(genotype)
-        if len(parts) != 1:
-            raise InputError(
-                f"Networks of {space.name} have {len(parts)} parts ({', '.join(parts)}).",
-                "Only spaces whose networks are one file can be profiled so far.",
-            )
-        (only,) = parts.values()
-        return only[0]
+        return only_graph(space, space.subnet_graphs(genotype))
 
     return graph

@@ -5,14 +5,19 @@ Symbols in shapes: ``n`` architectures, ``v`` genes, ``b`` block slots, ``|V|`` 
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.blocks import Block
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Genotypes = NDArray[np.int8]
 Config = dict[str, Any]
@@ -84,6 +89,21 @@ class SearchSpace(Protocol):
         """
 
 
+def only_graph(space: SearchSpace, parts: Mapping[str, tuple[Graph, int]]) -> Graph:
+    """The graph of networks of one part, called once: what one file can hold.
+
+    Raises InputError if there are several parts, or the only one is called several times.
+    """
+    if len(parts) != 1 or any(calls != 1 for _, calls in parts.values()):
+        named = ", ".join(f"{name} x {calls}" for name, (_, calls) in parts.items())
+        raise InputError(
+            f"Networks of {space.name} have {len(parts)} part(s) ({named}), and one file holds one part called once.",
+            "Take the parts of subnet_graphs one by one, each with its number of calls.",
+        )
+    (graph, _) = next(iter(parts.values()))
+    return graph
+
+
 # What a space may offer beyond that; ask with isinstance.
 
 
@@ -146,6 +166,83 @@ class MayDisconnect(Protocol):
 
     def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: whether the output of a network ignores its input."""
+
+
+class Mode(enum.StrEnum):
+    """Which operators of a network with dead branches a runtime executes. Networks without any are equal in all."""
+
+    #: Only those on a path from input to output: what this project's files hold.
+    LIVE = "live"
+    #: Those that the output depends on; a branch fed by zeros is executed. Converters remove the others.
+    NEEDED = "needed"
+    #: Everything that was written down, multiplications by zero included, as define-by-run frameworks do.
+    ALL = "all"
+
+
+@runtime_checkable
+class ExecutesDeadBranches(Protocol):
+    """A space whose networks hold branches that compute nothing, which some runtimes execute all the same."""
+
+    @property
+    def dead_blocks(self) -> tuple[Block, ...]:
+        """Blocks d that occur only where dead branches are executed; ``block_graph`` knows them too."""
+
+    def executed_blocks(self, genotypes: Genotypes, mode: Mode) -> NDArray[np.float64]:
+        """float64[n, |V| + d]: how often each block of the vocabulary, then of ``dead_blocks``, is executed."""
+
+
+@runtime_checkable
+class HasSupernet(HasLiveGraph, Protocol):
+    """A space whose networks can be cut from the weights of one supernet, be trained together and be deployed.
+
+    Running statistics of batch-norm are tensors whose names end in ``.mean`` and ``.variance``; tensors of two
+    dimensions that no live graph has (they turn weights of one network into another's) begin as identities.
+    """
+
+    @property
+    def identity(self) -> str:
+        """Everything about the space that decides its weights, in words: it names files of trained weights."""
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Sides of the input image in pixels, ascending."""
+
+    def at_resolution(self, genotypes: Genotypes, side: int) -> Genotypes:
+        """The same networks int8[..., v] for images of ``side`` pixels. Raises InputError if there are none."""
+
+    def with_classes(self, classes: int) -> Self:
+        """The space with another number of classes; architectures stay the same."""
+
+    def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor of a supernet."""
+
+    def classes_in(self, tensors: Mapping[str, Tensor]) -> int | None:
+        """How many classes the weights of a supernet tell apart; None if they do not say."""
+
+    def cut(self, tensors: Mapping[str, Tensor], genotype: Genotypes) -> dict[str, Tensor]:
+        """The weights of one network int8[v] by the names of its live graph; differentiable in ``tensors``."""
+
+    def graph_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A published checkpoint of the family under the names of ``supernet_shapes``; unknown names stay."""
+
+    def describe_misfit(self, tensors: Mapping[str, Tensor]) -> str:
+        """What weights that do not fit seem to be of: a sentence with a space before it, or nothing."""
+
+
+@runtime_checkable
+class Relaxable(Protocol):
+    """A space in which choices can be taken with probabilities, so that costs have gradients.
+
+    A relaxed architecture is one tensor a gene, float[n, choices of the gene], whose rows are non-negative and sum to
+    one; one-hot rows are architectures.
+    """
+
+    def block_probabilities(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """How often each block is expected to occur, float[n, |V|], differentiable in ``probabilities``.
+
+        At one-hot rows it is how often ``block_indices`` names each block, so that with a value a block, float[|V|],
+        ``block_probabilities(p) @ values`` extends ``Additive.additive`` to probabilities.
+        """
 
 
 @runtime_checkable

@@ -141,7 +141,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for channels in (4, 8, 16):
         builder = GraphBuilder(f"conv{channels}")
-        image = builder.input("image", (1, channels, 14, 14))
+        image = builder.input("image", (1, channels, 14, 14), layout="NCHW")
         weight = builder.weight("weight", rng.standard_normal((channels, channels, 3, 3)).astype(np.float32))
         output = builder.conv2d(image, weight, padding=1, name="out")
         data = write_tflite(builder.build([output]))

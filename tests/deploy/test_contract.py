@@ -18,7 +18,7 @@ SIDE = 6
 def colour_sensitive(seed: int = 0) -> Graph:
     """A padded convolution, so that padding happens after scaling, and a linear layer."""
     rng, b = np.random.default_rng(seed), GraphBuilder("colours")
-    x = b.input("input", (1, 3, SIDE, SIDE))
+    x = b.input("input", (1, 3, SIDE, SIDE), layout="NCHW")
     x = b.conv2d(x, b.weight("w", rng.normal(size=(4, 3, 3, 3)).astype(np.float32)), padding=1)
     x = b.add("flatten", [b.add("global_average_pool", [b.add("relu", [x])])])
     return b.build([b.add("linear", [x, b.weight("v", rng.normal(size=(5, 4)).astype(np.float32))], "logits")])
@@ -74,7 +74,7 @@ def test_bytes_need_somebody_who_knows_their_scale() -> None:
 
 def test_channels_are_reordered_only_where_weights_can_be() -> None:
     b = GraphBuilder("no weights")
-    graph = b.build([b.add("relu", [b.input("input", (1, 3, 4, 4))])])
+    graph = b.build([b.add("relu", [b.input("input", (1, 3, 4, 4), layout="NCHW")])])
     assert with_channels(graph, "rgb") is graph
     with pytest.raises(InputError, match="RGB"):
         with_channels(graph, "bgr")

@@ -40,7 +40,7 @@ def test_a_contract_may_cost_what_it_asks_for(kind: FileFormat) -> None:
 @EACH
 def test_needless_work_is_counted(kind: FileFormat) -> None:
     b = GraphBuilder("back and forth")
-    x = b.add("transpose", [b.input("input", (1, 3, 4, 5))], permutation=(0, 2, 3, 1))
+    x = b.add("transpose", [b.input("input", (1, 3, 4, 5), layout="NCHW")], permutation=(0, 1, 3, 2))
     graph = b.build([b.add("cast", [x], dtype="int32")])
     report = lint_layout(kind.write(graph), kind.name, "fp32", InputContract())
     assert not report.is_clean

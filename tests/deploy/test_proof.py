@@ -19,7 +19,7 @@ WRITERS = {".onnx": write_onnx, ".tflite": write_tflite}
 def graph_of(scale: float = 1.0, size: int = 8) -> Graph:
     b = GraphBuilder("g")
     rng = np.random.default_rng(0)
-    x = b.input("x", (1, 3, size, size))
+    x = b.input("x", (1, 3, size, size), layout="NCHW")
     weight = b.weight("w", (scale * rng.normal(size=(4, 3, 3, 3))).astype(np.float32))
     y = b.add("hard_swish", [b.conv2d(x, weight, padding=1)])
     return b.build([y, b.add("flatten", [b.add("global_average_pool", [y])])])
@@ -68,7 +68,7 @@ def test_a_nan_that_torch_does_not_have_fails() -> None:
 
 def test_channels_last_square_images_are_not_taken_for_channels_first() -> None:
     b = GraphBuilder("g")
-    x = b.input("x", (1, 4, 4, 4))
+    x = b.input("x", (1, 4, 4, 4), layout="NCHW")
     graph = b.build([b.add("add", [x, b.weight("w", np.arange(4, dtype=np.float32).reshape(4, 1, 1))])])
     assert prove(graph, write_tflite(graph), "litert").passed
     assert prove(graph, write_onnx(graph), "onnxruntime").passed

@@ -8,7 +8,7 @@ from fleetfront.graphs.graph import Graph, GraphBuilder
 
 def graph_of(shape: tuple[int, ...]) -> Graph:
     b = GraphBuilder("g")
-    x = b.input("x", (1, 4, 2, 2))
+    x = b.input("x", (1, 4, 2, 2), layout="NCHW")
     weight = b.weight("w", np.ones((6, 4, 1, 1), np.float32))
     return b.build([b.add("relu", [b.add("reshape", [b.conv2d(x, weight)], shape=shape)], "y")], {"a": "b"})
 

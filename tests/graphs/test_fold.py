@@ -73,7 +73,7 @@ def test_folding_leaves_the_function(
 ) -> None:
     rng = np.random.default_rng(seed)
     builder = GraphBuilder("g")
-    x = builder.input("x", (2, 6, 5, 5))
+    x = builder.input("x", (2, 6, 5, 5), layout="NCHW")
     if is_first:
         x = _norm(builder, x, "norm_first", rng)
     y = convolved = _conv(builder, x, "conv", rng, groups, bias)
@@ -93,7 +93,9 @@ def test_folding_leaves_the_function(
 def test_a_convolution_takes_the_norm_in_without_new_operators() -> None:
     rng = np.random.default_rng(0)
     builder = GraphBuilder("g")
-    normed = _norm(builder, _conv(builder, builder.input("x", (1, 4, 8, 8)), "conv", rng, 1, False), "norm", rng)
+    normed = _norm(
+        builder, _conv(builder, builder.input("x", (1, 4, 8, 8), layout="NCHW"), "conv", rng, 1, False), "norm", rng
+    )
     folded = fold_batch_norm(builder.build([builder.add("relu", [normed])]))
     assert [operator.family for operator in folded.operators] == ["conv2d", "relu"]
     assert folded.operators[0].inputs == ("x", "conv.weight", "norm.bias")
@@ -117,7 +119,7 @@ def test_linear_of_two_dimensions_takes_the_norm_in() -> None:
 def test_a_shared_weight_stays_for_its_other_reader() -> None:
     rng = np.random.default_rng(2)
     builder = GraphBuilder("g")
-    x = builder.input("x", (1, 6, 4, 4))
+    x = builder.input("x", (1, 6, 4, 4), layout="NCHW")
     weight = builder.weight("weight", rng.normal(size=(6, 6, 1, 1)).astype(np.float32))
     normed = _norm(builder, builder.conv2d(x, weight), "norm", rng)
     plain = builder.conv2d(x, weight)
@@ -135,7 +137,7 @@ def test_a_graph_without_norms_is_returned_as_it_is() -> None:
 
 def test_computed_parameters_are_refused() -> None:
     builder = GraphBuilder("g")
-    x = builder.input("x", (1, 4, 2, 2))
+    x = builder.input("x", (1, 4, 2, 2), layout="NCHW")
     scale = builder.input("s", (4,))
     graph = builder.build([builder.add("batch_norm", [x, scale, scale, scale, scale], epsilon=1e-5)])
     with pytest.raises(InputError, match="'s', which is computed"):

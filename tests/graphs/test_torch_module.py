@@ -37,7 +37,7 @@ def test_convolution_pads_each_side_by_its_own_amount(padding, stride, groups, d
     rng = np.random.default_rng(0)
     data, weight, bias = _image(rng, 2, 4, 7, 8), _image(rng, 8, 4 // groups, 3, 2), _image(rng, 8)
     builder = GraphBuilder("g")
-    x = builder.input("x", data.shape)
+    x = builder.input("x", data.shape, layout="NCHW")
     y = builder.add(
         "conv2d",
         (x, builder.weight("w", weight), builder.weight("b", bias)),
@@ -65,7 +65,13 @@ def test_convolution_pads_each_side_by_its_own_amount(padding, stride, groups, d
 def test_padding_never_counts_into_a_pool(padding, stride, family):
     data = _image(np.random.default_rng(1), 2, 3, 6, 5) - 5.0
     builder = GraphBuilder("g")
-    y = builder.add(f"{family}_pool2d", [builder.input("x", data.shape)], kernel=(3, 2), stride=stride, padding=padding)
+    y = builder.add(
+        f"{family}_pool2d",
+        [builder.input("x", data.shape, layout="NCHW")],
+        kernel=(3, 2),
+        stride=stride,
+        padding=padding,
+    )
     top, left, bottom, right = padding
     padded = np.pad(data, ((0, 0), (0, 0), (top, bottom), (left, right)), constant_values=np.nan)
     windows = _windows(padded, (3, 2), stride)
@@ -91,7 +97,7 @@ def test_shaping_families_and_several_outputs():
     rng = np.random.default_rng(2)
     data, weight, bias = _image(rng, 2, 3, 4, 4), _image(rng, 5, 48), _image(rng, 5)
     builder = GraphBuilder("g")
-    x = builder.input("x", ("batch", 3, 4, 4))
+    x = builder.input("x", ("batch", 3, 4, 4), layout="NCHW")
     doubled = builder.add("concat", [x, builder.add("add", [x, x])], axis=1)
     scaled = builder.add("multiply", [doubled, builder.add("global_average_pool", [doubled])])
     turned = builder.add("transpose", [scaled], permutation=(0, 2, 3, 1))
@@ -111,7 +117,7 @@ def _normalised(epsilon: float = 1e-3) -> tuple[Graph, np.ndarray]:
     rng = np.random.default_rng(3)
     data = _image(rng, 4, 3, 5, 5)
     builder = GraphBuilder("g")
-    x = builder.input("x", (1, 3, 5, 5))
+    x = builder.input("x", (1, 3, 5, 5), layout="NCHW")
     operands = [
         x,
         *(builder.weight(f"bn.{n}", np.abs(_image(rng, 3)) + 0.5) for n in ("scale", "shift", "mean", "var")),
@@ -152,7 +158,7 @@ def test_module_learns_and_moves_its_statistics():
 def test_placeholder_weights_are_replaced_by_differentiable_ones():
     placeholder = np.broadcast_to(np.float32(0), (4, 3, 1, 1))
     builder = GraphBuilder("g")
-    x = builder.input("x", (1, 3, 2, 2))
+    x = builder.input("x", (1, 3, 2, 2), layout="NCHW")
     graph = builder.build([builder.conv2d(x, builder.weight("w", placeholder))])
     whole = torch.ones(8, 6, 1, 1, requires_grad=True)
     (output,) = run_graph(graph, {"w": whole[:4, :3]}, [torch.ones(5, 3, 2, 2)])

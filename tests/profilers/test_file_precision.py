@@ -26,7 +26,7 @@ _RNG = np.random.default_rng(0)
 
 def convolution() -> Graph:
     builder = GraphBuilder("conv")
-    image = builder.input("image", (1, 4, 8, 8))
+    image = builder.input("image", (1, 4, 8, 8), layout="NCHW")
     weight = builder.weight("weight", _RNG.standard_normal((8, 4, 3, 3)).astype(np.float32))
     bias = builder.weight("bias", _RNG.standard_normal(8).astype(np.float32))
     return builder.build([builder.conv2d(image, weight, bias, padding=1, name="out")])

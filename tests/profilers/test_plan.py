@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, graph_macs, make_plan, spread_out
+from fleetfront.graphs.operators.catalogue import graph_macs
+from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, make_plan, spread_out
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target

@@ -86,7 +86,7 @@ def test_a_missing_package_is_named(runtime: Runtime, monkeypatch: pytest.Monkey
 def test_threads_are_honoured(runtime: Runtime) -> None:
     b = GraphBuilder("g")
     weight = b.weight("w", np.ones((32, 32, 3, 3), np.float32))
-    graph = b.build([b.conv2d(b.input("x", (1, 32, 64, 64)), weight, padding=1)])
+    graph = b.build([b.conv2d(b.input("x", (1, 32, 64, 64), layout="NCHW"), weight, padding=1)])
     script = (
         "import os, sys, numpy as np\n"
         "from fleetfront.runtimes.catalogue import load_runtime\n"

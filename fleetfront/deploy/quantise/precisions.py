@@ -4,14 +4,12 @@ of finished files, in ``quantise.onnx`` and ``quantise.tflite``.
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import MappingProxyType
-
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.fold import fold_batch_norm
-from fleetfront.graphs.graph import Graph, GraphBuilder, Operator, Tensor
+from fleetfront.graphs.graph import Array, Graph, Operator, Rewriter, Tensor
+from fleetfront.graphs.operators.catalogue import family_of
 
 #: What files can be written in.
 FILE_PRECISIONS = ("fp32", "fp16", "int8")
@@ -44,23 +42,18 @@ def half_compute(graph: Graph) -> Graph:
         InputError: a weight does not fit float16.
     """
     folded = fold_batch_norm(graph)
-    builder = GraphBuilder(folded.name)
-    renamed: dict[str, str] = {}
-    for name in folded.inputs:
-        tensor = folded.tensors[name]
-        builder.input(name, tensor.shape, tensor.dtype)
-        if tensor.dtype == "float32":
-            renamed[name] = builder.add("cast", [name], f"{name}/half", dtype="float16")
-    for name, array in folded.weights.items():
-        builder.weight(name, _as_half(name, array) if array.dtype == np.float32 else array)
-    for operator in folded.operators:
-        output = f"{operator.output}/half" if operator.output in folded.outputs else operator.output
-        renamed[operator.output] = output
-        operands = [renamed.get(operand, operand) for operand in operator.inputs]
-        builder.add(operator.family, operands, output, **operator.attributes)
-    for name in folded.outputs:
-        builder.add("cast", [renamed[name]], name, dtype="float32")
-    return builder.build(folded.outputs, folded.labels)
+
+    def declare(writer: Rewriter, tensor: Tensor) -> str:
+        name = writer.redeclare(tensor)
+        return writer.add("cast", [name], f"{name}/half", dtype="float16") if tensor.dtype == "float32" else name
+
+    def keep(writer: Rewriter, operator: Operator) -> None:
+        writer.keep(operator, [f"{name}/half" if name in folded.outputs else name for name in operator.outputs])
+
+    def give(writer: Rewriter, name: str) -> str:
+        return writer.add("cast", [writer.now(name)], name, dtype="float32")
+
+    return folded.rewrite(keep, inputs=declare, weights=as_half, outputs=give)
 
 
 def half_weights(graph: Graph) -> Graph:
@@ -71,25 +64,16 @@ def half_weights(graph: Graph) -> Graph:
         InputError: a weight does not fit float16.
     """
     folded = fold_batch_norm(graph)
-    weights, tensors = dict(folded.weights), dict(folded.tensors)
-    casts: list[Operator] = []
-    operators: list[Operator] = []
-    spread: dict[str, str] = {}
-    for operator in folded.operators:
-        if operator.family in ("conv2d", "linear") and operator.inputs[1] in folded.weights:
-            name = operator.inputs[1]
-            if name not in spread and weights[name].dtype == np.float32:
-                spread[name] = f"{name}/float"
-                weights[name] = _as_half(name, weights[name])
-                tensors[spread[name]] = Tensor(spread[name], tuple(weights[name].shape))
-                casts.append(Operator("cast", (name,), spread[name], {"dtype": "float32"}))
-        operators.append(replace(operator, inputs=tuple(spread.get(operand, operand) for operand in operator.inputs)))
-    return replace(
-        folded,
-        operators=(*casts, *operators),
-        weights=MappingProxyType(weights),
-        tensors=MappingProxyType(tensors),
-    )
+
+    def spread(writer: Rewriter, operator: Operator) -> None:
+        name = operator.inputs[1] if family_of(operator.family).is_weighted else ""
+        array = folded.weights.get(name)
+        if array is not None and array.dtype == np.float32 and writer.now(name) == name:
+            half = writer.weight(name, as_half(name, array))
+            writer.stand_in(name, writer.add("cast", [half], f"{name}/float", dtype="float32"))
+        writer.keep(operator)
+
+    return folded.rewrite(spread)
 
 
 def without_hard_swish(graph: Graph) -> Graph:
@@ -97,26 +81,41 @@ def without_hard_swish(graph: Graph) -> Graph:
 
     XNNPACK takes no hard-swish in int8, and each one left to the interpreter cuts the delegated part in two.
     """
-    builder = GraphBuilder(graph.name)
-    for name in graph.inputs:
-        builder.input(name, graph.tensors[name].shape, graph.tensors[name].dtype)
-    for name, array in graph.weights.items():
-        builder.weight(name, array)
-    for operator in graph.operators:
+
+    def spell_out(writer: Rewriter, operator: Operator) -> None:
         if operator.family != "hard_swish":
-            builder.add(operator.family, operator.inputs, operator.output, **operator.attributes)
-            continue
-        gate = builder.add("hard_sigmoid", operator.inputs, f"{operator.output}/gate")
-        builder.add("multiply", [operator.inputs[0], gate], operator.output)
-    return builder.build(graph.outputs, graph.labels)
+            writer.keep(operator)
+            return
+        data = writer.now(operator.inputs[0])
+        gate = writer.add("hard_sigmoid", [data], f"{operator.output}/gate")
+        writer.add("multiply", [data, gate], operator.output)
+
+    return graph.rewrite(spell_out)
 
 
-def _as_half(
-    name: str, array: np.ndarray[tuple[int, ...], np.dtype[np.float32]]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float16]]:
+def as_half(name: str, array: Array) -> Array:
+    """A float32 weight as float16, any other as it is. Raises InputError, with its name, if it does not fit."""
+    if array.dtype != np.float32:
+        return array
     largest = float(np.abs(array).max(initial=0.0))
     if not largest <= _LARGEST_HALF:
         raise InputError(
             f"Weight {name!r} reaches {largest:.3g}, float16 ends at {_LARGEST_HALF:g}.", "Leave fp16 out for this one."
         )
     return array.astype(np.float16)
+
+
+def half_throughout(graph: Graph) -> Graph:
+    """The network in float16 from its inputs to its outputs: what blocks are profiled as in half precision.
+
+    Files that are handed out keep float32 at both ends (``half_compute``). A block inside a network has no such ends,
+    so a block with them would be timed with two conversions that the network does not make.
+
+    Raises:
+        InputError: a weight does not fit float16.
+    """
+
+    def declare(writer: Rewriter, tensor: Tensor) -> str:
+        return writer.redeclare(tensor, dtype="float16" if tensor.dtype == "float32" else tensor.dtype)
+
+    return fold_batch_norm(graph).rewrite(inputs=declare, weights=as_half)

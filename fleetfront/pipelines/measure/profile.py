@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.deploy.formats import writer_of
-from fleetfront.deploy.quantise.half_throughout import half_throughout
+from fleetfront.deploy.quantise.precisions import half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph

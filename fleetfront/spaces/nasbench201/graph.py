@@ -19,15 +19,17 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
+from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.spaces.blocks import Block
 
-STEM, CONV, POOL, ADD, REDUCTION, HEAD = (
+STEM, CONV, POOL, ADD, REDUCTION, HEAD, ZERO = (
     "nb201_stem",
     "nb201_conv",
     "nb201_pool",
     "nb201_add",
     "nb201_reduction",
     "nb201_head",
+    "nb201_zero",
 )
 
 #: The operations of an edge in the order of NAS-Bench-201, and the node that each of the six edges leads from and to.
@@ -59,6 +61,12 @@ def add_block(stage: int) -> Block:
     """What each further input of a node costs in one stage (from 0)."""
     width, side = STAGES[stage]
     return Block.make(ADD, ((width, side, side),) * 2)
+
+
+def zero_block(stage: int) -> Block:
+    """What an edge of operation ``none`` costs in one stage (from 0) where it is executed: a product with zero."""
+    width, side = STAGES[stage]
+    return Block.make(ZERO, ((width, side, side),))
 
 
 def reduction_block(stage: int) -> Block:
@@ -113,10 +121,10 @@ class _Writer(LayerWriter):
             elif operation == "avg_pool_3x3":
                 entering = self.pool(entering)
             nodes[node] = self.builder.add("add", (nodes[node], entering)) if node in nodes else entering
-        if 3 in nodes:
-            return nodes[3]
-        zero = self.builder.weight(f"{prefix}.zero", np.zeros((1, 1, 1, 1), dtype=np.float32))
-        return self.builder.add("multiply", (data, zero))
+        return nodes[3] if 3 in nodes else self.zero(data, f"{prefix}.zero")
+
+    def zero(self, data: str, name: str) -> str:
+        return self.builder.add("multiply", (data, self.builder.weight(name, np.zeros((1, 1, 1, 1), dtype=np.float32))))
 
 
 def write_block(block: Block) -> Graph:
@@ -126,7 +134,8 @@ def write_block(block: Block) -> Graph:
     """
     writer = _Writer(block.key, random_weights(block.key))
     first, *more = [
-        writer.builder.input(name, (1, *shape)) for name, shape in zip(("input", "other"), block.inputs, strict=False)
+        writer.builder.input(name, (1, *shape), layout=IMAGE)
+        for name, shape in zip(("input", "other"), block.inputs, strict=False)
     ]
     values = {name: int(value) for name, value in block.parameters}
     if block.family == STEM:
@@ -135,6 +144,8 @@ def write_block(block: Block) -> Graph:
         output = writer.relu_conv_bn(first, "edge", block.inputs[0][0], values["k"])
     elif block.family == POOL:
         output = writer.pool(first)
+    elif block.family == ZERO:
+        output = writer.zero(first, "zero")
     elif block.family == ADD:
         output = writer.builder.add("add", (first, *more))
     elif block.family == REDUCTION:
@@ -169,7 +180,7 @@ def write_network(
     writer = _Writer(name, random_weights(name) if weights is None else given_weights(weights))
     square = _square_growth(operations) ** CELLS
     width, side = STAGES[0]
-    data = writer.stem(writer.builder.input("input", (1, 3, side, side)), "stem", width)
+    data = writer.stem(writer.builder.input("input", (1, 3, side, side), layout=IMAGE), "stem", width)
     for stage, (width, _) in enumerate(STAGES):
         if stage:
             data = writer.reduction(data, f"reduction{stage}", width, square)

@@ -16,7 +16,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
-from fleetfront.spaces.base import Config, Genotypes
+from fleetfront.spaces.base import Config, Genotypes, Mode
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.nasbench201.features import network_features
 from fleetfront.spaces.nasbench201.graph import (
@@ -34,6 +34,7 @@ from fleetfront.spaces.nasbench201.graph import (
     stem_block,
     write_block,
     write_network,
+    zero_block,
 )
 
 #: Six digits to the base five: the number of a cell among all.
@@ -84,14 +85,11 @@ class NasBench201Space:
         """bool[n, 6]: whether an edge lies on a path from input to output. An edge of operation ``none`` never does."""
         present = genotypes != 0
         reached = np.zeros((len(genotypes), 4), dtype=np.bool_)
-        reaching = np.zeros_like(reached)
-        reached[:, 0] = reaching[:, 3] = True
+        reached[:, 0] = True
         for edge, (source, node) in enumerate(EDGES):
             reached[:, node] |= reached[:, source] & present[:, edge]
-        for edge, (source, node) in reversed(list(enumerate(EDGES))):
-            reaching[:, source] |= reaching[:, node] & present[:, edge]
         sources, nodes = np.transpose(EDGES)
-        live: NDArray[np.bool_] = present & reached[:, sources] & reaching[:, nodes]
+        live: NDArray[np.bool_] = present & reached[:, sources] & _reaching(present)[:, nodes]
         return live
 
     def disconnected(self, genotypes: Genotypes) -> NDArray[np.bool_]:
@@ -192,6 +190,40 @@ class NasBench201Space:
             columns += [edges, adds] * CELLS
         return np.concatenate(columns, axis=1)
 
+    @cached_property
+    def dead_blocks(self) -> tuple[Block, ...]:
+        """The products with zero of each stage: edges of operation ``none`` are none of the vocabulary's blocks."""
+        return tuple(zero_block(stage) for stage in range(len(STAGES)))
+
+    def executed_blocks(self, genotypes: Genotypes, mode: Mode) -> NDArray[np.float64]:
+        """float64[n, |V| + stages]: how often each block, then each product with zero, is executed.
+
+        In the published networks every edge is executed: ``none`` multiplies by zero, and the edges into a node are
+        summed. Dead edges that the output depends on remain where only what it needs is executed.
+        """
+        if mode is Mode.LIVE:
+            return np.hstack([self._block_counts[genotypes @ _RADIX], np.zeros((len(genotypes), len(STAGES)))])
+        edges = self._needed_edges(genotypes) if mode is Mode.NEEDED else np.ones(genotypes.shape, np.bool_)
+        into = [[edge for edge, (_, to) in enumerate(EDGES) if to == node] for node in (1, 2, 3)]
+        sums = sum(np.maximum(edges[:, entering].sum(axis=1) - 1, 0) for entering in into)
+        blocks = len(self.vocabulary)
+        edge_blocks, add_blocks = self._edge_blocks
+        counts = np.zeros((len(genotypes), blocks + len(STAGES) + 1))
+        counts[:, : len(STAGES) + 1] = 1
+        for stage in range(len(STAGES)):
+            counts[:, add_blocks[stage]] += CELLS * sums
+            # Skip connections are no block: they are counted in the last column, which is dropped.
+            of_operation = np.append(blocks + stage, np.where(edge_blocks[stage] < 0, -1, edge_blocks[stage])[1:])
+            for edge in range(len(EDGES)):
+                counts[np.arange(len(genotypes)), of_operation[genotypes[:, edge]]] += CELLS * edges[:, edge]
+        return counts[:, :-1]
+
+    def _needed_edges(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n, 6]: edges other than ``none`` into nodes from which a path leads to the output."""
+        present = genotypes != 0
+        needed: NDArray[np.bool_] = present & _reaching(present)[:, [node for _, node in EDGES]]
+        return needed
+
     # Costs
 
     @cached_property
@@ -261,3 +293,12 @@ class NasBench201Space:
     ) -> dict[str, tuple[Graph, int]]:
         """``network``: the live graph with batch-norm folded, one call an inference."""
         return {"network": (fold_batch_norm(self.live_graph(genotype, weights)), 1)}
+
+
+def _reaching(present: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """bool[n, 4]: nodes from which a path of ``present`` edges bool[n, 6] leads to the output."""
+    reaching = np.zeros((len(present), 4), dtype=np.bool_)
+    reaching[:, 3] = True
+    for edge, (source, node) in reversed(list(enumerate(EDGES))):
+        reaching[:, source] |= reaching[:, node] & present[:, edge]
+    return reaching

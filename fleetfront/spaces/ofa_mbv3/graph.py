@@ -23,6 +23,7 @@ import numpy as np
 
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
+from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.ofa_mbv3.layout import HEAD, STEM, BlockShape, block_shape
 
@@ -89,7 +90,7 @@ class _Writer(LayerWriter):
 def write_block(block: Block) -> Graph:
     """One block alone, batch 1, batch-norm kept, with random weights that only its key decides."""
     writer = _Writer(block.key, random_weights(block.key))
-    data = writer.builder.input("input", (1, *block.inputs[0]))
+    data = writer.builder.input("input", (1, *block.inputs[0]), layout=IMAGE)
     prefix = {STEM: "stem", HEAD: "head"}.get(block.family, "block")
     return writer.builder.build((writer.block(data, prefix, block),))
 
@@ -106,6 +107,6 @@ def write_network(
     data = ""
     for prefix, block in parts:
         if not data:
-            data = writer.builder.input("input", (1, *block.inputs[0]))
+            data = writer.builder.input("input", (1, *block.inputs[0]), layout=IMAGE)
         data = writer.block(data, prefix, block)
     return writer.builder.build((data,), labels)

@@ -26,7 +26,7 @@ def half_model(tmp_path: Path) -> str:
     from fleetfront.deploy.writers.tflite.writer import write_tflite
 
     builder = GraphBuilder("conv")
-    image = builder.input("image", (1, 4, 8, 8))
+    image = builder.input("image", (1, 4, 8, 8), layout="NCHW")
     weight = builder.weight("weight", np.ones((8, 4, 3, 3), np.float32))
     path = tmp_path / "half.tflite"
     path.write_bytes(write_tflite(half_weights(builder.build([builder.conv2d(image, weight, name="out")]))))

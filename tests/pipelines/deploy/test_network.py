@@ -47,7 +47,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def strongest_channel() -> Graph:
     """The class of the strongest channel, for inputs scaled as ImageNet's: blue, green, red."""
     b = GraphBuilder("network")
-    x = b.input("input", (1, 3, SIDE, SIDE))
+    x = b.input("input", (1, 3, SIDE, SIDE), layout="NCHW")
     identity = np.eye(3, dtype=np.float32).reshape(3, 3, 1, 1)
     x = b.conv2d(x, b.weight("stem", identity), b.weight("bias", np.zeros(3, np.float32)))
     x = b.add("flatten", [b.add("global_average_pool", [x])])

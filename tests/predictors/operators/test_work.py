@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, WORK_NAMES, Mode, NetworkWork, graph_work
 from fleetfront.spaces.nasbench201.space import NasBench201Space
@@ -13,7 +14,7 @@ def of_class(work: np.ndarray, name: str) -> dict[str, float]:
 
 def test_counts_of_a_small_graph_by_hand() -> None:
     builder = GraphBuilder("small")
-    data = builder.input("x", (1, 4, 8, 8))
+    data = builder.input("x", (1, 4, 8, 8), layout="NCHW")
     data = builder.conv2d(data, builder.weight("a", np.zeros((6, 4, 3, 3), np.float32)), padding=1)
     data = builder.add("relu", (data,))
     data = builder.conv2d(data, builder.weight("b", np.zeros((6, 1, 3, 3), np.float32)), padding=1, groups=6)
@@ -80,3 +81,21 @@ SKIPS = "|skip_connect~0|+|skip_connect~0|skip_connect~1|+|skip_connect~0|skip_c
 
 def test_spaces_without_dead_branches_have_one_mode() -> None:
     assert NetworkWork(ofa_mbv3_mini()).modes == (Mode.LIVE,)
+
+
+def test_operators_that_nobody_knows_are_never_free() -> None:
+    builder = GraphBuilder("g")
+    data = builder.input("x", (1, 4))
+    data = builder.add("opaque", (data,), kind="Einsum", shapes=((1, 9),), dtypes=("float32",), layouts=("",))
+    with pytest.raises(InputError, match="What Operator Einsum .* costs is not known"):
+        graph_work(builder.build((data,)))
+
+
+def test_only_a_leading_symbol_counts_as_one() -> None:
+    builder = GraphBuilder("g")
+    weight = builder.weight("w", np.zeros((5, 2), np.float32))
+    batch = builder.add("linear", (builder.input("x", ("batch", 2)), weight))
+    assert of_class(graph_work(builder.build((batch,))), "vector")["mmacs"] == pytest.approx(10e-6)
+    sequence = builder.add("linear", (builder.input("y", (1, "time", 2)), weight))
+    with pytest.raises(InputError, match="'time'"):
+        graph_work(builder.build((sequence,)))

@@ -172,7 +172,7 @@ def test_a_rehearsal_runs_a_real_graph_in_torch(tmp_path: Path) -> None:
     import numpy as np
 
     builder = GraphBuilder("block")
-    data = builder.input("x", (2, 8, 12, 12))
+    data = builder.input("x", (2, 8, 12, 12), layout="NCHW")
     weight = builder.weight("w", np.random.default_rng(0).normal(size=(8, 8, 3, 3)).astype(np.float32))
     path = tmp_path / "block.graph"
     path.write_bytes(builder.build([builder.conv2d(data, weight, padding=1)]).to_bytes())

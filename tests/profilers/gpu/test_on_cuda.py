@@ -30,7 +30,7 @@ def _gpu() -> None:
 
 def convolutions(batch: int, count: int = 4) -> Graph:
     builder = GraphBuilder("convolutions")
-    data = builder.input("x", (batch, 32, 28, 28))
+    data = builder.input("x", (batch, 32, 28, 28), layout="NCHW")
     rng = np.random.default_rng(0)
     for number in range(count):
         weight = builder.weight(f"w{number}", (0.05 * rng.normal(size=(32, 32, 3, 3))).astype(np.float32))
@@ -58,7 +58,7 @@ def test_memory_running_out_is_one_row_and_the_rest_goes_on(tmp_path: Path) -> N
     small, large = tmp_path / "small.graph", tmp_path / "large.graph"
     small.write_bytes(convolutions(1).to_bytes())
     builder = GraphBuilder("large")
-    data = builder.input("x", (512, 1, 64, 64))
+    data = builder.input("x", (512, 1, 64, 64), layout="NCHW")
     # A million channels of 64 x 64 pixels in 512 images: 8 TB, from 8 MB of input and 4 MB of weights.
     weight = builder.weight("w", np.ones((1_000_000, 1, 1, 1), np.float32))
     large.write_bytes(builder.build([builder.conv2d(data, weight)]).to_bytes())

@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from fleetfront.deploy.writers.tflite.versions import oldest_runtime
 from fleetfront.errors import InputError, missing
 from fleetfront.graphs.graph import Array
-from fleetfront.graphs.operators import Shape
+from fleetfront.graphs.operators.base import Shape
 
 try:
     import flatbuffers
@@ -38,32 +39,6 @@ _KIND_NAMES: dict[int, str] = {
 #: Where the labels of a graph are kept, as JSON.
 LABELS = "fleetfront.labels"
 MINIMUM_RUNTIME = "min_runtime_version"
-
-#: Kind of operator -> (its table of options or "", {version of the operator: first TFLite runtime that has it}), as in
-#: TensorFlow's lite/tools/versioning/runtime_version.cc.
-KINDS: dict[str, tuple[str, dict[int, str]]] = {
-    "ADD": ("AddOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "AVERAGE_POOL_2D": ("Pool2DOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "CAST": ("CastOptions", {1: "1.5.0"}),
-    "CONCATENATION": ("ConcatenationOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "CONV_2D": ("Conv2DOptions", {1: "1.5.0", 3: "1.14.0", 6: "2.9.0"}),
-    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {1: "1.5.0", 2: "1.12.0", 3: "1.14.0"}),
-    "DEQUANTIZE": ("DequantizeOptions", {1: "1.13.1", 2: "1.14.0", 3: "1.15.0"}),
-    "FULLY_CONNECTED": ("FullyConnectedOptions", {1: "1.5.0", 4: "1.14.0", 5: "2.0.0"}),
-    "HARD_SWISH": ("HardSwishOptions", {1: "1.15.0"}),
-    "LOGISTIC": ("", {1: "1.14.0", 2: "1.14.0"}),
-    "MAX_POOL_2D": ("Pool2DOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "MEAN": ("ReducerOptions", {1: "1.6.0", 2: "1.14.0"}),
-    "MUL": ("MulOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "PAD": ("PadOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "PADV2": ("PadV2Options", {1: "1.9.0", 2: "1.14.0"}),
-    "QUANTIZE": ("QuantizeOptions", {1: "1.14.0", 2: "1.15.0"}),
-    "RELU": ("", {1: "1.5.0", 2: "2.1.0"}),
-    "RELU6": ("", {1: "1.5.0", 2: "1.14.0"}),
-    "RESHAPE": ("ReshapeOptions", {1: "1.5.0"}),
-    "SOFTMAX": ("SoftmaxOptions", {1: "1.5.0", 2: "1.14.0"}),
-    "TRANSPOSE": ("TransposeOptions", {1: "1.6.0", 2: "1.14.0", 4: "2.3.0", 6: "2.12.0"}),
-}
 
 
 class TfliteFile:
@@ -93,19 +68,23 @@ class TfliteFile:
             self._constants[key] = self._add_tensor(name, data.shape, data.dtype.name, len(self._buffers) - 1)
         return self._constants[key]
 
-    def operator(self, kind: str, inputs: Sequence[int], output: int, *, version: int = 1, **options: Any) -> int:
-        """Append an operator; ``options`` are the fields of its table of options, enumerations by name."""
-        table, _ = KINDS[kind]
+    def operator(
+        self, kind: str, inputs: Sequence[int], outputs: Sequence[int], *, table: str, version: int, **options: Any
+    ) -> int:
+        """Append an operator; ``options`` are the fields of its ``table`` of options, enumerations by name.
+
+        Gives its first output.
+        """
         made = schema.OperatorT(
             opcodeIndex=self._codes.setdefault((kind, version), len(self._codes)),
             inputs=list(inputs),
-            outputs=[output],
+            outputs=list(outputs),
         )
         if table:
             made.builtinOptionsType = getattr(schema.BuiltinOptions, table)
             made.builtinOptions = getattr(schema, f"{table}T")(**{k: _value(k, v) for k, v in options.items()})
         self._operators.append(made)
-        return output
+        return outputs[0]
 
     def finish(self, inputs: Mapping[str, int], outputs: Mapping[str, int], labels: Mapping[str, str]) -> bytes:
         """The file's bytes, with the signature ``serving_default`` over the named tensors."""
@@ -153,8 +132,7 @@ class TfliteFile:
         return schema.OperatorCodeT(deprecatedBuiltinCode=min(code, _LAST_OLD_CODE), builtinCode=code, version=version)
 
     def _metadata(self, labels: Mapping[str, str]) -> list[Any]:
-        oldest = max((KINDS[kind][1][version] for kind, version in self._codes), key=as_numbers, default="1.5.0")
-        entries = {MINIMUM_RUNTIME: oldest.encode().ljust(_VERSION_BYTES, b"\0")}
+        entries = {MINIMUM_RUNTIME: oldest_runtime(self._codes).encode().ljust(_VERSION_BYTES, b"\0")}
         if labels:
             entries[LABELS] = json.dumps(dict(labels), sort_keys=True).encode()
         made = []
@@ -204,9 +182,20 @@ def unpack_model(data: bytes) -> Any:
 
 
 def kind_name(code: Any) -> str:
-    """What ``KINDS`` calls an operator code."""
+    """The schema's name of an operator code, e.g. ``CONV_2D``."""
     number = int(max(code.builtinCode, code.deprecatedBuiltinCode))
     return _KIND_NAMES.get(number, f"OPERATOR_{number}")
+
+
+def operator_versions(model: Any) -> list[tuple[str, int]]:
+    """(operator, version) of every operator code of a file."""
+    return [(kind_name(code), int(code.version)) for code in model.operatorCodes]
+
+
+def custom_operators(model: Any) -> list[str]:
+    """Names of the operators that a file takes from elsewhere than the runtime, sorted."""
+    codes = [code.customCode for code in model.operatorCodes if code.customCode is not None]
+    return sorted({code.decode() if isinstance(code, bytes) else str(code) for code in codes})
 
 
 def is_int8(tensor: Any) -> bool:
@@ -217,11 +206,6 @@ def is_int8(tensor: Any) -> bool:
 def metadata_entry(name: str, buffer: int) -> Any:
     """An entry of the table of metadata."""
     return schema.MetadataT(name=name, buffer=buffer)
-
-
-def as_numbers(version: str) -> tuple[int, ...]:
-    """``2.9.0`` as numbers that compare."""
-    return tuple(int(part) for part in version.split("."))
 
 
 def _value(field: str, value: Any) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from fleetfront.deploy.writers.tflite.versions import oldest_runtime
 from fleetfront.errors import InputError, missing
 
 #: Name of the metadata that MediaPipe looks for, its identifier, and the version whose fields are used.
@@ -79,7 +80,13 @@ def describe_file(data: bytes, description: FileDescription) -> bytes:
         InputError: ``data`` is no TFLite file, or has other than one input and output.
         MissingDependency: ai-edge-litert is not installed.
     """
-    from fleetfront.deploy.writers.tflite.flatbuffer import MINIMUM_RUNTIME, AlignedBuffer, pack_model, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import (
+        MINIMUM_RUNTIME,
+        AlignedBuffer,
+        operator_versions,
+        pack_model,
+        unpack_model,
+    )
 
     model = unpack_model(data)
     subgraph = model.subgraphs[0]
@@ -87,21 +94,13 @@ def describe_file(data: bytes, description: FileDescription) -> bytes:
         raise InputError("The TFLite file has several inputs or outputs.", "Describe image classifiers only.")
     _set_versions(model)
     entries = {
-        MINIMUM_RUNTIME: oldest_runtime(_operators(model)).encode().ljust(16, b"\0"),
+        MINIMUM_RUNTIME: oldest_runtime(operator_versions(model)).encode().ljust(16, b"\0"),
         METADATA: _metadata(description),
     }
     for name, content in entries.items():
         _set_entry(model, name, AlignedBuffer(content))
     finished: bytes = pack_model(model)
     return _with_labels(finished, description.labels)
-
-
-def oldest_runtime(operators: Sequence[tuple[str, int]]) -> str:
-    """The first TFLite runtime that has every (operator, version); those of unknown age are passed over."""
-    from fleetfront.deploy.writers.tflite.flatbuffer import KINDS, as_numbers
-
-    known = [KINDS[kind][1][version] for kind, version in operators if version in KINDS.get(kind, ("", {}))[1]]
-    return max(known, key=as_numbers, default="1.5.0")
 
 
 def read_labels(data: bytes) -> tuple[str, ...]:
@@ -111,12 +110,6 @@ def read_labels(data: bytes) -> tuple[str, ...]:
             return tuple(archive.read(LABELS_FILE).decode().splitlines())
     except (zipfile.BadZipFile, KeyError):
         return ()
-
-
-def _operators(model: Any) -> list[tuple[str, int]]:
-    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name
-
-    return [(kind_name(code), int(code.version)) for code in model.operatorCodes]
 
 
 def _set_versions(model: Any) -> None:

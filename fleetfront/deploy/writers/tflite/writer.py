@@ -1,38 +1,29 @@
-"""Writes a Graph as a TFLite file: which operators each family becomes, channels last. The flatbuffer itself is in
-``tflite.flatbuffer``, layouts are in ``tflite.layout``, proving the result is in ``proof``.
+"""Write a Graph as a TFLite file, channels last: where each tensor lies in the file, and what is put between operators.
+
+What a family becomes is in ``graphs.operators``, the flatbuffer in ``tflite.flatbuffer``; proving the result is in
+``proof``.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.deploy.writers.tflite.layout import (
-    TO_NHWC,
-    keeps_order,
-    padding_scheme,
-    permuted,
-    stored,
-    stored_axis,
-    stored_permutation,
-    window_shares,
-)
-from fleetfront.deploy.writers.tflite.tensors import TensorsOfFile
+from fleetfront.deploy.writers.tflite.versions import oldest_runtime
 from fleetfront.errors import InputError
+from fleetfront.graphs.channels_last import TO_NCHW, TO_NHWC, aligned, keeps_order, permuted, stored
 from fleetfront.graphs.fold import fold_batch_norm
-from fleetfront.graphs.graph import Graph, Operator
+from fleetfront.graphs.graph import Array, Graph, Operator
+from fleetfront.graphs.operators.base import IMAGE, Shape, Value
+from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import drop_unread
 
 if TYPE_CHECKING:
-    pass
-
-#: Families whose TFLite operators take an activation in, and the activations that they take.
-_FUSING = ("conv2d", "linear", "add", "multiply", "max_pool2d", "average_pool2d")
-_FUSED = {"relu": "RELU", "relu6": "RELU6"}
+    from fleetfront.deploy.writers.tflite.flatbuffer import TfliteFile
 
 
 def write_tflite(graph: Graph) -> bytes:
@@ -50,29 +41,27 @@ def write_tflite(graph: Graph) -> bytes:
 
     folded = fold_batch_norm(drop_unread(graph))
     file = TfliteFile(graph.name)
-    writing = TensorsOfFile(folded, file)
+    tensors = _Tensors(folded, file)
     for operator, activation in _with_activations(folded):
-        if operator.family not in _WRITE:
-            raise InputError(
-                f"Operator family {operator.family!r} has no TFLite form here.", "Teach deploy/tflite_writer.py it."
-            )
-        _WRITE[operator.family](writing, operator, activation)
-    inputs = {name: writing.index(name) for name in graph.inputs}
-    outputs = {name: writing.index(name) for name in graph.outputs}
+        write = family_of(operator.family).tflite
+        if write is None:
+            raise InputError(f"Operator family {operator.family!r} has no TFLite form.", "Leave tflite out.")
+        write(tensors, operator, activation)
+    inputs, outputs = ({name: tensors.index(name) for name in names} for names in (graph.inputs, graph.outputs))
     return file.finish(inputs, outputs, graph.labels)
 
 
 def minimum_runtime(data: bytes) -> str:
-    """The oldest TFLite runtime that has every operator of a file, e.g. ``tflite 2.9.0``, as its metadata says.
+    """The oldest TFLite runtime that has every operator of a file, whoever wrote it, e.g. ``tflite 2.9.0``.
 
-    Raises InputError if ``data`` is no TFLite file or does not say.
+    Raises InputError if ``data`` is no TFLite file.
     """
-    from fleetfront.deploy.writers.tflite.flatbuffer import MINIMUM_RUNTIME, metadata
+    from fleetfront.deploy.writers.tflite.flatbuffer import custom_operators, operator_versions, unpack_model
 
-    version = metadata(data).get(MINIMUM_RUNTIME, b"").rstrip(b"\0").decode()
-    if not version:
-        raise InputError("This TFLite file does not say which runtime it needs.", "Write it with write_tflite.")
-    return f"tflite {version}"
+    model = unpack_model(data)
+    custom = custom_operators(model)
+    beside = f" with the custom operator(s) {', '.join(custom)}" if custom else ""
+    return f"tflite {oldest_runtime(operator_versions(model))}{beside}"
 
 
 def _with_activations(graph: Graph) -> list[tuple[Operator, str]]:
@@ -82,222 +71,141 @@ def _with_activations(graph: Graph) -> list[tuple[Operator, str]]:
     result: list[tuple[Operator, str]] = []
     place: dict[str, int] = {}
     for operator in graph.operators:
-        source = place.get(operator.inputs[0])
-        if operator.family in _FUSED and source is not None and readers[operator.inputs[0]] == 1:
+        fused = family_of(operator.family).fused_as
+        source = place.get(operator.inputs[0]) if fused else None
+        if source is not None and readers[operator.inputs[0]] == 1:
             producer, activation = result[source]
-            if producer.family in _FUSING and activation == "NONE":
-                result[source] = (replace(producer, output=operator.output), _FUSED[operator.family])
+            if family_of(producer.family).fuses and activation == "NONE":
+                result[source] = (replace(producer, outputs=operator.outputs), fused)
                 continue
-        place[operator.output] = len(result)
+        place.update(dict.fromkeys(operator.outputs, len(result)))
         result.append((operator, "NONE"))
     return result
 
 
-def _spatial(writing: TensorsOfFile, name: str) -> tuple[int, int]:
-    _, _, height, width = writing.shape(name)
-    return int(height), int(width)
+class _Tensors:
+    """Knows where each tensor of the graph is in the file, always in its stored layout: a TfliteEmitter."""
 
+    def __init__(self, graph: Graph, file: TfliteFile) -> None:
+        self._graph = graph
+        self._file = file
+        self._index: dict[str, int] = {}
+        #: Tensor -> the float16 weight that it is cast from: written where it is read, in the layout asked for.
+        self._halves: dict[str, str] = {}
+        for name in graph.inputs:
+            self.output(name)
 
-def _conv2d(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    attributes, data = operator.attributes, operator.inputs[0]
-    weight = writing.weight(operator, 1)
-    dilation = tuple(attributes.get("dilation", (1, 1)))
-    stride, groups = attributes["stride"], attributes["groups"]
-    scheme = padding_scheme(_spatial(writing, data), weight.shape[2:], stride, dilation, attributes["padding"])
-    source = writing.index(data) if scheme else writing.padded(operator)
-    options: dict[str, Any] = {
-        "padding": scheme or "VALID",
-        "strideH": stride[0],
-        "strideW": stride[1],
-        "dilationHFactor": dilation[0],
-        "dilationWFactor": dilation[1],
-        "fusedActivationFunction": activation,
-    }
-    bias = writing.bias(operator, weight.shape[0])
-    if groups > 1 and groups == writing.shape(data)[1]:
-        kernel = writing.constant(operator.inputs[1], weight.transpose(1, 2, 3, 0))
-        options["depthMultiplier"] = weight.shape[0] // groups
-        kind, version = "DEPTHWISE_CONV_2D", 1 if dilation == (1, 1) else 2
-    else:
-        kernel = writing.constant(operator.inputs[1], weight.transpose(0, 2, 3, 1))
-        kind, version = "CONV_2D", 1 if groups == 1 else 6
-    place = writing.output(operator.output)
-    writing.file.operator(kind, (source, kernel, bias), place, version=version, **options)
+    def value(self, name: str) -> Value:
+        return self._graph.value(name)
 
+    def array(self, name: str) -> Array | None:
+        return self._graph.weights.get(self._halves.get(name, name))
 
-def _linear(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    data, weight = operator.inputs[:2]
-    shape = writing.shape(operator.output)
-    operands = (
-        writing.plain(data, operator.output),
-        writing.plain(weight, operator.output),
-        writing.bias(operator, int(shape[-1])),
-    )
-    # A graph's linear keeps all dimensions but the last; TFLite's flattens them unless told otherwise.
-    keeps = len(shape) != 2
-    place = writing.between(operator.output, "nchw", shape) if len(shape) == 4 else writing.output(operator.output)
-    writing.file.operator(
-        "FULLY_CONNECTED",
-        operands,
-        place,
-        version=5 if keeps else 1,
-        keepNumDims=keeps,
-        fusedActivationFunction=activation,
-    )
-    if len(shape) == 4:
-        writing.store(place, operator.output)
+    def index(self, name: str) -> int:
+        """A computed tensor in its stored layout, a weight as the graph has it."""
+        array = self.array(name)
+        return self._index[name] if array is None else self._stored(name, array)
 
+    def read(self, name: str, operator: Operator, layout: str) -> int:
+        value, array = self.value(name), self.array(name)
+        if array is not None:
+            return self._stored(name, aligned(array) if layout == IMAGE else array)
+        is_image, output = value.layout == IMAGE, operator.outputs[0]
+        if is_image == (layout == IMAGE):
+            return self._index[name]
+        if is_image:
+            place = self.between(output, f"{name}/nchw", value.shape)
+            return self.transpose(self._index[name], stored(value.shape, IMAGE), TO_NCHW, place)
+        wide = (1,) * (4 - len(value.shape)) + value.shape
+        place = self.between(output, f"{name}/nhwc", permuted(wide, TO_NHWC))
+        if keeps_order(wide, TO_NHWC):
+            return self.reshape(self._index[name], permuted(wide, TO_NHWC), place)
+        data = self._index[name]
+        if wide != value.shape:
+            data = self.reshape(data, wide, self.between(output, f"{name}/wide", wide))
+        return self.transpose(data, wide, TO_NHWC, place)
 
-def _binary(kind: str) -> _Write:
-    def write(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-        operands = [writing.operand(name, operator) for name in operator.inputs]
-        writing.file.operator(kind, operands, writing.output(operator.output), fusedActivationFunction=activation)
+    def output(self, name: str) -> int:
+        value = self.value(name)
+        self._index[name] = self._file.tensor(name, stored(value.shape, value.layout), value.dtype)
+        return self._index[name]
 
-    return write
+    def between(self, output: str, step: str, shape: Shape) -> int:
+        return self._file.tensor(f"{output}/{step}", shape, self.value(output).dtype)
 
+    def constant(self, name: str, array: Array) -> int:
+        return self._file.constant(name, array)
 
-def _unary(kind: str) -> _Write:
-    def write(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-        writing.file.operator(kind, (writing.index(operator.inputs[0]),), writing.output(operator.output))
+    def weight(self, operator: Operator, position: int) -> Array:
+        name = operator.inputs[position]
+        array = self.array(name)
+        if array is None:
+            raise InputError(
+                f"{operator.family} {operator.output!r} computes its operand {name!r}; TFLite wants it constant.",
+                "Make it a weight of the graph, or write ONNX.",
+            )
+        return array
 
-    return write
+    def store_weight(self, operator: Operator, position: int, array: Array) -> int:
+        return self._stored(operator.inputs[position], array)
 
+    def bias(self, operator: Operator, length: int) -> int:
+        if len(operator.inputs) > 2:
+            return self.read(operator.inputs[2], operator, "")
+        return self.constant(f"{operator.output}/bias", np.zeros(length, dtype=self.value(operator.output).dtype))
 
-def _hard_sigmoid(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    """relu6(x + 3) / 6: TFLite has no operator of its own, and its delegates know this form."""
-    dtype = writing.dtype(operator.output)
-    three, sixth = (writing.file.constant(str(value), np.array(value, dtype=dtype)) for value in (3, 1 / 6))
-    shifted = writing.between(operator.output, "relu6", stored(writing.shape(operator.output)))
-    data = writing.index(operator.inputs[0])
-    writing.file.operator("ADD", (data, three), shifted, fusedActivationFunction="RELU6")
-    writing.file.operator("MUL", (shifted, sixth), writing.output(operator.output), fusedActivationFunction="NONE")
-
-
-def _pool_options(operator: Operator, scheme: str, activation: str) -> dict[str, Any]:
-    (filter_height, filter_width), stride = operator.attributes["kernel"], operator.attributes["stride"]
-    return {
-        "padding": scheme,
-        "strideH": stride[0],
-        "strideW": stride[1],
-        "filterHeight": filter_height,
-        "filterWidth": filter_width,
-        "fusedActivationFunction": activation,
-    }
-
-
-def _pool_scheme(writing: TensorsOfFile, operator: Operator) -> str:
-    attributes = operator.attributes
-    size = _spatial(writing, operator.inputs[0])
-    return padding_scheme(size, attributes["kernel"], attributes["stride"], (1, 1), attributes["padding"])
-
-
-def _max_pool2d(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    scheme = _pool_scheme(writing, operator)
-    source = writing.index(operator.inputs[0]) if scheme else writing.padded(operator, float("-inf"))
-    options = _pool_options(operator, scheme or "VALID", activation)
-    writing.file.operator("MAX_POOL_2D", (source,), writing.output(operator.output), **options)
-
-
-def _average_pool2d(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    """TFLite leaves SAME padding out of an average; any other padding is counted in and then taken out again."""
-    scheme = _pool_scheme(writing, operator)
-    if scheme:
-        options = _pool_options(operator, scheme, activation)
-        source = writing.index(operator.inputs[0])
-        writing.file.operator("AVERAGE_POOL_2D", (source,), writing.output(operator.output), **options)
-        return
-    attributes, output = operator.attributes, operator.output
-    counted = writing.between(output, "counted", stored(writing.shape(output)))
-    options = _pool_options(operator, "VALID", "NONE")
-    writing.file.operator("AVERAGE_POOL_2D", (writing.padded(operator),), counted, **options)
-    size = _spatial(writing, operator.inputs[0])
-    shares = window_shares(size, attributes["kernel"], attributes["stride"], attributes["padding"])
-    shares_index = writing.file.constant(f"{output}/shares", shares.astype(writing.dtype(output)))
-    place = writing.output(output)
-    writing.file.operator("MUL", (counted, shares_index), place, fusedActivationFunction=activation)
-
-
-def _global_average_pool(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    axes = writing.file.constant("axes", np.array((1, 2), dtype=np.int32))
-    place = writing.output(operator.output)
-    writing.file.operator("MEAN", (writing.index(operator.inputs[0]), axes), place, keepDims=True)
-
-
-def _softmax(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    """TFLite's softmax runs over the last stored axis, so another one is moved there and back."""
-    data, output = writing.index(operator.inputs[0]), operator.output
-    shape = stored(writing.shape(output))
-    axis, last = stored_axis(operator.attributes["axis"], len(shape)), len(shape) - 1
-    if axis == last:
-        writing.file.operator("SOFTMAX", (data,), writing.output(output), beta=1.0)
-        return
-    swap = list(range(len(shape)))
-    swap[axis], swap[last] = last, axis
-    swapped = permuted(shape, swap)
-    moved = writing.transpose(data, shape, swap, writing.between(output, "swapped", swapped))
-    made = writing.file.operator("SOFTMAX", (moved,), writing.between(output, "softmax", swapped), beta=1.0)
-    writing.transpose(made, swapped, swap, writing.output(output))
-
-
-def _concat(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    operands = [writing.index(name) for name in operator.inputs]
-    axis = stored_axis(operator.attributes["axis"], len(writing.shape(operator.output)))
-    place = writing.output(operator.output)
-    writing.file.operator("CONCATENATION", operands, place, axis=axis, fusedActivationFunction="NONE")
-
-
-def _reshape(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    """Elements keep the graph's order, so an image is turned to NCHW first unless its order is the same."""
-    data, output = operator.inputs[0], operator.output
-    before, after = writing.shape(data), writing.shape(output)
-    if len(before) == 4 and not keeps_order(before, TO_NHWC):
-        source = writing.plain(data, output)
-    else:
-        source = writing.index(data)
-    if len(after) == 4 and not keeps_order(after, TO_NHWC):
-        writing.store(writing.reshape(source, after, writing.between(output, "nchw", after)), output)
-    else:
-        writing.reshape(source, stored(after), writing.output(output))
-
-
-def _transpose(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    data = operator.inputs[0]
-    permutation = stored_permutation(operator.attributes["permutation"])
-    writing.transpose(writing.index(data), stored(writing.shape(data)), permutation, writing.output(operator.output))
-
-
-def _cast(writing: TensorsOfFile, operator: Operator, activation: str) -> None:
-    data, output = operator.inputs[0], operator.output
-    before, after = writing.dtype(data), writing.dtype(output)
-    if data in writing.graph.weights and (before, after) == ("float16", "float32"):
-        writing.halves[output] = data
-        if output in writing.graph.outputs:
+    def keep_half(self, output: str, weight: str) -> None:
+        if output in self._graph.outputs:
             raise InputError(f"Output {output!r} is a constant.", "Compute something from the inputs.")
-        return
-    source = writing.index(data)
-    writing.file.operator("CAST", (source,), writing.output(output), inDataType=before, outDataType=after)
+        self._halves[output] = weight
 
+    def _stored(self, name: str, array: Array) -> int:
+        """``array``, which the weight or half ``name`` holds; a half is spelled out as its delegates know it."""
+        if name not in self._halves:
+            return self.constant(name, array)
+        half = self.constant(self._halves[name], array)
+        place = self._file.tensor(name, array.shape, self.value(name).dtype)
+        return self.operator("DEQUANTIZE", (half,), (place,), table="DequantizeOptions", version=3)
 
-_Write = Callable[[TensorsOfFile, Operator, str], None]
+    def operator(
+        self,
+        kind: str,
+        inputs: Sequence[int],
+        outputs: Sequence[int],
+        *,
+        table: str = "",
+        version: int = 1,
+        **options: Any,
+    ) -> int:
+        return self._file.operator(kind, inputs, outputs, table=table, version=version, **options)
 
-#: Family -> what writes it, given the activation to take in.
-_WRITE: Mapping[str, _Write] = {
-    "conv2d": _conv2d,
-    "linear": _linear,
-    "relu": _unary("RELU"),
-    "relu6": _unary("RELU6"),
-    "hard_swish": _unary("HARD_SWISH"),
-    "hard_sigmoid": _hard_sigmoid,
-    "sigmoid": _unary("LOGISTIC"),
-    "add": _binary("ADD"),
-    "multiply": _binary("MUL"),
-    "max_pool2d": _max_pool2d,
-    "average_pool2d": _average_pool2d,
-    "global_average_pool": _global_average_pool,
-    "softmax": _softmax,
-    "concat": _concat,
-    "reshape": _reshape,
-    "flatten": _reshape,
-    "transpose": _transpose,
-    "cast": _cast,
-}
+    def transpose(self, data: int, shape: Shape, permutation: Sequence[int], output: int) -> int:
+        if keeps_order(shape, permutation):
+            return self.reshape(data, permuted(shape, permutation), output)
+        axes = self.constant("permutation", np.array(permutation, dtype=np.int32))
+        version = 1 if len(shape) <= 4 else 4 if len(shape) == 5 else 6
+        return self.operator("TRANSPOSE", (data, axes), (output,), table="TransposeOptions", version=version)
+
+    def reshape(self, data: int, shape: Shape, output: int) -> int:
+        if sum(isinstance(d, str) for d in shape) > 1:
+            raise InputError(f"A reshape to {shape} has two unknown dimensions.", "Give all but one of them a number.")
+        target = [-1 if isinstance(d, str) else int(d) for d in shape]
+        constant = self.constant("shape", np.array(target, dtype=np.int32))
+        return self.operator("RESHAPE", (data, constant), (output,), table="ReshapeOptions", newShape=target)
+
+    def store(self, plain: int, output: str) -> None:
+        self.transpose(plain, self.value(output).shape, TO_NHWC, self.output(output))
+
+    def padded(self, operator: Operator, value: float | None = None) -> int:
+        data = operator.inputs[0]
+        before = self.value(data)
+        batch, height, width, channels = stored(before.shape, IMAGE)
+        top, left, bottom, right = operator.attributes["padding"]
+        pads = self.constant("pads", np.array([(0, 0), (top, bottom), (left, right), (0, 0)], dtype=np.int32))
+        shape = (batch, int(height) + top + bottom, int(width) + left + right, channels)
+        place = self.between(operator.output, "padded", shape)
+        source = self.read(data, operator, IMAGE)
+        if value is None:
+            return self.operator("PAD", (source, pads), (place,), table="PadOptions")
+        filling = self.constant("filling", np.array([value], dtype=before.dtype))
+        return self.operator("PADV2", (source, pads, filling), (place,), table="PadV2Options")

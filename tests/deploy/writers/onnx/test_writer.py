@@ -15,7 +15,7 @@ from fleetfront.runtimes.catalogue import load_runtime
 def small_network() -> Graph:
     b = GraphBuilder("net")
     rng = np.random.default_rng(0)
-    x = b.input("image", (1, 3, 8, 8))
+    x = b.input("image", (1, 3, 8, 8), layout="NCHW")
     weight = b.weight("w", rng.normal(size=(4, 3, 3, 3)).astype(np.float32))
     y = b.add("hard_swish", [b.conv2d(x, weight, stride=2, padding=1)])
     y = b.add("flatten", [b.add("global_average_pool", [y])])

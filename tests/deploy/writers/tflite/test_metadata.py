@@ -9,7 +9,6 @@ from fleetfront.deploy.writers.tflite.metadata import (
     METADATA,
     FileDescription,
     describe_file,
-    oldest_runtime,
     read_labels,
 )
 from fleetfront.deploy.writers.tflite.writer import minimum_runtime, write_tflite
@@ -19,7 +18,9 @@ from fleetfront.graphs.graph import Graph, GraphBuilder
 
 def network() -> Graph:
     rng, b = np.random.default_rng(0), GraphBuilder("small")
-    x = b.conv2d(b.input("input", (1, 3, 8, 8)), b.weight("w", rng.normal(size=(4, 3, 3, 3)).astype(np.float32)))
+    x = b.conv2d(
+        b.input("input", (1, 3, 8, 8), layout="NCHW"), b.weight("w", rng.normal(size=(4, 3, 3, 3)).astype(np.float32))
+    )
     x = b.add("flatten", [b.add("global_average_pool", [b.add("hard_swish", [x])])])
     return b.build([b.add("linear", [x, b.weight("v", rng.normal(size=(2, 4)).astype(np.float32))], "logits")])
 
@@ -38,12 +39,6 @@ def test_a_described_file_computes_the_same_and_holds_its_labels() -> None:
     assert written[METADATA][4:8] == b"M001"
     for text in ("net", "knows cats", "MIT", "labels.txt"):
         assert text.encode() in written[METADATA]
-
-
-def test_the_oldest_runtime_follows_the_operators() -> None:
-    assert oldest_runtime([("CONV_2D", 1), ("ADD", 1)]) == "1.5.0"
-    assert oldest_runtime([("CONV_2D", 1), ("HARD_SWISH", 1)]) == "1.15.0"
-    assert oldest_runtime([("CONV_2D", 6), ("HARD_SWISH", 1)]) == "2.9.0"
 
 
 def test_int8_operators_say_which_version_they_are() -> None:

@@ -7,7 +7,6 @@ import pytest
 
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.writers.tflite.flatbuffer import LABELS, metadata
-from fleetfront.deploy.writers.tflite.layout import keeps_order, padding_scheme, window_shares
 from fleetfront.deploy.writers.tflite.writer import minimum_runtime, write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
@@ -26,7 +25,7 @@ class Builder(GraphBuilder):
 def mobilenet_block(stride: int = 1, classes: int = 0) -> Graph:
     """An inverted residual with hard-swish, squeeze-and-excitation, and perhaps the head of a network."""
     b = Builder("block")
-    x = b.input("image", (1, 8, 14, 14))
+    x = b.input("image", (1, 8, 14, 14), layout="NCHW")
     y = b.add("hard_swish", [b.conv(x, 24)])
     y = b.add("relu", [b.conv(y, 24, 5, stride, groups=24)])
     gate = b.add("relu", [b.conv(b.add("global_average_pool", [y]), 8)])
@@ -63,7 +62,7 @@ def test_flattening_a_pooled_image_moves_nothing_but_flattening_an_image_does() 
     pooled = operators(write_tflite(mobilenet_block(classes=3)))
     assert pooled[-3:] == ["MEAN", "RESHAPE", "FULLY_CONNECTED"]
     b = Builder("g")
-    image = b.build([b.add("flatten", [b.input("x", (1, 3, 4, 4))])])
+    image = b.build([b.add("flatten", [b.input("x", (1, 3, 4, 4), layout="NCHW")])])
     assert operators(write_tflite(image)) == ["TRANSPOSE", "RESHAPE"]
 
 
@@ -111,7 +110,7 @@ def test_metadata_holds_the_labels_and_the_oldest_runtime() -> None:
     assert json.loads(metadata(data)[LABELS]) == {"space": "tests", "arch": "k5"}
     assert minimum_runtime(data) == "tflite 1.15.0"
     b = Builder("g")
-    grouped = write_tflite(b.build([b.conv(b.input("x", (1, 4, 3, 3)), 4, groups=2)]))
+    grouped = write_tflite(b.build([b.conv(b.input("x", (1, 4, 3, 3), layout="NCHW"), 4, groups=2)]))
     assert minimum_runtime(grouped) == "tflite 2.9.0"
     with pytest.raises(InputError, match="not a TFLite file"):
         minimum_runtime(b"something else")
@@ -138,7 +137,7 @@ def test_a_symbolic_batch_is_resized() -> None:
 def test_operators_that_reach_no_output_are_left_out() -> None:
     # LiteRT 2.3 gives garbage for exactly this graph if the unread convolution is in the file.
     b = Builder("g")
-    first = b.conv(b.input("x", (1, 2, 5, 5)), 1)
+    first = b.conv(b.input("x", (1, 2, 5, 5), layout="NCHW"), 1)
     b.conv(first, 1)
     y = b.add("max_pool2d", [b.add("relu", [first])], kernel=(1, 1), stride=(1, 1), padding=(0, 0, 0, 0))
     graph = b.build([y])
@@ -148,7 +147,7 @@ def test_operators_that_reach_no_output_are_left_out() -> None:
 
 def test_computed_convolution_weights_are_refused() -> None:
     b = Builder("g")
-    x = b.input("x", (1, 4, 3, 3))
+    x = b.input("x", (1, 4, 3, 3), layout="NCHW")
     weight = b.input("w", (2, 4, 1, 1))
     with pytest.raises(InputError, match="computes its operand 'w'"):
         write_tflite(b.build([b.conv2d(x, weight)]))
@@ -159,35 +158,3 @@ def test_two_unknown_dimensions_cannot_be_reshaped() -> None:
     x = b.input("x", ("batch", "time", 4))
     with pytest.raises(InputError, match="two unknown dimensions"):
         write_tflite(b.build([b.add("reshape", [x], shape=("batch", "time", 2, 2))]))
-
-
-@pytest.mark.parametrize(
-    ("size", "kernel", "stride", "padding", "scheme"),
-    [
-        ((8, 8), (3, 3), (1, 1), (0, 0, 0, 0), "VALID"),
-        ((8, 8), (3, 3), (1, 1), (1, 1, 1, 1), "SAME"),
-        ((8, 8), (3, 3), (2, 2), (1, 1, 1, 1), ""),
-        ((8, 8), (3, 3), (2, 2), (0, 0, 1, 1), "SAME"),
-        ((7, 7), (3, 3), (2, 2), (1, 1, 1, 1), "SAME"),
-        ((8, 7), (3, 3), (2, 2), (1, 1, 1, 1), ""),
-        ((8, 8), (5, 3), (1, 1), (2, 1, 2, 1), "SAME"),
-        ((8, 8), (2, 2), (1, 1), (0, 0, 1, 1), "SAME"),
-        ((8, 8), (2, 2), (1, 1), (1, 1, 0, 0), ""),
-    ],
-)
-def test_padding_scheme(
-    size: tuple[int, int], kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, ...], scheme: str
-) -> None:
-    assert padding_scheme(size, kernel, stride, (1, 1), padding) == scheme
-
-
-def test_window_shares_take_padding_out_of_an_average() -> None:
-    shares = window_shares((2, 2), (3, 1), (1, 1), (1, 0, 1, 0))
-    np.testing.assert_allclose(shares[0, :, :, 0], [[1.5, 1.5], [1.5, 1.5]])
-
-
-def test_order_is_kept_where_only_units_move() -> None:
-    assert keeps_order((1, 6, 1, 1), (0, 2, 3, 1))
-    assert keeps_order((2, 1, 5, 5), (0, 2, 3, 1))
-    assert not keeps_order((2, 6, 5, 1), (0, 2, 3, 1))
-    assert not keeps_order(("batch", 6, 1, 1), (1, 0, 2, 3))

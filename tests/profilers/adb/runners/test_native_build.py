@@ -36,7 +36,10 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from fleetfront.graphs.graph import GraphBuilder
 
     builder = GraphBuilder("two inputs")
-    first, second = builder.input("first", (1, 4, 14, 14)), builder.input("second", (1, 4, 14, 14))
+    first, second = (
+        builder.input("first", (1, 4, 14, 14), layout="NCHW"),
+        builder.input("second", (1, 4, 14, 14), layout="NCHW"),
+    )
     rng = np.random.default_rng(0)
     weight = builder.weight("weight", rng.standard_normal((8, 4, 3, 3)).astype(np.float32))
     total = builder.add("add", [first, second])

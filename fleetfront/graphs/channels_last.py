@@ -1,35 +1,36 @@
-"""Where TFLite's channels-last images differ from a graph's channels-first ones: axes, shapes, padding. No files."""
+"""Where channels-last images differ from a graph's channels-first ones: axes, shapes, padding, windows."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.graphs.graph import Array
-from fleetfront.graphs.operators import Shape, conv_output
+from fleetfront.graphs.operators.base import IMAGE, Shape
 
-#: Axes of a graph's image in the order that TFLite stores them, and the way back.
+if TYPE_CHECKING:
+    from fleetfront.graphs.graph import Array
+
+#: Axes of a graph's image in the order that channels-last files store them, and the way back.
 TO_NHWC = (0, 2, 3, 1)
 TO_NCHW = (0, 3, 1, 2)
 
 
-def stored(shape: Shape) -> Shape:
-    """The shape that TFLite stores: four dimensions as NHWC, others as they are."""
-    return permuted(shape, TO_NHWC) if len(shape) == 4 else shape
+def conv_output(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
+    """Output length of one spatial dimension of a convolution or pooling window."""
+    return (size + before + after - dilation * (kernel - 1) - 1) // stride + 1
 
 
-def stored_axis(axis: int, rank: int) -> int:
+def stored(shape: Shape, layout: str) -> Shape:
+    """The shape that TFLite stores: images as NHWC, others as they are."""
+    return permuted(shape, TO_NHWC) if layout == IMAGE else shape
+
+
+def stored_axis(axis: int, rank: int, layout: str) -> int:
     """Where an axis of a graph's tensor lies in the stored tensor; negative axes count from the end."""
     axis %= rank
-    return TO_NHWC.index(axis) if rank == 4 else axis
-
-
-def stored_permutation(permutation: Sequence[int]) -> tuple[int, ...]:
-    """A graph's transpose of a tensor, as a transpose of the stored one."""
-    if len(permutation) != 4:
-        return tuple(permutation)
-    return tuple(TO_NHWC.index(permutation[axis]) for axis in TO_NHWC)
+    return TO_NHWC.index(axis) if layout == IMAGE else axis
 
 
 def permuted(shape: Shape, permutation: Sequence[int]) -> Shape:
@@ -43,10 +44,8 @@ def keeps_order(shape: Shape, permutation: Sequence[int]) -> bool:
     return moved == sorted(moved)
 
 
-def aligned(array: Array, rank: int) -> Array:
-    """A constant operand of broadcasting, in the stored layout of a result of ``rank`` dimensions."""
-    if rank != 4:
-        return array
+def aligned(array: Array) -> Array:
+    """A constant operand of broadcasting, as it is stored beside an image."""
     return array.reshape((1,) * (4 - array.ndim) + array.shape).transpose(TO_NHWC)
 
 
