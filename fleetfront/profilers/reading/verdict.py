@@ -19,7 +19,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock
 
 #: Above this noise floor (percent) no model fitted to the numbers can meet the errors that fleetfront aims at.
-FLOOR_LIMIT = 3.0
+FLOOR_LIMIT = 2.0
 #: Above this drift of the anchor (percent) early and late visits describe two different machines.
 DRIFT_LIMIT = 3.0
 #: Above this share of discarded visits the machine was busy with something else.
@@ -134,7 +134,7 @@ def _doubts_on_floor(observations: Observations, floor: Floor, role: Role) -> li
     if floor.mape <= FLOOR_LIMIT:
         return []
     text = (
-        f"Half the visits of the {role.value} networks predict the other half only to {floor.mape:.1f} % "
+        f"The numbers of the {role.value} networks are themselves uncertain by {floor.mape:.1f} % "
         f"(limit {FLOOR_LIMIT:g} %)."
     )
     remedy = f"Close other programs on this device, then run: {_command(observations, 'long')}"

@@ -74,13 +74,40 @@ def test_too_few_visits_choose_the_default() -> None:
     assert choose_statistic(seen({})) == "p25"
 
 
-def test_the_floor_is_the_error_of_one_half_by_the_other() -> None:
-    visits = {"a": np.array([10.0, 10.0, 11.0, 11.0]), "b": np.array([2.0, 2.0]), "single": np.array([7.0])}
-    floor = noise_floor(seen({Role.VALIDATION: visits}), Role.VALIDATION, "min")
-    assert floor.networks == 2
-    assert floor.mape == pytest.approx(100 * (1 / 11) / 2)
-    assert (floor.within_5, floor.within_10) == (0.5, 1.0)
+def test_the_floor_is_read_from_halves_of_the_visits() -> None:
+    visits = {
+        "a": np.array([10.0, 11.0, 10.0, 11.0]),
+        "b": np.array([2.0, 2.0]),
+        "c": np.array([5.0, 5.0, 5.0]),
+        "single": np.array([7.0]),
+    }
+    floor = noise_floor(seen({Role.VALIDATION: visits}), Role.VALIDATION, "median")
+    assert floor.networks == 3
+    # Of three things one has noise: its halves of two visits differ by log(11 / 10), or, if one pair swaps, not at all.
+    assert 0 < floor.mape < 100 * np.log(1.1) / 2 / 3
+    assert floor.within_5 == floor.within_10 == 1.0
     assert noise_floor(seen({}), Role.VALIDATION, "min").networks == 0
+
+
+@pytest.mark.parametrize("statistic", ["min", "p25", "median"])
+@pytest.mark.parametrize("mood", [1.0, 1.3])
+def test_no_model_is_below_the_floor(statistic: str, mood: float) -> None:
+    """Not even the true latencies, calibrated on what was measured, in a campaign of two moods."""
+    rng = np.random.default_rng(1)
+    true = np.exp(rng.normal(size=400))
+    noise = 1 + 0.04 * rng.gamma(2.0, 1.0, (400, 10))
+    noise[:, 5:] *= mood
+    visits = {str(index): latency * runs for index, (latency, runs) in enumerate(zip(true, noise, strict=True))}
+    floor = noise_floor(seen({Role.VALIDATION: visits}), Role.VALIDATION, statistic)
+    measured = np.array([summarise(runs, statistic) for runs in visits.values()])
+    best = true * np.median(measured / true)
+    error = 100 * np.mean(np.abs(best / measured - 1))
+    assert 0.5 * error < floor.mape < 1.1 * error
+
+
+def test_a_lasting_mood_is_no_noise() -> None:
+    visits = {str(index): np.repeat([1.0 + index, 1.3 * (1 + index)], 4) for index in range(5)}
+    assert noise_floor(seen({Role.VALIDATION: visits}), Role.VALIDATION, "p25").mape == pytest.approx(0, abs=1e-12)
 
 
 def test_drift_is_read_from_the_anchor() -> None:
