@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,32 @@ from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
+#: ``[ONNXRuntimeError] : 1 : FAIL : ``, ``Load model from FILE failed:`` and ``/onnxruntime_src/x.cc:46 f(...) ``.
+_PREFIXES = re.compile(
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .*? failed:)?"
+    r"|(?:/onnxruntime_src)?\S*\.(?:cc|h):\d+ \S*(?:\w+ )?[\w:~]+(?:\([^()]*(?:\([^()]*\)[^()]*)*\))? (?=[A-Za-z])"
+)
+_LONGEST = 600
+
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """An input or output of a model file as the runtime reports it."""
+    """An input or output of a model file as the runtime reports it.
+
+    Attributes:
+        name: as it is fed by.
+        shape: with a name for a size that the file leaves open; ``?`` where it has none.
+        dtype: numpy's word for the element type, or the runtime's own where numpy has none.
+        defaults: the shape that the file itself takes for open sizes; empty if it says none.
+    """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str
+    defaults: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 class Session(Protocol):
@@ -52,3 +71,9 @@ class Runtime(Protocol):
 
     def open(self, path: Path | bytes, *, threads: int = 1) -> Session:
         """Load a file (or its bytes) with a fixed number of threads. Raises InputError if the file is not one."""
+
+
+def native_words(error: Exception) -> str:
+    """What a native runtime says went wrong, without its own prefixes and places in its source."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _PREFIXES.sub("", text)[:_LONGEST].rstrip(". ")

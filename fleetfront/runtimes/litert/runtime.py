@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, missing
-from fleetfront.runtimes.base import Port, Session
+from fleetfront.runtimes.base import Port, Session, native_words
 from fleetfront.runtimes.feeds import check_feeds
+from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 _is_announced = False
 
@@ -46,7 +47,7 @@ class LiteRt:
         except (ValueError, RuntimeError) as error:
             what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
             raise InputError(
-                f"{what} not a model that LiteRT {self.version()} opens ({str(error).strip()[:200]}).",
+                f"{what} not a model that LiteRT {self.version()} opens ({native_words(error)}).",
                 "Check that it is a whole .tflite file with built-in operators only.",
             ) from error
         return LiteRtSession(interpreter)
@@ -122,8 +123,9 @@ def _signature_names(
 
 
 def _port(detail: Mapping[str, Any], names: Mapping[int, str]) -> Port:
-    shape = tuple(int(size) if size >= 0 else f"dim_{place}" for place, size in enumerate(detail["shape_signature"]))
-    return Port(names[detail["index"]], shape, np.dtype(detail["dtype"]).name)
+    shape = tuple(int(size) if size >= 0 else ANONYMOUS for size in detail["shape_signature"])
+    defaults = tuple(int(size) for size in detail["shape"]) if ANONYMOUS in shape else ()
+    return Port(names[detail["index"]], shape, np.dtype(detail["dtype"]).name, defaults)
 
 
 @contextmanager

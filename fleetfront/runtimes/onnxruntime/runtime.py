@@ -11,8 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, missing
-from fleetfront.runtimes.base import Port, Session
+from fleetfront.runtimes.base import Port, Session, native_words
 from fleetfront.runtimes.feeds import check_feeds
+from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 #: ONNX Runtime's words for element types where they differ from numpy's.
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -48,7 +49,7 @@ class OnnxRuntime:
         except ort_errors() as error:
             what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
             raise InputError(
-                f"{what} not a model that ONNX Runtime {ort.__version__} opens ({_short(error)}).",
+                f"{what} not a model that ONNX Runtime {ort.__version__} opens ({native_words(error)}).",
                 "Check that it is a whole .onnx file, and whether it needs a newer onnxruntime.",
             ) from error
         return OnnxRuntimeSession(session)
@@ -123,9 +124,5 @@ def _is_ort_format(path: Path | bytes) -> bool:
 def _port(value: Any) -> Port:
     match = re.fullmatch(r"tensor\((\w+)\)", value.type)
     dtype = _DTYPES.get(match.group(1), match.group(1)) if match else value.type
-    shape = tuple(d if isinstance(d, int | str) else f"dim_{place}" for place, d in enumerate(value.shape or ()))
+    shape = tuple(d if isinstance(d, int | str) else ANONYMOUS for d in value.shape or ())
     return Port(value.name, shape, dtype)
-
-
-def _short(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -16,6 +16,7 @@ from typing import Any
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.files import write_whole
 from fleetfront.runtimes.base import Port
+from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 OLDEST = 10
 _REMEDY = "Run: pip install 'fleetfront[tensorrt]'"
@@ -159,9 +160,7 @@ class Engine:
     def _port(self, name: str) -> Port:
         import numpy as np
 
-        shape = tuple(
-            side if side >= 0 else f"dim_{place}" for place, side in enumerate(self._engine.get_tensor_shape(name))
-        )
+        shape = tuple(side if side >= 0 else ANONYMOUS for side in self._engine.get_tensor_shape(name))
         dtype = np.dtype(self._trt.nptype(self._engine.get_tensor_dtype(name))).name
         return Port(name, shape, dtype)
 

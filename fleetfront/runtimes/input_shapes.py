@@ -1,0 +1,194 @@
+"""Decide how large the inputs of a model file are: by what its user says, by the file's own defaults, or not at all.
+
+Only the number of images or rows in a batch may be taken as 1; every other open size changes what the file costs.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping, Sequence
+
+from fleetfront.errors import InputError
+from fleetfront.runtimes.base import Port
+
+Shape = tuple[int, ...]
+
+#: A size without a name: the runtime only says that it is open.
+ANONYMOUS = "?"
+
+#: Names that exporters and people give the batch; on the first axis, and on any.
+_BATCH_FIRST = re.compile(r"(?i)\?|n|b|bs|none|unk_.*|dim_?\d+|dynamic_axes_\d+|.*batch.*|num_images|images")
+_BATCH_ANYWHERE = re.compile(r"(?i)b|bs|.*batch.*")
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.FloorDiv: operator.floordiv,
+}
+#: What an example of a shape says for a side of an image, and for any other open size.
+_EXAMPLE_SIDE, _EXAMPLE_LENGTH = 640, 128
+_IMAGE_DIMENSIONS, _CHANNELS = 4, (1, 3, 4)
+
+
+def parse_shapes(texts: Sequence[str]) -> dict[str, Shape]:
+    """``x=1,3,640,640`` as {"x": (1, 3, 640, 640)}; without a name, "" stands for the only input.
+
+    Raises:
+        InputError: anything else, or two shapes for one input.
+    """
+    found: dict[str, Shape] = {}
+    for text in texts:
+        name, _, sizes = text.rpartition("=")
+        parts = [part.strip() for part in re.split(r"[,x]", sizes.strip(" []()"))]
+        if not all(re.fullmatch(r"\d{1,12}", part) for part in parts):
+            raise InputError(f"{text!r} is not a shape.", "Write NAME=1,3,640,640.")
+        if name in found:
+            raise InputError(f"Two shapes are given for {name or 'the input'}.", "Give one.")
+        found[name] = tuple(map(int, parts))
+    return found
+
+
+def resolve_shapes(ports: Sequence[Port], given: Mapping[str, Shape] | None = None) -> dict[str, Shape]:
+    """The shape of each input: the one ``given``, else with its open sizes from names shared with inputs that were
+    given, from the file's defaults, and 1 for the batch.
+
+    Raises:
+        InputError: a shape for no input, one that contradicts the file, or an open size that nobody says.
+    """
+    wanted = _by_name(ports, given or {})
+    sizes: dict[str, int] = {}
+    for port in ports:
+        if port.name in wanted:
+            _bind(port, wanted[port.name], sizes)
+    for port in ports:
+        for place, size in enumerate(port.shape):
+            if isinstance(size, str) and size not in sizes and _is_batch(size, place, len(port.shape)):
+                sizes.update({} if size == ANONYMOUS else {size: 1})
+    found = {port.name: wanted.get(port.name) or _filled(port, sizes) for port in ports}
+    unsaid = [port for port in ports if not all(isinstance(size, int) for size in found[port.name])]
+    if unsaid:
+        raise _unsaid(ports, unsaid, found, sizes)
+    resolved = {name: tuple(int(size) for size in shape) for name, shape in found.items()}
+    empty = next((port for port in ports if 0 in resolved[port.name] and port.name not in wanted), None)
+    if empty is not None:
+        raise InputError(
+            f"Input {empty} of the file holds no numbers: one of its sizes is 0.",
+            "Write the file again with a size there, or with a name for a size that is open.",
+        )
+    return resolved
+
+
+def batch_notes(
+    ports: Sequence[Port], shapes: Mapping[str, Shape], given: Mapping[str, Shape] | None = None
+) -> list[str]:
+    """A sentence for each input whose open batch was taken as 1 or as the file's default."""
+    wanted = _by_name(ports, given or {})
+    open_ones = [
+        port for port in ports if port.name not in wanted and any(isinstance(size, str) for size in port.shape)
+    ]
+    return [f"{port} was fed {list(shapes[port.name])}: other sizes take --shape {port.name}=..." for port in open_ones]
+
+
+def _by_name(ports: Sequence[Port], given: Mapping[str, Shape]) -> dict[str, Shape]:
+    names = [port.name for port in ports]
+    wanted = dict(given)
+    if "" in wanted:
+        if len(names) != 1:
+            raise InputError(
+                f"The file has {len(names)} inputs: {', '.join(names)}.",
+                "Name the one of the shape: NAME=1,3,640,640.Name the one that the shape is of: --shape NAME=...",
+            )
+        wanted[names[0]] = wanted.pop("")
+    strange = sorted(set(wanted) - set(names))
+    if strange:
+        raise InputError(f"The file has no input {strange[0]!r}.", f"Its inputs: {', '.join(map(str, ports))}.")
+    for port in ports:
+        shape = wanted.get(port.name)
+        if shape is not None and not _fits(port.shape, shape):
+            raise InputError(f"Input {port} cannot be {list(shape)}.", "Give as many sizes, and those that are fixed.")
+    return wanted
+
+
+def _fits(declared: Sequence[int | str], shape: Shape) -> bool:
+    return len(declared) == len(shape) and all(
+        isinstance(want, str) or want == have for want, have in zip(declared, shape, strict=True)
+    )
+
+
+def _bind(port: Port, shape: Shape, sizes: dict[str, int]) -> None:
+    for name, size in zip(port.shape, shape, strict=True):
+        if not isinstance(name, str) or name == ANONYMOUS:
+            continue
+        if sizes.setdefault(name, size) != size:
+            raise InputError(f"{name} would be both {sizes[name]} and {size} (input {port}).", "Give one size a name.")
+
+
+def _is_batch(size: str, place: int, dimensions: int) -> bool:
+    # One open size alone may as well be samples of sound, or rows of points.
+    return bool((_BATCH_FIRST if place == 0 and dimensions > 1 else _BATCH_ANYWHERE).fullmatch(size))
+
+
+def _filled(port: Port, sizes: Mapping[str, int]) -> tuple[int | str, ...]:
+    return tuple(
+        size if isinstance(size, int) else _size(port, place, size, sizes) for place, size in enumerate(port.shape)
+    )
+
+
+def _size(port: Port, place: int, size: str, sizes: Mapping[str, int]) -> int | str:
+    if size in sizes:
+        return sizes[size]
+    # Converters write 1 where they know nothing.
+    if port.defaults and (place == 0 or port.defaults[place] > 1):
+        return port.defaults[place]
+    if size == ANONYMOUS and _is_batch(size, place, len(port.shape)):
+        return 1
+    computed = _computed(size, sizes)
+    return size if computed is None else computed
+
+
+def _computed(text: str, sizes: Mapping[str, int]) -> int | None:
+    """The value of a sum or product of names, e.g. ``past + s``; None if a name has none, or it is something else."""
+
+    def value(node: ast.expr) -> int:
+        if isinstance(node, ast.Constant) and isinstance(node.value, int):
+            return node.value
+        if isinstance(node, ast.BinOp):
+            return _ARITHMETIC[type(node.op)](value(node.left), value(node.right))
+        return sizes[node.id] if isinstance(node, ast.Name) else sizes[""]
+
+    try:
+        return value(ast.parse(text[:200], mode="eval").body)
+    except (SyntaxError, KeyError, ArithmeticError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _unsaid(
+    ports: Sequence[Port], unsaid: Sequence[Port], found: Mapping[str, Sequence[int | str]], sizes: Mapping[str, int]
+) -> InputError:
+    open_sizes = list(dict.fromkeys(size for port in unsaid for size in found[port.name] if isinstance(size, str)))
+    named = [size for size in open_sizes if size.isidentifier()] or ["the sizes marked ?"]
+    example = dict(sizes)
+    texts = []
+    for port in unsaid:
+        shape = []
+        for size in found[port.name]:
+            if isinstance(size, str):
+                computed = example.get(size) or _computed(size, example) or _usual(port)
+                if size != ANONYMOUS:
+                    example[size] = computed
+                size = computed
+            shape.append(str(size))
+        texts.append(f"--shape {port.name}={','.join(shape)}")
+    inputs = ", ".join(map(str, unsaid))
+    return InputError(
+        f"The file leaves open how large its input is: {inputs}; nothing says {' and '.join(named)}.",
+        f"Say it, as in {' '.join(texts)}, or give real inputs: --inputs x.npz.",
+    )
+
+
+def _usual(port: Port) -> int:
+    is_image = len(port.shape) == _IMAGE_DIMENSIONS and (port.shape[1] in _CHANNELS or port.shape[-1] in _CHANNELS)
+    return _EXAMPLE_SIDE if is_image else _EXAMPLE_LENGTH
