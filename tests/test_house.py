@@ -1,0 +1,292 @@
+"""Measures of the house that hold themselves: what the code is told apart by, how long it is, what it imports."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import NamedTuple
+
+from fleetfront.profilers.kinds.catalogue import kind_names
+from fleetfront.runtimes.catalogue import all_facts
+from fleetfront.spaces.catalogue import space_names
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "fleetfront"
+
+#: Rooms with one folder for each of the things that must not be told apart elsewhere.
+ROOMS = ("fleetfront.profilers", "fleetfront.runtimes", "fleetfront.spaces", "fleetfront.predictors")
+#: What parts have and records have not.
+OF_PARTS = ("predict", "sample", "ask", "run", "open", "block_graph")
+#: Where a name of each sort may be compared: in the rooms that are of nothing else.
+OWN = {
+    "device kind": ("profilers/cpu/", "profilers/gpu/", "profilers/adb/", "profilers/remote/", "profilers/kinds/"),
+    "runtime": ("runtimes/", "profilers/gpu/programs/", "profilers/adb/runners/"),
+    "space": ("spaces/",),
+}
+
+#: Tests of kind, runtime, space or model that stay, and why.
+ALLOWED: dict[tuple[str, str], str] = {
+    ("graphs/torch_depthwise.py", "'cpu'"): "where a torch tensor lies, not where a target runs",
+}
+
+#: The same, until they ask a part instead.
+LEFT: set[tuple[str, str]] = {
+    ("cli/deploy/inputs.py", "'tensorrt'"),
+    ("cli/deploy/inputs.py", "isinstance OfaMbv3Space"),
+    ("cli/profile/adb_file.py", "is_adb()"),
+    ("cli/profile/command.py", "'cpu'"),
+    ("cli/profile/command.py", "is_adb()"),
+    ("cli/profile/command.py", "is_cuda()"),
+    ("cli/profile/dry_run.py", "is_adb()"),
+    ("cli/profile/family.py", "is_adb()"),
+    ("cli/profile/family.py", "is_cuda()"),
+    ("cli/train.py", "isinstance OfaMbv3Space"),
+    ("deploy/proof.py", "'litert'"),
+    ("pipelines/fit/fit.py", "'cpu'"),
+    ("pipelines/measure/profile.py", "is_cuda()"),
+    ("pipelines/measure/verify.py", "'cpu'"),
+    ("pipelines/supernet_accuracy.py", "isinstance OfaMbv3Space"),
+    ("predictors/accuracy/ofa_mlp.py", "isinstance OfaMbv3Space"),
+    ("predictors/operators/work.py", "isinstance NasBench201Space"),
+    ("profilers/gpu/agent.py", "'onnxruntime'"),
+    ("report/sections/front_views.py", "'ofa-mbv3-mini'"),
+    ("report/sections/front_views.py", "isinstance OfaMbv3Space"),
+}
+LONG_LEFT = {"cli/profile/command.py:profile", "cli/report.py:report", "pipelines/measure/profile.py:profile_space"}
+
+#: Modules with one importer and under 60 lines that are concepts of their own, and why.
+CONCEPTS = {
+    r"profilers/\w+/kind\.py": "one kind of device, listed in profilers/kinds",
+    r"runtimes/\w+/facts\.py": "one record a runtime, listed in runtimes/catalogue",
+    r"deploy/writers/\w+/writer\.py": "one format, listed in deploy/formats",
+}
+
+#: What may be taken from ``pickle``: what reading a damaged file raises.
+PICKLE = {"UnpicklingError"}
+
+
+class Found(NamedTuple):
+    """A test of a concrete thing outside its room."""
+
+    path: str
+    line: int
+    what: str
+
+
+@dataclass(frozen=True)
+class Module:
+    """A parsed file of the package."""
+
+    name: str
+    path: str
+    source: str
+    tree: ast.Module
+    #: Local name -> module and name that it was imported from.
+    imported: dict[str, tuple[str, str]]
+
+    @property
+    def lines(self) -> int:
+        return len(self.source.splitlines())
+
+
+@cache
+def modules() -> dict[str, Module]:
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        source = path.read_text()
+        tree = ast.parse(source)
+        name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        imported = {
+            alias.asname or alias.name: (node.module or "", alias.name)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        found[name] = Module(name, str(path.relative_to(PACKAGE)), source, tree, imported)
+    return found
+
+
+def imports_of(module: Module) -> set[str]:
+    """Modules of the package that a module imports, at its top or inside a function."""
+    origins = ((origin, f"{origin}.{name}") for origin, name in module.imported.values())
+    found = {submodule if submodule in modules() else origin for origin, submodule in origins}
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return (found & modules().keys()) - {module.name}
+
+
+def pointed_to(module: Module) -> set[str]:
+    """Modules that are named in strings such as ``fleetfront.x.y:name``, to be imported when they are needed."""
+    strings = (node.value for node in ast.walk(module.tree) if isinstance(node, ast.Constant))
+    return {text.split(":")[0] for text in strings if isinstance(text, str)} & modules().keys()
+
+
+def room_of(name: str) -> str:
+    return ".".join(name.split(".")[:3])
+
+
+# What concrete things are told apart by.
+
+
+@cache
+def words() -> dict[str, str]:
+    """Name -> of what: those of device kinds, runtimes and spaces."""
+    names = {name: "space" for name in space_names()}
+    names |= {name: "runtime" for facts in all_facts().values() for name in facts.names}
+    names |= {name: "device kind" for name in kind_names()}
+    return names | {f"{name}:": "device kind" for name in kind_names()}
+
+
+@cache
+def is_kind() -> re.Pattern[str]:
+    return re.compile(rf"is_({'|'.join(kind_names())}|gpu|phone)")
+
+
+def concrete_tests(module: Module) -> Iterator[Found]:
+    for node in ast.walk(module.tree):
+        for what in _names_tested(module, node):
+            yield Found(module.path, getattr(node, "lineno", 0), what)
+
+
+def _names_tested(module: Module, node: ast.AST) -> Iterator[str]:
+    operands: list[ast.expr] = []
+    if isinstance(node, ast.Compare):
+        for side in (node.left, *node.comparators):
+            operands += side.elts if isinstance(side, ast.Tuple | ast.Set | ast.List) else [side]
+    if isinstance(node, ast.MatchValue):
+        operands.append(node.value)
+    if isinstance(node, ast.Call):
+        called = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if called in ("startswith", "removeprefix", "partition") and node.args:
+            operands.append(node.args[0])
+        if is_kind().fullmatch(called) and not module.path.startswith(OWN["device kind"]):
+            yield f"{called}()"
+        if called == "isinstance":
+            yield from _parts_in(module, node.args[1])
+    for operand in operands:
+        if isinstance(operand, ast.Constant) and operand.value in words():
+            if not module.path.startswith(OWN[words()[operand.value]]):
+                yield repr(operand.value)
+        elif isinstance(operand, ast.Name) and _is_foreign(module, operand.id):
+            value = _imported(module, operand.id)
+            if isinstance(value, str) and value in words():
+                yield operand.id
+
+
+def _parts_in(module: Module, tested: ast.expr) -> Iterator[str]:
+    for name in (node.id for node in ast.walk(tested) if isinstance(node, ast.Name)):
+        if _is_foreign(module, name):
+            kind = _imported(module, name)
+            is_part = not getattr(kind, "_is_protocol", False) and any(hasattr(kind, method) for method in OF_PARTS)
+            if is_part:
+                yield f"isinstance {name}"
+
+
+def _imported(module: Module, name: str) -> object:
+    origin, original = module.imported[name]
+    return getattr(importlib.import_module(origin), original, None)
+
+
+def _is_foreign(module: Module, name: str) -> bool:
+    """Whether a name comes from a folder of one of the rooms, and not from the folder that uses it."""
+    origin = module.imported.get(name, ("", ""))[0]
+    is_in_folder = origin.startswith(ROOMS) and origin.count(".") >= 3
+    return is_in_folder and room_of(origin) != room_of(module.name)
+
+
+def test_nothing_concrete_is_told_apart_outside_its_room() -> None:
+    seen = (one for module in modules().values() for one in concrete_tests(module))
+    found = {(one.path, one.what): one for one in seen if (one.path, one.what) not in ALLOWED}
+    new = [f"fleetfront/{one.path}:{one.line} {one.what}" for key, one in sorted(found.items()) if key not in LEFT]
+    assert not new, "ask a DeviceKind, RuntimeFacts or a capability instead: " + "; ".join(new)
+
+
+def test_a_comparison_outside_its_room_is_seen() -> None:
+    source = (
+        "from fleetfront.spaces.nasbench201.space import NasBench201Space\n"
+        "def f(device, space):\n"
+        "    return device == 'cpu' or device.startswith('adb:') or isinstance(space, NasBench201Space)\n"
+        "    return device in ('litert', 'nothing') or is_cuda(device)\n"
+    )
+    imported = {"NasBench201Space": ("fleetfront.spaces.nasbench201.space", "NasBench201Space")}
+    module = Module("fleetfront.cli.x", "cli/x.py", source, ast.parse(source), imported)
+    expected = {"'cpu'", "'adb:'", "isinstance NasBench201Space", "'litert'", "is_cuda()"}
+    assert {one.what for one in concrete_tests(module)} == expected
+
+
+# How long files and functions are, and who needs them.
+
+
+def test_files_and_functions_are_short() -> None:
+    files = [path for room in ("fleetfront", "tests", "benchmarks", "examples") for path in (ROOT / room).rglob("*.py")]
+    long = {str(path.relative_to(ROOT)): n for path in files if (n := len(path.read_text().splitlines())) > 400}
+    assert not long, f"split: {long}"
+    functions = {
+        f"{module.path}:{node.name}": n
+        for module in modules().values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        and (n := (node.end_lineno or 0) - node.lineno + 1) > 60
+    }
+    assert set(functions) <= LONG_LEFT, f"split: {functions}"
+
+
+def lonely_modules() -> dict[str, str]:
+    """Path -> its only importer, of modules under 60 lines."""
+    importers: dict[str, set[str]] = defaultdict(set)
+    for module in modules().values():
+        for name in imports_of(module) | pointed_to(module):
+            importers[name].add(module.path)
+    return {
+        module.path: next(iter(importers[name]))
+        for name, module in modules().items()
+        if module.lines < 60 and len(importers[name]) == 1 and not module.path.endswith("__init__.py")
+    }
+
+
+def test_few_small_modules_have_one_importer() -> None:
+    lonely = lonely_modules()
+    left = {path: importer for path, importer in lonely.items() if not any(re.fullmatch(c, path) for c in CONCEPTS)}
+    assert len(left) <= 13, f"merge into their importers, or say in CONCEPTS why not: {left}"
+
+
+# What is imported.
+
+
+def test_pickle_is_never_read() -> None:
+    for module in modules().values():
+        taken = {name for origin, name in module.imported.values() if origin == "pickle"}
+        taken |= {
+            n.attr for n in ast.walk(module.tree) if isinstance(n, ast.Attribute) and ast.unparse(n.value) == "pickle"
+        }
+        assert taken <= PICKLE, f"{module.path} takes {taken - PICKLE} from pickle: use JSON, safetensors or numpy"
+
+
+def test_imports_point_down_and_nobody_imports_the_checks() -> None:
+    """As import-linter says in CI, for whoever runs the tests alone; imports inside functions count, too."""
+    contract = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    floors = {room.strip(): -i for i, layer in enumerate(contract["layers"]) for room in layer.split("|")}
+
+    def floor(name: str) -> int | None:
+        return next((level for room, level in floors.items() if f"{name}.".startswith(f"{room}.")), None)
+
+    wrong = []
+    for module in modules().values():
+        ours = floor(module.name)
+        for name in imports_of(module):
+            theirs = floor(name)
+            is_up = ours is not None and theirs is not None and theirs > ours
+            is_check = name.startswith("fleetfront.testing") and not module.name.startswith("fleetfront.testing")
+            if is_up or is_check:
+                wrong.append(f"{module.name} imports {name}")
+    assert not wrong
+    unplaced = {".".join(name.split(".")[:2]) for name in modules() if floor(name) is None} - {"fleetfront"}
+    assert unplaced <= {"fleetfront.__main__"}, f"give {unplaced} a floor in pyproject.toml"
