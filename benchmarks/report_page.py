@@ -21,12 +21,12 @@ import numpy as np
 from fleetfront.pipelines.importing.importers import import_table
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
-from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
 from fleetfront.report.page.page import render_page
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.testing.problems import BlockSums
 from fleetfront.workspace import Workspace
 
 SPACE = "ofa-mbv3-w1.2"

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fleetfront.predictors.base import AccuracyModel
-from fleetfront.predictors.table.block_sums import BlockSums
-from fleetfront.quantities import Estimate, Tier
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import AccuracyModel, covers_all
+from fleetfront.predictors.table.calibrated import block_sum
+from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.catalogue import load_space
@@ -41,6 +44,42 @@ class SyntheticAccuracy:
         for gene, gains in enumerate(gain):
             total += np.where(active[:, gene], gains[genotypes[:, gene]], 0.0)
         return Estimate(60 + total + self.bend * np.sin(3 * total), np.full(len(genotypes), 0.1), self.tier)
+
+
+class BlockSums:
+    """The sum of ``values`` float64[|V|] over a network's blocks. A CostModel.
+
+    ``relative_std`` is the standard deviation of a sum relative to it.
+    """
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        values: FloatArray,
+        *,
+        metric: Metric = LATENCY,
+        tier: Tier = Tier.MEASURED,
+        relative_std: float = 0.0,
+    ) -> None:
+        """Raises InputError unless there is one finite value for each block of the vocabulary."""
+        if values.shape != (len(space.vocabulary),) or not np.all(np.isfinite(values)):
+            raise InputError(
+                f"{values.shape} values do not give the {len(space.vocabulary)} blocks of {space.name} a number each.",
+                "Give one finite number for each block of the vocabulary.",
+            )
+        self.metric = metric
+        self.tier = tier
+        self._relative_std = relative_std
+        self._sum: Callable[[Genotypes], FloatArray] = block_sum(space, values)
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Sums for n genotypes int8[n, v], in the metric's unit."""
+        mean = self._sum(genotypes)
+        return Estimate(mean, self._relative_std * np.abs(mean), self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)
 
 
 def synthetic_latencies(space: SearchSpace, devices: int = 2, seed: int = 3) -> tuple[BlockSums, ...]:

@@ -17,13 +17,13 @@ from fleetfront.pipelines.search import (
     search_space,
 )
 from fleetfront.predictors.accuracy.sources import load_accuracy
-from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, STATE_FILE, Checkpoints
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import load_fronts
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.testing.problems import BlockSums
 
 OPTIONS = SearchOptions(strategy="nsga2", evaluations=400, seed=3)
 

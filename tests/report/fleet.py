@@ -15,7 +15,6 @@ from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
-from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Estimate, Tier
@@ -24,6 +23,7 @@ from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import Target
+from fleetfront.testing.problems import BlockSums
 from fleetfront.workspace import Workspace
 
 NINETEEN = (

@@ -3,10 +3,9 @@
 import numpy as np
 import pytest
 
-from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.testing.problems import SyntheticAccuracy
+from fleetfront.testing.problems import BlockSums, SyntheticAccuracy
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,7 @@ def every(problem, free):
 
 
 def test_the_structure_of_once_for_all(latencies, synthetic):
-    from fleetfront.predictors.table.block_sums import BlockSums
+    from fleetfront.testing.problems import BlockSums
 
     space = load_space("ofa-mbv3-w1.2")
     macs = BlockSums(space, space.block_macs(space.vocabulary).astype(float))
@@ -114,7 +114,7 @@ def test_exact_refuses_a_cost_that_does_not_add_up(mini, latencies, synthetic):
 
 def test_exact_front_of_nasbench_is_found_by_looking_at_all(shared_data):
     from fleetfront.predictors.accuracy.sources import load_accuracy
-    from fleetfront.predictors.table.block_sums import BlockSums
+    from fleetfront.testing.problems import BlockSums
 
     space = load_space("nasbench201")
     accuracy = load_accuracy(f"csv:{shared_data / 'nb201/nb201.csv'}:acc_cifar100", space)

@@ -20,8 +20,6 @@ from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.quantities import Clock
-from fleetfront.testing.agents import AGENT_CHECKS, AgentCase
-from fleetfront.testing.checks import check_name
 from tests.adbd.fixtures import GETPROP, as_phone
 
 
@@ -357,21 +355,6 @@ def test_the_script_survives_folders_and_names_that_need_quotes(daemon: Any) -> 
     connection.push({f"{folder}/x": b"1"})
     assert connection.shell(f"cat {shlex.quote(folder)}/x").out == "1"
     connection.close()
-
-
-@pytest.mark.parametrize("check", AGENT_CHECKS, ids=check_name)
-def test_conforms(
-    daemon: Any,
-    open_agent: Callable[..., AdbAgent],
-    models: dict[str, Path],
-    tmp_path: Path,
-    check: Callable[[AgentCase], None],
-) -> None:
-    damaged = tmp_path / "damaged.tflite"
-    damaged.write_bytes(b"no model")
-    files = {name: str(path) for name, path in models.items()}
-    target = adb_target(f"adb:{daemon.address}")
-    check(AgentCase(lambda: open_agent(daemon.address, target=target), target, files, str(damaged)))
 
 
 def test_throttled_visits_are_flagged_kept_and_repeated(
