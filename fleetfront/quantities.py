@@ -84,6 +84,8 @@ METRICS = {metric.name: metric for metric in (LATENCY, PEAK_MEMORY, ENERGY)}
 
 #: Unit that samples are kept in (whole numbers) -> how many of its metric's unit one of them is.
 SAMPLE_UNITS = {"ns": 1e-6, "bytes": 1.0, "uJ": 1.0, "nJ": 1e-3}
+#: Metric -> the unit that importers keep its samples in.
+SAMPLES_IN = {"latency": "ns", "peak_memory": "bytes", "energy": "nJ"}
 
 
 def metric_named(name: str) -> Metric:

@@ -1,4 +1,4 @@
-"""The latency models that a command works with, and telling their doubts without burying the user in them."""
+"""Choose the cost models that a command works with, and tell their doubts without burying the user in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fleetfront.cli.console import hint, warn
 from fleetfront.cli.options import split_names, store_path
 from fleetfront.errors import InputError
-from fleetfront.quantities import Clock, Tier
+from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def chosen_models(
     store: Path | None,
     everywhere: bool = False,
     asked: Genotypes | None = None,
+    metric: Metric = LATENCY,
 ) -> list[DeviceModel]:
     """The models of ``--devices``, with a warning for whatever speaks against them.
 
@@ -49,6 +50,7 @@ def chosen_models(
         clock=Clock(clock) if clock else None,
         everywhere=everywhere,
         asked=asked,
+        metric=metric,
     )
     _warn(found, space)
     return found

@@ -11,6 +11,7 @@ import click
 from fleetfront.cli.console import next_command, print_json, print_table
 from fleetfront.cli.options import device_option, is_given, json_option, space_option, split_names, store_option
 from fleetfront.errors import InputError
+from fleetfront.quantities import METRICS, Metric
 
 if TYPE_CHECKING:
     from fleetfront.spaces.base import SearchSpace
@@ -29,6 +30,7 @@ HEADING = "arch"
 @click.option(
     "--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model.  [default: the preferred]"
 )
+@click.option("--metric", type=click.Choice(list(METRICS)), default="latency", show_default=True)
 @click.option(
     "--accuracy",
     default="built-in",
@@ -45,6 +47,7 @@ def predict(
     devices: tuple[str, ...],
     runtime: str | None,
     clock: str | None,
+    metric: str,
     accuracy: str,
     space: str,
     store: Path | None,
@@ -64,11 +67,14 @@ def predict(
     wanted = [*archs, *_read(file, family)]
     if not wanted:
         raise InputError("No architecture was given.", "Name some, or give a file of them with --archs FILE.")
-    rows = _predicted(wanted, devices, runtime, clock, accuracy, family, store)
+    cost = METRICS[metric]
+    rows = _predicted(wanted, devices, runtime, clock, accuracy, family, store, cost)
     if as_json:
         print_json(rows)
         return
-    print_table(("architecture", "device", "latency ms", "+-", "tier", "clock", "accuracy %"), map(_cells, rows))
+    heading = f"{cost.name.replace('_', ' ')} {cost.unit}"
+    cells = (_cells(row, cost) for row in rows)
+    print_table(("architecture", "device", heading, "+-", "tier", "clock", "accuracy %"), cells)
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
     next_command(f"fleetfront search --devices {','.join(split_names(devices))} --space {space}{with_accuracy}")
 
@@ -81,13 +87,14 @@ def _predicted(
     accuracy: str,
     family: SearchSpace,
     store: Path | None,
+    metric: Metric,
 ) -> list[dict[str, Any]]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy.sources import load_accuracy
 
     genotypes = family.parse(wanted)
-    found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store, asked=genotypes)
+    found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store, asked=genotypes, metric=metric)
     models = {device.name: device.model for device in found}
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
     return predict_archs(family, wanted, models, source)
@@ -123,14 +130,14 @@ def _raise_with_line(name: str, lines: list[str], family: SearchSpace) -> None:
             raise InputError(f"{name}, line {number}: {error.message}", error.remedy) from error
 
 
-def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], metric: Metric) -> tuple[str, ...]:
     known = row.get("accuracy")
     accuracy = "-" if known is None else f"{known:.2f} +-{row['accuracy_std']:.2f} [{row['accuracy_tier']}]"
     return (
         row["arch"],
         row["device"],
-        f"{row['latency_ms']:.4g}",
-        f"{row['latency_std_ms']:.2g}",
+        f"{row[f'{metric.name}_{metric.unit}']:.4g}",
+        f"{row[f'{metric.name}_std_{metric.unit}']:.2g}",
         row["tier"],
         row.get("clock", "-"),
         accuracy,

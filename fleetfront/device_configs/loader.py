@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -59,14 +59,25 @@ def load_device(name: str) -> DeviceConfig:
     Raises InputError for an unknown name (with the near misses) and for a file that breaks the schema (with file, line,
     key and what was expected).
     """
-    path = next(_files(name), None)
-    if path is not None:
-        return _read(path)
-    for known in device_names():
-        config = _read_quietly(next(_files(known)))
-        if config is not None and name in config.aliases:
-            return config
-    raise unknown("device", name, device_names())
+    config = find_devices([name]).get(name)
+    if config is None:
+        raise unknown("device", name, device_names())
+    return config
+
+
+def find_devices(names: Sequence[str]) -> dict[str, DeviceConfig]:
+    """The configs of those names (or aliases) that have one. All files are read once at most, however many names.
+
+    Raises InputError if the file of a name breaks the schema.
+    """
+    paths = {name: next(_files(name), None) for name in dict.fromkeys(names)}
+    found = {name: _read(path) for name, path in paths.items() if path is not None}
+    if len(found) < len(paths):
+        for known in device_names():
+            config = _read_quietly(next(_files(known)))
+            if config is not None:
+                found |= {name: config for name in config.aliases if name in paths and name not in found}
+    return found
 
 
 def load_file(path: Path) -> DeviceConfig:

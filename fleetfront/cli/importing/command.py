@@ -38,6 +38,8 @@ import_.add_command(import_trtexec_command)
 )
 @click.option("--source", help="Where the numbers come from.  [default: the file's name]")
 @click.option("--licence", default="unknown", show_default=True, help="Licence of the numbers.")
+@click.option("--metric", type=click.Choice(["latency", "energy", "peak_memory"]), default="latency", show_default=True)
+@click.option("--unit", default="", metavar="UNIT", help="Of the numbers: s, us, mJ, MiB, ...  [default: ms]")
 @click.option("--skip-invalid", is_flag=True, help="Leave wrong lines out instead of refusing the file.")
 @store_option
 @json_option
@@ -47,6 +49,8 @@ def import_table_command(
     space: str,
     source: str | None,
     licence: str,
+    metric: str,
+    unit: str,
     skip_invalid: bool,
     store: Path | None,
     as_json: bool,
@@ -54,21 +58,33 @@ def import_table_command(
 ) -> None:
     """Latencies of whole networks: a CSV with a column `arch` and one column `lat_DEVICE` a device, in milliseconds.
 
-    A folder is read in the layout of HELP's own data.
+    Energies are in columns `energy_DEVICE`, peak memory in columns `memory_DEVICE`, both with their unit given. A
+    folder is read in the layout of HELP's own data.
 
     \b
-    Example:
+    Examples:
       fleetfront import table nb201.csv --space nasbench201
+      fleetfront import table joules.csv --space nasbench201 --metric energy --unit mJ
     """
     from fleetfront.pipelines.importing.importers import import_table
     from fleetfront.predictors.table.networks import holds_whole_space
     from fleetfront.profilers.store.store import Source, Store
+    from fleetfront.quantities import metric_named
     from fleetfront.spaces.catalogue import load_space
 
     origin: Source | None = Source(source or path.name, licence)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         family = load_space(space)
-        report = import_table(path, family, opened, source=origin, skip_invalid=skip_invalid, progress=shown)
+        report = import_table(
+            path,
+            family,
+            opened,
+            source=origin,
+            skip_invalid=skip_invalid,
+            progress=shown,
+            metric=metric_named(metric),
+            unit=unit,
+        )
     # A search asks for any network of the space; a table that lacks some must be learnt from.
     _show(report, as_json, "search" if holds_whole_space(family, report.items) else "fit")
 
@@ -76,10 +92,13 @@ def import_table_command(
 @import_.command("ofa-lut")
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--device", required=True, metavar="NAME", help="Device that the tables were measured on.")
+@click.option("--unit", default="", metavar="UNIT", help="Of the numbers: ms, s, us or ns.  [default: ms]")
 @click.option("--skip-invalid", is_flag=True, help="Leave wrong entries out instead of refusing the folder.")
 @store_option
 @json_option
-def import_ofa_lut_command(folder: Path, device: str, skip_invalid: bool, store: Path | None, as_json: bool) -> None:
+def import_ofa_lut_command(
+    folder: Path, device: str, unit: str, skip_invalid: bool, store: Path | None, as_json: bool
+) -> None:
     """Latencies of blocks: once-for-all's YAML lookup tables, one file a resolution.
 
     \b
@@ -90,7 +109,7 @@ def import_ofa_lut_command(folder: Path, device: str, skip_invalid: bool, store:
     from fleetfront.profilers.store.store import Store
 
     with Store(store_path(store)) as opened:
-        report = import_ofa_lut(folder, device, opened, skip_invalid=skip_invalid)
+        report = import_ofa_lut(folder, device, opened, skip_invalid=skip_invalid, unit=unit)
     _show(report, as_json)
 
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.importing.table_file import LATENCY_PREFIX, LatencyTable, Problem, is_latency
+from fleetfront.pipelines.importing.table_file import PREFIXES, CostTable, Problem, is_possible, number_of
+from fleetfront.quantities import LATENCY
 from fleetfront.spaces.supernet.torch_file import read_torch_file
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 _INDEX = "str_arch2idx.pt"
 
 
-def read_help_folder(folder: Path) -> LatencyTable:
+def read_help_folder(folder: Path) -> CostTable:
     """The folder as one table; ``lines`` count from 1 in the order of the index.
 
     Raises:
@@ -45,7 +46,7 @@ def read_help_folder(folder: Path) -> LatencyTable:
         ms, wrong = _column(path, len(arch_ids))
         columns.append(ms)
         problems.extend(wrong)
-    return LatencyTable(
+    return CostTable(
         arch_ids,
         np.arange(1, len(arch_ids) + 1),
         tuple(path.stem for path in latency_paths),
@@ -63,9 +64,9 @@ def _column(path: Path, n: int) -> tuple[FloatArray, list[Problem]]:
         raise InputError(f"{path} does not hold numbers ({error}).", "Download it again.") from error
     if len(ms) != n:
         raise InputError(f"{path} holds {len(ms)} latencies of {n} architectures.", "Download the folder again.")
-    good = is_latency(ms)
+    good = is_possible(ms)
     problems = [
-        Problem(int(at) + 1, f"{LATENCY_PREFIX}{path.stem}", f"{ms[at]} is not a positive number of milliseconds")
+        Problem(int(at) + 1, f"{PREFIXES[LATENCY.name]}{path.stem}", f"{ms[at]} is not {number_of(LATENCY)}")
         for at in np.flatnonzero(~good)
     ]
     return np.where(good, ms, np.nan), problems

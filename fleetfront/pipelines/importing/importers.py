@@ -1,4 +1,4 @@
-"""Importing what others measured into the store: tables of whole networks and once-for-all lookup tables of blocks.
+"""Import what others measured into the store: tables of whole networks and once-for-all lookup tables of blocks.
 
 Imported rows are marked with their source and licence, and importing the same numbers again changes nothing. Reading
 the files themselves is in ``table_file``, ``help_folder`` and ``lookup_yaml``.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,16 +18,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.device_configs.facts import DeviceConfig
-from fleetfront.device_configs.loader import device_names, load_device
+from fleetfront.device_configs.loader import device_names, find_devices
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.help_folder import read_help_folder
 from fleetfront.pipelines.importing.lookup_yaml import BlockEntry, read_lookup_folder
-from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, LATENCY_PREFIX, LatencyTable, Problem, read_table
+from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, CostTable, Problem, factor_of, read_table
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import NS_PER_MS, Clock
+from fleetfront.quantities import LATENCY, NS_PER_MS, SAMPLE_UNITS, SAMPLES_IN, Clock, Metric
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_w12
 from fleetfront.targets import Target
@@ -48,8 +48,11 @@ OFA_SOURCE = Source(
 _SHOWN = 5
 #: So many whole numbers in a row do not happen by chance in a column of measured milliseconds.
 _FEWEST_WHOLE = 8
-#: Medians outside this range are more likely in another unit than a network's milliseconds.
-_PLAUSIBLE_MEDIAN_MS = (0.02, 1e5)
+#: Multiply-accumulates a second, median over networks or blocks, outside of which numbers are more likely in another
+#: unit: public tables of 27 phones, boards, CPUs and GPUs lie between 2e9 and 1.5e10; this is a hundred times wider.
+_PLAUSIBLE_RATE = (2e7, 2e12)
+#: Between neighbours of a public table's sorted times for their work there is never more than a factor of 1.2.
+_MIXED_FACTOR = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,18 +88,21 @@ def import_table(
     targets: Mapping[str, Target] | None = None,
     skip_invalid: bool = False,
     progress: Progress = SILENT,
+    metric: Metric = LATENCY,
+    unit: str = "",
 ) -> ImportReport:
-    """Import a CSV with a column ``arch`` and one ``lat_<device>`` column a device, milliseconds, in one transaction.
+    """Import a CSV with a column ``arch`` and one ``lat_<device>`` column a device, in one transaction.
 
     A folder is read as HELP's own ``data/nasbench201`` layout. ``source`` names origin and licence (default: the file's
     name, licence unknown). ``targets`` overrides what a column's device config says. Other columns are ignored, empty
-    cells are not measured, a network given twice has two visits.
+    cells are not measured, a network given twice has two visits. Latencies are milliseconds where ``unit`` names
+    nothing else; columns of other metrics begin with ``table_file.PREFIXES`` and their unit must be given.
 
     Raises:
-        InputError: if the file is no such table; and, unless ``skip_invalid``, if a value is not a positive number of
-            milliseconds or an architecture is not of the space, with the lines. Nothing is written then.
+        InputError: if the file is no such table; and, unless ``skip_invalid``, if a value is not a positive number or
+            an architecture is not of the space, with the lines. Nothing is written then.
     """
-    table = read_help_folder(path) if path.is_dir() else read_table(path)
+    table = read_help_folder(path) if path.is_dir() else read_table(path, metric, unit)
     genotypes, valid, unknown_archs = _parsed(space, table)
     problems = (*table.problems, *unknown_archs)
     if not valid.any():
@@ -106,13 +112,20 @@ def import_table(
         )
     if problems and not skip_invalid:
         raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
-    resolved = [_target(device, targets or {}) for device in table.devices]
+    resolved = _targets(table.devices, targets or {})
     columns, warnings = _columns(table, [target for target, _ in resolved], valid)
+    if not unit and table.metric == LATENCY:
+        macs = space.macs(genotypes)
+        for device, (_, ms, _) in zip(table.devices, columns, strict=True):
+            warnings.extend(_unit_warnings(f"{PREFIXES[LATENCY.name]}{device}", ms, macs))
     named = source or Source(path.name, "unknown")
     origin = Source(_one_line(named.name), _one_line(named.licence), named.url, table.sha256)
     rows = sum(int(np.isfinite(ms).sum()) for _, ms, _ in columns)
     if not rows:
-        raise InputError(f"{path} holds no latency that can be imported.", "Fill in its lat_<device> columns.")
+        prefix = PREFIXES[table.metric.name]
+        raise InputError(
+            f"{path} holds no {table.metric.name} that can be imported.", f"Fill in its {prefix}<device> columns."
+        )
     keys = np.asarray(space.arch_ids(genotypes))
     distinct = len(np.unique(keys))
     repeated = len(keys) - distinct
@@ -120,11 +133,11 @@ def import_table(
         warnings.append(
             f"{repeated} lines repeat an architecture and count as further measurements: the median serves."
         )
-    before = _repeated_visits(store, space.name)
+    before = _repeated_visits(store, space.name, table.metric)
     progress.start(f"Importing {path.name}", rows)
-    new = store.append(_network_rows(space.name, keys, columns, progress), origin)
+    new = store.append(_network_rows(space.name, table.metric, keys, columns, progress), origin)
     progress.finish()
-    warnings.extend(_mixed(before, _repeated_visits(store, space.name), repeated))
+    warnings.extend(_mixed(before, _repeated_visits(store, space.name, table.metric), repeated))
     return ImportReport(
         origin,
         space.name,
@@ -145,20 +158,22 @@ def import_ofa_lut(
     space: OfaMbv3Space | None = None,
     source: Source = OFA_SOURCE,
     skip_invalid: bool = False,
+    unit: str = "",
 ) -> ImportReport:
     """Import once-for-all's YAML lookup tables (``<resolution>_lookup_table.yaml``) as measurements of blocks.
 
     ``device`` is the name of a device config, or of a new device. Each entry becomes one visit with the printed mean as
     its sample; mean, std and count stand in its conditions as printed. The last layers (final expansion, pooling,
-    feature mix, classifier), which the tables list one by one, are one block here: the sum of their means.
+    feature mix, classifier), which the tables list one by one, are one block here: the sum of their means. Numbers are
+    milliseconds where ``unit`` names nothing else.
 
     Raises:
         InputError: if the folder has no such file, or (unless ``skip_invalid``) an entry is not a block of the space or
             not a positive number, with file and line.
     """
     family = space or ofa_mbv3_w12()
-    target, warning = _target(device, {})
-    found = read_lookup_folder(folder, family)
+    ((target, warning),) = _targets([device], {})
+    found = read_lookup_folder(folder, family, factor_of(LATENCY, unit))
     if found.problems and not skip_invalid:
         raise _refusal(folder, found.problems)
     if not found.entries:
@@ -166,8 +181,14 @@ def import_ofa_lut(
     origin = Source(source.name, source.licence, source.url, found.sha256)
     rows = list(_block_rows(family.name, target, found.entries))
     new = store.append(rows, origin)
-    warnings = tuple(text for text in (warning,) if text)
-    return ImportReport(origin, family.name, (target,), len(rows), new, len(rows) - new, warnings, found.problems)
+    warnings = [warning] if warning else []
+    if not unit:
+        macs = dict(zip((block.key for block in family.vocabulary), family.block_macs(family.vocabulary), strict=True))
+        works = np.array([macs[entry.key] for entry in found.entries])
+        warnings += _unit_warnings(folder.name, np.array([entry.mean_ms for entry in found.entries]), works, "blocks")
+    return ImportReport(
+        origin, family.name, (target,), len(rows), new, len(rows) - new, tuple(warnings), found.problems
+    )
 
 
 def _one_line(text: str) -> str:
@@ -175,10 +196,10 @@ def _one_line(text: str) -> str:
     return "".join(char if char.isprintable() else " " for char in text)
 
 
-def _repeated_visits(store: Store, space: str) -> dict[Target, int]:
+def _repeated_visits(store: Store, space: str, metric: Metric) -> dict[Target, int]:
     """How many imported rows of each target are of a network that has another one."""
-    held = [h for h in store.holdings() if h.space == space and h.is_imported and h.role is Role.NETWORK]
-    return {holding.target: holding.visits - holding.keys for holding in held}
+    imported = [h for h in store.holdings() if h.is_imported and h.role is Role.NETWORK]
+    return {h.target: h.visits - h.keys for h in imported if h.space == space and h.metric == metric.name}
 
 
 def _mixed(before: Mapping[Target, int], after: Mapping[Target, int], repeated: int) -> Iterator[str]:
@@ -192,7 +213,7 @@ def _mixed(before: Mapping[Target, int], after: Mapping[Target, int], repeated: 
             )
 
 
-def _parsed(space: SearchSpace, table: LatencyTable) -> tuple[NDArray[np.int8], NDArray[np.bool_], list[Problem]]:
+def _parsed(space: SearchSpace, table: CostTable) -> tuple[NDArray[np.int8], NDArray[np.bool_], list[Problem]]:
     """Canonical genotypes of the valid networks, which of the table's networks these are, and the others' problems."""
     valid = np.ones(len(table.arch_ids), dtype=np.bool_)
     try:
@@ -211,15 +232,15 @@ def _parsed(space: SearchSpace, table: LatencyTable) -> tuple[NDArray[np.int8], 
 
 
 def _columns(
-    table: LatencyTable, targets: list[Target], valid: NDArray[np.bool_]
+    table: CostTable, targets: list[Target], valid: NDArray[np.bool_]
 ) -> tuple[list[tuple[Target, FloatArray, tuple[str, ...]]], list[str]]:
-    """Target, ms of the valid networks and flags of each column, and warnings on the columns."""
+    """Target, values of the valid networks and flags of each column, and warnings on the columns."""
     columns, warnings = [], []
     if table.empty_cells:
         warnings.append(f"{table.empty_cells} empty cells were taken as not measured.")
     for column, (device, target) in enumerate(zip(table.devices, targets, strict=True)):
-        flags, texts = _column_warnings(device, table.ms[valid, column])
-        columns.append((target, table.ms[valid, column], flags))
+        flags, texts = _column_warnings(device, table.values[valid, column], table.metric)
+        columns.append((target, table.values[valid, column], flags))
         warnings.extend(texts)
     return columns, warnings
 
@@ -232,65 +253,85 @@ def _refusal(path: Path, problems: tuple[Problem, ...]) -> InputError:
     )
 
 
-def _target(device: str, targets: Mapping[str, Target]) -> tuple[Target, str]:
-    """The target of a device's column, and a warning if nothing is known of that device."""
-    if device in targets:
-        return targets[device], ""
-    config = _config(device)
-    if config is not None:
-        return config.target, ""
-    near = difflib.get_close_matches(device, device_names(), n=1, cutoff=0.7)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    target = Target(device, "unknown", "unknown")
-    return target, f"No device config is called {device!r}; its numbers are kept as {target}.{hint}"
+def _targets(devices: Sequence[str], named: Mapping[str, Target]) -> list[tuple[Target, str]]:
+    """The target of each device's column, and a warning if nothing is known of that device."""
+    configs = find_devices([device for device in devices if device not in named])
+    names = device_names()
+    found = []
+    for device in devices:
+        if device in named or device in configs:
+            found.append((named[device] if device in named else configs[device].target, ""))
+            continue
+        near = difflib.get_close_matches(device, names, n=1, cutoff=0.7)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        target = Target(device, "unknown", "unknown")
+        found.append((target, f"No device config is called {device!r}; its numbers are kept as {target}.{hint}"))
+    return found
 
 
-def _config(device: str) -> DeviceConfig | None:
-    """None where no file has that name; a file that is there but wrong must still explain itself."""
-    try:
-        return load_device(device)
-    except InputError as error:
-        if error.message.startswith("Unknown device"):
-            return None
-        raise
-
-
-def _column_warnings(device: str, ms: FloatArray) -> tuple[tuple[str, ...], list[str]]:
-    """Flags for a column's rows, and warnings on the column."""
-    values = ms[np.isfinite(ms)]
-    name = f"{LATENCY_PREFIX}{device}"
+def _unit_warnings(name: str, ms: FloatArray, macs: NDArray[np.int64], what: str = "networks") -> list[str]:
+    """Warnings where numbers that nobody gave a unit for are hardly milliseconds."""
+    present = np.isfinite(ms)
+    values, works = ms[present], macs[present]
     if not values.size:
-        return (IMPORTED,), [f"{name} holds no latency."]
+        return []
     texts = []
-    low, high = _PLAUSIBLE_MEDIAN_MS
-    if not low <= np.median(values) <= high:
-        texts.append(f"{name} has a median of {np.median(values):g} ms: check that its unit is milliseconds.")
-    if values.size >= _FEWEST_WHOLE and np.ptp(values) == 0:
-        texts.append(f"{name} has the same value everywhere.")
-    elif values.size >= _FEWEST_WHOLE and np.array_equal(values, np.round(values)):
-        step = 100 * 0.5 / float(np.median(values))
+    rate = float(np.median(works / values)) * 1e3
+    low, high = _PLAUSIBLE_RATE
+    if not low <= rate <= high:
+        is_slow = rate < low
         texts.append(
+            f"{name} has a median of {np.median(values):.4g} ms: check that its unit is milliseconds. So {what} run at "
+            f"{rate / 1e6:.3g} million multiply-accumulates a second, {'below' if is_slow else 'above'} any device "
+            f"known here; if these are {'microseconds' if is_slow else 'seconds'}, import into a new store with "
+            f"--unit {'us' if is_slow else 's'}."
+        )
+    logs = np.sort(np.log(values / np.maximum(works, 1)))
+    inner = logs[len(logs) // 20 : len(logs) - len(logs) // 20]
+    if inner.size >= _FEWEST_WHOLE and np.diff(inner).max() > math.log(_MIXED_FACTOR):
+        texts.append(
+            f"{name} falls into two groups, one {math.exp(np.diff(inner).max()):.0f} times slower for its work than "
+            "the other: are these different units?"
+        )
+    return texts
+
+
+def _column_warnings(device: str, values: FloatArray, metric: Metric) -> tuple[tuple[str, ...], list[str]]:
+    """Flags for a column's rows, and warnings on the column."""
+    values = values[np.isfinite(values)]
+    name = f"{PREFIXES[metric.name]}{device}"
+    if not values.size:
+        return (IMPORTED,), [f"{name} holds no {metric.name}."]
+    if values.size < _FEWEST_WHOLE:
+        return (IMPORTED,), []
+    if np.ptp(values) == 0:
+        return (IMPORTED,), [f"{name} has the same value everywhere."]
+    if metric == LATENCY and np.array_equal(values, np.round(values)):
+        step = 100 * 0.5 / float(np.median(values))
+        text = (
             f"{name} is in whole milliseconds: rounding alone is up to {step:.1f} % of a typical latency, and small "
             "differences mean nothing."
         )
-        return (IMPORTED, WHOLE_MILLISECONDS), texts
-    return (IMPORTED,), texts
+        return (IMPORTED, WHOLE_MILLISECONDS), [text]
+    return (IMPORTED,), []
 
 
 def _network_rows(
     space: str,
+    metric: Metric,
     keys: NDArray[np.str_],
     columns: list[tuple[Target, FloatArray, tuple[str, ...]]],
     progress: Progress,
 ) -> Iterator[Measurement]:
     """One row a network and device. Sorted, because a B-tree takes sorted rows several times as fast."""
-    for target, ms, flags in sorted(columns, key=lambda column: str(column[0])):
-        present = np.isfinite(ms)
-        samples = np.rint(ms[present] * NS_PER_MS).astype(np.int64)
+    unit = SAMPLES_IN[metric.name]
+    for target, values, flags in sorted(columns, key=lambda column: str(column[0])):
+        present = np.isfinite(values)
+        samples = np.rint(values[present] * round(1 / SAMPLE_UNITS[unit])).astype(np.int64)
         names = keys[present]
         order = np.lexsort((samples, names))
         names, samples = names[order], samples[order]
-        prefix = _content_prefix(space, target, "latency", names.tolist(), samples.tolist())
+        prefix = _content_prefix(space, target, metric.name, names.tolist(), samples.tolist())
         repetition = _repetitions(names)
         rows = zip(names.tolist(), samples.tolist(), repetition.tolist(), strict=True)
         for rank, (key, sample, round_) in enumerate(rows):
@@ -304,6 +345,8 @@ def _network_rows(
                 f"import-{prefix[:12]}",
                 round_,
                 0,
+                metric.name,
+                unit,
                 flags=flags,
                 uuid=f"{prefix}{rank:08x}",
             )

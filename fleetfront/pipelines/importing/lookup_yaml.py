@@ -1,4 +1,4 @@
-"""Reading once-for-all's lookup tables: which block of a space an entry's name means, and its printed numbers.
+"""Read once-for-all's lookup tables: which block of a space an entry's name means, and its printed numbers.
 
 An entry is called ``expanded_conv-input:80x80x24-output:40x40x32-expand:72-kernel:3-stride:2-idskip:0-se:0-hs:0`` and
 holds ``count``, ``mean`` (ms) and, for most, ``std``.
@@ -7,7 +7,6 @@ holds ``count``, ``mean`` (ms) and, for most, ``std``.
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,14 +15,15 @@ from typing import Any
 
 from fleetfront.device_configs.yaml_file import Document, read_yaml
 from fleetfront.errors import InputError
-from fleetfront.pipelines.importing.table_file import MOST_MS, Problem
-from fleetfront.quantities import NS_PER_MS
+from fleetfront.pipelines.importing.table_file import MOST_MS, Problem, number_of
+from fleetfront.quantities import LATENCY, NS_PER_MS
 from fleetfront.spaces.ofa_mbv3.layout import HEAD, MBCONV, STEM, BlockShape, block_shape
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 
 _FILE = re.compile(r"(\d+)_lookup_table\.yaml\Z")
 _FIELD = re.compile(r"-(\w+):([0-9x]+)")
 _MAX_BYTES = 1024 * 1024
+_LONGEST_SHOWN = 60
 
 #: Entries that together are the last block of a network.
 _HEAD_PARTS = ("AvgPool2D", "Conv_1", "Conv_2", "Logits")
@@ -51,8 +51,8 @@ class LookupFolder:
     sha256: str
 
 
-def read_lookup_folder(folder: Path, space: OfaMbv3Space) -> LookupFolder:
-    """Read every ``<resolution>_lookup_table.yaml`` of a folder.
+def read_lookup_folder(folder: Path, space: OfaMbv3Space, factor: float = 1.0) -> LookupFolder:
+    """Read every ``<resolution>_lookup_table.yaml`` of a folder; ``factor`` milliseconds are one of its unit.
 
     Raises InputError if there is none, or one is no YAML mapping. Wrong entries are ``problems``.
     """
@@ -72,7 +72,7 @@ def read_lookup_folder(folder: Path, space: OfaMbv3Space) -> LookupFolder:
         digest.update(path.read_bytes())
         if not isinstance(document.value, dict):
             raise InputError(f"{path} holds no entries.", "Download it again.")
-        found, wrong = _file_entries(document, resolution, keys)
+        found, wrong = _file_entries(document, resolution, keys, factor)
         entries.extend(found)
         problems.extend(Problem(p.line, path.name, p.text) for p in sorted(wrong, key=lambda p: p.line))
     return LookupFolder(tuple(entries), tuple(problems), digest.hexdigest())
@@ -94,7 +94,7 @@ def _signature(shape: BlockShape) -> _Signature:
 
 
 def _file_entries(
-    document: Document, resolution: int, keys: Mapping[_Signature, str]
+    document: Document, resolution: int, keys: Mapping[_Signature, str], factor: float
 ) -> tuple[list[BlockEntry], list[Problem]]:
     entries, problems = [], []
     parts: dict[str, tuple[str, dict[str, str], tuple[str, int | None, float, float | None]]] = {}
@@ -102,7 +102,7 @@ def _file_entries(
         line = document.line((name,))
         kind, _, rest = name.partition("-")
         fields = dict(_FIELD.findall("-" + rest))
-        printed = _printed(name, values)
+        printed = _printed(name, values, factor)
         if isinstance(printed, str):
             problems.append(Problem(line, "", f"{name}: {printed}"))
         elif kind in _HEAD_PARTS:
@@ -112,8 +112,8 @@ def _file_entries(
             if key is None:
                 problems.append(Problem(line, "", f"{name} is not a block of this space"))
             else:
-                entries.append(BlockEntry(key, resolution, printed[2], (printed,)))
-    head = _head_entry(parts, resolution, keys)
+                entries.append(BlockEntry(key, resolution, factor * printed[2], (printed,)))
+    head = _head_entry(parts, resolution, keys, factor)
     if isinstance(head, str):
         problems.append(Problem(1, "", head))
     else:
@@ -121,18 +121,27 @@ def _file_entries(
     return entries, problems
 
 
-def _printed(name: str, values: Any) -> tuple[str, int | None, float, float | None] | str:
+def _printed(name: str, values: Any, factor: float) -> tuple[str, int | None, float, float | None] | str:
     """The printed numbers of an entry, or what is wrong with them."""
     if not isinstance(values, dict) or "mean" not in values:
         return "no mean"
     mean, std, count = values["mean"], values.get("std"), values.get("count")
     for what, value in (("mean", mean), ("std", std), ("count", count)):
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-        if value is not None and (not is_number or value < 0):
-            return f"{what} is {value!r}"
-    if mean is None or not 1 / NS_PER_MS <= mean <= MOST_MS:
-        return f"mean is {mean!r}, not a positive number of milliseconds"
+        if value is not None and not _is_plain_number(value):
+            return f"{what} is {_shortened(value)}"
+    if mean is None or not 1 / NS_PER_MS <= factor * mean <= MOST_MS:
+        return f"mean is {mean!r}, not {number_of(LATENCY)}"
     return (name, None if count is None else int(count), float(mean), None if std is None else float(std))
+
+
+def _is_plain_number(value: object) -> bool:
+    """Whether it is a number from 0 to what 64 bits hold; YAML knows integers of any length."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _shortened(value: object) -> str:
+    text = repr(value) if not isinstance(value, int) or -(2**63) < value < 2**63 else "a number of too many digits"
+    return text if len(text) < _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
 
 
 def _sides(text: str) -> tuple[int, int]:
@@ -162,6 +171,7 @@ def _head_entry(
     parts: Mapping[str, tuple[str, dict[str, str], tuple[str, int | None, float, float | None]]],
     resolution: int,
     keys: Mapping[_Signature, str],
+    factor: float,
 ) -> BlockEntry | str:
     lacking = [kind for kind in _HEAD_PARTS if kind not in parts]
     if lacking:
@@ -174,4 +184,4 @@ def _head_entry(
     except (KeyError, ValueError):
         return f"the last layers ({parts['Conv_1'][0]}, {parts['Conv_2'][0]}) are not those of this space"
     printed = tuple(parts[kind][2] for kind in _HEAD_PARTS)
-    return BlockEntry(key, resolution, sum(values[2] for values in printed), printed)
+    return BlockEntry(key, resolution, factor * sum(values[2] for values in printed), printed)

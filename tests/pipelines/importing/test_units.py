@@ -1,0 +1,138 @@
+"""Numbers in another unit than milliseconds: asked for with --unit, else said; and metrics other than latency."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from fleetfront.cli.main import main
+from fleetfront.device_configs import loader
+from fleetfront.errors import InputError
+from fleetfront.pipelines.importing.importers import import_ofa_lut, import_table
+from fleetfront.pipelines.knowledge.cost_models import device_models
+from fleetfront.predictors.table.networks import load_network_table
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import ENERGY, LATENCY
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+MINE = Target("mydev", "unknown", "unknown")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("09_seconds.csv", "--unit s"),
+        ("10_micros.csv", "--unit us"),
+        ("34_mixed_units.csv", "different units"),
+    ],
+)
+def test_strangers_tables_in_other_units_are_told(shared_data: Path, store: Store, name: str, said: str) -> None:
+    cells = load_space("nasbench201")
+    warnings = " ".join(import_table(shared_data / "cases/tables" / name, cells, store).warnings)
+    assert said in warnings
+
+
+def test_a_unit_that_is_given_serves(shared_data: Path, store: Store) -> None:
+    cells = load_space("nasbench201")
+    path = shared_data / "cases/tables/10_micros.csv"
+    report = import_table(path, cells, store, unit="us")
+    assert not any("unit" in text for text in report.warnings)
+    assert np.median(load_network_table(store, cells, MINE).ms) == pytest.approx(9.323, rel=0.2)
+    with pytest.raises(InputError, match="'hours' is not a unit of latency"):
+        import_table(path, cells, store, unit="hours")
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1e-3, "s"), (1e3, "us")])
+def test_lookup_tables_in_other_units(shared_data: Path, tmp_path: Path, store: Store, scale: float, unit: str) -> None:
+    folder = tmp_path / "lut"
+    shutil.copytree(shared_data / "ofa_mbv3/note10_lut_w12", folder)
+    for path in folder.iterdir():
+        path.chmod(0o644)
+        values = yaml.safe_load(path.read_text())
+        path.write_text(yaml.safe_dump({k: {**v, "mean": v["mean"] * scale} for k, v in values.items()}))
+    assert any(f"--unit {unit}" in text for text in import_ofa_lut(folder, "note10", store).warnings)
+    with Store(tmp_path / "right.sqlite") as right:
+        assert import_ofa_lut(folder, "note10", right, unit=unit).warnings == ()
+        key = "mbconv(act=hard_swish,e=4,k=7,out=192,s=1,se=1)@192x7x7"
+        assert 1_525_178 in {row.samples[0] for row in right.measurements(key=key, role=Role.BLOCK)}
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 400, "-1" + "0" * 400, ".inf", "-.inf", ".nan", "true", "[1]"])
+def test_numbers_that_are_none_are_problems_of_their_line(
+    shared_data: Path, tmp_path: Path, store: Store, text: str
+) -> None:
+    folder = tmp_path / "lut"
+    folder.mkdir()
+    source = (shared_data / "ofa_mbv3/note10_lut_w12/224_lookup_table.yaml").read_text()
+    lines = source.splitlines()
+    at = next(i for i, line in enumerate(lines) if line.strip().startswith("mean:"))
+    lines[at] = lines[at].partition("mean:")[0] + f"mean: {text}"
+    (folder / "224_lookup_table.yaml").write_text("\n".join(lines))
+    with pytest.raises(InputError, match="mean is") as caught:
+        import_ofa_lut(folder, "note10", store)
+    assert len(str(caught.value)) < 400
+
+
+def test_energy_is_imported_and_serves_under_its_own_metric(tmp_path: Path) -> None:
+    cells = load_space("nasbench201")
+    genotypes = cells.every()
+    workspace = Workspace(tmp_path)
+    mj = 1 + cells.macs(genotypes) / 1e8
+    rows = zip(cells.arch_ids(genotypes), mj.tolist(), (2 * mj).tolist(), strict=True)
+    path = tmp_path / "table.csv"
+    path.write_text("arch,energy_pixel3,lat_pixel3\n" + "".join(f"{a},{e:.6f},{t:.6f}\n" for a, e, t in rows))
+    with Store(workspace.store) as store:
+        with pytest.raises(InputError, match="unit of energy is not given"):
+            import_table(path, cells, store, metric=ENERGY)
+        report = import_table(path, cells, store, metric=ENERGY, unit="mJ")
+        assert report.new == len(genotypes)
+    (found,) = device_models(["pixel3"], cells, workspace=workspace, metric=ENERGY, everywhere=True)
+    assert found.model.metric == ENERGY
+    np.testing.assert_allclose(found.model.predict(genotypes[:9]).mean, 1e3 * mj[:9], atol=1e-3)
+    (other,) = device_models(["pixel3"], cells, workspace=workspace)
+    assert (other.model.metric, other.model.tier.value) == (LATENCY, "estimated")
+    with pytest.raises(InputError, match="no energy model"):
+        device_models(["raspi4"], cells, workspace=workspace, metric=ENERGY)
+
+
+def test_configs_are_read_once_however_many_columns_have_none(
+    tmp_path: Path, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = load_space("nasbench201")
+    (arch,) = cells.arch_ids(cells.sample(1, np.random.default_rng(3)))
+    read = []
+    monkeypatch.setattr(loader, "_read", lambda path, _read=loader._read: read.append(path) or _read(path))
+    names = [f"board_{i}" for i in range(50)]
+    path = tmp_path / "wide.csv"
+    path.write_text(",".join(["arch", *(f"lat_{name}" for name in names)]) + f"\n{arch},{','.join(['5'] * 50)}\n")
+    assert len(import_table(path, cells, store).targets) == 50
+    # A config may be like another one, which is read for it.
+    assert len(read) <= 2 * len(loader.device_names())
+
+
+def test_predict_names_the_metric(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = load_space("nasbench201")
+    archs = cells.arch_ids(cells.sample(3, np.random.default_rng(5)))
+    path = tmp_path / "table.csv"
+    path.write_text("arch,energy_pixel3\n" + "".join(f"{arch},{i + 1}\n" for i, arch in enumerate(archs)))
+    assert main(["import", "table", str(path), "--space", "nasbench201", "--metric", "energy", "--unit", "mJ"]) == 0
+    capsys.readouterr()
+    common = ["--device", "pixel3", "--space", "nasbench201", "--accuracy", "none", "--metric", "energy"]
+    assert main(["predict", archs[2], *common, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["energy_uJ"], row["tier"]) == (3000.0, "measured")
+    assert main(["predict", archs[2], *common]) == 0
+    assert "energy uJ" in capsys.readouterr().out
