@@ -76,6 +76,11 @@ class Metric:
     unit: str
     aggregation: Aggregation = Aggregation.SUM
 
+    @property
+    def title(self) -> str:
+        """Its name in words, e.g. ``peak memory``."""
+        return self.name.replace("_", " ")
+
 
 LATENCY = Metric("latency", "ms")
 PEAK_MEMORY = Metric("peak_memory", "bytes", Aggregation.MAX)

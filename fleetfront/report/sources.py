@@ -20,7 +20,7 @@ from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import Clock, Tier
+from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.report.section import Reason
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE
@@ -138,10 +138,12 @@ class Sources:
             self._labels = unique_labels(pairs)
         return self._labels.get((name, target or name), name)
 
-    def model(self, space: SearchSpace, name: str, target: str, clock: str = "") -> CostModel | None:
-        """The latency model of a target: its newest fit, else its imported table, else what serves the device."""
+    def model(
+        self, space: SearchSpace, name: str, target: str, clock: str = "", metric: Metric = LATENCY
+    ) -> CostModel | None:
+        """The cost model of a target: its newest fit, else its imported table, else what serves the device."""
         found = self.device_model(space, name, target, clock)
-        return None if found is None else found.model
+        return None if found is None or found.model.metric != metric else found.model
 
     def device_model(self, space: SearchSpace, name: str, target: str, clock: str = "") -> DeviceModel | None:
         """The same with what speaks against trusting it."""

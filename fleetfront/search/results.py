@@ -17,7 +17,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.files import write_whole
 from fleetfront.predictors.base import HasClock, HasRange
 from fleetfront.predictors.table.fit_files import write_json
-from fleetfront.quantities import Clock
+from fleetfront.quantities import ENERGY, LATENCY, PEAK_MEMORY, Clock, Metric
 from fleetfront.search.front import best_within, hypervolume, knee, two_objectives
 from fleetfront.search.fronts_checks import checked_shared, checked_trace_point, checked_verification, finite
 from fleetfront.search.problem import Problem
@@ -68,6 +68,7 @@ class DeviceFront:
     Attributes:
         tier: where its latencies come from.
         clock: which clock they are of, empty if the model does not say.
+        metric: what ``latency_ms`` and ``limit_ms`` hold, in its unit: files call every cost so.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -80,6 +81,7 @@ class DeviceFront:
     knee: int = 0
     limit_ms: float | None = None
     clock: str = ""
+    metric: Metric = LATENCY
 
     @property
     def trade_offs(self) -> tuple[FrontPoint, ...]:
@@ -260,6 +262,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         bend,
         target.limit,
         clock,
+        target.cost.metric,
     )
 
 
@@ -268,6 +271,7 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         "target": front.target,
         "tier": front.tier,
         "clock": front.clock,
+        **({} if front.metric == LATENCY else {"metric": {"name": front.metric.name, "unit": front.metric.unit}}),
         "hypervolume": front.hypervolume,
         "reference_point": list(front.reference_point),
         "limit_ms": front.limit_ms,
@@ -319,7 +323,16 @@ def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
         archs.index(data["knee"]) if data.get("knee") in archs else 0,
         None if data.get("limit_ms") is None else finite(data["limit_ms"], f"the limit of {name}"),
         Clock(data["clock"]).value if data.get("clock") else "",
+        _metric(data.get("metric")),
     )
+
+
+def _metric(data: Mapping[str, Any] | None) -> Metric:
+    if data is None:
+        return LATENCY
+    known = {metric.name: metric for metric in (LATENCY, ENERGY, PEAK_MEMORY)}
+    name, unit = str(data["name"]), str(data["unit"])
+    return known[name] if name in known and known[name].unit == unit else Metric(name, unit)
 
 
 def _as_csv(fronts: Fronts) -> str:

@@ -73,8 +73,8 @@ def test_each_devices_slider_moves_its_pick_by_keyboard(fleet_report: Report, op
         for _ in range(5):
             slider.press("PageUp")
         share = float(slider.input_value()) / 1000
-        low, high = front.points[0].latency_ms, front.points[-1].latency_ms
-        within = [p for p in front.points if p.latency_ms <= (low + share * (high - low)) * (1 + 1e-6)]
+        low, high = front.points[0].cost, front.points[-1].cost
+        within = [p for p in front.points if p.cost <= (low + share * (high - low)) * (1 + 1e-6)]
         assert page.locator(".chosen dd").nth(2).inner_text() == group.archs[within[-1].arch]
         assert f"{within[-1].accuracy:.4g}" in slider.get_attribute("aria-valuetext")
     # Picks of the other devices stayed at their knees.
@@ -169,7 +169,7 @@ def test_intervals_that_reach_zero_leave_the_fronts_to_be_seen(fleet_report: Rep
 
     def unsure(front: FrontView) -> FrontView:
         # In even steps of accuracy, so that no point is left out of the figure.
-        points = (replace(p, latency_std_ms=0.9 * p.latency_ms, accuracy=70.0 + i) for i, p in enumerate(front.points))
+        points = (replace(p, cost_std=0.9 * p.cost, accuracy=70.0 + i) for i, p in enumerate(front.points))
         return replace(front, points=tuple(points))
 
     opened = open_report(with_views(fleet_report, fronts=(replace(group, fronts=tuple(map(unsure, group.fronts))),)))

@@ -1,6 +1,7 @@
 """What a report says of a searched fleet and of measured runtimes, against numbers taken from the files directly."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Clock, Tier
+from fleetfront.quantities import ENERGY, Clock, Tier
 from fleetfront.report.gather import gather_report
+from fleetfront.report.markdown import render_markdown
+from fleetfront.report.page.page import render_page
 from fleetfront.report.section import Report
 from fleetfront.report.sections.front_views import MOST_POINTS
 from fleetfront.report.sections.fronts import deploy_command
@@ -62,7 +66,7 @@ def test_predictions_repeat_the_fits_own_scores(measured_report: Report) -> None
         errors = [abs(point.error_percent) for point in view.points]
         assert len(errors) == scores[view.label]["networks"]
         assert np.mean(errors) == pytest.approx(scores[view.label]["mape"])
-        assert all(point.std_ms > 0 for point in view.points)
+        assert all(point.std > 0 for point in view.points)
 
 
 def test_fronts_are_those_of_the_first_file(fleet: Made, fleet_report: Report) -> None:
@@ -89,11 +93,29 @@ def test_a_long_front_is_thinned_but_keeps_ends_and_knee(fleet: Made, tmp_path: 
     (front,) = report.views("fronts")[0].fronts
     assert len(front.points) <= MOST_POINTS
     assert front.total == 4 * MOST_POINTS
-    kept = [point.latency_ms for point in front.points]
+    kept = [point.cost for point in front.points]
     assert kept[0] == many[0].latency_ms
     assert kept[-1] == many[-1].latency_ms
     # All points of this front have one name, so the file's knee is the first that bears it.
-    assert front.points[front.knee].latency_ms == many[0].latency_ms
+    assert front.points[front.knee].cost == many[0].latency_ms
+
+
+def test_energy_is_never_told_in_milliseconds(tmp_path: Path) -> None:
+    space, workspace = NasBench201Space(), Workspace(tmp_path / "home")
+    values = np.linspace(1, 9, len(space.vocabulary))
+    targets = [
+        ProblemTarget(name, BlockSums(space, values * scale, metric=ENERGY), f"{name}/litert/fp32/t1/b1")
+        for name, scale in (("board", 1), ("phone", 3))
+    ]
+    search_space(space, targets, SizeAccuracy(space), SearchOptions("random", 60), out=tmp_path / "fronts")
+    report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
+    (group,) = report.views("fronts")
+    assert group.metric == ENERGY
+    text = render_markdown(report)
+    page = re.sub(r"<script(?! type=.application/json).*?</script>", "", render_page(report), flags=re.DOTALL)
+    for told in (text, page, json.dumps([figure.spec for figure in report.figures()])):
+        assert re.search(r"\bms\b", told) is None
+        assert "energy uJ" in told
 
 
 def test_the_command_names_what_was_chosen(fleet_report: Report) -> None:
@@ -169,7 +191,7 @@ def test_relations_agree_with_the_tables(fleet_report: Report) -> None:
     # By hand, for one pair: device 0's knee on device 1 against the fastest of device 1's front that is as accurate.
     knee = group.fronts[0].points[group.fronts[0].knee]
     ms = block_latency(space, 1).predict(space.parse([group.archs[knee.arch]])).mean[0]
-    best = min(point.latency_ms for point in group.fronts[1].points if point.accuracy >= knee.accuracy)
+    best = min(point.cost for point in group.fronts[1].points if point.accuracy >= knee.accuracy)
     assert view.penalty[0, 1] == pytest.approx(100 * (ms / best - 1), abs=1e-6)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
+from fleetfront.quantities import Metric
 from fleetfront.report.figures.specifications import SCHEMA, Specification, interval, nominal, quantitative
 from fleetfront.report.figures.theme import CONFIG, series_colour, series_dash, variable
 from fleetfront.report.sections.front_views import FrontGroup, FrontView
 from fleetfront.report.tables import with_spread
 
-#: Above this ratio of slowest to fastest, latencies of several devices are drawn on a logarithmic axis.
+#: Above this ratio of largest to smallest, costs of several devices are drawn on a logarithmic axis.
 _WIDE = 12.0
 
 #: Room at either end of a logarithmic axis, as a share of what the points take.
@@ -49,14 +51,14 @@ def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
 def _point_row(group: FrontGroup, front: FrontView, index: int, unit: float) -> dict[str, Any]:
     """One point as a row of data. ``page.js`` makes the same rows from the page's data."""
     point = front.points[index]
-    low, high = interval(point.latency_ms, point.latency_std_ms)
+    low, high = interval(point.cost, point.cost_std)
     return {
         "d": front.label,
-        "x": point.latency_ms / unit,
+        "x": point.cost / unit,
         "from": low / unit,
         "to": high / unit,
         "a": point.accuracy,
-        "latency": f"{with_spread(point.latency_ms, point.latency_std_ms, 4)} ms ({front.tier})",
+        "cost": f"{with_spread(point.cost, point.cost_std, 4)} {group.metric.unit} ({front.tier})",
         "accuracy": f"{with_spread(point.accuracy, point.accuracy_std, 4)} % ({group.accuracy_tier})",
         "arch": group.archs[point.arch],
     }
@@ -81,7 +83,7 @@ def _focus(
     """Bound the axes to the points that are at least so accurate; of a small figure, the accuracy axis alone."""
     y["scale"] = {**y["scale"], "domainMin": lowest}
     shown = [
-        point.latency_ms / unit
+        point.cost / unit
         for front, unit in _units(group, is_normalised)
         for point in front.points
         if point.accuracy >= lowest
@@ -90,15 +92,15 @@ def _focus(
         x["scale"] = {**x["scale"], "domain": [0.97 * min(shown), 1.03 * max(shown)]}
 
 
-def unit_ms(group: FrontGroup, front: FrontView) -> float:
-    """What normalised latencies of a front are divided by: its fastest point that is shown, or 1 if it is empty."""
+def lowest_cost(group: FrontGroup, front: FrontView) -> float:
+    """What normalised costs of a front are divided by: its cheapest point that is shown, or 1 if it is empty."""
     lowest = lowest_shown(group)
-    shown = [p.latency_ms for p in front.points if lowest is None or p.accuracy >= lowest]
-    return min(shown or [p.latency_ms for p in front.points] or [1.0])
+    shown = [p.cost for p in front.points if lowest is None or p.accuracy >= lowest]
+    return min(shown or [p.cost for p in front.points] or [1.0])
 
 
 def _unit(group: FrontGroup, front: FrontView, is_normalised: bool) -> float:
-    return unit_ms(group, front) if is_normalised else 1.0
+    return lowest_cost(group, front) if is_normalised else 1.0
 
 
 def _units(group: FrontGroup, is_normalised: bool) -> list[tuple[FrontView, float]]:
@@ -110,7 +112,8 @@ def _spec(
 ) -> Specification:
     labels = [front.label for front in group.fronts]
     is_one = is_small or len(labels) == 1
-    title = "latency, × the device's fastest" if is_normalised else "latency ms"
+    metric = group.metric
+    title = f"{metric.title}, × the device's {group.lowest}" if is_normalised else f"{metric.title} {metric.unit}"
     x = quantitative("x", title, zero=False, log=not is_one and _is_wide(group, is_normalised))
     y = quantitative("a", f"{group.accuracy_tier} accuracy %", zero=False)
     if x["scale"].get("type") == "log":
@@ -130,7 +133,7 @@ def _spec(
     faded = {"condition": front, "value": 0.45}
     return {
         "$schema": SCHEMA,
-        "description": f"{group.accuracy_tier} accuracy against latency on {len(labels)} devices.",
+        "description": f"{group.accuracy_tier} accuracy against {metric.title} on {len(labels)} devices.",
         "width": "container",
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},
@@ -141,7 +144,7 @@ def _spec(
                 "mark": {"type": "line", "clip": True, "interpolate": "step-after", "strokeWidth": 1.6, "aria": False},
                 "encoding": {"color": colour, "strokeDash": dash, "opacity": faded, "order": {"field": "x"}},
             },
-            _marks(colour, faded, is_interactive),
+            _marks(colour, faded, is_interactive, metric),
             *_picks(colour, is_interactive or is_one),
         ],
         "config": CONFIG,
@@ -159,14 +162,14 @@ def _cloud(group: FrontGroup) -> list[dict[str, Any]]:
     return [{"data": {"name": CLOUD}, "mark": dot}] if has_cloud(group) else []
 
 
-def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any], is_interactive: bool) -> dict[str, Any]:
+def _marks(colour: Mapping[str, Any], faded: Mapping[str, Any], is_interactive: bool, metric: Metric) -> dict[str, Any]:
     mark: dict[str, Any] = {"type": "circle", "clip": True, "aria": False}
     encoding: dict[str, Any] = {"color": colour, "opacity": faded, "size": {"value": 18}}
     if not is_interactive:
         return {"mark": mark, "encoding": encoding}
     # The pointer meets the cell around the nearest point, whose datum is that point's mark and not yet its row.
-    fields = {"device": "d", "latency": "latency", "accuracy": "accuracy", "architecture": "arch"}
-    said = ", ".join(f"'{title}': (datum.datum || datum).{field}" for title, field in fields.items())
+    fields = {"device": "d", metric.title: "cost", "accuracy": "accuracy", "architecture": "arch"}
+    said = ", ".join(f"{json.dumps(title)}: (datum.datum || datum).{field}" for title, field in fields.items())
     encoding["size"]["condition"] = {"param": "hover", "empty": False, "value": 130}
     return {
         "params": [
@@ -201,21 +204,21 @@ def _picks(colour: Mapping[str, Any], is_by_device: bool) -> list[dict[str, Any]
                 "stroke": variable("ink"),
                 "strokeWidth": 1.5,
             },
-            "encoding": {"fill": colour, "description": {"field": "latency"}},
+            "encoding": {"fill": colour, "description": {"field": "cost"}},
         },
     ]
 
 
 def _wide_domain(group: FrontGroup, is_normalised: bool) -> list[float]:
-    """From the fastest to the slowest point, with some room: an interval that reaches 0 would take all of the axis."""
-    shown = [point.latency_ms / unit for front, unit in _units(group, is_normalised) for point in front.points]
-    fastest, slowest = min(shown), max(shown)
-    room = (slowest / fastest) ** ROOM
-    return [fastest / room, slowest * room]
+    """From the cheapest to the dearest point, with some room: an interval that reaches 0 would take all of the axis."""
+    shown = [point.cost / unit for front, unit in _units(group, is_normalised) for point in front.points]
+    low, high = min(shown), max(shown)
+    room = (high / low) ** ROOM
+    return [low / room, high * room]
 
 
 def _is_wide(group: FrontGroup, is_normalised: bool) -> bool:
     units = _units(group, is_normalised)
-    fastest = [front.points[0].latency_ms / unit for front, unit in units if front.points]
-    slowest = [front.points[-1].latency_ms / unit for front, unit in units if front.points]
-    return bool(fastest) and max(slowest) > _WIDE * min(fastest) > 0
+    first = [front.points[0].cost / unit for front, unit in units if front.points]
+    last = [front.points[-1].cost / unit for front, unit in units if front.points]
+    return bool(first) and max(last) > _WIDE * min(first) > 0

@@ -78,7 +78,7 @@ def quantitative(
     """A position by a number."""
     scale: dict[str, Any] = {"type": "log", "nice": False} if log else {"zero": zero, "nice": nice}
     axis = {"tickCount": 6, "labelOverlap": "greedy", "labelSeparation": 5}
-    return {"field": field, "type": "quantitative", "title": title, "scale": scale, "axis": axis}
+    return {"field": field, "type": "quantitative", "title": in_one_line(title), "scale": scale, "axis": axis}
 
 
 def nominal(
@@ -91,9 +91,7 @@ def nominal(
     legend: bool | None = None,
 ) -> dict[str, Any]:
     """A position or colour by a name; ``sort`` None keeps the order of the data."""
-    # Vega writes titles into expressions, where a line separator of Unicode would end the text.
-    in_one_line = None if title is None else " ".join(title.split())
-    encoding: dict[str, Any] = {"field": field, "type": "nominal", "title": in_one_line}
+    encoding: dict[str, Any] = {"field": field, "type": "nominal", "title": in_one_line(title)}
     if scale is not None:
         encoding["scale"] = dict(scale)
     if sort != "unset":
@@ -105,11 +103,16 @@ def nominal(
     return encoding
 
 
-def tooltip(**titles: str) -> list[dict[str, str]]:
+def tooltip(**titles: str) -> list[dict[str, str | None]]:
     """What is shown of a mark: field -> how it is called."""
-    return [{"field": field, "title": title} for field, title in titles.items()]
+    return [{"field": field, "title": in_one_line(title)} for field, title in titles.items()]
 
 
 def bare(spec: Specification) -> Specification:
     """Without what every specification has: the page adds it again."""
     return {key: value for key, value in spec.items() if key not in ("$schema", "config")}
+
+
+def in_one_line(title: str | None) -> str | None:
+    """A title as Vega can write it into an expression, where a line separator of Unicode would end the text."""
+    return None if title is None else " ".join(title.split())

@@ -148,7 +148,7 @@ def _templates() -> jinja2.Environment:
 
 def _prose(text: str) -> str:
     """Sentences in which a number and its unit stay on one line."""
-    return re.sub(r"(?<=\d) (?=%|ms\b)", "\N{NO-BREAK SPACE}", text)
+    return re.sub(r"(?<=\d) (?=%|(?:ms|uJ|mJ|bytes)\b)", "\N{NO-BREAK SPACE}", text)
 
 
 def _part(name: str) -> str:

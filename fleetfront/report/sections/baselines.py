@@ -60,13 +60,15 @@ class BaselineView:
     """Strategies against each other on one set of targets.
 
     Attributes:
-        curves: label of a device (or of all together) -> the curves. For one device in its own unit (ms x percent), for
-            all as share of the best hypervolume that any run reached, averaged over devices.
+        unit: of costs.
+        curves: label of a device (or of all together) -> the curves. For one device in ``unit`` x percent, for all as
+            share of the best hypervolume that any run reached, averaged over devices.
         final: for each strategy: (its name, seeds, evaluations, mean, lowest and highest share of the best at the end).
         note: what is missing and why, in words.
     """
 
     space: str
+    unit: str
     curves: Mapping[str, tuple[Curve, ...]]
     final: tuple[tuple[str, int, int, float, float, float], ...]
     note: str
@@ -94,7 +96,9 @@ def baseline_views(sources: Sources) -> tuple[BaselineView, ...]:
 
 def _problem_key(result: SearchResult) -> tuple[object, ...]:
     fronts = result.fronts
-    targets = sorted((front_key(f), *(round(value, 6) for value in f.reference_point)) for f in fronts.devices)
+    targets = sorted(
+        (front_key(f), f.metric.name, *(round(value, 6) for value in f.reference_point)) for f in fronts.devices
+    )
     return (fronts.space, fronts.accuracy_source, *targets)
 
 
@@ -109,7 +113,8 @@ def _view(sources: Sources, results: Sequence[SearchResult]) -> BaselineView:
             notes.append(f"Random search is missing: {error.message} {error.remedy}".strip())
     runs = list({(run.strategy, run.seed, len(run.evaluations)): run for run in runs}.values())
     labels = {front_key(front): sources.label(front.name, front.target) for front in fronts.devices}
-    return BaselineView(fronts.space, _curves(runs, labels), _final(runs), " ".join(notes))
+    unit = " or ".join(dict.fromkeys(front.metric.unit for front in fronts.devices))
+    return BaselineView(fronts.space, unit, _curves(runs, labels), _final(runs), " ".join(notes))
 
 
 def _from_file(result: SearchResult) -> _Run | None:
@@ -197,11 +202,11 @@ def _random_runs(sources: Sources, result: SearchResult) -> list[_Run]:
 
 
 def _target(sources: Sources, space: SearchSpace, front: DeviceFront, again: str) -> ProblemTarget:
-    model = sources.model(space, front.name, front.target, front.clock)
+    model = sources.model(space, front.name, front.target, front.clock, front.metric)
     if model is None:
-        raise InputError(f"there is no latency model of {front.name} here.", again)
+        raise InputError(f"there is no {front.metric.title} model of {front.name} here.", again)
     if front.points and not _is_unchanged(space, model, front):
-        raise InputError(f"the latency model of {front.name} has changed since this search.", again)
+        raise InputError(f"the {front.metric.title} model of {front.name} has changed since this search.", again)
     return ProblemTarget(front.name, model, front.target, front.limit_ms)
 
 
@@ -306,7 +311,7 @@ def _baselines(view: BaselineView) -> Figure:
     strategies = list(dict.fromkeys(curve.strategy for curves in view.curves.values() for curve in curves))
     devices = list(view.curves)
     said = f"Hypervolume over evaluations of {', '.join(strategies)}: mean over seeds, shaded from lowest to highest"
-    said += "; of one device in ms × %."
+    said += f"; of one device in {view.unit} × %."
     spec = figure_spec(said, _curve_layers(strategies), values=_curve_values(view), height=280)
     spec["params"] = [{"name": "device", "value": devices[0], **_choice("Device ", devices)}]
     spec["transform"] = [{"filter": "datum.device === device"}]

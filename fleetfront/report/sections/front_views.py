@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import BlockCosts
+from fleetfront.quantities import LATENCY, Metric
 from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_networks
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
@@ -30,11 +31,11 @@ _CLOUD_GRID = 28
 
 @dataclass(frozen=True, slots=True)
 class ChoicePoint:
-    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``."""
+    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric."""
 
     arch: int
-    latency_ms: float
-    latency_std_ms: float
+    cost: float
+    cost_std: float
     accuracy: float
     accuracy_std: float
     accuracy_is_beyond_range: bool = False
@@ -42,15 +43,15 @@ class ChoicePoint:
 
 @dataclass(frozen=True, slots=True)
 class FrontView:
-    """The front of one target, ascending in latency, thinned for drawing.
+    """The front of one target, ascending in cost, thinned for drawing.
 
     Attributes:
         label: short and unique within the report.
         path: the front's file.
         total: how many points the file has.
         knee: position in ``points``.
-        cloud: float64[m, 2]: latency and accuracy of some of the architectures that the search evaluated.
-        block_ms: row in ``FrontGroup.blocks`` -> milliseconds of that block alone on this target, where it is known.
+        cloud: float64[m, 2]: cost and accuracy of some of the architectures that the search evaluated.
+        block_costs: row in ``FrontGroup.blocks`` -> what that block alone costs on this target, where it is known.
     """
 
     label: str
@@ -61,19 +62,20 @@ class FrontView:
     path: str
     hypervolume: float
     reference_point: tuple[float, ...]
-    limit_ms: float | None
+    limit: float | None
     total: int
     points: tuple[ChoicePoint, ...]
     knee: int
     cloud: FloatArray
-    block_ms: Mapping[int, float] = field(default_factory=dict)
+    block_costs: Mapping[int, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class FrontGroup:
-    """The fronts of one space whose accuracies compare, drawn together.
+    """The fronts of one space and metric whose accuracies compare, drawn together.
 
     Attributes:
+        metric: what the networks cost, e.g. latency.
         accuracy_tier: ``measured`` or ``predicted``.
         evaluated: distinct architectures in the archives behind them; 0 if there is none.
         archs: every architecture on any of the fronts, once.
@@ -85,6 +87,7 @@ class FrontGroup:
     """
 
     space: str
+    metric: Metric
     accuracy_source: str
     accuracy_tier: str
     evaluated: int
@@ -96,23 +99,33 @@ class FrontGroup:
     deploy_options: str
     deploy_hint: str
 
+    @property
+    def lowest(self) -> str:
+        """What the network of the lowest cost is called."""
+        return "fastest" if self.metric == LATENCY else "lowest"
+
 
 _Chosen = tuple[SearchResult, DeviceFront]
 
 
 def front_groups(sources: Sources) -> tuple[FrontGroup, ...]:
-    """Fronts that can be drawn on one pair of axes: of one space and one accuracy. Of several runs that have a front of
-    the same target, the one named first is shown; the others appear among the baselines.
+    """Fronts that can be drawn on one pair of axes: of one space, one metric and one accuracy.
+
+    Of several runs that have a front of the same target, the one named first is shown; the others appear among the
+    baselines.
     """
-    groups: dict[tuple[str, str, str], dict[str, _Chosen]] = {}
+    groups: dict[tuple[str, Metric, str, str], dict[str, _Chosen]] = {}
     for result in sources.results:
-        key = (result.fronts.space, result.fronts.accuracy_source, result.fronts.accuracy_tier)
-        for front in result.fronts.devices:
+        fronts = result.fronts
+        for front in fronts.devices:
+            key = (fronts.space, front.metric, fronts.accuracy_source, fronts.accuracy_tier)
             groups.setdefault(key, {}).setdefault(front_key(front), (result, front))
     return tuple(_group(sources, *key, list(chosen.values())) for key, chosen in groups.items())
 
 
-def _group(sources: Sources, name: str, source: str, tier: str, chosen: Sequence[_Chosen]) -> FrontGroup:
+def _group(
+    sources: Sources, name: str, metric: Metric, source: str, tier: str, chosen: Sequence[_Chosen]
+) -> FrontGroup:
     space = sources.space(name)
     kept = [_kept_points(front) for _, front in chosen]
     archs = list(dict.fromkeys(front.points[i].arch for (_, front), at in zip(chosen, kept, strict=True) for i in at))
@@ -126,6 +139,7 @@ def _group(sources: Sources, name: str, source: str, tier: str, chosen: Sequence
     evaluated = {id(result): len(result.archive) for result, _ in chosen if result.archive is not None}
     return FrontGroup(
         name,
+        metric,
         source,
         tier,
         sum(evaluated.values()),
@@ -168,12 +182,12 @@ def _view(
         path=str(result.path.absolute()),
         hypervolume=front.hypervolume,
         reference_point=front.reference_point,
-        limit_ms=front.limit_ms,
+        limit=front.limit_ms,
         total=len(front.points),
         points=points,
         knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
         cloud=_cloud(result, front),
-        block_ms=_block_ms(sources, space, front, blocks),
+        block_costs=_block_costs(sources, space, front, blocks),
     )
 
 
@@ -227,12 +241,12 @@ def _networks(sources: Sources, space: SearchSpace | None, archs: Sequence[str])
         return Networks(((),) * len(archs), ())
 
 
-def _block_ms(
+def _block_costs(
     sources: Sources, space: SearchSpace | None, front: DeviceFront, blocks: Sequence[BlockPicture]
 ) -> dict[int, float]:
     if space is None or not blocks:
         return {}
-    model = sources.model(space, front.name, front.target, front.clock)
+    model = sources.model(space, front.name, front.target, front.clock, front.metric)
     if not isinstance(model, BlockCosts):
         return {}
     known = dict(zip((block.key for block in space.vocabulary), model.block_values().tolist(), strict=True))

@@ -6,7 +6,8 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_shown, static_fronts, unit_ms
+from fleetfront.quantities import LATENCY
+from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_cost, lowest_shown, static_fronts
 from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.figures.specifications import Figure, bare, slug
 from fleetfront.report.figures.theme import series_colour, series_dash
@@ -32,9 +33,10 @@ def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
 
 
 def front_figures(group: FrontGroup) -> Iterator[Figure]:
-    """Fronts in ms and, where there are several, as multiples of each device's fastest."""
-    said = f"{group.accuracy_tier} accuracy against latency of {len(group.fronts)} devices."
-    title = f"Fronts of {group.space}"
+    """Fronts in the unit of their metric and, where there are several, as multiples of each device's lowest cost."""
+    said = f"{group.accuracy_tier} accuracy against {group.metric.title} of {len(group.fronts)} devices."
+    of_metric = "" if group.metric == LATENCY else f" ({group.metric.title})"
+    title = f"Fronts of {group.space}{of_metric}"
     yield Figure(f"fronts-{slug(group.space)}", title, said, static_fronts(group, is_normalised=False))
     if len(group.fronts) > 1:
         spec = static_fronts(group, is_normalised=True)
@@ -52,7 +54,7 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
             rows.append(
                 (
                     front.label,
-                    with_spread(point.latency_ms, point.latency_std_ms, 4),
+                    with_spread(point.cost, point.cost_std, 4),
                     front.tier,
                     with_spread(point.accuracy, point.accuracy_std, 4)
                     + ("*" if point.accuracy_is_beyond_range else ""),
@@ -61,7 +63,8 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
                     group.archs[point.arch],
                 )
             )
-    headers = ("device", "latency ms", "latency tier", "accuracy %", "accuracy tier", "", "architecture")
+    name, unit = group.metric.title, group.metric.unit
+    headers = ("device", f"{name} {unit}", f"{name} tier", "accuracy %", "accuracy tier", "", "architecture")
     return Table(f"Fronts of {group.space}", headers, tuple(rows), frozenset({1, 3}))
 
 
@@ -74,12 +77,21 @@ def volume_table(group: FrontGroup) -> Table:
             f"{front.total:,}",
             number(front.hypervolume, 5),
             ", ".join(number(value, 4) for value in front.reference_point),
-            number(front.limit_ms),
+            number(front.limit),
             front.path,
         )
         for front in group.fronts
     ]
-    headers = ("device", "target", "points", "hypervolume", "reference point (ms, error %)", "limit ms", "file")
+    unit = group.metric.unit
+    headers = (
+        "device",
+        "target",
+        "points",
+        "hypervolume",
+        f"reference point ({unit}, error %)",
+        f"limit {unit}",
+        "file",
+    )
     return Table(f"Hypervolumes on {group.space}", headers, tuple(rows), frozenset({2, 3, 4, 5}))
 
 
@@ -125,10 +137,12 @@ def _group_data(group: FrontGroup) -> dict[str, Any]:
         "isBounded": lowest_shown(group) is not None,
         "hasCloud": has_cloud(group),
         "tier": group.accuracy_tier,
+        "metric": {"title": group.metric.title, "unit": group.metric.unit},
+        "lowest": group.lowest,
         "specs": {
             size: {
                 unit: bare(interactive_fronts(group, is_normalised=unit == "normalised", is_small=size == "small"))
-                for unit in ("ms", "normalised")
+                for unit in ("own", "normalised")
             }
             for size in ("overlay", "small")
         },
@@ -162,13 +176,13 @@ def _device_data(group: FrontGroup, front: FrontView) -> dict[str, Any]:
         "tier": front.tier,
         "clock": front.clock,
         "knee": front.knee,
-        "unit": unit_ms(group, front),
+        "lowest": lowest_cost(group, front),
         "points": [
-            [p.arch, p.latency_ms, p.latency_std_ms, p.accuracy, p.accuracy_std, int(p.accuracy_is_beyond_range)]
+            [p.arch, p.cost, p.cost_std, p.accuracy, p.accuracy_std, int(p.accuracy_is_beyond_range)]
             for p in front.points
         ],
         "cloud": front.cloud.tolist(),
-        "blockMs": dict(front.block_ms),
+        "blockCosts": dict(front.block_costs),
         "command": _command_around(group, front),
     }
 

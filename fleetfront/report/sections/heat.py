@@ -17,6 +17,7 @@ import numpy as np
 from fleetfront.errors import FleetfrontError
 from fleetfront.predictors.base import BlockCosts, CostModel, NetworkCosts
 from fleetfront.predictors.table.lookup import Filled
+from fleetfront.quantities import Metric
 from fleetfront.report.figures.specifications import SQUARE, Figure, figure_spec, nominal, slug, tooltip
 from fleetfront.report.figures.theme import variable
 from fleetfront.report.markdown import table_lines
@@ -32,13 +33,13 @@ _SAMPLE = 4096
 #: Networks that each slot is changed in: a block makes nearly the same difference in all of them.
 _CHANGED = 16
 _SLOT_GENE = re.compile(r"(kernel|expansion)_(\d+)")
-_BLOCKS = "Latency of a block for its arithmetic, compared with the device's median block (1)."
+_BLOCKS = "{metric} of a block for its arithmetic, compared with the device's median block (1)."
 _DIFFERENCES = (
-    "Difference in whole-network latency where one slot changes from its smallest block to this one, for the "
+    "Difference in whole-network {metric} where one slot changes from its smallest block to this one, for the "
     "arithmetic that this adds, compared with the device's median difference (1)."
 )
 _SLOTS = "slot and kernel"
-_GENES = "Mean latency of networks with this choice, compared with all networks (1)."
+_GENES = "Mean {metric} of networks with this choice, compared with all networks (1)."
 #: Characters below an axis that a phone can show in one line.
 _NAMES_IN_A_LINE = 30
 #: Pixels across a character of the numbers in a map.
@@ -64,6 +65,7 @@ class HeatMap:
     label: str
     target: str
     space: str
+    metric: Metric
     tier: str
     meaning: str
     x_title: str
@@ -134,24 +136,25 @@ def _of_blocks(
         return None
     blocks = [space.vocabulary[row] for row in rows]
     origins = values.block_origins()
-    ms = values.block_values()[list(rows)]
-    per_work = ms / np.maximum(space.block_macs(blocks), 1)
+    costs = values.block_values()[list(rows)]
+    per_work = costs / np.maximum(space.block_macs(blocks), 1)
     ratio = per_work / np.median(per_work)
     cells = []
-    for row, block, name, value, latency in zip(
-        rows, blocks, _stages(blocks), ratio.tolist(), ms.tolist(), strict=True
+    for row, block, name, value, cost in zip(
+        rows, blocks, _stages(blocks), ratio.tolist(), costs.tolist(), strict=True
     ):
         kernel, expansion = _kernel_expansion(block) or (0, 0)
         stage, slot = name
         how = "" if origins[row] == Filled.MEASURED else f", {origins[row]}"
-        detail = f"{block.key}: {latency:.3g} ms alone{how}"
-        cells.append(HeatCell(f"{stage} e{expansion}", f"{slot} k{kernel}", value, f"{latency:.2g}", detail))
-    return HeatMap(label, target, space.name, model.tier.value, _BLOCKS, _sizes(blocks), _SLOTS, tuple(cells))
+        detail = f"{block.key}: {cost:.3g} {model.metric.unit} alone{how}"
+        cells.append(HeatCell(f"{stage} e{expansion}", f"{slot} k{kernel}", value, f"{cost:.2g}", detail))
+    meaning, sizes = _BLOCKS.format(metric=model.metric.title.capitalize()), _sizes(blocks, model.metric)
+    return HeatMap(label, target, space.name, model.metric, model.tier.value, meaning, sizes, _SLOTS, tuple(cells))
 
 
-def _sizes(blocks: Sequence[Block]) -> str:
+def _sizes(blocks: Sequence[Block], metric: Metric) -> str:
     sides = sorted({block.inputs[0][-1] for block in blocks}, reverse=True)
-    return f"stage and expansion (maps of {sides[0]} to {sides[-1]} pixels); numbers are ms"
+    return f"stage and expansion (maps of {sides[0]} to {sides[-1]} pixels); numbers are {metric.unit}"
 
 
 def _of_differences(
@@ -161,30 +164,36 @@ def _of_differences(
     names = dict(zip(rows, _stages(blocks), strict=True))
     added: dict[int, list[tuple[float, float]]] = {row: [] for row in rows}
     for genotypes, changed in _changed_slots(space):
-        ms = model.predict(genotypes).mean.reshape(len(changed), -1)
+        costs = model.predict(genotypes).mean.reshape(len(changed), -1)
         macs = space.macs(genotypes).reshape(len(changed), -1)
-        for row, more_ms, more_macs in zip(
-            changed, (ms - ms[0]).mean(axis=1), (macs - macs[0]).mean(axis=1), strict=True
+        for row, more, more_macs in zip(
+            changed, (costs - costs[0]).mean(axis=1), (macs - macs[0]).mean(axis=1), strict=True
         ):
             if row in added:
-                added[row].append((float(more_ms), float(more_macs)))
+                added[row].append((float(more), float(more_macs)))
     mean = {row: np.mean(values, axis=0).tolist() for row, values in added.items() if values}
-    rates = [ms / macs for ms, macs in mean.values() if macs > 0]
+    rates = [cost / macs for cost, macs in mean.values() if macs > 0]
     typical = float(np.median(rates)) if rates else 0.0
     if typical <= 0:
         return None
-    cells = [_difference_cell(space.vocabulary[row], names[row], ms, macs, typical) for row, (ms, macs) in mean.items()]
-    meaning, sizes = _DIFFERENCES, _sizes(blocks)
-    return HeatMap(label, target, space.name, model.tier.value, meaning, sizes, _SLOTS, tuple(cells))
+    cells = [
+        _difference_cell(space.vocabulary[row], names[row], cost, model.metric.unit, macs, typical)
+        for row, (cost, macs) in mean.items()
+    ]
+    meaning, sizes = _DIFFERENCES.format(metric=model.metric.title), _sizes(blocks, model.metric)
+    return HeatMap(label, target, space.name, model.metric, model.tier.value, meaning, sizes, _SLOTS, tuple(cells))
 
 
-def _difference_cell(block: Block, name: tuple[str, str], ms: float, macs: float, typical: float) -> HeatCell:
+def _difference_cell(
+    block: Block, name: tuple[str, str], cost: float, unit: str, macs: float, typical: float
+) -> HeatCell:
     kernel, expansion = _kernel_expansion(block) or (0, 0)
     x, y = f"{name[0]} e{expansion}", f"{name[1]} k{kernel}"
     if macs <= 0:
         return HeatCell(x, y, 1.0, "0", f"{block.key}: the smallest block of its slot, which others are compared with")
-    # Anything that makes a network faster with more arithmetic is off the scale at its fast end.
-    return HeatCell(x, y, max(ms / macs / typical, 0.0), f"{ms:+.2g}", f"{block.key}: {ms:+.3g} ms in a whole network")
+    # Anything that makes a network cheaper with more arithmetic is off the scale at its cheap end.
+    detail = f"{block.key}: {cost:+.3g} {unit} in a whole network"
+    return HeatCell(x, y, max(cost / macs / typical, 0.0), f"{cost:+.2g}", detail)
 
 
 def _changed_slots(space: SearchSpace) -> Iterator[tuple[Genotypes, list[int]]]:
@@ -240,18 +249,19 @@ def _of_genes(space: SearchSpace, model: CostModel, label: str, target: str) -> 
     genotypes = sample_networks(space, [model], _SAMPLE)
     if len(genotypes) < 2:
         return None
-    latency = model.predict(genotypes).mean
-    mean = float(latency.mean())
+    costs = model.predict(genotypes).mean
+    mean = float(costs.mean())
     active = space.active(genotypes)
     cells = []
     for gene, (name, choices) in enumerate(zip(space.gene_names, space.choices, strict=True)):
         for value, choice in enumerate(choices if len(choices) > 1 else ()):
             with_it = active[:, gene] & (genotypes[:, gene] == value)
             if with_it.any():
-                ratio = float(latency[with_it].mean()) / mean
+                ratio = float(costs[with_it].mean()) / mean
                 detail = f"{name} = {choice}: {100 * (ratio - 1):+.1f} % over {int(with_it.sum()):,} networks"
                 cells.append(HeatCell(name, str(choice), ratio, f"{100 * (ratio - 1):+.0f}%", detail))
-    return HeatMap(label, target, space.name, model.tier.value, _GENES, "gene", "choice", tuple(cells))
+    meaning = _GENES.format(metric=model.metric.title)
+    return HeatMap(label, target, space.name, model.metric, model.tier.value, meaning, "gene", "choice", tuple(cells))
 
 
 def heat_table(view: HeatMap) -> Table:
@@ -259,7 +269,7 @@ def heat_table(view: HeatMap) -> Table:
     columns = list(dict.fromkeys(cell.x for cell in view.cells))
     lines = list(dict.fromkeys(cell.y for cell in view.cells))
     cells = {(cell.x, cell.y): cell for cell in view.cells}
-    rows = [(y, *(_heat_text(cells.get((x, y))) for x in columns)) for y in lines]
+    rows = [(y, *(_heat_text(cells.get((x, y)), view.metric.unit) for x in columns)) for y in lines]
     of_tier = f" ({view.tier})" if view.tier else ""
     return Table(
         f"{view.label}{of_tier}: {view.meaning}", ("", *columns), tuple(rows), frozenset(range(1, len(columns) + 1))
@@ -279,9 +289,10 @@ def taste_table(views: Sequence[HeatMap]) -> Table:
     )
 
 
-def _heat_text(cell: object) -> str:
-    value, text = getattr(cell, "value", None), getattr(cell, "text", "")
-    return UNKNOWN if value is None else text if text.endswith("%") else f"{value:.2f} ({text} ms)"
+def _heat_text(cell: HeatCell | None, unit: str) -> str:
+    if cell is None:
+        return UNKNOWN
+    return cell.text if cell.text.endswith("%") else f"{cell.value:.2f} ({cell.text} {unit})"
 
 
 def heat_figures(view: HeatMap) -> Iterator[Figure]:
@@ -296,7 +307,7 @@ def _heat(view: HeatMap) -> Figure:
         for c in view.cells
     ]
     columns, lines = len({cell.x for cell in view.cells}), len({cell.y for cell in view.cells})
-    of_tier = "" if view.tier in ("", "measured") else f" Latencies are {view.tier}."
+    of_tier = "" if view.tier in ("", "measured") else f" {view.metric.title.capitalize()} is {view.tier}."
     said = f"{view.meaning}{of_tier} {_extremes(view)}"
     # What costs nothing at all lies beyond any scale; the colours are those of the others.
     reach = max(0.25, min(3.0, max((abs(row["log"]) for row in values if row["ratio"] > 0), default=0.0)))

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.errors import FleetfrontError
+from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
+from fleetfront.quantities import LATENCY, Metric
 from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, slug, tooltip
 from fleetfront.report.figures.theme import series_colour, variable
 from fleetfront.report.markdown import escape, table_lines
@@ -27,23 +29,23 @@ _WORST_SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One network whose latency was predicted and measured.
+    """One network whose cost was predicted and measured, in the unit of the view's metric.
 
     Attributes:
         role: ``held out``, or ``verified`` for one of a front's best that was measured afterwards.
-        std_ms: standard deviation of the prediction; 1.645 of it make the 90 % interval.
+        std: standard deviation of the prediction; 1.645 of it make the 90 % interval.
     """
 
     arch: str
     role: str
-    measured_ms: float
-    predicted_ms: float
-    std_ms: float
+    measured: float
+    predicted: float
+    std: float
 
     @property
     def error_percent(self) -> float:
         """100 (predicted - measured) / measured."""
-        return 100 * (self.predicted_ms / self.measured_ms - 1)
+        return 100 * (self.predicted / self.measured - 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class PredictionView:
     label: str
     target: str
     space: str
+    metric: Metric
     clock: str
     model: str
     summary: str
@@ -66,10 +69,13 @@ def prediction_views(sources: Sources) -> tuple[PredictionView, ...]:
         space = sources.space(name)
         for device, target in sources.targets(name):
             fit = next((fit for fit in sources.fits if fit.space == name and str(fit.target) == target), None)
-            held_out = [] if fit is None or space is None else _held_out(sources, space, fit)
+            model = None if fit is None or space is None else _model(sources, space, fit)
+            held_out = [] if fit is None or space is None or model is None else _held_out(sources, space, fit, model)
             verified = _verified(sources, name, target)
             if fit is not None or verified:
-                views.append(_view(sources, device, target, name, fit, (*held_out, *verified)))
+                metric = LATENCY if model is None else model.metric
+                label = sources.label(device, target)
+                views.append(_view(label, target, name, metric, fit, (*held_out, *verified)))
     return tuple(views)
 
 
@@ -79,13 +85,14 @@ def within_10(points: Sequence[Comparison]) -> float:
 
 
 def _view(
-    sources: Sources, device: str, target: str, space: str, fit: FitSource | None, points: Sequence[Comparison]
+    label: str, target: str, space: str, metric: Metric, fit: FitSource | None, points: Sequence[Comparison]
 ) -> PredictionView:
     report: Mapping[str, Any] = {} if fit is None else fit.report
     return PredictionView(
-        label=sources.label(device, target),
+        label=label,
         target=target,
         space=space,
+        metric=metric,
         clock="" if fit is None else known_clock(str(fit.clock)),
         model=str(report.get("model", "")),
         summary=_summary([p for p in points if p.role == HELD_OUT], [p for p in points if p.role == VERIFIED]),
@@ -97,7 +104,7 @@ def _summary(held_out: Sequence[Comparison], verified: Sequence[Comparison]) -> 
     parts = []
     if held_out:
         mape = sum(abs(point.error_percent) for point in held_out) / len(held_out)
-        inside = sum(abs(p.predicted_ms - p.measured_ms) <= Z90 * p.std_ms for p in held_out) / len(held_out)
+        inside = sum(abs(p.predicted - p.measured) <= Z90 * p.std for p in held_out) / len(held_out)
         parts.append(
             f"{len(held_out)} held-out networks: mean absolute error {mape:.1f} %, "
             f"{100 * within_10(held_out):.0f} % within 10 %, {100 * inside:.0f} % inside their 90 % interval."
@@ -112,10 +119,13 @@ def _summary(held_out: Sequence[Comparison], verified: Sequence[Comparison]) -> 
     return " ".join(parts)
 
 
-def _held_out(sources: Sources, space: SearchSpace, fit: FitSource) -> list[Comparison]:
-    model = sources.model(space, fit.target.device, str(fit.target), str(fit.clock))
+def _model(sources: Sources, space: SearchSpace, fit: FitSource) -> CostModel | None:
+    return sources.model(space, fit.target.device, str(fit.target), str(fit.clock))
+
+
+def _held_out(sources: Sources, space: SearchSpace, fit: FitSource, model: CostModel) -> list[Comparison]:
     statistic = fit.report.get("statistic")
-    if sources.store is None or model is None or not isinstance(statistic, str):
+    if sources.store is None or not isinstance(statistic, str):
         return []
     try:
         observations = read_observations(sources.store, fit.target, space.name, fit.clock)
@@ -150,10 +160,10 @@ def prediction_table(view: PredictionView) -> Table:
     """Every network of one device, the worst first."""
     points = sorted(view.points, key=lambda point: -abs(point.error_percent))
     rows = [
-        (p.arch, p.role, number(p.measured_ms), with_spread(p.predicted_ms, p.std_ms), f"{p.error_percent:+.1f}")
-        for p in points
+        (p.arch, p.role, number(p.measured), with_spread(p.predicted, p.std), f"{p.error_percent:+.1f}") for p in points
     ]
-    headers = ("network", "which", "measured ms", "predicted ms", "error %")
+    unit = view.metric.unit
+    headers = ("network", "which", f"measured {unit}", f"predicted {unit}", "error %")
     return Table(f"Predicted and measured on {view.label}", headers, tuple(rows), frozenset({2, 3, 4}))
 
 
@@ -180,13 +190,14 @@ def _predictions(view: PredictionView) -> Figure:
     low = min(min(row["measured"], row["predicted"]) for row in values) * 0.95
     high = max(max(row["measured"], row["predicted"]) for row in values) * 1.05
     ends = [{"measured": x, "low": 0.9 * x, "high": 1.1 * x, "predicted": x} for x in (low, high)]
-    x = quantitative("measured", "measured ms", zero=False, nice=False)
-    y = quantitative("predicted", "predicted ms", zero=False)
+    measured, predicted = f"measured {view.metric.unit}", f"predicted {view.metric.unit}"
+    x = quantitative("measured", measured, zero=False, nice=False)
+    y = quantitative("predicted", predicted, zero=False)
     layers = [
         {
             "data": {"values": ends},
             "mark": {"type": "area", "color": variable("band"), "aria": False},
-            "encoding": {"x": x, "y": quantitative("low", "predicted ms", zero=False), "y2": {"field": "high"}},
+            "encoding": {"x": x, "y": quantitative("low", predicted, zero=False), "y2": {"field": "high"}},
         },
         {
             "data": {"values": ends},
@@ -197,7 +208,7 @@ def _predictions(view: PredictionView) -> Figure:
             "mark": {"type": "rule", "strokeWidth": 1, "opacity": 0.6, "aria": False},
             "encoding": {
                 "x": x,
-                "y": quantitative("from", "predicted ms", zero=False),
+                "y": quantitative("from", predicted, zero=False),
                 "y2": {"field": "to"},
                 "color": _role_colour(view),
             },
@@ -211,9 +222,9 @@ def _predictions(view: PredictionView) -> Figure:
 
 
 def _residuals(view: PredictionView) -> Figure:
-    """How far each prediction is off, in percent, over the measured latency."""
+    """How far each prediction is off, in percent, over what was measured."""
     values = [_comparison(view, i) for i in range(len(view.points))]
-    x = quantitative("measured", "measured ms", zero=False)
+    x = quantitative("measured", f"measured {view.metric.unit}", zero=False)
     y = quantitative("error", "error %", zero=True)
     band = {
         "data": {"values": [{"low": -10, "high": 10}]},
@@ -233,13 +244,13 @@ def _residuals(view: PredictionView) -> Figure:
 
 def _comparison(view: PredictionView, index: int) -> dict[str, Any]:
     point = view.points[index]
-    low, high = interval(point.predicted_ms, point.std_ms)
+    low, high = interval(point.predicted, point.std)
     return {
         "arch": point.arch,
         "role": point.role,
-        "measured": point.measured_ms,
-        "predicted": point.predicted_ms,
-        "said": f"{with_spread(point.predicted_ms, point.std_ms)} ms",
+        "measured": point.measured,
+        "predicted": point.predicted,
+        "said": f"{with_spread(point.predicted, point.std)} {view.metric.unit}",
         "from": low,
         "to": high,
         "error": point.error_percent,
@@ -254,7 +265,11 @@ def _points(x: Mapping[str, Any], y: Mapping[str, Any], view: PredictionView) ->
             "y": y,
             "color": _role_colour(view),
             "tooltip": tooltip(
-                arch="architecture", role="which", measured="measured ms", said="predicted", error="error %"
+                arch="architecture",
+                role="which",
+                measured=f"measured {view.metric.unit}",
+                said="predicted",
+                error="error %",
             ),
         },
     }

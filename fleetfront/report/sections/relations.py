@@ -11,11 +11,13 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import CostModel, NetworkCosts, predict_covered
+from fleetfront.quantities import LATENCY, Metric
 from fleetfront.report.figures.specifications import (
     SQUARE,
     Figure,
     Specification,
     figure_spec,
+    in_one_line,
     nominal,
     slug,
     tooltip,
@@ -46,15 +48,17 @@ class RelationView:
     """Devices of one space against each other; rows and columns in the order of ``labels``.
 
     Attributes:
-        tiers: where the latencies of each come from.
+        metrics: what is compared, in words: ``latency``.
+        tiers: where the numbers of each come from.
         correlation: float64[t, t], Spearman over ``networks`` networks; NaN where unknown.
         sample: which networks these are, in words.
         chosen: for each device, the architecture that its ``penalty`` row is about: its front's knee.
-        penalty: float64[t, t]: how much longer, in percent, row's chosen network takes on column's device than the
-            fastest network of column's own front that is at least as accurate; NaN where there is none or no model.
+        penalty: float64[t, t]: how much more, in percent, row's chosen network costs on column's device than the
+            cheapest network of column's own front that is at least as accurate; NaN where there is none or no model.
     """
 
     space: str
+    metrics: str
     labels: tuple[str, ...]
     tiers: tuple[str, ...]
     networks: int
@@ -67,12 +71,12 @@ class RelationView:
     def caution(self) -> str:
         """Which of the devices are known from less than measurements of their own; empty if none."""
         if len(self.tiers) > 1 and len(set(self.tiers)) == 1 and self.tiers[0] != "measured":
-            return f"All latencies are {self.tiers[0]}."
+            return f"All {self.metrics} is {self.tiers[0]}."
         said = []
         for tier in ("transferred", "estimated"):
             of_tier = [label for label, own in zip(self.labels, self.tiers, strict=True) if own == tier]
             if of_tier:
-                said.append(f"Latencies of {', '.join(of_tier)} are {tier}.")
+                said.append(f"The {self.metrics} of {', '.join(of_tier)} is {tier}.")
         return " ".join(said)
 
 
@@ -84,6 +88,13 @@ class _Device:
     model: CostModel | None
     front: DeviceFront | None
     result: SearchResult | None
+
+    @property
+    def metric(self) -> Metric:
+        """What its front or model is of."""
+        if self.front is not None:
+            return self.front.metric
+        return LATENCY if self.model is None else self.model.metric
 
 
 def relation_views(sources: Sources) -> tuple[RelationView, ...]:
@@ -137,7 +148,7 @@ def _device(sources: Sources, space: SearchSpace, name: str, target: str) -> _De
     for result in sources.results:
         for front in result.fronts.devices:
             if result.fronts.space == space.name and front_key(front) == target:
-                model = sources.model(space, name, target, front.clock)
+                model = sources.model(space, name, target, front.clock, front.metric)
                 return _Device(sources.label(name, target), model, front, result)
     return _Device(sources.label(name, target), sources.model(space, name, target), None, None)
 
@@ -149,12 +160,13 @@ def _view(sources: Sources, space: SearchSpace, devices: Sequence[_Device]) -> R
     if len(modelled) > 1:
         models = [device.model for device in devices if device.model is not None]
         genotypes = sample_networks(space, models, _SAMPLE)
-        columns = [known_latency_ms(model, genotypes) for model in models]
+        columns = [known_costs(model, genotypes) for model in models]
         networks, sample = len(genotypes), "drawn at random"
         correlation[np.ix_(modelled, modelled)] = spearman(columns)
     chosen, penalty = _penalties(sources, space, devices)
     labels, tiers = tuple(device.label for device in devices), tuple(map(_tier, devices))
-    return RelationView(space.name, labels, tiers, networks, sample, correlation, chosen, penalty)
+    metrics = " and ".join(dict.fromkeys(device.metric.title for device in devices))
+    return RelationView(space.name, metrics, labels, tiers, networks, sample, correlation, chosen, penalty)
 
 
 def _tier(device: _Device) -> str:
@@ -170,24 +182,24 @@ def _penalties(sources: Sources, space: SearchSpace, devices: Sequence[_Device])
         if pick is None:
             continue
         for j, other in enumerate(devices):
-            if other.front is None or not other.front.points or not _same_accuracy(device, other):
+            if other.front is None or not other.front.points or not _do_compare(device, other):
                 continue
-            latency, accuracy = front_arrays(other.front)
+            costs, accuracy = front_arrays(other.front)
             enough = accuracy >= pick.accuracy
-            ms = pick.latency_ms if i == j else _latency_on(sources, space, other, device, pick.arch)
-            if enough.any() and ms is not None:
-                penalty[i, j] = 100 * (ms / latency[enough].min() - 1)
+            cost = pick.latency_ms if i == j else _cost_on(sources, space, other, device, pick.arch)
+            if enough.any() and cost is not None:
+                penalty[i, j] = 100 * (cost / costs[enough].min() - 1)
     return tuple("" if pick is None else pick.arch for pick in picks), penalty
 
 
-def _same_accuracy(device: _Device, other: _Device) -> bool:
-    if device.result is None or other.result is None:
+def _do_compare(device: _Device, other: _Device) -> bool:
+    if device.result is None or other.result is None or device.metric != other.metric:
         return False
     return device.result.fronts.accuracy_source == other.result.fronts.accuracy_source
 
 
-def _latency_on(sources: Sources, space: SearchSpace, other: _Device, device: _Device, arch: str) -> float | None:
-    """Latency of a network on another device: from the archive that both fronts share, else from its model."""
+def _cost_on(sources: Sources, space: SearchSpace, other: _Device, device: _Device, arch: str) -> float | None:
+    """Cost of a network on another device: from the archive that both fronts share, else from its model."""
     try:
         genotype = space.parse([arch])
     except InputError as error:
@@ -200,7 +212,7 @@ def _latency_on(sources: Sources, space: SearchSpace, other: _Device, device: _D
             return float(archive.cost[row, archive.column(other.front.name)])
     if other.model is None:
         return None
-    value = float(known_latency_ms(other.model, genotype)[0])
+    value = float(known_costs(other.model, genotype)[0])
     return value if np.isfinite(value) else None
 
 
@@ -219,8 +231,8 @@ def sample_networks(space: SearchSpace, models: Sequence[CostModel], count: int)
     return genotypes[~space.disconnected(genotypes)] if isinstance(space, MayDisconnect) else genotypes
 
 
-def known_latency_ms(model: CostModel, genotypes: Genotypes) -> FloatArray:
-    """float64[n]: latency, NaN for what a table lacks."""
+def known_costs(model: CostModel, genotypes: Genotypes) -> FloatArray:
+    """float64[n] in the unit of the model's metric, NaN for what a table lacks."""
     return predict_covered(model, genotypes).mean
 
 
@@ -241,8 +253,8 @@ def penalty_table(view: RelationView) -> Table:
         for label, line in zip(view.labels, view.penalty.tolist(), strict=True)
     ]
     caption = (
-        "Extra latency (%) of the row's knee network on the column's device, against the fastest network on the "
-        "column's own front that is at least as accurate"
+        f"Extra {view.metrics} (%) of the row's knee network on the column's device, against the fastest network on "
+        "the column's own front that is at least as accurate"
     )
     return Table(caption, ("", *view.labels), tuple(rows), frozenset(range(1, len(view.labels) + 1)))
 
@@ -257,7 +269,9 @@ def relation_figures(view: RelationView) -> Iterator[Figure]:
 
 def _correlation(view: RelationView) -> Figure:
     """Rank correlations of all pairs."""
-    said = f"Spearman rank correlation of latency between devices, over {view.networks:,} networks, {view.sample}."
+    said = (
+        f"Spearman rank correlation of {view.metrics} between devices, over {view.networks:,} networks, {view.sample}."
+    )
     said = f"{said} {view.caution}".strip()
     scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
     spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55, (None, None))
@@ -268,13 +282,13 @@ def _correlation(view: RelationView) -> Figure:
 def _penalty(view: RelationView) -> Figure:
     """What the knee network of a row's device costs on a column's."""
     said = (
-        "Extra latency, in percent, that the knee network of the row's device takes on the column's device, against "
-        "the fastest network on the column's own front that is at least as accurate."
+        f"Extra {view.metrics}, in percent, that the knee network of the row's device takes on the column's device, "
+        "against the fastest network on the column's own front that is at least as accurate."
     )
     said = f"{said} {view.caution}".strip()
     scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
     dark, titles = 0.6 * _WORST_PENALTY, ("takes longer on", "knee network of")
-    spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", "extra latency %", dark, titles)
+    spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", f"extra {view.metrics} %", dark, titles)
     name, title = f"cost-{slug(view.space)}", f"Best networks on other devices, {view.space}"
     return Figure(name, title, said, spec, _matrix_width(view))
 
@@ -299,7 +313,7 @@ def _matrix(
         for row, line in zip(view.labels, matrix, strict=True)
         for column, value in zip(view.labels, line, strict=True)
     ]
-    colour = {"field": "value", "type": "quantitative", "title": title, "scale": dict(scale)}
+    colour = {"field": "value", "type": "quantitative", "title": in_one_line(title), "scale": dict(scale)}
     unknown = {"test": "datum.value === null", "value": variable("grid")}
     layers: list[dict[str, Any]] = [
         {

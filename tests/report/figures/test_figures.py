@@ -38,9 +38,9 @@ def test_points_and_bands_are_at_their_values(measured_report: Report) -> None:
     view = measured_report.views("predictions")[0]
     spec = find_figure(measured_report, "predictions").spec
     rows = spec["data"]["values"]
-    assert [row["measured"] for row in rows] == [point.measured_ms for point in view.points]
+    assert [row["measured"] for row in rows] == [point.measured for point in view.points]
     assert all(
-        row["to"] - row["from"] == pytest.approx(2 * 1.645 * p.std_ms, rel=1e-3)
+        row["to"] - row["from"] == pytest.approx(2 * 1.645 * p.std, rel=1e-3)
         for row, p in zip(rows, view.points, strict=True)
     )
     band = spec["layer"][0]["data"]["values"]

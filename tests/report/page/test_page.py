@@ -54,7 +54,7 @@ def test_names_cannot_leave_their_place(fleet_report: Report, measured_report: R
 def test_thirty_devices_and_long_fronts_stay_small(fleet_report: Report) -> None:
     (group,) = fleet_report.views("fronts")
     front = group.fronts[0]
-    points = tuple(replace(front.points[0], arch=i, latency_ms=1 + i / 7, accuracy=70 + i / 31) for i in range(200))
+    points = tuple(replace(front.points[0], arch=i, cost=1 + i / 7, accuracy=70 + i / 31) for i in range(200))
     many = tuple(replace(front, label=f"device {i}", points=points, knee=50) for i in range(30))
     wide: FrontGroup = replace(
         group,

@@ -59,7 +59,7 @@
     constructor(root, group) {
       this.root = root;
       this.group = group;
-      this.unit = "ms";
+      this.unit = "own";
       this.layout = "overlay";
       this.views = [];
       this.hidden = new Set();
@@ -126,15 +126,15 @@
     // Rows as `_point_row` in figures/fronts.py makes them.
     row(device, index) {
       const one = this.group.devices[device];
-      const [arch, latency, std, accuracy, accuracyStd] = one.points[index];
+      const [arch, cost, std, accuracy, accuracyStd] = one.points[index];
       const scale = this.scale(device);
       return {
         d: one.label,
-        x: latency / scale,
-        from: interval(latency, std)[0] / scale,
-        to: interval(latency, std)[1] / scale,
+        x: cost / scale,
+        from: interval(cost, std)[0] / scale,
+        to: interval(cost, std)[1] / scale,
         a: accuracy,
-        latency: `${spread(latency, std)} ms (${one.tier})`,
+        cost: `${spread(cost, std)} ${this.group.metric.unit} (${one.tier})`,
         accuracy: `${spread(accuracy, accuracyStd)} % (${this.group.tier})`,
         arch: this.group.archs[arch],
         id: `${device} ${index}`,
@@ -142,7 +142,7 @@
     }
 
     scale(device) {
-      return this.unit === "normalised" ? this.group.devices[device].unit : 1;
+      return this.unit === "normalised" ? this.group.devices[device].lowest : 1;
     }
 
     shown() {
@@ -184,8 +184,9 @@
       }
       // In a small figure there is no room for the titles of its axes.
       const axes = document.createElement("p");
-      const unit = this.unit === "normalised" ? "as a multiple of the device's fastest" : "in ms";
-      axes.textContent = `Each: ${this.group.tier} accuracy in % over latency ${unit}.`;
+      const { metric, lowest, tier } = this.group;
+      const unit = this.unit === "normalised" ? `as a multiple of the device's ${lowest}` : `in ${metric.unit}`;
+      axes.textContent = `Each: ${tier} accuracy in % over ${metric.title} ${unit}.`;
       axes.className = "quiet axes";
       this.canvas.append(axes);
       for (const device of this.shown()) {
@@ -205,15 +206,15 @@
     bounded(spec, devices) {
       const { x } = spec.encoding;
       if (x.scale.type === "log" && !this.group.isBounded) {
-        const ends = devices.flatMap((device) => this.range(device).map((latency) => latency / this.scale(device)));
-        const [fastest, slowest] = [Math.min(...ends), Math.max(...ends)];
-        const room = Math.max((slowest / fastest) ** ROOM, 1.01);
-        const domain = [fastest / room, slowest * room];
+        const ends = devices.flatMap((device) => this.range(device).map((cost) => cost / this.scale(device)));
+        const [low, high] = [Math.min(...ends), Math.max(...ends)];
+        const room = Math.max((high / low) ** ROOM, 1.01);
+        const domain = [low / room, high * room];
         return { ...spec, encoding: { ...spec.encoding, x: { ...x, scale: { ...x.scale, domain } } } };
       }
       if (this.layout !== "small" || !this.group.isBounded) return spec;
       const [device] = devices;
-      const domainMin = (0.97 * this.group.devices[device].unit) / this.scale(device);
+      const domainMin = (0.97 * this.group.devices[device].lowest) / this.scale(device);
       return { ...spec, encoding: { ...spec.encoding, x: { ...x, scale: { ...x.scale, domainMin } } } };
     }
 
@@ -259,8 +260,8 @@
 
     // For screen readers, in one line; a slider says its own value.
     say() {
-      const { d, accuracy, latency } = this.row(this.selected, this.picks[this.selected]);
-      this.chosen.querySelector("[role=status]").textContent = `${d}: ${accuracy} in ${latency}`;
+      const { d, accuracy, cost } = this.row(this.selected, this.picks[this.selected]);
+      this.chosen.querySelector("[role=status]").textContent = `${d}: ${accuracy} in ${cost}`;
     }
 
     refresh() {
@@ -279,10 +280,11 @@
       if (!slider) return;
       const row = this.row(device, this.picks[device]);
       const [low, high] = this.range(device);
-      const latency = this.group.devices[device].points[this.picks[device]][1];
-      if (slider !== moved) slider.value = high > low ? Math.ceil((slider.max * (latency - low)) / (high - low)) : 0;
-      const limit = text(Math.max(this.limit(device), latency), 3);
-      const said = `within ${limit} ms: ${row.accuracy.split(" (")[0]} in ${row.latency.split(" (")[0]}`;
+      const cost = this.group.devices[device].points[this.picks[device]][1];
+      if (slider !== moved) slider.value = high > low ? Math.ceil((slider.max * (cost - low)) / (high - low)) : 0;
+      const limit = text(Math.max(this.limit(device), cost), 3);
+      const { unit } = this.group.metric;
+      const said = `within ${limit} ${unit}: ${row.accuracy.split(" (")[0]} in ${row.cost.split(" (")[0]}`;
       item.querySelector("output").textContent = said;
       slider.setAttribute("aria-valuetext", said);
     }
@@ -290,14 +292,15 @@
     showChosen() {
       const one = this.group.devices[this.selected];
       const index = this.picks[this.selected];
-      const [arch, latency, std, , , isBeyond] = one.points[index];
+      const [arch, cost, std, , , isBeyond] = one.points[index];
+      const { title, unit } = this.group.metric;
       const row = this.row(this.selected, index);
       this.items.forEach((item, device) => item.classList.toggle("selected", device === this.selected));
       this.chosen.querySelector("h4").textContent = `Chosen network on ${one.label}`;
-      const [low, high] = interval(latency, std).map((end) => text(end, 3));
-      const within = latency > Z90 * std ? `, 90 % between ${low} and ${high} ms` : `, 90 % below ${high} ms`;
+      const [low, high] = interval(cost, std).map((end) => text(end, 3));
+      const within = cost > Z90 * std ? `, 90 % between ${low} and ${high} ${unit}` : `, 90 % below ${high} ${unit}`;
       const facts = [
-        ["Latency", row.latency + (std > 0 ? within : "") + (one.clock ? `, ${one.clock} clock` : "")],
+        [title[0].toUpperCase() + title.slice(1), row.cost + (std > 0 ? within : "") + (one.clock ? `, ${one.clock} clock` : "")],
         ["Accuracy", row.accuracy + (isBeyond ? ", beyond the range that the model was fitted on" : "")],
         ["Architecture", row.arch],
         ["On its front", `${index + 1} of ${one.points.length}${index === one.knee ? ", the knee" : ""}`],
@@ -326,13 +329,13 @@
       for (let at = 0; at < network.length; at += 2) {
         const [block, count] = [network[at], network[at + 1]];
         const [label, group, width, side] = this.group.blocks[block];
-        const ms = one.blockMs[block];
+        const cost = one.blockCosts[block];
         const half = Math.sqrt(width) / 2;
         const times = count > 1 ? ` ×${count}` : "";
         blocks.push({
           at: `${String(at / 2).padStart(2, "0")} ${label}${times}`, label: `${label}${times}`,
           group, from: -half, to: half,
-          channels: `${width} channels`, side: `${side} px`, note: ms === undefined ? "" : `${text(ms, 2)} ms`,
+          channels: `${width} channels`, side: `${side} px`, note: cost === undefined ? "" : `${text(cost, 2)} ${this.group.metric.unit}`,
         });
       }
       const height = ROW_HEIGHT * blocks.length;
