@@ -2,7 +2,7 @@
 files' names and numbers.
 
 Templates lie in ``snippets/<runtime>``. In them ``@NAME@`` is a value, and a line ``@include FILE@`` a file of
-``snippets/shared``.
+``snippets/shared``. Those for Python end in ``.txt``, since they are Python only when they are filled.
 """
 
 from __future__ import annotations
@@ -38,7 +38,10 @@ def fill_snippets(
             if contract.batch == DYNAMIC and name in runtime.fixed_batch_snippets:
                 continue
             values = _values(found[0], preprocessing, contract, labels) | {"SNIPPET": f"{FOLDER}/{name}"}
-            made.setdefault(f"{FOLDER}/{name}", _filled(_template(f"{runtime.name}/{name}"), values))
+            made.setdefault(
+                f"{FOLDER}/{name}",
+                _filled(_template(f"{runtime.name}/{name}{'.txt' if name.endswith('.py') else ''}"), values),
+            )
     return made
 
 
