@@ -36,8 +36,11 @@ def non_dominated(values: FloatArray) -> NDArray[np.intp]:
 def target_front(
     cost: FloatArray, accuracy: FloatArray, limit: float | None = None, extras: FloatArray | None = None
 ) -> NDArray[np.intp]:
-    """Rows on the front of cost[n] against accuracy[n] (and extras[n, m]), ascending in cost, within ``limit``."""
-    within = np.arange(len(cost)) if limit is None else np.flatnonzero(cost <= limit)
+    """Rows on the front of cost[n] against accuracy[n] (and extras[n, m]), ascending in cost, within ``limit``.
+
+    What costs infinitely much is on no front.
+    """
+    within = np.flatnonzero(np.isfinite(cost) if limit is None else cost <= limit)
     columns = [cost[within], FULL - accuracy[within]]
     if extras is not None:
         columns.extend(extras[within].T)

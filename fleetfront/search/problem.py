@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.base import AccuracyModel, CostModel, RequiresGenes
+from fleetfront.quantities import LATENCY
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import FULL, target_front
+from fleetfront.search.metrics import MetricColumn, metric_columns
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
-
-#: Objectives beside accuracy and the cost on a target: every space counts them exactly.
-EXTRA_OBJECTIVES = ("macs", "params")
 
 #: Architectures whose costs show how far a target's cost reaches; costs are free, so this is no evaluation.
 _COST_SAMPLE = 2048
@@ -36,15 +35,24 @@ class ProblemTarget:
 
     Attributes:
         name: what users call it, e.g. ``pixel3``.
-        cost: its latency model.
+        cost: the model of what its front trades against accuracy, latency by default.
         target: the spelled Target, empty if the numbers belong to none.
         limit: only architectures up to this cost are wanted.
+        further: name of a further metric -> its model on this target, e.g. ``energy``.
+        limits: name of a further metric, or ``macs`` or ``params`` -> the most that is wanted.
     """
 
     name: str
     cost: CostModel
     target: str = ""
     limit: float | None = None
+    further: Mapping[str, CostModel] = field(default_factory=dict)
+    limits: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def costs(self) -> Mapping[str, CostModel]:
+        """Every model of this target by the name of its metric."""
+        return {self.cost.metric.name: self.cost, **self.further}
 
 
 @dataclass(slots=True)
@@ -71,7 +79,7 @@ class EvaluationCounter:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """Values of m architectures: accuracy[m] in percent, cost[m, t], extras[m, number of extra objectives]."""
+    """Values of m architectures: accuracy[m] in percent, cost[m, t], extras[m, number of metric columns]."""
 
     accuracy: FloatArray
     cost: FloatArray
@@ -84,11 +92,12 @@ class Problem:
 
     Attributes:
         targets: at least one, with distinct names.
-        extras: further objectives, of ``EXTRA_OBJECTIVES``.
+        extras: metrics that are further objectives: ``macs``, ``params``, or one that every target has a model of.
         fixed: gene name -> the one value it may take. What the accuracy model requires is added.
         budget: how many architectures may be evaluated; None for no bound.
         archive: everything evaluated, in order.
         counter: what was asked for; see ``EvaluationCounter``.
+        columns: the further metrics, objectives and limits, in the order of ``archive.extras``.
         recall: an earlier run's archive that answers in place of the accuracy model, in whatever order it is asked.
     """
 
@@ -99,6 +108,7 @@ class Problem:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     budget: int | None = None
     recall: Archive | None = None
+    columns: tuple[MetricColumn, ...] = field(init=False)
     archive: Archive = field(init=False)
     counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)
     _fixed: dict[int, int] = field(init=False)
@@ -114,17 +124,18 @@ class Problem:
         if len(set(names)) < len(names):
             raise InputError(f"A device is named twice: {', '.join(names)}.", "Name each device once.")
         self.extras = tuple(dict.fromkeys(self.extras))
-        for extra in self.extras:
-            if extra not in EXTRA_OBJECTIVES:
-                raise unknown("objective", extra, EXTRA_OBJECTIVES)
+        self.columns = metric_columns(self.space, self.targets, self.extras)
         if self.budget is not None and self.budget < 1:
             raise InputError(f"The budget is {self.budget} evaluations.", "Allow at least 1.")
         self._fixed = _fixed_genes(self.space, self.fixed, self.accuracy)
-        self.archive = Archive(len(self.space.choices), names, self.extras)
+        self.archive = Archive(len(self.space.choices), names, [column.name for column in self.columns])
         self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
         for column, target in enumerate(self.targets):
             if target.limit is not None:
-                self._check_limit(column, target)
+                self._check_limit(target.name, target.cost, target.limit)
+            for metric in self.columns:
+                if column in metric.limits:
+                    self._check_limit(target.name, metric.model, metric.limits[column])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -169,9 +180,30 @@ class Problem:
         return np.stack([target.cost.predict(genotypes).mean for target in self.targets], axis=1)
 
     def extra_values(self, genotypes: Genotypes) -> FloatArray:
-        """float64[n, number of extra objectives], free of charge."""
-        columns = [np.asarray(getattr(self.space, name)(genotypes), np.float64) for name in self.extras]
+        """float64[n, number of metric columns], free of charge."""
+        columns = [column.model.predict(genotypes).mean for column in self.columns]
         return np.stack(columns, axis=1) if columns else np.zeros((len(genotypes), 0))
+
+    def objectives_of(self, target: int) -> list[int]:
+        """Positions of the metric columns that the front of a target trades beside its cost and accuracy."""
+        return [i for i, column in enumerate(self.columns) if column.is_objective and column.is_of(target)]
+
+    def excess(self, target: int, cost: FloatArray, extras: FloatArray) -> FloatArray:
+        """float64[n, limits]: by how much networks are over each limit of a target, in its unit; within it, up to 0.
+
+        ``cost`` float64[n, t] and ``extras`` float64[n, metric columns] as the archive holds them.
+        """
+        own = self.targets[target].limit
+        over = [] if own is None else [cost[:, target] - own]
+        for i, column in enumerate(self.columns):
+            if target in column.limits:
+                over.append(extras[:, i] - column.limits[target])
+        return np.stack(over, axis=1) if over else np.zeros((len(cost), 0))
+
+    def is_within(self, target: int, cost: FloatArray, extras: FloatArray) -> NDArray[np.bool_]:
+        """bool[n]: which networks keep every limit of a target."""
+        within: NDArray[np.bool_] = np.all(self.excess(target, cost, extras) <= 0, axis=1)
+        return within
 
     def evaluate(self, genotypes: Genotypes) -> Evaluation:
         """Accuracy and costs of m architectures, canonical as ``complete`` makes them; counted (``EvaluationCounter``).
@@ -200,7 +232,7 @@ class Problem:
             return self.archive
         rows = np.flatnonzero(self.archive.find(self.recall.genotypes) < 0)
         genotypes = self.recall.genotypes[rows]
-        known = Archive(len(self.space.choices), self.names, self.extras)
+        known = Archive(len(self.space.choices), self.names, self.archive.extra_names)
         for source, of, cost, extras in (
             (self.archive, slice(None), self.archive.cost, self.archive.extras),
             (self.recall, rows, self.cost(genotypes), self.extra_values(genotypes)),
@@ -208,22 +240,55 @@ class Problem:
             known.add(source.genotypes[of], source.accuracy[of], source.accuracy_std[of], cost, extras)
         return known
 
+    @property
+    def front_limits(self) -> tuple[float | None, ...]:
+        """For each column of ``front_costs``, the limit on it."""
+        own = [target.limit for target in self.targets]
+        further = [column for column in self.columns if column.is_objective]
+        return (*own, *(None if c.target is None else c.limits.get(c.target) for c in further))
+
+    def front_costs(self, cost: FloatArray, extras: FloatArray) -> FloatArray:
+        """float64[n, f]: the cost on each target, then each further objective, of ``cost`` [n, t] and ``extras``.
+
+        Strategies trade each column against accuracy. It is infinite where another limit of the column's target forbids
+        a network, for then it is no use there.
+        """
+        costs = cost
+        if any(column.limits for column in self.columns):
+            costs = cost.copy()
+            for target in range(len(self.targets)):
+                costs[~self.is_within(target, cost, extras) & self._is_below(target, cost), target] = np.inf
+        further = [costs]
+        for i, column in enumerate(self.columns):
+            if column.is_objective:
+                values = extras[:, i, None]
+                if column.target is not None:
+                    values = np.where(self.is_within(column.target, cost, extras)[:, None], values, np.inf)
+                further.append(values)
+        return np.concatenate(further, axis=1)
+
+    def _is_below(self, target: int, cost: FloatArray) -> NDArray[np.bool_]:
+        """bool[n]: within the limit on a target's own cost."""
+        limit = self.targets[target].limit
+        return np.ones(len(cost), np.bool_) if limit is None else cost[:, target] <= limit
+
     def front(self, column: int) -> NDArray[np.intp]:
         """Archive rows on the front of a target (and of the extra objectives), within its limit, ascending in cost."""
         rows, seen = self._fronts[column]
         if seen < len(self.archive):
             among = np.concatenate([rows, np.arange(seen, len(self.archive))])
+            among = among[self.is_within(column, self.archive.cost[among], self.archive.extras[among])]
             cost, accuracy = self.archive.cost[among, column], self.archive.accuracy[among]
-            extras = self.archive.extras[among] if self.extras else None
-            rows = among[target_front(cost, accuracy, self.targets[column].limit, extras)]
+            extras = self.archive.extras[among][:, self.objectives_of(column)]
+            rows = among[target_front(cost, accuracy, None, extras)]
             self._fronts[column] = (rows, len(self.archive))
         return rows
 
-    def objectives(self, column: int) -> FloatArray:
-        """float64[k, 2 + extras]: cost, error in percent and extra objectives of the rows of ``front``."""
-        rows, archive = self.front(column), self.archive
-        error = FULL - archive.accuracy[rows, None]
-        return np.concatenate([archive.cost[rows, column, None], error, archive.extras[rows]], axis=1)
+    def objectives(self, column: int, rows: NDArray[np.intp] | None = None) -> FloatArray:
+        """float64[k, 2 + e]: cost, error in percent and e further objectives of rows, by default the front."""
+        rows, archive = self.front(column) if rows is None else rows, self.archive
+        values = [archive.cost[rows, column, None], FULL - archive.accuracy[rows, None]]
+        return np.concatenate([*values, archive.extras[rows][:, self.objectives_of(column)]], axis=1)
 
     def adopt(self, archive: Archive) -> None:
         """Start from the architectures that a finished search evaluated: no evaluations, but costs on today's targets.
@@ -248,14 +313,13 @@ class Problem:
             cost = self.cost(every)
             return np.stack([cost.min(axis=0), cost.max(axis=0)])
         sampled = self.cost(self.sample(_COST_SAMPLE, np.random.default_rng(0)))
-        ends = [self.extreme_cost(column, sign) for sign in (1, -1) for column in range(len(self.targets))]
+        ends = [self.extreme_cost(target.cost, sign) for sign in (1, -1) for target in self.targets]
         found = np.array(ends).reshape(2, -1)
         return np.stack([np.minimum(sampled.min(axis=0), found[0]), np.maximum(sampled.max(axis=0), found[1])])
 
-    def extreme_cost(self, column: int, sign: int = 1) -> float:
-        """The lowest (``sign`` 1) or highest (-1) cost on a target: of all architectures where these are few, else as
+    def extreme_cost(self, model: CostModel, sign: int = 1) -> float:
+        """The lowest (``sign`` 1) or highest (-1) cost by a model: of all architectures where these are few, else as
         coordinate descent finds it, which is exact if costs add up."""
-        model = self.targets[column].cost
         every = self.every()
         if every is not None:
             return float(sign * (sign * model.predict(every).mean).min())
@@ -291,15 +355,16 @@ class Problem:
         self.counter.recalled += int((~unseen).sum())
         return accuracy, std
 
-    def _check_limit(self, column: int, target: ProblemTarget) -> None:
-        fastest = self.extreme_cost(column)
-        if target.limit is not None and fastest > target.limit:
-            unit = target.cost.metric.unit
-            found = "fastest found" if self.every() is None else "fastest"
+    def _check_limit(self, name: str, model: CostModel, limit: float) -> None:
+        lowest, unit = self.extreme_cost(model), model.metric.unit
+        if lowest > limit:
+            is_time = model.metric.name == LATENCY.name
+            word, much = ("fastest", "long") if is_time else ("least demanding", "much")
+            found = word if self.every() is not None else f"{word} found"
             raise InputError(
-                f"No architecture of {self.space.name} takes at most {target.limit:g} {unit} on {target.name}: the "
-                f"{found} takes {fastest:.4g} {unit}, {fastest - target.limit:.3g} {unit} too long.",
-                f"Raise the limit to {rounded_up(fastest)} or more.",
+                f"No architecture of {self.space.name} takes at most {limit:g} {unit} on {name}: the {found} takes "
+                f"{lowest:.4g} {unit}, {lowest - limit:.3g} {unit} too {much}.",
+                f"Raise the limit to {rounded_up(lowest)} or more.",
             )
 
 

@@ -69,6 +69,8 @@ class DeviceFront:
         tier: where its latencies come from.
         clock: which clock they are of, empty if the model does not say.
         metric: what ``latency_ms`` and ``limit_ms`` hold, in its unit: files call every cost so.
+        objectives: names of the metrics that it trades beside latency and accuracy.
+        limits: name of a further metric -> the most that was allowed.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -82,6 +84,8 @@ class DeviceFront:
     limit_ms: float | None = None
     clock: str = ""
     metric: Metric = LATENCY
+    objectives: tuple[str, ...] = ()
+    limits: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def trade_offs(self) -> tuple[FrontPoint, ...]:
@@ -243,6 +247,10 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
     }
     if isinstance(problem.accuracy, HasRange) and len(rows):
         more["accuracy_is_beyond_range"] = problem.accuracy.beyond_range(genotypes).tolist()
+    for index, metric in enumerate(problem.columns):
+        if metric.is_of(column) and metric.target is not None:
+            named = metric.model.metric
+            more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
     columns = [problem.space.arch_ids(genotypes), cost, std, accuracy, archive.accuracy_std[rows]]
     points = tuple(
         FrontPoint(arch, float(c), float(c_std), float(a), float(a_std), {name: more[name][i] for name in more})
@@ -263,6 +271,8 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         target.limit,
         clock,
         target.cost.metric,
+        objectives=problem.extras,
+        limits=dict(target.limits),
     )
 
 
@@ -275,6 +285,8 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         "hypervolume": front.hypervolume,
         "reference_point": list(front.reference_point),
         "limit_ms": front.limit_ms,
+        **({"objectives": list(front.objectives)} if front.objectives else {}),
+        **({"limits": dict(front.limits)} if front.limits else {}),
         "knee": front.points[front.knee].arch if front.points else None,
         "points": [point.to_json() for point in front.points],
     }
@@ -324,6 +336,8 @@ def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
         None if data.get("limit_ms") is None else finite(data["limit_ms"], f"the limit of {name}"),
         Clock(data["clock"]).value if data.get("clock") else "",
         _metric(data.get("metric")),
+        objectives=tuple(str(metric) for metric in data.get("objectives", ())),
+        limits={str(metric): finite(value, f"a limit of {name}") for metric, value in data.get("limits", {}).items()},
     )
 
 

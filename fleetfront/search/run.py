@@ -170,19 +170,23 @@ def _one_thread() -> Callable[[], AbstractContextManager[object]]:
 
 def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:
     """For each target: its highest cost (its limit, if lower), the error of the least accurate network where the
-    accuracy model knows it (100 % otherwise), and twice the highest of each extra objective over a fixed sample. They
-    depend on the problem alone, not on the run, so hypervolumes of different runs compare.
+    accuracy model knows it (100 % otherwise), and of each further objective twice its highest over a fixed sample (its
+    limit, if lower). They depend on the problem alone, not on the run, so hypervolumes of different runs compare.
     """
     error = _WORST_ERROR
     if isinstance(problem.accuracy, HasLowest):
         error = min(FULL - problem.accuracy.lowest + _ERROR_MARGIN, _WORST_ERROR)
     highest = problem.cost_range()[1]
     sample = problem.sample(2048, np.random.default_rng(0))
-    extras = problem.extra_values(sample).max(axis=0, initial=0.0) if problem.extras else np.zeros(0)
+    twice = 2 * problem.extra_values(sample).max(axis=0, initial=0.0)
+
+    def bound(target: int, column: int) -> float:
+        return float(min(twice[column], problem.columns[column].limits.get(target, np.inf)))
+
     limits = [np.inf if target.limit is None else target.limit for target in problem.targets]
     return tuple(
-        (float(min(high, limit)), error, *(2 * float(value) for value in extras))
-        for high, limit in zip(highest, limits, strict=True)
+        (float(min(high, limit)), error, *(bound(target, column) for column in problem.objectives_of(target)))
+        for target, (high, limit) in enumerate(zip(highest, limits, strict=True))
     )
 
 

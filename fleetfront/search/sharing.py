@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.search.front import FULL, hypervolume, target_front
+from fleetfront.search.front import hypervolume, target_front
 from fleetfront.search.problem import Problem
 
 if TYPE_CHECKING:
@@ -99,7 +99,6 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
     chosen.sort(key=lambda candidate: (-accuracy[candidate], candidate))
     kept = rows[chosen]
     genotypes, cost = problem.archive.genotypes[kept], problem.archive.cost[kept]
-    extras = problem.archive.extras[kept] if problem.extras else None
     return Sharing(
         archs=tuple(problem.space.arch_ids(genotypes)),
         accuracy=problem.archive.accuracy[kept],
@@ -109,26 +108,29 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         devices=tuple(target.name for target in problem.targets),
         tiers=tuple(target.cost.tier.value for target in problem.targets),
         shares=gains.of(chosen),
-        serving=tuple(
-            tuple(target_front(cost[:, column], problem.archive.accuracy[kept], target.limit, extras).tolist())
-            for column, target in enumerate(problem.targets)
-        ),
+        serving=tuple(_serving(problem, kept, column) for column in range(len(problem.targets))),
     )
+
+
+def _serving(problem: Problem, kept: NDArray[np.intp], target: int) -> tuple[int, ...]:
+    """Positions of the networks of archive rows ``kept`` that are on a target's front of these."""
+    archive = problem.archive
+    within = np.flatnonzero(problem.is_within(target, archive.cost[kept], archive.extras[kept]))
+    rows = kept[within]
+    extras = archive.extras[rows][:, problem.objectives_of(target)]
+    front = target_front(archive.cost[rows, target], archive.accuracy[rows], None, extras)
+    return tuple(within[front].tolist())
 
 
 class _Shares:
     """The share of each device's hypervolume that a set of candidates keeps."""
 
     def __init__(self, problem: Problem, rows: NDArray[np.intp], references: Sequence[tuple[float, ...]]) -> None:
-        archive, error = problem.archive, FULL - problem.archive.accuracy[rows, None]
+        archive = problem.archive
         self._references = references
-        self._points = [
-            np.concatenate([archive.cost[rows, c, None], error, archive.extras[rows]], axis=1)
-            for c in range(len(problem.targets))
-        ]
-        for points, target in zip(self._points, problem.targets, strict=True):
-            if target.limit is not None:
-                points[points[:, 0] > target.limit] = np.inf
+        self._points = [problem.objectives(c, rows) for c in range(len(problem.targets))]
+        for c, points in enumerate(self._points):
+            points[~problem.is_within(c, archive.cost[rows], archive.extras[rows])] = np.inf
         fronts = [problem.front(column) for column in range(len(problem.targets))]
         self._on_front = np.stack([np.isin(rows, front) for front in fronts])
         self._whole = np.array([self._volume(c, np.arange(len(rows))) for c in range(len(self._points))])

@@ -68,7 +68,8 @@ def test_a_limit_that_nothing_meets_names_the_fastest_and_the_gap(make_problem, 
 
 
 def test_the_remedy_for_a_limit_is_one_that_is_met(make_problem):
-    fastest = make_problem().extreme_cost(1)
+    problem = make_problem()
+    fastest = problem.extreme_cost(problem.targets[1].cost)
     for limit in (0.3 * fastest, 0.9 * fastest):
         with pytest.raises(InputError) as raised:
             make_problem(limits=(None, limit))

@@ -48,14 +48,15 @@ class FleetGain:
         else:
             cost, extras = problem.cost(every), problem.extra_values(every)
             low, high = cost.min(axis=0), cost.max(axis=0)
+        extras = extras[:, [column.is_objective for column in problem.columns]]
         low = np.concatenate([low, extras.min(axis=0, initial=np.inf)])
         high = np.concatenate([high, extras.max(axis=0, initial=-np.inf)])
-        limits = [np.inf if target.limit is None else target.limit for target in problem.targets]
-        high = np.minimum(high, [*limits, *[np.inf] * extras.shape[1]])
+        limits = [np.inf if limit is None else limit for limit in problem.front_limits]
+        high = np.minimum(high, limits)
         # A limit may be the very lowest cost.
         self._low, self._range = low, np.maximum(high - low, _LEAST_RANGE * np.where(high > 0, high, 1.0))
         self.columns = len(low)
-        self._has_limit = np.isfinite([*limits, *[np.inf] * extras.shape[1]])
+        self._has_limit = np.isfinite(limits)
 
     def cost(self, genotypes: Genotypes) -> FloatArray:
         """float64[n, columns]: scaled costs, free of charge; what a limit forbids costs infinitely much."""
@@ -68,9 +69,13 @@ class FleetGain:
     def excess(self, genotypes: Genotypes) -> FloatArray:
         """float64[n]: by how much of a column's range networks miss the limit that they miss least; 0 within any."""
         targets = slice(None, len(self._problem.targets))
-        scaled = (self._problem.cost(genotypes) - self._low[targets]) / self._range[targets]
-        missed: FloatArray = np.where(self._has_limit[targets], np.maximum(scaled - 1.0, 0.0), 0.0).min(axis=1)
-        return missed
+        problem, cost = self._problem, self._problem.cost(genotypes)
+        scaled = (cost - self._low[targets]) / self._range[targets]
+        missed = np.where(self._has_limit[targets], np.maximum(scaled - 1.0, 0.0), 0.0)
+        # Of what another limit forbids, nothing says by how much.
+        forbidden = np.isinf(problem.front_costs(cost, problem.extra_values(genotypes))[:, targets])
+        least: FloatArray = np.where(forbidden, 1.0, missed).min(axis=1)
+        return least
 
     def steps(self, cost: FloatArray, accuracy: FloatArray) -> list[Steps]:
         """The front of each column of known networks: scaled cost[n, columns], accuracy[n] in percent.
@@ -122,8 +127,8 @@ class FleetGain:
         return total
 
     def _scaled(self, cost: FloatArray, extras: FloatArray) -> FloatArray:
-        scaled = (np.concatenate([cost, extras], axis=1) - self._low) / self._range
-        forbidden = self._has_limit & (scaled > 1.0)
+        scaled = (self._problem.front_costs(cost, extras) - self._low) / self._range
+        forbidden = self._has_limit & (scaled > 1.0) | np.isinf(scaled)
         # What no device admits serves no further objective either.
         forbidden |= np.all(forbidden[:, : len(self._problem.targets)], axis=1, keepdims=True)
         result: FloatArray = np.where(forbidden, np.inf, np.clip(scaled, 0.0, 1.0))

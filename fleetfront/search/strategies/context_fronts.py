@@ -36,9 +36,8 @@ class ContextFronts:
         counts = [problem.free_choices[gene] for gene in context]
         self._radix = np.append(np.cumprod(counts[::-1], dtype=np.intp)[::-1][1:], 1)[: len(counts)]
         self.contexts = int(np.prod(counts, dtype=np.intp))
-        self.columns = len(problem.targets) + len(problem.extras)
-        limits = [target.limit for target in problem.targets] + [None] * len(problem.extras)
-        self._limits: list[float | None] = limits
+        self._limits = problem.front_limits
+        self.columns = len(self._limits)
         #: How many rows of the archive were taken in.
         self.seen = 0
         empty: Rows = np.zeros(0, dtype=np.intp)
@@ -53,12 +52,12 @@ class ContextFronts:
 
     def cost(self, genotypes: Genotypes) -> FloatArray:
         """float64[n, columns], free of charge."""
-        return np.concatenate([self._problem.cost(genotypes), self._problem.extra_values(genotypes)], axis=1)
+        return self._problem.front_costs(self._problem.cost(genotypes), self._problem.extra_values(genotypes))
 
     def archived_cost(self, rows: Rows | slice) -> FloatArray:
         """float64[n, columns] of archive rows."""
         archive = self._problem.archive
-        return np.concatenate([archive.cost[rows], archive.extras[rows]], axis=1)
+        return self._problem.front_costs(archive.cost[rows], archive.extras[rows])
 
     def update(self, upto: int | None = None) -> None:
         """Take in what the archive has gained, or its first ``upto`` rows."""
@@ -111,7 +110,7 @@ class ContextFronts:
     @property
     def has_limits(self) -> bool:
         """Whether every column has a limit, so that some networks are of no use at all."""
-        return None not in self._limits
+        return None not in self._limits or any(column.limits for column in self._problem.columns)
 
     def is_admitted(self, cost: FloatArray) -> NDArray[np.bool_]:
         """bool[n]: within the limit of at least one column of cost[n, columns]."""
@@ -121,8 +120,11 @@ class ContextFronts:
     def excess(self, cost: FloatArray) -> FloatArray:
         """float64[n]: the share by which cost[n, columns] is over the most generous limit; 0 and below within one."""
         limits = np.array([np.inf if limit is None else limit for limit in self._limits])
-        over: FloatArray = (cost / limits - 1).min(axis=1)
-        return over
+        with np.errstate(invalid="ignore"):
+            over = cost / limits - 1
+        # Of what another limit forbids, nothing says by how much.
+        missed: FloatArray = np.where(np.isinf(cost), 1.0, over).min(axis=1)
+        return missed
 
     def gain_within(self, cost: FloatArray, accuracy: FloatArray, context: NDArray[np.intp]) -> FloatArray:
         """float64[n]: the same for the fronts of each network's own context."""
@@ -143,7 +145,8 @@ class ContextFronts:
 
     def _within(self, cost: FloatArray, column: int) -> NDArray[np.bool_]:
         limit = self._limits[column]
-        return np.ones(len(cost), dtype=np.bool_) if limit is None else cost[:, column] <= limit
+        within: NDArray[np.bool_] = np.isfinite(cost[:, column]) if limit is None else cost[:, column] <= limit
+        return within
 
 
 def _stairs(cost: FloatArray, accuracy: FloatArray, rows: Rows) -> Staircase | None:

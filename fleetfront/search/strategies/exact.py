@@ -31,10 +31,11 @@ class ExactFront:
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        if problem.extras:
+        if problem.columns:
             raise InputError(
-                f"The exact strategy knows one cost and accuracy, not also {', '.join(problem.extras)}.",
-                "Leave out the extra objectives, or use --strategy hybrid.",
+                "The exact strategy knows one cost and accuracy, not also "
+                f"{', '.join(column.name for column in problem.columns)}.",
+                "Leave out further objectives and limits, or use --strategy hybrid.",
             )
         block_genes = find_block_genes(problem)
         if not is_separable(problem, block_genes):

@@ -80,6 +80,11 @@ def _parts() -> ModuleType:
     return module
 
 
+def _nothing(problem: Problem) -> tuple[FloatArray, FloatArray]:
+    """Costs and further metrics of no network."""
+    return np.zeros((0, len(problem.targets))), np.zeros((0, len(problem.columns)))
+
+
 class PymooStrategy:
     """A pymoo algorithm behind ask and tell. It minimises the cost of one target (all of them if ``column`` is None),
     the error, and the problem's extra objectives.
@@ -91,12 +96,13 @@ class PymooStrategy:
 
         self._problem = problem
         self._columns = list(range(len(problem.targets))) if column is None else [column]
-        self._limits = [(i, t.limit) for i, t in enumerate(problem.targets) if i in self._columns and t.limit]
+        self._extras = sorted({i for target in self._columns for i in problem.objectives_of(target)})
+        self._target = column
         self._algorithm = algorithm
         outer = PymooProblem(
             n_var=len(problem.space.choices),
-            n_obj=len(self._columns) + 1 + len(problem.extras),
-            n_ieq_constr=len(self._limits) if column is not None else 0,
+            n_obj=len(self._columns) + 1 + len(self._extras),
+            n_ieq_constr=0 if column is None else problem.excess(column, *_nothing(problem)).shape[1],
             xl=0,
             xu=np.array(problem.free_choices) - 1,
             vtype=int,
@@ -119,11 +125,11 @@ class PymooStrategy:
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         extras = self._problem.archive.extras[self._problem.archive.find(genotypes)]
-        objectives = np.concatenate([cost[:, self._columns], FULL - accuracy[:, None], extras], axis=1)
+        parts = [cost[:, self._columns], FULL - accuracy[:, None], extras[:, self._extras]]
+        objectives = np.concatenate(parts, axis=1)
         self._asked.set("F", objectives)
-        if self._algorithm.problem.n_ieq_constr:
-            over = [(cost[:, i] - limit)[:, None] for i, limit in self._limits]
-            self._asked.set("G", np.concatenate(over, axis=1))
+        if self._target is not None and self._algorithm.problem.n_ieq_constr:
+            self._asked.set("G", self._problem.excess(self._target, cost, extras))
         # All were computed by one call of the problem, which pymoo would do itself if we let it.
         for individual in self._asked:
             individual.evaluated.update({"F", "G", "H"})

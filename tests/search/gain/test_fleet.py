@@ -75,7 +75,8 @@ def test_what_is_over_its_limit_gains_nothing_there(make_problem):
 
 
 def test_a_limit_at_the_lowest_cost_admits_the_fastest_alone(make_problem):
-    fastest = make_problem().extreme_cost(0)
+    free = make_problem()
+    fastest = free.extreme_cost(free.targets[0].cost)
     problem = make_problem(devices=1, limits=(fastest, None))
     problem.evaluate(problem.sample(100, np.random.default_rng(0)))
     gain = FleetGain(problem)

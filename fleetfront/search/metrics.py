@@ -1,0 +1,104 @@
+"""Keep metrics of networks beside the cost on each target as columns: objectives of fronts, or limits alone.
+
+A column is of the network itself (MACs, parameters), and then the same for all targets, or of it on one target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.base import CostModel, covers_all
+from fleetfront.quantities import METRICS, Estimate, Metric, Tier
+from fleetfront.spaces.base import Genotypes, SearchSpace
+
+if TYPE_CHECKING:
+    from fleetfront.search.problem import ProblemTarget
+
+#: What every space counts exactly.
+MACS, PARAMS = Metric("macs", "MACs"), Metric("params", "parameters")
+COUNTED = {metric.name: metric for metric in (MACS, PARAMS)}
+
+
+@dataclass(frozen=True, slots=True)
+class CountedCost:
+    """MACs or parameters of networks. A CostModel."""
+
+    space: SearchSpace
+    metric: Metric
+
+    @property
+    def tier(self) -> Tier:
+        """Counted, which is better than measured."""
+        return Tier.MEASURED
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Exact numbers of n architectures."""
+        count = self.space.macs if self.metric == MACS else self.space.params
+        return Estimate(np.asarray(count(genotypes), np.float64), np.zeros(len(genotypes)), self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """Every architecture of the space."""
+        return covers_all(genotypes)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricColumn:
+    """A further metric of every network, on one target or on all alike.
+
+    Attributes:
+        name: ``macs``, or ``pixel3:energy``.
+        target: position of the target that it is of; None if it is of the network itself.
+        is_objective: whether fronts trade it against accuracy.
+        limits: position of a target -> the most that it allows.
+    """
+
+    name: str
+    model: CostModel
+    target: int | None
+    is_objective: bool
+    limits: Mapping[int, float]
+
+    def is_of(self, target: int) -> bool:
+        """Whether the fronts of a target know it."""
+        return self.target in (None, target)
+
+
+def metric_columns(
+    space: SearchSpace, targets: Sequence[ProblemTarget], objectives: Sequence[str]
+) -> tuple[MetricColumn, ...]:
+    """The columns of the further ``objectives`` and of every limit that is not on a target's own cost.
+
+    Raises InputError on a metric that a target has no model of.
+    """
+    limited = (metric for target in targets for metric in target.limits)
+    columns = []
+    for metric in dict.fromkeys((*objectives, *limited)):
+        # A limit of one target asks nothing of the others.
+        owners = [i for i, t in enumerate(targets) if metric in objectives or metric in t.limits]
+        limits = {i: targets[i].limits[metric] for i in owners if metric in targets[i].limits}
+        if metric in COUNTED:
+            model = CountedCost(space, COUNTED[metric])
+            columns.append(MetricColumn(metric, model, None, metric in objectives, limits))
+            continue
+        for i in owners:
+            own = {i: limits[i]} if i in limits else {}
+            name = f"{targets[i].name}:{metric}"
+            columns.append(MetricColumn(name, _model(targets[i], metric), i, metric in objectives, own))
+    return tuple(columns)
+
+
+def _model(target: ProblemTarget, metric: str) -> CostModel:
+    if metric in target.further:
+        return target.further[metric]
+    if metric not in METRICS:
+        raise unknown("objective", metric, (*COUNTED, *METRICS))
+    raise InputError(
+        f"There is no {metric.replace('_', ' ')} model of {target.name}.",
+        f"Leave it out, or use what every network has: {', '.join(COUNTED)}.",
+    )
