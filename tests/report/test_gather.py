@@ -12,7 +12,6 @@ from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
-from fleetfront.predictors.table.block_sums import BlockSums
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import ENERGY, Clock, Tier
@@ -30,6 +29,7 @@ from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import load_fronts, write_fronts
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
+from fleetfront.testing.problems import BlockSums
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
 from tests.report.fleet import NINETEEN, Made, SizeAccuracy, block_latency
