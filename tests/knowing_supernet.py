@@ -4,7 +4,7 @@ import numpy as np
 
 from fleetfront.datasets import Dataset, Split
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
-from fleetfront.spaces.supernet.subnets import Provenance, Supernet, cut_tensors, placeholder_graph, smallest, untrained
+from fleetfront.spaces.supernet.subnets import Provenance, Supernet, placeholder_graph, smallest, untrained
 
 
 def knowing_supernet(space: OfaMbv3Space, images: Dataset, epochs: int = 6) -> Supernet:
@@ -18,7 +18,7 @@ def knowing_supernet(space: OfaMbv3Space, images: Dataset, epochs: int = 6) -> S
     tensors = {name: tensor.clone().requires_grad_(tensor.ndim > 0) for name, tensor in blank.tensors.items()}
     for name, tensor in tensors.items():
         tensor.requires_grad_(not name.endswith((".mean", ".variance")))
-    graph = placeholder_graph(space, genotype, cut_tensors(space, blank.tensors, genotype))
+    graph = placeholder_graph(space, genotype, space.cut(blank.tensors, genotype))
     inputs = torch.from_numpy(images.inputs(Split.TRAIN))
     targets = torch.from_numpy(images.targets(Split.TRAIN))
     trained = [tensor for tensor in tensors.values() if tensor.requires_grad]
@@ -29,7 +29,7 @@ def knowing_supernet(space: OfaMbv3Space, images: Dataset, epochs: int = 6) -> S
         shuffled = torch.from_numpy(order.permutation(len(inputs)))
         for batch in shuffled[: len(inputs) // 64 * 64].split(64):
             optimizer.zero_grad()
-            (logits,) = run_graph(graph, cut_tensors(space, tensors, genotype), (inputs[batch],), training=True)
+            (logits,) = run_graph(graph, space.cut(tensors, genotype), (inputs[batch],), training=True)
             cross_entropy(logits, targets[batch], label_smoothing=0.1).backward()
             optimizer.step()
             schedule.step()

@@ -29,14 +29,15 @@ def train(images: str, space: str, epochs: int, threads: int, seed: int, as_json
       fleetfront train photos/ --epochs 60
     """
     from fleetfront.datasets import load_images
-    from fleetfront.spaces.catalogue import load_space
-    from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+    from fleetfront.spaces.base import HasSupernet
+    from fleetfront.spaces.catalogue import load_space, space_names
     from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet
     from fleetfront.workspace import Workspace
 
     family = load_space(space)
-    if not isinstance(family, OfaMbv3Space):
-        raise unknown("space with a supernet", space, ["ofa-mbv3-mini", "ofa-mbv3-w1.0", "ofa-mbv3-w1.2"])
+    if not isinstance(family, HasSupernet):
+        known = [name for name in space_names() if isinstance(load_space(name), HasSupernet)]
+        raise unknown("space with a supernet", space, known)
     if len(family.resolutions) > 1:
         raise InputError(
             f"{space} has {len(family.resolutions)} resolutions and needs days of training on many GPUs.",

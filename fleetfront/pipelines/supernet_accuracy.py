@@ -20,10 +20,10 @@ def supernet_loader(
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images
         from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
-        from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+        from fleetfront.spaces.base import HasSupernet
         from fleetfront.spaces.supernet.checkpoints import load_supernet
 
-        if not isinstance(space, OfaMbv3Space):
+        if not isinstance(space, HasSupernet):
             raise InputError(f"{space.name} has no supernet.", "Use --accuracy built-in or csv:PATH.")
         if images is None:
             raise InputError(

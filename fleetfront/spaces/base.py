@@ -192,7 +192,7 @@ class ExecutesDeadBranches(Protocol):
 
 
 @runtime_checkable
-class HasSupernet(HasLiveGraph, Protocol):
+class HasSupernet(Protocol):
     """A space whose networks can be cut from the weights of one supernet, be trained together and be deployed.
 
     Running statistics of batch-norm are tensors whose names end in ``.mean`` and ``.variance``; tensors of two
@@ -206,6 +206,13 @@ class HasSupernet(HasLiveGraph, Protocol):
     @property
     def resolutions(self) -> tuple[int, ...]:
         """Sides of the input image in pixels, ascending."""
+
+    @property
+    def classes(self) -> int:
+        """Classes that the networks tell apart."""
+
+    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
+        """See ``HasLiveGraph``."""
 
     def at_resolution(self, genotypes: Genotypes, side: int) -> Genotypes:
         """The same networks int8[..., v] for images of ``side`` pixels. Raises InputError if there are none."""
@@ -227,6 +234,10 @@ class HasSupernet(HasLiveGraph, Protocol):
 
     def describe_misfit(self, tensors: Mapping[str, Tensor]) -> str:
         """What weights that do not fit seem to be of: a sentence with a space before it, or nothing."""
+
+
+class SupernetSpace(SearchSpace, HasSupernet, Protocol):
+    """A search space with a supernet. Ask with ``isinstance(space, HasSupernet)``, which computes less."""
 
 
 @runtime_checkable

@@ -115,7 +115,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
     """The supernet and what goes with it. Raises InputError with the command that gets what is missing."""
     from fleetfront.pipelines.deploy.deploy import UserImages, Weights
     from fleetfront.pipelines.deploy.weights import known_preprocessing, recorded_provenance
-    from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+    from fleetfront.spaces.base import HasSupernet
     from fleetfront.spaces.supernet.checkpoints import load_supernet
 
     names, is_labelled = read_labels(given.labels), not given.unlabelled
@@ -124,7 +124,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
             raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
         images = None if given.images is None else UserImages(given.images, is_labelled=is_labelled)
         return Weights(None, images, names, is_labelled)
-    if not isinstance(space, OfaMbv3Space):
+    if not isinstance(space, HasSupernet):
         raise InputError(f"{space.name} has no supernet.", "Give --random-weights to deploy its networks untrained.")
     found = given.weights or _weights_of(space, fronts)
     supernet = load_supernet(found, space, recorded_provenance(found))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fleetfront.datasets import CROP_FROM, CROP_SHARE, Dataset, Preprocessing, Split, load_images
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, SearchSpace, only_graph
 
 if TYPE_CHECKING:
     from fleetfront.spaces.supernet.subnets import Provenance, Supernet
@@ -93,10 +93,7 @@ class Weights:
     def graph(self, space: SearchSpace, genotype: Genotypes) -> Graph:
         """The network int8[v] with batch-norm folded, recalibrated if there are images."""
         if self.supernet is None:
-            parts = space.subnet_graphs(genotype)
-            if len(parts) != 1:
-                raise InputError(f"Networks of {space.name} have {len(parts)} parts.", "Deploy a space of one part.")
-            return next(iter(parts.values()))[0]
+            return only_graph(space, space.subnet_graphs(genotype))
         if not self.recalibrate:
             return self.supernet.graph(genotype)
         live = self.supernet.live_graph(genotype)

@@ -26,7 +26,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -196,8 +196,7 @@ def learn_from_table(
 
 def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[Genotypes, FloatArray]:
     """Canonical networks whose output depends on their input."""
-    disconnected = getattr(space, "disconnected", None)
-    kept = np.ones(len(ms), np.bool_) if disconnected is None else ~disconnected(genotypes)
+    kept = ~space.disconnected(genotypes) if isinstance(space, MayDisconnect) else np.ones(len(ms), np.bool_)
     return space.canonical(genotypes[kept]), ms[kept]
 
 

@@ -14,7 +14,6 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.dense_network import DenseNetwork
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 from fleetfront.spaces.supernet.torch_file import read_torch_file
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ class OfaMlpAccuracy:
         columns: int[41, 8]: for each of them, the input that each of its values sets, padded with 0.
     """
 
-    space: OfaMbv3Space
+    space: SearchSpace
     source: str
     network: DenseNetwork
     genes: NDArray[np.intp]
@@ -71,8 +70,8 @@ class OfaMlpAccuracy:
                 f"{path} reads {network.inputs} inputs, once-for-all's accuracy network {_INPUTS}.",
                 "Give the file acc_predictor.pth of once-for-all's MobileNetV3 tutorial.",
             )
-        fitting = _fitting(space)
-        return cls(fitting, f"ofa-mlp:{path}", network, *_columns(fitting))
+        _check(space)
+        return cls(space, f"ofa-mlp:{path}", network, *_columns(space))
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Percent; the standard deviation is that of the level, not of the ranking."""
@@ -86,27 +85,30 @@ class OfaMlpAccuracy:
         return features
 
 
-def _fitting(space: SearchSpace) -> OfaMbv3Space:
-    if not isinstance(space, OfaMbv3Space) or space.layout.slots != _SLOTS:
+def _check(space: SearchSpace) -> None:
+    """Raise InputError unless the space's genes are those that the network was trained to read, by name and values."""
+    names = tuple(f"{kind}_{slot}" for kind in ("kernel", "expansion") for slot in range(1, _SLOTS + 1))
+    has_slots = space.gene_names[: 2 * _SLOTS] == names and space.gene_names[-1] == "resolution"
+    if not has_slots or any(len(values) != _VALUES for values in space.choices[: 2 * _SLOTS]):
         raise InputError(
             f"Once-for-all's accuracy network does not know the space {space.name}.",
             "Use it with ofa-mbv3-w1.2, or another --accuracy.",
         )
-    strange = [r for r in space.resolutions if r not in RESOLUTIONS]
+    strange = [r for r in space.choices[-1] if r not in RESOLUTIONS]
     if strange:
         raise InputError(
             f"Once-for-all's accuracy network knows {', '.join(map(str, RESOLUTIONS))} pixels, {space.name} has "
             f"{strange[0]} too.",
             "Use it with ofa-mbv3-w1.2, or another --accuracy.",
         )
-    return space
 
 
-def _columns(space: OfaMbv3Space) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _columns(space: SearchSpace) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     genes = np.append(np.arange(2 * _SLOTS), len(space.choices) - 1)
     columns = np.zeros((len(genes), len(RESOLUTIONS)), dtype=np.intp)
     columns[:-1, :_VALUES] = np.arange(2 * _SLOTS * _VALUES).reshape(-1, _VALUES)
-    columns[-1, : len(space.resolutions)] = 2 * _SLOTS * _VALUES + np.searchsorted(RESOLUTIONS, space.resolutions)
+    resolutions = space.choices[-1]
+    columns[-1, : len(resolutions)] = 2 * _SLOTS * _VALUES + np.searchsorted(RESOLUTIONS, resolutions)
     return genes, columns
 
 

@@ -49,7 +49,7 @@ class SupernetAccuracy:
 
         Raises InputError if the images have other classes than the weights, or the split is empty.
         """
-        classes = supernet.space.layout.classes
+        classes = supernet.space.classes
         if len(images.class_names) != classes:
             raise InputError(
                 f"{images.source} has {len(images.class_names)} classes, the weights have {classes}.",
@@ -82,7 +82,8 @@ class SupernetAccuracy:
     @property
     def required(self) -> dict[str, int]:
         """Genes that a search must hold: the networks take images of the size that was loaded."""
-        return {"resolution": self._images.preprocessing.size}
+        has_sizes = "resolution" in self._supernet.space.gene_names
+        return {"resolution": self._images.preprocessing.size} if has_sizes else {}
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Accuracy in percent of n architectures int8[n, v]; the std is the binomial one of that many images.

@@ -16,8 +16,7 @@ from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_netwo
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import DeviceFront, front_arrays
-from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.base import HasSupernet, SearchSpace
 from fleetfront.spaces.supernet.published import PUBLISHED
 
 if TYPE_CHECKING:
@@ -255,12 +254,12 @@ def _block_costs(
 
 def _deploy_options(space: SearchSpace | None) -> tuple[str, str]:
     """What else ``fleetfront deploy`` must be told, and what of it a user has to fill in."""
-    if not isinstance(space, OfaMbv3Space):
+    if not isinstance(space, HasSupernet):
         return (
             "--random-weights",
             "There are no trained weights of this space: the files have its speed, not its accuracy.",
         )
-    if space.name == "ofa-mbv3-mini":
+    if space.name not in PUBLISHED and len(space.resolutions) == 1:
         return "--images digits", ""
     get = f"fleetfront doctor --fetch-weights {space.name}" if space.name in PUBLISHED else "add --weights FILE"
     hint = "Put a folder of your images in place of IMAGES: batch-norm is recalibrated on them."

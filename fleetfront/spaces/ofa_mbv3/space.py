@@ -7,9 +7,9 @@ index into ascending choices. Shapes and costs of blocks are in ``ofa_mbv3.layou
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +37,10 @@ from fleetfront.spaces.ofa_mbv3.layout import (
     stem_block,
 )
 from fleetfront.spaces.ofa_mbv3.spelling import Spelling
+from fleetfront.spaces.ofa_mbv3.supernet import cut, describe_misfit, graph_name, with_matrices
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def ofa_mbv3_w10() -> OfaMbv3Space:
@@ -321,6 +325,54 @@ class OfaMbv3Space:
     ) -> dict[str, tuple[Graph, int]]:
         """``network``: the live graph with batch-norm folded, one call an inference."""
         return {"network": (fold_batch_norm(self.live_graph(genotype, weights)), 1)}
+
+    # Supernet
+
+    @property
+    def identity(self) -> str:
+        """Name and layout."""
+        return repr(self)
+
+    @property
+    def classes(self) -> int:
+        """Classes that the networks tell apart."""
+        return self.layout.classes
+
+    def with_classes(self, classes: int) -> OfaMbv3Space:
+        """The space with another number of classes; architectures stay the same."""
+        return replace(self, layout=replace(self.layout, classes=classes))
+
+    def classes_in(self, tensors: Mapping[str, Tensor]) -> int | None:
+        """Outputs of the classifier in ``tensors``; None if they have none."""
+        bias = tensors.get("head.classifier.bias")
+        return len(bias) if bias is not None and bias.ndim == 1 else None
+
+    def at_resolution(self, genotypes: Genotypes, side: int) -> Genotypes:
+        """The same networks int8[..., v] for images of ``side`` pixels. Raises InputError if there are none."""
+        self.blocks_at(side)
+        changed = genotypes.copy()
+        changed[..., -1] = self.resolutions.index(side)
+        return changed
+
+    def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Name -> shape of every tensor of a supernet: those of the largest network, and ``slotN.depthwise.conv.7to5``
+        (25, 25) and ``.5to3`` (9, 9) for every slot.
+        """
+        largest = np.asarray([len(values) - 1 for values in self.choices], dtype=np.int8)
+        weights = self.live_graph(largest).weights
+        return with_matrices({name: tuple(array.shape) for name, array in weights.items()}, self.layout.kernels)
+
+    def cut(self, tensors: Mapping[str, Tensor], genotype: Genotypes) -> dict[str, Tensor]:
+        """The weights of one network int8[v], views of ``tensors`` except where a kernel shrinks."""
+        return cut(tensors, self.parts(genotype), self.layout.kernels)
+
+    def graph_names(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A once-for-all state dict under the names of ``supernet_shapes``; counters of batches are dropped."""
+        return {graph_name(name): t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+
+    def describe_misfit(self, tensors: Mapping[str, Tensor]) -> str:
+        """Which member of the family ``tensors`` seem to be of."""
+        return describe_misfit(tensors)
 
 
 def _combinations(base: NDArray[np.float64], slots: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:

@@ -6,14 +6,13 @@ Pickled files are opened as ``torch_file`` does, so that nothing in them can run
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.base import SupernetSpace
 from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet.subnets import Provenance, Supernet
 from fleetfront.spaces.supernet.torch_file import read_torch_file
@@ -23,24 +22,8 @@ if TYPE_CHECKING:
 
 _FORMAT = "fleetfront.supernet/1"
 
-#: Once-for-all's name of a part of a block -> the name in a graph.
-_LAYERS = {
-    "inverted_bottleneck.": "expand.",
-    "depth_conv.se.fc.": "se.",
-    "depth_conv.": "depthwise.",
-    "point_linear.": "project.",
-}
-_PARTS = {
-    "first_conv.": "stem.",
-    "blocks.0.conv.": "first.",
-    "final_expand_layer.": "head.expand.",
-    "feature_mix_layer.": "head.mix.",
-    "classifier.linear.": "head.classifier.",
-}
-_STATISTICS = {"weight": "scale", "bias": "shift", "running_mean": "mean", "running_var": "variance"}
 
-
-def load_supernet(path: Path | str, space: OfaMbv3Space, provenance: Provenance | None = None) -> Supernet:
+def load_supernet(path: Path | str, space: SupernetSpace, provenance: Provenance | None = None) -> Supernet:
     """Weights of ``space`` from a once-for-all checkpoint or from a file of ``save_supernet``.
 
     Args:
@@ -64,7 +47,7 @@ def load_supernet(path: Path | str, space: OfaMbv3Space, provenance: Provenance 
     if start[8:9] == b"{":
         tensors, stored = _read_safetensors(path, space)
         return Supernet(space, tensors, provenance or stored)
-    return Supernet(space, _read_checkpoint(path), provenance or Provenance(source=path.name))
+    return Supernet(space, _read_checkpoint(path, space), provenance or Provenance(source=path.name))
 
 
 def save_supernet(supernet: Supernet, path: Path) -> None:
@@ -80,7 +63,7 @@ def save_supernet(supernet: Supernet, path: Path) -> None:
     write_safetensors(supernet.tensors, path, metadata)
 
 
-def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor], Provenance]:
+def _read_safetensors(path: Path, space: SupernetSpace) -> tuple[dict[str, Tensor], Provenance]:
     try:
         stored_tensors, metadata = read_safetensors(path)
         tensors = {name: tensor.float() for name, tensor in stored_tensors.items()}
@@ -102,7 +85,7 @@ def _read_safetensors(path: Path, space: OfaMbv3Space) -> tuple[dict[str, Tensor
     return tensors, provenance
 
 
-def _read_checkpoint(path: Path) -> dict[str, Tensor]:
+def _read_checkpoint(path: Path, space: SupernetSpace) -> dict[str, Tensor]:
     loaded = read_torch_file(
         path,
         "a checkpoint of weights",
@@ -114,37 +97,10 @@ def _read_checkpoint(path: Path) -> dict[str, Tensor]:
         raise InputError(
             f"{str(path)!r} holds no state_dict of tensors.", "Give a checkpoint of a once-for-all supernet."
         )
-    return renamed(state)
+    return {name: tensor.float() for name, tensor in space.graph_names(state).items()}
 
 
 def _is_named_tensor(name: object, value: object) -> bool:
     import torch
 
     return isinstance(name, str) and isinstance(value, torch.Tensor)
-
-
-def renamed(state: Mapping[str, Any]) -> dict[str, Tensor]:
-    """A once-for-all state dict, in any of its published spellings, with the names of a graph and as float32.
-
-    Counters of batches are dropped; names outside the family stay as they are.
-    """
-    return {
-        _graph_name(name): tensor.float() for name, tensor in state.items() if not name.endswith("num_batches_tracked")
-    }
-
-
-def _graph_name(name: str) -> str:
-    name = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
-    # Elastic layers wrap plain ones under the same name: `.bn.bn.`, `.conv.conv.`, `.linear.linear.`.
-    name = re.sub(r"\.(bn|conv|linear)\.\1\.", r".\1.", name)
-    for theirs, ours in _PARTS.items():
-        if name.startswith(theirs):
-            name = ours + name.removeprefix(theirs)
-            break
-    else:
-        name = re.sub(r"^blocks\.(\d+)\.conv\.", r"slot\1.", name)
-    for theirs, ours in _LAYERS.items():
-        name = re.sub(rf"^(first|slot\d+)\.{re.escape(theirs)}", rf"\1.{ours}", name)
-    name = name.removesuffix("_matrix")
-    layer, _, statistic = name.rpartition(".")
-    return f"{layer}.{_STATISTICS.get(statistic, statistic)}" if layer.endswith(".bn") else name

@@ -37,13 +37,14 @@ def recalibrate(network: TorchModule | Graph, images: NDArray[np.float32], *, ba
     """
     graph = network.graph if isinstance(network, TorchModule) else network
     if isinstance(network, TorchModule):
-        graph = replace(graph, weights=MappingProxyType(network.arrays()))
+        live = network.arrays()
+        graph = graph.rewrite(weights=lambda name, _: live[name])
     weights = {name: torch.from_numpy(np.array(array)) for name, array in graph.weights.items()}
     statistics = recalibrated_statistics(graph, weights, torch.from_numpy(images), batch_size=batch_size)
     found = {name: tensor.numpy() for name, tensor in statistics.items()}
     labels = {**graph.labels, "recalibrated_on": f"{len(images)} images"}
-    updated = replace(graph, weights=MappingProxyType({**graph.weights, **found}), labels=MappingProxyType(labels))
-    return fold_batch_norm(updated)
+    updated = graph.rewrite(weights=lambda name, array: found.get(name, array))
+    return fold_batch_norm(replace(updated, labels=MappingProxyType(labels)))
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -21,16 +21,15 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import FleetfrontError, InputError, missing
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
+from fleetfront.spaces.base import Genotypes, SearchSpace, SupernetSpace
 from fleetfront.spaces.supernet.checkpoints import load_supernet, save_supernet
 from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet.subnets import (
     Provenance,
     Supernet,
-    cut_tensors,
     largest,
     placeholder_graph,
+    products,
     smallest,
     untrained,
 )
@@ -115,14 +114,16 @@ class TrainingResult:
     is_cached: bool
 
 
-def trained_path(space: OfaMbv3Space, images: LabelledImages, settings: TrainingSettings, workspace: Workspace) -> Path:
+def trained_path(
+    space: SupernetSpace, images: LabelledImages, settings: TrainingSettings, workspace: Workspace
+) -> Path:
     """Where the weights of this very training lie: named by a hash over space, images and settings."""
-    identity = json.dumps([_RECIPE, repr(space), images.content_hash, asdict(settings)], sort_keys=True)
+    identity = json.dumps([_RECIPE, space.identity, images.content_hash, asdict(settings)], sort_keys=True)
     return workspace.weights / f"{space.name}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}.safetensors"
 
 
 def train_supernet(
-    space: OfaMbv3Space,
+    space: SupernetSpace,
     images: LabelledImages,
     settings: TrainingSettings,
     *,
@@ -151,7 +152,7 @@ def train_supernet(
         import torch  # noqa: F401
     except ImportError as error:
         raise missing(error.name or "torch", "torch", "Training a supernet") from error
-    space = replace(space, layout=replace(space.layout, classes=len(images.class_names)))
+    space = space.with_classes(len(images.class_names))
     path = trained_path(space, images, settings, workspace)
     if path.exists():
         return TrainingResult(load_supernet(path, space), path, 0.0, 0.0, True)
@@ -167,13 +168,14 @@ class _Run:
     """Parameters, optimiser and how far the training is. Randomness depends on seed and epoch alone."""
 
     def __init__(
-        self, space: OfaMbv3Space, images: LabelledImages, settings: TrainingSettings, state_path: Path
+        self, space: SupernetSpace, images: LabelledImages, settings: TrainingSettings, state_path: Path
     ) -> None:
         import torch
 
         self.space, self.images, self.settings, self.state_path = space, images, settings, state_path
         inputs = images.inputs("train")
-        self.resolution_gene = _resolution_gene(space, inputs.shape[-1])
+        self.side = inputs.shape[-1]
+        space.at_resolution(largest(space), self.side)
         self.inputs = torch.from_numpy(inputs)
         self.targets = torch.from_numpy(images.targets("train"))
         if not 1 <= settings.batch_size <= len(inputs) or settings.epochs < 1 or settings.random_subnets < 0:
@@ -186,7 +188,7 @@ class _Run:
         self.parameters = {n: t for n, t in self.tensors.items() if not n.endswith((".mean", ".variance"))}
         for tensor in self.parameters.values():
             tensor.requires_grad_()
-        self.optimiser = _optimiser(self.parameters, settings)
+        self.optimiser = _optimiser(self.parameters, products(space), settings)
         self.epoch, self.wall_s, self.cpu_s = 0, 0.0, 0.0
         self._resume()
 
@@ -252,9 +254,8 @@ class _Run:
     def _logits(self, genotype: Genotypes, batch: Tensor) -> Tensor:
         from fleetfront.graphs.torch_module import run_graph
 
-        genotype = genotype.copy()
-        genotype[-1] = self.resolution_gene
-        weights = cut_tensors(self.space, self.tensors, genotype)
+        genotype = self.space.at_resolution(genotype, self.side)
+        weights = self.space.cut(self.tensors, genotype)
         (logits,) = run_graph(placeholder_graph(self.space, genotype, weights), weights, (batch,), training=True)
         return logits
 
@@ -264,9 +265,8 @@ class _Run:
         from fleetfront.spaces.supernet.recalibration import recalibrated_statistics
 
         tensors = {name: tensor.detach().clone() for name, tensor in self.tensors.items()}
-        genotype = largest(self.space)
-        genotype[-1] = self.resolution_gene
-        graph = placeholder_graph(self.space, genotype, cut_tensors(self.space, tensors, genotype))
+        genotype = self.space.at_resolution(largest(self.space), self.side)
+        graph = placeholder_graph(self.space, genotype, self.space.cut(tensors, genotype))
         tensors |= recalibrated_statistics(graph, tensors, torch.from_numpy(self.images.inputs("calibration")))
         preprocessing = getattr(self.images, "preprocessing", None)
         training = {
@@ -316,7 +316,7 @@ class _Run:
             ) from error
 
 
-def drawn_evenly(space: OfaMbv3Space, n: int, rng: np.random.Generator) -> Genotypes:
+def drawn_evenly(space: SearchSpace, n: int, rng: np.random.Generator) -> Genotypes:
     """int8[n, v]: canonical networks of all sizes alike.
 
     Genes drawn uniformly would make nearly all networks of middling size. Here each network has its own tilt t in
@@ -351,15 +351,15 @@ def augmented(images: Tensor, settings: TrainingSettings, generator: torch.Gener
     return grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def _optimiser(parameters: Mapping[str, Tensor], settings: TrainingSettings) -> torch.optim.Optimizer:
+def _optimiser(
+    parameters: Mapping[str, Tensor], decayed: frozenset[str], settings: TrainingSettings
+) -> torch.optim.Optimizer:
     import torch
 
-    decayed = [t for n, t in parameters.items() if t.ndim == 4 or n == "head.classifier.weight"]
-    # Decay would pull batch-norm scales and the kernel matrices, which begin as identities, to zero.
-    others = [t for n, t in parameters.items() if t.ndim != 4 and n != "head.classifier.weight"]
+    # Decay would pull batch-norm scales and matrices that begin as identities to zero.
     groups: list[dict[str, Any]] = [
-        {"params": decayed, "weight_decay": settings.weight_decay},
-        {"params": others, "weight_decay": 0.0},
+        {"params": [t for n, t in parameters.items() if (n in decayed) is decays], "weight_decay": decay}
+        for decays, decay in ((True, settings.weight_decay), (False, 0.0))
     ]
     return torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)
 
@@ -371,13 +371,6 @@ def _learning_rate(settings: TrainingSettings, epoch: float) -> float:
         return settings.learning_rate * (0.05 + 0.95 * epoch / warm_up)
     done = (epoch - warm_up) / (settings.epochs - warm_up)
     return settings.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _resolution_gene(space: OfaMbv3Space, side: int) -> int:
-    if side not in space.resolutions:
-        known = ", ".join(map(str, space.resolutions))
-        raise InputError(f"{space.name} has no resolution {side}.", f"Load the images at one of: {known}.")
-    return space.resolutions.index(side)
 
 
 @contextmanager

@@ -10,8 +10,8 @@ from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mb
 
 torch = pytest.importorskip("torch")
 
-from fleetfront.spaces.supernet.checkpoints import load_supernet, renamed, save_supernet  # noqa: E402
-from fleetfront.spaces.supernet.subnets import Provenance, Supernet, full_shapes, untrained  # noqa: E402
+from fleetfront.spaces.supernet.checkpoints import load_supernet, save_supernet  # noqa: E402
+from fleetfront.spaces.supernet.subnets import Provenance, Supernet, untrained  # noqa: E402
 
 MINI = ofa_mbv3_mini()
 
@@ -39,8 +39,9 @@ def test_every_published_spelling_loads(state, seed):
     prefix = "module." if rng.random() < 0.5 else ""
     mixed = {prefix + _respelled(name, rng): tensor for name, tensor in state.items()}
     assert any(name not in state for name in mixed)
-    original, read = renamed(state), renamed(mixed)
-    assert set(original) == set(full_shapes(ofa_mbv3_w10()))
+    space = ofa_mbv3_w10()
+    original, read = space.graph_names(state), space.graph_names(mixed)
+    assert set(original) == set(space.supernet_shapes())
     assert read.keys() == original.keys()
     assert all(torch.equal(read[name], original[name]) for name in original)
 
