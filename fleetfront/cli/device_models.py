@@ -14,7 +14,7 @@ from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.knowledge.cost_models import DeviceModel
+    from fleetfront.pipelines.knowledge.opening import DeviceModel
     from fleetfront.spaces.base import Genotypes, SearchSpace
 
 #: From so many estimated devices on, their doubts become one line.

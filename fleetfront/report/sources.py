@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models, newest_cost_model
+from fleetfront.pipelines.knowledge.known import Kind, Known, list_known
 from fleetfront.pipelines.knowledge.latest import latest_fronts
+from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener
 from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.few_shot.files import FewShotFile, list_few_shot
-from fleetfront.predictors.table.fit_files import list_fits, load_fit, read_report
-from fleetfront.predictors.table.networks import load_network_table
-from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import LATENCY, Clock, Metric, Tier
+from fleetfront.quantities import LATENCY, Metric, Tier
 from fleetfront.report.section import Reason
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE
 from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
 #: Tiers of which a device's own table or fit is not the source.
@@ -43,18 +39,6 @@ class SearchResult:
     archive: Archive | None
 
 
-@dataclass(frozen=True, slots=True)
-class FitSource:
-    """A fitted model's file and the report that lies beside it (empty without one)."""
-
-    path: Path
-    space: str
-    target: Target
-    clock: Clock
-    is_preferred: bool
-    report: dict[str, object]
-
-
 @dataclass(slots=True)
 class Sources:
     """Everything that a report may look at.
@@ -62,19 +46,18 @@ class Sources:
     Attributes:
         store: None if nothing was ever measured or imported.
         results: searches, the ones named first by the user first.
-        few: models from few measurements.
+        known: all that is known of devices, of every metric, best kind first.
+        holdings: what the store holds, by role.
         spaces: names of the spaces that the report is about.
         bundles: folders that ``fleetfront deploy`` wrote.
         random_seeds: how often to search at random for comparison, where nobody has.
         notes: what could not be read.
     """
 
-    workspace: Workspace
     store_path: Path
     store: Store | None
     results: tuple[SearchResult, ...]
-    fits: tuple[FitSource, ...]
-    few: tuple[FewShotFile, ...]
+    known: tuple[Known, ...]
     holdings: tuple[Holding, ...]
     spaces: tuple[str, ...]
     bundles: tuple[Path, ...]
@@ -82,8 +65,8 @@ class Sources:
     progress: Progress = SILENT
     notes: list[Reason] = field(default_factory=list)
     _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
-    _models: dict[tuple[str, str, str], DeviceModel | None] = field(default_factory=dict)
-    _others: dict[str, dict[str, DeviceModel]] = field(default_factory=dict)
+    _openers: dict[str, ModelOpener] = field(default_factory=dict)
+    _models: dict[tuple[object, ...], DeviceModel | None] = field(default_factory=dict)
     _configs: dict[str, DeviceConfig | None] = field(default_factory=dict)
     _labels: dict[tuple[str, str], str] | None = None
 
@@ -114,22 +97,28 @@ class Sources:
         return self._configs[device]
 
     def targets(self, space: str) -> list[tuple[str, str]]:
-        """(name, target) of every device of one space: those with a front first, then fits, then measurements."""
+        """(name, target) of every device of one space: those with a front first, then by what is known of them."""
         found: dict[str, str] = {}
+        for _, front in self.fronts(space):
+            found.setdefault(front_key(front), front.name)
+        for kind in (Kind.FIT, Kind.FEW_SHOT, Kind.BLOCKS, Kind.NETWORKS):
+            for known in self.known:
+                if (known.kind, known.space) == (kind, space) and known.target is not None:
+                    found.setdefault(str(known.target), known.device)
+        return [(name, target) for target, name in found.items()]
+
+    def fronts(self, space: str, target: str | None = None) -> Iterator[tuple[SearchResult, DeviceFront]]:
+        """Every front of a space, of one target if that is given."""
         for result in self.results:
             if result.fronts.space == space:
-                for front in result.fronts.devices:
-                    found.setdefault(front.target or front.name, front.name)
-        for fit in self.fits:
-            if fit.space == space:
-                found.setdefault(str(fit.target), fit.target.device)
-        for few in self.few:
-            if few.space == space:
-                found.setdefault(few.target, few.target.split("/")[0])
-        for holding in self.holdings:
-            if holding.space == space and holding.role is not Role.FILE:
-                found.setdefault(str(holding.target), holding.target.device)
-        return [(name, target) for target, name in found.items()]
+                yield from ((result, one) for one in result.fronts.devices if target in (None, front_key(one)))
+
+    def of(self, kind: Kind, space: str, target: str, metric: Metric = LATENCY) -> list[Known]:
+        """What is known of a target and space from one kind of source, best first; nothing that is damaged."""
+        found = [k for k in self.known if k.kind is kind and k.space in ("", space) and str(k.target) == target]
+        found = [known for known in found if known.error is None and known.metric.name == metric.name]
+        # The clock that serves comes first, so that whoever takes one fit a target takes that.
+        return sorted(found, key=lambda known: known.fit is not None and not known.fit.is_preferred)
 
     def label(self, name: str, target: str) -> str:
         """A short name that is unique within the report: the device's, with its runtime or whole target if need be."""
@@ -138,75 +127,40 @@ class Sources:
             self._labels = unique_labels(pairs)
         return self._labels.get((name, target or name), name)
 
-    def model(
-        self, space: SearchSpace, name: str, target: str, clock: str = "", metric: Metric = LATENCY
-    ) -> CostModel | None:
-        """The cost model of a target: its newest fit, else its imported table, else what serves the device."""
-        found = self.device_model(space, name, target, clock)
-        return None if found is None or found.model.metric != metric else found.model
+    def model(self, space: SearchSpace, target: str, clock: str = "", metric: Metric = LATENCY) -> CostModel | None:
+        """The cost model of a target: its fit under that clock if it has one, else the best of what is known of it."""
+        found = self.device_model(space, target, clock, metric)
+        return None if found is None else found.model
 
-    def device_model(self, space: SearchSpace, name: str, target: str, clock: str = "") -> DeviceModel | None:
+    def device_model(
+        self, space: SearchSpace, target: str, clock: str = "", metric: Metric = LATENCY
+    ) -> DeviceModel | None:
         """The same with what speaks against trusting it."""
-        is_fitted = any(fit.space == space.name and str(fit.target) == target for fit in self.fits)
-        key = (space.name, target, clock if is_fitted else "")
+        # A front says what it was searched with: a table that lies in the store beside it does not replace that.
+        tier = next((front.tier for _, front in self.fronts(space.name, target)), "")
+        key = (space.name, target, clock, metric.name)
         if key not in self._models:
-            self._models[key] = self._find_model(space, name, target, clock)
+            known = [one for kind in Kind for one in self.of(kind, space.name, target, metric) if _is_served(one)]
+            if tier in _NOT_MEASURED:
+                known = [one for one in known if one.tier.value == tier]
+            known.sort(key=lambda one: one.kind is Kind.FIT and clock not in ("", one.clock.value))
+            self._models[key] = self._open(space, known[0]) if known else None
         return self._models[key]
 
-    def _find_model(self, space: SearchSpace, name: str, target: str, clock: str) -> DeviceModel | None:
+    def _open(self, space: SearchSpace, known: Known) -> DeviceModel | None:
+        opener = self._openers.setdefault(space.name, ModelOpener(space, self.store_path))
         try:
-            parsed = Target.parse(target)
-        except InputError:
-            return None
-        wanted = Clock(clock) if clock in set(Clock) else None
-        if self._front_tier(space.name, target) in _NOT_MEASURED:
-            # A table that lacks networks does not serve a search, though it lies in the store.
-            return self._served(space, parsed)
-        if any(fit.space == space.name and fit.target == parsed for fit in self.fits):
-            try:
-                return replace(newest_cost_model(self.workspace, space, target=parsed, clock=wanted), name=name)
-            except FleetfrontError as error:
+            return opener.open(known)
+        except FleetfrontError as error:
+            # No model is a blank in a table here, not a failure; of what somebody measured, it is told.
+            if known.kind is not Kind.ESTIMATE:
                 self.note(error)
-        whole = [h for h in self.holdings if h.space == space.name and h.target == parsed and h.role is Role.NETWORK]
-        if self.store is not None and whole:
-            config = self.config(parsed.device)
-            step = None if config is None else config.timing_resolution_ms
-            return DeviceModel(name, parsed, load_network_table(self.store, space, parsed, resolution_ms=step))
-        return self._served(space, parsed)
+            return None
 
-    def _served(self, space: SearchSpace, target: Target) -> DeviceModel | None:
-        """What any other verb would take for the device, if it is of this very target."""
-        if space.name not in self._others:
-            self._others[space.name] = self._open_others(space)
-        found = self._others[space.name].get(target.device)
-        return found if found is not None and found.target == target else None
 
-    def _open_others(self, space: SearchSpace) -> dict[str, DeviceModel]:
-        """Models of the devices of a space that are not served by a fit or a whole table of theirs."""
-        own = {str(fit.target) for fit in self.fits if fit.space == space.name}
-        own |= {str(h.target) for h in self.holdings if h.space == space.name and h.role is Role.NETWORK}
-        told = {target: self._front_tier(space.name, target) for _, target in self.targets(space.name)}
-        found: dict[str, DeviceModel] = {}
-        for tier in ("", *_NOT_MEASURED):
-            of_tier = [t for t in told if (told[t] == tier if tier else told[t] not in _NOT_MEASURED and t not in own)]
-            names = list(dict.fromkeys(target.split("/")[0] for target in of_tier))
-            found |= self._open_together(names, space, (Tier(tier),) if tier else tuple(Tier))
-        return found
-
-    def _open_together(self, names: Sequence[str], space: SearchSpace, tiers: Sequence[Tier]) -> dict[str, DeviceModel]:
-        """The models of those devices that have one, in one step where it succeeds, for they share what they count."""
-        try:
-            opened = device_models(names, space, workspace=self.workspace, store=self.store_path, tiers=tiers)
-        except FleetfrontError:
-            # No model is a blank in a table here, not a failure.
-            alone = [self._open_together([name], space, tiers) for name in names] if len(names) > 1 else []
-            return {name: model for found in alone for name, model in found.items()}
-        return {one.name: one for one in opened}
-
-    def _front_tier(self, space: str, target: str) -> str:
-        """The tier that the first front of a target states; empty without one."""
-        fronts = (front for result in self.results if result.fronts.space == space for front in result.fronts.devices)
-        return next((front.tier for front in fronts if front_key(front) == target), "")
+def _is_served(known: Known) -> bool:
+    """Whether models are made of it. Of measured blocks, a fit is; measured networks alone teach, and serve nobody."""
+    return known.is_imported or known.kind not in (Kind.BLOCKS, Kind.NETWORKS)
 
 
 def open_sources(
@@ -229,21 +183,17 @@ def open_sources(
     notes: list[Reason] = []
     results = [result for path in (fronts or _newest(workspace)) for result in _results(path, notes)]
     store = Store(store_path, read_only=True) if store_path.is_file() else None
-    holdings = tuple(store.holdings()) if store is not None else ()
-    fits, few = _fits(workspace, notes), tuple(list_few_shot(workspace))
+    known = tuple(list_known(workspace, store, metric=None))
+    damaged = [one.error for one in known if one.error is not None]
+    notes += dict.fromkeys(Reason(error.message, error.remedy) for error in damaged)
     of_fronts = list(dict.fromkeys(result.fronts.space for result in results))
-    everywhere = [*(fit.space for fit in fits), *(file.space for file in few)] + [
-        h.space for h in holdings if h.role is not Role.FILE
-    ]
     return Sources(
-        workspace,
         store_path,
         store,
         tuple(results),
-        fits,
-        few,
-        holdings,
-        tuple(of_fronts or sorted(set(everywhere))),
+        known,
+        tuple(store.holdings()) if store is not None else (),
+        tuple(of_fronts or sorted({one.space for one in known if one.space and one.error is None})),
         tuple(_named_bundles(bundles) or _bundle_folders([result.path for result in results])),
         random_seeds,
         progress,
@@ -298,20 +248,6 @@ def _result(path: Path, notes: list[Reason]) -> SearchResult:
         except InputError as error:
             notes.append(Reason(error.message, error.remedy))
     return SearchResult(file, fronts, archive)
-
-
-def _fits(workspace: Workspace, notes: list[Reason]) -> tuple[FitSource, ...]:
-    found = []
-    for path in list_fits(workspace):
-        try:
-            model = load_fit(path)
-            report = read_report(path) or {}
-        except InputError as error:
-            notes.append(Reason(error.message, error.remedy))
-            continue
-        found.append(FitSource(path, model.space, model.target, model.clock, model.is_preferred, report))
-    # The clock that serves comes first, so that whoever takes one fit a target takes that.
-    return tuple(sorted(found, key=lambda fit: not fit.is_preferred))
 
 
 def _named_bundles(folders: Sequence[Path]) -> list[Path]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fleetfront.predictors.table.block_sums import BlockSums
 
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models

@@ -8,27 +8,16 @@ file of a better one.
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
-from fleetfront.predictors.base import CostModel
-from fleetfront.predictors.few_shot.files import load_few_shot
-from fleetfront.predictors.operators.model import OperatorEstimate
-from fleetfront.predictors.operators.work import NetworkWork
-from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener
 from fleetfront.predictors.table.fit_files import device_stem
-from fleetfront.predictors.table.fitting import fit_model
-from fleetfront.predictors.table.networks import load_network_table
-from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
-from fleetfront.profilers.cpu.conditions import describe_machine
-from fleetfront.profilers.reading.observations import read_observations
-from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
@@ -38,20 +27,6 @@ from fleetfront.workspace import Workspace
 ALL = "all"
 #: Between the parts of a spelled target.
 SEPARATOR = "/"
-
-#: Packages that hold a runtime, so that its version is known without loading it.
-_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "torch": "torch"}
-
-
-@dataclass(frozen=True, slots=True)
-class DeviceModel:
-    """A device's cost model, the target that it is of, and what speaks against trusting it."""
-
-    name: str
-    target: Target
-    model: CostModel
-    cautions: tuple[str, ...] = ()
-
 
 _Open = Callable[[], DeviceModel]
 
@@ -139,22 +114,7 @@ def newest_cost_model(
     """
     found = list_known(workspace, None, space.name, metric)
     newest = _newest_fit(found, space, metric, device=device, runtime=runtime, target=target, clock=clock)
-    return _open_fit(newest, space)
-
-
-def present_environment(target: Target) -> dict[str, object]:
-    """What can be said of a target now without touching it: nothing, unless it is this machine's CPU."""
-    if target.device != "cpu":
-        return {}
-    facts: dict[str, object] = dict(describe_machine())
-    package = _PACKAGES.get(target.runtime)
-    if package is not None:
-        try:
-            facts["runtime_version"] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            # A model may be used where its runtime is not installed.
-            return facts
-    return facts
+    return ModelOpener(space, workspace.store).open(newest)
 
 
 def _newest_fit(
@@ -188,14 +148,6 @@ def _newest_fit(
         )
     together = [known for known in fits if known.target == fits[0].target]
     return next((known for known in together if known.fit is not None and known.fit.is_preferred), fits[0])
-
-
-def _open_fit(known: Known, space: SearchSpace, name: str | None = None) -> DeviceModel:
-    if known.fit is None:
-        raise ValueError(f"{known.path} is no fit")
-    cautions = (*fit_cautions(known.fit), *stale_cautions(known.fit, space, present_environment(known.fit.target)))
-    model = CalibratedTable(space, known.fit)
-    return DeviceModel(name or known.device, model.target, model, tuple(str(caution) for caution in cautions))
 
 
 def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) -> DeviceModel:
@@ -266,7 +218,7 @@ class _Sources:
         metric: Metric = LATENCY,
     ) -> None:
         """``names`` as the user spells them; a damaged file tells its device only as files are named."""
-        self._space, self._store = space, store
+        self._space, self._opener = space, ModelOpener(space, store)
         self._runtime, self._clock, self._metric = runtime, clock, metric
         self._spelled = {_as_file(device): device for device in (name.split(SEPARATOR)[0] for name in names)}
         opened = open_for_listing(store)
@@ -282,16 +234,16 @@ class _Sources:
         if Tier.ESTIMATED in tiers:
             # A broken config does not say which runtime it is of: it is told when its device is asked for.
             found = [k for k in self._of(Kind.ESTIMATE) if k.target is None or self._serves(k.target)]
-            best_last.append({known.device: functools.partial(self._open_estimate, known) for known in found})
+            best_last.append({known.device: functools.partial(self._opener.open, known) for known in found})
         if Tier.TRANSFERRED in tiers:
             oldest_first = self._whole(Kind.FEW_SHOT)[::-1]
-            few = {known.device: functools.partial(self._open_few_shot, known) for known in oldest_first}
+            few = {known.device: functools.partial(self._opener.open, known) for known in oldest_first}
             best_last.append(few | self._refusals(Kind.FEW_SHOT))
         if Tier.MEASURED in tiers:
             blocks = self._imported(Kind.BLOCKS)
             tables = [k for k in self._imported(Kind.NETWORKS) if not everywhere or k.covers(self._space)]
-            best_last.append({known.device: functools.partial(self._open_blocks, known) for known in blocks})
-            best_last.append({known.device: functools.partial(self._open_networks, known) for known in tables})
+            best_last.append({known.device: functools.partial(self._opener.open, known) for known in blocks})
+            best_last.append({known.device: functools.partial(self._opener.open, known) for known in tables})
             devices = dict.fromkeys(known.device for known in self._whole(Kind.FIT))
             fits = {device: functools.partial(self._open_newest, device) for device in devices}
             best_last.append(self._refusals(Kind.FIT) | fits)
@@ -352,48 +304,8 @@ class _Sources:
             target=target,
             clock=self._clock,
         )
-        return _open_fit(newest, self._space, name)
-
-    def _open_networks(self, known: Known) -> DeviceModel:
-        target = _target_of(known)
-        step = load_device(target.device).timing_resolution_ms if target.device in device_names() else None
-        with Store(self._store, read_only=True) as opened:
-            table = load_network_table(opened, self._space, target, resolution_ms=step, metric=self._metric)
-        return DeviceModel(target.device, target, table)
-
-    def _open_blocks(self, known: Known) -> DeviceModel:
-        target = _target_of(known)
-        with Store(self._store, read_only=True) as opened:
-            model = fit_model(self._space, read_observations(opened, target, self._space.name, known.clock)).model
-        cautions = tuple(str(caution) for caution in fit_cautions(model))
-        return DeviceModel(target.device, target, CalibratedTable(self._space, model), cautions)
-
-    def _open_few_shot(self, known: Known) -> DeviceModel:
-        if known.few_shot is None:
-            raise ValueError(f"{known.path} is no few-shot model")
-        caution = (
-            f"Learnt from {known.items} networks measured on it and from other devices "
-            f"({known.mape:.1f} % off on those, each left out in turn)."
-        )
-        model = load_few_shot(known.few_shot.path, self._work)
-        return DeviceModel(known.device, _target_of(known), model, (caution,))
-
-    def _open_estimate(self, known: Known) -> DeviceModel:
-        if known.estimate is None:
-            raise ValueError(f"{known.device} has no estimate")
-        target = load_device(known.device).target
-        estimate = OperatorEstimate(self._work, known.estimate, target)
-        return DeviceModel(known.device, target, estimate, (known.estimate.caution,))
-
-    @functools.cached_property
-    def _work(self) -> NetworkWork:
-        return NetworkWork(self._space)
-
-
-def _target_of(known: Known) -> Target:
-    if known.target is None:
-        raise ValueError(f"{known.device} has no target")
-    return known.target
+        found = self._opener.open(newest)
+        return replace(found, name=name or found.name)
 
 
 def _is_as_configured(known: Known) -> bool:

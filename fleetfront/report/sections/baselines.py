@@ -202,7 +202,7 @@ def _random_runs(sources: Sources, result: SearchResult) -> list[_Run]:
 
 
 def _target(sources: Sources, space: SearchSpace, front: DeviceFront, again: str) -> ProblemTarget:
-    model = sources.model(space, front.name, front.target, front.clock, front.metric)
+    model = sources.model(space, front.target, front.clock, front.metric)
     if model is None:
         raise InputError(f"there is no {front.metric.title} model of {front.name} here.", again)
     if front.points and not _is_unchanged(space, model, front):

@@ -9,8 +9,8 @@ from typing import Any
 
 from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
 from fleetfront.errors import FleetfrontError
-from fleetfront.pipelines.knowledge.cost_models import DeviceModel
-from fleetfront.predictors.few_shot.files import FewShotFile
+from fleetfront.pipelines.knowledge.known import Kind, Known
+from fleetfront.pipelines.knowledge.opening import DeviceModel
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role
@@ -18,8 +18,9 @@ from fleetfront.profilers.store.store import Holding
 from fleetfront.quantities import Clock, Tier
 from fleetfront.report.markdown import table_lines
 from fleetfront.report.section import Reason, Section
-from fleetfront.report.sources import FitSource, Sources
+from fleetfront.report.sources import Sources
 from fleetfront.report.tables import UNKNOWN, Table, number, percent
+from fleetfront.search.results import DeviceFront
 from fleetfront.targets import Target
 
 #: What is said of numbers that nobody here could watch being taken.
@@ -89,15 +90,15 @@ def known_clock(clock: str) -> str:
 
 def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     holdings = [h for h in sources.holdings if h.space == space and str(h.target) == target]
-    fit = next((fit for fit in sources.fits if fit.space == space and str(fit.target) == target), None)
-    few = next((file for file in sources.few if file.space == space and file.target == target), None)
-    front = _front_facts(sources, space, target)
+    fit, few = (next(iter(sources.of(kind, space, target)), None) for kind in (Kind.FIT, Kind.FEW_SHOT))
+    front = next((front for _, front in sources.fronts(space, target)), None)
     config = sources.config(target.split("/")[0]) or sources.config(name)
     is_imported = bool(holdings) and all(holding.is_imported for holding in holdings)
     verdict = None if is_imported or not holdings else _verdict(sources, space, target, fit)
     report: Mapping[str, Any] = {} if fit is None else fit.report
     # A fit's report and a model from few measurements say themselves what they are worth.
-    other = _other_model(sources, space, name, target) if fit is None and few is None else None
+    opened = sources.space(space) if fit is None and few is None else None
+    other = None if opened is None else sources.device_model(opened, target)
     return DeviceEntry(
         label=sources.label(name, target),
         name=name,
@@ -108,7 +109,7 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
         facts=() if config is None else _facts(config),
         notes="" if config is None else " ".join(filter(None, (config.setting, config.notes))),
         tier=_tier(front, report, holdings, few) or ("" if other is None else other.model.tier.value),
-        clock=known_clock(str(fit.clock) if fit is not None else front.get("clock", "")),
+        clock=known_clock(str(fit.clock) if fit is not None else front.clock if front is not None else ""),
         measured=_measured(sources, holdings, space, target),
         when="" if is_imported else day(max((h.last_started_ns for h in holdings), default=0)),
         verdict=_verdict_word(verdict),
@@ -122,19 +123,6 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     )
 
 
-def _other_model(sources: Sources, space: str, name: str, target: str) -> DeviceModel | None:
-    opened = sources.space(space)
-    return None if opened is None else sources.device_model(opened, name, target)
-
-
-def _front_facts(sources: Sources, space: str, target: str) -> dict[str, str]:
-    for result in sources.results:
-        for front in result.fronts.devices:
-            if result.fronts.space == space and (front.target or front.name) == target:
-                return {"tier": front.tier, "clock": front.clock}
-    return {}
-
-
 def _facts(config: DeviceConfig) -> tuple[tuple[str, str, str], ...]:
     return tuple(
         (
@@ -146,11 +134,9 @@ def _facts(config: DeviceConfig) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _tier(
-    front: Mapping[str, str], report: Mapping[str, Any], holdings: Sequence[Holding], few: FewShotFile | None
-) -> str:
-    if front.get("tier"):
-        return front["tier"]
+def _tier(front: DeviceFront | None, report: Mapping[str, Any], holdings: Sequence[Holding], few: Known | None) -> str:
+    if front is not None and front.tier:
+        return front.tier
     if report.get("tier"):
         return str(report["tier"])
     if few is not None:
@@ -175,7 +161,7 @@ def _measured(sources: Sources, holdings: Sequence[Holding], space: str, target:
     return text
 
 
-def _verdict(sources: Sources, space: str, target: str, fit: FitSource | None) -> Verdict | None:
+def _verdict(sources: Sources, space: str, target: str, fit: Known | None) -> Verdict | None:
     if sources.store is None:
         return None
     parsed = Target.parse(target)
@@ -217,15 +203,14 @@ def _absence(name: str, other: DeviceModel | None, is_held: bool) -> tuple[Reaso
     return (Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."),)
 
 
-def _few_reasons(few: FewShotFile | None) -> tuple[Reason, ...]:
+def _few_reasons(few: Known | None) -> tuple[Reason, ...]:
     """How much a model from few measurements is worth: what it was wrong by on known devices, each left out in turn."""
-    if few is None:
+    if few is None or few.few_shot is None:
         return ()
-    teachers = few.report.get("teachers") or ()
-    text = f"Learned from {few.report.get('networks', 'few')} networks of this device and {len(teachers)} known devices"
-    mape = few.report.get("mape")
-    if isinstance(mape, int | float):
-        text += f"; on these, each left out in turn, it was {mape:.1f} % wrong on average"
+    teachers = few.few_shot.report.get("teachers") or ()
+    text = f"Learned from {few.items} networks of this device and {len(teachers)} known devices"
+    if few.mape is not None:
+        text += f"; on these, each left out in turn, it was {few.mape:.1f} % wrong on average"
     return (Reason(f"{text}.", "For numbers of its own, profile it: fleetfront profile --device NAME."),)
 
 

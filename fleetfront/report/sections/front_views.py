@@ -245,7 +245,7 @@ def _block_costs(
 ) -> dict[int, float]:
     if space is None or not blocks:
         return {}
-    model = sources.model(space, front.name, front.target, front.clock, front.metric)
+    model = sources.model(space, front.target, front.clock, front.metric)
     if not isinstance(model, BlockCosts):
         return {}
     known = dict(zip((block.key for block in space.vocabulary), model.block_values().tolist(), strict=True))

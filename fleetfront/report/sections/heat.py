@@ -83,7 +83,7 @@ def heat_maps(sources: Sources) -> tuple[HeatMap, ...]:
         pairs = sources.targets(name)
         sources.progress.start(f"Latency models of {name}", len(pairs))
         for device, target in pairs:
-            model = sources.model(space, device, target)
+            model = sources.model(space, target)
             label = sources.label(device, target)
             drawn = None if model is None else _drawn(sources, space, model, label, target)
             if drawn is not None and drawn.cells:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.errors import FleetfrontError
+from fleetfront.pipelines.knowledge.known import Kind, Known
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.fitting import measured_networks
@@ -18,7 +19,7 @@ from fleetfront.report.figures.theme import series_colour, variable
 from fleetfront.report.markdown import escape, table_lines
 from fleetfront.report.section import Section, Words
 from fleetfront.report.sections.devices import known_clock
-from fleetfront.report.sources import FitSource, Sources, front_key
+from fleetfront.report.sources import Sources
 from fleetfront.report.tables import Table, number, with_spread
 from fleetfront.spaces.base import SearchSpace
 
@@ -68,8 +69,8 @@ def prediction_views(sources: Sources) -> tuple[PredictionView, ...]:
     for name in sources.spaces:
         space = sources.space(name)
         for device, target in sources.targets(name):
-            fit = next((fit for fit in sources.fits if fit.space == name and str(fit.target) == target), None)
-            model = None if fit is None or space is None else _model(sources, space, fit)
+            fit = next(iter(sources.of(Kind.FIT, name, target)), None)
+            model = None if fit is None or space is None else sources.model(space, target, str(fit.clock))
             held_out = [] if fit is None or space is None or model is None else _held_out(sources, space, fit, model)
             verified = _verified(sources, name, target)
             if fit is not None or verified:
@@ -85,7 +86,7 @@ def within_10(points: Sequence[Comparison]) -> float:
 
 
 def _view(
-    label: str, target: str, space: str, metric: Metric, fit: FitSource | None, points: Sequence[Comparison]
+    label: str, target: str, space: str, metric: Metric, fit: Known | None, points: Sequence[Comparison]
 ) -> PredictionView:
     report: Mapping[str, Any] = {} if fit is None else fit.report
     return PredictionView(
@@ -119,13 +120,9 @@ def _summary(held_out: Sequence[Comparison], verified: Sequence[Comparison]) -> 
     return " ".join(parts)
 
 
-def _model(sources: Sources, space: SearchSpace, fit: FitSource) -> CostModel | None:
-    return sources.model(space, fit.target.device, str(fit.target), str(fit.clock))
-
-
-def _held_out(sources: Sources, space: SearchSpace, fit: FitSource, model: CostModel) -> list[Comparison]:
+def _held_out(sources: Sources, space: SearchSpace, fit: Known, model: CostModel) -> list[Comparison]:
     statistic = fit.report.get("statistic")
-    if sources.store is None or not isinstance(statistic, str):
+    if sources.store is None or fit.target is None or not isinstance(statistic, str):
         return []
     try:
         observations = read_observations(sources.store, fit.target, space.name, fit.clock)
@@ -144,15 +141,13 @@ def _held_out(sources: Sources, space: SearchSpace, fit: FitSource, model: CostM
 def _verified(sources: Sources, space: str, target: str) -> list[Comparison]:
     """What ``search --verify`` measured, of every front that is of this target."""
     found = []
-    for result in sources.results:
+    for result, front in sources.fronts(space, target):
         checked = (result.fronts.verification or {}).get("devices", {})
-        for front in result.fronts.devices:
-            if result.fronts.space == space and front_key(front) == target and front.name in checked:
-                found += [
-                    Comparison(str(p["arch"]), VERIFIED, float(p["measured_ms"]), float(p["predicted_ms"]), 0.0)
-                    for p in checked[front.name].get("points", ())
-                    if p.get("measured_ms")
-                ]
+        found += [
+            Comparison(str(p["arch"]), VERIFIED, float(p["measured_ms"]), float(p["predicted_ms"]), 0.0)
+            for p in checked.get(front.name, {}).get("points", ())
+            if p.get("measured_ms")
+        ]
     return found
 
 

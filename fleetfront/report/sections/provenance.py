@@ -12,6 +12,7 @@ from pathlib import Path
 
 from fleetfront import __version__
 from fleetfront.deploy.bundle.manifest import MANIFEST
+from fleetfront.pipelines.knowledge.known import Kind
 from fleetfront.predictors.table.fit_files import report_path
 from fleetfront.profilers.store.store import CampaignRow
 from fleetfront.report.markdown import fenced, table_lines
@@ -113,13 +114,12 @@ def _paths(sources: Sources) -> Iterator[tuple[str, Path]]:
         yield "front", result.path
         yield "front as CSV", result.path.with_suffix(".csv")
         yield "every evaluated architecture", result.path.with_name("archive.npz")
-    for fit in sources.fits:
-        if fit.space in sources.spaces:
-            yield "latency model", fit.path
-            yield "its report", report_path(fit.path)
-    for few in sources.few:
-        if few.space in sources.spaces:
-            yield "model from few measurements", few.path
+    for known in sources.known:
+        if known.space in sources.spaces and known.path is not None:
+            is_fit = known.kind is Kind.FIT
+            yield f"{known.metric.title} model" if is_fit else "model from few measurements", known.path
+            if is_fit:
+                yield "its report", report_path(known.path)
     for folder in sources.bundles:
         yield "bundle", folder / MANIFEST
 

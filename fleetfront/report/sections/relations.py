@@ -25,7 +25,7 @@ from fleetfront.report.figures.specifications import (
 from fleetfront.report.figures.theme import variable
 from fleetfront.report.markdown import folded
 from fleetfront.report.section import Section, Words
-from fleetfront.report.sources import SearchResult, Sources, front_key
+from fleetfront.report.sources import SearchResult, Sources
 from fleetfront.report.tables import Table, number, signed
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
@@ -145,12 +145,10 @@ def _pearson(left: FloatArray, right: FloatArray) -> float:
 
 
 def _device(sources: Sources, space: SearchSpace, name: str, target: str) -> _Device:
-    for result in sources.results:
-        for front in result.fronts.devices:
-            if result.fronts.space == space.name and front_key(front) == target:
-                model = sources.model(space, name, target, front.clock, front.metric)
-                return _Device(sources.label(name, target), model, front, result)
-    return _Device(sources.label(name, target), sources.model(space, name, target), None, None)
+    for result, front in sources.fronts(space.name, target):
+        model = sources.model(space, target, front.clock, front.metric)
+        return _Device(sources.label(name, target), model, front, result)
+    return _Device(sources.label(name, target), sources.model(space, target), None, None)
 
 
 def _view(sources: Sources, space: SearchSpace, devices: Sequence[_Device]) -> RelationView:

@@ -10,7 +10,8 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
-from fleetfront.pipelines.knowledge.cost_models import newest_cost_model, present_environment
+from fleetfront.pipelines.knowledge.cost_models import newest_cost_model
+from fleetfront.pipelines.knowledge.opening import present_environment
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.predictors.table.fit_files import load_fit, read_report
 from fleetfront.profilers.plan import PlanOptions

@@ -1,0 +1,91 @@
+"""Open the cost model of one thing that is known of a device."""
+
+from __future__ import annotations
+
+import functools
+import importlib.metadata
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetfront.device_configs.loader import device_names, load_device
+from fleetfront.pipelines.knowledge.known import Kind, Known
+from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.few_shot.files import load_few_shot
+from fleetfront.predictors.operators.model import OperatorEstimate
+from fleetfront.predictors.operators.work import NetworkWork
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.predictors.table.networks import load_network_table
+from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
+from fleetfront.profilers.cpu.conditions import describe_machine
+from fleetfront.profilers.reading.observations import read_observations
+from fleetfront.profilers.store.store import Store
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.targets import Target
+
+#: Packages that hold a runtime, so that its version is known without loading it.
+_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "torch": "torch"}
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceModel:
+    """A device's cost model, the target that it is of, and what speaks against trusting it."""
+
+    name: str
+    target: Target
+    model: CostModel
+    cautions: tuple[str, ...] = ()
+
+
+class ModelOpener:
+    """Opens models of one space; what several of them count of its networks is counted once."""
+
+    def __init__(self, space: SearchSpace, store: Path) -> None:
+        self._space, self._store = space, store
+
+    def open(self, known: Known) -> DeviceModel:
+        """The model. Raises InputError if its file is damaged or its numbers make none."""
+        if known.error is not None:
+            raise known.error
+        if known.fit is not None:
+            stale = stale_cautions(known.fit, self._space, present_environment(known.fit.target))
+            cautions = map(str, (*fit_cautions(known.fit), *stale))
+            return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(cautions))
+        if known.few_shot is not None:
+            caution = (
+                f"Learnt from {known.items} networks measured on it and from other devices "
+                f"({known.mape:.1f} % off on those, each left out in turn)."
+            )
+            model = load_few_shot(known.few_shot.path, self._work)
+            return DeviceModel(known.device, Target.parse(known.few_shot.target), model, (caution,))
+        # A device whose config is broken says so here, where its model is asked for.
+        target = known.target or load_device(known.device).target
+        if known.estimate is not None:
+            estimate = OperatorEstimate(self._work, known.estimate, target)
+            return DeviceModel(known.device, target, estimate, (known.estimate.caution,))
+        with Store(self._store, read_only=True) as store:
+            if known.kind is Kind.NETWORKS:
+                step = load_device(known.device).timing_resolution_ms if known.device in device_names() else None
+                table = load_network_table(store, self._space, target, resolution_ms=step, metric=known.metric)
+                return DeviceModel(known.device, target, table)
+            fit = fit_model(self._space, read_observations(store, target, self._space.name, known.clock)).model
+        return DeviceModel(known.device, target, CalibratedTable(self._space, fit), tuple(map(str, fit_cautions(fit))))
+
+    @functools.cached_property
+    def _work(self) -> NetworkWork:
+        return NetworkWork(self._space)
+
+
+def present_environment(target: Target) -> dict[str, object]:
+    """What can be said of a target now without touching it: nothing, unless it is this machine's CPU."""
+    if target.device != "cpu":
+        return {}
+    facts: dict[str, object] = dict(describe_machine())
+    package = _PACKAGES.get(target.runtime)
+    if package is not None:
+        try:
+            facts["runtime_version"] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            # A model may be used where its runtime is not installed.
+            return facts
+    return facts
