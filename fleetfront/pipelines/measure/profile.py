@@ -185,7 +185,7 @@ def profile_space(
         rounds: at most so many complete rounds.
         rule: asked after each round; None measures until the budget or the rounds end it.
         options: what is planned; the default takes the number of calibration networks from the budget.
-        clock: what rule and verdict look at; the default is ``default_clock``. Both clocks are stored.
+        clock: what rule and verdict look at; the default is the agent's first. All of its clocks are stored.
         workspace: where model files and the locks of devices are kept.
         open_agent: who measures, and holds the device meanwhile; the default is ``open_device``.
         progress: told of every step.
@@ -198,8 +198,7 @@ def profile_space(
     """
     began = time.monotonic()
     chosen = options or PlanOptions(calibration=budget.calibration)
-    seen_clock = clock or default_clock(target)
-    if seen_clock == Clock.THREAD_CPU and target.threads > 1:
+    if clock == Clock.THREAD_CPU and target.threads > 1:
         raise InputError(
             f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
         )
@@ -208,7 +207,7 @@ def profile_space(
     cache = FileCache(place.cache / "files", suffix)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
     with closing(opener(target)) as agent:
-        environment = agent.describe()
+        seen_clock, environment = clock or agent.clocks[0], agent.describe()
         identity = campaign_identity(target, space.name, chosen, environment)
         row = find_unfinished(store, target, space.name, identity, budget.seconds)
         if row is None or not _has_files(row, cache):
