@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import next_command, print_json, print_table, warn
+from fleetfront.cli.console import echo, next_command, print_json, print_table, warn
 from fleetfront.cli.options import json_option
 from fleetfront.errors import BarMissed
 
@@ -88,7 +88,7 @@ def _print_markdown(rows: Sequence[Row]) -> None:
     from fleetfront.report.tables import Table
 
     cells = tuple(_cells(row) for row in rows)
-    click.echo(markdown_table(Table("Comparison", _HEADERS, cells, frozenset(range(2, 6)))).strip())
+    echo(markdown_table(Table("Comparison", _HEADERS, cells, frozenset(range(2, 6)))).strip())
 
 
 def _as_json(row: Row) -> dict[str, object]:

@@ -1,4 +1,7 @@
-"""How commands talk: data on stdout, progress and hints on stderr. Works in a pipe, in CI and without colour."""
+"""Say what commands say: data on stdout, progress and hints on stderr; in a pipe, in CI and without colour.
+
+Names in files reach the screen through here alone, with their control characters escaped.
+"""
 
 from __future__ import annotations
 
@@ -33,14 +36,29 @@ _BAR_FROM_COLUMNS = 80
 LINE_EVERY_S = 10.0
 
 
+#: What a terminal would act on: control characters but tab and line end, marks that turn the direction of text, and
+#: separators of lines; but not the colours and weights that this program sets itself.
+_CONTROL = re.compile(r"(\x1b\[(?:[012]|3[1-6])m)|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+
+
+def printable(text: str) -> str:
+    """The text with every character escaped (``\\x1b``) that a terminal would act on rather than show."""
+    return _CONTROL.sub(lambda match: match[1] or ascii(match[0])[1:-1], text)
+
+
+def echo(text: object = "", *, err: bool = False, nl: bool = True, color: bool | None = None) -> None:
+    """A line on stdout or stderr."""
+    click.echo(printable(str(text)), err=err, nl=nl, color=color)
+
+
 def print_json(value: Any) -> None:
     """Data for programs: one JSON document on stdout, with NaN refused rather than written."""
-    click.echo(json.dumps(value, indent=2, allow_nan=False))
+    echo(json.dumps(value, indent=2, allow_nan=False))
 
 
 def hint(text: str) -> None:
     """A line for people, on stderr."""
-    click.echo(text, err=True)
+    echo(text, err=True)
 
 
 def next_command(text: str) -> None:
@@ -55,7 +73,7 @@ def warn(text: str) -> None:
 
 def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """An aligned table on stdout; columns of numbers to the right."""
-    body = [list(row) for row in rows]
+    body = [[printable(cell) for cell in row] for row in rows]
     table = [list(headers), *body]
     widths = [max(len(row[i]) for row in table) for i in range(len(headers))]
     is_number = [all(_NUMBER.match(row[i]) for row in body) for i in range(len(headers))]
@@ -65,7 +83,7 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
             for cell, width, right in zip(row, widths, is_number, strict=True)
         ]
         text = "  ".join(cells).rstrip()
-        click.echo(click.style(text, bold=True) if line == 0 else text)
+        echo(click.style(text, bold=True) if line == 0 else text)
 
 
 @contextmanager
@@ -138,9 +156,9 @@ class _Bar:
         self.finish()
         console = Console(stderr=True)
         is_wide = console.width >= _BAR_FROM_COLUMNS
-        bar, detail = (BarColumn(bar_width=24),), (TextColumn("{task.fields[detail]}", style="dim"),)
+        bar, detail = (BarColumn(bar_width=24),), (TextColumn("{task.fields[detail]}", style="dim", markup=False),)
         self._rich = Rich(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             *(bar if is_wide else ()),
             MofNCompleteColumn(),
             *((TimeElapsedColumn(), TextColumn("left")) if is_wide else ()),
@@ -150,11 +168,11 @@ class _Bar:
             transient=True,
         )
         self._rich.start()
-        self._task = self._rich.add_task(label, total=total, detail="")
+        self._task = self._rich.add_task(printable(label), total=total, detail="")
 
     def advance(self, steps: int = 1, detail: str = "") -> None:
         if self._rich is not None and self._task is not None:
-            self._rich.update(self._task, advance=steps, detail=detail)
+            self._rich.update(self._task, advance=steps, detail=printable(detail))
 
     def finish(self) -> None:
         if self._rich is not None:
@@ -163,6 +181,6 @@ class _Bar:
 
     def note(self, text: str) -> None:
         if self._rich is not None:
-            self._rich.console.print(text, highlight=False, markup=False)
+            self._rich.console.print(printable(text), highlight=False, markup=False)
         else:
             hint(text)

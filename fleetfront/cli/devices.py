@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, warn
 from fleetfront.cli.options import json_option, store_option, store_path
 from fleetfront.errors import FleetfrontError
 
@@ -54,7 +54,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     if attached:
         phones = [(phone.name, phone.state, phone.model, phone.route, phone.remedy) for phone in attached]
         print_table(("attached", "state", "model", "through", "what to do"), phones)
-        click.echo("")
+        echo("")
     _show(rows)
     ready = [phone.name for phone in attached if phone.is_ready]
     if len(ready) > 1:

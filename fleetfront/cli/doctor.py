@@ -9,7 +9,7 @@ from dataclasses import asdict
 import click
 
 from fleetfront import __version__
-from fleetfront.cli.console import hint, next_command, print_json, print_table, progress
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress
 from fleetfront.cli.options import json_option, quiet_option
 from fleetfront.errors import DeviceError, MissingDependency
 from fleetfront.workspace import Workspace
@@ -91,7 +91,7 @@ def _fetch(space: str, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json({"space": space, "path": str(path)})
     else:
-        click.echo(str(path))
+        echo(str(path))
     next_command(f"fleetfront deploy --knee --weights {path}")
 
 
@@ -111,7 +111,7 @@ def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
     if as_json:
         print_json({"abi": wanted, "path": str(found.path), "sha256": found.sha256, "url": found.url})
     else:
-        click.echo(f"{found.path}  sha256 {found.sha256}")
+        echo(f"{found.path}  sha256 {found.sha256}")
         if found.replaced is not None:
             hint(f"It replaces the build {found.replaced[:12]}: what is profiled with it begins anew.")
     next_command("fleetfront profile --device adb:SERIAL")

@@ -7,17 +7,17 @@ from typing import Any
 
 import click
 
-from fleetfront.cli.console import hint, print_table, warn
+from fleetfront.cli.console import echo, hint, print_table, warn
 
 Report = Mapping[str, Any]
 
 
 def show_fit(report: Report, *, details: bool = True) -> None:
     """Print the scores of every clock beside the noise floor, then the worst blocks and networks."""
-    click.echo(click.style(f"{report['space']} on {report['target']}", bold=True) + f"  [{report['tier']}]")
-    click.echo(f"model: {report['model']}, {report['calibration']['formula']}")
+    echo(click.style(f"{report['space']} on {report['target']}", bold=True) + f"  [{report['tier']}]")
+    echo(f"model: {report['model']}, {report['calibration']['formula']}")
     blocks = ", ".join(f"{count} {how}" for how, count in report["blocks"].items() if count)
-    click.echo(f"blocks: {blocks}; statistic across visits: {report['statistic']}")
+    echo(f"blocks: {blocks}; statistic across visits: {report['statistic']}")
     rows = [_score_row(one) for one in (report, *report["other_clocks"])]
     print_table(("clock", "held out", "MAPE %", "within 5 %", "within 10 %", "Spearman", "in 90 % interval"), rows)
     rows = [_floor_row(one) for one in (report, *report["other_clocks"])]

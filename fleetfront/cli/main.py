@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import importlib
+import io
 import os
 import select
 import sys
+import traceback
+from pathlib import Path
 from typing import Any
 
 import click
 
 from fleetfront import __version__
+from fleetfront.cli.console import echo, hint
 from fleetfront.errors import FleetfrontError, InputError, unknown
 
 #: Verb -> (where it lives, one line of help). A verb's module is imported when it is used.
@@ -41,8 +45,15 @@ The story:
 
 \b
 Exit codes: 0 done; 1 a bar you set was missed; 2 wrong usage or input;
-3 a device was lost or refused; 4 something needed is not installed; 130 interrupted.
+3 a device was lost or refused; 4 something needed is not installed;
+70 an error that nobody foresaw: please report it; 130 interrupted.
 """
+
+
+#: Exit code of an error that nobody foresaw, as ``sysexits.h`` has it, and the variable that shows where it came from.
+UNEXPECTED, TRACEBACK = 70, "FLEETFRONT_TRACEBACK"
+#: Characters of an unforeseen error's own words that fit into a line.
+_REASON_SHOWN = 300
 
 
 class _BrokenPipe(Exception):
@@ -105,18 +116,23 @@ def main(arguments: list[str] | None = None) -> int:
         return _fail(error)
     except click.exceptions.Abort as abort:
         # Click makes one of every KeyboardInterrupt, whose text says what was reached.
-        click.echo(str(abort.__cause__ or "") or "Interrupted. Type the same command again to go on.", err=True)
-        return 130
+        return _interrupted(abort.__cause__)
     except KeyboardInterrupt as interruption:
-        click.echo(str(interruption) or "Interrupted. Type the same command again to go on.", err=True)
-        return 130
+        return _interrupted(interruption)
     except click.ClickException as error:
-        error.show()
+        said = io.StringIO()
+        error.show(file=said)
+        hint(said.getvalue().rstrip())
         return 2
     except _BrokenPipe as broken:
         return _reader_gone(broken.error)
-    except OSError as error:
-        return _fail(_refused(error))
+    except MemoryError:
+        return _fail(
+            InputError("The memory of this machine ran out.", "Close other programs, or ask for less at once.")
+        )
+    except Exception as error:
+        refused = _refused(error)
+        return _failed_unexpectedly(error) if refused is None else _fail(refused)
     return result if isinstance(result, int) else 0
 
 
@@ -126,11 +142,11 @@ def _colour() -> bool | None:
 
 
 def _reader_gone(error: BrokenPipeError) -> int:
-    """0 where the reader of our output went away (`| head`): nothing is wrong here. Raises ``error`` elsewhere."""
+    """0 where the reader of our output went away (`| head`): nothing is wrong here, else what no one foresaw."""
     streams = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
     gone = [stream for stream in streams if _has_no_reader(stream.fileno())]
     if not gone:
-        raise error
+        return _failed_unexpectedly(error)
     for stream in gone:
         # Python would complain of what is still unwritten at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -143,15 +159,38 @@ def _has_no_reader(descriptor: int) -> bool:
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
-def _refused(error: OSError) -> FleetfrontError:
-    """What a disk or a folder refused, as a message. Raises ``error`` where it is about neither: a bug to see."""
+def _interrupted(why: object) -> int:
+    hint(str(why or "") or "Interrupted. Type the same command again to go on.")
+    return 130
+
+
+def _failed_unexpectedly(error: Exception) -> int:
+    """One line about an error that nobody foresaw, and how to report it."""
+    if os.environ.get(TRACEBACK):
+        hint("".join(traceback.format_exception(error)).rstrip())
+    steps = [step for step in traceback.extract_tb(error.__traceback__) if "fleetfront" in step.filename]
+    where = f" at {'/'.join(Path(steps[-1].filename).parts[-2:])}:{steps[-1].lineno}" if steps else ""
+    what = " ".join(str(error).split())[:_REASON_SHOWN]
+    _fail(
+        FleetfrontError(
+            f"fleetfront failed unexpectedly{where}: {type(error).__name__}{f': {what}' if what else ''}",
+            f"This is a bug. Please report it with what the same command prints under {TRACEBACK}=1.",
+        )
+    )
+    return UNEXPECTED
+
+
+def _refused(error: Exception) -> FleetfrontError | None:
+    """What a disk or a folder refused, as a message; None where it is about neither: a bug to see."""
+    if not isinstance(error, OSError):
+        return None
     what = error.strerror or str(error)
     if error.filename is not None:
         return InputError(
             f"Cannot use {error.filename} ({what}).", "Check the path, its permissions and the space left on its disk."
         )
     if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        raise error
+        return None
     with contextlib.suppress(OSError, AttributeError):
         # Where stdout was the full one, Python would complain of what is still unwritten at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -160,9 +199,9 @@ def _refused(error: OSError) -> FleetfrontError:
 
 def _fail(error: FleetfrontError) -> int:
     with contextlib.suppress(BrokenPipeError):
-        click.echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True, color=_colour())
+        echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True, color=_colour())
         if error.remedy:
-            click.echo(error.remedy, err=True)
+            hint(error.remedy)
     return error.exit_code
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress, warn
 from fleetfront.cli.options import json_option, quiet_option, seed_option, store_option, store_path
 from fleetfront.errors import BarMissed
 
@@ -58,7 +58,7 @@ def quickstart(out: Path, seed: int, store: Path | None, as_json: bool, quiet: b
         print_json({**story.to_json(), "report": str(page)})
     else:
         _show(story)
-        click.echo(f"Report: {page}")
+        echo(f"Report: {page}")
     for failure in story.failures:
         warn(failure)
     if story.failures:
@@ -85,7 +85,7 @@ def _show(story: Quickstart) -> None:
         ("latency model", "clock", "held out", "MAPE %", "within 10 %", "noise floor %"),
         [_model_row(name, report) for name, report in story.fits.items()],
     )
-    click.echo("")
+    echo("")
     print_table(
         ("front", "points", "hypervolume", "of as many at random"),
         [
@@ -98,7 +98,7 @@ def _show(story: Quickstart) -> None:
             for front in story.fronts.devices
         ],
     )
-    click.echo("")
+    echo("")
     print_table(
         ("network", "file", "torch %", "file %", "same class", "predicted ms", "measured ms", "clock"),
         [_file_row(file) for file in story.files],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import json_option, quiet_option, store_option
 from fleetfront.errors import InputError
 
@@ -109,7 +109,7 @@ def report(
     if as_json:
         print_json(_as_json(gathered, path, chosen, figure))
     else:
-        click.echo(path)
+        echo(path)
     if chosen == "html":
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
     searched = gathered.views("fronts")
@@ -126,7 +126,7 @@ def _list_figures(gathered: Report, as_json: bool) -> None:
         print_json([{"name": one.name, "section": one.section, "title": one.title} for one in found])
         return
     for one in found:
-        click.echo(one.name)
+        echo(one.name)
 
 
 def _compares(kind: str, figure: str | None) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, progress
+from fleetfront.cli.console import echo, hint, next_command, print_json, progress
 from fleetfront.cli.options import json_option, quiet_option, seed_option
 from fleetfront.errors import InputError, unknown
 
@@ -59,5 +59,5 @@ def train(images: str, space: str, epochs: int, threads: int, seed: int, as_json
         )
     else:
         hint("Trained before; nothing to do." if result.is_cached else f"Trained in {result.wall_s:.0f} s.")
-        click.echo(str(result.path))
+        echo(str(result.path))
     next_command(f"fleetfront search --space {space} --accuracy supernet:{result.path} --images {images}")

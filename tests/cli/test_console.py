@@ -2,12 +2,16 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from fleetfront.cli.console import progress
+import fleetfront.cli
+from fleetfront.cli.console import hint, print_table, printable, progress
+from fleetfront.cli.main import main
 from fleetfront.cli.profile.family import percent_or_unknown
 
 
@@ -81,3 +85,42 @@ def test_colour_is_left_out_where_nobody_wants_it() -> None:
     assert "\x1b[" in _error_on_a_terminal()
     for environment in ({"NO_COLOR": "1"}, {"TERM": "dumb"}):
         assert "\x1b[" not in _error_on_a_terminal(**environment)
+
+
+EVIL = "in\x1b]0;owned\x07put\x1b[2J\r\x9b31m\u202efdp"
+
+
+def _is_harmless(text: str) -> bool:
+    return not any((ord(c) < 32 and c not in "\t\n") or 0x7F <= ord(c) < 0xA0 or c == "\u202e" for c in text)
+
+
+def test_names_in_files_cannot_drive_the_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert printable(EVIL) == "in\\x1b]0;owned\\x07put\\x1b[2J\\r\\x9b31m\\u202efdp"
+    print_table((EVIL, "b"), [(EVIL, "1")])
+    hint(EVIL)
+    for command in ([EVIL], ["--" + EVIL], ["predict", "--space", EVIL], ["report", "--store", EVIL]):
+        assert main(command) == 2
+    said = capsys.readouterr()
+    assert _is_harmless(said.out + said.err)
+    assert "owned" in said.out
+
+
+def test_progress_escapes_what_it_works_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setenv("TERM", "xterm")
+    with progress() as shown:
+        shown.start(f"Reading {EVIL} [bold]x", 2)
+        shown.advance(1, EVIL)
+        shown.note(EVIL)
+    assert "\x1b]0;owned" not in terminal.text
+    assert "\x1b[2J" not in terminal.text
+    assert "[bold]x" in terminal.text
+
+
+def test_commands_print_through_the_console_alone() -> None:
+    folder = Path(fleetfront.cli.__file__).parent
+    others = [path for path in folder.rglob("*.py") if path.name != "console.py"]
+    assert [path.name for path in others if re.search(r"click\.s?echo|\bprint\(", path.read_text())] == []

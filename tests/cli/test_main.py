@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import pytest
 
-from fleetfront.cli.main import COMMANDS, main
+from fleetfront.cli.main import COMMANDS, TRACEBACK, UNEXPECTED, main
 
 HEAVY = (
     "torch",
@@ -84,10 +84,12 @@ def _fail_in_doctor(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     monkeypatch.setattr("fleetfront.cli.doctor.print_table", failing)
 
 
-def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pipe_that_breaks_elsewhere_is_not_taken_for_the_output(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     _fail_in_doctor(monkeypatch, BrokenPipeError(32, "of a worker"))
-    with pytest.raises(BrokenPipeError, match="of a worker"):
-        main(["doctor"])
+    assert main(["doctor"]) == UNEXPECTED
+    assert "BrokenPipeError: [Errno 32] of a worker" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full")
@@ -108,7 +110,17 @@ def test_what_the_disk_refuses_names_the_path(
     assert "Cannot use /some/folder (Permission denied)." in capsys.readouterr().err
 
 
-def test_an_error_of_the_system_about_no_file_is_a_bug_to_see(monkeypatch: pytest.MonkeyPatch) -> None:
-    _fail_in_doctor(monkeypatch, OSError(9, "Bad file descriptor"))
-    with pytest.raises(OSError, match="Bad file"):
-        main(["doctor"])
+@pytest.mark.parametrize("error", [OSError(9, "Bad file descriptor"), ZeroDivisionError("a\nb"), RecursionError()])
+def test_what_nobody_foresaw_has_a_code_of_its_own_and_says_how_to_report_it(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _fail_in_doctor(monkeypatch, error)
+    assert main(["doctor"]) == UNEXPECTED == 70
+    lines = capsys.readouterr().err.splitlines()[-2:]
+    assert type(error).__name__ in lines[0]
+    assert "doctor.py:" in lines[0]
+    assert f"{TRACEBACK}=1" in lines[1]
+    assert "Traceback" not in "".join(lines)
+    monkeypatch.setenv(TRACEBACK, "1")
+    assert main(["doctor"]) == UNEXPECTED
+    assert "Traceback (most recent call last)" in capsys.readouterr().err

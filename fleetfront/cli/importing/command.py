@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
 from fleetfront.cli.importing.trtexec import import_trtexec_command
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 
@@ -130,9 +130,7 @@ def _show(report: ImportReport, as_json: bool, next_verb: str = "search") -> Non
             }
         )
     else:
-        click.echo(
-            f"{report.items} of {report.space} for {', '.join(devices)}: {report.new} rows new, {report.known} known."
-        )
+        echo(f"{report.items} of {report.space} for {', '.join(devices)}: {report.new} rows new, {report.known} known.")
     for text in report.warnings:
         warn(text)
     for problem in report.problems[:10]:

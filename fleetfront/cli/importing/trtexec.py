@@ -43,7 +43,7 @@ def import_trtexec_command(
     Example:
       fleetfront import trtexec times.json --device cuda:0 --space ofa-mbv3-w1.2 --arch ARCH --precision fp16 --batch 64
     """
-    from fleetfront.cli.console import print_json, warn
+    from fleetfront.cli.console import echo, print_json, warn
     from fleetfront.pipelines.importing.trtexec import Measured, import_trtexec
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
@@ -64,6 +64,6 @@ def import_trtexec_command(
     if as_json:
         print_json({"target": str(target), "new": report.new, "known": report.known, "warnings": list(report.warnings)})
     else:
-        click.echo(f"{path.name} for {target}: {report.new} rows new, {report.known} known.")
+        echo(f"{path.name} for {target}: {report.new} rows new, {report.known} known.")
     for text in report.warnings:
         warn(text)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, warn
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewOutcome, Learnt
@@ -26,9 +26,9 @@ def tell_few(outcome: FewOutcome, as_json: bool) -> None:
 def show_learnt(learnt: Learnt) -> None:
     """Print a model from few measurements beside its errors."""
     report = learnt.fit.report
-    click.echo(click.style(f"{learnt.space} on {learnt.target}", bold=True) + f"  [{learnt.fit.model.tier.value}]")
+    echo(click.style(f"{learnt.space} on {learnt.target}", bold=True) + f"  [{learnt.fit.model.tier.value}]")
     opinion = "operator costs" if report.serves == "transfer" else "XGBoost over all devices"
-    click.echo(f"model: {opinion}, from {report.networks} networks of it and {len(report.teachers)} devices")
+    echo(f"model: {opinion}, from {report.networks} networks of it and {len(report.teachers)} devices")
     rows = [("expected (known devices, each left out in turn)", f"{report.mape:.1f}", "-", "-", "-")]
     held_out = learnt.held_out
     if held_out is not None:

@@ -11,9 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO
 
-import click
-
-from fleetfront.cli.console import print_json
+from fleetfront.cli.console import echo, print_json
 from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, MissingDependency
 
 _DEVICE_FLAGS = ("--device", "--devices")
@@ -115,7 +113,7 @@ def _forward(name: str, pipe: IO[str] | None, to_stderr: bool, kept: list[str] |
             kept.append(line)
         elif is_read:
             try:
-                click.echo(f"[{name}] {line}", nl=False, err=to_stderr)
+                echo(f"[{name}] {line}", nl=False, err=to_stderr)
             except OSError:
                 # Our reader went away (`| head`); the command goes on, so its pipe must be emptied.
                 is_read = False

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import hint, print_table
+from fleetfront.cli.console import echo, hint, print_table
 
 if TYPE_CHECKING:
     from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
@@ -23,9 +23,9 @@ def show_strategies() -> None:
     from fleetfront.search.strategies.catalogue import describe_strategies
 
     for name, meaning, settings in describe_strategies():
-        click.echo(click.style(name, bold=True) + f": {meaning}")
+        echo(click.style(name, bold=True) + f": {meaning}")
         if settings:
-            click.echo(click.wrap_text(settings.replace(",", " "), 118, "    ", "    "))
+            echo(click.wrap_text(settings.replace(",", " "), 118, "    ", "    "))
     hint("Settings, after the name: --strategy surrogate:first=8,batch=4")
 
 
@@ -44,7 +44,7 @@ def show_fronts(fronts: Fronts) -> None:
 
 def _show(front: DeviceFront, fronts: Fronts) -> None:
     reference = ", ".join(f"{value:.4g}" for value in front.reference_point)
-    click.echo(
+    echo(
         click.style(f"{front.name}", bold=True)
         + f"  {front.target} {front.clock}  {len(front.points)} points, hypervolume {front.hypervolume:.4g} "
         f"against ({reference})"
@@ -117,7 +117,7 @@ def _show_shared(fronts: Fronts) -> None:
                 network["arch"],
             )
         )
-    click.echo(click.style(f"{_count(len(rows), 'network')} for {_count(len(devices), 'device')}", bold=True))
+    echo(click.style(f"{_count(len(rows), 'network')} for {_count(len(devices), 'device')}", bold=True))
     print_table((f"accuracy % ({fronts.accuracy_tier})", "latency ms", "serves devices", "architecture"), rows)
     tiers = Counter(front.tier for front in fronts.devices)
     hint("Latency is " + ", ".join(f"{tier} on {_count(count, 'device')}" for tier, count in tiers.items()) + ".")
