@@ -29,6 +29,7 @@ from fleetfront.profilers.gpu.visit_timing import (
 )
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import place_of
 from fleetfront.targets import Target
 
 #: What discards know a hot device by.
@@ -94,7 +95,7 @@ class GpuAgent:
     @property
     def clocks(self) -> tuple[Clock, ...]:
         """The GPU's own events where the runtime lets them be set."""
-        return (Clock.WALL,) if self.target.runtime == "onnxruntime" else (Clock.DEVICE, Clock.WALL)
+        return place_of("cuda", self.target.runtime).clocks
 
     def describe(self) -> dict[str, Any]:
         """The GPU, its driver and limits, the runtime and its settings, and how visits are made."""
