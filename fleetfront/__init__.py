@@ -42,12 +42,21 @@ _ROOMS = {
     "fleetfront.report.page.page": ("write_page",),
 }
 _HOMES = {name: room for room, names in _ROOMS.items() for name in names}
+#: Verbs that are called as the rooms they share their names with -> where they are.
+_VERBS = {"search": "fleetfront.pipelines.search"}
 
-__all__ = ["__version__", *sorted(_HOMES)]
+__all__ = ["__version__", *sorted({*_HOMES, *_VERBS})]
+
+
+def call_verb(verb: str, *arguments: Any, **options: Any) -> Any:
+    """What the function behind a room's name returns."""
+    return getattr(importlib.import_module(_VERBS[verb]), verb)(*arguments, **options)
 
 
 def __getattr__(name: str) -> Any:
     """The name from its room, kept for next time. Raises AttributeError for others."""
+    if name in _VERBS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)
@@ -56,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_HOMES})
+    return sorted({*globals(), *_HOMES, *_VERBS})

@@ -28,6 +28,7 @@ from fleetfront.pipelines.measure.profile import parse_budget as parse_budget
 from fleetfront.pipelines.measure.profile import profile_space as profile_space
 from fleetfront.pipelines.predict import predict_archs as predict_archs
 from fleetfront.pipelines.search import SearchOptions as SearchOptions
+from fleetfront.pipelines.search import search as search
 from fleetfront.pipelines.search import search_space as search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy as load_accuracy
 from fleetfront.predictors.base import AccuracyModel as AccuracyModel
@@ -54,3 +55,5 @@ from fleetfront.targets import Target as Target
 from fleetfront.workspace import Workspace as Workspace
 
 __version__: str
+
+def call_verb(verb: str, *arguments: object, **options: object) -> object: ...

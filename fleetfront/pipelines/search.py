@@ -13,6 +13,9 @@ import numpy as np
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
+from fleetfront.pipelines.fleet import fleet_targets
+from fleetfront.pipelines.supernet_accuracy import supernet_loader
+from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
 from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.archive import Archive
@@ -23,6 +26,8 @@ from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -82,6 +87,11 @@ def default_strategy(evaluations: int) -> str:
     with 5,000, 765. But each hundred costs ``surrogate`` seconds, and its model learns from 700 networks at most.
     """
     return FEW_STRATEGY if evaluations <= FEW_EVALUATIONS else DEFAULT_STRATEGY
+
+
+def default_evaluations(source: str) -> int:
+    """A budget that fits an accuracy's ``source``: only a supernet's networks are measured during the search."""
+    return DEFAULT_MEASURED_EVALUATIONS if source.startswith("supernet:") else DEFAULT_EVALUATIONS
 
 
 class Verifier(Protocol):
@@ -158,6 +168,63 @@ def search_space(
     if out is not None:
         write_fronts(fronts, out)
     return fronts
+
+
+def search(
+    space: SearchSpace | str,
+    devices: Sequence[str | ProblemTarget],
+    accuracy: AccuracyModel | str = DEFAULT_ACCURACY,
+    strategy: StrategyChoice | None = None,
+    budget: int | None = None,
+    *,
+    limits: Mapping[str, float] | None = None,
+    objectives: Sequence[str] = (),
+    fixed: Mapping[str, Any] | None = None,
+    share: int | None = None,
+    seed: int = 0,
+    out: Path | None = None,
+    start_from: Path | None = None,
+    images: str | None = None,
+    workspace: Workspace | None = None,
+    progress: Progress = SILENT,
+) -> Fronts:
+    """Fronts of a space for devices, as ``fleetfront search`` finds them; also ``fleetfront.search(...)``.
+
+    Args:
+        space: one, or its name.
+        devices: names of devices of which something is known (``all`` for every one), or targets of your own.
+        accuracy: a model, or a spelling of ``--accuracy``.
+        strategy: a name with or without settings, settings, or a class; by default what suits the budget.
+        budget: accuracies asked for, over all devices; by default what suits the accuracy.
+        limits: ``{"pixel3": 60, "pixel3:energy": 900, "macs": 6e8}``; latency is in ms.
+        objectives: further metrics: ``macs``, ``params``, ``energy``, ``peak_memory``.
+        fixed: gene name -> the one value that it may take.
+        share: so many networks that serve all devices best are named too.
+        seed: of every draw.
+        out: a folder of the results; a killed search goes on from it.
+        start_from: the archive of a finished search, which devices join.
+        images: labelled images, for ``supernet:WEIGHTS``.
+        workspace: where measurements and models are, by default the user's own.
+        progress: is told how far it is.
+
+    Raises:
+        InputError: wrong or unknown names and values, as in ``search_space``.
+    """
+    family = load_space(space) if isinstance(space, str) else space
+    if isinstance(accuracy, str):
+        accuracy = load_accuracy(accuracy, family, supernet=supernet_loader(images, progress=progress))
+    evaluations = default_evaluations(accuracy.source) if budget is None else budget
+    options = SearchOptions(
+        strategy or default_strategy(evaluations),
+        evaluations,
+        seed,
+        tuple(objectives),
+        dict(fixed or {}),
+        start_from,
+        share,
+    )
+    targets = fleet_targets(devices, family, limits or {}, objectives, workspace)
+    return search_space(family, targets, accuracy, options, out=out, progress=progress)
 
 
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.errors import InputError, unknown
+from fleetfront.errors import InputError, MissingDependency, unknown
 from fleetfront.files import write_whole
 from fleetfront.predictors.base import HasClock, HasRange
 from fleetfront.predictors.table.fit_files import write_json
@@ -25,6 +26,8 @@ from fleetfront.search.run import SearchRun
 from fleetfront.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
+    import pandas
+
     from fleetfront.quantities import FloatArray
 
 SCHEMA = "fleetfront.fronts/1"
@@ -93,6 +96,28 @@ class DeviceFront:
         front has further objectives."""
         return tuple(self.points[at] for at in two_objectives(*front_arrays(self)))
 
+    def to_frame(self) -> pandas.DataFrame:
+        """The points as a table, ascending in latency. Raises MissingDependency without pandas."""
+        try:
+            import pandas
+        except ImportError as error:
+            raise MissingDependency(
+                "pandas, which makes tables, is not installed.", "Run: pip install pandas"
+            ) from error
+        return pandas.DataFrame([point.to_json() for point in self.points])
+
+    def _repr_html_(self) -> str:
+        """The points that a notebook shows."""
+        rows = [
+            f"<tr><td>{point.latency_ms:.4g} &plusmn; {point.latency_std_ms:.2g}</td>"
+            f"<td>{point.accuracy:.2f} &plusmn; {point.accuracy_std:.2f}</td><td>{html.escape(point.arch)}</td></tr>"
+            for point in self.points
+        ]
+        title = html.escape(f"{self.name} {self.target}: {len(self.points)} points [{self.tier}]")
+        cost = html.escape(f"{self.metric.title} {self.metric.unit}")
+        head = f"<tr><th>{cost}</th><th>accuracy %</th><th>architecture</th></tr>"
+        return f"<table><caption>{title}</caption>{head}{''.join(rows)}</table>"
+
     def within(self, limit_ms: float) -> FrontPoint:
         """The most accurate point within a latency. Raises InputError naming the fastest if there is none."""
         return self.points[best_within(*front_arrays(self), limit_ms, self.name)]
@@ -124,6 +149,22 @@ class Fronts:
     statement: str = ""
     verification: Mapping[str, Any] | None = None
     shared: Mapping[str, Any] | None = None
+
+    @property
+    def fronts(self) -> dict[str, DeviceFront]:
+        """The fronts by the name of their device."""
+        return {front.name: front for front in self.devices}
+
+    def to_frame(self) -> pandas.DataFrame:
+        """The points of every device as one table. Raises MissingDependency without pandas."""
+        frames = [front.to_frame().assign(device=front.name, tier=front.tier) for front in self.devices]
+        import pandas
+
+        return pandas.concat(frames, ignore_index=True)
+
+    def _repr_html_(self) -> str:
+        """Every front, as a notebook shows them."""
+        return "".join(front._repr_html_() for front in self.devices)
 
     def device(self, name: str) -> DeviceFront:
         """The front of one device. Raises InputError on an unknown name."""

@@ -57,8 +57,20 @@ if TYPE_CHECKING:
     type=click.IntRange(1),
     help="Budget: accuracies asked for, over all devices.  [default: 20000; 500 for supernet:]",
 )
-@click.option("--limit", "limits", multiple=True, metavar="[DEVICE=]MS", help="Only networks this fast; repeatable.")
-@click.option("--objective", "extras", multiple=True, metavar="macs|params", help="A further objective; repeatable.")
+@click.option(
+    "--limit",
+    "limits",
+    multiple=True,
+    metavar="[DEVICE[:METRIC]=]NUMBER",
+    help="Only networks this fast (ms), or within another metric: pixel3:energy=900; repeatable.",
+)
+@click.option(
+    "--objective",
+    "extras",
+    multiple=True,
+    metavar="METRIC",
+    help="A further objective: macs, params, energy or peak_memory; repeatable.",
+)
 @click.option(
     "--fix", "fixed", multiple=True, metavar="GENE=VALUE", help="Hold a gene, e.g. resolution=224; repeatable."
 )
@@ -113,7 +125,7 @@ def search(
         show_strategies()
         return
     family = load_space(space)
-    targets = _targets(devices, family, store, runtime, clock, limits)
+    targets = _targets(devices, family, store, runtime, clock, limits, extras)
     options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
     with progress(quiet) as shown:
         known = _accuracy(accuracy, images, family, shown)
@@ -164,38 +176,14 @@ def _targets(
     runtime: str | None,
     clock: str | None,
     limits: tuple[str, ...],
+    objectives: tuple[str, ...],
 ) -> list[ProblemTarget]:
     from fleetfront.cli.device_models import chosen_models
-    from fleetfront.search.problem import ProblemTarget
+    from fleetfront.pipelines.fleet import parse_limits, search_targets
 
     found = chosen_models(devices, space, runtime=runtime, clock=clock, store=store, everywhere=True)
-    allowed = _limits(limits, [device.name for device in found])
-    return [ProblemTarget(d.name, d.model, str(d.target), allowed.get(d.name)) for d in found]
-
-
-def _limits(texts: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    everywhere: dict[str, float] = {}
-    of_one: dict[str, float] = {}
-    for text in texts:
-        name, separator, value = text.rpartition("=")
-        try:
-            number = float(value)
-        except ValueError:
-            number = 0.0
-        if not 0 < number < float("inf"):
-            raise InputError(
-                f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 60 or --limit pixel3=60."
-            )
-        if separator and name not in names:
-            raise unknown("device of this search", name, names)
-        given = {name: number} if separator else dict.fromkeys(names, number)
-        kept = of_one if separator else everywhere
-        for device, limit in given.items():
-            if kept.setdefault(device, limit) != limit:
-                raise InputError(
-                    f"--limit gives {device} both {kept[device]:g} and {limit:g} ms.", "Give each device one limit."
-                )
-    return everywhere | of_one
+    allowed = parse_limits(limits, [device.name for device in found])
+    return search_targets(found, space, limits=allowed, objectives=objectives, store=store_path(store))
 
 
 def _options(
@@ -208,17 +196,10 @@ def _options(
     start_from: Path | None,
     space: SearchSpace,
 ) -> SearchOptions:
-    from fleetfront.pipelines.search import (
-        DEFAULT_EVALUATIONS,
-        DEFAULT_MEASURED_EVALUATIONS,
-        SearchOptions,
-        default_strategy,
-    )
+    from fleetfront.pipelines.search import SearchOptions, default_evaluations, default_strategy
     from fleetfront.search.checkpoints import ARCHIVE_FILE
 
-    # Only a supernet's accuracy is measured during the search.
-    is_dear = accuracy.startswith("supernet:")
-    evaluations = evaluations or (DEFAULT_MEASURED_EVALUATIONS if is_dear else DEFAULT_EVALUATIONS)
+    evaluations = evaluations or default_evaluations(accuracy)
     archive = start_from / ARCHIVE_FILE if start_from is not None and start_from.is_dir() else start_from
     return SearchOptions(
         _current(strategy) if strategy else default_strategy(evaluations),

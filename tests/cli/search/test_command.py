@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.search.command import _held, _limits
+from fleetfront.cli.search.command import _held
 from fleetfront.errors import InputError
 from fleetfront.spaces.catalogue import load_space
 
@@ -37,34 +37,7 @@ def test_a_limit_that_nothing_meets_leaves_no_folder(capsys: pytest.CaptureFixtu
     assert not Path("fronts").exists()
 
 
-def test_a_devices_own_limit_holds_in_any_order() -> None:
-    for texts in (["pixel3=90", "300"], ["300", "pixel3=90"]):
-        assert _limits(texts, ["pixel3", "pixel2"]) == {"pixel3": 90.0, "pixel2": 300.0}
-
-
-@pytest.mark.parametrize(
-    ("limit", "remedy"),
-    [
-        ("pixl3=60", "Did you mean 'pixel3'"),
-        ("raspi4=60", "Known: pixel2, pixel3"),
-        ("60ms", "Write milliseconds"),
-        ("pixel3=nan", "Write milliseconds"),
-        ("pixel3=-1", "Write milliseconds"),
-        ("pixel3=", "Write milliseconds"),
-    ],
-)
-def test_wrong_limits(limit: str, remedy: str) -> None:
-    with pytest.raises(InputError) as raised:
-        _limits([limit], ["pixel3", "pixel2"])
-    assert remedy in raised.value.remedy
-
-
 def test_what_is_said_twice_must_be_the_same() -> None:
-    assert _limits(["pixel3=60", "pixel3=60.0"], ["pixel3"]) == {"pixel3": 60.0}
-    with pytest.raises(InputError, match="gives pixel3 both 60 and 70 ms"):
-        _limits(["pixel3=60", "pixel3=70"], ["pixel3"])
-    with pytest.raises(InputError, match="gives pixel3 both 60 and 70 ms"):
-        _limits(["60", "70"], ["pixel3"])
     space = load_space("ofa-mbv3-w1.2")
     assert _held(["resolution=224", "kernel_1=3"], space) == {"resolution": 224, "kernel_1": 3}
     with pytest.raises(InputError, match="holds resolution at 224 and at 192"):

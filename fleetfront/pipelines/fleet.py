@@ -1,0 +1,144 @@
+"""Make the targets of a search: every device's models by metric, with the limits that a user sets."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models
+from fleetfront.predictors.base import CostModel
+from fleetfront.quantities import LATENCY, METRICS, metric_named
+from fleetfront.search.metrics import COUNTED
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.workspace import Workspace
+
+#: Device -> metric -> the most that is allowed.
+Limits = Mapping[str, Mapping[str, float]]
+
+
+def parse_limits(texts: Sequence[str], devices: Collection[str]) -> Limits:
+    """Limits as they are typed: ``60``, ``pixel3=60``, ``energy=900`` or ``pixel3:energy=900``.
+
+    A number alone is a latency. One without a device is for every device that has none of its own.
+
+    Raises InputError on an unknown device or metric, a value that is no positive number, or two limits of one device.
+    """
+    everywhere: dict[str, dict[str, float]] = {device: {} for device in devices}
+    of_one: dict[str, dict[str, float]] = {device: {} for device in devices}
+    for text in texts:
+        name, _, value = text.rpartition("=")
+        device, metric = _device_and_metric(name, devices)
+        number = _positive(text, value, metric)
+        kept = of_one if device else everywhere
+        for one in (device,) if device else devices:
+            if kept[one].setdefault(metric, number) != number:
+                unit = (METRICS | COUNTED)[metric].unit
+                raise InputError(
+                    f"--limit gives {one} both {kept[one][metric]:g} and {number:g} {unit}.",
+                    "Give each device one limit of a metric.",
+                )
+    return {device: everywhere[device] | of_one[device] for device in devices}
+
+
+def _device_and_metric(name: str, devices: Collection[str]) -> tuple[str, str]:
+    """What stands before ``=``; an empty device is every one."""
+    metrics = (*METRICS, *COUNTED)
+    if not name or name in devices:
+        return name, LATENCY.name
+    if name in metrics:
+        return "", name
+    device, _, metric = name.rpartition(":")
+    if device in devices:
+        if metric not in metrics:
+            raise unknown("metric", metric, metrics)
+        return device, metric
+    raise unknown("device of this search", device if metric in metrics else name, devices)
+
+
+def _positive(text: str, value: str, metric: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        if metric == LATENCY.name:
+            raise InputError(
+                f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 60 or --limit pixel3=60."
+            )
+        raise InputError(
+            f"--limit {text!r} is no {metric}.", f"Write a positive number of {(METRICS | COUNTED)[metric].unit}."
+        )
+    return number
+
+
+def search_targets(
+    devices: Sequence[DeviceModel],
+    space: SearchSpace,
+    *,
+    limits: Limits,
+    objectives: Sequence[str] = (),
+    workspace: Workspace | None = None,
+    store: Path | None = None,
+) -> list[ProblemTarget]:
+    """The targets of a search for ``devices``, with models of every metric that ``limits`` and ``objectives`` name.
+
+    Raises InputError on an unknown metric, one that a device has no model of, or one known for another target of it.
+    """
+    if LATENCY.name in objectives:
+        raise InputError("Latency is an objective of every front.", "Leave it out of --objective.")
+    targets = []
+    for device in devices:
+        own = dict(limits.get(device.name, {}))
+        latency = own.pop(LATENCY.name, None)
+        further = {
+            metric: _model(device, metric, space, workspace, store)
+            for metric in dict.fromkeys((*objectives, *own))
+            if metric not in COUNTED
+        }
+        targets.append(ProblemTarget(device.name, device.model, str(device.target), latency, further, own))
+    return targets
+
+
+def fleet_targets(
+    devices: Sequence[str | ProblemTarget],
+    space: SearchSpace,
+    limits: Mapping[str, float],
+    objectives: Sequence[str] = (),
+    workspace: Workspace | None = None,
+) -> list[ProblemTarget]:
+    """The targets of devices by name, then the caller's own, within ``limits`` as ``parse_limits`` reads them.
+
+    Raises InputError as ``device_models``, ``parse_limits`` and ``search_targets`` do.
+    """
+    place = workspace or Workspace.default()
+    named = [device for device in devices if isinstance(device, str)]
+    own = [device for device in devices if not isinstance(device, str)]
+    found = device_models(named, space, workspace=place, everywhere=True) if named else []
+    allowed = parse_limits(
+        [f"{name}={value!r}" for name, value in limits.items()], [*(t.name for t in found), *(t.name for t in own)]
+    )
+    targets = search_targets(found, space, limits=allowed, objectives=objectives, workspace=place)
+    for target in own:
+        further = dict(allowed[target.name])
+        limit = further.pop(target.cost.metric.name, target.limit)
+        targets.append(replace(target, limit=limit, limits={**target.limits, **further}))
+    return targets
+
+
+def _model(
+    device: DeviceModel, metric: str, space: SearchSpace, workspace: Workspace | None, store: Path | None
+) -> CostModel:
+    if metric not in METRICS:
+        raise unknown("objective", metric, (*COUNTED, *METRICS))
+    named = metric_named(metric)
+    name = device.target.device
+    (found,) = device_models([name], space, workspace=workspace, store=store, everywhere=True, metric=named)
+    if found.target != device.target:
+        raise InputError(
+            f"The {named.title} of {name} is known on {found.target}, its latency on {device.target}.",
+            "Choose one with --runtime, or profile it there.",
+        )
+    return found.model
