@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.pipelines.knowledge.cost_models import DeviceModel, device_models
+from fleetfront.pipelines.knowledge.cost_models import device_models
+from fleetfront.pipelines.knowledge.opening import DeviceModel
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED

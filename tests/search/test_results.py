@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.search.results import collect_fronts, load_fronts, write_fronts
+from fleetfront.search.collect import collect_fronts
+from fleetfront.search.results import load_fronts, write_fronts
 from fleetfront.search.run import run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy

@@ -1,0 +1,90 @@
+"""Collect the fronts of a searched problem as records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from fleetfront.predictors.base import HasClock, HasRange
+from fleetfront.search.front import hypervolume, knee, two_objectives
+from fleetfront.search.problem import Problem
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.search.run import SearchRun
+
+
+def collect_fronts(
+    problem: Problem,
+    run: SearchRun,
+    verification: Mapping[str, Any] | None = None,
+    shared: Mapping[str, Any] | None = None,
+) -> Fronts:
+    """The fronts of a problem's archive after a run."""
+    counter = problem.counter
+    return Fronts(
+        space=problem.space.name,
+        strategy=run.strategy,
+        seed=run.seed,
+        evaluations=run.evaluations,
+        seconds=run.seconds,
+        accuracy_source=problem.accuracy.source,
+        accuracy_tier=problem.accuracy.tier.value,
+        devices=tuple(_device_front(problem, i, run.references[i]) for i in range(len(problem.targets))),
+        audit={
+            "requested": counter.requested,
+            "evaluated": counter.evaluated,
+            "repeated": counter.repeated,
+            "recalled": counter.recalled,
+            "adopted": counter.adopted,
+        },
+        trace=tuple(
+            {"evaluations": p.evaluations, "seconds": round(p.seconds, 3), "hypervolume": list(p.hypervolume)}
+            for p in run.trace
+        ),
+        statement=run.statement,
+        verification=verification,
+        shared=shared,
+    )
+
+
+def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
+    target = problem.targets[column]
+    rows = problem.front(column)
+    archive = problem.archive
+    genotypes = archive.genotypes[rows]
+    std = target.cost.predict(genotypes).std if len(rows) else np.zeros(0)
+    cost, accuracy = archive.cost[rows, column], archive.accuracy[rows]
+    more: dict[str, list[Any]] = {
+        "macs": problem.space.macs(genotypes).tolist(),
+        "params": problem.space.params(genotypes).tolist(),
+    }
+    if isinstance(problem.accuracy, HasRange) and len(rows):
+        more["accuracy_is_beyond_range"] = problem.accuracy.beyond_range(genotypes).tolist()
+    for index, metric in enumerate(problem.columns):
+        if metric.is_of(column) and metric.target is not None:
+            named = metric.model.metric
+            more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
+    columns = [problem.space.arch_ids(genotypes), cost, std, accuracy, archive.accuracy_std[rows]]
+    points = tuple(
+        FrontPoint(arch, float(c), float(c_std), float(a), float(a_std), {name: more[name][i] for name in more})
+        for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
+    )
+    volume = hypervolume(problem.objectives(column), reference)
+    clock = str(target.cost.clock) if isinstance(target.cost, HasClock) else ""
+    plain = two_objectives(cost, accuracy)
+    bend = int(plain[knee(cost[plain], accuracy[plain])]) if len(plain) else 0
+    return DeviceFront(
+        target.name,
+        target.target,
+        target.cost.tier.value,
+        volume,
+        reference,
+        points,
+        bend,
+        target.limit,
+        clock,
+        target.cost.metric,
+        objectives=problem.extras,
+        limits=dict(target.limits),
+    )
