@@ -45,13 +45,16 @@ from fleetfront.profilers.adb.machine import (
     Stopped,
 )
 from fleetfront.profilers.adb.runners.base import Runner
-from fleetfront.profilers.adb.runners.script import session_script
+from fleetfront.profilers.adb.runners.script import run_script, session_script
 from fleetfront.profilers.adb.runners.session import ScriptEnded, Session, VisitRequest
 from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, describe_around
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
+
+#: What whoever measures a device holds there, beside the folders of all who do.
+_LOCK = "fleetfront.lock"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +87,7 @@ class AdbAgent:
         *,
         cores: str,
         folder: str,
+        owner: str = "unknown",
         lock: Callable[[], AbstractContextManager[None]] = nullcontext,
         options: AgentOptions | None = None,
         progress: Progress = SILENT,
@@ -98,6 +102,7 @@ class AdbAgent:
             target: what the measurements belong to.
             cores: ``big``, ``little``, ``all`` or a hexadecimal mask.
             folder: of this machine's own on the device; made when needed and removed by ``close``.
+            owner: what other computers are told of us while they may not measure on it: letters, digits, ``.``, ``-``.
             lock: held from the first batch to ``close``, so that no two commands measure one device.
             options: see ``AgentOptions``.
             progress: told of waiting and reconnecting.
@@ -110,14 +115,17 @@ class AdbAgent:
         self.mask = core_mask(cores, device.cores, target.threads)
         if self.mask and "taskset" not in device.tools and "taskset" in runner.command(target, self.mask):
             raise InputError(f"{device.model} has no taskset, which chooses cores.", "Use --cores all.")
-        self._script = session_script(runner.command(target, self.mask), "dumpsys" in device.tools)
+        self._script = session_script("dumpsys" in device.tools)
         self._connect = connect
         self._connection: Connection | None = connection
         self._runner = runner
         self._lock = lock
         self._held = ExitStack()
         self._is_locked = False
+        self._is_waiting = False
         self._folder = folder
+        self._owner = owner
+        self._held_as = f"{device.folder}/{_LOCK}"
         self._options = options or AgentOptions()
         self._progress = progress
         self._session: Session | None = None
@@ -149,6 +157,7 @@ class AdbAgent:
         if batch.target != self.target:
             raise InputError(f"This agent measures {self.target}, not {batch.target}.", "Open an agent for it.")
         events: Iterator[Event] = iter((Begun(batch),))
+        waiting = ExitStack()
         try:
             while True:
                 todo: Instruction | None = None
@@ -167,11 +176,20 @@ class AdbAgent:
                         break
                 if todo is None:
                     return
+                waits = isinstance(todo, Wait | Connect) or (isinstance(todo, Look) and self._machine.is_waiting)
+                if not waits:
+                    waiting.close()
+                elif not self._is_waiting:
+                    waiting.enter_context(ended_by_ctrl_c())
+                self._is_waiting = waits
                 events = self._do(todo, batch)
         except GeneratorExit:
             # The caller stopped inside the batch: what the device still has to do of it must not run on.
             self._abandon()
             raise
+        finally:
+            self._is_waiting = False
+            waiting.close()
 
     def close(self) -> None:
         """Restore what was changed and remove our folder. Does nothing to a device that is gone."""
@@ -189,6 +207,9 @@ class AdbAgent:
                     self._session.end()
             if self._is_touched:
                 restore(connection, self._folder)
+                lock = shlex.quote(self._held_as)
+                # A script that was ended from here has not let go of it.
+                connection.shell(f"grep -q ' {self._owner}$' {lock}/owner 2>/dev/null && rm -rf {lock}")
                 if not self._options.keep_files:
                     connection.shell(f"rm -rf {shlex.quote(self._folder)}", timeout_s=60)
         except DeviceError as error:
@@ -222,8 +243,7 @@ class AdbAgent:
                         self._session.end()
                     yield Stopped(True)
                 case Wait(seconds):
-                    with ended_by_ctrl_c():
-                        time.sleep(seconds)
+                    time.sleep(seconds)
                     yield Done()
         except (ConnectionLost, ScriptEnded) as error:
             if isinstance(error, ConnectionLost):
@@ -239,17 +259,23 @@ class AdbAgent:
     def _running(self) -> Session:
         """The script on the device, started anew if it is over."""
         if self._session is None or self._session.is_over:
-            self._session = Session(self._linked(), self._folder, self._script, self._options.visit_timeout_s)
+            self._session = Session(
+                self._linked(),
+                self._folder,
+                self._script,
+                self._options.visit_timeout_s,
+                self._held_as,
+                self._owner,
+            )
         return self._session
 
     def _connect_again(self) -> Event:
-        with ended_by_ctrl_c():
-            try:
-                self._connection = self._connect()
-                return Connected(read_device(self._connection))
-            except DeviceError as error:
-                self._forget_connection()
-                return Refused(error)
+        try:
+            self._connection = self._connect()
+            return Connected(read_device(self._connection))
+        except DeviceError as error:
+            self._forget_connection()
+            return Refused(error)
 
     def _prepare(self, connection: Connection) -> Prepared:
         if not self._is_locked:
@@ -262,8 +288,12 @@ class AdbAgent:
             f"mkdir -p {folder}/models; cd {folder} && [ -f pid ] && pid=$(cat pid) "
             "&& grep -q session.sh /proc/$pid/cmdline 2>/dev/null && { kill -9 -$pid || kill -9 $pid; }; rm -f pid"
         )
+        self._session = None
+        self._running()
         restore(connection, self._folder)
         self._runner.install(connection, self._folder)
+        command = run_script(self._runner.command(self.target, self.mask))
+        connection.push({f"{self._folder}/run.sh": command.encode()})
         screen = keep_awake(connection, self.device, self._folder)
         return Prepared(describe_around(self.describe(), self.device.cores, connection.route, screen))
 

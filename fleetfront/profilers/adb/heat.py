@@ -51,6 +51,11 @@ class HeatWatch:
         self._until: float | None = None
         self._is_new = False
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the device is being waited for."""
+        return self._until is not None
+
     def repeats(self, now: float) -> int:
         """How often a throttled visit is worth repeating now."""
         return 0 if self._has_given_up or now >= self._deadline else self._cooling.repeats

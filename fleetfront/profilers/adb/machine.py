@@ -5,6 +5,7 @@ A state machine without clock or I/O: events say what happened, instructions wha
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,8 +14,10 @@ from typing import Any
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.facts.conditions import THROTTLED, State, read_state
 from fleetfront.profilers.adb.facts.device import Device
+from fleetfront.profilers.adb.failures import MOST_EQUAL_FAILURES, explain_failures, is_without_end
 from fleetfront.profilers.adb.heat import HeatWatch, Look, Note, Wait
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceReplaced
+from fleetfront.profilers.adb.runners.script import FILE_MISSING
 from fleetfront.profilers.adb.runners.session import ScriptEnded, Visited
 from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, as_try
 from fleetfront.profilers.base import Visit, VisitBatch
@@ -25,10 +28,12 @@ CHECK_EVERY_S = 2.0
 _MOST_LOSSES = 3
 #: Times that the script may end in the middle of one visit before that visit becomes an error.
 _MOST_ENDS = 2
-#: What a shell returns for a program that it cannot start, or cannot find.
-_NOT_STARTED = (126, 127)
+#: What a shell returns for a program that it cannot start, or cannot find, and a visit for a file that is not there.
+_GONE = (126, 127, FILE_MISSING)
 #: Attempts to connect again follow each other so soon, or four times in the time that a lost device has.
 _RETRY_S = 0.5
+#: Names of files, by which reasons that are the same would differ.
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,11 +177,29 @@ class PhoneMachine:
         self._held: list[tuple[Visit, Visited]] = []
         self._tries: dict[str, list[Rows]] = {}
         self._losses = 0
+        # Failures in a row that were told in the same words, and those.
+        self._failures = 0
+        self._failure = ""
+        self._has_measured = False
         self._lost: tuple[DeviceError, float] | None = None
         self._ended_by: Counter[str] = Counter()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the device is waited for, to cool down or to come back."""
+        return self._heat.is_waiting or self._lost is not None
+
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """What to do after an event, in order; ``now`` is in seconds of any clock that never goes back."""
+        said = self._handle(event, now)
+        if self._failures < MOST_EQUAL_FAILURES:
+            return said
+        # One cause: as many more visits would tell nothing new.
+        self._failures = 0
+        kept: list[Instruction] = [one for one in said if isinstance(one, Keep | Note)]
+        return [*kept, GiveUp(explain_failures(self._rows.target.device, self._failure))]
+
+    def _handle(self, event: Event, now: float) -> list[Instruction]:
         match event:
             case Begun(batch):
                 return self._begin(batch, now)
@@ -255,12 +278,14 @@ class PhoneMachine:
 
     def _take(self, visited: Visited) -> list[Instruction]:
         visit = self._left[visited.id]
-        if visited.exit_code in _NOT_STARTED:
-            # A runner that is gone or cannot start is installed anew, which says why if it cannot be.
+        if visited.exit_code in _GONE:
+            # What somebody removed is put back; a runner that cannot start says why when it is installed anew.
             self._is_prepared = False
+            self._pushed.clear()
             self._losses += 1
             if self._losses > _MOST_LOSSES:
-                return [GiveUp(ScriptEnded(self._device.model, f"exit code {visited.exit_code}: {visited.text}"))]
+                why = "files vanish from its folder" if visited.exit_code == FILE_MISSING else visited.text
+                return [GiveUp(ScriptEnded(self._device.model, f"exit code {visited.exit_code}: {why}"))]
             return [EndScript()]
         if self._heat.is_told:
             self._held.append((visit, visited))
@@ -320,7 +345,19 @@ class PhoneMachine:
     def _keep(self, visit: Visit, rows: Rows) -> Keep:
         self._losses = 0
         del self._left[visit.uuid]
+        self._count_failure(rows[0].error)
         return Keep((*_as_tries(self._tries.pop(visit.uuid, ()), visit), *rows))
+
+    def _count_failure(self, error: str | None) -> None:
+        if error is None:
+            self._has_measured, self._failures = True, 0
+            return
+        alike = _DIGEST.sub("", error)
+        self._failures = self._failures + 1 if alike == self._failure else 1
+        self._failure = alike
+        if self._has_measured and not is_without_end(error):
+            # What measured before may well refuse a few files for one reason.
+            self._failures = 1
 
 
 def _as_tries(tries: Sequence[Rows], visit: Visit) -> Rows:

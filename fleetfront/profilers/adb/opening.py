@@ -5,10 +5,10 @@ A running adb server owns the USB devices, so it is used where one answers; othe
 
 from __future__ import annotations
 
-import getpass
 import hashlib
 import importlib
 import re
+import secrets
 import socket
 import time
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, missing, unknown
-from fleetfront.files import device_lock
+from fleetfront.files import device_lock, explained_os_error, write_whole
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
@@ -250,6 +250,7 @@ def open_adb_agent(
     """
     place = workspace or Workspace.default()
     connected = partial(connect, device, key=key, authorize_s=authorize_s, heartbeat=heartbeat, progress=progress)
+    name = _our_name(place)
     connection = connected()
     try:
         facts = read_device(connection)
@@ -261,7 +262,8 @@ def open_adb_agent(
             target,
             cores=cores,
             lock=partial(device_lock, place.root / "locks", target.device, facts.identity),
-            folder=f"{facts.folder}/fleetfront-{_our_name()}",
+            folder=f"{facts.folder}/fleetfront-{name}",
+            owner=re.sub(r"[^A-Za-z0-9.\-]+", "-", f"{socket.gethostname()}-{name}"),
             options=options,
             progress=progress,
         )
@@ -305,10 +307,17 @@ def _only(serials: list[str]) -> str:
     )
 
 
-def _our_name() -> str:
-    """The same for every command of this user on this machine, so that a later one finds and cleans what was left."""
+def _our_name(place: Workspace) -> str:
+    """The same for every command with this workspace, so that a later one finds and cleans what was left on a device.
+
+    Another home, container or computer has another, even if user and host are called the same.
+    """
+    path = place.root / "adb-name"
     try:
-        user = getpass.getuser()
-    except (OSError, KeyError):
-        user = ""
-    return hashlib.sha256(f"{user}@{socket.gethostname()}".encode()).hexdigest()[:8]
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, secrets.token_hex(4).encode())
+        named = path.read_text().strip()
+    except OSError as error:
+        raise explained_os_error(error, path) from error
+    return named if re.fullmatch(r"[0-9a-f]{8}", named) else hashlib.sha256(named.encode()).hexdigest()[:8]

@@ -39,7 +39,7 @@ class VisitRows:
     ) -> None:
         """Args: what reads the runner's words, whose rows they are, all cores, those used, and why a state is hot."""
         self._runner = runner
-        self._target = target
+        self.target = target
         self._cores = cores
         self._mask = mask
         self._reason = reason
@@ -51,7 +51,7 @@ class VisitRows:
         timings = (
             Timings(error=visited.error)
             if visited.error
-            else self._runner.read(visited.text, visited.exit_code, self._target)
+            else self._runner.read(visited.text, visited.exit_code, self.target)
         )
         before = {**self.around, **opening.facts(), **clock_facts(visited.clocks_before, self._cores, self._mask)}
         after = {

@@ -103,8 +103,8 @@ def test_the_device_is_left_as_it_was_found(
     agent = open_agent(daemon.address)
     assert list(temporary.iterdir()) == []
     rows_of(agent, make_batch(agent.target, 2))
-    (folder,) = temporary.iterdir()
-    assert folder.name.startswith("fleetfront-")
+    assert len(list(temporary.glob("fleetfront-*/models/*"))) == 2
+    assert (temporary / "fleetfront.lock").is_dir()
     agent.close()
     assert list(temporary.iterdir()) == []
     assert daemon.is_free_of("session.sh")
@@ -154,7 +154,7 @@ def test_a_second_batch_pushes_nothing_again(
 ) -> None:
     agent = open_agent(daemon.address)
     rows_of(agent, make_batch(agent.target, 3))
-    (folder,) = (daemon.data / "local" / "tmp").iterdir()
+    (folder,) = (daemon.data / "local" / "tmp").glob("fleetfront-*")
     before = {path.name: path.stat().st_ctime_ns for path in (folder / "models").iterdir()}
     rows_of(agent, make_batch(agent.target, 3, round=1))
     assert {path.name: path.stat().st_ctime_ns for path in (folder / "models").iterdir()} == before

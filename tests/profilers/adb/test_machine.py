@@ -34,6 +34,7 @@ from fleetfront.profilers.adb.machine import (
     Stopped,
 )
 from fleetfront.profilers.adb.runners.base import Timings
+from fleetfront.profilers.adb.runners.script import FILE_MISSING
 from fleetfront.profilers.adb.runners.session import ScriptEnded, Visited
 from fleetfront.profilers.adb.visit_rows import Rows, VisitRows
 from fleetfront.profilers.base import Visit, VisitBatch
@@ -364,6 +365,56 @@ def test_a_script_that_was_ended_from_here_is_started_again() -> None:
     phone = PlayedPhone(is_ended=True)
     assert len(list(phone.run(make_batch(3)))) == 3
     assert kinds(phone).count("MakeVisits") == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("benchmark_model printed no timings: taskset: failed to set affinity: Invalid argument", "--cores all"),
+        ('CANNOT LINK EXECUTABLE "x": library "libOpenCL.so" not found', "needs a library"),
+        ("benchmark_model printed no timings: hello", "not what benchmark_model prints"),
+        ("the visit took longer than 120 s and was ended", "hangs"),
+        ("the CPU may have run the model, not the GPU delegate", "--runtime"),
+        ("some news", "Check a file"),
+    ],
+)
+def test_three_equal_failures_end_it_with_the_programs_words(error: str, remedy: str) -> None:
+    phone = PlayedPhone(tells_heat=False, says=lambda number: (error, 1))
+    running = phone.run(make_batch(30))
+    rows = [next(running), next(running), next(running)]
+    with pytest.raises(DeviceError, match="3 visits in a row failed alike") as caught:
+        next(running)
+    assert [row.error for (row,) in rows] == [error] * 3
+    assert error in caught.value.message
+    assert remedy in caught.value.remedy
+
+
+def test_the_rows_of_a_stretch_are_kept_when_all_fail() -> None:
+    phone = PlayedPhone(says=lambda number: (f"Could not open {number:064x}", 1))
+    running = phone.run(make_batch(5))
+    assert len([next(running) for _ in range(5)]) == 5
+    with pytest.raises(DeviceError, match="failed alike"):
+        next(running)
+
+
+def test_what_has_measured_may_refuse_files() -> None:
+    phone = PlayedPhone(says=lambda number: ("unknown operator", 1) if number > 1 else ("1000", 0))
+    assert len(list(phone.run(make_batch(9)))) == 9
+    phone = PlayedPhone(says=lambda number: (f"reason {number}", 1))
+    assert len(list(phone.run(make_batch(9)))) == 9
+    phone = PlayedPhone(says=lambda number: ("took longer than 9 s", 1) if number > 1 else ("1000", 0))
+    with pytest.raises(DeviceError, match="failed alike"):
+        list(phone.run(make_batch(9)))
+
+
+def test_a_file_that_somebody_removed_is_pushed_again() -> None:
+    phone = PlayedPhone(says=lambda number: ("", FILE_MISSING) if number == 3 else ("1000", 0))
+    rows = list(phone.run(make_batch(5)))
+    assert [row.error for (row,) in rows] == [None] * 5
+    assert [len(one.files) for one in phone.done if isinstance(one, Push)] == [3, 3]
+    phone = PlayedPhone(says=lambda number: ("", FILE_MISSING))
+    with pytest.raises(DeviceError, match="files vanish from its folder"):
+        list(phone.run(make_batch(5)))
 
 
 def test_a_batch_that_was_abandoned_leaves_nothing_behind() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import signal
 import subprocess
+import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -10,13 +14,17 @@ from typing import Any
 
 import pytest
 
+from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+from fleetfront.profilers.adb.link.faults import DeviceReplaced
 from fleetfront.profilers.adb.opening import connect
 from fleetfront.profilers.adb.runners import session
 from fleetfront.profilers.adb.runners.native import LiteRtRunner
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.records import measurement_uuid
 from fleetfront.quantities import Clock
+from fleetfront.workspace import Workspace
+from tests.adbd.fixtures import BENCHMARK_MODEL, GETPROP, as_phone
 
 BROKEN = """#!/bin/sh
 echo '--graph=...'
@@ -27,7 +35,7 @@ echo '--graph=...'
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("head -c 3000000 /dev/urandom", "no timings|not understood"),
+        ("head -c 3000000 /dev/urandom", "printed more than 1 MiB"),
         ("seq 1 60000", "no timings"),
         ("echo 'count=5 first=1 curr=1 min=0 max=0 avg=0 std=0'", "ends before the summary"),
         ("echo '@end 0 0'; echo '@0 end 0 0'", "no timings"),
@@ -91,7 +99,7 @@ def test_a_script_that_never_answers_is_given_up(daemon: Any, monkeypatch: pytes
     monkeypatch.setattr(session, "_START_S", 0.3)
     connection = connect(f"adb:{daemon.address}")
     with closing(connection), pytest.raises(session.ScriptEnded, match="no answer within"):
-        session.Session(connection, "/data/local/tmp", "sleep 1000", 5.0)
+        session.Session(connection, "/data/local/tmp", "sleep 1000", 5.0, "/data/lock", "me")
     assert daemon.is_free_of("sleep 1000")
 
 
@@ -104,7 +112,7 @@ def test_a_clock_that_goes_backwards_is_an_error_row(
     subprocess.run(["cc", "-shared", "-fPIC", "-o", str(library), str(tmp_path / "clock.c"), "-ldl"], check=True)
     plain = LiteRtRunner.command
     monkeypatch.setattr(
-        LiteRtRunner, "command", lambda self, target, mask: f"LD_PRELOAD=/data/clock.so {plain(self, target, mask)}"
+        LiteRtRunner, "command", lambda self, target, mask: f"env LD_PRELOAD=/data/clock.so {plain(self, target, mask)}"
     )
     agent = open_agent(daemon.address)
     ((row,),) = list(agent.run(make_batch(agent.target, 1)))
@@ -136,3 +144,99 @@ def test_a_visit_that_never_ends_is_ended(
     rows = list(agent.run(make_batch(agent.target, 2)))
     assert ["took longer than" in str(row.error) for (row,) in rows] == [True, True]
     assert daemon.is_free_of("sleep 1000")
+
+
+FLOOD = BROKEN.format('[ "$1" = --help ] || exec yes flood')
+HANG = BROKEN.format('[ "$1" = --help ] || exec sleep 1000')
+
+
+def test_a_program_that_floods_is_ended_after_a_mebibyte(
+    daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    daemon.install("benchmark_model", FLOOD)
+    agent = open_agent(daemon.address, runner="benchmark-model")
+    running = agent.run(make_batch(agent.target, 9))
+    for _ in range(3):
+        (row,) = next(running)
+        assert "printed more than 1 MiB" in str(row.error)
+        assert "flood" in str(row.error)
+    with pytest.raises(DeviceError, match="3 visits in a row failed alike") as caught:
+        next(running)
+    assert "--benchmark-model PATH" in caught.value.remedy
+    assert daemon.is_free_of("yes flood")
+
+
+def test_a_client_that_dies_beside_a_hung_program_leaves_nothing(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    phone.install("benchmark_model", HANG)
+    client = os.fork()
+    if client == 0:
+        agent = open_agent(phone.address)
+        list(agent.run(make_batch(agent.target, 3)))
+        os._exit(0)
+    while not phone.running("sleep 1000"):
+        time.sleep(0.02)
+    assert (phone.data / "stay_on").read_text() == "7\n"
+    os.kill(client, signal.SIGKILL)
+    os.waitpid(client, 0)
+    assert phone.is_free_of("sleep 1000")
+    assert phone.is_free_of("session.sh")
+    assert (phone.data / "stay_on").read_text() == "0\n"
+    assert (phone.data / "keys").read_text() == "224\n223\n"
+    assert not (phone.data / "local" / "tmp" / "fleetfront.lock").exists()
+
+
+def test_files_that_vanish_from_the_device_are_put_back(
+    daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    agent = open_agent(daemon.address)
+    rows = []
+    for number, visit_rows in enumerate(agent.run(make_batch(agent.target, 9))):
+        rows += visit_rows
+        for folder in (daemon.data / "local" / "tmp").glob("fleetfront-*"):
+            # The script may write into the folder while it is removed.
+            while number == 5 and folder.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+            if number == 2:
+                shutil.rmtree(folder / "models")
+    assert [row.error for row in rows] == [None] * 18
+
+
+def test_two_homes_share_a_phone_one_after_the_other(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch], tmp_path: Path
+) -> None:
+    here, there = open_agent(phone.address), open_agent(phone.address, workspace=Workspace(tmp_path / "home"))
+    batch = make_batch(here.target, 2)
+    assert len(list(here.run(batch))) == 2
+    with pytest.raises(DeviceError, match="is being measured from elsewhere") as caught:
+        list(there.run(make_batch(there.target, 2)))
+    assert caught.value.remedy
+    there.close()
+    # The second has neither wiped nor restored anything of the first.
+    assert (phone.data / "stay_on").read_text() == "7\n"
+    assert len(list(here.run(make_batch(here.target, 2, round=1)))) == 2
+    here.close()
+    assert (phone.data / "stay_on").read_text() == "0\n"
+    again = open_agent(phone.address, workspace=Workspace(tmp_path / "home"))
+    assert len(list(again.run(make_batch(again.target, 2)))) == 2
+    again.close()
+    assert list((phone.data / "local" / "tmp").iterdir()) == []
+
+
+def test_another_phone_at_the_same_address_is_refused(
+    phone: Any, make_daemon: Callable[..., Any], open_agent: Callable[..., AdbAgent],
+    make_batch: Callable[..., VisitBatch],
+) -> None:  # fmt: skip
+    phone.install("benchmark_model", BENCHMARK_MODEL.replace("cat /data/output", "sleep 0.3; cat /data/output"))
+    agent = open_agent(phone.address)
+    running = agent.run(make_batch(agent.target, 30))
+    first = next(running)
+    phone.stop()
+    other = make_daemon(port=phone.port)
+    as_phone(other)
+    other.install("getprop", GETPROP.replace("Phone", "Tablet"))
+    with pytest.raises(DeviceReplaced, match=r"Fake Tablet.*not Fake Phone"):
+        first += tuple(row for rows in running for row in rows)
+    assert {row.before["model"] for row in first} == {"Fake Phone"}
+    assert list((other.data / "local" / "tmp").iterdir()) == []

@@ -1,8 +1,8 @@
 """The one script that runs on the device for a whole session, and the words that it and this machine exchange.
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
-unplugged; before it ends so, it undoes what ``awake`` changed. Frequencies are read with the shell's own ``read``: no
-process is started around a visit but the runner.
+unplugged; before it ends so, it undoes what ``awake`` changed. While it runs, it holds the device against other
+computers, and bounds the time and output of the runner. Frequencies are read with the shell's own ``read``.
 """
 
 from __future__ import annotations
@@ -48,29 +48,70 @@ true
 _SESSION = r"""
 exec 2>&1
 cd "$1" || exit 1
-token=$2
+token=$2 limit=$3 lock=$4 me=$5
+# One computer, home or container at a time; a lock whose script is gone is taken over.
+until mkdir "$lock" 2>/dev/null; do
+  pid= owner=
+  read -r pid owner 2>/dev/null < "$lock/owner" || { sleep 1; read -r pid owner 2>/dev/null < "$lock/owner"; }
+  if [ -n "$pid" ] && grep -q session.sh "/proc/$pid/cmdline" 2>/dev/null; then
+    echo "@$token held $pid $owner"
+    exit 0
+  fi
+  mv "$lock" "$lock.$$" 2>/dev/null && rm -rf "$lock.$$"
+done
+echo "$$ $me" > "$lock/owner"
 echo $$ > pid
+rm -f leaving runner.pid
+undo() { [ -e restore.sh ] && sh ./restore.sh </dev/null >/dev/null 2>&1 && rm -f restore.sh; }
+let_go() { rm -f pid; rm -rf "$lock"; }
+# Nobody listens any more: what runs is ended, whatever it does, and nothing may end this before it is done.
+leave() {
+  trap '' HUP TERM PIPE
+  exec >/dev/null 2>&1
+  # A runner that is just being started either sees this or has told its number.
+  : > leaving
+  runner=
+  read -r runner < runner.pid && [ -n "$runner" ] && kill -9 "$runner"
+  undo
+  let_go
+  exit 1
+}
+# HUP is what adbd sends when the connection goes away, unless the end of the input or a broken pipe comes first.
+trap leave HUP TERM PIPE
 cores=
 for path in /sys/devices/system/cpu/cpu[0-9]*; do
   [ -r "$path/cpufreq/scaling_cur_freq" ] && cores="$cores ${path##*/cpu}"
 done
 # All of a visit in one write: every packet of its own can cost a delayed acknowledgement of 40 ms. ``print`` is mksh's.
 if [ -n "$KSH_VERSION" ]; then say() { print -r -- "$1"; }; else say() { printf '%s\n' "$1"; }; fi
+bound=
+for words in "timeout --foreground -s KILL" "timeout -s KILL"; do
+  $words 9 true 2>/dev/null && { bound="$words $limit"; break; }
+done
+if printf x | head -c 1 >/dev/null 2>&1; then most="head -c @MOST@"; else most=cat; fi
 clocks() {
   line=
   for core in $cores; do
-    now= most=
+    now= most_khz=
     read -r now < /sys/devices/system/cpu/cpu$core/cpufreq/scaling_cur_freq
-    read -r most < /sys/devices/system/cpu/cpu$core/cpufreq/scaling_max_freq
-    line="$line $core:$now:$most"
+    read -r most_khz < /sys/devices/system/cpu/cpu$core/cpufreq/scaling_max_freq
+    line="$line $core:$now:$most_khz"
   done
 }
 visit() {
-  warm=$2 timed=$3 model=$4
+  export warm="$2" timed="$3" model="$4"
+  code= said=
   clocks
   before=$line
-  said=$(@RUNNER@ </dev/null 2>&1)
-  code=$?
+  if [ -e "$model" ]; then
+    # In the background, so that a signal ends the wait: in the foreground it would be put off until the runner ends.
+    { $bound sh ./run.sh </dev/null 2>&1; echo $? > code; } | $most > said &
+    wait
+    read -r code 2>/dev/null < code || code=@MISSING@
+    said=$(cat said 2>/dev/null)
+    rm -f code said runner.pid
+  fi
+  [ -e "$model" ] || code=@MISSING@
   clocks
   say "@$token begin $1$before
 $said
@@ -83,20 +124,27 @@ check() {
   echo
   echo "@$token checked $1 0$line"
 }
-undo() { [ -e restore.sh ] && sh ./restore.sh </dev/null >/dev/null 2>&1 && rm -f restore.sh; }
-# What adbd sends when the connection goes away, unless the end of the input comes first.
-trap 'undo; rm -f pid; exit 1' HUP TERM
 echo "@$token ready $$"
 while read -r word id first second third; do
   case $word in
     visit) visit "$id" "$first" "$second" "$third" ;;
     check) check "$id" ;;
-    quit) rm -f pid; exit 0 ;;
+    quit) let_go; exit 0 ;;
   esac
 done
-undo
-rm -f pid
+leave
 """
+
+#: Started for each visit; its process becomes the runner.
+_RUN = """echo $$ > runner.pid
+[ -e leaving ] && exit 1
+exec {}
+"""
+
+#: What a runner may print in one visit, in bytes; more is a runner gone wild, which is ended.
+MOST_OUTPUT = 1 << 20
+#: Exit code of a visit whose file is not on the device any more: EX_NOINPUT of sysexits.h.
+FILE_MISSING = 66
 
 #: What a check asks a phone. ``deviceidle`` knows the screen at a hundredth of the cost of ``dumpsys power``.
 _CHECK = (
@@ -105,12 +153,18 @@ _CHECK = (
 )
 
 
-_FRAME = r"(?P<word>begin|end|check|checked|ready) (?P<id>\w+)(?: (?P<code>\d+))?(?P<clocks>(?: \d+:\d*:\d*)*)\r?"
+_FRAME = (
+    r"(?:(?P<word>begin|end|check|checked|ready) (?P<id>\w+)(?: (?P<code>\d+))?(?P<clocks>(?: \d+:\d*:\d*)*)\r?"
+    r"|(?P<held>held) (?P<pid>\d+) (?P<owner>[\w.-]*)\r?)"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of the script's own: ``word`` (ready, begin, end, check, checked), the visit, the exit code, clocks."""
+    """One line of the script's own: ``word`` (ready, begin, end, check, checked), the visit, the exit code, clocks.
+
+    ``held``: the device is measured by another script, ``id`` is whose and ``code`` its process.
+    """
 
     word: str
     id: str
@@ -118,9 +172,18 @@ class Frame:
     clocks: str
 
 
-def session_script(runner_command: str, has_thermal: bool) -> str:
-    """The script's text. ``runner_command`` may use ``$model``, ``$warm`` and ``$timed``."""
-    return _SESSION.replace("@RUNNER@", runner_command).replace("@CHECK@", _CHECK if has_thermal else ":")
+def session_script(has_thermal: bool) -> str:
+    """The script's text. Its arguments: folder, token, seconds a visit may take, the lock's place, who we are."""
+    return (
+        _SESSION.replace("@CHECK@", _CHECK if has_thermal else ":")
+        .replace("@MOST@", str(MOST_OUTPUT))
+        .replace("@MISSING@", str(FILE_MISSING))
+    )
+
+
+def run_script(runner_command: str) -> str:
+    """The text of ``run.sh``. ``runner_command`` may use ``$model``, ``$warm`` and ``$timed``."""
+    return _RUN.format(runner_command)
 
 
 def parse_frame(line: str, token: str) -> Frame | None:
@@ -130,4 +193,6 @@ def parse_frame(line: str, token: str) -> Frame | None:
     match = re.fullmatch(rf"@{re.escape(token)} {_FRAME}", line)
     if match is None:
         return None
+    if match.group("held"):
+        return Frame("held", match.group("owner"), int(match.group("pid")), "")
     return Frame(match.group("word"), match.group("id"), int(match.group("code") or 0), match.group("clocks"))

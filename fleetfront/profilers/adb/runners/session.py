@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import shlex
 import time
@@ -11,10 +12,12 @@ from dataclasses import dataclass
 
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.link.connection import Connection
-from fleetfront.profilers.adb.runners.script import Frame, parse_frame
+from fleetfront.profilers.adb.runners.script import MOST_OUTPUT, Frame, parse_frame
 
-#: What a runner may print in one visit; more is a runner gone wild.
-_MOST_OUTPUT = 1 << 20
+#: What a shell adds to the number of the signal that ended a program; the two signals that bounds end one with.
+_KILLED, _PIPE = 128 + 9, 128 + 13
+#: Time that a visit has beyond its limit, which the device itself keeps, before the script is ended from here.
+_GRACE_S = 5.0
 #: Visits that wait on the device, so that it never waits for us.
 _AHEAD = 2
 _START_S = 20.0
@@ -72,8 +75,28 @@ class ScriptEnded(DeviceError):
 class Session:
     """One script process on the device. Raises ConnectionLost from every method if the device goes away."""
 
-    def __init__(self, connection: Connection, folder: str, script: str, visit_timeout_s: float) -> None:
-        """Start ``script`` inside ``folder`` and wait until it listens."""
+    def __init__(
+        self,
+        connection: Connection,
+        folder: str,
+        script: str,
+        visit_timeout_s: float,
+        lock: str = "lock",
+        owner: str = "",
+    ) -> None:
+        """Start ``script`` inside ``folder`` and wait until it listens.
+
+        Args:
+            connection: to the device.
+            folder: of ours on the device.
+            script: the text of ``session_script``.
+            visit_timeout_s: what takes longer is ended there.
+            lock: the place on the device that whoever measures holds.
+            owner: what others are told of us.
+
+        Raises:
+            DeviceError: another computer, home or container measures on the device.
+        """
         self._connection = connection
         self._token = secrets.token_hex(6)
         self._visit_timeout_s = visit_timeout_s
@@ -81,7 +104,8 @@ class Session:
         self._partial = b""
         self._asked: deque[VisitRequest] = deque()
         connection.push({f"{folder}/session.sh": script.encode()})
-        self._process = connection.start(f"sh {shlex.quote(folder)}/session.sh {shlex.quote(folder)} {self._token}")
+        words = [f"{folder}/session.sh", folder, self._token, str(math.ceil(visit_timeout_s)), lock, owner]
+        self._process = connection.start(f"sh {shlex.join(words)}")
         self.is_over = False
         self._pid = ""
         ready, _ = self._soon("ready", _START_S)
@@ -143,7 +167,7 @@ class Session:
 
     def _visited(self, request: VisitRequest) -> Visited:
         error = None
-        deadline = time.monotonic() + self._visit_timeout_s
+        deadline = time.monotonic() + self._visit_timeout_s + _GRACE_S
         begin = end = Frame("end", request.id, 137, "")
         text = ""
         try:
@@ -154,13 +178,20 @@ class Session:
             raise
         except TimeoutError:
             self.kill()
-            error = f"the visit took longer than {self._visit_timeout_s:.0f} s and was ended"
+            error = self._too_long()
             self._seen_ns = time.monotonic_ns()
         # Lines of several visits may come at once; visits follow each other, so this one began when the last ended.
         elapsed_ns = self._seen_ns - self._idle_ns
         started_ns = time.time_ns() - (time.monotonic_ns() - self._idle_ns)
         self._idle_ns = self._seen_ns
+        if error is None and end.code == _KILLED and elapsed_ns >= 1e9 * self._visit_timeout_s:
+            error = self._too_long()
+        elif error is None and (end.code == _PIPE or len(text) >= MOST_OUTPUT):
+            error = f"the program printed more than {MOST_OUTPUT >> 20} MiB and was ended; it began with: {text[:200]}"
         return Visited(request.id, text, end.code, started_ns, elapsed_ns, begin.clocks, end.clocks, error)
+
+    def _too_long(self) -> str:
+        return f"the visit took longer than {self._visit_timeout_s:.0f} s and was ended"
 
     def _ask(self, line: str) -> None:
         self._connection.send_to(self._process, f"{line}\n".encode())
@@ -182,10 +213,17 @@ class Session:
                 self.is_over = True
                 raise ScriptEnded(self._connection.serial, "\n".join(before))
             frame = parse_frame(line, self._token)
+            if frame is not None and frame.word == "held":
+                self.is_over = True
+                raise DeviceError(
+                    f"{self._connection.serial} is being measured from elsewhere: by {frame.id} "
+                    f"(process {frame.code} on the device).",
+                    "Wait until that ends (or stop it), then run the same command again.",
+                )
             if frame is not None and frame.word == word and visit in (None, frame.id):
                 return frame, "\n".join(before)
             size += len(line)
-            if size < _MOST_OUTPUT:
+            if size < MOST_OUTPUT:
                 before.append(line)
 
     def _line(self, deadline: float) -> str | None:
@@ -194,7 +232,7 @@ class Session:
             if output is None:
                 return None
             *whole, rest = (self._partial + output.data).split(b"\n")
-            self._partial = rest[-_MOST_OUTPUT:]
+            self._partial = rest[-MOST_OUTPUT:]
             now = time.monotonic_ns()
             self._lines.extend((line.decode(errors="replace").rstrip("\r"), now) for line in whole)
         line, self._seen_ns = self._lines.popleft()
