@@ -137,7 +137,7 @@ def profile(agent: AdbAgent, tasks: TaskList, cache: FileCache, rounds: int, fol
     with closing(Store(folder / f"{uuid.uuid4().hex}.sqlite")) as store:
         begun = time.monotonic()
         row = begin_campaign(store, agent.target, "ofa-mbv3-w1.0", "benchmark", tasks, agent.describe())
-        result = Campaign(store, agent, row, options, files, clock=Clock.WALL).run(Limits(1e9, rounds))
+        result = Campaign(store, agent, row, options.rounds, files, clock=Clock.WALL).run(Limits(1e9, rounds))
         seconds = time.monotonic() - begun
         rows = [m for m in store.measurements(target=agent.target) if m.clock == Clock.WALL]
     good = [m for m in rows if m.error is None]

@@ -22,6 +22,7 @@ from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models as device_models
 from fleetfront.pipelines.knowledge.opening import DeviceModel as DeviceModel
+from fleetfront.pipelines.measure.files import profile_file as profile_file
 from fleetfront.pipelines.measure.profile import Budget as Budget
 from fleetfront.pipelines.measure.profile import measure_networks as measure_networks
 from fleetfront.pipelines.measure.profile import parse_budget as parse_budget
@@ -33,7 +34,6 @@ from fleetfront.pipelines.search import search_space as search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy as load_accuracy
 from fleetfront.predictors.base import AccuracyModel as AccuracyModel
 from fleetfront.predictors.base import CostModel as CostModel
-from fleetfront.profilers.cpu.single_file import profile_file as profile_file
 from fleetfront.profilers.records import Measurement as Measurement
 from fleetfront.profilers.records import Role as Role
 from fleetfront.profilers.store.store import Store as Store

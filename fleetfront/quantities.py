@@ -81,14 +81,28 @@ class Metric:
         """Its name in words, e.g. ``peak memory``."""
         return self.name.replace("_", " ")
 
+    def divisor(self, unit: str) -> float:
+        """How many ``unit`` of a stored sample make one unit of this metric. Raises InputError for a strange unit."""
+        if unit == self.unit:
+            return 1.0
+        if (unit, self.unit) not in _PARTS:
+            raise InputError(
+                f"A measured {self.name} is in {unit!r}, which is no unit of it.", f"Known: {self.unit} and its parts."
+            )
+        return _PARTS[unit, self.unit]
+
+
+#: (stored unit, unit of a metric) -> how many of the former make one of the latter.
+_PARTS = {("ns", "ms"): NS_PER_MS, ("nJ", "uJ"): 1e3}
 
 LATENCY = Metric("latency", "ms")
 PEAK_MEMORY = Metric("peak_memory", "bytes", Aggregation.MAX)
 ENERGY = Metric("energy", "uJ")
+#: Loading a file in a process that has its runtime, and with the first run.
+LOAD, COLD_START = Metric("load", "ms"), Metric("cold_start", "ms")
+#: What devices, networks and fronts are compared by.
 METRICS = {metric.name: metric for metric in (LATENCY, PEAK_MEMORY, ENERGY)}
 
-#: Unit that samples are kept in (whole numbers) -> how many of its metric's unit one of them is.
-SAMPLE_UNITS = {"ns": 1e-6, "bytes": 1.0, "uJ": 1.0, "nJ": 1e-3}
 #: Metric -> the unit that importers keep its samples in.
 SAMPLES_IN = {"latency": "ns", "peak_memory": "bytes", "energy": "nJ"}
 

@@ -14,7 +14,14 @@ from fleetfront.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Open one file, warm it up, time it. ``file`` is the SHA-256 of the bytes, found in ``VisitBatch.files``."""
+    """Open one file, warm it up, time it.
+
+    Attributes:
+        file: SHA-256 of the bytes, found in ``VisitBatch.files``.
+        warm_runs, timed_runs: how often the file runs.
+        timed_s: where it is above 0, an agent of this machine's CPU goes on for about so long beyond ``timed_runs``.
+        is_cold: the same agent takes a fresh process, and tells of loading, the first run and memory, too.
+    """
 
     uuid: str
     role: Role
@@ -22,6 +29,8 @@ class Visit:
     file: str
     warm_runs: int = 2
     timed_runs: int = 6
+    timed_s: float = 0.0
+    is_cold: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +117,9 @@ def batch_to_json(batch: VisitBatch) -> dict[str, Any]:
         "space": batch.space,
         "campaign": batch.campaign,
         "round": batch.round,
-        "visits": [[v.uuid, v.role.value, v.key, v.file, v.warm_runs, v.timed_runs] for v in batch.visits],
+        "visits": [
+            [v.uuid, v.role.value, v.key, v.file, v.warm_runs, v.timed_runs, v.timed_s, v.is_cold] for v in batch.visits
+        ],
         "files": dict(batch.files),
         **({} if batch.seconds_left is None else {"seconds_left": batch.seconds_left}),
     }
@@ -118,8 +129,8 @@ def batch_from_json(data: Mapping[str, Any]) -> VisitBatch:
     """The batch of ``batch_to_json``. Raises InputError on anything else."""
     try:
         visits = tuple(
-            Visit(uuid, Role(role), key, file, int(warm), int(timed))
-            for uuid, role, key, file, warm, timed in data["visits"]
+            Visit(uuid, Role(role), key, file, int(warm), int(timed), float(timed_s), bool(is_cold))
+            for uuid, role, key, file, warm, timed, timed_s, is_cold in data["visits"]
         )
         return VisitBatch(
             target=Target.parse(data["target"]),

@@ -1,14 +1,17 @@
-"""Campaign: rounds of interleaved visits, each committed as soon as it is made, until a stop rule or budget ends it.
+"""Measure in rounds of interleaved visits, each committed as soon as it is made, until a rule or budget ends them.
 
-What is measured is decided in ``plan``, how in an agent, and what the numbers say in ``observations``.
+This is the only loop over visits, but for that of a sustained run, which has neither rounds nor rests. What is measured
+is decided in ``plan``, how in an agent, and what the numbers say in ``reading``.
 
-A round visits every block and network once, in a fresh random order, with the anchor before every ``anchor_every``
-visits and at the end: so a slow minute of the machine touches a few visits of everything, not all visits of a few.
+A round visits every block, network or file once, in a fresh random order, with the anchor, if there is one, before
+every ``anchor_every`` visits and at the end: so a slow minute of the machine touches a few visits of everything, not
+all visits of a few.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import signal
 import threading
 import time
@@ -24,7 +27,7 @@ import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.base import Agent, Visit, VisitBatch
-from fleetfront.profilers.plan import PlanOptions, Task, TaskList
+from fleetfront.profilers.plan import RoundOptions, Task, TaskList
 from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.profilers.store.store import CampaignRow, Store
@@ -34,6 +37,8 @@ from fleetfront.targets import Target
 
 #: What failed so often in a row is left out of later rounds.
 MOST_FAILURES = 2
+#: So many different things that fail in a row, and in the same words, have one cause that no repetition removes.
+MOST_EQUAL_FAILURES = 3
 
 _HOW_TO_GO_ON = "Run the same command again to go on; everything measured so far is kept."
 
@@ -65,6 +70,10 @@ class CampaignInterrupted(KeyboardInterrupt):
         self.message = message
         self.remedy = remedy
         super().__init__(f"{message} {remedy}")
+
+
+class NothingMeasurable(DeviceError):
+    """The device is there, but whatever was tried on it failed; the rows of those visits are in the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,10 +134,11 @@ class Campaign:
         store: Store,
         agent: Agent,
         row: CampaignRow,
-        options: PlanOptions,
+        options: RoundOptions,
         files: Mapping[str, str],
         *,
         clock: Clock,
+        names: Mapping[str, str] | None = None,
         progress: Progress = SILENT,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -141,6 +151,7 @@ class Campaign:
             options: order and shape of the visits.
             files: path of each file by its SHA-256.
             clock: what the stop rule sees.
+            names: what to call keys that are no names themselves.
             progress: told of every visit.
             now: seconds of the budget; a simulated device brings its own.
         """
@@ -151,11 +162,14 @@ class Campaign:
         self._options = options
         self._files = files
         self._clock = clock
+        self._names = names or {}
         self._progress = progress
         self._now = now
         self._started = now()
         self._failures: Counter[str] = Counter()
         self._last_error = ""
+        self._equal_failures: list[Measurement] = []
+        self._has_measured = False
         self._visits = 0
         self._shown = 0
         self._is_interrupted = False
@@ -176,7 +190,8 @@ class Campaign:
         """
         self._started -= preparing_s
         session = self._store.begin_session(self._row.id, time.time_ns() - int(preparing_s * 1e9))
-        self._progress.start(f"Profiling {self._row.space} on {self._row.target}", self._total(limits))
+        what = f"Profiling {self._row.space}" if self._row.space else "Measuring files"
+        self._progress.start(f"{what} on {self._row.target}", self._total(limits))
         try:
             with self._finishing_the_visit_on_interrupt():
                 result = self._rounds(limits, rule)
@@ -185,7 +200,8 @@ class Campaign:
             raise
         except DeviceError as error:
             self._store.end_session(session, "lost", finished=False)
-            raise DeviceError(error.message, f"{error.remedy} {_HOW_TO_GO_ON}".strip()) from error
+            raised = NothingMeasurable if isinstance(error, NothingMeasurable) else DeviceError
+            raise raised(error.message, f"{error.remedy} {_HOW_TO_GO_ON}".strip()) from error
         finally:
             self._progress.finish()
         self._store.end_session(session, result.ended_by, finished=True)
@@ -249,21 +265,27 @@ class Campaign:
         """All visits of a round in their order, the same whenever it is asked for."""
         tasks = self._list.tasks
         shuffled = np.random.default_rng([self._options.seed, number]).permutation(len(tasks))
+        anchor = () if self._list.anchor is None else (self._list.anchor,)
         order: list[Task] = []
         for position, index in enumerate(shuffled):
             if position % self._options.anchor_every == 0:
-                order.append(self._list.anchor)
+                order.extend(anchor)
             order.append(tasks[index])
-        order.append(self._list.anchor)
+        order.extend(anchor)
         visits = [self._visit(task, number, position) for position, task in enumerate(order)]
         kept = [visit for visit in visits if self._failures[visit.key] < MOST_FAILURES]
         if not any(visit.role != Role.ANCHOR for visit in kept):
-            raise DeviceError(f"Nothing can be measured on {self._row.target}: {self._last_error}.", "Fix this first.")
+            raise NothingMeasurable(
+                f"Nothing can be measured on {self._row.target}: {self._last_error}.", "Fix this first."
+            )
         return kept
 
     def _visit(self, task: Task, number: int, position: int) -> Visit:
         identity = uuid.uuid5(uuid.NAMESPACE_URL, f"fleetfront:{self._row.id}:{number}:{position}").hex
-        return Visit(identity, task.role, task.key, task.file, self._options.warm_runs, self._options.timed_runs)
+        shape = self._options
+        return Visit(
+            identity, task.role, task.key, task.file, shape.warm_runs, shape.timed_runs, shape.timed_s, shape.is_cold
+        )
 
     def _commit(self, measurements: tuple[Measurement, ...]) -> None:
         self._store.append(measurements)
@@ -271,11 +293,32 @@ class Campaign:
         for measurement in measurements:
             if measurement.error is None:
                 self._failures.pop(measurement.key, None)
+                self._equal_failures, self._has_measured = [], True
                 continue
             self._failures[measurement.key] += 1
             self._last_error = measurement.error
-            if self._failures[measurement.key] == 1:
-                self._progress.note(f"{measurement.key} could not be measured: {measurement.error}")
+            if self._equal_failures and _words(self._equal_failures[-1]) != _words(measurement):
+                self._equal_failures = []
+            self._equal_failures.append(measurement)
+            equal = len(self._equal_failures)
+            if self._failures[measurement.key] == 1 and equal <= MOST_EQUAL_FAILURES:
+                name = self._names.get(measurement.key, measurement.key)
+                self._progress.note(f"{name} could not be measured: {measurement.error}")
+            if equal == MOST_EQUAL_FAILURES + 1 and self._has_measured:
+                self._progress.note("More could not be measured, in the same words.")
+            self._check_common_cause()
+
+    def _check_common_cause(self) -> None:
+        """Raise NothingMeasurable if different things fail in the same words, and nothing or not the anchor works."""
+        failures = self._equal_failures
+        keys = {failure.key for failure in failures}
+        is_common = not self._has_measured or any(failure.role == Role.ANCHOR for failure in failures)
+        if len(keys) >= MOST_EQUAL_FAILURES and is_common:
+            raise NothingMeasurable(
+                f"Nothing can be measured on {self._row.target}: {len(keys)} things in a row failed in the same words: "
+                f"{self._last_error}.",
+                "Remove the cause that these words name.",
+            )
 
     def _total(self, limits: Limits) -> int | None:
         """Steps that progress is counted in: seconds of the budget, or visits where only the rounds are limited."""
@@ -319,3 +362,8 @@ class Campaign:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
+
+
+def _words(failure: Measurement) -> str:
+    """An error without what names the file: equal for one cause."""
+    return re.sub(r"\S*[0-9a-f]{64}\S*", "", failure.error or "").replace(failure.key, "")

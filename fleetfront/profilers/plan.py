@@ -33,6 +33,23 @@ _RESOLUTIONS = {"spread": (0.0, 0.5, 1.0), "ends": (0.0, 1.0), "four": (0.0, 1 /
 
 
 @dataclass(frozen=True, slots=True)
+class RoundOptions:
+    """Order and shape of the visits of a round; ``Visit`` says what the shape means.
+
+    Attributes:
+        seed: of the order.
+        anchor_every: visits between two anchors.
+    """
+
+    seed: int = 0
+    anchor_every: int = 8
+    warm_runs: int = 2
+    timed_runs: int = 6
+    timed_s: float = 0.0
+    is_cold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PlanOptions:
     """Choices that make two campaigns different ones.
 
@@ -66,6 +83,11 @@ class PlanOptions:
             if getattr(self, name) < lowest:
                 raise InputError(f"{name} is {getattr(self, name)}.", f"Use {name} >= {lowest}.")
 
+    @property
+    def rounds(self) -> RoundOptions:
+        """What of it a campaign needs to make its rounds."""
+        return RoundOptions(self.seed, self.anchor_every, self.warm_runs, self.timed_runs)
+
 
 @dataclass(frozen=True, slots=True)
 class Item:
@@ -87,21 +109,28 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskList:
-    """What a campaign works on. ``tasks`` are visited once a round, ``anchor`` often."""
+    """What a campaign works on. ``tasks`` are visited once a round, ``anchor``, if there is one, often."""
 
     tasks: tuple[Task, ...]
-    anchor: Task
+    anchor: Task | None = None
+
+    @property
+    def files(self) -> frozenset[str]:
+        """SHA-256 of every file."""
+        return frozenset(task.file for task in (*self.tasks, *(() if self.anchor is None else (self.anchor,))))
 
     def to_json(self) -> dict[str, Any]:
         """Plain values that ``from_json`` reads back equal."""
         roles = sorted({task.role.value for task in self.tasks})
         by_role = {role: [[t.key, t.file] for t in self.tasks if t.role == role] for role in roles}
-        return {"tasks": by_role, "anchor": [self.anchor.key, self.anchor.file]}
+        return {"tasks": by_role, "anchor": self.anchor and [self.anchor.key, self.anchor.file]}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TaskList:
         """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
         tasks = tuple(Task(Role(role), key, file) for role, pairs in data["tasks"].items() for key, file in pairs)
+        if data["anchor"] is None:
+            return cls(tasks)
         key, file = data["anchor"]
         return cls(tasks, Task(Role.ANCHOR, key, file))
 
@@ -127,7 +156,9 @@ class Plan:
         return TaskList(tuple(tasks), Task(Role.ANCHOR, self.anchor.key, by_key[self.anchor.key]))
 
 
-def campaign_identity(target: Target, space: str, options: PlanOptions, environment: Mapping[str, Any]) -> str:
+def campaign_identity(
+    target: Target, space: str, options: PlanOptions | RoundOptions, environment: Mapping[str, Any]
+) -> str:
     """Hash over what must be equal for a command to continue a campaign that an earlier one began."""
     facts = {"target": str(target), "space": space, "options": asdict(options), "environment": dict(environment)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()

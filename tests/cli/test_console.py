@@ -12,7 +12,7 @@ import pytest
 import fleetfront.cli
 from fleetfront.cli.console import hint, print_table, printable, progress
 from fleetfront.cli.main import main
-from fleetfront.cli.profile.family import percent_or_unknown
+from fleetfront.cli.profile.space import percent_or_unknown
 
 
 class _Terminal:

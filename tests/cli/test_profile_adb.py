@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleetfront.cli.profile.adb_options import AdbChoices
+from fleetfront.profilers.adb import kind
 from fleetfront.profilers.adb.agent import AgentOptions
 from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.workspace import Workspace
@@ -97,13 +97,18 @@ def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
         ("--device adb:@ --file missing.tflite", 2, "missing.tflite cannot be read", "Give the path"),
         ("--device adb:@ --file missing.tflite --sustained 10s", 2, "missing.tflite cannot be read", "Give the path"),
         ("--device adb:@ --file missing.tflite --dry-run", 2, "missing.tflite cannot be read", "Give the path"),
-        (f"--device adb:@ --file {__file__}", 2, "is not a TensorFlow Lite file", "fleetfront deploy"),
-        ("--device adb:@ --sustained 10s", 2, "--sustained needs a device over ADB and a file", "--file FILE.tflite"),
-        ("--device cpu --file x.tflite --sustained 10s", 2, "--sustained needs a device over ADB", "adb:SERIAL"),
+        (
+            f"--device adb:@ --file {__file__}",
+            2,
+            "tflite-cpu opens .tflite files, not test_profile_adb.py",
+            "fleetfront deploy",
+        ),
+        ("--device adb:@ --sustained 10s", 2, "--sustained needs a file", "--file FILE.tflite"),
+        ("--device cpu --file x.tflite --sustained 10s", 2, "--sustained cannot be had on cpu", "had on: adb"),
         ("--device adb:@ --file MODEL --sustained long", 2, "'long' is not a duration", "10m"),
         ("--device adb:@ --file MODEL --sustained 1s", 2, "too short to see heat", "--sustained 10m"),
         ("--device adb:@ --file MODEL --sustained 1s --dry-run", 2, "too short to see heat", "--sustained 10m"),
-        ("--device cpu --file MODEL --sustained 10s --dry-run", 2, "--sustained needs a device over ADB", "adb:SERIAL"),
+        ("--device cpu --file MODEL --sustained 10s --dry-run", 2, "--sustained cannot be had on cpu", "had on: adb"),
     ],
 )
 def test_what_is_wrong_is_said_with_a_remedy(
@@ -135,7 +140,7 @@ def test_a_phone_that_stays_hot_is_told_from_a_file_that_does_not_run(
 ) -> None:
     (phone.data / "statuses").write_text("3\n" * 200)
     options = AgentOptions(cooling=Cooling(limit_s=0.1, poll_s=0.05))
-    monkeypatch.setattr(AdbChoices, "_options", lambda _: options)
+    monkeypatch.setattr(kind, "_options", lambda _: options)
     code, out, err = told("profile", "--device", f"adb:{phone.address}", "--file", model, "-q")
     assert (code, out) == (3, "")
     assert "slowed itself down, or was too hot, in every visit" in err
@@ -260,7 +265,7 @@ def test_a_daemon_that_dies_costs_nothing_that_had_arrived(
     daemon: Any, told: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command = ("profile", "--device", f"adb:{daemon.address}", *SMALL, "--json")
-    monkeypatch.setattr(AdbChoices, "_options", lambda _: AgentOptions(reconnect_s=0.5))
+    monkeypatch.setattr(kind, "_options", lambda _: AgentOptions(reconnect_s=0.5))
 
     def kill() -> None:
         wait_for(lambda: rows_in_store() >= 10)

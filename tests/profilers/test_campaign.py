@@ -21,7 +21,7 @@ from fleetfront.profilers.campaign import (
     begin_campaign,
     find_unfinished,
 )
-from fleetfront.profilers.plan import PlanOptions, TaskList
+from fleetfront.profilers.plan import RoundOptions, TaskList
 from fleetfront.profilers.reading.observations import Observations, anchor_drift, read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import CampaignRow, Store
@@ -63,7 +63,7 @@ def run(store: Store, tasks: TaskList, begin: Callable[[float], CampaignRow]) ->
             store,
             device,
             begin(seconds),
-            PlanOptions(seed=seed),
+            RoundOptions(seed=seed),
             files,
             clock=Clock.WALL,
             now=device.now,

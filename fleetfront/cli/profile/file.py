@@ -1,19 +1,27 @@
-"""``profile --file``: what of its options means anything, and timing one file on this machine's CPU.
-
-Devices over ADB are in ``profile.adb_file``.
-"""
+"""``profile --file``: time one file on a device, or run it there without rest."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from fleetfront.cli.console import print_json, print_table, progress, warn
+from fleetfront.cli.console import hint, print_json, print_table, progress, warn
 from fleetfront.cli.options import is_given, store_path
+from fleetfront.cli.profile.dry_run import tell_plan
+from fleetfront.cli.profile.settings import warn_of_no_rest
 from fleetfront.errors import InputError
+from fleetfront.profilers.kinds.base import Choices, DeviceKind
+from fleetfront.quantities import format_duration, parse_duration_s
 from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from fleetfront.profilers.store.store import Store
+    from fleetfront.progress import Progress
 
 #: What is chosen about spaces alone. A file's batch is its own.
 _OF_SPACES = ("budget", "target_error", "few", "calibration", "validation", "batch")
+#: Opening a file and a look at the heat take less.
+_LONG_REST_S = 5.0
 
 
 def check_file_request() -> None:
@@ -26,30 +34,99 @@ def check_file_request() -> None:
         )
 
 
-def precision_of(file: Path, runtime: str | None, precision: str) -> str:
-    """The precision of a file's measurements: what the user says unless the file contradicts, else what it tells.
+def sustained_seconds(file: Path | None, sustained: str | None) -> float | None:
+    """Seconds of ``--sustained``; None without it. Raises InputError if it cannot be."""
+    if sustained is None:
+        return None
+    from fleetfront.profilers.adb.sustained import check_seconds
 
-    Raises InputError for a contradiction.
+    if file is None:
+        raise InputError("--sustained needs a file.", "Add --file FILE.tflite.")
+    seconds = parse_duration_s(sustained)
+    check_seconds(seconds)
+    return seconds
+
+
+def profile_file_there(
+    kind: DeviceKind,
+    target: Target,
+    choices: Choices,
+    file: Path | None,
+    seconds: float | None,
+    store: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Time ``file`` in visits or, for ``seconds``, without rest; say with ``dry_run`` how it would be timed.
+
+    Raises what ``measure.files.profile_file`` and opening the device raise.
     """
-    from fleetfront.profilers.file_precision import file_precision
-    from fleetfront.runtimes.catalogue import places
-    from fleetfront.runtimes.facts import Half
-
-    word = precision if is_given("precision") else None
-    place = places("adb").get(runtime or "")
-    return file_precision(file, word, computes_in_either=place is not None and place.half == Half.RUNTIME)
-
-
-def profile_local_file(file: Path, target: Target, store: Path | None, as_json: bool, quiet: bool) -> None:
-    """Time ``file`` on this machine's CPU and print it. Raises what ``single_file.profile_file`` raises."""
-    from fleetfront.profilers.cpu.single_file import profile_file
+    from fleetfront.pipelines.measure.files import check_file, profile_file
     from fleetfront.profilers.store.store import Store
 
+    if file is None:
+        raise InputError("There is no file.", "Add --file FILE.")
+    check_file(file, target)
+    if dry_run:
+        facts: dict[str, Any] = {"file": str(file), "file_bytes": file.stat().st_size}
+        if seconds is not None:
+            facts["sustained_seconds"] = seconds
+        tell_plan(kind, target, choices, facts, as_json, quiet)
+        return
     with Store(store_path(store)) as opened, progress(quiet) as shown:
-        result = profile_file(file, target, store=opened, progress=shown)
+        if seconds is not None:
+            facts, rows = _run_sustained(kind, target, choices, file, seconds, opened, shown)
+        else:
+            result = profile_file(
+                file, target, store=opened, open_agent=lambda one: kind.open(one, choices, shown), progress=shown
+            )
+    if seconds is not None:
+        if as_json:
+            print_json({"schema": "fleetfront.file-profile/1", "target": str(target), "path": str(file), **facts})
+        else:
+            print_table(("what", "value"), [("target", str(target)), *rows])
+        return
     if as_json:
         print_json(result.to_json())
         return
     print_table(("what", "value"), result.rows())
     for text in result.warnings:
         warn(text)
+
+
+def _run_sustained(
+    kind: DeviceKind, target: Target, choices: Choices, file: Path, seconds: float, store: Store, shown: Progress
+) -> tuple[dict[str, Any], list[tuple[str, str]]]:
+    from contextlib import closing
+
+    from fleetfront.profilers.adb.sustained import measure_sustained
+
+    with closing(kind.open(target, choices, shown)) as agent:
+        warn_of_no_rest()
+        found = measure_sustained(agent, target, file, seconds, keep=lambda row: store.append([row]), progress=shown)
+    if found.failed_visits:
+        hint(f"{found.failed_visits} visits gave no numbers and were left out; the store has their reasons.")
+    if found.longest_rest_s > _LONG_REST_S:
+        warn(
+            f"The device rested {format_duration(found.longest_rest_s)} in between, as when a connection is lost, and "
+            "may have cooled: run it again."
+        )
+    facts = {
+        "seconds": found.seconds,
+        "window_seconds": found.window_s,
+        "first_minute_ms": found.first_ms,
+        "last_minute_ms": found.last_ms,
+        "share_of_speed_left": found.share_left,
+        "throttled_visits": found.throttled_visits,
+        "failed_visits": found.failed_visits,
+        "longest_rest_seconds": found.longest_rest_s,
+    }
+    window = format_duration(found.window_s)
+    return facts, [
+        ("ran for", format_duration(found.seconds)),
+        (f"first {window}", f"{found.first_ms:.4g} ms (wall clock, mean run)"),
+        (f"last {window}", f"{found.last_ms:.4g} ms"),
+        ("speed left", f"{100 * found.share_left:.0f} %"),
+        ("throttled visits", str(found.throttled_visits)),
+    ]

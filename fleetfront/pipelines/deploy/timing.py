@@ -1,8 +1,8 @@
-"""Times the very files that bundles get, one target after the other. How files are timed is in ``measure.files``."""
+"""Time the very files that bundles get, one target after the other. How files are timed is in ``measure.files``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from fleetfront.deploy.formats import FileFormat
@@ -11,22 +11,6 @@ from fleetfront.pipelines.deploy.network import Network
 from fleetfront.pipelines.deploy.records import Measuring, is_timed_on
 from fleetfront.pipelines.measure.files import FileLatency, measure_files
 from fleetfront.progress import Progress
-
-
-class _FilesOfTarget(Mapping[str, bytes]):
-    """Architecture -> the bytes of its file for one target, read when asked for: all of them might not fit memory."""
-
-    def __init__(self, paths: Mapping[str, Path]) -> None:
-        self._paths = paths
-
-    def __getitem__(self, arch: str) -> bytes:
-        return self._paths[arch].read_bytes()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._paths)
-
-    def __len__(self) -> int:
-        return len(self._paths)
 
 
 def check_targets(measuring: Measuring | None, formats: Sequence[FileFormat], precisions: Sequence[str]) -> None:
@@ -52,8 +36,8 @@ def measure_networks(
                 if is_timed_on(target, file.kind, file.precision, kinds):
                     paths[arch] = file.path
         statistic = measuring.statistics.get(target, "p25")
-        latencies = measure_files(
-            _FilesOfTarget(paths),
+        measured = measure_files(
+            paths,
             target,
             measuring.store,
             clock=measuring.clock,
@@ -61,6 +45,6 @@ def measure_networks(
             open_agent=measuring.open_agent,
             progress=progress,
         )
-        for arch, latency in latencies.items():
+        for arch, latency in measured.latencies.items():
             results[arch].append(latency)
     return {arch: tuple(latencies) for arch, latencies in results.items()}

@@ -26,7 +26,7 @@ from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, Cos
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import LATENCY, NS_PER_MS, SAMPLE_UNITS, SAMPLES_IN, Clock, Metric
+from fleetfront.quantities import LATENCY, NS_PER_MS, SAMPLES_IN, Clock, Metric
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_w12
 from fleetfront.targets import Target
@@ -327,7 +327,7 @@ def _network_rows(
     unit = SAMPLES_IN[metric.name]
     for target, values, flags in sorted(columns, key=lambda column: str(column[0])):
         present = np.isfinite(values)
-        samples = np.rint(values[present] * round(1 / SAMPLE_UNITS[unit])).astype(np.int64)
+        samples = np.rint(values[present] * metric.divisor(unit)).astype(np.int64)
         names = keys[present]
         order = np.lexsort((samples, names))
         names, samples = names[order], samples[order]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.quantities import LATENCY, SAMPLE_UNITS, SAMPLES_IN, Metric
+from fleetfront.quantities import LATENCY, SAMPLES_IN, Metric
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -186,7 +186,7 @@ def _rows(numbered: Iterable[tuple[int, list[str]]], width: int) -> tuple[list[l
 
 def is_possible(values: FloatArray, metric: Metric = LATENCY) -> NDArray[np.bool_]:
     """Which of the numbers can be a cost: at least what is kept of its unit (a nanosecond), at most ``MOST`` of it."""
-    least = SAMPLE_UNITS[SAMPLES_IN[metric.name]]
+    least = 1 / metric.divisor(SAMPLES_IN[metric.name])
     good: NDArray[np.bool_] = (values >= least) & (values <= MOST[metric.name])
     return good
 

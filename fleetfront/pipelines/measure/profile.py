@@ -1,7 +1,7 @@
-"""Profiling a space on a target: joins spaces, writers, agent, campaign, stop rule and verdict.
+"""Profile a space on a target: join spaces, writers, agent, campaign, stop rule and verdict.
 
-``profile_space`` is the whole of it; ``measure_networks`` measures given architectures the same way. What a user's own
-file costs is measured in ``profilers.single_file``.
+``profile_space`` is the whole of it; ``measure_networks`` measures given architectures the same way. Finished files are
+measured in ``measure.files``.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from fleetfront.profilers.campaign import (
     find_unfinished,
 )
 from fleetfront.profilers.kinds.base import Choices
-from fleetfront.profilers.kinds.catalogue import OpenAgent, open_device
+from fleetfront.profilers.kinds.catalogue import OpenAgent, find_kind, kind_names, open_device
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, make_plan
 from fleetfront.profilers.reading.observations import Observations, read_observations
@@ -37,8 +37,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration, parse_duration_s
-from fleetfront.runtimes.catalogue import places
-from fleetfront.runtimes.cuda_device import is_cuda
+from fleetfront.runtimes.catalogue import facts_of, places
 from fleetfront.runtimes.facts import Half, OnDevice
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
@@ -216,8 +215,8 @@ def profile_space(
             if row is None or tasks.to_json() != row.plan:
                 row = begin_campaign(store, target, space.name, identity, tasks, environment)
         tasks = TaskList.from_json(row.plan)
-        files = {task.file: str(cache.path(task.file)) for task in (*tasks.tasks, tasks.anchor)}
-        campaign = Campaign(store, agent, row, chosen, files, clock=seen_clock, progress=progress)
+        files = {file: str(cache.path(file)) for file in tasks.files}
+        campaign = Campaign(store, agent, row, chosen.rounds, files, clock=seen_clock, progress=progress)
         result = campaign.run(Limits(budget.seconds, rounds), rule, preparing_s=time.monotonic() - began)
     cache.prune()
     observations = read_observations(store, target, space.name, seen_clock, [row.id])
@@ -229,7 +228,7 @@ def profile_space(
 
 def _check_heat(observations: Observations, budget: Budget) -> None:
     """Raises DeviceError if there is nothing but the anchor, measured hot: waiting took the budget."""
-    is_hot = observations.hot or "throttled" in observations.discarded
+    is_hot = observations.hot_visits or "throttled" in observations.discarded
     if is_hot and not observations.errors and not set(observations.visits) - {Role.ANCHOR}:
         raise DeviceError(
             f"{observations.target.device} was too hot: no block or network was measured within the budget of "
@@ -276,13 +275,13 @@ def measure_networks(
 
 
 def _has_files(row: CampaignRow, cache: FileCache) -> bool:
-    tasks = TaskList.from_json(row.plan)
-    return all(cache.has(task.file) for task in (*tasks.tasks, tasks.anchor))
+    return all(cache.has(file) for file in TaskList.from_json(row.plan).files)
 
 
-def suffix_of(target: Target) -> str:
-    """The suffix of the files that a target opens. Raises InputError for a runtime that cannot be profiled."""
-    return _place(target).suffix
+def suffixes_of(target: Target) -> tuple[str, ...]:
+    """Suffixes of the files that a target opens. Raises InputError for a runtime that cannot be profiled."""
+    place, formats = _place(target), facts_of(target.runtime).formats
+    return tuple(f".{name}" for name in formats) if place.file_format in formats else (place.suffix,)
 
 
 def check_precision(target: Target) -> None:
@@ -295,7 +294,11 @@ def check_precision(target: Target) -> None:
 
 
 def _places(target: Target) -> Mapping[str, OnDevice]:
-    return places("cuda") if is_cuda(target.device) else {**places("adb"), **places("cpu")}
+    """What runs on the kind of the target's device; for a device that no kind here knows, what runs anywhere."""
+    kind = find_kind(target.device)
+    if kind is not None:
+        return places(kind.name)
+    return {name: place for kind_name in kind_names() for name, place in places(kind_name).items()}
 
 
 def _place(target: Target) -> OnDevice:

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import LATENCY, SAMPLE_UNITS, Clock, Estimate, Metric, Tier
+from fleetfront.quantities import LATENCY, Clock, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
 
@@ -140,7 +140,7 @@ def load_network_table(
     for role in _NETWORK_ROLES:
         for row in store.measurements(target=target, space=space.name, role=role, metric=metric.name):
             if row.error is None and row.samples and row.clock is not Clock.THREAD_CPU:
-                by_key.setdefault(row.key, []).append(min(row.samples) * _factor(row))
+                by_key.setdefault(row.key, []).append(min(row.samples) / metric.divisor(row.unit))
                 clocks.add(row.clock)
     if not by_key:
         raise InputError(
@@ -154,12 +154,6 @@ def load_network_table(
     clock = clocks.pop() if len(clocks) == 1 else Clock.UNKNOWN
     index = GenotypeIndex(space, genotypes)
     return NetworkTable(space, target, clock, genotypes, ms, np.hypot(noise, rounding), source, index, metric)
-
-
-def _factor(row: Measurement) -> float:
-    if row.unit not in SAMPLE_UNITS:
-        raise InputError(f"The store holds {row.metric} in the unit {row.unit!r}.", "Import the table again.")
-    return SAMPLE_UNITS[row.unit]
 
 
 def _summary(visits: list[list[float]]) -> tuple[FloatArray, FloatArray]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.kinds.base import Capability, Choices, check_own
+from fleetfront.profilers.kinds.base import Capability, Choices, check_own, refined
 from fleetfront.progress import Progress
 from fleetfront.targets import Target
 
@@ -40,15 +40,16 @@ class AdbKind:
         name: str,
         *,
         runtime: str | None = None,
-        precision: str = "fp32",
+        precision: str | None = None,
         threads: int = 1,
-        batch: int = 1,
+        batch: int | None = None,
         file: Path | None = None,
     ) -> Target:
         """See ``DeviceKind``. ``adb`` alone becomes the name of the only device attached."""
         from fleetfront.profilers.adb.opening import adb_target, full_name
 
-        return adb_target(full_name(name), runtime=runtime, precision=precision, threads=threads, batch=batch)
+        target = adb_target(full_name(name), runtime=runtime, threads=threads)
+        return refined(self.name, target, precision, batch, file)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> AdbAgent:
         """See ``DeviceKind``. The lock is taken with the first batch, since nothing is changed before it."""
@@ -76,13 +77,13 @@ def _options(choices: Choices) -> AgentOptions:
     from fleetfront.profilers.adb.facts.conditions import Cooling
     from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS
 
-    if choices.settings.get("is_sustained"):
-        return SUSTAINED_OPTIONS
     max_temp = choices.settings.get("max_temp")
     # Not a number is not above 0 either.
     if max_temp is not None and not 0 < max_temp <= _MOST_CELSIUS:
         raise InputError(
             f"{max_temp:g} C is no limit that a device could keep.", "Give degrees Celsius, e.g. --max-temp 38."
         )
+    if choices.settings.get("is_sustained"):
+        return SUSTAINED_OPTIONS
     pause_s = choices.settings.get("cooldown_s") or 0.0
     return AgentOptions(cooling=Cooling(pause_s=pause_s, max_temp_c=max_temp))

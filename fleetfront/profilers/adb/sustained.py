@@ -1,4 +1,7 @@
-"""What heat leaves of a device's speed: one file run without rest for minutes, its first minute against its last."""
+"""Run one file without rest for minutes and compare its first minute with its last: what heat leaves of the speed.
+
+This is no campaign: rounds, anchors and rests would let the device cool, and half a run cannot be resumed.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
+from fleetfront.profilers.adb.agent import AgentOptions
 from fleetfront.profilers.adb.facts.conditions import Cooling
-from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.base import Agent, Visit, VisitBatch
+from fleetfront.profilers.reading.observations import mean_run_ns
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS, Clock
+from fleetfront.targets import Target
 
 #: How an agent must be opened for this: it neither waits for the device to cool down nor repeats what ran hot.
 SUSTAINED_OPTIONS = AgentOptions(cooling=Cooling(limit_s=0.0, repeats=0))
@@ -63,7 +68,8 @@ class Sustained:
 
 
 def measure_sustained(
-    agent: AdbAgent,
+    agent: Agent,
+    target: Target,
     file: Path,
     seconds: float,
     *,
@@ -77,6 +83,7 @@ def measure_sustained(
 
     Args:
         agent: opened with ``SUSTAINED_OPTIONS``.
+        target: of its measurements.
         file: a .tflite file.
         seconds: at least 4.
         key: name of the rows; the file's SHA-256 by default.
@@ -99,11 +106,11 @@ def measure_sustained(
 
     def batch(count: int, runs: int) -> VisitBatch:
         visits = tuple(Visit(uuid.uuid4().hex, Role.FILE, key, sha256, 1, runs) for _ in range(count))
-        return VisitBatch(agent.target, space, campaign, 0, visits, {sha256: str(file)})
+        return VisitBatch(target, space, campaign, 0, visits, {sha256: str(file)})
 
     seen = _Seen()
     runs, begun = 3, now()
-    progress.start(f"Running {file.name} on {agent.target.device} without rest", round(seconds))
+    progress.start(f"Running {file.name} on {target.device} without rest", round(seconds))
     while now() - begun < seconds:
         for visited in agent.run(batch(_VISITS_A_BATCH if seen.rows else 1, runs)):
             wall = next(row for row in visited if row.clock == Clock.WALL)
@@ -156,14 +163,6 @@ class _Seen:
         """Whole seconds since the last call."""
         before, self.shown = self.shown, round(self.at_s[-1]) if self.at_s else 0
         return max(0, self.shown - before)
-
-
-def mean_run_ns(row: Measurement) -> float:
-    """The mean of a visit's runs: of its samples, or as printed where only statistics were."""
-    printed = row.after.get("printed")
-    if printed:
-        return float(printed.get("avg", printed.get("curr"))) * 1000
-    return statistics.fmean(row.samples)
 
 
 def _summary(seen: _Seen) -> Sustained:

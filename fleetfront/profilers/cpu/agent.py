@@ -20,6 +20,7 @@ from typing import IO, Any
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
 from fleetfront.profilers.base import Visit, VisitBatch, batch_to_json
 from fleetfront.profilers.cpu.conditions import choose_cores, describe_machine
+from fleetfront.profilers.cpu.timing import longest_s
 from fleetfront.profilers.records import Measurement, measurement_from_json
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -56,7 +57,12 @@ class Worker:
             stderr=self._stderr,
             env=_environment(target.threads),
         )
-        greeting = {"target": str(target), "cores": list(cores), "visit_timeout_s": visit_timeout_s}
+        greeting = {
+            "target": str(target),
+            "cores": list(cores),
+            "visit_timeout_s": visit_timeout_s,
+            "parent": os.getpid(),
+        }
         try:
             self.send(greeting)
             answer = self.receive(START_TIMEOUT_S)
@@ -151,6 +157,7 @@ class LocalCpuAgent:
         self._visit_timeout_s = visit_timeout_s
         self._crashes = 0
         self._worker: Worker | None = None
+        self._is_used = False
         self._runtime_version = self._living_worker().facts["runtime_version"]
 
     @property
@@ -164,14 +171,22 @@ class LocalCpuAgent:
 
     def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
         """Make the visits of a batch; a crash or hang becomes the error of its own visit, and the rest goes on."""
-        left = list(batch.visits)
+        # A cold visit is the first of its process.
+        stretches = [[visit] for visit in batch.visits] if any(v.is_cold for v in batch.visits) else [batch.visits]
+        for visits in stretches:
+            if visits[0].is_cold and self._is_used:
+                self.close()
+            yield from self._stretch(batch, list(visits))
+
+    def _stretch(self, batch: VisitBatch, left: list[Visit]) -> Generator[tuple[Measurement, ...], None, None]:
         while left:
             begun: Visit | None = None
             try:
                 worker = self._living_worker()
+                self._is_used = True
                 worker.send(batch_to_json(replace(batch, visits=tuple(left))))
                 while left:
-                    message = worker.receive(self._visit_timeout_s)
+                    message = worker.receive(longest_s(left[0], self._visit_timeout_s))
                     if "begin" in message:
                         begun = left[0]
                     elif "visit" in message:
@@ -203,7 +218,7 @@ class LocalCpuAgent:
     def _living_worker(self) -> Worker:
         while self._worker is None:
             try:
-                self._worker = Worker(self.target, self.cores, self._visit_timeout_s)
+                self._worker, self._is_used = Worker(self.target, self.cores, self._visit_timeout_s), False
             except WorkerLost as loss:
                 self._bury(loss)
         return self._worker

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own, refined
 from fleetfront.progress import Progress
 from fleetfront.targets import Target
 
@@ -34,9 +34,9 @@ class CpuKind:
         name: str,
         *,
         runtime: str | None = None,
-        precision: str = "fp32",
+        precision: str | None = None,
         threads: int = 1,
-        batch: int = 1,
+        batch: int | None = None,
         file: Path | None = None,
     ) -> Target:
         """See ``DeviceKind``."""
@@ -44,7 +44,8 @@ class CpuKind:
             from fleetfront.runtimes.catalogue import runtime_for_file
 
             runtime = runtime_for_file(file).name
-        return Target(name, runtime or DEFAULT_RUNTIME, precision, threads, batch)
+        target = Target(name, runtime or DEFAULT_RUNTIME, threads=threads)
+        return refined(self.name, target, precision, batch, file)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
         """See ``DeviceKind``."""

@@ -14,6 +14,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter_ns, thread_time_ns
 
+from fleetfront.profilers.base import Visit
+
+#: A user's file may take minutes to load; beyond this it hangs.
+_COLD_TIMEOUT_S = 600.0
+#: More runs than this tell nothing new.
+MOST_RUNS = 5000
+
 
 @dataclass(frozen=True, slots=True)
 class Timing:
@@ -49,3 +56,15 @@ def time_runs(call: Callable[[], object], *, warm_runs: int, timed_runs: int) ->
         if was_collecting:
             gc.enable()
     return Timing(tuple(wall), tuple(cpu))
+
+
+def time_for(call: Callable[[], object], seconds: float, *, warm_runs: int, least_runs: int) -> Timing:
+    """``time_runs`` for about ``seconds``: as many runs as they hold by the fastest of three, within bounds."""
+    gauge = time_runs(call, warm_runs=warm_runs, timed_runs=3)
+    runs = int(seconds * 1e9 / max(1, min(gauge.wall_ns)))
+    return time_runs(call, warm_runs=0, timed_runs=max(least_runs, min(MOST_RUNS, runs)))
+
+
+def longest_s(visit: Visit, usual_s: float) -> float:
+    """Seconds after which a visit hangs, where others do so after ``usual_s``."""
+    return max(usual_s, _COLD_TIMEOUT_S) + visit.timed_s if visit.is_cold else usual_s

@@ -4,24 +4,24 @@ It stands apart from the coordinator so that a crash or hang of a native runtime
 a message: first a greeting names target and cores, then every line is a ``VisitBatch``; the coordinator's side is in
 ``cpu.agent``.
 
-    -> {"target": "cpu/litert/fp32/t1/b1", "cores": [1], "visit_timeout_s": 60}
+    -> {"target": "cpu/litert/fp32/t1/b1", "cores": [1], "visit_timeout_s": 60, "parent": PID}
     <- {"ready": {"runtime_version": "2.3.0", "pid": 4711}}   or   {"refused": {"kind", "message", "remedy"}}
     -> a batch (``base.batch_to_json``)
     <- {"begin": UUID} and {"visit": UUID, "measurements": [...]} for each visit, then {"end": true}
-    -> {"long_look": {"path": FILE, "threads": 1, "seconds": 3}}
-    <- {"seen": {"load_ns": ..., "wall_ns": [...], "peak_bytes": ...}}   or   {"refused": ...}
 """
 
 from __future__ import annotations
 
+import ctypes
 import faulthandler
+import functools
 import gc
 import json
 import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +30,7 @@ import numpy as np
 from fleetfront.errors import FleetfrontError
 from fleetfront.profilers.base import Visit, VisitBatch, batch_from_json
 from fleetfront.profilers.cpu.conditions import Conditions, peak_resident_bytes, reset_peak, resident_bytes
-from fleetfront.profilers.cpu.timing import Timing, time_runs
+from fleetfront.profilers.cpu.timing import Timing, longest_s, time_for, time_runs
 from fleetfront.profilers.records import Measurement, measurement_to_json
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -40,9 +40,6 @@ if TYPE_CHECKING:
 
 #: How many sets of random inputs are kept; networks of one space share theirs, blocks come in hundreds of shapes.
 _FEEDS_KEPT = 64
-
-#: Bounds on the runs of a long look: a median needs some, and more than this tell nothing new.
-FEWEST_RUNS, MOST_RUNS = 20, 5000
 
 
 class Feeds:
@@ -63,69 +60,75 @@ class Feeds:
         return self._kept[key]
 
 
+@dataclass(slots=True)
+class _Look:
+    """What one visit sees of a file. ``peak_bytes`` is what it took beyond the process; 0 if that is not told."""
+
+    timing: Timing = field(default_factory=lambda: Timing((), ()))
+    load_ns: int = 0
+    first_run_ns: int = 0
+    peak_bytes: int = 0
+    inputs: list[tuple[str, list[int], str]] = field(default_factory=list)
+
+
 def make_visit(
     runtime: Runtime, batch: VisitBatch, visit: Visit, conditions: Conditions, feeds: Feeds
 ) -> list[Measurement]:
-    """Open, warm up, time and close one file: one measurement a clock, or one that carries the error."""
+    """Open, warm up, time and close one file: one measurement a clock, or one that carries the error.
+
+    A cold visit, the first of its process, also gives ``load`` and ``cold_start`` (loading and the first run; the
+    runtime is already imported and the file in the system's cache, as when an app restarts), and ``peak_memory``.
+    """
     started_ns, begun = time.time_ns(), time.perf_counter_ns()
     before = conditions.read()
-    timing, error = Timing((), ()), None
+    look, error, remedy = _Look(), None, ""
     try:
-        session = runtime.open(Path(batch.files[visit.file]), threads=batch.target.threads)
-        try:
-            call = session.bind(feeds.of(session))
-            timing = time_runs(call, warm_runs=visit.warm_runs, timed_runs=visit.timed_runs)
-        finally:
-            session.close()
+        look = _look(runtime, batch, visit, feeds)
     # A native runtime may raise anything; whatever it is belongs to this visit alone.
     except Exception as raised:
         error = f"{type(raised).__name__}: {raised}"
+        remedy = raised.remedy if isinstance(raised, FleetfrontError) else ""
     after = {**conditions.read(), "visit_ns": time.perf_counter_ns() - begun}
-    samples = {Clock.WALL: timing.wall_ns}
-    if error is None and batch.target.threads == 1:
-        samples[Clock.THREAD_CPU] = timing.thread_cpu_ns
-    return [
-        batch.row(visit, clock, values, started_ns=started_ns, before=before, after=after, error=error)
-        for clock, values in samples.items()
-    ]
+    if remedy:
+        after["remedy"] = remedy
+    if visit.is_cold:
+        after["inputs"] = look.inputs
+    row = functools.partial(batch.row, visit, started_ns=started_ns, before=before, after=after, error=error)
+    rows = [row(Clock.WALL, look.timing.wall_ns)]
+    if error is not None:
+        return rows
+    if batch.target.threads == 1:
+        rows.append(row(Clock.THREAD_CPU, look.timing.thread_cpu_ns))
+    if visit.is_cold:
+        rows.append(row(Clock.WALL, (look.load_ns,), metric="load"))
+        rows.append(row(Clock.WALL, (look.load_ns + look.first_run_ns,), metric="cold_start"))
+        if look.peak_bytes:
+            rows.append(row(Clock.UNKNOWN, (look.peak_bytes,), metric="peak_memory", unit="bytes"))
+    return rows
 
 
-def take_long_look(runtime: Runtime, path: str, threads: int, seconds: float, feeds: Feeds) -> dict[str, Any]:
-    """Load one file, run it once, then about ``seconds`` long: what ``single_file`` wants of a fresh process.
-
-    ``peak_bytes`` is the most memory this process ever had beyond what it had before loading; 0 if not told.
-    """
+def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds) -> _Look:
     baseline = resident_bytes()
-    can_tell = reset_peak()
+    can_tell = visit.is_cold and reset_peak()
     begun = time.perf_counter_ns()
-    session = runtime.open(Path(path), threads=threads)
-    load_ns = time.perf_counter_ns() - begun
+    session = runtime.open(Path(batch.files[visit.file]), threads=batch.target.threads)
+    look = _Look(load_ns=time.perf_counter_ns() - begun)
     try:
         inputs = feeds.of(session)
+        look.inputs = [(port.name, list(inputs[port.name].shape), port.dtype) for port in session.inputs]
         begun = time.perf_counter_ns()
         call = session.bind(inputs)
-        call()
-        first_run_ns = time.perf_counter_ns() - begun
-        timing = _timed_for(call, seconds)
-        peak = peak_resident_bytes()
-        return {
-            "load_ns": load_ns,
-            "first_run_ns": first_run_ns,
-            "wall_ns": timing.wall_ns,
-            "thread_cpu_ns": timing.thread_cpu_ns,
-            "peak_bytes": max(0, peak - baseline) if can_tell else 0,
-            "inputs": [[port.name, list(inputs[port.name].shape), port.dtype] for port in session.inputs],
-        }
+        if visit.is_cold:
+            call()
+            look.first_run_ns = time.perf_counter_ns() - begun
+        if visit.timed_s > 0:
+            look.timing = time_for(call, visit.timed_s, warm_runs=visit.warm_runs, least_runs=visit.timed_runs)
+        else:
+            look.timing = time_runs(call, warm_runs=visit.warm_runs, timed_runs=visit.timed_runs)
+        look.peak_bytes = max(0, peak_resident_bytes() - baseline) if can_tell else 0
+        return look
     finally:
         session.close()
-
-
-def _timed_for(call: Callable[[], object], seconds: float) -> Timing:
-    if seconds <= 0:
-        return Timing((), ())
-    gauge = time_runs(call, warm_runs=2, timed_runs=3)
-    runs = int(seconds * 1e9 / max(1, min(gauge.wall_ns)))
-    return time_runs(call, warm_runs=0, timed_runs=max(FEWEST_RUNS, min(MOST_RUNS, runs)))
 
 
 class _Channel:
@@ -150,8 +153,13 @@ def _greet(greeting: dict[str, Any]) -> tuple[Runtime, dict[str, Any]]:
     return runtime, {"runtime_version": runtime.version(), "pid": os.getpid()}
 
 
-def _refusal(error: FleetfrontError) -> dict[str, Any]:
-    return {"refused": {"kind": type(error).__name__, "message": error.message, "remedy": error.remedy}}
+def _die_with_parent(parent: int) -> None:
+    """Have the kernel end this process when the coordinator ends, however that happens, also inside a native call."""
+    # PR_SET_PDEATHSIG is 1: https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+    if os.getppid() != parent:
+        sys.exit(0)
 
 
 def main() -> int:
@@ -162,25 +170,21 @@ def main() -> int:
     greeting = json.loads(sys.stdin.readline() or "null")
     if greeting is None:
         return 0
+    _die_with_parent(greeting["parent"])
     try:
         runtime, facts = _greet(greeting)
     except FleetfrontError as error:
-        channel.send(_refusal(error))
+        kind = type(error).__name__
+        channel.send({"refused": {"kind": kind, "message": error.message, "remedy": error.remedy}})
         return error.exit_code
     channel.send({"ready": facts})
     conditions, feeds = Conditions(greeting["cores"]), Feeds()
     gc.freeze()
     for line in sys.stdin:
-        request = json.loads(line)
-        if "long_look" in request:
-            try:
-                channel.send({"seen": take_long_look(runtime, feeds=feeds, **request["long_look"])})
-            except FleetfrontError as error:
-                channel.send(_refusal(error))
-            continue
-        batch = batch_from_json(request)
+        batch = batch_from_json(json.loads(line))
         # If the coordinator is gone and a native call hangs, nobody else would end this process.
-        faulthandler.dump_traceback_later(2 * greeting["visit_timeout_s"] * (len(batch.visits) + 1), exit=True)
+        longest = max((longest_s(visit, greeting["visit_timeout_s"]) for visit in batch.visits), default=0.0)
+        faulthandler.dump_traceback_later(2 * (longest + 1.0) * (len(batch.visits) + 1), exit=True)
         for visit in batch.visits:
             channel.send({"begin": visit.uuid})
             measurements = make_visit(runtime, batch, visit, conditions, feeds)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own, refined
 from fleetfront.progress import Progress
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
@@ -18,7 +18,7 @@ class CudaKind:
     """``cuda:N``, in torch, ONNX Runtime or TensorRT. A ``DeviceKind``."""
 
     name = "cuda"
-    can = frozenset({Capability.BLOCKS, Capability.VERIFY, Capability.ENERGY, Capability.BATCHES})
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.VERIFY, Capability.ENERGY, Capability.BATCHES})
     settings = frozenset({"options"})
 
     def matches(self, name: str) -> bool:
@@ -30,15 +30,16 @@ class CudaKind:
         name: str,
         *,
         runtime: str | None = None,
-        precision: str = "fp32",
+        precision: str | None = None,
         threads: int = 1,
-        batch: int = 1,
+        batch: int | None = None,
         file: Path | None = None,
     ) -> Target:
         """See ``DeviceKind``."""
         from fleetfront.profilers.gpu.opening import gpu_target
 
-        return gpu_target(name, runtime, precision, batch, threads)
+        target = refined(self.name, gpu_target(name, runtime, "fp32", 1, threads), precision, batch, file)
+        return gpu_target(target.device, runtime, target.precision, target.batch, threads)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
         """See ``DeviceKind``; the setting ``options`` is a ``GpuOptions``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -85,14 +85,15 @@ class DeviceKind(Protocol):
         name: str,
         *,
         runtime: str | None = None,
-        precision: str = "fp32",
+        precision: str | None = None,
         threads: int = 1,
-        batch: int = 1,
+        batch: int | None = None,
         file: Path | None = None,
     ) -> Target:
-        """The target of a device of this kind; without ``runtime`` that which opens ``file``, or the usual one.
+        """The target of a device of this kind; what is left out is what ``file`` says of itself, or the usual.
 
-        Raises InputError for what such devices do not have, DeviceError if ``name`` stands for no single device.
+        Raises InputError for what such devices do not have and what ``file`` contradicts, DeviceError if ``name``
+        stands for no single device.
         """
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
@@ -121,6 +122,23 @@ def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:
             f"{target.device} has no setting {strange[0]!r}.",
             f"Known: {', '.join(sorted(kind.settings))}." if kind.settings else "Leave it out.",
         )
+
+
+def refined(kind: str, target: Target, precision: str | None, batch: int | None, file: Path | None) -> Target:
+    """``target`` with the precision and the batch that the user says, else those of ``file``, else fp32 and 1.
+
+    Raises InputError if the file's weights have another precision than the user says.
+    """
+    if file is not None:
+        from fleetfront.profilers.file_facts import file_batch, file_precision
+        from fleetfront.runtimes.catalogue import places
+        from fleetfront.runtimes.facts import Half
+
+        place = places(kind).get(target.runtime)
+        in_either = place is not None and place.half == Half.RUNTIME
+        precision = file_precision(file, precision, computes_in_either=in_either)
+        batch = batch or file_batch(file)
+    return replace(target, precision=precision or "fp32", batch=batch or 1)
 
 
 class HeldAgent:

@@ -14,7 +14,7 @@ from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.profilers.adb.kind import AdbKind
 from fleetfront.profilers.cpu.kind import CpuKind
 from fleetfront.profilers.gpu.kind import CudaKind
-from fleetfront.profilers.kinds.base import Choices, DeviceKind
+from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
 
@@ -61,6 +61,11 @@ def kind_of(device: str) -> DeviceKind:
 
 #: Makes an agent of a target.
 OpenAgent = Callable[[Target], "Agent"]
+
+
+def kinds_that(can: Capability) -> tuple[str, ...]:
+    """Names of fleetfront's own kinds of devices that something can be measured on."""
+    return tuple(kind.name for kind in _OWN if can in kind.can)
 
 
 def open_device(target: Target, choices: Choices | None = None, progress: Progress = SILENT) -> Agent:

@@ -1,10 +1,12 @@
-"""Statistics on reading: what the raw samples of one target and space say about each block and network.
+"""Read raw samples of one target, space and metric, and say what they tell of each block, network and file.
 
-Which visits are left out is decided in ``discards``; whether the whole is worth trusting in ``verdict``.
+This is the only reader. Which visits are left out is decided in ``filters``; whether the whole is worth trusting in
+``verdict``.
 """
 
 from __future__ import annotations
 
+import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,7 +18,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.reading.filters import discard_reasons, is_throttled
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import CampaignRow, Store
-from fleetfront.quantities import NS_PER_MS, Clock, FloatArray
+from fleetfront.quantities import LATENCY, Aggregation, Clock, FloatArray, Metric
 from fleetfront.targets import Target
 
 #: Ways to make one number of a thing's visits, each already the minimum of its runs; the first wins ties.
@@ -38,17 +40,19 @@ _NUMBER_OF_HALVES = {"min": 0.35, "p25": 0.45, "median": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What was measured of one space on one target under one clock.
+    """What was measured of one space, or of files, on one target under one clock.
 
     Attributes:
-        visits: role -> key -> ms[visits]: the minimum of each accepted visit's samples, in the order taken.
+        visits: role -> key -> [visits]: one number of each accepted visit's samples, in the unit of ``metric`` and in
+            the order taken: their minimum, or their maximum for a metric whose parts do not add up.
         errors: key -> the last error of a key that has no accepted visit.
         discarded: reason -> number of visits left out.
-        hot: visits that count although the device slowed itself down in them, for lack of others.
+        hot: role -> key -> visits that count although the device slowed itself down in them, for lack of others.
         seconds: time the measuring took.
         role_seconds: role -> seconds spent in its visits, files opened and failed visits included; empty where the
             agent does not tell.
         environment: what the agent said of the device when it measured.
+        metric: what was measured.
     """
 
     target: Target
@@ -60,7 +64,18 @@ class Observations:
     seconds: float = 0.0
     role_seconds: Mapping[Role, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
-    hot: int = 0
+    hot: Mapping[Role, Mapping[str, int]] = field(default_factory=dict)
+    metric: Metric = LATENCY
+
+    @property
+    def hot_visits(self) -> int:
+        """All of ``hot`` together."""
+        return sum(count for keys in self.hot.values() for count in keys.values())
+
+    def is_hot(self, role: Role, key: str) -> bool:
+        """Whether every visit that counts was made while the device slowed itself down."""
+        visits = self.visits.get(role, {}).get(key)
+        return visits is not None and self.hot.get(role, {}).get(key, 0) == visits.size
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +110,15 @@ class Drift:
 
 
 def read_observations(
-    store: Store, target: Target, space: str, clock: Clock, campaigns: Sequence[str] | None = None
+    store: Store,
+    target: Target,
+    space: str,
+    clock: Clock | None,
+    campaigns: Sequence[str] | None = None,
+    *,
+    metric: Metric = LATENCY,
 ) -> Observations:
-    """The measurements of one target and space under one clock.
+    """The measurements of one target, space and metric under one clock; None takes that of the newest row.
 
     Without ``campaigns``, of one campaign alone, since whole sessions drift against each other: the newest that
     measured blocks and got beyond its first round, else the newest that measured any block, else the newest of all.
@@ -106,38 +127,72 @@ def read_observations(
     Raises:
         InputError: if there is nothing under this clock.
     """
-    rows = [] if clock == Clock.UNKNOWN else store.campaigns(target=target, space=space)
+    read = _read(store, target, space, clock, campaigns, metric)
+    visits, errors, discarded, hot = _accepted(read.observed, metric)
+    return Observations(
+        target=target,
+        space=space,
+        clock=read.clock,
+        visits=visits,
+        errors=errors,
+        discarded=discarded,
+        seconds=sum(row.seconds for row in read.campaigns),
+        role_seconds=_role_seconds(read.observed),
+        environment=read.campaigns[0].environment if read.campaigns else {},
+        hot=hot,
+        metric=metric,
+    )
+
+
+def read_runs(
+    store: Store, target: Target, space: str, clock: Clock, campaigns: Sequence[str], role: Role
+) -> dict[str, FloatArray]:
+    """Key -> ms[runs]: every run of the visits that ``read_observations`` accepts, not one number a visit.
+
+    Raises InputError as it does.
+    """
+    read = _read(store, target, space, clock, campaigns, LATENCY)
+    runs: dict[str, list[float]] = defaultdict(list)
+    for measurement, reason in _judged(read.observed):
+        if not reason and measurement.role == role:
+            runs[measurement.key].extend(sample / LATENCY.divisor(measurement.unit) for sample in measurement.samples)
+    return {key: np.asarray(ms) for key, ms in runs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Rows under one clock, those of failed visits among them, and the campaigns that they are of."""
+
+    observed: list[Measurement]
+    campaigns: list[CampaignRow]
+    clock: Clock
+
+
+def _read(
+    store: Store, target: Target, space: str, clock: Clock | None, campaigns: Sequence[str] | None, metric: Metric
+) -> _Read:
+    rows = [] if clock == Clock.UNKNOWN and campaigns is None else store.campaigns(target=target, space=space)
     if campaigns is None and rows:
         campaigns = [_preferred(store, rows).id]
-    chosen = [row for row in rows if campaigns is not None and row.id in campaigns]
-    measurements = list(store.measurements(target=target, space=space, campaigns=campaigns))
+    measurements = list(store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name))
+    if clock is None:
+        clock = measurements[-1].clock if measurements else Clock.UNKNOWN
     observed = [m for m in measurements if m.clock == clock or m.error is not None]
     if not observed:
         clocks = sorted({m.clock.value for m in measurements})
+        what = "measurements" if metric == LATENCY else f"measurements of {metric.name.replace('_', ' ')}"
         raise InputError(
-            f"{target} has no measurements of {space!r} under the clock {clock.value!r}"
+            f"{target} has no {what} of {space!r} under the clock {clock.value!r}"
             + (f", only under {', '.join(clocks)}." if clocks else "."),
             f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space}",
         )
     if clock == Clock.THREAD_CPU:
         observed = without_interrupted_runs(observed, measurements)
-    visits, errors, discarded, hot = _accepted(observed)
-    return Observations(
-        target=target,
-        space=space,
-        clock=clock,
-        visits=visits,
-        errors=errors,
-        discarded=discarded,
-        seconds=sum(row.seconds for row in chosen),
-        role_seconds=_role_seconds(observed),
-        environment=chosen[0].environment if chosen else {},
-        hot=hot,
-    )
+    return _Read(observed, [row for row in rows if campaigns is not None and row.id in campaigns], clock)
 
 
 def summarise(visits: FloatArray, statistic: str) -> float:
-    """One number in ms for ms[visits]: ``min``, ``p25`` (linear between visits) or ``median``."""
+    """One number for [visits]: ``min``, ``p25`` (linear between visits) or ``median``."""
     if statistic not in _QUANTILES:
         raise unknown("statistic", statistic, STATISTICS)
     return float(np.quantile(visits, _QUANTILES[statistic]))
@@ -255,20 +310,35 @@ def _uninterrupted(cpu_ns: tuple[int, ...], wall_ns: tuple[int, ...]) -> tuple[i
     return kept or cpu_ns
 
 
-def _accepted(
-    measurements: Sequence[Measurement],
-) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], int]:
+def mean_run_ns(measurement: Measurement) -> float:
+    """The mean of a visit's runs: of its samples, or as printed where a program told only statistics."""
+    printed = measurement.after.get("printed")
+    if printed:
+        return float(printed.get("avg", printed.get("curr"))) * 1000
+    return statistics.fmean(measurement.samples)
+
+
+def _judged(measurements: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
+    """What has samples, each with the reason for which it is left out, or an empty string."""
     good = [m for m in measurements if m.error is None and m.samples]
+    return list(zip(good, discard_reasons(good), strict=True))
+
+
+def _accepted(
+    measurements: Sequence[Measurement], metric: Metric
+) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], dict[Role, dict[str, int]]]:
+    one = min if metric.aggregation == Aggregation.SUM else max
     discarded: dict[str, int] = defaultdict(int)
-    hot = 0
+    hot: dict[Role, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     series: dict[Role, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for measurement, reason in zip(good, discard_reasons(good), strict=True):
+    for measurement, reason in _judged(measurements):
         if reason:
             discarded[reason] += 1
-        else:
-            series[measurement.role][measurement.key].append(min(measurement.samples) / NS_PER_MS)
-            hot += is_throttled(measurement)
+            continue
+        series[measurement.role][measurement.key].append(one(measurement.samples) / metric.divisor(measurement.unit))
+        if is_throttled(measurement):
+            hot[measurement.role][measurement.key] += 1
     accepted = {key for keys in series.values() for key in keys}
     errors = {m.key: m.error for m in measurements if m.error is not None and m.key not in accepted}
-    visits = {role: {key: np.asarray(ms) for key, ms in keys.items()} for role, keys in series.items()}
-    return visits, errors, dict(discarded), hot
+    visits = {role: {key: np.asarray(values) for key, values in keys.items()} for role, keys in series.items()}
+    return visits, errors, dict(discarded), {role: dict(keys) for role, keys in hot.items()}

@@ -164,7 +164,7 @@ def _doubts_on_discarded(observations: Observations) -> list[Reason]:
 
 
 def _doubts_on_heat(observations: Observations) -> list[Reason]:
-    share = observations.hot / max(1, _accepted(observations))
+    share = observations.hot_visits / max(1, _accepted(observations))
     if share <= HOT_LIMIT:
         return []
     text = f"{100 * share:.0f} % of the visits that count were made while the device slowed itself down."

@@ -63,10 +63,14 @@ def test_all_that_means_nothing_is_said_at_once(told: Told) -> None:
     assert "Leave them out" in err
 
 
-def test_a_gpu_says_that_it_times_no_files(told: Told) -> None:
-    code, _, err = told("profile", "--device", "cuda:0", "--file", "x.onnx", "--batch", "1,2")
+def test_a_gpu_times_files_of_its_runtimes(told: Told, tmp_path: Path) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"")
+    gpu = ("profile", "--device", "cuda:0", "--file", str(tmp_path / "x.onnx"), "--dry-run")
+    code, out, _ = told(*gpu, "--runtime", "tensorrt", "--json")
+    assert (code, json.loads(out)["target"]) == (0, "cuda:0/tensorrt/fp32/t1/b1")
+    code, _, err = told(*gpu)
     assert code == 2
-    assert "Single files are not timed on GPUs" in err
+    assert "torch opens .graph files, not x.onnx" in err
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",)])

@@ -8,7 +8,8 @@ import click
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.profile.gpu import launch_bound, profile_batches, summarise_batches, tell_launch_bound
+from fleetfront.cli.profile.batches import profile_batches, summarise_batches
+from fleetfront.cli.profile.space import launch_bound, tell_launch_bound
 from fleetfront.errors import BarMissed
 from fleetfront.predictors.table.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import opening
@@ -40,7 +41,7 @@ def test_without_a_gpu_the_device_is_refused_with_a_remedy(runtime: str, capsys:
         (["--device", "cuda:x"], "not a CUDA device"),
         (["--device", "cuda:0", "--batch", "1,x"], "is not a batch"),
         (["--device", "cuda:0", "--batch", "0"], "is not a batch"),
-        (["--device", "cpu", "--batch", "1,2"], "on a GPU only"),
+        (["--device", "cpu", "--batch", "1,2"], "Several batches cannot be had on cpu"),
         (["--device", "cuda:0", "--few", "3"], "--few"),
         (["--device", "cpu", "--calibration", "4", "--target-error", "2"], "too few to tell an error by"),
         (["--device", "cpu", "--precision", "tf32"], "fp32"),
@@ -89,7 +90,7 @@ def test_batches_are_profiled_and_fitted_apart(
         rows = list(opened.measurements(target=Target.parse(results[1]["target"])))
     assert {row.clock for row in rows} == {Clock.DEVICE, Clock.WALL}
     assert launch_bound(store, results[0]["campaign"])["networks"] > 0
-    summarise_batches(None, "cuda:0", "fp32", (1, 2), "ofa-mbv3-mini")
+    summarise_batches([Target.parse(one["target"]) for one in results], "ofa-mbv3-mini")
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[:2] for row in table[1:]] == [["1", "device"], ["1", "wall"], ["2", "device"], ["2", "wall"]]
     assert main(["fit", "--device", "cuda:0", *SPACE, "--store", str(store), "--json"]) == 0

@@ -21,7 +21,7 @@ import pytest
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.files import device_lock
-from fleetfront.pipelines.measure.files import measure_files
+from fleetfront.pipelines.measure.files import measure_files, profile_file
 from fleetfront.pipelines.measure.profile import (
     BUDGETS,
     Budget,
@@ -34,7 +34,6 @@ from fleetfront.pipelines.measure.profile import (
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import Campaign
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
-from fleetfront.profilers.cpu.single_file import profile_file
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Measurement, Role
@@ -187,17 +186,19 @@ def test_one_coordinator_a_device_whatever_the_runtime(
             with pytest.raises(DeviceError, match=busy):
                 profile_space(SPACE, Target("cpu", runtime), store=store, workspace=workspace)
         with pytest.raises(DeviceError, match=busy):
-            measure_files({"a": b""}, Target("cpu", "litert"), store, clock=Clock.WALL, workspace=workspace)
+            measure_files({"a": network}, Target("cpu", "litert"), store, clock=Clock.WALL, workspace=workspace)
         with pytest.raises(DeviceError, match=busy):
             profile_file(network)
 
 
-def test_another_device_is_never_timed_on_this_cpu(store: Store, workspace: Workspace) -> None:
+def test_another_device_is_never_timed_on_this_cpu(store: Store, workspace: Workspace, tmp_path: Path) -> None:
+    network = tmp_path / "network.tflite"
+    network.write_bytes(b"whatever")
     archs = SPACE.arch_ids(SPACE.sample(2, np.random.default_rng(0)))
     with pytest.raises(DeviceError, match="'pixel3' cannot be measured"):
         measure_networks(SPACE, Target("pixel3", "onnxruntime"), archs, store=store, workspace=workspace)
     with pytest.raises(DeviceError, match="'pixel3' cannot be measured"):
-        measure_files({"a": b""}, Target("pixel3", "litert"), store, clock=Clock.WALL, workspace=workspace)
+        measure_files({"a": network}, Target("pixel3", "litert"), store, clock=Clock.WALL, workspace=workspace)
     assert not store.holdings()
 
 
@@ -228,7 +229,6 @@ import sys
 from pathlib import Path
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
-from fleetfront.profilers.cpu.single_file import profile_file
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.catalogue import load_space

@@ -33,7 +33,7 @@ def test_the_last_minute_is_compared_with_the_first(
 ) -> None:
     daemon.install("benchmark_model", HEATING)
     agent = open_agent(daemon.address, runner="benchmark-model", options=SUSTAINED_OPTIONS)
-    found = measure_sustained(agent, next(iter(models.values())), 4.0)
+    found = measure_sustained(agent, agent.target, next(iter(models.values())), 4.0)
     assert (found.first_ms, found.last_ms) == (pytest.approx(0.1), pytest.approx(0.15))
     assert found.share_left == pytest.approx(100 / 150)
     assert found.seconds >= 4.0
@@ -44,7 +44,7 @@ def test_our_runner_can_be_sustained_too(
     daemon: Any, open_agent: Callable[..., AdbAgent], models: dict[str, Path]
 ) -> None:
     agent = open_agent(daemon.address, options=SUSTAINED_OPTIONS)
-    found = measure_sustained(agent, next(iter(models.values())), 4.0, key="network", space="s")
+    found = measure_sustained(agent, agent.target, next(iter(models.values())), 4.0, key="network", space="s")
     assert found.rows[0].key == "network"
     assert 0 < found.share_left < 10
     assert len(found.rows[-1].samples) > 100
@@ -69,10 +69,10 @@ class Resting:
 
 def test_a_rest_in_between_is_told(models: dict[str, Path]) -> None:
     agent = Resting()
-    found = measure_sustained(agent, next(iter(models.values())), 60.0, now=lambda: agent.now_s)  # type: ignore[arg-type]
+    found = measure_sustained(agent, agent.target, next(iter(models.values())), 60.0, now=lambda: agent.now_s)  # type: ignore[arg-type]
     assert found.longest_rest_s == pytest.approx(30.0)
     agent = Resting()
-    found = measure_sustained(agent, next(iter(models.values())), 8.0, now=lambda: agent.now_s)  # type: ignore[arg-type]
+    found = measure_sustained(agent, agent.target, next(iter(models.values())), 8.0, now=lambda: agent.now_s)  # type: ignore[arg-type]
     assert found.longest_rest_s == 0
 
 
@@ -81,8 +81,8 @@ def test_what_cannot_be_sustained(
 ) -> None:
     agent = open_agent(daemon.address, options=SUSTAINED_OPTIONS)
     with pytest.raises(InputError, match="too short"):
-        measure_sustained(agent, next(iter(models.values())), 1.0)
+        measure_sustained(agent, agent.target, next(iter(models.values())), 1.0)
     broken = tmp_path / "broken.tflite"
     broken.write_bytes(b"TFL3")
     with pytest.raises(DeviceError, match="does not run"):
-        measure_sustained(agent, broken, 4.0)
+        measure_sustained(agent, agent.target, broken, 4.0)

@@ -194,7 +194,7 @@ class TestReading:
         ]
         store.append([*hot, replace(hot[2], uuid="other", flags=())])
         found = read_observations(store, target, "s", Clock.WALL)
-        assert (found.hot, found.discarded) == (2, {"throttled": 1})
+        assert (found.hot_visits, found.discarded) == (2, {"throttled": 1})
 
     def test_the_newest_campaign_with_blocks_and_two_rounds_speaks(self, store: Store, target: Target) -> None:
         self.add(store, "old", target, 3, 1.0)

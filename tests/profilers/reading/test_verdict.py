@@ -45,7 +45,7 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         Doubt.FLOOR: observed(noise=0.2),
         Doubt.DRIFT: observed(drift=0.2),
         Doubt.DISCARDED: observed(discarded=60),
-        Doubt.HOT: replace(observed(), hot=60),
+        Doubt.HOT: replace(observed(), hot={Role.BLOCK: {"b0": 60}}),
         Doubt.MISSING: observed(errors=("block",)),
         Doubt.TOO_FEW: observed(visits=1),
     }

@@ -66,7 +66,7 @@ def campaign(tmp_path: Path, models: dict[str, Path]) -> Callable[..., Any]:
             rows = store.campaigns(target=target, space="space")
             row = rows[0] if rows else begin_campaign(store, target, "space", "identity", tasks, agent.describe())
             with closing(agent):
-                return Campaign(store, agent, row, options, files, clock=Clock.WALL).run(Limits(120.0, rounds))
+                return Campaign(store, agent, row, options.rounds, files, clock=Clock.WALL).run(Limits(120.0, rounds))
 
     return run
 

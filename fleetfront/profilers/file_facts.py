@@ -1,14 +1,14 @@
-"""Read from a model file which number format its weights have; nothing is run, and no external data is loaded."""
+"""Read from a model file its precision and its batch; nothing is run, and no external data is loaded."""
 
 from __future__ import annotations
 
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
 
@@ -22,6 +22,11 @@ _FEWEST_DIMENSIONS = 2
 _MOST_TENSORS = 200_000
 
 _FLOATS = frozenset({"fp32", "fp16"})
+
+#: Batch, channels and two sides; grey, colours, or colours with transparency.
+_IMAGE_DIMENSIONS, _CHANNELS = 4, (1, 3, 4)
+
+_Told = TypeVar("_Told")
 
 
 def file_precision(path: Path, word: str | None = None, *, computes_in_either: bool = False) -> str:
@@ -40,7 +45,7 @@ def file_precision(path: Path, word: str | None = None, *, computes_in_either: b
         InputError: the file has no weights of the precision ``word``.
     """
     try:
-        weights = _weights(path)
+        weights = _told(path, _WEIGHTS)
     except ImportError:
         return word or "unknown"
     if not weights or word == "unknown":
@@ -58,15 +63,30 @@ def file_precision(path: Path, word: str | None = None, *, computes_in_either: b
     return word or most
 
 
-def _weights(path: Path) -> Counter[str]:
-    """Precision -> how many of the file's weights have it; empty if it does not tell."""
-    readers: dict[str, Callable[[bytes], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
-    count = readers.get(path.suffix.lower())
+def file_batch(path: Path) -> int:
+    """Images per inference: the leading size of the first input that is an image, wherever it stands among the inputs.
+
+    1 where no input is one (of other inputs nothing tells what is counted), where it is left open, and where the file
+    does not tell.
+    """
     try:
-        return Counter() if count is None else count(path.read_bytes())
+        shapes = _told(path, _INPUTS) or []
+    except ImportError:
+        return 1
+    images = [shape for shape in shapes if len(shape) == _IMAGE_DIMENSIONS]
+    # Maps of features have four dimensions, too, but hardly ever so few channels.
+    sure = [shape for shape in images if shape[1] in _CHANNELS or shape[3] in _CHANNELS]
+    return max(1, (sure or images or [(1,)])[0][0])
+
+
+def _told(path: Path, readers: Mapping[str, Callable[[bytes], _Told]]) -> _Told | None:
+    """What the reader of such files makes of this one; None if there is no reader, or the file is damaged."""
+    read = readers.get(path.suffix.lower())
+    try:
+        return None if read is None else read(path.read_bytes())
     except (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError):
         # Whoever opens the file says what is wrong with it.
-        return Counter()
+        return None
 
 
 def _tflite_weights(data: bytes) -> Counter[str]:
@@ -88,14 +108,35 @@ def _tflite_tensors(model: Any) -> Iterator[Any]:
         yield from (graph.Tensors(index) for index in range(graph.TensorsLength()))
 
 
-def _onnx_weights(data: bytes) -> Counter[str]:
+def _tflite_inputs(data: bytes) -> list[tuple[int, ...]]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
+    fed = (graph.Tensors(graph.Inputs(index)) for index in range(graph.InputsLength()))
+    return [tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength())) for tensor in fed]
+
+
+def _onnx_graph(data: bytes) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        graph = onnx.load_from_string(data).graph
-    except DecodeError:
-        return Counter()
+        return onnx.load_from_string(data).graph
+    except DecodeError as error:
+        raise ValueError("no ONNX file") from error
+
+
+def _onnx_inputs(data: bytes) -> list[tuple[int, ...]]:
+    graph = _onnx_graph(data)
+    weights = {tensor.name for tensor in graph.initializer}
+    ports = (port for port in graph.input if port.name not in weights)
+    return [tuple(size.dim_value for size in port.type.tensor_type.shape.dim) for port in ports]
+
+
+def _onnx_weights(data: bytes) -> Counter[str]:
+    import onnx
+
+    graph = _onnx_graph(data)
     types = {getattr(onnx.TensorProto, name): precision for name, precision in _ONNX_TYPES.items()}
     constants = (attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t"))
     found: Counter[str] = Counter()
@@ -105,3 +146,7 @@ def _onnx_weights(data: bytes) -> Counter[str]:
     # Float weights may be meant to be rounded when the file is loaded: both words are right.
     found["int8"] += sum(node.op_type == "QuantizeLinear" for node in graph.node)
     return +found
+
+
+_WEIGHTS: Mapping[str, Callable[[bytes], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
+_INPUTS: Mapping[str, Callable[[bytes], list[tuple[int, ...]]]] = {".tflite": _tflite_inputs, ".onnx": _onnx_inputs}

@@ -11,17 +11,18 @@ import click
 
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import is_given, store_path
-from fleetfront.cli.profile.adb_options import AdbChoices
-from fleetfront.cli.profile.gpu import gpu_agent, launch_bound, tell_launch_bound
+from fleetfront.cli.profile.dry_run import plan_space, tell_plan
+from fleetfront.cli.profile.few_shot import tell_few
 from fleetfront.errors import BarMissed, InputError
-from fleetfront.runtimes.cuda_device import is_cuda
+from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from fleetfront.pipelines.measure.few_shot import FewOutcome
     from fleetfront.pipelines.measure.profile import ProfileOutcome
+    from fleetfront.profilers.base import Agent
+    from fleetfront.profilers.kinds.catalogue import OpenAgent
     from fleetfront.progress import Progress
-
-ADB = "adb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +45,32 @@ class Wanted:
         return self.validation if self.few is None or is_given("validation") else 0
 
 
-def is_adb(name: str) -> bool:
-    """Whether a device is reached through ADB."""
-    return name == ADB or name.startswith(f"{ADB}:")
-
-
 def profile_family(
-    name: str, target: Target, wanted: Wanted, adb: AdbChoices, store: Path | None, as_json: bool, quiet: bool
+    kind: DeviceKind,
+    target: Target,
+    choices: Choices,
+    wanted: Wanted,
+    store: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> None:
     """Measure what is wanted, fit, print. Raises BarMissed if ``--target-error`` was not reached."""
     if wanted.dry_run:
-        from fleetfront.cli.profile.dry_run import dry_run_space
-
-        count = wanted.calibration
-        dry_run_space(
-            name, target, wanted.space, wanted.budget, wanted.few, count, wanted.held_out, adb, as_json, quiet
-        )
-        return
-    if wanted.few is not None:
-        _profile_few(wanted.few, name, target, wanted, adb, store, as_json, quiet)
+        tell_plan(kind, target, choices, plan_space(target, wanted), as_json, quiet)
         return
     with progress(quiet) as shown:
-        outcome, report = _profile_space(name, target, wanted, adb, store, shown)
-    more = {"launches": launch_bound(store, outcome.result.campaign)} if is_cuda(name) else {}
-    _tell(outcome, report, as_json, more)
+
+        def open_agent(one: Target) -> Agent:
+            return kind.open(one, choices, shown)
+
+        if wanted.few is not None:
+            few = _profile_few(wanted.few, target, wanted, open_agent, store, shown)
+        else:
+            outcome, report = _profile_space(target, wanted, open_agent, store, shown)
+    if wanted.few is not None:
+        tell_few(few, as_json)
+        return
+    _tell(outcome, report, as_json, launch_bound(store, outcome.result.campaign))
     if wanted.target_error is not None and outcome.result.ended_by != "target":
         raise _missed(wanted.target_error, wanted.budget, outcome)
 
@@ -83,7 +86,7 @@ def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
 
 
 def _profile_space(
-    device: str, target: Target, wanted: Wanted, adb: AdbChoices, store: Path | None, shown: Progress
+    target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
     from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
     from fleetfront.pipelines.measure.profile import TargetError, parse_budget, profile_space
@@ -103,37 +106,24 @@ def _profile_space(
                 f"{count} calibration networks are too few to tell an error by.",
                 f"Use --calibration {FEWEST_FOR_ERROR} or more, or leave --target-error out.",
             )
-    more = _agent_of(device, target, adb, shown)
     with Store(store_path(store)) as opened:
         outcome = profile_space(
-            family, target, store=opened, budget=allowed, rule=rule, options=options, progress=shown, **more
+            family,
+            target,
+            store=opened,
+            budget=allowed,
+            rule=rule,
+            options=options,
+            open_agent=open_agent,
+            progress=shown,
         )
         report = fit_report(fit_target(opened, target, family)) if wanted.with_fit else None
     return outcome, report
 
 
-def _agent_of(device: str, target: Target, adb: AdbChoices, shown: Progress) -> dict[str, Any]:
-    """Who measures and under which clock, as the pipelines want it; empty for this machine's CPU."""
-    if is_cuda(device):
-        return gpu_agent(target, shown)
-    if not is_adb(device):
-        return {}
-    agent = adb.agent(device, target, shown)
-    # The runner decides which clocks there are: Google's has no thread-CPU time.
-    return {"open_agent": lambda _: agent, "clock": agent.clocks[0]}
-
-
 def _profile_few(
-    count: int,
-    device: str,
-    target: Target,
-    wanted: Wanted,
-    adb: AdbChoices,
-    store: Path | None,
-    as_json: bool,
-    quiet: bool,
-) -> None:
-    from fleetfront.cli.profile.few_shot import tell_few
+    count: int, target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
+) -> FewOutcome:
     from fleetfront.pipelines.measure.few_shot import profile_few
     from fleetfront.pipelines.measure.profile import parse_budget
     from fleetfront.profilers.store.store import Store
@@ -141,8 +131,8 @@ def _profile_few(
 
     if wanted.target_error is not None:
         raise InputError("--target-error does not go with --few.", "Check the error with --validation 10 instead.")
-    with Store(store_path(store)) as opened, progress(quiet) as shown:
-        outcome = profile_few(
+    with Store(store_path(store)) as opened:
+        return profile_few(
             load_space(wanted.space),
             target,
             count,
@@ -150,27 +140,56 @@ def _profile_few(
             validation=wanted.held_out,
             seed=wanted.seed,
             seconds=parse_budget(wanted.budget).seconds,
+            open_agent=open_agent,
             progress=shown,
-            **_agent_of(device, target, adb, shown),
         )
-    tell_few(outcome, as_json)
 
 
-def _tell(
-    outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool, more: dict[str, dict[str, Any]]
-) -> None:
+def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool, launches: dict[str, Any]) -> None:
     target, space = outcome.observations.target, outcome.observations.space
     if as_json:
+        more = {"launches": launches} if launches["networks"] else {}
         print_json({**outcome.to_json(), "fit": report, **more})
         return
     _show(outcome)
-    if more:
-        tell_launch_bound(more["launches"])
+    tell_launch_bound(launches)
     if report is not None:
         from fleetfront.cli.fit_text import show_fit
 
         show_fit(report, details=False)
     next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
+
+
+def launch_bound(store: Path | None, campaign: str) -> dict[str, Any]:
+    """How many of a campaign's networks are launch-bound if run eagerly, and by how much, from the store."""
+    from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND
+    from fleetfront.profilers.records import Role
+    from fleetfront.profilers.store.store import Store
+    from fleetfront.quantities import Clock
+
+    flagged: dict[str, bool] = {}
+    ratios: dict[str, float] = {}
+    with Store(store_path(store), read_only=True) as opened:
+        for row in opened.measurements(campaigns=[campaign], clock=Clock.WALL):
+            if row.role not in (Role.BLOCK, Role.ANCHOR) and "eager_ratio" in row.after:
+                flagged[row.key] = flagged.get(row.key, False) or LAUNCH_BOUND in row.flags
+                ratios[row.key] = float(row.after["eager_ratio"])
+    middle = sorted(ratios.values())[len(ratios) // 2] if ratios else None
+    return {"networks": len(ratios), "launch_bound": sum(flagged.values()), "median_eager_ratio": middle}
+
+
+def tell_launch_bound(found: dict[str, Any]) -> None:
+    """Say it to people; nothing where the runtime does not let it be known."""
+    if not found["networks"]:
+        return
+    if found["launch_bound"]:
+        warn(
+            f"{found['launch_bound']} of {found['networks']} networks are launch-bound: run eagerly they"
+            f" take {found['median_eager_ratio']:.1f} times their time on the GPU (median). The clock 'device' is"
+            " theirs under a CUDA graph, 'wall' without. Ship CUDA graphs or TensorRT plans, or use a larger batch."
+        )
+    else:
+        hint(f"None of {found['networks']} networks is launch-bound.")
 
 
 def percent_or_unknown(value: float, form: str) -> str:

@@ -19,7 +19,7 @@ from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.profilers.file_precision import file_precision
+from fleetfront.profilers.file_facts import file_precision
 
 _RNG = np.random.default_rng(0)
 
