@@ -56,6 +56,15 @@ LONG_LEFT = {
     "pipelines/measure/profile.py:profile_space",
 }
 
+#: Names that another library has in some versions only, and HTTP errors have a code.
+FOREIGN_PROBES = {
+    "profilers/adb/link/transport.py": {"TCP_QUICKACK"},
+    "profilers/cpu/conditions.py": {"sched_getaffinity"},
+    "runtimes/cuda_device.py": {"_cuda_hasPrimaryContext", "uuid"},
+    "runtimes/onnxruntime/cuda.py": {"preload_dlls", "cuda_version"},
+    "spaces/supernet/published.py": {"code"},
+}
+
 #: Modules with one importer and under 60 lines that are concepts of their own, and why.
 CONCEPTS = {
     r"profilers/\w+/kind\.py": "one kind of device, listed in profilers/kinds",
@@ -205,6 +214,19 @@ def test_nothing_concrete_is_told_apart_outside_its_room() -> None:
     found = {(one.path, one.what): one for one in seen if (one.path, one.what) not in ALLOWED}
     new = [f"fleetfront/{one.path}:{one.line} {one.what}" for key, one in sorted(found.items()) if key not in LEFT]
     assert not new, "ask a DeviceKind, RuntimeFacts or a capability instead: " + "; ".join(new)
+
+
+def test_parts_are_asked_by_protocol_not_probed() -> None:
+    """Names of Python's own and of other libraries, which differ from version to version, may be."""
+    probes: dict[str, set[str]] = defaultdict(set)
+    for module in modules().values():
+        calls = [n for n in ast.walk(module.tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)]
+        for call in (call for call in calls if call.func.id in ("getattr", "hasattr")):  # type: ignore[attr-defined]
+            name = call.args[1].value if isinstance(call.args[1], ast.Constant) else "__"
+            if not name.startswith("__"):
+                probes[module.path].add(name)
+    assert {name for path, names in probes.items() if path not in FOREIGN_PROBES for name in names} == set()
+    assert all(probes[path] == names for path, names in FOREIGN_PROBES.items()), dict(probes)
 
 
 def test_a_comparison_outside_its_room_is_seen() -> None:

@@ -45,6 +45,13 @@ _RECIPE = 1
 _WARM_UP_EPOCHS = 2
 
 
+class Preprocesses(Protocol):
+    """How an image becomes an input."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that say it all."""
+
+
 class LabelledImages(Protocol):
     """What training needs of a data set; ``datasets.Dataset`` is one."""
 
@@ -59,6 +66,10 @@ class LabelledImages(Protocol):
     @property
     def source(self) -> str:
         """Where the images come from."""
+
+    @property
+    def preprocessing(self) -> Preprocesses:
+        """How ``inputs`` are made of them."""
 
     def inputs(self, split: str) -> NDArray[np.float32]:
         """float32[m, 3, r, r] of a split (``train``, ``calibration``), preprocessed."""
@@ -268,7 +279,6 @@ class _Run:
         genotype = self.space.at_resolution(largest(self.space), self.side)
         graph = placeholder_graph(self.space, genotype, self.space.cut(tensors, genotype))
         tensors |= recalibrated_statistics(graph, tensors, torch.from_numpy(self.images.inputs("calibration")))
-        preprocessing = getattr(self.images, "preprocessing", None)
         training = {
             **asdict(self.settings),
             "images": self.images.source,
@@ -279,7 +289,7 @@ class _Run:
         provenance = Provenance(
             source=f"trained by fleetfront on {Path(self.images.source).name}",
             class_names=self.images.class_names,
-            preprocessing=preprocessing.to_dict() if preprocessing is not None else {},
+            preprocessing=self.images.preprocessing.to_dict(),
             training=training,
         )
         return Supernet(self.space, tensors, provenance)
