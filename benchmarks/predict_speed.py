@@ -29,7 +29,7 @@ def made_up(space, calibration: int, whim: float) -> Observations:
     macs = space.block_macs(space.vocabulary) / 2e7 + 0.01
     blocks = {block.key: np.full(2, ms) for block, ms in zip(space.vocabulary, macs, strict=True)}
     genotypes = space.sample(calibration, np.random.default_rng(0))
-    ms = 1.1 * space.additive_costs(macs, genotypes) * (1 + whim * (genotypes[:, -1] > len(space.resolutions) / 2))
+    ms = 1.1 * space.additive(macs)(genotypes) * (1 + whim * (genotypes[:, -1] > len(space.resolutions) / 2))
     networks = {arch: np.full(2, value) for arch, value in zip(space.arch_ids(genotypes), ms, strict=True)}
     target = Target("made-up", "litert")
     return Observations(target, space.name, Clock.WALL, {Role.BLOCK: blocks, Role.CALIBRATION: networks})

@@ -117,9 +117,6 @@ class Additive(Protocol):
         Make it once, call it often.
         """
 
-    def additive_costs(self, values: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
-        """The same in one step: float64[n]."""
-
 
 @runtime_checkable
 class DescribesBlocks(Protocol):
@@ -150,14 +147,6 @@ class Interpolable(Protocol):
         """For each block of the vocabulary: which layer it is regardless of resolution (int32[|V|], from 0), and an
         effective side in pixels (float64[|V|]); within a layer, work grows linearly with the square of the side.
         """
-
-
-@runtime_checkable
-class HasLiveGraph(Protocol):
-    """A space whose networks can be trained: their graphs with batch-norm operators kept."""
-
-    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """The whole network of one genotype int8[v], batch 1. ``weights`` are used as they are, not copied."""
 
 
 @runtime_checkable
@@ -212,7 +201,9 @@ class HasSupernet(Protocol):
         """Classes that the networks tell apart."""
 
     def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
-        """See ``HasLiveGraph``."""
+        """The whole network of one genotype int8[v], batch 1, its batch_norm operators kept. ``weights`` are used as
+        they are, not copied.
+        """
 
     def at_resolution(self, genotypes: Genotypes, side: int) -> Genotypes:
         """The same networks int8[..., v] for images of ``side`` pixels. Raises InputError if there are none."""

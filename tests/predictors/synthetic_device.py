@@ -42,7 +42,7 @@ class SyntheticDevice:
         return ms * whim * np.where(column["kernel"] == 7, 1.6, 1.0)
 
     def network_ms(self, genotypes: Genotypes) -> NDArray[np.float64]:
-        total = self.space.additive_costs(self.block_ms(), genotypes)
+        total = self.space.additive(self.block_ms())(genotypes)
         whim = [np.random.default_rng([self.seed, 2, *row.tolist()]).standard_normal() for row in genotypes]
         return (1.12 * total + 0.2 + 3e-8 * self.space.params(genotypes)) * (1 + self.network_whim * np.array(whim))
 

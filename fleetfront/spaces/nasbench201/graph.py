@@ -12,6 +12,7 @@ edge leads from node I to node J), ``reductionR.{a,b}.{conv.weight,bn.*}``, ``re
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,7 @@ from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
 from fleetfront.graphs.operators.base import IMAGE
+from fleetfront.graphs.operators.catalogue import graph_macs
 from fleetfront.spaces.blocks import Block
 
 STEM, CONV, POOL, ADD, REDUCTION, HEAD, ZERO = (
@@ -127,6 +129,7 @@ class _Writer(LayerWriter):
         return self.builder.add("multiply", (data, self.builder.weight(name, np.zeros((1, 1, 1, 1), dtype=np.float32))))
 
 
+@lru_cache(maxsize=64)
 def write_block(block: Block) -> Graph:
     """One block alone, batch 1, batch-norm kept, with random weights that only its key decides.
 
@@ -191,30 +194,13 @@ def write_network(
 
 def block_macs(block: Block) -> int:
     """Multiply-accumulates as NAS-Bench-201 counts: convolutions and the classifier with its bias, nothing else."""
-    width, side, _ = block.inputs[0]
-    values = {name: int(value) for name, value in block.parameters}
-    if block.family == STEM:
-        return 9 * width * values["out"] * side**2
-    if block.family == CONV:
-        return values["k"] ** 2 * width**2 * side**2
-    if block.family == REDUCTION:
-        out = values["out"]
-        return (9 * width * out + 9 * out**2 + width * out) * (side // 2) ** 2
-    return (width + 1) * values["classes"] if block.family == HEAD else 0
+    return int(graph_macs(write_block(block))) + int(dict(block.parameters).get("classes", 0))
 
 
 def block_params(block: Block) -> int:
     """Trainable parameters: weights, and scale and shift of each batch-norm."""
-    width = block.inputs[0][0]
-    values = {name: int(value) for name, value in block.parameters}
-    if block.family == STEM:
-        return 9 * width * values["out"] + 2 * values["out"]
-    if block.family == CONV:
-        return values["k"] ** 2 * width**2 + 2 * width
-    if block.family == REDUCTION:
-        out = values["out"]
-        return 9 * width * out + 9 * out**2 + width * out + 4 * out
-    return 2 * width + (width + 1) * values["classes"] if block.family == HEAD else 0
+    weights = write_block(block).weights
+    return sum(array.size for name, array in weights.items() if not name.endswith((".mean", ".variance")))
 
 
 FEATURE_NAMES = (

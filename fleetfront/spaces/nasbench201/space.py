@@ -240,10 +240,6 @@ class NasBench201Space:
         totals = self._block_counts @ np.asarray(values, dtype=np.float64)
         return SumOfTables(_RADIX[None].astype(np.float32), np.zeros((1, 1), dtype=np.float32), totals)
 
-    def additive_costs(self, values: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
-        """float64[n]: the sum of per-block ``values`` float64[|V|] over each network."""
-        return self.additive(values)(genotypes)
-
     def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """int64[n], dead edges included: the published ``flops`` of CIFAR-10 networks."""
         return self._count(self.block_macs(self.vocabulary), genotypes)

@@ -226,7 +226,7 @@ class OfaMbv3Space:
     # Costs
 
     def additive(self, values: NDArray[np.float64]) -> SumOfTables:
-        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes; make it once, call it often.
+        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, whose inactive genes may hold anything.
 
         Every stage has two tables: its slots that are always there, and the others together with the depth. Their
         entries are the sums of all combinations, so an architecture is two gathers a stage.
@@ -253,10 +253,6 @@ class OfaMbv3Space:
         radix[:, -1] = sum(sizes)
         offset = np.cumsum([0, *sizes[:-1]]).astype(np.float32)[:, None]
         return SumOfTables(radix, offset, np.concatenate(tables, axis=1).ravel())
-
-    def additive_costs(self, values: NDArray[np.float64], genotypes: Genotypes) -> NDArray[np.float64]:
-        """float64[n]: the sum of block ``values`` float64[|V|] over each network; inactive genes may hold anything."""
-        return self.additive(values)(genotypes)
 
     @cached_property
     def _macs(self) -> SumOfTables:

@@ -40,7 +40,7 @@ class OnlyTheProtocol:
         self._inner = inner
 
     def __getattr__(self, name: str) -> object:
-        if name in ("additive", "additive_costs", "block_params", "block_features", "interpolation_groups"):
+        if name in ("additive", "block_params", "block_features", "interpolation_groups"):
             raise AttributeError(name)
         return getattr(self._inner, name)
 

@@ -7,7 +7,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.spaces.base import Additive, DescribesBlocks, HasLiveGraph, MayDisconnect, SearchSpace
+from fleetfront.spaces.base import Additive, DescribesBlocks, MayDisconnect, SearchSpace
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 
@@ -57,7 +57,7 @@ def test_macs_and_params_equal_every_published_row(table: list[dict[str, str]]) 
 
 
 def test_offers_its_capabilities() -> None:
-    for protocol in (SearchSpace, Additive, DescribesBlocks, HasLiveGraph, MayDisconnect):
+    for protocol in (SearchSpace, Additive, DescribesBlocks, MayDisconnect):
         assert isinstance(SPACE, protocol)
 
 
@@ -112,7 +112,7 @@ def test_what_is_not_a_cell_is_named(bad: str, remedy: str) -> None:
 def test_sums_over_blocks_equal_the_fast_sums() -> None:
     values = np.random.default_rng(2).random(len(SPACE.vocabulary))
     indices = SPACE.block_indices(EVERY)
-    np.testing.assert_allclose(SPACE.additive_costs(values, EVERY), np.append(values, 0.0)[indices].sum(axis=1))
+    np.testing.assert_allclose(SPACE.additive(values)(EVERY), np.append(values, 0.0)[indices].sum(axis=1))
     # What is counted includes dead edges, what is measured does not.
     without_dead_edges = (SPACE.live_edges(EVERY) == (EVERY != 0)).all(axis=1)
     for count, of_blocks in ((SPACE.macs, SPACE.block_macs), (SPACE.params, SPACE.block_params)):

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, HasLiveGraph, Interpolable, SearchSpace
+from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, Interpolable, SearchSpace
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
 W10, W12, MINI = ofa_mbv3_w10(), ofa_mbv3_w12(), ofa_mbv3_mini()
@@ -68,7 +68,7 @@ def test_resolutions_are_those_of_the_families() -> None:
 
 @pytest.mark.parametrize("space", SPACES, ids=lambda space: space.name)
 def test_offers_every_capability(space: OfaMbv3Space) -> None:
-    for protocol in (SearchSpace, Additive, DescribesBlocks, HasLiveGraph, Interpolable):
+    for protocol in (SearchSpace, Additive, DescribesBlocks, Interpolable):
         assert isinstance(space, protocol)
 
 
@@ -107,7 +107,7 @@ def test_sums_over_block_indices_equal_the_fast_sums(space: OfaMbv3Space, seed: 
     assert np.array_equal(np.append(params, 0)[indices].sum(axis=1), space.params(genotypes))
     values = np.random.default_rng(seed).random(len(space.vocabulary))
     expected = np.append(values, 0.0)[indices].sum(axis=1)
-    np.testing.assert_allclose(space.additive_costs(values, genotypes), expected, rtol=1e-12)
+    np.testing.assert_allclose(space.additive(values)(genotypes), expected, rtol=1e-12)
 
 
 def test_depth_decides_what_is_active() -> None:
