@@ -41,7 +41,7 @@ def test_the_simulated_device_conforms(check: Callable[[AgentCase], None]) -> No
 def test_agents_of_this_machine_conform(kind: str, check: Callable[[AgentCase], None], tmp_path: Path) -> None:
     builder = GraphBuilder("g")
     weight = builder.weight("w", np.ones((8, 8, 3, 3), np.float32))
-    graph = builder.build([builder.conv2d(builder.input("x", (1, 8, 16, 16)), weight, padding=1)])
+    graph = builder.build([builder.conv2d(builder.input("x", (1, 8, 16, 16), layout="NCHW"), weight, padding=1)])
     (tmp_path / "damaged").write_bytes(b"no model")
     (tmp_path / "net").write_bytes(write_onnx(graph) if kind == "cpu" else graph.to_bytes())
     choices, target = Choices(workspace=Workspace(tmp_path / "home")), Target("cpu", "onnxruntime")

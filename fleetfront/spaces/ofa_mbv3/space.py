@@ -226,7 +226,7 @@ class OfaMbv3Space:
     # Costs
 
     def additive(self, values: NDArray[np.float64]) -> SumOfTables:
-        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, whose inactive genes may hold anything.
+        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, inactive genes or not.
 
         Every stage has two tables: its slots that are always there, and the others together with the depth. Their
         entries are the sums of all combinations, so an architecture is two gathers a stage.
