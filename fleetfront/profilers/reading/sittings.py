@@ -1,0 +1,79 @@
+"""Compare sittings: how a machine ran in a later one against an earlier one, told by what was measured in both.
+
+A sitting is one campaign on one device. Between sittings a machine drifts as a whole by several percent, small files
+often otherwise than large ones; things that were measured in both show by how much.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleetfront.profilers.reading.observations import Observations, summaries
+from fleetfront.profilers.records import Role
+from fleetfront.quantities import FloatArray
+
+#: Fewer things in common say more of themselves than of the machine.
+FEWEST_IN_COMMON = 3
+#: Things within this factor of a latency say most about it: weights fall off with the logarithm of the ratio.
+_SIZE_CLASS = math.log(3.0)
+#: Half the distance between the quartiles of the ratios above which a sitting is no single level: something else ran.
+RESTLESS = 0.04
+
+
+@dataclass(frozen=True, slots=True)
+class SittingRatio:
+    """How a later sitting ran against a reference, by k things measured in both.
+
+    Attributes:
+        campaign: of the later sitting.
+        reference: float64[k], what they cost in the reference, in its unit.
+        log_ratio: float64[k], log(later / reference).
+    """
+
+    campaign: str
+    reference: FloatArray
+    log_ratio: FloatArray
+
+    @property
+    def level(self) -> float:
+        """later / reference of the thing in the middle."""
+        return float(np.exp(np.median(self.log_ratio)))
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether the things disagree so much that the sitting has no level: the machine was busy in it."""
+        lower, upper = np.quantile(self.log_ratio, (0.25, 0.75))
+        return bool((upper - lower) / 2 > RESTLESS)
+
+    def at(self, cost: FloatArray) -> FloatArray:
+        """later / reference for things of ``cost`` float64[n]: of those of like size, as far as there are any."""
+        distance = np.log(np.asarray(cost, np.float64)[:, None] / self.reference[None, :]) / _SIZE_CLASS
+        # The farthest still count a little, so that a size without neighbours gets the level of all.
+        weights = np.exp(-0.5 * distance**2) + 0.02
+        return np.exp((weights @ self.log_ratio) / weights.sum(axis=1))
+
+
+def compare_sittings(
+    reference: Observations, later: Observations, statistic: str, campaign: str = ""
+) -> SittingRatio | None:
+    """How ``later`` ran against ``reference`` under one statistic, None with too few things in common.
+
+    Things are the same if they were measured under the same key, whatever their roles in the two.
+    """
+    first, second = (_by_key(observations, statistic) for observations in (reference, later))
+    common = sorted(first.keys() & second.keys())
+    if len(common) < FEWEST_IN_COMMON:
+        return None
+    cost = np.array([first[key] for key in common])
+    return SittingRatio(campaign, cost, np.log(np.array([second[key] for key in common]) / cost))
+
+
+def _by_key(observations: Observations, statistic: str) -> dict[str, float]:
+    return {
+        key: value
+        for role in (Role.BLOCK, Role.ANCHOR, Role.FILE, Role.VALIDATION, Role.CALIBRATION)
+        for key, value in summaries(observations, role, statistic).items()
+    }
