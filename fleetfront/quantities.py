@@ -116,11 +116,25 @@ def metric_named(name: str) -> Metric:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """Values for ``n`` architectures: mean[n], std[n] (one standard deviation, same unit), and the tier of them all."""
+    """Values for ``n`` architectures, in one unit.
+
+    Attributes:
+        mean: float64[n].
+        std: float64[n], one standard deviation of what is found when somebody looks: for latency, in a later sitting.
+        tier: of all of them.
+        within: float64[n], the same in the very sitting that the model was made from; None where nobody tells them
+            apart.
+    """
 
     mean: FloatArray
     std: FloatArray
     tier: Tier
+    within: FloatArray | None = None
+
+    @property
+    def same_sitting(self) -> FloatArray:
+        """float64[n]: ``within`` where it is told, else ``std``: for networks measured beside those of the model."""
+        return self.std if self.within is None else self.within
 
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)\Z")

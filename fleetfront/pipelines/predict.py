@@ -39,8 +39,11 @@ def predict_archs(
             facts["target"] = str(model.target)
         if isinstance(model, HasClock):
             facts["clock"] = str(model.clock)
-        values = zip(estimate.mean.tolist(), estimate.std.tolist(), strict=True)
-        columns.append([{f"{name}_{unit}": mean, f"{name}_std_{unit}": std, **facts} for mean, std in values])
+        numbers = {f"{name}_{unit}": estimate.mean.tolist(), f"{name}_std_{unit}": estimate.std.tolist()}
+        if estimate.within is not None:
+            numbers[f"{name}_std_same_sitting_{unit}"] = estimate.within.tolist()
+        rows = zip(*numbers.values(), strict=True)
+        columns.append([dict(zip(numbers, row, strict=True)) | facts for row in rows])
     return [{"arch": arch, **column[index], **known[index]} for index, arch in enumerate(spelled) for column in columns]
 
 

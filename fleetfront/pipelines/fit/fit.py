@@ -15,7 +15,8 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
 from fleetfront.predictors.table.warnings import fit_cautions
-from fleetfront.profilers.reading.observations import Observations, noise_floor, read_observations
+from fleetfront.profilers.reading.observations import Observations, choose_statistic, noise_floor, read_observations
+from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
@@ -53,10 +54,10 @@ def fit_target(
     """
     clocks = _clocks(store, target, space, clock)
     place = workspace or Workspace.default()
-    fits = [
-        _fit_clock(read_observations(store, target, space.name, each, campaigns), space, place, each == clocks[0])
-        for each in clocks
-    ]
+    fits = []
+    for each in clocks:
+        seen = read_observations(store, target, space.name, each, campaigns)
+        fits.append(_fit_clock(seen, space, place, each == clocks[0], _other_sittings(store, seen)))
     outcome = FitOutcome(tuple(fits))
     for fit in outcome.fits:
         write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))
@@ -85,8 +86,30 @@ def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | No
     return [first, *(clock for clock in preference if clock in found and clock != first)]
 
 
-def _fit_clock(observations: Observations, space: SearchSpace, workspace: Workspace, is_preferred: bool) -> ClockFit:
-    fitted = fit_model(space, observations, is_preferred=is_preferred)
+def _other_sittings(store: Store, seen: Observations) -> list[SittingRatio]:
+    """How the target's other sittings on the same machine ran against that of ``seen``."""
+    statistic, found = choose_statistic(seen), []
+    for row in store.campaigns(target=seen.target, space=seen.space):
+        if row.id == seen.campaign or row.environment != seen.environment:
+            continue
+        try:
+            other = read_observations(store, seen.target, seen.space, seen.clock, [row.id])
+        except InputError:
+            # Not measured under this clock.
+            continue
+        ratio = compare_sittings(seen, other, statistic)
+        found += [] if ratio is None else [ratio]
+    return found
+
+
+def _fit_clock(
+    observations: Observations,
+    space: SearchSpace,
+    workspace: Workspace,
+    is_preferred: bool,
+    sittings: Sequence[SittingRatio],
+) -> ClockFit:
+    fitted = fit_model(space, observations, is_preferred=is_preferred, sittings=sittings)
     path = save_fit(fitted.model, workspace)
     table = CalibratedTable(space, fitted.model)
     statistic = fitted.model.statistic
@@ -95,9 +118,9 @@ def _fit_clock(observations: Observations, space: SearchSpace, workspace: Worksp
     worst: tuple[WorstNetwork, ...] = ()
     if held_out.ms.size:
         estimate = table.predict(held_out.genotypes)
-        scores = score(estimate.mean, held_out.ms, estimate.std)
+        scores = score(estimate.mean, held_out.ms, estimate.same_sitting)
         plain_scores = score(table.lookup_ms(held_out.genotypes), held_out.ms)
-        worst = _worst_networks(space.arch_ids(held_out.genotypes), held_out.ms, estimate.mean, estimate.std)
+        worst = _worst_networks(space.arch_ids(held_out.genotypes), held_out.ms, estimate.mean, estimate.same_sitting)
     return ClockFit(
         fitted,
         table,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fleetfront.plain import to_plain
 from fleetfront.predictors.scores import Scores
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import Fitted, calibrated_by
@@ -124,6 +125,7 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         },
         "blocks": {how.value: model.table.count(how) for how in Filled},
         "relative_std": model.relative_std,
+        "between_sittings": to_plain(model.between),
         "worst_blocks": [asdict(block) for block in fit.worst_blocks],
         "worst_networks": [{**asdict(network), "error": network.error} for network in fit.worst_networks],
         "errors": dict(fit.errors),

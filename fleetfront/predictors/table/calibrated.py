@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread
 from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.predictors.table.residual import residual_features
 from fleetfront.predictors.trees import Trees
@@ -50,7 +51,10 @@ class FittedModel:
 
     Attributes:
         statistic: how visits were summarised, e.g. ``minimum``.
-        relative_std: half-width of the 90 % interval of a prediction, divided by 1.645 and by the prediction.
+        relative_std: half-width of the 90 % interval of a prediction within its sitting, divided by 1.645 and by the
+            prediction.
+        between: what other sittings add to that.
+        fitted_ns: when the sitting began, nanoseconds since 1970; 0 if nobody says.
         typical_fill_variance: mean over the calibration networks of the relative variance that their blocks' own
             uncertainty explains; part of ``relative_std`` already.
         environment: what the agent said of the device when it measured.
@@ -71,6 +75,8 @@ class FittedModel:
     is_preferred: bool
     created_with: str
     metric: Metric = LATENCY
+    between: SittingSpread = TYPICAL_SPREAD
+    fitted_ns: int = 0
 
     @property
     def description(self) -> str:
@@ -125,7 +131,10 @@ class CalibratedTable:
         return tuple(origin.value for origin in self._table.filled)
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Milliseconds and their std for n genotypes int8[n, v]; mean +- 1.645 std is a 90 % interval."""
+        """Milliseconds of n genotypes int8[n, v], with their std in any sitting and within that of the model.
+
+        mean +- 1.645 std is a 90 % interval.
+        """
         calibration, model = self.model.calibration, self.model
         mean = self._calibrated(genotypes)
         mean += calibration.b
@@ -135,10 +144,13 @@ class CalibratedTable:
                 rows = genotypes[start : start + _CHUNK]
                 features = residual_features(self.space, rows, self._lookup(rows))
                 mean[start : start + _CHUNK] *= np.exp(model.residual.predict(features))
-        if self._fill_variance is None:
-            return Estimate(mean, mean * model.relative_std, self.tier)
-        beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
-        return Estimate(mean, mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0)), self.tier)
+        within = mean * model.relative_std
+        if self._fill_variance is not None:
+            beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
+            within = mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0))
+        # Other metrics do not depend on the mood of a machine.
+        std = model.between.widen(mean, within) if model.metric == LATENCY else within
+        return Estimate(mean, std, self.tier, within)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""

@@ -15,8 +15,10 @@ from typing import Any
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import write_whole
+from fleetfront.plain import from_plain, to_plain
 from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread
 from fleetfront.predictors.table.lookup import LookupTable
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, metric_named
@@ -77,6 +79,8 @@ def model_to_json(model: FittedModel) -> dict[str, Any]:
         "environment": dict(model.environment),
         "relative_std": model.relative_std,
         "typical_fill_variance": model.typical_fill_variance,
+        "between_sittings": to_plain(model.between),
+        "fitted_ns": model.fitted_ns,
         "calibration": model.calibration.to_json(),
         "residual": None if model.residual is None else model.residual.to_json(),
         "table": model.table.to_json(),
@@ -100,7 +104,14 @@ def model_from_json(data: Mapping[str, Any]) -> FittedModel:
         created_with=str(data["created_with"]),
         # Older files are all of latency.
         metric=metric_named(str(data.get("metric", LATENCY.name))),
+        between=_spread(data.get("between_sittings")),
+        fitted_ns=int(data.get("fitted_ns", 0)),
     )
+
+
+def _spread(data: Mapping[str, Any] | None) -> SittingSpread:
+    """Older files know of one sitting alone."""
+    return TYPICAL_SPREAD if data is None else from_plain(SittingSpread, json.dumps(data))
 
 
 def save_fit(model: FittedModel, workspace: Workspace) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +12,12 @@ from fleetfront import __version__
 from fleetfront.predictors.table.block_model import block_model, linear_block_model
 from fleetfront.predictors.table.calibrated import FittedModel, block_params, block_sum
 from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS, Calibration, fit_calibration
-from fleetfront.predictors.table.intervals import relative_std
+from fleetfront.predictors.table.intervals import relative_std, spread_between
 from fleetfront.predictors.table.lookup import BlockModel, Filled, LookupTable, fill_table
 from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.table.residual import FEWEST_NETWORKS, ResidualTrial, residual_features, try_residual
 from fleetfront.profilers.reading.observations import STATISTICS, Observations, choose_statistic, summaries
+from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
@@ -57,9 +59,17 @@ def measured_networks(observations: Observations, space: SearchSpace, role: Role
 
 
 def fit_model(
-    space: SearchSpace, observations: Observations, *, is_preferred: bool = True, fill: BlockModel = block_model
+    space: SearchSpace,
+    observations: Observations,
+    *,
+    is_preferred: bool = True,
+    fill: BlockModel = block_model,
+    sittings: Sequence[SittingRatio] = (),
 ) -> Fitted:
     """Fill the lookup table, calibrate it, try trees on what is left, and size the intervals.
+
+    ``sittings`` are others of the target against that of ``observations``; beside whatever made one restless nothing is
+    promised, so it teaches nothing.
 
     Raises:
         InputError: if no block was measured, or a calibration network is not of the space.
@@ -86,6 +96,8 @@ def fit_model(
         environment=dict(observations.environment),
         is_preferred=is_preferred,
         created_with=__version__,
+        between=spread_between(np.array([ratio.level for ratio in sittings if not ratio.is_restless])),
+        fitted_ns=observations.started_ns,
     )
     return Fitted(model, _mape(errors), trial)
 

@@ -1,13 +1,14 @@
-"""How wide a 90 % interval has to be, from errors out of sample on few networks (``calibration`` makes those)."""
+"""Size 90 % intervals: within a sitting from errors on few networks, beyond it from how sittings differ."""
 
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fleetfront.errors import missing
 from fleetfront.predictors.scores import Z90
 
 if TYPE_CHECKING:
@@ -20,8 +21,35 @@ UNCALIBRATED_STD = 0.15
 #: then to 50 %; this counts as so many degrees of freedom beside theirs (variance shrinkage; Smyth, "Linear models and
 #: empirical Bayes methods for assessing differential expression", SAGMB 3, 2004).
 TYPICAL_STD, TYPICAL_DEGREES = 0.017, 6
+#: Standard deviation of a machine's level between sittings before it has shown its own: on one shared machine two
+#: runtimes differed by 1 to 5 % from the sitting of their profile.
+TYPICAL_BETWEEN = 0.025
 #: Under this many degrees of freedom a Student interval is wider than knowing nothing.
 _FEWEST_DEGREES = 2
+
+
+@dataclass(frozen=True, slots=True)
+class SittingSpread:
+    """How far numbers wander from one sitting to another, for a target.
+
+    Attributes:
+        relative: standard deviation of a sitting's level, for which +- 1.645 of it covers 90 % of sittings.
+        absolute_ms: standard deviation that is the same for small and large files.
+        sittings: later sittings that it was learned from; 0 for what is typical.
+    """
+
+    relative: float
+    absolute_ms: float
+    sittings: int
+
+    def widen(self, mean: FloatArray, within: FloatArray) -> FloatArray:
+        """Standard deviation in any sitting, float64[n], for means and standard deviations within one, in ms."""
+        return np.sqrt(within**2 + (self.relative * mean) ** 2 + self.absolute_ms**2)
+
+
+#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened; and what timer, launch and caches add to any
+#: file, since files of 12 to 40 microseconds took 1 to 2 more some minutes later.
+TYPICAL_SPREAD = SittingSpread(0.0295, 0.0012, 0)
 
 
 def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
@@ -42,18 +70,23 @@ def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
     return float(max(spread * student_95(degrees + TYPICAL_DEGREES) / Z90, noise))
 
 
-@lru_cache(maxsize=256)
-def student_95(degrees: float) -> float:
-    """The 95 % point of Student's t distribution with ``degrees`` of freedom, at least 1.
+def spread_between(levels: FloatArray) -> SittingSpread:
+    """What the next sitting may differ by, from the ``levels`` float64[s] of later sittings against the model's own.
 
-    With t = sqrt(n) tan(a) the distribution is 1/2 + G((n+1)/2) / (sqrt(pi) G(n/2)) times the integral of cos(x)^(n-1)
-    from 0 to a (Abramowitz and Stegun 26.7), which is found by quadrature, so that machines without scipy can fit.
+    The mean square of their logarithms is drawn towards ``TYPICAL_BETWEEN`` and widened as in ``relative_std``.
     """
-    factor = math.exp(math.lgamma((degrees + 1) / 2) - math.lgamma(degrees / 2)) / math.sqrt(math.pi)
-    nodes, weights = np.polynomial.legendre.leggauss(64)
-    low, high = 0.0, math.pi / 2
-    for _ in range(60):
-        angle = (low + high) / 2
-        share = factor * angle / 2 * float(weights @ np.cos(angle / 2 * (nodes + 1)) ** (degrees - 1))
-        low, high = (angle, high) if share < 0.45 else (low, angle)
-    return math.sqrt(degrees) * math.tan((low + high) / 2)
+    degrees = levels.size + TYPICAL_DEGREES
+    variance = (float((np.log(levels) ** 2).sum()) + TYPICAL_DEGREES * TYPICAL_BETWEEN**2) / degrees
+    return SittingSpread(math.sqrt(variance) * student_95(degrees) / Z90, TYPICAL_SPREAD.absolute_ms, int(levels.size))
+
+
+def student_95(degrees: float) -> float:
+    """The 95 % point of Student's t distribution with ``degrees`` of freedom.
+
+    Raises MissingDependency without scipy.
+    """
+    try:
+        from scipy.special import stdtrit
+    except ImportError as error:
+        raise missing("scipy", "models", "Fitting a model") from error
+    return float(stdtrit(degrees, 0.95))

@@ -53,6 +53,8 @@ class Observations:
             agent does not tell.
         environment: what the agent said of the device when it measured.
         metric: what was measured.
+        campaign: the one that it is of; empty for several or none.
+        started_ns: when that began, nanoseconds since 1970; 0 for several or none.
     """
 
     target: Target
@@ -66,6 +68,8 @@ class Observations:
     environment: Mapping[str, Any] = field(default_factory=dict)
     hot: Mapping[Role, Mapping[str, int]] = field(default_factory=dict)
     metric: Metric = LATENCY
+    campaign: str = ""
+    started_ns: int = 0
 
     @property
     def hot_visits(self) -> int:
@@ -141,6 +145,8 @@ def read_observations(
         environment=read.campaigns[0].environment if read.campaigns else {},
         hot=hot,
         metric=metric,
+        campaign=read.campaigns[0].id if len(read.campaigns) == 1 else "",
+        started_ns=read.campaigns[0].started_ns if len(read.campaigns) == 1 else 0,
     )
 
 

@@ -53,7 +53,8 @@ class SittingRatio:
         distance = np.log(np.asarray(cost, np.float64)[:, None] / self.reference[None, :]) / _SIZE_CLASS
         # The farthest still count a little, so that a size without neighbours gets the level of all.
         weights = np.exp(-0.5 * distance**2) + 0.02
-        return np.exp((weights @ self.log_ratio) / weights.sum(axis=1))
+        ratio: FloatArray = np.exp((weights @ self.log_ratio) / weights.sum(axis=1))
+        return ratio
 
 
 def compare_sittings(
@@ -61,7 +62,8 @@ def compare_sittings(
 ) -> SittingRatio | None:
     """How ``later`` ran against ``reference`` under one statistic, None with too few things in common.
 
-    Things are the same if they were measured under the same key, whatever their roles in the two.
+    Things are the same if they were measured under the same key, whatever their roles in the two. Validation networks
+    are left out: they choose nothing.
     """
     first, second = (_by_key(observations, statistic) for observations in (reference, later))
     common = sorted(first.keys() & second.keys())
@@ -74,6 +76,6 @@ def compare_sittings(
 def _by_key(observations: Observations, statistic: str) -> dict[str, float]:
     return {
         key: value
-        for role in (Role.BLOCK, Role.ANCHOR, Role.FILE, Role.VALIDATION, Role.CALIBRATION)
+        for role in (Role.BLOCK, Role.ANCHOR, Role.FILE, Role.CALIBRATION)
         for key, value in summaries(observations, role, statistic).items()
     }

@@ -134,7 +134,7 @@ def _held_out(sources: Sources, space: SearchSpace, fit: Known, model: CostModel
         return []
     estimate = model.predict(networks.genotypes)
     archs = space.arch_ids(networks.genotypes)
-    columns = zip(archs, networks.ms.tolist(), estimate.mean.tolist(), estimate.std.tolist(), strict=True)
+    columns = zip(archs, networks.ms.tolist(), estimate.mean.tolist(), estimate.same_sitting.tolist(), strict=True)
     return [Comparison(arch, HELD_OUT, measured, mean, std) for arch, measured, mean, std in columns]
 
 

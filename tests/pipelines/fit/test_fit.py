@@ -13,7 +13,7 @@ from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
 from fleetfront.pipelines.knowledge.cost_models import newest_cost_model
 from fleetfront.pipelines.knowledge.opening import present_environment
 from fleetfront.pipelines.measure.profile import profile_space
-from fleetfront.predictors.table.fit_files import load_fit, read_report
+from fleetfront.predictors.table.fit_files import load_fit, model_to_json, read_report
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Role
@@ -121,9 +121,10 @@ def test_the_model_on_disk_does_not_depend_on_validation(
         with Store(tmp_path / f"{number}.sqlite") as store:
             keep(store, replace(wall, visits=visits))
             fit = fit_target(store, TARGET, space, workspace=workspace).chosen
-        files.append(fit.path.read_bytes())
+        files.append(replace(fit.fitted.model, fitted_ns=0))
         reports.append(fit.scores)
-    assert files[0] == files[1] == files[2]
+    texts = [json.dumps(model_to_json(model)) for model in files]
+    assert texts[0] == texts[1] == texts[2]
     assert reports[0] is not None
     assert reports[1] is not None
     assert reports[1].mape > 10 * reports[0].mape
@@ -216,3 +217,32 @@ def test_real_measurements_of_this_machine_become_a_model(store: Store, workspac
     estimate = found.model.predict(space.sample(50, np.random.default_rng(0)))
     assert np.all(estimate.mean > 0)
     assert np.all(estimate.std > 0)
+
+
+def later_sitting(wall: Observations, level: float, environment: dict[str, object] | None = None) -> Observations:
+    """The first eight calibration networks again, ``level`` times as slow."""
+    again = list(wall.visits[Role.CALIBRATION].items())[:8]
+    visits = {Role.CALIBRATION: {arch: level * ms for arch, ms in again}}
+    return replace(wall, visits=visits, environment=environment or wall.environment)
+
+
+def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observations, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "home")
+    with Store(tmp_path / "store.sqlite") as store:
+        keep(store, wall)
+        alone = fit_target(store, TARGET, space, workspace=workspace).chosen
+        for number, level in enumerate((1.08, 0.93, 1.1)):
+            keep(store, later_sitting(wall, level), f"later-{number}")
+        # Of another machine: no sitting of this one.
+        keep(store, later_sitting(wall, 3.0, {"cpu": "Abacus 2"}), "elsewhere")
+        learnt = fit_target(store, TARGET, space, workspace=workspace).chosen
+    between = [fit.fitted.model.between for fit in (alone, learnt)]
+    assert [spread.sittings for spread in between] == [0, 3]
+    assert 0.05 < between[1].relative < 0.08
+    assert load_fit(learnt.path).between == between[1]
+    assert learnt.scores == alone.scores
+    genotypes = space.sample(10, np.random.default_rng(0))
+    before, after = (fit.table.predict(genotypes) for fit in (alone, learnt))
+    assert after.within is not None
+    assert (after.std > 1.5 * before.std).all()
+    np.testing.assert_allclose(after.within, before.within)

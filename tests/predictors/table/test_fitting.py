@@ -67,7 +67,7 @@ def test_intervals_cover_as_promised_over_devices(space: OfaMbv3Space) -> None:
         fitted = fit_model(space, seen)
         held_out = measured_networks(seen, space, Role.VALIDATION, fitted.model.statistic)
         estimate = CalibratedTable(space, fitted.model).predict(held_out.genotypes)
-        covered.append(score(estimate.mean, held_out.ms, estimate.std, resamples=0).coverage_90)
+        covered.append(score(estimate.mean, held_out.ms, estimate.within, resamples=0).coverage_90)
     assert 0.85 <= np.mean(covered) <= 0.95
 
 
@@ -81,7 +81,10 @@ def test_folded_table_equals_the_formula(space: OfaMbv3Space, observations: Obse
     expected = model.calibration.apply(lookup, space.params(genotypes).astype(np.float64))
     estimate = table.predict(genotypes)
     np.testing.assert_allclose(estimate.mean, expected, rtol=1e-12)
-    np.testing.assert_allclose(estimate.std, expected * model.relative_std, rtol=1e-12)
+    np.testing.assert_allclose(estimate.within, expected * model.relative_std, rtol=1e-12)
+    between = model.between
+    variance = (expected * np.hypot(model.relative_std, between.relative)) ** 2 + between.absolute_ms**2
+    np.testing.assert_allclose(estimate.std, np.sqrt(variance), rtol=1e-12)
     assert estimate.mean.dtype == np.float64
 
 

@@ -6,12 +6,43 @@ from scipy.stats import t
 
 from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.calibration import fit_calibration
-from fleetfront.predictors.table.intervals import TYPICAL_STD, UNCALIBRATED_STD, relative_std, student_95
+from fleetfront.predictors.table.intervals import (
+    TYPICAL_SPREAD,
+    TYPICAL_STD,
+    UNCALIBRATED_STD,
+    relative_std,
+    spread_between,
+    student_95,
+)
 
 
-@pytest.mark.parametrize("degrees", [1, 2, 3, 4.5, 17, 77, 400])
-def test_student_points(degrees: float) -> None:
-    assert student_95(degrees) == pytest.approx(t.ppf(0.95, degrees), rel=1e-9)
+def test_student_point() -> None:
+    assert student_95(6) == pytest.approx(1.9432, abs=1e-4)
+
+
+def test_without_other_sittings_the_spread_is_typical() -> None:
+    found = spread_between(np.empty(0))
+    assert found.relative == pytest.approx(TYPICAL_SPREAD.relative, rel=1e-2)
+    assert (found.absolute_ms, found.sittings) == (TYPICAL_SPREAD.absolute_ms, 0)
+
+
+@pytest.mark.parametrize(("spread", "sittings"), [(0.01, 8), (0.025, 2), (0.025, 8), (0.06, 8)])
+def test_nine_of_ten_next_sittings_lie_within_the_spread(spread: float, sittings: int) -> None:
+    rng = np.random.default_rng(0)
+    covered = []
+    for _ in range(2000):
+        *seen, new = np.exp(rng.normal(0, spread, sittings + 1))
+        covered.append(abs(np.log(new)) <= Z90 * spread_between(np.array(seen)).relative)
+    # What is typical outweighs few sittings: a quiet machine is promised less than it could keep, never more.
+    assert np.mean(covered) > 0.8
+    assert spread < 0.025 or np.mean(covered) < 0.97
+
+
+def test_timer_and_launch_keep_tiny_files_honest() -> None:
+    mean = np.array([0.012, 10.0])
+    tiny, large = TYPICAL_SPREAD.widen(mean, 0.01 * mean) / mean
+    assert tiny > 0.1
+    assert large == pytest.approx(np.hypot(0.01, TYPICAL_SPREAD.relative), rel=1e-3)
 
 
 def test_hand_computed() -> None:

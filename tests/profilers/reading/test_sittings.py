@@ -41,7 +41,7 @@ def test_a_size_without_neighbours_gets_the_level_of_all() -> None:
 
 def test_things_count_under_any_role() -> None:
     first = seen({Role.CALIBRATION: {str(i): np.full(2, 1.0 + i) for i in range(3)}})
-    later = seen({Role.VALIDATION: {str(i): np.full(2, 1.1 * (1 + i)) for i in range(3)}})
+    later = seen({Role.FILE: {str(i): np.full(2, 1.1 * (1 + i)) for i in range(3)}})
     found = compare_sittings(first, later, "min")
     assert found is not None
     assert found.level == pytest.approx(1.1)
