@@ -54,6 +54,7 @@ _SUFFIXES = {"htm": "html", "markdown": "md"}
     help="Random searches made for comparison, where none is among the fronts; 0 for none.",
 )
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: report.html]")
+@click.option("--force", is_flag=True, help="Replace the file even if it is no report.")
 @store_option
 @json_option
 @quiet_option
@@ -66,6 +67,7 @@ def report(
     dark: bool,
     random_seeds: int,
     out: Path | None,
+    force: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -84,6 +86,7 @@ def report(
       fleetfront report --json
     """
     from fleetfront.report.gather import gather_report
+    from fleetfront.report.writing import write_report
     from fleetfront.workspace import Workspace
 
     chosen = kind or _by_name(out)
@@ -105,7 +108,7 @@ def report(
         _list_figures(gathered, as_json)
         return
     path = out or Path(_FILES[chosen])
-    _write(gathered, path, chosen, figure, dark)
+    write_report(path, _content(gathered, chosen, figure, dark), force=force)
     if as_json:
         print_json(_as_json(gathered, path, chosen, figure))
     else:
@@ -180,21 +183,15 @@ def _existing(store: Path | None) -> Path | None:
     return store
 
 
-def _write(gathered: Report, path: Path, kind: str, figure: str | None, dark: bool) -> None:
+def _content(gathered: Report, kind: str, figure: str | None, dark: bool) -> bytes:
     from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
     from fleetfront.report.markdown import render_markdown
-    from fleetfront.report.page.page import write_page
+    from fleetfront.report.page.page import render_page
+    from fleetfront.report.writing import sign_png, sign_svg
 
     if kind == "html":
-        write_page(gathered, path)
-        return
+        return render_page(gathered).encode()
     if kind == "md":
-        content = render_markdown(gathered).encode()
-    else:
-        drawn = find_figure(gathered, figure)
-        content = draw_png(drawn, dark=dark) if kind == "png" else draw_svg(drawn, dark=dark).encode()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    except OSError as error:
-        raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Choose another --out.") from error
+        return render_markdown(gathered).encode()
+    drawn = find_figure(gathered, figure)
+    return sign_png(draw_png(drawn, dark=dark)) if kind == "png" else sign_svg(draw_svg(drawn, dark=dark))

@@ -23,6 +23,10 @@ def _here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
+def _refuse(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
 def test_the_page_is_written_and_its_path_printed(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "--front", str(home / "nsga2-shared-0"), "--random-seeds", "0"]) == 0
     output = capsys.readouterr()
@@ -70,6 +74,27 @@ def test_json_tells_what_was_drawn_and_what_not(home: Path, capsys: pytest.Captu
     told = json.loads(capsys.readouterr().out)
     assert (told["path"], told["figure"]) == ("figure.svg", "heat-map-pixel3")
     assert set(sections["heat-maps"]["figures"]) < set(names)
+
+
+@pytest.mark.parametrize("out", ["report.html", "r.md", "f.svg", "f.png"])
+def test_only_reports_are_replaced(
+    home: Path, out: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["report", "--front", str(home / "random-0"), "--random-seeds", "0", "-q", "--out", out]
+    assert main(command) == 0
+    assert main(command) == 0
+    written = Path(out).read_bytes()
+    with monkeypatch.context() as full_disk:
+        full_disk.setattr("os.replace", _refuse)
+        assert main(command) == 2
+    assert Path(out).read_bytes() == written
+    Path(out).write_text("my thesis, also about fleetfront")
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path(out).read_text().startswith("my thesis")
+    assert main([*command, "--force"]) == 0
+    assert [path.name for path in Path().iterdir()] == [out]
 
 
 def test_without_anything_the_report_says_what_to_do(

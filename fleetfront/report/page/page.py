@@ -17,11 +17,12 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.errors import InputError, missing
+from fleetfront.errors import missing
 from fleetfront.report.figures.specifications import SCHEMA, Figure, bare
 from fleetfront.report.figures.theme import CONFIG, css_variables
 from fleetfront.report.section import Part, Report
 from fleetfront.report.tables import number, percent
+from fleetfront.report.writing import write_report
 
 if TYPE_CHECKING:
     import jinja2
@@ -56,15 +57,9 @@ def render_page(report: Report) -> str:
     )
 
 
-def write_page(report: Report, path: Path) -> Path:
-    """Write the page to ``path``, and return that. Raises InputError where that fails, else as ``render_page``."""
-    text = render_page(report)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Choose another place.") from error
-    return path
+def write_page(report: Report, path: Path, *, force: bool = False) -> Path:
+    """Write the page to ``path``, and return that. Raises as ``render_page`` and ``write_report``."""
+    return write_report(path, render_page(report).encode(), force=force)
 
 
 def page_data(report: Report, drawn: Sequence[Figure]) -> dict[str, Any]:
