@@ -170,7 +170,7 @@ class PhoneMachine:
         self._is_closing = False
         self._pushed: set[str] = set()
         self._pushing: tuple[str, ...] = ()
-        self._batch: VisitBatch | None = None
+        self._batch = VisitBatch(rows.target, "", "", -1, ())
         self._left: dict[str, Visit] = {}
         self._opening = read_state("", "")
         # Visits of the stretch in progress, which wait for the look that follows it.
@@ -235,11 +235,12 @@ class PhoneMachine:
 
     def _begin(self, batch: VisitBatch, now: float) -> list[Instruction]:
         before, self._batch = self._batch, batch
+        is_first = before.round < 0
         self._left = {visit.uuid: visit for visit in batch.visits}
         self._held, self._tries, self._is_closing, self._losses, self._lost = [], {}, False, 0, None
         self._heat.wait_within(batch.seconds_left, now)
-        if before is None or (before.campaign, before.round) != (batch.campaign, batch.round):
-            self._heat.begin_round(is_first=before is None)
+        if is_first or (before.campaign, before.round) != (batch.campaign, batch.round):
+            self._heat.begin_round(is_first)
         return self._next(now)
 
     def _next(self, now: float) -> list[Instruction]:
@@ -339,7 +340,6 @@ class PhoneMachine:
             self._pushing = ()
 
     def _make_rows(self, visit: Visit, visited: Visited, closing: State | None) -> Rows:
-        assert self._batch is not None
         return self._rows.of(self._batch, visit, visited, self._opening, closing)
 
     def _keep(self, visit: Visit, rows: Rows) -> Keep:

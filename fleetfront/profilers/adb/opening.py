@@ -22,7 +22,7 @@ from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent, remedy
-from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport
+from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport, is_address
 from fleetfront.profilers.adb.link.transport import AUTHORIZE_S, Transport
 from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, find_benchmark_model
@@ -67,7 +67,7 @@ def list_adb_devices() -> list[AdbDevice]:
     server = AdbServer.configured()
     if server.is_running():
         return [
-            AdbDevice(PREFIX + d.serial, d.serial, d.state, d.model, f"adb server at {server.address}", d.remedy)
+            AdbDevice(PREFIX + d.name, d.serial, d.state, d.model, f"adb server at {server.address}", d.remedy)
             for d in server.devices()
         ]
     try:
@@ -104,16 +104,24 @@ def is_adb(device: str) -> bool:
 
 
 def full_name(device: str) -> str:
-    """``adb:SERIAL`` for ``adb``, which means the only device attached; every other name as it is.
+    """``adb:SERIAL`` for ``adb``, the only device attached, and for ``adb:transport_id:N``; other names as they are.
 
     Raises:
         DeviceError: there is none, or there are several.
         MissingDependency: no adb server runs, and USB needs a package.
     """
+    server = AdbServer.configured()
+    by_id = device.removeprefix(f"{PREFIX}transport_id:")
+    if by_id != device and server.is_running():
+        named = [PREFIX + listed.name for listed in server.devices() if listed.id == by_id]
+        if not named:
+            raise DeviceError(
+                f"No device has the transport id {by_id}.", "`fleetfront devices` lists what is attached."
+            )
+        return named[0]
     if device not in (ANY, PREFIX):
         return device
-    server = AdbServer.configured()
-    return PREFIX + _only([d.serial for d in server.devices()] if server.is_running() else _usb_serials())
+    return PREFIX + _only([d.name for d in server.devices()] if server.is_running() else _usb_serials())
 
 
 def connect(
@@ -154,7 +162,7 @@ def _connected(
     serial = full_name(device).removeprefix(PREFIX)
     if not serial.isprintable():
         raise InputError(f"{serial!r} is no serial number.", "`fleetfront devices` lists what is attached.")
-    address = re.fullmatch(r"(?P<host>.+):(?P<port>\d+)", serial)
+    address = re.fullmatch(r"(?P<host>.+):(?P<port>\d+)", serial) if is_address(serial) else None
     if address and not 0 < int(address.group("port")) < 65536:
         raise InputError(
             f"{device} names the port {address.group('port')}, which cannot be.",

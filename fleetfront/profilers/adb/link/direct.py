@@ -40,7 +40,7 @@ from fleetfront.progress import Progress
 if TYPE_CHECKING:
     from adb_shell.transport.usb_transport import UsbTransport
 
-#: Follows ``host::`` in the greeting; adb-shell announces no features of its own.
+#: Follows ``host::``; adb-shell announces no features of its own.
 _BANNER = b"features=shell_v2,cmd,stat_v2"
 #: No daemon was seen to send more in one packet: MAX_PAYLOAD of AOSP's adb.h.
 _MOST_BYTES = 1 << 20
@@ -68,19 +68,22 @@ class _Pipe(BaseTransport):  # type: ignore[misc]
         """Exactly ``numbytes``; what came before a timeout is kept. Raises TimeoutError or ConnectionLost."""
         if numbytes > _MOST_BYTES:
             raise _not_a_daemon(self._serial, f"a packet of {numbytes} bytes")
-        assert self._pipe is not None
-        self.last = self._pipe.read_exactly(numbytes, transport_timeout_s)
+        self.last = self._attached().read_exactly(numbytes, transport_timeout_s)
         return self.last
 
     def bulk_write(self, data: bytes, transport_timeout_s: float) -> int:
         """Send everything. Raises TimeoutError or ConnectionLost."""
-        assert self._pipe is not None
-        self._pipe.write(data, transport_timeout_s)
+        self._attached().write(data, transport_timeout_s)
         return len(data)
 
     def close(self) -> None:
         if self._pipe is not None:
             self._pipe.close()
+
+    def _attached(self) -> SocketPipe | _UsbPipe:
+        if self._pipe is None:
+            raise ConnectionLost(self._serial, "it was never opened")
+        return self._pipe
 
 
 class _UsbPipe:
@@ -184,7 +187,6 @@ class DirectTransport:
                 raise _not_a_daemon(serial, str(error)[:80]) from error
             raise
         self.max_payload = device.max_chunk_size
-        # adb-shell does not hand on what the device says of itself.
         self.features = _features(pipe.last)
 
     def open(self, service: str, timeout_s: float = STEP_S) -> DirectStream:

@@ -9,10 +9,19 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, replace
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.link.faults import DeviceSilent, ServiceClosed, explain_failure, refused, remedy
+from fleetfront.profilers.adb.link.faults import (
+    REMEDIES,
+    DeviceRefused,
+    DeviceSilent,
+    ServiceClosed,
+    explain_failure,
+    refused,
+    remedy,
+)
 from fleetfront.profilers.adb.link.transport import PING_SERVICE, STEP_S, SocketPipe, connect_tcp
 
 DEFAULT_PORT = 5037
@@ -24,16 +33,43 @@ _CONNECT_S = 12.0
 #: Looks at the list after a connect before connecting once more.
 _LOOKS, _LOOK_EVERY_S = 20, 0.05
 
-_ATTRIBUTE = re.compile(r"\s(?=(?:usb|product|model|device|transport_id|features):\S)")
+_STATES = "|".join(["device(?!:)", "host", *(state for state in REMEDIES if state not in ("device", "no permissions"))])
+#: ``append_transport`` of AOSP's adb/transport.cpp: serial numbers may hold blanks; libusb's paths have no ``usb:``.
+_LISTED = re.compile(
+    rf"(?P<serial>\S.*?)\s+(?P<state>{_STATES}|no permissions(?: \([^)]*\))?(?:; see \[[^]]*\])?)"
+    r"(?P<rest>(?:\s+(?:[a-z_]+:\S*|[\w.]+-[\w.\-]+))*)\s*"
+)
+#: What this program does not know yet.
+_OTHER = re.compile(
+    r"(?!List of devices )(?P<serial>\S+)\s+(?P<state>[^:\s]+(?: [^:\s]+)*)(?P<rest>(?:\s+[a-z_]+:\S*)*)\s*"
+)
+_BY_ID = "transport_id:"
 
 
 @dataclass(frozen=True, slots=True)
 class ListedDevice:
-    """One line of the server's list. ``remedy`` is what to do if ``state`` is not ``device``."""
+    """One line of the server's list. ``remedy`` is what to do if ``state`` is not ``device``.
+
+    Attributes:
+        serial: number that the device itself tells, of which not all are unique.
+        state: ``device`` if it is ready.
+        model: for people.
+        path: where it is plugged in, ``usb:3-4``; empty in the network.
+        id: of the connection; another after each reconnect.
+        is_twin: whether another device has the same serial number.
+    """
 
     serial: str
     state: str
     model: str = ""
+    path: str = ""
+    id: str = ""
+    is_twin: bool = False
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others: the serial number, of twins with the path."""
+        return f"{self.serial}@{self.path or _BY_ID + self.id}" if self.is_twin else self.serial
 
     @property
     def remedy(self) -> str:
@@ -45,12 +81,21 @@ def parse_devices(text: str) -> list[ListedDevice]:
     """The answer to ``host:devices-l``. Lines that are not a device's are left out."""
     devices = []
     for line in text.splitlines():
-        serial, _, rest = line.strip().partition("\t") if "\t" in line else line.strip().partition(" ")
-        state, *attributes = _ATTRIBUTE.split(f" {rest.strip()}")
-        if serial and state.strip():
-            facts = dict(attribute.split(":", 1) for attribute in attributes)
-            devices.append(ListedDevice(serial, state.strip(), facts.get("model", "").replace("_", " ").strip()))
-    return devices
+        match = _LISTED.fullmatch(line.strip()) or _OTHER.fullmatch(line.strip())
+        if match is None:
+            continue
+        words = match.group("rest").split()
+        facts = dict(word.split(":", 1) for word in words if ":" in word)
+        path = f"usb:{facts['usb']}" if "usb" in facts else next((f"usb:{w}" for w in words if ":" not in w), "")
+        model, number = facts.get("model", "").replace("_", " "), facts.get("transport_id", "")
+        devices.append(ListedDevice(match.group("serial"), match.group("state"), model.strip(), path, number))
+    count = Counter(device.serial for device in devices)
+    return [replace(device, is_twin=count[device.serial] > 1) for device in devices]
+
+
+def is_address(serial: str) -> bool:
+    """Whether it is ``HOST:PORT`` rather than the name of a device that is plugged in."""
+    return bool(re.fullmatch(r".+:\d+", serial)) and "@usb:" not in serial and _BY_ID not in serial
 
 
 class AdbServer:
@@ -121,9 +166,11 @@ class AdbServer:
         finally:
             pipe.close()
 
-    def open(self, serial: str, service: str, timeout_s: float) -> SocketPipe:
+    def open(self, device: ListedDevice, service: str, timeout_s: float) -> SocketPipe:
         """A connection to a service of one device."""
-        pipe = self._request(f"host:transport:{serial}", serial, timeout_s)
+        serial = device.name
+        which = f"host:transport-id:{device.id}" if device.is_twin else f"host:transport:{serial}"
+        pipe = self._request(which, serial, timeout_s)
         try:
             _exchange(pipe, service, serial, timeout_s)
         except (DeviceError, TimeoutError) as error:
@@ -160,21 +207,29 @@ class ServerTransport:
         self.serial = serial
         self.route = f"adb server at {server.address}"
         listed = _listed(server)
-        if re.fullmatch(r".+:\d+", serial) and _is_away(listed.get(serial)):
+        if is_address(serial) and _is_away(listed.get(serial)):
             listed = _connected(server, serial)
+        twins = [device.name for device in listed.values() if device.is_twin and device.serial == serial]
+        if twins:
+            raise DeviceRefused(
+                f"{len(twins)} devices have the serial number {serial}.",
+                f"Say which by where it is plugged in: {' or '.join(f'--device adb:{name}' for name in twins)}",
+            )
         if serial not in listed:
             near = f" (attached: {', '.join(sorted(listed))})" if listed else ""
             raise explain_failure(serial, f"device '{serial}' not found{near}")
         if listed[serial].state != "device":
             raise refused(serial, listed[serial].state)
-        self.features = frozenset(server.ask(f"host-serial:{serial}:features").split(","))
+        device = self._device = listed[serial]
+        which = f"host-transport-id:{device.id}" if device.is_twin else f"host-serial:{serial}"
+        self.features = frozenset(server.ask(f"{which}:features").split(","))
 
     def open(self, service: str, timeout_s: float = STEP_S) -> ServerStream:
-        return ServerStream(self._server.open(self.serial, service, timeout_s))
+        return ServerStream(self._server.open(self._device, service, timeout_s))
 
     def ping(self, timeout_s: float) -> None:
         try:
-            self._server.open(self.serial, PING_SERVICE, timeout_s).close()
+            self._server.open(self._device, PING_SERVICE, timeout_s).close()
         except ServiceClosed:
             # The daemon has no such service and closes the stream: that is its answer.
             return
@@ -200,7 +255,7 @@ class ServerStream:
 
 
 def _listed(server: AdbServer) -> dict[str, ListedDevice]:
-    return {device.serial: device for device in server.devices()}
+    return {device.name: device for device in server.devices()}
 
 
 def _is_away(device: ListedDevice | None) -> bool:
