@@ -22,7 +22,7 @@ from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Weight
 from fleetfront.pipelines.deploy.picks import pick_spread
 from fleetfront.pipelines.fit.fit import fit_report, fit_target
 from fleetfront.pipelines.knowledge.latest import remember_fronts
-from fleetfront.pipelines.measure.profile import Budget, default_clock, profile_space
+from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
 from fleetfront.predictors.base import HasClock
@@ -148,7 +148,7 @@ def run_quickstart(
     progress.note("2/5  Measure blocks and networks on this machine's CPU, in both runtimes, and fit latency models")
     fits, targets = {}, []
     for target in TARGETS:
-        profile_space(space, target, store=store, budget=budget, workspace=workspace, progress=progress)
+        found = profile_space(space, target, store=store, budget=budget, workspace=workspace, progress=progress)
         one, fits[one.name] = _fitted(store, target, out, workspace)
         targets.append(one)
     progress.note("3/5  Search both runtimes at once, with measured accuracy")
@@ -161,7 +161,7 @@ def run_quickstart(
     progress.note("4/5  Deploy three networks for both runtimes, proven against torch, and time the very files")
     picks = _picks(fronts, targets)
     statistics = {Target.parse(report["target"]): report["statistic"] for report in fits.values()}
-    measuring = Measuring(store, TARGETS, default_clock(TARGETS[0]), statistics)
+    measuring = Measuring(store, TARGETS, found.observations.clock, statistics)
     weights, formats, bundles = Weights(trained.supernet, images), tuple(FORMATS.values()), out / "bundles"
     done = deploy_picks(picks, space, weights, formats, bundles, measuring=measuring, force=True, progress=progress)
     progress.note("5/5  Run the written files on digits that neither training nor search has seen")

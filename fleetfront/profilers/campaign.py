@@ -309,10 +309,11 @@ class Campaign:
             self._check_common_cause()
 
     def _check_common_cause(self) -> None:
-        """Raise NothingMeasurable if different things fail in the same words, and nothing or not the anchor works."""
+        """Raise NothingMeasurable if different things fail in the same words, the anchor among them if there is one."""
         failures = self._equal_failures
         keys = {failure.key for failure in failures}
-        is_common = not self._has_measured or any(failure.role == Role.ANCHOR for failure in failures)
+        is_anchored = self._list.anchor is not None
+        is_common = any(f.role == Role.ANCHOR for f in failures) if is_anchored else not self._has_measured
         if len(keys) >= MOST_EQUAL_FAILURES and is_common:
             raise NothingMeasurable(
                 f"Nothing can be measured on {self._row.target}: {len(keys)} things in a row failed in the same words: "

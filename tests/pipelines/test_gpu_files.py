@@ -4,8 +4,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.measure.profile import _writer, default_clock, suffix_of
-from fleetfront.quantities import Clock
+from fleetfront.pipelines.measure.profile import _writer, suffixes_of
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import PRECISIONS, Target
@@ -42,16 +41,15 @@ def test_cpus_stay_in_fp32_and_have_no_tensorrt() -> None:
     with pytest.raises(InputError, match="so far"):
         _writer(Target("cpu", "onnxruntime", "fp16"))
     with pytest.raises(InputError, match="tensorrt"):
-        suffix_of(Target("cpu", "tensorrt"))
+        suffixes_of(Target("cpu", "tensorrt"))
     with pytest.raises(InputError, match="litert"):
-        suffix_of(Target("cuda:0", "litert"))
+        suffixes_of(Target("cuda:0", "litert"))
+    assert suffixes_of(Target("cpu", "onnxruntime")) == (".onnx", ".ort")
+    assert suffixes_of(Target("cuda:0", "tensorrt")) == (".onnx",)
 
 
-def test_targets_spell_gpus_and_choose_their_clocks() -> None:
+def test_targets_spell_gpus() -> None:
     for precision in PRECISIONS:
         target = Target("cuda:1", "onnxruntime", precision, 1, 64, "tensorrt")
         assert Target.parse(str(target)) == target
     assert str(Target("cuda:0", "tensorrt", "tf32", 1, 64)) == "cuda:0/tensorrt/tf32/t1/b64"
-    clocks = [default_clock(Target("cuda:0", runtime)) for runtime in ("torch", "tensorrt", "onnxruntime")]
-    assert clocks == [Clock.DEVICE, Clock.DEVICE, Clock.WALL]
-    assert default_clock(Target("cpu", "onnxruntime")) == Clock.THREAD_CPU

@@ -213,6 +213,16 @@ def test_a_device_on_which_nothing_works_is_an_error(run: Run, simulated: Any, l
         run(simulated(latency_ms, broken=frozenset(latency_ms)), rounds=5)
 
 
+def test_one_common_cause_ends_it_after_three_things(run: Run, simulated: Any, latency_ms: dict[str, float]) -> None:
+    device = simulated(latency_ms, broken=frozenset(latency_ms))
+    with pytest.raises(DeviceError, match="3 things in a row failed in the same words: the runtime refuses it"):
+        run(device, rounds=5)
+    assert len({key for _, key in device.visits}) == 3
+    # What worked and then ends for all: the anchor tells it from many blocks of one kind that do not run.
+    many = frozenset(key for key in latency_ms if key != "block7")
+    assert run(simulated(latency_ms, broken=many - {"validation0", "calibration0"}), rounds=3).rounds == 3
+
+
 def test_ctrl_c_finishes_the_visit_and_says_how_to_go_on(
     run: Run, simulated: Any, latency_ms: dict[str, float], store: Store
 ) -> None:

@@ -244,10 +244,10 @@ def _fixed(text: str, space: SearchSpace) -> tuple[str, Any]:
 def _verify(text: str | None, space: SearchSpace, store: Path | None, shown: Any) -> Any:
     if text is None:
         return None
-    from fleetfront.pipelines.measure.verify import LocalVerifier
+    from fleetfront.pipelines.measure.verify import DeviceVerifier
     from fleetfront.pipelines.search import Verify, parse_verify
     from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 
     top = parse_verify(text)
-    return Verify(top, LocalVerifier(space, Store(store_path(store)), Workspace.default(), progress=shown))
+    return Verify(top, DeviceVerifier(space, Store(store_path(store)), Workspace.default(), progress=shown))

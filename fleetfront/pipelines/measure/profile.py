@@ -146,17 +146,6 @@ class ProfileOutcome:
         }
 
 
-def default_clock(target: Target) -> Clock:
-    """Thread-CPU time for one thread, steadier on a busy machine; wall time for more, where the former misleads.
-
-    On a GPU of this machine, its own events where the runtime lets them be set.
-    """
-    place = _places(target).get(target.runtime)
-    if place is None:
-        return Clock.THREAD_CPU if target.threads == 1 else Clock.WALL
-    return place.default_clock(target.threads)
-
-
 def profile_space(
     space: SearchSpace,
     target: Target,

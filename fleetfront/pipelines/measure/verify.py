@@ -14,6 +14,8 @@ from fleetfront.pipelines.search import Verified
 from fleetfront.predictors.base import BlockCosts, HasClock, HasTarget
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.profilers.kinds.base import Capability
+from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import Observations, read_observations, summaries
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
@@ -25,12 +27,12 @@ from fleetfront.workspace import Workspace
 
 @runtime_checkable
 class _MeasuredHere(BlockCosts, HasTarget, HasClock, Protocol):
-    """A fit of blocks that this machine can measure again."""
+    """A fit of blocks whose target can be measured again."""
 
 
 @dataclass(frozen=True, slots=True)
-class LocalVerifier:
-    """Measures on this machine's CPU. A ``search.Verifier``."""
+class DeviceVerifier:
+    """Measures on the device of a target's fit, if it can be reached from here. A ``search.Verifier``."""
 
     space: SearchSpace
     store: Store
@@ -39,7 +41,7 @@ class LocalVerifier:
     progress: Progress = SILENT
 
     def check(self, target: ProblemTarget) -> None:
-        """Raises InputError if the latencies of ``target`` do not come from a fit of this machine."""
+        """Raises InputError if the latencies of ``target`` do not come from a fit of a device within reach."""
         self._table(target)
 
     def verify(self, target: ProblemTarget, genotypes: Genotypes) -> Verified:
@@ -48,7 +50,7 @@ class LocalVerifier:
         The model on disk stays as it is: networks that a search chose are no fair sample of the space.
 
         Raises:
-            InputError: the latencies of ``target`` do not come from a fit of this machine.
+            InputError: the latencies of ``target`` do not come from a fit of a device within reach.
             DeviceError: none of the architectures could be measured.
         """
         table = self._table(target)
@@ -75,7 +77,8 @@ class LocalVerifier:
 
     def _table(self, target: ProblemTarget) -> _MeasuredHere:
         table = target.cost
-        if not isinstance(table, _MeasuredHere) or table.target.device != "cpu":
+        kind = find_kind(table.target.device) if isinstance(table, _MeasuredHere) else None
+        if not isinstance(table, _MeasuredHere) or kind is None or Capability.VERIFY not in kind.can:
             raise InputError(
                 f"The networks of {target.name} cannot be measured here.",
                 "Search without --verify, or on --device cpu.",

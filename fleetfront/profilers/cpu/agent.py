@@ -174,7 +174,7 @@ class LocalCpuAgent:
         # A cold visit is the first of its process.
         stretches = [[visit] for visit in batch.visits] if any(v.is_cold for v in batch.visits) else [batch.visits]
         for visits in stretches:
-            if visits[0].is_cold and self._is_used:
+            if visits and visits[0].is_cold and self._is_used:
                 self.close()
             yield from self._stretch(batch, list(visits))
 

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import json
+import signal
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from fleetfront.errors import InputError
-from fleetfront.pipelines.measure.files import profile_file
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.pipelines.measure.files import ALL_THROTTLED, FilesMeasured, measure_files, profile_file
+from fleetfront.profilers.campaign import CampaignInterrupted
+from fleetfront.profilers.reading.observations import read_observations, summaries
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Clock
+from fleetfront.quantities import ENERGY, Clock
 from fleetfront.targets import Target
+from fleetfront.testing.simulated_device import SimulatedDevice
 
 pytest.importorskip("onnxruntime")
 
@@ -99,3 +106,112 @@ def test_what_cannot_be_measured_is_explained(
     with pytest.raises(InputError, match=words) as caught:
         profile_file(tmp_path / name, target)
     assert caught.value.remedy
+
+
+PHONE = Target("phone", "tflite-cpu")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    with Store(tmp_path / "store.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """Three files of one name, in folders of their own."""
+    made = {}
+    for name in ("small", "middle", "large"):
+        made[name] = tmp_path / name / "model.tflite"
+        made[name].parent.mkdir()
+        made[name].write_bytes(name.encode() * (1 + len(made)))
+    return made
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def measured(files: dict[str, Path], store: Store, device: SimulatedDevice, **more: Any) -> FilesMeasured:
+    return measure_files(files, PHONE, store, open_agent=lambda _: device, **more)
+
+
+def device_of(files: dict[str, Path], **more: Any) -> SimulatedDevice:
+    return SimulatedDevice({sha256(path): 1.0 + place for place, path in enumerate(files.values())}, **more)
+
+
+def test_files_are_told_apart_by_their_bytes(files: dict[str, Path], store: Store) -> None:
+    found = measured({**files, "again": files["small"]}, store, device_of(files), rounds=4)
+    assert {name: latency.ms for name, latency in found.latencies.items()} == {
+        "small": 1.0,
+        "middle": 2.0,
+        "large": 3.0,
+        "again": 1.0,
+    }
+    assert {latency.visits for latency in found.latencies.values()} == {4}
+    rows = list(store.measurements(target=PHONE))
+    assert {row.key for row in rows if row.role == Role.FILE} == {sha256(path) for path in files.values()}
+    # The file of middle size is visited at both ends of a round, too.
+    assert {row.key for row in rows if row.role == Role.ANCHOR} == {sha256(files["middle"])}
+
+
+def test_files_are_read_as_networks_are(files: dict[str, Path], store: Store) -> None:
+    device = device_of(files, throttled_s=(0.0, 0.1))
+    found = measured(files, store, device, rounds=12)
+    seen = read_observations(store, PHONE, "", Clock.WALL, [found.campaign])
+    assert seen.discarded["throttled"] > 0
+    expected = summaries(seen, Role.FILE, "p25")
+    assert {sha256(files[name]): one.ms for name, one in found.latencies.items()} == expected
+    assert {one.ms for one in found.latencies.values()} == {1.0, 2.0, 3.0}
+
+
+def test_a_file_measured_hot_alone_has_no_number(files: dict[str, Path], store: Store) -> None:
+    found = measured(files, store, device_of(files, throttled_s=(0.0, 1e9)), rounds=3)
+    assert {(one.ms, one.error) for one in found.latencies.values()} == {(None, ALL_THROTTLED)}
+
+
+def test_an_interrupted_campaign_of_files_goes_on(files: dict[str, Path], store: Store) -> None:
+    first = device_of(files, before_visit=lambda number: signal.raise_signal(signal.SIGINT) if number == 7 else None)
+    with pytest.raises(CampaignInterrupted):
+        measured(files, store, first, rounds=4)
+    second = device_of(files)
+    found = measured(files, store, second, rounds=4)
+    assert len(first.visits) + len(second.visits) == 4 * (3 + 2)
+    assert {one.visits for one in found.latencies.values()} == {4}
+    third = device_of(files)
+    assert measured(files, store, third, rounds=4).campaign != found.campaign
+
+
+def test_a_file_that_fails_is_an_error_of_its_own(files: dict[str, Path], store: Store) -> None:
+    found = measured(files, store, device_of(files, broken=frozenset({sha256(files["small"])})), rounds=4)
+    assert found.latencies["small"].error == "the runtime refuses it"
+    assert found.latencies["large"].ms == 3.0
+
+
+def test_files_that_all_fail_are_errors_and_no_number(files: dict[str, Path], store: Store) -> None:
+    device = device_of(files, broken=frozenset(map(sha256, files.values())))
+    found = measured(files, store, device, rounds=12)
+    assert all("the runtime refuses it" in (one.error or "") for one in found.latencies.values())
+    # The anchor is one of the three: after each of them has failed in the same words, nothing more is tried.
+    assert len(device.visits) <= 5
+
+
+def test_energy_is_read_as_latency_is(files: dict[str, Path], store: Store) -> None:
+    found = measured(files, store, device_of(files, watts=2.0), rounds=3)
+    seen = read_observations(store, PHONE, "", None, [found.campaign], metric=ENERGY)
+    assert (seen.metric, seen.clock) == (ENERGY, Clock.DEVICE)
+    assert summaries(seen, Role.FILE, "min")[sha256(files["middle"])] == pytest.approx(4000.0)
+
+
+def test_a_device_that_tells_only_visits_profiles_a_file(files: dict[str, Path], store: Store) -> None:
+    path = files["middle"]
+    path.write_bytes(b"\0\0\0\0TFL3" + bytes(8))
+    found = profile_file(path, PHONE, store=store, open_agent=lambda _: SimulatedDevice({sha256(path): 2.0}))
+    assert (found.latency.ms, found.median_ms, found.fastest_ms, found.mean_ms) == (2.0, 2.0, 2.0, 2.0)
+    assert (found.cold_start_ms, found.peak_bytes, found.runs) == (None, None, 72)
+    assert ("p90 / p95 / p99", "2.000 ms / 2.000 ms / 2.000 ms") in found.rows()
+    fast = SimulatedDevice({sha256(path): 0.000312})
+    rows = dict(profile_file(path, PHONE, store=store, open_agent=lambda _: fast).rows())
+    assert rows["fastest"] == "0.000312 ms"
+    with pytest.raises(DeviceError, match="could not be measured on phone"):
+        profile_file(path, PHONE, store=store, open_agent=lambda _: SimulatedDevice({}))

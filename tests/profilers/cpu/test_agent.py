@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -129,6 +131,27 @@ def test_a_runtime_that_never_works_is_a_lost_device(agent: LocalCpuAgent, files
         killer.join()
         agent._crashes = 0
     assert "doctor" in caught.value.remedy
+
+
+def test_a_killed_coordinator_leaves_no_worker_in_an_endless_visit(files: dict[str, str]) -> None:
+    code = (
+        "import sys, uuid; from fleetfront.profilers.cpu.agent import LocalCpuAgent;"
+        "from fleetfront.profilers.base import Visit, VisitBatch; from fleetfront.profilers.records import Role;"
+        "from fleetfront.targets import Target; target = Target('cpu', 'onnxruntime'); agent = LocalCpuAgent(target);"
+        "print(agent._worker.pid, flush=True);"
+        "visit = Visit(uuid.uuid4().hex, Role.BLOCK, 'good', 'good', 2, 100_000_000);"
+        "list(agent.run(VisitBatch(target, 's', 'c', 0, (visit,), {'good': sys.argv[1]})))"
+    )
+    coordinator = subprocess.Popen([sys.executable, "-c", code, files["good"]], stdout=subprocess.PIPE, text=True)
+    assert coordinator.stdout is not None
+    worker = Path(f"/proc/{int(coordinator.stdout.readline())}/stat")
+    time.sleep(1.0)
+    coordinator.kill()
+    coordinator.wait()
+    deadline = time.monotonic() + 20
+    while worker.exists() and worker.read_text().split()[2] != "Z":
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_stopping_early_ends_the_worker(agent: LocalCpuAgent, files: dict[str, str]) -> None:
