@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -121,20 +122,41 @@ class NasBench201Space:
         return self.arch_ids(genotype[None])[0]
 
     def parse(self, arch_ids: Sequence[str]) -> Genotypes:
-        """int8[n, 6]. Raises InputError naming the first string that is not a cell."""
+        """int8[n, 6] of spelled cells, or of their places in the published benchmark (0 to 15624) as digits.
+
+        Raises InputError naming the first string that is neither.
+        """
         number = self._ids[1]
-        for arch in arch_ids:
-            if arch not in number:
-                raise self._not_a_cell(arch)
-        numbers = np.fromiter((number[arch] for arch in arch_ids), dtype=np.intp, count=len(arch_ids))
+        found = [number[arch] if arch in number else self._of_index(arch) for arch in arch_ids]
+        numbers = np.asarray(found, dtype=np.intp)
         return (numbers[:, None] // _RADIX % len(OPERATIONS)).astype(np.int8)
+
+    def _of_index(self, arch: str) -> int:
+        text = arch.strip()
+        if text.isascii() and text.isdigit() and len(text) <= 5 and int(text) < len(self._published):
+            return self._published[int(text)]
+        raise self._not_a_cell(arch)
+
+    @cached_property
+    def _published(self) -> list[int]:
+        """The number of the cell at each place of the published benchmark.
+
+        Its authors list all cells, the last edge changing fastest, and shuffle them with ``random`` seeded by 88.
+        """
+        digits = np.arange(len(OPERATIONS) ** len(EDGES))[:, None] // _RADIX[::-1] % len(OPERATIONS)
+        numbers: list[int] = (digits @ _RADIX).tolist()
+        random.Random(88).shuffle(numbers)
+        return numbers
 
     def _not_a_cell(self, arch: str) -> InputError:
         strange = [name for name in re.findall(r"\|([^|~+]+)~", arch) if name not in OPERATIONS]
         if strange:
             error = unknown("operation", strange[0], OPERATIONS)
             return InputError(f"{arch!r} is not an architecture of {self.name}. {error.message}", error.remedy)
-        return InputError(f"{arch!r} is not an architecture of {self.name}.", f"Spell it like {self._ids[0][-1]}.")
+        return InputError(
+            f"{arch!r} is not an architecture of {self.name}.",
+            f"Spell it like {self._ids[0][-1]}, or give its index in the benchmark, 0 to {len(self._ids[0]) - 1}.",
+        )
 
     def to_config(self, genotype: Genotypes) -> Config:
         """Operation by the name of its edge."""

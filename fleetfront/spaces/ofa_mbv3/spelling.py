@@ -1,8 +1,15 @@
-"""Reading and writing ``k<digits>_e<digits>_d<digits>_r<pixels>``, many at a time as a matrix of characters."""
+"""Read and write ``k<digits>_e<digits>_d<digits>_r<pixels>``, many at a time as a matrix of characters.
+
+Also read: once-for-all's dicts ``{"ks": [...], "e": [...], "d": [...], "r": 224}``, and PNAG's
+``depths:kernels:expansions``, values separated by commas, which stand for networks at 224 px.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +23,13 @@ _Mask = NDArray[np.bool_]
 #: What the character tables say of a character that stands for no choice, and of the 0 of an inactive slot.
 _OUTSIDE, _UNSET = -1, -2
 
+#: Of the networks that PNAG publishes (arXiv 2103.00250).
+PNAG_RESOLUTION = 224
+#: Keys of once-for-all's dicts.
+_MEANING = {"ks": "kernels", "e": "expansions", "d": "depths", "r": "resolution"}
+#: No dict of a network is longer.
+_LONGEST = 2000
+
 
 class Spelling:
     """The characters of one family's architecture ids."""
@@ -24,7 +38,7 @@ class Spelling:
         slots, stages = layout.slots, len(layout.stages)
         template = f"k{'0' * slots}_e{'0' * slots}_d{'0' * stages}_r"
         self._space = space
-        self._slots = slots
+        self._slots, self._stages = slots, stages
         self._template = np.frombuffer(template.encode(), dtype=np.uint8)
         self._genes = np.flatnonzero(self._template == ord("0"))
         self._fixed = np.flatnonzero(self._template != ord("0"))
@@ -58,6 +72,7 @@ class Spelling:
 
         Raises InputError naming the first id that is outside the space and the first thing that is wrong with it.
         """
+        arch_ids = [arch if arch[:1] == "k" else self._respelled(arch) for arch in arch_ids]
         text, wrong_length = self._characters(arch_ids)
         problems: list[tuple[_Mask, str]] = [(wrong_length, "it has too many characters, or one that is not printable")]
         head = text[:, : len(self._template)]
@@ -80,6 +95,41 @@ class Spelling:
         problems.append((missing, "a slot within its stage's depth is written 0"))
         self._refuse_first(arch_ids, problems)
         return genotypes
+
+    def _respelled(self, arch: str) -> str:
+        """A foreign spelling in this one; anything else as it is, for the error to name."""
+        text, values = arch.strip(), None
+        if text.startswith("{"):
+            values = self._of_dict(text[:_LONGEST], arch)
+        elif text.count(":") == 2:
+            depths, kernels, expansions = (part.split(",") for part in text.split(":"))
+            values = {"ks": kernels, "e": expansions, "d": depths, "r": [PNAG_RESOLUTION]}
+        if values is None:
+            return arch
+        parts = []
+        for key, count in (("ks", self._slots), ("e", self._slots), ("d", self._stages)):
+            digits = [str(value).strip() for value in values[key]]
+            long = [digit for digit in digits if len(digit) != 1]
+            if len(digits) != count or long:
+                why = f"holds {long[0]}" if long else f"has {len(digits)} values for {count} slots or stages"
+                raise self._error(arch, f"{_MEANING[key]} ({key}) {why}")
+            parts.append("".join(digits))
+        return "k{}_e{}_d{}_r{}".format(*parts, values["r"][0])
+
+    def _of_dict(self, text: str, arch: str) -> Mapping[str, list[Any]]:
+        """The lists of once-for-all's dict, in Python's or JSON's spelling; a single number is a list of one."""
+        read: Any = None
+        with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            read = ast.literal_eval(text.replace("null", "None"))
+        if not isinstance(read, dict):
+            raise self._error(arch, "it begins like a dict and is none")
+        values = {key: list(value) if isinstance(value, (list, tuple)) else [value] for key, value in read.items()}
+        missing = [key for key in _MEANING if not values.get(key) or values[key] == [None]]
+        if missing == ["r"] and len(self._tails) == 1:
+            return values | {"r": [self._shown]}
+        if missing:
+            raise self._error(arch, f"the dict lacks {', '.join(f'{key} ({_MEANING[key]})' for key in missing)}")
+        return values
 
     def _characters(self, arch_ids: Sequence[str]) -> tuple[NDArray[np.uint8], _Mask]:
         """uint8[n, width] padded with zeros, and which ids it cannot hold."""
@@ -108,5 +158,8 @@ class Spelling:
 
     def _error(self, arch_id: str, why: str) -> InputError:
         return InputError(
-            f"{arch_id!r} is not an architecture of {self._space}: {why}.", f"Spell it like {self._example}."
+            f"{arch_id!r} is not an architecture of {self._space}: {why}.",
+            "This is a cell of NAS-Bench-201: give --space nasbench201."
+            if arch_id.startswith("|")
+            else f"Spell it like {self._example}.",
         )

@@ -161,3 +161,13 @@ def test_blocks_alone_have_graphs_and_features() -> None:
         assert macs_of(graph) + (10 if block.family == "nb201_head" else 0) == macs
     with pytest.raises(InputError, match="not a block of nasbench201"):
         SPACE.block_graph(Block.make("mbconv", ((16, 32, 32),)))
+
+
+def test_indices_of_the_benchmark_are_read(shared_data: Path) -> None:
+    with (shared_data / "nb201" / "pi5_torchmobile.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    found = SPACE.parse([row["index"] for row in rows])
+    assert SPACE.arch_ids(found) == [row["arch"] for row in rows]
+    with pytest.raises(InputError, match="'15625'") as caught:
+        SPACE.parse(["15625"])
+    assert "0 to 15624" in caught.value.remedy

@@ -1,4 +1,5 @@
 import csv
+import json
 from pathlib import Path
 
 import numpy as np
@@ -215,3 +216,66 @@ def test_features_tell_all_blocks_of_a_space_apart() -> None:
     macs, params = W10.block_macs(W10.vocabulary), W10.block_params(W10.vocabulary)
     assert np.array_equal(features[:, names.index("macs")], macs)
     assert np.array_equal(features[:, names.index("params")], params)
+
+
+#: The fifteen networks that PNAG publishes, and their MACs in millions at 224 px.
+PNAG = {
+    "2,2,3,3,3:5,5,0,0,5,5,0,0,7,5,7,0,3,5,5,0,7,5,5,0:3,3,0,0,4,3,0,0,4,3,3,0,6,4,4,0,6,6,6,0": 335,
+    "2,3,3,3,3:5,3,0,0,5,5,7,0,5,7,7,0,5,5,7,0,7,5,7,0:3,4,0,0,4,6,3,0,6,4,6,0,6,6,6,0,6,6,6,0": 431,
+    "2,3,4,4,4:5,3,0,0,7,5,7,0,5,5,3,3,5,7,7,7,3,3,3,7:4,4,0,0,4,4,4,0,4,6,6,4,6,4,6,6,6,6,6,4": 502,
+    "2,3,4,4,4:7,5,0,0,7,7,7,0,7,5,3,7,7,7,7,7,7,3,3,7:4,6,0,0,6,6,6,0,6,6,6,6,6,6,6,6,6,6,6,6": 620,
+    "3,4,4,4,4:5,3,7,0,5,7,7,7,7,7,3,7,7,7,7,7,5,7,3,7:4,4,6,0,6,6,6,6,6,6,4,6,6,6,6,6,6,6,6,6": 682,
+    "2,2,3,3,4:3,3,0,0,5,3,0,0,5,5,3,0,3,7,3,0,5,3,3,7:3,3,0,0,3,4,0,0,3,3,3,0,4,3,4,0,6,6,6,3": 310,
+    "2,3,3,4,4:3,3,0,0,5,3,3,0,5,5,3,0,3,5,5,5,7,7,7,5:3,3,0,0,4,4,4,0,4,3,4,0,6,4,6,4,6,6,6,4": 411,
+    "2,3,4,4,4:3,3,0,0,7,5,5,0,5,7,5,5,3,5,5,5,7,7,5,5:4,3,0,0,6,4,4,0,4,4,6,6,6,6,6,6,6,6,6,4": 510,
+    "2,4,4,4,4:3,3,0,0,7,5,5,5,7,5,7,5,7,7,7,5,7,7,7,5:3,4,0,0,6,6,6,6,6,6,4,6,6,6,6,6,6,6,6,6": 582,
+    "3,4,4,4,4:3,3,5,0,7,3,5,7,7,7,5,3,7,5,7,5,7,3,7,3:4,4,6,0,6,4,6,6,6,6,6,6,6,6,6,6,6,6,6,6": 640,
+    "2,3,3,3,3:3,3,0,0,3,5,3,0,3,3,5,0,3,3,5,0,5,5,7,0:3,3,0,0,4,3,3,0,4,4,4,0,4,6,6,0,6,6,3,0": 349,
+    "2,3,3,4,4:5,3,0,0,5,3,3,0,3,5,5,0,5,5,5,3,7,5,7,5:3,4,0,0,3,4,4,0,3,3,6,0,4,6,6,6,6,6,6,6": 451,
+    "2,4,4,4,4:5,3,0,0,5,5,5,3,5,5,5,5,3,5,5,5,7,5,5,5:4,3,0,0,4,4,4,6,6,3,6,3,6,6,4,6,6,6,6,3": 492,
+    "3,4,4,4,4:5,3,7,0,5,5,5,5,5,5,5,5,3,5,5,3,7,5,5,5:4,4,6,0,4,4,6,6,6,4,6,6,6,6,4,6,6,6,6,6": 606,
+    "4,4,4,4,4:5,5,5,5,5,7,3,5,7,5,5,3,3,5,5,3,5,3,3,5:6,6,6,6,4,6,6,6,6,6,6,6,6,6,6,6,6,6,6,6": 724,
+}
+
+
+def test_networks_of_pnag_are_read() -> None:
+    macs = ofa_mbv3_w12().macs(ofa_mbv3_w12().parse(list(PNAG))) / 1e6
+    np.testing.assert_allclose(macs, list(PNAG.values()), rtol=5e-3)
+
+
+def test_dicts_of_once_for_all_are_read() -> None:
+    space = ofa_mbv3_w12()
+    kernels, expansions, depths = [3, 5, 7, 3] * 5, [6, 4, 3, 3] * 5, [2, 3, 4, 2, 4]
+    digits = ["".join(map(str, values)) for values in (kernels, expansions, depths)]
+    (plain,) = space.parse(["k{}_e{}_d{}_r192".format(*digits)])
+    config = {"ks": kernels, "e": expansions, "d": depths, "r": [192], "wid": None}
+    for text in (json.dumps(config), repr(config), json.dumps(config | {"r": 192}), f" {config} "):
+        assert np.array_equal(space.parse([text])[0], plain), text
+    without = json.dumps({key: value for key, value in config.items() if key != "r"})
+    with pytest.raises(InputError, match=r"lacks r \(resolution\)"):
+        space.parse([without])
+    mini = {"ks": [3] * 12, "e": [3] * 12, "d": [2] * 3}
+    assert ofa_mbv3_mini().arch_ids(ofa_mbv3_mini().parse([json.dumps(mini)]))[0].endswith("_r32")
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"ks": [3], "e": [3], "d": [2], "r": 192}', r"kernels \(ks\) has 1 values for 20"),
+        ('{"ks": 5', "begins like a dict"),
+        ("{" * 5000, "begins like a dict"),
+        (json.dumps({"ks": [11] * 20, "e": [3] * 20, "d": [2] * 5, "r": 192}), "holds 11"),
+        (json.dumps({"ks": [3] * 20, "e": [3] * 20, "d": [9] * 5, "r": 192}), "each depth is one of 2, 3, 4"),
+        ("2,2,2:3,3:3,3", r"kernels \(ks\) has 2 values"),
+    ],
+)
+def test_foreign_spellings_say_what_is_wrong(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        ofa_mbv3_w12().parse([text])
+
+
+def test_a_cell_of_nasbench201_is_told_its_space() -> None:
+    cell = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|skip_connect~2|"
+    with pytest.raises(InputError) as caught:
+        W10.parse([cell])
+    assert "--space nasbench201" in caught.value.remedy
