@@ -44,10 +44,10 @@ from fleetfront.quantities import Metric as Metric
 from fleetfront.quantities import Tier as Tier
 from fleetfront.report.gather import gather_report as gather_report
 from fleetfront.report.page.page import write_page as write_page
+from fleetfront.search.fronts_file import load_fronts as load_fronts
 from fleetfront.search.problem import Problem as Problem
 from fleetfront.search.problem import ProblemTarget as ProblemTarget
 from fleetfront.search.results import Fronts as Fronts
-from fleetfront.search.results import load_fronts as load_fronts
 from fleetfront.spaces.base import SearchSpace as SearchSpace
 from fleetfront.spaces.catalogue import load_space as load_space
 from fleetfront.spaces.supernet.checkpoints import load_supernet as load_supernet

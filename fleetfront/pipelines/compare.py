@@ -11,15 +11,18 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge, Le
 
-from fleetfront.errors import InputError, unknown
+from fleetfront.errors import FileError, InputError, unknown
 from fleetfront.pipelines.fit.report import SCHEMA as FIT_SCHEMA
+from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.search.front import FULL, hypervolume
-from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, front_arrays, load_fronts
+from fleetfront.search.fronts_file import FRONTS_FILE, load_fronts
 from fleetfront.search.results import SCHEMA as FRONTS_SCHEMA
+from fleetfront.search.results import DeviceFront, Fronts, front_arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +113,28 @@ class Row:
             return None
         change = relative_change(self.before, self.after)
         return change if math.isfinite(change) else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Scores:
+    """What is compared of a fit's report."""
+
+    mape: Annotated[float, Ge(0)] | None = None
+    within_10: Annotated[float, Ge(0), Le(1)] | None = None
+    coverage_90: Annotated[float, Ge(0), Le(1)] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Fit:
+    space: str
+    target: str
+    clock: str
+    held_out: _Scores | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Report(_Fit):
+    other_clocks: tuple[_Fit, ...] = ()
 
 
 _Found = tuple[Fronts, DeviceFront]
@@ -259,15 +284,6 @@ def _fit_rows(first: _Result, second: _Result) -> Iterator[Row]:
             yield Row(subject, name, values[0].get(name), values[1].get(name))
 
 
-def _fit_values(report: Mapping[str, Any]) -> dict[str, float]:
-    scores = report.get("held_out") or {}
-    wanted = (("error", "mape", 1.0), ("within_10", "within_10", 100.0), ("coverage", "coverage_90", 100.0))
-    values = {name: scale * float(scores[key]) for name, key, scale in wanted if scores.get(key) is not None}
-    if not all(map(math.isfinite, values.values())):
-        raise ValueError(f"a score is no number: {values}")
-    return values
-
-
 def _read(path: Path) -> _Result:
     result = _Result()
     files = [path]
@@ -285,11 +301,7 @@ def _read(path: Path) -> _Result:
 
 
 def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not JSON"
-        raise InputError(f"Cannot read {file} ({reason}).", "Give a fronts.json or a fit's JSON.") from error
+    data = read_file(file, parse_finite_json, "result", "Give a fronts.json or a fit's JSON.")
     for part in data if isinstance(data, list) else [data]:
         schema = part.get("schema") if isinstance(part, dict) else None
         if schema == FRONTS_SCHEMA:
@@ -300,20 +312,25 @@ def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
             _read_fits(file, part, result)
         elif is_named:
             raise InputError(
-                f"{file} is neither a front nor a latency model's report (schema {schema!r}).",
+                f"{file} is neither a front nor a latency model's report (schema {str(schema)[:100]!r}).",
                 f"Give a file of schema {FRONTS_SCHEMA} or {FIT_SCHEMA}.",
             )
 
 
-def _read_fits(file: Path, report: Mapping[str, Any], result: _Result) -> None:
+def _read_fits(file: Path, report: Any, result: _Result) -> None:
     try:
-        for fit in (report, *report.get("other_clocks", ())):
-            key = str(fit["space"]), str(fit["target"]), str(fit["clock"])
-            result.fits.setdefault(key, _fit_values(fit))
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{file} is damaged ({type(error).__name__}: {error}).", "Make it again with: fleetfront fit --json"
-        ) from error
+        whole = from_plain(_Report, json.dumps(report))
+    except ValueError as error:
+        raise FileError(f"{file} is damaged ({error}).", "Make it again with: fleetfront fit --json") from error
+    for fit in (whole, *whole.other_clocks):
+        scores = fit.held_out or _Scores()
+        wanted = (
+            ("error", scores.mape, 1.0),
+            ("within_10", scores.within_10, 100.0),
+            ("coverage", scores.coverage_90, 100.0),
+        )
+        values = {name: scale * value for name, value, scale in wanted if value is not None}
+        result.fits.setdefault((fit.space, fit.target, fit.clock), values)
 
 
 def _subject(front: DeviceFront) -> str:

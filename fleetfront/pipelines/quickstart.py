@@ -30,8 +30,9 @@ from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import runtime_for_file
+from fleetfront.search.fronts_file import FRONTS_FILE
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.search.results import FRONTS_FILE, Fronts
+from fleetfront.search.results import Fronts
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import Supernet
 from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet

@@ -21,8 +21,9 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, Checkpoints
 from fleetfront.search.collect import collect_fronts
+from fleetfront.search.fronts_file import write_fronts
 from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
-from fleetfront.search.results import Fronts, write_fronts
+from fleetfront.search.results import Fronts
 from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy

@@ -21,7 +21,8 @@ from fleetfront.quantities import LATENCY, Metric, Tier
 from fleetfront.report.section import Reason
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE
-from fleetfront.search.results import FRONTS_FILE, DeviceFront, Fronts, load_fronts
+from fleetfront.search.fronts_file import FRONTS_FILE, load_fronts
+from fleetfront.search.results import DeviceFront, Fronts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.workspace import Workspace

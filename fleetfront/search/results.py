@@ -1,35 +1,25 @@
-"""Fronts as files: ``fronts.json``, which outsiders rely on, and a CSV of the same points."""
+"""Fronts as records: what a search hands on. ``fronts_file`` keeps them."""
 
 from __future__ import annotations
 
-import csv
 import html
-import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.errors import InputError, MissingDependency, unknown
-from fleetfront.files import write_whole
-from fleetfront.predictors.table.fit_files import write_json
-from fleetfront.quantities import ENERGY, LATENCY, PEAK_MEMORY, Clock, Metric
+from fleetfront.errors import MissingDependency, unknown
+from fleetfront.quantities import LATENCY, Metric
 from fleetfront.search.front import best_within, two_objectives
-from fleetfront.search.fronts_checks import checked_shared, checked_trace_point, checked_verification, finite
-from fleetfront.spaces.base import SearchSpace
 
 if TYPE_CHECKING:
     import pandas
 
     from fleetfront.quantities import FloatArray
 
+
 SCHEMA = "fleetfront.fronts/1"
-FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
-_NUMBERS = ("latency_ms", "latency_std_ms", "accuracy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,53 +181,6 @@ class Fronts:
         }
 
 
-def write_fronts(fronts: Fronts, folder: Path) -> Path:
-    """Write ``fronts.json`` and ``fronts.csv`` into a folder, each whole or not at all; returns the path of the first.
-
-    Raises InputError if that cannot be written.
-    """
-    path = folder / FRONTS_FILE
-    write_json(path, fronts.to_json())
-    _write_text(folder / CSV_FILE, _as_csv(fronts))
-    return path
-
-
-def load_fronts(path: Path, space: SearchSpace | None = None) -> Fronts:
-    """Read ``fronts.json``, or the one in a folder.
-
-    Raises:
-        InputError: if the file is missing, not of this schema, damaged, or (where ``space`` is given) of another space
-            or naming an architecture outside it.
-    """
-    path = path / FRONTS_FILE if path.is_dir() else path
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not JSON"
-        raise InputError(f"Cannot read the front {path} ({reason}).", "Make one with: fleetfront search") from error
-    schema = data.get("schema") if isinstance(data, dict) else None
-    if schema != SCHEMA:
-        raise InputError(
-            f"{path} is not a front that this fleetfront reads (schema {schema!r}, not {SCHEMA!r}).",
-            "Make one with: fleetfront search",
-        )
-    try:
-        fronts = _from_json(data)
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
-        raise InputError(
-            f"{path} is damaged ({type(error).__name__}: {error}).", "Make it again with: fleetfront search"
-        ) from error
-    if space is not None:
-        if fronts.space != space.name:
-            raise InputError(
-                f"{path} is a front of {fronts.space}, not of {space.name}.",
-                f"Use --space {fronts.space}, or search anew.",
-            )
-        space.parse([point.arch for front in fronts.devices for point in front.points])
-        space.parse([row["arch"] for row in (fronts.shared or {}).get("networks", ())])
-    return fronts
-
-
 def _device_json(front: DeviceFront) -> dict[str, Any]:
     return {
         "target": front.target,
@@ -252,81 +195,6 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         "knee": front.points[front.knee].arch if front.points else None,
         "points": [point.to_json() for point in front.points],
     }
-
-
-def _from_json(data: Mapping[str, Any]) -> Fronts:
-    order = data.get("device_order") or list(data["devices"])
-    if sorted(order) != sorted(data["devices"]):
-        raise ValueError("device_order does not name the devices")
-    devices = tuple(_device_from_json(str(name), data["devices"][name]) for name in order)
-    return Fronts(
-        space=str(data["space"]),
-        strategy=str(data["strategy"]),
-        seed=int(data["seed"]),
-        evaluations=int(data["evaluations"]),
-        seconds=finite(data["seconds"], "seconds"),
-        accuracy_source=str(data["accuracy"]["source"]),
-        accuracy_tier=str(data["accuracy"]["tier"]),
-        devices=devices,
-        audit=dict(data.get("audit", {})),
-        trace=tuple(checked_trace_point(point) for point in data.get("trace", ())),
-        statement=str(data.get("statement", "")),
-        verification=checked_verification(data.get("verification")),
-        shared=checked_shared(data.get("shared")),
-    )
-
-
-def _device_from_json(name: str, data: Mapping[str, Any]) -> DeviceFront:
-    known = ("arch", *_NUMBERS, "accuracy_std")
-    points = []
-    for row in data["points"]:
-        latency, std, accuracy = (finite(row[key], f"{key} of {row['arch']}") for key in _NUMBERS)
-        more = {key: value for key, value in row.items() if key not in known}
-        accuracy_std = finite(row.get("accuracy_std", 0.0), f"accuracy_std of {row['arch']}")
-        points.append(FrontPoint(str(row["arch"]), latency, std, accuracy, accuracy_std, more))
-    if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
-        raise ValueError(f"the points of {name} are not sorted by latency")
-    archs = [point.arch for point in points]
-    return DeviceFront(
-        name,
-        str(data["target"]),
-        str(data["tier"]),
-        finite(data["hypervolume"], f"the hypervolume of {name}"),
-        tuple(finite(value, f"the reference point of {name}") for value in data["reference_point"]),
-        tuple(points),
-        archs.index(data["knee"]) if data.get("knee") in archs else 0,
-        None if data.get("limit_ms") is None else finite(data["limit_ms"], f"the limit of {name}"),
-        Clock(data["clock"]).value if data.get("clock") else "",
-        _metric(data.get("metric")),
-        objectives=tuple(str(metric) for metric in data.get("objectives", ())),
-        limits={str(metric): finite(value, f"a limit of {name}") for metric, value in data.get("limits", {}).items()},
-    )
-
-
-def _metric(data: Mapping[str, Any] | None) -> Metric:
-    if data is None:
-        return LATENCY
-    known = {metric.name: metric for metric in (LATENCY, ENERGY, PEAK_MEMORY)}
-    name, unit = str(data["name"]), str(data["unit"])
-    return known[name] if name in known and known[name].unit == unit else Metric(name, unit)
-
-
-def _as_csv(fronts: Fronts) -> str:
-    keys = list(dict.fromkeys(key for d in fronts.devices for point in d.points for key in point.to_json()))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, ["device", "target", "tier", *keys], lineterminator="\n")
-    writer.writeheader()
-    for device in fronts.devices:
-        facts = {"device": device.name, "target": device.target, "tier": device.tier}
-        writer.writerows({**facts, **point.to_json()} for point in device.points)
-    return text.getvalue()
-
-
-def _write_text(path: Path, text: str) -> None:
-    try:
-        write_whole(path, text.encode())
-    except OSError as error:
-        raise InputError(f"Cannot write {path} ({error.strerror or error}).", "Free some space there.") from error
 
 
 def front_arrays(front: DeviceFront) -> tuple[FloatArray, FloatArray]:

@@ -17,7 +17,7 @@ from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import kind_of, open_device
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT
-from fleetfront.search.results import load_fronts
+from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target

@@ -11,7 +11,8 @@ import pytest
 from fleetfront.report.gather import gather_report
 from fleetfront.report.page.page import render_page
 from fleetfront.report.section import Report
-from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, write_fronts
+from fleetfront.search.fronts_file import write_fronts
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 from fleetfront.workspace import Workspace
 from tests.pages.conftest import PHONE, Open, fronts_box
 from tests.report.fleet import Made

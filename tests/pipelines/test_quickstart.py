@@ -11,7 +11,7 @@ from fleetfront.pipelines.measure.profile import Budget
 from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
-from fleetfront.search.results import load_fronts
+from fleetfront.search.fronts_file import load_fronts
 from fleetfront.spaces.supernet.training import TrainingSettings
 from fleetfront.workspace import Workspace
 

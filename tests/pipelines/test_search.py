@@ -20,8 +20,8 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, STATE_FILE, Checkpoints
+from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.search.results import load_fronts
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.testing.problems import BlockSums
 

@@ -25,8 +25,8 @@ from fleetfront.report.sections.relations import spearman
 from fleetfront.report.sources import unique_labels
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import hypervolume
+from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.search.results import load_fronts, write_fronts
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.testing.problems import BlockSums

@@ -9,8 +9,8 @@ from fleetfront.errors import InputError
 from fleetfront.quantities import ENERGY, PEAK_MEMORY, Estimate, Tier
 from fleetfront.search.collect import collect_fronts
 from fleetfront.search.front import FULL, hypervolume
+from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.problem import Problem, ProblemTarget
-from fleetfront.search.results import load_fronts, write_fronts
 from fleetfront.search.run import reference_points, run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import STRATEGIES, make_strategy

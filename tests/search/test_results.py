@@ -2,13 +2,14 @@
 
 import csv
 import json
+import os
 
 import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.search.collect import collect_fronts
-from fleetfront.search.results import load_fronts, write_fronts
+from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.run import run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy
@@ -83,10 +84,10 @@ def test_knee_and_trade_offs_of_a_front_with_a_further_objective_are_those_of_la
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "not JSON"),
+        ("{", "is no whole front"),
         ('{"schema": "fleetfront.fronts/9"}', "'fleetfront.fronts/9', not 'fleetfront.fronts/1'"),
         ("[1]", "not a front that this fleetfront reads"),
-        ('{"schema": "fleetfront.fronts/1", "space": "ofa-mbv3-mini"}', "damaged"),
+        ('{"schema": "fleetfront.fronts/1", "space": "ofa-mbv3-mini"}', "is no whole front"),
     ],
 )
 def test_foreign_files_are_refused(tmp_path, text, message):
@@ -94,6 +95,15 @@ def test_foreign_files_are_refused(tmp_path, text, message):
     path.write_text(text)
     with pytest.raises(InputError, match=message):
         load_fronts(path)
+
+
+def nested(depth):
+    """Spelled, for no writer of JSON goes so deep."""
+    return Spelled("[" * depth + "]" * depth)
+
+
+class Spelled(str):
+    """JSON that is put into a file as it is."""
 
 
 @pytest.mark.parametrize(
@@ -106,6 +116,19 @@ def test_foreign_files_are_refused(tmp_path, text, message):
         (("trace", 1, "hypervolume"), 1.0),
         (("shared", "devices", "device_1", "hypervolume_share"), None),
         (("verification",), "x"),
+        (("devices", "device_0", "points", 0, "accuracy"), 1_000_000.0),
+        (("devices", "device_0", "points", 0, "latency_ms"), -1.0),
+        (("devices", "device_0", "points", 0, "arch"), 7),
+        (("devices", "device_0", "points"), {}),
+        (("devices", "device_0", "reference_point"), [1.0]),
+        (("devices", "device_0", "tier"), "believed"),
+        (("devices", "device_0", "limits"), {"energy": -1}),
+        (("evaluations",), 10**400),
+        (("seed",), "1"),
+        (("device_order",), ["device_0"]),
+        (("trace", 1, "hypervolume"), [1.0]),
+        (("space",), "\ud800"),
+        (("audit",), nested(100_000)),
         (("verification",), []),
         (("verification", "devices"), ["device_1"]),
         (("verification", "devices", "device_1"), "x"),
@@ -127,10 +150,16 @@ def test_what_no_search_writes_is_called_damaged(searched, tmp_path, path, value
     at = data
     for key in path[:-1]:
         at = at[key]
-    at[path[-1]] = value
-    file.write_text(json.dumps(data))
-    with pytest.raises(InputError, match="is damaged"):
+    at[path[-1]] = "SPELLED" if isinstance(value, Spelled) else value
+    file.write_text(json.dumps(data).replace('"SPELLED"', str(value)))
+    with pytest.raises(InputError, match="is no whole front"):
         load_fronts(file)
+
+
+def test_a_pipe_is_no_front(tmp_path):
+    os.mkfifo(tmp_path / "fronts.json")
+    with pytest.raises(InputError, match="no regular file"):
+        load_fronts(tmp_path)
 
 
 def test_another_spaces_front_is_refused(searched, tmp_path):
@@ -140,7 +169,7 @@ def test_another_spaces_front_is_refused(searched, tmp_path):
     data = json.loads(path.read_text())
     data["devices"]["device_0"]["points"][0]["latency_ms"] = "NaN"
     path.write_text(json.dumps(data))
-    with pytest.raises(InputError, match="damaged"):
+    with pytest.raises(InputError, match="is no whole front"):
         load_fronts(path)
-    with pytest.raises(InputError, match=r"No such file"):
+    with pytest.raises(InputError, match=r"is missing"):
         load_fronts(tmp_path / "absent.json")

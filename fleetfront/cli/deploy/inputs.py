@@ -31,7 +31,7 @@ _HERE = "cpu"
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
     """The front file, by default the newest; None if neither given nor needed."""
     from fleetfront.pipelines.knowledge.latest import latest_fronts
-    from fleetfront.search.results import load_fronts
+    from fleetfront.search.fronts_file import load_fronts
     from fleetfront.workspace import Workspace
 
     if front is None and not needed:

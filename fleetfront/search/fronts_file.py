@@ -1,0 +1,251 @@
+"""Write fronts as ``fronts.json``, which outsiders rely on, and as a CSV of the same points; read the former back.
+
+The types say what a file may hold; numbers are finite (``plain``). Points and networks may have keys that are not known
+here, and keep them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any, Literal, NotRequired, TypeAlias
+
+from annotated_types import Ge, Le
+from pydantic import ConfigDict, with_config
+from typing_extensions import TypedDict
+
+from fleetfront.errors import InputError
+from fleetfront.files import write_whole
+from fleetfront.plain import from_plain, parse_finite_json, read_file
+from fleetfront.predictors.table.fit_files import write_json
+from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, Tier
+from fleetfront.search.results import SCHEMA, DeviceFront, FrontPoint, Fronts
+from fleetfront.spaces.base import SearchSpace
+
+FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
+_REMEDY = "Make it again with: fleetfront search"
+
+_Amount: TypeAlias = Annotated[float, Ge(0)]
+_Count: TypeAlias = Annotated[int, Ge(0)]
+_Percent: TypeAlias = Annotated[float, Ge(0), Le(100)]
+_open = with_config(ConfigDict(extra="allow"))
+
+
+@_open
+class _Point(TypedDict):
+    arch: str
+    latency_ms: _Amount
+    latency_std_ms: _Amount
+    accuracy: _Percent
+    accuracy_std: NotRequired[_Amount]
+
+
+class _Metric(TypedDict):
+    name: str
+    unit: str
+
+
+class _Device(TypedDict):
+    target: str
+    tier: Tier
+    hypervolume: _Amount
+    reference_point: list[float]
+    points: list[_Point]
+    knee: NotRequired[str | None]
+    limit_ms: NotRequired[_Amount | None]
+    clock: NotRequired[Clock | Literal[""]]
+    metric: NotRequired[_Metric]
+    objectives: NotRequired[list[str]]
+    limits: NotRequired[dict[str, _Amount]]
+
+
+class _Accuracy(TypedDict):
+    source: str
+    tier: Tier
+
+
+class _TracePoint(TypedDict):
+    evaluations: _Count
+    seconds: float
+    hypervolume: list[_Amount]
+
+
+@_open
+class _VerifiedPoint(TypedDict):
+    arch: str
+    predicted_ms: _Amount
+    measured_ms: NotRequired[_Amount | None]
+
+
+@_open
+class _Verified(TypedDict):
+    # What is null was not to be had: no network could be measured.
+    optimism_percent: NotRequired[float | None]
+    mape: NotRequired[_Amount | None]
+    optimism_percent_refitted: NotRequired[float | None]
+    mape_refitted: NotRequired[_Amount | None]
+    points: NotRequired[list[_VerifiedPoint]]
+
+
+@_open
+class _Verification(TypedDict):
+    devices: NotRequired[dict[str, _Verified]]
+
+
+@_open
+class _SharedNetwork(TypedDict):
+    arch: str
+    accuracy: _Percent
+    accuracy_std: _Amount
+    latency_ms: dict[str, _Amount]
+    latency_std_ms: dict[str, _Amount]
+
+
+class _Served(TypedDict):
+    tier: Tier
+    hypervolume_share: _Amount
+    networks: list[str]
+
+
+@_open
+class _Shared(TypedDict):
+    networks: list[_SharedNetwork]
+    devices: NotRequired[dict[str, _Served]]
+
+
+class _File(TypedDict):
+    space: str
+    strategy: str
+    seed: int
+    evaluations: _Count
+    seconds: float
+    accuracy: _Accuracy
+    devices: dict[str, _Device]
+    device_order: NotRequired[list[str]]
+    audit: NotRequired[dict[str, int]]
+    trace: NotRequired[list[_TracePoint]]
+    statement: NotRequired[str]
+    verification: NotRequired[_Verification | None]
+    shared: NotRequired[_Shared | None]
+
+
+def write_fronts(fronts: Fronts, folder: Path) -> Path:
+    """Write ``fronts.json`` and ``fronts.csv`` into a folder, each whole or not at all; returns the path of the first.
+
+    Raises InputError if that cannot be written.
+    """
+    path, table = folder / FRONTS_FILE, folder / CSV_FILE
+    write_json(path, fronts.to_json())
+    try:
+        write_whole(table, _as_csv(fronts).encode())
+    except OSError as error:
+        raise InputError(f"Cannot write {table} ({error.strerror or error}).", "Free some space there.") from error
+    return path
+
+
+def load_fronts(path: Path, space: SearchSpace | None = None) -> Fronts:
+    """Read ``fronts.json``, or the one in a folder.
+
+    Raises:
+        InputError: if the file is missing, not of this schema, damaged, or (where ``space`` is given) of another space
+            or naming an architecture outside it.
+    """
+    path = path / FRONTS_FILE if path.is_dir() else path
+    fronts = read_file(path, lambda data: parse_fronts(data, path), "front", _REMEDY)
+    if space is not None:
+        if fronts.space != space.name:
+            raise InputError(
+                f"{path} is a front of {fronts.space}, not of {space.name}.",
+                f"Use --space {fronts.space}, or search anew.",
+            )
+        space.parse([point.arch for front in fronts.devices for point in front.points])
+        space.parse([row["arch"] for row in (fronts.shared or {}).get("networks", ())])
+    return fronts
+
+
+def parse_fronts(text: bytes, path: Path) -> Fronts:
+    """The fronts that JSON ``text`` of the file at ``path`` spells.
+
+    Raises ValueError if it is damaged, InputError if it is of another schema.
+    """
+    plain = parse_finite_json(text)
+    schema = plain.get("schema") if isinstance(plain, dict) else None
+    if schema != SCHEMA:
+        raise InputError(
+            f"{path} is not a front that this fleetfront reads (schema {str(schema)[:100]!r}, not {SCHEMA!r}).",
+            "Make one with: fleetfront search",
+        )
+    data: _File = from_plain(_File, text)
+    order = data.get("device_order") or list(data["devices"])
+    if sorted(order) != sorted(data["devices"]):
+        raise ValueError("device_order does not name the devices")
+    trace = data.get("trace", [])
+    if any(len(point["hypervolume"]) != len(order) for point in trace):
+        raise ValueError("a point of its trace has not one hypervolume a device")
+    return Fronts(
+        space=data["space"],
+        strategy=data["strategy"],
+        seed=data["seed"],
+        evaluations=data["evaluations"],
+        seconds=data["seconds"],
+        accuracy_source=data["accuracy"]["source"],
+        accuracy_tier=data["accuracy"]["tier"].value,
+        devices=tuple(_device(name, data["devices"][name]) for name in order),
+        audit=data.get("audit", {}),
+        trace=tuple(dict(point) for point in trace),
+        statement=data.get("statement", ""),
+        verification=_plain(data.get("verification")),
+        shared=_plain(data.get("shared")),
+    )
+
+
+def _plain(checked: Any) -> dict[str, Any] | None:
+    return None if checked is None else dict(checked)
+
+
+def _device(name: str, data: _Device) -> DeviceFront:
+    points = tuple(_point(dict(row)) for row in data["points"])
+    if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
+        raise ValueError(f"the points of {name} are not sorted by latency")
+    if len(data["reference_point"]) < 2:
+        raise ValueError(f"the reference point of {name} is {data['reference_point']}")
+    archs = [point.arch for point in points]
+    knee = data.get("knee")
+    metric = data.get("metric")
+    return DeviceFront(
+        name,
+        data["target"],
+        data["tier"].value,
+        data["hypervolume"],
+        tuple(data["reference_point"]),
+        points,
+        archs.index(knee) if knee in archs else 0,
+        data.get("limit_ms"),
+        str(data.get("clock", "")),
+        LATENCY if metric is None else _named(metric["name"], metric["unit"]),
+        objectives=tuple(data.get("objectives", ())),
+        limits=data.get("limits", {}),
+    )
+
+
+def _point(row: dict[str, Any]) -> FrontPoint:
+    known = {key: row.pop(key) for key in ("arch", "latency_ms", "latency_std_ms", "accuracy")}
+    return FrontPoint(**known, accuracy_std=row.pop("accuracy_std", 0.0), more=row)
+
+
+def _named(name: str, unit: str) -> Metric:
+    metric = METRICS.get(name)
+    return metric if metric is not None and metric.unit == unit else Metric(name, unit)
+
+
+def _as_csv(fronts: Fronts) -> str:
+    keys = list(dict.fromkeys(key for d in fronts.devices for point in d.points for key in point.to_json()))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, ["device", "target", "tier", *keys], lineterminator="\n")
+    writer.writeheader()
+    for device in fronts.devices:
+        facts = {"device": device.name, "target": device.target, "tier": device.tier}
+        writer.writerows({**facts, **point.to_json()} for point in device.points)
+    return text.getvalue()
