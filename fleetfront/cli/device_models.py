@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import hint, warn
-from fleetfront.cli.options import split_names, store_path
+from fleetfront.cli.options import ModelChoices, split_names, store_path
 from fleetfront.errors import InputError
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.workspace import Workspace
@@ -22,32 +21,31 @@ _MANY = 4
 
 
 def chosen_models(
-    devices: tuple[str, ...],
+    choices: ModelChoices,
     space: SearchSpace,
     *,
-    runtime: str | None,
-    clock: str | None,
-    store: Path | None,
     everywhere: bool = False,
     asked: Genotypes | None = None,
     metric: Metric = LATENCY,
 ) -> list[DeviceModel]:
-    """The models of ``--devices``, with a warning for whatever speaks against them.
+    """The models of the devices chosen, with a warning for whatever speaks against them.
 
     ``everywhere`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none,
     or a ``store`` that the user names is not there: estimates must not stand in for its measurements.
     """
     from fleetfront.pipelines.knowledge.cost_models import device_models
 
-    if store is not None and not store.is_file():
-        raise InputError(f"There is no store {store}.", "Check --store, or leave it out for your workspace's own.")
+    if choices.store is not None and not choices.store.is_file():
+        raise InputError(
+            f"There is no store {choices.store}.", "Check --store, or leave it out for your workspace's own."
+        )
     found = device_models(
-        split_names(devices),
+        split_names(choices.devices),
         space,
         workspace=Workspace.default(),
-        store=store_path(store),
-        runtime=runtime,
-        clock=Clock(clock) if clock else None,
+        store=store_path(choices.store),
+        runtime=choices.runtime,
+        clock=Clock(choices.clock) if choices.clock else None,
         everywhere=everywhere,
         asked=asked,
         metric=metric,

@@ -1,8 +1,10 @@
-"""Options that several verbs share, so that they read the same everywhere, and what is made of their values."""
+"""Declare the options that several verbs share, singly or in groups, and read their values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +39,39 @@ def device_option(function: Function) -> Function:
         metavar="NAME[,NAME]",
         help="Devices: cpu, cuda:0, adb:SERIAL or a config's name.  [default: cpu]",
     )(function)
+
+
+def option_group(
+    record: type[Any], name: str, options: Sequence[Callable[[Callable[..., None]], Callable[..., None]]]
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """``options`` as one decorator: what they are given reaches the command as a ``record`` in its argument ``name``.
+
+    Parameters of the options are fields of ``record``; fields without an option keep their default.
+    """
+    known = {one.name for one in fields(record)}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def gathered(**given: Any) -> None:
+            own = {key: given.pop(key) for key in known & given.keys()}
+            command(**given, **{name: record(**own)})
+
+        decorated: Callable[..., None] = gathered
+        for option in reversed(options):
+            decorated = option(decorated)
+        return decorated
+
+    return decorate
+
+
+@dataclass(frozen=True, slots=True)
+class ModelChoices:
+    """Which cost models a command works with, as typed."""
+
+    devices: tuple[str, ...] = ()
+    runtime: str | None = None
+    clock: str | None = None
+    store: Path | None = None
 
 
 class Batches(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.4
@@ -95,6 +130,28 @@ def json_option(function: Function) -> Function:
 def quiet_option(function: Function) -> Function:
     """``--quiet``."""
     return click.option("--quiet", "-q", is_flag=True, help="No progress on stderr.")(function)
+
+
+#: All options of ``ModelChoices``, handed to the command as its argument ``models``.
+model_options = option_group(
+    ModelChoices,
+    "models",
+    [
+        device_option,
+        click.option("--runtime", metavar="NAME", help="Which runtime's model.  [default: the newest]"),
+        click.option(
+            "--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model.  [default: the preferred]"
+        ),
+        store_option,
+    ],
+)
+
+
+def accuracy_option(kinds: str) -> Callable[[Function], Function]:
+    """``--accuracy SOURCE``; ``kinds`` says what it takes beside ``built-in``."""
+    return click.option(
+        "--accuracy", default="built-in", show_default=True, metavar="SOURCE", help=f"built-in, {kinds}."
+    )
 
 
 def seed_option(function: Function) -> Function:

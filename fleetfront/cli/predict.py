@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
 from fleetfront.cli.console import next_command, print_json, print_table
-from fleetfront.cli.options import device_option, is_given, json_option, space_option, split_names, store_option
+from fleetfront.cli.options import (
+    ModelChoices,
+    accuracy_option,
+    is_given,
+    json_option,
+    model_options,
+    space_option,
+    split_names,
+)
 from fleetfront.errors import InputError
 from fleetfront.quantities import METRICS, Metric
 
@@ -25,32 +32,18 @@ HEADING = "arch"
 @click.command()
 @click.argument("archs", nargs=-1, metavar="[ARCH]...")
 @click.option("--archs", "file", type=click.File("r"), help="File of architectures, one a line; - is standard input.")
-@device_option
-@click.option("--runtime", metavar="NAME", help="Which runtime's model.  [default: the newest]")
-@click.option(
-    "--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model.  [default: the preferred]"
-)
+@model_options
 @click.option("--metric", type=click.Choice(list(METRICS)), default="latency", show_default=True)
-@click.option(
-    "--accuracy",
-    default="built-in",
-    show_default=True,
-    metavar="SOURCE",
-    help="built-in, csv:PATH[:COLUMN], ofa-mlp:PATH or none.",
-)
+@accuracy_option("csv:PATH[:COLUMN], ofa-mlp:PATH or none")
 @space_option
-@store_option
 @json_option
 def predict(
     archs: tuple[str, ...],
     file: TextIO | None,
-    devices: tuple[str, ...],
-    runtime: str | None,
-    clock: str | None,
+    models: ModelChoices,
     metric: str,
     accuracy: str,
     space: str,
-    store: Path | None,
     as_json: bool,
 ) -> None:
     """Predict latency and accuracy of given architectures.
@@ -68,7 +61,7 @@ def predict(
     if not wanted:
         raise InputError("No architecture was given.", "Name some, or give a file of them with --archs FILE.")
     cost = METRICS[metric]
-    rows = _predicted(wanted, devices, runtime, clock, accuracy, family, store, cost)
+    rows = _predicted(wanted, models, accuracy, family, cost)
     if as_json:
         print_json(rows)
         return
@@ -76,25 +69,18 @@ def predict(
     cells = (_cells(row, cost) for row in rows)
     print_table(("architecture", "device", heading, "+-", "tier", "clock", "accuracy %"), cells)
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
-    next_command(f"fleetfront search --devices {','.join(split_names(devices))} --space {space}{with_accuracy}")
+    next_command(f"fleetfront search --devices {','.join(split_names(models.devices))} --space {space}{with_accuracy}")
 
 
 def _predicted(
-    wanted: list[str],
-    devices: tuple[str, ...],
-    runtime: str | None,
-    clock: str | None,
-    accuracy: str,
-    family: SearchSpace,
-    store: Path | None,
-    metric: Metric,
+    wanted: list[str], choices: ModelChoices, accuracy: str, family: SearchSpace, metric: Metric
 ) -> list[dict[str, Any]]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy.sources import load_accuracy
 
     genotypes = family.parse(wanted)
-    found = chosen_models(devices, family, runtime=runtime, clock=clock, store=store, asked=genotypes, metric=metric)
+    found = chosen_models(choices, family, asked=genotypes, metric=metric)
     models = {device.name: device.model for device in found}
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
     return predict_archs(family, wanted, models, source)

@@ -4,16 +4,15 @@ them, bars, where they go. What is written is decided elsewhere.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.options import Function
+from fleetfront.cli.options import Function, option_group
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -76,29 +75,6 @@ def label_options(function: Function) -> Function:
     return function
 
 
-def collected(
-    record: type[Any], name: str, options: Sequence[Callable[[Callable[..., None]], Callable[..., None]]]
-) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """``options`` as one decorator: what they are given reaches the command as a ``record`` in its argument ``name``.
-
-    Parameters of the options are fields of ``record``; fields without an option keep their default.
-    """
-    known = {one.name for one in fields(record)}
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(command)
-        def gathered(**given: Any) -> None:
-            own = {key: given.pop(key) for key in known & given.keys()}
-            command(**given, **{name: record(**own)})
-
-        decorated: Callable[..., None] = gathered
-        for option in reversed(options):
-            decorated = option(decorated)
-        return decorated
-
-    return decorate
-
-
 def file_options(
     *, formats: tuple[str, str], precisions: str, is_of_space: bool
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -110,7 +86,7 @@ def file_options(
         is_of_space: whether networks are of a space, which can have other batches.
     """
     options = [*_kinds(formats, precisions), *_contract(), *(_BATCH if is_of_space else ()), *_bars(is_of_space)]
-    return collected(FileChoices, "files", [*options, *_places()])
+    return option_group(FileChoices, "files", [*options, *_places()])
 
 
 def _kinds(formats: tuple[str, str], precisions: str) -> list[Any]:

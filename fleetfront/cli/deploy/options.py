@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from fleetfront.cli.deploy.file_options import LABEL_OPTIONS, collected
+from fleetfront.cli.deploy.file_options import LABEL_OPTIONS
+from fleetfront.cli.options import option_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class WeightChoices:
 
 
 #: All options of ``PickChoices``, handed to the command as its argument ``picks``.
-pick_options = collected(
+pick_options = option_group(
     PickChoices,
     "picks",
     [
@@ -72,7 +73,7 @@ pick_options = collected(
 )
 
 #: All options of ``WeightChoices``, handed to the command as its argument ``weights``.
-weight_options = collected(
+weight_options = option_group(
     WeightChoices,
     "weights",
     [

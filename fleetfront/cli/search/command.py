@@ -12,12 +12,13 @@ import click
 
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import (
-    device_option,
+    ModelChoices,
+    accuracy_option,
     json_option,
+    model_options,
     quiet_option,
     seed_option,
     space_option,
-    store_option,
     store_path,
 )
 from fleetfront.cli.search.text import show_strategies
@@ -33,19 +34,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@device_option
-@click.option("--runtime", metavar="NAME", help="Which runtime's latency model.  [default: the newest]")
-@click.option(
-    "--clock", type=click.Choice(["thread-cpu", "wall"]), help="Which clock's model.  [default: the preferred]"
-)
+@model_options
 @space_option
-@click.option(
-    "--accuracy",
-    default="built-in",
-    show_default=True,
-    metavar="SOURCE",
-    help="built-in, csv:PATH[:COLUMN], ofa-mlp:PATH or supernet:WEIGHTS.",
-)
+@accuracy_option("csv:PATH[:COLUMN], ofa-mlp:PATH or supernet:WEIGHTS")
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
 @click.option(
     "--strategy",
@@ -81,13 +72,10 @@ if TYPE_CHECKING:
     "--out", type=click.Path(path_type=Path), default=Path("fronts"), show_default=True, help="Folder of the results."
 )
 @seed_option
-@store_option
 @json_option
 @quiet_option
 def search(
-    devices: tuple[str, ...],
-    runtime: str | None,
-    clock: str | None,
+    models: ModelChoices,
     space: str,
     accuracy: str,
     images: str | None,
@@ -101,7 +89,6 @@ def search(
     start_from: Path | None,
     out: Path,
     seed: int,
-    store: Path | None,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -125,11 +112,11 @@ def search(
         show_strategies()
         return
     family = load_space(space)
-    targets = _targets(devices, family, store, runtime, clock, limits, extras)
+    targets = _targets(models, family, limits, extras)
     options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
     with progress(quiet) as shown:
         known = _accuracy(accuracy, images, family, shown)
-        checking = _verify(verify, family, store, shown)
+        checking = _verify(verify, family, models.store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None)
 
@@ -170,20 +157,14 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress
 
 
 def _targets(
-    devices: tuple[str, ...],
-    space: SearchSpace,
-    store: Path | None,
-    runtime: str | None,
-    clock: str | None,
-    limits: tuple[str, ...],
-    objectives: tuple[str, ...],
+    choices: ModelChoices, space: SearchSpace, limits: tuple[str, ...], objectives: tuple[str, ...]
 ) -> list[ProblemTarget]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.fleet import parse_limits, search_targets
 
-    found = chosen_models(devices, space, runtime=runtime, clock=clock, store=store, everywhere=True)
+    found = chosen_models(choices, space, everywhere=True)
     allowed = parse_limits(limits, [device.name for device in found])
-    return search_targets(found, space, limits=allowed, objectives=objectives, store=store_path(store))
+    return search_targets(found, space, limits=allowed, objectives=objectives, store=store_path(choices.store))
 
 
 def _options(
