@@ -288,10 +288,12 @@ class PhoneMachine:
                 why = "files vanish from its folder" if visited.exit_code == FILE_MISSING else visited.text
                 return [GiveUp(ScriptEnded(self._device.model, f"exit code {visited.exit_code}: {why}"))]
             return [EndScript()]
-        if self._heat.is_told:
+        rows = self._make_rows(visit, visited, None)
+        self._count_failure(rows[0].error)
+        if self._heat.is_told and rows[0].error is None:
             self._held.append((visit, visited))
             return []
-        return [self._keep(visit, self._make_rows(visit, visited, None))]
+        return [self._keep(visit, rows)]
 
     def _settle(self, closing: State | None, now: float) -> list[Instruction]:
         """Rows of the stretch that is over; visits that were hot are left to be made again."""
@@ -313,6 +315,7 @@ class PhoneMachine:
         if blamed is not None:
             gone = Visited(blamed.uuid, "", 137, wall_ns, 0, "", "", error.message)
             self._opening = read_state("", "")
+            self._count_failure(error.message)
             return [*said, self._keep(blamed, self._make_rows(blamed, gone, None)), *self._next(now)]
         self._losses += 1
         if isinstance(error, ConnectionLost):
@@ -345,7 +348,6 @@ class PhoneMachine:
     def _keep(self, visit: Visit, rows: Rows) -> Keep:
         self._losses = 0
         del self._left[visit.uuid]
-        self._count_failure(rows[0].error)
         return Keep((*_as_tries(self._tries.pop(visit.uuid, ()), visit), *rows))
 
     def _count_failure(self, error: str | None) -> None:

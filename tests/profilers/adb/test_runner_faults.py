@@ -240,3 +240,54 @@ def test_another_phone_at_the_same_address_is_refused(
         first += tuple(row for rows in running for row in rows)
     assert {row.before["model"] for row in first} == {"Fake Phone"}
     assert list((other.data / "local" / "tmp").iterdir()) == []
+
+
+@pytest.fixture
+def install_c(shared_data: Path) -> Callable[[Any, str], None]:
+    """Compile one of ``cases/phones`` and give it to a device as its benchmark_model."""
+
+    def install(daemon: Any, name: str) -> None:
+        program = daemon.data.parent / "system" / "bin" / "benchmark_model"
+        program.unlink(missing_ok=True)
+        source = shared_data / "cases" / "phones" / name
+        subprocess.run(["cc", "-static", "-w", "-o", str(program), str(source)], check=True)
+
+    return install
+
+
+def test_benchmark_model_of_litert_2_is_measured_with(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch], shared_data: Path,
+    install_c: Callable[[Any, str], None],
+) -> None:  # fmt: skip
+    install_c(phone, "litert2x_benchmark_model.c")
+    log = (shared_data / "logs" / "benchmark_model_litert2.x_summary.txt").read_text()
+    (phone.data / "newlog.txt").write_text(log)
+    agent = open_agent(phone.address)
+    ((row,),) = agent.run(make_batch(agent.target, 1))
+    assert (row.error, row.samples) == (None, (442_000,))
+    assert row.after["printed"]["median"] == "462"
+    assert row.after["printed_memory_mb"] == {"Init": 8.94}
+    (phone.data / "newlog.txt").write_text(f"WARNING: Unconsumed cmdline flags: --min_secs=0\n{log}")
+    ((row,),) = agent.run(make_batch(agent.target, 1, round=1))
+    assert "--min_secs=0" in str(row.error)
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("hang", "took longer than"), ("crash", "exit code 139"), ("flood", "1 MiB")]
+)
+def test_a_program_that_hangs_crashes_or_floods(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch],
+    install_c: Callable[[Any, str], None], how: str, said: str,
+) -> None:  # fmt: skip
+    install_c(phone, "hang_bm.c")
+    (phone.data / how).write_text("")
+    agent = open_agent(phone.address, options=AgentOptions(visit_timeout_s=1.0))
+    running = agent.run(make_batch(agent.target, 12))
+    for _ in range(3):
+        (row,) = next(running)
+        assert said in str(row.error)
+    with pytest.raises(DeviceError, match="3 visits in a row failed alike"):
+        next(running)
+    agent.close()
+    assert phone.is_free_of("benchmark_model")
+    assert list((phone.data / "local" / "tmp").iterdir()) == []

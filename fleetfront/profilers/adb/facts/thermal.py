@@ -108,13 +108,13 @@ def parse_thermal(text: str) -> Thermal:
 
 
 def parse_battery(text: str) -> Battery:
-    """Read ``dumpsys battery``; its temperature is in tenths of a degree."""
+    """Read ``dumpsys battery``; its temperature is in tenths of a degree, 0 where it is not measured."""
     facts = {match.group("name").strip(): match.group("value") for match in _BATTERY.finditer(text)}
     level, tenths = _whole(facts.get("level")), _whole(facts.get("temperature"))
     powered = [facts[name] for name in facts if name.endswith(" powered")]
     return Battery(
         percent=level if level is not None and 0 <= level <= 100 else None,
-        celsius=tenths / 10 if tenths is not None else None,
+        celsius=tenths / 10 if tenths else None,
         is_charging="true" in powered if powered else None,
     )
 

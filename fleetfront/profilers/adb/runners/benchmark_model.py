@@ -1,8 +1,9 @@
-"""Google's ``benchmark_model`` on the device: where it is found, how it is started, what is kept of what it prints.
+"""Find Google's ``benchmark_model``, start it on the device, and keep what it prints.
 
 It prints statistics, not samples. They are kept exactly as printed in the conditions after the visit (``printed``); the
 row's one sample is the minimum, which is a real run and what statistics across visits are made of, and its flag is
-``summary``. What the text means is written in ``benchmark_model``.
+``summary``. What the text means is written in ``benchmark_model_output``. LiteRT 2.x ships another program of the same
+name with other flags, which its help tells.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from fleetfront.profilers.adb.link.connection import Connection
 from fleetfront.profilers.adb.runners.base import SUMMARY_FLAG, Timings, check_program
 from fleetfront.profilers.adb.runners.benchmark_model_output import parse_report
 from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import place_of
 from fleetfront.targets import Target
 
 _NS_PER_US = 1000
@@ -79,6 +81,7 @@ class BenchmarkModelRunner:
 
     def __init__(self, found: Found) -> None:
         self._found = found
+        self._is_litert_2 = False
 
     def install(self, connection: Connection, folder: str) -> None:
         """Push or copy it, and see that it starts."""
@@ -96,9 +99,12 @@ class BenchmarkModelRunner:
                 f"{result.out.strip()[:200] or 'no output'}).",
                 REMEDY,
             )
+        self._is_litert_2 = "--use_cpu" in result.out or (
+            "--allow_fp16" in result.out and "--gpu_precision_loss_allowed" not in result.out
+        )
 
     def command(self, target: Target, mask: int) -> str:
-        """See ``runners.Runner``. Versions ignore flags that they do not know: ``read`` looks at what was applied."""
+        """See ``runners.Runner``. Versions only warn of flags that they do not know: ``read`` looks for that."""
         flags = [
             '--graph="$model"',
             '--num_runs="$timed"',
@@ -107,15 +113,30 @@ class BenchmarkModelRunner:
             "--warmup_min_secs=0",
             f"--num_threads={target.threads}",
         ]
-        if target.runtime == "tflite-gpu":
-            lower = "true" if target.precision == "fp16" else "false"
-            flags += ["--use_gpu=true", f"--gpu_precision_loss_allowed={lower}"]
-        elif target.runtime == "tflite-nnapi":
-            # NNAPI's own CPU implementation would otherwise take what no accelerator can.
-            allow = "true" if target.precision == "fp16" else "false"
-            flags += ["--use_nnapi=true", "--disable_nnapi_cpu=true", f"--nnapi_allow_fp16={allow}"]
+        delegate = place_of("adb", target.runtime).delegate
+        if delegate:
+            flags += self._delegate_flags(delegate, "true" if target.precision == "fp16" else "false")
         pinned = f"taskset {mask:x} " if mask else ""
         return f"{pinned}./{_NAME} {' '.join(flags)}"
+
+    def _delegate_flags(self, delegate: str, allow_half: str) -> list[str]:
+        if self._is_litert_2:
+            if delegate == "NNAPI":
+                raise InputError(
+                    "This benchmark_model is LiteRT 2.x's, which has no NNAPI (deprecated since Android 15).",
+                    "Use --runtime tflite-gpu, or give an older build: --benchmark-model PATH.",
+                )
+            # Half precision is its default.
+            return [
+                "--use_cpu=false",
+                f"--use_{delegate.lower()}=true",
+                "--require_full_delegation=true",
+                f"--allow_fp16={allow_half}",
+            ]
+        if delegate == "NNAPI":
+            # NNAPI's own CPU implementation would otherwise take what no accelerator can.
+            return ["--use_nnapi=true", "--disable_nnapi_cpu=true", f"--nnapi_allow_fp16={allow_half}"]
+        return [f"--use_{delegate.lower()}=true", f"--gpu_precision_loss_allowed={allow_half}"]
 
     def read(self, text: str, exit_code: int, target: Target) -> Timings:
         """See ``runners.Runner``."""
@@ -127,6 +148,10 @@ class BenchmarkModelRunner:
             return Timings(facts=facts, error=report.error)
         facts["printed"] = dict(report.measured.printed)
         facts["printed_unit"] = "us"
+        if report.memory_mb:
+            facts["printed_memory_mb"] = report.memory_mb
+        if "overall" in report.memory_mb:
+            facts["peak_bytes"] = round(report.memory_mb["overall"] * 2**20)
         threads = re.search(r"[Nn]um threads: \[(\d+)\]", text)
         if threads and int(threads.group(1)) != target.threads:
             return Timings(facts=facts, error=f"benchmark_model used {threads.group(1)} threads, not {target.threads}")

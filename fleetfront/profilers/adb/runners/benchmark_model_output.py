@@ -1,4 +1,4 @@
-"""What TensorFlow Lite's ``benchmark_model`` prints, as numbers or as the reason why there are none.
+"""Read what ``benchmark_model`` of TensorFlow Lite and LiteRT prints: numbers, or the reason why there are none.
 
 How the program is found and started is written in ``runners``. A text that is not understood is an error, never a zero.
 """
@@ -19,16 +19,32 @@ STATISTICS = ("count", "first", "curr", "min", "max", "avg", "std", "p5", "media
 _LOGCAT = re.compile(
     r"(?:\d\d-\d\d \d\d:\d\d:\d\d\.\d+\s+\d+\s+\d+ )?[VDIWEF](?:/| )[\w.\-]+\s*(?:\(\s*\d+\))?\s*: ?(?P<text>.*)"
 )
-_LEVEL = re.compile(r"(?P<level>INFO|WARNING|ERROR|VERBOSE|FATAL): (?P<text>.*)")
+# LiteRT 2.x names its source: "INFO: [./litert/tools/benchmark_litert_model.h:81] ".
+_LEVEL = re.compile(r"(?:INFO|WARNING|ERROR|VERBOSE|FATAL): (?:\[[\w./\-]+:\d+\] ?)?(?P<text>.*)")
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _STAT = re.compile(rf"([a-z]\w*)=({_NUMBER})\Z")
 _INIT = re.compile(r"Initialized session in (?P<ms>\S+?)\s?ms\.?\Z")
 _SUMMARY = re.compile(r"(?:Average i|I)nference timings in us: (?P<pairs>.+)")
 _SUMMARY_PAIR = re.compile(rf"(?P<name>[A-Za-z][A-Za-z ()_]*): (?P<value>{_NUMBER})\s*(?:,|\Z)")
-_REPLACED = re.compile(r"Replacing (?P<some>\d+) out of (?P<all>\d+) node\(s\) with delegate \((?P<delegate>\w+)\)")
+#: LiteRT 2.x: a heading, then one fact a line, in rounded milliseconds.
+_RESULTS = re.compile(r"=+ BENCHMARK RESULTS =+")
+_RESULT = re.compile(
+    rf"(?P<name>Model initialization|Inference \(avg\)): +(?P<ms>{_NUMBER}) ms(?: \((?P<count>\d+) runs\))?"
+)
+_FOOTPRINTS = re.compile(
+    r"(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): (?P<pairs>.*)"
+)
+_FOOTPRINT = re.compile(rf"(?P<name>[A-Za-z][A-Za-z ]*?)(?: footprint|=)?:? *(?P<mb>{_NUMBER}) MB")
+_UNKNOWN_FLAGS = re.compile(
+    r"(?:unconsumed|unrecogni[sz]ed|unknown) (?:cmdline |command-?line )?flags?\b.*", re.IGNORECASE
+)
+_REPLACED = re.compile(r"Replacing (?P<some>\d+) out of (?P<all>\d+) node\(s\) with delegate \((?P<delegate>[^)]+)\)")
 _EXECUTED = re.compile(
     r"(?P<how>Explicitly a|A)pplied (?P<delegate>[\w ]+?) delegate, and the model graph will be "
     r"(?P<share>completely|partially) executed"
+)
+_UNUSED = re.compile(
+    r"Though (?P<delegate>[\w ]+?) delegate is explicitly applied, the model graph will not be executed"
 )
 _SPLIT = re.compile(
     r"First \d+ operations will run on the (?P<delegate>\w+), and the remaining (?P<rest>\d+) on the CPU"
@@ -36,6 +52,9 @@ _SPLIT = re.compile(
 #: NNAPI's own implementation on the CPU, chosen by name.
 _REFERENCE = re.compile(r"NNAPI accelerator name: \[nnapi-reference\]")
 _FAILURES = (
+    re.compile(r".*(?:CANNOT LINK EXECUTABLE|error while loading shared libraries).*"),
+    re.compile(r".*(?:: not executable: |: not found$|[Ff]ailed to set .*affinity|: inaccessible or not found).*"),
+    re.compile(r"NN API returned error .*"),
     re.compile(r"Could not open '.*"),
     re.compile(r"Failed to mmap model .*"),
     re.compile(r"Failed to (?:initialize|construct|apply|create|load|allocate|invoke|resolve).*", re.IGNORECASE),
@@ -43,6 +62,10 @@ _FAILURES = (
     re.compile(r"Didn't find op for builtin opcode.*"),
     re.compile(r"Benchmarking failed\.?"),
 )
+
+
+#: Of a program's words, what an error shows: reasons are often at their end.
+_MOST_SHOWN = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +87,7 @@ class Report:
         measured: statistics of the measured runs; None if ``error`` is set.
         warm_up: statistics of the warm-up runs, if they were printed.
         init_us: time to open the file, microseconds, if printed.
+        memory_mb: what was printed of memory, by its name there: ``init``, ``overall``, ``Init``, ...; in MiB.
         delegation: what the log says of delegates, in the order printed.
         error: why there are no numbers, or None.
     """
@@ -71,6 +95,7 @@ class Report:
     measured: Statistics | None = None
     warm_up: Statistics | None = None
     init_us: float | None = None
+    memory_mb: dict[str, float] = field(default_factory=dict)
     delegation: tuple[str, ...] = ()
     error: str | None = None
 
@@ -83,6 +108,12 @@ class _Seen:
     delegation: list[str] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     malformed: str | None = None
+    unknown_flags: str | None = None
+    # What LiteRT 2.x sums up: mean in rounded microseconds, and the number of runs.
+    rounded: tuple[float, int] | None = None
+    is_summed_up: bool = False
+    memory_mb: dict[str, float] = field(default_factory=dict)
+    last: str = ""
     lines: int = 0
 
 
@@ -106,6 +137,7 @@ def parse_report(text: str, exit_code: int | None = None, runtime: str = "tflite
         measured=seen.series[-1],
         warm_up=seen.series[-2] if len(seen.series) > 1 else None,
         init_us=seen.init_us,
+        memory_mb=seen.memory_mb,
         delegation=evidence,
     )
 
@@ -163,11 +195,15 @@ def _read(lines: Iterable[str]) -> _Seen:
         if not message:
             continue
         seen.lines += 1
-        if _SUMMARY.match(message):
+        seen.last = message
+        if seen.is_summed_up:
             # What follows is memory use and op profiles, which hold ``count=`` lines about something else.
-            seen.summary = _summary(message)
-            break
-        if message.startswith("count="):
+            _note_result(seen, message)
+        elif _SUMMARY.match(message):
+            seen.summary, seen.is_summed_up = _summary(message), True
+        elif _RESULTS.fullmatch(message):
+            seen.is_summed_up = True
+        elif message.startswith("count="):
             statistics = parse_statistics(message)
             if statistics is None:
                 seen.malformed = message
@@ -178,11 +214,24 @@ def _read(lines: Iterable[str]) -> _Seen:
     return seen
 
 
+def _note_result(seen: _Seen, message: str) -> None:
+    result, footprints = _RESULT.fullmatch(message), _FOOTPRINTS.match(message)
+    if result and result.group("count"):
+        seen.rounded = 1000 * float(result.group("ms")), int(result.group("count"))
+    elif footprints:
+        pairs = (pair.partition("=") for pair in footprints.group("pairs").split())
+        seen.memory_mb |= {name: float(mb) for name, _, mb in pairs if re.fullmatch(_NUMBER, mb)}
+    elif found := _FOOTPRINT.fullmatch(message):
+        seen.memory_mb[found.group("name")] = float(found.group("mb"))
+
+
 def _note(seen: _Seen, message: str) -> None:
     init = _INIT.match(message)
     if init:
         seen.init_us = _as_float(init.group("ms")) * 1000
-    elif any(pattern.search(message) for pattern in (_EXECUTED, _REPLACED, _SPLIT, _REFERENCE)):
+    elif unknown := _UNKNOWN_FLAGS.search(message):
+        seen.unknown_flags = unknown.group()
+    elif any(pattern.search(message) for pattern in (_EXECUTED, _UNUSED, _REPLACED, _SPLIT, _REFERENCE)):
         if message not in seen.delegation:
             seen.delegation.append(message)
     elif any(pattern.match(message) for pattern in _FAILURES):
@@ -196,23 +245,46 @@ def _summary(message: str) -> dict[str, float]:
 
 
 def _why_not(seen: _Seen, exit_code: int | None) -> str | None:
+    words = f": {seen.last[:_MOST_SHOWN]}" if seen.last.isprintable() and seen.last else ""
     if seen.failures and (exit_code or not seen.series):
         return seen.failures[0].rstrip(".")
     if exit_code:
-        return f"benchmark_model ended with exit code {exit_code}"
+        return f"benchmark_model ended with exit code {exit_code}{words}"
+    if seen.unknown_flags is not None:
+        return (
+            f"benchmark_model did not know the flags it was given, so it measured something else: {seen.unknown_flags}"
+        )
     if seen.malformed is not None:
-        return f"benchmark_model printed a line that is not understood: {seen.malformed[:200]}"
+        return f"benchmark_model printed a line that is not understood: {seen.malformed[:_MOST_SHOWN]}"
+    unused = next((line for line in seen.delegation if _UNUSED.search(line)), None)
+    if not seen.series and unused:
+        return unused
     if not seen.series:
-        return "benchmark_model printed nothing" if seen.lines == 0 else "benchmark_model printed no timings"
-    if seen.summary is None:
+        return f"benchmark_model printed no timings{words}" if seen.lines else "benchmark_model printed nothing"
+    if not seen.is_summed_up:
         return "the output ends before the summary, so the run was cut off"
     if seen.series[-1].min_us == 0:
         return "a run took 0 us: the model is too short for the program's microsecond clock"
-    average = next((v for k, v in seen.summary.items() if k in ("Inference", "Inference (avg)", "no stats")), None)
-    if average is None:
+    return _contradiction(seen, seen.series[-1])
+
+
+def _contradiction(seen: _Seen, measured: Statistics) -> str | None:
+    """How the summary does not agree with the measured runs; None if it does."""
+    if seen.summary is None:
+        if seen.rounded is None:
+            return "the summary names no inference time"
+        average, count = seen.rounded
+        # Printed in milliseconds with two digits.
+        if abs(average - measured.avg_us) > 5.5 + 5e-3 * measured.avg_us or count != measured.count:
+            took = f"{measured.avg_us:g} us in {measured.count}"
+            return f"the summary says {average:g} us in {count} runs but they took {took}"
+        return None
+    named = ("Inference", "Inference (avg)", "no stats")
+    known = next((value for name, value in seen.summary.items() if name in named), None)
+    if known is None:
         return "the summary names no inference time"
-    if abs(average - seen.series[-1].avg_us) > 1e-3 * max(average, seen.series[-1].avg_us):
-        return f"the summary says {average:g} us but the measured runs {seen.series[-1].avg_us:g} us"
+    if abs(known - measured.avg_us) > 1e-3 * max(known, measured.avg_us):
+        return f"the summary says {known:g} us but the measured runs {measured.avg_us:g} us"
     return None
 
 
@@ -222,9 +294,12 @@ def _named(line: str) -> str:
         return executed.group("delegate")
     replaced = _REPLACED.search(line)
     if replaced:
+        # TfLiteXNNPackDelegate, TfLiteNnapiDelegate, TfLiteGpuDelegateV2, and what LiteRT 2.x calls its own.
         name = replaced.group("delegate").lower()
-        known = {"tflitexnnpackdelegate": "XNNPACK", "tflitennapidelegate": "NNAPI", "tflitegpudelegatev2": "GPU"}
-        return known.get(name, replaced.group("delegate"))
+        return next((kind for kind in ("XNNPACK", "NNAPI", "GPU") if kind.lower() in name), replaced.group("delegate"))
+    unused = _UNUSED.search(line)
+    if unused:
+        return unused.group("delegate")
     split = _SPLIT.search(line)
     if split:
         return split.group("delegate")

@@ -12,6 +12,7 @@ from fleetfront.profilers.adb.link.connection import Connection
 from fleetfront.profilers.adb.runners.base import Timings
 from fleetfront.profilers.adb.runners.native_build import NativeRunner
 from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import place_of
 from fleetfront.targets import Target
 
 _PROGRAM, _LIBRARY = "fleetfront-runner", "libLiteRt.so"
@@ -47,7 +48,7 @@ class LiteRtRunner:
 
     def command(self, target: Target, mask: int) -> str:
         """See ``runners.Runner``."""
-        if target.runtime != "tflite-cpu":
+        if place_of("adb", target.runtime).delegate:
             raise InputError(
                 f"Our runner measures on the CPU only, not {target.runtime}.",
                 "Use --runtime tflite-cpu, or give --benchmark-model PATH.",

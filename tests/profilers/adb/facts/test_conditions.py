@@ -114,6 +114,13 @@ def test_battery_and_screen() -> None:
     assert [parse_screen(f"x\nscreen {word}\n") for word in ("true", "false", "")] == [True, False, None]
 
 
+def test_a_battery_at_zero_degrees_was_not_measured(shared_data: Path) -> None:
+    logs = shared_data / "logs"
+    zero = parse_battery((logs / "dumpsys_battery_zero_temperature_appium133.txt").read_text())
+    assert (zero.celsius, zero.percent, zero.is_charging) == (None, 89, True)
+    assert parse_battery((logs / "dumpsys_battery_pixelc_syzkaller79.txt").read_text()).celsius == 27.5
+
+
 def test_clusters_come_from_capacity_or_clock() -> None:
     assert clusters(PHONE) == ((0, 1, 2, 3), (4, 5, 6), (7,))
     assert clusters([Core(0, 0, 2_000_000), Core(1, 0, 1_000_000)]) == ((1,), (0,))

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from fleetfront.errors import InputError
+from fleetfront.profilers.adb.link.shell import ShellResult
+from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, Found
 from fleetfront.profilers.adb.runners.benchmark_model_output import parse_report, parse_statistics, strip_prefix
+from fleetfront.targets import Target
 
 MEASURED = [
     ("own_run_android_armv7_tf2.x_ok.txt", "tflite-cpu", 25506, 1, 6.68043, 12089, 95849),
@@ -32,6 +36,18 @@ REFUSED = [
     ("public_tf2.15_nnapi_INFO-prefix_synaptics.txt", "tflite-cpu", "another delegate than the CPU's"),
     ("thermalservice_real_excerpts.txt", "tflite-cpu", "no timings"),
     ("adb_server_states_own.txt", "tflite-cpu", "no timings"),
+]
+
+#: Of ``logs``, with what a command that measured so would have been told.
+LOGS = [
+    ("benchmark_model_litert2.x_summary.txt", "tflite-cpu", ""),
+    ("benchmark_model_litert2.x_summary.txt", "tflite-gpu", "nothing in the log says that the GPU delegate"),
+    ("benchmark_model_not_executable_hwbkk_issue42956.txt", "tflite-cpu", "not executable: 64-bit ELF file"),
+    ("benchmark_model_tf2.2_huawei_p20lite_cpu_linker_warning_issue41769.txt", "tflite-cpu", "ends before the summary"),
+    ("benchmark_model_tf2.4_mi11_nnapi_qti-default_op_failed_lp6m.txt", "tflite-nnapi", "ANEURALNETWORKS_OP_FAILED"),
+    ("benchmark_model_tf2.4_mi11_nnapi_qti-gpu_fp16_lp6m.txt", "tflite-nnapi", "nothing in the log says"),
+    ("benchmark_model_tf2.4_mi11_nnapi_qti-gpu_fp16_lp6m.txt", "tflite-cpu", ""),
+    ("benchmark_model_tf2.9_logcat_nnapi_fell_back_issue56301.txt", "tflite-nnapi", "will not be executed"),
 ]
 
 GOOD = "\n".join(
@@ -66,9 +82,86 @@ def test_what_cannot_be_believed_is_an_error(shared_data: Path, name: str, runti
     assert reason in report.error
 
 
+@pytest.mark.parametrize(("name", "runtime", "reason"), LOGS)
+def test_logs_of_strangers(shared_data: Path, name: str, runtime: str, reason: str) -> None:
+    report = parse_report((shared_data / "logs" / name).read_text(), None, runtime)
+    assert (report.measured is None) == bool(reason)
+    assert reason in (report.error or "")
+
+
+def test_litert_2_is_read_from_its_exact_lines(shared_data: Path) -> None:
+    text = (shared_data / "logs" / "benchmark_model_litert2.x_summary.txt").read_text()
+    report = parse_report(text, 0)
+    assert report.measured is not None
+    assert report.warm_up is not None
+    assert (report.measured.count, report.measured.min_us, report.measured.avg_us) == (2112, 442, 464.545)
+    assert (report.warm_up.count, report.init_us, report.memory_mb) == (1055, 4478, {"Init": 8.94})
+    for old, new, reason in (
+        ("Inference (avg):      0.46", "Inference (avg):      0.49", "the summary says 490 us"),
+        ("(2112 runs)", "(2111 runs)", "in 2111 runs"),
+        ("Inference (avg):      0.46 ms (2112 runs)", "nothing", "names no"),
+        ("========== BENCHMARK RESULTS ==========", "", "ends before the summary"),
+        ("INFO: Num threads", "WARNING: Unconsumed cmdline flags: --gpu_x=1\nINFO: Num threads", "--gpu_x=1"),
+    ):
+        assert old in text
+        assert reason in str(parse_report(text.replace(old, new), 0).error)
+
+
+def test_memory_is_read_after_the_summary(shared_data: Path) -> None:
+    folder = shared_data / "benchmark_model"
+    litert = parse_report((folder / "public_litert2025_logcat_percentiles.txt").read_text(), 0)
+    assert litert.memory_mb == {"init": 54.2852, "overall": 73.4102}
+    own = parse_report((folder / "own_run_android_armv7_tf2.x_ok.txt").read_text(), 0)
+    assert own.memory_mb == {"init": 1.03906, "overall": 1.03906}
+
+
+NO_HALF = "--allow_fp16=false"
+HELP_1 = "--graph --allow_fp16 --gpu_precision_loss_allowed"
+HELP_2 = "Flags:\n\t--graph=\tstring\n\t--use_cpu=true\n\t--allow_fp16=true\n"
+
+
+class Installed:
+    """A connection to a device on which the program prints its help."""
+
+    serial = "x"
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def push(self, *_: object, **__: object) -> None: ...
+
+    def shell(self, command: str, timeout_s: float = 30.0) -> ShellResult:
+        return ShellResult(1, self.text, "")
+
+
+@pytest.mark.parametrize(
+    ("text", "runtime", "precision", "flags"),
+    [
+        (HELP_2, "tflite-gpu", "fp32", "--use_cpu=false --use_gpu=true --require_full_delegation=true " + NO_HALF),
+        (HELP_2, "tflite-gpu", "fp16", "--require_full_delegation=true --allow_fp16=true"),
+        (HELP_1, "tflite-gpu", "fp16", "--gpu_precision_loss_allowed=true"),
+        ("--graph", "tflite-nnapi", "fp32", "--disable_nnapi_cpu=true --nnapi_allow_fp16=false"),
+    ],
+)
+def test_flags_are_those_of_the_version(text: str, runtime: str, precision: str, flags: str) -> None:
+    runner = BenchmarkModelRunner(Found(None, "/data/benchmark_model", "0"))
+    runner.install(Installed(text), "/data")  # type: ignore[arg-type]
+    command = runner.command(Target("adb:x", runtime, precision), 0)
+    assert command.endswith(flags)
+    assert ("gpu_precision_loss_allowed" in command) == ("gpu_precision_loss_allowed" in flags)
+
+
+def test_litert_2_has_no_nnapi() -> None:
+    runner = BenchmarkModelRunner(Found(None, "/data/benchmark_model", "0"))
+    runner.install(Installed(HELP_2), "/data")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="deprecated since Android 15"):
+        runner.command(Target("adb:x", "tflite-nnapi"), 0)
+
+
 def test_every_public_text_is_in_one_of_the_lists(shared_data: Path) -> None:
     known = {name for name, *_ in MEASURED} | {name for name, *_ in REFUSED}
     assert {path.name for path in (shared_data / "benchmark_model").iterdir()} == known
+    assert {path.name for path in (shared_data / "logs").glob("benchmark_model*")} == {name for name, *_ in LOGS}
 
 
 def test_percentiles_are_kept_as_printed(shared_data: Path) -> None:
