@@ -110,7 +110,7 @@ class CampaignResult:
 def find_unfinished(store: Store, target: Target, space: str, identity: str, budget_s: float) -> CampaignRow | None:
     """The newest campaign of this identity, if its last session was cut short or ended at a smaller budget."""
     for row in store.campaigns(target=target, space=space):
-        if row.identity == identity:
+        if row.identity == identity and _is_plan(row.plan):
             has_budget_left = row.reason == "budget" and row.seconds < 0.9 * budget_s
             return row if not row.is_finished or has_budget_left else None
     return None
@@ -196,15 +196,15 @@ class Campaign:
             with self._finishing_the_visit_on_interrupt():
                 result = self._rounds(limits, rule)
         except CampaignInterrupted:
-            self._store.end_session(session, "interrupted", finished=False)
+            self._store.end_session(session, "interrupted", finished=False, seconds=self._now() - self._started)
             raise
         except DeviceError as error:
-            self._store.end_session(session, "lost", finished=False)
+            self._store.end_session(session, "lost", finished=False, seconds=self._now() - self._started)
             raised = NothingMeasurable if isinstance(error, NothingMeasurable) else DeviceError
             raise raised(error.message, f"{error.remedy} {_HOW_TO_GO_ON}".strip()) from error
         finally:
             self._progress.finish()
-        self._store.end_session(session, result.ended_by, finished=True)
+        self._store.end_session(session, result.ended_by, finished=True, seconds=self._now() - self._started)
         if self._store.last_round(self._row.id) < 0:
             raise InputError(
                 f"The budget of {format_duration(limits.seconds)} was spent before the first visit.",
@@ -368,3 +368,11 @@ class Campaign:
 def _words(failure: Measurement) -> str:
     """An error without what names the file: equal for one cause."""
     return re.sub(r"\S*[0-9a-f]{64}\S*", "", failure.error or "").replace(failure.key, "")
+
+
+def _is_plan(plan: Mapping[str, Any]) -> bool:
+    """Whether a stored plan can be gone on with; a damaged one is begun anew."""
+    try:
+        return bool(TaskList.from_json(plan).tasks)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return False

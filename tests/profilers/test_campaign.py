@@ -159,7 +159,7 @@ def test_the_budget_ends_a_campaign_in_the_middle_of_a_round(
     assert (result.rounds, result.ended_by) == (2, "budget")
     slowest_visit_s = 6 * max(latency_ms.values()) / 1e3
     assert 2.5 * round_s <= device.clock_s <= 2.5 * round_s + slowest_visit_s
-    assert store.count(result.campaign) == 2 * result.visits
+    assert len(list(store.measurements(campaigns=[result.campaign]))) == 2 * result.visits
 
 
 def test_a_lost_device_loses_nothing_and_the_same_command_goes_on(
@@ -169,7 +169,7 @@ def test_a_lost_device_loses_nothing_and_the_same_command_goes_on(
         run(simulated(latency_ms, lost_at=frozenset({60})), rounds=2)
     assert "same command" in caught.value.remedy
     (row,) = store.campaigns()
-    assert (row.is_finished, row.reason, store.count(row.id)) == (False, "lost", 120)
+    assert (row.is_finished, row.reason, len(list(store.measurements(campaigns=[row.id])))) == (False, "lost", 120)
     device = simulated(latency_ms)
     result = run(device, rounds=2)
     assert result.campaign == row.id
@@ -237,7 +237,11 @@ def test_ctrl_c_finishes_the_visit_and_says_how_to_go_on(
     assert "same command" in caught.value.remedy
     assert signal.getsignal(signal.SIGINT) is before
     (row,) = store.campaigns()
-    assert (store.count(row.id), row.reason, row.is_finished) == (28, "interrupted", False)
+    assert (len(list(store.measurements(campaigns=[row.id]))), row.reason, row.is_finished) == (
+        28,
+        "interrupted",
+        False,
+    )
     device = simulated(latency_ms)
     assert run(device, rounds=1).visits == PER_ROUND - 14
 
@@ -251,7 +255,7 @@ def test_a_second_ctrl_c_stops_at_once(run: Run, simulated: Any, latency_ms: dic
     with pytest.raises(KeyboardInterrupt) as caught:
         run(simulated(latency_ms, before_visit=interrupt_twice), rounds=1)
     assert not isinstance(caught.value, CampaignInterrupted)
-    assert store.count(store.campaigns()[0].id) == 10
+    assert len(list(store.measurements(campaigns=[store.campaigns()[0].id]))) == 10
 
 
 def test_drift_and_throttling_show_in_what_is_read(

@@ -17,8 +17,9 @@ from fleetfront.files import disk_full, explained_os_error
 #: Marks a SQLite file as ours ("flft"), see https://sqlite.org/pragma.html#pragma_application_id
 APPLICATION_ID = 0x666C6674
 
-#: Goes up with every change of the tables; ``_MIGRATIONS[n]`` leads from version n to n + 1.
-VERSION = 1
+#: Goes up with every change of what rows hold; ``_MIGRATIONS[n]`` leads from version n to n + 1. Since version 2 new
+#: samples end with a checksum, which older programs would take for a sample.
+VERSION = 2
 
 _TABLES = """
 CREATE TABLE sources (
@@ -56,8 +57,9 @@ _APPEND_ONLY = "\n".join(
 #: How long another process may keep the file for itself.
 _BUSY_S = 10.0
 
-#: Only writers migrate: with the first of these ``open_for_reading`` has to read or refuse what is older.
-_MIGRATIONS: dict[int, str] = {}
+#: Only writers migrate, so readers take rows of every version.
+_MIGRATIONS: dict[int, str] = {1: ""}
+_TABLE_NAMES = frozenset({"sources", "series", "measurements", "campaigns", "sessions", "endings"})
 
 
 def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
@@ -69,12 +71,14 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
     """
     if must_exist:
         _check_exists(path)
+    _check_regular(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise explained_os_error(error, path.parent) from error
     with explained(path):
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        connection.text_factory = _decoded
         try:
             _prepare(connection, path)
         except BaseException:
@@ -94,6 +98,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             read where it lies.
     """
     _check_exists(path)
+    _check_regular(path)
     with explained(path):
         try:
             # Not mode=ro, which leaves SQLite's log and index beside the store.
@@ -113,6 +118,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{how}"
     connection = sqlite3.connect(uri, timeout=_BUSY_S, isolation_level=None, uri=True)
+    connection.text_factory = _decoded
     try:
         connection.execute("PRAGMA query_only = ON")
         if _checked_version(connection, path) == 0:
@@ -126,6 +132,11 @@ def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
+def _decoded(data: bytes) -> str:
+    """Text of a cell; bytes that are none stand out, and cost no other row."""
+    return data.decode("utf-8", errors="replace")
+
+
 def _check_unused(path: Path) -> None:
     """Raise InputError if a log or its index lies beside the store: what it holds would be left out, unseen."""
     real = path.resolve()
@@ -136,6 +147,12 @@ def _check_unused(path: Path) -> None:
             f"{path} cannot be read in a folder that cannot be written: its newest rows are in {' and '.join(names)}.",
             f"Copy it with {' and '.join(names)} to a folder of yours, and name the copy with --store.",
         )
+
+
+def _check_regular(path: Path) -> None:
+    """Raise InputError for a pipe, a device or a folder, which SQLite would wait for or fail on."""
+    if path.exists() and not path.is_file():
+        raise InputError(f"{path} is no file.", "Name the file that `fleetfront profile` wrote, or one to be made.")
 
 
 def _check_exists(path: Path) -> None:
@@ -199,11 +216,11 @@ def _statements(script: str) -> Iterator[str]:
 def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
     # One look at all three: another process may be making the tables right now.
     connection.execute("SAVEPOINT look")
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    kinds = dict(connection.execute("SELECT name, type FROM sqlite_master WHERE type IN ('table', 'view')").fetchall())
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     connection.execute("RELEASE look")
-    if application == 0 and version == 0 and tables == 0:
+    if application == 0 and version == 0 and not kinds:
         return 0
     if application != APPLICATION_ID:
         raise InputError(
@@ -214,6 +231,13 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
         raise InputError(
             f"{path} was written by a newer fleetfront (store version {version}; this one knows up to {VERSION}).",
             "Upgrade fleetfront, or set FLEETFRONT_HOME to another folder.",
+        )
+    # A view in place of a table may compute without end, and nothing of ours is a view.
+    strange = sorted(name for name in {*kinds, *_TABLE_NAMES} if kinds.get(name) != "table")
+    if strange:
+        raise InputError(
+            f"{path} is not a readable store ({strange[0]!r} is not a table of its own).",
+            "Move the file away (or restore a copy of it) and run the command again; it was left untouched.",
         )
     return int(version)
 

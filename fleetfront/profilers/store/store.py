@@ -1,4 +1,4 @@
-"""Store: every raw sample, in one append-only SQLite file. Only the coordinator of a campaign writes to it.
+"""Keep every raw sample in one append-only SQLite file. Only the coordinator of a campaign writes to it.
 
 Statistics are not computed here but on reading (``observations``); the tables are in ``store.schema``.
 """
@@ -11,13 +11,21 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
 from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.store.cells import (
+    DAMAGED,
+    is_known,
+    is_target,
+    pack_facts,
+    pack_samples,
+    read_facts,
+    read_measurement,
+)
 from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -74,6 +82,8 @@ class Holding:
     is_imported: bool
 
 
+#: How long another command may write before this one gives up.
+_WAIT_S = 600.0
 _SERIES = ("target", "space", "role", "key", "metric", "unit", "clock")
 
 
@@ -124,10 +134,10 @@ class Store:
                         measurement.campaign,
                         measurement.round,
                         measurement.started_ns,
-                        np.asarray(measurement.samples, dtype="<i8").tobytes(),
-                        _packed(measurement.before),
-                        _packed(measurement.after),
-                        _packed(measurement.flags),
+                        pack_samples(measurement.samples),
+                        pack_facts(measurement.before),
+                        pack_facts(measurement.after),
+                        pack_facts(measurement.flags),
                         measurement.error,
                         origin,
                     ),
@@ -166,12 +176,17 @@ class Store:
             cursor = connection.execute("INSERT INTO sessions (campaign, started_ns) VALUES (?, ?)", (campaign, since))
             return int(cursor.lastrowid or 0)
 
-    def end_session(self, session: int, reason: str, *, finished: bool) -> None:
-        """Note why a session ended and whether that finished its campaign."""
+    def end_session(self, session: int, reason: str, *, finished: bool, seconds: float | None = None) -> None:
+        """Note why a session ended and whether that finished its campaign.
+
+        ``seconds`` is how long it took, by a clock that nobody sets; by default until now.
+        """
         with self._transaction() as connection:
+            (started_ns,) = connection.execute("SELECT started_ns FROM sessions WHERE id = ?", (session,)).fetchone()
+            ended_ns = time.time_ns() if seconds is None else started_ns + int(seconds * 1e9)
             connection.execute(
                 "INSERT INTO endings VALUES (?, ?, ?, ?) ON CONFLICT (session) DO NOTHING",
-                (session, time.time_ns(), reason, int(finished)),
+                (session, ended_ns, reason, int(finished)),
             )
 
     # -- reading -----------------------------------------------------------------------------------------------------
@@ -187,7 +202,11 @@ class Store:
         metric: str | None = "latency",
         campaigns: Sequence[str] | None = None,
     ) -> Iterator[Measurement]:
-        """Measurements in the order taken, filtered by whatever is given (``None``: any)."""
+        """Measurements in the order taken, filtered by whatever is given (``None``: any).
+
+        A row with damaged samples or conditions comes as one with an error that says so; rows whose target, role or
+        clock nobody here knows are left out, see ``find_damage``.
+        """
         wanted = {
             "target": None if target is None else str(target),
             "space": space,
@@ -204,11 +223,29 @@ class Store:
         query = (
             f"SELECT {', '.join('s.' + column for column in _SERIES)}, m.uuid, m.campaign, m.round, m.started_ns,"
             " m.samples, m.before, m.after, m.flags, m.error FROM measurements m JOIN series s ON s.id = m.series"
-            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY m.started_ns, m.id"
+            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY m.id"
         )
         with explained(self.path):
             rows = self._connection.execute(query, values).fetchall()
-        return map(_measurement, rows)
+        # Series repeat over many rows.
+        known = cache(is_known)
+        return (read_measurement(row) for row in rows if known(row[0], row[2], row[6]))
+
+    def find_damage(self) -> list[str]:
+        """What of the store cannot be read, in sentences; empty if everything can. Reads everything."""
+        with explained(self.path):
+            series = self._connection.execute("SELECT id, target, role, clock FROM series").fetchall()
+            counts = dict(self._connection.execute("SELECT series, count(*) FROM measurements GROUP BY series"))
+        strange = [(name, *cells) for name, *cells in series if not is_known(*cells)]
+        found = [
+            f"{counts.get(name, 0)} rows of {target!r}, role {role!r}, clock {clock!r} are left out: this version of "
+            "fleetfront does not know them."
+            for name, target, role, clock in strange
+        ]
+        damaged = [m.error for m in self.measurements(metric=None) if m.error and m.error.startswith(DAMAGED)]
+        if damaged:
+            found.append(f"{len(damaged)} rows are damaged and count as failed visits, e.g.: {damaged[0]}.")
+        return found
 
     def campaigns(self, *, target: Target | None = None, space: str | None = None) -> list[CampaignRow]:
         """Campaigns of a target and space, newest first."""
@@ -216,18 +253,11 @@ class Store:
         values = [str(value) for value in (target, space) if value is not None]
         query = (
             "SELECT id, target, space, identity, plan, environment, started_ns FROM campaigns"
-            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY started_ns DESC, rowid DESC"
+            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY rowid DESC"
         )
         with explained(self.path):
-            return [self._campaign(row) for row in self._connection.execute(query, values).fetchall()]
-
-    def count(self, campaign: str) -> int:
-        """Rows of a campaign."""
-        with explained(self.path):
-            row = self._connection.execute(
-                "SELECT count(*) FROM measurements WHERE campaign = ?", (campaign,)
-            ).fetchone()
-        return int(row[0])
+            rows = self._connection.execute(query, values).fetchall()
+            return [self._campaign(row) for row in rows if is_target(row[1])]
 
     def uuids(self, campaign: str, round_: int) -> set[str]:
         """Identities of all rows of one round of a campaign, those of failed visits included."""
@@ -249,7 +279,7 @@ class Store:
         """What the store holds, by target, space, role, clock and metric."""
         query = (
             "SELECT s.target, s.space, s.role, s.clock, s.metric, count(DISTINCT s.key), count(m.id),"
-            " max(m.started_ns), m.source IS NOT NULL AS imported"
+            " max(CAST(m.started_ns AS INTEGER)), m.source IS NOT NULL AS imported"
             " FROM measurements m JOIN series s ON s.id = m.series WHERE m.error IS NULL"
             " GROUP BY s.target, s.space, s.role, s.clock, s.metric, imported ORDER BY 1, 2, 3, 4, 5"
         )
@@ -258,6 +288,7 @@ class Store:
         return [
             Holding(Target.parse(t), space, Role(role), Clock(clock), metric, keys, visits, last, bool(imported))
             for t, space, role, clock, metric, keys, visits, last, imported in rows
+            if is_known(t, role, clock)
         ]
 
     def sources(self, target: Target | None = None, space: str | None = None) -> list[Source]:
@@ -275,7 +306,7 @@ class Store:
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with explained(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
+            self._begin()
             try:
                 yield self._connection
                 self._connection.execute("COMMIT")
@@ -285,6 +316,17 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
+
+    def _begin(self) -> None:
+        """Wait for whoever writes, as an import may for minutes; Ctrl-C works between two tries."""
+        deadline = time.monotonic() + _WAIT_S
+        while True:
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise
 
     def _series_id(self, measurement: Measurement) -> int:
         names = (
@@ -318,6 +360,23 @@ class Store:
         )
         return int(cursor.lastrowid or 0)
 
+    def _bounded(self, campaign: str, killed: float, told: float) -> float:
+        """Seconds of killed sessions: by the system's clock, which may be set, within what visits themselves say.
+
+        Visits take most of a session, but for the files that are written before the first.
+        """
+        if not killed:
+            return 0.0
+        (visits_ns,) = self._connection.execute(
+            "SELECT sum(ns) FROM (SELECT DISTINCT started_ns, CASE WHEN json_valid(after) THEN"
+            " json_extract(after, '$.visit_ns') END AS ns FROM measurements WHERE campaign = ?)",
+            (campaign,),
+        ).fetchone()
+        if not isinstance(visits_ns, int):
+            return max(0.0, killed)
+        visits = max(0.0, visits_ns / 1e9 - told)
+        return min(max(killed, visits), 2 * visits + 60.0)
+
     def _campaign(self, row: Sequence[Any]) -> CampaignRow:
         campaign, target, space, identity, plan, environment, started_ns = row
         sessions = self._connection.execute(
@@ -328,45 +387,19 @@ class Store:
             " FROM sessions s LEFT JOIN endings e ON e.session = s.id WHERE s.campaign = ? ORDER BY s.id",
             (campaign,),
         ).fetchall()
+        told = sum(max(0, end - start) for start, end, *_ in sessions if end is not None) / 1e9
         # A killed session has no ending: it is taken to have ended with its last visit.
-        ended = [end if end is not None else (last or start) for start, end, _, _, last in sessions]
-        seconds = sum(end - session[0] for end, session in zip(ended, sessions, strict=True)) / 1e9
+        killed = sum((last or start) - start for start, end, _, _, last in sessions if end is None) / 1e9
+        seconds = told + self._bounded(campaign, killed, told)
         return CampaignRow(
             id=campaign,
             target=Target.parse(target),
             space=space,
             identity=identity,
-            plan=json.loads(plan),
-            environment=json.loads(environment),
+            plan=read_facts(plan),
+            environment=read_facts(environment),
             started_ns=started_ns,
             seconds=seconds,
             is_finished=bool(sessions and sessions[-1][3]),
             reason=(sessions[-1][2] or "") if sessions else "",
         )
-
-
-def _packed(value: Mapping[str, Any] | Sequence[str]) -> str | None:
-    return json.dumps(value, sort_keys=True, separators=(",", ":")) if value else None
-
-
-def _measurement(row: Sequence[Any]) -> Measurement:
-    target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, samples = row[:12]
-    before, after, flags, error = row[12:]
-    return Measurement(
-        target=Target.parse(target),
-        space=space,
-        role=Role(role),
-        key=key,
-        clock=Clock(clock),
-        samples=tuple(np.frombuffer(samples, dtype="<i8").tolist()),
-        campaign=campaign,
-        round=round_,
-        started_ns=started_ns,
-        metric=metric,
-        unit=unit,
-        before=json.loads(before) if before else {},
-        after=json.loads(after) if after else {},
-        flags=tuple(json.loads(flags)) if flags else (),
-        error=error,
-        uuid=uuid,
-    )
