@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
@@ -12,9 +13,13 @@ from fleetfront.spaces.base import (
     Additive,
     DescribesBlocks,
     DescribesNetworks,
+    ExecutesDeadBranches,
     Genotypes,
+    HasSupernet,
     Interpolable,
     MayDisconnect,
+    Mode,
+    Relaxable,
     SearchSpace,
 )
 from fleetfront.testing.checks import Fault, expect, expect_refusal, with_fault
@@ -175,6 +180,59 @@ def check_connection(space: SearchSpace) -> None:
     expect(found.tolist() == alone, "disconnected looks at each row alone")
 
 
+def check_dead_branches(space: SearchSpace) -> None:
+    """Where only live operators run, what is executed are the blocks of the network; every other mode adds to that."""
+    if not isinstance(space, ExecutesDeadBranches):
+        return
+    rows = space.sample(_ROWS, np.random.default_rng(8))
+    size = len(space.vocabulary)
+    executed = {mode: space.executed_blocks(rows, mode) for mode in Mode}
+    for mode, counts in executed.items():
+        shape = (len(rows), size + len(space.dead_blocks))
+        expect(counts.shape == shape, f"executed_blocks({mode}) is float64{shape}, not {counts.shape}")
+    live, needed, everything = (executed[mode].sum(axis=1) for mode in (Mode.LIVE, Mode.NEEDED, Mode.ALL))
+    expect(np.array_equal(executed[Mode.LIVE][:, :size], _counts(space, rows)), "live are the blocks of block_indices")
+    expect((live <= needed).all() and (needed <= everything).all(), "needed is more than live, and all is most")
+    for block in space.dead_blocks:
+        _expect_graph(space.block_graph(block), block.key)
+
+
+def check_relaxation(space: SearchSpace) -> None:
+    """At one-hot probabilities, blocks are expected as often as they occur; gradients flow."""
+    if not isinstance(space, Relaxable):
+        return
+    import torch
+
+    rows = space.sample(8, np.random.default_rng(9))
+    genes = [np.eye(len(values), dtype=np.float64)[rows[:, i]] for i, values in enumerate(space.choices)]
+    hot = [torch.tensor(gene, requires_grad=True) for gene in genes]
+    expected = space.block_probabilities(hot)
+    found = expected.detach().numpy()
+    expect(np.allclose(found, _counts(space, rows)), "one-hot probabilities give the blocks of block_indices")
+    weights = torch.arange(1.0, found.shape[1] + 1, dtype=expected.dtype)
+    gradients = torch.autograd.grad((expected @ weights).sum(), hot, allow_unused=True)
+    expect(any(bool((g != 0).any()) for g in gradients if g is not None), "gradients are not all zero")
+
+
+def check_supernet(space: SearchSpace) -> None:
+    """Weights cut from a supernet fit the live graph of the network, and another number of classes is another head."""
+    if not isinstance(space, HasSupernet):
+        return
+    import torch
+
+    shapes = space.supernet_shapes()
+    tensors = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    expect(space.classes_in(tensors) in (None, space.classes), f"a supernet tells apart {space.classes} classes")
+    for row in space.sample(_GRAPHS, np.random.default_rng(10)):
+        cut = {name: tensor.numpy() for name, tensor in space.cut(tensors, row).items()}
+        wanted = {name: array.shape for name, array in space.live_graph(row).weights.items() if name in cut}
+        found = {name: array.shape for name, array in cut.items()}
+        expect(wanted == found, f"cut gives the weights of the live graph: {set(found.items()) ^ set(wanted.items())}")
+        _expect_graph(space.live_graph(row, cut), "a cut network")
+    other = space.with_classes(space.classes + 1)
+    expect(other.classes == space.classes + 1 and other.supernet_shapes() != shapes, "with_classes changes the head")
+
+
 def check_described_networks(space: SearchSpace) -> None:
     """Groups of features are finite, one row a network."""
     if not isinstance(space, DescribesNetworks):
@@ -198,6 +256,9 @@ SPACE_CHECKS: tuple[Callable[[SearchSpace], None], ...] = (
     check_described_blocks,
     check_interpolation,
     check_connection,
+    check_dead_branches,
+    check_relaxation,
+    check_supernet,
     check_described_networks,
 )
 
@@ -207,6 +268,13 @@ def _expect_genotypes(space: SearchSpace, rows: Genotypes, n: int) -> None:
     expect(rows.shape == shape and rows.dtype == np.int8, f"genotypes are int8{shape}, not {rows.dtype}{rows.shape}")
     sizes = np.array([len(values) for values in space.choices])
     expect(((rows >= 0) & (rows < sizes)).all(), "genes are indices into their choices")
+
+
+def _counts(space: SearchSpace, rows: Genotypes) -> NDArray[np.float64]:
+    """float64[n, |V|]: how often each block of the vocabulary occurs."""
+    counts = np.zeros((len(rows), len(space.vocabulary) + 1))
+    np.add.at(counts, (np.arange(len(rows))[:, None], space.block_indices(rows)), 1)
+    return counts[:, :-1]
 
 
 def _expect_graph(graph: Graph, what: str) -> None:
@@ -231,6 +299,9 @@ _FAULTS: dict[str, dict[str, Fault]] = {
     "counts depend on the batch": {"macs": lambda macs, rows: macs(rows) + len(rows)},
     "foreign ids are taken": {"parse": lambda parse, ids: parse([i for i in ids if "no network" not in i])},
     "weights change each time": {"block_graph": lambda graph, block: _shuffled(graph(block))},
+    "probabilities count twice": {"block_probabilities": lambda expected, hot: 2 * expected(hot)},
+    "no operator is executed": {"executed_blocks": lambda executed, rows, mode: 0 * executed(rows, mode)},
+    "weights are cut too short": {"cut": lambda cut, tensors, row: {n: t[:1] for n, t in cut(tensors, row).items()}},
     "blocks are not in the vocabulary": {"block_indices": lambda blocks, rows: blocks(rows) + np.int32(10_000)},
 }
 SPACE_FAULTS = tuple(_FAULTS)
