@@ -22,8 +22,8 @@ from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.testing.agents import AGENT_CHECKS, AgentCase
-from fleetfront.testing.checks import check_name
-from fleetfront.testing.spaces import SPACE_CHECKS
+from fleetfront.testing.checks import check_name, failures
+from fleetfront.testing.spaces import SPACE_CHECKS, faulty_space
 from fleetfront.testing.strategies import STRATEGY_CHECKS, StrategyCase
 from fleetfront.workspace import Workspace
 
@@ -49,6 +49,11 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.parametrize("check", SPACE_CHECKS, ids=check_name)
 def test_the_space_conforms(check: Callable[..., None]) -> None:
     check(load_space("tiny-chains"))
+
+
+def test_gradients_that_are_not_those_of_the_space_are_found() -> None:
+    found = failures(SPACE_CHECKS, faulty_space(load_space("tiny-chains"), "probabilities count twice"))
+    assert [failure.check for failure in found] == ["relaxation"]
 
 
 @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=check_name)

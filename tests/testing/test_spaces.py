@@ -13,7 +13,8 @@ def test_every_space_conforms(name, check):
     check(load_space(name))
 
 
-@pytest.mark.parametrize("fault", SPACE_FAULTS)
+@pytest.mark.parametrize("fault", [fault for fault in SPACE_FAULTS if "probabilities" not in fault])
 def test_each_fault_is_found(fault):
+    # Gradients are tried on the space of examples/plugin.
     space = load_space("nasbench201" if "executed" in fault else "ofa-mbv3-mini")
     assert failures(SPACE_CHECKS, faulty_space(space, fault))

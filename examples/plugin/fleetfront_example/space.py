@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,9 @@ from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph, GraphBuilder
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _SIDE, _CLASSES = 32, 10
 _WIDTHS, _KERNELS = (8, 12, 16, 24), (1, 3, 5)
@@ -105,6 +108,21 @@ class TinyChains:
 
     def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
         return np.asarray(self._params[self.block_indices(genotypes)].sum(axis=1))
+
+    def block_probabilities(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """Makes the space ``Relaxable``: strategies that follow gradients can use it."""
+        import torch
+
+        depth, *rest = probabilities
+        (w1, w2, w3), (k1, k2, k3) = rest[::2], rest[1::2]
+        parts = (
+            torch.einsum("nw,nk->nwk", w1, k1),
+            torch.einsum("nv,nw,nk->nvwk", w1, w2, k2),
+            torch.einsum("n,nv,nw,nk->nvwk", depth[:, 1], w2, w3, k3),
+            depth[:, :1] * w2,
+            depth[:, 1:] * w3,
+        )
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
 
     def block_graph(self, block: Block) -> Graph:
         builder = GraphBuilder(block.family)
