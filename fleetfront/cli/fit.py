@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import next_command, print_json, progress
+from fleetfront.cli.console import echo, next_command, print_json, progress, warn
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import Learnt
     from fleetfront.profilers.store.store import Store
+    from fleetfront.quantities import Clock
+    from fleetfront.spaces.base import SearchSpace
     from fleetfront.targets import Target
 
 
@@ -21,10 +23,17 @@ if TYPE_CHECKING:
 @click.option("--runtime", metavar="NAME", help="Which runtime's measurements.  [default: the newest]")
 @click.option("--clock", type=click.Choice(["thread-cpu", "wall", "device"]), help="Which clock's model is preferred.")
 @space_option
+@click.option("--recalibrate", is_flag=True, help="Measure ten networks again, and bring the model up to this sitting.")
 @store_option
 @json_option
 def fit(
-    devices: tuple[str, ...], runtime: str | None, clock: str | None, space: str, store: Path | None, as_json: bool
+    devices: tuple[str, ...],
+    runtime: str | None,
+    clock: str | None,
+    space: str,
+    recalibrate: bool,
+    store: Path | None,
+    as_json: bool,
 ) -> None:
     """Learn a latency model from what was measured.
 
@@ -37,6 +46,7 @@ def fit(
       fleetfront fit
       fleetfront fit --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --clock wall
       fleetfront fit --device my_board --space nasbench201
+      fleetfront fit --device cpu --recalibrate
       fleetfront fit --json > fit.json
     """
     from fleetfront.cli.fit_text import show_fit
@@ -49,6 +59,9 @@ def fit(
 
     family = load_space(space)
     names = split_names(devices) if devices else None
+    if recalibrate:
+        _recalibrate(family, names, runtime, Clock(clock) if clock else None, store, as_json)
+        return
     with Store(store_path(store), read_only=True) as opened:
         targets = profiled_targets(opened, space, names, runtime)
         fits: list[dict[str, Any] | Learnt] = []
@@ -69,6 +82,39 @@ def fit(
             show_learnt(one)
     first = next(iter(targets))
     next_command(f"fleetfront search --device {first.device} --runtime {first.runtime} --space {space}")
+
+
+def _recalibrate(
+    space: SearchSpace,
+    devices: list[str] | None,
+    runtime: str | None,
+    clock: Clock | None,
+    path: Path | None,
+    as_json: bool,
+) -> None:
+    """Bring the newest model of each device up to this sitting, and say how it changed."""
+    from fleetfront.pipelines.fit.recalibrate import recalibrate
+    from fleetfront.pipelines.knowledge.cost_models import newest_fit
+    from fleetfront.profilers.store.store import Store
+    from fleetfront.workspace import Workspace
+
+    found = []
+    with Store(store_path(path)) as store, progress(as_json) as shown:
+        for device in devices or (None,):
+            model = newest_fit(Workspace.default(), space, device=device, clock=clock, runtime=runtime)
+            found.append(recalibrate(store, space, model, progress=shown))
+    if as_json:
+        print_json([one.to_json() for one in found])
+        return
+    for one in found:
+        percent = 100 * (one.level - 1)
+        echo(
+            f"{one.model.target}: {abs(percent):.1f} % {'slower' if percent > 0 else 'faster'} now than when its model "
+            f"was made. On {one.networks} networks it was {one.error_before:.1f} % off and is {one.error_after:.1f} %."
+        )
+        if one.is_busy:
+            warn("The networks disagree: something else uses this device. Close other programs and run this again.")
+    next_command(f"fleetfront search --device {found[0].model.target.device} --space {space.name}")
 
 
 def profiled_targets(store: Store, space: str, devices: list[str] | None, runtime: str | None) -> dict[Target, bool]:

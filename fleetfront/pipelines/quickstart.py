@@ -162,7 +162,7 @@ def run_quickstart(
     progress.note("4/5  Deploy three networks for both runtimes, proven against torch, and time the very files")
     picks = _picks(fronts, targets)
     statistics = {Target.parse(report["target"]): report["statistic"] for report in fits.values()}
-    measuring = Measuring(store, TARGETS, found.observations.clock, statistics)
+    measuring = Measuring(store, TARGETS, found.observations.clock, statistics, space=space.name, workspace=workspace)
     weights, formats, bundles = Weights(trained.supernet, images), tuple(FORMATS.values()), out / "bundles"
     done = deploy_picks(picks, space, weights, formats, bundles, measuring=measuring, force=True, progress=progress)
     progress.note("5/5  Run the written files on digits that neither training nor search has seen")

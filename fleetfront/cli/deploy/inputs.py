@@ -196,7 +196,7 @@ def measuring_of(
     clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
     chosen = _statistics(space, targets, clock)
     choices = Choices(device="" if measure == AUTO else measure.partition("/")[0])
-    return Measuring(store, targets, clock, chosen, partial(open_device, choices=choices))
+    return Measuring(store, targets, clock, chosen, partial(open_device, choices=choices), space.name)
 
 
 def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, str]:

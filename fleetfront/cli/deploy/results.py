@@ -38,9 +38,25 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
         print_table(_HEADERS, [row for one in done for row in _rows(one)])
         for one in done:
             _hints(one)
+        _tell_sittings(done)
     _raise_failures(done)
     hint("")
     next_command(shlex.join(["ls", str(done[0].folder)]))
+
+
+def _tell_sittings(done: Sequence[Deployed]) -> None:
+    """How this sitting ran against the profile's, a line a target."""
+    levels: dict[str, list[float]] = {}
+    for latency in (latency for one in done for latency in one.measured if latency.sitting is not None):
+        levels.setdefault(str(latency.target), []).append(latency.sitting or 1.0)
+        if latency.is_restless and len(levels[str(latency.target)]) == 1:
+            warn(
+                f"{latency.target}: something else kept this device busy; what was predicted is not promised beside it."
+            )
+    for target, values in levels.items():
+        percent = 100 * (sum(values) / len(values) - 1)
+        direction = "slower" if percent > 0 else "faster"
+        hint(f"{target}: {abs(percent):.1f} % {direction} in this sitting than in that of its profile")
 
 
 def _raise_failures(done: Sequence[Deployed]) -> None:
@@ -136,6 +152,8 @@ def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, st
 
 
 def _as_json(one: Deployed) -> dict[str, Any]:
+    from fleetfront.pipelines.deploy.bundling import sitting_facts
+
     return {
         "pick": one.pick.name,
         "arch": one.pick.arch,
@@ -153,6 +171,7 @@ def _as_json(one: Deployed) -> dict[str, Any]:
                 "std_ms": latency.std_ms,
                 "statistic": latency.statistic,
                 "error": latency.error,
+                **sitting_facts(latency),
             }
             for latency in one.measured
         ],

@@ -163,6 +163,17 @@ def _papers(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe) ->
     )
 
 
+def sitting_facts(latency: FileLatency) -> dict[str, Any]:
+    """What manifests and ``--json`` tell of the sitting in which a file was timed; empty if nothing is known of it."""
+    if latency.sitting is None:
+        return {}
+    return {
+        "sitting": latency.sitting,
+        "ms_as_of_profile": latency.profile_ms,
+        "is_busy": latency.is_restless,
+    }
+
+
 def _measured_row(latency: FileLatency) -> dict[str, Any]:
     row: dict[str, Any] = {
         "target": str(latency.target),
@@ -172,6 +183,7 @@ def _measured_row(latency: FileLatency) -> dict[str, Any]:
         "clock": latency.clock.value,
         "statistic": latency.statistic,
         "visits": latency.visits,
+        **sitting_facts(latency),
     }
     return row if latency.error is None else {**row, "error": latency.error}
 

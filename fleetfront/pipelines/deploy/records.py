@@ -17,6 +17,7 @@ from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import facts_of
 from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,8 @@ def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterab
 class Measuring:
     """How files are timed: under the clock and by the statistic of a fit, so that like is compared with like.
 
-    ``open_agent`` reaches the targets' device.
+    ``space`` names the one whose profile keeps the files company, in ``workspace``; ``open_agent`` reaches the targets'
+    device.
     """
 
     store: Store
@@ -67,6 +69,8 @@ class Measuring:
     clock: Clock
     statistics: Mapping[Target, str] = field(default_factory=dict)
     open_agent: OpenAgent | None = None
+    space: str = ""
+    workspace: Workspace | None = None
 
 
 @dataclass(frozen=True, slots=True)

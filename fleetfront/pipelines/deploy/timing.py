@@ -9,8 +9,10 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.network import Network
 from fleetfront.pipelines.deploy.records import Measuring, is_timed_on
+from fleetfront.pipelines.measure.company import find_company
 from fleetfront.pipelines.measure.files import FileLatency, measure_files
 from fleetfront.progress import Progress
+from fleetfront.workspace import Workspace
 
 
 def check_targets(measuring: Measuring | None, formats: Sequence[FileFormat], precisions: Sequence[str]) -> None:
@@ -35,13 +37,17 @@ def measure_networks(
             for file in network.files:
                 if is_timed_on(target, file.kind, file.precision, kinds):
                     paths[arch] = file.path
-        statistic = measuring.statistics.get(target, "p25")
+        workspace = measuring.workspace or Workspace.default()
+        suffix = next((path.suffix for path in paths.values()), "")
+        company = find_company(measuring.store, measuring.space, target, measuring.clock, workspace.cache, suffix)
         measured = measure_files(
             paths,
             target,
             measuring.store,
             clock=measuring.clock,
-            statistic=statistic,
+            statistic=measuring.statistics.get(target, "p25"),
+            company=company,
+            workspace=workspace,
             open_agent=measuring.open_agent,
             progress=progress,
         )

@@ -17,6 +17,7 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener
+from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -115,6 +116,23 @@ def newest_cost_model(
     found = list_known(workspace, None, space.name, metric)
     newest = _newest_fit(found, space, metric, device=device, runtime=runtime, target=target, clock=clock)
     return ModelOpener(space, workspace.store).open(newest)
+
+
+def newest_fit(
+    workspace: Workspace,
+    space: SearchSpace,
+    *,
+    device: str | None = None,
+    runtime: str | None = None,
+    clock: Clock | None = None,
+) -> FittedModel:
+    """The newest latency fit of a space that matches, as it was saved. Raises what ``newest_cost_model`` raises."""
+    known = _newest_fit(
+        list_known(workspace, None, space.name, LATENCY), space, LATENCY, device=device, runtime=runtime, clock=clock
+    )
+    if known.fit is None:
+        raise known.error or InputError(f"{known.device} has no fit of {space.name}.", "Make one with: fleetfront fit")
+    return known.fit
 
 
 def _newest_fit(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
+from fleetfront.pipelines.measure.company import Company
 from fleetfront.pipelines.measure.profile import suffixes_of
 from fleetfront.profilers.campaign import (
     Campaign,
@@ -34,6 +35,7 @@ from fleetfront.profilers.reading.observations import (
     read_runs,
     summarise,
 )
+from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -68,6 +70,9 @@ class FileLatency:
         std_ms: half the distance between the two halves of the visits under the same statistic, as a spread.
         visits: accepted visits.
         error: why there is no number.
+        sitting: how this sitting ran against the profile's for things of this latency, later / profile; None where the
+            files had no company that tells.
+        is_restless: the machine was so busy that the sitting has no level, and nothing was promised of it.
     """
 
     target: Target
@@ -77,6 +82,13 @@ class FileLatency:
     std_ms: float | None
     visits: int
     error: str | None = None
+    sitting: float | None = None
+    is_restless: bool = False
+
+    @property
+    def profile_ms(self) -> float | None:
+        """``ms`` as it would have been in the profile's sitting; None where nothing tells."""
+        return None if self.ms is None or self.sitting is None else self.ms / self.sitting
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +109,7 @@ def measure_files(
     statistic: str = "p25",
     rounds: int = ROUNDS,
     options: RoundOptions | None = None,
+    company: Company | None = None,
     workspace: Workspace | None = None,
     open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
@@ -104,7 +117,8 @@ def measure_files(
     """Time ``files`` (name -> path) round by round; every visit is committed to the store.
 
     The same call continues a campaign that was killed or interrupted: same target, bytes and options. The anchor is
-    the file of middle size; one file alone has none. ``clock`` is the agent's first by default.
+    the file of middle size; one file alone has none. ``clock`` is the agent's first by default. With ``company`` the
+    files are visited among a profile's blocks and networks, as the networks of its fit were.
 
     Raises:
         CampaignInterrupted: on Ctrl-C.
@@ -119,27 +133,29 @@ def measure_files(
     hashes = {name: _sha256(path) for name, path in files.items()}
     names = {sha256: name for name, sha256 in hashes.items()}
     paths = {sha256: str(files[name]) for sha256, name in names.items()}
+    space, beside = ("", ()) if company is None else (company.space, company.tasks)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
     with closing(opener(target)) as agent:
         environment = agent.describe()
         seen_clock = clock or agent.clocks[0]
-        tasks = _tasks(paths)
-        identity = campaign_identity(target, "", shape, {**environment, "files": sorted(paths)})
-        row = find_unfinished(store, target, "", identity, math.inf)
-        row = row or begin_campaign(store, target, "", identity, tasks, environment)
-        campaign = Campaign(store, agent, row, shape, paths, clock=seen_clock, names=names, progress=progress)
+        tasks = _tasks(paths, beside)
+        identity = campaign_identity(target, space, shape, {**environment, "files": sorted(tasks.files)})
+        row = find_unfinished(store, target, space, identity, math.inf)
+        row = row or begin_campaign(store, target, space, identity, tasks, environment)
+        all_paths = paths if company is None else {**company.paths, **paths}
+        campaign = Campaign(store, agent, row, shape, all_paths, clock=seen_clock, names=names, progress=progress)
         common = ""
         try:
             campaign.run(Limits(math.inf, rounds))
         except NothingMeasurable as nothing:
             common = nothing.message
         is_told = seen_clock in agent.clocks
-    seen = Observations(target, "", seen_clock, {})
+    seen = Observations(target, space, seen_clock, {})
     if is_told:
-        seen = read_observations(store, target, "", seen_clock, [row.id])
-    return FilesMeasured(
-        row.id, seen, {name: _latency(seen, sha256, statistic, common) for name, sha256 in hashes.items()}
-    )
+        seen = read_observations(store, target, space, seen_clock, [row.id])
+    sitting = None if company is None else compare_sittings(company.reference, seen, statistic)
+    latencies = {name: _latency(seen, sha256, statistic, common, sitting) for name, sha256 in hashes.items()}
+    return FilesMeasured(row.id, seen, latencies)
 
 
 def _sha256(path: Path) -> str:
@@ -149,16 +165,16 @@ def _sha256(path: Path) -> str:
         raise InputError(f"{path} cannot be read ({error.strerror}).", "Give the path of a model file.") from error
 
 
-def _tasks(paths: Mapping[str, str]) -> TaskList:
+def _tasks(paths: Mapping[str, str], company: Sequence[Task]) -> TaskList:
     tasks = tuple(Task(Role.FILE, sha256, sha256) for sha256 in sorted(paths))
-    if len(tasks) == 1:
-        return TaskList(tasks)
+    if company or len(tasks) == 1:
+        return TaskList((*tasks, *company))
     by_size = sorted(tasks, key=lambda task: (Path(paths[task.file]).stat().st_size, task.file))
     middle = by_size[len(by_size) // 2]
     return TaskList(tasks, Task(Role.ANCHOR, middle.key, middle.file))
 
 
-def _latency(seen: Observations, sha256: str, statistic: str, common: str) -> FileLatency:
+def _latency(seen: Observations, sha256: str, statistic: str, common: str, sitting: SittingRatio | None) -> FileLatency:
     values = seen.visits.get(Role.FILE, {}).get(sha256)
     if values is None or seen.is_hot(Role.FILE, sha256):
         reason = ALL_THROTTLED if values is not None else seen.errors.get(sha256) or common
@@ -166,7 +182,10 @@ def _latency(seen: Observations, sha256: str, statistic: str, common: str) -> Fi
         return FileLatency(seen.target, seen.clock, statistic, None, None, 0, reason)
     halves = [summarise(half, statistic) for half in np.array_split(values, 2) if half.size]
     spread = abs(halves[0] - halves[-1]) / 2
-    return FileLatency(seen.target, seen.clock, statistic, summarise(values, statistic), spread, values.size)
+    latency = FileLatency(seen.target, seen.clock, statistic, summarise(values, statistic), spread, values.size)
+    if sitting is None or latency.ms is None:
+        return latency
+    return replace(latency, sitting=float(sitting.at(np.array([latency.ms]))[0]), is_restless=sitting.is_restless)
 
 
 @dataclass(frozen=True, slots=True)

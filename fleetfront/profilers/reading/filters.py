@@ -74,11 +74,19 @@ def _slow_phases(measurements: Sequence[Measurement]) -> NDArray[np.bool_]:
     slow = np.zeros(len(measurements), dtype=np.bool_)
     for campaign in {m.campaign for m in measurements}:
         members = [i for i, m in enumerate(measurements) if m.campaign == campaign]
-        anchors = [i for i in members if measurements[i].role == Role.ANCHOR]
-        if len(anchors) < _FEWEST_ANCHORS:
+        series: dict[str, list[int]] = defaultdict(list)
+        for i in members:
+            if measurements[i].role == Role.ANCHOR:
+                series[measurements[i].key].append(i)
+        above: dict[int, bool] = {}
+        for visits in series.values():
+            if len(visits) >= _FEWEST_ANCHORS:
+                fastest = np.asarray([min(measurements[i].samples) for i in visits], dtype=np.float64)
+                above.update(zip(visits, fastest > _SLOW_PHASE * np.quantile(fastest, 0.25), strict=True))
+        if not above:
             continue
-        fastest = np.asarray([min(measurements[i].samples) for i in anchors], dtype=np.float64)
-        is_slow = fastest > _SLOW_PHASE * np.quantile(fastest, 0.25)
+        anchors = sorted(above)
+        is_slow = np.array([above[i] for i in anchors])
         others = np.asarray([i for i in members if measurements[i].role != Role.ANCHOR], dtype=np.intp)
         following = np.searchsorted(anchors, others)
         between = (following > 0) & (following < len(anchors))

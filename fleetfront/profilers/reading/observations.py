@@ -277,6 +277,12 @@ def anchor_drift(observations: Observations, statistic: str) -> Drift:
     return Drift(int(visits.size), 100 * change, float(100 * (upper / lower - 1)))
 
 
+def preferred_campaign(store: Store, target: Target, space: str) -> CampaignRow | None:
+    """The campaign that ``read_observations`` reads unless told otherwise; None if nothing was measured here."""
+    rows = store.campaigns(target=target, space=space)
+    return _preferred(store, rows) if rows else None
+
+
 def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
     def rank(row: CampaignRow) -> tuple[bool, bool, bool]:
         last_round = store.last_round(row.id)

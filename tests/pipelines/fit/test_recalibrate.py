@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.pipelines.fit.fit import fit_target
+from fleetfront.pipelines.fit.recalibrate import fit_drift, recalibrate
+from fleetfront.pipelines.measure.profile import Budget, profile_space
+from fleetfront.predictors.table.fit_files import load_fit
+from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import preferred_campaign
+from fleetfront.profilers.store.store import Store
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+TARGET = Target("cpu", "onnxruntime")
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1.08, 0.0), (0.9, 0.0), (1.6, 0.0)])
+def test_a_level_is_followed(scale: float, shift: float) -> None:
+    predicted = np.linspace(5.0, 20.0, 10)
+    measured = (scale * predicted + shift) * np.exp(0.01 * np.random.default_rng(0).normal(size=10))
+    found = fit_drift(predicted, measured)
+    np.testing.assert_allclose(found[0] * predicted + found[1], scale * predicted + shift, rtol=0.012)
+
+
+def test_many_networks_tell_a_shift() -> None:
+    predicted = np.tile(np.linspace(0.01, 0.05, 20), 5)
+    scale, shift = fit_drift(predicted, predicted + 0.002)
+    assert scale == pytest.approx(1.0, abs=0.02)
+    assert shift == pytest.approx(0.002, rel=0.2)
+
+
+def test_ten_networks_bring_a_model_to_this_sitting(tmp_path: Path) -> None:
+    space, workspace = ofa_mbv3_mini(), Workspace(tmp_path)
+    options = PlanOptions(calibration=12, validation=0)
+    with Store(workspace.store) as store:
+        profile_space(
+            space, TARGET, store=store, budget=Budget("test", 60.0), rounds=2, options=options, workspace=workspace
+        )
+        fit = fit_target(store, TARGET, space, workspace=workspace).chosen
+        profiled = preferred_campaign(store, TARGET, space.name)
+        found = recalibrate(store, space, fit.fitted.model, workspace)
+        assert load_fit(fit.path).fitted_ns == found.model.fitted_ns
+        # The profile stays the campaign that fits are made of.
+        assert preferred_campaign(store, TARGET, space.name) == profiled
+    assert found.networks == 10
+    assert found.model.fitted_ns > fit.fitted.model.fitted_ns
+    assert found.error_after <= found.error_before + 1.0
+    assert 0.2 < found.level < 5.0
+
+
+def test_a_store_without_the_profile_cannot_recalibrate(tmp_path: Path) -> None:
+    space, workspace = ofa_mbv3_mini(), Workspace(tmp_path)
+    with Store(workspace.store) as store:
+        profile_space(
+            space,
+            TARGET,
+            store=store,
+            budget=Budget("test", 60.0),
+            rounds=1,
+            options=PlanOptions(calibration=0, validation=0),
+            workspace=workspace,
+        )
+        model = fit_target(store, TARGET, space, workspace=workspace).chosen.fitted.model
+        with pytest.raises(InputError, match="was calibrated on"):
+            recalibrate(store, space, model, workspace)
