@@ -160,7 +160,7 @@ def search_space(
     if out is not None:
         check_folder(out, out)
     if options.start_from is not None:
-        problem.adopt(Archive.load(options.start_from, _about(space, accuracy), _START_REMEDY))
+        problem.adopt(Archive.load(options.start_from, _about(space, accuracy), _START_REMEDY, space))
     run = _run(problem, options, out, progress)
     verification = None
     if verify is not None:
@@ -257,7 +257,7 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
 def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> Archive | None:
     if out is None or not (out / ARCHIVE_FILE).is_file():
         return None
-    return Archive.load(out / ARCHIVE_FILE, _about(space, accuracy))
+    return Archive.load(out / ARCHIVE_FILE, _about(space, accuracy), space=space)
 
 
 def _about(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.arrays import read_arrays, write_arrays
-from fleetfront.errors import InputError, unknown
-from fleetfront.spaces.base import Genotypes
+from fleetfront.errors import FileError, InputError, unknown
+from fleetfront.search.front import FULL
+from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -149,9 +150,11 @@ class Archive:
             ) from error
 
     @classmethod
-    def load(cls, path: Path, about: dict[str, str], remedy: str = _REMEDY) -> Archive:
-        """Read ``save`` back. Raises InputError with ``remedy`` if the file cannot be read, is not a whole archive, or
-        differs from ``about``."""
+    def load(
+        cls, path: Path, about: dict[str, str], remedy: str = _REMEDY, space: SearchSpace | None = None
+    ) -> Archive:
+        """Read ``save`` back. Raises InputError with ``remedy`` if the file cannot be read, is not a whole archive,
+        differs from ``about``, or holds networks outside ``space``."""
         written, targets, extras, genotypes, values = _read(path, remedy)
         for key, value in about.items():
             # A fact that older archives did not hold cannot differ.
@@ -160,6 +163,8 @@ class Archive:
                     f"{path} belongs to another search: its {key} is {written.get(key)!r}, not {value!r}.",
                     remedy,
                 )
+        if space is not None and not _is_within(genotypes, space):
+            raise FileError(f"{path} is damaged: it holds networks outside {space.name}.", remedy)
         archive = cls(genotypes.shape[1], targets, extras)
         archive.add(
             genotypes, values[:, 0], values[:, 1], values[:, 2 : 2 + len(targets)], values[:, 2 + len(targets) :]
@@ -188,14 +193,39 @@ def _read(path: Path, remedy: str) -> tuple[dict[str, str], list[str], list[str]
         genotypes, values = arrays["genotypes"], arrays["values"]
         targets, extras = ([str(name) for name in arrays[of].tolist()] for of in ("targets", "extras"))
     except OSError as error:
-        raise InputError(f"Cannot read the search archive {path} ({error.strerror or error}).", remedy) from error
+        raise FileError(f"Cannot read the search archive {path} ({error.strerror or error}).", remedy) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{path} is not a whole search archive ({type(error).__name__}: {error}).", remedy) from error
-    if genotypes.ndim != 2 or values.shape != (len(genotypes), 2 + len(targets) + len(extras)):
-        raise InputError(f"{path} is damaged: {values.shape} values of {genotypes.shape} genes.", remedy)
-    if not np.isfinite(values[:, :2]).all():
-        raise InputError(f"{path} is damaged: it holds an accuracy that is not a number.", remedy)
+        raise FileError(f"{path} is not a whole search archive ({type(error).__name__}: {error}).", remedy) from error
+    wrong = _wrong(genotypes, values, targets, extras)
+    if wrong:
+        raise FileError(f"{path} is damaged: {wrong}.", remedy)
     return written, targets, extras, genotypes, values
+
+
+def _is_within(genotypes: Genotypes, space: SearchSpace) -> bool:
+    counts = [len(values) for values in space.choices]
+    if genotypes.shape[1] != len(counts) or (genotypes >= counts).any():
+        return False
+    return np.array_equal(space.canonical(genotypes), genotypes)
+
+
+def _wrong(genotypes: NDArray[Any], values: NDArray[Any], targets: list[str], extras: list[str]) -> str:
+    """Why no search wrote this; empty if one did."""
+    if genotypes.dtype != np.int8 or values.dtype != np.float64 or genotypes.ndim != 2:
+        return f"it holds {genotypes.dtype} genes of shape {genotypes.shape} and {values.dtype} values"
+    if values.shape != (len(genotypes), 2 + len(targets) + len(extras)):
+        return f"{values.shape} values of {genotypes.shape} genes"
+    if len({*targets, *extras}) < len(targets) + len(extras):
+        return "a column is named twice"
+    if not np.isfinite(values).all():
+        return "it holds an accuracy or a cost that is not a number"
+    accuracy = values[:, 0]
+    if ((accuracy < 0) | (accuracy > FULL)).any() or (values[:, 1:] < 0).any():
+        worst = accuracy[np.argmax(np.abs(accuracy - FULL / 2))] if len(accuracy) else 0.0
+        return f"it holds an accuracy of {worst:g} %, or a negative deviation or cost ({values[:, 1:].min():g})"
+    if (genotypes < 0).any() or len(np.unique(genotypes, axis=0)) < len(genotypes):
+        return "it holds genes below 0, or a network twice"
+    return ""
 
 
 def first_of_each(keys: NDArray[np.uint64]) -> NDArray[np.intp]:

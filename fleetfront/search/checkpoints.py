@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.arrays import read_arrays, write_arrays
-from fleetfront.errors import InputError
+from fleetfront.errors import FileError, InputError
 from fleetfront.search.problem import EvaluationCounter, Problem
 from fleetfront.search.run import RunSoFar, TracePoint
 from fleetfront.search.strategies.base import StatefulStrategy
@@ -72,7 +72,7 @@ class Checkpoints:
             self._strategy.load(kept)
             return _run_so_far(state)
         except (OSError, KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-            raise InputError(
+            raise FileError(
                 f"{path} is damaged ({type(error).__name__}: {error}).",
                 "Delete it: the search then repeats its steps, and asks for no accuracy twice.",
             ) from error

@@ -1,11 +1,16 @@
 """The archive finds what it holds, holds each network once, takes columns later and survives the disk."""
 
+import io
+import os
+import zipfile
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from fleetfront.arrays import write_arrays
 from fleetfront.errors import InputError
 from fleetfront.search.archive import Archive
 
@@ -73,10 +78,56 @@ def _single_array(path):
         np.save(file, np.zeros(3))
 
 
-def _not_a_number(path):
-    archive = Archive(GENES, ["a"])
-    archive.add(np.eye(GENES, dtype=np.int8), np.full(5, np.nan), np.zeros(5), np.ones((5, 1)))
-    archive.save(path, {})
+def _holding(accuracy=50.0, std=1.0, cost=2.0, genes=None, names=("a",)):
+    """Writes an archive whose last row is odd."""
+
+    def write(path):
+        rows = np.eye(GENES, dtype=np.int8) if genes is None else genes
+        values = np.tile([50.0, 1.0, 2.0], (len(rows), 1))
+        values[-1] = accuracy, std, cost
+        about = np.zeros((0, 2), "<U1")
+        arrays = {"targets": np.array(names), "extras": np.zeros(0, "<U1"), "genotypes": rows, "values": values}
+        write_arrays(path, {"schema": "fleetfront.archive/1", "about": about, **arrays})
+
+    return write
+
+
+def _rezipped(flags=0, method=0, repeat=1):
+    """Writes an archive whose parts have other flags or methods in the zip's list."""
+
+    def write(path):
+        _holding()(path)
+        data = bytearray(path.read_bytes())
+        start = data.find(b"PK\x01\x02")
+        while start >= 0:
+            data[start + 8] |= flags
+            data[start + 10] = method
+            start = data.find(b"PK\x01\x02", start + 1)
+        path.write_bytes(bytes(data))
+
+    return write
+
+
+def _bomb(path):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("genotypes.npy", bytes(200 << 20))
+
+
+def _endless_header(path):
+    """An array that promises far more than it holds."""
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (10**15,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("values.npy", file.getvalue() + bytes(64))
+
+
+def _pickled(path):
+    with path.open("wb") as file:
+        np.savez(file, schema=np.array([{}], dtype=object))
+
+
+def _twice():
+    return np.zeros((2, GENES), np.int8)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +137,21 @@ def _not_a_number(path):
         (_cut_short, "is not a whole search archive"),
         (lambda path: path.write_text('{"schema": "fleetfront.fronts/1"}'), "is not a whole search archive"),
         (_single_array, "is not a whole search archive"),
-        (_not_a_number, "an accuracy that is not a number"),
+        (_holding(accuracy=np.nan), "that is not a number"),
+        (_holding(cost=np.inf), "that is not a number"),
+        (_holding(accuracy=1e6), r"an accuracy of 1e\+06 %"),
+        (_holding(accuracy=-1), "an accuracy of -1 %"),
+        (_holding(std=-1), r"a negative deviation or cost \(-1\)"),
+        (_holding(genes=-np.eye(GENES, dtype=np.int8)), "genes below 0"),
+        (_holding(genes=_twice()), "a network twice"),
+        (_holding(genes=np.eye(GENES)), "float64 genes"),
+        (_holding(names=("a", "b")), r"\(5, 3\) values"),
+        (_rezipped(flags=1), "encrypted"),
+        (_rezipped(method=99), "is not a whole search archive"),
+        (_bomb, "would unpack to"),
+        (_endless_header, "has 64 bytes"),
+        (_pickled, "holds object"),
+        (os.mkfifo, "no file"),
     ],
 )
 def test_what_is_no_archive_is_refused_with_the_callers_remedy(tmp_path, write, message):
@@ -95,3 +160,23 @@ def test_what_is_no_archive_is_refused_with_the_callers_remedy(tmp_path, write, 
     with pytest.raises(InputError, match=message) as raised:
         Archive.load(path, {}, "Give another.")
     assert raised.value.remedy == "Give another."
+
+
+def test_networks_outside_a_space_are_refused(tmp_path, mini):
+    path = tmp_path / "archive.npz"
+    rows = mini.sample(4, np.random.default_rng(0))
+    archive = Archive(rows.shape[1], [])
+    archive.add(rows, np.full(4, 50.0), np.zeros(4), np.zeros((4, 0)))
+    archive.save(path, {})
+    assert len(Archive.load(path, {}, space=mini)) == 4
+    for gene, value in ((0, 100), (mini.gene_names.index("depth_1"), 0)):
+        odd = rows.copy()
+        odd[:, gene] = value
+        if value == 0:
+            # Genes of blocks that are not there are 0 in what a search writes.
+            odd[:, ~mini.active(odd)[0]] = 1
+        wrong = Archive(rows.shape[1], [])
+        wrong.add(wrong.unknown(odd)[:1], np.full(1, 50.0), np.zeros(1), np.zeros((1, 0)))
+        wrong.save(path, {})
+        with pytest.raises(InputError, match="networks outside ofa-mbv3-mini"):
+            Archive.load(path, {}, space=mini)

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from fleetfront.search.block_genes import find_block_genes
+from fleetfront.search.front import Staircase, target_front
 from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.search.strategies.context_fronts import ContextFronts
+from fleetfront.search.strategies.hybrid import HybridSettings, HybridStrategy
 
 
 def volumes(make_problem, name, budget, **keywords):
@@ -68,3 +70,32 @@ def test_pairs_of_genes_are_learned_exactly_where_values_are_quadratic():
     model = PairRidge.fit(x[:1000], y[:1000], 1e-3)
     assert np.abs(model(x[1000:]) - y[1000:]).max() < 0.05 * np.ptp(y)
     assert np.corrcoef(model(x[1000:]), y[1000:])[0, 1] > 0.999
+
+
+def below_fronts(cost, accuracy):
+    """How far each network is below the nearest front of cost[n, t], percentage points."""
+    stairs = (Staircase.of(column, accuracy, target_front(column, accuracy)).at(column) for column in cost.T)
+    return np.min([best - accuracy for best in stairs], axis=0)
+
+
+def test_surrogates_are_fitted_to_the_best_networks(make_problem, monkeypatch):
+    """One to those nearest to the fronts, one to the most accurate: in turn, after each growth."""
+    problem = make_problem(budget=600)
+    fitted, fit = [], PairRidge.fit.__func__
+
+    def noting(cls, features, values, noise=0.03):
+        fitted.append((values, problem.archive.accuracy.copy(), problem.archive.cost.copy()))
+        return fit(cls, features, values, noise)
+
+    monkeypatch.setattr(PairRidge, "fit", classmethod(noting))
+    settings = HybridSettings(fitted=60, fitted_tops=40, kept=100)
+    run_search(problem, HybridStrategy(problem, 0, settings), name="hybrid", seed=0)
+    assert len(fitted) >= 6
+    for near, tops in zip(fitted[::2], fitted[1::2], strict=True):
+        values, accuracy, cost = near
+        gap = below_fronts(cost, accuracy)
+        assert len(values) <= 60
+        if len(values) < len(accuracy):
+            assert gap[np.isin(accuracy, values)].mean() < 0.5 * gap[~np.isin(accuracy, values)].mean()
+        values, accuracy, _ = tops
+        assert np.array_equal(np.sort(values), np.sort(accuracy)[-len(values) :])

@@ -9,10 +9,12 @@ from fleetfront.pipelines.search import SearchOptions, default_strategy, search_
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.checkpoints import ARCHIVE_FILE
-from fleetfront.search.front import hypervolume
+from fleetfront.search.front import Staircase, hypervolume, target_front
+from fleetfront.search.models.gaussian_process import GaussianProcess
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.search.strategies.surrogate import SurrogateSettings, SurrogateStrategy
 from fleetfront.spaces.catalogue import load_space
 
 
@@ -184,3 +186,24 @@ def test_it_ends_when_the_space_is_exhausted(make_problem, mini):
 
 def test_it_is_the_default_where_evaluations_are_few():
     assert [default_strategy(n) for n in (50, 2000, 2001, 20_000)] == ["surrogate", "surrogate", "hybrid", "hybrid"]
+
+
+def test_the_process_is_fitted_to_the_networks_nearest_to_the_fronts(cells, monkeypatch):
+    space, targets, accuracy = cells
+    problem = Problem(space, targets[:2], accuracy, budget=60)
+    fitted, fit = [], GaussianProcess.fit.__func__
+
+    def noting(cls, groups, values, like=None, steps=15):
+        fitted.append((values, problem.archive.accuracy.copy(), problem.archive.cost.copy()))
+        return fit(cls, groups, values, like, steps)
+
+    monkeypatch.setattr(GaussianProcess, "fit", classmethod(noting))
+    run_search(problem, SurrogateStrategy(problem, 0, SurrogateSettings(fitted=20)), name="surrogate", seed=0)
+    bound = [one for one in fitted if len(one[0]) < len(one[1])]
+    assert len(bound) >= 5
+    for values, known, cost in bound:
+        stairs = (Staircase.of(column, known, target_front(column, known)).at(column) for column in cost.T)
+        gap = np.min([best - known for best in stairs], axis=0)
+        is_fitted = np.isin(-np.log(100 - known + 0.05 * np.ptp(known)), values)
+        assert is_fitted.sum() == len(values) == 20
+        assert gap[is_fitted].mean() < 0.5 * gap[~is_fitted].mean()
