@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import echo, next_command, print_json, progress, warn
+from fleetfront.cli.console import echo, print_json, progress, warn
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
+from fleetfront.cli.search.text import next_search
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import Learnt
@@ -81,7 +82,7 @@ def fit(
         else:
             show_learnt(one)
     first = next(iter(targets))
-    next_command(f"fleetfront search --device {first.device} --runtime {first.runtime} --space {space}")
+    next_search(f"--device {first.device} --runtime {first.runtime}", space)
 
 
 def _recalibrate(
@@ -114,7 +115,7 @@ def _recalibrate(
         )
         if one.is_busy:
             warn("The networks disagree: something else uses this device. Close other programs and run this again.")
-    next_command(f"fleetfront search --device {found[0].model.target.device} --space {space.name}")
+    next_search(f"--device {found[0].model.target.device}", space.name)
 
 
 def profiled_targets(store: Store, space: str, devices: list[str] | None, runtime: str | None) -> dict[Target, bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fleetfront.cli.console import next_command, print_json, print_table
+from fleetfront.cli.console import print_json, print_table
 from fleetfront.cli.options import (
     ModelChoices,
     accuracy_option,
@@ -17,6 +17,7 @@ from fleetfront.cli.options import (
     space_option,
     split_names,
 )
+from fleetfront.cli.search.text import next_search
 from fleetfront.errors import InputError
 from fleetfront.quantities import METRICS, Metric
 
@@ -69,7 +70,7 @@ def predict(
     cells = (_cells(row, cost) for row in rows)
     print_table(("architecture", "device", heading, "+-", "tier", "clock", "accuracy %"), cells)
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
-    next_command(f"fleetfront search --devices {','.join(split_names(models.devices))} --space {space}{with_accuracy}")
+    next_search(f"--devices {','.join(split_names(models.devices))}", space, with_accuracy)
 
 
 def _predicted(

@@ -27,7 +27,9 @@ def test_files_of_architectures(tmp_path, capsys, archs: list[str], text: str) -
 
 def test_what_comes_next_is_said(capsys, archs: list[str]) -> None:
     assert main([*COMMAND[:-1], archs[0], "--device", "raspi4"]) == 0
-    assert "fleetfront search --devices pixel3,raspi4 --space nasbench201\n" in capsys.readouterr().err
+    assert (
+        "fleetfront search --devices pixel3,raspi4 --space nasbench201 --accuracy csv:PATH\n" in capsys.readouterr().err
+    )
 
 
 def test_a_store_that_is_not_there_is_no_reason_to_estimate(tmp_path, capsys, archs: list[str]) -> None:

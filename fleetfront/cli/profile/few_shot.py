@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, warn
+from fleetfront.cli.console import echo, hint, print_json, print_table, warn
+from fleetfront.cli.search.text import next_search
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewOutcome, Learnt
@@ -20,7 +21,7 @@ def tell_few(outcome: FewOutcome, as_json: bool) -> None:
     show_learnt(outcome.learnt)
     for doubt in outcome.profile.verdict.reasons:
         warn(f"{doubt.text} {doubt.remedy}")
-    next_command(f"fleetfront search --device {outcome.learnt.target.device} --space {outcome.learnt.space}")
+    next_search(f"--device {outcome.learnt.target.device}", outcome.learnt.space)
 
 
 def show_learnt(learnt: Learnt) -> None:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.console import hint, print_json, progress, warn
 from fleetfront.cli.options import is_given, store_path
 from fleetfront.cli.profile.dry_run import plan_space, tell_plan
 from fleetfront.cli.profile.few_shot import tell_few
+from fleetfront.cli.search.text import next_search
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.targets import Target
@@ -157,7 +158,7 @@ def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bo
         from fleetfront.cli.fit_text import show_fit
 
         show_fit(report, details=False)
-    next_command(f"fleetfront search --device {target.device} --runtime {target.runtime} --space {space}")
+    next_search(f"--device {target.device} --runtime {target.runtime}", space)
 
 
 def launch_bound(store: Path | None, campaign: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import echo, hint, print_table
+from fleetfront.cli.console import echo, hint, next_command, print_table
 
 if TYPE_CHECKING:
     from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
@@ -16,6 +16,22 @@ if TYPE_CHECKING:
 _SHOWN = 8
 #: Fronts of more devices are printed as one line each.
 _IN_FULL = 3
+
+
+def next_search(where: str, space: str, options: str = "") -> None:
+    """Name the search that follows, with an accuracy that it can have; ``where`` are its options of devices."""
+    from fleetfront.predictors.accuracy.built_in import has_built_in
+    from fleetfront.spaces.base import HasSupernet
+    from fleetfront.spaces.catalogue import load_space
+
+    if has_built_in(space) or options:
+        next_command(f"fleetfront search {where} --space {space}{options}")
+    elif isinstance(load_space(space), HasSupernet):
+        next_command(f"fleetfront search {where} --space {space} --accuracy supernet:WEIGHTS --images FOLDER")
+        hint(f"  To make WEIGHTS: fleetfront train FOLDER --space {space}; a table serves, too: --accuracy csv:PATH")
+    else:
+        next_command(f"fleetfront search {where} --space {space} --accuracy csv:PATH")
+        hint(f"  PATH is a table of accuracies: none is shipped for {space}.")
 
 
 def show_strategies() -> None:

@@ -33,6 +33,11 @@ _SCHEMA = "fleetfront.accuracy/1"
 BEYOND_SLOPE = 1e-3
 
 
+def has_built_in(space: str, folder: Path = FOLDER) -> bool:
+    """Whether an accuracy model of that space is shipped."""
+    return (folder / f"{space}.json").is_file()
+
+
 def load_built_in(space: SearchSpace, folder: Path = FOLDER) -> AccuracyModel:
     """The shipped model of a space.
 

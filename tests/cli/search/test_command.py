@@ -8,6 +8,7 @@ import pytest
 
 from fleetfront.cli.main import main
 from fleetfront.cli.search.command import _held
+from fleetfront.cli.search.text import next_search
 from fleetfront.errors import InputError
 from fleetfront.spaces.catalogue import load_space
 
@@ -72,3 +73,19 @@ def test_the_strategies_are_listed_and_their_settings_read(capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["strategy"] == "random:batch=7"
     assert main([*told, "surrogate:frist=3"]) == 2
     assert "Did you mean 'first'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("space", "accuracy"),
+    [
+        ("ofa-mbv3-w1.2", []),
+        ("ofa-mbv3-mini", ["--accuracy", "supernet:WEIGHTS", "--images", "FOLDER"]),
+        ("nasbench201", ["--accuracy", "csv:PATH"]),
+    ],
+)
+def test_a_search_is_named_with_an_accuracy_that_it_can_have(
+    space: str, accuracy: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    next_search("--device pixel3", space)
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("Next: "))
+    assert shlex.split(line) == ["Next:", "fleetfront", "search", "--device", "pixel3", "--space", space, *accuracy]
