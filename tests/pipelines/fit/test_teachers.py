@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from fleetfront.device_configs.loader import load_device
-from fleetfront.predictors.few_shot.estimate_noise import doubtful_latency_ms
+from fleetfront.pipelines.fit.teachers import noisy_latency_ms
 from fleetfront.predictors.operators.model import OperatorEstimate, load_operator_model
 from fleetfront.predictors.operators.work import DETAILED_NAMES, KERNEL_SIZES, WORK_NAMES, NetworkWork
 from fleetfront.spaces.catalogue import load_space
@@ -36,10 +36,10 @@ def test_devices_differ_from_the_estimate_and_from_each_other_but_not_wildly(spa
     genotypes = work.space.sample(300, np.random.default_rng(1))
     exact = OperatorEstimate(work, model, target).predict(genotypes).mean
     ratios = np.stack(
-        [doubtful_latency_ms(work, model, target, genotypes, np.random.default_rng(seed)) / exact for seed in range(8)]
+        [noisy_latency_ms(work, model, target, genotypes, np.random.default_rng(seed)) / exact for seed in range(8)]
     )
     assert (ratios > 0).all()
     assert 0.01 < np.log(ratios).std() < 0.5
     assert not np.allclose(ratios[0], ratios[1])
-    again = doubtful_latency_ms(work, model, target, genotypes, np.random.default_rng(0)) / exact
+    again = noisy_latency_ms(work, model, target, genotypes, np.random.default_rng(0)) / exact
     np.testing.assert_array_equal(ratios[0], again)
