@@ -158,7 +158,9 @@ class MayDisconnect(Protocol):
 
 
 class Mode(enum.StrEnum):
-    """Which operators of a network with dead branches a runtime executes. Networks without any are equal in all."""
+    """Which operators of a network decide what it costs on a runtime. Networks without dead, equal or parallel branches
+    are the same in all.
+    """
 
     #: Only those on a path from input to output: what this project's files hold.
     LIVE = "live"
@@ -166,11 +168,15 @@ class Mode(enum.StrEnum):
     NEEDED = "needed"
     #: Everything that was written down, multiplications by zero included, as define-by-run frameworks do.
     ALL = "all"
+    #: Everything that was written down, but what is equal (an operator without weights on the same input) once.
+    MERGED = "merged"
+    #: The live ones on the dearest path alone: branches run side by side.
+    SIDE_BY_SIDE = "side-by-side"
 
 
 @runtime_checkable
 class ExecutesDeadBranches(Protocol):
-    """A space whose networks hold branches that compute nothing, which some runtimes execute all the same."""
+    """A space whose networks hold branches that runtimes treat differently: dead, equal or parallel ones."""
 
     @property
     def dead_blocks(self) -> tuple[Block, ...]:

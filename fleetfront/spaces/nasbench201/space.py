@@ -19,6 +19,7 @@ from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes, Mode
 from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.nasbench201.execution import dearest_path, merged_edges
 from fleetfront.spaces.nasbench201.features import network_features
 from fleetfront.spaces.nasbench201.graph import (
     CELLS,
@@ -225,9 +226,14 @@ class NasBench201Space:
         """
         if mode is Mode.LIVE:
             return np.hstack([self._block_counts[genotypes @ _RADIX], np.zeros((len(genotypes), len(STAGES)))])
-        edges = self._needed_edges(genotypes) if mode is Mode.NEEDED else np.ones(genotypes.shape, np.bool_)
-        into = [[edge for edge, (_, to) in enumerate(EDGES) if to == node] for node in (1, 2, 3)]
-        sums = sum(np.maximum(edges[:, entering].sum(axis=1) - 1, 0) for entering in into)
+        if mode is Mode.MERGED:
+            edges, sums = merged_edges(genotypes)
+        elif mode is Mode.SIDE_BY_SIDE:
+            edges, sums = dearest_path(genotypes, self.live_edges(genotypes))
+        else:
+            edges = self._needed_edges(genotypes) if mode is Mode.NEEDED else np.ones(genotypes.shape, np.bool_)
+            entering = [[edge for edge, (_, to) in enumerate(EDGES) if to == node] for node in (1, 2, 3)]
+            sums = np.sum([np.maximum(edges[:, of_node].sum(axis=1) - 1, 0) for of_node in entering], axis=0)
         blocks = len(self.vocabulary)
         edge_blocks, add_blocks = self._edge_blocks
         counts = np.zeros((len(genotypes), blocks + len(STAGES) + 1))
