@@ -30,7 +30,9 @@ def show_learnt(learnt: Learnt) -> None:
     echo(click.style(f"{learnt.space} on {learnt.target}", bold=True) + f"  [{learnt.fit.model.tier.value}]")
     opinion = "operator costs" if report.serves == "transfer" else "XGBoost over all devices"
     echo(f"model: {opinion}, from {report.networks} networks of it and {len(report.teachers)} devices")
-    rows = [("expected (known devices, each left out in turn)", f"{report.mape:.1f}", "-", "-", "-")]
+    rows = [("known devices, each left out in turn", f"{report.mape:.1f}", "-", "-", "-")]
+    if report.expected_mape is not None:
+        rows.insert(0, ("expected on this device", f"{report.expected_mape:.1f}", "-", "-", "-"))
     held_out = learnt.held_out
     if held_out is not None:
         rows.append(
@@ -50,6 +52,8 @@ def show_learnt(learnt: Learnt) -> None:
             f"error may be half of the true one. Import or profile more devices for {learnt.space}, or "
             "check with --validation 10."
         )
+    for text in report.warnings:
+        warn(text)
     for text in report.left_out:
         warn(f"Could not teach: {text}")
     hint(f"Model: {learnt.path}")

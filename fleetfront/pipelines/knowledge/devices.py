@@ -29,7 +29,7 @@ class DeviceKnowledge:
         tier: ``measured``, ``transferred``, ``estimated``, or empty.
         how: in words: fit, imported table with source and licence, few measurements, estimate.
         when: ISO date, empty where nobody says.
-        mape: percent, on held-out networks (fits), left-out devices (few-shot) or other spaces (estimates).
+        mape: percent, on held-out networks (fits) or other spaces (estimates), or to be expected (few-shot).
         clock: which clock, empty if the source does not say.
         note: what to know or do.
         problem: what is wrong with its config, or with the file of a model of it, and what to do; mostly empty.
@@ -112,7 +112,7 @@ def _words(known: Known) -> tuple[str, str]:
         return "blocks and networks measured", ""
     if known.kind is Kind.FEW_SHOT:
         how = f"{known.items} networks measured, learnt from other devices"
-        return how, "The error is that on known devices, each left out in turn."
+        return how, "The error is what its measurements, its intervals and the known devices lead to expect."
     if known.estimate is not None:
         unchecked = ", which nobody could check" if known.mape is None else ""
         return f"operator costs fitted to {known.estimate.fitted_space} tables{unchecked}", known.estimate.caution

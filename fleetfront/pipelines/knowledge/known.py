@@ -54,7 +54,7 @@ class Known:
         target: None where a damaged file does not say, or a device config cannot be read.
         clock: ``Clock.UNKNOWN`` where nobody says.
         when_ns: when the file was written or the last number taken, nanoseconds since 1970; 0 where nobody says.
-        mape: percent, on held-out networks (fits), on left-out devices (few-shot) or other spaces (estimates).
+        mape: percent, on held-out networks (fits) or other spaces (estimates), or to be expected (few-shot).
         items: blocks or networks that were measured; 0 where it is not counted.
         is_imported: somebody else measured.
         source: of imported numbers, with their licence.
@@ -141,23 +141,21 @@ def _fits(workspace: Workspace, space: str | None) -> Iterator[Known]:
 def _few_shot(workspace: Workspace, space: str | None) -> Iterator[Known]:
     files, damaged = read_few_shot(workspace, space)
     for file in files:
-        if file.is_whole:
-            target = Target.parse(file.target)
-            yield Known(
-                Kind.FEW_SHOT,
-                target.device,
-                file.space,
-                target,
-                Tier.TRANSFERRED,
-                target.runtime,
-                file.metric,
-                Clock(file.clock) if file.clock in set(Clock) else Clock.UNKNOWN,
-                file.path.stat().st_mtime_ns,
-                _number(file.report.get("mape")),
-                int(file.report["networks"]),
-                path=file.path,
-                few_shot=file,
-            )
+        yield Known(
+            Kind.FEW_SHOT,
+            file.target.device,
+            file.space,
+            file.target,
+            Tier.TRANSFERRED,
+            file.target.runtime,
+            file.metric,
+            file.clock,
+            file.path.stat().st_mtime_ns,
+            file.report.error,
+            file.report.networks,
+            path=file.path,
+            few_shot=file,
+        )
     yield from (_damaged(file, Kind.FEW_SHOT, Tier.TRANSFERRED) for file in damaged)
 
 

@@ -52,12 +52,13 @@ class ModelOpener:
             cautions = map(str, (*fit_cautions(known.fit), *stale))
             return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(cautions))
         if known.few_shot is not None:
+            report = known.few_shot.report
             caution = (
-                f"Learnt from {known.items} networks measured on it and from other devices "
-                f"({known.mape:.1f} % off on those, each left out in turn)."
+                f"Learnt from {known.items} networks measured on it and from other devices: about {report.error:.1f} % "
+                f"off ({report.mape:.1f} % on those, each left out in turn)."
             )
             model = load_few_shot(known.few_shot.path, self._work)
-            return DeviceModel(known.device, Target.parse(known.few_shot.target), model, (caution,))
+            return DeviceModel(known.device, known.few_shot.target, model, (caution, *report.warnings))
         # A device whose config is broken says so here, where its model is asked for.
         target = known.target or load_device(known.device).target
         if known.estimate is not None:

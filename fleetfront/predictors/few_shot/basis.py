@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
+from fleetfront.quantities import FloatArray
 from fleetfront.spaces.base import Genotypes
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
 
 #: Directions in which networks differ by less than this share of the largest difference carry no information.
 _RANK_TOLERANCE = 1e-4
@@ -26,11 +22,23 @@ class WorkBasis:
         scale: float64[w]: mean work of the reference networks, 1 for columns that they do not have.
         directions: float64[1 + w, r], the first row and column for the constant.
         centre: float64[w]: what is taken off the scaled work before ``directions``.
+        work: names of the columns of work.
     """
 
     scale: FloatArray
     centre: FloatArray
     directions: FloatArray
+    work: tuple[str, ...] = DETAILED_NAMES
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless the arrays fit together and count what this version counts."""
+        if self.work != DETAILED_NAMES:
+            raise ValueError("operators are counted in other classes than by this version")
+        w = len(DETAILED_NAMES)
+        if self.scale.shape != (w,) or self.centre.shape != (w,) or np.any(self.scale <= 0):
+            raise ValueError("the basis has the wrong shape")
+        if self.directions.ndim != 2 or len(self.directions) != w + 1:
+            raise ValueError("the basis has the wrong shape")
 
     @property
     def rank(self) -> int:
@@ -42,25 +50,6 @@ class WorkBasis:
         scaled = np.column_stack([np.ones(len(work)), work / self.scale - self.centre])
         result: FloatArray = scaled @ self.directions
         return result
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads."""
-        return {
-            "work": list(DETAILED_NAMES),
-            "scale": self.scale.tolist(),
-            "centre": self.centre.tolist(),
-            "directions": self.directions.tolist(),
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> WorkBasis:
-        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
-        if tuple(data["work"]) != DETAILED_NAMES:
-            raise ValueError("operators are counted in other classes than by this version")
-        arrays = [np.asarray(data[name], np.float64) for name in ("scale", "centre", "directions")]
-        if arrays[0].shape != (len(DETAILED_NAMES),) or arrays[2].shape[0] != len(DETAILED_NAMES) + 1:
-            raise ValueError("the basis has the wrong shape")
-        return cls(*arrays)
 
 
 def make_basis(work: NetworkWork, reference: Genotypes) -> WorkBasis:

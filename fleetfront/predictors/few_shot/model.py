@@ -6,28 +6,37 @@ with all the others as teachers, and the better one serves; the same trial says 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, MissingDependency
+from fleetfront.plain import to_plain
 from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.few_shot.basis import WorkBasis, make_basis, mode_coordinates
-from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, grow_pooled_trees
+from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, described_by, grow_pooled_trees
 from fleetfront.predictors.few_shot.prior import KnownDevice, Prior, learn_device, learn_prior
-from fleetfront.predictors.few_shot.transfer import TransferModel, choose_few, fit_few, least_latency, mix
+from fleetfront.predictors.few_shot.transfer import (
+    LEAST_WEIGHT,
+    TransferContent,
+    TransferModel,
+    choose_few,
+    fit_few,
+    found_step,
+    least_latency,
+    mix,
+)
 from fleetfront.predictors.operators.work import Mode, NetworkWork
-from fleetfront.predictors.scores import Z90
+from fleetfront.predictors.scores import Z90, weighted_spearman
 from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
+from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 from fleetfront.targets import Target
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
 
 #: Candidates drawn for each network to be chosen. With 60 for 10 the choice still mirrors the population; with
 #: hundreds it falls on its rarest members, where linear models are least right (in trials on NAS-Bench-201 about two
@@ -36,8 +45,17 @@ CANDIDATES_PER_CHOICE = 6
 #: Networks that define the basis, and networks of each known device that trees and trials use: more changed nothing.
 _REFERENCE = 2000
 _PER_DEVICE = 400
-#: Bounds of the factor on intervals: a trial on a few devices must not make them absurd.
+#: Bounds of the factor on intervals, of what a device's own measurements change of it, and of the ratio of true to
+#: implied errors: a trial on a few devices must not make them absurd.
 _FACTOR_BOUNDS = (0.7, 3.0)
+_STRETCH_BOUNDS = (0.5, 2.0)
+_LEVEL_BOUNDS = (0.5, 2.0)
+#: Below, trees over all devices have too little to tell devices apart by.
+FEWEST_FOR_TREES = 10
+#: Steps above this share of a typical latency, and rank correlations below that, are said.
+_COARSE = 0.05
+_FEWEST_FOR_ORDER, _LEAST_ORDER = 6, 0.3
+_UNRELIABLE = ("equal", "order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,17 +70,25 @@ class KnownTable:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One known device, treated as unknown: mean absolute error in percent of both opinions, and error / std ratios."""
+    """One known device, treated as unknown.
+
+    Attributes:
+        transfer_mape: mean absolute error of the operator costs, percent.
+        trees_mape: the same of the trees, None if they were not tried.
+        ratios: float64[n]: errors divided by what their intervals said, before these are widened for all devices.
+        implied_mape: what the intervals and the measurements themselves said of the error, percent.
+    """
 
     device: str
     transfer_mape: float
     trees_mape: float | None
     ratios: FloatArray
+    implied_mape: float
 
 
 @dataclass(frozen=True, slots=True)
 class FewShotReport:
-    """How a model from few measurements came about.
+    """How a few-shot model came about.
 
     Attributes:
         serves: ``transfer`` or ``trees``.
@@ -73,20 +99,31 @@ class FewShotReport:
         other_mape: of the other one, None if it could not be tried.
         interval_factor: what the trials widen the intervals by.
         left_out: devices that could have taught, each with why it did not.
+        expected_mape: percent, of this very device: from its measurements, each left out in turn, and the width of its
+            intervals, scaled by how such guesses did on known devices; ``mape`` where trees serve. None in old files.
+        warnings: what speaks against the measurements.
     """
 
-    serves: str
+    serves: Literal["transfer", "trees"]
     mode: str
     teachers: tuple[str, ...]
-    networks: int
-    mape: float
-    other_mape: float | None
-    interval_factor: float
+    networks: Annotated[int, Ge(1)]
+    mape: Annotated[float, Ge(0)]
+    other_mape: Annotated[float, Ge(0)] | None
+    interval_factor: Annotated[float, Gt(0)]
     left_out: tuple[str, ...] = ()
+    expected_mape: Annotated[float, Ge(0)] | None = None
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def error(self) -> float:
+        """The error to be expected, percent."""
+        return self.mape if self.expected_mape is None else self.expected_mape
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
-        return asdict(self) | {"teachers": list(self.teachers), "left_out": list(self.left_out)}
+        plain: dict[str, Any] = to_plain(self)
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,66 +134,55 @@ class FewShotFit:
     report: FewShotReport
 
 
-class PooledModel:
-    """Latency in ms by the trees of all known devices. A CostModel."""
+@dataclass(frozen=True, slots=True)
+class PooledContent:
+    """What a file holds of a ``PooledModel``: trees as ``Trees.to_json`` spells them."""
 
-    metric: Metric = LATENCY
+    target: Target
+    space: str
+    basis: WorkBasis
+    trees: Mapping[str, Any]
+    few_ms: FloatArray
+    facts: Mapping[str, float]
+    relative_std: Annotated[float, Gt(0)]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a measurement is not positive."""
+        if self.few_ms.ndim != 1 or not self.few_ms.size or np.any(self.few_ms <= 0):
+            raise ValueError("a measurement is not positive")
+
+
+class PooledModel:
+    """One metric, mostly latency in ms, by the trees of all known devices. A CostModel."""
+
     tier: Tier = Tier.TRANSFERRED
 
-    def __init__(
-        self,
-        target: Target,
-        work: NetworkWork,
-        basis: WorkBasis,
-        trees: PooledTrees,
-        few_ms: FloatArray,
-        facts: Mapping[str, float],
-        relative_std: float,
-    ) -> None:
-        self.target = target
+    def __init__(self, content: PooledContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
+        """Raises ValueError, KeyError or TypeError if the content is of another space, or its trees are not."""
+        if content.space != work.space.name:
+            raise ValueError(f"the model is of {content.space}, not of {work.space.name}")
+        self.content = content
+        self.metric = metric
         self._work = work
-        self._basis = basis
-        self._trees = trees
-        self._few_ms = few_ms
-        self._facts = facts
-        self._relative_std = relative_std
+        self._trees = PooledTrees(Trees.from_json(content.trees))
+        columns = (content.basis.rank - 1) * len(work.modes) + described_by(content.few_ms)
+        if self._trees.trees.columns != columns:
+            raise ValueError(f"its trees read {self._trees.trees.columns} columns, not {columns}")
+
+    @property
+    def target(self) -> Target:
+        """The new device's."""
+        return self.content.target
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds and their std for n genotypes int8[n, v]."""
-        features = tree_features(mode_coordinates(self._work, self._basis, genotypes))
-        mean = self._trees.predict(features, self._few_ms, self._facts)
-        return Estimate(mean, self._relative_std * mean, self.tier)
+        features = tree_features(mode_coordinates(self._work, self.content.basis, genotypes))
+        mean = self._trees.predict(features, self.content.few_ms, self.content.facts)
+        return Estimate(mean, self.content.relative_std * mean, self.tier)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""
         return covers_all(genotypes)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads."""
-        return {
-            "target": str(self.target),
-            "space": self._work.space.name,
-            "basis": self._basis.to_json(),
-            "trees": self._trees.trees.to_json(),
-            "few_ms": self._few_ms.tolist(),
-            "facts": dict(self._facts),
-            "relative_std": self._relative_std,
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], work: NetworkWork) -> PooledModel:
-        """Read ``to_json`` back. Raises KeyError, TypeError, ValueError or OverflowError on anything else."""
-        if data["space"] != work.space.name:
-            raise ValueError(f"the model is of {data['space']}, not of {work.space.name}")
-        return cls(
-            Target.parse(data["target"]),
-            work,
-            WorkBasis.from_json(data["basis"]),
-            PooledTrees(Trees.from_json(data["trees"])),
-            np.asarray(data["few_ms"], np.float64),
-            {str(key): float(value) for key, value in data["facts"].items()},
-            float(data["relative_std"]),
-        )
 
 
 class Teacher:
@@ -170,6 +196,7 @@ class Teacher:
         work: NetworkWork | None = None,
         seed: int = 0,
         left_out: Sequence[str] = (),
+        metric: Metric = LATENCY,
     ) -> None:
         """Learn every known device. ``work`` may be shared, since making it builds every block's graph; ``left_out``
         is told in reports.
@@ -180,6 +207,7 @@ class Teacher:
         self.work = work or NetworkWork(space)
         self._seed = seed
         self._left_out = tuple(left_out)
+        self._metric = metric
         reference = usable(space, space.sample(_REFERENCE, np.random.default_rng(seed)))
         self.basis: WorkBasis = make_basis(self.work, reference)
         self.known = tuple(_connected(space, table) for table in known)
@@ -192,6 +220,7 @@ class Teacher:
             for table, coordinates in zip(self.known, self._coordinates, strict=True)
         )
         self.prior: Prior = learn_prior(self.devices, self.work.modes)
+        self._reference = self.coordinates(reference[:_PER_DEVICE])
 
     def coordinates(self, genotypes: Genotypes) -> dict[Mode, FloatArray]:
         """Coordinates float64[n, r] of networks in each mode of the space."""
@@ -223,24 +252,53 @@ class Teacher:
         Raises InputError if a latency is not positive.
         """
         ms = np.asarray(ms, np.float64)
-        hypotheses = fit_few(self.prior, self.coordinates(genotypes), ms)
-        trials = self.trials(len(ms), second_opinion=second_opinion)
+        step = found_step(ms)
+        posterior = fit_few(self.prior, self.coordinates(genotypes), ms, step)
+        hypotheses, least = posterior.hypotheses, least_latency(ms)
+        mean, std = mix(hypotheses, self._reference, least)
+        std = np.hypot(std, step / math.sqrt(12))
+        warnings = doubts(ms, posterior.left_out, step)
+        stretch = _stretch(posterior.left_out, mean, std)
+        if warnings and any(code in _UNRELIABLE for code in warnings):
+            # Such measurements say nothing of how networks differ: intervals must hold what networks may take at all.
+            stretch = max(stretch, _spread_of(self.known) / _implied(mean, std, 1.0))
+        trials = self.trials(len(ms), second_opinion=second_opinion and len(ms) >= FEWEST_FOR_TREES)
         factor = interval_factor(trials)
-        transfer = TransferModel(
-            target, self.work, self.basis, hypotheses, least_ms=least_latency(ms), interval_factor=factor
+        content = TransferContent(
+            target,
+            self.space.name,
+            self.basis,
+            tuple(h for h in hypotheses if h.weight > LEAST_WEIGHT),
+            least_ms=least,
+            interval_factor=factor * stretch,
+            step_ms=step,
         )
+        transfer = TransferModel(content, self.work, self._metric)
         mape = float(np.mean([trial.transfer_mape for trial in trials]))
         others = [trial.trees_mape for trial in trials if trial.trees_mape is not None]
         other = float(np.mean(others)) if len(others) == len(trials) else None
-        names = tuple(table.name for table in self.known)
+        report = FewShotReport(
+            "transfer",
+            transfer.mode.value,
+            tuple(table.name for table in self.known),
+            len(ms),
+            mape,
+            other,
+            factor * stretch,
+            self._left_out,
+            _level(trials) * _implied(mean, std, stretch),
+            tuple(warnings.values()),
+        )
         if other is None or mape <= other:
-            report = FewShotReport("transfer", transfer.mode.value, names, len(ms), mape, other, factor, self._left_out)
             return FewShotFit(transfer, report)
         trees = self._grow(range(len(self.known)), genotypes)
         # A mean absolute error is 0.8 standard deviations of normal errors.
-        model = PooledModel(target, self.work, self.basis, trees, ms, facts or {}, 1.25 * other / 100)
-        report = FewShotReport("trees", transfer.mode.value, names, len(ms), other, mape, 1.0, self._left_out)
-        return FewShotFit(model, report)
+        std_of_trees = 1.25 * other / 100
+        pooled = PooledContent(
+            target, self.space.name, self.basis, trees.trees.to_json(), ms, facts or {}, std_of_trees
+        )
+        report = replace(report, serves="trees", mape=other, other_mape=mape, interval_factor=1.0, expected_mape=other)
+        return FewShotFit(PooledModel(pooled, self.work, self._metric), report)
 
     def trials(self, k: int, *, second_opinion: bool = True) -> tuple[Trial, ...]:
         """Treat each known device as unknown, with ``k`` chosen networks and the others as teachers."""
@@ -259,8 +317,11 @@ class Teacher:
         candidates = rng.permutation(len(table.ms))[: CANDIDATES_PER_CHOICE * k]
         few = candidates[choose_few(prior, _rows(coordinates, candidates), k)]
         tested = np.setdiff1d(rng.permutation(len(table.ms))[: 4 * _PER_DEVICE], few)
-        hypotheses = fit_few(prior, _rows(coordinates, few), table.ms[few])
-        mean, std = mix(hypotheses, _rows(coordinates, tested), least_latency(table.ms[few]))
+        step = found_step(table.ms[few])
+        posterior = fit_few(prior, _rows(coordinates, few), table.ms[few], step)
+        mean, std = mix(posterior.hypotheses, _rows(coordinates, tested), least_latency(table.ms[few]))
+        std = np.hypot(std, step / math.sqrt(12))
+        stretch = _stretch(posterior.left_out, mean, std)
         truth = table.ms[tested]
         trees_mape = None
         if second_opinion:
@@ -272,7 +333,8 @@ class Teacher:
                 guess = trees.predict(self._features(table.genotypes[tested]), table.ms[few], table.facts)
                 trees_mape = float(100 * np.mean(np.abs(guess / truth - 1)))
         transfer_mape = float(100 * np.mean(np.abs(mean / truth - 1)))
-        return Trial(table.name, transfer_mape, trees_mape, np.abs(mean - truth) / std)
+        ratios = np.abs(mean - truth) / (stretch * std)
+        return Trial(table.name, transfer_mape, trees_mape, ratios, _implied(mean, std, stretch))
 
     def _features(self, genotypes: Genotypes) -> FloatArray:
         return tree_features(self.coordinates(genotypes))
@@ -302,6 +364,52 @@ def interval_factor(trials: Sequence[Trial]) -> float:
     ratios = np.concatenate([trial.ratios for trial in trials])
     low, high = _FACTOR_BOUNDS
     return float(np.clip(np.quantile(ratios, 0.9) / Z90, low, high))
+
+
+def _implied(mean: FloatArray, std: FloatArray, stretch: float) -> float:
+    """The mean absolute error in percent that intervals of n networks say, widened by ``stretch``."""
+    return float(100 * math.sqrt(2 / math.pi) * stretch * np.mean(std / mean))
+
+
+def _stretch(left_out: FloatArray, mean: FloatArray, std: FloatArray) -> float:
+    """By how much to widen intervals for what the measurements, each left out in turn, show beside what they say.
+
+    The square root: on public devices both tell the error equally well, and their geometric mean better than either.
+    """
+    shown = 100 * float(np.mean(np.abs(left_out)))
+    low, high = _STRETCH_BOUNDS
+    return float(np.clip(math.sqrt(shown / _implied(mean, std, 1.0)), low, high))
+
+
+def _level(trials: Sequence[Trial]) -> float:
+    """The typical ratio of a known device's true error to what was said of it when it was left out."""
+    ratios = [trial.transfer_mape / trial.implied_mape for trial in trials]
+    low, high = _LEVEL_BOUNDS
+    return float(np.clip(np.exp(np.mean(np.log(ratios))), low, high))
+
+
+def _spread_of(known: Sequence[KnownTable]) -> float:
+    """How far networks lie from their device's mean latency, percent, on average over devices."""
+    return float(100 * np.mean([np.mean(np.abs(table.ms / table.ms.mean() - 1)) for table in known]))
+
+
+def doubts(ms: FloatArray, left_out: FloatArray, step_ms: float) -> dict[str, str]:
+    """What speaks against k measurements, by a code: all equal, in coarse steps, or in an order that no device has."""
+    found = {}
+    if len(ms) > 1 and np.ptp(ms) == 0:
+        found["equal"] = f"All {len(ms)} measurements are {ms[0]:g} ms: they say nothing of how networks differ."
+    elif step_ms > _COARSE * float(np.median(ms)):
+        share = 100 * step_ms / float(np.median(ms))
+        found["coarse"] = f"Measurements come in steps of {step_ms:g} ms, {share:.0f} % of a typical one."
+    predicted = ms * (1 - left_out)
+    if len(ms) >= _FEWEST_FOR_ORDER and np.ptp(ms) > 0:
+        order = float(weighted_spearman(predicted, ms, np.ones((1, len(ms))))[0])
+        if not order > _LEAST_ORDER:
+            found["order"] = (
+                f"What each measurement should be by the others ranks them otherwise (rank correlation {order:.2f}): "
+                "check that each belongs to its network."
+            )
+    return found
 
 
 def usable(space: SearchSpace, genotypes: Genotypes) -> Genotypes:

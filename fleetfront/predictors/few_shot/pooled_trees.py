@@ -49,7 +49,9 @@ class PooledTrees:
     def predict(self, features: FloatArray, few_ms: FloatArray, facts: Mapping[str, float]) -> FloatArray:
         """Milliseconds float64[n] of n networks on a device on which the chosen few take ``few_ms`` float64[k]."""
         level = float(np.log(few_ms).mean())
-        rows = np.hstack([features, np.broadcast_to(_description(few_ms, facts), (len(features), _width(few_ms)))])
+        rows = np.hstack(
+            [features, np.broadcast_to(_description(few_ms, facts), (len(features), described_by(few_ms)))]
+        )
         result: FloatArray = np.exp(self.trees.predict(rows) + level)
         return result
 
@@ -73,5 +75,6 @@ def _description(few_ms: FloatArray, facts: Mapping[str, float]) -> FloatArray:
     return np.concatenate([logs - logs.mean(), known])
 
 
-def _width(few_ms: FloatArray) -> int:
+def described_by(few_ms: FloatArray) -> int:
+    """How many columns describe a device."""
     return len(few_ms) + len(FACT_KINDS)

@@ -2,7 +2,7 @@
 
 Latency is linear in operator work (``few_shot.basis``) with coefficients around those of known devices
 (``few_shot.prior``). A few measurements decide, by Bayes' rule, between execution modes, levels of noise and which
-measurement is an outlier, and move the coefficients. Which networks to measure is chosen in ``design``.
+measurement is an outlier, and move the coefficients.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
@@ -21,12 +22,9 @@ from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.few_shot.basis import WorkBasis
 from fleetfront.predictors.few_shot.prior import Prior
 from fleetfront.predictors.operators.work import Mode, NetworkWork
-from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
+from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
 from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
 
 #: Relative noise levels that are weighed against each other.
 _NOISE_LEVELS = np.geomspace(0.005, 0.4, 16)
@@ -43,6 +41,10 @@ _WIDTH_WEIGHTS = (0.6, 0.3, 0.1)
 _SCALE_STD = 1.0
 #: A prediction is at least this share of the smallest measurement.
 _LEAST_SHARE = 0.05
+#: Hypotheses below are not kept for prediction.
+LEAST_WEIGHT = 1e-3
+#: Steps finer than this share of the median measurement drown in other noise.
+_FINEST_STEP = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +52,28 @@ class Hypothesis:
     """One execution mode with its posterior: weight, coefficients in ms float64[r], their covariance, noise."""
 
     mode: Mode
-    weight: float
+    weight: Annotated[float, Ge(0), Le(1)]
     coefficients: FloatArray
     covariance: FloatArray
-    relative_std: float
+    relative_std: Annotated[float, Ge(0)]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if the shapes differ."""
+        if self.coefficients.ndim != 1 or self.covariance.shape != 2 * self.coefficients.shape:
+            raise ValueError("a hypothesis has the wrong shape")
+
+
+@dataclass(frozen=True, slots=True)
+class Posterior:
+    """What few measurements say.
+
+    Attributes:
+        hypotheses: one an execution mode; their weights sum to 1.
+        left_out: float64[k]: 1 - predicted / measured of each measurement, predicted without it.
+    """
+
+    hypotheses: tuple[Hypothesis, ...]
+    left_out: FloatArray
 
 
 def choose_few(prior: Prior, coordinates: Mapping[Mode, FloatArray], k: int) -> NDArray[np.intp]:
@@ -113,11 +133,12 @@ def choose_networks(
     return np.asarray(chosen, dtype=np.intp)
 
 
-def fit_few(prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray) -> tuple[Hypothesis, ...]:
+def fit_few(prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0) -> Posterior:
     """The posterior after measuring k networks: coordinates float64[k, r] in each mode, milliseconds float64[k].
 
     Relative errors are normal, ``_OUTLIER_FACTOR`` times wider for outliers; noise levels and patterns of outliers are
-    enumerated and weighed by their marginal likelihood, then averaged within each mode.
+    enumerated and weighed by their marginal likelihood, then averaged within each mode. ``step_ms`` is what the values
+    were rounded to.
 
     Raises:
         InputError: if a latency is not positive.
@@ -129,50 +150,102 @@ def fit_few(prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray
     levels = _NOISE_LEVELS
     log_level = -0.5 * ((np.log(levels) - prior.log_noise[0]) / prior.log_noise[1]) ** 2
     log_prior = log_level[:, None] + log_pattern
+    noise = ((levels**2)[:, None, None] * patterns + step_ms**2 / 12 / ms**2).reshape(-1, len(ms))
     found = []
     for mode, design in coordinates.items():
-        log_weight, hypothesis = _mode_posterior(prior, mode, design, ms, patterns, log_prior)
-        found.append((log_weight + math.log(prior.mode_weights[mode]), hypothesis))
-    highest = max(log_weight for log_weight, _ in found)
-    weights = np.exp([log_weight - highest for log_weight, _ in found])
-    weights /= weights.sum()
-    return tuple(
-        Hypothesis(h.mode, float(weight), h.coefficients, h.covariance, h.relative_std)
-        for weight, (_, h) in zip(weights, found, strict=True)
-    )
+        terms = _Terms(prior, design, ms, noise, log_prior.ravel() + math.log(prior.mode_weights[mode]))
+        found.append((terms.log_evidence, terms.hypothesis(mode), *terms.left_out))
+    weights = _normalised(np.array([evidence for evidence, *_ in found]))
+    shares = _normalised(np.stack([evidence for _, _, evidence, _ in found]))
+    left_out = (shares * np.stack([error for *_, error in found])).sum(axis=0)
+    hypotheses = (replace(h, weight=float(w)) for w, (_, h, _, _) in zip(weights, found, strict=True))
+    return Posterior(tuple(hypotheses), left_out)
 
 
-def _mode_posterior(
-    prior: Prior, mode: Mode, design: FloatArray, ms: FloatArray, patterns: FloatArray, log_prior: FloatArray
-) -> tuple[float, Hypothesis]:
-    """Log evidence and posterior of a mode, averaged over noise levels, outlier patterns and widths of the prior."""
-    expected = design @ prior.mean
-    scale = float(np.median(ms / np.maximum(expected, 0.1 * np.median(np.abs(expected)))))
-    mean = scale * prior.mean
-    overall = _SCALE_STD**2 * np.outer(prior.mean, prior.mean)
-    covariance = scale**2 * (np.asarray(_WIDTHS)[:, None, None] * prior.covariance + overall)  # widths, r, r
-    relative = design / ms[:, None]
-    surprise = 1 - relative @ mean
-    signal = relative @ covariance @ relative.T
-    noise = (_NOISE_LEVELS**2)[:, None, None] * patterns  # levels, patterns, k
-    total = signal[:, None, None] + noise[..., None] * np.eye(len(ms))  # widths, levels, patterns, k, k
-    solved = np.linalg.solve(total, np.broadcast_to(surprise[:, None], (*total.shape[:-1], 1)))[..., 0]
-    log_weight = log_prior + np.log(_WIDTH_WEIGHTS)[:, None, None] - 0.5 * np.linalg.slogdet(total)[1]
-    log_weight -= 0.5 * (solved @ surprise)
-    highest = float(log_weight.max())
-    weight = np.exp(log_weight - highest)
-    log_evidence = highest + math.log(weight.sum())
-    # Terms under a hundred-thousandth of the whole change nothing that is ever shown.
-    width, level, pattern = np.nonzero(weight > 1e-5 * weight.sum())
-    kept = weight[width, level, pattern] / weight[width, level, pattern].sum()
-    crossed = relative @ covariance[width]  # j, k, r
-    gain = np.linalg.solve(total[width, level, pattern], crossed)
-    shifts = np.einsum("jkr,k->jr", gain, surprise)
-    spread = shifts - kept @ shifts
-    within = np.einsum("j,jrs->rs", kept, covariance[width] - np.einsum("jkr,jks->jrs", gain, crossed))
-    posterior = within + np.einsum("j,jr,js->rs", kept, spread, spread)
-    relative_std = float(np.sqrt(kept @ _NOISE_LEVELS[level] ** 2))
-    return log_evidence, Hypothesis(mode, 1.0, mean + kept @ shifts, (posterior + posterior.T) / 2, relative_std)
+class _Terms:
+    """The mixture within a mode: one term for each width of the prior, noise level and pattern of outliers.
+
+    All is computed from r x r matrices: the precision of the coefficients is that of the prior and what each
+    measurement adds (Rasmussen and Williams 2006, sections 2.1 and 5.4.2).
+    """
+
+    def __init__(
+        self, prior: Prior, design: FloatArray, ms: FloatArray, noise: FloatArray, log_prior: FloatArray
+    ) -> None:
+        """``noise`` float64[j, k]: relative variances of j noise levels and patterns; ``log_prior`` float64[j]."""
+        expected = design @ prior.mean
+        scale = float(np.median(ms / np.maximum(expected, 0.1 * np.median(np.abs(expected)))))
+        self.mean = scale * prior.mean
+        overall = _SCALE_STD**2 * np.outer(prior.mean, prior.mean)
+        relative = design / ms[:, None]
+        surprise = 1 - relative @ self.mean
+        weights = 1 / noise
+        r = design.shape[1]
+        information = (weights @ (relative[:, :, None] * relative[:, None, :]).reshape(len(ms), r * r)).reshape(
+            -1, r, r
+        )
+        parts = []
+        for width, log_width in zip(_WIDTHS, np.log(_WIDTH_WEIGHTS), strict=True):
+            covariance = scale**2 * (width * prior.covariance + overall)
+            within = np.linalg.inv(np.linalg.inv(covariance) + information)
+            shifts = np.einsum("jrs,js->jr", within, (weights * surprise) @ relative)
+            solved = weights * (surprise - shifts @ relative.T)
+            diagonal = weights - weights**2 * np.einsum("kr,jrs,ks->jk", relative, within, relative, optimize=True)
+            log_determinant = (
+                np.log(noise).sum(axis=1) + np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(within)[1]
+            )
+            log_weight = log_prior + log_width - 0.5 * (log_determinant + solved @ surprise)
+            parts.append((log_weight, within, shifts, solved / diagonal, 1 / diagonal))
+        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+        self._log_weight, self._within, self._shifts, self._errors, self._variances = joined
+
+    @property
+    def log_evidence(self) -> float:
+        """Logarithm of the probability of the measurements."""
+        highest = float(self._log_weight.max())
+        return highest + math.log(np.exp(self._log_weight - highest).sum())
+
+    @property
+    def left_out(self) -> tuple[FloatArray, FloatArray]:
+        """For each measurement: log evidence of the others, float64[k], and its error when predicted from them.
+
+        What a term says of a measurement given the others is taken off its weight, which is exact.
+        """
+        errors, variances = self._errors, self._variances
+        log_weight = self._log_weight[:, None] + 0.5 * (np.log(2 * np.pi * variances) + errors**2 / variances)
+        highest = log_weight.max(axis=0)
+        weight = np.exp(log_weight - highest)
+        total = weight.sum(axis=0)
+        return highest + np.log(total), (weight * errors).sum(axis=0) / total
+
+    def hypothesis(self, mode: Mode) -> Hypothesis:
+        """All terms joined, of weight 1."""
+        weight = _normalised(self._log_weight)
+        shift = weight @ self._shifts
+        spread = self._shifts - shift
+        covariance = np.einsum("j,jrs->rs", weight, self._within) + (weight[:, None] * spread).T @ spread
+        levels = np.resize(np.repeat(_NOISE_LEVELS, len(weight) // len(_WIDTHS) // len(_NOISE_LEVELS)), len(weight))
+        relative_std = float(np.sqrt(weight @ levels**2))
+        return Hypothesis(mode, 1.0, self.mean + shift, (covariance + covariance.T) / 2, relative_std)
+
+
+def _normalised(log_weights: FloatArray) -> FloatArray:
+    """Weights that sum to 1 over the first axis."""
+    weights = np.exp(log_weights - log_weights.max(axis=0))
+    result: FloatArray = weights / weights.sum(axis=0)
+    return result
+
+
+def found_step(ms: FloatArray) -> float:
+    """The step in ms of which all values are multiples, if it is coarse enough to matter; 0 else."""
+    for exponent in range(6, -7, -1):
+        for digit in (5.0, 2.0, 1.0):
+            step = digit * 10.0**exponent
+            if step < _FINEST_STEP * float(np.median(ms)):
+                return 0.0
+            if np.allclose(ms / step, np.round(ms / step), rtol=0, atol=1e-6) and step <= float(ms.min()):
+                return step
+    return 0.0
 
 
 def _outlier_patterns(k: int) -> tuple[FloatArray, FloatArray]:
@@ -210,29 +283,52 @@ def mix(
     return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
 
 
-class TransferModel:
-    """Latency in ms from few measurements and many known devices. A CostModel."""
+@dataclass(frozen=True, slots=True)
+class TransferContent:
+    """What a file holds of a ``TransferModel``.
 
-    metric: Metric = LATENCY
+    Attributes:
+        interval_factor: widens the intervals to what known devices, left out in turn, and the measurements themselves
+            turned out to need.
+        step_ms: what the measurements were rounded to, and what is measured later will be.
+    """
+
+    target: Target
+    space: str
+    basis: WorkBasis
+    hypotheses: tuple[Hypothesis, ...]
+    least_ms: Annotated[float, Ge(0)] = 0.0
+    interval_factor: Annotated[float, Gt(0)] = 1.0
+    step_ms: Annotated[float, Ge(0)] = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if shapes differ or no hypothesis has a weight."""
+        if any(len(h.coefficients) != self.basis.rank for h in self.hypotheses):
+            raise ValueError("a hypothesis has another number of coefficients than the basis")
+        if not sum(h.weight for h in self.hypotheses) > LEAST_WEIGHT:
+            raise ValueError("no hypothesis has a weight")
+
+
+class TransferModel:
+    """One metric, mostly latency in ms, from few measurements and many known devices. A CostModel."""
+
     tier: Tier = Tier.TRANSFERRED
 
-    def __init__(
-        self,
-        target: Target,
-        work: NetworkWork,
-        basis: WorkBasis,
-        hypotheses: tuple[Hypothesis, ...],
-        *,
-        least_ms: float = 0.0,
-        interval_factor: float = 1.0,
-    ) -> None:
-        """``interval_factor`` widens the intervals to what known devices, left out in turn, turned out to need."""
-        self.target = target
+    def __init__(self, content: TransferContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
+        """Raises ValueError if the content is of another space than ``work``, or of modes that it does not have."""
+        if content.space != work.space.name:
+            raise ValueError(f"the model is of {content.space}, not of {work.space.name}")
+        self.content = content
+        self.metric = metric
         self._work = work
-        self._basis = basis
-        self._hypotheses = tuple(h for h in hypotheses if h.weight > 1e-3)
-        self._least_ms = least_ms
-        self._interval_factor = interval_factor
+        self._hypotheses = tuple(h for h in content.hypotheses if h.weight > LEAST_WEIGHT)
+        if not {h.mode for h in self._hypotheses} <= set(work.modes):
+            raise ValueError(f"{content.space} has no such execution mode")
+
+    @property
+    def target(self) -> Target:
+        """The new device's."""
+        return self.content.target
 
     @property
     def mode(self) -> Mode:
@@ -241,55 +337,12 @@ class TransferModel:
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds and their std for n genotypes int8[n, v]; mean +- 1.645 std is a 90 % interval."""
+        content = self.content
         modes = {h.mode for h in self._hypotheses}
-        coordinates = {mode: self._basis.coordinates(self._work.detailed(genotypes, mode)) for mode in modes}
-        mean, std = mix(self._hypotheses, coordinates, self._least_ms)
-        return Estimate(mean, self._interval_factor * std, self.tier)
+        coordinates = {mode: content.basis.coordinates(self._work.detailed(genotypes, mode)) for mode in modes}
+        mean, std = mix(self._hypotheses, coordinates, content.least_ms)
+        return Estimate(mean, np.hypot(content.interval_factor * std, content.step_ms / math.sqrt(12)), self.tier)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""
         return covers_all(genotypes)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads."""
-        return {
-            "target": str(self.target),
-            "space": self._work.space.name,
-            "basis": self._basis.to_json(),
-            "least_ms": self._least_ms,
-            "interval_factor": self._interval_factor,
-            "hypotheses": [
-                {
-                    "mode": h.mode.value,
-                    "weight": h.weight,
-                    "coefficients": h.coefficients.tolist(),
-                    "covariance": h.covariance.tolist(),
-                    "relative_std": h.relative_std,
-                }
-                for h in self._hypotheses
-            ],
-        }
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], work: NetworkWork) -> TransferModel:
-        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
-        if data["space"] != work.space.name:
-            raise ValueError(f"the model is of {data['space']}, not of {work.space.name}")
-        hypotheses = tuple(
-            Hypothesis(
-                Mode(h["mode"]),
-                float(h["weight"]),
-                np.asarray(h["coefficients"], np.float64),
-                np.asarray(h["covariance"], np.float64),
-                float(h["relative_std"]),
-            )
-            for h in data["hypotheses"]
-        )
-        return cls(
-            Target.parse(data["target"]),
-            work,
-            WorkBasis.from_json(data["basis"]),
-            hypotheses,
-            least_ms=float(data["least_ms"]),
-            interval_factor=float(data["interval_factor"]),
-        )

@@ -207,11 +207,14 @@ def _few_reasons(few: Known | None) -> tuple[Reason, ...]:
     """How much a model from few measurements is worth: what it was wrong by on known devices, each left out in turn."""
     if few is None or few.few_shot is None:
         return ()
-    teachers = few.few_shot.report.get("teachers") or ()
-    text = f"Learned from {few.items} networks of this device and {len(teachers)} known devices"
-    if few.mape is not None:
-        text += f"; on these, each left out in turn, it was {few.mape:.1f} % wrong on average"
-    return (Reason(f"{text}.", "For numbers of its own, profile it: fleetfront profile --device NAME."),)
+    report = few.few_shot.report
+    text = (
+        f"Learned from {few.items} networks of this device and {len(report.teachers)} known devices; on these, each "
+        f"left out in turn, it was {report.mape:.1f} % wrong on average. On this one, {report.error:.1f} % are to be "
+        "expected."
+    )
+    remedy = "For numbers of its own, profile it: fleetfront profile --device NAME."
+    return (Reason(text, remedy), *(Reason(warning, remedy) for warning in report.warnings))
 
 
 def _floor(verdict: Verdict | None, report: Mapping[str, Any]) -> float | None:

@@ -153,7 +153,7 @@ def test_a_damaged_model_from_few_measurements_gives_way_to_none_worse(workspace
     (folder / "pixel3_litert_fp32_t1_b1@wall.json").write_text('{"schema": "fleetfront.few/1", "report": {}}')
     assert models(["eyeriss"], cells, workspace)[0].model.tier is Tier.ESTIMATED
     for name in ("raspi4", "pixel3", "all"):
-        with pytest.raises(InputError, match="is corrupt"):
+        with pytest.raises(InputError, match="is no whole few-shot model"):
             models([name], cells, workspace)
 
 

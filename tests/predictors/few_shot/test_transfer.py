@@ -5,14 +5,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetfront.errors import InputError
-from fleetfront.predictors.few_shot.model import FewShotFit, KnownTable, Teacher
+from fleetfront.errors import FileError, InputError
+from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
+from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
-from fleetfront.predictors.few_shot.transfer import TransferModel, fit_few
+from fleetfront.predictors.few_shot.transfer import Hypothesis, TransferContent, TransferModel, fit_few
 from fleetfront.predictors.operators.work import Mode, NetworkWork
-from fleetfront.quantities import Tier
+from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
 
 SPACE = NasBench201Space()
 TARGET = Target("new", "litert")
@@ -87,17 +89,93 @@ def test_one_disturbed_measurement_is_seen_through(teacher: Teacher, work: Netwo
     assert np.median(np.abs(prediction.mean / ms - 1)) < 0.08
 
 
-def test_model_survives_json(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
-    model = fitted(teacher, cells, synthetic(work, cells, 8, Mode.NEEDED))[0].model
-    assert isinstance(model, TransferModel)
-    data = json.loads(json.dumps(model.to_json()))
-    again = TransferModel.from_json(data, work).predict(cells[:50])
-    np.testing.assert_allclose(again.mean, model.predict(cells[:50]).mean)
-    np.testing.assert_allclose(again.std, model.predict(cells[:50]).std)
-    with pytest.raises(ValueError, match="is of ofa"):
-        TransferModel.from_json({**data, "space": "ofa"}, work)
-    with pytest.raises(ValueError, match="other classes"):
-        TransferModel.from_json({**data, "basis": {**data["basis"], "work": ["x"]}}, work)
+def test_model_survives_its_file(teacher: Teacher, work: NetworkWork, cells: np.ndarray, tmp_path: Path) -> None:
+    fit = fitted(teacher, cells, synthetic(work, cells, 8, Mode.NEEDED))[0]
+    workspace = Workspace(tmp_path)
+    path = save_few_shot(fit, workspace, SPACE.name, Clock.WALL)
+    (file,) = list_few_shot(workspace)
+    assert (file.target, file.clock, file.report) == (TARGET, Clock.WALL, fit.report)
+    again = load_few_shot(path, work).predict(cells[:50])
+    np.testing.assert_allclose(again.mean, fit.model.predict(cells[:50]).mean)
+    np.testing.assert_allclose(again.std, fit.model.predict(cells[:50]).std)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("space", "ofa", "is of ofa"),
+        ("basis.work", ["x"], "other classes"),
+        ("basis.scale", [1.0], "wrong shape"),
+        ("hypotheses.0.coefficients", [1.0, 2.0], "wrong shape"),
+        ("hypotheses.0.covariance", [[1.0]], "wrong shape"),
+        ("hypotheses.0.relative_std", -1.0, "greater than or equal"),
+        ("hypotheses.0.weight", 1e9, "less than or equal"),
+        ("hypotheses.0.mode", "backwards", "hypotheses"),
+        ("hypotheses", [], "no hypothesis"),
+        ("interval_factor", -2.0, "greater than"),
+        ("least_ms", "1", "valid number"),
+        ("target", "pixel", "not a target"),
+    ],
+)
+def test_damaged_files_are_refused(
+    teacher: Teacher, work: NetworkWork, cells: np.ndarray, tmp_path: Path, place: str, value: object, said: str
+) -> None:
+    hypothesis = Hypothesis(Mode.LIVE, 1.0, np.ones(teacher.basis.rank), np.eye(teacher.basis.rank), 0.1)
+    content = TransferContent(TARGET, SPACE.name, teacher.basis, (hypothesis,))
+    report = FewShotReport("transfer", "live", ("a",), 10, 5.0, None, 1.0)
+    path = save_few_shot(FewShotFit(TransferModel(content, work), report), Workspace(tmp_path), SPACE.name, Clock.WALL)
+    data = json.loads(path.read_text())
+    at = data["model"]
+    *steps, last = place.split(".")
+    for step in steps:
+        at = at[int(step)] if isinstance(at, list) else at[step]
+    at[last] = value
+    path.write_text(json.dumps(data))
+    with pytest.raises(FileError, match=said):
+        load_few_shot(path, work)
+    for text in ("NaN", "Infinity", "1e999", "9" * 400):
+        path.write_text(json.dumps(data).replace('"interval_factor": ', f'"interval_factor": {text}, "x": '))
+        with pytest.raises(FileError):
+            load_few_shot(path, work)
+
+
+def test_expected_errors_are_those_of_the_device(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
+    expected, true = [], []
+    for noise in (0.003, 0.03, 0.15):
+        ms = synthetic(work, cells, 11, Mode.ALL, noise)
+        fit, rest = fitted(teacher, cells, ms)
+        expected.append(fit.report.error)
+        true.append(100 * float(np.mean(np.abs(fit.model.predict(cells[rest]).mean / ms[rest] - 1))))
+    assert expected[0] < expected[1] < expected[2]
+    assert expected[2] > 3 * expected[0]
+    np.testing.assert_array_less(np.abs(np.log(np.array(true) / expected)), np.log(2.5))
+
+
+def test_measurements_that_say_nothing_make_no_certainty(
+    teacher: Teacher, work: NetworkWork, cells: np.ndarray
+) -> None:
+    ms = synthetic(work, cells, 12, Mode.ALL)
+    few = teacher.choose(10, np.random.default_rng(1), cells)
+    rows = [int(np.flatnonzero((cells == genotype).all(axis=1))[0]) for genotype in few]
+    equal = teacher.fit(TARGET, few, np.full(10, float(np.median(ms))), second_opinion=False)
+    assert "say nothing" in equal.report.warnings[0]
+    assert equal.report.error > 10
+    mixed = teacher.fit(TARGET, few, np.roll(ms[rows], 3), second_opinion=False)
+    assert any("rank correlation" in text for text in mixed.report.warnings)
+    assert mixed.report.error > 10
+    step = 0.25 * float(np.median(ms))
+    coarse = np.maximum(np.round(ms / step), 1) * 5.0
+    fit = teacher.fit(TARGET, few, coarse[rows], second_opinion=False)
+    assert any("steps of 5 ms" in text for text in fit.report.warnings)
+    estimate = fit.model.predict(cells)
+    assert np.mean(np.abs(estimate.mean - coarse) <= 1.645 * estimate.std) > 0.8
+
+
+def test_branches_side_by_side_are_found(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
+    ms = synthetic(work, cells, 13, Mode.SIDE_BY_SIDE)
+    fit, rest = fitted(teacher, cells, ms)
+    assert fit.report.mode == Mode.SIDE_BY_SIDE
+    assert np.mean(np.abs(fit.model.predict(cells[rest]).mean / ms[rest] - 1) <= 0.1) > 0.85
 
 
 def test_choice_leaves_disconnected_cells_out_and_says_when_there_are_too_few(teacher: Teacher) -> None:
@@ -127,7 +205,9 @@ def test_more_measurements_narrow_the_posterior() -> None:
     prior = learn_prior(devices, (Mode.LIVE,))
     design = np.column_stack([np.ones(20), rng.normal(size=20)])
     ms = 5 * (design @ np.array([1.0, 0.4])) * np.exp(0.01 * rng.standard_normal(20))
-    widths = [float(np.trace(fit_few(prior, {Mode.LIVE: design[:k]}, ms[:k])[0].covariance)) for k in (2, 5, 20)]
+    widths = [
+        float(np.trace(fit_few(prior, {Mode.LIVE: design[:k]}, ms[:k]).hypotheses[0].covariance)) for k in (2, 5, 20)
+    ]
     assert widths[0] > widths[1] > widths[2]
 
 
@@ -154,9 +234,10 @@ def test_the_second_opinion_is_heard(teacher: Teacher, work: NetworkWork, cells:
     pytest.importorskip("xgboost")
     ms = synthetic(work, cells, 9, Mode.ALL)
     teacher = Teacher(SPACE, teacher.known[:4], work=work)
-    few = teacher.choose(6, np.random.default_rng(3), cells)
+    few = teacher.choose(10, np.random.default_rng(3), cells)
     rows = [int(np.flatnonzero((cells == genotype).all(axis=1))[0]) for genotype in few]
     fit = teacher.fit(TARGET, few, ms[rows])
     assert fit.report.other_mape is not None
     assert fit.report.mape <= fit.report.other_mape
     assert json.dumps(fit.report.to_json())
+    assert teacher.fit(TARGET, few[:6], ms[rows[:6]]).report.other_mape is None
