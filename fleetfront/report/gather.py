@@ -57,7 +57,7 @@ def gather_report(
         progress: told of every step.
 
     Raises:
-        InputError: a front or store cannot be read. What else is broken becomes a note of the report.
+        InputError: a front is not there, or the store cannot be read. What else is broken becomes a note.
         MissingDependency: a package that reading fits or fronts needs is not installed.
     """
     sources = open_sources(workspace, store or workspace.store, fronts, bundles, random_seeds, progress)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetfront.deploy.bundle.manifest import MANIFEST
@@ -179,7 +179,7 @@ def open_sources(
     without them, those in folders called so here and beside the fronts are taken.
 
     Raises:
-        InputError: a front or bundle that was named is not there, a front cannot be read, or a store cannot.
+        InputError: a front or bundle that was named is not there, or the store cannot be read.
     """
     notes: list[Reason] = []
     results = [result for path in (fronts or _newest(workspace)) for result in _results(path, notes)]
@@ -231,24 +231,32 @@ def _newest(workspace: Workspace) -> list[Path]:
 
 
 def _results(path: Path, notes: list[Reason]) -> list[SearchResult]:
-    """The front of a file or folder; of a folder of such folders all fronts, those of random search last."""
+    """The front of a file or folder; of a folder of such folders all fronts, those of random search last.
+
+    One that is damaged becomes a note: the rest of the report stands without it. Raises InputError if none is there.
+    """
     inside = [] if (path / FRONTS_FILE).is_file() else sorted(file.parent for file in path.glob(f"*/{FRONTS_FILE}"))
-    return sorted(
-        (_result(one, notes) for one in inside or [path]), key=lambda found: found.fronts.strategy == "random"
-    )
-
-
-def _result(path: Path, notes: list[Reason]) -> SearchResult:
-    file = path / FRONTS_FILE if path.is_dir() else path
-    fronts = load_fronts(file)
-    archive = None
-    kept = file.parent / ARCHIVE_FILE
-    if kept.is_file():
+    found = []
+    for one in inside or [path]:
+        file = one / FRONTS_FILE if one.is_dir() else one
         try:
-            archive = Archive.load(kept, {"space": fronts.space})
+            found.append(SearchResult(file, load_fronts(file), None))
         except InputError as error:
+            if not file.is_file():
+                raise
             notes.append(Reason(error.message, error.remedy))
-    return SearchResult(file, fronts, archive)
+    return sorted((_with_archive(one, notes) for one in found), key=lambda one: one.fronts.strategy == "random")
+
+
+def _with_archive(result: SearchResult, notes: list[Reason]) -> SearchResult:
+    kept = result.path.with_name(ARCHIVE_FILE)
+    if not kept.is_file():
+        return result
+    try:
+        return replace(result, archive=Archive.load(kept, {"space": result.fronts.space}))
+    except InputError as error:
+        notes.append(Reason(error.message, error.remedy))
+        return result
 
 
 def _named_bundles(folders: Sequence[Path]) -> list[Path]:

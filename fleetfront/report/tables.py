@@ -43,7 +43,7 @@ def signed(value: float | None, decimals: int = 1) -> str:
     return f"{value:+.{decimals}f}" if value is not None and math.isfinite(value) else UNKNOWN
 
 
-def size(count: int) -> str:
+def size(count: float) -> str:
     """Bytes for people."""
     for unit, scale in (("MB", 1e6), ("kB", 1e3)):
         if count >= scale:

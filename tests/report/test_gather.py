@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
@@ -226,6 +227,29 @@ def test_a_broken_bundle_costs_its_own_row(measured: Made, tmp_path: Path) -> No
         measured.workspace, fronts=measured.fronts, bundles=[folder, measured.bundles[0]], random_seeds=0
     )
     assert [bool(file.problem) for file in report.views("deployed")[0]] == [True, False, False]
+
+
+def test_a_damaged_front_costs_itself_alone(fleet: Made, tmp_path: Path) -> None:
+    good = fleet.fronts[1]
+    for number, spoil in enumerate(
+        (
+            lambda told: told["trace"][0]["hypervolume"].pop(),
+            lambda told: told["devices"]["pixel3"].update(points={"arch": 1}),
+            lambda told: told.update(devices=[]),
+            lambda told: told.update(statement="\ud800"),
+        )
+    ):
+        told = json.loads((good / "fronts.json").read_text())
+        spoil(told)
+        (tmp_path / f"{number}.json").write_text(json.dumps(told))
+    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    damaged = sorted(tmp_path.glob("*.json"))
+    report = gather_report(fleet.workspace, fronts=[*damaged, good], random_seeds=0)
+    assert len(report.notes) == len(damaged)
+    assert all(path.name in note.text for path, note in zip(damaged, report.notes, strict=True))
+    assert len(report.views("fronts")[0].fronts) == len(NINETEEN)
+    with pytest.raises(InputError, match="nowhere"):
+        gather_report(fleet.workspace, fronts=[good, tmp_path / "nowhere"])
 
 
 def test_provenance_has_hashes_seeds_and_commands(fleet: Made, fleet_report: Report, measured_report: Report) -> None:

@@ -64,7 +64,7 @@ def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
                 rows += _rows(folder, manifest)
         except InputError as error:
             rows.append(_broken(folder, f"{error.message} {error.remedy}".strip()))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             rows.append(_broken(folder, f"Its manifest is damaged ({type(error).__name__}: {error}). Deploy again."))
     return tuple(rows)
 
