@@ -1,4 +1,4 @@
-"""Published supernet weights: where they are, and fetching them on request. ``checkpoints`` reads them."""
+"""Fetch published supernet weights on request. ``checkpoints`` reads them."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from typing import Any
 
+from fleetfront.downloads import open_url
 from fleetfront.errors import InputError, unknown
 from fleetfront.files import write_whole
 from fleetfront.progress import SILENT, Progress
@@ -21,6 +22,8 @@ from fleetfront.workspace import Workspace
 
 _CHUNK = 1 << 18
 _TIMEOUT_S = 30.0
+#: The files have some 40 MB.
+_MOST_BYTES = 1 << 28
 
 #: A torch checkpoint is a zip archive or, before torch 1.6, a pickle of protocol 2 or later.
 _MAGIC = (b"PK\x03\x04", b"\x80")
@@ -34,21 +37,28 @@ class PublishedWeights:
         url: the file itself.
         licence: under which the project that made it is published.
         source: the project.
+        blob: its name in the project's git repository, SHA-1 over ``blob``, the size and the content; empty where the
+            file is of no repository.
     """
 
     url: str
     licence: str
     source: str
+    blob: str = ""
 
 
-#: The host and the names are those of the project's own ``ofa/model_zoo.py``.
-_OFA_FILES = "https://raw.githubusercontent.com/han-cai/files/master/ofa/ofa_nets/"
+#: Names as in the project's own ``ofa/model_zoo.py``; the commit, and the blobs below, are of its repository of files.
+_OFA_FILES = "https://raw.githubusercontent.com/han-cai/files/a7c9bcd525e17404968bc55aa43772bf7e51909e/ofa/ofa_nets/"
 _OFA_PROJECT = "https://github.com/mit-han-lab/once-for-all"
 
 #: Space -> its published supernet.
 PUBLISHED: dict[str, PublishedWeights] = {
-    "ofa-mbv3-w1.0": PublishedWeights(_OFA_FILES + "ofa_mbv3_d234_e346_k357_w1.0", "MIT", _OFA_PROJECT),
-    "ofa-mbv3-w1.2": PublishedWeights(_OFA_FILES + "ofa_mbv3_d234_e346_k357_w1.2", "MIT", _OFA_PROJECT),
+    "ofa-mbv3-w1.0": PublishedWeights(
+        _OFA_FILES + "ofa_mbv3_d234_e346_k357_w1.0", "MIT", _OFA_PROJECT, "55d835981d8acd1053657a951b18887a724ddcbf"
+    ),
+    "ofa-mbv3-w1.2": PublishedWeights(
+        _OFA_FILES + "ofa_mbv3_d234_e346_k357_w1.2", "MIT", _OFA_PROJECT, "d75a3613bae216091f61fc4b7df77d49cc82ed32"
+    ),
 }
 
 
@@ -62,7 +72,8 @@ def fetch_weights(
 ) -> Path:
     """Download the published weights of ``space`` unless they are there, and return their path.
 
-    The SHA-256 is recorded beside the file on first use and verified on every later call, also after a new download.
+    What came must be the very file that is pinned here. Its SHA-256 is recorded beside it on first use and verified on
+    every later call, also after a new download.
     A broken download continues where it stopped when called again; the file appears only when it is whole.
 
     Args:
@@ -93,7 +104,7 @@ def fetch_weights(
         part = path.with_name(path.name + ".part")
         _download(published.url, part, space, progress)
         digest = _sha256(part)
-        _check_new(part, digest, recorded, record_path, published.url)
+        _check_new(part, digest, recorded, record_path, published)
         os.replace(part, path)
         _etag_path(part).unlink(missing_ok=True)
     if recorded is None:
@@ -110,7 +121,8 @@ def _forget(part: Path) -> None:
     _etag_path(part).unlink(missing_ok=True)
 
 
-def _check_new(part: Path, digest: str, recorded: str | None, record_path: Path, url: str) -> None:
+def _check_new(part: Path, digest: str, recorded: str | None, record_path: Path, published: PublishedWeights) -> None:
+    url = published.url
     with part.open("rb") as file:
         start = file.read(4)
     if not start.startswith(_MAGIC):
@@ -118,6 +130,12 @@ def _check_new(part: Path, digest: str, recorded: str | None, record_path: Path,
         raise InputError(
             f"What {url} sent is not a checkpoint (it starts with {start!r}).",
             "Try again later, or download it in a browser and give its path as weights.",
+        )
+    if published.blob and (blob := _git_blob(part)) != published.blob:
+        _forget(part)
+        raise InputError(
+            f"{url} sends another file than the one this version knows: its git blob is {blob}, not {published.blob}.",
+            f"Get the file from {published.source} another way, and give its path as weights.",
         )
     if recorded is not None and digest != recorded:
         _forget(part)
@@ -137,7 +155,7 @@ def _download(url: str, part: Path, space: str, progress: Progress) -> None:
     request = urllib.request.Request(url, headers=headers)
     is_started = False
     try:
-        with urllib.request.urlopen(request, timeout=_TIMEOUT_S) as response:
+        with open_url(request, timeout_s=_TIMEOUT_S) as response:
             continues = response.status == HTTPStatus.PARTIAL_CONTENT
             length = response.headers.get("Content-Length")
             left = int(length) if length else None
@@ -175,8 +193,18 @@ def _append(response: HTTPResponse, part: Path, continues: bool, progress: Progr
         while chunk := response.read(_CHUNK):
             file.write(chunk)
             received += len(chunk)
+            if file.tell() > _MOST_BYTES:
+                raise HTTPException(f"more than {_MOST_BYTES:,} bytes were sent")
             progress.advance(len(chunk))
     return received
+
+
+def _git_blob(path: Path) -> str:
+    digest = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -1,5 +1,7 @@
+import hashlib
 import http.server
 import json
+import re
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -126,6 +128,24 @@ def test_a_web_page_is_not_weights(site, workspace):
     with pytest.raises(InputError, match="is not a checkpoint"):
         _fetch(site, workspace)
     assert not any(workspace.weights.glob("*.pth*"))
+
+
+def test_another_file_than_the_pinned_one_is_refused(site, workspace):
+    blob = hashlib.sha1(b"blob %d\0" % len(CONTENT) + CONTENT).hexdigest()
+    pinned = PublishedWeights(site.url, "MIT", "a project", blob)
+    assert fetch_weights("ofa-mbv3-w1.2", workspace, published=pinned).read_bytes() == CONTENT
+    weights_path("ofa-mbv3-w1.2", workspace).unlink()
+    site.content = CONTENT + b"more"
+    with pytest.raises(InputError, match="sends another file than the one this version knows"):
+        fetch_weights("ofa-mbv3-w1.2", workspace, published=pinned)
+    assert not any(workspace.weights.glob("*.pth"))
+    assert all(re.fullmatch("[0-9a-f]{40}", known.blob) for known in PUBLISHED.values())
+
+
+def test_a_download_without_end_is_stopped(site, workspace, monkeypatch):
+    monkeypatch.setattr("fleetfront.spaces.supernet.published._MOST_BYTES", 300_000)
+    with pytest.raises(InputError, match="more than 300,000 bytes were sent"):
+        _fetch(site, workspace)
 
 
 def test_no_server_and_unpublished_spaces_say_what_to_do(workspace):

@@ -6,10 +6,10 @@ import hashlib
 import http.client
 import json
 import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleetfront.downloads import open_url
 from fleetfront.errors import InputError, unknown
 from fleetfront.files import whole_file
 from fleetfront.profilers.adb.runners.base import elf_abi
@@ -47,7 +47,7 @@ def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, pr
     url = f"{base_url}/{OFFICIAL_BUILDS[abi]}"
     progress.note(f"Downloading {url}")
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:
+        with open_url(url, timeout_s=_TIMEOUT_S) as answer:
             told = answer.headers.get("Content-Length")
             data: bytes = answer.read(_MOST_BYTES)
     except (OSError, ValueError, http.client.HTTPException) as error:
