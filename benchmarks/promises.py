@@ -1,0 +1,216 @@
+"""Whether predictions hold in later sittings: deployed files timed minutes and more after their profile.
+
+Profiles two spaces in both CPU runtimes, then times networks that no fit has seen as `deploy --measure` does, in
+sittings of fresh processes some minutes apart, one of them beside a busy core. Each sitting is judged by the model as
+it was, and again by the model recalibrated on ten networks of that sitting.
+
+    python benchmarks/promises.py                              # an hour: four sittings, ten minutes apart
+    python benchmarks/promises.py --gap 30 --keep DIR --quick  # a look: one sitting, few networks; nothing is written
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe, write
+
+from fleetfront.deploy.formats import writer_of
+from fleetfront.pipelines.fit.fit import fit_target
+from fleetfront.pipelines.fit.recalibrate import drifted, fit_drift
+from fleetfront.pipelines.knowledge.cost_models import newest_fit
+from fleetfront.pipelines.measure.company import NETWORKS, find_company
+from fleetfront.pipelines.measure.files import measure_files
+from fleetfront.pipelines.measure.profile import Budget, profile_space
+from fleetfront.predictors.scores import Z90
+from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
+from fleetfront.predictors.table.fitting import measured_networks
+from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.reading.observations import Observations, read_observations
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Estimate, FloatArray
+from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+#: Space -> networks that are deployed; the seed is none that any profile draws networks with.
+SPACES = {"ofa-mbv3-w1.0": 20, "ofa-mbv3-mini": 10}
+RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite"}
+SEED = 20_231
+BARS = {
+    "coverage_90": [0.85, 0.95],
+    "quiet": {"median": 2.0, "p95": 5.0, "interval_width": 12.0},
+    "recalibrated": {"median": 2.5, "p95": 6.0},
+}
+
+
+def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Profile and fit every space and runtime; what each fit says of itself."""
+    rows, workspace = [], Workspace(home)
+    with Store(workspace.store) as store:
+        for name in SPACES:
+            for runtime in RUNTIMES:
+                space, target = load_space(name), Target("cpu", runtime)
+                profile_space(
+                    space,
+                    target,
+                    store=store,
+                    budget=Budget("benchmark", 1800.0),
+                    rounds=options.rounds,
+                    options=PlanOptions(calibration=20, validation=20),
+                    workspace=workspace,
+                )
+                fit = fit_target(store, target, space, workspace=workspace).chosen
+                scores = fit.scores
+                row = {"space": name, "runtime": runtime, "clock": fit.fitted.model.clock.value}
+                if scores is not None:
+                    row |= {"mape": scores.mape, "coverage_90": scores.coverage_90, "floor": fit.floor.mape}
+                rows.append(row)
+                print("profile", row, flush=True)
+    return rows
+
+
+def sit(home: Path, networks: dict[str, int], is_busy: bool) -> list[dict[str, Any]]:
+    """One sitting: every space and runtime, judged by its model. The models on disk stay as they are."""
+    rows, workspace = [], Workspace(home)
+    with Store(workspace.store) as store, beside_a_busy_core() if is_busy else nullcontext():
+        for name, count in networks.items():
+            for runtime in RUNTIMES:
+                load = os.getloadavg()[0]
+                row = judge(load_space(name), Target("cpu", runtime), count, store, workspace)
+                rows.append({"space": name, "runtime": runtime, "load": round(load, 2), **row})
+                print(row, file=sys.stderr, flush=True)
+    return rows
+
+
+def judge(space: SearchSpace, target: Target, count: int, store: Store, workspace: Workspace) -> dict[str, Any]:
+    """Deployed networks against what their model says, and against the model recalibrated on this sitting."""
+    model = newest_fit(workspace, space, device=target.device, runtime=target.runtime)
+    genotypes = space.sample(count, np.random.default_rng(SEED))
+    suffix = f".{RUNTIMES[target.runtime]}"
+    # Ten networks of company, since the recalibration reads them; `deploy --measure` takes ``NETWORKS``.
+    company = find_company(store, space.name, target, model.clock, workspace.cache, suffix, networks=2 * NETWORKS)
+    with tempfile.TemporaryDirectory() as folder:
+        files = {}
+        for index, arch in enumerate(space.arch_ids(genotypes)):
+            files[arch] = Path(folder) / f"{index}{suffix}"
+            (graph, _), *_ = space.subnet_graphs(genotypes[index]).values()
+            files[arch].write_bytes(writer_of(suffix[1:])(graph))
+        found = measure_files(
+            files, target, store, clock=model.clock, statistic=model.statistic, company=company, workspace=workspace
+        )
+    measured = np.array([found.latencies[arch].ms or np.nan for arch in space.arch_ids(genotypes)])
+    level = [latency.sitting for latency in found.latencies.values() if latency.sitting is not None]
+    seen = read_observations(store, target, space.name, model.clock, [found.campaign])
+    return {
+        "networks": count,
+        "level": float(np.median(level)) if level else None,
+        "said_busy": any(latency.is_restless for latency in found.latencies.values()),
+        "as_profiled": compare(CalibratedTable(space, model).predict(genotypes), measured),
+        "recalibrated": compare(recalibrated(space, model, seen).predict(genotypes), measured),
+    }
+
+
+def recalibrated(space: SearchSpace, model: FittedModel, seen: Observations) -> CalibratedTable:
+    """The model as `fit --recalibrate` would leave it, from this sitting's calibration networks."""
+    known = measured_networks(seen, space, Role.CALIBRATION, model.statistic)
+    predicted = CalibratedTable(space, model).predict(known.genotypes).mean
+    return CalibratedTable(
+        space, replace(model, calibration=drifted(model.calibration, *fit_drift(predicted, known.ms)))
+    )
+
+
+def compare(estimate: Estimate, measured: FloatArray) -> dict[str, float]:
+    error = 100 * (measured / estimate.mean - 1)
+    inside = np.abs(measured - estimate.mean) <= Z90 * estimate.std
+    return {
+        "inside": int(inside.sum()),
+        "coverage_90": float(inside.mean()),
+        "median": float(np.median(np.abs(error))),
+        "p95": float(np.quantile(np.abs(error), 0.95)),
+        "bias": float(error.mean()),
+        "interval_width": float(np.median(200 * Z90 * estimate.std / estimate.mean)),
+    }
+
+
+@contextmanager
+def beside_a_busy_core() -> Iterator[None]:
+    """Another process that never rests."""
+    busy = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
+    busy.start()
+    try:
+        yield
+    finally:
+        busy.terminate()
+        busy.join()
+
+
+def spin() -> None:
+    while True:
+        sum(range(10_000))
+
+
+def sittings(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The sittings of fresh processes, ``--gap`` seconds apart, the last one beside a busy core."""
+    found, began = [], time.monotonic()
+    for number in range(options.sittings):
+        time.sleep(max(0.0, began + options.gap * (number + 1) - time.monotonic()))
+        is_busy = number == options.sittings - 1 and not options.quick
+        command = [sys.executable, __file__, "--sit", "busy" if is_busy else "quiet", "--keep", str(home)]
+        machine = describe()
+        done = subprocess.run(
+            command + (["--quick"] if options.quick else []), check=True, stdout=subprocess.PIPE, text=True
+        )
+        rows = json.loads(done.stdout.splitlines()[-1])
+        found.append({"sitting": number + 1, "busy_core": is_busy, "machine": machine, "results": rows})
+        for row in rows:
+            then, now = row["as_profiled"], row["recalibrated"]
+            print(
+                f"sitting {number + 1}{' (busy core)' if is_busy else ''} {row['space']:14} {row['runtime']:12} "
+                f"{then['inside']}/{row['networks']} inside, median {then['median']:.1f} %, p95 {then['p95']:.1f} %, "
+                f"width {then['interval_width']:.0f} %; recalibrated {now['median']:.1f} / {now['p95']:.1f} %; "
+                f"level {row['level'] or float('nan'):.3f}{', said busy' if row['said_busy'] else ''}",
+                flush=True,
+            )
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sittings", type=int, default=4)
+    parser.add_argument("--gap", type=float, default=600.0, help="seconds between two sittings")
+    parser.add_argument("--rounds", type=int, default=8, help="of each profile")
+    parser.add_argument("--keep", type=Path, help="folder for store and models; profiles in it are used as they are")
+    parser.add_argument("--quick", action="store_true", help="one sitting, mini networks alone; nothing is written")
+    parser.add_argument("--sit", choices=["quiet", "busy"], help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.sit:
+        networks = {"ofa-mbv3-mini": 10} if options.quick else SPACES
+        print(json.dumps(sit(options.keep, networks, options.sit == "busy")))
+        return
+    if options.quick:
+        options.sittings, options.rounds = 1, 3
+        del SPACES["ofa-mbv3-w1.0"]
+    machine = describe()
+    with tempfile.TemporaryDirectory() as temporary:
+        home = options.keep or Path(temporary)
+        profiles = [] if (home / "fits").is_dir() else profile(home, options)
+        payload = {"bars": BARS, "profiles": profiles, "sittings": sittings(home, options)}
+    if not options.quick:
+        print(write("promises", payload, machine))
+
+
+if __name__ == "__main__":
+    main()
