@@ -318,7 +318,7 @@ class Campaign:
             raise NothingMeasurable(
                 f"Nothing can be measured on {self._row.target}: {len(keys)} things in a row failed in the same words: "
                 f"{self._last_error}.",
-                "Remove the cause that these words name.",
+                str(failures[-1].after.get("remedy") or "Remove the cause that these words name."),
             )
 
     def _total(self, limits: Limits) -> int | None:

@@ -84,8 +84,8 @@ def _told(path: Path, readers: Mapping[str, Callable[[bytes], _Told]]) -> _Told 
     read = readers.get(path.suffix.lower())
     try:
         return None if read is None else read(path.read_bytes())
-    except (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError):
-        # Whoever opens the file says what is wrong with it.
+    except (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
+        # Whoever opens the file says what is wrong with it; a schema's classes give None for a table that is absent.
         return None
 
 

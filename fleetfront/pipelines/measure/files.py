@@ -7,7 +7,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -31,6 +31,7 @@ from fleetfront.profilers.plan import RoundOptions, Task, TaskList, campaign_ide
 from fleetfront.profilers.reading.observations import (
     Observations,
     mean_run_ns,
+    printed_ms,
     read_observations,
     read_runs,
     summarise,
@@ -206,6 +207,7 @@ class FileProfile:
         runs: number of warm runs that were told one by one.
         inputs: name, shape and type of what the file was fed, random numbers.
         cores: where it ran; empty if the system did not let us choose.
+        printed_ms: statistics of the warm runs, by name, from a program that tells no single runs.
     """
 
     path: Path
@@ -224,6 +226,7 @@ class FileProfile:
     runs: int
     inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
     cores: tuple[int, ...] = ()
+    printed_ms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def target(self) -> Target:
@@ -264,6 +267,8 @@ class FileProfile:
             rows.append(("median", f"{_ms(self.median_ms)} (wall clock, {self.runs} runs)"))
             tail = (self.p90_ms, self.p95_ms, self.p99_ms)
             rows.append(("p90 / p95 / p99", " / ".join(_ms(value) for value in tail if value is not None)))
+        if self.printed_ms:
+            rows.append((" / ".join(self.printed_ms), " / ".join(_ms(value) for value in self.printed_ms.values())))
         rows.append(("fastest", _ms(self.fastest_ms)))
         if self.thread_cpu_median_ms is not None:
             rows.append(("median", f"{_ms(self.thread_cpu_median_ms)} (thread-CPU clock)"))
@@ -296,6 +301,7 @@ class FileProfile:
             },
             "thread_cpu_median_ms": self.thread_cpu_median_ms,
             "peak_bytes": self.peak_bytes,
+            "printed_ms": dict(self.printed_ms),
             "runs": self.runs,
             "inputs": [{"name": name, "shape": list(shape), "dtype": dtype} for name, shape, dtype in self.inputs],
             "cores": list(self.cores),
@@ -440,5 +446,6 @@ def _profile(path: Path, found: FilesMeasured, store: Store) -> FileProfile:
         thread_cpu_median_ms=None if thread_cpu is None or not wall.size else float(np.median(thread_cpu)),
         runs=int(wall.size),
         inputs=tuple((name, tuple(shape), dtype) for name, shape, dtype in good[-1].after.get("inputs", ())),
+        printed_ms=printed_ms(good),
         cores=tuple(core for core in good[-1].before.get("cores", ()) if isinstance(core, int)),
     )

@@ -1,4 +1,4 @@
-"""Explain visits that all fail alike: the program's own words, and the remedy that goes with them."""
+"""Find the remedy that goes with a program's own words, and tell when a device is not worth further visits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import re
 
 from fleetfront.errors import DeviceError
 
-#: Equal failures in a row after which the cause is taken to be one for all files.
-MOST_EQUAL_FAILURES = 3
+#: Visits in a row that had to be ended, each of which may cost minutes, after which no more are made.
+MOST_ENDLESS = 3
 
 _OTHER_PROGRAM = (
     "Run: fleetfront doctor --fetch-benchmark-model (downloads Google's build for the phone), or give "
     "--benchmark-model PATH."
 )
-_WITHOUT_END = re.compile(r"took longer than|printed more than")
+_ENDLESS = re.compile(r"took longer than|printed more than")
 #: What a program, a linker or a shell says of one cause -> what to do.
 _REMEDIES = (
     (
@@ -32,9 +32,9 @@ _REMEDIES = (
         re.compile(r"delegate|NNAPI|NN API", re.IGNORECASE),
         "The delegate does not take such a network: choose another --runtime, e.g. tflite-cpu.",
     ),
-    (re.compile(r"did not know the flag|threads"), _OTHER_PROGRAM),
+    (re.compile(r"did not know the flag|used \d+ threads"), _OTHER_PROGRAM),
     (
-        _WITHOUT_END,
+        _ENDLESS,
         "The program hangs or is none that measures: restart the device, choose another --runtime, or "
         + _OTHER_PROGRAM[0].lower()
         + _OTHER_PROGRAM[1:],
@@ -44,15 +44,18 @@ _REMEDIES = (
         "That is not what benchmark_model prints. " + _OTHER_PROGRAM,
     ),
 )
-_OTHERWISE = "Check a file with `fleetfront profile --device cpu --file FILE`, or choose another --runtime."
 
 
-def is_without_end(error: str) -> bool:
-    """Whether a visit had to be ended: such failures cost minutes each."""
-    return bool(_WITHOUT_END.search(error))
+def remedy_of(error: str) -> str:
+    """What to do about the words of a program, a linker or a shell; empty if nothing is known of them."""
+    return next((remedy for pattern, remedy in _REMEDIES if pattern.search(error)), "")
 
 
-def explain_failures(device: str, error: str) -> DeviceError:
-    """The error for a device on which visits failed in a row with the same ``error``."""
-    remedy = next((remedy for pattern, remedy in _REMEDIES if pattern.search(error)), _OTHERWISE)
-    return DeviceError(f"{MOST_EQUAL_FAILURES} visits in a row failed alike on {device}: {error}.", remedy)
+def is_endless(error: str | None) -> bool:
+    """Whether a visit had to be ended."""
+    return bool(error and _ENDLESS.search(error))
+
+
+def explain_endless(device: str, error: str) -> DeviceError:
+    """The error for a device on which visits in a row had to be ended."""
+    return DeviceError(f"{MOST_ENDLESS} visits in a row had to be ended on {device}: {error}.", remedy_of(error))

@@ -5,7 +5,6 @@ A state machine without clock or I/O: events say what happened, instructions wha
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import Any
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.facts.conditions import THROTTLED, State, read_state
 from fleetfront.profilers.adb.facts.device import Device
-from fleetfront.profilers.adb.failures import MOST_EQUAL_FAILURES, explain_failures, is_without_end
+from fleetfront.profilers.adb.failures import MOST_ENDLESS, explain_endless, is_endless
 from fleetfront.profilers.adb.heat import HeatWatch, Look, Note, Wait
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceReplaced
 from fleetfront.profilers.adb.runners.script import FILE_MISSING
@@ -32,8 +31,6 @@ _MOST_ENDS = 2
 _GONE = (126, 127, FILE_MISSING)
 #: Attempts to connect again follow each other so soon, or four times in the time that a lost device has.
 _RETRY_S = 0.5
-#: Names of files, by which reasons that are the same would differ.
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,10 +174,9 @@ class PhoneMachine:
         self._held: list[tuple[Visit, Visited]] = []
         self._tries: dict[str, list[Rows]] = {}
         self._losses = 0
-        # Failures in a row that were told in the same words, and those.
-        self._failures = 0
-        self._failure = ""
-        self._has_measured = False
+        # Visits in a row that had to be ended, and why the last one was.
+        self._endless = 0
+        self._error = ""
         self._lost: tuple[DeviceError, float] | None = None
         self._ended_by: Counter[str] = Counter()
 
@@ -192,12 +188,11 @@ class PhoneMachine:
     def handle(self, event: Event, now: float) -> list[Instruction]:
         """What to do after an event, in order; ``now`` is in seconds of any clock that never goes back."""
         said = self._handle(event, now)
-        if self._failures < MOST_EQUAL_FAILURES:
+        if self._endless < MOST_ENDLESS:
             return said
-        # One cause: as many more visits would tell nothing new.
-        self._failures = 0
+        self._endless = 0
         kept: list[Instruction] = [one for one in said if isinstance(one, Keep | Note)]
-        return [*kept, GiveUp(explain_failures(self._rows.target.device, self._failure))]
+        return [*kept, GiveUp(explain_endless(self._rows.target.device, self._error))]
 
     def _handle(self, event: Event, now: float) -> list[Instruction]:
         match event:
@@ -289,7 +284,7 @@ class PhoneMachine:
                 return [GiveUp(ScriptEnded(self._device.model, f"exit code {visited.exit_code}: {why}"))]
             return [EndScript()]
         rows = self._make_rows(visit, visited, None)
-        self._count_failure(rows[0].error)
+        self._count_endless(rows[0].error)
         if self._heat.is_told and rows[0].error is None:
             self._held.append((visit, visited))
             return []
@@ -315,7 +310,6 @@ class PhoneMachine:
         if blamed is not None:
             gone = Visited(blamed.uuid, "", 137, wall_ns, 0, "", "", error.message)
             self._opening = read_state("", "")
-            self._count_failure(error.message)
             return [*said, self._keep(blamed, self._make_rows(blamed, gone, None)), *self._next(now)]
         self._losses += 1
         if isinstance(error, ConnectionLost):
@@ -350,16 +344,9 @@ class PhoneMachine:
         del self._left[visit.uuid]
         return Keep((*_as_tries(self._tries.pop(visit.uuid, ()), visit), *rows))
 
-    def _count_failure(self, error: str | None) -> None:
-        if error is None:
-            self._has_measured, self._failures = True, 0
-            return
-        alike = _DIGEST.sub("", error)
-        self._failures = self._failures + 1 if alike == self._failure else 1
-        self._failure = alike
-        if self._has_measured and not is_without_end(error):
-            # What measured before may well refuse a few files for one reason.
-            self._failures = 1
+    def _count_endless(self, error: str | None) -> None:
+        self._endless = self._endless + 1 if is_endless(error) else 0
+        self._error = error or ""
 
 
 def _as_tries(tries: Sequence[Rows], visit: Visit) -> Rows:

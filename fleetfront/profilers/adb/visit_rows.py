@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fleetfront.profilers.adb.facts.conditions import THROTTLED, State, clock_facts
 from fleetfront.profilers.adb.facts.cores import Core, parse_clocks
+from fleetfront.profilers.adb.failures import remedy_of
 from fleetfront.profilers.adb.runners.base import Runner, Timings
 from fleetfront.profilers.adb.runners.session import Visited
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.reading.filters import REPEATED
-from fleetfront.profilers.records import Measurement, measurement_uuid
-from fleetfront.quantities import Clock
+from fleetfront.profilers.records import Measurement, Role, measurement_uuid
+from fleetfront.quantities import PEAK_MEMORY, Clock
 from fleetfront.targets import Target
 
 #: Of what an agent says of itself, what every row repeats.
@@ -60,21 +62,24 @@ class VisitRows:
             **clock_facts(visited.clocks_after, self._cores, self._mask),
             **timings.facts,
         }
+        if timings.error and (remedy := remedy_of(timings.error)):
+            after["remedy"] = remedy
         is_hot = self._is_hot(visited, opening, closing)
-        samples = timings.samples_ns or {Clock.WALL: ()}
-        return tuple(
-            batch.row(
-                visit,
-                clock,
-                () if timings.error else values,
-                started_ns=visited.started_ns,
-                before=before,
-                after=after,
-                flags=(*timings.flags, THROTTLED) if is_hot else timings.flags,
-                error=timings.error,
-            )
-            for clock, values in samples.items()
+        row = partial(
+            batch.row,
+            visit,
+            started_ns=visited.started_ns,
+            before=before,
+            after=after,
+            flags=(*timings.flags, THROTTLED) if is_hot else timings.flags,
+            error=timings.error,
         )
+        if timings.error is not None:
+            return (row(Clock.WALL, ()),)
+        rows = [row(clock, values) for clock, values in timings.samples_ns.items()]
+        if timings.peak_bytes and visit.role == Role.FILE:
+            rows.append(row(Clock.UNKNOWN, (timings.peak_bytes,), metric=PEAK_MEMORY.name, unit=PEAK_MEMORY.unit))
+        return tuple(rows)
 
     def _is_hot(self, visited: Visited, opening: State, closing: State | None) -> bool:
         looks = [state for state in (opening, closing) if state is not None]
@@ -102,5 +107,5 @@ def describe_around(
 def as_try(rows: Rows, visit: Visit, number: int) -> Iterator[Measurement]:
     """Rows of a visit that will be repeated: kept, but under an identity of their own."""
     for row in rows:
-        identity = measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock)
+        identity = measurement_uuid(f"{visit.uuid}:throttled:{number}", row.clock, row.metric)
         yield replace(row, uuid=identity, flags=(*row.flags, REPEATED))

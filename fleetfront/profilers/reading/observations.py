@@ -330,6 +330,13 @@ def mean_run_ns(measurement: Measurement) -> float:
     return statistics.fmean(measurement.samples)
 
 
+def printed_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
+    """Statistics of the runs that a program printed instead of samples, by its names, in ms: the median over visits."""
+    printed = [m.after["printed"] for m in measurements if m.after.get("printed")]
+    names = [name for name in ("median", "p5", "p95", "std", "max") if all(name in one for one in printed)]
+    return {name: statistics.median(float(one[name]) for one in printed) / 1000 for name in names} if printed else {}
+
+
 def _judged(measurements: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
     """What has samples, each with the reason for which it is left out, or an empty string."""
     good = [m for m in measurements if m.error is None and m.samples]

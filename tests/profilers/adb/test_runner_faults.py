@@ -160,7 +160,7 @@ def test_a_program_that_floods_is_ended_after_a_mebibyte(
         (row,) = next(running)
         assert "printed more than 1 MiB" in str(row.error)
         assert "flood" in str(row.error)
-    with pytest.raises(DeviceError, match="3 visits in a row failed alike") as caught:
+    with pytest.raises(DeviceError, match="3 visits in a row had to be ended") as caught:
         next(running)
     assert "--benchmark-model PATH" in caught.value.remedy
     assert daemon.is_free_of("yes flood")
@@ -286,8 +286,9 @@ def test_a_program_that_hangs_crashes_or_floods(
     for _ in range(3):
         (row,) = next(running)
         assert said in str(row.error)
-    with pytest.raises(DeviceError, match="3 visits in a row failed alike"):
-        next(running)
+    if how != "crash":
+        with pytest.raises(DeviceError, match="3 visits in a row had to be ended"):
+            next(running)
     agent.close()
     assert phone.is_free_of("benchmark_model")
     assert list((phone.data / "local" / "tmp").iterdir()) == []

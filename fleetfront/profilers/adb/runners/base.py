@@ -34,12 +34,14 @@ class Timings:
         facts: what else it said, for the conditions after the visit.
         flags: words for the row.
         error: why there are no samples, or None.
+        peak_bytes: the most memory that the file took; 0 if not told.
     """
 
     samples_ns: Mapping[Clock, tuple[int, ...]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     error: str | None = None
+    peak_bytes: int = 0
 
 
 class Runner(Protocol):

@@ -150,13 +150,12 @@ class BenchmarkModelRunner:
         facts["printed_unit"] = "us"
         if report.memory_mb:
             facts["printed_memory_mb"] = report.memory_mb
-        if "overall" in report.memory_mb:
-            facts["peak_bytes"] = round(report.memory_mb["overall"] * 2**20)
+        peak_bytes = round(report.memory_mb.get("overall", 0.0) * 2**20)
         threads = re.search(r"[Nn]um threads: \[(\d+)\]", text)
         if threads and int(threads.group(1)) != target.threads:
             return Timings(facts=facts, error=f"benchmark_model used {threads.group(1)} threads, not {target.threads}")
         sample = round(report.measured.min_us * _NS_PER_US)
-        return Timings({Clock.WALL: (sample,)}, facts, (SUMMARY_FLAG,))
+        return Timings({Clock.WALL: (sample,)}, facts, (SUMMARY_FLAG,), peak_bytes=peak_bytes)
 
     def describe(self) -> dict[str, Any]:
         """See ``runners.Runner``."""
