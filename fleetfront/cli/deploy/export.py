@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--torch", "spec", required=True, metavar="FILE.py:FACTORY", help="A function that gives the network.")
+@click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
 @click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of its images, pixels.")
 @click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
 @click.option("--images", metavar="FOLDER", help="Your images: calibrate int8, judge accuracy.")
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 @quiet_option
 def export(
     spec: str,
+    example: str | None,
     size: int,
     name: str | None,
     images: str | None,
@@ -52,20 +55,27 @@ def export(
     loaded. ONNX goes through torch.onnx, TFLite through litert-torch, which wants an environment of its own:
     pip install 'fleetfront[cpu,torch,export-tflite]'.
 
+    Networks of any other inputs and outputs are exported by an example: `example` in inputs.py is a tensor, a tuple in
+    the order of forward, a dict by its parameters, or a function that gives one; an .npz holds arrays by parameter.
+
     \b
     Examples:
       fleetfront export --torch mynet.py:make --size 128 --images photos/ --precisions fp32,int8
       fleetfront export --torch mynet.py:make --formats onnx,tflite --input uint8 --softmax --labels classes.txt
+      fleetfront export --torch bert.py:make --example inputs.py --formats onnx,ort
     """
     from fleetfront.cli.deploy.inputs import read_labels
     from fleetfront.cli.deploy.results import report
     from fleetfront.pipelines.deploy.deploy import Measuring, UserImages
     from fleetfront.pipelines.deploy.export import TorchNetwork, export_torch
+    from fleetfront.pipelines.deploy.export_example import ExampleNetwork, export_example
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.targets import Target
 
     kinds, recipe = files.kinds(), files.recipe()
+    if example is not None:
+        _check_alone(files, {"--images": images, "--labels": labels, "--mean": mean, "--std": std})
     preprocessing = _preprocessing(size, mean, std)
     wanted = TorchNetwork(
         spec,
@@ -84,8 +94,34 @@ def export(
     )
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         timed = Measuring(opened, targets, Clock.WALL) if measure else None
-        done = export_torch(wanted, kinds, files.out, recipe=recipe, measuring=timed, force=files.force, progress=shown)
+        if example is not None:
+            given = ExampleNetwork(spec, example, wanted.name, licence)
+            done = export_example(given, kinds, files.out, measuring=timed, force=files.force, progress=shown)
+        else:
+            done = export_torch(
+                wanted, kinds, files.out, recipe=recipe, measuring=timed, force=files.force, progress=shown
+            )
     report([done], as_json)
+
+
+def _check_alone(files: FileChoices, given: Mapping[str, object]) -> None:
+    """Raise InputError if something is asked for that only image classifiers have."""
+    contract = files.recipe().contract
+    asked = {
+        **given,
+        "--softmax": contract.softmax,
+        "--input uint8": contract.input == "uint8",
+        "--channels bgr": contract.channels == "bgr",
+        "--layout NHWC": contract.onnx_layout == "NHWC",
+        "--max-drop": files.max_drop,
+        "--precisions": files.recipe().precisions != ("fp32",),
+    }
+    for option, value in asked.items():
+        if value:
+            raise InputError(
+                f"{option} is for image classifiers; with --example a network is exported as it is, in fp32.",
+                "Leave one of them out.",
+            )
 
 
 def _preprocessing(size: int, mean: str | None, std: str | None) -> Preprocessing | None:

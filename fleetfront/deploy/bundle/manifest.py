@@ -56,6 +56,9 @@ class BundleFile:
     layout: Mapping[str, Any] = field(default_factory=dict)
     contract: Mapping[str, Any] = field(default_factory=dict)
     bound_to: Mapping[str, Any] = field(default_factory=dict)
+    #: All ports, of files that may have several; ``input`` and ``output`` are the first ones.
+    inputs: tuple[PortDescription, ...] = ()
+    outputs: tuple[PortDescription, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,8 +216,9 @@ def _as_json(manifest: Manifest, folder: Path) -> dict[str, Any]:
     def described(file: BundleFile) -> dict[str, Any]:
         data = (folder / inside(file.path)).read_bytes()
         plain = asdict(file)
-        if not plain["bound_to"]:
-            del plain["bound_to"]
+        for key in ("bound_to", "inputs", "outputs"):
+            if not plain[key]:
+                del plain[key]
         return {**plain, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
 
     return {

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from fleetfront.deploy.contract import PREFIX, PROBABILITIES
 from fleetfront.errors import InputError, missing
+from fleetfront.runtimes.base import native_words
 
 
 def quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
@@ -67,7 +68,7 @@ def quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> byt
             quantised = onnx.load(path)
     except (RuntimeError, ValueError, OSError, KeyError, AssertionError) as error:
         raise InputError(
-            f"ONNX Runtime's quantiser gave up ({str(error)[:200]}).", "Leave int8 out of --precisions for this one."
+            f"ONNX Runtime's quantiser gave up ({native_words(error)}).", "Leave int8 out of --precisions for this one."
         ) from error
     finally:
         root.setLevel(level)

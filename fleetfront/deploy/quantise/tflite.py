@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fleetfront.deploy.contract import PREFIX, PROBABILITIES
 from fleetfront.errors import InputError, missing
+from fleetfront.runtimes.base import native_words
 
 
 def quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
@@ -57,7 +58,7 @@ def quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> b
             )
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise InputError(
-                f"ai-edge-quantizer gave up ({str(error)[:200]}).", "Leave int8 out of --precisions for this one."
+                f"ai-edge-quantizer gave up ({native_words(error)}).", "Leave int8 out of --precisions for this one."
             ) from error
     return bytes(result.quantized_model)
 

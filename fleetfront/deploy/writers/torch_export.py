@@ -1,5 +1,6 @@
-"""A user's own torch network as files, through the general exporters: torch.onnx and litert-torch. They are slower than
-the writers here and promise no equal bytes.
+"""Write a user's own torch network as files, through the general exporters: torch.onnx and litert-torch.
+
+They are slower than the writers here and promise no equal bytes.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import sys
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +31,16 @@ ONNX_MINIMUM = "onnxruntime 1.18"
 
 INPUT, LOGITS = "input", "logits"
 
+#: Characters of a foreign reason.
+_LONGEST = 600
+
 
 def load_factory(spec: str) -> nn.Module:
-    """The network that ``module.py:factory`` makes, in eval mode. It runs the user's code.
+    """The network that ``module.py:factory`` makes or is, in eval mode. It runs the user's code.
 
     Raises:
-        InputError: there is no such file or function, it fails, or what it gives is no ``torch.nn.Module``.
+        InputError: there is no such file or function, it fails, or what it gives is no ``torch.nn.Module`` that can be
+            exported.
         MissingDependency: torch is not installed.
     """
     try:
@@ -43,37 +48,58 @@ def load_factory(spec: str) -> nn.Module:
     except ImportError as error:
         raise missing("torch", "torch", "Exporting a torch network") from error
     text, _, name = spec.rpartition(":")
-    path = Path(text)
-    if not text or not name.isidentifier() or path.suffix != ".py":
+    if not text or not name.isidentifier() or Path(text).suffix != ".py":
         raise InputError(f"{spec!r} does not name a factory.", "Write module.py:factory.")
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.", "Give the path of the Python file that makes the network.")
-    factory = _function(_imported(path), name, path)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # what users' code prints is not the command's answer
-            network = factory()
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{spec} failed: {type(error).__name__}: {error}", "Repair the factory.") from error
+    network = load_from_file(Path(text), name, "Name a function without arguments that gives the network.")
     if not isinstance(network, nn.Module):
         raise InputError(
             f"{spec} gave a {type(network).__name__}.", "Return a torch.nn.Module with its weights loaded."
         )
+    _check_exportable(spec, network)
     return network.eval()
 
 
-def _function(module: Any, name: str, path: Path) -> Callable[[], Any]:
-    own = [key for key, value in vars(module).items() if _is_made_in(module, value)]
-    found: Any = getattr(module, name, None)
-    if not callable(found):
-        near = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
-        remedy = f"Did you mean {near[0]!r}?" if near else "Name a function without arguments that gives the network."
-        raise InputError(f"{path} has no function {name!r}.", remedy)
-    function: Callable[[], Any] = found
-    return function
+def load_from_file(path: Path, name: str, remedy: str) -> Any:
+    """What the function ``name`` of a Python file gives, or the object itself if it is a network or is not called.
+
+    Raises InputError if there is no such file or function, or the user's code fails.
+    """
+    from torch import nn
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.", "Give the path of a Python file.")
+    with neighbours(path):
+        module = _imported(path)
+        found: Any = getattr(module, name, None)
+        if found is None:
+            own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+            near = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
+            raise InputError(f"{path} has no function {name!r}.", f"Did you mean {near[0]!r}?" if near else remedy)
+        if isinstance(found, nn.Module) or not callable(found):
+            return found
+        try:
+            return found()
+        except (Exception, SystemExit) as error:
+            if "weights_only" in str(error):
+                # torch's own advice is to run what is in the file.
+                raise InputError(
+                    f"{path}:{name} loads a file that holds more than tensors, so torch refuses it.",
+                    "Save the network's state_dict with torch.save, and load that.",
+                ) from error
+            raise InputError(f"{path}:{name} failed: {reason_of(error)}", "Repair it.") from error
 
 
-def _is_made_in(module: Any, value: object) -> bool:
-    return callable(value) and getattr(value, "__module__", "") == module.__name__
+@contextlib.contextmanager
+def neighbours(path: Path) -> Iterator[None]:
+    """The files beside a user's file can be imported, as when it is run, and what it prints goes to stderr."""
+    folder = str(path.resolve().parent)
+    sys.path.insert(0, folder)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # what users' code prints is not the command's answer
+            yield
+    finally:
+        with contextlib.suppress(ValueError):
+            sys.path.remove(folder)
 
 
 def _imported(path: Path) -> Any:
@@ -83,15 +109,27 @@ def _imported(path: Path) -> Any:
         raise InputError(f"{path} is not a Python file.", "Write module.py:factory.")
     module = importlib.util.module_from_spec(module_spec)
     sys.modules[module_name] = module
-    sys.path.insert(0, str(path.resolve().parent))
     try:
-        with contextlib.redirect_stdout(sys.stderr):
-            module_spec.loader.exec_module(module)
+        module_spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
-        raise InputError(f"{path} cannot be imported: {type(error).__name__}: {error}", "Repair it.") from error
-    finally:
-        sys.path.remove(str(path.resolve().parent))
+        raise InputError(f"{path} cannot be imported: {reason_of(error)}", "Repair it.") from error
     return module
+
+
+def _check_exportable(spec: str, network: nn.Module) -> None:
+    """Raise InputError for networks that no exporter here takes."""
+    import torch
+
+    if isinstance(network, torch.jit.ScriptModule):
+        raise InputError(
+            f"{spec} gave a TorchScript module, which torch.onnx does not export.", "Return its nn.Module."
+        )
+    quantised = [name for name, module in network.named_modules() if ".quantized" in type(module).__module__]
+    if quantised:
+        raise InputError(
+            f"{spec} is a quantised torch network ({quantised[0]}), which no exporter here writes.",
+            "Return the float network; --precisions int8 quantises its files.",
+        )
 
 
 def weights_id(network: nn.Module) -> str:
@@ -143,8 +181,10 @@ def under_contract(
     return Wrapped().eval()
 
 
-def export_onnx(network: nn.Module, example: Tensor, output: str) -> bytes:
+def export_onnx(network: nn.Module, example: Sequence[Tensor], inputs: Sequence[str], outputs: Sequence[str]) -> bytes:
     """The ``.onnx`` file of a network for inputs like ``example``, through ``torch.onnx``.
+
+    Inputs and outputs get the given names, in order.
 
     Raises:
         InputError: the exporter gives up.
@@ -158,17 +198,17 @@ def export_onnx(network: nn.Module, example: Tensor, output: str) -> bytes:
         try:
             program: Any = torch.onnx.export(
                 network,
-                (example,),
-                input_names=[INPUT],
-                output_names=[output],
+                tuple(example),
+                input_names=list(inputs),
+                output_names=list(outputs),
                 opset_version=OPSET,
                 dynamo=True,
                 verbose=False,
             )
         except Exception as error:
             raise InputError(
-                f"torch.onnx gave up ({_short(error)}).",
-                "Rewrite what it cannot trace: branches and shapes that depend on the image's values.",
+                f"torch.onnx gave up ({reason_of(error)}).",
+                "Rewrite what it cannot trace: branches and shapes that depend on the input's values.",
             ) from error
     data: bytes = program.model_proto.SerializeToString(deterministic=True)
     return data
@@ -197,7 +237,7 @@ def export_tflite(network: nn.Module, example: Tensor) -> bytes:
             litert_torch.convert(last, (example.permute(0, 2, 3, 1).contiguous(),)).export(str(path))
             return path.read_bytes()
         except Exception as error:
-            raise InputError(f"litert-torch gave up ({_short(error)}).", "Leave tflite out of --formats.") from error
+            raise InputError(f"litert-torch gave up ({reason_of(error)}).", "Leave tflite out of --formats.") from error
 
 
 @contextlib.contextmanager
@@ -214,9 +254,9 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _short(error: BaseException) -> str:
-    """The first line of what began it: exporters wrap their reasons in pages of advice."""
+def reason_of(error: BaseException) -> str:
+    """The first paragraph of what began it: exporters wrap their reasons in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line for line in str(error).strip().splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0][:200] if lines else ''}"
+    paragraph = " ".join(str(error).strip().split("\n\n")[0].split())
+    return f"{type(error).__name__}: {paragraph}"[:_LONGEST]

@@ -99,11 +99,11 @@ def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) 
         accuracy=(*pick.accuracy, *_accuracy_rows(network)),
         latency=(*pick.latency, *(_measured_row(latency) for latency in deployed.measured)),
         labels=network.class_names,
-        made_with={"fleetfront": __version__, "python": platform.python_version(), **_versions()},
+        made_with={"fleetfront": __version__, "python": platform.python_version(), **versions()},
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
     """Of the packages that decide what is in files, as far as they are installed."""
     found = {}
     for name in _WRITERS:

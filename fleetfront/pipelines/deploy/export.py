@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,6 +36,9 @@ from fleetfront.runtimes.catalogue import load_runtime
 
 if TYPE_CHECKING:
     from torch import nn
+
+
+_NO_CLASSIFIER = "If it is no image classifier, give an example of its inputs: --example inputs.py"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,7 @@ def export_torch(
             a space have (fp16, other batches).
         MissingDependency: an exporter is not installed.
     """
-    from fleetfront.deploy.writers.torch_export import load_factory
+    from fleetfront.deploy.writers.torch_export import load_factory, neighbours
 
     recipe = recipe or Recipe()
     pick = Pick(safe_name(wanted.name), wanted.spec)
@@ -89,8 +91,9 @@ def export_torch(
     check_targets(measuring, formats, recipe.precisions)
     check_replaceable(out / pick.name, force=force)
     module = load_factory(wanted.spec)
-    network = _network(wanted, module)
-    with staging_folder(out) as staging:
+    with neighbours(Path(wanted.spec.rpartition(":")[0])), contextlib.ExitStack() as until:
+        network = _network(wanted, module)
+        staging = until.enter_context(staging_folder(out))
         made = _written(network, module, formats, recipe, staging, progress)
         measured = {} if measuring is None else measure_networks({pick.arch: made}, measuring, progress)
         return bundle_network(pick, made, measured.get(pick.arch, ()), NO_SPACE, recipe, out, force=force)
@@ -111,22 +114,23 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     """The network with a graph that has ports and nothing else. Raises InputError if torch cannot run it."""
     import torch
 
-    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, weights_id
+    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, reason_of, weights_id
 
     shape = (1, 3, wanted.size, wanted.size)
     others = sorted({str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32})
     if others:
         raise InputError(f"{wanted.spec} has weights in {others[0]}.", "Return the network in float32: network.float()")
     try:
-        with torch.inference_mode(), contextlib.redirect_stdout(sys.stderr):
+        with torch.inference_mode():
             scores = module(torch.zeros(shape))
     except Exception as error:
         raise InputError(
-            f"{wanted.spec} cannot be run on an image of {wanted.size} px ({type(error).__name__}: {error}).",
-            "Give the size of its images: --size PIXELS.",
+            f"{wanted.spec} cannot be run on an image of {wanted.size} px ({reason_of(error)}).",
+            "Give the size of its images (--size PIXELS), or, if it takes anything else than one RGB image, an example "
+            "of its inputs (--example inputs.py).",
         ) from error
     if not isinstance(scores, torch.Tensor) or scores.shape[:-1] != (1,) or scores.dtype != torch.float32:
-        raise InputError(f"{wanted.spec} does not give float32 scores [1, classes].", "Export image classifiers only.")
+        raise InputError(f"{wanted.spec} does not give float32 scores [1, classes].", _NO_CLASSIFIER)
     own = {"id": weights_id(module), "source": wanted.spec, "licence": wanted.licence}
     weights = Weights(None, wanted.images, wanted.labels, wanted.labelled, own=own, fed_as=wanted.preprocessing)
     tensors = {
@@ -175,9 +179,7 @@ def _one_by_one(network: Network, module: nn.Module) -> RunTorch:
 
     def each(images: NDArray[np.float32]) -> NDArray[np.float32]:
         try:
-            # What users' code prints is not the command's answer.
-            with contextlib.redirect_stdout(sys.stderr):
-                return np.concatenate([run(images[row : row + 1]) for row in range(len(images))])
+            return np.concatenate([run(images[row : row + 1]) for row in range(len(images))])
         except Exception as error:
             raise InputError(
                 f"{network.graph.labels['arch']} fails on an image ({type(error).__name__}: {error}).",
@@ -190,7 +192,7 @@ def _one_by_one(network: Network, module: nn.Module) -> RunTorch:
 def _exported(network: Network, module: nn.Module, kind: FileFormat, recipe: Recipe) -> bytes:
     import torch
 
-    from fleetfront.deploy.writers.torch_export import LOGITS, export_onnx, export_tflite, under_contract
+    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, export_onnx, export_tflite, under_contract
 
     contract = recipe.contract
     wrapped = under_contract(module, contract, kind.layout, network.preprocessing)
@@ -200,7 +202,8 @@ def _exported(network: Network, module: nn.Module, kind: FileFormat, recipe: Rec
     example = torch.zeros(shape, dtype=torch.uint8 if contract.input == "uint8" else torch.float32)
     if kind.name == "tflite":
         return export_tflite(wrapped, example)
-    return _with_labels(export_onnx(wrapped, example, PROBABILITIES if contract.softmax else LOGITS), network)
+    output = PROBABILITIES if contract.softmax else LOGITS
+    return _with_labels(export_onnx(wrapped, [example], [INPUT], [output]), network)
 
 
 def _with_labels(data: bytes, network: Network) -> bytes:

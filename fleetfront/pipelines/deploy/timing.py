@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.deploy.network import Network
+from fleetfront.pipelines.deploy.network import Network, WrittenFile
 from fleetfront.pipelines.deploy.records import Measuring, is_timed_on
 from fleetfront.pipelines.measure.company import find_company
 from fleetfront.pipelines.measure.files import FileLatency, measure_files
@@ -28,13 +28,19 @@ def measure_networks(
     made: Mapping[str, Network | FleetfrontError], measuring: Measuring, progress: Progress
 ) -> dict[str, tuple[FileLatency, ...]]:
     """Architecture -> what was measured of its files, one entry a target."""
-    networks = {arch: network for arch, network in made.items() if isinstance(network, Network)}
-    results: dict[str, list[FileLatency]] = {arch: [] for arch in networks}
-    for target in measuring.targets if networks else ():
+    return measure_written({a: one.files for a, one in made.items() if isinstance(one, Network)}, measuring, progress)
+
+
+def measure_written(
+    written: Mapping[str, Sequence[WrittenFile]], measuring: Measuring, progress: Progress
+) -> dict[str, tuple[FileLatency, ...]]:
+    """The same for files by architecture."""
+    results: dict[str, list[FileLatency]] = {arch: [] for arch in written}
+    for target in measuring.targets if written else ():
         paths: dict[str, Path] = {}
-        for arch, network in networks.items():
-            kinds = [file.kind for file in network.files]
-            for file in network.files:
+        for arch, files in written.items():
+            kinds = [file.kind for file in files]
+            for file in files:
                 if is_timed_on(target, file.kind, file.precision, kinds):
                     paths[arch] = file.path
         workspace = measuring.workspace or Workspace.default()

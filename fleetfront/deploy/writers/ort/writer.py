@@ -28,6 +28,7 @@ def write_ort(onnx_file: bytes) -> bytes:
         import onnxruntime as ort
     except ImportError as error:
         raise missing("onnxruntime", "cpu", "Writing ORT files") from error
+    from fleetfront.runtimes.base import native_words
     from fleetfront.runtimes.onnxruntime.runtime import ort_errors
 
     failures: tuple[type[Exception], ...] = (*ort_errors(), OSError)
@@ -46,7 +47,8 @@ def write_ort(onnx_file: bytes) -> bytes:
             return path.read_bytes()
         except failures as error:
             raise InputError(
-                f"ONNX Runtime could not turn the file into .ort ({str(error)[:200]}).", "Leave ort out of --formats."
+                f"ONNX Runtime could not turn the file into .ort ({native_words(error)}).",
+                "Leave ort out of --formats.",
             ) from error
 
 

@@ -1,0 +1,345 @@
+"""Export a torch network of any inputs and outputs by an example of its inputs, proven output by output."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront import __version__
+from fleetfront.deploy.bundle.manifest import (
+    BundleFile,
+    Manifest,
+    PortDescription,
+    check_replaceable,
+    safe_name,
+    write_bundle,
+)
+from fleetfront.deploy.contract import InputContract
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.layout_lint import lint_layout
+from fleetfront.deploy.proof import FP32_LIMIT, Proof, judge
+from fleetfront.deploy.writers.tflite.metadata import FileDescription
+from fleetfront.errors import BarMissed, FleetfrontError, InputError
+from fleetfront.graphs.graph import Graph, Tensor
+from fleetfront.pipelines.deploy.bundling import staging_folder, versions
+from fleetfront.pipelines.deploy.network import NO_SPACE, WrittenFile
+from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick
+from fleetfront.pipelines.deploy.timing import measure_written
+from fleetfront.progress import SILENT, Progress
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.runtimes.feeds import load_arrays
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Arrays = dict[str, NDArray[Any]]
+
+#: Formats that such networks are written in.
+FORMATS = ("onnx", "ort")
+#: Of the bundle: an example of the inputs, and what torch makes of it.
+VECTORS = "test-vectors.npz"
+#: Inferences that are compared: the example, and others like it.
+SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleNetwork:
+    """What is exported.
+
+    Attributes:
+        spec: ``module.py:factory``.
+        example: ``inputs.py``, ``inputs.py:NAME`` or ``x.npz``: one tensor, a tuple in the order of ``forward``, or a
+            dict by the names of its parameters; tuples and dicts may be nested.
+        name: of the bundle.
+        licence: of the weights.
+    """
+
+    spec: str
+    example: str
+    name: str
+    licence: str = "unknown"
+
+
+def export_example(
+    wanted: ExampleNetwork,
+    formats: Sequence[FileFormat],
+    out: Path,
+    *,
+    measuring: Measuring | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> Deployed:
+    """Write one bundle, fp32, for inputs of the example's shapes. What fails in making it is in the result.
+
+    Raises:
+        InputError: the factory or the example is not usable, the network fails on it, or a format is not written.
+        MissingDependency: an exporter is not installed.
+    """
+    from fleetfront.deploy.writers.torch_export import load_factory, neighbours
+
+    pick = Pick(safe_name(wanted.name), wanted.spec)
+    strange = [kind.name for kind in formats if kind.name not in FORMATS]
+    if strange:
+        raise InputError(
+            f"Networks of an --example are not written as {strange[0]}.", f"Choose from --formats {','.join(FORMATS)}."
+        )
+    check_replaceable(out / pick.name, force=force)
+    module = load_factory(wanted.spec)
+    progress.start("Exporting and proving", len(formats))
+    try:
+        with neighbours(Path(wanted.spec.rpartition(":")[0])), contextlib.ExitStack() as until:
+            network = _Called(wanted.spec, module, read_example(wanted.example))
+            staging = until.enter_context(staging_folder(out))
+            try:
+                files = []
+                for kind in formats:
+                    files.append(_written(network, kind, staging))
+                    progress.advance(detail=files[-1].name)
+                timed = {} if measuring is None else measure_written({pick.arch: files}, measuring, progress)
+                done = Deployed(pick, proofs={f.key: f.proof for f in files}, measured=timed.get(pick.arch, ()))
+                return _bundled(replace(done, files=tuple(files)), network, wanted, out, force)
+            except FleetfrontError as error:
+                return Deployed(pick, error=type(error)(f"{pick.name}: {error.message}", error.remedy))
+    finally:
+        progress.finish()
+
+
+def read_example(text: str) -> Any:
+    """An example of a network's inputs as the user wrote it: arrays, tensors, tuples and dicts of them.
+
+    Raises InputError if there is none.
+    """
+    from fleetfront.deploy.writers.torch_export import load_from_file
+
+    if text.endswith(".npz"):
+        return dict(load_arrays(Path(text)))
+    path, _, name = text.rpartition(":") if not text.endswith(".py") else (text, "", "example")
+    if not path.endswith(".py"):
+        raise InputError(f"{text!r} names no example.", "Give inputs.py, inputs.py:NAME or x.npz.")
+    return load_from_file(Path(path), name, "Define `example`: a tensor, a tuple or a dict of them, or a function.")
+
+
+class _Called:
+    """A network with the call that its example makes: flat tensors in, flat tensors out, each with a name."""
+
+    def __init__(self, spec: str, module: nn.Module, example: Any) -> None:
+        import torch
+        from torch.utils import _pytree as pytree
+
+        self.spec, self.module = spec, module
+        args, kwargs = _call(module, example)
+        leaves, self._spec = pytree.tree_flatten((args, kwargs))
+        self.inputs = _distinct([*_names(args, _parameters(module)), *_names(kwargs)])
+        try:
+            tensors = [leaf if isinstance(leaf, torch.Tensor) else torch.tensor(np.asarray(leaf)) for leaf in leaves]
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"The example holds what is no tensor ({error}).", "Give arrays of numbers.") from error
+        self.example = [tensor.detach().cpu() for tensor in tensors]
+        results = self._results(self.example)
+        named = _names((results,), ("output",))
+        self.outputs = [f"{name}_" if name in self.inputs else name for name in _distinct(named)]
+        kept = [isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(results)]
+        self.outputs = [name for name, is_tensor in zip(self.outputs, kept, strict=True) if is_tensor]
+        if not self.outputs:
+            raise InputError(f"{spec} gives no tensor.", "Return tensors, or tuples and dicts of them.")
+
+    def _results(self, tensors: Sequence[Any]) -> Any:
+        import torch
+        from torch.utils import _pytree as pytree
+
+        args, kwargs = pytree.tree_unflatten(list(tensors), self._spec)
+        try:
+            with torch.no_grad():
+                return self.module(*args, **kwargs)
+        except Exception as error:
+            raise InputError(
+                f"{self.spec} fails on the example ({type(error).__name__}: {str(error)[:600]}).",
+                f"The example was passed as {', '.join(map(self._said, range(len(self.inputs))))}.",
+            ) from error
+
+    def _said(self, place: int) -> str:
+        tensor = self.example[place]
+        return f"{self.inputs[place]} {str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """What torch makes of inputs by name."""
+        import torch
+        from torch.utils import _pytree as pytree
+
+        # A copy: a network that changes its input in place must not change what files are compared on.
+        results = self._results([torch.tensor(feeds[name]) for name in self.inputs])
+        leaves = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+        return {name: leaf.detach().cpu().numpy() for name, leaf in zip(self.outputs, leaves, strict=True)}
+
+    def flat(self) -> nn.Module:
+        """The network as a module of flat tensors, as exporters want it."""
+        import torch
+        from torch import nn
+        from torch.utils import _pytree as pytree
+
+        called, spec = self.module, self._spec
+
+        class Flat(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.network = called
+
+            def forward(self, *tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+                args, kwargs = pytree.tree_unflatten(list(tensors), spec)
+                leaves = pytree.tree_leaves(self.network(*args, **kwargs))
+                return tuple(leaf for leaf in leaves if isinstance(leaf, torch.Tensor))
+
+        return Flat().eval()
+
+    def samples(self) -> list[Arrays]:
+        """The example and inputs like it: floats of its mean and spread, all else its own values in another order."""
+        rng = np.random.default_rng(0)
+        first = {name: tensor.numpy() for name, tensor in zip(self.inputs, self.example, strict=True)}
+        return [first, *({name: _like(array, rng) for name, array in first.items()} for _ in range(SAMPLES - 1))]
+
+
+def _like(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
+    if array.dtype.kind == "f" and array.size:
+        spread = float(array.std()) or 1.0
+        drawn: NDArray[Any] = (array.mean() + spread * rng.standard_normal(array.shape)).astype(array.dtype)
+        return drawn
+    shuffled: NDArray[Any] = rng.permutation(array.reshape(-1)).reshape(array.shape)
+    return shuffled
+
+
+def _parameters(module: nn.Module) -> tuple[str, ...]:
+    kinds = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return tuple(name for name, one in inspect.signature(module.forward).parameters.items() if one.kind in kinds)
+
+
+def _call(module: nn.Module, example: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments. A dict goes by keyword if ``forward`` has those parameters, else as it is."""
+    if isinstance(example, Mapping):
+        accepted = inspect.signature(module.forward).parameters
+        takes_any = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in accepted.values())
+        if takes_any or all(name in accepted for name in example):
+            return (), dict(example)
+        if len(example) == 1:
+            return (next(iter(example.values())),), {}
+        return (dict(example),), {}
+    return (tuple(example), {}) if isinstance(example, (tuple, list)) else ((example,), {})
+
+
+def _names(tree: Any, roots: Sequence[str] = ()) -> list[str]:
+    """A name for each leaf of nested tuples, lists and dicts: its path; a place at first has the name in ``roots``."""
+    from torch.utils import _pytree as pytree
+
+    paths, _ = pytree.tree_flatten_with_path(tree)
+    names = []
+    for path, _ in paths:
+        steps = [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", "")))) for key in path]
+        if steps and steps[0].isdigit():
+            place = int(steps[0])
+            steps[0] = roots[place] if place < len(roots) else f"input_{place}"
+        names.append("_".join(steps) or "input")
+    return names
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    return [name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names)]
+
+
+def _written(network: _Called, kind: FileFormat, folder: Path) -> WrittenFile:
+    from fleetfront.deploy.writers.torch_export import export_onnx
+
+    exported = export_onnx(network.flat(), network.example, network.inputs, network.outputs)
+    data = kind.finish(exported, FileDescription("network", network.spec))
+    name = f"network.{kind.name}"
+    path = folder / name
+    path.write_bytes(data)
+    proof, ports = _proven(network, path, kind)
+    if not proof.passed:
+        raise BarMissed(
+            f"{name} differs from torch by {proof.relative_to_range:.2g} of an output's range (limit {proof.limit:g}), "
+            "so it is not handed out.",
+            "Its outputs must depend on its inputs alone (no dropout, no random numbers, no changes in place).",
+        )
+    report = lint_layout(exported, "onnx", "fp32", InputContract())
+    return WrittenFile(kind.name, kind, "fp32", path, name, ports, proof, report, kind.minimum_runtime(data))
+
+
+def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Graph]:
+    """The proof of the output that is furthest from torch, and the file's ports."""
+    runtime, samples = load_runtime(kind.runtime), network.samples()
+    session = runtime.open(path)
+    try:
+        ports = {port.name: port for port in (*session.inputs, *session.outputs)}
+        fed = [name for name in network.inputs if name in ports]  # exporters drop what is not read
+        got = [session.run({name: sample[name] for name in fed}) for sample in samples]
+    finally:
+        session.close()
+    want = [network.run(sample) for sample in samples]
+    proofs = []
+    for name in network.outputs:
+        pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True)]
+        if any(w.shape != g.shape for w, g in pairs):
+            raise InputError(
+                f"Output {name!r} is {list(pairs[0][0].shape)} in torch and {list(pairs[0][1].shape)} in {path.name}.",
+                "Its shape must not depend on the input's values.",
+            )
+        theirs, ours = (np.stack(arrays).astype(np.float64) for arrays in zip(*pairs, strict=True))
+        proofs.append(judge(theirs, ours, path, runtime, limit=FP32_LIMIT))
+    worst = max(proofs, key=lambda proof: proof.relative_to_range)
+    tensors = {n: Tensor(n, port.shape, port.dtype) for n, port in ports.items()}
+    labels = {"arch": network.spec, "space": NO_SPACE}
+    return worst, Graph("network", tuple(fed), tuple(network.outputs), (), tensors, {}, labels)
+
+
+def _bundled(done: Deployed, network: _Called, wanted: ExampleNetwork, out: Path, force: bool) -> Deployed:
+    from fleetfront.deploy.writers.torch_export import weights_id
+
+    own = {"random": False, "id": weights_id(network.module), "source": wanted.spec, "licence": wanted.licence}
+    manifest = Manifest(
+        arch=wanted.spec,
+        space=NO_SPACE,
+        weights=own,
+        files=tuple(_described(file) for file in done.files),
+        made_with={"fleetfront": __version__, "python": platform.python_version(), **versions()},
+    )
+    contents: dict[str, bytes | Path] = {file.name: file.path for file in done.files}
+    contents[VECTORS] = _vectors(network)
+    folder = write_bundle(out / done.pick.name, manifest, contents, force=force)
+    moved = tuple(replace(file, path=folder / file.name) for file in done.files)
+    return replace(done, folder=folder, files=moved)
+
+
+def _described(file: WrittenFile) -> BundleFile:
+    inputs, outputs = (
+        tuple(PortDescription(name, file.graph.tensors[name].shape, file.graph.tensors[name].dtype) for name in names)
+        for names in (file.graph.inputs, file.graph.outputs)
+    )
+    return BundleFile(
+        path=file.name,
+        format=file.kind.name,
+        precision=file.precision,
+        input=inputs[0],
+        output=outputs[0],
+        checks=file.proof.as_checks(),
+        minimum_runtime=file.minimum_runtime,
+        layout=file.layout.to_dict(),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _vectors(network: _Called) -> bytes:
+    first = network.samples()[0]
+    arrays: dict[str, Any] = {f"input:{name}": array for name, array in first.items()}
+    arrays |= {f"output:{name}": array for name, array in network.run(first).items()}
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    return buffer.getvalue()
