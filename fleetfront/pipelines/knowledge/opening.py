@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,8 @@ class ModelOpener:
         if known.error is not None:
             raise known.error
         if known.fit is not None:
-            stale = stale_cautions(known.fit, self._space, present_environment(known.fit.target))
+            environment = present_environment(known.fit.target)
+            stale = stale_cautions(known.fit, self._space, environment, time.time_ns())
             cautions = map(str, (*fit_cautions(known.fit), *stale))
             return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(cautions))
         if known.few_shot is not None:

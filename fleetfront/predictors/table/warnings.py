@@ -35,6 +35,11 @@ _DECISIVE = {
 }
 
 
+_DAY_NS = 24 * 3600 * 10**9
+#: Sittings of one machine differ from day to day hardly more than from hour to hour; in a week much may have changed.
+_OLD_NS = 7 * _DAY_NS
+
+
 def fit_cautions(model: FittedModel) -> tuple[Caution, ...]:
     """What the model itself says: too few calibration networks, guessed blocks."""
     found = []
@@ -59,9 +64,15 @@ def fit_cautions(model: FittedModel) -> tuple[Caution, ...]:
 
 
 def stale_cautions(
-    model: FittedModel, space: SearchSpace | None = None, environment: Mapping[str, object] | None = None
+    model: FittedModel,
+    space: SearchSpace | None = None,
+    environment: Mapping[str, object] | None = None,
+    now_ns: int | None = None,
 ) -> tuple[Caution, ...]:
-    """What has changed since the model was fitted, as far as the caller knows the present space and environment."""
+    """What has changed since the model was fitted, as far as the caller knows the present space, environment and time.
+
+    ``now_ns`` is in nanoseconds since 1970.
+    """
     found = []
     again = f"Profile and fit again: fleetfront profile --device {model.target.device} --runtime {model.target.runtime}"
     for name, words in _DECISIVE.items():
@@ -69,6 +80,19 @@ def stale_cautions(
         if then is not None and now is not None and then != now:
             text = f"Since this model was fitted, {words} changed from {then} to {now}."
             found.append(Caution(f"changed-{name.replace('_', '-')}", text, again))
+    age_ns = (now_ns or 0) - model.fitted_ns
+    if model.fitted_ns and age_ns > _OLD_NS:
+        text = f"The sitting of this model is {round(age_ns / _DAY_NS)} days old; machines drift by some percent."
+        target = model.target
+        again = (
+            f"fleetfront fit --device {target.device} --runtime {target.runtime} --space {model.space} --recalibrate"
+        )
+        found.append(Caution("old-sitting", text, f"Bring it up to today in seconds: {again}"))
+    elif model.fitted_ns and now_ns is not None and age_ns < 0:
+        text = "The sitting of this model lies in the future: this machine's clock was set back since, or then."
+        found.append(
+            Caution("clock-set-back", text, "Check the date; nothing else is known to be wrong with the model.")
+        )
     if space is not None and tuple(block.key for block in space.vocabulary) != model.table.keys:
         text = f"Since this model was fitted, the blocks of {space.name} have changed."
         found.append(Caution("changed-space", text, again))

@@ -222,6 +222,14 @@ def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Obser
     model = fit_model(space, observations).model
     same = {"cpu": "Abacus 1", "runtime_version": "2.3.0", "load": 3}
     assert stale_cautions(model, space, same) == ()
+    day_ns = 24 * 3600 * 10**9
+    old, fresh, ahead = (replace(model, fitted_ns=50 * day_ns - age * day_ns) for age in (20, 1, -1))
+    assert [[c.code for c in stale_cautions(m, space, same, 50 * day_ns)] for m in (old, fresh, ahead)] == [
+        ["old-sitting"],
+        [],
+        ["clock-set-back"],
+    ]
+    assert "--recalibrate" in stale_cautions(old, now_ns=50 * day_ns)[0].remedy
     found = stale_cautions(model, ofa_mbv3_w12(), {"cpu": "Abacus 2", "runtime_version": "2.4.0"})
     assert [caution.code for caution in found] == ["changed-runtime-version", "changed-cpu", "changed-space"]
     assert "2.3.0" in str(found[0])
