@@ -22,7 +22,7 @@ _ROOMS = {
     "fleetfront.datasets": ("load_images",),
     "fleetfront.profilers.records": ("Measurement", "Role"),
     "fleetfront.profilers.store.store": ("Store",),
-    "fleetfront.pipelines.measure.files": ("profile_file",),
+    "fleetfront.pipelines.measure.single_file": ("profile_file",),
     "fleetfront.pipelines.measure.profile": ("Budget", "measure_networks", "parse_budget", "profile_space"),
     "fleetfront.pipelines.fit.fit": ("fit_report", "fit_target"),
     "fleetfront.predictors.base": ("AccuracyModel", "CostModel"),

@@ -22,11 +22,11 @@ from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models as device_models
 from fleetfront.pipelines.knowledge.opening import DeviceModel as DeviceModel
-from fleetfront.pipelines.measure.files import profile_file as profile_file
 from fleetfront.pipelines.measure.profile import Budget as Budget
 from fleetfront.pipelines.measure.profile import measure_networks as measure_networks
 from fleetfront.pipelines.measure.profile import parse_budget as parse_budget
 from fleetfront.pipelines.measure.profile import profile_space as profile_space
+from fleetfront.pipelines.measure.single_file import profile_file as profile_file
 from fleetfront.pipelines.predict import predict_archs as predict_archs
 from fleetfront.pipelines.search import SearchOptions as SearchOptions
 from fleetfront.pipelines.search import search as search

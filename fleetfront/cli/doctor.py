@@ -9,9 +9,9 @@ from dataclasses import asdict
 import click
 
 from fleetfront import __version__
-from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress, warn
 from fleetfront.cli.options import json_option, quiet_option
-from fleetfront.errors import DeviceError, MissingDependency
+from fleetfront.errors import DeviceError, InputError, MissingDependency
 from fleetfront.workspace import Workspace
 
 
@@ -67,6 +67,8 @@ def doctor(
     else:
         hint(f"fleetfront {__version__}, Python {platform.python_version()} ({sys.executable})")
         hint(f"Measurements and models: {Workspace.default().root}")
+        for damage in _damage():
+            warn(damage)
         print_table(
             ("package", "version", "needed for"), [(p.name, p.version or "missing", p.purpose) for p in packages]
         )
@@ -79,6 +81,20 @@ def doctor(
     if strict and absent:
         raise MissingDependency(f"{len(absent)} optional packages are missing.", f"Run: {line_for(absent)}")
     next_command(line_for(absent) if absent else "fleetfront quickstart")
+
+
+def _damage() -> list[str]:
+    """What of the user's own measurements cannot be read; nothing where there are none."""
+    from fleetfront.profilers.store.store import Store
+
+    path = Workspace.default().store
+    if not path.is_file():
+        return []
+    try:
+        with Store(path, read_only=True) as store:
+            return store.find_damage()
+    except InputError as error:
+        return [str(error)]
 
 
 def _fetch(space: str, as_json: bool, quiet: bool) -> None:

@@ -6,8 +6,8 @@ from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from fleetfront.errors import InputError
-from fleetfront.profilers.records import Measurement, Role, measurement_uuid
+from fleetfront.plain import to_plain
+from fleetfront.profilers.records import Measurement, Role, from_agent, measurement_uuid
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -112,37 +112,10 @@ class Agent(Protocol):
 
 def batch_to_json(batch: VisitBatch) -> dict[str, Any]:
     """Plain values that ``batch_from_json`` reads back equal."""
-    return {
-        "target": str(batch.target),
-        "space": batch.space,
-        "campaign": batch.campaign,
-        "round": batch.round,
-        "visits": [
-            [v.uuid, v.role.value, v.key, v.file, v.warm_runs, v.timed_runs, v.timed_s, v.is_cold] for v in batch.visits
-        ],
-        "files": dict(batch.files),
-        **({} if batch.seconds_left is None else {"seconds_left": batch.seconds_left}),
-    }
+    plain: dict[str, Any] = to_plain(batch)
+    return plain
 
 
 def batch_from_json(data: Mapping[str, Any]) -> VisitBatch:
     """The batch of ``batch_to_json``. Raises InputError on anything else."""
-    try:
-        visits = tuple(
-            Visit(uuid, Role(role), key, file, int(warm), int(timed), float(timed_s), bool(is_cold))
-            for uuid, role, key, file, warm, timed, timed_s, is_cold in data["visits"]
-        )
-        return VisitBatch(
-            target=Target.parse(data["target"]),
-            space=data["space"],
-            campaign=data["campaign"],
-            round=int(data["round"]),
-            visits=visits,
-            files=dict(data["files"]),
-            seconds_left=None if data.get("seconds_left") is None else float(data["seconds_left"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"This is not a batch of visits ({type(error).__name__}: {error}).",
-            "Check that agent and coordinator run the same version of fleetfront.",
-        ) from error
+    return from_agent(VisitBatch, data)

@@ -6,14 +6,18 @@ Statistics are computed on reading, in ``observations``; how rows are kept on di
 from __future__ import annotations
 
 import enum
+import json
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
+from fleetfront.plain import from_plain, to_plain
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
+
+T = TypeVar("T")
 
 
 class Role(enum.StrEnum):
@@ -73,49 +77,21 @@ def measurement_uuid(visit: str, clock: Clock, metric: str = "latency") -> str:
 
 def measurement_to_json(measurement: Measurement) -> dict[str, Any]:
     """Plain values that ``measurement_from_json`` reads back equal."""
-    return {
-        "uuid": measurement.uuid,
-        "target": str(measurement.target),
-        "space": measurement.space,
-        "role": measurement.role.value,
-        "key": measurement.key,
-        "clock": measurement.clock.value,
-        "samples": list(measurement.samples),
-        "campaign": measurement.campaign,
-        "round": measurement.round,
-        "started_ns": measurement.started_ns,
-        "metric": measurement.metric,
-        "unit": measurement.unit,
-        "before": dict(measurement.before),
-        "after": dict(measurement.after),
-        "flags": list(measurement.flags),
-        "error": measurement.error,
-    }
+    plain: dict[str, Any] = to_plain(measurement)
+    return plain
 
 
 def measurement_from_json(data: Mapping[str, Any]) -> Measurement:
     """The measurement of ``measurement_to_json``. Raises InputError on anything else."""
+    return from_agent(Measurement, data)
+
+
+def from_agent(kind: type[T], data: Mapping[str, Any]) -> T:
+    """The record that an agent, or whoever speaks to one, sent. Raises InputError on anything else."""
     try:
-        return Measurement(
-            target=Target.parse(data["target"]),
-            space=data["space"],
-            role=Role(data["role"]),
-            key=data["key"],
-            clock=Clock(data["clock"]),
-            samples=tuple(int(value) for value in data["samples"]),
-            campaign=data["campaign"],
-            round=int(data["round"]),
-            started_ns=int(data["started_ns"]),
-            metric=data["metric"],
-            unit=data["unit"],
-            before=dict(data["before"]),
-            after=dict(data["after"]),
-            flags=tuple(data["flags"]),
-            error=data["error"],
-            uuid=data["uuid"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        return from_plain(kind, json.dumps(data))
+    except (ValueError, TypeError) as error:
         raise InputError(
-            f"An agent sent something that is not a measurement ({type(error).__name__}: {error}).",
-            "Check that agent and coordinator run the same version of fleetfront.",
+            f"What agent and coordinator exchange is no {kind.__name__} ({error}).",
+            "Check that both run the same version of fleetfront.",
         ) from error

@@ -19,7 +19,7 @@ from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.profilers.file_facts import file_precision
+from fleetfront.profilers.file_facts import file_batch, file_precision
 
 _RNG = np.random.default_rng(0)
 
@@ -164,3 +164,39 @@ def test_what_nothing_here_reads_is_unknown(tmp_path: Path, monkeypatch: pytest.
     for name in ("model.ort", "model.onnx"):
         assert file_precision(tmp_path / name) == "unknown"
         assert file_precision(tmp_path / name, "int8") == "int8"
+
+
+def onnx_of(*shapes: list[int | str]) -> bytes:
+    from onnx import TensorProto, helper
+
+    inputs = [helper.make_tensor_value_info(f"in{i}", TensorProto.FLOAT, shape) for i, shape in enumerate(shapes)]
+    outputs = [helper.make_tensor_value_info("out", TensorProto.FLOAT, shapes[0])]
+    graph = helper.make_graph([helper.make_node("Relu", ["in0"], ["out"])], "g", inputs, outputs)
+    data: bytes = helper.make_model(graph).SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("shapes", "batch"),
+    [
+        (([8, 2], [8, 3, 64, 64], [8, 2]), 8),
+        (([1, 256], [4, 3, 32, 32]), 4),
+        (([1, 96, 8, 8], [4, 32, 32, 3]), 4),
+        (([5, 7, 8, 8],), 5),
+        ((["n", 3, 8, 8],), 1),
+        (([16, 128],), 1),
+    ],
+)
+def test_the_batch_is_that_of_the_image_among_the_inputs(
+    shapes: tuple[list[int | str], ...], batch: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx_of(*shapes))
+    assert file_batch(path) == batch
+
+
+@pytest.mark.parametrize(
+    ("name", "batch"), [("onnx/m_paddle_b8.onnx", 8), ("tflite/l_state_first_b4.tflite", 4), ("onnx/missing.onnx", 1)]
+)
+def test_the_batch_of_files_that_others_wrote(name: str, batch: int, shared_data: Path) -> None:
+    assert file_batch(shared_data / "cases" / name) == batch

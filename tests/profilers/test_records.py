@@ -19,7 +19,9 @@ from fleetfront.profilers.records import (
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
-facts = st.dictionaries(st.text(max_size=8), st.one_of(st.integers(), st.text(max_size=8), st.booleans()), max_size=3)
+facts = st.dictionaries(
+    st.text(max_size=8), st.one_of(st.integers(-(2**62), 2**62), st.text(max_size=8), st.booleans()), max_size=3
+)
 measurements = st.builds(
     Measurement,
     target=st.builds(Target, st.just("cpu"), st.sampled_from(["litert", "onnxruntime"]), threads=st.integers(1, 9)),
@@ -49,7 +51,7 @@ def test_something_else_is_refused(damage: dict[str, object], target: Target) ->
     whole = measurement_to_json(Measurement(target, "s", Role.BLOCK, "k", Clock.WALL, (1,), "c", 0, 0))
     with pytest.raises(InputError):
         measurement_from_json({**whole, **damage})
-    with pytest.raises(InputError, match="not a measurement"):
+    with pytest.raises(InputError, match="no Measurement"):
         measurement_from_json({})
 
 
@@ -59,9 +61,7 @@ def test_a_batch_survives_the_way_through_json(target: Target) -> None:
     assert batch_from_json(json.loads(json.dumps(batch_to_json(batch)))) == batch
     hurried = replace(batch, seconds_left=12.5)
     assert batch_from_json(json.loads(json.dumps(batch_to_json(hurried)))) == hurried
-    # Without a budget the form is that of versions which did not know one.
-    assert "seconds_left" not in batch_to_json(batch)
-    with pytest.raises(InputError, match="not a batch"):
+    with pytest.raises(InputError, match="no VisitBatch"):
         batch_from_json({"target": str(target)})
 
 

@@ -62,7 +62,7 @@ def profile_file_there(
 
     Raises what ``measure.files.profile_file`` and opening the device raise.
     """
-    from fleetfront.pipelines.measure.files import check_file, profile_file
+    from fleetfront.pipelines.measure.single_file import check_file, profile_file
     from fleetfront.profilers.store.store import Store
 
     if file is None:

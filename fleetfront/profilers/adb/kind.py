@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from contextlib import closing
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.kinds.base import Capability, Choices, check_own, refined
+from fleetfront.profilers.kinds.base import Capability, Choices, Refine, check_own, refined
 from fleetfront.progress import Progress
 from fleetfront.targets import Target
 
@@ -35,24 +34,14 @@ class AdbKind:
         """``adb`` or ``adb:...``."""
         return name == self.name or name.startswith(f"{self.name}:")
 
-    def target(
-        self,
-        name: str,
-        *,
-        runtime: str | None = None,
-        precision: str | None = None,
-        threads: int = 1,
-        batch: int | None = None,
-        file: Path | None = None,
-    ) -> Target:
-        """See ``DeviceKind``. ``adb`` alone becomes the name of the only device attached."""
+    def target(self, name: str, **refine: Unpack[Refine]) -> Target:
         from fleetfront.profilers.adb.opening import adb_target, full_name
 
-        target = adb_target(full_name(name), runtime=runtime, threads=threads)
-        return refined(self.name, target, precision, batch, file)
+        target = adb_target(full_name(name), runtime=refine.get("runtime"), threads=refine.get("threads", 1))
+        return refined(self.name, target, refine)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> AdbAgent:
-        """See ``DeviceKind``. The lock is taken with the first batch, since nothing is changed before it."""
+        # The agent takes the lock with its first batch, since nothing is changed before it.
         from fleetfront.profilers.adb.opening import open_adb_agent
 
         check_own(self, target, choices)

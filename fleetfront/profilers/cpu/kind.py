@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own, refined
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, Refine, check_own, refined
 from fleetfront.progress import Progress
 from fleetfront.targets import Target
 
@@ -29,26 +28,15 @@ class CpuKind:
         """Only ``cpu``."""
         return name == CPU
 
-    def target(
-        self,
-        name: str,
-        *,
-        runtime: str | None = None,
-        precision: str | None = None,
-        threads: int = 1,
-        batch: int | None = None,
-        file: Path | None = None,
-    ) -> Target:
-        """See ``DeviceKind``."""
+    def target(self, name: str, **refine: Unpack[Refine]) -> Target:
+        runtime, file = refine.get("runtime"), refine.get("file")
         if runtime is None and file is not None:
             from fleetfront.runtimes.catalogue import runtime_for_file
 
             runtime = runtime_for_file(file).name
-        target = Target(name, runtime or DEFAULT_RUNTIME, threads=threads)
-        return refined(self.name, target, precision, batch, file)
+        return refined(self.name, Target(name, runtime or DEFAULT_RUNTIME, threads=refine.get("threads", 1)), refine)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
-        """See ``DeviceKind``."""
         from fleetfront.profilers.cpu.agent import LocalCpuAgent
 
         check_own(self, target, choices)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
-from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own, refined
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, Refine, check_own, refined
 from fleetfront.progress import Progress
 from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
@@ -15,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class CudaKind:
-    """``cuda:N``, in torch, ONNX Runtime or TensorRT. A ``DeviceKind``."""
+    """``cuda:N``, in torch, ONNX Runtime or TensorRT. A ``DeviceKind``; its setting ``options`` is a ``GpuOptions``."""
 
     name = "cuda"
     can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.VERIFY, Capability.ENERGY, Capability.BATCHES})
@@ -25,24 +24,14 @@ class CudaKind:
         """``cuda`` or ``cuda:N``."""
         return is_cuda(name)
 
-    def target(
-        self,
-        name: str,
-        *,
-        runtime: str | None = None,
-        precision: str | None = None,
-        threads: int = 1,
-        batch: int | None = None,
-        file: Path | None = None,
-    ) -> Target:
-        """See ``DeviceKind``."""
+    def target(self, name: str, **refine: Unpack[Refine]) -> Target:
         from fleetfront.profilers.gpu.opening import gpu_target
 
-        target = refined(self.name, gpu_target(name, runtime, "fp32", 1, threads), precision, batch, file)
+        runtime, threads = refine.get("runtime"), refine.get("threads", 1)
+        target = refined(self.name, gpu_target(name, runtime, "fp32", 1, threads), refine)
         return gpu_target(target.device, runtime, target.precision, target.batch, threads)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
-        """See ``DeviceKind``; the setting ``options`` is a ``GpuOptions``."""
         from fleetfront.profilers.gpu.opening import open_gpu_agent
 
         check_own(self, target, choices)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.files import device_lock
@@ -62,6 +62,16 @@ class Choices:
         return self.workspace or Workspace.default()
 
 
+class Refine(TypedDict, total=False):
+    """What a user says of a target besides its device; ``file`` is the model file that is to be timed."""
+
+    runtime: str | None
+    precision: str | None
+    threads: int
+    batch: int | None
+    file: Path | None
+
+
 class DeviceKind(Protocol):
     """One kind of device. Making it loads nothing heavy and touches no device."""
 
@@ -80,16 +90,7 @@ class DeviceKind(Protocol):
     def matches(self, name: str) -> bool:
         """Whether a device's name, as users type it or as targets hold it, means one of this kind."""
 
-    def target(
-        self,
-        name: str,
-        *,
-        runtime: str | None = None,
-        precision: str | None = None,
-        threads: int = 1,
-        batch: int | None = None,
-        file: Path | None = None,
-    ) -> Target:
+    def target(self, name: str, **refine: Unpack[Refine]) -> Target:
         """The target of a device of this kind; what is left out is what ``file`` says of itself, or the usual.
 
         Raises InputError for what such devices do not have and what ``file`` contradicts, DeviceError if ``name``
@@ -124,11 +125,12 @@ def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:
         )
 
 
-def refined(kind: str, target: Target, precision: str | None, batch: int | None, file: Path | None) -> Target:
-    """``target`` with the precision and the batch that the user says, else those of ``file``, else fp32 and 1.
+def refined(kind: str, target: Target, refine: Refine) -> Target:
+    """``target`` with the precision and the batch that the user says, else those of the file, else fp32 and 1.
 
     Raises InputError if the file's weights have another precision than the user says.
     """
+    precision, batch, file = refine.get("precision"), refine.get("batch"), refine.get("file")
     if file is not None:
         from fleetfront.profilers.file_facts import file_batch, file_precision
         from fleetfront.runtimes.catalogue import places
@@ -142,7 +144,7 @@ def refined(kind: str, target: Target, precision: str | None, batch: int | None,
 
 
 class HeldAgent:
-    """An agent whose device no other process may measure until it is closed."""
+    """An ``Agent`` whose device no other process may measure until it is closed."""
 
     def __init__(self, choices: Choices, device: str, open_agent: Callable[[], Agent]) -> None:
         """Take the lock of ``device``, then open. Raises DeviceError if another process holds it."""
@@ -153,15 +155,12 @@ class HeldAgent:
 
     @property
     def clocks(self) -> tuple[Clock, ...]:
-        """See ``Agent``."""
         return self._agent.clocks
 
     def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
-        """See ``Agent``."""
         return self._agent.run(batch)
 
     def describe(self) -> dict[str, Any]:
-        """See ``Agent``."""
         return self._agent.describe()
 
     def close(self) -> None:

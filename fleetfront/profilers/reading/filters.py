@@ -1,4 +1,4 @@
-"""Which visits are left out of statistics because the machine was not itself. Rules on recorded facts, nothing else.
+"""Leave visits out of statistics in which the machine was not itself, by rules on recorded facts alone.
 
 The rules are conservative: a low quantile over visits already forgives the odd slow one, so only visits that the
 conditions or the anchors around them speak against are dropped, and never so many of one thing that little is left.
@@ -7,7 +7,8 @@ conditions or the anchors around them speak against are dropped, and never so ma
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,8 @@ _WAITING_SHARE = 0.5
 _SLOW_PHASE = 1.3
 #: With fewer anchors there is no telling what is typical.
 _FEWEST_ANCHORS = 6
+#: No counter reaches it in this world.
+_BEYOND = 2.0**63
 #: At least this share of the visits of each thing stays.
 _KEPT_SHARE = 0.5
 
@@ -42,7 +45,7 @@ def discard_reasons(measurements: Sequence[Measurement]) -> list[str]:
     for measurement, is_slow in zip(measurements, in_slow_phase, strict=True):
         if is_throttled(measurement):
             reasons.append("throttled")
-        elif measurement.after.get("frequency_khz", usual_khz) < _SLOW_CLOCK * usual_khz:
+        elif number_in(measurement.after, "frequency_khz", usual_khz) < _SLOW_CLOCK * usual_khz:
             reasons.append("slow clock")
         elif measurement.clock == Clock.WALL and _grown(measurement, "waited_ns") > _WAITING_SHARE * sum(
             measurement.samples
@@ -61,11 +64,18 @@ def is_throttled(measurement: Measurement) -> bool:
 
 
 def _grown(measurement: Measurement, counter: str) -> float:
-    return float(measurement.after.get(counter, 0)) - float(measurement.before.get(counter, 0))
+    return number_in(measurement.after, counter) - number_in(measurement.before, counter)
+
+
+def number_in(facts: Mapping[str, Any], name: str, default: float = 0.0) -> float:
+    """A finite number among conditions; ``default`` for one that is missing or damaged."""
+    value = facts.get(name)
+    # Not a number and infinity are not within bounds either.
+    return float(value) if isinstance(value, int | float) and abs(value) < _BEYOND else default
 
 
 def _usual_frequency(measurements: Sequence[Measurement]) -> float:
-    known = [float(m.after["frequency_khz"]) for m in measurements if "frequency_khz" in m.after]
+    known = [khz for m in measurements if (khz := number_in(m.after, "frequency_khz"))]
     return float(np.median(known)) if known else 0.0
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.profilers.reading.filters import discard_reasons, is_throttled
+from fleetfront.profilers.reading.filters import discard_reasons, is_throttled, number_in
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.quantities import LATENCY, Aggregation, Clock, FloatArray, Metric
@@ -297,7 +297,7 @@ def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
 def _role_seconds(measurements: Sequence[Measurement]) -> dict[Role, float]:
     seconds: dict[Role, float] = defaultdict(float)
     for measurement in measurements:
-        seconds[measurement.role] += measurement.after.get("visit_ns", 0) / 1e9
+        seconds[measurement.role] += number_in(measurement.after, "visit_ns") / 1e9
     return {role: total for role, total in seconds.items() if total}
 
 

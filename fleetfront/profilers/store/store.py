@@ -113,8 +113,6 @@ class Store:
         """Close the file. The store is unusable afterwards."""
         self._connection.close()
 
-    # -- writing -----------------------------------------------------------------------------------------------------
-
     def append(self, measurements: Iterable[Measurement], source: Source | None = None) -> int:
         """Write measurements in one transaction: all of them or, on an error, none. Returns how many were new.
 
@@ -188,8 +186,6 @@ class Store:
                 "INSERT INTO endings VALUES (?, ?, ?, ?) ON CONFLICT (session) DO NOTHING",
                 (session, ended_ns, reason, int(finished)),
             )
-
-    # -- reading -----------------------------------------------------------------------------------------------------
 
     def measurements(
         self,
@@ -300,8 +296,6 @@ class Store:
         name = None if target is None else str(target)
         with explained(self.path):
             return [Source(*row) for row in self._connection.execute(query, (name, name, space, space)).fetchall()]
-
-    # -- inside ------------------------------------------------------------------------------------------------------
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

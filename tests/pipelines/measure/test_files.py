@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.pipelines.measure.files import ALL_THROTTLED, FilesMeasured, measure_files, profile_file
+from fleetfront.pipelines.measure.files import ALL_THROTTLED, FilesMeasured, measure_files
+from fleetfront.pipelines.measure.single_file import profile_file
 from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.reading.observations import read_observations, summaries
 from fleetfront.profilers.records import Role

@@ -21,7 +21,7 @@ import pytest
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.files import device_lock
-from fleetfront.pipelines.measure.files import measure_files, profile_file
+from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.profile import (
     BUDGETS,
     Budget,
@@ -31,6 +31,7 @@ from fleetfront.pipelines.measure.profile import (
     parse_budget,
     profile_space,
 )
+from fleetfront.pipelines.measure.single_file import profile_file
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import Campaign
 from fleetfront.profilers.cpu.agent import LocalCpuAgent

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.reading.filters import discard_reasons
+from fleetfront.profilers.reading.filters import discard_reasons, number_in
 from fleetfront.profilers.reading.observations import (
     Observations,
     anchor_drift,
@@ -249,3 +249,9 @@ def test_runs_that_waited_for_the_core_do_not_count_as_fast(tmp_path: Path) -> N
         found = read_observations(store, target, "s", Clock.THREAD_CPU, ["c"]).visits[Role.BLOCK]
     assert found["one"].tolist() == [0.09]
     assert found["busy"].tolist() == [0.032], "where every run waited, none is better than another"
+
+
+@pytest.mark.parametrize("value", [None, "7", [7], {}, float("nan"), float("inf"), 10**400, -(10**400)])
+def test_conditions_that_are_no_numbers_count_as_not_told(value: object) -> None:
+    assert number_in({"throttles": value}, "throttles", 3.0) == 3.0
+    assert number_in({"throttles": 7}, "throttles", 3.0) == 7.0
