@@ -26,8 +26,7 @@ from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport, is_
 from fleetfront.profilers.adb.link.transport import AUTHORIZE_S, Transport
 from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, find_benchmark_model
-from fleetfront.profilers.adb.runners.native import LiteRtRunner
-from fleetfront.profilers.adb.runners.native_build import build_runner
+from fleetfront.profilers.adb.runners.native import LiteRtRunner, build_runner
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import places
 from fleetfront.targets import Target

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions, ended_by_ctrl_c
-from fleetfront.profilers.adb.awake import keep_awake
+from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions, ended_by_ctrl_c, keep_awake
 from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.profilers.adb.opening import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch

@@ -1,7 +1,7 @@
 """The one script that runs on the device for a whole session, and the words that it and this machine exchange.
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
-unplugged; before it ends so, it undoes what ``awake`` changed. While it runs, it holds the device against other
+unplugged; before it ends so, it undoes what ``agent`` changed. While it runs, it holds the device against other
 computers, and bounds the time and output of the runner. Frequencies are read with the shell's own ``read``.
 """
 

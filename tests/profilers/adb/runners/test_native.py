@@ -13,9 +13,14 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError, MissingDependency
-from fleetfront.profilers.adb.runners import native_build as build
-from fleetfront.profilers.adb.runners.native import LiteRtRunner
-from fleetfront.profilers.adb.runners.native_build import TESTED_VERSIONS, NativeRunner, build_runner, check_version
+from fleetfront.profilers.adb.runners import native as build
+from fleetfront.profilers.adb.runners.native import (
+    TESTED_VERSIONS,
+    LiteRtRunner,
+    NativeRunner,
+    build_runner,
+    check_version,
+)
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
