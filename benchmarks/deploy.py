@@ -1,4 +1,4 @@
-"""What handing networks out costs, and what int8 costs in accuracy.
+"""Measure what handing networks out costs, and what int8 costs in accuracy.
 
 Run: python benchmarks/deploy.py [write] [fleet] [int8] [--epochs 30]
 

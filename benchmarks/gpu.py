@@ -1,4 +1,4 @@
-"""How well block measurements and 20 whole networks predict held-out networks on a CUDA GPU, at batch 1 and 64.
+"""Measure how well block measurements and 20 whole networks predict held-out networks on a CUDA GPU, at batch 1 and 64.
 
 Runs from a checkout with Python 3.11 or newer, torch 2.11 or newer and numpy; nothing else needs to be installed, since
 machines with GPUs are often offline (with nvidia-ml-py, clocks and temperatures are recorded, too). Blocks are measured

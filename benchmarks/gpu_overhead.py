@@ -1,4 +1,4 @@
-"""What the discipline of a timed visit adds to a network's time on a CUDA GPU, against a bare loop of events.
+"""Measure what the discipline of a timed visit adds to a network's time on a CUDA GPU, against a bare loop of events.
 
 Part of ``gpu.py``, which runs it for every batch.
 """

@@ -1,4 +1,5 @@
-"""How well block measurements and 20 whole networks predict 100 networks that were never seen, on this machine's CPU.
+"""Measure how well block measurements and 20 whole networks predict 100 networks that were never seen, on this
+machine's CPU.
 
 Blocks are measured at a few resolutions of ofa-mbv3-w1.0 (the lowest, the middle and the highest), the held-out
 networks are drawn over all 25, so most of their resolutions were never measured as blocks. Held-out networks are

@@ -1,4 +1,4 @@
-"""What every result says of the machine that it was taken on, and where results are kept."""
+"""Describe the machine in every result, and keep results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether predictions hold in later sittings: deployed files timed minutes and more after their profile.
+"""Measure whether predictions hold in later sittings: deployed files timed minutes and more after their profile.
 
 Profiles two spaces in both CPU runtimes, then times networks that no fit has seen as `deploy --measure` does, in
 sittings of fresh processes some minutes apart, one of them beside a busy core. Each sitting is judged by the model as

@@ -1,4 +1,4 @@
-"""How large the report is and how fast it opens, with many devices and a large archive.
+"""Measure how large the report is and how fast it opens, with many devices and a large archive.
 
 Run: python benchmarks/report_page.py [--devices 30] [--evaluations 100000] [--opens 5]
 The bars: at most 10 MB, and at most 2 s from the address to a page that can be used with its first figure drawn. Needs

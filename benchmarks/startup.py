@@ -1,4 +1,4 @@
-"""How long the door takes: `fleetfront --help` and `import fleetfront`, each as a whole process.
+"""Measure how long the door takes: `fleetfront --help` and `import fleetfront`, each as a whole process.
 
 python benchmarks/startup.py
 """

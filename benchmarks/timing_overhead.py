@@ -1,4 +1,4 @@
-"""What the timing discipline adds to a runtime call of about 0.1 ms, on this machine, for both clocks.
+"""Measure what the timing discipline adds to a runtime call of about 0.1 ms, on this machine, for both clocks.
 
 Bare calls and timed calls alternate in small blocks, so that both meet the same machine; the bar is 2 %.
 

@@ -1,4 +1,5 @@
-"""How long writing a file takes, and that it is the right file: every block of a space, and a few whole networks.
+"""Measure how long writing a file takes, and that it is the right file: every block of a space, and a few whole
+networks.
 
 Run: python benchmarks/writers.py [--space ofa-mbv3-w1.0] [--blocks 0]
 The bar is a median of at most 5 ms a block file in each format. Building the graph is not counted, and shown.

@@ -1,4 +1,4 @@
-"""How long work reports that it is alive. Lower floors call a ``Progress``; the command line decides how it looks."""
+"""Let long work report that it is alive. Lower floors call a ``Progress``; the command line decides how it looks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where fleetfront keeps what outlives a command: the store, fits, caches and weights. Paths only, no file formats."""
+"""Name where fleetfront keeps what outlives a command: the store, fits, caches and weights. Paths only, no file
+formats.
+"""
 
 from __future__ import annotations
 

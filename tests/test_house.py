@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from fleetfront.profilers.kinds.catalogue import kind_names
 from fleetfront.runtimes.catalogue import all_facts
 from fleetfront.spaces.catalogue import space_names
@@ -319,3 +321,16 @@ def test_the_map_names_files_that_exist() -> None:
     for path in paths:
         if not re.search(r"NAME|FAMILY|GROUP", path):
             assert any((base / path).exists() for base in (PACKAGE, ROOT)), path
+
+
+@pytest.mark.parametrize("room", ["fleetfront", "tests", "examples", "benchmarks"])
+def test_a_file_opens_with_a_noun_and_a_verb(room: str) -> None:
+    riddles = re.compile(r"(What|Whether|Which|Why|Who|Whose|Where|How)\b")
+    found = {
+        str(path.relative_to(ROOT)): text.splitlines()[0]
+        for path in sorted((ROOT / room).rglob("*.py"))
+        if "snippets" not in path.parts
+        and (text := ast.get_docstring(ast.parse(path.read_text())) or "")
+        and riddles.match(text)
+    }
+    assert not found, "open with what lives here or what it does, not with a riddle"

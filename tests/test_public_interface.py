@@ -1,4 +1,4 @@
-"""What ``import fleetfront`` offers: light, complete, typed, and used as docs/python.md says."""
+"""Use what ``import fleetfront`` offers: light, complete, typed, and used as docs/python.md says."""
 
 import ast
 import re

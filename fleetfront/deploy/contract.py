@@ -1,5 +1,5 @@
-"""What an app feeds a file and reads from it: bytes or floats, order of channels, layout, batch, softmax. Written into
-the graph, so that every writer and torch agree on it. How precise the file computes is decided in ``precisions``.
+"""Say what an app feeds a file and reads from it: bytes or floats, order of channels, layout, batch, softmax. Written
+into the graph, so that every writer and torch agree on it. How precise the file computes is decided in ``precisions``.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a file holds beside the network's own arithmetic: transposes, casts, and operators that delegates leave to the
-slow path. Counted from the file's bytes, whoever wrote it.
+"""Count what a file holds beside the network's own arithmetic: transposes, casts, and operators that delegates leave to
+the slow path. Counted from the file's bytes, whoever wrote it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a device config may state about hardware: the keys, their units and the range a value can plausibly have.
+"""List what a device config may state about hardware: the keys, their units and the range a value can plausibly have.
 
 Light on purpose: cost models read these records without loading a YAML or validation library.
 """

@@ -1,4 +1,4 @@
-"""Where channels-last images differ from a graph's channels-first ones: axes, shapes, padding, windows."""
+"""Translate between channels-last images and a graph's channels-first ones: axes, shapes, padding, windows."""
 
 from __future__ import annotations
 

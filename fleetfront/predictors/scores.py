@@ -1,4 +1,4 @@
-"""How wrong a cost model is on networks that it has not seen: the errors that reports quote. No model lives here."""
+"""Score how wrong a cost model is on networks that it has not seen: the errors that reports quote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a campaign measures: blocks, calibration and validation networks of a space, an anchor. Nothing runs here."""
+"""Plan a campaign: blocks, calibration and validation networks of a space, an anchor. Nothing runs here."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a space falls apart: which genes decide which blocks. Found by trying, so that any space's own blocks say it."""
+"""Find which genes of a space decide which blocks. Found by trying, so that any space's own blocks say it."""
 
 from __future__ import annotations
 

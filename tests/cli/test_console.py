@@ -1,4 +1,4 @@
-"""How commands talk on terminals of all kinds. Verbs have tests of their own."""
+"""Talk on terminals of all kinds. Verbs have tests of their own."""
 
 import os
 import pty

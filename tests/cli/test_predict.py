@@ -1,4 +1,4 @@
-"""Which files of architectures `predict` reads, and what it says of others. The numbers are tested in the pipelines."""
+"""Read files of architectures with `predict`, and see it refuse others. The numbers are tested in the pipelines."""
 
 import json
 

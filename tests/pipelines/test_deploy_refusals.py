@@ -1,4 +1,4 @@
-"""What `deploy` refuses before any work, and what it knows of fetched weights."""
+"""See what `deploy` refuses before any work, and what it knows of fetched weights."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What files blocks are profiled from on GPUs: batch and precision of the target are in them."""
+"""Write the files that blocks are profiled from on GPUs: batch and precision of the target are in them."""
 
 import pytest
 

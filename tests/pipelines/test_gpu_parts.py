@@ -1,4 +1,4 @@
-"""What ``doctor`` says of GPUs: from the files of this installation, without loading torch."""
+"""See what ``doctor`` says of GPUs: from the files of this installation, without loading torch."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""What a report says of a searched fleet and of measured runtimes, against numbers taken from the files directly."""
+"""Hold what a report says of a searched fleet and of measured runtimes, against numbers taken from the files."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""How large inputs are: said by the user, by the file, or asked for; never 1 in silence."""
+"""Find how large inputs are: said by the user, by the file, or asked for; never 1 in silence."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What a space falls apart into, sums along it, and exact fronts against looking at every network."""
+"""See what a space falls apart into, sums along it, and exact fronts against looking at every network."""
 
 import numpy as np
 import pytest

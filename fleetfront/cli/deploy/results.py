@@ -1,4 +1,4 @@
-"""What ``fleetfront deploy`` prints: one row a file, or JSON; then what failed, and the exit code for it."""
+"""Print what ``fleetfront deploy`` did: one row a file, or JSON; then what failed, and the exit code for it."""
 
 from __future__ import annotations
 

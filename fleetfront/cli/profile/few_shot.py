@@ -1,4 +1,4 @@
-"""What is printed of a model from few networks. Choosing, measuring and learning are in ``pipelines.few_profile``."""
+"""Print a model from few networks. Choosing, measuring and learning are in ``pipelines.few_profile``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What ``fleetfront search`` prints: fronts in full for few devices, a line each for many, and the shared networks."""
+"""Print what ``fleetfront search`` found: fronts in full for few devices, a line each for many, and the shared
+networks.
+"""
 
 from __future__ import annotations
 

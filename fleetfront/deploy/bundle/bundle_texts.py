@@ -1,4 +1,4 @@
-"""What lies in a bundle beside the model files: labels, model card, picture of the front, snippets of code."""
+"""Write what lies in a bundle beside the model files: labels, model card, picture of the front, snippets of code."""
 
 from __future__ import annotations
 

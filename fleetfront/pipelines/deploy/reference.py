@@ -1,4 +1,4 @@
-"""What torch makes of a network on random, real and held-out images: what its files are proven and judged against."""
+"""Run a network in torch on random, real and held-out images: what its files are proven and judged against."""
 
 from __future__ import annotations
 

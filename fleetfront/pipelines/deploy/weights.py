@@ -1,4 +1,6 @@
-"""What deployed networks know: a supernet's weights or random numbers, and the user's images and labels beside them."""
+"""Find what deployed networks know: a supernet's weights or random numbers, and the user's images and labels beside
+them.
+"""
 
 from __future__ import annotations
 

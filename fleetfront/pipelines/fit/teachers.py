@@ -1,4 +1,4 @@
-"""Who can teach about a new device: every device of which the workspace knows many networks of the space.
+"""Find who can teach about a new device: every device of which the workspace knows many networks of the space.
 
 Imported tables and fits of measured blocks teach; where there are fewer than three, shipped estimates join in. What is
 learnt from them is written in ``predictors.few_shot``.

@@ -1,4 +1,4 @@
-"""What the last verb left for the next: the newest front, and weights that are known for a space."""
+"""Find what the last verb left for the next: the newest front, and weights that are known for a space."""
 
 from __future__ import annotations
 

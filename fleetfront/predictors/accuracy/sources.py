@@ -1,4 +1,4 @@
-"""Which accuracy model a user means by ``--accuracy``. The models themselves are in the ``accuracy_*`` files."""
+"""Make the accuracy model that a user means by ``--accuracy``. The models themselves are in files of their own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""What known devices teach about an unknown one: how latency splits over operators, and how noisy devices are."""
+"""Learn from known devices what to expect of an unknown one: how latency splits over operators, and how noisy devices
+are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why a fitted model may be worth less than it looks: warnings as data, each with what to do about it."""
+"""Warn where a fitted model may be worth less than it looks: warnings as data, each with what to do about it."""
 
 from __future__ import annotations
 

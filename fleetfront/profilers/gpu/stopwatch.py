@@ -1,4 +1,4 @@
-"""How time passes on a device: CUDA events and graphs, or the host's clock where programs are rehearsed on a CPU.
+"""Tell how time passes on a device: CUDA events and graphs, or the host's clock where programs are rehearsed on a CPU.
 
 What is timed and how often is decided in ``visit_timing``. Importing this loads no torch.
 """

@@ -1,4 +1,4 @@
-"""What NVIDIA's ``trtexec`` exports as JSON: times of each inference, times of layers, and what layers there are.
+"""Read what NVIDIA's ``trtexec`` exports as JSON: times of each inference, times of layers, and what layers there are.
 
 The formats are those that trtexec of TensorRT 7 to 11 writes (``--exportTimes``, ``--exportProfile``,
 ``--exportLayerInfo``). What becomes of the numbers is decided in ``pipelines.import_trtexec``.

@@ -1,4 +1,4 @@
-"""How one opened program is warmed up and timed on whatever device: a stopwatch is all that is asked of it.
+"""Warm up and time one opened program on whatever device: a stopwatch is all that is asked of it.
 
 The device time of an inference is that of a replayed CUDA graph, without the launches. A block is too short to be timed
 alone: its graph holds several inferences in turn over the program's inputs, as a network holds several blocks. The wall

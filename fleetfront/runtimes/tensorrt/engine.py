@@ -1,4 +1,4 @@
-"""What TensorRT 10 and 11 are asked for in Python: building a plan, opening one, and what a plan is bound to.
+"""Ask TensorRT 10 and 11 in Python: building a plan, opening one, and what a plan is bound to.
 
 Written against https://docs.nvidia.com/deeplearning/tensorrt/latest/_static/python-api/; the names were compared with
 those in the bindings of 11.4, but nothing here has run on a GPU yet. Networks are strongly typed: TensorRT 11 knows no

@@ -1,4 +1,5 @@
-"""What uncertain networks are expected to add to the fronts of a whole fleet: hypervolume, summed over its devices.
+"""Compute what uncertain networks are expected to add to the fronts of a whole fleet: hypervolume, summed over its
+devices.
 
 Nothing here knows where predictions come from; fronts that are known for sure are in ``front``.
 """

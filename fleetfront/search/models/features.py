@@ -1,4 +1,6 @@
-"""What models of accuracy from few networks read: numbers about a network, in groups, the space's own if it has any."""
+"""Make what models of accuracy from few networks read: numbers about a network, in groups, the space's own if it has
+any.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which networks a strategy considers before it asks for the accuracy of a few: all of a small space, else children of
-good networks and random ones. Considering costs no evaluation.
+"""Choose the networks that a strategy considers before it asks for the accuracy of a few: all of a small space, else
+children of good networks and random ones. Considering costs no evaluation.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a NAS-Bench-201 cell computes, in numbers: its live operations and the sequences of operations along its paths.
-Cells that compute the same function, such as those that differ in dead edges, have equal numbers.
+"""Describe what a NAS-Bench-201 cell computes, in numbers: its live operations and the sequences of operations along
+its paths. Cells that compute the same function, such as those that differ in dead edges, have equal numbers.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which networks of a front are taken."""
+"""Take networks of a front."""
 
 from dataclasses import replace
 

@@ -1,4 +1,4 @@
-"""What heat leaves of the speed, on a device whose runner slows down on command."""
+"""Measure what heat leaves of the speed, on a device whose runner slows down on command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked of NVML and in which units it is kept, with a stand-in of the module ``pynvml``; never a setting."""
+"""Ask NVML, and keep its answers in our units, with a stand-in of the module ``pynvml``; never a setting."""
 
 from types import SimpleNamespace
 from typing import Any

@@ -1,4 +1,4 @@
-"""What only a GPU can show. Everything here is skipped where there is none."""
+"""See what only a GPU can show. Everything here is skipped where there is none."""
 
 from pathlib import Path
 

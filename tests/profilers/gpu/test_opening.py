@@ -1,4 +1,4 @@
-"""What a target asks of float32 is refused where NVIDIA's libraries would compute something else."""
+"""See that what a target asks of float32 is refused where NVIDIA's libraries would compute something else."""
 
 import pytest
 

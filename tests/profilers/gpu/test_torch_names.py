@@ -1,4 +1,4 @@
-"""What is asked of torch's CUDA interface exists in the installed torch, which may be built without CUDA."""
+"""See that what is asked of torch's CUDA interface exists in the installed torch, which may be built without CUDA."""
 
 import inspect
 

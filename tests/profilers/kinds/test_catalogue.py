@@ -1,4 +1,4 @@
-"""Which kind a device's name means, and that a kind opens nothing but its own."""
+"""Find the kind that a device's name means, and see that a kind opens nothing but its own."""
 
 from __future__ import annotations
 

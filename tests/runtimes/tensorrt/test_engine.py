@@ -1,4 +1,4 @@
-"""What TensorRT is asked for, with a stand-in that has the names of its bindings; nothing is built here."""
+"""See what TensorRT is asked for, with a stand-in that has the names of its bindings; nothing is built here."""
 
 import sys
 from pathlib import Path

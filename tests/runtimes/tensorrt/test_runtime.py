@@ -1,4 +1,4 @@
-"""How plans are fed, with a stand-in for the engine and torch's CPU memory in place of a GPU's."""
+"""Feed plans, with a stand-in for the engine and torch's CPU memory in place of a GPU's."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What strategies reach; that each keeps the protocol is tested in ``tests/testing/test_strategies.py``."""
+"""See what strategies reach; that each keeps the protocol is tested in ``tests/testing/test_strategies.py``."""
 
 import numpy as np
 

@@ -1,4 +1,4 @@
-"""What runtimes execute of a cell that merge equal operators, or run branches side by side: cells counted by hand."""
+"""Count what runtimes execute of a cell that merge equal operators or run branches side by side, by hand."""
 
 import csv
 from pathlib import Path

@@ -1,5 +1,6 @@
-"""What a finished TFLite file says of itself: metadata as MediaPipe Tasks reads it, labels packed in, and the oldest
-runtime that its operators need. Field numbers are those of MediaPipe's ``tasks/metadata/metadata_schema.fbs``, 1.5.0.
+"""Write what a finished TFLite file says of itself: metadata as MediaPipe Tasks reads it, labels packed in, and the
+oldest runtime that its operators need. Field numbers are those of MediaPipe's ``tasks/metadata/metadata_schema.fbs``,
+1.5.0.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a device was like around a visit, as plain values for a measurement, and when it is too hot to be trusted."""
+"""Read what a device was like around a visit, as plain values for a measurement, and when it is too hot to trust."""
 
 from __future__ import annotations
 

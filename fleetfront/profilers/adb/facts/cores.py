@@ -1,4 +1,4 @@
-"""Which cores a phone has and which of them to measure on: clusters, masks, clocks, from the kernel's small files."""
+"""Read which cores a phone has, and choose some to measure on: clusters, masks, clocks, from the kernel's files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a device is: model, system, ABI, cores, tools. What it is like right now is in ``thermal`` and ``cores``."""
+"""Read what a device is: model, system, ABI, cores, tools. How it is right now is in ``thermal`` and ``cores``."""
 
 from __future__ import annotations
 

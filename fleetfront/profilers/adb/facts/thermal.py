@@ -1,4 +1,4 @@
-"""What a phone says of its heat, battery and screen, read from the texts of ``dumpsys``.
+"""Read a phone's heat, battery and screen from the texts of ``dumpsys``.
 
 Clocks and cores are in ``cores``.
 """

@@ -1,4 +1,4 @@
-"""What times a model file on the device: its protocol, and which one serves a device and runtime.
+"""Declare what times a model file on the device, and choose the one that serves a device and runtime.
 
 ``runners.native`` and ``runners.benchmark_model`` implement it.
 """

@@ -1,4 +1,4 @@
-"""What the ONNX writer puts into a file. That it computes right is in test_writers."""
+"""See what the ONNX writer puts into a file. That it computes right is in test_writers."""
 
 import numpy as np
 import onnx

@@ -1,4 +1,4 @@
-"""What a TFLite file says of itself; MediaPipe reads it in tests/apps."""
+"""Read what a TFLite file says of itself; MediaPipe reads it in tests/apps."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What the TFLite writer puts into a file. That it computes right is in test_writers."""
+"""See what the TFLite writer puts into a file. That it computes right is in test_writers."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""What phones say of heat, battery, screen and cores, read from their own texts."""
+"""Read heat, battery, screen and cores from phones' own texts."""
 
 from __future__ import annotations
 
