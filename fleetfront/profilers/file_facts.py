@@ -79,6 +79,19 @@ def file_batch(path: Path) -> int:
     return max(1, (sure or images or [(1,)])[0][0])
 
 
+def file_signatures(path: Path) -> tuple[str, ...]:
+    """Names of the signatures of a ``.tflite`` file that has several, that of the subgraph which is run first.
+
+    An empty name stands first if none is over that subgraph. Empty for other files, and where the file does not tell.
+    """
+    try:
+        names = _told(path, _SIGNATURES) or []
+    except ImportError:
+        return ()
+    first = next((name for name, subgraph in names if subgraph == 0), "")
+    return (first, *(name for name, _ in names if name != first)) if len(names) > 1 else ()
+
+
 def _told(path: Path, readers: Mapping[str, Callable[[bytes], _Told]]) -> _Told | None:
     """What the reader of such files makes of this one; None if there is no reader, or the file is damaged."""
     read = readers.get(path.suffix.lower())
@@ -116,6 +129,14 @@ def _tflite_inputs(data: bytes) -> list[tuple[int, ...]]:
     return [tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength())) for tensor in fed]
 
 
+def _tflite_signatures(data: bytes) -> list[tuple[str, int]]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.Model.GetRootAs(data, 0)
+    found = (model.SignatureDefs(index) for index in range(model.SignatureDefsLength()))
+    return [((one.SignatureKey() or b"").decode(errors="replace"), one.SubgraphIndex()) for one in found]
+
+
 def _onnx_graph(data: bytes) -> Any:
     import onnx
     from google.protobuf.message import DecodeError
@@ -150,3 +171,4 @@ def _onnx_weights(data: bytes) -> Counter[str]:
 
 _WEIGHTS: Mapping[str, Callable[[bytes], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
 _INPUTS: Mapping[str, Callable[[bytes], list[tuple[int, ...]]]] = {".tflite": _tflite_inputs, ".onnx": _onnx_inputs}
+_SIGNATURES: Mapping[str, Callable[[bytes], list[tuple[str, int]]]] = {".tflite": _tflite_signatures}

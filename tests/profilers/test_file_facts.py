@@ -19,7 +19,9 @@ from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.profilers.file_facts import file_batch, file_precision
+from fleetfront.pipelines.measure.single_file import check_file
+from fleetfront.profilers.file_facts import file_batch, file_precision, file_signatures
+from fleetfront.targets import Target
 
 _RNG = np.random.default_rng(0)
 
@@ -200,3 +202,46 @@ def test_the_batch_is_that_of_the_image_among_the_inputs(
 )
 def test_the_batch_of_files_that_others_wrote(name: str, batch: int, shared_data: Path) -> None:
     assert file_batch(shared_data / "cases" / name) == batch
+
+
+def signed(*signatures: tuple[str, int]) -> bytes:
+    """A file whose subgraph is there twice, with these signatures."""
+    import copy
+
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(write_tflite(convolution()), 0))
+    model.subgraphs = [model.subgraphs[0], copy.deepcopy(model.subgraphs[0])]
+    made = []
+    for name, subgraph in signatures:
+        one = copy.deepcopy(model.signatureDefs[0])
+        one.signatureKey, one.subgraphIndex = name, subgraph
+        made.append(one)
+    model.signatureDefs = made
+    builder = flatbuffers.Builder(1024)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+@pytest.mark.parametrize(
+    ("signatures", "told", "is_refused"),
+    [
+        ([("serving_default", 0)], (), False),
+        ([("decode", 1), ("encode", 0)], ("encode", "decode"), False),
+        ([("serving_default", 0), ("encode", 1)], ("serving_default", "encode"), False),
+        ([("encode", 0), ("serving_default", 1)], ("encode", "serving_default"), True),
+        ([("encode", 1), ("decode", 1)], ("", "encode", "decode"), True),
+    ],
+)
+def test_a_file_of_several_signatures_says_which_runs(
+    signatures: list[tuple[str, int]], told: tuple[str, ...], is_refused: bool, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.tflite"
+    path.write_bytes(signed(*signatures))
+    assert file_signatures(path) == told
+    if is_refused:
+        with pytest.raises(InputError, match="first subgraph"):
+            check_file(path, Target("cpu", "litert"))
+    else:
+        check_file(path, Target("cpu", "litert"))

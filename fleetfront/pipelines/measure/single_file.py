@@ -15,6 +15,7 @@ from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingD
 from fleetfront.pipelines.measure.files import ALL_THROTTLED, ROUNDS, FileLatency, FilesMeasured, measure_files
 from fleetfront.pipelines.measure.profile import suffixes_of
 from fleetfront.profilers.cpu.kind import CPU
+from fleetfront.profilers.file_facts import file_signatures
 from fleetfront.profilers.kinds.base import Capability
 from fleetfront.profilers.kinds.catalogue import OpenAgent, find_kind, kind_of
 from fleetfront.profilers.plan import RoundOptions
@@ -36,6 +37,8 @@ BUSY_RATIO = 1.5
 
 #: File identifier of TensorFlow Lite's schema, which flatbuffers put at the fifth byte.
 _TFLITE = b"TFL3"
+#: What converters call the signature of a model that has one.
+_DEFAULT_SIGNATURE = "serving_default"
 #: What a row's error begins with -> the error to raise for a user's file.
 _KINDS: dict[str, type[FleetfrontError]] = {"InputError": InputError, "MissingDependency": MissingDependency}
 
@@ -58,6 +61,7 @@ class FileProfile:
         runs: number of warm runs that were told one by one.
         inputs: name, shape and type of what the file was fed, random numbers.
         cores: where it ran; empty if the system did not let us choose.
+        signatures: of a file that has several, the one that was timed first.
         printed_ms: statistics of the warm runs, by name, from a program that tells no single runs.
     """
 
@@ -78,6 +82,7 @@ class FileProfile:
     inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
     cores: tuple[int, ...] = ()
     printed_ms: Mapping[str, float] = field(default_factory=dict)
+    signatures: tuple[str, ...] = ()
 
     @property
     def target(self) -> Target:
@@ -87,9 +92,11 @@ class FileProfile:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What to keep in mind about these numbers, each with what to do."""
+        timed, *others = self.signatures or ("",)
+        of_parts = [f"Timed is its signature {timed!r}; it has {', '.join(others)}, too."] if others else []
         if self.median_ms is None or self.p95_ms is None:
-            return ()
-        texts = []
+            return tuple(of_parts)
+        texts = list(of_parts)
         again = "something else uses this machine. Close other programs and run the command again."
         if self.thread_cpu_median_ms and self.median_ms > BUSY_RATIO * self.thread_cpu_median_ms:
             waiting = 1 - self.thread_cpu_median_ms / self.median_ms
@@ -227,7 +234,7 @@ def profile_file(
 
 
 def check_file(path: Path, target: Target) -> None:
-    """Raise InputError if there is no file at ``path``, or none that ``target`` opens."""
+    """Raise InputError if there is no file at ``path``, none that ``target`` opens, or another part of it would run."""
     suffixes = suffixes_of(target)
     if path.suffix.lower() not in suffixes and not (".tflite" in suffixes and _head(path)[4:] == _TFLITE):
         raise InputError(
@@ -237,6 +244,13 @@ def check_file(path: Path, target: Target) -> None:
     if path.suffix.lower() == ".tflite" and _head(path)[4:] != _TFLITE:
         raise InputError(
             f"{path} is not a TensorFlow Lite file.", "Write one with `fleetfront deploy` or `fleetfront export`."
+        )
+    signatures = file_signatures(path)
+    if signatures and (not signatures[0] or _DEFAULT_SIGNATURE in signatures[1:]):
+        raise InputError(
+            f"{path} has the signatures {', '.join(filter(None, signatures))}; runtimes would run its first subgraph, "
+            f"which is {f'that of {signatures[0]!r}' if signatures[0] else 'none of theirs'}.",
+            "Write a file of the one signature that you mean.",
         )
 
 
@@ -298,5 +312,6 @@ def _profile(path: Path, found: FilesMeasured, store: Store) -> FileProfile:
         runs=int(wall.size),
         inputs=tuple((name, tuple(shape), dtype) for name, shape, dtype in good[-1].after.get("inputs", ())),
         printed_ms=printed_ms(good),
+        signatures=file_signatures(path),
         cores=tuple(core for core in good[-1].before.get("cores", ()) if isinstance(core, int)),
     )
