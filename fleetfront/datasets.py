@@ -21,6 +21,8 @@ from fleetfront.errors import InputError, missing
 from fleetfront.progress import SILENT, Progress
 
 DIGITS = "digits"
+#: In a folder of class folders: their names, one a line, in the order of the network's outputs.
+ORDER_FILE = "classes.txt"
 
 #: Mean and standard deviation of ImageNet's RGB values in 0..1, the convention of pretrained image networks.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -92,7 +94,7 @@ class Dataset:
         source: ``digits`` or the folder.
         images: uint8[n, 3, size, size], RGB.
         labels: int64[n], indices into ``class_names``.
-        class_names: names of the classes, sorted.
+        class_names: names of the classes, in the order of ``classes.txt`` in the folder if it has one, else sorted.
         split: indices into ``images`` of each split, sorted.
         preprocessing: how ``inputs`` scales.
         content_hash: SHA-256 over pixels, labels, classes, splits and preprocessing.
@@ -195,7 +197,7 @@ def _bilinear(source: int, target: int) -> NDArray[np.float64]:
     return np.maximum(0.0, 1.0 - np.abs(position[:, None] - np.arange(source)))
 
 
-def _class_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
+def _class_folders(folder: Path, *, is_labelled: bool = True) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
     layout = "Give a folder with one subfolder of images a class, e.g. photos/cat/1.jpg, photos/dog/1.jpg."
     if not folder.is_dir():
         found = "is a file" if folder.exists() else "does not exist"
@@ -214,6 +216,8 @@ def _class_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[s
         nested = [c.name for c in classes if not found_images[c.name] and any(p.is_dir() for p in c.iterdir())]
         remedy = f"Did you mean {str(folder / nested[0])!r}? {layout}" if nested else layout
         raise InputError(f"{str(folder)!r} holds {len(names)} subfolder(s) with images.", remedy)
+    if is_labelled:
+        names = _in_order(folder, names)
     paths = [path for name in names for path in found_images[name]]
     labels = np.repeat(np.arange(len(names)), [len(found_images[name]) for name in names]).astype(np.int64)
     return paths, labels, names
@@ -222,7 +226,40 @@ def _class_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[s
 def _any_folders(folder: Path) -> tuple[list[Path], NDArray[np.int64], tuple[str, ...]]:
     """Like ``_class_folders``, but images that lie in the folder itself are one class of its name."""
     loose = _images_in(folder) if folder.is_dir() else []
-    return (loose, np.zeros(len(loose), dtype=np.int64), (folder.name,)) if loose else _class_folders(folder)
+    if not loose:
+        return _class_folders(folder, is_labelled=False)
+    return loose, np.zeros(len(loose), dtype=np.int64), (folder.name,)
+
+
+def _in_order(folder: Path, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The classes in the order of a network's outputs: as ``classes.txt`` lists them, else as they are sorted.
+
+    Raises InputError where numbers and texts sort differently, or ``classes.txt`` lists other folders: a wrong order
+    gives every class another one's images.
+    """
+    file = folder / ORDER_FILE
+    if file.is_file():
+        try:
+            listed = tuple(line.strip() for line in file.read_text(encoding="utf-8-sig").splitlines() if line.strip())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{file} cannot be read ({error}).", "Write one folder's name a line.") from error
+        if sorted(listed) != sorted(names):
+            odd = sorted(set(listed) ^ set(names)) or sorted(listed)
+            raise InputError(
+                f"{file} lists {len(listed)} classes, {folder} has {len(names)} folders with images; they differ in "
+                f"{', '.join(odd[:5])}.",
+                "Write the name of every folder once, one a line, in the order of the network's outputs.",
+            )
+        return listed
+    if all(name.isascii() and name.isdigit() for name in names):
+        by_number = sorted(names, key=int)
+        if by_number != list(names):
+            raise InputError(
+                f"The folders of {folder} are numbers: as texts they begin {', '.join(names[:3])}, as numbers "
+                f"{', '.join(by_number[:3])}, and a network's outputs may follow either.",
+                f"Write {file}, one name a line in the order of the outputs, or rename the folders (00, 01, ...).",
+            )
+    return names
 
 
 def _images_in(folder: Path) -> list[Path]:

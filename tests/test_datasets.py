@@ -174,3 +174,24 @@ def test_reading_many_images_is_counted(tmp_path):
 def test_mistyped_digits_are_understood():
     with pytest.raises(InputError, match=r"'digit' does not exist.*Did you mean 'digits'"):
         load_images("digit", 8)
+
+
+def test_folders_whose_order_is_open_are_asked_about(tmp_path):
+    for index in range(12):
+        (tmp_path / str(index)).mkdir()
+        for shade in range(5):
+            Image.new("RGB", (8, 8), (20 * index, shade, 0)).save(tmp_path / str(index) / f"{shade}.png")
+    with pytest.raises(InputError, match=r"as texts they begin 0, 1, 10, as numbers 0, 1, 2") as caught:
+        load_images(tmp_path, 8)
+    assert "classes.txt" in caught.value.remedy
+    assert len(load_images(tmp_path, 8, is_labelled=False).class_names) == 12
+    order = [str(index) for index in range(12)]
+    (tmp_path / "classes.txt").write_text("\n".join(order) + "\n")
+    dataset = load_images(tmp_path, 8)
+    assert dataset.class_names == tuple(order)
+    # The red of an image says which folder it came from.
+    shades = dataset.images[:, 0].mean((1, 2))
+    np.testing.assert_allclose(shades, 20 * dataset.labels, atol=1)
+    (tmp_path / "classes.txt").write_text("\n".join(order[:-1]) + "\n")
+    with pytest.raises(InputError, match="they differ in 11"):
+        load_images(tmp_path, 8)
