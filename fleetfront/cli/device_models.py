@@ -14,6 +14,7 @@ from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.knowledge.opening import DeviceModel
+    from fleetfront.predictors.base import AccuracyModel
     from fleetfront.spaces.base import Genotypes, SearchSpace
 
 #: From so many estimated devices on, their doubts become one line.
@@ -52,6 +53,16 @@ def chosen_models(
     )
     _warn(found, space)
     return found
+
+
+def tell_accuracy(model: AccuracyModel) -> None:
+    """Say which column of a table serves as accuracy, and what speaks against it."""
+    from fleetfront.predictors.base import ReadFromColumn
+
+    if isinstance(model, ReadFromColumn):
+        hint(f"Accuracy: column {model.column} of {model.source.removeprefix('csv:').removesuffix(f':{model.column}')}")
+        for text in model.warnings:
+            warn(text)
 
 
 def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:

@@ -76,7 +76,7 @@ def predict(
 def _predicted(
     wanted: list[str], choices: ModelChoices, accuracy: str, family: SearchSpace, metric: Metric
 ) -> list[dict[str, Any]]:
-    from fleetfront.cli.device_models import chosen_models
+    from fleetfront.cli.device_models import chosen_models, tell_accuracy
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy.sources import load_accuracy
 
@@ -84,6 +84,8 @@ def _predicted(
     found = chosen_models(choices, family, asked=genotypes, metric=metric)
     models = {device.name: device.model for device in found}
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
+    if source is not None:
+        tell_accuracy(source)
     return predict_archs(family, wanted, models, source)
 
 

@@ -176,6 +176,19 @@ class HasRange(Protocol):
 
 
 @runtime_checkable
+class ReadFromColumn(Protocol):
+    """An accuracy model that is one column of somebody's table, chosen by its name."""
+
+    @property
+    def column(self) -> str:
+        """Its name."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What speaks against it."""
+
+
+@runtime_checkable
 class HasFingerprint(Protocol):
     """An accuracy model that can tell whether its content changed under the same name."""
 

@@ -146,6 +146,7 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
 
 
 def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress) -> AccuracyModel:
+    from fleetfront.cli.device_models import tell_accuracy
     from fleetfront.pipelines.supernet_accuracy import supernet_loader
     from fleetfront.predictors.accuracy.sources import load_accuracy
 
@@ -153,7 +154,9 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress
         raise InputError(
             f"Nothing looks at --images with --accuracy {spec}.", "Leave them out, or give --accuracy supernet:WEIGHTS."
         )
-    return load_accuracy(spec, space, supernet=supernet_loader(images, progress=shown))
+    known = load_accuracy(spec, space, supernet=supernet_loader(images, progress=shown))
+    tell_accuracy(known)
+    return known
 
 
 def _targets(

@@ -1,17 +1,20 @@
-"""Accuracies looked up in a CSV table of measured architectures."""
+"""Look accuracies up in a CSV table of measured architectures."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 import math
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.predictors.scores import weighted_spearman
 from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 _ARCH_COLUMNS = ("arch", "arch_active")
 #: How a column of accuracies may be called: these words, or one of them and an underscore, in this order of preference.
 _ACCURACY_WORDS = ("acc", "accuracy", "top1")
+#: Words in the name of a column that holds something else, which falls as accuracy rises.
+_ERROR_WORDS = frozenset({"err", "error", "errors", "loss", "losses", "nll", "perplexity", "ppl"})
+#: So few accuracies say nothing of a trend; more than this many only cost time.
+_FEWEST_TO_JUDGE, _MOST_TO_JUDGE = 10, 500
+#: Accuracies that rank so against parameters are more likely errors: larger networks of a space seldom do worse.
+_AGAINST_SIZE = -0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +42,8 @@ class TableAccuracy:
         genotypes: int8[n, v], canonical and distinct.
         accuracy: float64[n], percent.
         std: float64[n], percentage points; 0 where the table does not tell.
+        column: which column of the table serves.
+        warnings: what a user of these numbers should know.
     """
 
     space: SearchSpace
@@ -41,6 +52,8 @@ class TableAccuracy:
     accuracy: FloatArray
     std: FloatArray
     index: GenotypeIndex
+    column: str = ""
+    warnings: tuple[str, ...] = ()
 
     @property
     def tier(self) -> Tier:
@@ -82,8 +95,9 @@ def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None)
     repeat with equal accuracy.
 
     Raises:
-        InputError: on a missing file or column, more than one candidate column, an architecture outside the space, an
-            accuracy that is no percentage, two accuracies of one architecture, or values that look like shares.
+        InputError: on a missing file or column, more than one candidate column, a column of errors or losses, an
+            architecture outside the space, an accuracy that is no percentage, two accuracies of one architecture, or
+            values of which all or some look like shares.
     """
     names, rows = _read(path)
     arch_column = next((name for name in _ARCH_COLUMNS if name in names), None)
@@ -103,6 +117,7 @@ def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None)
             f"Column {column} of {path} ends at {accuracy.max():g}: these are shares, not percent.",
             "Multiply the accuracies by 100.",
         )
+    _check_scale(path, column, accuracy)
     genotypes = space.parse([row[arch_column] for row in rows])
     distinct, first, inverse = np.unique(genotypes, axis=0, return_index=True, return_inverse=True)
     differs = accuracy != accuracy[first][inverse.ravel()]
@@ -113,7 +128,39 @@ def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None)
             "Keep one line an architecture.",
         )
     source = f"csv:{path}:{column}"
-    return TableAccuracy(space, source, distinct, accuracy[first], std[first], GenotypeIndex(space, distinct))
+    index = GenotypeIndex(space, distinct)
+    warnings = _warnings(path, column, accuracy[first], space.params(distinct))
+    return TableAccuracy(space, source, distinct, accuracy[first], std[first], index, column, warnings)
+
+
+def _check_scale(path: Path, column: str, accuracy: FloatArray) -> None:
+    """Raises InputError where some values are shares: a hundred times as much, they fit among the percentages."""
+    shares = (accuracy > 0) & (accuracy <= 1)
+    if not shares.any() or shares.all():
+        return
+    low, high = np.quantile(accuracy[~shares], 0.05), accuracy.max()
+    mixed = shares & (100 * accuracy >= low) & (100 * accuracy <= high)
+    if mixed.any():
+        at = int(np.argmax(mixed))
+        raise InputError(
+            f"Line {at + 2} of {path} has {column} = {accuracy[at]:g} among percentages of {low:g} to {high:g}: "
+            f"{int(mixed.sum())} values look like shares.",
+            "Multiply these by 100, so that all accuracies are percent.",
+        )
+
+
+def _warnings(path: Path, column: str, accuracy: FloatArray, params: NDArray[np.int64]) -> tuple[str, ...]:
+    if len(accuracy) < _FEWEST_TO_JUDGE:
+        return ()
+    sample = np.random.default_rng(0).permutation(len(accuracy))[:_MOST_TO_JUDGE]
+    size = params[sample].astype(np.float64)
+    order = float(weighted_spearman(size, accuracy[sample], np.ones((1, len(sample))))[0])
+    if not order < _AGAINST_SIZE:
+        return ()
+    return (
+        f"{column} of {path} falls as networks grow (rank correlation {order:.2f}): check that it holds accuracies, "
+        "not errors.",
+    )
 
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
@@ -138,8 +185,17 @@ def _accuracy_column(path: Path, names: list[str], column: str | None) -> str:
     if column is not None:
         if column not in names:
             raise unknown(f"column of {path}", column, names)
+        if _holds_errors(column):
+            raise InputError(
+                f"Column {column} of {path} is named after an error or a loss, not after accuracy.",
+                "Write accuracies in percent (100 - error) into a column of another name.",
+            )
         return column
-    found = [name for name in names if name.split("_")[0] in _ACCURACY_WORDS and not name.endswith("_std")]
+    found = [
+        name
+        for name in names
+        if name.split("_")[0] in _ACCURACY_WORDS and not name.endswith("_std") and not _holds_errors(name)
+    ]
     if len(found) == 1:
         return found[0]
     if not found:
@@ -147,6 +203,10 @@ def _accuracy_column(path: Path, names: list[str], column: str | None) -> str:
     raise InputError(
         f"{path} has several columns of accuracies: {', '.join(found)}.", f"Write csv:{path}:{found[0]}, for example."
     )
+
+
+def _holds_errors(column: str) -> bool:
+    return bool(_ERROR_WORDS & set(re.split(r"[^a-z0-9]+", column.lower())))
 
 
 def _numbers(path: Path, column: str, rows: list[dict[str, str]], *, may_be_empty: bool = False) -> FloatArray:
