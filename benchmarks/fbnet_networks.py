@@ -33,7 +33,7 @@ class _Layers(GraphBuilder):
         batch, width, height, side = (int(d) for d in self.shape(data))
         data = self.add("reshape", (data,), shape=(batch, groups, width // groups, height, side))
         data = self.add("transpose", (data,), permutation=(0, 2, 1, 3, 4))
-        return self.add("reshape", (data,), shape=(batch, width, height, side))
+        return self.add("reshape", (data,), shape=(batch, width, height, side), layout="NCHW")
 
 
 def _layer(operation: int, width: int, out: int, stride: int, side: int) -> np.ndarray:

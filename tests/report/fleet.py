@@ -28,7 +28,7 @@ from fleetfront.workspace import Workspace
 
 NINETEEN = (
     *("1080ti_1", "1080ti_32", "1080ti_256", "titanx_1", "titanx_32", "titanx_256", "titan_rtx_256"),
-    *("silver_4114", "silver_4210r", "gold_6226", "gold_6240", "samsung_a50", "samsung_s7", "pixel2", "pixel3"),
+    *("silver_4114", "silver_4210r", "titanxp_1", "gold_6240", "samsung_a50", "samsung_s7", "pixel2", "pixel3"),
     *("essential_ph_1", "raspi4", "fpga", "eyeriss"),
 )
 #: Enough networks to fit and judge a model of the mini space on, in two quick rounds.

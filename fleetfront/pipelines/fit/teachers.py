@@ -93,14 +93,18 @@ def _estimated_tables(
         if name in taken or model.hardware in hardware:
             continue
         try:
-            target, facts = load_device(name).target, device_facts(name)
+            config, facts = load_device(name), device_facts(name)
         except InputError as error:
             left_out.append(f"{name}: {error}")
+            continue
+        objection = model.objection(config)
+        if objection:
+            left_out.append(f"{name}: {objection}")
             continue
         hardware.add(model.hardware)
         rng = np.random.default_rng([seed, len(tables)])
         tables.append(
-            KnownTable(f"{name} (estimated)", asked, noisy_latency_ms(work, model, target, asked, rng), facts)
+            KnownTable(f"{name} (estimated)", asked, noisy_latency_ms(work, model, config.target, asked, rng), facts)
         )
     return tables, left_out
 

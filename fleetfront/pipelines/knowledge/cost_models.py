@@ -75,6 +75,7 @@ def device_models(
     known |= {name: sources.narrowed(name) for name in wanted if SEPARATOR in name}
     for name in wanted:
         if name not in known:
+            sources.check_estimate(name)
             raise _no_model(name, space, runtime, known, sources.partly_known(), metric)
     found = [known[name]() for name in wanted]
     if asked is not None:
@@ -251,7 +252,8 @@ class _Sources:
         best_last: list[Mapping[str, _Open]] = []
         if Tier.ESTIMATED in tiers:
             # A broken config does not say which runtime it is of: it is told when its device is asked for.
-            found = [k for k in self._of(Kind.ESTIMATE) if k.target is None or self._serves(k.target)]
+            found = [k for k in self._of(Kind.ESTIMATE) if k.error is None]
+            found = [known for known in found if known.target is None or self._serves(known.target)]
             best_last.append({known.device: functools.partial(self._opener.open, known) for known in found})
         if Tier.TRANSFERRED in tiers:
             oldest_first = self._whole(Kind.FEW_SHOT)[::-1]
@@ -283,6 +285,12 @@ class _Sources:
             f"No fit of {self._space.name} is of {name!r}.",
             f"{others}To make one: fleetfront profile --device {device} --space {self._space.name}",
         )
+
+    def check_estimate(self, name: str) -> None:
+        """Raises InputError if there is an estimate of a device, but one that does not serve."""
+        for known in self._of(Kind.ESTIMATE):
+            if known.device == name and known.error is not None:
+                raise known.error
 
     def partly_known(self) -> dict[str, int]:
         """Device -> number of networks, for imported tables that lack some of the space."""

@@ -82,6 +82,9 @@ def _described(row: DeviceKnowledge, config: DeviceKnowledge | None) -> DeviceKn
 def _rows(found: list[Known]) -> Iterator[DeviceKnowledge]:
     fitted = {(known.device, known.space, known.metric) for known in found if known.kind in (Kind.FIT, Kind.FEW_SHOT)}
     for known in found:
+        if known.error is not None and known.kind is Kind.ESTIMATE:
+            yield DeviceKnowledge(known.device, "", "", str(known.target), how="nothing", note=str(known.error))
+            continue
         if known.error is not None:
             name = known.device or str(known.path and known.path.name)
             yield DeviceKnowledge(name, "", "", "", space=known.space, problem=str(known.error))

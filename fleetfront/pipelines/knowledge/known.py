@@ -191,14 +191,19 @@ def _holdings(store: Store | None, space: str | None) -> Iterator[Known]:
 def _estimates() -> Iterator[Known]:
     for name, model in operator_models().items():
         errors = [check.mape for check in model.foreign_checks]
+        mape = float(np.mean(errors)) if errors else None
         try:
-            target = load_device(name).target
+            config = load_device(name)
         except InputError:
             # Told when its device is asked for: a broken config hides no other device.
-            target = None
-        mape = float(np.mean(errors)) if errors else None
-        runtime = "" if target is None else target.runtime
-        yield Known(Kind.ESTIMATE, name, "", target, Tier.ESTIMATED, runtime, mape=mape, estimate=model)
+            yield Known(Kind.ESTIMATE, name, "", None, Tier.ESTIMATED, mape=mape, estimate=model)
+            continue
+        target, objection = config.target, model.objection(config)
+        if objection:
+            error = InputError(objection, "Measure ten networks: fleetfront profile --few 10.")
+            yield Known(Kind.ESTIMATE, name, "", target, Tier.ESTIMATED, target.runtime, error=error)
+            continue
+        yield Known(Kind.ESTIMATE, name, "", target, Tier.ESTIMATED, target.runtime, mape=mape, estimate=model)
 
 
 def _number(value: object) -> float | None:

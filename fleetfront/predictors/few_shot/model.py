@@ -382,10 +382,10 @@ def _stretch(left_out: FloatArray, mean: FloatArray, std: FloatArray) -> float:
 
 
 def _level(trials: Sequence[Trial]) -> float:
-    """The typical ratio of a known device's true error to what was said of it when it was left out."""
+    """The mean ratio of a known device's true error to what was said of it when it was left out."""
     ratios = [trial.transfer_mape / trial.implied_mape for trial in trials]
     low, high = _LEVEL_BOUNDS
-    return float(np.clip(np.exp(np.mean(np.log(ratios))), low, high))
+    return float(np.clip(np.mean(ratios), low, high))
 
 
 def _spread_of(known: Sequence[KnownTable]) -> float:

@@ -25,9 +25,16 @@ from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from fleetfront.device_configs.facts import DeviceConfig
     from fleetfront.quantities import FloatArray
 
 SCHEMA = "fleetfront.operator-model/1"
+
+#: How many times slower than its data sheet a device may run arithmetic of convolutions, and read their weights, and
+#: how many times faster (data sheets count at a base clock, or whole numbers of another width). Of seventeen shipped
+#: estimates sixteen lie within 0.5 to 13 times, and 1 to 200; the other says 890 and 1,030.
+_ARITHMETIC_BOUNDS = (0.25, 50.0)
+_WEIGHT_BOUNDS = (0.25, 500.0)
 
 #: Relative standard deviation of an estimate that nobody could check on another space; the checked ones have
 #: root mean square errors of 10 to 60 %.
@@ -98,6 +105,28 @@ class OperatorModel:
             return launched + busy
         total: FloatArray = (launched**self.exponent + busy**self.exponent) ** (1 / self.exponent)
         return total
+
+    def objection(self, config: DeviceConfig) -> str:
+        """Why coefficients cannot be defended against the device's data sheet; empty if they can or none is known.
+
+        A multiply-accumulate is two of the sheet's operations, a weight is four bytes.
+        """
+        of_convolutions = CLASSES.index("convolution")
+        peak = config.fact("peak_fp32_gflops") or config.fact("peak_int16_gops")
+        bandwidth = config.fact("memory_bandwidth_gb_per_s")
+        times = []
+        if peak:
+            times.append(("does arithmetic", self.ms_per_mmac[of_convolutions] * peak / 2, _ARITHMETIC_BOUNDS))
+        if bandwidth:
+            times.append(("reads weights", self.ms_per_mweight[of_convolutions] * bandwidth / 4, _WEIGHT_BOUNDS))
+        for does, ratio, (low, high) in times:
+            if not low <= ratio <= high:
+                slower = f"{ratio:.0f} times slower" if ratio > 1 else f"{1 / ratio:.0f} times faster"
+                return (
+                    f"The shipped estimate of {self.hardware} says that it {does} {slower} than its data sheet: that "
+                    "cannot be defended, so it serves no more."
+                )
+        return ""
 
     @property
     def foreign_checks(self) -> tuple[Check, ...]:

@@ -7,6 +7,7 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.teachers import find_teacher
 from fleetfront.pipelines.importing.importers import import_ofa_lut, import_table
 from fleetfront.pipelines.knowledge.cost_models import device_models
+from fleetfront.pipelines.knowledge.devices import list_devices
 from fleetfront.predictors.few_shot.files import save_few_shot
 from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.calibration import Calibration
@@ -218,3 +219,13 @@ def test_fits_of_one_device_stand_side_by_side(workspace) -> None:
     assert (middle < slow).all()
     with pytest.raises(InputError, match="cpu/litert/fp32/t1/b8"):
         models(["cpu/tensorrt"], space, workspace)
+
+
+def test_an_estimate_that_cannot_be_defended_serves_nobody(workspace) -> None:
+    space = load_space("ofa-mbv3-mini")
+    assert "gold_6226" not in {device.name for device in models(["all"], space, workspace)}
+    with pytest.raises(InputError, match="cannot be defended"):
+        models(["gold_6226"], space, workspace)
+    (row,) = [row for row in list_devices(workspace) if row.name == "gold_6226"]
+    assert (row.tier, row.problem) == ("", "")
+    assert "cannot be defended" in row.note

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -105,3 +106,12 @@ def test_a_fit_recovers_a_device_from_whole_networks(work: NetworkWork) -> None:
     for batch in (1, 8, 32):
         ratio = fitted.latency_ms(fresh, batch) / truth.latency_ms(fresh, batch)
         np.testing.assert_allclose(ratio, 1, atol=0.1 if batch == 8 else 0.03)
+
+
+def test_an_estimate_that_its_data_sheet_contradicts_is_refused() -> None:
+    models = operator_models()
+    refused = {name: model.objection(load_device(name)) for name, model in models.items()}
+    assert [name for name, objection in refused.items() if objection] == ["gold_6226"]
+    assert "889 times slower" in refused["gold_6226"]
+    fast = replace(models["raspi4"], ms_per_mmac=models["raspi4"].ms_per_mmac / 100)
+    assert "times faster" in fast.objection(load_device("raspi4"))
