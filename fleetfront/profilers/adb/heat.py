@@ -1,4 +1,4 @@
-"""Decide when a hot device is looked at and waited for, without clock or I/O. What a look sees is read in ``facts``."""
+"""Decide when a hot device is looked at and waited for, without clock or I/O. ``facts`` reads what a look sees."""
 
 from __future__ import annotations
 

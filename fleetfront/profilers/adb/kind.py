@@ -1,4 +1,4 @@
-"""Devices over ADB as a kind of device: phones and Linux boards."""
+"""Open phones and Linux boards over ADB as one kind of device."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """What a look at the device saw."""
+    """A look at the device was taken."""
 
     state: State
 
@@ -147,7 +147,7 @@ Instruction = Connect | Prepare | Push | Look | MakeVisits | EndScript | Wait | 
 
 
 class PhoneMachine:
-    """What is known of one device while batches are measured on it."""
+    """Knows one device while batches are measured on it."""
 
     def __init__(self, device: Device, heat: HeatWatch, rows: VisitRows, reconnect_s: float) -> None:
         """Take over a connected device.

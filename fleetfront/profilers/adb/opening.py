@@ -1,4 +1,4 @@
-"""Finding devices and opening agents for them: what the command line calls.
+"""Find devices and open agents for them.
 
 A running adb server owns the USB devices, so it is used where one answers; otherwise the device is spoken to directly.
 """
@@ -58,7 +58,7 @@ class AdbDevice:
 
 
 def list_adb_devices() -> list[AdbDevice]:
-    """What the adb server knows, or what is plugged in by USB if none runs. Nothing is started or connected.
+    """List what the adb server knows, or what is plugged in by USB if none runs. Nothing is started or connected.
 
     Raises:
         InputError: the environment names an adb server in a way that is none.
@@ -197,7 +197,7 @@ def _usb_serials() -> list[str]:
 
 
 def describe_adb_device(device: str, *, progress: Progress = SILENT) -> Device:
-    """What a device is, e.g. which ABI to fetch a program for. Raises what ``connect`` raises."""
+    """Ask a device what it is, e.g. which ABI to fetch a program for. Raises what ``connect`` raises."""
     connection = connect(device, progress=progress)
     try:
         return read_device(connection)

@@ -22,7 +22,7 @@ from fleetfront.quantities import PEAK_MEMORY, Clock
 from fleetfront.targets import Target
 
 #: Of what an agent says of itself, what every row repeats.
-_TOLD_WITH_ROWS = ("model", "soc", "system", "cores", "runner", "runner_sha256")
+_TOLD_WITH_ROWS = ("model", "unit", "soc", "system", "cores", "runner", "runner_sha256")
 
 #: One a clock.
 Rows = tuple[Measurement, ...]

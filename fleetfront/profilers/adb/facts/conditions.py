@@ -1,4 +1,4 @@
-"""Read what a device was like around a visit, as plain values for a measurement, and when it is too hot to trust."""
+"""Describe a device around a visit in plain values, and tell when it is too hot to be trusted."""
 
 from __future__ import annotations
 

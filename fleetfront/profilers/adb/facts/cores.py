@@ -1,4 +1,4 @@
-"""Read which cores a phone has, and choose some to measure on: clusters, masks, clocks, from the kernel's files."""
+"""Choose the cores to measure on: clusters, masks and clocks, from the kernel's small files."""
 
 from __future__ import annotations
 

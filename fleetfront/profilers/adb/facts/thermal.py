@@ -1,4 +1,4 @@
-"""Read a phone's heat, battery and screen from the texts of ``dumpsys``.
+"""Read heat, battery and screen of a phone from the texts of ``dumpsys``.
 
 Clocks and cores are in ``cores``.
 """
@@ -61,7 +61,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Thermal:
-    """What ``dumpsys thermalservice`` says now. ``status`` is None where it does not say."""
+    """Heat as ``dumpsys thermalservice`` tells it now. ``status`` is None where it does not say."""
 
     status: int | None
     readings: tuple[Reading, ...]
@@ -80,7 +80,7 @@ class Thermal:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """What ``dumpsys battery`` says. None where it does not say."""
+    """Battery as ``dumpsys battery`` tells it. None where it does not say."""
 
     percent: int | None
     celsius: float | None

@@ -1,4 +1,4 @@
-"""List what can go wrong between this machine and a phone, each with its remedy.
+"""Name what can go wrong between this machine and a phone, each with its remedy.
 
 How it is noticed is written in the transports.
 """

@@ -1,4 +1,4 @@
-"""The way to a device through a running adb server, in the server's own protocol. No ``adb`` binary is needed.
+"""Reach a device through a running adb server, in the server's own protocol. No ``adb`` binary is needed.
 
 Requests are four hexadecimal digits of length and a text; answers are OKAY or FAIL with a reason. See SERVICES.TXT and
 OVERVIEW.TXT in https://android.googlesource.com/platform/packages/modules/adb
@@ -68,7 +68,7 @@ class ListedDevice:
 
     @property
     def name(self) -> str:
-        """What tells it from all others: the serial number, of twins with the path."""
+        """The serial number, of twins with the path."""
         return f"{self.serial}@{self.path or _BY_ID + self.id}" if self.is_twin else self.serial
 
     @property

@@ -1,4 +1,4 @@
-"""Commands on a device: their output as it comes, and always their exit code. Patience is written in ``connection``."""
+"""Run commands on a device: output as it comes, and always the exit code. Patience is written in ``connection``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files to and from a device, in the daemon's ``sync:`` service. What is worth sending is decided in ``connection``.
+"""Send files to a device and receive them, in the daemon's ``sync:`` service. ``connection`` decides what is worth it.
 
 Source: SYNC.TXT in https://android.googlesource.com/platform/packages/modules/adb
 """

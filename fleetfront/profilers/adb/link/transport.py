@@ -1,4 +1,4 @@
-"""The protocol of a way to a device: byte streams to services of its adb daemon, and a ping. Two ways implement it.
+"""Declare a way to a device: byte streams to services of its adb daemon, and a ping. Two ways implement it.
 
 ``link.server`` goes through a running adb server, ``link.direct`` speaks to the daemon itself.
 """

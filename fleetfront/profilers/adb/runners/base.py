@@ -1,4 +1,4 @@
-"""Declare what times a model file on the device, and choose the one that serves a device and runtime.
+"""Declare what times a model file on the device, and check programs for it.
 
 ``runners.native`` and ``runners.benchmark_model`` implement it.
 """
@@ -27,7 +27,7 @@ _MACHINES = {183: "arm64-v8a", 40: "armeabi-v7a", 62: "x86_64", 3: "x86", 243: "
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """What a runner says of one visit, or why there are no numbers.
+    """Numbers of one visit, or why there are none.
 
     Attributes:
         samples_ns: clock -> nanoseconds of the timed runs.

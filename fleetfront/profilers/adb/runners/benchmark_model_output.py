@@ -81,7 +81,7 @@ class Statistics:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one run of the program says, or why it cannot be believed.
+    """Numbers of one run of the program, or why it cannot be believed.
 
     Attributes:
         measured: statistics of the measured runs; None if ``error`` is set.

@@ -1,4 +1,4 @@
-"""Downloads Google's official build of ``benchmark_model``, when a user asks for it, and records what came."""
+"""Download Google's official build of ``benchmark_model``, when a user asks for it, and record what came."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one script that runs on the device for a whole session, and the words that it and this machine exchange.
+"""Write the one script that runs on the device for a session, and read the words that it and this machine exchange.
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
 unplugged; before it ends so, it undoes what ``agent`` changed. While it runs, it holds the device against other

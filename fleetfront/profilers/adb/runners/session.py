@@ -1,4 +1,4 @@
-"""The running script on a device as an object: make visits, check the heat, end it. Meaning is given in ``agent``."""
+"""Lead the running script on a device: make visits, check the heat, end it. ``machine`` decides what comes next."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class VisitRequest:
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """What came of one visit.
+    """One visit as it was made.
 
     Attributes:
         id: of the request.
@@ -130,7 +130,7 @@ class Session:
                 waiting.clear()
 
     def check(self, timeout_s: float = 30.0) -> tuple[str, str]:
-        """What the device says of its heat, and its clocks: texts for ``thermal`` and ``cores``."""
+        """Ask for heat and clocks: texts for ``thermal`` and ``cores``."""
         self._ask("check 0")
         self._soon("check", timeout_s)
         checked, text = self._soon("checked", timeout_s)

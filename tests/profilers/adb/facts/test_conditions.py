@@ -246,6 +246,20 @@ def test_what_a_device_is_known_by(more: str, is_told: bool, is_same: bool) -> N
     assert "identity" not in parse_facts(FACTS + more, "adb:x").describe()
 
 
+def test_units_of_one_model_are_told_apart_without_their_serial_numbers() -> None:
+    one, other, quiet = (
+        parse_facts(FACTS + more, "x") for more in ("prop ro.serialno=A1\n", "prop ro.serialno=B2\n", "")
+    )
+    assert len({str(device.describe().get("unit")) for device in (one, other, quiet)}) == 3
+    assert "A1" not in str(one.describe())
+    assert not one.is_same_unit(other)
+    assert one.is_same_unit(quiet)
+    board = parse_facts(FACTS + "unit 10000000a1b2c3d4\nboot 1\ninode 1:2\n", "x")
+    assert board.is_same_unit(parse_facts(FACTS + "unit 10000000a1b2c3d4\nboot 2\ninode 7:2\n", "x"))
+    # Containers of one machine.
+    assert not board.is_same_unit(parse_facts(FACTS + "unit 10000000a1b2c3d4\nboot 1\ninode 1:3\n", "x"))
+
+
 def test_the_facts_of_a_phone() -> None:
     device = parse_facts(FACTS, "adb:x")
     assert (device.model, device.soc, device.is_android) == ("Google Pixel 6", "Google GS101", True)
