@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -89,7 +89,7 @@ def _broadcast(values: Sequence[Value], _: Attributes) -> Sequence[Value]:
     return [Value(tuple(result), values[0].dtype, layouts.pop() if layouts else "")]
 
 
-def _binary(name: str, combine: Callable[[Any, Any], Any], onnx: str, tflite: str) -> OperatorFamily:
+def _binary(name: str, combine: Callable[[Tensor, Tensor], Tensor], onnx: str, tflite: str) -> OperatorFamily:
     table = f"{tflite.capitalize()}Options"
 
     def write(file: TfliteEmitter, operator: Operator, activation: str) -> None:
@@ -99,15 +99,9 @@ def _binary(name: str, combine: Callable[[Any, Any], Any], onnx: str, tflite: st
         file.operator(tflite, operands, (place,), table=table, fusedActivationFunction=activation)
 
     def torch_rule(operands: Sequence[Tensor], _: Operator, __: Running) -> Tensor:
-        result: Tensor = combine(operands[0], operands[1])
-        return result
+        return combine(operands[0], operands[1])
 
     return OperatorFamily(name, "(left, right)", _broadcast, torch_rule, one_node(onnx), write, _WORK, fuses=True)
-
-
-def _torch_batch_norm(operands: Sequence[Tensor], operator: Operator, running: Running) -> Tensor:
-    result: Tensor = running.normalise(operator, *operands)
-    return result
 
 
 def _torch_cast(operands: Sequence[Tensor], operator: Operator, _: Running) -> Tensor:
@@ -145,7 +139,7 @@ FAMILIES = (
         "batch_norm",
         "(data, scale, shift, mean, variance), each but data of dimension 1: epsilon. Folded before files are written",
         as_first,
-        _torch_batch_norm,
+        lambda operands, operator, running: running.normalise(operator, *operands),
         None,
         None,
         _WORK,

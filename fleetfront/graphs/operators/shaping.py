@@ -54,10 +54,6 @@ def _tflite_softmax(file: TfliteEmitter, operator: Operator, _: str) -> None:
     file.transpose(made, swapped, swap, file.output(output))
 
 
-def _torch_softmax(operands: Sequence[Tensor], operator: Operator, _: Running) -> Tensor:
-    return operands[0].softmax(dim=operator.attributes["axis"])
-
-
 def _concatenated(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     shapes = [value.shape for value in values]
     first = shapes[0]
@@ -172,10 +168,6 @@ def _transposed(values: Sequence[Value], attributes: Attributes) -> Sequence[Val
     return [Value(permuted(value.shape, permutation), value.dtype, attributes.get("layout", layout))]
 
 
-def _torch_transpose(operands: Sequence[Tensor], operator: Operator, _: Running) -> Tensor:
-    return operands[0].permute(tuple(operator.attributes["permutation"]))
-
-
 def _tflite_transpose(file: TfliteEmitter, operator: Operator, _: str) -> None:
     """The permutation between the two tensors as they are stored."""
     before, after = file.value(operator.inputs[0]), file.value(operator.output)
@@ -218,7 +210,7 @@ FAMILIES = (
         "softmax",
         "(data): axis; negative axes count from the end, here and below",
         as_first,
-        _torch_softmax,
+        lambda operands, operator, _: operands[0].softmax(dim=operator.attributes["axis"]),
         one_node("Softmax", lambda attributes: {"axis": attributes["axis"]}),
         _tflite_softmax,
         plain_work("elementwise"),
@@ -263,7 +255,7 @@ FAMILIES = (
         "transpose",
         f"(data): permutation, and layout={IMAGE!r} if an image comes of it that was none",
         _transposed,
-        _torch_transpose,
+        lambda operands, operator, _: operands[0].permute(tuple(operator.attributes["permutation"])),
         one_node("Transpose", lambda attributes: {"perm": list(attributes["permutation"])}),
         _tflite_transpose,
         _MOVEMENT,

@@ -203,42 +203,29 @@ def block_params(block: Block) -> int:
     return sum(array.size for name, array in weights.items() if not name.endswith((".mean", ".variance")))
 
 
-FEATURE_NAMES = (
-    "is_stem",
-    "is_pool",
-    "is_add",
-    "is_reduction",
-    "is_head",
-    "kernel",
-    "width_in",
-    "width_out",
-    "pixels_in",
-    "pixels_out",
-    "macs",
-    "params",
-    "activation_elements",
-)
-
-
 def block_features(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Numbers that explain a block's latency: float64[m, f], and the f names. Elements: inputs and output."""
-    rows = np.empty((len(blocks), len(FEATURE_NAMES)), dtype=np.float64)
-    kernels = {STEM: 3, POOL: 3, REDUCTION: 3}
-    for row, block in zip(rows, blocks, strict=True):
-        values = {name: int(value) for name, value in block.parameters}
-        width, side, _ = block.inputs[0]
-        width_out = values.get("out", values.get("classes", width))
-        side_out = {REDUCTION: side // 2, HEAD: 1}.get(block.family, side)
-        read = len(block.inputs) * width * side**2
-        row[:] = (
-            *(block.family == family for family in (STEM, POOL, ADD, REDUCTION, HEAD)),
-            values.get("k", kernels.get(block.family, 1)),
-            width,
-            width_out,
-            side**2,
-            side_out**2,
-            block_macs(block),
-            block_params(block),
-            read + width_out * side_out**2,
-        )
-    return rows, FEATURE_NAMES
+    rows = [_features(block) for block in blocks]
+    return np.array([list(row.values()) for row in rows], dtype=np.float64), tuple(rows[0]) if rows else ()
+
+
+def _features(block: Block) -> dict[str, float]:
+    values = {name: int(value) for name, value in block.parameters}
+    width, side, _ = block.inputs[0]
+    width_out = values.get("out", values.get("classes", width))
+    side_out = {REDUCTION: side // 2, HEAD: 1}.get(block.family, side)
+    return {
+        "is_stem": block.family == STEM,
+        "is_pool": block.family == POOL,
+        "is_add": block.family == ADD,
+        "is_reduction": block.family == REDUCTION,
+        "is_head": block.family == HEAD,
+        "kernel": values.get("k", 3 if block.family in (STEM, POOL, REDUCTION) else 1),
+        "width_in": width,
+        "width_out": width_out,
+        "pixels_in": side**2,
+        "pixels_out": side_out**2,
+        "macs": block_macs(block),
+        "params": block_params(block),
+        "activation_elements": len(block.inputs) * width * side**2 + width_out * side_out**2,
+    }

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.blocks import Block, Parameter
 
 #: Block families of these spaces. ``mbconv`` with expansion 1 is the first block, which has no choices.
 STEM, MBCONV, HEAD = "mbv3_stem", "mbconv", "mbv3_head"
@@ -112,46 +112,36 @@ def halved(side: int, stride: int) -> int:
     return -(-side // stride)
 
 
-def stem_block(layout: Layout, resolution: int) -> Block:
-    """The first convolution, three colour channels in."""
-    return Block.make(STEM, ((3, resolution, resolution),), act="hard_swish", k=3, out=layout.stem_width, s=2)
+def blocks_at(layout: Layout, resolution: int) -> list[Block]:
+    """Every block that can occur at one resolution: stem, the block behind it (3 x 3, no expansion), the variants of
+    each stage's first slot and of its later slots, head.
+    """
+    stem = Block.make(STEM, ((3, resolution, resolution),), act="hard_swish", k=3, out=layout.stem_width, s=2)
+    width, side = layout.first_width, halved(resolution, 2)
+    blocks = [stem, _mbconv(layout.stem_width, side, 3, 1, Stage(width, 1, "relu", False))]
+    variants = [(kernel, expansion) for kernel in layout.kernels for expansion in layout.expansions]
+    for stage in layout.stages:
+        blocks += [_mbconv(width, side, *variant, stage) for variant in variants]
+        width, side = stage.width, halved(side, stage.stride)
+        blocks += [_mbconv(width, side, *variant, replace(stage, stride=1)) for variant in variants]
+    head: dict[str, Parameter] = {
+        "act": "hard_swish",
+        "classes": layout.classes,
+        "expand": layout.expand_width,
+        "mix": layout.mix_width,
+    }
+    return [*blocks, Block.make(HEAD, ((width, side, side),), **head)]
 
 
-def first_slot_block(width_in: int, side: int, kernel: int, expansion: int, stage: Stage) -> Block:
-    """The first block of a stage, on a ``side`` x ``side`` map of the stage before."""
-    return Block.make(
-        MBCONV,
-        ((width_in, side, side),),
-        act=stage.activation,
-        k=kernel,
-        e=expansion,
-        out=stage.width,
-        s=stage.stride,
-        se=int(stage.has_se),
-    )
-
-
-def later_slot_block(side: int, kernel: int, expansion: int, stage: Stage) -> Block:
-    """A further block of a stage, on a ``side`` x ``side`` map."""
-    return first_slot_block(stage.width, side, kernel, expansion, replace(stage, stride=1))
-
-
-def first_block(layout: Layout, side: int) -> Block:
-    """The block after the stem: 3 x 3, no expansion, no squeeze-and-excitation."""
-    stage = Stage(layout.first_width, 1, "relu", False)
-    return first_slot_block(layout.stem_width, side, 3, 1, stage)
-
-
-def head_block(layout: Layout, side: int) -> Block:
-    """Final expansion, global pooling, feature mix and classifier."""
-    return Block.make(
-        HEAD,
-        ((layout.stages[-1].width, side, side),),
-        act="hard_swish",
-        classes=layout.classes,
-        expand=layout.expand_width,
-        mix=layout.mix_width,
-    )
+def _mbconv(width_in: int, side: int, kernel: int, expansion: int, stage: Stage) -> Block:
+    """A block on a ``side`` x ``side`` map."""
+    fixed: dict[str, Parameter] = {
+        "act": stage.activation,
+        "out": stage.width,
+        "s": stage.stride,
+        "se": int(stage.has_se),
+    }
+    return Block.make(MBCONV, ((width_in, side, side),), k=kernel, e=expansion, **fixed)
 
 
 class BlockShape(NamedTuple):
@@ -250,61 +240,41 @@ def effective_side(block: Block) -> float:
     return float(np.sqrt(pixels / unrounded))
 
 
-FEATURE_NAMES = (
-    "is_stem",
-    "is_head",
-    "kernel",
-    "expansion",
-    "stride",
-    "width_in",
-    "width_mid",
-    "width_out",
-    "pixels_in",
-    "pixels_out",
-    "se_width",
-    "is_hard_swish",
-    "has_shortcut",
-    "macs",
-    "macs_depthwise",
-    "params",
-    "activation_elements",
-    "macs_per_element",
-)
-
-
 def block_features(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Numbers that explain a block's latency: float64[m, f] and the f names, units as in the names.
 
     ``activation_elements`` counts every map that is written plus the input that is read: with ``params`` the memory
     traffic in elements.
     """
-    rows = np.empty((len(blocks), len(FEATURE_NAMES)), dtype=np.float64)
-    for row, block in zip(rows, blocks, strict=True):
-        shape = block_shape(block)
-        pixels_in, pixels_out = shape.side_in**2, shape.side_out**2
-        macs, params = block_macs(block), block_params(block)
-        depthwise = shape.width_mid * shape.kernel**2 * pixels_out if shape.family == MBCONV else 0
-        mid_maps = pixels_out + (pixels_in if shape.expansion > 1 else 0)
-        out_pixels = 1 if shape.family == HEAD else pixels_out
-        elements = shape.width_in * pixels_in + shape.width_mid * mid_maps + shape.width_out * out_pixels
-        row[:] = (
-            shape.family == STEM,
-            shape.family == HEAD,
-            shape.kernel,
-            shape.expansion,
-            shape.stride,
-            shape.width_in,
-            shape.width_mid,
-            shape.width_out,
-            pixels_in,
-            pixels_out,
-            shape.reduced,
-            shape.activation == "hard_swish",
-            shape.has_shortcut,
-            macs,
-            depthwise,
-            params,
-            elements,
-            macs / elements,
-        )
-    return rows, FEATURE_NAMES
+    rows = [_features(block) for block in blocks]
+    return np.array([list(row.values()) for row in rows], dtype=np.float64), tuple(rows[0]) if rows else ()
+
+
+def _features(block: Block) -> dict[str, float]:
+    shape = block_shape(block)
+    pixels_in, pixels_out = shape.side_in**2, shape.side_out**2
+    macs, params = block_macs(block), block_params(block)
+    depthwise = shape.width_mid * shape.kernel**2 * pixels_out if shape.family == MBCONV else 0
+    mid_maps = pixels_out + (pixels_in if shape.expansion > 1 else 0)
+    out_pixels = 1 if shape.family == HEAD else pixels_out
+    elements = shape.width_in * pixels_in + shape.width_mid * mid_maps + shape.width_out * out_pixels
+    return {
+        "is_stem": shape.family == STEM,
+        "is_head": shape.family == HEAD,
+        "kernel": shape.kernel,
+        "expansion": shape.expansion,
+        "stride": shape.stride,
+        "width_in": shape.width_in,
+        "width_mid": shape.width_mid,
+        "width_out": shape.width_out,
+        "pixels_in": pixels_in,
+        "pixels_out": pixels_out,
+        "se_width": shape.reduced,
+        "is_hard_swish": shape.activation == "hard_swish",
+        "has_shortcut": shape.has_shortcut,
+        "macs": macs,
+        "macs_depthwise": depthwise,
+        "params": params,
+        "activation_elements": elements,
+        "macs_per_element": macs / elements,
+    }

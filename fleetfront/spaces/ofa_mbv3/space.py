@@ -27,14 +27,9 @@ from fleetfront.spaces.ofa_mbv3.layout import (
     block_features,
     block_macs,
     block_params,
+    blocks_at,
     effective_side,
-    first_block,
-    first_slot_block,
     full_layout,
-    halved,
-    head_block,
-    later_slot_block,
-    stem_block,
 )
 from fleetfront.spaces.ofa_mbv3.spelling import Spelling
 from fleetfront.spaces.ofa_mbv3.supernet import cut, describe_misfit, graph_name, with_matrices
@@ -168,22 +163,8 @@ class OfaMbv3Space:
         index: dict[Block, int] = {}
         rows = []
         for resolution in self.resolutions:
-            rows.append([index.setdefault(block, len(index)) for block in self._blocks_at(resolution)])
+            rows.append([index.setdefault(block, len(index)) for block in blocks_at(self.layout, resolution)])
         return tuple(index), np.asarray(rows, dtype=np.int32)
-
-    def _blocks_at(self, resolution: int) -> list[Block]:
-        one = self.layout
-        blocks = [stem_block(one, resolution)]
-        side = halved(resolution, 2)
-        blocks.append(first_block(one, side))
-        width = one.first_width
-        for stage in one.stages:
-            side_out = halved(side, stage.stride)
-            variants = [(kernel, expansion) for kernel in one.kernels for expansion in one.expansions]
-            blocks += [first_slot_block(width, side, *variant, stage) for variant in variants]
-            blocks += [later_slot_block(side_out, *variant, stage) for variant in variants]
-            side, width = side_out, stage.width
-        return [*blocks, head_block(one, side)]
 
     @property
     def vocabulary(self) -> tuple[Block, ...]:
