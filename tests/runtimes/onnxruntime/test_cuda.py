@@ -92,3 +92,16 @@ def test_bindings_rotate_over_their_own_inputs(tmp_path: Path) -> None:
     assert not (results[0] == results[1]).all()
     assert not (results[1] == results[2]).all()
     program.close()
+
+
+def test_an_open_side_is_asked_for_and_never_one_pixel() -> None:
+    from onnx import TensorProto, helper
+
+    shape = ["n", 3, "height", "width"]
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("image", "out")]
+    graph = helper.make_graph([helper.make_node("Relu", ["image"], ["out"])], "g", ports[:1], ports[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    ort = pytest.importorskip("onnxruntime")
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    with pytest.raises(InputError, match="height and width"):
+        OnnxRuntimeProgram(ort, session, "cpu", 0, 1)

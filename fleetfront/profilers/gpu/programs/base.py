@@ -52,25 +52,18 @@ class Opener(Protocol):
         """Put back what was changed in this process."""
 
 
-def fixed(shape: Sequence[int | str]) -> tuple[int, ...]:
-    """The shape with symbolic dimensions taken as 1."""
-    return tuple(1 if isinstance(side, str) else side for side in shape)
-
-
-def random_inputs(shape: Sequence[int | str], dtype: str, rng: np.random.Generator) -> NDArray[Any]:
+def random_inputs(shape: Sequence[int], dtype: str, rng: np.random.Generator) -> NDArray[Any]:
     """Standard normal floats, or integers 0 and 1, in the host's memory; repeated after a million, which is faster."""
-    sides = fixed(shape)
-    drawn = min(_MOST_DRAWN, max(1, math.prod(sides)))
+    drawn = min(_MOST_DRAWN, max(1, math.prod(shape)))
     if dtype in _FLOATS:
-        return np.resize(rng.standard_normal(drawn, dtype=np.float32).astype(dtype), sides)
-    return np.resize(rng.integers(0, 2, drawn).astype(dtype), sides)
+        return np.resize(rng.standard_normal(drawn, dtype=np.float32).astype(dtype), shape)
+    return np.resize(rng.integers(0, 2, drawn).astype(dtype), shape)
 
 
-def random_tensor(shape: Sequence[int | str], dtype: Any, device: Any, generator: Any) -> Any:
+def random_tensor(shape: Sequence[int], dtype: Any, device: Any, generator: Any) -> Any:
     """The same as a tensor of torch's, drawn where it lies: a batch of 64 images would take seconds on the host."""
     import torch
 
-    sides = fixed(shape)
     if dtype.is_floating_point:
-        return torch.randn(sides, dtype=dtype, device=device, generator=generator)
-    return torch.randint(0, 2, sides, dtype=dtype, device=device, generator=generator)
+        return torch.randn(tuple(shape), dtype=dtype, device=device, generator=generator)
+    return torch.randint(0, 2, tuple(shape), dtype=dtype, device=device, generator=generator)

@@ -15,6 +15,7 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.profilers.gpu.programs.base import random_inputs
 from fleetfront.runtimes.cuda_device import CudaDevice
+from fleetfront.runtimes.input_shapes import resolve_shapes
 from fleetfront.runtimes.onnxruntime.cuda import (
     CUDA,
     TENSORRT,
@@ -95,12 +96,12 @@ class OnnxRuntimeProgram:
         self._session = session
         self.buffers = buffers
         ports = OnnxRuntimeSession(session)
-        rng = np.random.default_rng(0)
+        shapes, rng = resolve_shapes(ports.inputs), np.random.default_rng(0)
         self._bindings = []
         for _ in range(buffers):
             binding = session.io_binding()
             for port in ports.inputs:
-                array = random_inputs(port.shape, port.dtype, rng)
+                array = random_inputs(shapes[port.name], port.dtype, rng)
                 value = ort.OrtValue.ortvalue_from_numpy(array, device_type, device_id)
                 binding.bind_ortvalue_input(port.name, value)
             for port in ports.outputs:

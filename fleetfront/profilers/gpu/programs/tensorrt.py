@@ -14,6 +14,7 @@ from fleetfront.errors import InputError
 from fleetfront.profilers.gpu.programs.base import random_tensor
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.runtimes.cuda_device import CudaDevice
+from fleetfront.runtimes.input_shapes import resolve_shapes
 from fleetfront.runtimes.tensorrt.engine import BuildOptions, Engine, Plan, TimingCache, build_plan, import_tensorrt
 from fleetfront.runtimes.tensorrt.runtime import output_tensor
 from fleetfront.targets import Target
@@ -116,11 +117,12 @@ class TensorRtProgram:
         self._engine = engine
         self._stream = stream
         generator = torch.Generator(device).manual_seed(0)
+        shapes = resolve_shapes(engine.inputs)
         outputs = {port.name: output_tensor(torch, port, device) for port in engine.outputs}
         self._tensors = [
             {
                 **{
-                    port.name: random_tensor(port.shape, getattr(torch, port.dtype), device, generator)
+                    port.name: random_tensor(shapes[port.name], getattr(torch, port.dtype), device, generator)
                     for port in engine.inputs
                 },
                 **outputs,

@@ -8,7 +8,9 @@ from typing import Any
 from fleetfront.errors import InputError, missing, unknown
 from fleetfront.graphs.graph import Graph
 from fleetfront.profilers.gpu.programs.base import random_tensor
+from fleetfront.runtimes.base import Port
 from fleetfront.runtimes.cuda_device import CudaDevice
+from fleetfront.runtimes.input_shapes import resolve_shapes
 from fleetfront.targets import Target
 
 #: Precision -> what torch calls the arithmetic of float32 products and convolutions:
@@ -122,5 +124,6 @@ class TorchProgram:
     def _tensor(self, graph: Graph, name: str, generator: Any, device: Any, dtype: Any) -> Any:
         wanted = graph.tensors[name]
         own = getattr(self._torch, wanted.dtype)
-        tensor = random_tensor(wanted.shape, dtype if own.is_floating_point else own, device, generator)
+        shape = resolve_shapes([Port(name, wanted.shape, wanted.dtype)])[name]
+        tensor = random_tensor(shape, dtype if own.is_floating_point else own, device, generator)
         return tensor.contiguous(memory_format=self._torch.channels_last) if tensor.dim() == 4 else tensor
