@@ -103,4 +103,7 @@ def _read_checkpoint(path: Path, space: SupernetSpace) -> dict[str, Tensor]:
 def _is_named_tensor(name: object, value: object) -> bool:
     import torch
 
-    return isinstance(name, str) and isinstance(value, torch.Tensor)
+    if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        return False
+    # A view can claim any size; what is kept of it would have to be filled.
+    return value.layout == torch.strided and value.numel() * value.element_size() <= value.untyped_storage().nbytes()

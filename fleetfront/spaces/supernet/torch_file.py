@@ -1,4 +1,4 @@
-"""Files that torch saved, opened so that nothing in them can run. What is in them is for whoever asks.
+"""Open files that torch saved so that nothing in them can run or fill the memory.
 
 The only place that knows of pickles, and of them no more than the error that torch refuses one with.
 """
@@ -6,10 +6,15 @@ The only place that knows of pickles, and of them no more than the error that to
 from __future__ import annotations
 
 import pickle
+import stat
+import zipfile
 from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import InputError, missing
+
+#: What a file may unpack to: this many times its size, or so many bytes if that is more. torch does not compress.
+_RATIO, _ALLOWED_BYTES = 20, 64 * 2**20
 
 
 def read_torch_file(path: Path, what: str, purpose: str, remedy: str) -> Any:
@@ -30,6 +35,7 @@ def read_torch_file(path: Path, what: str, purpose: str, remedy: str) -> Any:
     except ImportError as error:
         raise missing("torch", "torch", purpose) from error
     try:
+        _check_size(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         # torch's own message advises to run what is in the file.
@@ -39,3 +45,14 @@ def read_torch_file(path: Path, what: str, purpose: str, remedy: str) -> Any:
     except Exception as error:  # torch reads files by what they begin with, and each reader has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{str(path)!r} is not {what} ({reason}).", remedy) from error
+
+
+def _check_size(path: Path) -> None:
+    """Raise ValueError if torch would wait for ever, or unpack far more than the file holds."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("it is no file")
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            unpacked = sum(member.file_size for member in archive.infolist())
+        if unpacked > max(_ALLOWED_BYTES, _RATIO * path.stat().st_size):
+            raise ValueError(f"its {path.stat().st_size} bytes would unpack to {unpacked}")

@@ -134,3 +134,10 @@ def test_what_is_wrong_in_a_weights_file_is_named(tmp_path):
     torch.save({"state_dict": {1: torch.zeros(2)}}, path)
     with pytest.raises(InputError, match="no state_dict"):
         load_supernet(path, MINI)
+
+
+def test_views_that_claim_more_than_is_stored_are_no_weights(tmp_path):
+    path = tmp_path / "views.pth"
+    torch.save({"state_dict": {"a": torch.zeros(1, dtype=torch.float16).expand(10**12)}}, path)
+    with pytest.raises(InputError, match="no state_dict of tensors"):
+        load_supernet(path, MINI)

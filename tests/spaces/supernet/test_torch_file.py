@@ -1,3 +1,4 @@
+import os
 import zipfile
 from pathlib import Path
 
@@ -39,3 +40,20 @@ def test_a_zip_of_something_else_and_values_that_run_code_are_refused(tmp_path: 
         with pytest.raises(InputError) as caught:
             read_torch_file(tmp_path / name, "a file", "Reading", "Get it again.")
         assert "weights_only" not in caught.value.message
+
+
+def test_what_unpacks_to_far_more_than_it_holds_is_not_unpacked(tmp_path):
+    plain, packed = tmp_path / "plain.pth", tmp_path / "packed.pth"
+    torch.save({"w": torch.zeros(20 * 2**20)}, plain)
+    with zipfile.ZipFile(plain) as old, zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as new:
+        for member in old.infolist():
+            new.writestr(member.filename, old.read(member))
+    with pytest.raises(InputError, match="would unpack to"):
+        read_torch_file(packed, "weights", "Reading", "Give weights.")
+    assert set(read_torch_file(plain, "weights", "Reading", "Give weights.")) == {"w"}
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pth")
+    with pytest.raises(InputError, match="it is no file"):
+        read_torch_file(tmp_path / "pipe.pth", "weights", "Reading", "Give weights.")
