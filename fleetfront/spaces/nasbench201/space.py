@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,6 +39,9 @@ from fleetfront.spaces.nasbench201.graph import (
     write_network,
     zero_block,
 )
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Six digits to the base five: the number of a cell among all.
 _RADIX = len(OPERATIONS) ** np.arange(len(EDGES))
@@ -262,6 +266,17 @@ class NasBench201Space:
         counts = np.zeros((len(indices), len(self.vocabulary)))
         np.add.at(counts, (rows[indices >= 0], indices[indices >= 0]), 1.0)
         return counts
+
+    def block_probabilities(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """How often each block is expected to occur, float[n, |V|]: the mean over all cells, for whether an edge is
+        live depends on the other edges.
+        """
+        import torch
+
+        cells = probabilities[0]
+        for edge in probabilities[1:]:  # the first edge changes fastest in the numbers of cells
+            cells = (edge[:, :, None] * cells[:, None, :]).flatten(1)
+        return cells @ torch.from_numpy(self._block_counts).to(cells.dtype)
 
     def additive(self, values: NDArray[np.float64]) -> SumOfTables:
         """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes: one gather a network."""

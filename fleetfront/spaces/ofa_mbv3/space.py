@@ -204,6 +204,30 @@ class OfaMbv3Space:
         indices[:, -1] = parts[resolution, -1]
         return indices
 
+    def block_probabilities(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """How often each block is expected to occur, float[n, |V|]: a slot is there as likely as its stage's depth
+        reaches it, and its block as likely as its kernel, its expansion and the resolution are chosen together.
+        """
+        import torch
+
+        one, at = self.layout, torch.from_numpy(self._blocks[1]).long()
+        kernels, expansions, depths = (
+            probabilities[: one.slots],
+            probabilities[one.slots : 2 * one.slots],
+            probabilities[2 * one.slots : -1],
+        )
+        columns = [torch.ones_like(probabilities[-1][:, :1])] * at.shape[1]
+        columns[2:-1] = [torch.zeros_like(columns[0])] * (at.shape[1] - 3)
+        for slot, parts in enumerate(self._slot_parts.tolist()):
+            stage, within = divmod(slot, one.slots_per_stage)
+            is_there = depths[stage][:, [depth > within for depth in one.depths]].sum(dim=1)
+            chosen = kernels[slot][:, :, None] * expansions[slot][:, None, :] * is_there[:, None, None]
+            for part, column in zip(parts, chosen.flatten(1).unbind(1), strict=True):
+                columns[part] = columns[part] + column[:, None]
+        joint = probabilities[-1][:, :, None] * torch.cat(columns, dim=1)[:, None, :]
+        empty = torch.zeros(len(joint), len(self.vocabulary), dtype=joint.dtype)
+        return empty.index_add(1, at.flatten(), joint.flatten(1))
+
     # Costs
 
     def additive(self, values: NDArray[np.float64]) -> SumOfTables:
