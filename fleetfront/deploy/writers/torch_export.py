@@ -93,6 +93,11 @@ def load_from_file(path: Path, name: str, remedy: str) -> Any:
 def neighbours(path: Path) -> Iterator[None]:
     """The files beside a user's file can be imported, as when it is run, and what it prints goes to stderr."""
     folder = str(path.resolve().parent)
+    for beside in Path(folder).glob("*.py"):
+        # Of another user's folder and never to be found again, a module of that name would be taken for this one.
+        origin = getattr(sys.modules.get(beside.stem), "__file__", None)
+        if origin is not None and str(Path(origin).parent) not in (folder, *sys.path):
+            del sys.modules[beside.stem]
     sys.path.insert(0, folder)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # what users' code prints is not the command's answer

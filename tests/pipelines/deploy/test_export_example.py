@@ -215,6 +215,17 @@ def test_a_neighbour_may_be_imported_inside_the_factory(shared_data: Path, tmp_p
     assert sys.path == before
 
 
+def test_neighbours_of_one_name_in_two_folders_are_told_apart(tmp_path: Path) -> None:
+    for width in (3, 5):
+        folder = tmp_path / str(width)
+        folder.mkdir()
+        (folder / "inner_net.py").write_text(f"from torch import nn\ndef net(): return nn.Linear(2, {width})\n")
+        (folder / "outer.py").write_text("import torch, inner_net\nexample = torch.ones(1, 2)\nmake = inner_net.net\n")
+        wanted = ExampleNetwork(f"{folder}/outer.py:make", f"{folder}/outer.py", f"net{width}")
+        (file,) = export_example(wanted, parse_formats("onnx"), tmp_path / "out").files
+        assert file.graph.tensors[file.graph.outputs[0]].shape == (1, width)
+
+
 def test_a_network_of_one_channel_is_told_of_examples(folder: Path) -> None:
     with pytest.raises(InputError) as caught:
         export_torch(TorchNetwork(f"{folder}/nets.py:grey", 32, "mine"), parse_formats("onnx"), folder / "out")
