@@ -34,6 +34,19 @@ class Visit:
 
 
 @dataclass(frozen=True, slots=True)
+class FileInputs:
+    """What the user says of the inputs of the files of a batch; an agent draws the rest.
+
+    Attributes:
+        shapes: input and shape; the name is empty for the only input.
+        arrays: SHA-256 of a ``.npz`` file of arrays by input, found in ``VisitBatch.files``; empty for none.
+    """
+
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    arrays: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class VisitBatch:
     """Visits in the order to be made. A batch is JSON plus file bytes by hash and idempotent by UUID.
 
@@ -41,6 +54,7 @@ class VisitBatch:
         files: hash -> path of the file on the coordinator's disk.
         seconds_left: of the budget when the batch is handed over, beyond which an agent should not wait for a device
             to cool down; None if nothing limits it. Agents that do not wait, or do not know of it, ignore it.
+        inputs: of this machine's CPU alone; other agents run files as they are.
     """
 
     target: Target
@@ -50,6 +64,7 @@ class VisitBatch:
     visits: tuple[Visit, ...]
     files: Mapping[str, str] = field(default_factory=dict)
     seconds_left: float | None = None
+    inputs: FileInputs = field(default_factory=FileInputs)
 
     def row(
         self,

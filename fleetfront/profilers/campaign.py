@@ -247,9 +247,11 @@ class Campaign:
             if seconds_left <= 0:
                 return False
             chunk = tuple(left[start : start + size])
-            files = {visit.file: self._files[visit.file] for visit in chunk}
+            inputs = self._options.inputs
+            needed = [visit.file for visit in chunk] + ([inputs.arrays] if inputs.arrays else [])
+            files = {sha256: self._files[sha256] for sha256 in needed}
             within = seconds_left if math.isfinite(seconds_left) else None
-            batch = VisitBatch(row.target, row.space, row.id, number, chunk, files, within)
+            batch = VisitBatch(row.target, row.space, row.id, number, chunk, files, within, inputs)
             with closing(self._agent.run(batch)) as results:
                 for measurements in results:
                     made += 1

@@ -1,16 +1,18 @@
-"""Read from a model file its precision and its batch; nothing is run, and no external data is loaded."""
+"""Read from a model file its precision, inputs and batch; nothing is run, and no external data is loaded."""
 
 from __future__ import annotations
 
 import math
 import struct
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
+from fleetfront.runtimes.base import Port
+from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 #: Element types, as TensorFlow Lite's schema and ONNX name them -> precision. Others are not counted.
 _TFLITE_TYPES = {"FLOAT32": ("fp32", 4), "FLOAT16": ("fp16", 2), "UINT8": ("int8", 1), "INT8": ("int8", 1)}
@@ -69,10 +71,11 @@ def file_batch(path: Path) -> int:
     1 where no input is one (of other inputs nothing tells what is counted), where it is left open, and where the file
     does not tell.
     """
-    try:
-        shapes = _told(path, _INPUTS) or []
-    except ImportError:
-        return 1
+    return batch_of([port.defaults or tuple(_known(port)) for port in file_inputs(path) or ()])
+
+
+def batch_of(shapes: Sequence[Sequence[int]]) -> int:
+    """The same of inputs whose shapes are known, 0 for what is open."""
     images = [shape for shape in shapes if len(shape) == _IMAGE_DIMENSIONS]
     # Maps of features have four dimensions, too, but hardly ever so few channels.
     sure = [shape for shape in images if shape[1] in _CHANNELS or shape[3] in _CHANNELS]
@@ -90,6 +93,18 @@ def file_signatures(path: Path) -> tuple[str, ...]:
         return ()
     first = next((name for name, subgraph in names if subgraph == 0), "")
     return (first, *(name for name, _ in names if name != first)) if len(names) > 1 else ()
+
+
+def file_inputs(path: Path) -> tuple[Port, ...] | None:
+    """What the file wants; None if it does not tell, or the package that reads it is not installed."""
+    try:
+        return _told(path, _INPUTS)
+    except ImportError:
+        return None
+
+
+def _known(port: Port) -> Iterator[int]:
+    return (size if isinstance(size, int) else 0 for size in port.shape)
 
 
 def _told(path: Path, readers: Mapping[str, Callable[[bytes], _Told]]) -> _Told | None:
@@ -121,12 +136,26 @@ def _tflite_tensors(model: Any) -> Iterator[Any]:
         yield from (graph.Tensors(index) for index in range(graph.TensorsLength()))
 
 
-def _tflite_inputs(data: bytes) -> list[tuple[int, ...]]:
+def _tflite_inputs(data: bytes) -> tuple[Port, ...]:
     from ai_edge_litert import schema_py_generated as schema
 
-    graph = schema.Model.GetRootAs(data, 0).Subgraphs(0)
-    fed = (graph.Tensors(graph.Inputs(index)) for index in range(graph.InputsLength()))
-    return [tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength())) for tensor in fed]
+    words = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
+    model = schema.Model.GetRootAs(data, 0)
+    graph = model.Subgraphs(0)
+    names = {}
+    for signature in (model.SignatureDefs(index) for index in range(model.SignatureDefsLength())):
+        if signature.SubgraphIndex() == 0:
+            fed = (signature.Inputs(index) for index in range(signature.InputsLength()))
+            names = {one.TensorIndex(): one.Name() for one in fed}
+    ports = []
+    for index in (graph.Inputs(place) for place in range(graph.InputsLength())):
+        tensor = graph.Tensors(index)
+        defaults = tuple(tensor.Shape(axis) for axis in range(tensor.ShapeLength()))
+        declared = tuple(tensor.ShapeSignature(axis) for axis in range(tensor.ShapeSignatureLength())) or defaults
+        shape = tuple(size if size >= 0 else ANONYMOUS for size in declared)
+        name = (names.get(index) or tensor.Name() or b"").decode(errors="replace")
+        ports.append(Port(name, shape, words.get(tensor.Type(), ""), defaults if ANONYMOUS in shape else ()))
+    return tuple(ports)
 
 
 def _tflite_signatures(data: bytes) -> list[tuple[str, int]]:
@@ -147,11 +176,22 @@ def _onnx_graph(data: bytes) -> Any:
         raise ValueError("no ONNX file") from error
 
 
-def _onnx_inputs(data: bytes) -> list[tuple[int, ...]]:
+def _onnx_inputs(data: bytes) -> tuple[Port, ...]:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
     graph = _onnx_graph(data)
     weights = {tensor.name for tensor in graph.initializer}
-    ports = (port for port in graph.input if port.name not in weights)
-    return [tuple(size.dim_value for size in port.type.tensor_type.shape.dim) for port in ports]
+    ports = []
+    for port in graph.input:
+        if port.name in weights:
+            continue
+        tensor = port.type.tensor_type
+        shape = tuple(
+            size.dim_value if size.HasField("dim_value") and size.dim_value >= 0 else size.dim_param or ANONYMOUS
+            for size in tensor.shape.dim
+        )
+        ports.append(Port(port.name, shape, tensor_dtype_to_np_dtype(tensor.elem_type).name))
+    return tuple(ports)
 
 
 def _onnx_weights(data: bytes) -> Counter[str]:
@@ -170,5 +210,5 @@ def _onnx_weights(data: bytes) -> Counter[str]:
 
 
 _WEIGHTS: Mapping[str, Callable[[bytes], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
-_INPUTS: Mapping[str, Callable[[bytes], list[tuple[int, ...]]]] = {".tflite": _tflite_inputs, ".onnx": _onnx_inputs}
+_INPUTS: Mapping[str, Callable[[bytes], tuple[Port, ...]]] = {".tflite": _tflite_inputs, ".onnx": _onnx_inputs}
 _SIGNATURES: Mapping[str, Callable[[bytes], list[tuple[str, int]]]] = {".tflite": _tflite_signatures}

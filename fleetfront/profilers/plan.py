@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.catalogue import graph_macs
+from fleetfront.profilers.base import FileInputs
 from fleetfront.profilers.records import Role
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import Genotypes, Interpolable, MayDisconnect, SearchSpace, only_graph
@@ -39,6 +40,7 @@ class RoundOptions:
     Attributes:
         seed: of the order.
         anchor_every: visits between two anchors.
+        inputs: see ``VisitBatch``.
     """
 
     seed: int = 0
@@ -47,6 +49,7 @@ class RoundOptions:
     timed_runs: int = 6
     timed_s: float = 0.0
     is_cold: bool = False
+    inputs: FileInputs = field(default_factory=FileInputs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,10 @@ from typing import Any, Protocol
 from numpy.typing import NDArray
 
 #: ``[ONNXRuntimeError] : 1 : FAIL : ``, ``Load model from FILE failed:`` and ``/onnxruntime_src/x.cc:46 f(...) ``.
+_PLACE = r"\S*\.(?:cc|h):\d+ "
 _PREFIXES = re.compile(
-    r"\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .*? failed:)?"
-    r"|(?:/onnxruntime_src)?\S*\.(?:cc|h):\d+ \S*(?:\w+ )?[\w:~]+(?:\([^()]*(?:\([^()]*\)[^()]*)*\))? (?=[A-Za-z])"
+    r"\[ONNXRuntimeError\] : \d+ : \w+ : (?:Load model from .*? failed:)?|Error in execution: "
+    rf"|{_PLACE}(?:[\w:]+ )?[\w:~]+\((?:[^()]|\([^()]*\))*\) |{_PLACE}\w+ (?=[A-Z])|{_PLACE}"
 )
 _LONGEST = 600
 

@@ -205,3 +205,10 @@ def test_native_words_lose_their_places() -> None:
     )
     assert native_words(RuntimeError(text)) == "Unsupported model IR version: 99"
     assert native_words(RuntimeError("")) == "RuntimeError"
+    text = (
+        "Error in execution: Non-zero status code returned while running Reshape node. Name:'' Status Message: "
+        "/onnxruntime_src/cpu/tensor/reshape_helper.h:91 onnxruntime::ReshapeHelper::ReshapeHelper(const A&, B&, bool) "
+        "input_shape_size == requested_shape_size was false."
+    )
+    assert native_words(RuntimeError(text)).endswith("Message: input_shape_size == requested_shape_size was false")
+    assert native_words(RuntimeError("tflite/kernels/conv.cc:52 data[0] > 0 is not true.")) == "data[0] > 0 is not true"

@@ -33,6 +33,12 @@ from fleetfront.profilers.kinds.base import Capability
     "--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="Time this .onnx, .ort or .tflite file."
 )
 @click.option(
+    "--shape", "shapes", multiple=True, metavar="NAME=1,3,640,640", help="With --file: how large an open input is."
+)
+@click.option(
+    "--inputs", "arrays", type=click.Path(path_type=Path), metavar="x.npz", help="With --file: what its inputs are fed."
+)
+@click.option(
     "--budget",
     default="standard",
     show_default=True,
@@ -66,6 +72,8 @@ def profile(
     batch: int | tuple[int, ...],
     space: str,
     file: Path | None,
+    shapes: tuple[str, ...],
+    arrays: Path | None,
     budget: str,
     target_error: float | None,
     few: int | None,
@@ -94,6 +102,7 @@ def profile(
       fleetfront profile --device cuda:0 --runtime torch --precision fp16 --batch 1,64
       fleetfront profile --target-error 2.5 --budget 20m
       fleetfront profile --file model.tflite --threads 2
+      fleetfront profile --file detector.onnx --shape images=1,3,640,640
     """
     names = split_names(devices)
     if len(names) > 1:
@@ -118,7 +127,7 @@ def profile(
         target = kind.target(
             name, runtime=runtime, precision=precision if is_given("precision") else None, threads=threads, file=file
         )
-        profile_file_there(kind, target, choices, file, seconds, store, dry_run, as_json, quiet)
+        profile_file_there(kind, target, choices, file, shapes, arrays, seconds, store, dry_run, as_json, quiet)
         return
     wanted = Wanted(space, budget, target_error, few, calibration, validation, with_fit, seed, dry_run)
     if isinstance(batch, tuple):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import hint, print_json, print_table, progress, warn
@@ -52,6 +54,8 @@ def profile_file_there(
     target: Target,
     choices: Choices,
     file: Path | None,
+    shapes: Sequence[str],
+    arrays: Path | None,
     seconds: float | None,
     store: Path | None,
     dry_run: bool,
@@ -62,8 +66,10 @@ def profile_file_there(
 
     Raises what ``measure.files.profile_file`` and opening the device raise.
     """
+    from fleetfront.pipelines.measure.file_inputs import size_inputs
     from fleetfront.pipelines.measure.single_file import check_file, profile_file
     from fleetfront.profilers.store.store import Store
+    from fleetfront.runtimes.input_shapes import parse_shapes
 
     if file is None:
         raise InputError("There is no file.", "Add --file FILE.")
@@ -74,12 +80,20 @@ def profile_file_there(
             facts["sustained_seconds"] = seconds
         tell_plan(kind, target, choices, facts, as_json, quiet)
         return
-    with Store(store_path(store)) as opened, progress(quiet) as shown:
+    sizes = parse_shapes(shapes)
+    with Store(store_path(store)) as opened, progress(quiet) as shown, TemporaryDirectory() as folder:
         if seconds is not None:
-            facts, rows = _run_sustained(kind, target, choices, file, seconds, opened, shown)
+            sized = size_inputs(file, target, Path(folder), sizes, arrays)
+            facts, rows = _run_sustained(kind, sized.target, choices, sized.path, seconds, opened, shown)
         else:
             result = profile_file(
-                file, target, store=opened, open_agent=lambda one: kind.open(one, choices, shown), progress=shown
+                file,
+                target,
+                shapes=sizes,
+                arrays=arrays,
+                store=opened,
+                open_agent=lambda one: kind.open(one, choices, shown),
+                progress=shown,
             )
     if seconds is not None:
         if as_json:
@@ -91,6 +105,8 @@ def profile_file_there(
         print_json(result.to_json())
         return
     print_table(("what", "value"), result.rows())
+    for text in result.notes:
+        hint(text)
     for text in result.warnings:
         warn(text)
 

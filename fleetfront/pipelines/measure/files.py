@@ -90,6 +90,7 @@ def measure_files(
     statistic: str = "p25",
     rounds: int = ROUNDS,
     options: RoundOptions | None = None,
+    arrays: Path | None = None,
     company: Company | None = None,
     workspace: Workspace | None = None,
     open_agent: OpenAgent | None = None,
@@ -99,7 +100,8 @@ def measure_files(
 
     The same call continues a campaign that was killed or interrupted: same target, bytes and options. The anchor is
     the file of middle size; one file alone has none. ``clock`` is the agent's first by default. With ``company`` the
-    files are visited among a profile's blocks and networks, as the networks of its fit were.
+    files are visited among a profile's blocks and networks, as the networks of its fit were. ``arrays`` is the ``.npz``
+    file of ``options.inputs``.
 
     Raises:
         CampaignInterrupted: on Ctrl-C.
@@ -124,6 +126,7 @@ def measure_files(
         row = find_unfinished(store, target, space, identity, math.inf)
         row = row or begin_campaign(store, target, space, identity, tasks, environment)
         all_paths = paths if company is None else {**company.paths, **paths}
+        all_paths |= {} if arrays is None else {shape.inputs.arrays: str(arrays)}
         campaign = Campaign(store, agent, row, shape, all_paths, clock=seen_clock, names=names, progress=progress)
         common = ""
         try:

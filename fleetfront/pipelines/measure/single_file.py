@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
+from fleetfront.pipelines.measure.file_inputs import size_inputs
 from fleetfront.pipelines.measure.files import ALL_THROTTLED, ROUNDS, FileLatency, FilesMeasured, measure_files
 from fleetfront.pipelines.measure.profile import suffixes_of
 from fleetfront.profilers.cpu.kind import CPU
@@ -24,6 +25,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import COLD_START, LOAD, NS_PER_MS, PEAK_MEMORY, Clock, FloatArray, Metric, Tier
+from fleetfront.runtimes.input_shapes import Shape
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -61,6 +63,7 @@ class FileProfile:
         runs: number of warm runs that were told one by one.
         inputs: name, shape and type of what the file was fed, random numbers.
         cores: where it ran; empty if the system did not let us choose.
+        notes: what was assumed of the inputs.
         signatures: of a file that has several, the one that was timed first.
         printed_ms: statistics of the warm runs, by name, from a program that tells no single runs.
     """
@@ -81,6 +84,7 @@ class FileProfile:
     runs: int
     inputs: tuple[tuple[str, tuple[int, ...], str], ...] = ()
     cores: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
     printed_ms: Mapping[str, float] = field(default_factory=dict)
     signatures: tuple[str, ...] = ()
 
@@ -163,6 +167,7 @@ class FileProfile:
             "runs": self.runs,
             "inputs": [{"name": name, "shape": list(shape), "dtype": dtype} for name, shape, dtype in self.inputs],
             "cores": list(self.cores),
+            "notes": list(self.notes),
             "warnings": list(self.warnings),
         }
 
@@ -176,19 +181,24 @@ def profile_file(
     path: Path,
     target: Target | None = None,
     *,
+    shapes: Mapping[str, Shape] | None = None,
+    arrays: Path | None = None,
     store: Store | None = None,
     seconds: float = 3.0,
     workspace: Workspace | None = None,
     open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
 ) -> FileProfile:
-    """Measure a model file of whatever inputs; they are fed random numbers.
+    """Measure a model file of whatever inputs; what is not given is drawn at random.
 
     Args:
         path: the file.
         target: where; by default one thread of this machine in the runtime that opens such files, in the precision and
             with the batch that the file tells.
-        store: takes every sample, under the file's SHA-256.
+        shapes: of inputs whose sizes the file leaves open, by name; "" stands for the only input.
+        arrays: a ``.npz`` file with what inputs are fed, by name.
+        store: takes every sample, under the file's SHA-256; where files run as they are, as on devices over ADB, under
+            that of a copy with the ``shapes`` in it.
         seconds: about how long warm runs go on where the device tells of cold starts (at least 20 of them in each).
         workspace: where the locks of devices are kept.
         open_agent: who measures, and holds the device meanwhile; the default is ``open_device``.
@@ -207,6 +217,8 @@ def profile_file(
             return profile_file(
                 path,
                 target,
+                shapes=shapes,
+                arrays=arrays,
                 store=own,
                 seconds=seconds,
                 workspace=workspace,
@@ -215,22 +227,29 @@ def profile_file(
             )
     kind = find_kind(target.device)
     is_cold = kind is not None and Capability.MEMORY in kind.can
-    found = measure_files(
-        {path.name: path},
-        target,
-        store,
-        rounds=COLD_STARTS if is_cold else ROUNDS,
-        options=RoundOptions(timed_runs=COLD_RUNS, timed_s=seconds / COLD_STARTS, is_cold=True) if is_cold else None,
-        workspace=workspace,
-        open_agent=open_agent,
-        progress=progress,
-    )
+    with TemporaryDirectory() as folder:
+        sized = size_inputs(path, target, Path(folder), shapes or {}, arrays)
+        options = RoundOptions(inputs=sized.inputs)
+        if is_cold:
+            timed_s = seconds / COLD_STARTS
+            options = RoundOptions(timed_runs=COLD_RUNS, timed_s=timed_s, is_cold=True, inputs=sized.inputs)
+        found = measure_files(
+            {path.name: sized.path},
+            sized.target,
+            store,
+            rounds=COLD_STARTS if is_cold else ROUNDS,
+            options=options,
+            arrays=arrays,
+            workspace=workspace,
+            open_agent=open_agent,
+            progress=progress,
+        )
     latency = found.latencies[path.name]
     if latency.ms is None:
-        rows = store.measurements(target=target, space="", role=Role.FILE, campaigns=[found.campaign])
+        rows = store.measurements(target=sized.target, space="", role=Role.FILE, campaigns=[found.campaign])
         remedies = [str(row.after["remedy"]) for row in rows if "remedy" in row.after]
-        raise _explained(path, target, latency.error or "", remedies[-1] if remedies else "")
-    return _profile(path, found, store)
+        raise _explained(path, sized.target, latency.error or "", remedies[-1] if remedies else "")
+    return _profile(path, found, store, sized.notes)
 
 
 def check_file(path: Path, target: Target) -> None:
@@ -271,13 +290,14 @@ def _explained(path: Path, target: Target, error: str, remedy: str) -> Fleetfron
         remedy = "Let the device cool down, or give a higher --max-temp; what was measured hot is kept and flagged."
     else:
         remedy = (
-            "Check the file with the tool that wrote it, or choose another --runtime; another version of the runtime "
-            f"may open it. On this machine: fleetfront profile --device cpu --file {shlex.quote(str(path))}"
+            "Check the file with the tool that wrote it, give it real inputs (--inputs x.npz), or choose another "
+            "--runtime; another version of the runtime may open it. "
+            f"On this machine: fleetfront profile --device cpu --file {shlex.quote(str(path))}"
         )
     return DeviceError(f"{path.name} could not be measured on {target}: {error}.", remedy)
 
 
-def _profile(path: Path, found: FilesMeasured, store: Store) -> FileProfile:
+def _profile(path: Path, found: FilesMeasured, store: Store, notes: Sequence[str]) -> FileProfile:
     seen, latency = found.observations, found.latencies[path.name]
     target, campaigns = seen.target, [found.campaign]
     rows = list(store.measurements(target=target, space="", role=Role.FILE, campaigns=campaigns))
@@ -314,4 +334,5 @@ def _profile(path: Path, found: FilesMeasured, store: Store) -> FileProfile:
         printed_ms=printed_ms(good),
         signatures=file_signatures(path),
         cores=tuple(core for core in good[-1].before.get("cores", ()) if isinstance(core, int)),
+        notes=(*notes, *good[-1].after.get("notes", ())),
     )

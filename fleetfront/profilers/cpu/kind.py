@@ -21,7 +21,7 @@ class CpuKind:
     """The processor of this machine, in any runtime that is installed. A ``DeviceKind``."""
 
     name = CPU
-    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW, Capability.VERIFY, Capability.MEMORY})
+    can = frozenset(Capability) - {Capability.SUSTAINED, Capability.ENERGY, Capability.BATCHES, Capability.OPERATORS}
     settings: frozenset[str] = frozenset()
 
     def matches(self, name: str) -> bool:

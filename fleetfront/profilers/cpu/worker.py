@@ -27,12 +27,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.errors import FleetfrontError
-from fleetfront.profilers.base import Visit, VisitBatch, batch_from_json
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.profilers.base import FileInputs, Visit, VisitBatch, batch_from_json
 from fleetfront.profilers.cpu.conditions import Conditions, peak_resident_bytes, reset_peak, resident_bytes
 from fleetfront.profilers.cpu.timing import Timing, longest_s, time_for, time_runs
-from fleetfront.profilers.records import Measurement, measurement_to_json
+from fleetfront.profilers.records import Measurement, Role, measurement_to_json
 from fleetfront.quantities import Clock
+from fleetfront.runtimes.base import native_words
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -43,20 +44,23 @@ _FEEDS_KEPT = 64
 
 
 class Feeds:
-    """Random inputs by shape, kept so that a visit does not pay for drawing them."""
+    """Inputs by shape, kept so that a visit does not pay for drawing them."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[Port, ...], dict[str, Any]] = {}
+        self._kept: dict[tuple[FileInputs, tuple[Port, ...]], tuple[dict[str, Any], list[str]]] = {}
 
-    def of(self, session: Session) -> dict[str, Any]:
-        """An array for each input; symbolic dimensions are 1."""
-        from fleetfront.runtimes.feeds import random_feeds
+    def of(self, session: Session, batch: VisitBatch) -> tuple[dict[str, Any], list[str]]:
+        """An array for each input, and what was assumed for them. Raises what ``make_feeds`` raises."""
+        from fleetfront.runtimes.feeds import GivenInputs, load_arrays, make_feeds
 
-        key = tuple(session.inputs)
+        said = batch.inputs
+        key = (said, tuple(session.inputs))
         if key not in self._kept:
             if len(self._kept) >= _FEEDS_KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            self._kept[key] = random_feeds(session, np.random.default_rng(0))
+            arrays = load_arrays(Path(batch.files[said.arrays])) if said.arrays else {}
+            given = GivenInputs(dict(said.shapes), arrays)
+            self._kept[key] = make_feeds(session, np.random.default_rng(0), given)
         return self._kept[key]
 
 
@@ -69,6 +73,7 @@ class _Look:
     first_run_ns: int = 0
     peak_bytes: int = 0
     inputs: list[tuple[str, list[int], str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
 
 def make_visit(
@@ -93,6 +98,7 @@ def make_visit(
         after["remedy"] = remedy
     if visit.is_cold:
         after["inputs"] = look.inputs
+        after["notes"] = look.notes
     row = functools.partial(batch.row, visit, started_ns=started_ns, before=before, after=after, error=error)
     rows = [row(Clock.WALL, look.timing.wall_ns)]
     if error is not None:
@@ -114,7 +120,7 @@ def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds) -> _L
     session = runtime.open(Path(batch.files[visit.file]), threads=batch.target.threads)
     look = _Look(load_ns=time.perf_counter_ns() - begun)
     try:
-        inputs = feeds.of(session)
+        inputs, look.notes = feeds.of(session, batch)
         look.inputs = [(port.name, list(inputs[port.name].shape), port.dtype) for port in session.inputs]
         begun = time.perf_counter_ns()
         call = session.bind(inputs)
@@ -127,6 +133,16 @@ def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds) -> _L
             look.timing = time_runs(call, warm_runs=visit.warm_runs, timed_runs=visit.timed_runs)
         look.peak_bytes = max(0, peak_resident_bytes() - baseline) if can_tell else 0
         return look
+    except FleetfrontError:
+        raise
+    except Exception as raised:
+        if visit.role != Role.FILE:
+            raise
+        fed = ", ".join(f"{name} {dtype}{shape}" for name, shape, dtype in look.inputs)
+        raise InputError(
+            f"{batch.target.runtime} opens the file, but does not run it with {fed}: {native_words(raised)}.",
+            "Give inputs that it is meant for: --shape NAME=..., or --inputs x.npz.",
+        ) from raised
     finally:
         session.close()
 

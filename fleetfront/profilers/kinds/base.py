@@ -38,6 +38,8 @@ class Capability(enum.StrEnum):
     MEMORY = "memory"
     #: Several batch sizes in one command.
     BATCHES = "batches"
+    #: A file is fed what its user says, not only what the file's own sizes allow.
+    INPUTS = "inputs"
     #: Single operators.
     OPERATORS = "operators"
 

@@ -1,0 +1,92 @@
+"""Give a user's file the inputs that it is timed with: sizes that it leaves open, arrays, and the batch they make."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.base import FileInputs
+from fleetfront.profilers.file_facts import batch_of, file_inputs
+from fleetfront.profilers.kinds.base import Capability
+from fleetfront.profilers.kinds.catalogue import find_kind
+from fleetfront.runtimes.feeds import load_arrays
+from fleetfront.runtimes.input_shapes import Shape, batch_notes, resolve_shapes
+from fleetfront.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class SizedFile:
+    """A file whose inputs are all of a size.
+
+    Attributes:
+        path: the file, or a copy with the sizes in it where agents run files as they are.
+        target: with the batch that the inputs make.
+        inputs: what an agent is told to feed.
+        notes: what was assumed, in sentences, unless the agent says so itself.
+    """
+
+    path: Path
+    target: Target
+    inputs: FileInputs = field(default_factory=FileInputs)
+    notes: tuple[str, ...] = ()
+
+
+def size_inputs(
+    path: Path, target: Target, folder: Path, shapes: Mapping[str, Shape], arrays: Path | None
+) -> SizedFile:
+    """Decide on the sizes of a file's inputs before a device is asked.
+
+    Args:
+        path: the file.
+        target: where it will run.
+        folder: takes a copy with the sizes, if one is needed.
+        shapes: of inputs, as the user says.
+        arrays: a ``.npz`` file with what inputs are fed.
+
+    Raises:
+        InputError: a size that nobody says, a shape or array that does not fit, or arrays where none can be fed.
+    """
+    kind = find_kind(target.device)
+    is_fed = kind is not None and Capability.INPUTS in kind.can
+    given = {} if arrays is None else load_arrays(arrays)
+    stated = {**shapes, **{name: array.shape for name, array in given.items()}}
+    ports = file_inputs(path)
+    if ports is None:
+        # The agent's runtime tells of the inputs then; whoever only runs files cannot be told of any.
+        if stated and not is_fed:
+            raise InputError(f"Nothing here can read the inputs of {path.name}.", "Run: pip install 'fleetfront[cpu]'")
+        return SizedFile(path, target, _said(shapes, arrays))
+    resolved = resolve_shapes(ports, stated)
+    sized = target if target.batch != 1 and not stated else replace(target, batch=batch_of(list(resolved.values())))
+    if is_fed:
+        return SizedFile(path, sized, _said(shapes, arrays))
+    if any(array.dtype.kind in "iu" for array in given.values()):
+        raise InputError(
+            f"{target.device} feeds files random numbers, no arrays.", "Give --shape, or use --device cpu."
+        )
+    notes = batch_notes(ports, resolved, stated)
+    if any(any(isinstance(size, str) for size in port.shape) for port in ports):
+        path = _write_sized(path, folder, resolved)
+    return SizedFile(path, sized, notes=tuple(notes))
+
+
+def _said(shapes: Mapping[str, Shape], arrays: Path | None) -> FileInputs:
+    sha256 = "" if arrays is None else hashlib.sha256(arrays.read_bytes()).hexdigest()
+    return FileInputs(tuple(sorted(shapes.items())), sha256)
+
+
+def _write_sized(path: Path, folder: Path, shapes: Mapping[str, Shape]) -> Path:
+    """A copy of a .tflite file whose inputs have these shapes, in the order of its inputs."""
+    from fleetfront.deploy.writers.tflite.flatbuffer import pack_model, unpack_model
+
+    model = unpack_model(path.read_bytes())
+    graph = model.subgraphs[0]
+    for index, shape in zip(graph.inputs, shapes.values(), strict=True):
+        graph.tensors[index].shape = list(shape)
+        graph.tensors[index].shapeSignature = None
+    copy = folder / path.name
+    copy.write_bytes(pack_model(model))
+    return copy
