@@ -11,11 +11,8 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import DeviceError
-from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import kind_of, open_device
-from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.strategies.catalogue import make_strategy
@@ -85,10 +82,8 @@ def test_profile_and_search_by_the_names_of_the_plug_in(tmp_path: Path) -> None:
     accuracy = 40 + 5 * np.log10(space.macs(rows))
     lines = [f"{arch},{value:.3f}" for arch, value in zip(space.arch_ids(rows), accuracy, strict=True)]
     table.write_text("arch,accuracy\n" + "\n".join(lines) + "\n")
-    device, target = ["--devices", "paper:a7", "--space", "tiny-chains"], kind_of("paper:a7").target("paper:a7")
-    with Store(Workspace.default().store) as store:
-        profile_space(space, target, store=store, rounds=3)
-        fit_target(store, target, space)
+    device = ["--devices", "paper:a7", "--space", "tiny-chains"]
+    assert main(["profile", *device, "--budget", "8s", "-q"]) == 0
     asked = ["--accuracy", f"csv:{table}:accuracy", "--strategy", "best-neighbour:first=20", "--evaluations", "300"]
     assert main(["search", *device, *asked, "--out", str(tmp_path / "fronts"), "-q"]) == 0
     front = load_fronts(tmp_path / "fronts", space).devices[0]

@@ -9,10 +9,10 @@ import time
 import zlib
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from fleetfront.profilers.base import Agent, VisitBatch
-from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, check_own
+from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, Refine, check_own, refined
 from fleetfront.profilers.records import Measurement
 from fleetfront.progress import Progress
 from fleetfront.quantities import Clock
@@ -68,18 +68,10 @@ class PaperKind:
         """``paper:`` and a name."""
         return name.startswith(_PREFIX) and len(name) > len(_PREFIX)
 
-    def target(
-        self,
-        name: str,
-        *,
-        runtime: str | None = None,
-        precision: str = "fp32",
-        threads: int = 1,
-        batch: int = 1,
-        file: Path | None = None,
-    ) -> Target:
-        """Always LiteRT: paper has no other runtime."""
-        return Target(name, place_of("cpu", runtime or "litert").name, precision, threads, batch)
+    def target(self, name: str, **refine: Unpack[Refine]) -> Target:
+        """LiteRT, whatever the file: paper has no other runtime."""
+        runtime = place_of("cpu", refine.get("runtime") or "litert").name
+        return refined(self.name, Target(name, runtime, threads=refine.get("threads", 1)), refine)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
         """An agent that holds the device: nobody else may measure it meanwhile."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib.metadata
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,14 +17,12 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
-from fleetfront.profilers.cpu.conditions import describe_machine
+from fleetfront.profilers.kinds.base import DescribesAtHand
+from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
-
-#: Packages that hold a runtime, so that its version is known without loading it.
-_PACKAGES = {"litert": "ai-edge-litert", "onnxruntime": "onnxruntime", "torch": "torch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +77,6 @@ class ModelOpener:
 
 
 def present_environment(target: Target) -> dict[str, object]:
-    """What can be said of a target now without touching it: nothing, unless it is this machine's CPU."""
-    if target.device != "cpu":
-        return {}
-    facts: dict[str, object] = dict(describe_machine())
-    package = _PACKAGES.get(target.runtime)
-    if package is not None:
-        try:
-            facts["runtime_version"] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            # A model may be used where its runtime is not installed.
-            return facts
-    return facts
+    """What can be said of a target now without touching it; nothing for most kinds of device."""
+    kind = find_kind(target.device)
+    return kind.describe_now(target) if isinstance(kind, DescribesAtHand) else {}

@@ -283,10 +283,10 @@ def check_precision(target: Target) -> None:
 
 
 def _places(target: Target) -> Mapping[str, OnDevice]:
-    """What runs on the kind of the target's device; for a device that no kind here knows, what runs anywhere."""
+    """What runs on the kind of the target's device; where no runtime's record speaks of such, what runs anywhere."""
     kind = find_kind(target.device)
-    if kind is not None:
-        return places(kind.name)
+    if kind is not None and (own := places(kind.name)):
+        return own
     return {name: place for kind_name in kind_names() for name, place in places(kind_name).items()}
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, Refine, check_own, refined
@@ -41,6 +43,17 @@ class CpuKind:
 
         check_own(self, target, choices)
         return HeldAgent(choices, target.device, lambda: LocalCpuAgent(target))
+
+    def describe_now(self, target: Target) -> dict[str, Any]:
+        """Hardware, system, and the version of the runtime if it is installed: a model may be used where it is not."""
+        from fleetfront.profilers.cpu.conditions import describe_machine
+        from fleetfront.runtimes.catalogue import find_facts
+
+        facts, runtime = describe_machine(), find_facts(target.runtime)
+        if runtime is not None:
+            with suppress(PackageNotFoundError):
+                facts["runtime_version"] = version(runtime.packages[0].name)
+        return facts
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
         """Nothing: measuring changes nothing here."""

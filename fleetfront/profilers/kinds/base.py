@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict, Unpack, runtime_checkable
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.files import device_lock
@@ -110,6 +110,14 @@ class DeviceKind(Protocol):
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
         """What ``profile --dry-run`` adds: facts of the device, and what measuring would change on it. May be empty."""
+
+
+@runtime_checkable
+class DescribesAtHand(Protocol):
+    """A kind whose devices can be described without opening one: a model can then be told to be of another machine."""
+
+    def describe_now(self, target: Target) -> dict[str, Any]:
+        """Facts of ``Agent.describe`` that cost nothing to know now."""
 
 
 def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:
