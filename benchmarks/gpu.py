@@ -41,7 +41,7 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model, measured_networks
 from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
-from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent, rehearsal_agent
+from fleetfront.profilers.gpu.open_agent import gpu_target, open_gpu_agent, rehearsal_agent
 from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import noise_floor, read_observations

@@ -51,7 +51,7 @@ def fit(
       fleetfront fit --json > fit.json
     """
     from fleetfront.cli.fit_text import show_fit
-    from fleetfront.cli.profile.few_shot import show_learnt
+    from fleetfront.cli.profile.space import show_learnt
     from fleetfront.pipelines.fit.fit import fit_report, fit_target
     from fleetfront.pipelines.measure.few_shot import learn_from_table
     from fleetfront.profilers.store.store import Store

@@ -77,7 +77,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     }
     for name, value in replaced.items():
         monkeypatch.setattr(torch.cuda, name, value)
-    from fleetfront.profilers.gpu import opening, visit_timing
+    from fleetfront.profilers.gpu import open_agent, visit_timing
     from fleetfront.profilers.gpu.programs.torch import TorchOpener
     from fleetfront.profilers.gpu.stopwatch import CudaStopwatch
 
@@ -93,9 +93,9 @@ def program(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
     monkeypatch.setattr(CudaStopwatch, "capture", capturing)
     overhead = sys.modules["gpu_overhead"]
-    monkeypatch.setattr(opening, "TorchOpener", on_cpu)
+    monkeypatch.setattr("fleetfront.profilers.gpu.programs.torch.TorchOpener", on_cpu)
     monkeypatch.setattr(overhead, "TorchOpener", on_cpu)
-    for place in (opening, module):
+    for place in (open_agent, module):
         monkeypatch.setattr(place, "open_cuda_device", lambda _: GPU)
     monkeypatch.setattr(overhead, "FIRST_WARM_UP", visit_timing.SteadyRule(1, 1.0, 0.0))
     return module

@@ -9,7 +9,7 @@ import pytest
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.errors import DeviceError
 from fleetfront.graphs.graph import GraphBuilder
-from fleetfront.profilers.gpu.opening import rehearsal_agent
+from fleetfront.profilers.gpu.open_agent import rehearsal_agent
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import open_device
 from fleetfront.targets import Target

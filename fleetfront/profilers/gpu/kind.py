@@ -25,14 +25,14 @@ class CudaKind:
         return is_cuda(name)
 
     def target(self, name: str, **refine: Unpack[Refine]) -> Target:
-        from fleetfront.profilers.gpu.opening import gpu_target
+        from fleetfront.profilers.gpu.open_agent import gpu_target
 
         runtime, threads = refine.get("runtime"), refine.get("threads", 1)
         target = refined(self.name, gpu_target(name, runtime, "fp32", 1, threads), refine)
         return gpu_target(target.device, runtime, target.precision, target.batch, threads)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> Agent:
-        from fleetfront.profilers.gpu.opening import open_gpu_agent
+        from fleetfront.profilers.gpu.open_agent import open_gpu_agent
 
         check_own(self, target, choices)
         options = choices.settings.get("options")

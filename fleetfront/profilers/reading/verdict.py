@@ -1,10 +1,10 @@
-"""Verdict: whether the measurements of a campaign can be trusted, why not, and the command that would help."""
+"""Judge whether the measurements of a campaign can be trusted, why not, and which command would help."""
 
 from __future__ import annotations
 
 import enum
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fleetfront.profilers.reading.observations import (
@@ -28,7 +28,7 @@ DISCARDED_LIMIT = 0.1
 HOT_LIMIT = 0.1
 
 
-class Doubt(enum.StrEnum):
+class Weakness(enum.StrEnum):
     """Kinds of reasons against a campaign."""
 
     FLOOR = "floor"
@@ -43,7 +43,8 @@ class Doubt(enum.StrEnum):
 class Reason:
     """One thing that is wrong: the value, the limit it exceeds (same unit), both in words, and what to do."""
 
-    doubt: Doubt
+    #: Called so in files.
+    doubt: Weakness
     value: float
     limit: float
     text: str
@@ -77,23 +78,10 @@ class Verdict:
         return {
             "stable": self.is_stable,
             "statistic": self.statistic,
-            "floor": {
-                "role": self.floor_role.value,
-                "networks": self.floor.networks,
-                "mape": _finite(self.floor.mape),
-                "within_5": _finite(self.floor.within_5),
-                "within_10": _finite(self.floor.within_10),
-            },
-            "drift": {
-                "visits": self.drift.visits,
-                "percent": _finite(self.drift.percent),
-                "spread_percent": _finite(self.drift.spread_percent),
-            },
+            "floor": {"role": self.floor_role.value, **_plain(self.floor)},
+            "drift": _plain(self.drift),
             "discarded": self.discarded,
-            "reasons": [
-                {"doubt": r.doubt.value, "value": r.value, "limit": r.limit, "text": r.text, "remedy": r.remedy}
-                for r in self.reasons
-            ],
+            "reasons": [_plain(reason) for reason in self.reasons],
         }
 
 
@@ -103,11 +91,11 @@ def judge(observations: Observations) -> Verdict:
     role, floor = _floor(observations, statistic)
     drift = anchor_drift(observations, statistic)
     reasons = (
-        *_doubts_on_floor(observations, floor, role),
-        *_doubts_on_drift(observations, drift),
-        *_doubts_on_discarded(observations),
-        *_doubts_on_heat(observations),
-        *_doubts_on_missing(observations),
+        *_against_floor(observations, floor, role),
+        *_against_drift(observations, drift),
+        *_against_discarded(observations),
+        *_against_heat(observations),
+        *_against_missing(observations),
     )
     return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
 
@@ -127,10 +115,10 @@ def _command(observations: Observations, budget: str) -> str:
     )
 
 
-def _doubts_on_floor(observations: Observations, floor: Floor, role: Role) -> list[Reason]:
+def _against_floor(observations: Observations, floor: Floor, role: Role) -> list[Reason]:
     more = f"Run: {_command(observations, 'long')}"
     if not floor.networks:
-        return [Reason(Doubt.TOO_FEW, 0.0, 2.0, "Nothing was visited twice, so the noise is unknown.", more)]
+        return [Reason(Weakness.TOO_FEW, 0.0, 2.0, "Nothing was visited twice, so the noise is unknown.", more)]
     if floor.mape <= FLOOR_LIMIT:
         return []
     text = (
@@ -140,19 +128,19 @@ def _doubts_on_floor(observations: Observations, floor: Floor, role: Role) -> li
     remedy = f"Close other programs on this device, then run: {_command(observations, 'long')}"
     if observations.clock == Clock.WALL and observations.target.threads == 1:
         remedy += " (the thread-cpu clock is steadier on a busy machine)"
-    return [Reason(Doubt.FLOOR, floor.mape, FLOOR_LIMIT, text, remedy)]
+    return [Reason(Weakness.FLOOR, floor.mape, FLOOR_LIMIT, text, remedy)]
 
 
-def _doubts_on_drift(observations: Observations, drift: Drift) -> list[Reason]:
+def _against_drift(observations: Observations, drift: Drift) -> list[Reason]:
     if math.isnan(drift.percent) or abs(drift.percent) <= DRIFT_LIMIT:
         return []
     direction = "slower" if drift.percent > 0 else "faster"
     text = f"The anchor became {abs(drift.percent):.1f} % {direction} over the campaign (limit {DRIFT_LIMIT:g} %)."
     remedy = f"Let the device cool down and settle, then run: {_command(observations, 'standard')}"
-    return [Reason(Doubt.DRIFT, drift.percent, DRIFT_LIMIT, text, remedy)]
+    return [Reason(Weakness.DRIFT, drift.percent, DRIFT_LIMIT, text, remedy)]
 
 
-def _doubts_on_discarded(observations: Observations) -> list[Reason]:
+def _against_discarded(observations: Observations) -> list[Reason]:
     left_out = sum(observations.discarded.values())
     share = left_out / max(1, left_out + _accepted(observations))
     if share <= DISCARDED_LIMIT:
@@ -160,30 +148,31 @@ def _doubts_on_discarded(observations: Observations) -> list[Reason]:
     why = ", ".join(f"{count} {reason}" for reason, count in sorted(observations.discarded.items()))
     text = f"{100 * share:.0f} % of the visits were left out ({why})."
     remedy = f"Cool the device and close other programs, then run: {_command(observations, 'standard')}"
-    return [Reason(Doubt.DISCARDED, share, DISCARDED_LIMIT, text, remedy)]
+    return [Reason(Weakness.DISCARDED, share, DISCARDED_LIMIT, text, remedy)]
 
 
-def _doubts_on_heat(observations: Observations) -> list[Reason]:
+def _against_heat(observations: Observations) -> list[Reason]:
     share = observations.hot_visits / max(1, _accepted(observations))
     if share <= HOT_LIMIT:
         return []
     text = f"{100 * share:.0f} % of the visits that count were made while the device slowed itself down."
     remedy = f"Let it cool down, with pauses if need be, then run: {_command(observations, 'standard')}"
-    return [Reason(Doubt.HOT, share, HOT_LIMIT, text, remedy)]
+    return [Reason(Weakness.HOT, share, HOT_LIMIT, text, remedy)]
 
 
 def _accepted(observations: Observations) -> int:
     return sum(visits.size for keys in observations.visits.values() for visits in keys.values())
 
 
-def _doubts_on_missing(observations: Observations) -> list[Reason]:
+def _against_missing(observations: Observations) -> list[Reason]:
     failed = sorted(observations.errors)
     if not failed:
         return []
     text = f"{len(failed)} things could not be measured, e.g. {failed[0]}: {observations.errors[failed[0]]}."
     remedy = f"Fix the cause and run: {_command(observations, 'standard')}"
-    return [Reason(Doubt.MISSING, float(len(failed)), 0.0, text, remedy)]
+    return [Reason(Weakness.MISSING, float(len(failed)), 0.0, text, remedy)]
 
 
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
+def _plain(record: Floor | Drift | Reason) -> dict[str, Any]:
+    facts = asdict(record)
+    return {name: None if isinstance(fact, float) and not math.isfinite(fact) else fact for name, fact in facts.items()}

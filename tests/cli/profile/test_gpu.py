@@ -12,7 +12,7 @@ from fleetfront.cli.profile.batches import profile_batches, summarise_batches
 from fleetfront.cli.profile.space import launch_bound, tell_launch_bound
 from fleetfront.errors import BarMissed
 from fleetfront.predictors.table.fit_files import list_fits, load_fit
-from fleetfront.profilers.gpu import opening
+from fleetfront.profilers.gpu import open_agent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import driver_version
@@ -66,9 +66,9 @@ def test_batches_are_profiled_and_fitted_apart(
     pytest.importorskip("torch")
 
     def rehearse(target: Target, *_: Any, **__: Any) -> Any:
-        return opening.rehearsal_agent(target)
+        return open_agent.rehearsal_agent(target)
 
-    monkeypatch.setattr(opening, "open_gpu_agent", rehearse)
+    monkeypatch.setattr(open_agent, "open_gpu_agent", rehearse)
     # The target ends it after three rounds, however busy this machine is.
     limits = ["--calibration", "5", "--validation", "3", "--target-error", "1000", "--budget", "10m"]
     arguments = ["--device", "cuda:0", "--batch", "1,2", *limits]

@@ -9,7 +9,7 @@ from fleetfront.errors import DeviceError
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.gpu.agent import GpuAgent, GpuOptions
-from fleetfront.profilers.gpu.opening import rehearsal_agent
+from fleetfront.profilers.gpu.open_agent import rehearsal_agent
 from fleetfront.profilers.gpu.visit_timing import LAUNCH_BOUND, SteadyRule
 from fleetfront.profilers.records import Measurement, Role, measurement_from_json, measurement_to_json
 from fleetfront.quantities import Clock

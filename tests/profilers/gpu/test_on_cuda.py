@@ -10,7 +10,7 @@ from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.gpu.agent import GpuOptions
-from fleetfront.profilers.gpu.opening import gpu_target, open_gpu_agent
+from fleetfront.profilers.gpu.open_agent import gpu_target, open_gpu_agent
 from fleetfront.profilers.gpu.programs.torch import TorchOpener
 from fleetfront.profilers.gpu.stopwatch import CudaStopwatch
 from fleetfront.profilers.records import Role

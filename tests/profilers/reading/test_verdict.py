@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from fleetfront.profilers.reading.observations import Observations
-from fleetfront.profilers.reading.verdict import Doubt, judge
+from fleetfront.profilers.reading.verdict import Weakness, judge
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock, FloatArray
 from fleetfront.targets import Target
@@ -42,19 +42,19 @@ def test_quiet_measurements_are_stable() -> None:
 
 def test_each_trouble_is_named_with_a_command_that_helps() -> None:
     troubles = {
-        Doubt.FLOOR: observed(noise=0.2),
-        Doubt.DRIFT: observed(drift=0.2),
-        Doubt.DISCARDED: observed(discarded=60),
-        Doubt.HOT: replace(observed(), hot={Role.BLOCK: {"b0": 60}}),
-        Doubt.MISSING: observed(errors=("block",)),
-        Doubt.TOO_FEW: observed(visits=1),
+        Weakness.FLOOR: observed(noise=0.2),
+        Weakness.DRIFT: observed(drift=0.2),
+        Weakness.DISCARDED: observed(discarded=60),
+        Weakness.HOT: replace(observed(), hot={Role.BLOCK: {"b0": 60}}),
+        Weakness.MISSING: observed(errors=("block",)),
+        Weakness.TOO_FEW: observed(visits=1),
     }
     for doubt, observations in troubles.items():
         verdict = judge(observations)
         assert not verdict.is_stable
         (reason,) = [reason for reason in verdict.reasons if reason.doubt == doubt]
         assert "fleetfront profile --device cpu --runtime litert --space ofa-mbv3-mini" in reason.remedy
-        assert abs(reason.value) > reason.limit or doubt == Doubt.TOO_FEW
+        assert abs(reason.value) > reason.limit or doubt == Weakness.TOO_FEW
 
 
 def test_a_verdict_is_plain_json() -> None:

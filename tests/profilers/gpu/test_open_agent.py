@@ -3,7 +3,7 @@
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.gpu.opening import check_tf32, gpu_target
+from fleetfront.profilers.gpu.open_agent import check_tf32, gpu_target
 
 
 @pytest.mark.parametrize(
