@@ -162,7 +162,7 @@ def _connected(
     if not serial.isprintable():
         raise InputError(f"{serial!r} is no serial number.", "`fleetfront devices` lists what is attached.")
     address = re.fullmatch(r"(?P<host>.+):(?P<port>\d+)", serial) if is_address(serial) else None
-    if address and not 0 < int(address.group("port")) < 65536:
+    if address and not (len(address.group("port")) < 6 and 0 < int(address.group("port")) < 65536):
         raise InputError(
             f"{device} names the port {address.group('port')}, which cannot be.",
             "Ports are 1 to 65535; adb's own is 5555, and Android shows another under 'Wireless debugging'.",

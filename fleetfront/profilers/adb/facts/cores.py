@@ -45,7 +45,7 @@ class Clocks:
 def parse_cores(text: str) -> tuple[Core, ...]:
     """Read lines ``cpuN capacity=C max=KHZ governor=G`` as ``script.FACTS`` prints them; empty values are unknown."""
     cores = []
-    for match in re.finditer(r"^cpu(\d+) capacity=(\d*) max=(\d*) governor=(\S*)\s*$", text, re.MULTILINE):
+    for match in re.finditer(r"^cpu(\d{1,3}) capacity=(\d{0,9}) max=(\d{0,12}) governor=(\S*)\s*$", text, re.MULTILINE):
         number = int(match.group(1))
         if number < MAX_CORES:
             cores.append(Core(number, int(match.group(2) or 0), int(match.group(3) or 0), match.group(4)))
@@ -55,7 +55,7 @@ def parse_cores(text: str) -> tuple[Core, ...]:
 def parse_clocks(text: str) -> Clocks:
     """Read words ``N:CURRENT:ALLOWED`` in kHz as ``script`` prints them before and after a visit."""
     current, allowed = {}, {}
-    for number, now, most in re.findall(r"\b(\d+):(\d*):(\d*)", text):
+    for number, now, most in re.findall(r"\b(\d{1,3}):(\d{0,12}):(\d{0,12})\b", text):
         if now:
             current[int(number)] = int(now)
         if most:

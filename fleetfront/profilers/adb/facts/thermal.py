@@ -38,11 +38,12 @@ SENSOR_TYPES = {
 #: Sensors that do not measure degrees.
 _NOT_DEGREES = ("bcl_voltage", "bcl_current", "bcl_percentage")
 
-_STATUS = re.compile(r"^\s*Thermal Status:\s*(\d+)\s*$", re.MULTILINE)
+_STATUS = re.compile(r"^\s*Thermal Status:\s*(\d{1,3})\s*$", re.MULTILINE)
 _CURRENT = re.compile(r"^\s*Current temperatures from HAL:\s*$", re.MULTILINE)
 _READING = re.compile(
-    r"\s*Temperature\{mValue=(?P<value>[-+\d.eE]+|NaN), mType=(?P<type>-?\d+), mName=(?P<name>.*), "
-    r"mStatus=(?P<status>\d+)\}\s*"
+    r"\s*Temperature\{mValue=(?P<value>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?|NaN), "
+    r"mType=(?P<type>-?\d{1,3}), mName=(?P<name>.*), "
+    r"mStatus=(?P<status>\d{1,3})\}\s*"
 )
 _BATTERY = re.compile(r"^\s*(?P<name>[A-Za-z ]+): (?P<value>\S+)\s*$", re.MULTILINE)
 _SCREEN = re.compile(r"^screen (true|false)\s*$", re.MULTILINE)
@@ -132,4 +133,4 @@ def parse_wakefulness(text: str) -> str | None:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and re.fullmatch(r"-?\d+", text) else None
+    return int(text) if text is not None and re.fullmatch(r"-?\d{1,9}", text) else None

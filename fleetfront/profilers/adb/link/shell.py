@@ -122,7 +122,7 @@ class _Appended:
 
     def __init__(self, word: str) -> None:
         self._word = word.encode()
-        self._mark = re.compile(rb"(?m)^%s=(\d+)\r?\n" % self._word)
+        self._mark = re.compile(rb"(?m)^%s=(\d{1,3})\r?\n" % self._word)
         self._kept = b""
 
     def wrap(self, command: str) -> str:

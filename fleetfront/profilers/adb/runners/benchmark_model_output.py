@@ -5,7 +5,6 @@ How the program is found and started is written in ``runners``. A text that is n
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +28,7 @@ _SUMMARY_PAIR = re.compile(rf"(?P<name>[A-Za-z][A-Za-z ()_]*): (?P<value>{_NUMBE
 #: LiteRT 2.x: a heading, then one fact a line, in rounded milliseconds.
 _RESULTS = re.compile(r"=+ BENCHMARK RESULTS =+")
 _RESULT = re.compile(
-    rf"(?P<name>Model initialization|Inference \(avg\)): +(?P<ms>{_NUMBER}) ms(?: \((?P<count>\d+) runs\))?"
+    rf"(?P<name>Model initialization|Inference \(avg\)): +(?P<ms>{_NUMBER}) ms(?: \((?P<count>\d{{1,9}}) runs\))?"
 )
 _FOOTPRINTS = re.compile(
     r"(?:Peak memory footprint|Memory footprint delta from the start of the tool) \(MB\): (?P<pairs>.*)"
@@ -38,7 +37,9 @@ _FOOTPRINT = re.compile(rf"(?P<name>[A-Za-z][A-Za-z ]*?)(?: footprint|=)?:? *(?P
 _UNKNOWN_FLAGS = re.compile(
     r"(?:unconsumed|unrecogni[sz]ed|unknown) (?:cmdline |command-?line )?flags?\b.*", re.IGNORECASE
 )
-_REPLACED = re.compile(r"Replacing (?P<some>\d+) out of (?P<all>\d+) node\(s\) with delegate \((?P<delegate>[^)]+)\)")
+_REPLACED = re.compile(
+    r"Replacing (?P<some>\d{1,9}) out of (?P<all>\d{1,9}) node\(s\) with delegate \((?P<delegate>[^)]+)\)"
+)
 _EXECUTED = re.compile(
     r"(?P<how>Explicitly a|A)pplied (?P<delegate>[\w ]+?) delegate, and the model graph will be "
     r"(?P<share>completely|partially) executed"
@@ -47,7 +48,7 @@ _UNUSED = re.compile(
     r"Though (?P<delegate>[\w ]+?) delegate is explicitly applied, the model graph will not be executed"
 )
 _SPLIT = re.compile(
-    r"First \d+ operations will run on the (?P<delegate>\w+), and the remaining (?P<rest>\d+) on the CPU"
+    r"First \d+ operations will run on the (?P<delegate>\w+), and the remaining (?P<rest>\d{1,9}) on the CPU"
 )
 #: NNAPI's own implementation on the CPU, chosen by name.
 _REFERENCE = re.compile(r"NNAPI accelerator name: \[nnapi-reference\]")
@@ -64,6 +65,10 @@ _FAILURES = (
 )
 
 
+#: Longer than any run: half a year in microseconds.
+_MOST_US = 1.6e13
+#: No memory is larger: an exbibyte in MiB.
+_MOST_MB = 2.0**40
 #: Of a program's words, what an error shows: reasons are often at their end.
 _MOST_SHOWN = 400
 
@@ -159,14 +164,14 @@ def parse_statistics(message: str) -> Statistics | None:
         if match is None or match.group(1) in printed:
             return None
         printed[match.group(1)] = match.group(2)
-    if not printed or next(iter(printed)) != "count" or not re.fullmatch(r"\d+", printed["count"]):
+    if not printed or next(iter(printed)) != "count" or not re.fullmatch(r"\d{1,9}", printed["count"]):
         return None
     count = int(printed["count"])
     # A single run is printed in the short form "count=1 curr=637079".
     only = printed.get("curr", "nan") if count == 1 else "nan"
     values = {name: float(printed.get(name, only)) for name in ("min", "max", "avg")}
     is_whole = count == 1 or "std" in printed
-    if count < 1 or not is_whole or not 0 <= values["min"] <= values["max"] < math.inf or not _within(values):
+    if count < 1 or not is_whole or not 0 <= values["min"] <= values["max"] < _MOST_US or not _within(values):
         return None
     return Statistics(count, values["min"], values["max"], values["avg"], printed)
 
@@ -220,15 +225,17 @@ def _note_result(seen: _Seen, message: str) -> None:
         seen.rounded = 1000 * float(result.group("ms")), int(result.group("count"))
     elif footprints:
         pairs = (pair.partition("=") for pair in footprints.group("pairs").split())
-        seen.memory_mb |= {name: float(mb) for name, _, mb in pairs if re.fullmatch(_NUMBER, mb)}
-    elif found := _FOOTPRINT.fullmatch(message):
+        told = {name: float(mb) for name, _, mb in pairs if re.fullmatch(_NUMBER, mb)}
+        seen.memory_mb |= {name: mb for name, mb in told.items() if 0 <= mb < _MOST_MB}
+    elif (found := _FOOTPRINT.fullmatch(message)) and 0 <= float(found.group("mb")) < _MOST_MB:
         seen.memory_mb[found.group("name")] = float(found.group("mb"))
 
 
 def _note(seen: _Seen, message: str) -> None:
     init = _INIT.match(message)
     if init:
-        seen.init_us = _as_float(init.group("ms")) * 1000
+        init_us = _as_float(init.group("ms")) * 1000
+        seen.init_us = init_us if 0 <= init_us < _MOST_US else None
     elif unknown := _UNKNOWN_FLAGS.search(message):
         seen.unknown_flags = unknown.group()
     elif any(pattern.search(message) for pattern in (_EXECUTED, _UNUSED, _REPLACED, _SPLIT, _REFERENCE)):

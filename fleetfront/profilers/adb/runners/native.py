@@ -42,8 +42,8 @@ _LIBRARY = "ai_edge_litert/libLiteRt.so"
 _SOURCE = Path(__file__).with_name("runner.c")
 _PROGRAM, _PUSHED_LIBRARY = "fleetfront-runner", "libLiteRt.so"
 _LINE = re.compile(
-    r"^fleetfront-runner/1 open_ns=(?P<open>\d+) first_ns=(?P<first>\d+) mask=(?P<mask>[0-9a-f]+) peak_kb=(?P<peak>\d+)"
-    r" wall_ns=(?P<wall>\d+(?:,\d+)*) cpu_ns=(?P<cpu>\d+(?:,\d+)*)$",
+    r"^fleetfront-runner/1 open_ns=(?P<open>\d{1,18}) first_ns=(?P<first>\d{1,18}) mask=(?P<mask>[0-9a-f]+)"
+    r" peak_kb=(?P<peak>\d{1,15}) wall_ns=(?P<wall>\d{1,18}(?:,\d{1,18})*) cpu_ns=(?P<cpu>\d{1,18}(?:,\d{1,18})*)$",
     re.MULTILINE,
 )
 _ERROR = re.compile(r"^fleetfront-runner/1 error=(.+)$", re.MULTILINE)

@@ -154,8 +154,8 @@ _CHECK = (
 
 
 _FRAME = (
-    r"(?:(?P<word>begin|end|check|checked|ready) (?P<id>\w+)(?: (?P<code>\d+))?(?P<clocks>(?: \d+:\d*:\d*)*)\r?"
-    r"|(?P<held>held) (?P<pid>\d+) (?P<owner>[\w.-]*)\r?)"
+    r"(?:(?P<word>begin|end|check|checked|ready) (?P<id>\w+)(?: (?P<code>\d{1,3}))?(?P<clocks>(?: \d+:\d*:\d*)*)\r?"
+    r"|(?P<held>held) (?P<pid>\d{1,9}) (?P<owner>[\w.-]*)\r?)"
 )
 
 

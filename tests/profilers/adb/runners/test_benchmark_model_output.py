@@ -11,9 +11,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
+from fleetfront.profilers.adb.facts.conditions import read_state
 from fleetfront.profilers.adb.link.shell import ShellResult
 from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, Found
 from fleetfront.profilers.adb.runners.benchmark_model_output import parse_report, parse_statistics, strip_prefix
+from fleetfront.profilers.adb.runners.native import LiteRtRunner, NativeRunner
 from fleetfront.targets import Target
 
 MEASURED = [
@@ -57,6 +59,16 @@ GOOD = "\n".join(
         "",
         "count=6 first=101 curr=103 min=99 max=110 avg=102.5 std=3",
         "Inference timings in us: Init: 1500, First inference: 120, Warmup (avg): 107, Inference (avg): 102.5",
+    ]
+)
+
+LITERT_2 = "\n".join(
+    [
+        "INFO: count=3 first=120 curr=100 min=100 max=120 avg=107 std=9",
+        "INFO: count=6 first=101 curr=103 min=99 max=110 avg=102.5 std=3",
+        "========== BENCHMARK RESULTS ==========",
+        "INFO: [./a.h:88] Inference (avg):      0.10 ms (6 runs)",
+        "INFO: [./a.h:114] Init footprint:       8.94 MB",
     ]
 )
 
@@ -279,3 +291,25 @@ def test_statistics_of_real_samples_are_read_back(samples: list[int]) -> None:
     found = parse_statistics(line)
     assert found is not None
     assert (found.count, found.min_us, found.max_us) == (len(samples), min(samples), max(samples))
+
+
+BAD_NUMBERS = ["9" * 5000, "-1", "0", "inf", "nan", "1e400", "-inf", "", "1e-400", "\x1b[31m", "\u0663"]
+OWN = "fleetfront-runner/1 open_ns=12 first_ns=20 mask=3 peak_kb=96 wall_ns=40,33 cpu_ns=40,30\n"
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_numbers_that_cannot_be_never_end_a_campaign(data: st.DataObject) -> None:
+    text = data.draw(st.sampled_from([GOOD, LITERT_2, OWN, "Thermal Status: 0\n  level: 3\n  temperature: 3\n 0:1:2"]))
+    for _ in range(data.draw(st.integers(1, 3))):
+        spans = [match.span() for match in re.finditer(r"\d+(\.\d+)?", text)]
+        if spans:
+            begin, end = data.draw(st.sampled_from(spans))
+            text = text[:begin] + data.draw(st.sampled_from(BAD_NUMBERS)) + text[end:]
+    google = BenchmarkModelRunner(Found(None, "/x", "0"))
+    own = LiteRtRunner(NativeRunner(Path("x"), Path("y"), "2", b""))
+    for timings in [runner.read(text, 0, Target("adb:x", "tflite-cpu")) for runner in (google, own)]:
+        assert bool(timings.samples_ns) != bool(timings.error)
+        assert all(0 < sample < 10**19 for samples in timings.samples_ns.values() for sample in samples)
+        assert 0 <= timings.peak_bytes < 2**61
+    read_state(text, text).facts()
