@@ -107,6 +107,23 @@ METRICS = {metric.name: metric for metric in (LATENCY, PEAK_MEMORY, ENERGY)}
 SAMPLES_IN = {"latency": "ns", "peak_memory": "bytes", "energy": "nJ"}
 
 
+class _ByName:
+    """Says that a metric is spelled by its name in files."""
+
+    def __get_pydantic_core_schema__(self, _source: Any, _handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            METRICS.__getitem__,
+            core_schema.literal_schema(list(METRICS)),
+            serialization=core_schema.plain_serializer_function_ser_schema(lambda metric: metric.name),
+        )
+
+
+#: A metric that files spell by its name.
+NamedMetric = Annotated[Metric, _ByName()]
+
+
 def metric_named(name: str) -> Metric:
     """The metric of that name. Raises InputError if there is none."""
     if name not in METRICS:

@@ -56,6 +56,8 @@ class DenseNetwork:
             raise InputError(
                 "The layers of the network do not follow one another to a single output.", "Give another file."
             )
+        if not all(np.isfinite(array).all() for array in (*weights, *biases)):
+            raise InputError("The network has weights that are no finite numbers.", "Train it again, or give another.")
         return cls(weights, biases)
 
     def __call__(self, genotypes: Genotypes, features: Callable[[Genotypes], NDArray[np.float32]]) -> FloatArray:

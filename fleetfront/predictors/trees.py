@@ -74,6 +74,24 @@ class Trees:
         }
 
     @classmethod
+    def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:
+        """In files trees are what ``to_json`` makes of them."""
+        from pydantic_core import core_schema
+
+        return core_schema.no_info_after_validator_function(
+            cls._checked,
+            core_schema.dict_schema(),
+            serialization=core_schema.plain_serializer_function_ser_schema(cls.to_json),
+        )
+
+    @classmethod
+    def _checked(cls, data: Mapping[str, Any]) -> Trees:
+        try:
+            return cls.from_json(data)
+        except (KeyError, TypeError, OverflowError) as error:
+            raise ValueError(f"its trees are damaged ({type(error).__name__}: {error})") from error
+
+    @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Trees:
         """Read ``to_json`` back. Raises KeyError, TypeError, ValueError or OverflowError else."""
         columns = int(data["columns"])

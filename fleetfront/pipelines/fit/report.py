@@ -125,7 +125,7 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         },
         "blocks": {how.value: model.table.count(how) for how in Filled},
         "relative_std": model.relative_std,
-        "between_sittings": to_plain(model.between),
+        "between_sittings": to_plain(model.between_sittings),
         "worst_blocks": [asdict(block) for block in fit.worst_blocks],
         "worst_networks": [{**asdict(network), "error": network.error} for network in fit.worst_networks],
         "errors": dict(fit.errors),

@@ -13,7 +13,7 @@ from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, Pool
 from fleetfront.predictors.few_shot.transfer import TransferContent, TransferModel
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, model_file_name, write_json
-from fleetfront.quantities import LATENCY, Clock, Metric, metric_named
+from fleetfront.quantities import LATENCY, Clock, Metric, NamedMetric
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -35,7 +35,7 @@ class _Content:
     kind: Literal["transfer", "trees"]
     report: FewShotReport
     model: TransferContent | PooledContent
-    metric: str = LATENCY.name
+    metric: NamedMetric = LATENCY
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +58,7 @@ def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Cloc
     path = workspace.fits / space / FOLDER / model_file_name(fit.model.target, clock, fit.model.metric)
     model = fit.model
     content = _Content(
-        SCHEMA, __version__, space, model.target, clock, fit.report.serves, fit.report, model.content, model.metric.name
+        SCHEMA, __version__, space, model.target, clock, fit.report.serves, fit.report, model.content, model.metric
     )
     write_json(path, to_plain(content))
     return path
@@ -75,11 +75,10 @@ def read_few_shot(workspace: Workspace, space: str | None = None) -> tuple[list[
     for path in sorted(workspace.fits.glob(f"{space or '*'}/{FOLDER}/*@*.json")):
         try:
             content = read_record(path, _Content, "few-shot model", _AGAIN)
-            metric = metric_named(content.metric)
         except InputError as error:
             damaged.append(damaged_model(path, error))
             continue
-        found.append(FewShotFile(path, content.space, content.target, content.clock, metric, content.report))
+        found.append(FewShotFile(path, content.space, content.target, content.clock, content.metric, content.report))
     found.sort(key=lambda file: (file.path.stat().st_mtime_ns, file.path.name), reverse=True)
     return found, damaged
 
@@ -90,10 +89,7 @@ def load_few_shot(path: Path, work: NetworkWork) -> TransferModel | PooledModel:
     def parse(data: bytes) -> TransferModel | PooledModel:
         content = from_plain(_Content, data)
         if isinstance(content.model, TransferContent):
-            return TransferModel(content.model, work, metric_named(content.metric))
-        try:
-            return PooledModel(content.model, work, metric_named(content.metric))
-        except (KeyError, TypeError, OverflowError) as error:
-            raise ValueError(f"its trees are damaged ({error})") from error
+            return TransferModel(content.model, work, content.metric)
+        return PooledModel(content.model, work, content.metric)
 
     return read_file(path, parse, "few-shot model", _AGAIN)

@@ -136,12 +136,12 @@ class FewShotFit:
 
 @dataclass(frozen=True, slots=True)
 class PooledContent:
-    """What a file holds of a ``PooledModel``: trees as ``Trees.to_json`` spells them."""
+    """What a file holds of a ``PooledModel``."""
 
     target: Target
     space: str
     basis: WorkBasis
-    trees: Mapping[str, Any]
+    trees: Trees
     few_ms: FloatArray
     facts: Mapping[str, float]
     relative_std: Annotated[float, Gt(0)]
@@ -158,16 +158,18 @@ class PooledModel:
     tier: Tier = Tier.TRANSFERRED
 
     def __init__(self, content: PooledContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
-        """Raises ValueError, KeyError or TypeError if the content is of another space, or its trees are not."""
+        """Raises ValueError if the content is of another space, or its trees are not of its description."""
         if content.space != work.space.name:
             raise ValueError(f"the model is of {content.space}, not of {work.space.name}")
         self.content = content
         self.metric = metric
         self._work = work
-        self._trees = PooledTrees(Trees.from_json(content.trees))
-        columns = (content.basis.rank - 1) * len(work.modes) + described_by(content.few_ms)
-        if self._trees.trees.columns != columns:
-            raise ValueError(f"its trees read {self._trees.trees.columns} columns, not {columns}")
+        self._trees = PooledTrees(content.trees)
+        columns, per_mode = content.trees.columns - described_by(content.few_ms), content.basis.rank - 1
+        # Trees of older versions know the first modes alone.
+        self._modes = work.modes[: columns // max(per_mode, 1)]
+        if len(self._modes) * per_mode != columns or not self._modes:
+            raise ValueError(f"its trees read {content.trees.columns} columns")
 
     @property
     def target(self) -> Target:
@@ -176,7 +178,8 @@ class PooledModel:
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds and their std for n genotypes int8[n, v]."""
-        features = tree_features(mode_coordinates(self._work, self.content.basis, genotypes))
+        coordinates = mode_coordinates(self._work, self.content.basis, genotypes)
+        features = tree_features({mode: coordinates[mode] for mode in self._modes})
         mean = self._trees.predict(features, self.content.few_ms, self.content.facts)
         return Estimate(mean, self.content.relative_std * mean, self.tier)
 
@@ -294,9 +297,7 @@ class Teacher:
         trees = self._grow(range(len(self.known)), genotypes)
         # A mean absolute error is 0.8 standard deviations of normal errors.
         std_of_trees = 1.25 * other / 100
-        pooled = PooledContent(
-            target, self.space.name, self.basis, trees.trees.to_json(), ms, facts or {}, std_of_trees
-        )
+        pooled = PooledContent(target, self.space.name, self.basis, trees.trees, ms, facts or {}, std_of_trees)
         report = replace(report, serves="trees", mape=other, other_mape=mape, interval_factor=1.0, expected_mape=other)
         return FewShotFit(PooledModel(pooled, self.work, self._metric), report)
 

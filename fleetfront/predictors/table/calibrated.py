@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated, Any
 
 import numpy as np
+from annotated_types import Ge
 from numpy.typing import NDArray
 
 from fleetfront.predictors.base import covers_all
@@ -18,12 +19,9 @@ from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread
 from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.predictors.table.residual import residual_features
 from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import LATENCY, Clock, Estimate, Metric, Tier
+from fleetfront.quantities import LATENCY, Clock, Estimate, FloatArray, NamedMetric, Tier
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
 from fleetfront.targets import Target
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
 
 #: Architectures at a time where each needs many numbers (block indices, features): those stay in the cache.
 _CHUNK = 8192
@@ -53,7 +51,7 @@ class FittedModel:
         statistic: how visits were summarised, e.g. ``minimum``.
         relative_std: half-width of the 90 % interval of a prediction within its sitting, divided by 1.645 and by the
             prediction.
-        between: what other sittings add to that.
+        between_sittings: what other sittings add to that.
         fitted_ns: when the sitting began, nanoseconds since 1970; 0 if nobody says.
         typical_fill_variance: mean over the calibration networks of the relative variance that their blocks' own
             uncertainty explains; part of ``relative_std`` already.
@@ -69,13 +67,14 @@ class FittedModel:
     table: LookupTable
     calibration: Calibration
     residual: Trees | None
-    relative_std: float
-    typical_fill_variance: float
-    environment: dict[str, object]
+    relative_std: Annotated[float, Ge(0)]
+    typical_fill_variance: Annotated[float, Ge(0)]
+    environment: dict[str, Any]
     is_preferred: bool
     created_with: str
-    metric: Metric = LATENCY
-    between: SittingSpread = TYPICAL_SPREAD
+    # Older files are all of latency, and know of one sitting alone.
+    metric: NamedMetric = LATENCY
+    between_sittings: SittingSpread = TYPICAL_SPREAD
     fitted_ns: int = 0
 
     @property
@@ -149,7 +148,7 @@ class CalibratedTable:
             beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
             within = mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0))
         # Other metrics do not depend on the mood of a machine.
-        std = model.between.widen(mean, within) if model.metric == LATENCY else within
+        std = model.between_sittings.widen(mean, within) if model.metric == LATENCY else within
         return Estimate(mean, std, self.tier, within)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:

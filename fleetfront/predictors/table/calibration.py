@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Ge, Gt, Le
 
 from fleetfront.errors import InputError
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+from fleetfront.quantities import FloatArray
 
 #: Under this many networks the coefficient of the parameters is noise.
 FEWEST_FOR_PARAMS = 10
@@ -36,46 +35,19 @@ class Calibration:
             standard deviation of a new network's error, the coefficients' uncertainty included, float64[networks].
     """
 
-    a: float
+    a: Annotated[float, Gt(0)]
     b: float
     c: float
-    terms: int
-    networks: int
-    floor_ms: float
+    terms: Annotated[int, Ge(0), Le(3)]
+    networks: Annotated[int, Ge(0)]
+    floor_ms: Annotated[float, Ge(0)]
     out_of_sample: FloatArray
-    scaled: FloatArray
+    # Files of version 0.1 lack it, and need it no more.
+    scaled: FloatArray = field(default_factory=lambda: np.empty(0))
 
     def apply(self, lookup_ms: FloatArray, params: FloatArray) -> FloatArray:
         """Milliseconds of n whole networks."""
         return np.maximum(self.a * lookup_ms + self.b + self.c * params, self.floor_ms)
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads."""
-        return {
-            "a": self.a,
-            "b": self.b,
-            "c": self.c,
-            "terms": self.terms,
-            "networks": self.networks,
-            "floor_ms": self.floor_ms,
-            "out_of_sample": [float(value) for value in self.out_of_sample],
-            "scaled": [float(value) for value in self.scaled],
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Calibration:
-        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
-        return cls(
-            float(data["a"]),
-            float(data["b"]),
-            float(data["c"]),
-            int(data["terms"]),
-            int(data["networks"]),
-            float(data["floor_ms"]),
-            np.asarray(data["out_of_sample"], np.float64),
-            # Files of version 0.1 lack it, and need it no more.
-            np.asarray(data.get("scaled", data["out_of_sample"]), np.float64),
-        )
 
 
 def fit_calibration(lookup_ms: FloatArray, params: FloatArray, measured_ms: FloatArray) -> Calibration:

@@ -13,15 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront import __version__
-from fleetfront.errors import InputError
+from fleetfront.errors import FileError, InputError
 from fleetfront.files import write_whole
-from fleetfront.plain import from_plain, to_plain
+from fleetfront.plain import from_plain, parse_finite_json, read_file, to_plain
 from fleetfront.predictors.table.calibrated import FittedModel
-from fleetfront.predictors.table.calibration import Calibration
-from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread
-from fleetfront.predictors.table.lookup import LookupTable
-from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, metric_named
+from fleetfront.quantities import LATENCY, METRICS, Clock, Metric
 from fleetfront.targets import PRECISIONS, Target
 from fleetfront.workspace import Workspace
 
@@ -29,6 +25,7 @@ SCHEMA = "fleetfront.model"
 #: Raised when an older fleetfront could no longer read what is written.
 VERSION = 1
 _REPORT_SUFFIX = ".report.json"
+_AGAIN = "Delete it and fit again with: fleetfront fit"
 #: A target's ``file_stem``, a clock, and a metric other than latency. Runtimes have no underscore in their names.
 _FILE_NAME = re.compile(rf"(.+)_([^_]+)_(?:{'|'.join(PRECISIONS)})_t\d+_b\d+(?:_.+)?@[^@.]+(?:\.(\w+))?\.json")
 
@@ -66,52 +63,8 @@ def report_path(model_path: Path) -> Path:
 
 
 def model_to_json(model: FittedModel) -> dict[str, Any]:
-    """Plain values that ``model_from_json`` reads."""
-    return {
-        "schema": f"{SCHEMA}/{VERSION}",
-        "created_with": model.created_with,
-        "space": model.space,
-        "target": str(model.target),
-        "clock": model.clock.value,
-        "metric": model.metric.name,
-        "is_preferred": model.is_preferred,
-        "statistic": model.statistic,
-        "environment": dict(model.environment),
-        "relative_std": model.relative_std,
-        "typical_fill_variance": model.typical_fill_variance,
-        "between_sittings": to_plain(model.between),
-        "fitted_ns": model.fitted_ns,
-        "calibration": model.calibration.to_json(),
-        "residual": None if model.residual is None else model.residual.to_json(),
-        "table": model.table.to_json(),
-    }
-
-
-def model_from_json(data: Mapping[str, Any]) -> FittedModel:
-    """Read ``model_to_json`` back. Raises KeyError, TypeError, ValueError, OverflowError or InputError else."""
-    return FittedModel(
-        space=str(data["space"]),
-        target=Target.parse(data["target"]),
-        clock=Clock(data["clock"]),
-        statistic=str(data["statistic"]),
-        table=LookupTable.from_json(data["table"]),
-        calibration=Calibration.from_json(data["calibration"]),
-        residual=None if data["residual"] is None else Trees.from_json(data["residual"]),
-        relative_std=float(data["relative_std"]),
-        typical_fill_variance=float(data["typical_fill_variance"]),
-        environment=dict(data["environment"]),
-        is_preferred=bool(data["is_preferred"]),
-        created_with=str(data["created_with"]),
-        # Older files are all of latency.
-        metric=metric_named(str(data.get("metric", LATENCY.name))),
-        between=_spread(data.get("between_sittings")),
-        fitted_ns=int(data.get("fitted_ns", 0)),
-    )
-
-
-def _spread(data: Mapping[str, Any] | None) -> SittingSpread:
-    """Older files know of one sitting alone."""
-    return TYPICAL_SPREAD if data is None else from_plain(SittingSpread, json.dumps(data))
+    """Plain values that ``load_fit`` reads."""
+    return {"schema": f"{SCHEMA}/{VERSION}", **to_plain(model)}
 
 
 def save_fit(model: FittedModel, workspace: Workspace) -> Path:
@@ -133,18 +86,16 @@ def load_fit(path: Path) -> FittedModel:
     data = _read_json(path)
     name, _, version = str(data.get("schema", "")).partition("/")
     if name != SCHEMA or not version.isdigit():
-        raise InputError(f"{path} is not a latency model of fleetfront.", "Make one with: fleetfront fit")
+        raise FileError(f"{path} is not a latency model of fleetfront.", "Make one with: fleetfront fit")
     if int(version) > VERSION:
-        raise InputError(
+        raise FileError(
             f"{path} was written by a newer fleetfront ({data.get('created_with')}; this is {__version__}).",
             "Upgrade fleetfront, or fit again with: fleetfront fit",
         )
     try:
-        return model_from_json(data)
-    except InputError as error:
-        raise _corrupt(path, error.message) from error
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _corrupt(path, f"{type(error).__name__}: {error}") from error
+        return from_plain(FittedModel, path.read_bytes())
+    except (ValueError, OSError) as error:
+        raise _corrupt(path, str(error)) from error
 
 
 def list_fits(workspace: Workspace, space: str | None = None) -> list[Path]:
@@ -198,16 +149,17 @@ def read_report(model_path: Path) -> dict[str, Any] | None:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        raise FileError(f"There is no file {path}.", "Make one with: fleetfront fit")
+    content = read_file(path, bytes, "JSON file", _AGAIN)
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no file {path}.", "Make one with: fleetfront fit") from error
-    except (OSError, ValueError, RecursionError) as error:
+        data = parse_finite_json(content)
+    except ValueError as error:
         raise _corrupt(path, str(error)) from error
     if not isinstance(data, dict):
         raise _corrupt(path, "it holds no object")
     return data
 
 
-def _corrupt(path: Path, reason: str) -> InputError:
-    return InputError(f"{path} is corrupt: {reason}.", "Delete it and fit again with: fleetfront fit")
+def _corrupt(path: Path, reason: str) -> FileError:
+    return FileError(f"{path} is corrupt: {reason}.", _AGAIN)

@@ -96,7 +96,7 @@ def fit_model(
         environment=dict(observations.environment),
         is_preferred=is_preferred,
         created_with=__version__,
-        between=spread_between(np.array([ratio.level for ratio in sittings if not ratio.is_restless])),
+        between_sittings=spread_between(np.array([ratio.level for ratio in sittings if not ratio.is_restless])),
         fitted_ns=observations.started_ns,
     )
     return Fitted(model, _mape(errors), trial)

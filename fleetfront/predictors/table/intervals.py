@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+from annotated_types import Ge
 
 from fleetfront.errors import missing
 from fleetfront.predictors.scores import Z90
@@ -38,9 +39,9 @@ class SittingSpread:
         sittings: later sittings that it was learned from; 0 for what is typical.
     """
 
-    relative: float
-    absolute_ms: float
-    sittings: int
+    relative: Annotated[float, Ge(0)]
+    absolute_ms: Annotated[float, Ge(0)]
+    sittings: Annotated[int, Ge(0)]
 
     def widen(self, mean: FloatArray, within: FloatArray) -> FloatArray:
         """Standard deviation in any sitting, float64[n], for means and standard deviations within one, in ms."""

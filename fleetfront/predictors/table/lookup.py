@@ -8,15 +8,13 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+from fleetfront.quantities import FloatArray
 
 #: Relative error of a value interpolated between two resolutions where no third one was measured to check it. In the
 #: once-for-all project's tables of a Galaxy Note 10 (83 blocks at 160..224 px) the inner resolutions are 1.5 % off
@@ -76,6 +74,15 @@ class LookupTable:
     relative_std: FloatArray
     filled: tuple[Filled, ...]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError if the columns differ in length or hold what no latency or deviation can be."""
+        if not self.ms.shape == self.relative_std.shape == (len(self.keys),) == (len(self.filled),):
+            raise ValueError("the columns of the lookup table differ in length")
+        if not (np.all(np.isfinite(self.ms)) and np.all(self.ms > 0)):
+            raise ValueError("the lookup table holds a latency that is not a positive number")
+        if not (np.all(np.isfinite(self.relative_std)) and np.all(self.relative_std >= 0)):
+            raise ValueError("the lookup table holds a deviation that is negative or no number")
+
     def count(self, how: Filled) -> int:
         """Entries that came to be in this way."""
         return self.filled.count(how)
@@ -93,30 +100,6 @@ class LookupTable:
         return LookupTable(
             tuple(keys), self.ms[order], self.relative_std[order], tuple(self.filled[index] for index in order)
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values that ``from_json`` reads."""
-        return {
-            "keys": list(self.keys),
-            "ms": [float(value) for value in self.ms],
-            "relative_std": [float(value) for value in self.relative_std],
-            "filled": [how.value for how in self.filled],
-        }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> LookupTable:
-        """Read ``to_json`` back. Raises KeyError, TypeError or ValueError on anything else."""
-        table = cls(
-            tuple(str(key) for key in data["keys"]),
-            np.asarray(data["ms"], np.float64),
-            np.asarray(data["relative_std"], np.float64),
-            tuple(Filled(how) for how in data["filled"]),
-        )
-        if not len(table.keys) == table.ms.size == table.relative_std.size == len(table.filled):
-            raise ValueError("the columns of the lookup table differ in length")
-        if not (np.all(np.isfinite(table.ms)) and np.all(table.ms > 0)):
-            raise ValueError("the lookup table holds a latency that is not a positive number")
-        return table
 
 
 class BlockModel(Protocol):

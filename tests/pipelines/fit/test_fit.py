@@ -236,10 +236,10 @@ def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observat
         # Of another machine: no sitting of this one.
         keep(store, later_sitting(wall, 3.0, {"cpu": "Abacus 2"}), "elsewhere")
         learnt = fit_target(store, TARGET, space, workspace=workspace).chosen
-    between = [fit.fitted.model.between for fit in (alone, learnt)]
+    between = [fit.fitted.model.between_sittings for fit in (alone, learnt)]
     assert [spread.sittings for spread in between] == [0, 3]
     assert 0.05 < between[1].relative < 0.08
-    assert load_fit(learnt.path).between == between[1]
+    assert load_fit(learnt.path).between_sittings == between[1]
     assert learnt.scores == alone.scores
     genotypes = space.sample(10, np.random.default_rng(0))
     before, after = (fit.table.predict(genotypes) for fit in (alone, learnt))

@@ -1,6 +1,7 @@
 """Model files: what is written is read back; what is damaged, foreign or newer is refused with a way out."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -81,7 +82,12 @@ def test_trees_travel_inside(workspace: Workspace) -> None:
         (lambda text: text.replace('"calibration"', '"calibrations"'), "corrupt"),
         (lambda text: text.replace("synthetic/litert", "synthetic//litert"), "corrupt"),
         (lambda text: text.replace('"measured"', '"invented"', 1), "corrupt"),
-        (lambda text: "[" * 100_000, "corrupt"),
+        (lambda text: "[" * 100_000, "nested too deeply"),
+        (lambda text: re.sub(r'"relative_std": [\d.e-]+,', '"relative_std": NaN,', text), "NaN"),
+        (lambda text: re.sub(r'"relative_std": [\d.e-]+,', '"relative_std": 1e999,', text), "beyond all numbers"),
+        (lambda text: re.sub(r'"relative_std": [\d.e-]+,', '"relative_std": -0.1,', text), "relative_std"),
+        (lambda text: re.sub(r'"a": [\d.e-]+,', '"a": -1.0,', text), "calibration.a"),
+        (lambda text: re.sub(r'"b": [\d.e-]+,', f'"b": {"9" * 400},', text), "400 digits"),
     ],
 )
 def test_bad_files_are_refused(model: FittedModel, workspace: Workspace, damage: object, words: str) -> None:

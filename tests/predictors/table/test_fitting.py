@@ -82,7 +82,7 @@ def test_folded_table_equals_the_formula(space: OfaMbv3Space, observations: Obse
     estimate = table.predict(genotypes)
     np.testing.assert_allclose(estimate.mean, expected, rtol=1e-12)
     np.testing.assert_allclose(estimate.within, expected * model.relative_std, rtol=1e-12)
-    between = model.between
+    between = model.between_sittings
     variance = (expected * np.hypot(model.relative_std, between.relative)) ** 2 + between.absolute_ms**2
     np.testing.assert_allclose(estimate.std, np.sqrt(variance), rtol=1e-12)
     assert estimate.mean.dtype == np.float64

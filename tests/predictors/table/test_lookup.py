@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from fleetfront.errors import InputError
+from fleetfront.plain import from_plain, to_plain
 from fleetfront.predictors.table.block_model import block_model, linear_block_model
 from fleetfront.predictors.table.lookup import Filled, LookupTable, MeasuredBlock, Vocabulary, fill_table, interpolate
 from fleetfront.predictors.table.measured_blocks import vocabulary_of
@@ -106,7 +107,7 @@ def test_nothing_measured_is_an_error_with_the_command(space: OfaMbv3Space) -> N
 def test_json_and_reordering(space: OfaMbv3Space) -> None:
     ms = SyntheticDevice(space).block_ms()
     table = fill_table(vocabulary_of(space), measured_at(space, ms, 128, 224), linear_block_model)
-    again = LookupTable.from_json(json.loads(json.dumps(table.to_json())))
+    again = from_plain(LookupTable, json.dumps(to_plain(table)))
     assert again.keys == table.keys
     assert again.filled == table.filled
     np.testing.assert_array_equal(again.ms, table.ms)
@@ -118,10 +119,18 @@ def test_json_and_reordering(space: OfaMbv3Space) -> None:
 
 @pytest.mark.parametrize("damage", ["ms", "relative_std", "filled"])
 def test_damaged_json_is_refused(damage: str) -> None:
-    data = LookupTable(("a", "b"), np.ones(2), np.ones(2), (Filled.MEASURED,) * 2).to_json()
+    data = to_plain(LookupTable(("a", "b"), np.ones(2), np.ones(2), (Filled.MEASURED,) * 2))
     data[damage] = data[damage][:1]
     with pytest.raises(ValueError, match="differ in length"):
-        LookupTable.from_json(data)
+        from_plain(LookupTable, json.dumps(data))
+
+
+@pytest.mark.parametrize(("column", "value"), [("ms", 0), ("ms", -1.0), ("relative_std", -0.1), ("ms", "1")])
+def test_impossible_numbers_in_json_are_refused(column: str, value: object) -> None:
+    data = to_plain(LookupTable(("a", "b"), np.ones(2), np.ones(2), (Filled.MEASURED,) * 2))
+    data[column][1] = value
+    with pytest.raises(ValueError, match=r"no number|not a positive|negative"):
+        from_plain(LookupTable, json.dumps(data))
 
 
 def test_public_tables_follow_the_square_of_the_resolution(shared_data: Path) -> None:
