@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 OPSET = 18
-#: The first ONNX Runtime that reads the file version which torch.onnx writes (IR 10).
-ONNX_MINIMUM = "onnxruntime 1.18"
 
 INPUT, LOGITS = "input", "logits"
 

@@ -322,7 +322,7 @@ def test_labels_that_no_file_can_hold_are_refused(tmp_path: Path, knowing: Super
 def test_odd_labels_are_the_same_everywhere(tmp_path: Path, knowing: Supernet) -> None:
     import onnx
 
-    from fleetfront.deploy.writers.tflite.metadata import read_labels
+    from tests.deploy.writers.tflite.reading import read_labels
 
     names = (
         "'\"\\",

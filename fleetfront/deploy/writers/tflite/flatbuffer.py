@@ -223,12 +223,3 @@ def _tensor_type(dtype: str) -> int:
     if code is None:
         raise InputError(f"TFLite has no tensors of type {dtype}.", "Use float32, float16, or an integer type.")
     return code
-
-
-def metadata(data: bytes) -> dict[str, bytes]:
-    """The metadata of a TFLite file by name, as bytes. Raises InputError if ``data`` is no TFLite file."""
-    if data[4:8] != _FILE_IDENTIFIER:
-        raise InputError("These bytes are not a TFLite file.", "Give the content of a .tflite file.")
-    model = schema.Model.GetRootAs(data)
-    entries = [model.Metadata(index) for index in range(model.MetadataLength())]
-    return {entry.Name().decode(): model.Buffers(entry.Buffer()).DataAsNumpy().tobytes() for entry in entries}

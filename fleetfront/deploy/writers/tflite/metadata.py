@@ -104,15 +104,6 @@ def describe_file(data: bytes, description: FileDescription) -> bytes:
     return _with_labels(finished, description.labels)
 
 
-def read_labels(data: bytes) -> tuple[str, ...]:
-    """The labels packed into a file; empty if there are none."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return tuple(archive.read(LABELS_FILE).decode().splitlines())
-    except (zipfile.BadZipFile, KeyError):
-        return ()
-
-
 def _set_versions(model: Any) -> None:
     """A quantiser leaves the float operators' versions, which old runtimes would believe and then fail."""
     from fleetfront.deploy.writers.tflite.flatbuffer import is_int8, kind_name

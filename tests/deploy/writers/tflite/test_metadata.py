@@ -9,11 +9,11 @@ from fleetfront.deploy.writers.tflite.metadata import (
     METADATA,
     FileDescription,
     describe_file,
-    read_labels,
 )
 from fleetfront.deploy.writers.tflite.writer import minimum_runtime, write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
+from tests.deploy.writers.tflite.reading import read_labels, read_metadata
 
 
 def network() -> Graph:
@@ -26,8 +26,6 @@ def network() -> Graph:
 
 
 def test_a_described_file_computes_the_same_and_holds_its_labels() -> None:
-    from fleetfront.deploy.writers.tflite.flatbuffer import metadata
-
     description = FileDescription("net", "knows cats", "MIT", ("Katze", "Hündin"), (127.5,), (127.5,))
     plain = write_tflite(network())
     data = describe_file(plain, description)
@@ -35,7 +33,7 @@ def test_a_described_file_computes_the_same_and_holds_its_labels() -> None:
     assert prove(network(), data, "litert").passed
     assert read_labels(data) == ("Katze", "Hündin")
     assert read_labels(plain) == ()
-    written = metadata(data)
+    written = read_metadata(data)
     assert written[METADATA][4:8] == b"M001"
     for text in ("net", "knows cats", "MIT", "labels.txt"):
         assert text.encode() in written[METADATA]

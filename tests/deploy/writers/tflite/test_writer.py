@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 
 from fleetfront.deploy.proof import prove
-from fleetfront.deploy.writers.tflite.flatbuffer import LABELS, metadata
+from fleetfront.deploy.writers.tflite.flatbuffer import LABELS
 from fleetfront.deploy.writers.tflite.writer import minimum_runtime, write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.runtimes.catalogue import load_runtime
+from tests.deploy.writers.tflite.reading import read_metadata
 
 
 class Builder(GraphBuilder):
@@ -107,7 +108,7 @@ def test_constants_are_aligned() -> None:
 
 def test_metadata_holds_the_labels_and_the_oldest_runtime() -> None:
     data = write_tflite(mobilenet_block())
-    assert json.loads(metadata(data)[LABELS]) == {"space": "tests", "arch": "k5"}
+    assert json.loads(read_metadata(data)[LABELS]) == {"space": "tests", "arch": "k5"}
     assert minimum_runtime(data) == "tflite 1.15.0"
     b = Builder("g")
     grouped = write_tflite(b.build([b.conv(b.input("x", (1, 4, 3, 3), layout="NCHW"), 4, groups=2)]))
