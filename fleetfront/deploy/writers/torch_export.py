@@ -133,6 +133,9 @@ def _check_exportable(spec: str, network: nn.Module) -> None:
             f"{spec} is a quantised torch network ({quantised[0]}), which no exporter here writes.",
             "Return the float network; --precisions int8 quantises its files.",
         )
+    floats = {str(one.dtype) for one in network.parameters() if one.is_floating_point() and one.dtype != torch.float32}
+    if floats:
+        raise InputError(f"{spec} has weights in {min(floats)}.", "Return the network in float32: network.float()")
 
 
 def weights_id(network: nn.Module) -> str:

@@ -117,9 +117,6 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, reason_of, weights_id
 
     shape = (1, 3, wanted.size, wanted.size)
-    others = sorted({str(p.dtype) for p in module.parameters() if p.is_floating_point() and p.dtype != torch.float32})
-    if others:
-        raise InputError(f"{wanted.spec} has weights in {others[0]}.", "Return the network in float32: network.float()")
     try:
         with torch.inference_mode():
             scores = module(torch.zeros(shape))

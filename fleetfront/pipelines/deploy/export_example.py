@@ -149,8 +149,11 @@ class _Called:
         self.outputs = [f"{name}_" if name in self.inputs else name for name in _distinct(named)]
         kept = [isinstance(leaf, torch.Tensor) for leaf in pytree.tree_leaves(results)]
         self.outputs = [name for name, is_tensor in zip(self.outputs, kept, strict=True) if is_tensor]
-        if not self.outputs:
-            raise InputError(f"{spec} gives no tensor.", "Return tensors, or tuples and dicts of them.")
+        tensors = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
+        strange = [str(leaf.dtype) for leaf in tensors if leaf.is_complex() or leaf.dtype == torch.bfloat16]
+        if strange or not tensors:
+            said = f"{strange[0]}, which is not compared here" if strange else "no tensor"
+            raise InputError(f"{spec} gives {said}.", "Return tensors of float32, integers or booleans.")
 
     def _results(self, tensors: Sequence[Any]) -> Any:
         import torch
@@ -291,6 +294,8 @@ def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Grap
                 f"Output {name!r} is {list(pairs[0][0].shape)} in torch and {list(pairs[0][1].shape)} in {path.name}.",
                 "Its shape must not depend on the input's values.",
             )
+        if any(w.dtype.kind == "f" and np.isnan(w).any() for w, _ in pairs):
+            raise InputError(f"In torch, output {name!r} holds what is no number (NaN).", "Check weights and example.")
         theirs, ours = (np.stack(arrays).astype(np.float64) for arrays in zip(*pairs, strict=True))
         proofs.append(judge(theirs, ours, path, runtime, limit=FP32_LIMIT))
     worst = max(proofs, key=lambda proof: proof.relative_to_range)

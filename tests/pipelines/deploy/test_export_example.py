@@ -91,6 +91,25 @@ def quantised():
 
 
 net = seeded(nn.Linear(3, 4))
+
+
+def half():
+    return nn.Linear(3, 4).half()
+
+
+class Words(nn.Module):
+    def forward(self, x):
+        return "a word", 3
+
+
+class NoNumber(nn.Module):
+    def forward(self, x):
+        return x / (x - x) * 0
+
+
+class Complex(nn.Module):
+    def forward(self, x):
+        return torch.fft.fft(x)
 """
 
 EXAMPLES = """\
@@ -180,6 +199,9 @@ def test_arrays_of_a_file_serve_as_example_and_ort_is_written(folder: Path) -> N
         ("text", "inputs.py:nothing", "no function 'nothing'"),
         ("text", "absent.py", "There is no file"),
         ("text", "inputs.txt", "names no example"),
+        ("half", "inputs.py", r"float16.*network\.float"),
+        ("Words", "inputs.py", "gives no tensor"),
+        ("Complex", "inputs.py", "gives torch.complex64"),
     ],
 )
 def test_what_cannot_be_exported_says_why(folder: Path, factory: str, example: str, message: str) -> None:
@@ -190,6 +212,12 @@ def test_what_cannot_be_exported_says_why(folder: Path, factory: str, example: s
 def test_random_outputs_miss_the_proof(folder: Path) -> None:
     done = export(folder, "Noisy", "inputs.py")
     assert isinstance(done.error, BarMissed)
+
+
+def test_what_is_no_number_proves_nothing(folder: Path) -> None:
+    done = export(folder, "NoNumber", "inputs.py")
+    assert isinstance(done.error, InputError)
+    assert "NaN" in str(done.error)
 
 
 def test_formats_that_take_images_alone_are_refused(folder: Path) -> None:
