@@ -166,6 +166,17 @@ def additive_front(layout: Layout, cost: FloatArray, gain: FloatArray, most: int
     return _best(_together(fronts), None)
 
 
+def additive_fronts(problem: Problem, layout: Layout, gain: FloatArray, most: int | None) -> list[Genotypes]:
+    """For each column of ``Problem.front_costs``, the networks on its front against an additive gain.
+
+    ``gain`` float64[len(layout.rows)] are the values of the gain at the layout's rows; costs count as additive, too.
+    """
+    rows, table = layout.rows, layout.table(gain)
+    cost = problem.front_costs(problem.cost(rows), problem.extra_values(rows))
+    fronts = (additive_front(layout, layout.table(column), table, most) for column in cost.T)
+    return [problem.complete(front.genes) for front in fronts]
+
+
 def _group_front(layout: Layout, index: int, cost: FloatArray, gain: FloatArray, most: int | None) -> PartFront:
     group, rows, v = layout.block_genes.groups[index], layout.groups[index], layout.rows.shape[1]
     fronts = []

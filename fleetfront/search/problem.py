@@ -148,6 +148,11 @@ class Problem:
         return None if self.budget is None else max(0, self.budget - self.counter.requested)
 
     @property
+    def held(self) -> dict[str, Any]:
+        """Name of each fixed gene -> the one value that it may take here."""
+        return {self.space.gene_names[i]: self.space.choices[i][value] for i, value in self._fixed.items()}
+
+    @property
     def free_choices(self) -> tuple[int, ...]:
         """For each gene, how many values it may take here: 1 where it is fixed."""
         return tuple(1 if i in self._fixed else len(values) for i, values in enumerate(self.space.choices))

@@ -12,8 +12,19 @@ from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, StrategyKind, TrainedStrategy
 from fleetfront.search.strategies.exact import ExactFront
 from fleetfront.search.strategies.hybrid import HybridSettings, HybridStrategy
+from fleetfront.search.strategies.lamoo import Lamoo, LamooSettings
+from fleetfront.search.strategies.linas import Linas, LinasSettings
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
-from fleetfront.search.strategies.pymoo_algorithms import PymooSettings, nsga2, nsga2_shared, sms_emoa
+from fleetfront.search.strategies.macs_fronts import MacsFronts, MacsFrontsSettings
+from fleetfront.search.strategies.pdns import Pdns, PdnsSettings
+from fleetfront.search.strategies.pymoo_algorithms import (
+    PymooSettings,
+    nsga2,
+    nsga2_diversity,
+    nsga2_shared,
+    sms_emoa,
+    spea2,
+)
 from fleetfront.search.strategies.random_search import RandomSearch, RandomSettings
 from fleetfront.search.strategies.surrogate import SurrogateSettings, SurrogateStrategy
 
@@ -30,8 +41,14 @@ STRATEGIES: dict[str, StrategyKind] = {
     ),
     "exact": StrategyKind(ExactFront, "the whole true front, where accuracy and cost are sums over blocks"),
     "nsga2": StrategyKind(nsga2, "NSGA-II, a population a device", PymooSettings),
+    "nsga2-diversity": StrategyKind(nsga2_diversity, "NSGA-II that also keeps costs apart", PymooSettings),
     "nsga2-shared": StrategyKind(nsga2_shared, "NSGA-II, one population for all devices", PymooSettings),
     "sms-emoa": StrategyKind(sms_emoa, "SMS-EMOA, a population a device", PymooSettings),
+    "spea2": StrategyKind(spea2, "SPEA2, a population a device", PymooSettings),
+    "linas": StrategyKind(Linas, "NSGA-II on a predictor that each loop refits", LinasSettings),
+    "lamoo": StrategyKind(Lamoo, "splits the space by dominance, looks where fronts gain", LamooSettings),
+    "pdns": StrategyKind(Pdns, "novelty in MACs, parameters and costs; accuracy does not steer", PdnsSettings),
+    "macs-fronts": StrategyKind(MacsFronts, "most MACs at every cost; accuracy does not steer", MacsFrontsSettings),
     "local-search": StrategyKind(ParetoLocalSearch, "Pareto local search from the fronts"),
     "random": StrategyKind(RandomSearch, "a baseline", RandomSettings),
 }

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
+from fleetfront.search.additive import additive_fronts, additive_values, additivity_error, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.problem import Problem
 from fleetfront.spaces.base import Genotypes
@@ -106,10 +106,8 @@ class ExactFront:
                 f"The accuracy {problem.accuracy.source} is not a sum over blocks (it is off by {error:.2g} points).",
                 "Use --strategy hybrid.",
             )
-        cost = problem.cost(layout.rows)
-        for column in range(len(problem.targets)):
-            front = additive_front(layout, layout.table(cost[:, column]), table)
-            yield from self._unknown(problem.complete(front.genes))
+        for front in additive_fronts(problem, layout, table.ravel(), None):
+            yield from self._unknown(front)
 
     def _unknown(self, genotypes: Genotypes) -> Iterator[Genotypes]:
         unknown = self._problem.archive.unknown(genotypes)

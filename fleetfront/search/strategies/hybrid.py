@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.predictors.one_hot import OneHot
-from fleetfront.search.additive import additive_front, make_layout
+from fleetfront.search.additive import additive_fronts, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.models.ridge import PairRidge, Ridge
 from fleetfront.search.problem import Problem
@@ -155,9 +155,7 @@ class HybridStrategy:
         layout, columns, archive = self._layout, self._fronts.columns, self._problem.archive
         model = Ridge.fit(self._one_hot(archive.genotypes), archive.accuracy)
         most = int(np.clip(self._budget // 60 // columns, 10, self._settings.seeds))
-        cost, gain = self._fronts.cost(layout.rows), layout.table(model(self._one_hot(layout.rows)))
-        fronts = (additive_front(layout, layout.table(cost[:, column]), gain, most) for column in range(columns))
-        return [self._problem.complete(front.genes) for front in fronts]
+        return additive_fronts(self._problem, layout, model(self._one_hot(layout.rows)), most)
 
     def _climb(self) -> list[Genotypes]:
         """Where climbs towards the highest accuracy end, after new fits if the archive has grown enough."""

@@ -47,6 +47,16 @@ def sms_emoa(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -
     return _populations(problem, seed, settings, _parts().sms_emoa_algorithm)
 
 
+def spea2(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -> Strategy:
+    """SPEA2 (Zitzler et al. 2001), a population for each target."""
+    return _populations(problem, seed, settings, _parts().spea2_algorithm)
+
+
+def nsga2_diversity(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -> Strategy:
+    """NSGA-II with the diversity of costs as a further objective (MO-HDNAS, arXiv 2404.12403)."""
+    return _populations(problem, seed, settings, _parts().nsga2_algorithm, has_diversity=True)
+
+
 def nsga2_shared(problem: Problem, seed: int, settings: PymooSettings = _DEFAULTS) -> Strategy:
     """NSGA-II with one population for all targets: an individual is as good as its best rank on any front."""
     survival = _parts().BestRankSurvival(len(problem.targets))
@@ -54,12 +64,14 @@ def nsga2_shared(problem: Problem, seed: int, settings: PymooSettings = _DEFAULT
     return PymooStrategy(problem, None, algorithm, seed)
 
 
-def _populations(problem: Problem, seed: int, settings: PymooSettings, make: Callable[..., Any]) -> Strategy:
+def _populations(
+    problem: Problem, seed: int, settings: PymooSettings, make: Callable[..., Any], has_diversity: bool = False
+) -> Strategy:
     """One algorithm a target, as ``make(problem, population, mutation)`` composes it."""
 
     def member(problem: Problem, column: int, seed: int) -> Strategy:
         algorithm = make(problem, settings.population, _mutation(problem, settings))
-        return PymooStrategy(problem, column, algorithm, seed)
+        return PymooStrategy(problem, column, algorithm, seed, has_diversity)
 
     return PerTarget(problem, seed, member)
 
@@ -87,21 +99,26 @@ def _nothing(problem: Problem) -> tuple[FloatArray, FloatArray]:
 
 class PymooStrategy:
     """A pymoo algorithm behind ask and tell. It minimises the cost of one target (all of them if ``column`` is None),
-    the error, and the problem's extra objectives.
+    the error, and the problem's further objectives.
+
+    With ``has_diversity``, also minus the mean distance of a network's cost from the population's, as a share of their
+    range: it keeps networks whose cost few others have.
     """
 
-    def __init__(self, problem: Problem, column: int | None, algorithm: Any, seed: int) -> None:
+    def __init__(
+        self, problem: Problem, column: int | None, algorithm: Any, seed: int, has_diversity: bool = False
+    ) -> None:
         from pymoo.core.problem import Problem as PymooProblem
         from pymoo.core.termination import NoTermination
 
         self._problem = problem
         self._columns = list(range(len(problem.targets))) if column is None else [column]
         self._extras = sorted({i for target in self._columns for i in problem.objectives_of(target)})
-        self._target = column
+        self._target, self._has_diversity = column, has_diversity
         self._algorithm = algorithm
         outer = PymooProblem(
             n_var=len(problem.space.choices),
-            n_obj=len(self._columns) + 1 + len(self._extras),
+            n_obj=len(self._columns) + 1 + len(self._extras) + has_diversity,
             n_ieq_constr=0 if column is None else problem.excess(column, *_nothing(problem)).shape[1],
             xl=0,
             xu=np.array(problem.free_choices) - 1,
@@ -126,11 +143,25 @@ class PymooStrategy:
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         extras = self._problem.archive.extras[self._problem.archive.find(genotypes)]
         parts = [cost[:, self._columns], FULL - accuracy[:, None], extras[:, self._extras]]
-        objectives = np.concatenate(parts, axis=1)
-        self._asked.set("F", objectives)
+        if self._has_diversity:
+            parts.append(self._diversity(cost[:, self._columns[0]]))
+        self._asked.set("F", np.concatenate(parts, axis=1))
         if self._target is not None and self._algorithm.problem.n_ieq_constr:
             self._asked.set("G", self._problem.excess(self._target, cost, extras))
         # All were computed by one call of the problem, which pymoo would do itself if we let it.
         for individual in self._asked:
             individual.evaluated.update({"F", "G", "H"})
         self._algorithm.tell(infills=self._asked)
+
+    def _diversity(self, cost: FloatArray) -> FloatArray:
+        """float64[m, 1] of the networks asked for; those of the population are brought up to date."""
+        population = self._algorithm.pop
+        known = population.get("F") if population is not None and len(population) else None
+        every = cost if known is None else np.concatenate([cost, known[:, 0]])
+        spread = float(np.ptp(every)) or 1.0
+        diversity = -np.abs(every[:, None] - every[None]).mean(axis=1) / spread
+        if known is not None:
+            known[:, -1] = diversity[len(cost) :]
+            population.set("F", known)
+        own: FloatArray = diversity[: len(cost), None]
+        return own

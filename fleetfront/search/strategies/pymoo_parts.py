@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
 from pymoo.algorithms.moo.sms import SMSEMOA
+from pymoo.algorithms.moo.spea2 import SPEA2, SPEA2Survival
 from pymoo.core.mutation import Mutation
 from pymoo.core.population import Population
 from pymoo.core.repair import Repair
@@ -30,6 +31,12 @@ def nsga2_algorithm(problem: Problem, population: int, mutation: float, survival
 def sms_emoa_algorithm(problem: Problem, population: int, mutation: float) -> Any:
     """SMS-EMOA over genes; a generation makes as many children as parents, as pymoo does."""
     return SMSEMOA(pop_size=population, **_operators(problem, mutation))
+
+
+def spea2_algorithm(problem: Problem, population: int, mutation: float) -> Any:
+    """SPEA2 over genes."""
+    # pymoo's default survival is one object for all runs, and remembers where the last one was.
+    return SPEA2(pop_size=population, survival=SPEA2Survival(normalize=True), **_operators(problem, mutation))
 
 
 def _operators(problem: Problem, mutation: float) -> dict[str, Any]:

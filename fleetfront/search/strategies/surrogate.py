@@ -67,11 +67,17 @@ class _Judged:
 class SurrogateStrategy:
     """All targets share model, archive and evaluations; an extra objective counts as one more front."""
 
-    def __init__(self, problem: Problem, seed: int, settings: SurrogateSettings | None = None) -> None:
+    def __init__(
+        self,
+        problem: Problem,
+        seed: int,
+        settings: SurrogateSettings | None = None,
+        candidates: Candidates | None = None,
+    ) -> None:
         self._problem = problem
         self._settings = settings or SurrogateSettings()
         self._rng = np.random.default_rng(seed)
-        self._candidates = Candidates(problem, self._rng)
+        self._candidates = candidates or Candidates(problem, self._rng)
         self._features = NetworkFeatures(problem.space)
         self._gain = FleetGain(problem, self._candidates.every)
         self._believed: Hyperparameters | None = None
@@ -100,9 +106,9 @@ class SurrogateStrategy:
         logs, start = (self._believed.logs, self._believed.start) if self._believed else (np.zeros(0), np.zeros(0))
         return {"rng": dump_generator(self._rng), "searched_at": self._searched_at, "logs": logs, "start": start}
 
-    def load(self, state: State) -> None:
+    def load(self, state: State, candidates: Candidates | None = None) -> None:
         self._rng = load_generator(str(state["rng"]))
-        self._candidates = Candidates(self._problem, self._rng)
+        self._candidates = candidates or Candidates(self._problem, self._rng)
         self._searched_at = int(state["searched_at"])
         logs, start = (np.asarray(state[name], np.float64) for name in ("logs", "start"))
         self._believed = Hyperparameters(logs, start) if len(logs) else None

@@ -1,0 +1,84 @@
+"""What each published method does that no other does; that all keep the protocol is in ``tests/testing``."""
+
+import numpy as np
+import pytest
+
+from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.search.strategies.lamoo import Lamoo, LamooSettings
+from fleetfront.search.strategies.linas import Linas
+from fleetfront.search.strategies.macs_fronts import MacsFronts
+from fleetfront.search.strategies.pdns import Pdns
+
+
+def test_macs_fronts_ask_for_what_has_the_most_macs_at_its_cost(make_problem, mini):
+    problem = make_problem(budget=100)
+    asked, others = MacsFronts(problem, 0).ask(30), problem.sample(3000, np.random.default_rng(5))
+
+    def is_beaten(rows):
+        """On every device, another network has as many MACs in less time."""
+        no_less = mini.macs(others)[None, :, None] >= mini.macs(rows)[:, None, None]
+        return np.all(np.any(no_less & (problem.cost(others)[None] < problem.cost(rows)[:, None]), axis=1), axis=1)
+
+    # Fronts of large spaces are thinned on the way, so a few members are not exact.
+    assert is_beaten(asked).mean() < 0.2 < 0.9 < is_beaten(others[:200]).mean()
+
+
+@pytest.mark.parametrize("name", ["macs-fronts", "pdns"])
+def test_accuracy_does_not_steer_what_looks_without_it(make_problem, synthetic, name):
+    class Reversed:
+        source, tier, lowest = synthetic.source, synthetic.tier, 0.0
+
+        def predict(self, genotypes):
+            estimate = synthetic.predict(genotypes)
+            return type(estimate)(100 - estimate.mean, estimate.std, estimate.tier)
+
+    asked = []
+    for accuracy in (synthetic, Reversed()):
+        problem = make_problem(accuracy=accuracy, budget=60)
+        strategy = make_strategy(name, problem, 0)
+        while problem.remaining:
+            problem.evaluate(strategy.ask(min(20, problem.remaining)))
+        asked.append(problem.archive.genotypes)
+    assert np.array_equal(*asked)
+
+
+def test_the_elite_of_pdns_is_dominated_by_nobody_it_met(make_problem):
+    problem = make_problem(budget=60)
+    strategy = Pdns(problem, 0)
+    strategy.ask(10)
+    values = strategy._criteria(strategy._elite)
+    beats = np.all(values[None] <= values[:, None], axis=2) & np.any(values[None] < values[:, None], axis=2)
+    assert len(values) > 5
+    assert not beats.any()
+
+
+def test_linas_asks_for_what_its_predictor_holds_best(make_problem):
+    problem = make_problem(budget=400, bend=0.0)
+    problem.evaluate(np.unique(problem.sample(250, np.random.default_rng(0)), axis=0))
+    asked = Linas(problem, 0).ask(20)
+    truth = problem.accuracy.predict(asked).mean
+    for column, front in ((i, problem.front(i)) for i in range(2)):
+        known = problem.archive.accuracy[front]
+        level = known[
+            np.clip(np.searchsorted(problem.archive.cost[front, column], problem.cost(asked)[:, column]) - 1, 0, None)
+        ]
+        assert (truth > level).mean() > 0.3
+    assert len(problem.archive.unknown(asked)) == len(asked)
+
+
+@pytest.mark.parametrize("selection", ["leaf", "path"])
+def test_lamoo_splits_by_who_dominates_whom(make_problem, selection):
+    problem = make_problem(budget=200)
+    problem.evaluate(np.unique(problem.sample(80, np.random.default_rng(0)), axis=0))
+    strategy = Lamoo(problem, 0, LamooSettings(selection=selection, sampling="random", explore=0.0))
+    rows = np.arange(len(problem.archive))
+    dominated = strategy._dominated(rows)
+    fronts = [problem.front(i) for i in range(2)]
+    assert all(np.all(dominated[front] <= dominated.max() / 2) for front in fronts)
+    assert np.all(dominated[np.intersect1d(*fronts)] == 0)
+    region = strategy._chosen()
+    assert 0 < len(region.rows) <= 15
+    assert region.splits[0][1]  # Without exploring, the better half.
+    asked = strategy.ask(5)
+    model, is_good = region.splits[0]
+    assert np.all((model(strategy._one_hot(asked)) > 0) == is_good)
