@@ -18,14 +18,16 @@ from fleetfront.report.sections.heat import HEAT_MAPS
 from fleetfront.report.sections.predictions import PREDICTIONS
 from fleetfront.report.sections.provenance import PROVENANCE
 from fleetfront.report.sections.relations import RELATIONS
+from fleetfront.report.sections.summary import SUMMARY
 from fleetfront.report.sources import Sources, open_sources
 from fleetfront.workspace import Workspace
 
 #: The sections in the order of the report.
 SECTIONS: tuple[Section[Any], ...] = (
+    SUMMARY,
+    FRONTS,
     DEVICES,
     PREDICTIONS,
-    FRONTS,
     BASELINES,
     HEAT_MAPS,
     RELATIONS,
@@ -62,7 +64,10 @@ def gather_report(
     """
     sources = open_sources(workspace, store or workspace.store, fronts, bundles, random_seeds, progress)
     try:
-        parts = tuple(Part(section, place, tuple(section.gather(sources))) for place, section in enumerate(SECTIONS, 1))
+        # The summary is of the others.
+        for section in sorted(SECTIONS, key=lambda one: one is SUMMARY):
+            sources.views[section.name] = tuple(section.gather(sources))
+        parts = tuple(Part(one, place, sources.views[one.name]) for place, one in enumerate(SECTIONS, 1))
         made = time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime())
         return Report(_title(sources), made, __version__, parts, tuple(sources.notes))
     finally:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
@@ -53,6 +54,7 @@ class Sources:
         bundles: folders that ``fleetfront deploy`` wrote.
         random_seeds: how often to search at random for comparison, where nobody has.
         notes: what could not be read.
+        views: of the sections gathered so far.
     """
 
     store_path: Path
@@ -65,6 +67,7 @@ class Sources:
     random_seeds: int
     progress: Progress = SILENT
     notes: list[Reason] = field(default_factory=list)
+    views: dict[str, tuple[Any, ...]] = field(default_factory=dict)
     _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
     _openers: dict[str, ModelOpener] = field(default_factory=dict)
     _models: dict[tuple[object, ...], DeviceModel | None] = field(default_factory=dict)

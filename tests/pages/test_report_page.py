@@ -31,14 +31,15 @@ def test_every_section_is_drawn(which: str, open_report: Open, request: pytest.F
         assert page.locator(f'[data-figure="{name}"] svg path').count() > 3
     assert page.locator(".canvas svg").count() == len(report.views("fronts"))
     assert page.locator("section[id] > h2").all_inner_texts() == [
-        "1. Devices",
-        "2. Predicted and measured",
-        "3. Fronts",
-        "4. Baselines",
-        "5. What each device likes and dislikes",
-        "6. Devices against devices",
-        "7. Chosen and deployed networks",
-        "8. Provenance",
+        "1. Summary",
+        "2. Fronts",
+        "3. Devices",
+        "4. Predicted and measured",
+        "5. Baselines",
+        "6. What each device likes and dislikes",
+        "7. Devices against devices",
+        "8. Chosen and deployed networks",
+        "9. Provenance",
     ]
     opened.assert_clean()
 
@@ -100,7 +101,7 @@ def test_files_from_strangers_stay_text(open_report: Open, tmp_path: Path, monke
     opened = open_report(report)
     opened.draw_everything()
     page = opened.page
-    assert "onerror=window.hacked" in page.locator(".card").first.inner_text()
+    assert "onerror=window.hacked" in page.locator(".device").first.inner_text()
     assert page.locator("main img, main script, aside img").count() == 0
     page.get_by_role("slider").first.press("End")
     words = shlex.split(page.locator(".command code").text_content())
@@ -123,7 +124,7 @@ def test_every_stop_of_the_tab_key_is_seen_and_named(measured_report: Report, op
         stops.append(name)
         assert name
         assert outline == "solid"
-    assert stops[0] == "Skip to the devices"
+    assert stops[0] == "Skip to the summary"
     assert stops[-1].startswith("Save the data")
     # The chosen network comes after the figure and before the sliders, as the eye meets them.
     order = [stops.index(name) for name in ("ms", "Faster", "Copy the command", "Latency limit on cpu-litert")]
@@ -224,7 +225,7 @@ def test_everything_that_can_be_used_has_a_name(fleet_report: Report, open_repor
     unnamed = "[...document.querySelectorAll('svg.marks')].filter((e) => !e.closest('[aria-label]')).length"
     assert page.evaluate(unnamed) == 0
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the devices"
+    assert page.evaluate("document.activeElement.textContent") == "Skip to the summary"
     opened.assert_clean()
 
 

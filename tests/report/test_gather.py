@@ -70,6 +70,29 @@ def test_predictions_repeat_the_fits_own_scores(measured_report: Report) -> None
         assert all(point.std > 0 for point in view.points)
 
 
+def test_the_summary_says_what_was_found_and_names_a_pick_a_device(fleet_report: Report, public_report: Report) -> None:
+    (summary,) = public_report.views("summary")
+    assert summary.found[0] == "19 devices: the latency of 13 is measured, of 6 estimated."
+    assert "hybrid 9" in summary.found[2]
+    sentences = dict(summary.devices)
+    assert list(sentences) == list(NINETEEN)
+    assert sentences["raspi4"].startswith("Raspberry Pi 4 Model B, ")
+    assert sentences["raspi4"].endswith("estimated.")
+    (summary,) = fleet_report.views("summary")
+    (group,) = fleet_report.views("fronts")
+    (table,) = summary.picks
+    for row, front in zip(table.rows, group.fronts, strict=True):
+        assert (row[0], row[-1]) == (front.label, group.archs[front.points[front.knee].arch])
+
+
+def test_devices_are_a_row_each_with_details_on_demand(fleet_report: Report) -> None:
+    page = render_page(fleet_report)
+    rows = page.split('<details class="device">')[1:]
+    assert len(rows) == len(NINETEEN)
+    assert all("<dt>Target</dt>" in row for row in rows)
+    assert page.index('id="fronts"') < page.index('id="devices"')
+
+
 def test_fronts_are_those_of_the_first_file(fleet: Made, fleet_report: Report) -> None:
     (group,) = fleet_report.views("fronts")
     fronts = load_fronts(fleet.fronts[0])

@@ -79,7 +79,7 @@ def search_command(result: SearchResult) -> str:
     words = ["fleetfront", "search", "--devices", ",".join(front.name for front in fronts.devices)]
     words += ["--space", fronts.space, "--accuracy", fronts.accuracy_source, "--strategy", fronts.strategy]
     words += ["--evaluations", str(fronts.evaluations), "--seed", str(fronts.seed)]
-    runtimes = {front.target.split("/")[1] for front in fronts.devices if front.target.startswith("cpu/")}
+    runtimes = {front.target.split("/")[1] for front in fronts.devices if "/" in front.target}
     if len(runtimes) == 1:
         words += ["--runtime", *runtimes]
     for front in fronts.devices:

@@ -13,7 +13,9 @@ from fleetfront.report.sections.front_views import FrontGroup
 from fleetfront.report.tables import Table
 from tests.report.strangers import EVIL, with_evil_names, with_views
 
-SECTIONS = ("devices", "predictions", "fronts", "baselines", "heat-maps", "relations", "deployed", "provenance")
+SECTIONS = (
+    *("summary", "fronts", "devices", "predictions", "baselines", "heat-maps", "relations", "deployed", "provenance"),
+)
 
 
 def data_of(page: str) -> dict:
@@ -78,8 +80,8 @@ def test_a_section_of_ones_own_is_one_object(empty_report: Report) -> None:
         brief=lambda _: table_lines(table),
         are_tables_folded=False,
     )
-    report = replace(empty_report, parts=(*empty_report.parts, Part(own, 9, ("sky",))))
+    report = replace(empty_report, parts=(*empty_report.parts, Part(own, 10, ("sky",))))
     page = render_page(report)
-    assert "9. What colour it is" in page
+    assert "10. What colour it is" in page
     assert re.search(r'<section id="colours".*<h3>sky</h3>.*<td>blue</td>', page, re.DOTALL)
     assert "| sky | blue |" in render_markdown(report)
