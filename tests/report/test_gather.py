@@ -13,6 +13,11 @@ from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.few_shot.basis import WorkBasis
+from fleetfront.predictors.few_shot.files import save_few_shot
+from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport
+from fleetfront.predictors.few_shot.transfer import Hypothesis, TransferContent, TransferModel
+from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import ENERGY, Clock, Tier
@@ -30,6 +35,7 @@ from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
+from fleetfront.targets import Target
 from fleetfront.testing.problems import BlockSums
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
@@ -379,11 +385,12 @@ def test_a_table_with_gaps_leaves_the_device_to_its_estimate(tmp_path: Path, fle
 
 def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Path) -> None:
     home = tmp_path / "home"
-    folder = home / "fits" / "nasbench201" / "few"
-    folder.mkdir(parents=True)
-    told = {"serves": "transfer", "mode": "live", "teachers": ["a", "b", "c"], "networks": 10, "mape": 6.25}
-    about = {"schema": "fleetfront.few/1", "space": "nasbench201", "target": "phone/tflite/fp32/t1/b1", "clock": "wall"}
-    (folder / "phone@wall.json").write_text(json.dumps({**about, "kind": "transfer", "report": told, "model": {}}))
+    target, space, count = Target("phone", "tflite"), NasBench201Space(), len(DETAILED_NAMES)
+    basis = WorkBasis(np.ones(count), np.zeros(count), np.eye(1 + count))
+    hypothesis = Hypothesis(Mode.LIVE, 1.0, np.ones(1 + count), np.eye(1 + count), 0.1)
+    model = TransferModel(TransferContent(target, space.name, basis, (hypothesis,)), NetworkWork(space))
+    told = FewShotReport("transfer", "live", ("a", "b", "c"), 10, 6.25, None, 1.0)
+    save_few_shot(FewShotFit(model, told), Workspace(home), space.name, Clock.WALL)
     report = gather_report(Workspace(home), store=fleet.workspace.store, random_seeds=0)
     phone = next(device for device in report.views("devices") if device.name == "phone")
     assert phone.tier == "transferred"
