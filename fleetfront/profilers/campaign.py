@@ -199,8 +199,11 @@ class Campaign:
             self._store.end_session(session, "interrupted", finished=False, seconds=self._now() - self._started)
             raise
         except DeviceError as error:
-            self._store.end_session(session, "lost", finished=False, seconds=self._now() - self._started)
-            raised = NothingMeasurable if isinstance(error, NothingMeasurable) else DeviceError
+            is_hopeless = isinstance(error, NothingMeasurable)
+            # Where nothing was ever measured there is nothing to go on with: once the cause is gone, begin anew.
+            is_empty = is_hopeless and not self._has_measured and self._row.seconds == 0
+            self._store.end_session(session, "lost", finished=is_empty, seconds=self._now() - self._started)
+            raised = NothingMeasurable if is_hopeless else DeviceError
             raise raised(error.message, f"{error.remedy} {_HOW_TO_GO_ON}".strip()) from error
         finally:
             self._progress.finish()

@@ -197,6 +197,12 @@ def test_files_that_all_fail_are_errors_and_no_number(files: dict[str, Path], st
     assert len(device.visits) <= 5
 
 
+def test_a_file_that_failed_is_measured_anew_once_the_cause_is_gone(files: dict[str, Path], store: Store) -> None:
+    one = {"small": files["small"]}
+    assert measured(one, store, SimulatedDevice({}), rounds=4).latencies["small"].ms is None
+    assert measured(one, store, device_of(files), rounds=4).latencies["small"].visits == 4
+
+
 def test_energy_is_read_as_latency_is(files: dict[str, Path], store: Store) -> None:
     found = measured(files, store, device_of(files, watts=2.0), rounds=3)
     seen = read_observations(store, PHONE, "", None, [found.campaign], metric=ENERGY)
