@@ -197,3 +197,33 @@ def test_ort_files_open_whatever_they_are_called(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(data)
         assert [port.name for port in load_runtime("onnxruntime").open(tmp_path / name).inputs] == list(graph.inputs)
     assert runtime_for_file(tmp_path / "net.ort").open(data).inputs
+
+
+def test_files_that_do_not_open_name_their_own_remedy(tmp_path: Path) -> None:
+    def model(kind: str = "MatMul", ir: int = 8, opset: int = 17, domain: str = "") -> onnx.ModelProto:
+        weight = onnx.numpy_helper.from_array(np.ones((40, 30), np.float32), "w")
+        ports = [onnx.helper.make_tensor_value_info(name, 1, [1, size]) for name, size in (("x", 40), ("y", 30))]
+        node = onnx.helper.make_node(kind, ["x", "w"], ["y"], domain=domain)
+        graph = onnx.helper.make_graph([node], "g", ports[:1], ports[1:], [weight])
+        opsets = [
+            onnx.helper.make_opsetid(name, version)
+            for name, version in {"": opset, domain: 1 if domain else opset}.items()
+        ]
+        return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=ir)
+
+    remedies = {
+        "newer": (model(ir=99), "Update onnxruntime"),
+        "opset": (model(opset=99), "Update onnxruntime"),
+        "custom": (model("Fancy", domain="com.example"), "operators of another package"),
+        "split": (model(), "file of weights that it names beside it"),
+    }
+    for name, (made, remedy) in remedies.items():
+        path = tmp_path / f"{name}.onnx"
+        if name == "split":
+            onnx.save(made, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+            (tmp_path / "weights.bin").unlink()
+        else:
+            onnx.save(made, path)
+        with pytest.raises(InputError) as caught:
+            load_runtime("onnxruntime").open(path)
+        assert remedy in caught.value.remedy, str(caught.value)

@@ -50,9 +50,21 @@ class OnnxRuntime:
             what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
             raise InputError(
                 f"{what} not a model that ONNX Runtime {ort.__version__} opens ({native_words(error)}).",
-                "Check that it is a whole .onnx file, and whether it needs a newer onnxruntime.",
+                _remedy(str(error)),
             ) from error
         return OnnxRuntimeSession(session)
+
+
+def _remedy(reason: str) -> str:
+    """What to do about a file that does not open, by the runtime's words."""
+    words = reason.casefold()
+    if "external data" in words:
+        return "Put the file of weights that it names beside it, or save the model as one file."
+    if "ir version" in words or "opset" in words:
+        return "Update onnxruntime, or export the model for the version that it names."
+    if "is not a registered function" in words or "no opset import" in words or "custom" in words:
+        return "It needs operators of another package: time it where they are, or export it without them."
+    return "Check that it is a whole .onnx file."
 
 
 class OnnxRuntimeSession:
