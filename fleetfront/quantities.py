@@ -131,6 +131,10 @@ def metric_named(name: str) -> Metric:
     return METRICS[name]
 
 
+#: Numbers whose 90 % interval reaches further than this share of them are marked wherever they are shown.
+FAR_OFF = 0.2
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Values for ``n`` architectures, in one unit.
@@ -147,6 +151,12 @@ class Estimate:
     std: FloatArray
     tier: Tier
     within: FloatArray | None = None
+
+    @property
+    def may_be_far_off(self) -> NDArray[np.bool_]:
+        """bool[n]: where the 90 % interval reaches further than ``FAR_OFF`` of the mean."""
+        result: NDArray[np.bool_] = 1.645 * self.std > FAR_OFF * self.mean
+        return result
 
     @property
     def same_sitting(self) -> FloatArray:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 import click
 
-from fleetfront.cli.console import print_json, print_table
+from fleetfront.cli.console import hint, print_json, print_table
 from fleetfront.cli.options import (
     ModelChoices,
     accuracy_option,
@@ -19,7 +19,7 @@ from fleetfront.cli.options import (
 )
 from fleetfront.cli.search.text import next_search
 from fleetfront.errors import InputError
-from fleetfront.quantities import METRICS, Metric
+from fleetfront.quantities import FAR_OFF, METRICS, Metric
 
 if TYPE_CHECKING:
     from fleetfront.spaces.base import SearchSpace
@@ -69,6 +69,8 @@ def predict(
     heading = f"{cost.name.replace('_', ' ')} {cost.unit}"
     cells = (_cells(row, cost) for row in rows)
     print_table(("architecture", "device", heading, "+-", "tier", "clock", "accuracy %"), cells)
+    if any(row["may_be_far_off"] for row in rows):
+        hint(f"? The 90 % interval reaches further than {FAR_OFF:.0%}: measure these before you rely on them.")
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
     next_search(f"--devices {','.join(split_names(models.devices))}", space, with_accuracy)
 
@@ -125,7 +127,7 @@ def _cells(row: dict[str, Any], metric: Metric) -> tuple[str, ...]:
     return (
         row["arch"],
         row["device"],
-        f"{row[f'{metric.name}_{metric.unit}']:.4g}",
+        f"{row[f'{metric.name}_{metric.unit}']:.4g}{' ?' if row['may_be_far_off'] else ''}",
         f"{row[f'{metric.name}_std_{metric.unit}']:.2g}",
         row["tier"],
         row.get("clock", "-"),

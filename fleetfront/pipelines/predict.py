@@ -42,6 +42,7 @@ def predict_archs(
         numbers = {f"{name}_{unit}": estimate.mean.tolist(), f"{name}_std_{unit}": estimate.std.tolist()}
         if estimate.within is not None:
             numbers[f"{name}_std_same_sitting_{unit}"] = estimate.within.tolist()
+        numbers["may_be_far_off"] = estimate.may_be_far_off.tolist()
         rows = zip(*numbers.values(), strict=True)
         columns.append([dict(zip(numbers, row, strict=True)) | facts for row in rows])
     return [{"arch": arch, **column[index], **known[index]} for index, arch in enumerate(spelled) for column in columns]

@@ -49,3 +49,15 @@ def test_estimates_that_nobody_could_check_are_named(capsys, archs: list[str]) -
     said = capsys.readouterr().err
     assert "5 of 5 devices are estimated" in said
     assert "Nobody could check the estimates of raspi4, fpga, eyeriss" in said
+
+
+def test_numbers_that_may_be_far_off_are_marked(capsys) -> None:
+    arch = "|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_3x3~2|"
+    common = ["predict", arch, "--device", "eyeriss", "--space", "nasbench201", "--accuracy", "none"]
+    assert main([*common, "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["may_be_far_off"] is True
+    assert main(common) == 0
+    said = capsys.readouterr()
+    assert " ?" in said.out
+    assert "further than 20%" in said.err

@@ -44,12 +44,14 @@ def test_rows(model: CalibratedTable) -> None:
             "arch": arch,
             "latency_ms": mean,
             "latency_std_ms": std,
+            "latency_std_same_sitting_ms": within,
+            "may_be_far_off": False,
             "device": "mine",
             "tier": "measured",
             "target": str(TARGET),
             "clock": "wall",
         }
-        for arch, mean, std in zip(archs, estimate.mean, estimate.std, strict=True)
+        for arch, mean, std, within in zip(archs, estimate.mean, estimate.std, estimate.within, strict=True)
     ]
 
 

@@ -10,8 +10,11 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_table
+from fleetfront.quantities import FAR_OFF, Tier
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 
 #: Points of each front that are printed; all of them are in the files.
@@ -74,7 +77,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
     shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1})
     rows = [
         (
-            f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}",
+            f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}{' ?' if _is_far(point) else ''}",
             front.tier,
             f"{point.accuracy:.2f} +-{point.accuracy_std:.2f}",
             fronts.accuracy_tier,
@@ -83,6 +86,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         for row, point in ((row, front.points[row]) for row in shown)
     ]
     print_table(("latency ms", "tier", "accuracy %", "tier", "architecture"), rows)
+    _say_how_far([front])
     checked = (fronts.verification or {}).get("devices", {}).get(front.name)
     if checked and checked["optimism_percent"] is not None:
         hint(
@@ -105,7 +109,22 @@ def _show_lines(fronts: Fronts) -> None:
         for front in fronts.devices
     ]
     print_table(header, rows)
+    _say_how_far(fronts.devices)
     hint(f"Latency is in ms with one standard deviation, accuracy ({fronts.accuracy_tier}) in percent.")
+
+
+def _is_far(point: FrontPoint) -> bool:
+    return 1.645 * point.latency_std_ms > FAR_OFF * point.latency_ms
+
+
+def _say_how_far(fronts: Sequence[DeviceFront]) -> None:
+    """How many latencies to expect outside of what stands beside them, where nobody measured these networks."""
+    points = [point for front in fronts if front.tier != Tier.MEASURED for point in front.points]
+    far = sum(map(_is_far, points))
+    if points:
+        outside = max(1, round(0.1 * len(points)))
+        text = f"Expect {outside} of {len(points)} latencies that nobody measured outside +-1.6 deviations"
+        hint(text + (f"; {far} (?) may be more than {FAR_OFF:.0%} off." if far else "."))
 
 
 def _notable(front: DeviceFront) -> list[str]:
