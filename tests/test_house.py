@@ -48,6 +48,7 @@ LONG_LEFT = {
 
 #: Names that another library has in some versions only, and HTTP errors have a code.
 FOREIGN_PROBES = {
+    "pipelines/deploy/export_example.py": {"key", "idx", "name"},
     "profilers/adb/link/transport.py": {"TCP_QUICKACK"},
     "profilers/cpu/conditions.py": {"sched_getaffinity"},
     "runtimes/cuda_device.py": {"_cuda_hasPrimaryContext", "uuid"},
