@@ -1,6 +1,7 @@
-"""Proof that a written file computes what its graph says: the file, re-read and run in its own runtime, against torch.
+"""Prove that a written file computes what its graph says: run the file, re-read in its own runtime, against torch.
 
-Accuracy on labelled images is another question and not answered here.
+A distance is judged against what inputs change in the outputs: against the outputs' range alone, a file that hardly
+looks at its input could pass. Accuracy on labelled images is another question and not answered here.
 """
 
 from __future__ import annotations
@@ -22,8 +23,13 @@ from fleetfront.runtimes.base import Port, Runtime, Session
 from fleetfront.runtimes.catalogue import facts_of, load_runtime, runtime_for_file
 from fleetfront.runtimes.feeds import random_feeds
 
-#: Shares of the logits' range that rounding may cost. fp32 files measure around 1e-7 to 1e-6.
+#: Share of the outputs' spread over inputs that rounding may cost. fp32 files measure around 1e-6 to 1e-5; one filter
+#: that is zeroed changes 1e-3 and more, wherever the filter does anything.
 FP32_LIMIT = 1e-4
+#: Rounding goes by the outputs' size, however little inputs change them: this share of ``limit`` goes for the range.
+_OF_RANGE = 0.02
+#: Outputs that inputs change by less than this share of their range cannot tell a right file from a wrong one.
+LEAST_SPREAD = 1e-3
 
 #: Axes of a channels-first image in the order of a channels-last one, and the way back.
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -42,10 +48,13 @@ class Proof:
         max_abs_error: largest difference of any element of any output; infinite if one side has a NaN the other lacks.
         relative_to_range: per output the largest difference over the range (max - min) of torch's values in all
             samples, then the worst output.
-        limit: what ``relative_to_range`` may be, or what ``agreement`` must be if ``by_agreement``.
+        relative_to_spread: the same over the spread: the most that any element of torch's output changes from sample to
+            sample. Of a single sample the range stands in.
+        spread_of_range: the spread over the range, of the output that inputs change most.
+        limit: what ``relative_to_spread`` may be, or what ``agreement`` must be if ``by_agreement``.
         agreement: share of real images whose class is torch's; None if none were run.
         agreement_images: how many.
-        by_agreement: judged by ``agreement`` instead of ``relative_to_range``, as int8 is.
+        by_agreement: judged by ``agreement`` instead of ``relative_to_spread``, as int8 is.
     """
 
     runtime: str
@@ -54,6 +63,8 @@ class Proof:
     samples: int
     max_abs_error: float
     relative_to_range: float
+    relative_to_spread: float
+    spread_of_range: float
     limit: float
     agreement: float | None = None
     agreement_images: int = 0
@@ -64,7 +75,14 @@ class Proof:
         """Whether the file computes what its graph says."""
         if self.by_agreement:
             return self.agreement is not None and self.agreement >= self.limit
-        return self.relative_to_range <= self.limit
+        return not self.is_empty and (
+            self.relative_to_spread <= self.limit or self.relative_to_range <= _OF_RANGE * self.limit
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether inputs change the outputs so little that a wrong file could pass."""
+        return self.spread_of_range < LEAST_SPREAD
 
     def as_checks(self) -> dict[str, Any]:
         """The proof as plain values, for a manifest."""
@@ -74,9 +92,11 @@ class Proof:
             "samples": self.samples,
             "max_abs_error": self.max_abs_error,
             "relative_to_range": self.relative_to_range,
+            "relative_to_spread": self.relative_to_spread,
+            "spread_of_range": self.spread_of_range,
             "top1_agreement": self.agreement,
             "agreement_images": self.agreement_images,
-            "judged_by": "top1_agreement" if self.by_agreement else "relative_to_range",
+            "judged_by": "top1_agreement" if self.by_agreement else "relative_to_spread",
             "limit": self.limit,
             "passed": self.passed,
         }
@@ -119,14 +139,12 @@ def prove(
     finally:
         session.close()
         reference.close()
-    largest, relative = 0.0, 0.0
-    for name in graph.outputs:
-        want = np.stack([result[name] for result in references]).astype(np.float64)
-        got = np.stack([result[name] for result in results]).astype(np.float64)
-        error = _largest_error(want, got)
-        largest, relative = max(largest, error), max(relative, error / _span(want))
+    pairs = [
+        (np.stack([one[name] for one in references]), np.stack([one[name] for one in results]))
+        for name in graph.outputs
+    ]
     digest = hashlib.sha256(file if isinstance(file, bytes) else Path(file).read_bytes()).hexdigest()
-    return Proof(chosen.name, chosen.version(), digest, len(drawn), largest, relative, limit)
+    return Proof(chosen.name, chosen.version(), digest, len(drawn), *_distances(pairs), limit)
 
 
 def judge(
@@ -136,11 +154,9 @@ def judge(
 
     Agreement of classes is for whoever ran images to add (``dataclasses.replace``).
     """
-    error = _largest_error(want.astype(np.float64), got.astype(np.float64))
-    relative = error / _span(want.astype(np.float64))
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    version = runtime.version()
-    return Proof(runtime.name, version, digest, len(want), error, relative, limit, by_agreement=by_agreement)
+    distances = _distances([(want, got)])
+    return Proof(runtime.name, runtime.version(), digest, len(want), *distances, limit, by_agreement=by_agreement)
 
 
 def _runtime(file: Path | bytes, runtime: str | Runtime | None) -> Runtime:
@@ -200,6 +216,30 @@ def _largest_error(want: NDArray[np.float64], got: NDArray[np.float64]) -> float
         error = np.where(same, 0.0, np.abs(want - got))
     largest = float(error.max(initial=0.0))
     return math.inf if math.isnan(largest) else largest
+
+
+def _distances(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[float, float, float, float]:
+    """``max_abs_error``, ``relative_to_range``, ``relative_to_spread``, ``spread_of_range`` of (torch's, the file's)
+    outputs [samples, ...].
+    """
+    largest = of_range = of_spread = most_spread = 0.0
+    for wanted, got in pairs:
+        want = wanted.astype(np.float64)
+        error, span = _largest_error(want, got.astype(np.float64)), _span(want)
+        spread = _spread(want) if len(want) > 1 else span
+        largest, of_range, most_spread = (
+            max(largest, error),
+            max(of_range, error / span),
+            max(most_spread, spread / span),
+        )
+        of_spread = max(of_spread, error / (spread or span))
+    return largest, of_range, of_spread, most_spread
+
+
+def _spread(values: NDArray[np.float64]) -> float:
+    """The most that a finite element changes from sample to sample."""
+    finite = np.where(np.isfinite(values), values, np.nan)[:, np.isfinite(values).all(axis=0)]
+    return float(np.ptp(finite, axis=0).max(initial=0.0))
 
 
 def _span(values: NDArray[np.float64]) -> float:

@@ -116,7 +116,7 @@ def _rows(one: Deployed) -> list[tuple[str, ...]]:
         begin = (
             one.pick.name if not rows else "",
             file.name,
-            f"{file.proof.relative_to_range:.1e}",
+            f"{file.proof.relative_to_spread:.1e}",
             "-" if file.proof.agreement is None else f"{100 * file.proof.agreement:.1f} %",
             "-" if file.accuracy is None else f"{file.accuracy:.2f} %",
             "-" if file.drop is None else f"{file.drop:+.2f}",

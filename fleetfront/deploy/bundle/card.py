@@ -83,6 +83,8 @@ def _feeding(manifest: Manifest, contract: InputContract) -> list[str]:
             f"Then feed `(value / 255 - mean) / std` with mean {list(preprocessing.get('mean', ()))} and std "
             f"{list(preprocessing.get('std', ()))}, both in the order RGB."
         )
+        if len(set(preprocessing.get("mean", ()))) > 1 or len(set(preprocessing.get("std", ()))) > 1:
+            lines.append("MediaPipe Tasks feeds every channel alike, by their averages; `--input uint8` is exact.")
     lines.append("The output is probabilities." if contract.softmax else "The output is logits; the largest wins.")
     return lines
 
@@ -140,7 +142,7 @@ def _checks(files: Sequence[BundleFile]) -> list[str]:
             (
                 code(file.path, in_table=True),
                 checks.get("runtime", ""),
-                f"{checks.get('relative_to_range', float('nan')):.1e}",
+                f"{checks.get('relative_to_spread', float('nan')):.1e}",
                 same,
                 f"{layout.get('transposes', '-')} / {layout.get('casts', '-')} / {layout.get('needless', '-')}",
                 ", ".join(layout.get("undelegated", ())) or "none",
@@ -149,7 +151,7 @@ def _checks(files: Sequence[BundleFile]) -> list[str]:
     headers = (
         "file",
         "run in",
-        "off from torch, share of range",
+        "off from torch, share of what inputs change",
         "torch's class",
         "transposes / casts / needless",
         "left by delegates",

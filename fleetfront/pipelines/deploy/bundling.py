@@ -85,7 +85,7 @@ def bundle_network(
     except FleetfrontError as error:
         return replace(deployed, error=error)
     moved = tuple(replace(file, path=folder / file.name) for file in network.files)
-    return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed))
+    return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed) or _left_out(pick, network))
 
 
 def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) -> Manifest:
@@ -186,6 +186,13 @@ def _measured_row(latency: FileLatency) -> dict[str, Any]:
         **sitting_facts(latency),
     }
     return row if latency.error is None else {**row, "error": latency.error}
+
+
+def _left_out(pick: Pick, network: Network) -> BarMissed | None:
+    """What is said of a bundle without some of the files that were asked for."""
+    if not network.missed:
+        return None
+    return BarMissed(f"{pick.name}: {' '.join(error.message for error in network.missed)}", network.missed[0].remedy)
 
 
 def _missed_limit(deployed: Deployed) -> BarMissed | None:

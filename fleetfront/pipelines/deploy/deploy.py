@@ -14,7 +14,7 @@ from fleetfront.deploy.bundle.manifest import (
     safe_name,
 )
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.quantise.precisions import RANGE_LIMITS
+from fleetfront.deploy.quantise.precisions import SPREAD_LIMITS
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import bundle_network, folder_name, staging_folder
@@ -46,7 +46,7 @@ def deploy_picks(
     *,
     recipe: Recipe | None = None,
     measuring: Measuring | None = None,
-    limit: float = RANGE_LIMITS["fp32"],
+    limit: float = SPREAD_LIMITS["fp32"],
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[Deployed]:
@@ -71,7 +71,7 @@ def deploy_picks(
         DeviceError: the device that measures is gone.
     """
     recipe = recipe or Recipe()
-    recipe = replace(recipe, range_limits={**recipe.range_limits, "fp32": limit})
+    recipe = replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
     _check_names(picks)
     for kind in formats:
         kind.check()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +27,7 @@ from fleetfront.pipelines.deploy.network import (
     WrittenFile,
     calibration_images,
     finish_file,
+    with_files,
 )
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick
 from fleetfront.pipelines.deploy.reference import Reference, RunTorch, reference_of, run_module
@@ -157,17 +159,18 @@ def _written(
             of_bytes=recipe.contract.input == "uint8",
             test_images=recipe.test_images,
         )
-        files: list[WrittenFile] = []
+        makers = []
         for kind in formats:
             exported = _exported(network, module, kind, recipe)
-            for precision in recipe.precisions:
-                files.append(_file(network, reference, kind, precision, recipe, folder, exported))
-                progress.advance(detail=files[-1].name)
+            makers += [
+                partial(_file, network, reference, kind, precision, recipe, folder, exported)
+                for precision in recipe.precisions
+            ]
+        return with_files(network, reference, makers, progress)
     except FleetfrontError as error:
         return error
     finally:
         progress.finish()
-    return replace(network, files=tuple(files), torch_accuracy=reference.accuracy, test_images=len(reference.test))
 
 
 def _one_by_one(network: Network, module: nn.Module) -> RunTorch:

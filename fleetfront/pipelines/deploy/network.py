@@ -6,8 +6,9 @@ What is done with the files - bundles, measuring - is in ``deploy``.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ from fleetfront.deploy.contract import DYNAMIC, InputContract, contracted, with_
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import LayoutReport, lint_layout
 from fleetfront.deploy.proof import Proof, judge
-from fleetfront.deploy.quantise.precisions import AGREEMENT_LIMIT, RANGE_LIMITS
+from fleetfront.deploy.quantise.precisions import AGREEMENT_LIMIT, SPREAD_LIMITS
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.deploy.reference import NOISE, TORCH_BATCH, Reference, reference_of, torch_network
+from fleetfront.pipelines.deploy.reference import PROBES, TORCH_BATCH, Reference, reference_of, torch_network
 from fleetfront.pipelines.deploy.weights import Weights, first_images
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.base import Session
@@ -51,7 +52,7 @@ class Recipe:
         contract: how an app talks to them.
         max_drop: percent points of top-1 accuracy that a precision may lose against fp32; None for any.
         test_images: held-out images that accuracy and agreement are judged on, at most.
-        range_limits: precision -> share of the logits' range that may be lost.
+        spread_limits: precision -> share of the logits' spread over inputs that may be lost.
         agreement_limit: share of held-out images on which int8 must name torch's class.
     """
 
@@ -59,7 +60,7 @@ class Recipe:
     contract: InputContract = field(default_factory=InputContract)
     max_drop: float | None = None
     test_images: int = 500
-    range_limits: Mapping[str, float] = field(default_factory=lambda: dict(RANGE_LIMITS))
+    spread_limits: Mapping[str, float] = field(default_factory=lambda: dict(SPREAD_LIMITS))
     agreement_limit: float = AGREEMENT_LIMIT
 
 
@@ -91,7 +92,7 @@ class WrittenFile:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network on its way into files."""
+    """A network on its way into files; ``missed`` says which files are not among them, and why."""
 
     graph: Graph
     weights: Weights
@@ -100,6 +101,7 @@ class Network:
     files: tuple[WrittenFile, ...] = ()
     torch_accuracy: float | None = None
     test_images: int = 0
+    missed: tuple[BarMissed, ...] = ()
 
 
 def write_network(
@@ -122,7 +124,7 @@ def write_network(
         progress: advances once a file.
 
     Raises:
-        BarMissed: a file misses its proof, or loses more accuracy than the recipe allows.
+        BarMissed: every file misses its proof, or loses more accuracy than the recipe allows.
         InputError: images, labels or weights do not fit.
     """
     side = int(graph.tensors[graph.inputs[0]].shape[-1])
@@ -132,12 +134,32 @@ def write_network(
     reference = reference_of(
         graph, weights, network.preprocessing, torch_network(graph), of_bytes=of_bytes, test_images=recipe.test_images
     )
-    files = []
-    for precision in recipe.precisions:
-        for kind in formats:
-            files.append(_written(network, reference, kind, precision, recipe, folder))
-            progress.advance(detail=files[-1].name)
-    return replace(network, files=tuple(files), torch_accuracy=reference.accuracy, test_images=len(reference.test))
+    wanted = [(kind, precision) for precision in recipe.precisions for kind in formats]
+    makers = [partial(_written, network, reference, kind, precision, recipe, folder) for kind, precision in wanted]
+    return with_files(network, reference, makers, progress)
+
+
+def with_files(
+    network: Network, reference: Reference, makers: Sequence[Callable[[], WrittenFile]], progress: Progress
+) -> Network:
+    """The network with every file that passes; those that miss a bar cost no other. Raises BarMissed if none passes."""
+    files: list[WrittenFile] = []
+    missed: list[BarMissed] = []
+    for make in makers:
+        try:
+            files.append(make())
+        except BarMissed as error:
+            missed.append(error)
+        progress.advance(detail=files[-1].name if files else "")
+    if not files:
+        raise missed[0]
+    return replace(
+        network,
+        files=tuple(files),
+        torch_accuracy=reference.accuracy,
+        test_images=len(reference.test),
+        missed=tuple(missed),
+    )
 
 
 def _check_images(network: Network, recipe: Recipe) -> None:
@@ -260,13 +282,17 @@ def _fed(
 def _description(network: Network, contract: InputContract) -> FileDescription:
     labels, described = network.graph.labels, network.weights.describe()
     bytes_go_in = contract.input == "uint8"
+    mean, std = network.preprocessing.mean, network.preprocessing.std
+    if len(set(mean)) > 1 or len(set(std)) > 1:
+        # MediaPipe refuses values that differ by channel. The manifest and the snippets have those.
+        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     return FileDescription(
         name=network.graph.name,
         description=f"{labels.get('space', '')} {labels.get('arch', '')}".strip(),
         licence=str(described.get("licence", "")),
         labels=network.class_names,
-        mean=() if bytes_go_in else tuple(255 * value for value in network.preprocessing.mean),
-        std=() if bytes_go_in else tuple(255 * value for value in network.preprocessing.std),
+        mean=() if bytes_go_in else tuple(255 * value for value in mean),
+        std=() if bytes_go_in else tuple(255 * value for value in std),
         is_rgb=contract.channels == "rgb",
     )
 
@@ -285,13 +311,15 @@ def _proven(
     finally:
         session.close()
     want = reference.outputs
-    if contract.softmax:
-        want, got = _without_constant(want), _logits_of(got)
     by_agreement = precision == "int8"
-    if by_agreement and len(want) > NOISE:
-        # int8 holds the values of images like those that it was calibrated on, and cuts off those of noise.
-        want, got = want[NOISE:], got[NOISE:]
-    limit = recipe.agreement_limit if by_agreement else recipe.range_limits[precision]
+    if contract.softmax:
+        # 256 steps round small probabilities to 0, which has no logarithm.
+        want = _without_constant(want)
+        want, got = (np.exp(want), got) if by_agreement else (want, _logits_of(got))
+    if by_agreement and len(want) > PROBES:
+        # int8 holds the values of images like those that it was calibrated on, and cuts off those of others.
+        want, got = want[PROBES:], got[PROBES:]
+    limit = recipe.agreement_limit if by_agreement else recipe.spread_limits[precision]
     proof = judge(want, got, path, runtime, limit=limit, by_agreement=by_agreement)
     if not len(reference.test):
         return proof, None
@@ -333,6 +361,12 @@ def run_images(session: Session, images: NDArray[Any], batch: int | str) -> NDAr
 def _check_bars(file: WrittenFile, recipe: Recipe) -> None:
     proof = file.proof
     runtime = f"{proof.runtime} {proof.runtime_version}"
+    if proof.is_empty:
+        raise BarMissed(
+            f"Inputs change the logits by only {proof.spread_of_range:.1g} of their range, so that a wrong file could "
+            f"pass for {file.name}.",
+            "Check the weights, or give real inputs with --images FOLDER.",
+        )
     if not proof.passed and proof.by_agreement:
         share = "no real image was run" if proof.agreement is None else f"{100 * proof.agreement:.1f} % of images"
         raise BarMissed(
@@ -346,7 +380,7 @@ def _check_bars(file: WrittenFile, recipe: Recipe) -> None:
                 f"Its output must depend on its input alone (no dropout, no changes in place), in torch and {runtime}."
             )
         raise BarMissed(
-            f"{file.name} differs from torch by {proof.relative_to_range:.2g} of the logits' range "
+            f"{file.name} differs from torch by {proof.relative_to_spread:.2g} of what inputs change in the logits "
             f"(limit {proof.limit:g}), so it is not handed out.",
             report if file.precision == "fp32" else "Rounding adds up in this network: leave this precision out.",
         )

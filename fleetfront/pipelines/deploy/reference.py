@@ -1,4 +1,4 @@
-"""Run a network in torch on random, real and held-out images: what its files are proven and judged against."""
+"""Run a network in torch on made-up, real and held-out images: what its files are proven and judged against."""
 
 from __future__ import annotations
 
@@ -17,8 +17,14 @@ from fleetfront.pipelines.deploy.weights import Weights, first_images
 #: float32[n, 3, h, w] -> float32[n, classes].
 RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
-#: Of the inferences that are compared, the first are of noise.
-NOISE = 2
+#: Squares along a side of the made-up images: noise in every pixel (0), one colour, and patches. White noise alone
+#: changes little in a network that averages over the image; together they change logits by a third of their range.
+_PATCHES = (0, 1, 4, 16)
+#: So many of the inferences that are compared, the first, are of made-up images.
+PROBES = len(_PATCHES)
+
+#: Bytes of a made-up image's 0, and of its 1.
+_MIDDLE, _STEP = 128, 64
 
 #: Images in one forward pass of torch.
 TORCH_BATCH = 50
@@ -57,7 +63,7 @@ class Reference:
 def reference_of(
     graph: Graph, weights: Weights, preprocessing: Preprocessing, run: RunTorch, *, of_bytes: bool, test_images: int
 ) -> Reference:
-    """Run torch on random and real images, and on those that accuracy is judged on.
+    """Run torch on made-up and real images, and on those that accuracy is judged on.
 
     Args:
         graph: whose input decides the images' size, and whose output the classes.
@@ -70,15 +76,15 @@ def reference_of(
     name = graph.inputs[0]
     shape = tuple(int(d) for d in graph.tensors[name].shape[1:])
     images = weights.images_at(shape[-1])
-    rng = np.random.default_rng(0)
+    probes = _probes(shape)
     pixels: NDArray[np.uint8] | None = None
     if of_bytes:
-        pixels = rng.integers(0, 256, (NOISE, *shape), dtype=np.uint8)
+        pixels = np.clip(np.round(_MIDDLE + _STEP * probes), 0, 255).astype(np.uint8)
         if images is not None:
             pixels = np.concatenate([pixels, first_images(images, Split.CALIBRATION, 2)])
         floats = preprocessing.inputs(pixels)
     else:
-        floats = rng.standard_normal((NOISE, *shape)).astype(np.float32)
+        floats = probes
         if images is not None:
             real = preprocessing.inputs(first_images(images, Split.CALIBRATION, 2))
             floats = np.concatenate([floats, real])
@@ -97,6 +103,17 @@ def reference_of(
     tested = [run(preprocessing.inputs(batch)).argmax(axis=1) for batch in batches]
     classes = np.concatenate([np.empty(0, np.int64), *tested])
     return Reference(pixels, floats, outputs, test, classes, targets, preprocessing)
+
+
+def _probes(shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """Made-up images float32[PROBES, channels, h, w], of standard deviation 1 (noise) and 2."""
+    rng = np.random.default_rng(0)
+    channels, height, width = shape
+    images = [rng.standard_normal(shape)]
+    for patches in _PATCHES[1:]:
+        colours = 2 * rng.standard_normal((channels, patches, patches))
+        images.append(colours[:, np.arange(height) * patches // height][:, :, np.arange(width) * patches // width])
+    return np.stack(images).astype(np.float32)
 
 
 def _labels(images: Dataset, count: int) -> NDArray[np.int64]:

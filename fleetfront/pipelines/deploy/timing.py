@@ -43,6 +43,8 @@ def measure_written(
             for file in files:
                 if is_timed_on(target, file.kind, file.precision, kinds):
                     paths[arch] = file.path
+        if not paths:
+            continue
         workspace = measuring.workspace or Workspace.default()
         suffix = next((path.suffix for path in paths.values()), "")
         company = find_company(measuring.store, measuring.space, target, measuring.clock, workspace.cache, suffix)

@@ -20,7 +20,7 @@ def file(format_name: str, contract: InputContract, side: int = 24) -> BundleFil
     shape = (1, side, side, 3) if layout == "NHWC" else (1, 3, side, side)
     image = PortDescription("input", shape, contract.dtype, layout, Preprocessing(side).to_dict())
     output = PortDescription("probabilities" if contract.softmax else "logits", (1, 2), "float32")
-    checks = {"runtime": "some 1.0", "relative_to_range": 1e-7, "top1_agreement": 0.99, "agreement_images": 7}
+    checks = {"runtime": "some 1.0", "relative_to_spread": 1e-7, "top1_agreement": 0.99, "agreement_images": 7}
     return BundleFile(f"network.{format_name}", format_name, "fp32", image, output, checks, "some 0.9")
 
 

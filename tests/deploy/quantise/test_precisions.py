@@ -8,7 +8,7 @@ from fleetfront.deploy.contract import InputContract, contracted
 from fleetfront.deploy.formats import ALL_FORMATS, FORMATS, FileFormat
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.quantise.precisions import (
-    RANGE_LIMITS,
+    SPREAD_LIMITS,
     half_throughout,
     half_weights,
     parse_precisions,
@@ -47,9 +47,9 @@ def test_half_files_are_half_the_size_and_near_torch(kind: FileFormat) -> None:
     graph = network()
     full, half = kind.write(graph), kind.write(kind.half(graph))
     assert len(half) < 0.62 * len(full)
-    proof = prove(graph, half, kind.runtime, limit=RANGE_LIMITS["fp16"])
+    proof = prove(graph, half, kind.runtime, limit=SPREAD_LIMITS["fp16"])
     assert proof.passed, proof
-    assert proof.relative_to_range > RANGE_LIMITS["fp32"] / 100
+    assert proof.relative_to_range > SPREAD_LIMITS["fp32"] / 100
 
 
 def test_half_onnx_computes_in_half() -> None:

@@ -1,0 +1,99 @@
+"""Files wrong in one layer, filter or weight are not handed out, and proofs that could not tell are refused."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.deploy.formats import ALL_FORMATS
+from fleetfront.errors import BarMissed
+from fleetfront.graphs.graph import Graph, GraphBuilder
+from fleetfront.pipelines.deploy.network import Recipe, write_network
+from fleetfront.pipelines.deploy.weights import Weights
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.spaces.supernet.checkpoints import load_supernet
+
+Array = np.ndarray
+
+
+def _zeroed(array: Array, where: object) -> Array:
+    spoilt = array.copy()
+    spoilt[where] = 0
+    return spoilt
+
+
+#: What a writer may get wrong of one array of weights [filters, ...].
+FAULTS: dict[str, Callable[[Array], Array]] = {
+    "layer zeroed": lambda array: np.zeros_like(array),
+    "filters shuffled": lambda array: np.roll(array, 1, axis=0),
+    "filter zeroed": lambda array: _zeroed(array, np.abs(array).reshape(len(array), -1).sum(axis=1).argmax()),
+    "weight zeroed": lambda array: _zeroed(array, np.unravel_index(np.abs(array).argmax(), array.shape)),
+}
+
+
+def spoil(graph: Graph, fault: Callable[[Array], Array], place: float) -> Graph:
+    """The graph with a fault in the layer at ``place``, 0 for the first and 1 for the last."""
+    names = [name for op in graph.operators for name in op.inputs if name in graph.weights]
+    layers = [name for name in names if graph.weights[name].ndim >= 2]
+    name = layers[round(place * (len(layers) - 1))]
+    return replace(graph, weights={**graph.weights, name: fault(graph.weights[name])})
+
+
+def write_spoilt(graph: Graph, weights: Weights, kind: str, precision: str, folder: Path, *fault: object) -> None:
+    right = ALL_FORMATS[kind]
+    wrong = replace(right, write=lambda one: right.write(spoil(one, *fault)))  # type: ignore[arg-type]
+    write_network(graph, weights, [wrong], Recipe((precision,)), folder)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite", "ort"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_wrong_file_is_not_handed_out(kind: str, fault: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_litert")
+    space = load_space("ofa-mbv3-mini")
+    graph = replace(Weights().graph(space, space.sample(1, np.random.default_rng(3))[0]), name="network")
+    for place in (0.0, 1.0):
+        with pytest.raises(BarMissed, match="of what inputs change"):
+            write_spoilt(graph, Weights(), kind, "fp32", tmp_path, FAULTS[fault], place)
+    right = write_network(graph, Weights(), [ALL_FORMATS[kind]], Recipe(), tmp_path)
+    assert right.files[0].proof.passed
+    assert right.files[0].proof.relative_to_spread < 2e-5
+    assert right.files[0].proof.spread_of_range > 0.1
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_fp16_leaves_room_for_rounding_alone(kind: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_litert")
+    space = load_space("ofa-mbv3-mini")
+    graph = replace(Weights().graph(space, space.sample(1, np.random.default_rng(3))[0]), name="network")
+    for fault in ("layer zeroed", "filters shuffled", "filter zeroed"):
+        with pytest.raises(BarMissed, match="of what inputs change"):
+            write_spoilt(graph, Weights(), kind, "fp16", tmp_path, FAULTS[fault], 1.0)
+    assert write_network(graph, Weights(), [ALL_FORMATS[kind]], Recipe(("fp16",)), tmp_path).files
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_the_reference_checkpoint_catches_zeroed_layers(kind: str, shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "ofa_mbv3" / "random_checkpoint_w10"
+    space = load_space("ofa-mbv3-w1.0")
+    arch = str(np.load(folder / "reference.npz")["archs"][0])
+    weights = Weights(load_supernet(folder / "checkpoint.pth", space))
+    graph = replace(weights.graph(space, space.parse([arch])[0]), name="network")
+    for place in (0.3, 0.8):
+        with pytest.raises(BarMissed, match="of what inputs change"):
+            write_spoilt(graph, weights, kind, "fp32", tmp_path, FAULTS["layer zeroed"], place)
+
+
+def test_a_proof_that_could_not_tell_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    builder = GraphBuilder("network")
+    image = builder.input("image", (1, 3, 8, 8), layout="NCHW")
+    weight = builder.weight("weight", 1e-6 * np.ones((4, 3, 1, 1), np.float32))
+    bias = builder.weight("bias", np.arange(4, dtype=np.float32))
+    mean = builder.add("global_average_pool", [builder.conv2d(image, weight, bias)])
+    graph = builder.build([builder.add("flatten", [mean])])
+    with pytest.raises(BarMissed, match=r"Inputs change the logits by only .*e-07 of their range"):
+        write_network(graph, Weights(), [ALL_FORMATS["onnx"]], Recipe(), tmp_path)
