@@ -24,7 +24,7 @@ _PARSER_VERSION = "1.0.0"
 LABELS_FILE = "labels.txt"
 
 # Enumerations of the schema.
-_TENSOR_AXIS_LABELS, _RGB, _FEATURE, _IMAGE, _NORMALIZATION = 2, 1, 1, 2, 1
+_TENSOR_AXIS_LABELS, _UNKNOWN, _RGB, _FEATURE, _IMAGE, _NORMALIZATION = 2, 0, 1, 1, 2, 1
 
 #: The version of an operator that takes int8, where that is not its first, as in TensorFlow's
 #: lite/tools/versioning/op_version.cc.
@@ -159,9 +159,8 @@ def _metadata(description: FileDescription) -> bytes:
     if description.mean:
         options = _table({0: list(description.mean), 1: list(description.std)})
         units = [_table({1: options}, {0: _NORMALIZATION})]
-    content: Any = ()
-    if description.is_rgb:
-        content = _table({1: _table({}, {0: _RGB})}, {0: _IMAGE})
+    # MediaPipe refuses colours that it does not know, and would feed RGB to a file that says nothing.
+    content = _table({1: _table({}, {0: _RGB if description.is_rgb else _UNKNOWN})}, {0: _IMAGE})
     image = _table({0: "image", 1: "The image to classify.", 3: content, 4: units})
     files = []
     if description.labels:

@@ -9,7 +9,9 @@ import {Tensor, loadAndCompile, loadLiteRt} from '@litertjs/core';
 @include canvas.mjs@
 
 await loadLiteRt(globalThis.LITERT_WASM ?? '/node_modules/@litertjs/core/wasm/');
-const model = await loadAndCompile(new URL('../@FILE@', import.meta.url).href, {accelerator: 'wasm'});
+// In the bundle the file lies one folder up; pasted into an app, beside this one.
+const model = await loadAndCompile(new URL('../@FILE@', import.meta.url).href, {accelerator: 'wasm'}).catch(() =>
+  loadAndCompile(new URL('@FILE@', import.meta.url).href, {accelerator: 'wasm'}));
 
 export async function classify(rgb) {
   const input = new Tensor(prepare(rgb), @SHAPE@);

@@ -7,7 +7,9 @@ import * as ort from 'onnxruntime-web/wasm';
 @include common.mjs@
 @include canvas.mjs@
 
-const session = await ort.InferenceSession.create(new URL('../@FILE@', import.meta.url).href);
+// In the bundle the file lies one folder up; pasted into an app, beside this one.
+const session = await ort.InferenceSession.create(new URL('../@FILE@', import.meta.url).href).catch(() =>
+  ort.InferenceSession.create(new URL('@FILE@', import.meta.url).href));
 
 export async function classify(rgb) {
   const input = new ort.Tensor('@DTYPE@', prepare(rgb), @SHAPE@);
