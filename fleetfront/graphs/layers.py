@@ -1,4 +1,4 @@
-"""Layers that spaces write their graphs with, and where the weights of those layers come from: drawn or given."""
+"""Write layers into graphs, with weights that are drawn or given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Costs that are a sum of table entries, at millions of architectures a second. Which entries, each space decides."""
+"""Sum table entries for millions of architectures a second. Which entries, each space decides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Block: the unit that is measured. Its key is its readable, stable, unique name in the store."""
+"""Block describes the unit that is measured. Its key is its readable, stable, unique name in the store."""
 
 from __future__ import annotations
 

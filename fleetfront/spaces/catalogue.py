@@ -1,4 +1,4 @@
-"""Search spaces by name: those that fleetfront brings, and users' own from installed packages.
+"""Find search spaces by name: those that fleetfront brings, and users' own from installed packages.
 
 A package offers a space through an entry point of the group ``fleetfront.spaces``: its name is the space's, its value a
 function without arguments that makes it.

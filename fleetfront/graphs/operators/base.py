@@ -1,4 +1,4 @@
-"""OperatorFamily: everything that is known of one family of operators, in one record.
+"""OperatorFamily records everything that is known of one family of operators.
 
 ``catalogue`` lists the records; a further family is a further record in one of the files beside this one. Images are
 described channels first (N, C, H, W) whatever layout a file uses. A dimension is an int or a symbol.

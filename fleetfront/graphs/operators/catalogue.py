@@ -1,4 +1,4 @@
-"""Lists every operator family by name."""
+"""List every operator family by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A user's own torch network becomes a bundle: exported, proven, judged, measured like the networks of a space."""
+"""Export a user's own image classifier of torch as a bundle: proven, judged, measured like the networks of a space."""
 
 from __future__ import annotations
 

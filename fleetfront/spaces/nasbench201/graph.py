@@ -1,4 +1,4 @@
-"""Blocks and operators of NAS-Bench-201 networks. Which blocks a cell has is decided in ``nasbench201``.
+"""Write blocks and networks of NAS-Bench-201 as graphs. Which blocks a cell has is decided in ``space``.
 
 Facts are those of NAS-Bench-201 (Dong and Yang, ICLR 2020; https://github.com/D-X-Y/AutoDL-Projects): operations are
 ReLU, convolution, batch-norm; a reduction is a residual block of two such convolutions beside average pooling and a

@@ -1,4 +1,4 @@
-"""NAS-Bench-201: all 15,625 cells of six edges with five operations each. Blocks and operators are in
+"""NasBench201Space holds all 15,625 cells of six edges with five operations each. Blocks and operators are in
 ``nasbench201.graph``; accuracies and latencies of the cells are data, not part of the space.
 """
 

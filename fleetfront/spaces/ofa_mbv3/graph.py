@@ -1,4 +1,4 @@
-"""Operators of the once-for-all MobileNetV3 family: one block, or a whole network with its batch-norm kept.
+"""Write blocks and networks of the once-for-all MobileNetV3 family as graphs, their batch-norm kept.
 
 Names of weights, the same in every architecture of a family so that a supernet can be cut slot by slot
 (``slotN``: N from 1, at stage ``(N - 1) // slots_per_stage``, also the block's index in once-for-all checkpoints):

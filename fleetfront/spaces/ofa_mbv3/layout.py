@@ -1,6 +1,4 @@
-"""The fixed shape of each once-for-all MobileNetV3 family: widths, strides, activations, choices; and what a block
-costs in multiply-accumulates, parameters and features. Architectures live in ``ofa_mbv3.space``, operators in
-``ofa_mbv3.graph``.
+"""Describe what no gene of a once-for-all MobileNetV3 family changes, and count what its blocks cost.
 
 Facts are those of the once-for-all project (https://github.com/mit-han-lab/once-for-all, OFAMobileNetV3).
 """

@@ -1,4 +1,4 @@
-"""The once-for-all MobileNetV3 spaces: genotypes, their spelling, their blocks and their exact sums.
+"""OfaMbv3Space holds once-for-all MobileNetV3 networks: genotypes, spelling, blocks, exact sums, shared weights.
 
 A genotype is one kernel gene a slot, one expansion gene a slot, one depth gene a stage and one resolution gene, each an
 index into ascending choices. Shapes and costs of blocks are in ``ofa_mbv3.layout``, operators in ``ofa_mbv3.graph``.

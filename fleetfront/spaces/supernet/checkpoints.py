@@ -1,4 +1,4 @@
-"""Files of supernet weights: once-for-all's own checkpoints (read) and fleetfront's safetensors (read and written).
+"""Read supernet weights, from published checkpoints or fleetfront's own safetensors, and write the latter.
 
 Pickled files are opened as ``torch_file`` does, so that nothing in them can run.
 """

@@ -1,4 +1,4 @@
-"""Batch-norm recalibration: a network cut from a supernet gets running statistics of its own, from a user's images.
+"""Recalibrate batch-norm: a network cut from a supernet gets running statistics of its own, from a user's images.
 
 Importing this module imports torch, so other modules import it inside the functions that need it.
 """

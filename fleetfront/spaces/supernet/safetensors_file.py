@@ -1,4 +1,4 @@
-"""Safetensors files that appear whole or not at all. What the tensors in them mean is not known here."""
+"""Read and write safetensors files, whole or not at all. What the tensors in them mean is not known here."""
 
 from __future__ import annotations
 

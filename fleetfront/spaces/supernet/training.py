@@ -1,4 +1,4 @@
-"""Training of a small supernet from scratch on labelled images: sandwich rule with in-place distillation.
+"""Train a small supernet from scratch on labelled images: sandwich rule with in-place distillation.
 
 Each step trains the largest network on the labels, and the smallest and a few random ones on what the largest says, as
 in Yu et al., "BigNAS" (ECCV 2020). Evaluating what was trained lives elsewhere.

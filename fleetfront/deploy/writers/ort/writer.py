@@ -1,4 +1,4 @@
-"""Turns ONNX files into ONNX Runtime's own format, for apps that build it with nothing but the operators they need."""
+"""Turn ONNX files into ONNX Runtime's own format, for apps that build it with nothing but the operators they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes a Graph as a TensorRT plan for the GPU of this machine, through its ONNX file, and says what it is bound to.
+"""Write a Graph as a TensorRT plan for the GPU of this machine, through its ONNX file, and say what it is bound to.
 
 Has not run on a GPU yet: what is asked of TensorRT is in ``runtimes.tensorrt_engine``, and tested there without one.
 """

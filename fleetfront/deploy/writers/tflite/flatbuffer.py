@@ -1,5 +1,4 @@
-"""The flatbuffer side of the TFLite writer: tensors, constants, operators and signature of one file. What a graph's
-operators become is decided in ``tflite.writer``.
+"""Build the flatbuffer of a TFLite file: tensors, constants, operators, signature and metadata.
 
 Importing this module imports the schema of ai-edge-litert, so other modules import it inside functions.
 """
