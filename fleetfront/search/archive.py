@@ -27,7 +27,7 @@ _REMEDY = "Give another --out, or delete the file to search anew."
 
 
 class Archive:
-    """Rows of distinct canonical genotypes in the order they were added; columns of targets may come later.
+    """Rows of distinct canonical genotypes in the order they were added.
 
     Rows are found by a 64-bit hash and compared whole: a collision may repeat a row, but never gives a wrong value.
     """
@@ -120,17 +120,6 @@ class Archive:
         self._hashes = np.insert(self._hashes, at, hashes[order])
         self._rows = np.insert(self._rows, at, self._n + order)
         self._n += m
-
-    def add_target(self, name: str, cost: FloatArray) -> None:
-        """Append the column of a device that joins later; ``cost`` float64[n] for the rows there are."""
-        if name in self.targets:
-            raise InputError(f"The archive has the device {name!r} already.", "Give each device a name of its own.")
-        if cost.shape != (self._n,):
-            raise InputError(f"{cost.shape} costs do not fit {self._n} rows.", "Give one cost for each row.")
-        column = np.zeros(len(self._values))
-        column[: self._n] = cost
-        self._values = np.insert(self._values, 2 + len(self.targets), column, axis=1)
-        self.targets = (*self.targets, name)
 
     def save(self, path: Path, about: dict[str, str]) -> None:
         """Write all rows and ``about`` as a numpy archive, whole or not at all. Raises InputError where that fails."""

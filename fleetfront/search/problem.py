@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.base import AccuracyModel, CostModel, RequiresGenes
-from fleetfront.quantities import LATENCY
 from fleetfront.search.archive import Archive
+from fleetfront.search.cost_range import check_limit
 from fleetfront.search.front import FULL, target_front
 from fleetfront.search.metrics import MetricColumn, metric_columns
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -21,10 +21,6 @@ from fleetfront.spaces.base import Genotypes, SearchSpace
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
-#: Architectures whose costs show how far a target's cost reaches; costs are free, so this is no evaluation.
-_COST_SAMPLE = 2048
-#: Starts and rounds of the descent to the fastest architecture; each round tries every value of every gene.
-_DESCENT_STARTS, _DESCENT_ROUNDS = 8, 6
 #: Spaces up to this size are looked at whole.
 _SMALL = 40_000
 
@@ -132,10 +128,10 @@ class Problem:
         self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
         for column, target in enumerate(self.targets):
             if target.limit is not None:
-                self._check_limit(target.name, target.cost, target.limit)
+                check_limit(self, target.name, target.cost, target.limit)
             for metric in self.columns:
                 if column in metric.limits:
-                    self._check_limit(target.name, metric.model, metric.limits[column])
+                    check_limit(self, target.name, metric.model, metric.limits[column])
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -310,40 +306,6 @@ class Problem:
         self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows))
         self.counter.adopted += len(rows)
 
-    def cost_range(self) -> FloatArray:
-        """float64[2, t]: lowest and highest cost, the same in every run: of all architectures where these are few, else
-        as found over a fixed sample and by descent."""
-        every = self.every()
-        if every is not None:
-            cost = self.cost(every)
-            return np.stack([cost.min(axis=0), cost.max(axis=0)])
-        sampled = self.cost(self.sample(_COST_SAMPLE, np.random.default_rng(0)))
-        ends = [self.extreme_cost(target.cost, sign) for sign in (1, -1) for target in self.targets]
-        found = np.array(ends).reshape(2, -1)
-        return np.stack([np.minimum(sampled.min(axis=0), found[0]), np.maximum(sampled.max(axis=0), found[1])])
-
-    def extreme_cost(self, model: CostModel, sign: int = 1) -> float:
-        """The lowest (``sign`` 1) or highest (-1) cost by a model: of all architectures where these are few, else as
-        coordinate descent finds it, which is exact if costs add up."""
-        every = self.every()
-        if every is not None:
-            return float(sign * (sign * model.predict(every).mean).min())
-        rows = self.sample(_DESCENT_STARTS, np.random.default_rng(0))
-        value = sign * model.predict(rows).mean
-        for _ in range(_DESCENT_ROUNDS):
-            before = value.copy()
-            for gene, count in enumerate(self.free_choices):
-                for choice in range(count if count > 1 else 0):
-                    tried = rows.copy()
-                    tried[:, gene] = choice
-                    tried = self.complete(tried)
-                    cost = sign * model.predict(tried).mean
-                    better = cost < value
-                    rows[better], value[better] = tried[better], cost[better]
-            if np.array_equal(before, value):
-                break
-        return float(sign * value.min())
-
     def _accuracy(self, fresh: Genotypes) -> tuple[FloatArray, FloatArray]:
         accuracy, std = np.empty(len(fresh)), np.empty(len(fresh))
         unseen = np.ones(len(fresh), dtype=np.bool_)
@@ -359,25 +321,6 @@ class Problem:
         self.counter.evaluated += int(unseen.sum())
         self.counter.recalled += int((~unseen).sum())
         return accuracy, std
-
-    def _check_limit(self, name: str, model: CostModel, limit: float) -> None:
-        lowest, unit = self.extreme_cost(model), model.metric.unit
-        if lowest > limit:
-            is_time = model.metric.name == LATENCY.name
-            word, much = ("fastest", "long") if is_time else ("least demanding", "much")
-            found = word if self.every() is not None else f"{word} found"
-            raise InputError(
-                f"No architecture of {self.space.name} takes at most {limit:g} {unit} on {name}: the {found} takes "
-                f"{lowest:.4g} {unit}, {lowest - limit:.3g} {unit} too {much}.",
-                f"Raise the limit to {rounded_up(lowest)} or more.",
-            )
-
-
-def rounded_up(value: float) -> str:
-    """A positive number with four significant digits that is no less than ``value``, so that it serves as a limit."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
-    text = f"{value:.4g}"
-    return text if float(text) >= value else f"{float(text) + unit:.4g}"
 
 
 def _fixed_genes(space: SearchSpace, fixed: Mapping[str, Any], accuracy: AccuracyModel) -> dict[int, int]:

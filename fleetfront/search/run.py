@@ -14,6 +14,7 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.base import HasLowest
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Tier
+from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, TrainedStrategy, Vouches
@@ -176,7 +177,7 @@ def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:
     error = _WORST_ERROR
     if isinstance(problem.accuracy, HasLowest):
         error = min(FULL - problem.accuracy.lowest + _ERROR_MARGIN, _WORST_ERROR)
-    highest = problem.cost_range()[1]
+    highest = cost_range(problem)[1]
     sample = problem.sample(2048, np.random.default_rng(0))
     twice = 2 * problem.extra_values(sample).max(axis=0, initial=0.0)
 

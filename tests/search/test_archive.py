@@ -1,4 +1,4 @@
-"""The archive finds what it holds, holds each network once, takes columns later and survives the disk."""
+"""The archive finds what it holds, holds each network once and survives the disk."""
 
 import io
 import os
@@ -39,17 +39,6 @@ def test_every_network_is_held_once_and_found(batches):
     assert archive.find(every).tolist() == [seen.get(bytes(row), -1) for row in every]
     if len(archive):
         assert np.array_equal(archive.cost[:, 1], archive.genotypes.sum(axis=1))
-
-
-def test_a_device_may_join_later_and_rows_added_after_it_have_its_column():
-    archive = Archive(GENES, ["a"])
-    rows = np.eye(GENES, dtype=np.int8)
-    archive.add(rows[:2], np.ones(2), np.zeros(2), np.array([[1.0], [2.0]]))
-    archive.add_target("b", np.array([3.0, 4.0]))
-    archive.add(rows[2:3], np.ones(1), np.zeros(1), np.array([[5.0, 6.0]]))
-    assert archive.cost.tolist() == [[1, 3], [2, 4], [5, 6]]
-    with pytest.raises(InputError, match="'b' already"):
-        archive.add_target("b", np.zeros(3))
 
 
 def test_a_saved_archive_comes_back_and_another_search_refuses_it(tmp_path):

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from fleetfront.errors import InputError
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.archive import Archive
-from fleetfront.search.problem import Problem, ProblemTarget, rounded_up
+from fleetfront.search.cost_range import cost_range, extreme_cost, rounded_up
+from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.spaces.catalogue import load_space
 
 
@@ -69,7 +70,7 @@ def test_a_limit_that_nothing_meets_names_the_fastest_and_the_gap(make_problem, 
 
 def test_the_remedy_for_a_limit_is_one_that_is_met(make_problem):
     problem = make_problem()
-    fastest = problem.extreme_cost(problem.targets[1].cost)
+    fastest = extreme_cost(problem, problem.targets[1].cost)
     for limit in (0.3 * fastest, 0.9 * fastest):
         with pytest.raises(InputError) as raised:
             make_problem(limits=(None, limit))
@@ -94,7 +95,7 @@ def test_the_fastest_of_a_small_space_is_that_of_all_its_networks(synthetic):
             return Estimate(np.where(is_fast, 1.0, 10.0 + genotypes.sum(axis=1)), np.zeros(len(genotypes)), self.tier)
 
     problem = Problem(space, (ProblemTarget("spiky", OneFastCell(), limit=2.0),), synthetic)
-    assert problem.cost_range().ravel().tolist() == [1.0, 34.0]
+    assert cost_range(problem).ravel().tolist() == [1.0, 34.0]
     with pytest.raises(InputError, match=r"the fastest takes 1 ms, 0\.5 ms too long"):
         Problem(space, (ProblemTarget("spiky", OneFastCell(), limit=0.5),), synthetic)
     assert len(problem.every()) == 5**6
@@ -109,7 +110,7 @@ def test_an_objective_given_twice_is_one(make_problem):
 
 def test_descent_finds_the_extremes_of_an_additive_cost(make_problem, mini, latencies):
     problem = make_problem()
-    low, high = problem.cost_range()
+    low, high = cost_range(problem)
     costs = problem.cost(problem.sample(20_000, np.random.default_rng(5)))
     assert np.all(low <= costs.min(axis=0))
     assert np.all(high >= costs.max(axis=0))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import Staircase, target_front
 from fleetfront.search.problem import Problem
 from fleetfront.spaces.base import Genotypes
@@ -41,10 +42,10 @@ class FleetGain:
     """Columns are the problem's targets and then its extra objectives, each against accuracy and scaled to 0 .. 1."""
 
     def __init__(self, problem: Problem, every: Genotypes | None = None) -> None:
-        """``every`` architecture of a small space, whose costs then are the scale; else ``Problem.cost_range``."""
+        """``every`` architecture of a small space, whose costs then are the scale; else ``cost_range``."""
         self._problem = problem
         if every is None:
-            low, high = problem.cost_range()
+            low, high = cost_range(problem)
             extras = problem.extra_values(problem.sample(_SAMPLE, np.random.default_rng(0)))
         else:
             cost, extras = problem.cost(every), problem.extra_values(every)

@@ -47,6 +47,13 @@ class Strategy(Protocol):
         """What came of the last ``ask``: accuracy[m] in percent, cost[m, t]. They are in the archive already."""
 
 
+class ReadsArchive:
+    """Of a strategy that reads what came of its proposals from the problem's archive."""
+
+    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
+        """Nothing that the archive does not say."""
+
+
 @runtime_checkable
 class StatefulStrategy(Protocol):
     """A ``Strategy`` that a killed search goes on with, instead of repeating its steps."""

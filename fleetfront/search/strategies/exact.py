@@ -12,6 +12,7 @@ from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_fronts, additive_values, additivity_error, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import ReadsArchive
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _COST_SAMPLE, _ACCURACY_SAMPLE = 2000, 100
 _TOLERANCE = 1e-5
 
 
-class ExactFront:
+class ExactFront(ReadsArchive):
     """Tabulates accuracy and costs part by part, adds fronts up (``additive``), and evaluates what is on them.
 
     Raises InputError where a cost or the accuracy is not additive, the space does not fall apart, or the budget does
@@ -89,9 +90,6 @@ class ExactFront:
                 f"Allow more: --evaluations {self._problem.counter.requested + len(asked)} or above.",
             )
         return asked
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def _plan(self) -> Iterator[Genotypes]:
         problem, layout, archive = self._problem, self._layout, self._problem.archive

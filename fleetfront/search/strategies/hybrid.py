@@ -19,7 +19,16 @@ from fleetfront.search.additive import additive_fronts, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.models.ridge import PairRidge, Ridge
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, CountOrNone, Positive, Share, State, dump_generator, load_generator
+from fleetfront.search.strategies.base import (
+    Count,
+    CountOrNone,
+    Positive,
+    ReadsArchive,
+    Share,
+    State,
+    dump_generator,
+    load_generator,
+)
 from fleetfront.search.strategies.context_fronts import ContextFronts
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
@@ -70,7 +79,7 @@ class HybridSettings:
     kept: Count = 20_000
 
 
-class HybridStrategy:
+class HybridStrategy(ReadsArchive):
     """All targets share surrogate, parents and evaluations; extra objectives are treated like further targets.
 
     It goes from step to step: random networks, the exact fronts of an additive surrogate, then climbs and crosses in
@@ -110,9 +119,6 @@ class HybridStrategy:
                 self._waiting = self._problem.archive.unknown(self._planned.pop(0))
         asked, self._waiting = self._waiting[:n], self._waiting[n:]
         return asked
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         models = {"surrogate": self._surrogate, "climber": self._climber}

@@ -18,7 +18,7 @@ from fleetfront.search.front import hypervolume
 from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.problem import Problem
 from fleetfront.search.run import reference_points
-from fleetfront.search.strategies.base import Count, Share, State, dump_generator, load_generator
+from fleetfront.search.strategies.base import Count, ReadsArchive, Share, State, dump_generator, load_generator
 from fleetfront.search.strategies.candidates import Candidates
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.search.strategies.surrogate import SurrogateSettings, SurrogateStrategy
@@ -86,7 +86,7 @@ class _Confined(Candidates):
         return kept
 
 
-class Lamoo:
+class Lamoo(ReadsArchive):
     """Regions are split again before each step, from all that is known."""
 
     def __init__(self, problem: Problem, seed: int, settings: LamooSettings | None = None) -> None:
@@ -115,9 +115,6 @@ class Lamoo:
             near = self._candidates.children(self._problem.archive.genotypes[region.rows], self._settings.considered)
             drawn = self._problem.archive.unknown(np.concatenate([drawn, near]))
         return drawn[self._rng.permutation(len(drawn))[:n]]
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         return {**self._surrogate.dump(), "rng": dump_generator(self._rng)}

@@ -15,13 +15,13 @@ from fleetfront.predictors.one_hot import OneHot
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, State, dump_generator, load_generator
+from fleetfront.search.strategies.base import Count, ReadsArchive, State, dump_generator, load_generator
 from fleetfront.search.strategies.pymoo_algorithms import nsga2_shared
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class _Predictor:
         return Estimate(self.model(self.one_hot(genotypes)), np.zeros(len(genotypes)), self.tier)
 
 
-class Linas:
+class Linas(ReadsArchive):
     """One predictor serves all devices, whose inner search is NSGA-II with one population for all of them."""
 
     def __init__(self, problem: Problem, seed: int, settings: LinasSettings | None = None) -> None:
@@ -68,9 +68,6 @@ class Linas:
             order = np.argsort(problem.cost(found).mean(axis=1), kind="stable")
             found = found[order[np.linspace(0, len(found) - 1, n).round().astype(int)]]
         return found if len(found) else fresh_sample(problem, n, self._rng)
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         return {"rng": dump_generator(self._rng)}

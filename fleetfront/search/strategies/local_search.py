@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import State, dump_generator, load_generator
+from fleetfront.search.strategies.base import ReadsArchive, State, dump_generator, load_generator
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+    pass
 
 _FIRST_SAMPLE = 200
 #: Front members whose neighbours are tried between two looks at the fronts.
 _EXPLORED_AT_A_TIME = 8
 
 
-class ParetoLocalSearch:
+class ParetoLocalSearch(ReadsArchive):
     """Pareto local search (Paquete, Chiarandini and Stuetzle 2004) over the union of all targets' fronts.
 
     Where every member has been explored, it restarts from fresh random architectures.
@@ -43,9 +43,6 @@ class ParetoLocalSearch:
             waiting = self._next_neighbours()
         self._waiting = waiting[n:]
         return waiting[:n] if len(waiting) else fresh_sample(self._problem, n, self._rng)
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         return {"rng": dump_generator(self._rng), "explored": self._is_explored, "waiting": self._waiting}

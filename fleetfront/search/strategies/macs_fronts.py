@@ -12,11 +12,11 @@ from fleetfront.search.additive import additive_fronts, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.front import non_dominated
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, State
+from fleetfront.search.strategies.base import Count, ReadsArchive, State
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+    pass
 
 #: Networks of each additive front, and random ones beside them, where a space is too large to be looked at whole.
 _ON_A_FRONT, _RANDOM = 300, 20_000
@@ -29,7 +29,7 @@ class MacsFrontsSettings:
     batch: Count = 50
 
 
-class MacsFronts:
+class MacsFronts(ReadsArchive):
     """Asks for the fronts of MACs (the more the better) against each device's cost, then for what is left without them.
 
     On NAS-Bench-201 and 13 devices, the first fronts alone hold 98.7 % of the true hypervolume.
@@ -52,9 +52,6 @@ class MacsFronts:
             pool = np.delete(pool, members, axis=0)
             wanted -= len(taken)
         return np.concatenate(chosen) if chosen else pool
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         # What is left of the pool follows from the archive.

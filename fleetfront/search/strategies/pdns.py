@@ -13,7 +13,7 @@ import numpy as np
 
 from fleetfront.search.front import non_dominated
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, Share, State, dump_generator, load_generator
+from fleetfront.search.strategies.base import Count, ReadsArchive, Share, State, dump_generator, load_generator
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.spaces.base import Genotypes
 
@@ -38,7 +38,7 @@ class PdnsSettings:
     batch: Count = 20
 
 
-class Pdns:
+class Pdns(ReadsArchive):
     """Members of the elite are fitter the farther they are from the others, the rest the nearer they are to it."""
 
     def __init__(self, problem: Problem, seed: int, settings: PdnsSettings | None = None) -> None:
@@ -56,9 +56,6 @@ class Pdns:
         if not len(found):
             return fresh_sample(self._problem, n, self._rng)
         return found[self._rng.permutation(len(found))[:n]]
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         return {"rng": dump_generator(self._rng), "population": self._population, "elite": self._elite}

@@ -12,7 +12,6 @@ from fleetfront.errors import missing
 from fleetfront.search.front import FULL
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Count, Share, Strategy
-from fleetfront.search.strategies.per_target import PerTarget
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -95,6 +94,26 @@ def _parts() -> ModuleType:
 def _nothing(problem: Problem) -> tuple[FloatArray, FloatArray]:
     """Costs and further metrics of no network."""
     return np.zeros((0, len(problem.targets))), np.zeros((0, len(problem.columns)))
+
+
+class PerTarget:
+    """One strategy a target, taking turns: what one evaluates is in every front, as they share an archive."""
+
+    def __init__(self, problem: Problem, seed: int, make: Callable[[Problem, int, int], Strategy]) -> None:
+        """``make(problem, column, seed)`` gives the strategy of one cost column."""
+        self._members = [make(problem, column, seed + 1000 * column) for column in range(len(problem.targets))]
+        self._turn = 0
+
+    @property
+    def batch(self) -> int:
+        return self._members[self._turn].batch
+
+    def ask(self, n: int) -> Genotypes:
+        return self._members[self._turn].ask(n)
+
+    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
+        self._members[self._turn].tell(genotypes, accuracy, cost)
+        self._turn = (self._turn + 1) % len(self._members)
 
 
 class PymooStrategy:

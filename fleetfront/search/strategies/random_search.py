@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, State, dump_generator, load_generator
+from fleetfront.search.strategies.base import Count, ReadsArchive, State, dump_generator, load_generator
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+    pass
 
 #: Draws before a space counts as exhausted; small spaces run out of new architectures.
 _ATTEMPTS = 20
@@ -25,7 +25,7 @@ class RandomSettings:
     batch: Count = 1000
 
 
-class RandomSearch:
+class RandomSearch(ReadsArchive):
     """Architectures drawn uniformly gene by gene, none twice."""
 
     def __init__(self, problem: Problem, seed: int, settings: RandomSettings | None = None) -> None:
@@ -35,9 +35,6 @@ class RandomSearch:
 
     def ask(self, n: int) -> Genotypes:
         return fresh_sample(self._problem, n, self._rng)
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         return {"rng": dump_generator(self._rng)}

@@ -11,14 +11,23 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fleetfront.predictors.one_hot import OneHot
 from fleetfront.search.front import FULL
 from fleetfront.search.gain.fleet import FleetGain, Steps
-from fleetfront.search.models.features import NetworkFeatures
 from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, CountOrNone, Positive, Share, State, dump_generator, load_generator
+from fleetfront.search.strategies.base import (
+    Count,
+    CountOrNone,
+    Positive,
+    ReadsArchive,
+    Share,
+    State,
+    dump_generator,
+    load_generator,
+)
 from fleetfront.search.strategies.candidates import Candidates
-from fleetfront.spaces.base import Genotypes
+from fleetfront.spaces.base import DescribesNetworks, Genotypes, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -64,7 +73,7 @@ class _Judged:
     gain: FloatArray
 
 
-class SurrogateStrategy:
+class SurrogateStrategy(ReadsArchive):
     """All targets share model, archive and evaluations; an extra objective counts as one more front."""
 
     def __init__(
@@ -98,9 +107,6 @@ class SurrogateStrategy:
         fronts = self._gain.steps(self._gain.archived_cost(), self._problem.archive.accuracy)
         model = self._fitted(fronts)
         return self._batch_of(self._considered(model, fronts), n)
-
-    def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        return None
 
     def dump(self) -> State:
         logs, start = (self._believed.logs, self._believed.start) if self._believed else (np.zeros(0), np.zeros(0))
@@ -211,3 +217,34 @@ class SurrogateStrategy:
                 gain = self._gain.expected(judged.cost[left], judged.mean[left], judged.std[left], fronts)
         picked: Genotypes = judged.genotypes[chosen]
         return picked
+
+
+class NetworkFeatures:
+    """Numbers in groups that explain accuracy.
+
+    ``DescribesNetworks.network_features`` where a space offers it; else its genes one by one, sums of genes that share
+    their values (the total depth, for example), and its size.
+    """
+
+    def __init__(self, space: SearchSpace) -> None:
+        self._space = space
+        self._one_hot = OneHot.of(space)
+        self._kinds = _kinds(space)
+
+    def __call__(self, genotypes: Genotypes) -> tuple[FloatArray, ...]:
+        """Groups float64[n, f_i] of n canonical genotypes int8[n, v]."""
+        if isinstance(self._space, DescribesNetworks):
+            return tuple(self._space.network_features(genotypes).values())
+        size = np.stack([self._space.macs(genotypes), self._space.params(genotypes)], axis=1)
+        genes = self._one_hot(genotypes).astype(np.float64)
+        return genes, genes @ self._kinds, np.log(np.maximum(size, 1.0))
+
+
+def _kinds(space: SearchSpace) -> FloatArray:
+    """float64[features, kinds]: adds up equal values of genes whose names differ in a number only, as kernel_3's."""
+    names = [name.rstrip("0123456789_") for name in space.gene_names]
+    labels = [(name, value) for name, values in zip(names, space.choices, strict=True) for value in values]
+    kinds = list(dict.fromkeys(labels))
+    table = np.zeros((len(labels), len(kinds)))
+    table[np.arange(len(labels)), [kinds.index(label) for label in labels]] = 1.0
+    return table

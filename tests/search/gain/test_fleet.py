@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from fleetfront.search.cost_range import cost_range, extreme_cost
 from fleetfront.search.front import hypervolume
 from fleetfront.search.gain.fleet import FleetGain
 
@@ -57,7 +58,7 @@ def test_an_uncertain_network_gains_the_mean_over_its_accuracies(known):
 
 
 def test_what_is_over_its_limit_gains_nothing_there(make_problem):
-    low, high = make_problem().cost_range()
+    low, high = cost_range(make_problem())
     limits = tuple(low + 0.3 * (high - low))
     problem = make_problem(limits=limits)
     problem.evaluate(problem.sample(300, np.random.default_rng(0)))
@@ -76,7 +77,7 @@ def test_what_is_over_its_limit_gains_nothing_there(make_problem):
 
 def test_a_limit_at_the_lowest_cost_admits_the_fastest_alone(make_problem):
     free = make_problem()
-    fastest = free.extreme_cost(free.targets[0].cost)
+    fastest = extreme_cost(free, free.targets[0].cost)
     problem = make_problem(devices=1, limits=(fastest, None))
     problem.evaluate(problem.sample(100, np.random.default_rng(0)))
     gain = FleetGain(problem)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fleetfront.search.block_genes import find_block_genes
+from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import Staircase, target_front
 from fleetfront.search.models.ridge import PairRidge
 from fleetfront.search.run import run_search
@@ -24,7 +25,7 @@ def test_it_beats_nsga2_on_both_devices(make_problem):
 
 def test_tight_limits_on_every_device_leave_it_fronts(make_problem):
     free = make_problem()
-    low, high = free.cost_range()
+    low, high = cost_range(free)
     limits = tuple(low + 0.15 * (high - low))
     problem = make_problem(budget=800, limits=limits)
     run_search(problem, make_strategy("hybrid", problem, 0), name="hybrid", seed=0)

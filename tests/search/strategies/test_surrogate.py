@@ -9,6 +9,7 @@ from fleetfront.pipelines.search import SearchOptions, default_strategy, search_
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.checkpoints import ARCHIVE_FILE
+from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import Staircase, hypervolume, target_front
 from fleetfront.search.models.gaussian_process import GaussianProcess
 from fleetfront.search.problem import Problem, ProblemTarget
@@ -145,7 +146,7 @@ def test_a_device_that_joins_later_is_served_without_a_first_sample(cells, tmp_p
 
 @pytest.mark.parametrize("share_of_range", [0.15, 0.02])
 def test_evaluations_go_within_tight_limits(make_problem, share_of_range):
-    low, high = make_problem().cost_range()
+    low, high = cost_range(make_problem())
     limits = tuple(low + share_of_range * (high - low))
     problem = make_problem(budget=60, limits=limits)
     search(problem)
