@@ -162,7 +162,7 @@ def _check_exists(path: Path) -> None:
         )
 
 
-def _is_kept_out(error: sqlite3.Error) -> bool:
+def _is_kept_out(error: Exception) -> bool:
     """Whether the system did not let SQLite open or write a file."""
     return "readonly" in str(error) or "unable to open" in str(error)
 
@@ -247,11 +247,12 @@ def explained(path: Path) -> Iterator[None]:
     """Turn SQLite's complaints about the file at ``path`` into InputErrors with a remedy."""
     try:
         yield
-    except sqlite3.Error as error:
+    # SQLite's own words may quote damaged names, which Python then cannot decode.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         raise _explanation(error, path) from error
 
 
-def _explanation(error: sqlite3.Error, path: Path) -> InputError:
+def _explanation(error: Exception, path: Path) -> InputError:
     text = str(error)
     if "full" in text:
         return disk_full(path)
@@ -266,7 +267,7 @@ def _explanation(error: sqlite3.Error, path: Path) -> InputError:
         )
     if "disk I/O" in text:
         return InputError(f"The disk that holds {path} reports errors ({text}).", "Check the disk and the free space.")
-    if type(error) is sqlite3.DatabaseError:
+    if type(error) in (sqlite3.DatabaseError, UnicodeDecodeError):
         return InputError(
             f"{path} is not a readable store ({text}).",
             "Move the file away (or restore a copy of it) and run the command again; it was left untouched.",

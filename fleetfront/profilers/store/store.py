@@ -248,7 +248,7 @@ class Store:
         conditions = [f"{name} = ?" for name, value in (("target", target), ("space", space)) if value is not None]
         values = [str(value) for value in (target, space) if value is not None]
         query = (
-            "SELECT id, target, space, identity, plan, environment, started_ns FROM campaigns"
+            "SELECT id, target, space, identity, plan, environment, CAST(started_ns AS INTEGER) FROM campaigns"
             f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY rowid DESC"
         )
         with explained(self.path):
@@ -267,7 +267,7 @@ class Store:
         """Number of the newest round with a visit, -1 if there is none."""
         with explained(self.path):
             row = self._connection.execute(
-                "SELECT coalesce(max(round), -1) FROM measurements WHERE campaign = ?", (campaign,)
+                "SELECT coalesce(max(CAST(round AS INTEGER)), -1) FROM measurements WHERE campaign = ?", (campaign,)
             ).fetchone()
         return int(row[0])
 
@@ -374,8 +374,8 @@ class Store:
     def _campaign(self, row: Sequence[Any]) -> CampaignRow:
         campaign, target, space, identity, plan, environment, started_ns = row
         sessions = self._connection.execute(
-            "SELECT s.started_ns, e.ended_ns, e.reason, e.finished,"
-            " (SELECT max(m.started_ns) FROM measurements m WHERE m.campaign = s.campaign"
+            "SELECT CAST(s.started_ns AS INTEGER), CAST(e.ended_ns AS INTEGER), e.reason, e.finished,"
+            " (SELECT max(CAST(m.started_ns AS INTEGER)) FROM measurements m WHERE m.campaign = s.campaign"
             "  AND m.started_ns >= s.started_ns AND m.started_ns < coalesce((SELECT min(n.started_ns)"
             "  FROM sessions n WHERE n.campaign = s.campaign AND n.id > s.id), 9223372036854775807))"
             " FROM sessions s LEFT JOIN endings e ON e.session = s.id WHERE s.campaign = ? ORDER BY s.id",

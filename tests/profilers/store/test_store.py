@@ -10,14 +10,18 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.campaign import find_unfinished
+from fleetfront.profilers.reading.observations import read_observations
+from fleetfront.profilers.reading.verdict import judge
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.schema import VERSION
 from fleetfront.profilers.store.store import Source, Store
@@ -471,3 +475,38 @@ def test_a_clock_that_is_set_changes_no_sum(store: Store, target: Target, jump_n
     (row,) = store.campaigns()
     assert 5.0 + 16.0 <= row.seconds <= 5.0 + 2 * 16.0 + 60.0
     assert not row.is_finished
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12))
+def test_bytes_that_are_damaged_are_refused_or_cost_their_rows(
+    tmp_path: Path, target: Target, damage: list[tuple[float, int]]
+) -> None:
+    whole = tmp_path / "whole.sqlite"
+    if not whole.exists():
+        with Store(whole) as store:
+            store.add_campaign("campaign", target, "space", "identity", {"tasks": {}, "anchor": None}, {"cpu": "x"})
+            store.end_session(store.begin_session("campaign"), "budget", finished=True)
+            facts = {"throttles": 1, "visit_ns": 5, "frequency_khz": 7}
+            store.append(measured(target, str(number), before=facts, after=facts) for number in range(40))
+        with sqlite3.connect(whole) as connection:
+            connection.execute("PRAGMA journal_mode = DELETE")
+        connection.close()
+    data = bytearray(whole.read_bytes())
+    written = [place for place, byte in enumerate(data) if byte]
+    for share, byte in damage:
+        data[written[int(share * len(written))]] = byte
+    path = tmp_path / "damaged.sqlite"
+    for ending in ("", "-wal", "-shm", "-journal"):
+        path.with_name(path.name + ending).unlink(missing_ok=True)
+    path.write_bytes(data)
+    for read in (
+        lambda store: store.holdings(),
+        lambda store: store.campaigns(),
+        lambda store: store.sources(),
+        lambda store: store.find_damage(),
+        lambda store: find_unfinished(store, target, "space", "identity", 60.0),
+        lambda store: judge(read_observations(store, target, "space", Clock.WALL)).to_json(),
+    ):
+        with suppress(InputError), Store(path, read_only=True) as store:
+            read(store)
