@@ -71,8 +71,8 @@ def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
     estimated = [device for device in found if device.model.tier is Tier.ESTIMATED]
     told = list(found)
     if len(estimated) >= _MANY:
-        # The first caution of an estimate is how far off it is; more than that is about this user's own data.
-        told = [d if d.model.tier is not Tier.ESTIMATED else replace(d, cautions=d.cautions[1:]) for d in found]
+        # The first warning of an estimate is how far off it is; more than that is about this user's own data.
+        told = [d if d.model.tier is not Tier.ESTIMATED else replace(d, warnings=d.warnings[1:]) for d in found]
         warn(
             f"{len(estimated)} of {len(found)} devices are estimated: nobody measured {space.name} on them "
             f"({', '.join(device.name for device in estimated)})."
@@ -83,5 +83,5 @@ def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
         hint("  How far off estimates were where it could be checked: fleetfront devices --known")
         hint("  Ten measured networks make one better: fleetfront profile --device NAME --few 10")
     for device in told:
-        for caution in device.cautions:
-            warn(f"{device.name}: {caution}")
+        for warning in device.warnings:
+            warn(f"{device.name}: {warning}")

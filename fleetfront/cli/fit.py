@@ -96,14 +96,17 @@ def _recalibrate(
     """Bring the newest model of each device up to this sitting, and say how it changed."""
     from fleetfront.pipelines.fit.recalibrate import recalibrate
     from fleetfront.pipelines.knowledge.cost_models import newest_fit
+    from fleetfront.pipelines.knowledge.known import list_known
     from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 
     found = []
     with Store(store_path(path)) as store, progress(as_json) as shown:
+        known = list_known(Workspace.default(), None, space.name)
         for device in devices or (None,):
-            model = newest_fit(Workspace.default(), space, device=device, clock=clock, runtime=runtime)
-            found.append(recalibrate(store, space, model, progress=shown))
+            newest = newest_fit(known, space.name, device=device, clock=clock, runtime=runtime)
+            if newest.fit is not None:
+                found.append(recalibrate(store, space, newest.fit, progress=shown))
     if as_json:
         print_json([one.to_json() for one in found])
         return

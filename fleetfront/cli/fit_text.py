@@ -24,8 +24,8 @@ def show_fit(report: Report, *, details: bool = True) -> None:
     print_table(("noise floor", "networks", "MAPE %", "within 5 %", "within 10 %"), rows)
     if details:
         _show_worst(report)
-    for caution in report["cautions"]:
-        warn(f"{caution['text']} {caution['remedy']}")
+    for warning in report["cautions"]:
+        warn(f"{warning['text']} {warning['remedy']}")
     for key, error in list(report["errors"].items())[:5]:
         warn(f"{key} could not be measured: {error}")
 

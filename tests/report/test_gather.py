@@ -331,8 +331,8 @@ def test_public_devices_measured_and_estimated_stand_side_by_side(public: Made, 
     (view,) = public_report.views("relations")
     assert dict(zip(view.labels, view.tiers, strict=True)) == tiers
     assert not np.isnan(view.correlation).any()
-    assert all(name in view.caution for name in estimated)
-    assert "pixel3" not in view.caution
+    assert all(name in view.warning for name in estimated)
+    assert "pixel3" not in view.warning
     # Everybody's knee was evaluated for all, so every cost is known.
     assert np.isfinite(view.penalty).all()
     (baseline,) = public_report.views("baselines")

@@ -14,7 +14,7 @@ from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
-from fleetfront.predictors.table.warnings import fit_cautions
+from fleetfront.predictors.table.warnings import fit_warnings
 from fleetfront.profilers.reading.observations import Observations, choose_statistic, noise_floor, read_observations
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.records import Role
@@ -130,7 +130,7 @@ def _fit_clock(
         noise_floor(observations, Role.VALIDATION, statistic),
         _worst_blocks(fitted),
         worst,
-        fit_cautions(fitted.model),
+        fit_warnings(fitted.model),
         observations.seconds,
         dict(observations.errors),
     )

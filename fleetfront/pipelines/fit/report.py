@@ -13,7 +13,7 @@ from fleetfront.predictors.scores import Scores
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import Fitted, calibrated_by
 from fleetfront.predictors.table.lookup import Filled
-from fleetfront.predictors.table.warnings import Caution
+from fleetfront.predictors.table.warnings import FitWarning
 from fleetfront.profilers.reading.observations import Floor
 
 SCHEMA = "fleetfront.fit/1"
@@ -65,7 +65,7 @@ class ClockFit:
     floor: Floor
     worst_blocks: tuple[WorstBlock, ...]
     worst_networks: tuple[WorstNetwork, ...]
-    cautions: tuple[Caution, ...]
+    warnings: tuple[FitWarning, ...]
     seconds: float
     errors: Mapping[str, str]
 
@@ -129,7 +129,7 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         "worst_blocks": [asdict(block) for block in fit.worst_blocks],
         "worst_networks": [{**asdict(network), "error": network.error} for network in fit.worst_networks],
         "errors": dict(fit.errors),
-        "cautions": [asdict(caution) for caution in fit.cautions],
+        "cautions": [asdict(warning) for warning in fit.warnings],
         "profile_seconds": fit.seconds,
         "environment": dict(model.environment),
         "path": str(fit.path),

@@ -113,14 +113,11 @@ def import_table(
     if problems and not skip_invalid:
         raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
     resolved = _targets(table.devices, targets or {})
-    columns, warnings = _columns(table, [target for target, _ in resolved], valid)
-    if not unit and table.metric == LATENCY:
-        macs = space.macs(genotypes)
-        for device, (_, ms, _) in zip(table.devices, columns, strict=True):
-            warnings.extend(_unit_warnings(f"{PREFIXES[LATENCY.name]}{device}", ms, macs))
+    macs = None if unit else space.macs(genotypes)
+    columns, warnings = _columns(table, [target for target, _ in resolved], valid, macs)
     named = source or Source(path.name, "unknown")
     origin = Source(_one_line(named.name), _one_line(named.licence), named.url, table.sha256)
-    rows = sum(int(np.isfinite(ms).sum()) for _, ms, _ in columns)
+    rows = sum(int(np.isfinite(values).sum()) for _, values, _ in columns)
     if not rows:
         prefix = PREFIXES[table.metric.name]
         raise InputError(
@@ -232,9 +229,12 @@ def _parsed(space: SearchSpace, table: CostTable) -> tuple[NDArray[np.int8], NDA
 
 
 def _columns(
-    table: CostTable, targets: list[Target], valid: NDArray[np.bool_]
+    table: CostTable, targets: list[Target], valid: NDArray[np.bool_], macs: NDArray[np.int64] | None
 ) -> tuple[list[tuple[Target, FloatArray, tuple[str, ...]]], list[str]]:
-    """Target, values of the valid networks and flags of each column, and warnings on the columns."""
+    """Target, values of the valid networks and flags of each column, and warnings on the columns.
+
+    ``macs`` int64[n] of the valid networks tell whether the unit is plausible, where nobody gave it.
+    """
     columns, warnings = [], []
     if table.empty_cells:
         warnings.append(f"{table.empty_cells} empty cells were taken as not measured.")
@@ -242,6 +242,8 @@ def _columns(
         flags, texts = _column_warnings(device, table.values[valid, column], table.metric)
         columns.append((target, table.values[valid, column], flags))
         warnings.extend(texts)
+        if macs is not None and table.metric == LATENCY:
+            warnings.extend(_unit_warnings(f"{PREFIXES[LATENCY.name]}{device}", table.values[valid, column], macs))
     return columns, warnings
 
 

@@ -17,7 +17,6 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener
-from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -53,7 +52,7 @@ def device_models(
     ``workspace`` and ``store`` are the user's own by default.
 
     ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
-    passes over tables that lack networks of the space, since a search may ask for any, and says so among the cautions.
+    passes over tables that lack networks of the space, since a search may ask for any, and says so among the warnings.
     ``asked`` int8[n, v] are the only networks that will be asked for: a table that lacks one of them gives way to what
     was learnt from it.
 
@@ -100,53 +99,20 @@ def measured_models(
     return found, left_out
 
 
-def newest_cost_model(
-    workspace: Workspace,
-    space: SearchSpace,
-    *,
-    device: str | None = None,
-    runtime: str | None = None,
-    target: Target | None = None,
-    clock: Clock | None = None,
-    metric: Metric = LATENCY,
-) -> DeviceModel:
-    """The newest fit of a space that matches, ready to predict, and what speaks against trusting it.
-
-    Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
-    """
-    found = list_known(workspace, None, space.name, metric)
-    newest = _newest_fit(found, space, metric, device=device, runtime=runtime, target=target, clock=clock)
-    return ModelOpener(space, workspace.store).open(newest)
-
-
 def newest_fit(
-    workspace: Workspace,
-    space: SearchSpace,
-    *,
-    device: str | None = None,
-    runtime: str | None = None,
-    clock: Clock | None = None,
-) -> FittedModel:
-    """The newest latency fit of a space that matches, as it was saved. Raises what ``newest_cost_model`` raises."""
-    known = _newest_fit(
-        list_known(workspace, None, space.name, LATENCY), space, LATENCY, device=device, runtime=runtime, clock=clock
-    )
-    if known.fit is None:
-        raise known.error or InputError(f"{known.device} has no fit of {space.name}.", "Make one with: fleetfront fit")
-    return known.fit
-
-
-def _newest_fit(
     found: Iterable[Known],
-    space: SearchSpace,
-    metric: Metric,
+    space: str,
+    metric: Metric = LATENCY,
     *,
     device: str | None = None,
     runtime: str | None = None,
     target: Target | None = None,
     clock: Clock | None = None,
 ) -> Known:
-    """The newest fit that matches; of clocks fitted together, the preferred one."""
+    """The newest fit of a space that matches, among what is known; of clocks fitted together, the preferred one.
+
+    Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
+    """
     fits = []
     for known in found:
         if known.kind is not Kind.FIT or runtime not in (None, known.runtime):
@@ -161,9 +127,9 @@ def _newest_fit(
     if not fits:
         wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
         raise InputError(
-            f"There is no {metric.name} model of {space.name} on {wanted}"
+            f"There is no {metric.name} model of {space} on {wanted}"
             + (f" under the {clock} clock." if clock else "."),
-            f"Run: fleetfront profile --device {device or (target.device if target else 'cpu')} --space {space.name}",
+            f"Run: fleetfront profile --device {device or (target.device if target else 'cpu')} --space {space}",
         )
     together = [known for known in fits if known.target == fits[0].target]
     return next((known for known in together if known.fit is not None and known.fit.is_preferred), fits[0])
@@ -177,8 +143,8 @@ def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) ->
     other = learnt()
     if other.model.tier is Tier.ESTIMATED:
         return found
-    caution = f"Its table lacks {lacking} of the {len(asked)} networks, so a model learnt from others serves for all."
-    return replace(other, cautions=(caution, *other.cautions))
+    warning = f"Its table lacks {lacking} of the {len(asked)} networks, so a model learnt from others serves for all."
+    return replace(other, warnings=(warning, *other.warnings))
 
 
 def _wanted(names: Sequence[str], known: Mapping[str, _Open]) -> list[str]:
@@ -192,10 +158,10 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
     known = sources.partly_known().get(model.name)
     if known is None or model.model.tier is not Tier.ESTIMATED:
         return model
-    caution = (
+    warning = (
         f"{known} networks of it are known. Learn the others: fleetfront fit --device {model.name} --space {space.name}"
     )
-    return replace(model, cautions=(*model.cautions, caution))
+    return replace(model, warnings=(*model.warnings, warning))
 
 
 def _a(metric: Metric) -> str:
@@ -321,9 +287,9 @@ class _Sources:
         }
 
     def _open_newest(self, device: str, target: Target | None = None, name: str | None = None) -> DeviceModel:
-        newest = _newest_fit(
+        newest = newest_fit(
             self._known,
-            self._space,
+            self._space.name,
             self._metric,
             device=device,
             runtime=self._runtime,

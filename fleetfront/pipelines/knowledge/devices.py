@@ -118,7 +118,7 @@ def _words(known: Known) -> tuple[str, str]:
         return how, "The error is what its measurements, its intervals and the known devices lead to expect."
     if known.estimate is not None:
         unchecked = ", which nobody could check" if known.mape is None else ""
-        return f"operator costs fitted to {known.estimate.fitted_space} tables{unchecked}", known.estimate.caution
+        return f"operator costs fitted to {known.estimate.fitted_space} tables{unchecked}", known.estimate.warning
     what = f"{known.items} {'blocks' if known.kind is Kind.BLOCKS else 'networks'}"
     if known.is_imported:
         return f"{what} imported from {known.source}", ""

@@ -16,7 +16,7 @@ from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.predictors.table.networks import load_network_table
-from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
+from fleetfront.predictors.table.warnings import fit_warnings, stale_warnings
 from fleetfront.profilers.kinds.base import DescribesAtHand
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import read_observations
@@ -32,7 +32,7 @@ class DeviceModel:
     name: str
     target: Target
     model: CostModel
-    cautions: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class ModelOpener:
@@ -47,29 +47,29 @@ class ModelOpener:
             raise known.error
         if known.fit is not None:
             environment = present_environment(known.fit.target)
-            stale = stale_cautions(known.fit, self._space, environment, time.time_ns())
-            cautions = map(str, (*fit_cautions(known.fit), *stale))
-            return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(cautions))
+            stale = stale_warnings(known.fit, self._space, environment, time.time_ns())
+            warnings = map(str, (*fit_warnings(known.fit), *stale))
+            return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(warnings))
         if known.few_shot is not None:
             report = known.few_shot.report
-            caution = (
+            warning = (
                 f"Learnt from {known.items} networks measured on it and from other devices: about {report.error:.1f} % "
                 f"off ({report.mape:.1f} % on those, each left out in turn)."
             )
             model = load_few_shot(known.few_shot.path, self._work)
-            return DeviceModel(known.device, known.few_shot.target, model, (caution, *report.warnings))
+            return DeviceModel(known.device, known.few_shot.target, model, (warning, *report.warnings))
         # A device whose config is broken says so here, where its model is asked for.
         target = known.target or load_device(known.device).target
         if known.estimate is not None:
             estimate = OperatorEstimate(self._work, known.estimate, target)
-            return DeviceModel(known.device, target, estimate, (known.estimate.caution,))
+            return DeviceModel(known.device, target, estimate, (known.estimate.warning,))
         with Store(self._store, read_only=True) as store:
             if known.kind is Kind.NETWORKS:
                 step = load_device(known.device).timing_resolution_ms if known.device in device_names() else None
                 table = load_network_table(store, self._space, target, resolution_ms=step, metric=known.metric)
                 return DeviceModel(known.device, target, table)
             fit = fit_model(self._space, read_observations(store, target, self._space.name, known.clock)).model
-        return DeviceModel(known.device, target, CalibratedTable(self._space, fit), tuple(map(str, fit_cautions(fit))))
+        return DeviceModel(known.device, target, CalibratedTable(self._space, fit), tuple(map(str, fit_warnings(fit))))
 
     @functools.cached_property
     def _work(self) -> NetworkWork:

@@ -19,6 +19,16 @@ from fleetfront.errors import InputError, MissingDependency
 from fleetfront.plain import to_plain
 from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.few_shot.basis import WorkBasis, make_basis, mode_coordinates
+from fleetfront.predictors.few_shot.expected_error import (
+    UNRELIABLE,
+    Trial,
+    doubts,
+    error_level,
+    implied_error,
+    interval_factor,
+    own_stretch,
+    spread_of_networks,
+)
 from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, described_by, grow_pooled_trees
 from fleetfront.predictors.few_shot.prior import KnownDevice, Prior, learn_device, learn_prior
 from fleetfront.predictors.few_shot.transfer import (
@@ -32,7 +42,6 @@ from fleetfront.predictors.few_shot.transfer import (
     mix,
 )
 from fleetfront.predictors.operators.work import Mode, NetworkWork
-from fleetfront.predictors.scores import Z90, weighted_spearman
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
@@ -45,17 +54,8 @@ CANDIDATES_PER_CHOICE = 6
 #: Networks that define the basis, and networks of each known device that trees and trials use: more changed nothing.
 _REFERENCE = 2000
 _PER_DEVICE = 400
-#: Bounds of the factor on intervals, of what a device's own measurements change of it, and of the ratio of true to
-#: implied errors: a trial on a few devices must not make them absurd.
-_FACTOR_BOUNDS = (0.7, 3.0)
-_STRETCH_BOUNDS = (0.5, 2.0)
-_LEVEL_BOUNDS = (0.5, 2.0)
 #: Below, trees over all devices have too little to tell devices apart by.
 FEWEST_FOR_TREES = 10
-#: Steps above this share of a typical latency, and rank correlations below that, are said.
-_COARSE = 0.05
-_FEWEST_FOR_ORDER, _LEAST_ORDER = 6, 0.3
-_UNRELIABLE = ("equal", "order")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,24 +66,6 @@ class KnownTable:
     genotypes: Genotypes
     ms: FloatArray
     facts: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Trial:
-    """One known device, treated as unknown.
-
-    Attributes:
-        transfer_mape: mean absolute error of the operator costs, percent.
-        trees_mape: the same of the trees, None if they were not tried.
-        ratios: float64[n]: errors divided by what their intervals said, before these are widened for all devices.
-        implied_mape: what the intervals and the measurements themselves said of the error, percent.
-    """
-
-    device: str
-    transfer_mape: float
-    trees_mape: float | None
-    ratios: FloatArray
-    implied_mape: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,17 +236,18 @@ class Teacher:
 
         Raises InputError if a latency is not positive.
         """
-        ms = np.asarray(ms, np.float64)
-        step = found_step(ms)
+        ms, step = np.asarray(ms, np.float64), found_step(ms)
         posterior = fit_few(self.prior, self.coordinates(genotypes), ms, step)
         hypotheses, least = posterior.hypotheses, least_latency(ms)
         mean, std = mix(hypotheses, self._reference, least)
         std = np.hypot(std, step / math.sqrt(12))
         warnings = doubts(ms, posterior.left_out, step)
-        stretch = _stretch(posterior.left_out, mean, std)
-        if warnings and any(code in _UNRELIABLE for code in warnings):
+        stretch = own_stretch(posterior.left_out, mean, std)
+        if warnings and any(code in UNRELIABLE for code in warnings):
             # Such measurements say nothing of how networks differ: intervals must hold what networks may take at all.
-            stretch = max(stretch, _spread_of(self.known) / _implied(mean, std, 1.0))
+            stretch = max(
+                stretch, spread_of_networks([table.ms for table in self.known]) / implied_error(mean, std, 1.0)
+            )
         trials = self.trials(len(ms), second_opinion=second_opinion and len(ms) >= FEWEST_FOR_TREES)
         factor = interval_factor(trials)
         content = TransferContent(
@@ -289,7 +272,7 @@ class Teacher:
             other,
             factor * stretch,
             self._left_out,
-            _level(trials) * _implied(mean, std, stretch),
+            error_level(trials) * implied_error(mean, std, stretch),
             tuple(warnings.values()),
         )
         if other is None or mape <= other:
@@ -322,7 +305,7 @@ class Teacher:
         posterior = fit_few(prior, _rows(coordinates, few), table.ms[few], step)
         mean, std = mix(posterior.hypotheses, _rows(coordinates, tested), least_latency(table.ms[few]))
         std = np.hypot(std, step / math.sqrt(12))
-        stretch = _stretch(posterior.left_out, mean, std)
+        stretch = own_stretch(posterior.left_out, mean, std)
         truth = table.ms[tested]
         trees_mape = None
         if second_opinion:
@@ -335,7 +318,7 @@ class Teacher:
                 trees_mape = float(100 * np.mean(np.abs(guess / truth - 1)))
         transfer_mape = float(100 * np.mean(np.abs(mean / truth - 1)))
         ratios = np.abs(mean - truth) / (stretch * std)
-        return Trial(table.name, transfer_mape, trees_mape, ratios, _implied(mean, std, stretch))
+        return Trial(table.name, transfer_mape, trees_mape, ratios, implied_error(mean, std, stretch))
 
     def _features(self, genotypes: Genotypes) -> FloatArray:
         return tree_features(self.coordinates(genotypes))
@@ -358,59 +341,6 @@ class Teacher:
 def tree_features(coordinates: Mapping[Mode, FloatArray]) -> FloatArray:
     """float64[n, f]: coordinates in all modes side by side, without the constants."""
     return np.hstack([columns[:, 1:] for columns in coordinates.values()])
-
-
-def interval_factor(trials: Sequence[Trial]) -> float:
-    """The factor on standard deviations with which 90 % intervals would have covered 90 % over all trials."""
-    ratios = np.concatenate([trial.ratios for trial in trials])
-    low, high = _FACTOR_BOUNDS
-    return float(np.clip(np.quantile(ratios, 0.9) / Z90, low, high))
-
-
-def _implied(mean: FloatArray, std: FloatArray, stretch: float) -> float:
-    """The mean absolute error in percent that intervals of n networks say, widened by ``stretch``."""
-    return float(100 * math.sqrt(2 / math.pi) * stretch * np.mean(std / mean))
-
-
-def _stretch(left_out: FloatArray, mean: FloatArray, std: FloatArray) -> float:
-    """By how much to widen intervals for what the measurements, each left out in turn, show beside what they say.
-
-    The square root: on public devices both tell the error equally well, and their geometric mean better than either.
-    """
-    shown = 100 * float(np.mean(np.abs(left_out)))
-    low, high = _STRETCH_BOUNDS
-    return float(np.clip(math.sqrt(shown / _implied(mean, std, 1.0)), low, high))
-
-
-def _level(trials: Sequence[Trial]) -> float:
-    """The mean ratio of a known device's true error to what was said of it when it was left out."""
-    ratios = [trial.transfer_mape / trial.implied_mape for trial in trials]
-    low, high = _LEVEL_BOUNDS
-    return float(np.clip(np.mean(ratios), low, high))
-
-
-def _spread_of(known: Sequence[KnownTable]) -> float:
-    """How far networks lie from their device's mean latency, percent, on average over devices."""
-    return float(100 * np.mean([np.mean(np.abs(table.ms / table.ms.mean() - 1)) for table in known]))
-
-
-def doubts(ms: FloatArray, left_out: FloatArray, step_ms: float) -> dict[str, str]:
-    """What speaks against k measurements, by a code: all equal, in coarse steps, or in an order that no device has."""
-    found = {}
-    if len(ms) > 1 and np.ptp(ms) == 0:
-        found["equal"] = f"All {len(ms)} measurements are {ms[0]:g} ms: they say nothing of how networks differ."
-    elif step_ms > _COARSE * float(np.median(ms)):
-        share = 100 * step_ms / float(np.median(ms))
-        found["coarse"] = f"Measurements come in steps of {step_ms:g} ms, {share:.0f} % of a typical one."
-    predicted = ms * (1 - left_out)
-    if len(ms) >= _FEWEST_FOR_ORDER and np.ptp(ms) > 0:
-        order = float(weighted_spearman(predicted, ms, np.ones((1, len(ms))))[0])
-        if not order > _LEAST_ORDER:
-            found["order"] = (
-                f"What each measurement should be by the others ranks them otherwise (rank correlation {order:.2f}): "
-                "check that each belongs to its network."
-            )
-    return found
 
 
 def usable(space: SearchSpace, genotypes: Genotypes) -> Genotypes:

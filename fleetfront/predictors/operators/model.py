@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.base import covers_all
-from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, Mode, NetworkWork
+from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, Mode, NetworkWork, graph_work
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes
@@ -26,6 +26,7 @@ from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.device_configs.facts import DeviceConfig
+    from fleetfront.graphs.graph import Graph
     from fleetfront.quantities import FloatArray
 
 SCHEMA = "fleetfront.operator-model/1"
@@ -140,7 +141,7 @@ class OperatorModel:
         return float(np.sqrt(np.mean(np.square(errors)))) if errors else UNCHECKED_STD
 
     @property
-    def caution(self) -> str:
+    def warning(self) -> str:
         """What a reader of an estimate must know; never empty."""
         if not self.foreign_checks:
             return f"Nobody could check estimates of {self.hardware} outside {self.fitted_space}."
@@ -212,9 +213,9 @@ class OperatorEstimate:
         self._parts = tuple(block_sum(work.space, part) for part in model.parts(work.blocks, target.batch))
 
     @property
-    def caution(self) -> str:
+    def warning(self) -> str:
         """What a reader of these numbers must know."""
-        return self.model.caution
+        return self.model.warning
 
     @property
     def is_checked(self) -> bool:
@@ -227,6 +228,11 @@ class OperatorEstimate:
             mean = self.model.combine(*(part(genotypes) for part in self._parts))
         else:
             mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
+        return Estimate(mean, self.model.relative_std * mean, self.tier)
+
+    def estimate(self, graph: Graph) -> Estimate:
+        """One inference of any graph at the target's batch, n = 1. Raises InputError on operators of unknown work."""
+        mean = self.model.latency_ms(graph_work(graph)[None], self.target.batch)
         return Estimate(mean, self.model.relative_std * mean, self.tier)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:

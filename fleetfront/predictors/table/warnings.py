@@ -13,7 +13,7 @@ from fleetfront.spaces.base import SearchSpace
 
 
 @dataclass(frozen=True, slots=True)
-class Caution:
+class FitWarning:
     """A warning. ``code`` is for programs, ``text`` and ``remedy`` are for people."""
 
     code: str
@@ -40,7 +40,7 @@ _DAY_NS = 24 * 3600 * 10**9
 _OLD_NS = 7 * _DAY_NS
 
 
-def fit_cautions(model: FittedModel) -> tuple[Caution, ...]:
+def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
     """What the model itself says: too few calibration networks, guessed blocks."""
     found = []
     run = f"fleetfront profile --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
@@ -50,25 +50,25 @@ def fit_cautions(model: FittedModel) -> tuple[Caution, ...]:
     networks = model.calibration.networks
     if networks == 0:
         text = "No whole network was measured, so block sums are not calibrated; they are typically 10 to 17 % off."
-        found.append(Caution("uncalibrated", text, remedy))
+        found.append(FitWarning("uncalibrated", text, remedy))
     elif networks < FEWEST_FOR_PARAMS:
         text = f"Only {networks} whole networks calibrate the block sums, so intervals are wide."
-        found.append(Caution("few-calibration-networks", text, remedy))
+        found.append(FitWarning("few-calibration-networks", text, remedy))
     guessed, entries = model.table.count(Filled.MODELLED), len(model.table.keys)
     if guessed:
         text = (
             f"{guessed} of {entries} blocks were measured at fewer than two resolutions; a model guesses their latency."
         )
-        found.append(Caution("modelled-blocks", text, remedy if is_imported else f"To measure them, run: {run}"))
+        found.append(FitWarning("modelled-blocks", text, remedy if is_imported else f"To measure them, run: {run}"))
     return tuple(found)
 
 
-def stale_cautions(
+def stale_warnings(
     model: FittedModel,
     space: SearchSpace | None = None,
     environment: Mapping[str, object] | None = None,
     now_ns: int | None = None,
-) -> tuple[Caution, ...]:
+) -> tuple[FitWarning, ...]:
     """What has changed since the model was fitted, as far as the caller knows the present space, environment and time.
 
     ``now_ns`` is in nanoseconds since 1970.
@@ -79,7 +79,7 @@ def stale_cautions(
         then, now = model.environment.get(name), (environment or {}).get(name)
         if then is not None and now is not None and then != now:
             text = f"Since this model was fitted, {words} changed from {then} to {now}."
-            found.append(Caution(f"changed-{name.replace('_', '-')}", text, again))
+            found.append(FitWarning(f"changed-{name.replace('_', '-')}", text, again))
     age_ns = (now_ns or 0) - model.fitted_ns
     if model.fitted_ns and age_ns > _OLD_NS:
         text = f"The sitting of this model is {round(age_ns / _DAY_NS)} days old; machines drift by some percent."
@@ -87,13 +87,13 @@ def stale_cautions(
         again = (
             f"fleetfront fit --device {target.device} --runtime {target.runtime} --space {model.space} --recalibrate"
         )
-        found.append(Caution("old-sitting", text, f"Bring it up to today in seconds: {again}"))
+        found.append(FitWarning("old-sitting", text, f"Bring it up to today in seconds: {again}"))
     elif model.fitted_ns and now_ns is not None and age_ns < 0:
         text = "The sitting of this model lies in the future: this machine's clock was set back since, or then."
         found.append(
-            Caution("clock-set-back", text, "Check the date; nothing else is known to be wrong with the model.")
+            FitWarning("clock-set-back", text, "Check the date; nothing else is known to be wrong with the model.")
         )
     if space is not None and tuple(block.key for block in space.vocabulary) != model.table.keys:
         text = f"Since this model was fitted, the blocks of {space.name} have changed."
-        found.append(Caution("changed-space", text, again))
+        found.append(FitWarning("changed-space", text, again))
     return tuple(found)

@@ -188,16 +188,16 @@ def _reasons(verdict: Verdict | None, is_imported: bool, report: Mapping[str, An
     found = [] if verdict is None else [Reason(reason.text, reason.remedy) for reason in verdict.reasons]
     if is_imported:
         found.append(_IMPORTED)
-    cautions = report.get("cautions") or ()
-    return (*found, *(Reason(str(c.get("text", "")), str(c.get("remedy", ""))) for c in cautions))
+    warnings = report.get("cautions") or ()
+    return (*found, *(Reason(str(c.get("text", "")), str(c.get("remedy", ""))) for c in warnings))
 
 
 def _absence(name: str, other: DeviceModel | None, is_held: bool) -> tuple[Reason, ...]:
-    """What is to be said of a device that nothing was measured on here, or whose model has cautions of its own."""
+    """What is to be said of a device that nothing was measured on here, or whose model has warnings of its own."""
     if other is not None:
         is_estimate = other.model.tier is Tier.ESTIMATED
         remedy = f"Ten measurements tell more: fleetfront profile --device {name} --few 10." if is_estimate else ""
-        return tuple(Reason(caution, remedy) for caution in other.cautions)
+        return tuple(Reason(warning, remedy) for warning in other.warnings)
     if is_held:
         return ()
     return (Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."),)

@@ -68,7 +68,7 @@ class RelationView:
     penalty: FloatArray
 
     @property
-    def caution(self) -> str:
+    def warning(self) -> str:
         """Which of the devices are known from less than measurements of their own; empty if none."""
         if len(self.tiers) > 1 and len(set(self.tiers)) == 1 and self.tiers[0] != "measured":
             return f"All {self.metrics} is {self.tiers[0]}."
@@ -240,7 +240,7 @@ def correlation_table(view: RelationView) -> Table:
         (label, *(number(value, 3) for value in line))
         for label, line in zip(view.labels, view.correlation.tolist(), strict=True)
     ]
-    caption = f"Spearman rank correlation over {view.networks:,} networks, {view.sample}. {view.caution}".rstrip(". ")
+    caption = f"Spearman rank correlation over {view.networks:,} networks, {view.sample}. {view.warning}".rstrip(". ")
     return Table(caption, ("", *view.labels), tuple(rows), frozenset(range(1, len(view.labels) + 1)))
 
 
@@ -270,7 +270,7 @@ def _correlation(view: RelationView) -> Figure:
     said = (
         f"Spearman rank correlation of {view.metrics} between devices, over {view.networks:,} networks, {view.sample}."
     )
-    said = f"{said} {view.caution}".strip()
+    said = f"{said} {view.warning}".strip()
     scale = {"scheme": "yellowgreenblue", "domain": [0, 1], "clamp": True}
     spec = _matrix(view, view.correlation.tolist(), said, scale, ".2f", "rank correlation", 0.55, (None, None))
     name, title = f"correlation-{slug(view.space)}", f"Rank correlation on {view.space}"
@@ -283,7 +283,7 @@ def _penalty(view: RelationView) -> Figure:
         f"Extra {view.metrics}, in percent, that the knee network of the row's device takes on the column's device, "
         "against the fastest network on the column's own front that is at least as accurate."
     )
-    said = f"{said} {view.caution}".strip()
+    said = f"{said} {view.warning}".strip()
     scale = {"scheme": "oranges", "domain": [0, _WORST_PENALTY], "clamp": True}
     dark, titles = 0.6 * _WORST_PENALTY, ("takes longer on", "knee network of")
     spec = _matrix(view, view.penalty.tolist(), said, scale, "+.0f", f"extra {view.metrics} %", dark, titles)

@@ -10,8 +10,9 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
-from fleetfront.pipelines.knowledge.cost_models import newest_cost_model
-from fleetfront.pipelines.knowledge.opening import present_environment
+from fleetfront.pipelines.knowledge.cost_models import newest_fit
+from fleetfront.pipelines.knowledge.known import list_known
+from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener, present_environment
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.predictors.table.fit_files import load_fit, model_to_json, read_report
 from fleetfront.profilers.plan import PlanOptions
@@ -23,6 +24,12 @@ from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mb
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
+
+
+def serving(workspace: Workspace, space: OfaMbv3Space, **narrow: str) -> DeviceModel:
+    """The newest fit, ready to predict."""
+    newest = newest_fit(list_known(workspace, None, space.name), space.name, **narrow)
+    return ModelOpener(space, workspace.store).open(newest)
 
 
 @pytest.fixture(scope="module")
@@ -69,15 +76,15 @@ def test_both_clocks_are_fitted_and_the_steadier_chosen(
         (abs(network.error) for network in chosen.worst_networks), reverse=True
     )
     assert abs(chosen.worst_networks[0].error) >= chosen.scores.mape / 100
-    found = newest_cost_model(workspace, space, device="synthetic")
+    found = serving(workspace, space, device="synthetic")
     model = found.model
     assert model.clock == Clock.THREAD_CPU
-    assert found.cautions == ()
+    assert found.warnings == ()
     genotypes = space.sample(10, np.random.default_rng(0))
     np.testing.assert_array_equal(model.predict(genotypes).mean, chosen.table.predict(genotypes).mean)
     preferred = fit_target(store, TARGET, space, Clock.WALL, workspace).chosen
     assert preferred.fitted.model.clock == Clock.WALL
-    assert newest_cost_model(workspace, space).model.clock == Clock.WALL
+    assert serving(workspace, space).model.clock == Clock.WALL
 
 
 def test_report_is_what_was_promised(
@@ -145,7 +152,7 @@ def test_imported_blocks_give_an_uncalibrated_model_that_says_so(store: Store, w
     keep(store, SyntheticDevice(space).observe(calibration=0, validation=0, clock=Clock.UNKNOWN))
     fit = fit_target(store, TARGET, space, workspace=workspace).chosen
     assert fit.fitted.model.clock == Clock.UNKNOWN
-    assert [caution.code for caution in fit.cautions] == ["uncalibrated"]
+    assert [warning.code for warning in fit.warnings] == ["uncalibrated"]
     genotypes = space.sample(5, np.random.default_rng(0))
     np.testing.assert_array_equal(fit.table.predict(genotypes).mean, fit.table.lookup_ms(genotypes))
 
@@ -163,7 +170,7 @@ def test_nothing_measured_names_the_command(space: OfaMbv3Space, store: Store, w
     with pytest.raises(InputError, match=r"fleetfront profile --device cpu --runtime litert --space ofa-mbv3-w1\.0"):
         fit_target(store, Target("cpu", "litert"), space, workspace=workspace)
     with pytest.raises(InputError, match="fleetfront profile"):
-        newest_cost_model(workspace, space, device="cpu")
+        serving(workspace, space, device="cpu")
 
 
 def test_a_clock_that_was_not_measured_is_refused(
@@ -196,8 +203,8 @@ def test_a_changed_runtime_is_told_when_the_model_is_used(store: Store, workspac
     keep(store, replace(seen, target=target, environment={"runtime_version": "0.0.1", "architecture": "z80"}))
     path = fit_target(store, target, space, workspace=workspace).chosen.path
     assert load_fit(path).environment["runtime_version"] == "0.0.1"
-    (caution,) = newest_cost_model(workspace, space, device="cpu").cautions
-    assert "the runtime's version changed from 0.0.1" in caution
+    (warning,) = serving(workspace, space, device="cpu").warnings
+    assert "the runtime's version changed from 0.0.1" in warning
 
 
 def test_real_measurements_of_this_machine_become_a_model(store: Store, workspace: Workspace) -> None:
@@ -211,9 +218,9 @@ def test_real_measurements_of_this_machine_become_a_model(store: Store, workspac
     assert report["held_out"]["networks"] == 8
     assert report["blocks"] == {"measured": len(space.vocabulary), "interpolated": 0, "modelled": 0}
     assert report["profile_seconds"] > 0
-    found = newest_cost_model(workspace, space, device="cpu", runtime="litert")
-    assert len(found.cautions) == 1
-    assert "whole networks calibrate" in found.cautions[0]
+    found = serving(workspace, space, device="cpu", runtime="litert")
+    assert len(found.warnings) == 1
+    assert "whole networks calibrate" in found.warnings[0]
     estimate = found.model.predict(space.sample(50, np.random.default_rng(0)))
     assert np.all(estimate.mean > 0)
     assert np.all(estimate.std > 0)

@@ -50,7 +50,7 @@ def test_nineteen_devices_and_more_without_any_measurement(workspace) -> None:
     found = models(["all"], space, workspace)
     assert len(found) >= 19
     assert {device.model.tier for device in found} == {Tier.ESTIMATED}
-    assert all(device.cautions for device in found)
+    assert all(device.warnings for device in found)
     several = models(["pixel3", "all", "raspi4"], space, workspace)
     assert several[0].name == "pixel3"
     assert sorted(device.name for device in several) == [device.name for device in found]
@@ -92,7 +92,7 @@ def test_a_search_passes_over_a_table_with_gaps_and_says_so(workspace, cells, tm
         import_table(table(tmp_path, cells, "pixel3"), cells, store, source=Source("somebody", "MIT"))
     (pixel,) = models(["pixel3"], cells, workspace, everywhere=True)
     assert pixel.model.tier is Tier.ESTIMATED
-    assert "fleetfront fit --device pixel3" in pixel.cautions[-1]
+    assert "fleetfront fit --device pixel3" in pixel.warnings[-1]
     with pytest.raises(InputError, match="onnxruntime"):
         models(["all"], cells, workspace, runtime="onnxruntime")
 
@@ -106,7 +106,7 @@ def test_few_measurements_serve_before_an_estimate_and_after_a_table(workspace, 
     save_few_shot(teacher.fit(target, few, ms, second_opinion=False), workspace, cells.name, Clock.WALL)
     (found,) = models(["raspi4"], cells, workspace)
     assert (found.model.tier, found.target) == (Tier.TRANSFERRED, target)
-    assert "6 networks" in found.cautions[0]
+    assert "6 networks" in found.warnings[0]
     with pytest.raises(InputError, match="onnxruntime"):
         models(["raspi4"], cells, workspace, runtime="onnxruntime")
     damaged = workspace.fits / cells.name / "few" / "broken@wall.json"
@@ -193,9 +193,9 @@ def test_imported_blocks_serve_without_a_fit(workspace, shared_data) -> None:
         import_ofa_lut(shared_data / "ofa_mbv3/note10_lut_w12", "note10", store)
     (note10,) = models(["note10"], space, workspace)
     assert note10.model.tier is Tier.MEASURED
-    assert "not calibrated" in note10.cautions[0]
+    assert "not calibrated" in note10.warnings[0]
     # Nobody can be sent to profile a phone that a table was published of.
-    assert not any("fleetfront profile" in caution for caution in note10.cautions)
+    assert not any("fleetfront profile" in warning for warning in note10.warnings)
     genotypes = space.sample(20, np.random.default_rng(0))
     ms = note10.model.predict(genotypes).mean
     # The published tables' networks take 10 to 70 ms on this phone.

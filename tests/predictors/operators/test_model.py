@@ -6,6 +6,7 @@ import pytest
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import InputError
+from fleetfront.predictors.base import GraphCost
 from fleetfront.predictors.operators.fit import Start, fit_operators
 from fleetfront.predictors.operators.model import (
     UNCHECKED_STD,
@@ -66,10 +67,10 @@ def test_larger_batches_take_longer(work: NetworkWork) -> None:
 
 def test_what_nobody_could_check_says_so() -> None:
     eyeriss, card = load_operator_model("eyeriss"), load_operator_model("2080ti_32")
-    assert "Nobody could check" in eyeriss.caution
+    assert "Nobody could check" in eyeriss.warning
     assert eyeriss.relative_std == UNCHECKED_STD
     assert card.foreign_checks
-    assert "ofa-mbv3-w1.0" in card.caution
+    assert "ofa-mbv3-w1.0" in card.warning
     assert {check.space for check in card.checks} == {"fbnet", "ofa-mbv3-w1.0"}
 
 
@@ -115,3 +116,13 @@ def test_an_estimate_that_its_data_sheet_contradicts_is_refused() -> None:
     assert "889 times slower" in refused["gold_6226"]
     fast = replace(models["raspi4"], ms_per_mmac=models["raspi4"].ms_per_mmac / 100)
     assert "times faster" in fast.objection(load_device("raspi4"))
+
+
+def test_any_graph_is_estimated_as_its_network_is(work: NetworkWork) -> None:
+    space = ofa_mbv3_w12()
+    model = OperatorEstimate(work, load_operator_model("pixel3"), load_device("pixel3").target)
+    assert isinstance(model, GraphCost)
+    genotypes = space.sample(1, np.random.default_rng(4))
+    graph, calls = space.subnet_graphs(genotypes[0])["network"]
+    assert calls == 1
+    assert model.estimate(graph).mean[0] == pytest.approx(model.predict(genotypes).mean[0], rel=0.02)

@@ -14,7 +14,7 @@ from fleetfront.predictors.table.fit_files import model_to_json
 from fleetfront.predictors.table.fitting import calibrated_by, fit_model, measured_networks, quick_error
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
-from fleetfront.predictors.table.warnings import fit_cautions, stale_cautions
+from fleetfront.predictors.table.warnings import fit_warnings, stale_warnings
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import SearchSpace
@@ -120,7 +120,7 @@ def test_guessed_blocks_widen_the_intervals_of_networks_that_use_them(space: Ofa
     relative = estimate.std / estimate.mean
     assert relative[guesses >= 3].mean() > relative[guesses == 0].mean()
     assert relative.min() >= model.relative_std * (1 - 1e-12)
-    assert {caution.code for caution in fit_cautions(model)} == {"modelled-blocks"}
+    assert {warning.code for warning in fit_warnings(model)} == {"modelled-blocks"}
 
 
 def test_trees_enter_with_many_networks_that_need_them(space: OfaMbv3Space) -> None:
@@ -152,7 +152,7 @@ def test_little_calibration_still_gives_a_model_and_says_so(space: OfaMbv3Space,
     estimate = CalibratedTable(space, model).predict(held_out.genotypes)
     assert score(estimate.mean, held_out.ms, estimate.std).coverage_90 >= 0.8
     expected = "few-calibration-networks" if calibration else "uncalibrated"
-    assert [caution.code for caution in fit_cautions(model)] == [expected]
+    assert [warning.code for warning in fit_warnings(model)] == [expected]
 
 
 @pytest.mark.parametrize("other", [ofa_mbv3_w12(), ofa_mbv3_mini()], ids=lambda space: space.name)
@@ -221,17 +221,17 @@ def test_noise_of_blocks_is_what_was_put_in(space: OfaMbv3Space) -> None:
 def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Observations) -> None:
     model = fit_model(space, observations).model
     same = {"cpu": "Abacus 1", "runtime_version": "2.3.0", "load": 3}
-    assert stale_cautions(model, space, same) == ()
+    assert stale_warnings(model, space, same) == ()
     day_ns = 24 * 3600 * 10**9
     old, fresh, ahead = (replace(model, fitted_ns=50 * day_ns - age * day_ns) for age in (20, 1, -1))
-    assert [[c.code for c in stale_cautions(m, space, same, 50 * day_ns)] for m in (old, fresh, ahead)] == [
+    assert [[c.code for c in stale_warnings(m, space, same, 50 * day_ns)] for m in (old, fresh, ahead)] == [
         ["old-sitting"],
         [],
         ["clock-set-back"],
     ]
-    assert "--recalibrate" in stale_cautions(old, now_ns=50 * day_ns)[0].remedy
-    found = stale_cautions(model, ofa_mbv3_w12(), {"cpu": "Abacus 2", "runtime_version": "2.4.0"})
-    assert [caution.code for caution in found] == ["changed-runtime-version", "changed-cpu", "changed-space"]
+    assert "--recalibrate" in stale_warnings(old, now_ns=50 * day_ns)[0].remedy
+    found = stale_warnings(model, ofa_mbv3_w12(), {"cpu": "Abacus 2", "runtime_version": "2.4.0"})
+    assert [warning.code for warning in found] == ["changed-runtime-version", "changed-cpu", "changed-space"]
     assert "2.3.0" in str(found[0])
     assert "fleetfront profile" in str(found[0])
 
