@@ -148,3 +148,24 @@ def test_an_adopted_archive_costs_no_evaluations_and_fills_new_columns(make_prob
     assert np.allclose(second.archive.cost, second.cost(first.archive.genotypes))
     with pytest.raises(InputError, match="of another space"):
         second.adopt(Archive(3, ["a"]))
+
+
+def test_the_archive_keeps_the_order_of_requests_whatever_order_answers_come_in(make_problem, synthetic):
+    class ManyWorkers:
+        """Answers its rows in any order, and hands them back in that of the request."""
+
+        source, tier, lowest = synthetic.source, synthetic.tier, synthetic.lowest
+
+        def predict(self, genotypes):
+            order = np.random.default_rng(len(genotypes)).permutation(len(genotypes))
+            back = np.argsort(order)
+            estimate = synthetic.predict(genotypes[order])
+            return Estimate(estimate.mean[back], estimate.std[back], estimate.tier)
+
+    one, many = make_problem(accuracy=synthetic), make_problem(accuracy=ManyWorkers())
+    for seed in range(3):
+        rows = one.sample(30, np.random.default_rng(seed))
+        found = [problem.evaluate(rows) for problem in (one, many)]
+        assert np.array_equal(found[0].accuracy, found[1].accuracy)
+    assert np.array_equal(one.archive.genotypes, many.archive.genotypes)
+    assert np.array_equal(one.archive.accuracy, many.archive.accuracy)

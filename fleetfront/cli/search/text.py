@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_table
-from fleetfront.quantities import FAR_OFF, Tier
+from fleetfront.quantities import FAR_OFF, METRICS, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -63,6 +63,11 @@ def show_fronts(fronts: Fronts) -> None:
         _show_shared(fronts)
 
 
+def _metric_key(metric: str) -> str:
+    """What a point calls its value of a further metric: ``macs``, ``energy_uJ``."""
+    return f"{metric}_{METRICS[metric].unit}" if metric in METRICS else metric
+
+
 def _show(front: DeviceFront, fronts: Fronts) -> None:
     reference = ", ".join(f"{value:.4g}" for value in front.reference_point)
     echo(
@@ -75,17 +80,20 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         return
     step = max(1, -(-len(front.points) // _SHOWN))
     shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1})
+    further = [_metric_key(metric) for metric in dict.fromkeys((*front.objectives, *front.limits))]
     rows = [
         (
             f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}{' ?' if _is_far(point) else ''}",
             front.tier,
             f"{point.accuracy:.2f} +-{point.accuracy_std:.2f}",
             fronts.accuracy_tier,
+            *(f"{point.more[key]:.4g}" if key in point.more else "-" for key in further),
             point.arch + ("  <- knee" if row == front.knee else ""),
         )
         for row, point in ((row, front.points[row]) for row in shown)
     ]
-    print_table(("latency ms", "tier", "accuracy %", "tier", "architecture"), rows)
+    cost = f"{front.metric.title} {front.metric.unit}"
+    print_table((cost, "tier", "accuracy %", "tier", *(key.replace("_", " ") for key in further), "architecture"), rows)
     _say_how_far([front])
     checked = (fronts.verification or {}).get("devices", {}).get(front.name)
     if checked and checked["optimism_percent"] is not None:

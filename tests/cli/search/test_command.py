@@ -89,3 +89,11 @@ def test_a_search_is_named_with_an_accuracy_that_it_can_have(
     next_search("--device pixel3", space)
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("Next: "))
     assert shlex.split(line) == ["Next:", "fleetfront", "search", "--device", "pixel3", "--space", space, *accuracy]
+
+
+def test_further_metrics_are_shown_beside_latency(capsys: pytest.CaptureFixture[str]) -> None:
+    told = ["search", "--device", "pixel3", "--strategy", "random", "--evaluations", "30", "-q"]
+    assert main([*told, "--objective", "macs", "--limit", "pixel3:params=1e7"]) == 0
+    shown = capsys.readouterr().out
+    (header,) = (line for line in shown.splitlines() if line.strip().startswith("latency ms"))
+    assert header.split() == ["latency", "ms", "tier", "accuracy", "%", "tier", "macs", "params", "architecture"]

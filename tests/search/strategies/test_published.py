@@ -1,4 +1,4 @@
-"""What each published method does that no other does; that all keep the protocol is in ``tests/testing``."""
+"""Published methods do what sets each apart; that all keep the protocol is in ``tests/testing``."""
 
 import numpy as np
 import pytest
