@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 from zipfile import BadZipFile
@@ -326,4 +327,11 @@ def _value(name: str, tensors: Mapping[str, Tensor], weights: Mapping[str, Array
     if name in tensors:
         tensor = tensors[name]
         return Value(tensor.shape, tensor.dtype, tensor.layout)
-    return Value(tuple(weights[name].shape), weights[name].dtype.name)
+    array = weights[name]
+    return Value(array.shape, _dtype_name(array.dtype))
+
+
+@lru_cache(maxsize=32)
+def _dtype_name(dtype: np.dtype[Any]) -> str:
+    # numpy spells the name anew each time it is asked.
+    return dtype.name
