@@ -21,6 +21,11 @@ def with_batch(graph: Graph, batch: int | str) -> Graph:
         return writer.redeclare(tensor, shape=(batch, *tensor.shape[1:]))
 
     def keep(writer: Rewriter, operator: Operator) -> None:
+        if operator.family == "opaque":
+            raise InputError(
+                f"What operator {operator.attributes['kind']} makes of another batch is not known.",
+                "Export the network for that batch.",
+            )
         if operator.family != "reshape" or operator.inputs[0] not in graph.tensors:
             writer.keep(operator)
             return

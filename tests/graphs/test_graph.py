@@ -6,6 +6,7 @@ import pytest
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
+from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph, GraphBuilder, Operator, Rewriter, Tensor
 from fleetfront.graphs.operators.catalogue import FAMILIES, family_of, graph_macs
 
@@ -111,6 +112,8 @@ def test_opaque_operators_are_kept_and_refused_by_whoever_would_have_to_know_the
     for use in (write_onnx, write_tflite, graph_macs):
         with pytest.raises(InputError, match=r"Fancy .*known by its name alone"):
             use(graph)
+    with pytest.raises(InputError, match="Fancy makes of another batch"):
+        with_batch(graph, 4)
 
 
 def test_every_family_says_everything() -> None:
