@@ -38,7 +38,13 @@ def test_every_network_is_held_once_and_found(batches):
     every = np.stack(np.meshgrid(*[np.arange(3)] * GENES), -1).reshape(-1, GENES).astype(np.int8)
     assert archive.find(every).tolist() == [seen.get(bytes(row), -1) for row in every]
     if len(archive):
-        assert np.array_equal(archive.cost[:, 1], archive.genotypes.sum(axis=1))
+        total = archive.genotypes.sum(axis=1)
+        for column, wanted in (
+            (archive.accuracy, total),
+            (archive.accuracy_std, total / 10),
+            (archive.cost[:, 1], total),
+        ):
+            assert np.array_equal(column, wanted)
 
 
 def test_a_saved_archive_comes_back_and_another_search_refuses_it(tmp_path):

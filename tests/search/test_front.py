@@ -39,6 +39,7 @@ def test_a_limit_leaves_slower_networks_out():
     cost, accuracy = np.array([1.0, 2.0, 3.0, 2.5]), np.array([70.0, 75.0, 80.0, 74.0])
     assert target_front(cost, accuracy).tolist() == [0, 1, 2]
     assert target_front(cost, accuracy, limit=2.5).tolist() == [0, 1]
+    assert target_front(cost, accuracy, limit=2.0).tolist() == [0, 1], "a limit allows what just meets it"
 
 
 @settings(max_examples=30, deadline=None)

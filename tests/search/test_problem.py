@@ -114,6 +114,8 @@ def test_descent_finds_the_extremes_of_an_additive_cost(make_problem, mini, late
     costs = problem.cost(problem.sample(20_000, np.random.default_rng(5)))
     assert np.all(low <= costs.min(axis=0))
     assert np.all(high >= costs.max(axis=0))
+    assert np.all(low > 0.5 * costs.min(axis=0))
+    assert np.all(high < 1.5 * costs.max(axis=0))
 
 
 def test_no_device_twice_and_not_none(make_problem, mini, synthetic):

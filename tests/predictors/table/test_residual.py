@@ -22,6 +22,8 @@ def test_wins_where_there_is_structure() -> None:
     features, lookup, params, measured = sample(80, 0.15)
     trial = try_residual(features, lookup, params, measured)
     assert trial.mape_with < 0.7 * trial.mape_without
+    # 15 % between two halves of the networks leave about half of that to a calibration that cannot tell them apart.
+    assert 2 < trial.mape_without < 10
     assert trial.residual is not None
     assert np.mean(np.abs(trial.out_of_sample)) * 100 == pytest.approx(trial.mape_with, rel=0.1)
 

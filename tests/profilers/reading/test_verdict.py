@@ -57,6 +57,13 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         assert abs(reason.value) > reason.limit or doubt == Weakness.TOO_FEW
 
 
+def test_the_share_of_what_was_left_out_is_of_all_visits() -> None:
+    visits = 24 * 8 + 40
+    (reason,) = judge(observed(discarded=visits)).reasons
+    assert reason.value == 0.5
+    assert "50 % of the visits were left out" in reason.text
+
+
 def test_a_verdict_is_plain_json() -> None:
     for observations in (observed(), observed(visits=1, errors=("x",))):
         data = json.loads(json.dumps(judge(observations).to_json(), allow_nan=False))
