@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -39,6 +40,9 @@ def _finite_array(values: list[Any]) -> NDArray[np.float64]:
 FloatArray = Annotated[NDArray[np.float64], _PlainArray()]
 
 NS_PER_MS = 1e6
+
+#: Stands for a number that nobody knows.
+UNKNOWN = "–"
 
 
 class Clock(enum.StrEnum):
@@ -186,3 +190,14 @@ def format_duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def format_number(value: float | None, digits: int = 3) -> str:
+    """A number for people, to some significant digits, so that no small one becomes 0; without exponent for everyday
+    sizes; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    if value and not 1e-3 <= abs(value) < 1e6:
+        return f"{value:.{digits}g}"
+    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:,.{max(0, decimals)}f}"

@@ -69,14 +69,14 @@ _HEADERS = ("of", "quantity", "A", "B", "change", "change %", "")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    from fleetfront.report.tables import number
+    from fleetfront.quantities import format_number
 
     change, percent = row.change, row.change_percent
     return (
         row.subject,
         row.quantity,
-        "-" if row.before is None else number(row.before, 5),
-        "-" if row.after is None else number(row.after, 5),
+        "-" if row.before is None else format_number(row.before, 5),
+        "-" if row.after is None else format_number(row.after, 5),
         "-" if change is None else f"{change:+.4g}",
         "-" if percent is None else f"{percent:+.2f}",
         f"FAILED {row.missed}" if row.missed else "",

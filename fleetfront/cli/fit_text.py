@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from fleetfront.cli.console import echo, hint, print_table, warn
+from fleetfront.quantities import format_number
 
 Report = Mapping[str, Any]
 
@@ -59,12 +60,12 @@ def _show_worst(report: Report) -> None:
     if report["worst_networks"]:
         hint("\nWorst held-out networks:")
         for row in report["worst_networks"][:3]:
-            latencies = f"{row['measured_ms']:.3f} ms measured, {row['predicted_ms']:.3f} predicted"
-            hint(f"  {row['error']:+.1%}  {latencies}  {row['arch']}")
+            measured, predicted = format_number(row["measured_ms"], 4), format_number(row["predicted_ms"], 4)
+            hint(f"  {row['error']:+.1%}  {measured} ms measured, {predicted} predicted  {row['arch']}")
     if report["worst_blocks"]:
         hint("Least certain blocks:")
         for row in report["worst_blocks"][:3]:
-            hint(f"  +-{row['relative_std']:.1%}  {row['ms']:.4f} ms, {row['filled']}  {row['key']}")
+            hint(f"  +-{row['relative_std']:.1%}  {format_number(row['ms'], 4)} ms, {row['filled']}  {row['key']}")
 
 
 def _with_bounds(value: float | None, bounds: list[float] | None, form: str) -> str:

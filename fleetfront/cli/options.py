@@ -11,15 +11,12 @@ from typing import Any, TypeVar
 import click
 
 from fleetfront.errors import InputError
-from fleetfront.targets import PRECISIONS, Target
+from fleetfront.targets import PRECISIONS
 from fleetfront.workspace import Workspace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_SPACE = "ofa-mbv3-w1.2"
-
-#: Where the local CPU's networks run unless the user says otherwise.
-DEFAULT_CPU_RUNTIME = "litert"
 
 
 def space_option(function: Function) -> Function:
@@ -182,8 +179,3 @@ def split_names(values: tuple[str, ...], default: str = "cpu") -> list[str]:
 def store_path(store: Path | None) -> Path:
     """Where measurements are kept."""
     return store or Workspace.default().store
-
-
-def local_target(device: str, runtime: str | None, precision: str, threads: int, batch: int) -> Target:
-    """The target of a device of this machine."""
-    return Target(device, runtime or DEFAULT_CPU_RUNTIME, precision, threads, batch)

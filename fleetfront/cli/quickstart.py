@@ -120,7 +120,7 @@ def _model_row(name: str, report: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _file_row(file: FileResult) -> tuple[str, ...]:
-    from fleetfront.report.tables import number
+    from fleetfront.quantities import format_number
 
     return (
         file.pick,
@@ -128,7 +128,7 @@ def _file_row(file: FileResult) -> tuple[str, ...]:
         f"{file.torch_accuracy:.1f}",
         f"{file.file_accuracy:.1f}",
         f"{file.same_class:.1f} %",
-        f"{number(file.predicted_ms)} +-{number(file.predicted_std_ms, 2)}",
-        "-" if file.measured_ms is None else number(file.measured_ms),
+        f"{format_number(file.predicted_ms)} +-{format_number(file.predicted_std_ms, 2)}",
+        "-" if file.measured_ms is None else format_number(file.measured_ms),
         file.clock,
     )

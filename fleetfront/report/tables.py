@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-UNKNOWN = "–"
+from fleetfront.quantities import UNKNOWN, format_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,19 +18,9 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
-def number(value: float | None, digits: int = 3) -> str:
-    """A number to some significant digits, without exponent for everyday sizes; a dash for none."""
-    if value is None or not math.isfinite(value):
-        return UNKNOWN
-    if value and not 1e-3 <= abs(value) < 1e6:
-        return f"{value:.{digits}g}"
-    decimals = digits - 1 - math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:,.{max(0, decimals)}f}"
-
-
 def with_spread(value: float | None, std: float | None, digits: int = 3) -> str:
     """``12.3 ±0.4``, one standard deviation; the value alone where that is not known."""
-    return number(value, digits) + (f" ±{number(std, 2)}" if std else "")
+    return format_number(value, digits) + (f" ±{format_number(std, 2)}" if std else "")
 
 
 def percent(value: float | None) -> str:

@@ -11,6 +11,7 @@ import pytest
 
 import fleetfront.cli
 from fleetfront.cli.console import hint, print_table, printable, progress
+from fleetfront.cli.fit_text import _show_worst
 from fleetfront.cli.main import main
 from fleetfront.cli.profile.space import percent_or_unknown
 
@@ -124,3 +125,13 @@ def test_commands_print_through_the_console_alone() -> None:
     folder = Path(fleetfront.cli.__file__).parent
     others = [path for path in folder.rglob("*.py") if path.name != "console.py"]
     assert [path.name for path in others if re.search(r"click\.s?echo|\bprint\(", path.read_text())] == []
+
+
+def test_microseconds_are_not_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    network = {"arch": "a", "measured_ms": 0.000312, "predicted_ms": 4.2e-7, "error": -0.5}
+    block = {"key": "b", "ms": 2.5e-5, "relative_std": 0.1, "filled": "measured"}
+    _show_worst({"worst_networks": [network], "worst_blocks": [block]})
+    said = capsys.readouterr().err
+    assert "0.000312 ms measured, 4.2e-07 predicted" in said
+    assert "2.5e-05 ms" in said
+    assert "0.000 " not in said

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetfront.quantities import format_number
 from fleetfront.report.markdown import escape, markdown_table, render_markdown
 from fleetfront.report.section import Report
-from fleetfront.report.tables import Table, number, percent, size, with_spread
+from fleetfront.report.tables import Table, percent, size, with_spread
 from tests.report.strangers import with_evil_names
 
 
@@ -60,7 +61,7 @@ def test_escaped_text_stays_in_its_cell(text: str) -> None:
 
 
 def test_numbers_for_people() -> None:
-    assert [number(v) for v in (0, 1234.5, 12.345, 0.012345, 1e-7, 2e9, None, float("nan"))] == [
+    assert [format_number(v) for v in (0, 1234.5, 12.345, 0.012345, 1e-7, 2e9, None, float("nan"))] == [
         *("0", "1,234", "12.3", "0.0123", "1e-07", "2e+09", "–", "–")
     ]
     assert with_spread(12.3456, 0.4321, 4) == "12.35 ±0.43"

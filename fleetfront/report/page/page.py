@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import missing
+from fleetfront.quantities import format_number
 from fleetfront.report.figures.specifications import SCHEMA, Figure, bare
 from fleetfront.report.figures.theme import CONFIG, css_variables
 from fleetfront.report.section import Part, Report
-from fleetfront.report.tables import number, percent
+from fleetfront.report.tables import percent
 from fleetfront.report.writing import write_report
 
 if TYPE_CHECKING:
@@ -137,7 +138,7 @@ def _templates() -> jinja2.Environment:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"prose": _prose, "number": number, "percent": percent}
+    environment.filters |= {"prose": _prose, "number": format_number, "percent": percent}
     return environment
 
 

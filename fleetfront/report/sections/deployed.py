@@ -10,13 +10,14 @@ from typing import Any
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
+from fleetfront.quantities import UNKNOWN, format_number
 from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, tooltip
 from fleetfront.report.figures.theme import series_colour
 from fleetfront.report.markdown import table_lines
 from fleetfront.report.section import Section
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import Sources
-from fleetfront.report.tables import UNKNOWN, Table, number, signed, size, with_spread
+from fleetfront.report.tables import Table, signed, size, with_spread
 from fleetfront.targets import Target
 
 #: Characters of a hash that tell weights apart.
@@ -157,7 +158,7 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 with_spread(file.measured_ms, file.measured_std_ms),
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else UNKNOWN,
                 file.promised or UNKNOWN,
-                number(file.accuracy, 4),
+                format_number(file.accuracy, 4),
                 signed(file.drop, 2),
                 file.weights,
             )
@@ -175,7 +176,7 @@ def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
 def _deployed(known: Sequence[DeployedFile]) -> Figure:
     values = [row for file in known for row in _deployed_values(file)]
     worst = [abs(100 * (f.measured_ms / f.predicted_ms - 1)) for f in known if f.measured_ms and f.predicted_ms]
-    off = f" The farthest is {number(max(worst), 2)} % off." if worst else ""
+    off = f" The farthest is {format_number(max(worst), 2)} % off." if worst else ""
     said = f"Predicted and measured latency of {len(known)} deployed files, with 90 % intervals.{off}"
     height = max(120, 28 * len({row["file"] for row in values}))
     spec = figure_spec(said, _deployed_layers(), values=values, height=height)

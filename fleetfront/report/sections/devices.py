@@ -15,11 +15,11 @@ from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding
-from fleetfront.quantities import Clock, Tier
+from fleetfront.quantities import UNKNOWN, Clock, Tier, format_number
 from fleetfront.report.markdown import table_lines
 from fleetfront.report.section import Reason, Section
 from fleetfront.report.sources import Sources
-from fleetfront.report.tables import UNKNOWN, Table, number, percent
+from fleetfront.report.tables import Table, percent
 from fleetfront.search.results import DeviceFront
 from fleetfront.targets import Target
 
@@ -251,9 +251,9 @@ def devices_table(devices: Sequence[DeviceEntry]) -> Table:
             d.measured,
             d.when or UNKNOWN,
             "; ".join([d.verdict, *(reason.text for reason in d.reasons)]),
-            number(d.scores.get("mape"), 2),
+            format_number(d.scores.get("mape"), 2),
             percent(d.scores.get("within_10")),
-            number(d.floor_mape, 2),
+            format_number(d.floor_mape, 2),
         )
         for d in devices
     ]

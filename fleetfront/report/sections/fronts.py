@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fleetfront.quantities import LATENCY
+from fleetfront.quantities import LATENCY, format_number
 from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_cost, lowest_shown, static_fronts
 from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.figures.specifications import Figure, bare, slug
@@ -14,7 +14,7 @@ from fleetfront.report.figures.theme import series_colour, series_dash
 from fleetfront.report.markdown import fenced, html, table_lines
 from fleetfront.report.section import Section
 from fleetfront.report.sections.front_views import FrontGroup, FrontView, front_groups
-from fleetfront.report.tables import Table, number, with_spread
+from fleetfront.report.tables import Table, with_spread
 
 #: Points of a front that a table shows; the figure and the file have more.
 _SHOWN = 8
@@ -75,9 +75,9 @@ def volume_table(group: FrontGroup) -> Table:
             front.label,
             front.target,
             f"{front.total:,}",
-            number(front.hypervolume, 5),
-            ", ".join(number(value, 4) for value in front.reference_point),
-            number(front.limit),
+            format_number(front.hypervolume, 5),
+            ", ".join(format_number(value, 4) for value in front.reference_point),
+            format_number(front.limit),
             front.path,
         )
         for front in group.fronts

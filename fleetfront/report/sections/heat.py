@@ -17,14 +17,14 @@ import numpy as np
 from fleetfront.errors import FleetfrontError
 from fleetfront.predictors.base import BlockCosts, CostModel, NetworkCosts
 from fleetfront.predictors.table.lookup import Filled
-from fleetfront.quantities import Metric
+from fleetfront.quantities import UNKNOWN, Metric
 from fleetfront.report.figures.specifications import SQUARE, Figure, figure_spec, nominal, slug, tooltip
 from fleetfront.report.figures.theme import variable
 from fleetfront.report.markdown import table_lines
 from fleetfront.report.section import Section, Words
 from fleetfront.report.sections.relations import sample_networks
 from fleetfront.report.sources import Sources
-from fleetfront.report.tables import UNKNOWN, Table
+from fleetfront.report.tables import Table
 from fleetfront.spaces.base import DescribesBlocks, Genotypes, Interpolable, SearchSpace
 from fleetfront.spaces.blocks import Block
 

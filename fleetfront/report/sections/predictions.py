@@ -13,14 +13,14 @@ from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
-from fleetfront.quantities import LATENCY, Metric
+from fleetfront.quantities import LATENCY, Metric, format_number
 from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, slug, tooltip
 from fleetfront.report.figures.theme import series_colour, variable
 from fleetfront.report.markdown import escape, table_lines
 from fleetfront.report.section import Section, Words
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import Sources
-from fleetfront.report.tables import Table, number, with_spread
+from fleetfront.report.tables import Table, with_spread
 from fleetfront.spaces.base import SearchSpace
 
 HELD_OUT, VERIFIED = "held out", "front's best, measured afterwards"
@@ -155,7 +155,8 @@ def prediction_table(view: PredictionView) -> Table:
     """Every network of one device, the worst first."""
     points = sorted(view.points, key=lambda point: -abs(point.error_percent))
     rows = [
-        (p.arch, p.role, number(p.measured), with_spread(p.predicted, p.std), f"{p.error_percent:+.1f}") for p in points
+        (p.arch, p.role, format_number(p.measured), with_spread(p.predicted, p.std), f"{p.error_percent:+.1f}")
+        for p in points
     ]
     unit = view.metric.unit
     headers = ("network", "which", f"measured {unit}", f"predicted {unit}", "error %")

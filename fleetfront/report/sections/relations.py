@@ -11,7 +11,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import CostModel, NetworkCosts, predict_covered
-from fleetfront.quantities import LATENCY, Metric
+from fleetfront.quantities import LATENCY, Metric, format_number
 from fleetfront.report.figures.specifications import (
     SQUARE,
     Figure,
@@ -26,7 +26,7 @@ from fleetfront.report.figures.theme import variable
 from fleetfront.report.markdown import folded
 from fleetfront.report.section import Section, Words
 from fleetfront.report.sources import SearchResult, Sources
-from fleetfront.report.tables import Table, number, signed
+from fleetfront.report.tables import Table, signed
 from fleetfront.search.results import DeviceFront, front_arrays
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 
@@ -237,7 +237,7 @@ def known_costs(model: CostModel, genotypes: Genotypes) -> FloatArray:
 def correlation_table(view: RelationView) -> Table:
     """Rank correlation of every pair."""
     rows = [
-        (label, *(number(value, 3) for value in line))
+        (label, *(format_number(value, 3) for value in line))
         for label, line in zip(view.labels, view.correlation.tolist(), strict=True)
     ]
     caption = f"Spearman rank correlation over {view.networks:,} networks, {view.sample}. {view.warning}".rstrip(". ")

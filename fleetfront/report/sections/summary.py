@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from fleetfront.quantities import format_number
 from fleetfront.report.markdown import escape, table_lines
 from fleetfront.report.section import Section, Words
 from fleetfront.report.sections.baselines import BaselineView
@@ -13,7 +14,7 @@ from fleetfront.report.sections.deployed import DeployedFile
 from fleetfront.report.sections.devices import DeviceEntry
 from fleetfront.report.sections.front_views import FrontGroup, FrontView
 from fleetfront.report.sources import Sources
-from fleetfront.report.tables import Table, number, with_spread
+from fleetfront.report.tables import Table, with_spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +87,16 @@ def _sentence(entry: DeviceEntry, found: tuple[FrontGroup, FrontView] | None) ->
     parts = [entry.title if entry.title != entry.name else ""]
     if found is not None and found[1].points:
         group, front = found
-        first, last = front.points[0], front.points[-1]
-        parts.append(
-            f"{number(first.accuracy)} to {number(last.accuracy)} % in {number(first.cost)} to {number(last.cost)} "
-            f"{group.metric.unit}"
-        )
+        ends = (front.points[0], front.points[-1])
+        accuracy = " to ".join(format_number(point.accuracy) for point in ends)
+        cost = " to ".join(format_number(point.cost) for point in ends)
+        parts.append(f"{accuracy} % in {cost} {group.metric.unit}")
     elif found is not None:
         parts.append("nothing met its limit")
     parts.append(entry.tier or "no latency yet")
     if entry.scores.get("networks"):
-        parts.append(f"{number(entry.scores.get('mape'), 2)} % off on {entry.scores['networks']} held-out networks")
+        off = format_number(entry.scores.get("mape"), 2)
+        parts.append(f"{off} % off on {entry.scores['networks']} held-out networks")
     if entry.verdict == "unstable":
         parts.append("unstable")
     return f"{', '.join(filter(None, parts))}."
