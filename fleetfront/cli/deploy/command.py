@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 
 import click
@@ -64,10 +65,12 @@ def deploy(
     known = given.read_weights(family, fronts, weights)
     done = []
     if chosen or not failed:
-        with Store(store_path(store)) as opened, progress(quiet) as shown:
+        with ExitStack() as held:
             timed = None
             if measure is not None:
+                opened = held.enter_context(Store(store_path(store)))
                 timed = given.measuring_of(measure, chosen, opened, family, kinds, recipe)
+            shown = held.enter_context(progress(quiet))
             done = deploy_picks(
                 chosen,
                 family,

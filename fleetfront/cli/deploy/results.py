@@ -109,7 +109,8 @@ def _hints(one: Deployed) -> None:
 
 def _rows(one: Deployed) -> list[tuple[str, ...]]:
     if not one.files:
-        return [(one.pick.name, "not written", *("-" for _ in _HEADERS[2:]))]
+        state = "not written" if one.folder is None else "was there"
+        return [(one.pick.name, state, *("-" for _ in _HEADERS[2:]))]
     rows: list[tuple[str, ...]] = []
     shown: set[str] = set()
     for file in one.files:

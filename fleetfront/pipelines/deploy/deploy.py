@@ -5,12 +5,14 @@ pick. Making one network's files is in ``deploy.network``, its bundle in ``deplo
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from fleetfront.deploy.bundle.manifest import (
     check_replaceable,
+    read_manifest,
     safe_name,
 )
 from fleetfront.deploy.formats import FileFormat
@@ -22,6 +24,7 @@ from fleetfront.pipelines.deploy.network import Network, Recipe, write_network
 from fleetfront.pipelines.deploy.records import Deployed, FrontPoints, Measuring, Pick
 from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
 from fleetfront.pipelines.deploy.weights import UserImages, Weights
+from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
 
@@ -52,7 +55,8 @@ def deploy_picks(
 ) -> list[Deployed]:
     """Write one bundle a pick. A pick that fails carries its error and costs no other pick.
 
-    Picks of one architecture share its files: they are made, proven, measured and stored once.
+    Picks of one architecture share its files: they are made, proven, measured and stored once. Of a command that was
+    killed, the bundles that it finished are kept, and the same command goes on with the rest.
 
     Args:
         picks: what to deploy; names must differ.
@@ -62,7 +66,7 @@ def deploy_picks(
         out: the folder of the bundles.
         recipe: precisions, input contract, bars; fp32 without any by default.
         measuring: time the very files that the bundles get.
-        limit: of the proof of fp32 against torch, share of the logits' range.
+        limit: of the proof of fp32 against torch, share of what inputs change in the logits.
         force: replace bundles that exist.
         progress: counts files.
 
@@ -76,15 +80,54 @@ def deploy_picks(
     for kind in formats:
         kind.check()
     check_targets(measuring, formats, recipe.precisions)
-    for pick in picks:
-        check_replaceable(out / folder_name(pick, weights), force=force)
+    wanted = _Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
+    there = {pick.name: out / folder_name(pick, weights) for pick in picks}
+    done = {} if force else {p.name: Deployed(p, folder=there[p.name]) for p in picks if wanted.has(p, there[p.name])}
+    # Where nothing is left to do, the same command was not cut short.
+    done = done if len(done) < len(picks) else {}
+    left = [pick for pick in picks if pick.name not in done]
+    for pick in left:
+        check_replaceable(there[pick.name], force=force)
     with staging_folder(out) as staging:
-        made = _made(picks, space, weights, formats, recipe, staging, progress)
-        measured = {} if measuring is None else measure_networks(made, measuring, progress)
-        return [
-            bundle_network(pick, made[pick.arch], measured.get(pick.arch, ()), space.name, recipe, out, force=force)
-            for pick in picks
-        ]
+        making = _make(left, space, weights, formats, recipe, staging, progress)
+        measured: Mapping[str, tuple[FileLatency, ...]] = {}
+        if measuring is not None:
+            made = dict(making)
+            measured, making = measure_networks(made, measuring, progress), iter(made.items())
+        for arch, network in making:
+            for pick in (pick for pick in left if pick.arch == arch):
+                timed = measured.get(arch, ())
+                done[pick.name] = bundle_network(pick, network, timed, space.name, recipe, out, force=force)
+    return [done[pick.name] for pick in picks]
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What every bundle of a command is like, to know those that an earlier one finished before it was killed."""
+
+    space: str
+    weights: Mapping[str, Any]
+    formats: Sequence[FileFormat]
+    recipe: Recipe
+    is_measured: bool
+
+    def has(self, pick: Pick, folder: Path) -> bool:
+        """Whether the folder is a whole bundle of the pick, with the same weights, files and contract."""
+        if not folder.is_dir():
+            return False
+        try:
+            manifest = read_manifest(folder)
+        except FleetfrontError:
+            return False
+        files = [(file["format"], file["precision"], file["contract"]) for file in manifest["files"]]
+        contract = self.recipe.contract.to_dict()
+        asked = [(kind.name, name, contract) for name in self.recipe.precisions for kind in self.formats]
+        known = (manifest["arch"], manifest["space"], manifest["weights"].get("id"), manifest["weights"]["random"])
+        return (
+            known == (pick.arch, self.space, self.weights.get("id"), self.weights["random"])
+            and files == asked
+            and (not self.is_measured or any(not row.get("is_prediction") for row in manifest["latency"]))
+        )
 
 
 def _check_names(picks: Sequence[Pick]) -> None:
@@ -96,7 +139,7 @@ def _check_names(picks: Sequence[Pick]) -> None:
         raise InputError(f"Two picks are called {twice[0]!r}.", "Choose each network once.")
 
 
-def _made(
+def _make(
     picks: Sequence[Pick],
     space: SearchSpace,
     weights: Weights,
@@ -104,24 +147,23 @@ def _made(
     recipe: Recipe,
     staging: Path,
     progress: Progress,
-) -> dict[str, Network | FleetfrontError]:
-    """Every distinct architecture's network, or why there is none."""
+) -> Iterator[tuple[str, Network | FleetfrontError]]:
+    """Every distinct architecture with its network, or why there is none."""
     archs = list(dict.fromkeys(pick.arch for pick in picks))
-    made: dict[str, Network | FleetfrontError] = {}
     progress.start("Writing and proving", len(archs) * len(formats) * len(recipe.precisions))
     for number, arch in enumerate(archs):
         folder = staging / str(number)
         folder.mkdir()
         try:
             graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, recipe)
-            made[arch] = write_network(graph, weights, formats, recipe, folder, progress=progress)
+            made: Network | FleetfrontError = write_network(graph, weights, formats, recipe, folder, progress=progress)
         except FleetfrontError as error:
-            made[arch] = error
+            made = error
         except OSError as error:
             remedy = "Free space or choose another --out."
-            made[arch] = InputError(f"The files of {arch} could not be written ({error}).", remedy)
+            made = InputError(f"The files of {arch} could not be written ({error}).", remedy)
+        yield arch, made
     progress.finish()
-    return made
 
 
 def _labelled(graph: Graph, arch: str, space: SearchSpace, weights: Weights, recipe: Recipe) -> Graph:

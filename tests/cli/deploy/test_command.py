@@ -391,3 +391,10 @@ def test_a_run_that_is_killed_leaves_no_bundle(front: Path) -> None:
     for folder in out.glob("[!.]*"):
         read_manifest(folder)
     assert deploy(front, "--per-device", "2", "--force") == 0
+
+
+def test_without_measuring_no_store_is_needed(front: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    store = str(tmp_path / "file" / "store.sqlite")
+    assert deploy(front, "--knee", "--formats", "onnx", "--store", store) == 0
+    assert deploy(front, "--knee", "--formats", "onnx", "--force", "--measure", "--store", store) == 2

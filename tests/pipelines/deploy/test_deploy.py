@@ -10,6 +10,7 @@ from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy.deploy import Measuring, Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.pipelines.deploy.records import is_timed_on
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
@@ -172,3 +173,30 @@ def test_names_must_differ_and_formats_be_known(tmp_path: Path) -> None:
         parse_formats("onxx")
     with pytest.raises(InputError, match="No format"):
         parse_formats(",")
+
+
+def test_a_command_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    picks = [Pick(name, arch) for name, arch in zip("abc", archs(3), strict=True)]
+
+    class Killed(BaseException):
+        pass
+
+    def write(*given: object, **named: object) -> object:
+        if len(list(tmp_path.glob("[abc]-*"))) == 1:
+            raise Killed
+        return write_network(*given, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("fleetfront.pipelines.deploy.deploy.write_network", write)
+    with pytest.raises(Killed):
+        deploy_picks(picks, SPACE, Weights(), BOTH, tmp_path)
+    monkeypatch.undo()
+    (first,) = tmp_path.glob("a-*")
+    written = (first / "manifest.json").stat().st_mtime_ns
+    with pytest.raises(InputError, match="exists"):
+        deploy_picks(picks, SPACE, Weights(), parse_formats("onnx"), tmp_path)
+    done = deploy_picks(picks, SPACE, Weights(), BOTH, tmp_path)
+    assert [one.error for one in done] == [None] * 3
+    assert [one.folder.name[0] for one in done if one.folder is not None] == ["a", "b", "c"]
+    assert (first / "manifest.json").stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="exists"):
+        deploy_picks(picks, SPACE, Weights(), BOTH, tmp_path)
