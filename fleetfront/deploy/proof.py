@@ -54,6 +54,7 @@ class Proof:
         limit: what ``relative_to_spread`` may be, or what ``agreement`` must be if ``by_agreement``.
         agreement: share of real images whose class is torch's; None if none were run.
         agreement_images: how many.
+        commonest_class: share of them that torch gives one and the same class: what a constant answer would agree on.
         by_agreement: judged by ``agreement`` instead of ``relative_to_spread``, as int8 is.
     """
 
@@ -68,6 +69,7 @@ class Proof:
     limit: float
     agreement: float | None = None
     agreement_images: int = 0
+    commonest_class: float | None = None
     by_agreement: bool = False
 
     @property
@@ -84,6 +86,11 @@ class Proof:
         """Whether inputs change the outputs so little that a wrong file could pass."""
         return self.spread_of_range < LEAST_SPREAD
 
+    @property
+    def is_weak(self) -> bool:
+        """Whether a constant answer would agree often enough to pass."""
+        return self.by_agreement and self.commonest_class is not None and self.commonest_class >= self.limit
+
     def as_checks(self) -> dict[str, Any]:
         """The proof as plain values, for a manifest."""
         return {
@@ -96,6 +103,7 @@ class Proof:
             "spread_of_range": self.spread_of_range,
             "top1_agreement": self.agreement,
             "agreement_images": self.agreement_images,
+            "commonest_class": self.commonest_class,
             "judged_by": "top1_agreement" if self.by_agreement else "relative_to_spread",
             "limit": self.limit,
             "passed": self.passed,

@@ -1,4 +1,4 @@
-"""What TFLite files tell MediaPipe Tasks: one mean and one standard deviation, and no colours that it cannot feed."""
+"""TFLite files tell MediaPipe Tasks one mean and one standard deviation, and no colours that it cannot feed."""
 
 import json
 import subprocess

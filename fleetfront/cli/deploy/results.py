@@ -99,6 +99,11 @@ def _hints(one: Deployed) -> None:
     elif one.test_images:
         hint("  accuracy is not judged: the folders of --images are not the network's classes")
     for file in one.files:
+        if file.proof.is_weak:
+            warn(
+                f"{file.name}: torch names one class on {100 * (file.proof.commonest_class or 0):.0f} % of images, so "
+                "that agreement proves little. Give --images of all classes."
+            )
         layout = file.layout
         if not layout.is_clean or layout.undelegated:
             hint(

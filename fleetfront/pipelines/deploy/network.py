@@ -324,7 +324,8 @@ def _proven(
     if not len(reference.test):
         return proof, None
     agreement = float(np.mean(classes == reference.classes))
-    proof = replace(proof, agreement=agreement, agreement_images=len(classes))
+    commonest = float(np.unique(reference.classes, return_counts=True)[1].max() / len(classes))
+    proof = replace(proof, agreement=agreement, agreement_images=len(classes), commonest_class=commonest)
     if reference.targets is None:
         return proof, None
     return proof, 100 * float(np.mean(classes == reference.targets))

@@ -11,7 +11,7 @@ from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.errors import BarMissed
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.deploy.network import Recipe, write_network
-from fleetfront.pipelines.deploy.weights import Weights
+from fleetfront.pipelines.deploy.weights import UserImages, Weights
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.supernet.checkpoints import load_supernet
 
@@ -97,3 +97,16 @@ def test_a_proof_that_could_not_tell_is_refused(tmp_path: Path) -> None:
     graph = builder.build([builder.add("flatten", [mean])])
     with pytest.raises(BarMissed, match=r"Inputs change the logits by only .*e-07 of their range"):
         write_network(graph, Weights(), [ALL_FORMATS["onnx"]], Recipe(), tmp_path)
+
+
+def test_agreement_with_one_class_alone_is_called_weak(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    space = load_space("ofa-mbv3-mini")
+    weights = Weights(None, UserImages("digits"))
+    graph = replace(weights.graph(space, space.sample(1, np.random.default_rng(0))[0]), name="network")
+    recipe = Recipe(("int8",), test_images=20)
+    (file,) = write_network(graph, weights, [ALL_FORMATS["onnx"]], recipe, tmp_path).files
+    assert file.proof.passed
+    assert file.proof.as_checks()["commonest_class"] == 1
+    assert file.proof.is_weak
+    assert not replace(file.proof, commonest_class=0.2).is_weak
