@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,23 +71,14 @@ def profile(
     precision: str,
     threads: int,
     batch: int | tuple[int, ...],
-    space: str,
     file: Path | None,
     shapes: tuple[str, ...],
     arrays: Path | None,
-    budget: str,
-    target_error: float | None,
-    few: int | None,
-    calibration: int | None,
-    validation: int,
-    with_fit: bool,
     sustained: str | None,
-    dry_run: bool,
-    seed: int,
     store: Path | None,
     as_json: bool,
     quiet: bool,
-    **settings: Any,
+    **others: Any,
 ) -> None:
     """Measure a space's blocks and networks, or one model file.
 
@@ -113,31 +105,34 @@ def profile(
     name = names[0]
     if file is not None:
         check_file_request()
-    kind = kind_for(name)
+    kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
+    check_can(kind, name, _asked(file, sustained, wanted.few, batch))
+    choices = choices_of(name, kind, others, is_sustained=sustained is not None)
+    if file is not None or sustained is not None:
+        seconds = sustained_seconds(file, sustained)
+        target = kind.target(
+            name, runtime=runtime, precision=precision if is_given("precision") else None, threads=threads, file=file
+        )
+        profile_file_there(kind, target, choices, file, shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
+        return
+    target_of = partial(kind.target, name, runtime=runtime, precision=precision, threads=threads)
+    if not isinstance(batch, tuple):
+        profile_family(kind, target_of(batch=batch), choices, wanted, store, as_json, quiet)
+        return
+    each = click.get_current_context()
+    profile_batches(batch, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)
+    if wanted.with_fit and not (as_json or wanted.dry_run):
+        summarise_batches([target_of(batch=one) for one in batch], wanted.space)
+
+
+def _asked(
+    file: Path | None, sustained: str | None, few: int | None, batch: int | tuple[int, ...]
+) -> dict[str, Capability]:
+    """What the user asks for beyond a space's profile, in words, and what a device must be able to do for it."""
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),
         "--few": (few is not None, Capability.FEW),
         "Several batches": (isinstance(batch, tuple), Capability.BATCHES),
     }
-    check_can(kind, name, {words: capability for words, (is_asked, capability) in asked.items() if is_asked})
-    choices = choices_of(name, kind, settings, is_sustained=sustained is not None)
-    if file is not None or sustained is not None:
-        seconds = sustained_seconds(file, sustained)
-        target = kind.target(
-            name, runtime=runtime, precision=precision if is_given("precision") else None, threads=threads, file=file
-        )
-        profile_file_there(kind, target, choices, file, shapes, arrays, seconds, store, dry_run, as_json, quiet)
-        return
-    wanted = Wanted(space, budget, target_error, few, calibration, validation, with_fit, seed, dry_run)
-    if isinstance(batch, tuple):
-        each = click.get_current_context()
-        profile_batches(batch, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)
-        if with_fit and not (as_json or dry_run):
-            summarise_batches(
-                [kind.target(name, runtime=runtime, precision=precision, threads=threads, batch=one) for one in batch],
-                space,
-            )
-        return
-    target = kind.target(name, runtime=runtime, precision=precision, threads=threads, batch=batch)
-    profile_family(kind, target, choices, wanted, store, as_json, quiet)
+    return {words: capability for words, (is_asked, capability) in asked.items() if is_asked}

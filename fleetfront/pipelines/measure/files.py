@@ -13,6 +13,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.measure.company import Company
+from fleetfront.pipelines.measure.profile import check_clock
 from fleetfront.profilers.campaign import (
     Campaign,
     Limits,
@@ -108,10 +109,7 @@ def measure_files(
         InputError: ``clock`` is none of the target's, or a file cannot be read.
         DeviceError: the device is lost, refused, or measured by another process.
     """
-    if clock == Clock.THREAD_CPU and target.threads > 1:
-        raise InputError(
-            f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
-        )
+    check_clock(target, clock)
     place, shape = workspace or Workspace.default(), options or RoundOptions()
     hashes = {name: _sha256(path) for name, path in files.items()}
     names = {sha256: name for name, sha256 in hashes.items()}

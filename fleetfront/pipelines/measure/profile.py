@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -162,8 +163,8 @@ def profile_space(
 ) -> ProfileOutcome:
     """Measure the blocks and sampled networks of ``space`` on ``target`` until ``rule`` or ``budget`` ends it.
 
-    The same call continues a campaign that was killed, interrupted or ended at a smaller budget: same target, space,
-    options, device and runtime version. A finished one is begun anew.
+    The same call (target, space, options, device, runtime version) continues a campaign that was killed, interrupted or
+    ended at a smaller budget. A finished one is begun anew.
 
     Args:
         space: what to measure.
@@ -186,10 +187,7 @@ def profile_space(
     """
     began = time.monotonic()
     chosen = options or PlanOptions(calibration=budget.calibration)
-    if clock == Clock.THREAD_CPU and target.threads > 1:
-        raise InputError(
-            f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
-        )
+    check_clock(target, clock)
     place = workspace or Workspace.default()
     suffix, write = _writer(target)
     cache = FileCache(place.cache / "files", suffix)
@@ -198,27 +196,41 @@ def profile_space(
         seen_clock, environment = clock or agent.clocks[0], agent.describe()
         identity = campaign_identity(target, space.name, chosen, environment)
         row = find_unfinished(store, target, space.name, identity, budget.seconds)
-        if row is None or not _has_files(row, cache):
-            tasks = make_plan(space, chosen).written(lambda graph: cache.put(write(graph)), progress)
-            # Other bytes are other networks: they must not continue what older ones began.
-            if row is None or tasks.to_json() != row.plan:
-                row = begin_campaign(store, target, space.name, identity, tasks, environment)
+        if row is None or not all(cache.has(file) for file in TaskList.from_json(row.plan).files):
+            made = make_plan(space, chosen).written(lambda graph: cache.put(write(graph)), progress)
+            row = _go_on_with(made, row) or begin_campaign(store, target, space.name, identity, made, environment)
         tasks = TaskList.from_json(row.plan)
         files = {file: str(cache.path(file)) for file in tasks.files}
         campaign = Campaign(store, agent, row, chosen.rounds, files, clock=seen_clock, progress=progress)
         result = campaign.run(Limits(budget.seconds, rounds), rule, preparing_s=time.monotonic() - began)
     cache.prune()
     observations = read_observations(store, target, space.name, seen_clock, [row.id])
-    if result.ended_by == "budget":
-        _check_heat(observations, budget)
-    planned = {role: sum(task.role == role for task in tasks.tasks) for role in {task.role for task in tasks.tasks}}
-    return ProfileOutcome(result, observations, planned, judge(observations))
+    _check_heat(result, observations, budget)
+    return ProfileOutcome(result, observations, Counter(task.role for task in tasks.tasks), judge(observations))
 
 
-def _check_heat(observations: Observations, budget: Budget) -> None:
-    """Raises DeviceError if there is nothing but the anchor, measured hot: waiting took the budget."""
+def _go_on_with(made: TaskList, row: CampaignRow | None) -> CampaignRow | None:
+    """An unfinished campaign of these very files; other bytes are other networks, which must not continue it."""
+    return row if row is not None and made.to_json() == row.plan else None
+
+
+def check_clock(target: Target, clock: Clock | None) -> None:
+    """Raise InputError for a clock that tells less than the time of ``target``."""
+    if clock == Clock.THREAD_CPU and target.threads > 1:
+        raise InputError(
+            f"{target} runs on several threads, which thread-CPU time does not count.", "Use --clock wall."
+        )
+
+
+def _check_heat(result: CampaignResult, observations: Observations, budget: Budget) -> None:
+    """Raise DeviceError if there is nothing but the anchor, measured hot: waiting took the budget."""
     is_hot = observations.hot_visits or "throttled" in observations.discarded
-    if is_hot and not observations.errors and not set(observations.visits) - {Role.ANCHOR}:
+    if (
+        result.ended_by == "budget"
+        and is_hot
+        and not observations.errors
+        and not set(observations.visits) - {Role.ANCHOR}
+    ):
         raise DeviceError(
             f"{observations.target.device} was too hot: no block or network was measured within the budget of "
             f"{format_duration(budget.seconds)}.",
@@ -261,10 +273,6 @@ def measure_networks(
         open_agent=open_agent,
         progress=progress,
     )
-
-
-def _has_files(row: CampaignRow, cache: FileCache) -> bool:
-    return all(cache.has(file) for file in TaskList.from_json(row.plan).files)
 
 
 def suffixes_of(target: Target) -> tuple[str, ...]:

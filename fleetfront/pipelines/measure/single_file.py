@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -212,31 +213,19 @@ def profile_file(
     path = path.resolve()
     target = target or kind_of(CPU).target(CPU, file=path)
     check_file(path, target)
-    if store is None:
-        with TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as own:
-            return profile_file(
-                path,
-                target,
-                shapes=shapes,
-                arrays=arrays,
-                store=own,
-                seconds=seconds,
-                workspace=workspace,
-                open_agent=open_agent,
-                progress=progress,
-            )
     kind = find_kind(target.device)
     is_cold = kind is not None and Capability.MEMORY in kind.can
-    with TemporaryDirectory() as folder:
-        sized = size_inputs(path, target, Path(folder), shapes or {}, arrays)
+    with ExitStack() as held:
+        folder = Path(held.enter_context(TemporaryDirectory()))
+        kept = store or held.enter_context(Store(folder / "store.sqlite"))
+        sized = size_inputs(path, target, folder, shapes or {}, arrays)
         options = RoundOptions(inputs=sized.inputs)
         if is_cold:
-            timed_s = seconds / COLD_STARTS
-            options = RoundOptions(timed_runs=COLD_RUNS, timed_s=timed_s, is_cold=True, inputs=sized.inputs)
+            options = replace(options, timed_runs=COLD_RUNS, timed_s=seconds / COLD_STARTS, is_cold=True)
         found = measure_files(
             {path.name: sized.path},
             sized.target,
-            store,
+            kept,
             rounds=COLD_STARTS if is_cold else ROUNDS,
             options=options,
             arrays=arrays,
@@ -244,12 +233,11 @@ def profile_file(
             open_agent=open_agent,
             progress=progress,
         )
-    latency = found.latencies[path.name]
-    if latency.ms is None:
-        rows = store.measurements(target=sized.target, space="", role=Role.FILE, campaigns=[found.campaign])
-        remedies = [str(row.after["remedy"]) for row in rows if "remedy" in row.after]
-        raise _explained(path, sized.target, latency.error or "", remedies[-1] if remedies else "")
-    return _profile(path, found, store, sized.notes)
+        if (latency := found.latencies[path.name]).ms is None:
+            rows = kept.measurements(target=sized.target, space="", role=Role.FILE, campaigns=[found.campaign])
+            remedies = [str(row.after["remedy"]) for row in rows if "remedy" in row.after]
+            raise _explained(path, sized.target, latency.error or "", remedies[-1] if remedies else "")
+        return _profile(path, found, kept, sized.notes)
 
 
 def check_file(path: Path, target: Target) -> None:
