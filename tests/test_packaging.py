@@ -1,4 +1,4 @@
-"""What the wheel holds: every file of the package, the licence and the notice, and nothing else."""
+"""See what the wheel holds: every file of the package, the licence and the notice, and nothing else."""
 
 import shutil
 import subprocess
