@@ -23,7 +23,7 @@ from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.facts.thermal import parse_wakefulness
 from fleetfront.profilers.adb.heat import HeatWatch, Look, Note, Wait
 from fleetfront.profilers.adb.link.connection import Connection
-from fleetfront.profilers.adb.link.faults import ConnectionLost
+from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceReplaced
 from fleetfront.profilers.adb.machine import (
     Abandoned,
     Begun,
@@ -175,6 +175,9 @@ class AdbAgent:
                             case Note(text):
                                 self._progress.note(text)
                             case GiveUp(error):
+                                if isinstance(error, DeviceReplaced):
+                                    # It is not ours to tidy up.
+                                    self._forget_connection()
                                 raise error
                             case _:
                                 todo = instruction

@@ -35,7 +35,7 @@ echo '--graph=...'
 @pytest.mark.parametrize(
     ("program", "reason"),
     [
-        ("head -c 3000000 /dev/urandom", "printed more than 1 MiB"),
+        ("head -c 3000000 /dev/urandom", "no timings|not understood"),
         ("seq 1 60000", "no timings"),
         ("echo 'count=5 first=1 curr=1 min=0 max=0 avg=0 std=0'", "ends before the summary"),
         ("echo '@end 0 0'; echo '@0 end 0 0'", "no timings"),
@@ -150,7 +150,7 @@ FLOOD = BROKEN.format('[ "$1" = --help ] || exec yes flood')
 HANG = BROKEN.format('[ "$1" = --help ] || exec sleep 1000')
 
 
-def test_a_program_that_floods_is_ended_after_a_mebibyte(
+def test_a_program_that_floods_is_ended_after_some_mebibytes(
     daemon: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
 ) -> None:
     daemon.install("benchmark_model", FLOOD)
@@ -158,7 +158,7 @@ def test_a_program_that_floods_is_ended_after_a_mebibyte(
     running = agent.run(make_batch(agent.target, 9))
     for _ in range(3):
         (row,) = next(running)
-        assert "printed more than 1 MiB" in str(row.error)
+        assert "printed more than 16 MiB" in str(row.error)
         assert "flood" in str(row.error)
     with pytest.raises(DeviceError, match="3 visits in a row had to be ended") as caught:
         next(running)
@@ -239,7 +239,11 @@ def test_another_phone_at_the_same_address_is_refused(
     with pytest.raises(DeviceReplaced, match=r"Fake Tablet.*not Fake Phone"):
         first += tuple(row for rows in running for row in rows)
     assert {row.before["model"] for row in first} == {"Fake Phone"}
-    assert list((other.data / "local" / "tmp").iterdir()) == []
+    # What another command of ours may have there is left alone.
+    theirs = other.data / "local" / "tmp" / agent._folder.rpartition("/")[2]
+    theirs.mkdir()
+    agent.close()
+    assert list((other.data / "local" / "tmp").iterdir()) == [theirs]
 
 
 @pytest.fixture
@@ -273,7 +277,7 @@ def test_benchmark_model_of_litert_2_is_measured_with(
 
 
 @pytest.mark.parametrize(
-    ("how", "said"), [("hang", "took longer than"), ("crash", "exit code 139"), ("flood", "1 MiB")]
+    ("how", "said"), [("hang", "took longer than"), ("crash", "exit code 139"), ("flood", "16 MiB")]
 )
 def test_a_program_that_hangs_crashes_or_floods(
     phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch],

@@ -2,7 +2,7 @@
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
 unplugged; before it ends so, it undoes what ``agent`` changed. While it runs, it holds the device against other
-computers, and bounds the time and output of the runner. Frequencies are read with the shell's own ``read``.
+computers, and bounds time and output of the runner. Frequencies are read with the shell's own ``read``.
 """
 
 from __future__ import annotations
@@ -61,17 +61,14 @@ until mkdir "$lock" 2>/dev/null; do
 done
 echo "$$ $me" > "$lock/owner"
 echo $$ > pid
-rm -f leaving runner.pid
 undo() { [ -e restore.sh ] && sh ./restore.sh </dev/null >/dev/null 2>&1 && rm -f restore.sh; }
-let_go() { rm -f pid; rm -rf "$lock"; }
+let_go() { kill $watcher; rm -f pid; rm -rf "$lock"; }
 # Nobody listens any more: what runs is ended, whatever it does, and nothing may end this before it is done.
 leave() {
   trap '' HUP TERM PIPE
   exec >/dev/null 2>&1
-  # A runner that is just being started either sees this or has told its number.
-  : > leaving
-  runner=
-  read -r runner < runner.pid && [ -n "$runner" ] && kill -9 "$runner"
+  # The runner, if there is one.
+  kill -9 $!
   undo
   let_go
   exit 1
@@ -82,13 +79,35 @@ cores=
 for path in /sys/devices/system/cpu/cpu[0-9]*; do
   [ -r "$path/cpufreq/scaling_cur_freq" ] && cores="$cores ${path##*/cpu}"
 done
-# All of a visit in one write: every packet of its own can cost a delayed acknowledgement of 40 ms. ``print`` is mksh's.
-if [ -n "$KSH_VERSION" ]; then say() { print -r -- "$1"; }; else say() { printf '%s\n' "$1"; }; fi
-bound=
-for words in "timeout --foreground -s KILL" "timeout -s KILL"; do
-  $words 9 true 2>/dev/null && { bound="$words $limit"; break; }
-done
-if printf x | head -c 1 >/dev/null 2>&1; then most="head -c @MOST@"; else most=cat; fi
+# All of a visit in one write: every packet of its own can cost a delayed acknowledgement of 40 ms. What mksh
+# has, the shell of phones, starts no process.
+if [ -n "$KSH_VERSION" ]; then
+  say() { print -r -- "$1"; }
+  take() { said=$(<said); }
+else
+  say() { printf '%s\n' "$1"; }
+  take() { said=$(cat said); }
+fi
+# Ends a visit that takes too long, should nobody listen who would: costs a process every so often, not one a visit.
+watch() {
+  # Not by redirecting the call, for which a shell keeps what was open before: the connection would stay open.
+  exec </dev/null >/dev/null 2>&1
+  trap 'kill $nap; exit 0' TERM
+  pause=$((limit / 4 + 1)) seen= spent=0
+  while kill -0 $$; do
+    sleep $pause &
+    nap=$!
+    wait $nap
+    number= runner=
+    read -r number runner < visiting
+    if [ -n "$number" ] && [ "$number" = "$seen" ]; then spent=$((spent + pause)); else spent=0; fi
+    seen=$number
+    [ $spent -ge $limit ] && kill -9 $runner
+  done
+}
+: > visiting
+watch &
+watcher=$! number=0
 clocks() {
   line=
   for core in $cores; do
@@ -103,13 +122,19 @@ visit() {
   code= said=
   clocks
   before=$line
-  if [ -e "$model" ]; then
+  if [ ! -r run.sh ]; then
+    code=127
+  elif [ -e "$model" ]; then
+    . ./run.sh
     # In the background, so that a signal ends the wait: in the foreground it would be put off until the runner ends.
-    { $bound sh ./run.sh </dev/null 2>&1; echo $? > code; } | $most > said &
-    wait
-    read -r code 2>/dev/null < code || code=@MISSING@
-    said=$(cat said 2>/dev/null)
-    rm -f code said runner.pid
+    run </dev/null >said 2>&1 &
+    runner=$!
+    number=$((number + 1))
+    echo $number $runner > visiting
+    wait $runner
+    code=$?
+    : > visiting
+    if [ $code = @TOO_LARGE@ ]; then said=$(head -c @MOST@ said); else take 2>/dev/null; fi
   fi
   [ -e "$model" ] || code=@MISSING@
   clocks
@@ -135,14 +160,19 @@ done
 leave
 """
 
-#: Started for each visit; its process becomes the runner.
-_RUN = """echo $$ > runner.pid
-[ -e leaving ] && exit 1
-exec {}
+#: Read before each visit; whoever calls it in a process of its own becomes the runner.
+_RUN = """run() {
+  ulimit -f @BLOCKS@
+  exec @COMMAND@
+}
 """
 
-#: What a runner may print in one visit, in bytes; more is a runner gone wild, which is ended.
-MOST_OUTPUT = 1 << 20
+#: What a runner may write into one file, its output among them; more is a runner gone wild. Caches of drivers are less.
+MOST_OUTPUT = 16 << 20
+#: What is shown of that.
+_MOST_SHOWN = 1 << 16
+#: How a shell tells that a program was ended for it: SIGXFSZ of Linux on everything but MIPS.
+TOO_LARGE = 128 + 25
 #: Exit code of a visit whose file is not on the device any more: EX_NOINPUT of sysexits.h.
 FILE_MISSING = 66
 
@@ -176,14 +206,16 @@ def session_script(has_thermal: bool) -> str:
     """The script's text. Its arguments: folder, token, seconds a visit may take, the lock's place, who we are."""
     return (
         _SESSION.replace("@CHECK@", _CHECK if has_thermal else ":")
-        .replace("@MOST@", str(MOST_OUTPUT))
+        .replace("@MOST@", str(_MOST_SHOWN))
+        .replace("@TOO_LARGE@", str(TOO_LARGE))
         .replace("@MISSING@", str(FILE_MISSING))
     )
 
 
 def run_script(runner_command: str) -> str:
     """The text of ``run.sh``. ``runner_command`` may use ``$model``, ``$warm`` and ``$timed``."""
-    return _RUN.format(runner_command)
+    # In blocks of POSIX: https://pubs.opengroup.org/onlinepubs/9699919799/utilities/ulimit.html
+    return _RUN.replace("@BLOCKS@", str(MOST_OUTPUT // 512)).replace("@COMMAND@", runner_command)
 
 
 def parse_frame(line: str, token: str) -> Frame | None:

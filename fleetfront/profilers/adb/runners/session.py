@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.link.connection import Connection
-from fleetfront.profilers.adb.runners.script import MOST_OUTPUT, Frame, parse_frame
+from fleetfront.profilers.adb.runners.script import MOST_OUTPUT, TOO_LARGE, Frame, parse_frame
 
-#: What a shell adds to the number of the signal that ended a program; the two signals that bounds end one with.
-_KILLED, _PIPE = 128 + 9, 128 + 13
-#: Time that a visit has beyond its limit, which the device itself keeps, before the script is ended from here.
-_GRACE_S = 5.0
+#: How a shell tells of a program that was killed.
+_KILLED = 128 + 9
 #: Visits that wait on the device, so that it never waits for us.
 _AHEAD = 2
 _START_S = 20.0
@@ -167,7 +165,7 @@ class Session:
 
     def _visited(self, request: VisitRequest) -> Visited:
         error = None
-        deadline = time.monotonic() + self._visit_timeout_s + _GRACE_S
+        deadline = time.monotonic() + self._visit_timeout_s
         begin = end = Frame("end", request.id, 137, "")
         text = ""
         try:
@@ -186,7 +184,7 @@ class Session:
         self._idle_ns = self._seen_ns
         if error is None and end.code == _KILLED and elapsed_ns >= 1e9 * self._visit_timeout_s:
             error = self._too_long()
-        elif error is None and (end.code == _PIPE or len(text) >= MOST_OUTPUT):
+        elif error is None and (end.code == TOO_LARGE or len(text) >= MOST_OUTPUT):
             error = f"the program printed more than {MOST_OUTPUT >> 20} MiB and was ended; it began with: {text[:200]}"
         return Visited(request.id, text, end.code, started_ns, elapsed_ns, begin.clocks, end.clocks, error)
 
