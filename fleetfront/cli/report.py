@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
-from fleetfront.cli.options import json_option, quiet_option, store_option
+from fleetfront.cli.options import json_option, option_group, quiet_option, store_option
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,6 +21,78 @@ _FILES = {"html": "report.html", "md": "report.md", "png": "figure.png", "svg": 
 
 #: Other endings that mean one of these formats.
 _SUFFIXES = {"htm": "html", "markdown": "md"}
+
+
+@dataclass(frozen=True, slots=True)
+class OutputChoices:
+    """What is written, and where, as typed."""
+
+    kind: str | None
+    figure: str | None
+    dark: bool
+    out: Path | None
+    force: bool
+
+    @property
+    def format(self) -> str:
+        """``html``, ``md``, ``png`` or ``svg``. Raises InputError for another --out, or a page of one figure."""
+        suffix = "" if self.out is None else self.out.suffix.lower().removeprefix(".")
+        found = self.kind or _SUFFIXES.get(suffix, suffix or "html")
+        if found not in _FILES:
+            raise InputError(
+                f"{self.out} ends in .{suffix}, which is no format of a report.",
+                f"End it in {', '.join(f'.{name}' for name in _FILES)}, or give --format.",
+            )
+        if self.figure is not None and found in ("html", "md"):
+            raise InputError(
+                f"--figure {self.figure} is for pictures, not for {found}.", "Add --format png or --format svg."
+            )
+        return found
+
+    @property
+    def compares(self) -> bool:
+        """Whether strategies are compared: only the page and its text do, and a figure of that."""
+        return self.format in ("html", "md") or (self.figure or "").startswith("base")
+
+    def write(self, gathered: Report) -> Path:
+        """Write the report or the one figure, and return its path."""
+        from fleetfront.report.writing import write_report
+
+        return write_report(self.out or Path(_FILES[self.format]), self._content(gathered), force=self.force)
+
+    def _content(self, gathered: Report) -> bytes:
+        from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
+        from fleetfront.report.markdown import render_markdown
+        from fleetfront.report.page.page import render_page
+        from fleetfront.report.writing import sign_png, sign_svg
+
+        if self.format == "html":
+            return render_page(gathered).encode()
+        if self.format == "md":
+            return render_markdown(gathered).encode()
+        drawn, is_png = find_figure(gathered, self.figure), self.format == "png"
+        return sign_png(draw_png(drawn, dark=self.dark)) if is_png else sign_svg(draw_svg(drawn, dark=self.dark))
+
+
+#: All options of ``OutputChoices``, handed to the command as its argument ``output``.
+_output_options = option_group(
+    OutputChoices,
+    "output",
+    [
+        click.option(
+            "--format",
+            "kind",
+            type=click.Choice(list(_FILES)),
+            help="html: the page; md: tables for a pull request; png, svg: one figure.  [default: by --out, else html]",
+        ),
+        click.option("--figure", metavar="NAME", help="Which figure for png and svg; its name's beginning is enough."),
+        click.option("--dark", is_flag=True, help="Dark colours for png and svg; the page follows its reader."),
+        click.option(
+            "--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: report.html]"
+        ),
+        click.option("--force", is_flag=True, help="Replace the file even if it is no report."),
+    ],
+)
 
 
 @click.command()
@@ -37,15 +110,8 @@ _SUFFIXES = {"htm": "html", "markdown": "md"}
     multiple=True,
     help="A folder that deploy wrote; repeatable.  [default: those in bundles/ here and beside the fronts]",
 )
-@click.option(
-    "--format",
-    "kind",
-    type=click.Choice(list(_FILES)),
-    help="html: the page; md: tables for a pull request; png, svg: one figure.  [default: by --out, else html]",
-)
-@click.option("--figure", metavar="NAME", help="Which figure for png and svg; its name's beginning is enough.")
+@_output_options
 @click.option("--list-figures", is_flag=True, help="Print the names of all figures.")
-@click.option("--dark", is_flag=True, help="Dark colours for png and svg; the page follows its reader.")
 @click.option(
     "--random-seeds",
     type=click.IntRange(0),
@@ -53,21 +119,15 @@ _SUFFIXES = {"htm": "html", "markdown": "md"}
     show_default=True,
     help="Random searches made for comparison, where none is among the fronts; 0 for none.",
 )
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File to write.  [default: report.html]")
-@click.option("--force", is_flag=True, help="Replace the file even if it is no report.")
 @store_option
 @json_option
 @quiet_option
 def report(
     fronts: tuple[Path, ...],
     bundles: tuple[Path, ...],
-    kind: str | None,
-    figure: str | None,
+    output: OutputChoices,
     list_figures: bool,
-    dark: bool,
     random_seeds: int,
-    out: Path | None,
-    force: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -86,20 +146,16 @@ def report(
       fleetfront report --json
     """
     from fleetfront.report.gather import gather_report
-    from fleetfront.report.writing import write_report
     from fleetfront.workspace import Workspace
 
-    chosen = kind or _by_name(out)
-    if figure is not None and chosen in ("html", "md"):
-        raise InputError(f"--figure {figure} is for pictures, not for {chosen}.", "Add --format png or --format svg.")
+    seeds = random_seeds if output.compares and not list_figures else 0
     with progress(quiet) as shown:
         gathered = gather_report(
             Workspace.default(),
             store=_existing(store),
             fronts=fronts,
             bundles=bundles,
-            # Only the page and its text compare strategies; a figure of something else does not wait for that.
-            random_seeds=random_seeds if _compares(chosen, figure) and not list_figures else 0,
+            random_seeds=seeds,
             progress=shown,
         )
     for note in gathered.notes:
@@ -107,13 +163,12 @@ def report(
     if list_figures:
         _list_figures(gathered, as_json)
         return
-    path = out or Path(_FILES[chosen])
-    write_report(path, _content(gathered, chosen, figure, dark), force=force)
+    path = output.write(gathered)
     if as_json:
-        print_json(_as_json(gathered, path, chosen, figure))
+        print_json(_as_json(gathered, path, output))
     else:
         echo(path)
-    if chosen == "html":
+    if output.format == "html":
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
     searched = gathered.views("fronts")
     if searched:
@@ -132,11 +187,7 @@ def _list_figures(gathered: Report, as_json: bool) -> None:
         echo(one.name)
 
 
-def _compares(kind: str, figure: str | None) -> bool:
-    return kind in ("html", "md") or (figure or "").startswith("base")
-
-
-def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dict[str, object]:
+def _as_json(gathered: Report, path: Path, output: OutputChoices) -> dict[str, object]:
     """What was written, which sections the report has and which are empty and why."""
     from fleetfront.report.figures.images import find_figure
 
@@ -144,9 +195,9 @@ def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dic
     return {
         "schema": "fleetfront.report/1",
         "path": str(path),
-        "format": kind,
+        "format": output.format,
         "bytes": path.stat().st_size,
-        "figure": find_figure(gathered, figure).name if kind in ("png", "svg") else None,
+        "figure": find_figure(gathered, output.figure).name if output.format in ("png", "svg") else None,
         "title": gathered.title,
         "devices": len(gathered.views("devices")),
         "architectures_evaluated": sum(group.evaluated for group in gathered.views("fronts")),
@@ -166,32 +217,7 @@ def _as_json(gathered: Report, path: Path, kind: str, figure: str | None) -> dic
     }
 
 
-def _by_name(out: Path | None) -> str:
-    suffix = "" if out is None else out.suffix.lower().removeprefix(".")
-    found = _SUFFIXES.get(suffix, suffix or "html")
-    if found not in _FILES:
-        raise InputError(
-            f"{out} ends in .{suffix}, which is no format of a report.",
-            f"End it in {', '.join(f'.{name}' for name in _FILES)}, or give --format.",
-        )
-    return found
-
-
 def _existing(store: Path | None) -> Path | None:
     if store is not None and not store.is_file():
         raise InputError(f"There is no store {store}.", "Name the file that `fleetfront profile --store` wrote.")
     return store
-
-
-def _content(gathered: Report, kind: str, figure: str | None, dark: bool) -> bytes:
-    from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
-    from fleetfront.report.markdown import render_markdown
-    from fleetfront.report.page.page import render_page
-    from fleetfront.report.writing import sign_png, sign_svg
-
-    if kind == "html":
-        return render_page(gathered).encode()
-    if kind == "md":
-        return render_markdown(gathered).encode()
-    drawn = find_figure(gathered, figure)
-    return sign_png(draw_png(drawn, dark=dark)) if kind == "png" else sign_svg(draw_svg(drawn, dark=dark))
