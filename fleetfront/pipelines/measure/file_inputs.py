@@ -79,14 +79,29 @@ def _said(shapes: Mapping[str, Shape], arrays: Path | None) -> FileInputs:
 
 
 def _write_sized(path: Path, folder: Path, shapes: Mapping[str, Shape]) -> Path:
-    """A copy of a .tflite file whose inputs have these shapes, in the order of its inputs."""
+    """A copy of a .tflite or .onnx file whose inputs have these shapes, in the order of its inputs."""
+    copy = folder / path.name
+    copy.write_bytes((_sized_onnx if path.suffix.lower() == ".onnx" else _sized_tflite)(path.read_bytes(), shapes))
+    return copy
+
+
+def _sized_tflite(data: bytes, shapes: Mapping[str, Shape]) -> bytes:
     from fleetfront.deploy.writers.tflite.flatbuffer import pack_model, unpack_model
 
-    model = unpack_model(path.read_bytes())
+    model = unpack_model(data)
     graph = model.subgraphs[0]
     for index, shape in zip(graph.inputs, shapes.values(), strict=True):
         graph.tensors[index].shape = list(shape)
         graph.tensors[index].shapeSignature = None
-    copy = folder / path.name
-    copy.write_bytes(pack_model(model))
-    return copy
+    return pack_model(model)
+
+
+def _sized_onnx(data: bytes, shapes: Mapping[str, Shape]) -> bytes:
+    import onnx
+
+    model = onnx.load_from_string(data)
+    for port in model.graph.input:
+        for size, value in zip(port.type.tensor_type.shape.dim, shapes.get(port.name, ()), strict=False):
+            size.dim_value = value
+    written: bytes = model.SerializeToString()
+    return written

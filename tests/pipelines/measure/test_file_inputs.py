@@ -95,3 +95,12 @@ def test_inputs_travel_with_a_batch() -> None:
     inputs = FileInputs((("x", (1, 3, 8, 8)),), "ab" * 32)
     for batch in (VisitBatch(CPU, "", "c", 0, (), inputs=inputs), VisitBatch(CPU, "", "c", 0, ())):
         assert batch_from_json(batch_to_json(batch)) == batch
+
+
+def test_an_onnx_file_of_a_size_is_written_for_gpus(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(convolution("batch", 3, "height", "width"))
+    (tmp_path / "copies").mkdir()
+    sized = size_inputs(path, Target("cuda:0", "onnxruntime"), tmp_path / "copies", {"": (2, 3, 8, 9)}, None)
+    assert [port.shape for port in runtime_for_file(path).open(sized.path).inputs] == [(2, 3, 8, 9)]
+    assert sized.target.batch == 2
