@@ -149,7 +149,16 @@ class Sources:
                 known = [one for one in known if one.tier.value == tier]
             known.sort(key=lambda one: one.kind is Kind.FIT and clock not in ("", one.clock.value))
             self._models[key] = self._open(space, known[0]) if known else None
+            if not known:
+                self._tell_refused(target)
         return self._models[key]
+
+    def _tell_refused(self, target: str) -> None:
+        """Note why an estimate of the target's device, which has nothing else, serves no more."""
+        device = target.split("/")[0]
+        for known in self.known:
+            if known.kind is Kind.ESTIMATE and known.device == device and known.error is not None:
+                self.note(known.error)
 
     def _open(self, space: SearchSpace, known: Known) -> DeviceModel | None:
         opener = self._openers.setdefault(space.name, ModelOpener(space, self.store_path))
@@ -188,7 +197,8 @@ def open_sources(
     results = [result for path in (fronts or _newest(workspace)) for result in _results(path, notes)]
     store = Store(store_path, read_only=True) if store_path.is_file() else None
     known = tuple(list_known(workspace, store, metric=None))
-    damaged = [one.error for one in known if one.error is not None]
+    # An estimate that serves no more is told where a device has nothing else.
+    damaged = [one.error for one in known if one.error is not None and one.kind is not Kind.ESTIMATE]
     notes += dict.fromkeys(Reason(error.message, error.remedy) for error in damaged)
     of_fronts = list(dict.fromkeys(result.fronts.space for result in results))
     return Sources(
