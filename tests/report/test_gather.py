@@ -1,14 +1,12 @@
 """Hold what a report says of a searched fleet and of measured runtimes, against numbers taken from the files."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
@@ -20,9 +18,8 @@ from fleetfront.predictors.few_shot.transfer import Hypothesis, TransferContent,
 from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import ENERGY, Clock, Tier
+from fleetfront.quantities import Clock, Tier
 from fleetfront.report.gather import gather_report
-from fleetfront.report.markdown import render_markdown
 from fleetfront.report.page.page import render_page
 from fleetfront.report.section import Report
 from fleetfront.report.sections.front_views import MOST_POINTS
@@ -36,7 +33,6 @@ from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.targets import Target
-from fleetfront.testing.problems import BlockSums
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
 from tests.report.fleet import NINETEEN, Made, SizeAccuracy, block_latency
@@ -130,24 +126,6 @@ def test_a_long_front_is_thinned_but_keeps_ends_and_knee(fleet: Made, tmp_path: 
     assert kept[-1] == many[-1].latency_ms
     # All points of this front have one name, so the file's knee is the first that bears it.
     assert front.points[front.knee].cost == many[0].latency_ms
-
-
-def test_energy_is_never_told_in_milliseconds(tmp_path: Path) -> None:
-    space, workspace = NasBench201Space(), Workspace(tmp_path / "home")
-    values = np.linspace(1, 9, len(space.vocabulary))
-    targets = [
-        ProblemTarget(name, BlockSums(space, values * scale, metric=ENERGY), f"{name}/litert/fp32/t1/b1")
-        for name, scale in (("board", 1), ("phone", 3))
-    ]
-    search_space(space, targets, SizeAccuracy(space), SearchOptions("random", 60), out=tmp_path / "fronts")
-    report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
-    (group,) = report.views("fronts")
-    assert group.metric == ENERGY
-    text = render_markdown(report)
-    page = re.sub(r"<script(?! type=.application/json).*?</script>", "", render_page(report), flags=re.DOTALL)
-    for told in (text, page, json.dumps([figure.spec for figure in report.figures()])):
-        assert re.search(r"\bms\b", told) is None
-        assert "energy uJ" in told
 
 
 def test_the_command_names_what_was_chosen(fleet_report: Report) -> None:
@@ -258,29 +236,6 @@ def test_a_broken_bundle_costs_its_own_row(measured: Made, tmp_path: Path) -> No
         measured.workspace, fronts=measured.fronts, bundles=[folder, measured.bundles[0]], random_seeds=0
     )
     assert [bool(file.problem) for file in report.views("deployed")[0]] == [True, False, False]
-
-
-def test_a_damaged_front_costs_itself_alone(fleet: Made, tmp_path: Path) -> None:
-    good = fleet.fronts[1]
-    for number, spoil in enumerate(
-        (
-            lambda told: told["trace"][0]["hypervolume"].pop(),
-            lambda told: told["devices"]["pixel3"].update(points={"arch": 1}),
-            lambda told: told.update(devices=[]),
-            lambda told: told.update(statement="\ud800"),
-        )
-    ):
-        told = json.loads((good / "fronts.json").read_text())
-        spoil(told)
-        (tmp_path / f"{number}.json").write_text(json.dumps(told))
-    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
-    damaged = sorted(tmp_path.glob("*.json"))
-    report = gather_report(fleet.workspace, fronts=[*damaged, good], random_seeds=0)
-    assert len(report.notes) == len(damaged)
-    assert all(path.name in note.text for path, note in zip(damaged, report.notes, strict=True))
-    assert len(report.views("fronts")[0].fronts) == len(NINETEEN)
-    with pytest.raises(InputError, match="nowhere"):
-        gather_report(fleet.workspace, fronts=[good, tmp_path / "nowhere"])
 
 
 def test_provenance_has_hashes_seeds_and_commands(fleet: Made, fleet_report: Report, measured_report: Report) -> None:

@@ -1,0 +1,61 @@
+"""Report on fronts from elsewhere: of other metrics, and damaged."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.quantities import ENERGY
+from fleetfront.report.gather import gather_report
+from fleetfront.report.markdown import render_markdown
+from fleetfront.report.page.page import render_page
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.spaces.nasbench201.space import NasBench201Space
+from fleetfront.testing.problems import BlockSums
+from fleetfront.workspace import Workspace
+from tests.report.fleet import NINETEEN, Made, SizeAccuracy
+
+
+def test_energy_is_never_told_in_milliseconds(tmp_path: Path) -> None:
+    space, workspace = NasBench201Space(), Workspace(tmp_path / "home")
+    values = np.linspace(1, 9, len(space.vocabulary))
+    targets = [
+        ProblemTarget(name, BlockSums(space, values * scale, metric=ENERGY), f"{name}/litert/fp32/t1/b1")
+        for name, scale in (("board", 1), ("phone", 3))
+    ]
+    search_space(space, targets, SizeAccuracy(space), SearchOptions("random", 60), out=tmp_path / "fronts")
+    report = gather_report(workspace, fronts=[tmp_path / "fronts"], random_seeds=0)
+    (group,) = report.views("fronts")
+    assert group.metric == ENERGY
+    text = render_markdown(report)
+    page = re.sub(r"<script(?! type=.application/json).*?</script>", "", render_page(report), flags=re.DOTALL)
+    for told in (text, page, json.dumps([figure.spec for figure in report.figures()])):
+        assert re.search(r"\bms\b", told) is None
+        assert "energy uJ" in told
+
+
+def test_a_damaged_front_costs_itself_alone(fleet: Made, tmp_path: Path) -> None:
+    good = fleet.fronts[1]
+    for number, spoil in enumerate(
+        (
+            lambda told: told["trace"][0]["hypervolume"].pop(),
+            lambda told: told["devices"]["pixel3"].update(points={"arch": 1}),
+            lambda told: told.update(devices=[]),
+            lambda told: told.update(statement="\ud800"),
+        )
+    ):
+        told = json.loads((good / "fronts.json").read_text())
+        spoil(told)
+        (tmp_path / f"{number}.json").write_text(json.dumps(told))
+    (tmp_path / "deep.json").write_text("[" * 100_000 + "]" * 100_000)
+    damaged = sorted(tmp_path.glob("*.json"))
+    report = gather_report(fleet.workspace, fronts=[*damaged, good], random_seeds=0)
+    assert len(report.notes) == len(damaged)
+    assert all(path.name in note.text for path, note in zip(damaged, report.notes, strict=True))
+    assert len(report.views("fronts")[0].fronts) == len(NINETEEN)
+    with pytest.raises(InputError, match="nowhere"):
+        gather_report(fleet.workspace, fronts=[good, tmp_path / "nowhere"])
