@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -162,9 +162,15 @@ def judge(
 
     Agreement of classes is for whoever ran images to add (``dataclasses.replace``).
     """
+    return replace(judge_outputs([(want, got)], file, runtime, limit=limit), by_agreement=by_agreement)
+
+
+def judge_outputs(
+    pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]], file: Path, runtime: Runtime, *, limit: float
+) -> Proof:
+    """The same of several outputs, each torch's beside the file's: the one that is furthest off decides."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    distances = _distances([(want, got)])
-    return Proof(runtime.name, runtime.version(), digest, len(want), *distances, limit, by_agreement=by_agreement)
+    return Proof(runtime.name, runtime.version(), digest, len(pairs[0][0]), *_distances(pairs), limit)
 
 
 def _runtime(file: Path | bytes, runtime: str | Runtime | None) -> Runtime:

@@ -26,7 +26,7 @@ from fleetfront.deploy.bundle.manifest import (
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
-from fleetfront.deploy.proof import FP32_LIMIT, Proof, judge
+from fleetfront.deploy.proof import FP32_LIMIT, Proof, judge_outputs
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
@@ -204,7 +204,9 @@ class _Called:
         return Flat().eval()
 
     def samples(self) -> list[Arrays]:
-        """The example and inputs like it: floats of its mean and spread, all else its own values in another order."""
+        """The example and inputs like it: floats of its mean and spread, integers between its least and largest (from 0
+        or to 1, if all are equal), all else its own values in another order.
+        """
         rng = np.random.default_rng(0)
         first = {name: tensor.numpy() for name, tensor in zip(self.inputs, self.example, strict=True)}
         return [first, *({name: _like(array, rng) for name, array in first.items()} for _ in range(SAMPLES - 1))]
@@ -215,6 +217,13 @@ def _like(array: NDArray[Any], rng: np.random.Generator) -> NDArray[Any]:
         spread = float(array.std()) or 1.0
         drawn: NDArray[Any] = (array.mean() + spread * rng.standard_normal(array.shape)).astype(array.dtype)
         return drawn
+    if array.dtype.kind in "iu" and array.size:
+        # The same numbers in another order change nothing in a network that averages over them.
+        least, most = int(array.min()), int(array.max())
+        if least == most:
+            least, most = min(least, 0), max(most, 1)
+        between: NDArray[Any] = rng.integers(least, most, array.shape, array.dtype, endpoint=True)
+        return between
     shuffled: NDArray[Any] = rng.permutation(array.reshape(-1)).reshape(array.shape)
     return shuffled
 
@@ -265,10 +274,16 @@ def _written(network: _Called, kind: FileFormat, folder: Path) -> WrittenFile:
     path = folder / name
     path.write_bytes(data)
     proof, ports = _proven(network, path, kind)
+    if proof.is_empty:
+        raise BarMissed(
+            f"Inputs like the example change the outputs by only {proof.spread_of_range:.1g} of their range, so that a "
+            f"wrong file could pass for {name}.",
+            "Give an example with values that differ more, or check the weights.",
+        )
     if not proof.passed:
         raise BarMissed(
-            f"{name} differs from torch by {proof.relative_to_range:.2g} of an output's range (limit {proof.limit:g}), "
-            "so it is not handed out.",
+            f"{name} differs from torch by {proof.relative_to_spread:.2g} of what inputs change in an output (limit "
+            f"{proof.limit:g}), so it is not handed out.",
             "Its outputs must depend on its inputs alone (no dropout, no random numbers, no changes in place).",
         )
     report = lint_layout(exported, "onnx", "fp32", InputContract())
@@ -276,7 +291,7 @@ def _written(network: _Called, kind: FileFormat, folder: Path) -> WrittenFile:
 
 
 def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Graph]:
-    """The proof of the output that is furthest from torch, and the file's ports."""
+    """The proof of all outputs, and the file's ports."""
     runtime, samples = load_runtime(kind.runtime), network.samples()
     session = runtime.open(path)
     try:
@@ -286,7 +301,7 @@ def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Grap
     finally:
         session.close()
     want = [network.run(sample) for sample in samples]
-    proofs = []
+    outputs = []
     for name in network.outputs:
         pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True)]
         if any(w.shape != g.shape for w, g in pairs):
@@ -296,12 +311,11 @@ def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Grap
             )
         if any(w.dtype.kind == "f" and np.isnan(w).any() for w, _ in pairs):
             raise InputError(f"In torch, output {name!r} holds what is no number (NaN).", "Check weights and example.")
-        theirs, ours = (np.stack(arrays).astype(np.float64) for arrays in zip(*pairs, strict=True))
-        proofs.append(judge(theirs, ours, path, runtime, limit=FP32_LIMIT))
-    worst = max(proofs, key=lambda proof: proof.relative_to_range)
+        outputs.append((np.stack([w for w, _ in pairs]), np.stack([g for _, g in pairs])))
+    proof = judge_outputs(outputs, path, runtime, limit=FP32_LIMIT)
     tensors = {n: Tensor(n, port.shape, port.dtype) for n, port in ports.items()}
     labels = {"arch": network.spec, "space": NO_SPACE}
-    return worst, Graph("network", tuple(fed), tuple(network.outputs), (), tensors, {}, labels)
+    return proof, Graph("network", tuple(fed), tuple(network.outputs), (), tensors, {}, labels)
 
 
 def _bundled(done: Deployed, network: _Called, wanted: ExampleNetwork, out: Path, force: bool) -> Deployed:
