@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,8 @@ from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
     from fleetfront.datasets import Preprocessing
+    from fleetfront.deploy.formats import FileFormat
+    from fleetfront.targets import Target
 
 
 @click.command()
@@ -71,7 +73,6 @@ def export(
     from fleetfront.pipelines.deploy.export_example import ExampleNetwork, export_example
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
-    from fleetfront.targets import Target
 
     kinds, recipe = files.kinds(), files.recipe()
     if example is not None:
@@ -87,13 +88,8 @@ def export(
         not unlabelled,
         preprocessing,
     )
-    targets = tuple(
-        Target("cpu", runtime, precision)
-        for runtime in dict.fromkeys(kind.runtime for kind in kinds)
-        for precision in recipe.precisions
-    )
     with Store(store_path(store)) as opened, progress(quiet) as shown:
-        timed = Measuring(opened, targets, Clock.WALL) if measure else None
+        timed = Measuring(opened, _targets(kinds, recipe.precisions), Clock.WALL) if measure else None
         if example is not None:
             given = ExampleNetwork(spec, example, wanted.name, licence)
             done = export_example(given, kinds, files.out, measuring=timed, force=files.force, progress=shown)
@@ -102,6 +98,14 @@ def export(
                 wanted, kinds, files.out, recipe=recipe, measuring=timed, force=files.force, progress=shown
             )
     report([done], as_json)
+
+
+def _targets(kinds: Sequence[FileFormat], precisions: Sequence[str]) -> tuple[Target, ...]:
+    """This machine's CPU in every runtime and precision of the files."""
+    from fleetfront.targets import Target
+
+    runtimes = dict.fromkeys(kind.runtime for kind in kinds)
+    return tuple(Target("cpu", runtime, precision) for runtime in runtimes for precision in precisions)
 
 
 def _check_alone(files: FileChoices, given: Mapping[str, object]) -> None:

@@ -103,15 +103,7 @@ def import_table(
             an architecture is not of the space, with the lines. Nothing is written then.
     """
     table = read_help_folder(path) if path.is_dir() else read_table(path, metric, unit)
-    genotypes, valid, unknown_archs = _parsed(space, table)
-    problems = (*table.problems, *unknown_archs)
-    if not valid.any():
-        raise InputError(
-            f"{path} holds no architecture of {space.name} ({unknown_archs[0]}).",
-            "Name the space that they are of: --space NAME.",
-        )
-    if problems and not skip_invalid:
-        raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
+    genotypes, valid, problems = _checked(path, space, table, skip_invalid)
     resolved = _targets(table.devices, targets or {})
     macs = None if unit else space.macs(genotypes)
     columns, warnings = _columns(table, [target for target, _ in resolved], valid, macs)
@@ -145,6 +137,22 @@ def import_table(
         (*(warning for _, warning in resolved if warning), *warnings),
         problems,
     )
+
+
+def _checked(
+    path: Path, space: SearchSpace, table: CostTable, skip_invalid: bool
+) -> tuple[NDArray[np.int8], NDArray[np.bool_], tuple[Problem, ...]]:
+    """Networks, the rows they are of, and what is wrong with others; raises what ``import_table`` does."""
+    genotypes, valid, unknown_archs = _parsed(space, table)
+    problems = (*table.problems, *unknown_archs)
+    if not valid.any():
+        raise InputError(
+            f"{path} holds no architecture of {space.name} ({unknown_archs[0]}).",
+            "Name the space that they are of: --space NAME.",
+        )
+    if problems and not skip_invalid:
+        raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
+    return genotypes, valid, problems
 
 
 def import_ofa_lut(
