@@ -78,16 +78,9 @@ def export(
     if example is not None:
         _check_alone(files, {"--images": images, "--labels": labels, "--mean": mean, "--std": std})
     preprocessing = _preprocessing(size, mean, std)
-    wanted = TorchNetwork(
-        spec,
-        size,
-        name or spec.rpartition(":")[2],
-        None if images is None else UserImages(images, preprocessing=preprocessing, is_labelled=not unlabelled),
-        read_labels(labels),
-        licence,
-        not unlabelled,
-        preprocessing,
-    )
+    called, is_labelled = name or spec.rpartition(":")[2], not unlabelled
+    seen = UserImages(images, preprocessing=preprocessing, is_labelled=is_labelled) if images is not None else None
+    wanted = TorchNetwork(spec, size, called, seen, read_labels(labels), licence, is_labelled, preprocessing)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         timed = Measuring(opened, _targets(kinds, recipe.precisions), Clock.WALL) if measure else None
         if example is not None:
