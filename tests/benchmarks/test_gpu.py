@@ -1,4 +1,4 @@
-"""``benchmarks/gpu.py`` runs where torch and numpy are all there is, and says so where there is no GPU."""
+"""``benchmarks/gpu.py`` runs where torch, numpy and scipy are all there is, and says so where there is no GPU."""
 
 import os
 import subprocess
@@ -12,10 +12,10 @@ from fleetfront.runtimes.cuda_device import driver_version
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = ROOT / "benchmarks" / "gpu.py"
 
-#: Everything that pyproject.toml asks for besides numpy and torch.
+#: Everything that pyproject.toml asks for besides numpy, scipy and torch.
 ABSENT = (
     "ai_edge_litert", "ai_edge_quantizer", "adb_shell", "click", "flatbuffers", "jinja2", "moocore", "onnx",
-    "onnxruntime", "onnxscript", "PIL", "psutil", "pydantic", "pymoo", "pynvml", "rich", "safetensors", "scipy",
+    "onnxruntime", "onnxscript", "PIL", "pydantic", "pymoo", "pynvml", "rich", "safetensors",
     "sklearn", "tensorrt", "xgboost", "yaml",
 )  # fmt: skip
 
@@ -56,7 +56,7 @@ def test_the_hook_hides_what_is_installed(tmp_path: Path) -> None:
     assert run.stdout.strip() == "hidden"
 
 
-def test_a_rehearsal_needs_torch_and_numpy_alone(tmp_path: Path) -> None:
+def test_a_rehearsal_needs_torch_numpy_and_scipy_alone(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     before = results()
     done = run(tmp_path, "--rehearse")

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from fleetfront.deploy.formats import parse_formats
@@ -20,8 +21,10 @@ def arch() -> str:
 
 
 def test_an_existing_bundle_stops_everything_before_any_work(tmp_path: Path) -> None:
+    space = ofa_mbv3_mini()
+    other = space.arch_id(space.sample(1, np.random.default_rng(0))[0])
     picks = [Pick("a", arch()), Pick("b", arch())]
-    deploy_picks(picks[1:], ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
+    deploy_picks([Pick("b", other)], ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
     with pytest.raises(InputError, match="--force"):
         deploy_picks(picks, ofa_mbv3_mini(), Weights(), BOTH, tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["b-random-weights"]
