@@ -110,12 +110,14 @@ def test_a_flooding_program_is_ended_by_the_device(start: Callable[..., Script])
 
 @pytest.mark.parametrize("how", ["broken pipe", "hang-up", "end of input", "hang-up while idle"])
 def test_settings_are_restored_whenever_nobody_listens_any_more(start: Callable[..., Script], how: str) -> None:
+    # Other tests' programs sleep at the same time, for as long as nobody else's.
+    forever = 100_000 + os.getpid()
     for number in range(4):
         script = start("sh -c 'echo words; exec sleep $timed'", owner=f"me{number}")
         script.read_until("ready")
         if how != "hang-up while idle":
             # A pipe breaks when the visit is over and is written of; a hang-up comes while it runs.
-            script.ask(f"visit ab 1 {0.2 if how == 'broken pipe' else 1000} model")
+            script.ask(f"visit ab 1 {0.2 if how == 'broken pipe' else forever} model")
             time.sleep(0.05 * number)
         if how == "broken pipe":
             script.process.stdout.close()  # type: ignore[union-attr]
@@ -128,7 +130,7 @@ def test_settings_are_restored_whenever_nobody_listens_any_more(start: Callable[
         assert (script.files / "restored").read_text() == "x\n"
         assert gone(script.files / "restore.sh")
         assert not (script.folder / "lock").exists()
-    assert subprocess.run(["pgrep", "-f", "sleep 1000"], capture_output=True, check=False).stdout == b""
+    assert subprocess.run(["pgrep", "-f", f"sleep {forever}"], capture_output=True, check=False).stdout == b""
 
 
 def test_a_device_is_held_by_one_script_at_a_time(start: Callable[..., Script]) -> None:
