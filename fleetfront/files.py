@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetfront.errors import DeviceError, InputError
+from fleetfront.errors import DeviceError, FileError, InputError
 
 
 @contextlib.contextmanager
@@ -57,6 +57,12 @@ def check_folder(folder: Path, out: Path) -> None:
         raise InputError(
             f"Cannot write results into {out} ({error.strerror or error}).", "Choose another folder with --out."
         ) from error
+
+
+def check_regular(path: Path) -> None:
+    """Raise FileError for a pipe, a device or a folder: reading it would never end, or never begin. Absence is fine."""
+    if path.exists() and not path.is_file():
+        raise FileError(f"{path} is no regular file.", "Give the path of a file.")
 
 
 @contextlib.contextmanager

@@ -1,8 +1,10 @@
+import os
 from pathlib import Path
 
 import pytest
 
-from fleetfront.files import whole_file, write_whole
+from fleetfront.errors import FileError
+from fleetfront.files import check_regular, whole_file, write_whole
 
 
 def test_a_file_appears_with_the_permissions_of_any_other(tmp_path: Path) -> None:
@@ -29,3 +31,11 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
         fail()
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path):
+        with pytest.raises(FileError, match="no regular file"):
+            check_regular(path)
+    check_regular(tmp_path / "nothing")

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_regular
 from fleetfront.quantities import LATENCY, SAMPLES_IN, Metric
 
 if TYPE_CHECKING:
@@ -141,6 +142,7 @@ def _bytes(path: Path) -> bytes:
     try:
         if path.stat().st_size > MAX_BYTES:
             raise InputError(f"{path} is larger than {MAX_BYTES >> 20} MiB.", "Split it into several tables.")
+        check_regular(path)
         return path.read_bytes()
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror or error}.", "Check path and rights.") from error

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
+from fleetfront.files import check_regular
 from fleetfront.pipelines.measure.file_inputs import size_inputs
 from fleetfront.pipelines.measure.files import ALL_THROTTLED, ROUNDS, FileLatency, FilesMeasured, measure_files
 from fleetfront.pipelines.measure.profile import suffixes_of
@@ -242,6 +243,7 @@ def profile_file(
 
 def check_file(path: Path, target: Target) -> None:
     """Raise InputError if there is no file at ``path``, none that ``target`` opens, or another part of it would run."""
+    check_regular(path)
     suffixes = suffixes_of(target)
     if path.suffix.lower() not in suffixes and not (".tflite" in suffixes and _head(path)[4:] == _TFLITE):
         raise InputError(

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.files import check_regular
 from fleetfront.predictors.scores import weighted_spearman
 from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.quantities import Estimate, Tier
@@ -165,6 +166,7 @@ def _warnings(path: Path, column: str, accuracy: FloatArray, params: NDArray[np.
 
 def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     try:
+        check_regular(path)
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             names = list(reader.fieldnames or ())
