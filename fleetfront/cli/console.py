@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import format_duration
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -127,7 +126,7 @@ class _Lines:
 
     def finish(self) -> None:
         if self._label and self._clock() - self._begun > LINE_EVERY_S:
-            self._write(f"{self._label}: done in {format_duration(self._clock() - self._begun)}")
+            self._write(f"{self._label}: done in {_duration(self._clock() - self._begun)}")
         self._label = ""
 
     def note(self, text: str) -> None:
@@ -136,9 +135,9 @@ class _Lines:
     def _state(self, now: float) -> str:
         elapsed = now - self._begun
         if not self._total:
-            return f"{self._done}, {format_duration(elapsed)} so far."
+            return f"{self._done}, {_duration(elapsed)} so far."
         left = elapsed / max(self._done, 1) * max(self._total - self._done, 0)
-        return f"{self._done}/{self._total}, about {format_duration(left)} left."
+        return f"{self._done}/{self._total}, about {_duration(left)} left."
 
 
 class _Bar:
@@ -184,3 +183,10 @@ class _Bar:
             self._rich.console.print(printable(text), highlight=False, markup=False)
         else:
             hint(text)
+
+
+def _duration(seconds: float) -> str:
+    # Imported when something takes time: numpy comes with it, which a mere --help must not wait for.
+    from fleetfront.quantities import format_duration
+
+    return format_duration(seconds)

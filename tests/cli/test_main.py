@@ -9,6 +9,7 @@ import pytest
 from fleetfront.cli.main import COMMANDS, TRACEBACK, UNEXPECTED, main
 
 HEAVY = (
+    "numpy",
     "torch",
     "tensorflow",
     "pymoo",

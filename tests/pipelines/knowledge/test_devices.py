@@ -161,3 +161,10 @@ def test_a_store_that_is_named_must_be_there(tmp_path: Path, capsys: pytest.Capt
     assert main(["devices", "--json"]) == 0
     assert main(["devices", "--store", str(tmp_path / "none.sqlite")]) == 2
     assert "does not exist" in capsys.readouterr().err
+
+
+def test_loose_files_are_no_networks_of_a_space(tmp_path: Path) -> None:
+    with Store(tmp_path / "store.sqlite") as store:
+        for role in (Role.FILE, Role.ANCHOR):
+            store.append([Measurement(Target("cpu", "litert"), "", role, "0" * 64, Clock.WALL, (5,), "files", 0, 1)])
+        assert [row for row in list_devices(Workspace(tmp_path), store) if row.name == "cpu" and row.tier] == []
