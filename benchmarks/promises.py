@@ -29,6 +29,7 @@ from fleetfront.deploy.formats import writer_of
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.fit.recalibrate import drifted, fit_drift
 from fleetfront.pipelines.knowledge.cost_models import newest_fit
+from fleetfront.pipelines.knowledge.known import list_known
 from fleetfront.pipelines.measure.company import NETWORKS, find_company
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.profile import Budget, profile_space
@@ -49,6 +50,8 @@ from fleetfront.workspace import Workspace
 SPACES = {"ofa-mbv3-w1.0": 20, "ofa-mbv3-mini": 10}
 RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite"}
 SEED = 20_231
+#: What the fits in a folder that is kept say of themselves.
+PROFILES = "profiles.json"
 BARS = {
     "coverage_90": [0.85, 0.95],
     "quiet": {"median": 2.0, "p95": 5.0, "interval_width": 12.0},
@@ -79,6 +82,7 @@ def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
                     row |= {"mape": scores.mape, "coverage_90": scores.coverage_90, "floor": fit.floor.mape}
                 rows.append(row)
                 print("profile", row, flush=True)
+    (home / PROFILES).write_text(json.dumps(rows))
     return rows
 
 
@@ -97,7 +101,9 @@ def sit(home: Path, networks: dict[str, int], is_busy: bool) -> list[dict[str, A
 
 def judge(space: SearchSpace, target: Target, count: int, store: Store, workspace: Workspace) -> dict[str, Any]:
     """Deployed networks against what their model says, and against the model recalibrated on this sitting."""
-    model = newest_fit(workspace, space, device=target.device, runtime=target.runtime)
+    known = list_known(workspace, None, space.name)
+    model = newest_fit(known, space.name, device=target.device, runtime=target.runtime).fit
+    assert model is not None
     genotypes = space.sample(count, np.random.default_rng(SEED))
     suffix = f".{RUNTIMES[target.runtime]}"
     # Ten networks of company, since the recalibration reads them; `deploy --measure` takes ``NETWORKS``.
@@ -206,7 +212,7 @@ def main() -> None:
     machine = describe()
     with tempfile.TemporaryDirectory() as temporary:
         home = options.keep or Path(temporary)
-        profiles = [] if (home / "fits").is_dir() else profile(home, options)
+        profiles = json.loads((home / PROFILES).read_text()) if (home / PROFILES).exists() else profile(home, options)
         payload = {"bars": BARS, "profiles": profiles, "sittings": sittings(home, options)}
     if not options.quick:
         print(write("promises", payload, machine))
