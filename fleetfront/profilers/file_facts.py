@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.input_shapes import ANONYMOUS
 from fleetfront.runtimes.base import Port
-from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 #: Element types, as TensorFlow Lite's schema and ONNX name them -> precision. Others are not counted.
 _TFLITE_TYPES = {"FLOAT32": ("fp32", 4), "FLOAT16": ("fp16", 2), "UINT8": ("int8", 1), "INT8": ("int8", 1)}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+
+from fleetfront.graphs.input_shapes import Port as Port
 
 #: ``[ONNXRuntimeError] : 1 : FAIL : ``, ``Load model from FILE failed:`` and ``/onnxruntime_src/x.cc:46 f(...) ``.
 _PLACE = r"\S*\.(?:cc|h):\d+ "
@@ -17,26 +18,6 @@ _PREFIXES = re.compile(
     rf"|{_PLACE}(?:[\w:]+ )?[\w:~]+\((?:[^()]|\([^()]*\))*\) |{_PLACE}\w+ (?=[A-Z])|{_PLACE}"
 )
 _LONGEST = 600
-
-
-@dataclass(frozen=True, slots=True)
-class Port:
-    """An input or output of a model file as the runtime reports it.
-
-    Attributes:
-        name: as it is fed by.
-        shape: with a name for a size that the file leaves open; ``?`` where it has none.
-        dtype: numpy's word for the element type, or the runtime's own where numpy has none.
-        defaults: the shape that the file itself takes for open sizes; empty if it says none.
-    """
-
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
-    defaults: tuple[int, ...] = ()
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 class Session(Protocol):

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.input_shapes import Shape, batch_notes, resolve_shapes
 from fleetfront.runtimes.base import Port, Session
-from fleetfront.runtimes.input_shapes import Shape, batch_notes, resolve_shapes
 
 Feeds = dict[str, NDArray[Any]]
 

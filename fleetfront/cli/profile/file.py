@@ -66,10 +66,10 @@ def profile_file_there(
 
     Raises what ``measure.files.profile_file`` and opening the device raise.
     """
+    from fleetfront.graphs.input_shapes import parse_shapes
     from fleetfront.pipelines.measure.file_inputs import size_inputs
     from fleetfront.pipelines.measure.single_file import check_file, profile_file
     from fleetfront.profilers.store.store import Store
-    from fleetfront.runtimes.input_shapes import parse_shapes
 
     if file is None:
         raise InputError("There is no file.", "Add --file FILE.")

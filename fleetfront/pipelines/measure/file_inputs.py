@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.input_shapes import Shape, batch_notes, resolve_shapes
 from fleetfront.profilers.base import FileInputs
 from fleetfront.profilers.file_facts import batch_of, file_inputs
 from fleetfront.profilers.kinds.base import Capability
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.runtimes.feeds import load_arrays
-from fleetfront.runtimes.input_shapes import Shape, batch_notes, resolve_shapes
 from fleetfront.targets import Target
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
 from fleetfront.files import check_regular
+from fleetfront.graphs.input_shapes import Shape
 from fleetfront.pipelines.measure.file_inputs import size_inputs
 from fleetfront.pipelines.measure.files import ALL_THROTTLED, ROUNDS, FileLatency, FilesMeasured, measure_files
 from fleetfront.pipelines.measure.profile import suffixes_of
@@ -27,7 +28,6 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import COLD_START, LOAD, NS_PER_MS, PEAK_MEMORY, Clock, FloatArray, Metric, Tier
-from fleetfront.runtimes.input_shapes import Shape
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 

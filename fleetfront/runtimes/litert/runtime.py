@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, missing
+from fleetfront.graphs.input_shapes import ANONYMOUS
 from fleetfront.runtimes.base import Port, Session, native_words
 from fleetfront.runtimes.feeds import check_feeds
-from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 _is_announced = False
 

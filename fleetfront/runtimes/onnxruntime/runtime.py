@@ -11,9 +11,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, missing
+from fleetfront.graphs.input_shapes import ANONYMOUS
 from fleetfront.runtimes.base import Port, Session, native_words
 from fleetfront.runtimes.feeds import check_feeds
-from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 #: ONNX Runtime's words for element types where they differ from numpy's.
 _DTYPES = {"float": "float32", "double": "float64"}

@@ -15,8 +15,8 @@ from typing import Any
 
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.files import write_whole
+from fleetfront.graphs.input_shapes import ANONYMOUS
 from fleetfront.runtimes.base import Port
-from fleetfront.runtimes.input_shapes import ANONYMOUS
 
 OLDEST = 10
 _REMEDY = "Run: pip install 'fleetfront[tensorrt]'"

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.input_shapes import resolve_shapes
 from fleetfront.profilers.gpu.programs.base import random_inputs
 from fleetfront.runtimes.cuda_device import CudaDevice
-from fleetfront.runtimes.input_shapes import resolve_shapes
 from fleetfront.runtimes.onnxruntime.cuda import (
     CUDA,
     TENSORRT,

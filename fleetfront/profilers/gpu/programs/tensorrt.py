@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.input_shapes import resolve_shapes
 from fleetfront.profilers.gpu.programs.base import random_tensor
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.runtimes.cuda_device import CudaDevice
-from fleetfront.runtimes.input_shapes import resolve_shapes
 from fleetfront.runtimes.tensorrt.engine import BuildOptions, Engine, Plan, TimingCache, build_plan, import_tensorrt
 from fleetfront.runtimes.tensorrt.runtime import output_tensor
 from fleetfront.targets import Target

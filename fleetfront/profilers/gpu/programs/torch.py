@@ -7,10 +7,10 @@ from typing import Any
 
 from fleetfront.errors import InputError, missing, unknown
 from fleetfront.graphs.graph import Graph
+from fleetfront.graphs.input_shapes import resolve_shapes
 from fleetfront.profilers.gpu.programs.base import random_tensor
 from fleetfront.runtimes.base import Port
 from fleetfront.runtimes.cuda_device import CudaDevice
-from fleetfront.runtimes.input_shapes import resolve_shapes
 from fleetfront.targets import Target
 
 #: Precision -> what torch calls the arithmetic of float32 products and convolutions:

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.input_shapes import parse_shapes, resolve_shapes
 from fleetfront.runtimes.base import Port, native_words
 from fleetfront.runtimes.catalogue import runtime_for_file
 from fleetfront.runtimes.feeds import GivenInputs, load_arrays, make_feeds
-from fleetfront.runtimes.input_shapes import parse_shapes, resolve_shapes
 
 
 def port(*shape: int | str, name: str = "x", defaults: tuple[int, ...] = ()) -> Port:

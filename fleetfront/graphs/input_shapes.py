@@ -9,9 +9,9 @@ import ast
 import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from fleetfront.errors import InputError
-from fleetfront.runtimes.base import Port
 
 Shape = tuple[int, ...]
 
@@ -31,6 +31,26 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
 #: What an example of a shape says for a side of an image, and for any other open size.
 _EXAMPLE_SIDE, _EXAMPLE_LENGTH = 640, 128
 _IMAGE_DIMENSIONS, _CHANNELS = 4, (1, 3, 4)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An input or output of a model file as the runtime reports it.
+
+    Attributes:
+        name: as it is fed by.
+        shape: with a name for a size that the file leaves open; ``?`` where it has none.
+        dtype: numpy's word for the element type, or the runtime's own where numpy has none.
+        defaults: the shape that the file itself takes for open sizes; empty if it says none.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    defaults: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype}[{', '.join(map(str, self.shape))}]"
 
 
 def parse_shapes(texts: Sequence[str]) -> dict[str, Shape]:
