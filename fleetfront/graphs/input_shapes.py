@@ -119,7 +119,7 @@ def _by_name(ports: Sequence[Port], given: Mapping[str, Shape]) -> dict[str, Sha
         if len(names) != 1:
             raise InputError(
                 f"The file has {len(names)} inputs: {', '.join(names)}.",
-                "Name the one of the shape: NAME=1,3,640,640.Name the one that the shape is of: --shape NAME=...",
+                "Name the one that the shape is of: --shape NAME=...",
             )
         wanted[names[0]] = wanted.pop("")
     strange = sorted(set(wanted) - set(names))
