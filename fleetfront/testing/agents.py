@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 
 from fleetfront.profilers.base import Agent, Visit, VisitBatch, batch_from_json, batch_to_json
 from fleetfront.profilers.records import Measurement, Role, measurement_from_json, measurement_to_json, measurement_uuid
@@ -39,8 +41,10 @@ class AgentCase:
 
     def batch(self, keys: Sequence[str]) -> VisitBatch:
         """A batch of visits of ``keys`` in this order; a key that is not in ``files`` is that of the damaged file."""
-        visits = tuple(Visit(uuid.uuid4().hex, Role.BLOCK, key, _hash_of(key), 1, self.timed_runs) for key in keys)
-        files = {_hash_of(key): self.files.get(key, self.damaged) for key in keys}
+        paths = {key: self.files.get(key, self.damaged) for key in keys}
+        hashes = {key: _hash_of(path) for key, path in paths.items()}
+        visits = tuple(Visit(uuid.uuid4().hex, Role.BLOCK, key, hashes[key], 1, self.timed_runs) for key in keys)
+        files = {hashes[key]: path for key, path in paths.items()}
         return VisitBatch(self.target, "conformance", "campaign", 1, visits, files)
 
 
@@ -125,8 +129,10 @@ AGENT_CHECKS: tuple[Callable[[AgentCase], None], ...] = (
 )
 
 
-def _hash_of(key: str) -> str:
-    return uuid.uuid5(uuid.NAMESPACE_URL, key).hex * 2
+def _hash_of(path: str) -> str:
+    """Of the bytes, of the name where a simulated device needs no file: an agent on another host may check it."""
+    file = Path(path)
+    return sha256(file.read_bytes() if file.is_file() else path.encode()).hexdigest()
 
 
 def _uuids(answers: Generator[Rows, None, None]) -> list[str]:

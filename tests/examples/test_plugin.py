@@ -1,7 +1,9 @@
 """Install the worked plug-in as pip would leave it, hold its parts against the checks, and use them by name."""
 
+import json
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -9,17 +11,21 @@ import numpy as np
 import pytest
 
 from fleetfront.cli.main import main
+from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
-from fleetfront.errors import DeviceError
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import kind_of, open_device
 from fleetfront.progress import SILENT
+from fleetfront.runtimes.catalogue import all_facts, load_runtime
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
-from fleetfront.testing.agents import AGENT_CHECKS, AgentCase
-from fleetfront.testing.checks import check_name, failures
+from fleetfront.testing.agents import AGENT_CHECKS, AgentCase, check_visits, faulty_agent
+from fleetfront.testing.checks import NotConforming, check_name, failures
+from fleetfront.testing.runtimes import RUNTIME_CHECKS, RuntimeCase, faulty_runtime
 from fleetfront.testing.spaces import SPACE_CHECKS, faulty_space
 from fleetfront.testing.strategies import STRATEGY_CHECKS, StrategyCase
 from fleetfront.workspace import Workspace
@@ -39,8 +45,10 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
     monkeypatch.syspath_prepend(str(info.parent))
     monkeypatch.syspath_prepend(str(PLUGIN))
     load_space.cache_clear()
+    all_facts.cache_clear()
     yield
     load_space.cache_clear()
+    all_facts.cache_clear()
 
 
 @pytest.mark.parametrize("check", SPACE_CHECKS, ids=check_name)
@@ -68,12 +76,80 @@ def test_the_agent_conforms(check: Callable[[AgentCase], None], tmp_path: Path) 
     check(AgentCase(partial(open_device, target, choices), target, files, str(tmp_path / "damaged"), is_real=False))
 
 
+def reference_case() -> RuntimeCase:
+    b = GraphBuilder("g")
+    x, y = b.input("x", (1, 3)), b.input("y", (1, 3))
+    graph = b.build([b.add("add", [x, y], "sum"), b.add("concat", [x, x], "twice", axis=1)])
+    feeds = {"x": np.full((1, 3), 2, np.float32), "y": np.arange(3, dtype=np.float32)[None]}
+    expected = {"sum": np.array([[2, 3, 4]], np.float32), "twice": np.full((1, 6), 2, np.float32)}
+    return RuntimeCase(
+        load_runtime("onnx-reference"), write_onnx(graph), feeds, expected, ".onnx", (write_tflite(graph),)
+    )
+
+
+@pytest.mark.parametrize("check", RUNTIME_CHECKS, ids=check_name)
+def test_the_runtime_conforms(check: Callable[[RuntimeCase], None]) -> None:
+    check(reference_case())
+
+
+def test_a_fault_in_the_runtime_is_found() -> None:
+    faulty = faulty_runtime(reference_case(), "misshapen feeds are taken")
+    assert "wrong_feeds" in [failure.check for failure in failures(RUNTIME_CHECKS, faulty)]
+
+
+def pipe_case(folder: Path) -> AgentCase:
+    space, target = load_space("tiny-chains"), Target("pipe:board", "litert")
+    (folder / "block").write_bytes(write_tflite(space.block_graph(space.vocabulary[0])))
+    (folder / "damaged").write_bytes(b"no model")
+    choices = Choices(workspace=Workspace(folder))
+    files = {"block": str(folder / "block")}
+    return AgentCase(partial(open_device, target, choices), target, files, str(folder / "damaged"))
+
+
+@pytest.mark.parametrize("check", AGENT_CHECKS, ids=check_name)
+def test_the_agent_behind_a_pipe_conforms(check: Callable[[AgentCase], None], tmp_path: Path) -> None:
+    check(pipe_case(tmp_path))
+
+
+def test_a_fault_in_the_agent_behind_a_pipe_is_found(tmp_path: Path) -> None:
+    with pytest.raises(NotConforming, match="got 1 answers"):
+        check_visits(faulty_agent(pipe_case(tmp_path), "a visit is lost"))
+
+
+def test_refusals_of_the_far_end_come_through_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    choices = Choices(workspace=Workspace(tmp_path))
+    with pytest.raises(InputError, match="9999 threads were asked for"):
+        open_device(Target("pipe:board", "litert", threads=9999), choices)
+    monkeypatch.setenv("FLEETFRONT_PIPE", "false")
+    with pytest.raises(DeviceError, match="far end of pipe:board has ended"):
+        open_device(Target("pipe:board", "litert"), choices)
+
+
+def test_the_cpu_behind_a_pipe_is_held_while_it_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path))
+    with (
+        closing(open_device(Target("pipe:board", "litert"))),
+        pytest.raises(DeviceError, match="cpu is already being measured"),
+    ):
+        open_device(Target("cpu", "litert"))
+
+
 def test_the_kind_refuses_what_is_not_its_own(tmp_path: Path) -> None:
     kind = kind_of("paper:a7")
     assert kind.name == "paper"
     assert kind_of("cpu").name == "cpu"
     with pytest.raises(DeviceError, match="not measured as a device of the kind 'paper'"):
         kind.open(Target("pixel3", "litert"), Choices(workspace=Workspace(tmp_path)), SILENT)
+
+
+def test_profile_by_the_runtime_of_the_plug_in_behind_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ["--device", "pipe:board", "--runtime", "onnx-reference", "--space", "tiny-chains", "--budget", "3s"]
+    assert main(["profile", *asked, "--no-fit", "--json", "-q"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["target"] == "pipe:board/onnx-reference/fp32/t1/b1"
+    assert told["environment"]["runtime"] == "onnx-reference"
+    assert told["visits"] > 0
+    assert not told["errors"]
 
 
 def test_profile_and_search_by_the_names_of_the_plug_in(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""A strategy, a kind of device and a search space that fleetfront finds through entry points."""
+"""A strategy, kinds of devices, a runtime and a search space that fleetfront finds through entry points."""
