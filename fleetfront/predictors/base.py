@@ -103,6 +103,15 @@ class Relaxed(Protocol):
 
 
 @runtime_checkable
+class RelaxesPart(Protocol):
+    """A ``Relaxed`` model that leaves out of ``relaxed`` what no gradient flows through."""
+
+    @property
+    def relaxed_without(self) -> str:
+        """What is left out, in words; empty if nothing is, so that ``relaxed`` is ``predict`` at zeros and ones."""
+
+
+@runtime_checkable
 class Checkable(Protocol):
     """A cost model whose error may never have been looked up on networks that it was not made from."""
 

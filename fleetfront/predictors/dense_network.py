@@ -14,6 +14,8 @@ from fleetfront.errors import InputError
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fleetfront.quantities import FloatArray
 
 #: Rows at a time, so that activations of a few hundred units stay in the cache.
@@ -59,6 +61,14 @@ class DenseNetwork:
         if not all(np.isfinite(array).all() for array in (*weights, *biases)):
             raise InputError("The network has weights that are no finite numbers.", "Train it again, or give another.")
         return cls(weights, biases)
+
+    def relaxed(self, features: Tensor) -> Tensor:
+        """float32[n] of features float32[n, inputs], differentiable."""
+        import torch
+
+        for weight, bias in zip(self.weights[:-1], self.biases[:-1], strict=True):
+            features = (features @ torch.from_numpy(weight) + torch.from_numpy(bias)).relu()
+        return (features @ torch.from_numpy(self.weights[-1]))[:, 0] + float(self.biases[-1][0])
 
     def __call__(self, genotypes: Genotypes, features: Callable[[Genotypes], NDArray[np.float32]]) -> FloatArray:
         """float64[n] of int8[n, v]; ``features`` turns a chunk of genotypes into float32[., inputs]."""

@@ -254,6 +254,14 @@ class Relaxable(Protocol):
 
 
 @runtime_checkable
+class RelaxesActivity(Protocol):
+    """A space some of whose genes change nothing in some networks, and that knows how likely that is."""
+
+    def active_probabilities(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """How likely each gene changes the network, float[n, v], differentiable; at one-hot rows it is ``active``."""
+
+
+@runtime_checkable
 class DescribesNetworks(Protocol):
     """A space that knows what explains how well its networks learn."""
 

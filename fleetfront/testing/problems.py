@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,9 @@ from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.catalogue import load_space
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -70,12 +73,20 @@ class BlockSums:
         self.metric = metric
         self.tier = tier
         self._relative_std = relative_std
+        self._space, self._values = space, values
         self._sum: Callable[[Genotypes], FloatArray] = block_sum(space, values)
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Sums for n genotypes int8[n, v], in the metric's unit."""
         mean = self._sum(genotypes)
         return Estimate(mean, self._relative_std * np.abs(mean), self.tier)
+
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Expected sums float32[n] of relaxed architectures float32[n, f]."""
+        from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
+
+        sums = relaxed_sums(self._space, [self._values], choice_probabilities)
+        return by_look_up(self._space, self._sum, choice_probabilities) if sums is None else sums[0]
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""

@@ -20,6 +20,8 @@ from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.quantities import FloatArray
 
@@ -114,6 +116,16 @@ class MeasuredRegression:
         floor, growth = self.about["std"]["floor"], self.about["std"]["per_spread"]
         return Estimate(members[:, 0], np.hypot(floor, growth * spread), self.tier)
 
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Percent float32[n] of relaxed architectures float32[n, f] at the data's resolution, differentiable."""
+        import torch
+
+        from fleetfront.predictors.relaxed import soft_features
+
+        x = soft_features(self.space, choice_probabilities)[:, : self.linear.shape[1]]
+        linear, quadratic = torch.from_numpy(self.linear[0]), torch.from_numpy(self.quadratic[0])
+        return float(self.constant[0]) + x @ linear + ((x @ quadratic) * x).sum(dim=1)
+
     def _members(self, genotypes: Genotypes) -> FloatArray:
         """float64[n, m]."""
         x = self._one_hot(genotypes)[:, : self.linear.shape[1]]
@@ -158,6 +170,20 @@ class RankedLevel:
     def teacher_scale(self, genotypes: Genotypes) -> FloatArray:
         """float64[n]: what the teacher would say, percent. A rank, not an accuracy."""
         return 100 * self.network(genotypes, self._one_hot)
+
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Percent float32[n] of relaxed architectures float32[n, f], differentiable, as ``predict`` maps ranks."""
+        import torch
+
+        from fleetfront.predictors.relaxed import soft_features
+
+        rank = 100 * self.network.relaxed(soft_features(self.space, choice_probabilities))
+        teacher, measured = (torch.from_numpy(one).to(rank.dtype) for one in (self.teacher, self.measured))
+        at = torch.searchsorted(teacher, rank.detach().contiguous()).clamp(1, len(teacher) - 1)
+        held = rank.clamp(float(teacher[0]), float(teacher[-1]))
+        share = (held - teacher[at - 1]) / (teacher[at] - teacher[at - 1])
+        level = measured[at - 1] + share * (measured[at] - measured[at - 1])
+        return level + BEYOND_SLOPE * (rank - held)
 
     def beyond_range(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: where the accuracy lies outside what was measured and is held at the end of that range."""

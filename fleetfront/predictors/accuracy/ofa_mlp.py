@@ -19,6 +19,8 @@ from fleetfront.spaces.supernet.torch_file import read_torch_file
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torch import Tensor
+
 #: What the network was trained to read: 20 kernels, 20 expansions, then a resolution in pixels; one-hot, ascending.
 RESOLUTIONS = tuple(range(112, 225, 16))
 _SLOTS, _VALUES = 20, 3
@@ -77,6 +79,19 @@ class OfaMlpAccuracy:
         """Percent; the standard deviation is that of the level, not of the ranking."""
         accuracy = 100 * self.network(genotypes, self._features)
         return Estimate(accuracy, np.full(len(accuracy), LEVEL_STD), Tier.PREDICTED)
+
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Percent float32[n] of relaxed architectures float32[n, f], differentiable."""
+        import torch
+
+        from fleetfront.predictors.relaxed import soft_features, split_genes
+
+        genes = split_genes(self.space, soft_features(self.space, choice_probabilities))
+        features = torch.zeros(len(choice_probabilities), _INPUTS)
+        for gene, columns in zip(self.genes.tolist(), self.columns, strict=True):
+            at = torch.from_numpy(columns[: genes[gene].shape[1]])
+            features = features.index_add(1, at, genes[gene])
+        return 100 * self.network.relaxed(features)
 
     def _features(self, genotypes: Genotypes) -> NDArray[np.float32]:
         features = np.zeros((len(genotypes), _INPUTS), dtype=np.float32)

@@ -7,11 +7,13 @@ measurement is an outlier, and move the coefficients.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from annotated_types import Ge, Gt, Le
@@ -25,6 +27,9 @@ from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
 from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Relative noise levels that are weighed against each other.
 _NOISE_LEVELS = np.geomspace(0.005, 0.4, 16)
@@ -343,6 +348,30 @@ class TransferModel:
         mean, std = mix(self._hypotheses, coordinates, content.least_ms)
         return Estimate(mean, np.hypot(content.interval_factor * std, content.step_ms / math.sqrt(12)), self.tier)
 
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Expected cost float32[n] of relaxed architectures float32[n, f]: work adds up over blocks where all that is
+        executed is live; else what networks take is looked up."""
+        from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
+
+        work, basis = self._work, self.content.basis
+        slopes = [_slope(basis, h.coefficients) for h in self._hypotheses]
+        blocks = np.hstack([work.blocks, work.kernels])
+        is_live = all(h.mode is Mode.LIVE for h in self._hypotheses)
+        sums = relaxed_sums(work.space, [blocks @ s for _, s in slopes], choice_probabilities) if is_live else None
+        if sums is None:
+            return by_look_up(work.space, lambda rows: self.predict(rows).mean, choice_probabilities)
+        least = self.content.least_ms
+        means = [(part + constant).clamp(min=least) for part, (constant, _) in zip(sums, slopes, strict=True)]
+        weighted = [h.weight * mean for h, mean in zip(self._hypotheses, means, strict=True)]
+        return functools.reduce(operator.add, weighted)
+
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""
         return covers_all(genotypes)
+
+
+def _slope(basis: WorkBasis, coefficients: FloatArray) -> tuple[float, FloatArray]:
+    """A constant and the cost of a unit of each column of work, float64[w], that coefficients of coordinates are."""
+    direction = basis.directions @ coefficients
+    slope = direction[1:] / basis.scale
+    return float(direction[0] - basis.centre @ direction[1:]), slope

@@ -25,6 +25,8 @@ from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fleetfront.device_configs.facts import DeviceConfig
     from fleetfront.graphs.graph import Graph
     from fleetfront.quantities import FloatArray
@@ -229,6 +231,18 @@ class OperatorEstimate:
         else:
             mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
         return Estimate(mean, self.model.relative_std * mean, self.tier)
+
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Expected latency float32[n] in ms of relaxed architectures float32[n, f]."""
+        from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
+
+        space, p = self._work.space, self.model.exponent
+        parts = self.model.parts(self._work.blocks, self.target.batch)
+        sums = relaxed_sums(space, parts, choice_probabilities) if self._mode is Mode.LIVE else None
+        if sums is None:
+            return by_look_up(space, lambda rows: self.predict(rows).mean, choice_probabilities)
+        launched, busy = sums[0] + self.model.base_ms, sums[1]
+        return launched + busy if p == 1.0 else (launched**p + busy**p) ** (1 / p)
 
     def estimate(self, graph: Graph) -> Estimate:
         """One inference of any graph at the target's batch, n = 1. Raises InputError on operators of unknown work."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from annotated_types import Ge
@@ -22,6 +22,9 @@ from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, Clock, Estimate, FloatArray, NamedMetric, Tier
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
 from fleetfront.targets import Target
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 #: Architectures at a time where each needs many numbers (block indices, features): those stay in the cache.
 _CHUNK = 8192
@@ -150,6 +153,21 @@ class CalibratedTable:
         # Other metrics do not depend on the mood of a machine.
         std = model.between_sittings.widen(mean, within) if model.metric == LATENCY else within
         return Estimate(mean, std, self.tier, within)
+
+    @property
+    def relaxed_without(self) -> str:
+        """Trees have no gradient."""
+        return "" if self.model.residual is None else "the trees that correct its calibrated sums"
+
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """Expected cost float32[n] of relaxed architectures float32[n, f]: the calibrated sums, without trees."""
+        from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
+
+        calibration = self.model.calibration
+        values = calibration.a * self._table.ms + calibration.c * block_params(self.space)
+        sums = relaxed_sums(self.space, [values], choice_probabilities)
+        total = by_look_up(self.space, self._calibrated, choice_probabilities) if sums is None else sums[0]
+        return (total + calibration.b).clamp(min=calibration.floor_ms)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""

@@ -17,6 +17,8 @@ from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fleetfront.quantities import FloatArray
 
 #: Spaces up to this size are looked up in a dense table of positions (64 MB), which is faster than a binary search.
@@ -110,6 +112,15 @@ class NetworkTable:
                 f"Learn the others: fleetfront fit --device {self.target.device} --space {self.space.name}",
             )
         return Estimate(self.ms[rows], self.std_ms[rows], Tier.MEASURED)
+
+    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
+        """The cost float32[n] of the likeliest networks of float32[n, f], with slopes from the table's neighbours.
+
+        Raises InputError where the table lacks one.
+        """
+        from fleetfront.predictors.relaxed import by_look_up
+
+        return by_look_up(self.space, lambda rows: self.predict(rows).mean, choice_probabilities)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: which of n networks int8[n, v] the table holds."""

@@ -228,6 +228,18 @@ class OfaMbv3Space:
         empty = torch.zeros(len(joint), len(self.vocabulary), dtype=joint.dtype)
         return empty.index_add(1, at.flatten(), joint.flatten(1))
 
+    def active_probabilities(self, probabilities: Sequence[Tensor]) -> Tensor:
+        """How likely a slot is within its stage's depth, for its kernel and its expansion; all else is sure."""
+        import torch
+
+        one = self.layout
+        depths = probabilities[2 * one.slots : -1]
+        reach = [
+            depths[i][:, [d > j for d in one.depths]].sum(1) for i, j in np.ndindex(len(depths), one.slots_per_stage)
+        ]
+        slots = torch.stack(reach, dim=1)
+        return torch.cat([slots, slots, torch.ones_like(slots[:, : len(depths) + 1])], dim=1)
+
     # Costs
 
     def additive(self, values: NDArray[np.float64]) -> SumOfTables:

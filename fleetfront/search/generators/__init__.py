@@ -1,0 +1,1 @@
+"""Generators: what trained strategies leave behind. Networks that answer with architectures where others search."""
