@@ -34,7 +34,7 @@ import numpy as np
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.link.faults import ConnectionLost
-from fleetfront.profilers.adb.opening import adb_target, connect, open_adb_agent
+from fleetfront.profilers.adb.open_agent import adb_target, connect, open_adb_agent
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign
 from fleetfront.profilers.cpu.agent import LocalCpuAgent

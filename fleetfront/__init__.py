@@ -28,7 +28,7 @@ _ROOMS = {
     "fleetfront.predictors.base": ("AccuracyModel", "CostModel"),
     "fleetfront.predictors.accuracy.sources": ("load_accuracy",),
     "fleetfront.pipelines.knowledge.cost_models": ("device_models",),
-    "fleetfront.pipelines.knowledge.opening": ("DeviceModel",),
+    "fleetfront.pipelines.knowledge.device_model": ("DeviceModel",),
     "fleetfront.pipelines.predict": ("predict_archs",),
     "fleetfront.search.problem": ("Problem", "ProblemTarget"),
     "fleetfront.search.fronts_file": ("load_fronts",),

@@ -13,7 +13,7 @@ from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.knowledge.opening import DeviceModel
+    from fleetfront.pipelines.knowledge.device_model import DeviceModel
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.spaces.base import Genotypes, SearchSpace
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fleetfront.pipelines.knowledge.devices import DeviceKnowledge
-    from fleetfront.profilers.adb.opening import AdbDevice
+    from fleetfront.profilers.adb.open_agent import AdbDevice
 
 
 @click.command()
@@ -84,7 +84,7 @@ def _show(rows: Sequence[DeviceKnowledge]) -> None:
 
 def _attached() -> tuple[list[AdbDevice], str]:
     """The attached phones; if there are none, where was looked and what to do."""
-    from fleetfront.profilers.adb.opening import list_adb_devices, why_none_attached
+    from fleetfront.profilers.adb.open_agent import list_adb_devices, why_none_attached
 
     try:
         attached = list_adb_devices()

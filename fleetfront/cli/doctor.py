@@ -112,7 +112,7 @@ def _fetch(space: str, as_json: bool, quiet: bool) -> None:
 
 
 def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
-    from fleetfront.profilers.adb.opening import describe_adb_device
+    from fleetfront.profilers.adb.open_agent import describe_adb_device
     from fleetfront.profilers.adb.runners.fetch import fetch_benchmark_model
 
     with progress(quiet) as shown:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.cost_models import device_models
-from fleetfront.pipelines.knowledge.opening import DeviceModel
+from fleetfront.pipelines.knowledge.device_model import DeviceModel
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED

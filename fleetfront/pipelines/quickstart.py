@@ -21,7 +21,7 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Weights, deploy_picks
 from fleetfront.pipelines.deploy.picks import pick_spread
 from fleetfront.pipelines.fit.fit import fit_report, fit_target
-from fleetfront.pipelines.knowledge.latest import remember_fronts
+from fleetfront.pipelines.knowledge.remembered import remember_fronts
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.supernet import SupernetAccuracy

@@ -12,9 +12,9 @@ from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known
-from fleetfront.pipelines.knowledge.latest import latest_fronts
-from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener
+from fleetfront.pipelines.knowledge.remembered import latest_fronts
 from fleetfront.predictors.base import CostModel
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress

@@ -14,7 +14,7 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.few_shot.basis import WorkBasis
 from fleetfront.predictors.few_shot.files import save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport
-from fleetfront.predictors.few_shot.transfer import Hypothesis, TransferContent, TransferModel
+from fleetfront.predictors.few_shot.posterior import Hypothesis, TransferContent, TransferModel
 from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store

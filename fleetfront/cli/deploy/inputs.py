@@ -30,7 +30,7 @@ _HERE = "cpu"
 
 def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
     """The front file, by default the newest; None if neither given nor needed."""
-    from fleetfront.pipelines.knowledge.latest import latest_fronts
+    from fleetfront.pipelines.knowledge.remembered import latest_fronts
     from fleetfront.search.fronts_file import load_fronts
     from fleetfront.workspace import Workspace
 
@@ -141,7 +141,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
 
 def _weights_of(space: SearchSpace, fronts: Fronts | None) -> Path:
     """The weights that the front was searched with, else those known of the space."""
-    from fleetfront.pipelines.knowledge.latest import known_weights
+    from fleetfront.pipelines.knowledge.remembered import known_weights
     from fleetfront.workspace import Workspace
 
     source = fronts.accuracy_source if fronts is not None else ""

@@ -124,7 +124,7 @@ def search(
 def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
     """Print what was found, note it for later verbs, and name the next one."""
     from fleetfront.cli.search.text import show_fronts
-    from fleetfront.pipelines.knowledge.latest import remember_fronts
+    from fleetfront.pipelines.knowledge.remembered import remember_fronts
     from fleetfront.workspace import Workspace
 
     if as_json:

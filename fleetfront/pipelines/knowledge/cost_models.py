@@ -15,8 +15,8 @@ from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
-from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener
 from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace

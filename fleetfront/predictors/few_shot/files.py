@@ -10,7 +10,7 @@ from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.plain import from_plain, read_file, read_record, to_plain
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, PooledContent, PooledModel
-from fleetfront.predictors.few_shot.transfer import TransferContent, TransferModel
+from fleetfront.predictors.few_shot.posterior import TransferContent, TransferModel
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, model_file_name, write_json
 from fleetfront.quantities import LATENCY, Clock, Metric, NamedMetric

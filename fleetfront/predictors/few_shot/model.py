@@ -1,6 +1,6 @@
 """A new device from few measurements, end to end: learn from known devices, choose networks, fit, say how good it is.
 
-Two opinions are held: ``transfer`` (operator costs) and ``pooled_trees``. Both are tried on every known device in turn,
+Two opinions are held: ``posterior`` (operator costs) and ``pooled_trees``. Both are tried on every known device in turn,
 with all the others as teachers, and the better one serves; the same trial says how wide intervals have to be.
 """
 
@@ -30,8 +30,7 @@ from fleetfront.predictors.few_shot.expected_error import (
     spread_of_networks,
 )
 from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, described_by, grow_pooled_trees
-from fleetfront.predictors.few_shot.prior import KnownDevice, Prior, learn_device, learn_prior
-from fleetfront.predictors.few_shot.transfer import (
+from fleetfront.predictors.few_shot.posterior import (
     LEAST_WEIGHT,
     TransferContent,
     TransferModel,
@@ -41,6 +40,7 @@ from fleetfront.predictors.few_shot.transfer import (
     least_latency,
     mix,
 )
+from fleetfront.predictors.few_shot.prior import KnownDevice, Prior, learn_device, learn_prior
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier

@@ -1,7 +1,7 @@
 """The second opinion on a device with few measurements: boosted trees over all known devices at once.
 
 A device is described by how long the chosen few networks take on it, relative to their mean, and by its data sheet.
-The first opinion is ``transfer``; which one serves is decided in ``few_shot.model``.
+The first opinion is ``posterior``; which one serves is decided in ``few_shot.model``.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Measure batches of visits on a device over ADB: carry out what ``machine`` decides, and leave the device as found.
 
-``opening`` finds a device and makes an agent for it; how the pieces work is written in ``session`` and the runners.
+``open_agent`` finds a device and makes an agent for it; how the pieces work is written in ``session`` and the runners.
 """
 
 from __future__ import annotations

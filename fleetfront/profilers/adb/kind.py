@@ -35,14 +35,14 @@ class AdbKind:
         return name == self.name or name.startswith(f"{self.name}:")
 
     def target(self, name: str, **refine: Unpack[Refine]) -> Target:
-        from fleetfront.profilers.adb.opening import adb_target, full_name
+        from fleetfront.profilers.adb.open_agent import adb_target, full_name
 
         target = adb_target(full_name(name), runtime=refine.get("runtime"), threads=refine.get("threads", 1))
         return refined(self.name, target, refine)
 
     def open(self, target: Target, choices: Choices, progress: Progress) -> AdbAgent:
         # The agent takes the lock with its first batch, since nothing is changed before it.
-        from fleetfront.profilers.adb.opening import open_adb_agent
+        from fleetfront.profilers.adb.open_agent import open_adb_agent
 
         check_own(self, target, choices)
         named = {name: value for name, value in choices.settings.items() if name not in _OF_HEAT}

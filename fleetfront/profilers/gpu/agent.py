@@ -1,6 +1,6 @@
 """The agent of one GPU: makes visits in this process, keeps what fails to its own row, and records conditions.
 
-How a visit is timed is written in ``visit_timing``; which runtime opens files is chosen in ``opening``.
+How a visit is timed is written in ``visit_timing``; which runtime opens files is chosen in ``open_agent``.
 """
 
 from __future__ import annotations

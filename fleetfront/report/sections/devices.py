@@ -9,8 +9,8 @@ from typing import Any
 
 from fleetfront.device_configs.facts import FACT_KINDS, DeviceConfig
 from fleetfront.errors import FleetfrontError
+from fleetfront.pipelines.knowledge.device_model import DeviceModel
 from fleetfront.pipelines.knowledge.known import Kind, Known
-from fleetfront.pipelines.knowledge.opening import DeviceModel
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.verdict import Verdict, judge
 from fleetfront.profilers.records import Role

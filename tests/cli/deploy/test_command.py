@@ -14,7 +14,7 @@ from PIL import Image
 
 from fleetfront.cli.main import main
 from fleetfront.deploy.bundle.manifest import read_manifest
-from fleetfront.pipelines.knowledge.latest import remember_fronts
+from fleetfront.pipelines.knowledge.remembered import remember_fronts
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.checkpoints import save_supernet
 from fleetfront.spaces.supernet.subnets import largest, smallest, untrained

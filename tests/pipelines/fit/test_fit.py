@@ -11,8 +11,8 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
 from fleetfront.pipelines.knowledge.cost_models import newest_fit
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener, present_environment
 from fleetfront.pipelines.knowledge.known import list_known
-from fleetfront.pipelines.knowledge.opening import DeviceModel, ModelOpener, present_environment
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.predictors.table.fit_files import load_fit, model_to_json, read_report
 from fleetfront.profilers.plan import PlanOptions

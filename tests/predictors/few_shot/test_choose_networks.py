@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.few_shot.transfer import choose_networks
+from fleetfront.predictors.few_shot.posterior import choose_networks
 
 
 def test_the_first_choice_is_the_most_uncertain_and_the_second_is_another_direction() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.link.connection import Heartbeat
-from fleetfront.profilers.adb.opening import adb_target, open_adb_agent
+from fleetfront.profilers.adb.open_agent import adb_target, open_adb_agent
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.records import Role
 from fleetfront.workspace import Workspace

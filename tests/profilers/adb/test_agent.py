@@ -15,7 +15,7 @@ import pytest
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions, ended_by_ctrl_c, keep_awake
 from fleetfront.profilers.adb.facts.conditions import Cooling
-from fleetfront.profilers.adb.opening import adb_target, connect
+from fleetfront.profilers.adb.open_agent import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.quantities import Clock

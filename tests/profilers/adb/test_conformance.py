@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleetfront.profilers.adb.agent import AdbAgent
-from fleetfront.profilers.adb.opening import adb_target
+from fleetfront.profilers.adb.open_agent import adb_target
 from fleetfront.testing.agents import AGENT_CHECKS, AgentCase
 from fleetfront.testing.checks import check_name
 

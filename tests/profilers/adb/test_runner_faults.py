@@ -17,7 +17,7 @@ import pytest
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.link.faults import DeviceReplaced
-from fleetfront.profilers.adb.opening import connect
+from fleetfront.profilers.adb.open_agent import connect
 from fleetfront.profilers.adb.runners import session
 from fleetfront.profilers.adb.runners.native import LiteRtRunner
 from fleetfront.profilers.base import VisitBatch

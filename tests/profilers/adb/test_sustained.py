@@ -10,7 +10,7 @@ import pytest
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.agent import AdbAgent
-from fleetfront.profilers.adb.opening import adb_target
+from fleetfront.profilers.adb.open_agent import adb_target
 from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS, measure_sustained
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.records import Measurement

@@ -15,7 +15,7 @@ from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent, explain_failure
 from fleetfront.profilers.adb.link.server import AdbServer, parse_devices
-from fleetfront.profilers.adb.opening import connect, list_adb_devices
+from fleetfront.profilers.adb.open_agent import connect, list_adb_devices
 
 QUICK = Heartbeat(idle_s=0.2, answer_s=0.8)
 

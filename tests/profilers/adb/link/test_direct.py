@@ -18,7 +18,7 @@ from adb_shell.exceptions import UsbReadFailedError, UsbWriteFailedError
 from fleetfront.errors import DeviceError, InputError, MissingDependency
 from fleetfront.profilers.adb.link import direct
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent
-from fleetfront.profilers.adb.opening import connect, full_name, list_adb_devices, why_none_attached
+from fleetfront.profilers.adb.open_agent import connect, full_name, list_adb_devices, why_none_attached
 from fleetfront.progress import Silent
 
 HEADER = struct.Struct("<4s5I")

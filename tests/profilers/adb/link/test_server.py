@@ -13,7 +13,7 @@ import pytest
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.link.faults import DeviceRefused, ServiceClosed
 from fleetfront.profilers.adb.link.server import AdbServer, parse_devices
-from fleetfront.profilers.adb.opening import adb_target, connect, full_name, list_adb_devices
+from fleetfront.profilers.adb.open_agent import adb_target, connect, full_name, list_adb_devices
 from tests.adbd.daemon import free_port
 
 

@@ -8,8 +8,8 @@ import pytest
 from fleetfront.errors import FileError, InputError
 from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
+from fleetfront.predictors.few_shot.posterior import Hypothesis, TransferContent, TransferModel, fit_few
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
-from fleetfront.predictors.few_shot.transfer import Hypothesis, TransferContent, TransferModel, fit_few
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.nasbench201.space import NasBench201Space
