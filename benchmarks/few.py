@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from machine import describe, write
 
-from fleetfront.pipelines.measure.few_shot import profile_few
+from fleetfront.pipelines.measure.few_shot import profile_few_shot
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
@@ -48,7 +48,7 @@ def main():
 
 def one_run(runtime, seed, arguments):
     with tempfile.TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
-        outcome = profile_few(
+        outcome = profile_few_shot(
             load_space(SPACE),
             Target("cpu", runtime),
             arguments.few,

@@ -21,7 +21,7 @@ from fleetfront.pipelines.deploy.picks import pick_within as pick_within
 from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
 from fleetfront.pipelines.knowledge.cost_models import device_models as device_models
-from fleetfront.pipelines.knowledge.opening import DeviceModel as DeviceModel
+from fleetfront.pipelines.knowledge.device_model import DeviceModel as DeviceModel
 from fleetfront.pipelines.measure.profile import Budget as Budget
 from fleetfront.pipelines.measure.profile import measure_networks as measure_networks
 from fleetfront.pipelines.measure.profile import parse_budget as parse_budget

@@ -1,4 +1,4 @@
-"""Choose the cost models that a command works with, and tell their doubts without burying the user in them."""
+"""Choose the cost models that a command works with, and tell their warnings without burying the user in them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.spaces.base import Genotypes, SearchSpace
 
-#: From so many estimated devices on, their doubts become one line.
+#: From so many estimated devices on, their warnings become one line.
 _MANY = 4
 
 

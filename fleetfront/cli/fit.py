@@ -12,7 +12,7 @@ from fleetfront.cli.options import device_option, json_option, space_option, spl
 from fleetfront.cli.search.text import next_search
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.measure.few_shot import Learnt
+    from fleetfront.pipelines.measure.few_shot import FewShotResult
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.spaces.base import SearchSpace
@@ -51,7 +51,7 @@ def fit(
       fleetfront fit --json > fit.json
     """
     from fleetfront.cli.fit_text import show_fit
-    from fleetfront.cli.profile.space import show_learnt
+    from fleetfront.cli.profile.space import show_few_shot
     from fleetfront.pipelines.fit.fit import fit_report, fit_target
     from fleetfront.pipelines.measure.few_shot import learn_from_table
     from fleetfront.profilers.store.store import Store
@@ -65,7 +65,7 @@ def fit(
         return
     with Store(store_path(store), read_only=True) as opened:
         targets = profiled_targets(opened, space, names, runtime)
-        fits: list[dict[str, Any] | Learnt] = []
+        fits: list[dict[str, Any] | FewShotResult] = []
         for target, has_blocks in targets.items():
             if has_blocks:
                 fits.append(fit_report(fit_target(opened, target, family, Clock(clock) if clock else None)))
@@ -80,7 +80,7 @@ def fit(
         if isinstance(one, dict):
             show_fit(one)
         else:
-            show_learnt(one)
+            show_few_shot(one)
     first = next(iter(targets))
     next_search(f"--device {first.device} --runtime {first.runtime}", space)
 

@@ -14,7 +14,7 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.few_shot.basis import WorkBasis
 from fleetfront.predictors.few_shot.files import save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport
-from fleetfront.predictors.few_shot.posterior import Hypothesis, TransferContent, TransferModel
+from fleetfront.predictors.few_shot.posterior import FewShotContent, FewShotModel, Hypothesis
 from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import read_report
 from fleetfront.profilers.store.store import Store
@@ -345,7 +345,7 @@ def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Pat
     target, space, count = Target("phone", "tflite"), NasBench201Space(), len(DETAILED_NAMES)
     basis = WorkBasis(np.ones(count), np.zeros(count), np.eye(1 + count))
     hypothesis = Hypothesis(Mode.LIVE, 1.0, np.ones(1 + count), np.eye(1 + count), 0.1)
-    model = TransferModel(TransferContent(target, space.name, basis, (hypothesis,)), NetworkWork(space))
+    model = FewShotModel(FewShotContent(target, space.name, basis, (hypothesis,)), NetworkWork(space))
     told = FewShotReport("transfer", "live", ("a", "b", "c"), 10, 6.25, None, 1.0)
     save_few_shot(FewShotFit(model, told), Workspace(home), space.name, Clock.WALL)
     report = gather_report(Workspace(home), store=fleet.workspace.store, random_seeds=0)
@@ -353,4 +353,4 @@ def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Pat
     assert phone.tier == "transferred"
     assert any("10 networks of this device and 3 known devices" in reason.text for reason in phone.reasons)
     assert any("6.2 %" in reason.text for reason in phone.reasons)
-    assert any(kind == "model from few measurements" for kind, *_ in report.views("provenance")[0].files)
+    assert any(kind == "few-shot model" for kind, *_ in report.views("provenance")[0].files)

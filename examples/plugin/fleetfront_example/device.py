@@ -61,7 +61,7 @@ class PaperKind:
     """Devices called ``paper:NAME``. A ``DeviceKind``."""
 
     name = "paper"
-    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW, Capability.VERIFY})
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW_SHOT, Capability.VERIFY})
     settings: frozenset[str] = frozenset()
 
     def matches(self, name: str) -> bool:

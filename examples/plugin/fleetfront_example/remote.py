@@ -122,7 +122,7 @@ class PipeKind:
     """Devices called ``pipe:NAME``: whatever the CPU of the far end can. A ``DeviceKind``."""
 
     name = "pipe"
-    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW, Capability.VERIFY, Capability.MEMORY})
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW_SHOT, Capability.VERIFY, Capability.MEMORY})
     settings: frozenset[str] = frozenset()
 
     def matches(self, name: str) -> bool:

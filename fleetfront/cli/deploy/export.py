@@ -51,7 +51,7 @@ def export(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write your own torch network as files, with the proof and papers of a bundle.
+    """Write your own torch network as files, with the proof and texts of a bundle.
 
     FILE.py is run. FACTORY takes no arguments and returns an image classifier, a torch.nn.Module with its weights
     loaded. ONNX goes through torch.onnx, TFLite through litert-torch, which wants an environment of its own:

@@ -132,7 +132,7 @@ def _asked(
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),
-        "--few": (few is not None, Capability.FEW),
+        "--few": (few is not None, Capability.FEW_SHOT),
         "Several batches": (isinstance(batch, tuple), Capability.BATCHES),
     }
     return {words: capability for words, (is_asked, capability) in asked.items() if is_asked}

@@ -18,7 +18,7 @@ from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.measure.few_shot import FewOutcome, Learnt
+    from fleetfront.pipelines.measure.few_shot import FewShotProfile, FewShotResult
     from fleetfront.pipelines.measure.profile import ProfileOutcome
     from fleetfront.profilers.base import Agent
     from fleetfront.profilers.kinds.catalogue import OpenAgent
@@ -64,11 +64,11 @@ def profile_family(
             return kind.open(one, choices, shown)
 
         if wanted.few is not None:
-            few = _profile_few(wanted.few, target, wanted, open_agent, store, shown)
+            few_shot = _profile_few_shot(wanted.few, target, wanted, open_agent, store, shown)
         else:
             outcome, report = _profile_space(target, wanted, open_agent, store, shown)
     if wanted.few is not None:
-        tell_few(few, as_json)
+        show_few_shot_profile(few_shot, as_json)
         return
     _tell(outcome, report, as_json, launch_bound(store, outcome.result.campaign))
     if wanted.target_error is not None and outcome.result.ended_by != "target":
@@ -121,10 +121,10 @@ def _profile_space(
     return outcome, report
 
 
-def _profile_few(
+def _profile_few_shot(
     count: int, target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
-) -> FewOutcome:
-    from fleetfront.pipelines.measure.few_shot import profile_few
+) -> FewShotProfile:
+    from fleetfront.pipelines.measure.few_shot import profile_few_shot
     from fleetfront.pipelines.measure.profile import parse_budget
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
@@ -132,7 +132,7 @@ def _profile_few(
     if wanted.target_error is not None:
         raise InputError("--target-error does not go with --few.", "Check the error with --validation 10 instead.")
     with Store(store_path(store)) as opened:
-        return profile_few(
+        return profile_few_shot(
             load_space(wanted.space),
             target,
             count,
@@ -210,32 +210,32 @@ def _show(outcome: ProfileOutcome) -> None:
     )
     for reason, count in verdict.discarded.items():
         hint(f"  {count} visits left out: {reason}")
-    for doubt in verdict.reasons:
-        warn(f"{doubt.text} {doubt.remedy}")
+    for weak in verdict.reasons:
+        warn(f"{weak.text} {weak.remedy}")
     hint("")
 
 
-def tell_few(outcome: FewOutcome, as_json: bool) -> None:
+def show_few_shot_profile(outcome: FewShotProfile, as_json: bool) -> None:
     """Print what was learnt, from whom, and how far off it is to be expected."""
     if as_json:
         print_json(outcome.to_json())
         return
-    show_learnt(outcome.learnt)
-    for doubt in outcome.profile.verdict.reasons:
-        warn(f"{doubt.text} {doubt.remedy}")
-    next_search(f"--device {outcome.learnt.target.device}", outcome.learnt.space)
+    show_few_shot(outcome.result)
+    for reason in outcome.profile.verdict.reasons:
+        warn(f"{reason.text} {reason.remedy}")
+    next_search(f"--device {outcome.result.target.device}", outcome.result.space)
 
 
-def show_learnt(learnt: Learnt) -> None:
-    """Print a model from few measurements beside its errors."""
-    report = learnt.fit.report
-    echo(click.style(f"{learnt.space} on {learnt.target}", bold=True) + f"  [{learnt.fit.model.tier.value}]")
+def show_few_shot(result: FewShotResult) -> None:
+    """Print a few-shot model beside its errors."""
+    report = result.fit.report
+    echo(click.style(f"{result.space} on {result.target}", bold=True) + f"  [{result.fit.model.tier.value}]")
     opinion = "operator costs" if report.serves == "transfer" else "XGBoost over all devices"
     echo(f"model: {opinion}, from {report.networks} networks of it and {len(report.teachers)} devices")
     rows = [("known devices, each left out in turn", f"{report.mape:.1f}", "-", "-", "-")]
     if report.expected_mape is not None:
         rows.insert(0, ("expected on this device", f"{report.expected_mape:.1f}", "-", "-", "-"))
-    held_out = learnt.held_out
+    held_out = result.held_out
     if held_out is not None:
         rows.append(
             (
@@ -251,11 +251,11 @@ def show_learnt(learnt: Learnt) -> None:
     if estimated:
         warn(
             f"{len(estimated)} of {len(report.teachers)} teaching devices are estimates themselves, so the expected "
-            f"error may be half of the true one. Import or profile more devices for {learnt.space}, or "
+            f"error may be half of the true one. Import or profile more devices for {result.space}, or "
             "check with --validation 10."
         )
     for text in report.warnings:
         warn(text)
     for text in report.left_out:
         warn(f"Could not teach: {text}")
-    hint(f"Model: {learnt.path}")
+    hint(f"Model: {result.path}")

@@ -20,7 +20,7 @@ OPERATORS = "required_operators.config"
 
 
 @dataclass(frozen=True, slots=True)
-class Papers:
+class TextFacts:
     """What they are made from.
 
     Attributes:
@@ -42,7 +42,7 @@ class Papers:
     ort_files: Mapping[str, Path] = field(default_factory=dict)
 
 
-def papers(made_from: Papers) -> dict[str, bytes]:
+def make_bundle_texts(made_from: TextFacts) -> dict[str, bytes]:
     """Path in the bundle -> content. Equal arguments give equal bytes."""
     manifest = made_from.manifest
     contents: dict[str, bytes] = {}
@@ -66,7 +66,7 @@ def papers(made_from: Papers) -> dict[str, bytes]:
     return contents
 
 
-def _picture(made_from: Papers) -> str:
+def _picture(made_from: TextFacts) -> str:
     if made_from.front is None:
         return ""
     device, latency_ms, accuracy = made_from.front

@@ -1,4 +1,4 @@
-"""A written network becomes a bundle: its manifest, its papers, its folder, and whether it kept its limit."""
+"""A written network becomes a bundle: its manifest, its texts, its folder, and whether it kept its limit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront import __version__
-from fleetfront.deploy.bundle.bundle_texts import Papers, papers
+from fleetfront.deploy.bundle.bundle_texts import TextFacts, make_bundle_texts
 from fleetfront.deploy.bundle.manifest import (
     BundleFile,
     Manifest,
@@ -65,7 +65,7 @@ def bundle_network(
     *,
     force: bool,
 ) -> Deployed:
-    """One bundle of a written network under ``out``, with its papers; or the error that the network met."""
+    """One bundle of a written network under ``out``, with its texts; or the error that the network met."""
     if isinstance(network, FleetfrontError):
         return Deployed(pick, error=type(network)(f"{pick.name}: {network.message}", network.remedy))
     deployed = Deployed(
@@ -78,7 +78,7 @@ def bundle_network(
     )
     manifest = _manifest(deployed, network, space, recipe)
     contents: dict[str, bytes | Path] = {file.name: file.path for file in network.files}
-    contents |= papers(_papers(manifest, pick, network, recipe))
+    contents |= make_bundle_texts(_text_facts(manifest, pick, network, recipe))
     try:
         folder = write_bundle(out / folder_name(pick, network.weights), manifest, contents, force=force)
         read_manifest(folder)
@@ -151,8 +151,8 @@ def _accuracy_rows(network: Network) -> list[dict[str, Any]]:
     ]
 
 
-def _papers(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe) -> Papers:
-    return Papers(
+def _text_facts(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe) -> TextFacts:
+    return TextFacts(
         manifest=manifest,
         name=pick.name,
         preprocessing=network.preprocessing,

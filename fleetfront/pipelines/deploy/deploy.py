@@ -1,4 +1,4 @@
-"""Picks become bundles: each distinct network is made once, measured if asked, and put with its papers into a folder a
+"""Picks become bundles: each distinct network is made once, measured if asked, and put with its texts into a folder a
 pick. Making one network's files is in ``deploy.network``, its bundle in ``deploy.bundling``; ``picks`` chooses.
 """
 

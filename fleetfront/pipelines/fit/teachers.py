@@ -48,7 +48,7 @@ _NETWORK_STD = 0.05
 def find_teacher(
     space: SearchSpace, *, workspace: Workspace, store: Path, unknown_device: str, seed: int = 0
 ) -> Teacher:
-    """Everything known of the space except the device that is to be learnt, ready to choose networks and to fit.
+    """Everything known of the space except the device that is to be predicted, ready to choose networks and to fit.
 
     Raises InputError if nothing is known and no estimate is shipped.
     """

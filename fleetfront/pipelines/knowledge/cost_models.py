@@ -78,8 +78,8 @@ def device_models(
             raise _no_model(name, space, runtime, known, sources.partly_known(), metric)
     found = [known[name]() for name in wanted]
     if asked is not None:
-        learnt = sources.by_device(tiers, everywhere=True)
-        found = [_for_networks(model, asked, learnt.get(model.name)) for model in found]
+        few_shot = sources.by_device(tiers, everywhere=True)
+        found = [_for_networks(model, asked, few_shot.get(model.name)) for model in found]
     return [_with_unused_table(model, space, sources) for model in found] if everywhere else found
 
 
@@ -135,12 +135,12 @@ def newest_fit(
     return next((known for known in together if known.fit is not None and known.fit.is_preferred), fits[0])
 
 
-def _for_networks(found: DeviceModel, asked: Genotypes, learnt: _Open | None) -> DeviceModel:
+def _for_networks(found: DeviceModel, asked: Genotypes, few_shot: _Open | None) -> DeviceModel:
     """The same, or what was learnt of the device if its model is a table that lacks one of the networks."""
     lacking = int((~found.model.covers(asked)).sum())
-    if not lacking or learnt is None:
+    if not lacking or few_shot is None:
         return found
-    other = learnt()
+    other = few_shot()
     if other.model.tier is Tier.ESTIMATED:
         return found
     warning = f"Its table lacks {lacking} of the {len(asked)} networks, so a model learnt from others serves for all."
@@ -223,8 +223,8 @@ class _Sources:
             best_last.append({known.device: functools.partial(self._opener.open, known) for known in found})
         if Tier.TRANSFERRED in tiers:
             oldest_first = self._whole(Kind.FEW_SHOT)[::-1]
-            few = {known.device: functools.partial(self._opener.open, known) for known in oldest_first}
-            best_last.append(few | self._refusals(Kind.FEW_SHOT))
+            few_shot = {known.device: functools.partial(self._opener.open, known) for known in oldest_first}
+            best_last.append(few_shot | self._refusals(Kind.FEW_SHOT))
         if Tier.MEASURED in tiers:
             blocks = self._imported(Kind.BLOCKS)
             tables = [k for k in self._imported(Kind.NETWORKS) if not everywhere or k.covers(self._space)]

@@ -27,7 +27,7 @@ class DeviceKnowledge:
         target: spelled.
         space: the space it is known for; empty where it holds for any.
         tier: ``measured``, ``transferred``, ``estimated``, or empty.
-        how: in words: fit, imported table with source and licence, few measurements, estimate.
+        how: in words: fit, imported table with source and licence, few-shot model, estimate.
         when: ISO date, empty where nobody says.
         mape: percent, on held-out networks (fits) or other spaces (estimates), or to be expected (few-shot).
         clock: which clock, empty if the source does not say.

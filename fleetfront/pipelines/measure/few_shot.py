@@ -1,4 +1,4 @@
-"""A device from few networks: ``profile --few K`` chooses and measures them, ``fit`` takes those of a table."""
+"""Make the few-shot model of a device: ``profile --few K`` measures its networks, ``fit`` takes those of a table."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ MOST_CHOSEN = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """A model from few measurements.
+class FewShotResult:
+    """A few-shot model.
 
     Attributes:
         fit: the model and how it came about.
@@ -65,7 +65,7 @@ class Learnt:
     held_out: Scores | None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of ``fit --json`` that a model from few measurements has, and ``few``: how it was learnt."""
+        """The fields of ``fit --json`` that a few-shot model has, and ``few``: how it came about."""
         report = self.fit.report
         return {
             "schema": SCHEMA,
@@ -81,19 +81,19 @@ class Learnt:
 
 
 @dataclass(frozen=True, slots=True)
-class FewOutcome:
+class FewShotProfile:
     """What few measurements of a device gave: them with their verdict, and the model."""
 
     profile: ProfileOutcome
-    learnt: Learnt
+    result: FewShotResult
 
     def to_json(self) -> dict[str, Any]:
         """The profile's fields, and the model's under ``fit``."""
-        learnt = self.learnt.to_json()
-        return {**self.profile.to_json(), "fit": {**learnt, "profile_seconds": self.profile.result.seconds}}
+        result = self.result.to_json()
+        return {**self.profile.to_json(), "fit": {**result, "profile_seconds": self.profile.result.seconds}}
 
 
-def profile_few(
+def profile_few_shot(
     space: SearchSpace,
     target: Target,
     count: int,
@@ -107,7 +107,7 @@ def profile_few(
     clock: Clock | None = None,
     open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
-) -> FewOutcome:
+) -> FewShotProfile:
     """Measure ``count`` chosen networks and ``validation`` random ones, fit, save.
 
     The same call continues a killed one. Measuring ends after ``rounds`` visits of each, or ``seconds``.
@@ -139,14 +139,14 @@ def profile_few(
     )
     seen = outcome.observations
     statistic = choose_statistic(seen)
-    few = measured_networks(seen, space, Role.CALIBRATION, statistic)
-    if len(few.ms) < FEWEST:
+    measured = measured_networks(seen, space, Role.CALIBRATION, statistic)
+    if len(measured.ms) < FEWEST:
         raise DeviceError(
-            f"Only {len(few.ms)} of {count} networks could be measured on {target}.",
+            f"Only {len(measured.ms)} of {count} networks could be measured on {target}.",
             "See their errors in the report, and: fleetfront doctor",
         )
     held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
-    return FewOutcome(outcome, _learn(teacher, target, facts, few, held_out, seen.clock, place, progress))
+    return FewShotProfile(outcome, _learn(teacher, target, facts, measured, held_out, seen.clock, place, progress))
 
 
 def _check(count: int) -> None:
@@ -167,10 +167,10 @@ def learn_from_table(
     workspace: Workspace | None = None,
     seed: int = 0,
     progress: Progress = SILENT,
-) -> Learnt:
+) -> FewShotResult:
     """The model of a device of which the store holds whole networks and no blocks, an imported table for instance.
 
-    Up to ``MOST`` of them, chosen as ``profile.few_shot`` would, are learnt from; the others are held out.
+    Up to ``MOST`` of them, chosen as ``profile.few_shot`` would, teach the model; the others are held out.
 
     Raises InputError with fewer than ``FEWEST`` networks, or if nothing is known of other devices.
     """
@@ -190,8 +190,8 @@ def learn_from_table(
     progress.finish()
     names = {row.tobytes() for row in chosen}
     is_chosen = np.array([row.tobytes() in names for row in genotypes])
-    few, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
-    return _learn(teacher, target, facts, few, held_out, table.clock, place, progress)
+    measured, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
+    return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress)
 
 
 def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[Genotypes, FloatArray]:
@@ -204,18 +204,18 @@ def _learn(
     teacher: Teacher,
     target: Target,
     facts: Mapping[str, float],
-    few: Networks,
+    measured: Networks,
     held_out: Networks,
     clock: Clock,
     workspace: Workspace,
     progress: Progress,
-) -> Learnt:
+) -> FewShotResult:
     progress.start("fit, trying the method on known devices", 1)
-    fit = teacher.fit(target, few.genotypes, few.ms, facts=facts)
+    fit = teacher.fit(target, measured.genotypes, measured.ms, facts=facts)
     path = save_few_shot(fit, workspace, teacher.space.name, clock)
     progress.finish()
     scores = None
     if len(held_out.ms):
         estimate = fit.model.predict(held_out.genotypes)
         scores = score(estimate.mean, held_out.ms, estimate.std)
-    return Learnt(teacher.space.name, target, clock, fit, path, scores)
+    return FewShotResult(teacher.space.name, target, clock, fit, path, scores)

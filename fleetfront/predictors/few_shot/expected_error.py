@@ -74,7 +74,7 @@ def spread_of_networks(tables: Sequence[FloatArray]) -> float:
     return float(100 * np.mean([np.mean(np.abs(ms / ms.mean() - 1)) for ms in tables]))
 
 
-def doubts(ms: FloatArray, left_out: FloatArray, step_ms: float) -> dict[str, str]:
+def reasons_to_doubt(ms: FloatArray, left_out: FloatArray, step_ms: float) -> dict[str, str]:
     """What speaks against k measurements, by a code: all equal, in coarse steps, or in an order that no device has."""
     found = {}
     if len(ms) > 1 and np.ptp(ms) == 0:

@@ -1,4 +1,4 @@
-"""Files of models from few measurements: JSON, one a space, target and clock, in a folder ``few`` beside the fits."""
+"""Keep few-shot models in files: JSON, one a space, target and clock, in a folder ``few`` beside the fits."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.plain import from_plain, read_file, read_record, to_plain
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, PooledContent, PooledModel
-from fleetfront.predictors.few_shot.posterior import TransferContent, TransferModel
+from fleetfront.predictors.few_shot.posterior import FewShotContent, FewShotModel
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, model_file_name, write_json
 from fleetfront.quantities import LATENCY, Clock, Metric, NamedMetric
@@ -34,7 +34,7 @@ class _Content:
     clock: Clock
     kind: Literal["transfer", "trees"]
     report: FewShotReport
-    model: TransferContent | PooledContent
+    model: FewShotContent | PooledContent
     metric: NamedMetric = LATENCY
 
 
@@ -83,13 +83,13 @@ def read_few_shot(workspace: Workspace, space: str | None = None) -> tuple[list[
     return found, damaged
 
 
-def load_few_shot(path: Path, work: NetworkWork) -> TransferModel | PooledModel:
+def load_few_shot(path: Path, work: NetworkWork) -> FewShotModel | PooledModel:
     """The model in a file. Raises FileError if it is damaged or of another space."""
 
-    def parse(data: bytes) -> TransferModel | PooledModel:
+    def parse(data: bytes) -> FewShotModel | PooledModel:
         content = from_plain(_Content, data)
-        if isinstance(content.model, TransferContent):
-            return TransferModel(content.model, work, content.metric)
+        if isinstance(content.model, FewShotContent):
+            return FewShotModel(content.model, work, content.metric)
         return PooledModel(content.model, work, content.metric)
 
     return read_file(path, parse, "few-shot model", _AGAIN)

@@ -1,7 +1,7 @@
-"""A new device from few measurements, end to end: learn from known devices, choose networks, fit, say how good it is.
+"""Predict a new device from few measurements: learn from known devices, choose networks, fit, say how good it is.
 
-Two opinions are held: ``posterior`` (operator costs) and ``pooled_trees``. Both are tried on every known device in turn,
-with all the others as teachers, and the better one serves; the same trial says how wide intervals have to be.
+Two opinions are held: ``posterior`` (operator costs) and ``pooled_trees``. Both are tried on every known device in
+turn, with all the others as teachers, and the better one serves; the same trial says how wide intervals have to be.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from fleetfront.predictors.few_shot.basis import WorkBasis, make_basis, mode_coo
 from fleetfront.predictors.few_shot.expected_error import (
     UNRELIABLE,
     Trial,
-    doubts,
     error_level,
     implied_error,
     interval_factor,
     own_stretch,
+    reasons_to_doubt,
     spread_of_networks,
 )
 from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, described_by, grow_pooled_trees
 from fleetfront.predictors.few_shot.posterior import (
     LEAST_WEIGHT,
-    TransferContent,
-    TransferModel,
-    choose_few,
-    fit_few,
+    FewShotContent,
+    FewShotModel,
+    choose_informative,
+    fit_posterior,
     found_step,
     least_latency,
     mix,
@@ -112,7 +112,7 @@ class FewShotReport:
 class FewShotFit:
     """The serving cost model and how it came about."""
 
-    model: TransferModel | PooledModel
+    model: FewShotModel | PooledModel
     report: FewShotReport
 
 
@@ -220,7 +220,7 @@ class Teacher:
         drawn = self.space.sample(2 * CANDIDATES_PER_CHOICE * k, rng) if candidates is None else candidates
         drawn = np.unique(usable(self.space, self.space.canonical(drawn)), axis=0)
         drawn = rng.permutation(drawn)[: CANDIDATES_PER_CHOICE * k]
-        picked: Genotypes = drawn[choose_few(self.prior, self.coordinates(drawn), k)]
+        picked: Genotypes = drawn[choose_informative(self.prior, self.coordinates(drawn), k)]
         return picked
 
     def fit(
@@ -237,11 +237,11 @@ class Teacher:
         Raises InputError if a latency is not positive.
         """
         ms, step = np.asarray(ms, np.float64), found_step(ms)
-        posterior = fit_few(self.prior, self.coordinates(genotypes), ms, step)
+        posterior = fit_posterior(self.prior, self.coordinates(genotypes), ms, step)
         hypotheses, least = posterior.hypotheses, least_latency(ms)
         mean, std = mix(hypotheses, self._reference, least)
         std = np.hypot(std, step / math.sqrt(12))
-        warnings = doubts(ms, posterior.left_out, step)
+        warnings = reasons_to_doubt(ms, posterior.left_out, step)
         stretch = own_stretch(posterior.left_out, mean, std)
         if warnings and any(code in UNRELIABLE for code in warnings):
             # Such measurements say nothing of how networks differ: intervals must hold what networks may take at all.
@@ -250,7 +250,7 @@ class Teacher:
             )
         trials = self.trials(len(ms), second_opinion=second_opinion and len(ms) >= FEWEST_FOR_TREES)
         factor = interval_factor(trials)
-        content = TransferContent(
+        content = FewShotContent(
             target,
             self.space.name,
             self.basis,
@@ -259,7 +259,7 @@ class Teacher:
             interval_factor=factor * stretch,
             step_ms=step,
         )
-        transfer = TransferModel(content, self.work, self._metric)
+        transfer = FewShotModel(content, self.work, self._metric)
         mape = float(np.mean([trial.transfer_mape for trial in trials]))
         others = [trial.trees_mape for trial in trials if trial.trees_mape is not None]
         other = float(np.mean(others)) if len(others) == len(trials) else None
@@ -299,10 +299,10 @@ class Teacher:
         prior = learn_prior([self.devices[i] for i in others], self.work.modes)
         rng = np.random.default_rng([self._seed, at])
         candidates = rng.permutation(len(table.ms))[: CANDIDATES_PER_CHOICE * k]
-        few = candidates[choose_few(prior, _rows(coordinates, candidates), k)]
+        few = candidates[choose_informative(prior, _rows(coordinates, candidates), k)]
         tested = np.setdiff1d(rng.permutation(len(table.ms))[: 4 * _PER_DEVICE], few)
         step = found_step(table.ms[few])
-        posterior = fit_few(prior, _rows(coordinates, few), table.ms[few], step)
+        posterior = fit_posterior(prior, _rows(coordinates, few), table.ms[few], step)
         mean, std = mix(posterior.hypotheses, _rows(coordinates, tested), least_latency(table.ms[few]))
         std = np.hypot(std, step / math.sqrt(12))
         stretch = own_stretch(posterior.left_out, mean, std)

@@ -81,7 +81,7 @@ class Posterior:
     left_out: FloatArray
 
 
-def choose_few(prior: Prior, coordinates: Mapping[Mode, FloatArray], k: int) -> NDArray[np.intp]:
+def choose_informative(prior: Prior, coordinates: Mapping[Mode, FloatArray], k: int) -> NDArray[np.intp]:
     """Indices int[k] of the ``k`` candidates to measure, given their coordinates float64[c, r] in each mode.
 
     Candidates should be drawn as the networks that will be predicted: a choice among all networks falls on freaks, and
@@ -138,7 +138,9 @@ def choose_networks(
     return np.asarray(chosen, dtype=np.intp)
 
 
-def fit_few(prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0) -> Posterior:
+def fit_posterior(
+    prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0
+) -> Posterior:
     """The posterior after measuring k networks: coordinates float64[k, r] in each mode, milliseconds float64[k].
 
     Relative errors are normal, ``_OUTLIER_FACTOR`` times wider for outliers; noise levels and patterns of outliers are
@@ -289,8 +291,8 @@ def mix(
 
 
 @dataclass(frozen=True, slots=True)
-class TransferContent:
-    """What a file holds of a ``TransferModel``.
+class FewShotContent:
+    """What a file holds of a ``FewShotModel``.
 
     Attributes:
         interval_factor: widens the intervals to what known devices, left out in turn, and the measurements themselves
@@ -314,12 +316,12 @@ class TransferContent:
             raise ValueError("no hypothesis has a weight")
 
 
-class TransferModel:
+class FewShotModel:
     """One metric, mostly latency in ms, from few measurements and many known devices. A CostModel."""
 
     tier: Tier = Tier.TRANSFERRED
 
-    def __init__(self, content: TransferContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
+    def __init__(self, content: FewShotContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
         """Raises ValueError if the content is of another space than ``work``, or of modes that it does not have."""
         if content.space != work.space.name:
             raise ValueError(f"the model is of {content.space}, not of {work.space.name}")

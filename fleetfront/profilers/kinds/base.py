@@ -29,7 +29,7 @@ class Capability(enum.StrEnum):
     #: A user's own model file, and the files of bundles.
     FILES = "files"
     #: A model from few networks, taught by other devices.
-    FEW = "few"
+    FEW_SHOT = "few"
     #: The best of a front, while it is searched.
     VERIFY = "verify"
     #: A file without rest for minutes: what heat leaves of the speed.

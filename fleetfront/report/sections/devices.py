@@ -90,14 +90,14 @@ def known_clock(clock: str) -> str:
 
 def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     holdings = [h for h in sources.holdings if h.space == space and str(h.target) == target]
-    fit, few = (next(iter(sources.of(kind, space, target)), None) for kind in (Kind.FIT, Kind.FEW_SHOT))
+    fit, few_shot = (next(iter(sources.of(kind, space, target)), None) for kind in (Kind.FIT, Kind.FEW_SHOT))
     front = next((front for _, front in sources.fronts(space, target)), None)
     config = sources.config(target.split("/")[0]) or sources.config(name)
     is_imported = bool(holdings) and all(holding.is_imported for holding in holdings)
     verdict = None if is_imported or not holdings else _verdict(sources, space, target, fit)
     report: Mapping[str, Any] = {} if fit is None else fit.report
-    # A fit's report and a model from few measurements say themselves what they are worth.
-    opened = sources.space(space) if fit is None and few is None else None
+    # A fit's report and a few-shot model say themselves what they are worth.
+    opened = sources.space(space) if fit is None and few_shot is None else None
     other = None if opened is None else sources.device_model(opened, target)
     return DeviceEntry(
         label=sources.label(name, target),
@@ -108,15 +108,15 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
         kind="" if config is None else config.kind,
         facts=() if config is None else _facts(config),
         notes="" if config is None else " ".join(filter(None, (config.setting, config.notes))),
-        tier=_tier(front, report, holdings, few) or ("" if other is None else other.model.tier.value),
+        tier=_tier(front, report, holdings, few_shot) or ("" if other is None else other.model.tier.value),
         clock=known_clock(str(fit.clock) if fit is not None else front.clock if front is not None else ""),
         measured=_measured(sources, holdings, space, target),
         when="" if is_imported else day(max((h.last_started_ns for h in holdings), default=0)),
         verdict=_verdict_word(verdict),
         reasons=(
             *_reasons(verdict, is_imported, report),
-            *_absence(name, other, bool(holdings) or few is not None),
-            *_few_reasons(few if fit is None else None),
+            *_absence(name, other, bool(holdings) or few_shot is not None),
+            *_few_shot_reasons(few_shot if fit is None else None),
         ),
         scores=report.get("held_out") or {},
         floor_mape=_floor(verdict, report),
@@ -134,12 +134,14 @@ def _facts(config: DeviceConfig) -> tuple[tuple[str, str, str], ...]:
     )
 
 
-def _tier(front: DeviceFront | None, report: Mapping[str, Any], holdings: Sequence[Holding], few: Known | None) -> str:
+def _tier(
+    front: DeviceFront | None, report: Mapping[str, Any], holdings: Sequence[Holding], few_shot: Known | None
+) -> str:
     if front is not None and front.tier:
         return front.tier
     if report.get("tier"):
         return str(report["tier"])
-    if few is not None:
+    if few_shot is not None:
         return Tier.TRANSFERRED.value
     # Whole networks are measured themselves; blocks alone are no latency of a network yet.
     return Tier.MEASURED.value if any(h.role is Role.NETWORK for h in holdings) else ""
@@ -203,15 +205,15 @@ def _absence(name: str, other: DeviceModel | None, is_held: bool) -> tuple[Reaso
     return (Reason("Nothing of it is in this store.", "Give the store that it was measured into: --store."),)
 
 
-def _few_reasons(few: Known | None) -> tuple[Reason, ...]:
-    """How much a model from few measurements is worth: what it was wrong by on known devices, each left out in turn."""
-    if few is None or few.few_shot is None:
+def _few_shot_reasons(few_shot: Known | None) -> tuple[Reason, ...]:
+    """How much a few-shot model is worth: what it was wrong by on known devices, each left out in turn."""
+    if few_shot is None or few_shot.few_shot is None:
         return ()
-    report = few.few_shot.report
+    report = few_shot.few_shot.report
     text = (
-        f"Learned from {few.items} networks of this device and {len(report.teachers)} known devices; on these, each "
-        f"left out in turn, it was {report.mape:.1f} % wrong on average. On this one, {report.error:.1f} % are to be "
-        "expected."
+        f"Learned from {few_shot.items} networks of this device and {len(report.teachers)} known devices; on these, "
+        f"each left out in turn, it was {report.mape:.1f} % wrong on average. On this one, {report.error:.1f} % are "
+        "to be expected."
     )
     remedy = "For numbers of its own, profile it: fleetfront profile --device NAME."
     return (Reason(text, remedy), *(Reason(warning, remedy) for warning in report.warnings))

@@ -117,7 +117,7 @@ def _paths(sources: Sources) -> Iterator[tuple[str, Path]]:
     for known in sources.known:
         if known.space in sources.spaces and known.path is not None:
             is_fit = known.kind is Kind.FIT
-            yield f"{known.metric.title} model" if is_fit else "model from few measurements", known.path
+            yield f"{known.metric.title} model" if is_fit else "few-shot model", known.path
             if is_fit:
                 yield "its report", report_path(known.path)
     for folder in sources.bundles:

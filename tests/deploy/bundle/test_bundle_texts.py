@@ -6,7 +6,7 @@ import xml.etree.ElementTree as ElementTree
 import pytest
 
 from fleetfront.datasets import Preprocessing
-from fleetfront.deploy.bundle.bundle_texts import Papers, papers
+from fleetfront.deploy.bundle.bundle_texts import TextFacts, make_bundle_texts
 from fleetfront.deploy.bundle.front_picture import front_picture
 from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription
 from fleetfront.deploy.bundle.markdown import plain
@@ -45,7 +45,8 @@ def made(
     )
     front = ("pixel3", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
     return {
-        path: content.decode() for path, content in papers(Papers(manifest, "pick", fed, contract, 2, front)).items()
+        path: content.decode()
+        for path, content in make_bundle_texts(TextFacts(manifest, "pick", fed, contract, 2, front)).items()
     }
 
 
@@ -131,7 +132,7 @@ def test_outside_text_is_no_markup_in_the_card() -> None:
         labels=LABELS,
     )
     front = ("<script>\x1b\ud800", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
-    contents = papers(Papers(manifest, "pick", Preprocessing(24), contract, 2, front))
+    contents = make_bundle_texts(TextFacts(manifest, "pick", Preprocessing(24), contract, 2, front))
     card = contents["model-card.md"].decode()
     assert card.count("\n") == good["model-card.md"].count("\n")
     outside_code = re.sub(r"`[^`]*`", "", card.replace("\\`", ""))

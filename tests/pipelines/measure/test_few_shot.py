@@ -8,7 +8,7 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.cost_models import device_models
-from fleetfront.pipelines.measure.few_shot import profile_few
+from fleetfront.pipelines.measure.few_shot import profile_few_shot
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Tier
 from fleetfront.spaces.catalogue import load_space
@@ -20,7 +20,7 @@ def test_few_networks_of_this_machine_serve_a_search(tmp_path) -> None:
     space, workspace = load_space("ofa-mbv3-mini"), Workspace(tmp_path / "home")
     target = Target("cpu", "onnxruntime")
     with Store(workspace.store) as store:
-        outcome = profile_few(space, target, 6, store=store, workspace=workspace, validation=8, rounds=3)
+        outcome = profile_few_shot(space, target, 6, store=store, workspace=workspace, validation=8, rounds=3)
     assert outcome.learnt.fit.report.networks == 6
     assert len(outcome.learnt.fit.report.teachers) >= 10
     assert outcome.learnt.held_out is not None
@@ -71,8 +71,10 @@ def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> No
 
 def test_too_few_or_contradicting_options_are_refused(tmp_path, capsys) -> None:
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 3"):
-        profile_few(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 2, store=store, workspace=Workspace(tmp_path))
+        profile_few_shot(
+            load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 2, store=store, workspace=Workspace(tmp_path)
+        )
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 200"):
-        profile_few(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 10**9, store=store)
+        profile_few_shot(load_space("ofa-mbv3-mini"), Target("cpu", "litert"), 10**9, store=store)
     assert main(["profile", "--space", "ofa-mbv3-mini", "--few", "5", "--target-error", "3"]) == 2
     assert "--validation 10" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 from fleetfront.errors import FileError, InputError
 from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
-from fleetfront.predictors.few_shot.posterior import Hypothesis, TransferContent, TransferModel, fit_few
+from fleetfront.predictors.few_shot.posterior import FewShotContent, FewShotModel, Hypothesis, fit_posterior
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.quantities import Clock, Tier
@@ -121,9 +121,9 @@ def test_damaged_files_are_refused(
     teacher: Teacher, work: NetworkWork, cells: np.ndarray, tmp_path: Path, place: str, value: object, said: str
 ) -> None:
     hypothesis = Hypothesis(Mode.LIVE, 1.0, np.ones(teacher.basis.rank), np.eye(teacher.basis.rank), 0.1)
-    content = TransferContent(TARGET, SPACE.name, teacher.basis, (hypothesis,))
+    content = FewShotContent(TARGET, SPACE.name, teacher.basis, (hypothesis,))
     report = FewShotReport("transfer", "live", ("a",), 10, 5.0, None, 1.0)
-    path = save_few_shot(FewShotFit(TransferModel(content, work), report), Workspace(tmp_path), SPACE.name, Clock.WALL)
+    path = save_few_shot(FewShotFit(FewShotModel(content, work), report), Workspace(tmp_path), SPACE.name, Clock.WALL)
     data = json.loads(path.read_text())
     at = data["model"]
     *steps, last = place.split(".")
@@ -206,7 +206,8 @@ def test_more_measurements_narrow_the_posterior() -> None:
     design = np.column_stack([np.ones(20), rng.normal(size=20)])
     ms = 5 * (design @ np.array([1.0, 0.4])) * np.exp(0.01 * rng.standard_normal(20))
     widths = [
-        float(np.trace(fit_few(prior, {Mode.LIVE: design[:k]}, ms[:k]).hypotheses[0].covariance)) for k in (2, 5, 20)
+        float(np.trace(fit_posterior(prior, {Mode.LIVE: design[:k]}, ms[:k]).hypotheses[0].covariance))
+        for k in (2, 5, 20)
     ]
     assert widths[0] > widths[1] > widths[2]
 
