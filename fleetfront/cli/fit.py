@@ -39,7 +39,8 @@ def fit(
     """Learn a latency model from what was measured.
 
     A lookup table of blocks, calibrated on whole networks, judged on networks that chose nothing. Every clock that was
-    measured is fitted; the preferred one serves `predict` and `search`. A device of which only whole networks are
+    measured is fitted; the preferred one serves `predict` and `search`, and so does a model of the energy where that
+    was measured too. A device of which only whole networks are
     known, such as an imported table, is learnt from up to 40 of them and from other devices, and judged on the rest.
 
     \b
@@ -52,7 +53,7 @@ def fit(
     """
     from fleetfront.cli.fit_text import show_fit
     from fleetfront.cli.profile.space import show_few_shot
-    from fleetfront.pipelines.fit.fit import fit_report, fit_target
+    from fleetfront.pipelines.fit.fit import fit_all
     from fleetfront.pipelines.measure.few_shot import learn_from_table
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
@@ -68,7 +69,7 @@ def fit(
         fits: list[dict[str, Any] | FewShotResult] = []
         for target, has_blocks in targets.items():
             if has_blocks:
-                fits.append(fit_report(fit_target(opened, target, family, Clock(clock) if clock else None)))
+                fits.append(fit_all(opened, target, family, Clock(clock) if clock else None))
             else:
                 with progress(as_json) as shown:
                     fits.append(learn_from_table(opened, target, family, progress=shown))

@@ -29,6 +29,9 @@ def show_fit(report: Report, *, details: bool = True) -> None:
         warn(f"{warning['text']} {warning['remedy']}")
     for key, error in list(report["errors"].items())[:5]:
         warn(f"{key} could not be measured: {error}")
+    for other in report.get("other_metrics", ()):
+        hint(f"\n{other['metric'].replace('_', ' ').capitalize()}, measured beside it:")
+        show_fit(other, details=details)
 
 
 def _score_row(report: Report) -> tuple[str, ...]:
@@ -57,15 +60,16 @@ def _floor_row(report: Report) -> tuple[str, ...]:
 
 
 def _show_worst(report: Report) -> None:
+    unit = report["unit"]
     if report["worst_networks"]:
         hint("\nWorst held-out networks:")
         for row in report["worst_networks"][:3]:
-            measured, predicted = format_number(row["measured_ms"], 4), format_number(row["predicted_ms"], 4)
-            hint(f"  {row['error']:+.1%}  {measured} ms measured, {predicted} predicted  {row['arch']}")
+            measured, predicted = (format_number(row[f"{name}_{unit}"], 4) for name in ("measured", "predicted"))
+            hint(f"  {row['error']:+.1%}  {measured} {unit} measured, {predicted} predicted  {row['arch']}")
     if report["worst_blocks"]:
         hint("Least certain blocks:")
         for row in report["worst_blocks"][:3]:
-            hint(f"  +-{row['relative_std']:.1%}  {format_number(row['ms'], 4)} ms, {row['filled']}  {row['key']}")
+            hint(f"  +-{row['relative_std']:.1%}  {format_number(row[unit], 4)} {unit}, {row['filled']}  {row['key']}")
 
 
 def _with_bounds(value: float | None, bounds: list[float] | None, form: str) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Clock
+from fleetfront.quantities import SAMPLES_IN, Clock
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 from fleetfront.targets import Target
@@ -79,12 +79,12 @@ class SyntheticDevice:
 
 def keep(store: Store, seen: Observations, campaign: str = "synthetic-1") -> None:
     """Write observations into a store as the visits of one campaign, three runs a visit, the middle one fastest."""
-    rows, started = [], 0
+    rows, started, unit = [], 0, SAMPLES_IN[seen.metric.name]
     for role, things in seen.visits.items():
         for key, visits in things.items():
             for number, ms in enumerate(visits):
                 started += 1
-                ns = round(ms * 1e6)
+                ns = round(ms * seen.metric.divisor(unit))
                 rows.append(
                     Measurement(
                         target=seen.target,
@@ -96,6 +96,8 @@ def keep(store: Store, seen: Observations, campaign: str = "synthetic-1") -> Non
                         campaign=campaign,
                         round=number,
                         started_ns=started,
+                        metric=seen.metric.name,
+                        unit=unit,
                         after={"visit_ns": 10 * ns},
                     )
                 )

@@ -88,7 +88,7 @@ def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
 def _profile_space(
     target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
-    from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
+    from fleetfront.pipelines.fit.fit import fit_all, quick_error
     from fleetfront.pipelines.measure.profile import TargetError, parse_budget, profile_space
     from fleetfront.predictors.table.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
@@ -117,7 +117,7 @@ def _profile_space(
             open_agent=open_agent,
             progress=shown,
         )
-        report = fit_report(fit_target(opened, target, family)) if wanted.with_fit else None
+        report = fit_all(opened, target, family) if wanted.with_fit else None
     return outcome, report
 
 

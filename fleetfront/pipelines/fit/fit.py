@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,11 +15,17 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
 from fleetfront.predictors.table.warnings import fit_warnings
-from fleetfront.profilers.reading.observations import Observations, choose_statistic, noise_floor, read_observations
+from fleetfront.profilers.reading.observations import (
+    Observations,
+    choose_statistic,
+    noise_floor,
+    preferred_campaign,
+    read_observations,
+)
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Clock
+from fleetfront.quantities import LATENCY, METRICS, Aggregation, Clock, Metric
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -29,7 +35,7 @@ if TYPE_CHECKING:
 
     from fleetfront.quantities import FloatArray
 
-__all__ = ["fit_report", "fit_target", "quick_error"]
+__all__ = ["fit_all", "fit_report", "fit_target", "other_metrics", "quick_error"]
 
 #: How many of the worst blocks and networks an outcome names.
 SHOWN = 5
@@ -42,38 +48,83 @@ def fit_target(
     clock: Clock | None = None,
     workspace: Workspace | None = None,
     campaigns: Sequence[str] | None = None,
+    metric: Metric = LATENCY,
 ) -> FitOutcome:
     """Fit a model for every clock that the blocks were measured with, and save each with its report beside it.
+
+    Of a metric that was measured of networks alone, blocks have the shares that they have of the latency.
 
     The chosen clock is ``clock``, by default thread-CPU for one thread where it was measured (the steadier one), else
     wall. ``campaigns`` is passed on to ``read_observations``.
 
     Raises:
-        InputError: if no block was measured, or not under ``clock``; or the model cannot be written.
+        InputError: if no block was measured, or not under ``clock``; the metric is no sum over blocks; or the model
+            cannot be written.
         MissingDependency: if the packages of the extra ``models`` are not installed.
     """
-    clocks = _clocks(store, target, space, clock)
+    if metric.aggregation != Aggregation.SUM:
+        raise InputError(
+            f"The {metric.title} of a network is no sum over its blocks, so that no table of blocks tells it.",
+            f"Import it for whole networks: fleetfront import table FILE --metric {metric.name} --space {space.name}",
+        )
+    clocks = _clocks(store, target, space, clock, metric)
     place = workspace or Workspace.default()
     fits = []
     for each in clocks:
-        seen = read_observations(store, target, space.name, each, campaigns)
-        fits.append(_fit_clock(seen, space, place, each == clocks[0], _other_sittings(store, seen)))
+        seen = read_observations(store, target, space.name, each, campaigns, metric=metric)
+        is_latency = metric == LATENCY
+        sittings = _other_sittings(store, seen) if is_latency else []
+        shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)
+        fits.append(_fit_clock(seen, space, place, each == clocks[0], sittings, shape))
     outcome = FitOutcome(tuple(fits))
     for fit in outcome.fits:
         write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))
     return outcome
 
 
-def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | None) -> list[Clock]:
-    """Clocks under which blocks were measured, the one to choose first."""
+def fit_all(store: Store, target: Target, space: SearchSpace, clock: Clock | None = None) -> dict[str, Any]:
+    """``fit_report`` of the latency, with those of ``other_metrics``. Raises what ``fit_target`` does."""
+    further = other_metrics(store, target, space)
+    report = fit_report(fit_target(store, target, space, clock))
+    return report | {
+        "other_metrics": [fit_report(fit_target(store, target, space, metric=metric)) for metric in further]
+    }
+
+
+def other_metrics(store: Store, target: Target, space: SearchSpace) -> tuple[Metric, ...]:
+    """Metrics besides latency for ``fit_target``: sums, measured of calibration networks in its sitting."""
+    row = preferred_campaign(store, target, space.name)
+    if row is None:
+        return ()
+    rows = {
+        metric: store.measurements(
+            target=target, space=space.name, role=Role.CALIBRATION, metric=metric.name, campaigns=[row.id]
+        )
+        for metric in METRICS.values()
+        if metric != LATENCY and metric.aggregation == Aggregation.SUM
+    }
+    return tuple(metric for metric, found in rows.items() if any(row.error is None for row in found))
+
+
+def _latency_beside(store: Store, seen: Observations, space: SearchSpace) -> Observations:
+    """The latency that the campaign of ``seen`` measured, under its preferred clock."""
+    first = _clocks(store, seen.target, space, None, LATENCY)[0]
+    return read_observations(store, seen.target, space.name, first, [seen.campaign] if seen.campaign else None)
+
+
+def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | None, metric: Metric) -> list[Clock]:
+    """Clocks under which blocks were measured, for other metrics than latency also networks; the first to choose."""
+    roles = (Role.BLOCK,) if metric == LATENCY else (Role.BLOCK, Role.CALIBRATION)
     found = {
         holding.clock
         for holding in store.holdings()
-        if holding.target == target and holding.space == space.name and holding.role == Role.BLOCK
+        if (holding.target, holding.space, holding.metric) == (target, space.name, metric.name)
+        and holding.role in roles
     }
     if not found:
+        what = "No block" if metric == LATENCY else f"The {metric.title} of no block or calibration network"
         raise InputError(
-            f"No block of {space.name} has been measured on {target}.",
+            f"{what} of {space.name} has been measured on {target}.",
             f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space.name}",
         )
     if wanted is not None and wanted not in found:
@@ -108,8 +159,9 @@ def _fit_clock(
     workspace: Workspace,
     is_preferred: bool,
     sittings: Sequence[SittingRatio],
+    shape: Observations | None = None,
 ) -> ClockFit:
-    fitted = fit_model(space, observations, is_preferred=is_preferred, sittings=sittings)
+    fitted = fit_model(space, observations, is_preferred=is_preferred, sittings=sittings, shape=shape)
     path = save_fit(fitted.model, workspace)
     table = CalibratedTable(space, fitted.model)
     statistic = fitted.model.statistic

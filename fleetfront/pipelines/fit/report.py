@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -85,7 +86,8 @@ class FitOutcome:
 def fit_report(outcome: FitOutcome) -> dict[str, Any]:
     """Plain values: the chosen clock's fit at the top, the others under ``other_clocks``.
 
-    Shares lie between 0 and 1, MAPE is in percent, times in ms, scores without held-out networks are None.
+    Shares lie between 0 and 1, MAPE is in percent, scores without held-out networks are None. Costs are in ms; where
+    ``metric`` is no latency, their names end in its ``unit`` instead.
     """
     return {
         "schema": SCHEMA,
@@ -95,10 +97,12 @@ def fit_report(outcome: FitOutcome) -> dict[str, Any]:
 
 
 def _clock_report(fit: ClockFit) -> dict[str, Any]:
-    model, fitted = fit.fitted.model, fit.fitted
+    model, fitted, unit = fit.fitted.model, fit.fitted, fit.fitted.model.metric.unit
     return {
         "space": model.space,
         "target": str(model.target),
+        "metric": model.metric.name,
+        "unit": model.metric.unit,
         "model": model.description,
         "tier": fit.table.tier.value,
         "clock": model.clock.value,
@@ -126,14 +130,20 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         "blocks": {how.value: model.table.count(how) for how in Filled},
         "relative_std": model.relative_std,
         "between_sittings": to_plain(model.between_sittings),
-        "worst_blocks": [asdict(block) for block in fit.worst_blocks],
-        "worst_networks": [{**asdict(network), "error": network.error} for network in fit.worst_networks],
+        "worst_blocks": [_in_unit(asdict(block), unit) for block in fit.worst_blocks],
+        "worst_networks": [
+            {**_in_unit(asdict(network), unit), "error": network.error} for network in fit.worst_networks
+        ],
         "errors": dict(fit.errors),
         "cautions": [asdict(warning) for warning in fit.warnings],
         "profile_seconds": fit.seconds,
         "environment": dict(model.environment),
         "path": str(fit.path),
     }
+
+
+def _in_unit(costs: Mapping[str, Any], unit: str) -> dict[str, Any]:
+    return {re.sub(r"(^|_)ms$", rf"\1{unit}", name): value for name, value in costs.items()}
 
 
 def _scores(scores: Scores | None) -> dict[str, Any]:

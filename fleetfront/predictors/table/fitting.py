@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fleetfront import __version__
+from fleetfront.errors import InputError
 from fleetfront.predictors.table.block_model import block_model, linear_block_model
 from fleetfront.predictors.table.calibrated import FittedModel, block_params, block_sum
 from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS, Calibration, fit_calibration
@@ -65,18 +66,20 @@ def fit_model(
     is_preferred: bool = True,
     fill: BlockModel = block_model,
     sittings: Sequence[SittingRatio] = (),
+    shape: Observations | None = None,
 ) -> Fitted:
     """Fill the lookup table, calibrate it, try trees on what is left, and size the intervals.
 
     ``sittings`` are others of the target against that of ``observations``; beside whatever made one restless nothing is
-    promised, so it teaches nothing.
+    promised, so it teaches nothing. ``shape`` is of another metric, whose blocks stand in for one that was measured of
+    networks alone: every block is then modelled, as its share of what the networks cost.
 
     Raises:
-        InputError: if no block was measured, or a calibration network is not of the space.
+        InputError: if no block was measured, a calibration network is not of the space, or there is none to scale by.
         MissingDependency: if xgboost is needed and not installed.
     """
-    statistic = best_statistic(space, observations)
-    table, networks, lookup, params, calibration = _calibrated(space, observations, statistic, fill)
+    statistic = best_statistic(space, observations, shape)
+    table, networks, lookup, params, calibration = _calibrated(space, observations, statistic, fill, shape)
     errors, spread, trial = calibration.out_of_sample, calibration.scaled, None
     if len(networks.ms) >= FEWEST_NETWORKS:
         features = residual_features(space, networks.genotypes, lookup)
@@ -96,6 +99,7 @@ def fit_model(
         environment=dict(observations.environment),
         is_preferred=is_preferred,
         created_with=__version__,
+        metric=observations.metric,
         between_sittings=spread_between(np.array([ratio.level for ratio in sittings if not ratio.is_restless])),
         fitted_ns=observations.started_ns,
     )
@@ -116,7 +120,7 @@ def quick_error(observations: Observations, space: SearchSpace) -> float | None:
     return _mape(calibrated.out_of_sample)
 
 
-def best_statistic(space: SearchSpace, observations: Observations) -> str:
+def best_statistic(space: SearchSpace, observations: Observations, shape: Observations | None = None) -> str:
     """How visits are summarised: the statistic under which halves of the visits agree best (``choose_statistic``).
 
     Another one overrules it whose calibration misses the networks left out clearly less. Agreement alone was misled by
@@ -128,21 +132,35 @@ def best_statistic(space: SearchSpace, observations: Observations) -> str:
         return agreed
     errors = {}
     for statistic in STATISTICS:
-        *_, calibrated = _calibrated(space, observations, statistic, linear_block_model)
+        *_, calibrated = _calibrated(space, observations, statistic, linear_block_model, shape)
         errors[statistic] = float(np.mean(np.abs(calibrated.out_of_sample)))
     best = min(STATISTICS, key=lambda statistic: errors[statistic])
     return best if errors[best] < _CLEARLY_LESS * errors[agreed] else agreed
 
 
 def _calibrated(
-    space: SearchSpace, observations: Observations, statistic: str, fill: BlockModel
+    space: SearchSpace,
+    observations: Observations,
+    statistic: str,
+    fill: BlockModel,
+    shape: Observations | None = None,
 ) -> tuple[LookupTable, Networks, FloatArray, FloatArray, Calibration]:
     """The filled table, the calibration networks, their block sums in ms, parameters, and the calibration."""
-    table = fill_table(vocabulary_of(space), measured_blocks(observations, statistic), fill)
+    table = fill_table(vocabulary_of(space), measured_blocks(shape or observations, statistic), fill)
     networks = measured_networks(observations, space, Role.CALIBRATION, statistic)
+    if shape is not None:
+        table = _scaled(space, table, networks)
     lookup = block_sum(space, table.ms)(networks.genotypes)
     params = block_sum(space, block_params(space))(networks.genotypes)
     return table, networks, lookup, params, fit_calibration(lookup, params, networks.ms)
+
+
+def _scaled(space: SearchSpace, table: LookupTable, networks: Networks) -> LookupTable:
+    """A table of another metric in the unit of the networks' cost: the typical network costs what its blocks do."""
+    if not networks.ms.size:
+        raise InputError("No calibration network was measured.", "Profile with --calibration 20.")
+    scale = float(np.median(networks.ms / block_sum(space, table.ms)(networks.genotypes)))
+    return replace(table, ms=table.ms * scale, filled=(Filled.MODELLED,) * len(table.keys))
 
 
 def calibrated_by(calibration: Calibration) -> str:

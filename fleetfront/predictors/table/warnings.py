@@ -55,7 +55,11 @@ def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
         text = f"Only {networks} whole networks calibrate the block sums, so intervals are wide."
         found.append(FitWarning("few-calibration-networks", text, remedy))
     guessed, entries = model.table.count(Filled.MODELLED), len(model.table.keys)
-    if guessed:
+    if guessed == entries:
+        what = model.metric.title
+        text = f"No block's {what} was measured: latencies of blocks, scaled to the {what} of networks, stand for it."
+        found.append(FitWarning("no-blocks", text, f"Judge it by its error on networks that were held out. {remedy}"))
+    elif guessed:
         text = (
             f"{guessed} of {entries} blocks were measured at fewer than two resolutions; a model guesses their latency."
         )

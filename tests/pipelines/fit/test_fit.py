@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.fit.fit import fit_report, fit_target, quick_error
-from fleetfront.pipelines.knowledge.cost_models import newest_fit
+from fleetfront.pipelines.fit.fit import fit_report, fit_target, other_metrics, quick_error
+from fleetfront.pipelines.knowledge.cost_models import device_models, newest_fit
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener, present_environment
 from fleetfront.pipelines.knowledge.known import list_known
 from fleetfront.pipelines.measure.profile import profile_space
 from fleetfront.predictors.table.fit_files import load_fit, model_to_json, read_report
+from fleetfront.predictors.table.lookup import Filled
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import Observations, read_observations
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Clock
+from fleetfront.quantities import ENERGY, LATENCY, PEAK_MEMORY, Clock
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -253,3 +254,56 @@ def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observat
     assert after.within is not None
     assert (after.std > 1.5 * before.std).all()
     np.testing.assert_allclose(after.within, before.within)
+
+
+def energy_of(latency: Observations, watts: float, roles: tuple[Role, ...]) -> Observations:
+    """Microjoules at a steady power and 40 uJ a run besides, of the things of some roles alone."""
+    visits = {
+        role: {key: 1e3 * watts * ms + 40.0 for key, ms in keys.items()}
+        for role, keys in latency.visits.items()
+        if role in roles
+    }
+    return replace(latency, visits=visits, clock=Clock.DEVICE, metric=ENERGY)
+
+
+def test_energy_of_networks_alone_is_fitted_on_the_blocks_of_the_latency(
+    space: OfaMbv3Space, wall: Observations, store: Store, workspace: Workspace
+) -> None:
+    keep(store, wall)
+    keep(store, energy_of(wall, 2.5, (Role.CALIBRATION, Role.VALIDATION)))
+    assert other_metrics(store, TARGET, space) == (ENERGY,)
+    fit = fit_target(store, TARGET, space, workspace=workspace, metric=ENERGY).chosen
+    latency = fit_target(store, TARGET, space, workspace=workspace).chosen
+    assert (fit.table.metric, latency.table.metric) == (ENERGY, LATENCY)
+    assert fit.scores is not None
+    assert latency.scores is not None
+    assert fit.scores.mape < latency.scores.mape + 0.5
+    assert [warning.code for warning in fit.warnings][:1] == ["no-blocks"]
+    genotypes = space.sample(20, np.random.default_rng(1))
+    watts = fit.table.predict(genotypes).mean / latency.table.predict(genotypes).mean / 1e3
+    np.testing.assert_allclose(watts, 2.5, rtol=0.05)
+    report = fit_report(fit_target(store, TARGET, space, workspace=workspace, metric=ENERGY))
+    assert (report["metric"], report["unit"]) == ("energy", "uJ")
+    assert {"measured_uJ", "predicted_uJ", "std_uJ"} <= report["worst_networks"][0].keys()
+    (found,) = device_models([TARGET.device], space, workspace=workspace, store=store.path, metric=ENERGY)
+    np.testing.assert_allclose(found.model.predict(genotypes).mean, fit.table.predict(genotypes).mean)
+
+
+def test_energy_of_blocks_is_fitted_on_them(
+    space: OfaMbv3Space, wall: Observations, store: Store, workspace: Workspace
+) -> None:
+    keep(store, energy_of(wall, 2.5, tuple(Role)))
+    fit = fit_target(store, TARGET, space, workspace=workspace, metric=ENERGY).chosen
+    assert fit.fitted.model.table.count(Filled.MEASURED)
+    assert "no-blocks" not in [warning.code for warning in fit.warnings]
+
+
+def test_metrics_that_no_table_of_blocks_tells_are_refused(
+    space: OfaMbv3Space, wall: Observations, store: Store, workspace: Workspace
+) -> None:
+    keep(store, wall)
+    assert other_metrics(store, TARGET, space) == ()
+    with pytest.raises(InputError, match="peak memory of a network is no sum"):
+        fit_target(store, TARGET, space, workspace=workspace, metric=PEAK_MEMORY)
+    with pytest.raises(InputError, match="energy of no block or calibration network"):
+        fit_target(store, TARGET, space, workspace=workspace, metric=ENERGY)
