@@ -12,6 +12,12 @@ from fleetfront.errors import InputError, unknown
 #: imported numbers whose source does not say.
 PRECISIONS = ("fp32", "tf32", "fp16", "int8", "unknown")
 
+#: Of a file whose inputs do not tell how many things it works on at once; spelled ``b?``.
+UNKNOWN_BATCH = 0
+
+#: More than any machine has, and than any that is here would run; beyond is a slip of the keyboard.
+MOST_THREADS, MOST_BATCH = 4096, 1_000_000
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
 
 
@@ -20,6 +26,7 @@ class Target:
     """Device, runtime and the conditions under which a network runs there.
 
     Spelled ``device/runtime/precision/tTHREADS/bBATCH`` with an optional ``/delegate``, e.g. ``cpu/litert/fp32/t1/b1``.
+    ``batch`` may be ``UNKNOWN_BATCH``.
     """
 
     device: str
@@ -40,26 +47,29 @@ class Target:
             raise InputError(f"Target delegate {self.delegate!r} is not a name.", "Use letters, digits, _ . : -.")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-        for name in ("threads", "batch"):
+        for name, least, most in (("threads", 1, MOST_THREADS), ("batch", UNKNOWN_BATCH, MOST_BATCH)):
             value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"Target {name} is {value}.", f"Use {name} >= 1.")
+            if not least <= value <= most:
+                raise InputError(f"Target {name} is {str(value)[:20]}.", f"Use {name} from 1 to {most}.")
 
     def __str__(self) -> str:
-        text = f"{self.device}/{self.runtime}/{self.precision}/t{self.threads}/b{self.batch}"
+        batch = "?" if self.batch == UNKNOWN_BATCH else self.batch
+        text = f"{self.device}/{self.runtime}/{self.precision}/t{self.threads}/b{batch}"
         return f"{text}/{self.delegate}" if self.delegate else text
 
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read the spelled form back. Raises InputError on anything else."""
-        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/t(\d+)/b(\d+)(?:/([^/]+))?", text)
+        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/t(\d{1,9})/b([1-9]\d{0,8}|\?)(?:/([^/]+))?", text, re.A)
         if match is None:
             raise InputError(
                 f"{text!r} is not a target.",
                 "Spell it device/runtime/precision/tTHREADS/bBATCH, e.g. cpu/litert/fp32/t1/b1.",
             )
         device, runtime, precision, threads, batch, delegate = match.groups()
-        return cls(device, runtime, precision, int(threads), int(batch), delegate or "")
+        return cls(
+            device, runtime, precision, int(threads), UNKNOWN_BATCH if batch == "?" else int(batch), delegate or ""
+        )
 
     @classmethod
     def __get_pydantic_core_schema__(cls, _source: Any, _handler: Any) -> Any:

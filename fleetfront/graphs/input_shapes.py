@@ -63,17 +63,24 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, Shape]:
     for text in texts:
         name, _, sizes = text.rpartition("=")
         parts = [part.strip() for part in re.split(r"[,x]", sizes.strip(" []()"))]
-        if not all(re.fullmatch(r"\d{1,12}", part) for part in parts):
-            raise InputError(f"{text!r} is not a shape.", "Write NAME=1,3,640,640.")
+        if not all(re.fullmatch(r"\d{1,12}", part, re.ASCII) for part in parts):
+            raise InputError(
+                f"{text!r} is not a shape.", "Write NAME=1,3,640,640; values of an input come with --inputs x.npz."
+            )
+        if not all(map(int, parts)):
+            raise InputError(
+                f"{text!r} is an input that holds no numbers: one of its sizes is 0.",
+                "Give sizes from 1; where an empty input is meant, give it with --inputs x.npz.",
+            )
         if name in found:
             raise InputError(f"Two shapes are given for {name or 'the input'}.", "Give one.")
         found[name] = tuple(map(int, parts))
     return found
 
 
-def resolve_shapes(ports: Sequence[Port], given: Mapping[str, Shape] | None = None) -> dict[str, Shape]:
+def resolve_shapes(ports: Sequence[Port], given: Mapping[str, Shape] | None = None, batch: int = 1) -> dict[str, Shape]:
     """The shape of each input: the one ``given``, else with its open sizes from names shared with inputs that were
-    given, from the file's defaults, and 1 for the batch.
+    given, from the file's defaults, and ``batch`` for the batch.
 
     Raises:
         InputError: a shape for no input, one that contradicts the file, or an open size that nobody says.
@@ -85,9 +92,9 @@ def resolve_shapes(ports: Sequence[Port], given: Mapping[str, Shape] | None = No
             _bind(port, wanted[port.name], sizes)
     for port in ports:
         for place, size in enumerate(port.shape):
-            if isinstance(size, str) and size not in sizes and _is_batch(size, place, len(port.shape)):
-                sizes.update({} if size == ANONYMOUS else {size: 1})
-    found = {port.name: wanted.get(port.name) or _filled(port, sizes) for port in ports}
+            if isinstance(size, str) and size not in sizes and is_batch(size, place, len(port.shape)):
+                sizes.update({} if size == ANONYMOUS else {size: batch})
+    found = {port.name: wanted.get(port.name) or _filled(port, sizes, batch) for port in ports}
     unsaid = [port for port in ports if not all(isinstance(size, int) for size in found[port.name])]
     if unsaid:
         raise _unsaid(ports, unsaid, found, sizes)
@@ -146,25 +153,30 @@ def _bind(port: Port, shape: Shape, sizes: dict[str, int]) -> None:
             raise InputError(f"{name} would be both {sizes[name]} and {size} (input {port}).", "Give one size a name.")
 
 
-def _is_batch(size: str, place: int, dimensions: int) -> bool:
+def is_batch(size: str, place: int, dimensions: int) -> bool:
+    """Whether an open ``size`` at a ``place`` of a shape is how many images or rows there are, by its name."""
     # One open size alone may as well be samples of sound, or rows of points.
     return bool((_BATCH_FIRST if place == 0 and dimensions > 1 else _BATCH_ANYWHERE).fullmatch(size))
 
 
-def _filled(port: Port, sizes: Mapping[str, int]) -> tuple[int | str, ...]:
+def _filled(port: Port, sizes: Mapping[str, int], batch: int) -> tuple[int | str, ...]:
     return tuple(
-        size if isinstance(size, int) else _size(port, place, size, sizes) for place, size in enumerate(port.shape)
+        size if isinstance(size, int) else _size(port, place, size, sizes, batch)
+        for place, size in enumerate(port.shape)
     )
 
 
-def _size(port: Port, place: int, size: str, sizes: Mapping[str, int]) -> int | str:
+def _size(port: Port, place: int, size: str, sizes: Mapping[str, int], batch: int) -> int | str:
     if size in sizes:
         return sizes[size]
+    is_open_batch = size == ANONYMOUS and is_batch(size, place, len(port.shape))
+    if is_open_batch and batch > 1:
+        return batch
     # Converters write 1 where they know nothing.
     if port.defaults and (place == 0 or port.defaults[place] > 1):
         return port.defaults[place]
-    if size == ANONYMOUS and _is_batch(size, place, len(port.shape)):
-        return 1
+    if is_open_batch:
+        return batch
     computed = _computed(size, sizes)
     return size if computed is None else computed
 

@@ -40,10 +40,12 @@ class FileInputs:
     Attributes:
         shapes: input and shape; the name is empty for the only input.
         arrays: SHA-256 of a ``.npz`` file of arrays by input, found in ``VisitBatch.files``; empty for none.
+        may_steer: nothing but its shape tells whether an input that is drawn decides how much the file computes.
     """
 
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
     arrays: str = ""
+    may_steer: bool = False
 
 
 @dataclass(frozen=True, slots=True)

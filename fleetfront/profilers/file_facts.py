@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import struct
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -11,8 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
-from fleetfront.graphs.input_shapes import ANONYMOUS
+from fleetfront.graphs.input_shapes import ANONYMOUS, is_batch
 from fleetfront.runtimes.base import Port
+from fleetfront.targets import UNKNOWN_BATCH
 
 #: Element types, as TensorFlow Lite's schema and ONNX name them -> precision. Others are not counted.
 _TFLITE_TYPES = {"FLOAT32": ("fp32", 4), "FLOAT16": ("fp16", 2), "UINT8": ("int8", 1), "INT8": ("int8", 1)}
@@ -27,6 +29,8 @@ _FLOATS = frozenset({"fp32", "fp16"})
 
 #: Batch, channels and two sides; grey, colours, or colours with transparency.
 _IMAGE_DIMENSIONS, _CHANNELS = 4, (1, 3, 4)
+#: What models keep between words has four dimensions, too, and may have as few heads as images have colours.
+_NO_IMAGE = re.compile(r"(?i)past|cache|key|value|state|mask|hidden")
 
 _Told = TypeVar("_Told")
 
@@ -66,20 +70,39 @@ def file_precision(path: Path, word: str | None = None, *, computes_in_either: b
 
 
 def file_batch(path: Path) -> int:
-    """Images per inference: the leading size of the first input that is an image, wherever it stands among the inputs.
+    """Images or sequences per inference as ``batch_of`` finds them, a batch that is left open taken as 1.
 
-    1 where no input is one (of other inputs nothing tells what is counted), where it is left open, and where the file
-    does not tell.
+    ``UNKNOWN_BATCH`` where the file does not tell.
     """
-    return batch_of([port.defaults or tuple(_known(port)) for port in file_inputs(path) or ()])
+    ports = file_inputs(path) or ()
+    return batch_of(ports, [port.defaults or tuple(_known(port)) for port in ports])
 
 
-def batch_of(shapes: Sequence[Sequence[int]]) -> int:
-    """The same of inputs whose shapes are known, 0 for what is open."""
-    images = [shape for shape in shapes if len(shape) == _IMAGE_DIMENSIONS]
-    # Maps of features have four dimensions, too, but hardly ever so few channels.
-    sure = [shape for shape in images if shape[1] in _CHANNELS or shape[3] in _CHANNELS]
-    return max(1, (sure or images or [(1,)])[0][0])
+def batch_of(ports: Sequence[Port], shapes: Sequence[Sequence[int]]) -> int:
+    """How many images, sequences or rows inputs of these shapes hold; ``UNKNOWN_BATCH`` where nothing tells.
+
+    What tells, first to last: a size that is named after the batch, inputs that are images, first sizes that the file
+    leaves open without a name, and first sizes that are all 1. Others may count as well words, or layers of a cache.
+    """
+    told = list(zip(ports, shapes, strict=True))
+    sizes = [(port, place, size, shape) for port, shape in told for place, size in enumerate(port.shape)]
+    opened = [
+        (size, shape[place])
+        for port, place, size, shape in sizes
+        if isinstance(size, str) and is_batch(size, place, len(shape))
+    ]
+    named = {fed for size, fed in opened if size.isidentifier()}
+    images = {shape[0] for port, shape in told if _is_image(port, shape)}
+    unnamed = {fed for size, fed in opened if size == ANONYMOUS}
+    first = {shape[0] for shape in shapes if len(shape) > 1}
+    found = named or images or unnamed or first & ({1} if len(first) == 1 else set())
+    return found.pop() if len(found) == 1 else UNKNOWN_BATCH
+
+
+def _is_image(port: Port, shape: Sequence[int]) -> bool:
+    """Maps of features have four dimensions, too, but hardly ever so few channels."""
+    is_shaped = len(shape) == _IMAGE_DIMENSIONS and (shape[1] in _CHANNELS or shape[3] in _CHANNELS)
+    return is_shaped and not _NO_IMAGE.search(port.name)
 
 
 def file_signatures(path: Path) -> tuple[str, ...]:
@@ -104,7 +127,7 @@ def file_inputs(path: Path) -> tuple[Port, ...] | None:
 
 
 def _known(port: Port) -> Iterator[int]:
-    return (size if isinstance(size, int) else 0 for size in port.shape)
+    return (size if isinstance(size, int) else 1 for size in port.shape)
 
 
 def _told(path: Path, readers: Mapping[str, Callable[[bytes], _Told]]) -> _Told | None:
@@ -166,7 +189,8 @@ def _tflite_signatures(data: bytes) -> list[tuple[str, int]]:
     return [((one.SignatureKey() or b"").decode(errors="replace"), one.SubgraphIndex()) for one in found]
 
 
-def _onnx_graph(data: bytes) -> Any:
+def onnx_graph(data: bytes) -> Any:
+    """The graph of an ONNX file. Raises ValueError if it is none, ImportError without the package."""
     import onnx
     from google.protobuf.message import DecodeError
 
@@ -179,7 +203,7 @@ def _onnx_graph(data: bytes) -> Any:
 def _onnx_inputs(data: bytes) -> tuple[Port, ...]:
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    graph = _onnx_graph(data)
+    graph = onnx_graph(data)
     weights = {tensor.name for tensor in graph.initializer}
     ports = []
     for port in graph.input:
@@ -197,7 +221,7 @@ def _onnx_inputs(data: bytes) -> tuple[Port, ...]:
 def _onnx_weights(data: bytes) -> Counter[str]:
     import onnx
 
-    graph = _onnx_graph(data)
+    graph = onnx_graph(data)
     types = {getattr(onnx.TensorProto, name): precision for name, precision in _ONNX_TYPES.items()}
     constants = (attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t"))
     found: Counter[str] = Counter()

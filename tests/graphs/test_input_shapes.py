@@ -84,9 +84,61 @@ def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(InputError, match="one of its sizes is 0"):
         resolve_shapes([port(0, 3)])
     assert parse_shapes(["x=1,3,8,8", "a=b=4"]) == {"x": (1, 3, 8, 8), "a=b": (4,)}
-    for text in ("x=", "x=1,a", "x=-1", "1e3", "x=1," + "9" * 400):
+    for text in ("x=", "x=1,a", "x=-1", "x=\uff11", "x=1_0", "1e3", "x=1," + "9" * 400):
         with pytest.raises(InputError, match="not a shape"):
             parse_shapes([text])
+
+
+def test_empty_inputs_are_no_shapes() -> None:
+    with pytest.raises(InputError, match="sizes is 0") as caught:
+        parse_shapes(["ids=1,0"])
+    assert "--inputs" in caught.value.remedy
+
+
+class Opened:
+    """What a file wants, without the file."""
+
+    def __init__(self, *ports: Port) -> None:
+        self.inputs = ports
+
+
+@pytest.mark.parametrize(
+    ("dtype", "array", "said"),
+    [
+        ("float32", np.array([1.0, np.nan, np.inf], np.float32), "2 of the 3 numbers given for input 'x' are NaN"),
+        ("float32", np.array([1e300, 0, 0]), "cannot hold, e.g. 1e+300"),
+        ("int32", np.array([1 << 40, 0, 0]), "cannot hold, e.g. 1.09951e"),
+        ("int32", np.array([1.5, 0, 0]), "was given as float64"),
+        ("float32", np.zeros((0,), np.float32), "All inputs that were given are empty"),
+        ("float32", np.array(["a", "b", "c"]), "given as str"),
+    ],
+)
+def test_numbers_that_cannot_be_fed_as_they_are_given(dtype: str, array: np.ndarray, said: str) -> None:
+    session = Opened(Port("x", ("?",), dtype))
+    with pytest.raises(InputError) as caught:
+        make_feeds(session, np.random.default_rng(0), GivenInputs(arrays={"x": array}))  # type: ignore[arg-type]
+    assert said in caught.value.message
+
+
+def test_what_is_not_fed_as_given_is_said() -> None:
+    session = Opened(Port("x", (2,), "float32"), Port("ids", (2,), "int32"), Port("past", ("p",), "float32"))
+    given = {"x": np.array([0.1, 0.2]), "ids": np.array([7, 8]), "past": np.zeros((0,), np.float32)}
+    feeds, notes = make_feeds(session, np.random.default_rng(0), GivenInputs(arrays=given))  # type: ignore[arg-type]
+    assert feeds["ids"].tolist() == [7, 8]
+    assert notes == [
+        "x: given as float64, fed as float32",
+        "ids: given as int64, fed as int32",
+        "past: empty, as it was given ([0])",
+    ]
+
+
+def test_what_looks_like_a_size_is_asked_for_where_nobody_looked_into_the_file() -> None:
+    session = Opened(Port("x", (1, 50), "float32"), Port("k", (1,), "int64"), Port("flag", (), "bool"))
+    feeds, _ = make_feeds(session, np.random.default_rng(0))  # type: ignore[arg-type]
+    assert set(feeds) == {"x", "k", "flag"}
+    with pytest.raises(InputError, match="depends on the values of k int64") as caught:
+        make_feeds(session, np.random.default_rng(0), GivenInputs(may_steer=True))  # type: ignore[arg-type]
+    assert "numpy.savez('x.npz', k=..., flag=...)" in caught.value.remedy
 
 
 @given(st.text(max_size=40))

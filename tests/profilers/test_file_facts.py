@@ -20,8 +20,9 @@ from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.measure.single_file import check_file
-from fleetfront.profilers.file_facts import file_batch, file_precision, file_signatures
-from fleetfront.targets import Target
+from fleetfront.profilers.file_facts import batch_of, file_batch, file_precision, file_signatures
+from fleetfront.runtimes.base import Port
+from fleetfront.targets import UNKNOWN_BATCH, Target
 
 _RNG = np.random.default_rng(0)
 
@@ -184,9 +185,13 @@ def onnx_of(*shapes: list[int | str]) -> bytes:
         (([8, 2], [8, 3, 64, 64], [8, 2]), 8),
         (([1, 256], [4, 3, 32, 32]), 4),
         (([1, 96, 8, 8], [4, 32, 32, 3]), 4),
-        (([5, 7, 8, 8],), 5),
+        (([5, 7, 8, 8],), UNKNOWN_BATCH),
         ((["n", 3, 8, 8],), 1),
-        (([16, 128],), 1),
+        (([16, 128],), UNKNOWN_BATCH),
+        (([1, 128], [1, 128]), 1),
+        (([1, 128], [8, 16]), UNKNOWN_BATCH),
+        (([16000],), UNKNOWN_BATCH),
+        (([2, 3, 8, 8], [4, 3, 8, 8]), UNKNOWN_BATCH),
     ],
 )
 def test_the_batch_is_that_of_the_image_among_the_inputs(
@@ -198,10 +203,34 @@ def test_the_batch_is_that_of_the_image_among_the_inputs(
 
 
 @pytest.mark.parametrize(
-    ("name", "batch"), [("onnx/m_paddle_b8.onnx", 8), ("tflite/l_state_first_b4.tflite", 4), ("onnx/missing.onnx", 1)]
+    ("name", "batch"),
+    [
+        ("onnx/m_paddle_b8.onnx", 8),
+        ("tflite/l_state_first_b4.tflite", 4),
+        ("onnx/p_kv_cache.onnx", UNKNOWN_BATCH),
+        ("onnx/missing.onnx", UNKNOWN_BATCH),
+    ],
 )
 def test_the_batch_of_files_that_others_wrote(name: str, batch: int, shared_data: Path) -> None:
     assert file_batch(shared_data / "cases" / name) == batch
+
+
+@pytest.mark.parametrize(
+    ("ports", "shapes", "batch"),
+    [
+        ({"ids": ("batch", "seq")}, [(8, 128)], 8),
+        ({"x": ("T", "B", 8), "h0": (1, "B", 16)}, [(128, 4, 8), (1, 4, 16)], 4),
+        ({"past": (2, 12, "past_len", 64)}, [(2, 12, 9, 64)], UNKNOWN_BATCH),
+        ({"past_key_values.0.key": ("b", 4, "past", 64)}, [(3, 4, 9, 64)], 3),
+        ({"past_key_values.0.key": (2, 4, 9, 64)}, [(2, 4, 9, 64)], UNKNOWN_BATCH),
+        ({"x": ("?", 16)}, [(8, 16)], 8),
+        ({"x": ("2*batch", 16)}, [(8, 16)], UNKNOWN_BATCH),
+    ],
+)
+def test_the_batch_of_sequences_is_what_is_named_so(
+    ports: dict[str, tuple[int | str, ...]], shapes: list[tuple[int, ...]], batch: int
+) -> None:
+    assert batch_of([Port(name, shape, "float32") for name, shape in ports.items()], shapes) == batch
 
 
 def signed(*signatures: tuple[str, int]) -> bytes:

@@ -10,7 +10,6 @@ import click
 
 from fleetfront.cli.options import (
     device_option,
-    is_given,
     json_option,
     quiet_option,
     seed_option,
@@ -20,7 +19,7 @@ from fleetfront.cli.options import (
     target_options,
 )
 from fleetfront.cli.profile.batches import profile_batches, summarise_batches
-from fleetfront.cli.profile.file import check_file_request, profile_file_there, sustained_seconds
+from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
 from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, settings_options
 from fleetfront.cli.profile.space import Wanted, profile_family
 from fleetfront.profilers.kinds.base import Capability
@@ -104,15 +103,13 @@ def profile(
         return
     name = names[0]
     if file is not None:
-        check_file_request()
+        check_file_request(batch)
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
     check_can(kind, name, _asked(file, sustained, wanted.few, batch))
     choices = choices_of(name, kind, others, is_sustained=sustained is not None)
     if file is not None or sustained is not None:
         seconds = sustained_seconds(file, sustained)
-        target = kind.target(
-            name, runtime=runtime, precision=precision if is_given("precision") else None, threads=threads, file=file
-        )
+        target = file_target(kind, name, runtime, precision, threads, batch, file)
         profile_file_there(kind, target, choices, file, shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
         return
     target_of = partial(kind.target, name, runtime=runtime, precision=precision, threads=threads)

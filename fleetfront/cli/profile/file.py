@@ -20,20 +20,45 @@ if TYPE_CHECKING:
     from fleetfront.profilers.store.store import Store
     from fleetfront.progress import Progress
 
-#: What is chosen about spaces alone. A file's batch is its own.
-_OF_SPACES = ("budget", "target_error", "few", "calibration", "validation", "batch")
+#: What is chosen about spaces alone.
+_OF_SPACES = ("budget", "target_error", "few", "calibration", "validation")
 #: Opening a file and a look at the heat take less.
 _LONG_REST_S = 5.0
 
 
-def check_file_request() -> None:
-    """Raise InputError if the running command was given options that mean nothing with ``--file``."""
+def check_file_request(batch: int | tuple[int, ...]) -> None:
+    """Raise InputError if the running command was given what means nothing with ``--file``, or several batches."""
     given = [f"--{name.replace('_', '-')}" for name in _OF_SPACES if is_given(name)]
     if given:
         raise InputError(
             f"{', '.join(given)}: for profiles of a space; one file is timed as it is, in seconds.",
             f"Leave {'it' if len(given) == 1 else 'them'} out, or leave out --file to profile a space.",
         )
+    if not isinstance(batch, int):
+        raise InputError(
+            f"--batch {','.join(map(str, batch))}: a file is timed with one batch at a time.",
+            f"Give one, e.g. --batch {batch[-1]}, or leave it out for the file's own.",
+        )
+
+
+def file_target(
+    kind: DeviceKind,
+    name: str,
+    runtime: str | None,
+    precision: str,
+    threads: int,
+    batch: int | tuple[int, ...],
+    file: Path | None,
+) -> Target:
+    """Where a file runs: what its user did not type, the file tells. Raises what ``kind.target`` raises."""
+    return kind.target(
+        name,
+        runtime=runtime,
+        precision=precision if is_given("precision") else None,
+        threads=threads,
+        batch=batch if isinstance(batch, int) and is_given("batch") else None,
+        file=file,
+    )
 
 
 def sustained_seconds(file: Path | None, sustained: str | None) -> float | None:
@@ -74,13 +99,12 @@ def profile_file_there(
     if file is None:
         raise InputError("There is no file.", "Add --file FILE.")
     check_file(file, target)
-    if dry_run:
-        facts: dict[str, Any] = {"file": str(file), "file_bytes": file.stat().st_size}
-        if seconds is not None:
-            facts["sustained_seconds"] = seconds
-        tell_plan(kind, target, choices, facts, as_json, quiet)
-        return
     sizes = parse_shapes(shapes)
+    if dry_run:
+        with TemporaryDirectory() as folder:
+            target = size_inputs(file, target, Path(folder), sizes, arrays).target
+        tell_plan(kind, target, choices, _planned(file, seconds), as_json, quiet)
+        return
     with Store(store_path(store)) as opened, progress(quiet) as shown, TemporaryDirectory() as folder:
         if seconds is not None:
             sized = size_inputs(file, target, Path(folder), sizes, arrays)
@@ -109,6 +133,11 @@ def profile_file_there(
         hint(text)
     for text in result.warnings:
         warn(text)
+
+
+def _planned(file: Path, seconds: float | None) -> dict[str, Any]:
+    facts: dict[str, Any] = {"file": str(file), "file_bytes": file.stat().st_size}
+    return facts if seconds is None else {**facts, "sustained_seconds": seconds}
 
 
 def _run_sustained(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -13,8 +13,10 @@ from fleetfront.profilers.base import FileInputs
 from fleetfront.profilers.file_facts import batch_of, file_inputs
 from fleetfront.profilers.kinds.base import Capability
 from fleetfront.profilers.kinds.catalogue import find_kind
-from fleetfront.runtimes.feeds import load_arrays
-from fleetfront.targets import Target
+from fleetfront.profilers.steering import steering_inputs
+from fleetfront.runtimes.base import Port
+from fleetfront.runtimes.feeds import fitted_arrays, load_arrays, refuse_to_draw
+from fleetfront.targets import UNKNOWN_BATCH, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +48,11 @@ def size_inputs(
         shapes: of inputs, as the user says.
         arrays: a ``.npz`` file with what inputs are fed.
 
+    A batch above 1 in ``target`` is what a size that is left open for it becomes.
+
     Raises:
-        InputError: a size that nobody says, a shape or array that does not fit, or arrays where none can be fed.
+        InputError: a size that nobody says, a shape or array that does not fit, values that must be given, a batch that
+            the file does not have, or arrays where none can be fed.
     """
     kind = find_kind(target.device)
     is_fed = kind is not None and Capability.INPUTS in kind.can
@@ -58,24 +63,42 @@ def size_inputs(
         # The agent's runtime tells of the inputs then; whoever only runs files cannot be told of any.
         if stated and not is_fed:
             raise InputError(f"Nothing here can read the inputs of {path.name}.", "Run: pip install 'fleetfront[cpu]'")
-        return SizedFile(path, target, _said(shapes, arrays))
-    resolved = resolve_shapes(ports, stated)
-    sized = target if target.batch != 1 and not stated else replace(target, batch=batch_of(list(resolved.values())))
+        return SizedFile(path, target, _said(shapes, arrays, may_steer=True))
+    _, notes = fitted_arrays(ports, given)
+    resolved = resolve_shapes(ports, stated, max(1, target.batch))
+    sized = replace(target, batch=_batch(ports, resolved, target.batch))
+    steering = steering_inputs(path) or ()
+    refuse_to_draw([port for port in ports if port.name in steering and port.name not in given])
     if is_fed:
-        return SizedFile(path, sized, _said(shapes, arrays))
+        fixed = shapes if target.batch <= 1 else {name: resolved[name] for name in resolved if name not in given}
+        return SizedFile(path, sized, _said(fixed, arrays))
     if any(array.dtype.kind in "iu" for array in given.values()):
         raise InputError(
             f"{target.device} feeds files random numbers, no arrays.", "Give --shape, or use --device cpu."
         )
-    notes = batch_notes(ports, resolved, stated)
+    notes += [f"{name}: only its shape is used; {target.device} feeds files random numbers" for name in given]
+    notes += batch_notes(ports, resolved, stated)
     if any(any(isinstance(size, str) for size in port.shape) for port in ports):
         path = _write_sized(path, folder, resolved)
     return SizedFile(path, sized, notes=tuple(notes))
 
 
-def _said(shapes: Mapping[str, Shape], arrays: Path | None) -> FileInputs:
+def _batch(ports: Sequence[Port], shapes: Mapping[str, Shape], wanted: int) -> int:
+    """What the inputs hold; where they do not tell, what is wanted. Raises InputError if they contradict it."""
+    found = batch_of(ports, [shapes[port.name] for port in ports])
+    if UNKNOWN_BATCH in (found, wanted) or wanted == 1:
+        return found or (wanted if wanted > 1 else UNKNOWN_BATCH)
+    if found != wanted:
+        raise InputError(
+            f"The inputs of the file hold a batch of {found}, not {wanted}: {', '.join(map(str, ports))}.",
+            "Leave --batch out, or write the file again for that batch.",
+        )
+    return found
+
+
+def _said(shapes: Mapping[str, Shape], arrays: Path | None, *, may_steer: bool = False) -> FileInputs:
     sha256 = "" if arrays is None else hashlib.sha256(arrays.read_bytes()).hexdigest()
-    return FileInputs(tuple(sorted(shapes.items())), sha256)
+    return FileInputs(tuple(sorted(shapes.items())), sha256, may_steer)
 
 
 def _write_sized(path: Path, folder: Path, shapes: Mapping[str, Shape]) -> Path:

@@ -59,7 +59,7 @@ class Feeds:
             if len(self._kept) >= _FEEDS_KEPT:
                 self._kept.pop(next(iter(self._kept)))
             arrays = load_arrays(Path(batch.files[said.arrays])) if said.arrays else {}
-            given = GivenInputs(dict(said.shapes), arrays)
+            given = GivenInputs(dict(said.shapes), arrays, said.may_steer)
             self._kept[key] = make_feeds(session, np.random.default_rng(0), given)
         return self._kept[key]
 

@@ -138,10 +138,14 @@ def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:
 def refined(kind: str, target: Target, refine: Refine) -> Target:
     """``target`` with the precision and the batch that the user says, else those of the file, else fp32 and 1.
 
+    Of a file that does not tell its batch, none is made up.
+
     Raises InputError if the file's weights have another precision than the user says.
     """
     precision, batch, file = refine.get("precision"), refine.get("batch"), refine.get("file")
-    if file is not None:
+    if file is None:
+        batch = batch or 1
+    else:
         from fleetfront.profilers.file_facts import file_batch, file_precision
         from fleetfront.runtimes.catalogue import places
         from fleetfront.runtimes.facts import Half
@@ -150,7 +154,7 @@ def refined(kind: str, target: Target, refine: Refine) -> Target:
         in_either = place is not None and place.half == Half.RUNTIME
         precision = file_precision(file, precision, computes_in_either=in_either)
         batch = batch or file_batch(file)
-    return replace(target, precision=precision or "fp32", batch=batch or 1)
+    return replace(target, precision=precision or "fp32", batch=batch)
 
 
 class HeldAgent:

@@ -43,8 +43,6 @@ def half_model(tmp_path: Path) -> str:
         ("--few", "5"),
         ("--calibration", "5"),
         ("--validation", "50"),
-        ("--batch", "1"),
-        ("--batch", "1,2"),
     ],
 )
 def test_what_means_nothing_with_a_file_is_refused(device: str, option: str, value: str, told: Told) -> None:
@@ -63,11 +61,34 @@ def test_all_that_means_nothing_is_said_at_once(told: Told) -> None:
     assert "Leave them out" in err
 
 
+@pytest.mark.parametrize("device", ["cpu", "adb:127.0.0.1:1"])
+def test_several_batches_of_one_file_are_refused(device: str, told: Told) -> None:
+    code, _, err = told("profile", "--device", device, "--file", "x.tflite", "--batch", "1,8")
+    assert code == 2
+    assert "one batch at a time" in err
+    assert "--batch 8" in err
+
+
+def test_a_batch_is_what_the_open_size_becomes(told: Told, tmp_path: Path) -> None:
+    from tests.pipelines.measure.test_file_inputs import convolution
+
+    (tmp_path / "open.onnx").write_bytes(convolution("batch", 3, 8, 8))
+    (tmp_path / "two.onnx").write_bytes(convolution(2, 3, 8, 8))
+    asked = ("profile", "--batch", "4", "--file")
+    code, out, _ = told(*asked, str(tmp_path / "open.onnx"), "--json")
+    assert code == 0
+    assert json.loads(out)["target"].endswith("/b4")
+    assert json.loads(out)["inputs"] == [{"name": "x", "shape": [4, 3, 8, 8], "dtype": "float32"}]
+    code, _, err = told(*asked, str(tmp_path / "two.onnx"), "--dry-run")
+    assert code == 2
+    assert "hold a batch of 2, not 4" in err
+
+
 def test_a_gpu_times_files_of_its_runtimes(told: Told, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"")
     gpu = ("profile", "--device", "cuda:0", "--file", str(tmp_path / "x.onnx"), "--dry-run")
     code, out, _ = told(*gpu, "--runtime", "tensorrt", "--json")
-    assert (code, json.loads(out)["target"]) == (0, "cuda:0/tensorrt/fp32/t1/b1")
+    assert (code, json.loads(out)["target"]) == (0, "cuda:0/tensorrt/fp32/t1/b?")
     code, _, err = told(*gpu)
     assert code == 2
     assert "torch opens .graph files, not x.onnx" in err

@@ -73,6 +73,32 @@ def test_files_tell_their_inputs_as_their_runtime_does(name: str, shared_data: P
     assert list(told) == list(runtime_for_file(path).open(path).inputs)
 
 
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("onnx/e_topk_k.onnx", "k"),
+        ("onnx/d_resize_sizes.onnx", "sizes"),
+        ("onnx/e_reshape_shape.onnx", "s"),
+        ("tflite/f_resize_size_input.tflite", "size"),
+        ("tflite/g_reshape_shape_input.tflite", "shape"),
+    ],
+)
+def test_values_that_decide_the_time_are_asked_for(name: str, wanted: str, shared_data: Path, tmp_path: Path) -> None:
+    path = shared_data / "cases" / name
+    if not path.is_file():
+        pytest.skip("the shared data have no such case")
+    with pytest.raises(InputError, match="depends on the values of") as caught:
+        profile_file(path)
+    assert f"numpy.savez('x.npz', {wanted}=...)" in caught.value.remedy
+
+
+def test_a_chosen_k_is_timed_as_such(shared_data: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", k=np.array([40]))
+    found = profile_file(shared_data / "cases" / "onnx" / "e_topk_k.onnx", arrays=tmp_path / "x.npz", seconds=0.1)
+    assert found.inputs == (("x", (1, 50), "float32"), ("k", (1,), "int64"))
+    assert found.target.batch == 1
+
+
 def test_devices_that_run_files_as_they_are_get_a_copy_of_that_size(shared_data: Path, tmp_path: Path) -> None:
     path = shared_data / "cases" / "tflite" / "a_dyn_hw_default1.tflite"
     if not path.is_file():
