@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
@@ -42,14 +42,25 @@ class Tensor:
     layout: str = ""
 
 
+class Origin(NamedTuple):
+    """What the file or module that an operator was read from calls it: its kind there, e.g. ``Conv``, and its name."""
+
+    kind: str
+    name: str
+
+
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One computation. ``inputs`` name tensors or weights, in the order that the family documents."""
+    """One computation. ``inputs`` name tensors or weights, in the order that the family documents.
+
+    ``origin`` is None for operators that were written here.
+    """
 
     family: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     attributes: Mapping[str, Any] = field(default_factory=dict)
+    origin: Origin | None = None
 
     @property
     def output(self) -> str:
@@ -131,6 +142,7 @@ class Graph:
             # One output is spelled as a string, as it was when there could only be one.
             "operators": [
                 [o.family, list(o.inputs), o.output if len(o.outputs) == 1 else list(o.outputs), dict(o.attributes)]
+                + ([list(o.origin)] if o.origin else [])
                 for o in self.operators
             ],
             "tensors": [[t.name, list(t.shape), t.dtype, t.layout] for t in self.tensors.values()],
@@ -162,8 +174,8 @@ class Graph:
                 tuple(structure["inputs"]),
                 tuple(structure["outputs"]),
                 tuple(
-                    Operator(f, tuple(i), (o,) if isinstance(o, str) else tuple(o), _tupled(a))
-                    for f, i, o, a in structure["operators"]
+                    Operator(f, tuple(i), (o,) if isinstance(o, str) else tuple(o), _tupled(a), *map(_origin, origin))
+                    for f, i, o, a, *origin in structure["operators"]
                 ),
                 MappingProxyType({t.name: t for t in tensors}),
                 MappingProxyType(weights),
@@ -177,6 +189,11 @@ def _tupled(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in attributes.items()}
 
 
+def _origin(words: Sequence[str]) -> Origin:
+    kind, name = words
+    return Origin(str(kind), str(name))
+
+
 class GraphBuilder:
     """Adds operators one by one; every method returns the name of the tensor that it made."""
 
@@ -186,6 +203,10 @@ class GraphBuilder:
         self._operators: list[Operator] = []
         self._tensors: dict[str, Tensor] = {}
         self._weights: dict[str, Array] = {}
+
+    def has(self, name: str) -> bool:
+        """Whether a tensor or weight of that name was made."""
+        return name in self._tensors or name in self._weights
 
     def shape(self, name: str) -> Shape:
         """Shape of a tensor or weight made so far."""
@@ -214,7 +235,12 @@ class GraphBuilder:
         return output
 
     def add_all(
-        self, family: str, inputs: Iterable[str], names: Sequence[str] | None = None, **attributes: Any
+        self,
+        family: str,
+        inputs: Iterable[str],
+        names: Sequence[str] | None = None,
+        origin: Origin | None = None,
+        **attributes: Any,
     ) -> tuple[str, ...]:
         """Append an operator of any number of outputs.
 
@@ -227,11 +253,11 @@ class GraphBuilder:
             names = [base] if len(results) == 1 else [f"{base}.{place}" for place in range(len(results))]
         for name, result in zip(names, results, strict=True):
             self._tensors[self._unused(name)] = Tensor(name, *result)
-        self._operators.append(Operator(family, operands, tuple(names), attributes))
+        self._operators.append(Operator(family, operands, tuple(names), attributes, origin))
         return tuple(names)
 
     def _operand(self, family: str, name: str) -> Value:
-        if name not in self._tensors and name not in self._weights:
+        if not self.has(name):
             raise InputError(f"Operator {family} reads {name!r}, which nothing makes.", "Add its producer first.")
         return self.value(name)
 
@@ -272,7 +298,7 @@ class GraphBuilder:
         )
 
     def _unused(self, name: str) -> str:
-        if name in self._tensors or name in self._weights:
+        if self.has(name):
             raise InputError(
                 f"The name {name!r} is used twice in graph {self.name!r}.", "Give each tensor its own name."
             )
@@ -305,15 +331,14 @@ class Rewriter(GraphBuilder):
     def keep(self, operator: Operator, names: Sequence[str] | None = None, **attributes: Any) -> None:
         """Append an operator of the graph before, its outputs called ``names``, with some attributes changed."""
         inputs = [self.now(name) for name in operator.inputs]
-        made = self.add_all(operator.family, inputs, names or operator.outputs, **{**operator.attributes, **attributes})
+        changed = {**operator.attributes, **attributes}
+        made = self.add_all(operator.family, inputs, names or operator.outputs, operator.origin, **changed)
         for before, name in zip(operator.outputs, made, strict=True):
             self.stand_in(before, name)
 
     def free(self, name: str) -> str:
         """``name``, or a name like it that neither graph uses."""
-        while (
-            name in self.graph.tensors or name in self.graph.weights or name in self._tensors or name in self._weights
-        ):
+        while name in self.graph.tensors or name in self.graph.weights or self.has(name):
             name += "_"
         return name
 

@@ -222,7 +222,8 @@ def test_a_family_computes_the_same_in_every_runtime(name: str) -> None:
 
 def test_every_family_has_a_case() -> None:
     used = {operator.family for name in CASES for operator in make(name).operators}
-    assert used == set(FAMILIES) - {"opaque"}
+    written = {name for name, family in FAMILIES.items() if family.onnx is not None}
+    assert used == written - {"opaque"} | {"batch_norm"}
 
 
 @st.composite

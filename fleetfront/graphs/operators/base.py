@@ -30,6 +30,12 @@ CHANNELS_LAST = "NHWC"
 #: Operators of one class have one launch overhead, one rate and one bandwidth on a device. ``vector``: linear layers
 #: and convolutions of a single pixel, which are bound by reading their weights. ``movement``: data is only rearranged.
 CLASSES = ("convolution", "depthwise", "vector", "pooling", "elementwise", "movement")
+#: Classes of operators that networks of the shipped spaces do not hold, so that no shipped estimate has coefficients of
+#: them. ``matrix``: products of many rows. ``lookup``: rows are read by their numbers.
+KINDS = (
+    *CLASSES,
+    *("matrix", "attention", "normalisation", "recurrent", "lookup", "resampling", "reduction", "quantisation"),
+)
 
 
 class Value(NamedTuple):
@@ -41,10 +47,17 @@ class Value(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What one operator asks of a device. ``kind`` is one of ``CLASSES``, or None for what costs nothing."""
+    """What one operator asks of a device.
+
+    Attributes:
+        kind: one of ``KINDS``, or None for what costs nothing.
+        macs: multiply-accumulates.
+        read: elements that it reads of its first operand; None for all of them.
+    """
 
     kind: str | None
     macs: float = 0.0
+    read: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +130,21 @@ def one_node(kind: str, translate: Callable[[Attributes], dict[str, Any]] = lamb
     return write
 
 
+def described(name: str, reads: str, results: ResultRule, work: WorkRule) -> OperatorFamily:
+    """A family that readers of files and modules find, and that nothing here computes or writes."""
+
+    def torch_rule(_: Sequence[TorchTensor], __: Operator, ___: Running) -> TorchTensor:
+        refuse(f"Operator family {name!r} is not computed here.", "Run the file or module that it came from.")
+
+    return OperatorFamily(name, reads, results, torch_rule, None, None, work)
+
+
+def declared(_: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    """The rule of families whose attributes ``shapes``, ``dtypes`` and ``layouts`` say what they give."""
+    results = zip(attributes["shapes"], attributes["dtypes"], attributes["layouts"], strict=True)
+    return [Value(tuple(shape), dtype, layout) for shape, dtype, layout in results]
+
+
 def as_first(values: Sequence[Value], _: Attributes) -> Sequence[Value]:
     """The rule of families whose result is like their first operand."""
     return values[:1]
@@ -135,13 +163,17 @@ def elements(shape: Shape) -> float:
     return float(math.prod(number(dimension) for dimension in known))
 
 
-def check_image(value: Value, family: str) -> None:
-    """Raise InputError if an operand that must be an image is not declared as one."""
-    if value.layout != IMAGE:
+def check_image(value: Value, family: str, attributes: Attributes | None = None) -> None:
+    """Raise InputError if an operand that must be an image is not declared as one.
+
+    Operators of files whose images are channels last say so: their attribute ``channels_last`` is true.
+    """
+    wanted = CHANNELS_LAST if attributes and attributes.get("channels_last") else IMAGE
+    if value.layout != wanted:
         said = f"is declared {value.layout}" if value.layout else "does not say its layout"
         refuse(
             f"{family} reads an image, and its operand of shape {value.shape} {said}.",
-            f"Declare it where it is made: layout={IMAGE!r}.",
+            f"Declare it where it is made: layout={wanted!r}.",
         )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from fleetfront.errors import unknown
-from fleetfront.graphs.operators import pointwise, pooling, products, shaping
+from fleetfront.graphs.operators import arranging, matrices, pointwise, pooling, products, shaping, windows
 from fleetfront.graphs.operators.base import OperatorFamily
 
 if TYPE_CHECKING:
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 #: Family by name.
 FAMILIES: Mapping[str, OperatorFamily] = {
-    family.name: family for group in (products, pointwise, pooling, shaping) for family in group.FAMILIES
+    family.name: family
+    for group in (products, windows, matrices, pointwise, pooling, shaping, arranging)
+    for family in group.FAMILIES
 }
 
 

@@ -13,6 +13,7 @@ from fleetfront.graphs.operators.base import (
     OnnxRule,
     OperatorFamily,
     Running,
+    Shape,
     TfliteRule,
     Value,
     as_first,
@@ -73,20 +74,26 @@ def _tflite_hard_sigmoid(file: TfliteEmitter, operator: Operator, _: str) -> Non
     file.operator("MUL", (shifted, sixth), (place,), table="MulOptions", fusedActivationFunction="NONE")
 
 
+def broadcast_shapes(*shapes: Shape) -> Shape:
+    """The shape that operands give together, as numpy has it. Raises InputError if they do not fit."""
+    width = max(map(len, shapes))
+    result: list[int | str] = [1] * width
+    for shape in shapes:
+        for place, size in enumerate(shape, width - len(shape)):
+            if size != 1 and result[place] not in (1, size):
+                words = " and ".join(map(str, shapes))
+                refuse(f"Shapes {words} do not broadcast.", "Give operands of equal or unit dimensions.")
+            result[place] = result[place] if size == 1 else size
+    return tuple(result)
+
+
 def _broadcast(values: Sequence[Value], _: Attributes) -> Sequence[Value]:
-    left, right = (value.shape for value in values)
-    width = max(len(left), len(right))
-    padded = [(1,) * (width - len(shape)) + shape for shape in (left, right)]
-    result: list[int | str] = []
-    for a, b in zip(*padded, strict=True):
-        if a != b and 1 not in (a, b):
-            refuse(f"Shapes {left} and {right} do not broadcast.", "Give operands of equal or unit dimensions.")
-        result.append(b if a == 1 else a)
+    shape = broadcast_shapes(*(value.shape for value in values))
     # A constant says no layout, so the operand that is as wide as the result does.
-    layouts = {value.layout for value in values if len(value.shape) == width} - {""}
+    layouts = {value.layout for value in values if len(value.shape) == len(shape)} - {""}
     if len(layouts) > 1:
         refuse(f"Operands of layouts {' and '.join(sorted(layouts))} are combined.", "Transpose one of them.")
-    return [Value(tuple(result), values[0].dtype, layouts.pop() if layouts else "")]
+    return [Value(shape, values[0].dtype, layouts.pop() if layouts else "")]
 
 
 def _binary(name: str, combine: Callable[[Tensor, Tensor], Tensor], onnx: str, tflite: str) -> OperatorFamily:

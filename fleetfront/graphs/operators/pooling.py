@@ -19,7 +19,7 @@ from fleetfront.graphs.operators.base import (
     plain_work,
     refuse,
 )
-from fleetfront.graphs.operators.products import spatial, torch_padded, windowed
+from fleetfront.graphs.operators.products import channels_of, like_image, spatial, torch_padded, windowed
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,14 +31,14 @@ _WORK = plain_work("pooling")
 
 
 def _pooled(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
-    check_image(values[0], "a pooling window")
+    check_image(values[0], "a pooling window", attributes)
     kernel, padding = attributes["kernel"], attributes["padding"]
-    if any(pad >= kernel[place % 2] for place, pad in enumerate(padding)):
+    if any(pad >= kernel[place % len(kernel)] for place, pad in enumerate(padding)):
         refuse(
             f"Padding {tuple(padding)} reaches past a pooling window {tuple(kernel)}.",
             "Pad by less than the window, so that every window meets the image.",
         )
-    return [windowed(values[0], values[0].shape[1], kernel, attributes)]
+    return [windowed(values[0], channels_of(values[0]), kernel, attributes)]
 
 
 def _torch_max(operands: Sequence[Tensor], operator: Operator, _: Running) -> Tensor:
@@ -118,9 +118,9 @@ def _tflite_average(file: TfliteEmitter, operator: Operator, activation: str) ->
     file.operator("MUL", (counted, factors), (place,), table="MulOptions", fusedActivationFunction=activation)
 
 
-def _pooled_whole(values: Sequence[Value], _: Attributes) -> Sequence[Value]:
-    check_image(values[0], "global_average_pool")
-    return [values[0]._replace(shape=(*values[0].shape[:2], 1, 1))]
+def _pooled_whole(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    check_image(values[0], "global_average_pool", attributes)
+    return [like_image(values[0], channels_of(values[0]), (1, 1))]
 
 
 def _tflite_whole(file: TfliteEmitter, operator: Operator, _: str) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.graphs.channels_last import TO_NHWC, conv_output, padding_scheme
 from fleetfront.graphs.operators.base import (
+    CHANNELS_LAST,
     IMAGE,
     Attributes,
     OperatorFamily,
@@ -25,28 +26,37 @@ if TYPE_CHECKING:
     from fleetfront.graphs.graph import Graph, Operator
     from fleetfront.graphs.operators.emitters import OnnxEmitter, TfliteEmitter
 
-Sides = tuple[int, int]
+Sides = tuple[int, ...]
 
 
 def spatial(value: Value) -> Sides:
-    """Height and width of an image. Raises InputError if one is symbolic."""
-    height, width = value.shape[2:]
-    if not isinstance(height, int) or not isinstance(width, int):
+    """Height and width of an image, or however many sides there are. Raises InputError if one is symbolic."""
+    sides = value.shape[1:-1] if value.layout == CHANNELS_LAST else value.shape[2:]
+    if not all(isinstance(side, int) for side in sides):
         refuse(f"Shape {value.shape} has symbolic image dimensions.", "Only the batch may be symbolic for images.")
-    return height, width
+    return tuple(int(side) for side in sides)
+
+
+def channels_of(value: Value) -> int | str:
+    """The channels of an image."""
+    return value.shape[-1 if value.layout == CHANNELS_LAST else 1]
+
+
+def like_image(data: Value, channels: int | str, sides: Sequence[int]) -> Value:
+    """An image like ``data`` of other channels and sides."""
+    last = data.layout == CHANNELS_LAST
+    return data._replace(shape=(data.shape[0], *sides, channels) if last else (data.shape[0], channels, *sides))
 
 
 def windowed(data: Value, channels: int | str, kernel: Sequence[int], attributes: Attributes) -> Value:
-    """The image that a window gives which slides over ``data``."""
-    height, width = spatial(data)
-    top, left, bottom, right = attributes["padding"]
-    stride_h, stride_w = attributes["stride"]
-    dilation_h, dilation_w = attributes.get("dilation", (1, 1))
-    out_h = conv_output(height, kernel[0], stride_h, top, bottom, dilation_h)
-    out_w = conv_output(width, kernel[1], stride_w, left, right, dilation_w)
-    if out_h < 1 or out_w < 1:
+    """The image that a window gives which slides over ``data``; padding is all begins, then all ends."""
+    sides, padding, stride = spatial(data), attributes["padding"], attributes["stride"]
+    dilation = attributes.get("dilation") or (1,) * len(sides)
+    ends = padding[len(sides) :]
+    out = [conv_output(*one) for one in zip(sides, kernel, stride, padding, ends, dilation, strict=False)]
+    if len(out) != len(sides) or min(out, default=0) < 1:
         refuse(f"A {tuple(kernel)} window does not fit into {data.shape}.", "Use a larger input or more padding.")
-    return data._replace(shape=(data.shape[0], channels, out_h, out_w))
+    return like_image(data, channels, out)
 
 
 def torch_padded(data: Tensor, padding: Sequence[int], value: float = 0.0) -> Tensor:
@@ -59,9 +69,9 @@ def torch_padded(data: Tensor, padding: Sequence[int], value: float = 0.0) -> Te
 
 def _convolved(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     data, weight = values[0], values[1].shape
-    check_image(data, "conv2d")
+    check_image(data, "conv2d", attributes)
     groups = attributes["groups"]
-    if data.shape[1] != int(weight[1]) * groups or int(weight[0]) % groups:
+    if channels_of(data) != int(weight[1]) * groups or int(weight[0]) % groups:
         refuse(f"A weight {weight} with {groups} groups does not fit {data.shape}.", "Check channels and groups.")
     return [windowed(data, weight[0], [int(k) for k in weight[2:]], attributes)]
 
@@ -125,18 +135,23 @@ def _tflite_conv2d(file: TfliteEmitter, operator: Operator, activation: str) -> 
     file.operator(kind, (source, kernel, bias), (place,), table=table, version=version, **options)
 
 
-def _macs(graph: Graph, operator: Operator) -> float:
+def conv2d_macs(graph: Graph, operator: Operator) -> float:
     """Every output element takes one multiply-accumulate a weight of its channel."""
     weight = graph.value(operator.inputs[1]).shape
     return elements(graph.tensors[operator.output].shape) * elements(weight[1:])
 
 
 def _conv2d_work(graph: Graph, operator: Operator) -> Work:
-    channels, *sides = graph.tensors[operator.output].shape[1:]
-    weight = graph.value(operator.inputs[1]).shape
-    is_depthwise = operator.attributes["groups"] > 1 and weight[1] == 1 and weight[0] == channels
+    output, weight = graph.value(operator.output), graph.value(operator.inputs[1]).shape
+    sides = spatial(output)
+    is_depthwise = operator.attributes["groups"] > 1 and weight[1] == 1 and weight[0] == channels_of(output)
     kind = "vector" if all(side == 1 for side in sides) else "depthwise" if is_depthwise else "convolution"
-    return Work(kind, _macs(graph, operator))
+    return Work(kind, conv2d_macs(graph, operator))
+
+
+def _linear_work(graph: Graph, operator: Operator) -> Work:
+    rows = elements(graph.tensors[operator.output].shape[:-1])
+    return Work("vector" if rows == 1 else "matrix", conv2d_macs(graph, operator))
 
 
 def _projected(values: Sequence[Value], _: Attributes) -> Sequence[Value]:
@@ -208,7 +223,7 @@ FAMILIES = (
         _torch_linear,
         _onnx_linear,
         _tflite_linear,
-        lambda graph, operator: Work("vector", _macs(graph, operator)),
+        _linear_work,
         is_weighted=True,
         fuses=True,
     ),

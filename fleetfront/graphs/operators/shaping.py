@@ -19,6 +19,7 @@ from fleetfront.graphs.operators.base import (
     Value,
     Work,
     as_first,
+    declared,
     number,
     one_node,
     plain_work,
@@ -182,11 +183,6 @@ def _tflite_transpose(file: TfliteEmitter, operator: Operator, _: str) -> None:
     file.transpose(data, stored(before.shape, before.layout), moves, file.output(operator.output))
 
 
-def _declared(_: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
-    results = zip(attributes["shapes"], attributes["dtypes"], attributes["layouts"], strict=True)
-    return [Value(tuple(shape), dtype, layout) for shape, dtype, layout in results]
-
-
 def _no_torch(_: Sequence[Tensor], operator: Operator, __: Running) -> Tensor:
     refuse(f"{_says(operator)} cannot be computed here.", "Run the file that it came from in its own runtime.")
 
@@ -264,7 +260,7 @@ FAMILIES = (
         "opaque",
         "(any): kind, its name where it came from; shapes, dtypes and layouts, one an output. It says what a network "
         "holds and is refused by everything that would have to know what it does",
-        _declared,
+        declared,
         _no_torch,
         _no_file,
         _no_file,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import CLASSES as CLASSES
 from fleetfront.graphs.operators.base import elements
@@ -38,13 +39,19 @@ DETAILED_NAMES = (*WORK_NAMES, *(f"depthwise{size}.mmacs" for size in KERNEL_SIZ
 def graph_work(graph: Graph) -> FloatArray:
     """float64[len(WORK_NAMES)] of one inference of a graph at batch 1; batch-norm is expected to be folded.
 
-    Raises InputError if the graph holds operators of which only the name is known: they would count as nothing.
+    Raises InputError if the graph holds operators of which only the name is known, or of a class that the shipped
+    estimates have no coefficients of: they would count as nothing.
     """
     work = np.zeros((len(CLASSES), len(QUANTITIES)))
     for operator in graph.operators:
-        kind, macs = family_of(operator.family).work(graph, operator)
-        if kind is not None:
-            work[CLASSES.index(kind)] += _quantities(graph, operator, macs)
+        asked = family_of(operator.family).work(graph, operator)
+        if asked.kind is not None and asked.kind not in CLASSES:
+            raise InputError(
+                f"What operators of class {asked.kind} ({operator.outputs[0]!r}) cost is not known of this device.",
+                "Measure the network as a whole.",
+            )
+        if asked.kind is not None:
+            work[CLASSES.index(asked.kind)] += _quantities(graph, operator, asked.macs)
     return work.ravel()
 
 
@@ -52,10 +59,10 @@ def kernel_work(graph: Graph) -> FloatArray:
     """float64[len(KERNEL_SIZES)]: millions of multiply-accumulates of depthwise convolutions with each large kernel."""
     work = np.zeros(len(KERNEL_SIZES))
     for operator in graph.operators:
-        kind, macs = family_of(operator.family).work(graph, operator)
-        if kind == "depthwise":
+        asked = family_of(operator.family).work(graph, operator)
+        if asked.kind == "depthwise":
             size = graph.value(operator.inputs[1]).shape[-1]
-            work[[size == known for known in KERNEL_SIZES]] += macs / 1e6
+            work[[size == known for known in KERNEL_SIZES]] += asked.macs / 1e6
     return work
 
 

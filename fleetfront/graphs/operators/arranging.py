@@ -1,0 +1,103 @@
+"""Families that look elements up, move, resample, sum up, normalise or quantise them, as model files hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from fleetfront.graphs.operators.base import (
+    Attributes,
+    OperatorFamily,
+    Value,
+    Work,
+    as_first,
+    declared,
+    described,
+    elements,
+    plain_work,
+    refuse,
+)
+from fleetfront.graphs.operators.pointwise import broadcast_shapes
+
+if TYPE_CHECKING:
+    from fleetfront.graphs.graph import Graph, Operator
+
+
+def _combined(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    shape = broadcast_shapes(*(value.shape for value in values))
+    layouts = {value.layout for value in values if value.shape == shape} - {""}
+    dtype = attributes.get("dtype", values[0].dtype)
+    return [Value(shape, dtype, layouts.pop() if len(layouts) == 1 else "")]
+
+
+def _gathered(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    data, indices = values[0].shape, values[1].shape
+    axis = attributes["axis"]
+    if not -len(data) <= axis < len(data):
+        refuse(f"{data} has no axis {axis}.", "Gather along one that it has.")
+    axis %= len(data)
+    return [Value((*data[:axis], *indices, *data[axis + 1 :]), values[0].dtype)]
+
+
+def _rows_work(graph: Graph, operator: Operator) -> Work:
+    """What is looked up is read, not the whole table."""
+    return Work("lookup", read=sum(elements(graph.value(name).shape) for name in operator.outputs))
+
+
+def _rearranged_work(graph: Graph, operator: Operator) -> Work:
+    """A part that is cut out is all that is read."""
+    given = sum(elements(graph.value(name).shape) for name in operator.outputs)
+    return Work("movement", read=min(given, elements(graph.value(operator.inputs[0]).shape)))
+
+
+def _reduced(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    value, rank = values[0], len(values[0].shape)
+    axes = attributes["axes"]
+    if any(not -rank <= axis < rank for axis in axes):
+        refuse(f"{value.shape} has not all of the axes {tuple(axes)}.", "Reduce along those that it has.")
+    gone = {axis % rank for axis in axes}
+    kept = attributes["keep"]
+    shape = tuple(1 if axis in gone else size for axis, size in enumerate(value.shape) if kept or axis not in gone)
+    dtype = attributes.get("dtype", value.dtype)
+    return [Value(shape, dtype, value.layout if kept else "")]
+
+
+def _typed(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    return [values[0]._replace(dtype=attributes["dtype"])]
+
+
+def _normalisation(name: str, reads: str) -> OperatorFamily:
+    return described(name, reads, as_first, plain_work("normalisation"))
+
+
+_DECLARED = "shapes, dtypes and layouts, one an output"
+
+FAMILIES = (
+    described(
+        "elementwise",
+        "(operands, ...), broadcast as numpy does: function, ONNX's word in lower case; dtype where it is not the "
+        "first one's",
+        _combined,
+        plain_work("elementwise"),
+    ),
+    _normalisation("layer_norm", "(data[, scale[, shift]]): axis, from which on all are normalised together"),
+    _normalisation("rms_norm", "(data[, scale]): axis, likewise"),
+    _normalisation("group_norm", "(data[, scale, shift]): groups; as many as channels for instance norm"),
+    _normalisation("local_response_norm", "(data): size"),
+    _normalisation("l2_norm", "(data): axis"),
+    described("gather", "(data, indices): axis. Rows of an embedding, too", _gathered, _rows_work),
+    described("lookup", f"(data, ...), rows or elements found by number: function, {_DECLARED}", declared, _rows_work),
+    described("rearrange", f"(data, ...), elements moved: function, {_DECLARED}", declared, _rearranged_work),
+    described("resize", f"(data, ...): mode, {_DECLARED}", declared, plain_work("resampling")),
+    described(
+        "reduce",
+        "(data): function, axes, keep, dtype where it is not the data's",
+        _reduced,
+        plain_work("reduction"),
+    ),
+    described(
+        "scan", f"(data, ...), every element waits for others: function, {_DECLARED}", declared, plain_work("reduction")
+    ),
+    described("quantise", "(data, ...): dtype", _typed, plain_work("quantisation")),
+    described("dequantise", "(data, ...): dtype", _typed, plain_work("quantisation")),
+)

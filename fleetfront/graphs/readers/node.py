@@ -1,0 +1,113 @@
+"""Node is one operator of a file as a reader meets it, Plan the operator of a graph that it becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Array
+from fleetfront.graphs.operators.base import Shape, Value
+from fleetfront.graphs.readers.outline import Found, Outline, is_known
+
+#: What may come of a file that says other things than its operators allow.
+WRONG = (InputError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One operator.
+
+    Attributes:
+        kind: the file's word for it.
+        name: the file's name of it; that of its first output where it has none.
+        inputs: names of tensors and constants, empty for those that are left out.
+        outputs: with shapes and types where the file says them.
+        attributes: as the file has them.
+        outline: what was read so far.
+        constants: small constants with their data, by name.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[Found, ...]
+    attributes: Mapping[str, Any]
+    outline: Outline
+    constants: Mapping[str, Array]
+
+    def has(self, place: int) -> bool:
+        """Whether an operand is there."""
+        return place < len(self.inputs) and bool(self.inputs[place])
+
+    def value(self, place: int) -> Value:
+        """Shape, type and layout of an operand. Raises LookupError if it is left out."""
+        return self.outline.value(self.inputs[place])
+
+    def shape(self, place: int = 0) -> Shape:
+        """Shape of an operand."""
+        return self.value(place).shape
+
+    def numbers(self, place: int) -> list[int]:
+        """The whole numbers of an operand that is a small constant. Raises LookupError for any other."""
+        return [int(number) for number in self.constants[self.inputs[place]].ravel()]
+
+    def is_constant(self, place: int) -> bool:
+        """Whether an operand is a constant, of any size."""
+        return self.has(place) and self.outline.is_weight(self.inputs[place])
+
+    def result(self, place: int = 0) -> Value:
+        """What the file says of an output. Raises ValueError if it does not say its shape."""
+        value = self.outputs[place].value
+        if value is None or not is_known(value.shape):
+            raise ValueError(f"the shape of {self.outputs[place].name!r} is not said")
+        return value
+
+    def operands(self, *places: int) -> tuple[str, ...]:
+        """Names of the operands at some places, of those that are there; of all by default."""
+        wanted = places or range(len(self.inputs))
+        return tuple(self.inputs[place] for place in wanted if self.has(place))
+
+    def said(self) -> dict[str, Any]:
+        """The attributes of families that are told what they give."""
+        values = [self.result(place) for place, found in enumerate(self.outputs) if found.name]
+        return {
+            "shapes": tuple(value.shape for value in values),
+            "dtypes": tuple(value.dtype for value in values),
+            "layouts": tuple(value.layout for value in values),
+        }
+
+
+class Plan(NamedTuple):
+    """An operator of a graph: its family, operands and attributes. ``image``: the layout to declare its operand 0."""
+
+    family: str
+    inputs: Sequence[str]
+    attributes: Mapping[str, Any] = {}
+    image: str = ""
+
+
+#: Makes a plan of a node, or several in order, of which the last gives the node's outputs; None if it is not known.
+Rule = Callable[[Node], Plan | None]
+
+
+def planned(rule: Rule | None, node: Node) -> Plan | None:
+    """What a rule makes of a node; None if there is none, or it does not know such a node: that stays as it is."""
+    try:
+        return rule(node) if rule else None
+    except WRONG:
+        return None
+
+
+def same_padding(
+    sides: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], lower: bool = False
+) -> tuple[int, ...]:
+    """All begins, then all ends, so that there are ceil(side / stride) windows; of an odd padding the larger half goes
+    to the end, or to the begin if ``lower``."""
+    total = [
+        max((-(-side // step) - 1) * step + (width - 1) * gap + 1 - side, 0)
+        for side, width, step, gap in zip(sides, kernel, stride, dilation, strict=True)
+    ]
+    small, large = [one // 2 for one in total], [one - one // 2 for one in total]
+    return (*large, *small) if lower else (*small, *large)

@@ -1,0 +1,324 @@
+"""Read an ONNX file into a Graph: onnx checks it and infers shapes, weights are not looked at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fleetfront.errors import FileError, missing
+from fleetfront.graphs.graph import Array, Graph, Origin
+from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
+from fleetfront.graphs.operators.base import Value
+from fleetfront.graphs.readers.folding import fold
+from fleetfront.graphs.readers.node import Node, planned
+from fleetfront.graphs.readers.onnx_operators import ALIASES, RULES
+from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, UNKNOWN, Found, Outline, is_known
+
+if TYPE_CHECKING:
+    import onnx
+
+#: Rounds of inferring shapes and folding what becomes known by them.
+_ROUNDS = 4
+#: Kinds that hold graphs of their own.
+CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
+#: Kinds whose constant operands are no reason to compute them beforehand: they say how the weights are stored.
+_KEPT = CONTROL | {"DequantizeLinear"}
+#: Domains whose operators mean what their names say.
+_DOMAINS = ("", "ai.onnx", "com.microsoft", "com.ms.internal.nhwc")
+
+
+def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
+    """The graph of the file at ``path``, its inputs sized as ``resolve_shapes`` says.
+
+    Raises:
+        FileError: the file is damaged, or not what onnx's checker accepts.
+        InputError: a size of an input is open and nothing says it.
+        MissingDependency: onnx is not installed.
+    """
+    model = _load(path)
+    weights = _take_weights(model, path)
+    ports = input_ports(model, weights)
+    sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()})
+    _bind(model, sizes)
+    _check(model, path)
+    model, values, constants = _inferred(model, path)
+    reader = _Reader(path.name, model, values, constants, weights)
+    for port in ports:
+        reader.outline.input(port.name, sizes[port.name], port.dtype)
+    return reader.read()
+
+
+def input_ports(model: onnx.ModelProto, weights: Mapping[str, Value]) -> tuple[Port, ...]:
+    """What the caller feeds: tensors alone, without initialisers that older files list among the inputs."""
+    held = {tensor.name for tensor in model.graph.initializer} | weights.keys()
+    ports = []
+    for one in model.graph.input:
+        if one.name not in held and one.type.HasField("tensor_type"):
+            value = _value(one.type)
+            ports.append(Port(one.name, value.shape, value.dtype))
+    return tuple(ports)
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    try:
+        import onnx
+        from google.protobuf.message import DecodeError
+    except ImportError as error:
+        raise missing("onnx", "onnxruntime", "Reading an ONNX file") from error
+    try:
+        model = onnx.load_model(str(path), load_external_data=False)
+    except DecodeError as error:
+        raise FileError(f"{path} is no ONNX file, or only a part of one.", "Export or download it again.") from error
+    if not model.graph.node and not model.graph.output:
+        raise FileError(f"{path} holds no network.", "Export or download it again.")
+    return model
+
+
+def _take_weights(model: onnx.ModelProto, path: Path) -> dict[str, Value]:
+    """Turn large constants of the main graph into inputs: their shapes are all that is needed of them."""
+    from onnx import TensorProto, helper
+
+    graph, taken = model.graph, {}
+    kept = []
+    for tensor in graph.initializer:
+        is_outside = tensor.data_location == TensorProto.EXTERNAL
+        if is_outside:
+            _check_location(tensor, path)
+        if is_outside or math.prod(tensor.dims) > MOST_LOOKED_AT:
+            taken[tensor.name] = (tuple(tensor.dims), tensor.data_type)
+        else:
+            kept.append(tensor)
+    small = [tensor.SerializeToString() for tensor in kept] if taken else []
+    if taken:
+        del graph.initializer[:]
+        for data in small:
+            graph.initializer.add().ParseFromString(data)
+    nodes = [node for node in graph.node if _large_constant(node) is not None]
+    for node in nodes:
+        tensor = _large_constant(node)
+        taken[node.output[0]] = (tuple(tensor.dims), tensor.data_type)
+        graph.node.remove(node)
+    listed = {one.name for one in graph.input}
+    for name, (dims, kind) in taken.items():
+        if name not in listed:
+            graph.input.append(helper.make_tensor_value_info(name, kind, dims))
+    return {name: Value(dims, _dtype(kind)) for name, (dims, kind) in taken.items()}
+
+
+def _large_constant(node: onnx.NodeProto) -> Any:
+    if node.op_type != "Constant" or len(node.attribute) != 1 or not node.attribute[0].HasField("t"):
+        return None
+    tensor = node.attribute[0].t
+    return tensor if math.prod(tensor.dims) > MOST_LOOKED_AT else None
+
+
+def _check_location(tensor: onnx.TensorProto, path: Path) -> None:
+    """Raise FileError if a weight lies outside the file's folder."""
+    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+    folder = path.resolve().parent
+    there = folder / location
+    if not location or Path(location).is_absolute() or not there.resolve().is_relative_to(folder):
+        raise FileError(
+            f"Weight {tensor.name!r} of {path} lies at {location!r}, outside the file's folder.",
+            "Keep the data beside the file, and save it with relative paths.",
+        )
+
+
+def _bind(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
+    for one in model.graph.input:
+        if one.name in sizes:
+            tensor = one.type.tensor_type
+            del tensor.shape.dim[:]
+            for size in sizes[one.name]:
+                tensor.shape.dim.add().dim_value = size
+
+
+def _check(model: onnx.ModelProto, path: Path) -> None:
+    from onnx import checker, defs
+
+    newest = defs.onnx_opset_version()
+    for one in model.opset_import:
+        if one.domain in ("", "ai.onnx") and one.version > newest:
+            raise FileError(
+                f"{path} is written in ONNX opset {one.version}; the installed onnx knows up to {newest}.",
+                "Update onnx (pip install -U onnx), or export the file with an older opset.",
+            )
+    try:
+        checker.check_model(model)
+    except checker.ValidationError as error:
+        reason = " ".join(str(error).split("\n\n")[0].split())[:300]
+        raise FileError(f"onnx refuses {path}: {reason}", "Export the file again.") from error
+
+
+def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Array]]:
+    """The model without local functions, what is known of its tensors, and its small constants."""
+    from onnx import inliner, numpy_helper, shape_inference
+
+    if model.functions:
+        model = inliner.inline_local_functions(model)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    values: dict[str, Value] = {}
+    for _ in range(_ROUNDS):
+        try:
+            inferred = shape_inference.infer_shapes(model, data_prop=True)
+        except shape_inference.InferenceError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise FileError(f"The shapes in {path} contradict one another: {reason}", "Export it again.") from error
+        values = {
+            one.name: _value(one.type)
+            for one in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
+            if one.type.HasField("tensor_type")
+        }
+        if not _fold_nodes(model, values, constants):
+            break
+    return model, values, constants
+
+
+def _fold_nodes(model: onnx.ModelProto, values: Mapping[str, Value], constants: dict[str, Array]) -> bool:
+    """Turn nodes whose results are known into initialisers; whether shapes may be known by them that were not."""
+    from onnx import numpy_helper
+
+    kept, is_unknown, folded = [], False, []
+    for node in model.graph.node:
+        results = _folded(node, values, constants)
+        if results is None:
+            kept.append(node)
+            is_unknown |= any(not is_known(values[name].shape) for name in node.output if name in values)
+            is_unknown |= any(name and name not in values for name in node.output)
+            continue
+        named = [(name, result) for name, result in zip(node.output, results, strict=False) if name]
+        constants.update(named)
+        folded += named
+    if not folded:
+        return False
+    nodes = [node.SerializeToString() for node in kept]
+    del model.graph.node[:]
+    for data in nodes:
+        model.graph.node.add().ParseFromString(data)
+    model.graph.initializer.extend(numpy_helper.from_array(np.asarray(array), name) for name, array in folded)
+    return is_unknown
+
+
+def _folded(
+    node: onnx.NodeProto, values: Mapping[str, Value], constants: Mapping[str, Array]
+) -> Sequence[Array] | None:
+    attributes = attributes_of(node)
+    if node.op_type == "Constant":
+        value = next(iter(attributes.values()), None)
+        return None if value is None or isinstance(value, str) else [np.asarray(value)]
+    if node.op_type in ("Shape", "Size"):
+        value = values.get(node.input[0])
+        if value is None or not is_known(value.shape):
+            return None
+        sizes = np.array(value.shape, np.int64)
+        cut = slice(attributes.get("start", 0), attributes.get("end"))
+        return [sizes[cut] if node.op_type == "Shape" else np.array(math.prod(value.shape), np.int64)]
+    if not node.input or any(name and name not in constants for name in node.input):
+        return None
+    return fold(node.op_type, [constants[name] if name else None for name in node.input], attributes)
+
+
+def attributes_of(node: onnx.NodeProto) -> dict[str, Any]:
+    """A node's attributes as Python values: text, numbers, lists, arrays; graphs are left out."""
+    from onnx import AttributeProto, helper, numpy_helper
+
+    found: dict[str, Any] = {}
+    for attribute in node.attribute:
+        if attribute.type == AttributeProto.TENSOR:
+            found[attribute.name] = numpy_helper.to_array(attribute.t)
+        elif attribute.type not in (AttributeProto.GRAPH, AttributeProto.GRAPHS, AttributeProto.SPARSE_TENSOR):
+            value = helper.get_attribute_value(attribute)
+            found[attribute.name] = value.decode(errors="replace") if isinstance(value, bytes) else value
+    return found
+
+
+class _Reader:
+    """Walks through the nodes of one model."""
+
+    def __init__(
+        self,
+        name: str,
+        model: onnx.ModelProto,
+        values: Mapping[str, Value],
+        constants: Mapping[str, Array],
+        weights: Mapping[str, Value],
+    ) -> None:
+        self.outline = Outline(name)
+        self._model, self._values, self._constants, self._weights = model, values, constants, weights
+        self._aliases: dict[str, str] = {}
+        self._read = {name for node in model.graph.node for name in node.input}
+        self._read.update(one.name for one in model.graph.output)
+
+    def read(self) -> Graph:
+        for node in self._model.graph.node:
+            self._add(node)
+        outputs = [self._now(one.name) for one in self._model.graph.output]
+        return self.outline.finish(outputs, {})
+
+    def _now(self, name: str) -> str:
+        name = self._aliases.get(name, name)
+        if name and not self.outline.has(name):
+            if name in self._constants:
+                self.outline.constant(name, self._constants[name])
+            elif name in self._weights:
+                self.outline.like(name, self._weights[name])
+        return name
+
+    def _add(self, proto: onnx.NodeProto) -> None:
+        inputs = tuple(self._now(name) for name in proto.input)
+        if proto.op_type in ALIASES and inputs and not self._read.intersection(proto.output[1:]):
+            self._aliases[proto.output[0]] = inputs[0]
+            return
+        outputs = tuple(Found(name, self._values.get(name)) for name in proto.output)
+        if self._is_constant(proto, inputs, outputs):
+            return
+        name = proto.name or next((found.name for found in outputs if found.name), proto.op_type)
+        node = Node(proto.op_type, name, inputs, outputs, attributes_of(proto), self.outline, self._constants)
+        plan = planned(RULES.get(proto.op_type) if proto.domain in _DOMAINS else None, node)
+        domain = f"{proto.domain}." if proto.domain not in ("", "ai.onnx") else ""
+        origin = Origin(domain + proto.op_type, name)
+        if plan is None:
+            self.outline.found("", self._tensors(inputs), outputs, origin)
+            return
+        if plan.image:
+            self.outline.declare_image(plan.inputs[0], plan.image)
+        self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes)
+
+    def _is_constant(self, proto: onnx.NodeProto, inputs: tuple[str, ...], outputs: tuple[Found, ...]) -> bool:
+        """Whether a node computes constants from constants, which runtimes do once; they are declared then."""
+        if not inputs or proto.op_type in _KEPT or not all(self.outline.is_weight(one) for one in inputs if one):
+            return False
+        named = [found for found in outputs if found.name]
+        if any(found.value is None or not is_known(found.value.shape) for found in named):
+            return False
+        for found in named:
+            assert found.value is not None
+            self.outline.like(found.name, found.value)
+        return True
+
+    def _tensors(self, inputs: Sequence[str]) -> Iterator[str]:
+        return (name for name in inputs if name and self.outline.has(name))
+
+
+def _value(kind: onnx.TypeProto) -> Value:
+    tensor = kind.tensor_type
+    if not tensor.HasField("shape"):
+        return Value(UNKNOWN, _dtype(tensor.elem_type))
+    shape = tuple(
+        size.dim_value if size.HasField("dim_value") and size.dim_value >= 0 else size.dim_param or ANONYMOUS
+        for size in tensor.shape.dim
+    )
+    return Value(shape, _dtype(tensor.elem_type))
+
+
+def _dtype(element_type: int) -> str:
+    from onnx.helper import tensor_dtype_to_np_dtype
+
+    try:
+        return str(tensor_dtype_to_np_dtype(element_type).name)
+    except KeyError:
+        return "float32"
