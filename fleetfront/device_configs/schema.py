@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from fleetfront.device_configs.facts import FACT_KINDS, KINDS, FactKind
 from fleetfront.targets import PRECISIONS
+from fleetfront.text_tables import parse_number
 
 Path = tuple[int | str, ...]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.\-]*$", max_length=64)]
@@ -30,10 +31,16 @@ _FOREIGN_UNITS: Mapping[str, Mapping[str, float]] = {
 
 
 def _no_bool(value: object) -> object:
-    """YAML reads ``yes`` and ``on`` as true, which would count as 1."""
+    """YAML reads ``yes`` and ``on`` as true, which would count as 1, and ``1e3`` as text."""
     if isinstance(value, bool):
         raise ValueError("a number")
-    return value
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_number(value)
+    except ValueError:
+        # Pydantic would take 1_0 for 10; as text, it is refused in the words of its key.
+        return value.replace("_", " ")
 
 
 #: Not strict, because YAML 1.1 reads ``1e3`` as text.

@@ -4,6 +4,7 @@ of every key for error messages. What the values mean is not known here.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,13 @@ KeyPath = tuple[int | str, ...]
 
 #: Deeper nesting than this is no file of ours; it would only exhaust the stack.
 _MAX_DEPTH = 20
+#: As much of what is wrong is repeated.
+_SHOWN = 60
+_NUMBER_TAGS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+#: Numbers that are not finite are left to whoever knows the key.
+_PLAIN_NUMBER = re.compile(
+    r"[+-]?(?:0|[1-9][0-9]*)|[+-]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?|[+-]?\.(?i:inf|nan)"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,10 +100,18 @@ def _plain(
             items.append(_plain(item, (*at, index), lines, seen, path, loader))
         return items
     if isinstance(node, yaml.ScalarNode):
+        if node.tag in _NUMBER_TAGS and not _PLAIN_NUMBER.fullmatch(node.value):
+            raise InputError(
+                f"{path}: line {line}: {node.value[:_SHOWN]!r} is not read as a number: YAML would make 10 of 1_0, 16 "
+                "of 0x10, 8 of 010 and 90 of 1:30.",
+                'Write decimal digits, or put text into quotes ("...").',
+            )
         try:
             return loader.construct_object(node)
         except (yaml.YAMLError, ValueError) as error:
-            raise InputError(f"{path}: line {line}: {node.value!r} cannot be read.", "Write a plain value.") from error
+            raise InputError(
+                f"{path}: line {line}: {node.value[:_SHOWN]!r} cannot be read.", "Write a plain value."
+            ) from error
     raise InputError(f"{path}: line {line}: the tag {node.tag!r} is not read.", "Write plain values without tags.")
 
 

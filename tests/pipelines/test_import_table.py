@@ -149,13 +149,15 @@ def test_devices_without_config_are_kept_and_said(tmp_path: Path, store: Store) 
     assert "Did you mean 'pixel3'?" in report.warnings[0]
 
 
-def test_empty_cells_and_odd_units_are_warnings(tmp_path: Path, store: Store) -> None:
+def test_empty_cells_are_warnings_and_odd_units_must_be_said(tmp_path: Path, store: Store) -> None:
     a, b = archs(2)
     path = table(tmp_path, ["arch,lat_pixel3,lat_fpga", f"{a},0.0012,", f"{b},0.0013,4"])
-    report = import_table(path, SPACE, store)
+    with pytest.raises(InputError, match="above any device known here"):
+        import_table(path, SPACE, store)
+    report = import_table(path, SPACE, store, unit="ms")
     assert report.new == 3
     assert any("1 empty cells" in text for text in report.warnings)
-    assert any("check that its unit is milliseconds" in text for text in report.warnings)
+    assert any("which would mean that networks run at" in text for text in report.warnings)
 
 
 def test_a_table_without_any_latency_is_refused(tmp_path: Path, store: Store) -> None:
@@ -243,6 +245,6 @@ def test_any_table_reads_back_to_the_nanosecond(data: st.DataObject, tmp_path_fa
     folder = tmp_path_factory.mktemp("import")
     lines = [f"{arch},{value!r}" for arch, value in zip(picked, values, strict=True)]
     with Store(folder / "store.sqlite") as store:
-        import_table(table(folder, ["arch,lat_pixel3", *lines]), SPACE, store)
+        import_table(table(folder, ["arch,lat_pixel3", *lines]), SPACE, store, unit="ms")
         model = load_network_table(store, SPACE, Target("pixel3", "tflite", "unknown"))
         np.testing.assert_allclose(model.predict(SPACE.parse(picked)).mean, values, atol=0.5e-6)

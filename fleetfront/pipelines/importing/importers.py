@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
+import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +19,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import device_names, find_devices
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.help_folder import read_help_folder
 from fleetfront.pipelines.importing.lookup_yaml import BlockEntry, read_lookup_folder
-from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, CostTable, Problem, factor_of, read_table
+from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, CostTable, Problem, read_table
+from fleetfront.pipelines.importing.units import doubt_columns, doubt_unit, factor_of, told_doubts
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.progress import SILENT, Progress
@@ -46,13 +49,10 @@ OFA_SOURCE = Source(
 )
 
 _SHOWN = 5
+#: What the name of a device cannot hold.
+_NO_LETTER = re.compile(r"[^A-Za-z0-9_.:\-]+")
 #: So many whole numbers in a row do not happen by chance in a column of measured milliseconds.
 _FEWEST_WHOLE = 8
-#: Multiply-accumulates a second, median over networks or blocks, outside of which numbers are more likely in another
-#: unit: public tables of 27 phones, boards, CPUs and GPUs lie between 2e9 and 1.5e10; this is a hundred times wider.
-_PLAUSIBLE_RATE = (2e7, 2e12)
-#: Between neighbours of a public table's sorted times for their work there is never more than a factor of 1.2.
-_MIXED_FACTOR = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,11 +104,13 @@ def import_table(
     """
     table = read_help_folder(path) if path.is_dir() else read_table(path, metric, unit)
     genotypes, valid, problems = _checked(path, space, table, skip_invalid)
-    resolved = _targets(table.devices, targets or {})
-    macs = None if unit else space.macs(genotypes)
-    columns, warnings = _columns(table, [target for target, _ in resolved], valid, macs)
-    named = source or Source(path.name, "unknown")
-    origin = Source(_one_line(named.name), _one_line(named.licence), named.url, table.sha256)
+    configs = find_devices([device for device in table.devices if _is_name(device)])
+    resolved = _targets(table.devices, targets or {}, configs)
+    columns, warnings = _columns(table, [target for target, _ in resolved], valid)
+    if table.metric == LATENCY:
+        doubts = doubt_columns(table.devices, table.values[valid], space.macs(genotypes), configs)
+        warnings += told_doubts(str(path), doubts, unit)
+    origin = _origin(source or Source(path.name, "unknown"), table.sha256)
     rows = sum(int(np.isfinite(values).sum()) for _, values, _ in columns)
     if not rows:
         prefix = PREFIXES[table.metric.name]
@@ -177,23 +179,28 @@ def import_ofa_lut(
             not a positive number, with file and line.
     """
     family = space or ofa_mbv3_w12()
-    ((target, warning),) = _targets([device], {})
+    configs = find_devices([device] if _is_name(device) else [])
+    ((target, warning),) = _targets([device], {}, configs)
     found = read_lookup_folder(folder, family, factor_of(LATENCY, unit))
     if found.problems and not skip_invalid:
         raise _refusal(folder, found.problems)
     if not found.entries:
         raise InputError(f"{folder} holds no block of {family.name}.", "Name the folder with the lookup tables.")
     origin = Source(source.name, source.licence, source.url, found.sha256)
+    warnings = [warning] if warning else []
+    macs = dict(zip((block.key for block in family.vocabulary), family.block_macs(family.vocabulary), strict=True))
+    works, ms = (np.array([macs[e.key] for e in found.entries]), np.array([e.mean_ms for e in found.entries]))
+    doubts = doubt_unit(folder.name, ms, works, "blocks", configs.get(device))
+    warnings += told_doubts(str(folder), doubts, unit)
     rows = list(_block_rows(family.name, target, found.entries))
     new = store.append(rows, origin)
-    warnings = [warning] if warning else []
-    if not unit:
-        macs = dict(zip((block.key for block in family.vocabulary), family.block_macs(family.vocabulary), strict=True))
-        works = np.array([macs[entry.key] for entry in found.entries])
-        warnings += _unit_warnings(folder.name, np.array([entry.mean_ms for entry in found.entries]), works, "blocks")
     return ImportReport(
         origin, family.name, (target,), len(rows), new, len(rows) - new, tuple(warnings), found.problems
     )
+
+
+def _origin(source: Source, sha256: str) -> Source:
+    return Source(_one_line(source.name), _one_line(source.licence), source.url, sha256)
 
 
 def _one_line(text: str) -> str:
@@ -237,12 +244,9 @@ def _parsed(space: SearchSpace, table: CostTable) -> tuple[NDArray[np.int8], NDA
 
 
 def _columns(
-    table: CostTable, targets: list[Target], valid: NDArray[np.bool_], macs: NDArray[np.int64] | None
+    table: CostTable, targets: list[Target], valid: NDArray[np.bool_]
 ) -> tuple[list[tuple[Target, FloatArray, tuple[str, ...]]], list[str]]:
-    """Target, values of the valid networks and flags of each column, and warnings on the columns.
-
-    ``macs`` int64[n] of the valid networks tell whether the unit is plausible, where nobody gave it.
-    """
+    """Target, values of the valid networks and flags of each column, and warnings on the columns."""
     columns, warnings = [], []
     if table.empty_cells:
         warnings.append(f"{table.empty_cells} empty cells were taken as not measured.")
@@ -250,8 +254,6 @@ def _columns(
         flags, texts = _column_warnings(device, table.values[valid, column], table.metric)
         columns.append((target, table.values[valid, column], flags))
         warnings.extend(texts)
-        if macs is not None and table.metric == LATENCY:
-            warnings.extend(_unit_warnings(f"{PREFIXES[LATENCY.name]}{device}", table.values[valid, column], macs))
     return columns, warnings
 
 
@@ -263,10 +265,19 @@ def _refusal(path: Path, problems: tuple[Problem, ...]) -> InputError:
     )
 
 
-def _targets(devices: Sequence[str], named: Mapping[str, Target]) -> list[tuple[Target, str]]:
-    """The target of each device's column, and a warning if nothing is known of that device."""
-    configs = find_devices([device for device in devices if device not in named])
+def _is_name(device: str) -> bool:
+    return _NO_LETTER.search(device) is None
+
+
+def _targets(
+    devices: Sequence[str], named: Mapping[str, Target], configs: Mapping[str, DeviceConfig]
+) -> list[tuple[Target, str]]:
+    """The target of each device's column, and a warning if nothing is known of that device.
+
+    What a target's name cannot hold is spelled with dashes; raises InputError if two columns then have one name.
+    """
     names = device_names()
+    spelled: dict[str, str] = {}
     found = []
     for device in devices:
         if device in named or device in configs:
@@ -274,36 +285,16 @@ def _targets(devices: Sequence[str], named: Mapping[str, Target]) -> list[tuple[
             continue
         near = difflib.get_close_matches(device, names, n=1, cutoff=0.7)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        target = Target(device, "unknown", "unknown")
+        letters = unicodedata.normalize("NFKD", device).encode("ascii", "ignore").decode()
+        name = _NO_LETTER.sub("-", letters).strip("-.:_")
+        if not name or spelled.setdefault(name, device) != device or (name != device and name in devices):
+            raise InputError(
+                f"{device!r} cannot be the name of a device of its own.",
+                "Rename its column: letters, digits and _ . : - only.",
+            )
+        target = Target(name, "unknown", "unknown")
         found.append((target, f"No device config is called {device!r}; its numbers are kept as {target}.{hint}"))
     return found
-
-
-def _unit_warnings(name: str, ms: FloatArray, macs: NDArray[np.int64], what: str = "networks") -> list[str]:
-    """Warnings where numbers that nobody gave a unit for are hardly milliseconds."""
-    present = np.isfinite(ms)
-    values, works = ms[present], macs[present]
-    if not values.size:
-        return []
-    texts = []
-    rate = float(np.median(works / values)) * 1e3
-    low, high = _PLAUSIBLE_RATE
-    if not low <= rate <= high:
-        is_slow = rate < low
-        texts.append(
-            f"{name} has a median of {np.median(values):.4g} ms: check that its unit is milliseconds. So {what} run at "
-            f"{rate / 1e6:.3g} million multiply-accumulates a second, {'below' if is_slow else 'above'} any device "
-            f"known here; if these are {'microseconds' if is_slow else 'seconds'}, import into a new store with "
-            f"--unit {'us' if is_slow else 's'}."
-        )
-    logs = np.sort(np.log(values / np.maximum(works, 1)))
-    inner = logs[len(logs) // 20 : len(logs) - len(logs) // 20]
-    if inner.size >= _FEWEST_WHOLE and np.diff(inner).max() > math.log(_MIXED_FACTOR):
-        texts.append(
-            f"{name} falls into two groups, one {math.exp(np.diff(inner).max()):.0f} times slower for its work than "
-            "the other: are these different units?"
-        )
-    return texts
 
 
 def _column_warnings(device: str, values: FloatArray, metric: Metric) -> tuple[tuple[str, ...], list[str]]:

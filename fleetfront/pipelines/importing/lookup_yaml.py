@@ -20,7 +20,7 @@ from fleetfront.quantities import LATENCY, NS_PER_MS
 from fleetfront.spaces.ofa_mbv3.layout import HEAD, MBCONV, STEM, BlockShape, block_shape
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space
 
-_FILE = re.compile(r"(\d+)_lookup_table\.yaml\Z")
+_FILE = re.compile(r"([0-9]{1,5})_lookup_table\.yaml\Z")
 _FIELD = re.compile(r"-(\w+):([0-9x]+)")
 _MAX_BYTES = 1024 * 1024
 _LONGEST_SHOWN = 60

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.files import check_regular
 from fleetfront.predictors.scores import weighted_spearman
 from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.text_tables import TextTable, parse_numbers, read_csv, what_is_wrong
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -100,17 +99,18 @@ def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None)
             architecture outside the space, an accuracy that is no percentage, two accuracies of one architecture, or
             values of which all or some look like shares.
     """
-    names, rows = _read(path)
+    table = _read(path)
+    names, lines = table.header, table.lines
     arch_column = next((name for name in _ARCH_COLUMNS if name in names), None)
     if arch_column is None:
         raise InputError(
             f"{path} has no column 'arch', only {', '.join(names)}.", "Name the architectures' column arch."
         )
     column = _accuracy_column(path, names, column)
-    accuracy = _numbers(path, column, rows)
-    std = np.zeros(len(rows))
+    accuracy = _numbers(path, table, column)
+    std = np.zeros(len(lines))
     if f"{column}_std" in names:
-        std = _numbers(path, f"{column}_std", rows, may_be_empty=True)
+        std = _numbers(path, table, f"{column}_std", may_be_empty=True)
         # What was measured once has no deviation of its own; it is as noisy as the others.
         std[np.isnan(std)] = np.nanmedian(std) if np.isfinite(std).any() else 0.0
     if float(accuracy.max()) <= 1.0:
@@ -118,14 +118,15 @@ def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None)
             f"Column {column} of {path} ends at {accuracy.max():g}: these are shares, not percent.",
             "Multiply the accuracies by 100.",
         )
-    _check_scale(path, column, accuracy)
-    genotypes = space.parse([row[arch_column] for row in rows])
+    _check_scale(path, column, accuracy, lines)
+    archs = [row[names.index(arch_column)].strip() for row in table.rows]
+    genotypes = space.parse(archs)
     distinct, first, inverse = np.unique(genotypes, axis=0, return_index=True, return_inverse=True)
     differs = accuracy != accuracy[first][inverse.ravel()]
     if differs.any():
-        line = int(np.argmax(differs)) + 2
+        at = int(np.argmax(differs))
         raise InputError(
-            f"Line {line} of {path} gives {rows[line - 2][arch_column]} another accuracy than a line before it.",
+            f"Line {lines[at]} of {path} gives {archs[at]} another accuracy than a line before it.",
             "Keep one line an architecture.",
         )
     source = f"csv:{path}:{column}"
@@ -134,7 +135,7 @@ def read_accuracy_csv(path: Path, space: SearchSpace, column: str | None = None)
     return TableAccuracy(space, source, distinct, accuracy[first], std[first], index, column, warnings)
 
 
-def _check_scale(path: Path, column: str, accuracy: FloatArray) -> None:
+def _check_scale(path: Path, column: str, accuracy: FloatArray, lines: Sequence[int]) -> None:
     """Raises InputError where some values are shares: a hundred times as much, they fit among the percentages."""
     shares = (accuracy > 0) & (accuracy <= 1)
     if not shares.any() or shares.all():
@@ -144,7 +145,7 @@ def _check_scale(path: Path, column: str, accuracy: FloatArray) -> None:
     if mixed.any():
         at = int(np.argmax(mixed))
         raise InputError(
-            f"Line {at + 2} of {path} has {column} = {accuracy[at]:g} among percentages of {low:g} to {high:g}: "
+            f"Line {lines[at]} of {path} has {column} = {accuracy[at]:g} among percentages of {low:g} to {high:g}: "
             f"{int(mixed.sum())} values look like shares.",
             "Multiply these by 100, so that all accuracies are percent.",
         )
@@ -164,26 +165,17 @@ def _warnings(path: Path, column: str, accuracy: FloatArray, params: NDArray[np.
     )
 
 
-def _read(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    try:
-        check_regular(path)
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file)
-            names = list(reader.fieldnames or ())
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(
-            f"Cannot read the accuracy table {path} ({error}).", "Give a CSV file: csv:PATH[:COLUMN]."
-        ) from error
-    if not rows:
+def _read(path: Path) -> TextTable:
+    table = read_csv(path)
+    if table.uneven:
+        line, _ = table.uneven[0]
+        raise InputError(f"Line {line} of {path} has not {len(table.header)} fields.", "Repair the line.")
+    if not table.rows:
         raise InputError(f"The accuracy table {path} has no rows.", "Give a header line and one line an architecture.")
-    short = next((i for i, row in enumerate(rows) if None in row.values() or None in row), None)
-    if short is not None:
-        raise InputError(f"Line {short + 2} of {path} has not {len(names)} fields.", "Repair the line.")
-    return names, rows
+    return table
 
 
-def _accuracy_column(path: Path, names: list[str], column: str | None) -> str:
+def _accuracy_column(path: Path, names: Sequence[str], column: str | None) -> str:
     if column is not None:
         if column not in names:
             raise unknown(f"column of {path}", column, names)
@@ -211,18 +203,19 @@ def _holds_errors(column: str) -> bool:
     return bool(_ERROR_WORDS & set(re.split(r"[^a-z0-9]+", column.lower())))
 
 
-def _numbers(path: Path, column: str, rows: list[dict[str, str]], *, may_be_empty: bool = False) -> FloatArray:
-    values = np.full(len(rows), np.nan)
-    for i, row in enumerate(rows):  # Reading text: nothing to vectorise.
-        if may_be_empty and not row[column]:
-            continue
-        try:
-            values[i] = float(row[column])
-        except ValueError:
-            values[i] = math.nan
-        if not 0 <= values[i] <= 100:
-            raise InputError(
-                f"Line {i + 2} of {path} has {column} = {row[column]!r}, which is not a percentage.",
-                "Give numbers from 0 to 100.",
-            )
+def _numbers(path: Path, table: TextTable, column: str, *, may_be_empty: bool = False) -> FloatArray:
+    place = table.header.index(column)
+    cells = [row[place] for row in table.rows]
+    values = parse_numbers(cells)
+    wrong = ~((values >= 0) & (values <= 100))
+    if may_be_empty:
+        wrong &= np.array([bool(cell.strip()) for cell in cells])
+    if wrong.any():
+        at = int(np.argmax(wrong))
+        look = what_is_wrong(cells[at])
+        raise InputError(
+            f"Line {table.lines[at]} of {path} has {column} = {cells[at]!r}, which is not a percentage"
+            f"{look and f' ({look})'}.",
+            "Give numbers from 0 to 100.",
+        )
     return values

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,10 @@ import yaml
 
 from fleetfront.cli.main import main
 from fleetfront.device_configs import loader
+from fleetfront.device_configs.facts import DeviceConfig, Fact
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.importers import import_ofa_lut, import_table
+from fleetfront.pipelines.importing.units import doubt_unit
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.profilers.records import Role
@@ -34,15 +37,91 @@ def store(tmp_path: Path) -> Iterator[Store]:
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("09_seconds.csv", "--unit s"),
-        ("10_micros.csv", "--unit us"),
-        ("34_mixed_units.csv", "different units"),
+        ("09_seconds.csv", "give --unit s."),
+        ("10_micros.csv", "give --unit us."),
+        ("34_mixed_units.csv", "as numbers in two units do"),
     ],
 )
-def test_strangers_tables_in_other_units_are_told(shared_data: Path, store: Store, name: str, said: str) -> None:
+def test_strangers_tables_in_other_units_are_refused_until_their_unit_is_said(
+    shared_data: Path, store: Store, name: str, said: str
+) -> None:
     cells = load_space("nasbench201")
-    warnings = " ".join(import_table(shared_data / "cases/tables" / name, cells, store).warnings)
-    assert said in warnings
+    with pytest.raises(InputError, match="was not imported") as caught:
+        import_table(shared_data / "cases/tables" / name, cells, store, skip_invalid=True)
+    assert said in str(caught.value)
+    assert "--unit ms" in caught.value.remedy
+    assert store.holdings() == []
+    assert any(
+        said.split(" give ")[0] in text or "median" in text
+        for text in import_table(shared_data / "cases/tables" / name, cells, store, unit="ms").warnings
+    )
+
+
+def test_the_data_sheet_bounds_what_a_unit_can_mean() -> None:
+    """A board that does 6 GFLOP/s does no 300, which any GPU might."""
+    target = Target("board", "tflite-cpu")
+    facts = {"peak_fp32_gflops": Fact(6.0, "printed on the box")}
+    config = DeviceConfig("board", "A board", "board", target, "", facts)
+    ms, macs = np.full(9, 0.01), np.full(9, 1_500_000)
+    assert doubt_unit("lat_board", ms, macs) == []
+    ((said, todo),) = doubt_unit("lat_board", ms, macs, config=config)
+    assert "above what the data sheet of A board allows" in said
+    assert "--unit s" in todo
+    assert doubt_unit("lat_board", 1e3 * ms, macs, config=config) == []
+    batched = replace(config, target=replace(target, batch=64))
+    assert doubt_unit("lat_board", 64e3 * ms, macs, config=batched) == []
+
+
+def test_tables_of_public_devices_are_in_no_doubt(shared_data: Path, store: Store) -> None:
+    cells = load_space("nasbench201")
+    report = import_table(shared_data / "nb201/nb201.csv", cells, store)
+    assert len(report.targets) == 13
+    assert not any("median" in text or "two groups" in text for text in report.warnings)
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("1_0", "with underscores"),
+        ("\uff11\uff12", "in other digits"),
+        ("1,5", "with a comma"),
+        ("0x1p4", "hexadecimal"),
+        ("infinity", "not finite"),
+        ("5 ms", "with a unit"),
+    ],
+)
+def test_cells_that_only_python_reads_are_no_numbers(tmp_path: Path, store: Store, cell: str, said: str) -> None:
+    cells = load_space("nasbench201")
+    a, b = cells.arch_ids(cells.sample(2, np.random.default_rng(3)))
+    path = tmp_path / "table.csv"
+    path.write_text(f'arch,lat_mine\n{a},5\n{b},"{cell}"\n', encoding="utf-8")
+    with pytest.raises(InputError, match=f"line 3, lat_mine: .*{said}"):
+        import_table(path, cells, store)
+
+
+def test_spreadsheets_first_lines_and_comments_are_understood(shared_data: Path, tmp_path: Path) -> None:
+    cells = load_space("nasbench201")
+    seen = []
+    for name in ("06_sep_line_excel.csv", "28_comment_lines.csv"):
+        with Store(tmp_path / f"{name}.sqlite") as store:
+            assert import_table(shared_data / "cases/tables" / name, cells, store).items == 60
+            seen.append(load_network_table(store, cells, MINE).ms.tolist())
+    assert seen[0] == seen[1]
+
+
+def test_names_of_columns_become_names_of_devices_and_it_is_said(
+    shared_data: Path, tmp_path: Path, store: Store
+) -> None:
+    cells = load_space("nasbench201")
+    report = import_table(shared_data / "cases/tables/38_device_name_slash.csv", cells, store)
+    assert [target.device for target in report.targets] == ["my-dev:1", "uni"]
+    assert any("'my/dev:1'" in text and "my-dev:1/unknown" in text for text in report.warnings)
+    (a,) = cells.arch_ids(cells.sample(1, np.random.default_rng(3)))
+    for header in ("lat_a/b,lat_a-b", "lat_a/b,lat_a|b", "lat_///,lat_x"):
+        path = tmp_path / "table.csv"
+        path.write_text(f"arch,{header}\n{a},5,6\n")
+        with pytest.raises(InputError, match="cannot be the name of a device"):
+            import_table(path, cells, store)
 
 
 def test_a_unit_that_is_given_serves(shared_data: Path, store: Store) -> None:
@@ -63,7 +142,9 @@ def test_lookup_tables_in_other_units(shared_data: Path, tmp_path: Path, store: 
         path.chmod(0o644)
         values = yaml.safe_load(path.read_text())
         path.write_text(yaml.safe_dump({k: {**v, "mean": v["mean"] * scale} for k, v in values.items()}))
-    assert any(f"--unit {unit}" in text for text in import_ofa_lut(folder, "note10", store).warnings)
+    with pytest.raises(InputError, match=rf"give --unit {unit}\."):
+        import_ofa_lut(folder, "note10", store)
+    assert store.holdings() == []
     with Store(tmp_path / "right.sqlite") as right:
         assert import_ofa_lut(folder, "note10", right, unit=unit).warnings == ()
         key = "mbconv(act=hard_swish,e=4,k=7,out=192,s=1,se=1)@192x7x7"
