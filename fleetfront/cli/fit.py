@@ -118,7 +118,9 @@ def _recalibrate(
             f"was made. On {one.networks} networks it was {one.error_before:.1f} % off and is {one.error_after:.1f} %."
         )
         if one.is_busy:
-            warn("The networks disagree: something else uses this device. Close other programs and run this again.")
+            others = one.model.others if one.model.is_busy else None
+            said = f"{str(others).capitalize()} meanwhile" if others else "The networks disagree: something else ran"
+            warn(f"{said}, so this says little of a quiet device. Close other programs and run this again.")
     next_search(f"--device {found[0].model.target.device}", space.name)
 
 

@@ -19,6 +19,9 @@ from fleetfront.targets import Target
 
 T = TypeVar("T")
 
+#: Among the conditions after a visit: clock -> nanoseconds that reading it added to every sample.
+CLOCK_COST = "clock_cost_ns"
+
 
 class Role(enum.StrEnum):
     """What a measured thing is for. Validation networks never choose anything."""

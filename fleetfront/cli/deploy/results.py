@@ -47,12 +47,15 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
 def _tell_sittings(done: Sequence[Deployed]) -> None:
     """How this sitting ran against the profile's, a line a target."""
     levels: dict[str, list[float]] = {}
-    for latency in (latency for one in done for latency in one.measured if latency.sitting is not None):
-        levels.setdefault(str(latency.target), []).append(latency.sitting or 1.0)
-        if latency.is_restless and len(levels[str(latency.target)]) == 1:
-            warn(
-                f"{latency.target}: something else kept this device busy; what was predicted is not promised beside it."
-            )
+    busy: dict[str, str] = {}
+    for latency in (latency for one in done for latency in one.measured):
+        if latency.sitting is not None:
+            levels.setdefault(str(latency.target), []).append(latency.sitting)
+        if latency.is_busy:
+            others = latency.others
+            busy[str(latency.target)] = str(others) if others and others.is_much else "other programs disturbed it"
+    for target, words in busy.items():
+        warn(f"{target}: {words} while these files were timed; what was predicted is not promised beside them.")
     for target, values in levels.items():
         percent = 100 * (sum(values) / len(values) - 1)
         direction = "slower" if percent > 0 else "faster"

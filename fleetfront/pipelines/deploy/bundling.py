@@ -165,13 +165,12 @@ def _text_facts(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe
 
 def sitting_facts(latency: FileLatency) -> dict[str, Any]:
     """What manifests and ``--json`` tell of the sitting in which a file was timed; empty if nothing is known of it."""
-    if latency.sitting is None:
-        return {}
-    return {
-        "sitting": latency.sitting,
-        "ms_as_of_profile": latency.profile_ms,
-        "is_busy": latency.is_restless,
-    }
+    facts: dict[str, Any] = {}
+    if latency.sitting is not None:
+        facts = {"sitting": latency.sitting, "ms_as_of_profile": latency.profile_ms, "is_busy": latency.is_busy}
+    if latency.others is not None:
+        facts |= {"is_busy": latency.is_busy, "other_programs": latency.others.to_json()}
+    return facts
 
 
 def _measured_row(latency: FileLatency) -> dict[str, Any]:

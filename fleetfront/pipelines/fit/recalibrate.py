@@ -36,7 +36,7 @@ class Recalibrated:
         level: how the target runs now against the sitting of the old model, now / then, for the network in the middle.
         error_before, error_after: mean absolute error of the old and the new model on the networks measured, percent.
         networks: how many that are.
-        is_busy: the networks disagree about the level: something else ran.
+        is_busy: other programs kept the device busy, by its counters or because the networks disagree about the level.
     """
 
     model: FittedModel
@@ -58,6 +58,7 @@ class Recalibrated:
             "mape_after": self.error_after,
             "networks": self.networks,
             "is_busy": self.is_busy,
+            "other_programs": None if self.model.others is None else self.model.others.to_json(),
         }
 
 
@@ -104,6 +105,7 @@ def recalibrate(
         calibration=drifted(model.calibration, scale, shift),
         environment=dict(outcome.observations.environment),
         fitted_ns=outcome.observations.started_ns,
+        others=outcome.observations.others,
     )
     save_fit(fresh, workspace or Workspace.default())
     ratio = np.log(networks.ms / predicted)
@@ -114,7 +116,7 @@ def recalibrate(
         error_before=_mape(predicted, networks.ms),
         error_after=_mape(CalibratedTable(space, fresh).predict(networks.genotypes).mean, networks.ms),
         networks=int(networks.ms.size),
-        is_busy=bool((upper - lower) / 2 > RESTLESS),
+        is_busy=fresh.is_busy or bool((upper - lower) / 2 > RESTLESS),
     )
 
 

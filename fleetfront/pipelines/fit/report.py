@@ -130,6 +130,7 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         "blocks": {how.value: model.table.count(how) for how in Filled},
         "relative_std": model.relative_std,
         "between_sittings": to_plain(model.between_sittings),
+        "other_programs": None if model.others is None else model.others.to_json(),
         "worst_blocks": [_in_unit(asdict(block), unit) for block in fit.worst_blocks],
         "worst_networks": [
             {**_in_unit(asdict(network), unit), "error": network.error} for network in fit.worst_networks

@@ -29,6 +29,7 @@ from fleetfront.profilers.reading.observations import (
     read_observations,
     summarise,
 )
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
@@ -54,7 +55,8 @@ class FileLatency:
         error: why there is no number.
         sitting: how this sitting ran against the profile's for things of this latency, later / profile; None where the
             files had no company that tells.
-        is_restless: the machine was so busy that the sitting has no level, and nothing was promised of it.
+        is_busy: other programs kept the device so busy that nothing was promised of such a sitting.
+        others: what they did, where the device tells.
     """
 
     target: Target
@@ -65,7 +67,8 @@ class FileLatency:
     visits: int
     error: str | None = None
     sitting: float | None = None
-    is_restless: bool = False
+    is_busy: bool = False
+    others: OtherPrograms | None = None
 
     @property
     def profile_ms(self) -> float | None:
@@ -164,7 +167,10 @@ def _latency(seen: Observations, sha256: str, statistic: str, common: str, sitti
         return FileLatency(seen.target, seen.clock, statistic, None, None, 0, reason)
     halves = [summarise(half, statistic) for half in np.array_split(values, 2) if half.size]
     spread = abs(halves[0] - halves[-1]) / 2
-    latency = FileLatency(seen.target, seen.clock, statistic, summarise(values, statistic), spread, values.size)
-    if sitting is None or latency.ms is None:
+    ms, is_much = summarise(values, statistic), seen.others is not None and seen.others.is_much
+    latency = FileLatency(
+        seen.target, seen.clock, statistic, ms, spread, values.size, is_busy=is_much, others=seen.others
+    )
+    if sitting is None:
         return latency
-    return replace(latency, sitting=float(sitting.at(np.array([latency.ms]))[0]), is_restless=sitting.is_restless)
+    return replace(latency, sitting=float(sitting.at(np.array([ms]))[0]), is_busy=sitting.is_busy)

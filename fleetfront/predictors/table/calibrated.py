@@ -19,6 +19,7 @@ from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread
 from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.predictors.table.residual import residual_features
 from fleetfront.predictors.trees import Trees
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.quantities import LATENCY, Clock, Estimate, FloatArray, NamedMetric, Tier
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
 from fleetfront.targets import Target
@@ -55,6 +56,7 @@ class FittedModel:
         relative_std: half-width of the 90 % interval of a prediction within its sitting, divided by 1.645 and by the
             prediction.
         between_sittings: what other sittings add to that.
+        others: what other programs did in its sitting; None where nobody tells.
         fitted_ns: when the sitting began, nanoseconds since 1970; 0 if nobody says.
         typical_fill_variance: mean over the calibration networks of the relative variance that their blocks' own
             uncertainty explains; part of ``relative_std`` already.
@@ -79,6 +81,12 @@ class FittedModel:
     metric: NamedMetric = LATENCY
     between_sittings: SittingSpread = TYPICAL_SPREAD
     fitted_ns: int = 0
+    others: OtherPrograms | None = None
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether its sitting was made beside other programs."""
+        return self.others is not None and self.others.is_much
 
     @property
     def description(self) -> str:
@@ -151,7 +159,7 @@ class CalibratedTable:
             beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
             within = mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0))
         # Other metrics do not depend on the mood of a machine.
-        std = model.between_sittings.widen(mean, within) if model.metric == LATENCY else within
+        std = model.between_sittings.widen(mean, within, model.is_busy) if model.metric == LATENCY else within
         return Estimate(mean, std, self.tier, within)
 
     @property

@@ -70,9 +70,9 @@ def fit_model(
 ) -> Fitted:
     """Fill the lookup table, calibrate it, try trees on what is left, and size the intervals.
 
-    ``sittings`` are others of the target against that of ``observations``; beside whatever made one restless nothing is
-    promised, so it teaches nothing. ``shape`` is of another metric, whose blocks stand in for one that was measured of
-    networks alone: every block is then modelled, as its share of what the networks cost.
+    ``sittings`` are others of the target against that of ``observations``; beside whatever kept the device busy in one
+    nothing is promised, so it teaches nothing. ``shape`` is of another metric, whose blocks stand in for one that was
+    measured of networks alone: every block is then modelled, as its share of what the networks cost.
 
     Raises:
         InputError: if no block was measured, a calibration network is not of the space, or there is none to scale by.
@@ -100,7 +100,8 @@ def fit_model(
         is_preferred=is_preferred,
         created_with=__version__,
         metric=observations.metric,
-        between_sittings=spread_between(np.array([ratio.level for ratio in sittings if not ratio.is_restless])),
+        between_sittings=spread_between(np.array([ratio.level for ratio in sittings if not ratio.is_busy])),
+        others=observations.others,
         fitted_ns=observations.started_ns,
     )
     return Fitted(model, _mape(errors), trial)

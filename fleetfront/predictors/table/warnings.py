@@ -54,6 +54,10 @@ def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
     elif networks < FEWEST_FOR_PARAMS:
         text = f"Only {networks} whole networks calibrate the block sums, so intervals are wide."
         found.append(FitWarning("few-calibration-networks", text, remedy))
+    if model.is_busy:
+        text = f"{str(model.others).capitalize()} while this model was measured, so intervals are wide."
+        again = f"fleetfront fit --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+        found.append(FitWarning("busy-sitting", text, f"Close them and run: {again} --recalibrate"))
     guessed, entries = model.table.count(Filled.MODELLED), len(model.table.keys)
     if guessed == entries:
         what = model.metric.title

@@ -17,12 +17,19 @@ from fleetfront.errors import InputError
 
 _CPU = Path("/sys/devices/system/cpu")
 
+#: Fields of a core in /proc/stat in which it computed: user, nice, system, irq and softirq, guests being part of user.
+#: Not idleness, waiting for a disk, and what the hypervisor took: proc(5).
+_WORKING = (0, 1, 2, 5, 6)
+#: 0 where the system has no /proc either.
+_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0
+
 
 class Conditions:
     """Reads the conditions that matter to work on ``cores``; an instance keeps which files there are."""
 
     def __init__(self, cores: Sequence[int]) -> None:
         self._cores = tuple(cores)
+        self._parent = os.getppid()
         self._frequencies = _existing(_CPU / f"cpu{core}/cpufreq/scaling_cur_freq" for core in cores)
         self._throttles = _existing(
             _CPU / f"cpu{core}/thermal_throttle/{kind}_throttle_count" for core in cores for kind in ("core", "package")
@@ -31,9 +38,11 @@ class Conditions:
     def read(self) -> dict[str, Any]:
         """Facts of this instant, for the calling thread where they are a thread's.
 
-        ``load_1m`` (runnable threads), ``frequency_khz`` (slowest of the cores), ``resident_bytes`` (this process);
-        counters that only grow: ``throttles`` (thermal events), ``waited_ns`` (this thread was ready but not running),
-        ``stolen_ticks`` (the hypervisor ran somebody else on our cores).
+        ``load_1m`` (runnable threads), ``frequency_khz`` (slowest of the cores), ``resident_bytes`` (this process),
+        ``online_cores`` (of the machine);
+        counters: ``throttles`` (thermal events), ``waited_ns`` (this thread was ready but not running),
+        ``stolen_ticks`` (the hypervisor ran somebody else on our cores), ``others_ns`` (what all cores computed for
+        other programs than this process and its parent; to a tick of 10 ms).
         """
         facts: dict[str, Any] = {}
         load = _text("/proc/loadavg")
@@ -47,9 +56,14 @@ class Conditions:
         schedule = _text("/proc/thread-self/schedstat").split()
         if len(schedule) == 3:
             facts["waited_ns"] = int(schedule[1])
-        stolen = [fields[7] for core, fields in _core_ticks().items() if core in self._cores and len(fields) > 7]
+        ticks = _core_ticks()
+        stolen = [fields[7] for core, fields in ticks.items() if core in self._cores and len(fields) > 7]
         if stolen:
             facts["stolen_ticks"] = sum(stolen)
+        if ticks:
+            ours_ns = time.process_time_ns() + _computed_ns(self._parent)
+            facts["online_cores"] = len(ticks)
+            facts["others_ns"] = sum(fields[i] for fields in ticks.values() for i in _WORKING) * _TICK_NS - ours_ns
         facts["resident_bytes"] = resident_bytes()
         return facts
 
@@ -135,9 +149,17 @@ def _busy_ticks(watch_s: float) -> dict[int, int]:
     before = _core_ticks()
     time.sleep(watch_s)
     after = _core_ticks()
-    # Fields 4 and 5 count idleness and waiting for a disk: proc(5), /proc/stat.
-    working = [(core, [i for i in range(len(fields)) if i not in (3, 4)]) for core, fields in after.items()]
-    return {core: sum(after[core][i] - before[core][i] for i in used) for core, used in working if core in before}
+    # What the hypervisor takes from a core is lost to us, too: field 7, after user, nice, ... softirq.
+    used = [(core, [i for i in (*_WORKING, 7) if i < len(fields)]) for core, fields in after.items() if core in before]
+    return {core: sum(after[core][i] - before[core][i] for i in counted) for core, counted in used}
+
+
+def _computed_ns(process: int) -> int:
+    """CPU time of a process and its threads, to a tick; 0 where the system does not tell."""
+    # Behind the name, which may hold anything: state is the third field, user and system time the 14th and 15th.
+    _, _, fields = _text(f"/proc/{process}/stat").rpartition(")")
+    numbers = fields.split()
+    return (int(numbers[11]) + int(numbers[12])) * _TICK_NS if len(numbers) > 12 else 0
 
 
 def _core_ticks() -> dict[int, list[int]]:

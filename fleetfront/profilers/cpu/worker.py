@@ -30,8 +30,8 @@ import numpy as np
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.profilers.base import FileInputs, Visit, VisitBatch, batch_from_json
 from fleetfront.profilers.cpu.conditions import Conditions, peak_resident_bytes, reset_peak, resident_bytes
-from fleetfront.profilers.cpu.timing import Timing, longest_s, time_for, time_runs
-from fleetfront.profilers.records import Measurement, Role, measurement_to_json
+from fleetfront.profilers.cpu.timing import Timing, longest_s, measure_clock_cost, time_for, time_runs
+from fleetfront.profilers.records import CLOCK_COST, Measurement, Role, measurement_to_json
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.base import native_words
 from fleetfront.targets import Target
@@ -93,7 +93,11 @@ def make_visit(
     except Exception as raised:
         error = f"{type(raised).__name__}: {raised}"
         remedy = raised.remedy if isinstance(raised, FleetfrontError) else ""
-    after = {**conditions.read(), "visit_ns": time.perf_counter_ns() - begun}
+    after = {
+        **conditions.read(),
+        "visit_ns": time.perf_counter_ns() - begun,
+        CLOCK_COST: {clock.value: cost for clock, cost in clock_cost_ns().items()},
+    }
     if remedy:
         after["remedy"] = remedy
     if visit.is_cold:
@@ -111,6 +115,12 @@ def make_visit(
         if look.peak_bytes:
             rows.append(row(Clock.UNKNOWN, (look.peak_bytes,), metric="peak_memory", unit="bytes"))
     return rows
+
+
+@functools.cache
+def clock_cost_ns() -> dict[Clock, int]:
+    """What reading the clocks adds to each run in this process."""
+    return measure_clock_cost()
 
 
 def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds) -> _Look:
@@ -195,6 +205,7 @@ def main() -> int:
         return error.exit_code
     channel.send({"ready": facts})
     conditions, feeds = Conditions(greeting["cores"]), Feeds()
+    clock_cost_ns()
     gc.freeze()
     for line in sys.stdin:
         batch = batch_from_json(json.loads(line))

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetfront.profilers.reading.observations import Observations, summaries
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import FloatArray
 
@@ -31,11 +32,13 @@ class SittingRatio:
         campaign: of the later sitting.
         reference: float64[k], what they cost in the reference, in its unit.
         log_ratio: float64[k], log(later / reference).
+        others: what other programs did in the later sitting; None where nobody tells.
     """
 
     campaign: str
     reference: FloatArray
     log_ratio: FloatArray
+    others: OtherPrograms | None = None
 
     @property
     def level(self) -> float:
@@ -47,6 +50,11 @@ class SittingRatio:
         """Whether the things disagree so much that the sitting has no level: the machine was busy in it."""
         lower, upper = np.quantile(self.log_ratio, (0.25, 0.75))
         return bool((upper - lower) / 2 > RESTLESS)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something else ran that much, by counters or by its traces, that nothing is promised beside it."""
+        return self.is_restless or (self.others is not None and self.others.is_much)
 
     def at(self, cost: FloatArray) -> FloatArray:
         """later / reference for things of ``cost`` float64[n]: of those of like size, as far as there are any."""
@@ -70,7 +78,8 @@ def compare_sittings(
     if len(common) < FEWEST_IN_COMMON:
         return None
     cost = np.array([first[key] for key in common])
-    return SittingRatio(campaign, cost, np.log(np.array([second[key] for key in common]) / cost))
+    ratios = np.log(np.array([second[key] for key in common]) / cost)
+    return SittingRatio(campaign, cost, ratios, later.others)
 
 
 def _by_key(observations: Observations, statistic: str) -> dict[str, float]:

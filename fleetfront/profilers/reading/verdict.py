@@ -35,6 +35,7 @@ class Weakness(enum.StrEnum):
     DRIFT = "drift"
     DISCARDED = "discarded"
     HOT = "hot"
+    BUSY = "busy"
     MISSING = "missing"
     TOO_FEW = "too few visits"
 
@@ -95,6 +96,7 @@ def judge(observations: Observations) -> Verdict:
         *_against_drift(observations, drift),
         *_against_discarded(observations),
         *_against_heat(observations),
+        *_against_others(observations),
         *_against_missing(observations),
     )
     return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
@@ -158,6 +160,15 @@ def _against_heat(observations: Observations) -> list[Reason]:
     text = f"{100 * share:.0f} % of the visits that count were made while the device slowed itself down."
     remedy = f"Let it cool down, with pauses if need be, then run: {_command(observations, 'standard')}"
     return [Reason(Weakness.HOT, share, HOT_LIMIT, text, remedy)]
+
+
+def _against_others(observations: Observations) -> list[Reason]:
+    others = observations.others
+    if others is None or not others.is_much:
+        return []
+    text = f"{str(others).capitalize()} while this was timed."
+    remedy = f"Numbers of a quiet device may differ. Close them, then run: {_command(observations, 'standard')}"
+    return [Reason(Weakness.BUSY, others.used, others.limit, text, remedy)]
 
 
 def _accepted(observations: Observations) -> int:

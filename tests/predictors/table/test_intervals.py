@@ -7,6 +7,7 @@ from scipy.stats import t
 from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.calibration import fit_calibration
 from fleetfront.predictors.table.intervals import (
+    BUSY_STD,
     TYPICAL_SPREAD,
     TYPICAL_STD,
     UNCALIBRATED_STD,
@@ -43,6 +44,12 @@ def test_timer_and_launch_keep_tiny_files_honest() -> None:
     tiny, large = TYPICAL_SPREAD.widen(mean, 0.01 * mean) / mean
     assert tiny > 0.1
     assert large == pytest.approx(np.hypot(0.01, TYPICAL_SPREAD.relative), rel=1e-3)
+
+
+def test_a_profile_beside_other_programs_promises_less() -> None:
+    mean = np.array([10.0])
+    quiet, busy = (TYPICAL_SPREAD.widen(mean, 0.01 * mean, is_busy)[0] for is_busy in (False, True))
+    assert busy**2 - quiet**2 == pytest.approx((BUSY_STD * 10.0) ** 2)
 
 
 def test_hand_computed() -> None:

@@ -19,7 +19,7 @@ from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.cpu.agent import MOST_CRASHES_IN_A_ROW, LocalCpuAgent
 from fleetfront.profilers.model_files import FileCache
-from fleetfront.profilers.records import Role
+from fleetfront.profilers.records import CLOCK_COST, Role
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -53,6 +53,8 @@ def test_a_visit_gives_both_clocks_and_its_conditions(agent: LocalCpuAgent, file
     assert abs(wall.started_ns - time.time_ns()) < 60e9
     assert wall.before["cores"] == list(agent.cores)
     assert wall.after["visit_ns"] > sum(wall.samples)
+    assert cpu.after[CLOCK_COST]["thread-cpu"] > cpu.after[CLOCK_COST]["wall"] > 0
+    assert {"others_ns", "online_cores"} <= wall.before.keys() & wall.after.keys()
 
 
 def test_the_worker_runs_on_the_chosen_cores(files: dict[str, str]) -> None:

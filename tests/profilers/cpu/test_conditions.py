@@ -3,15 +3,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 
 import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.cpu.conditions import (
     Conditions,
+    _computed_ns,
     choose_cores,
     describe_machine,
 )
+
+#: To which the kernel tells of time, in nanoseconds.
+TICK_NS = 10**7
 
 
 def test_cores_are_as_many_as_asked_for_and_allowed() -> None:
@@ -35,6 +40,24 @@ def test_counters_only_grow_and_memory_is_told() -> None:
     assert first["resident_bytes"] > 1_000_000
     for counter in ("waited_ns", "stolen_ticks", "throttles"):
         assert second.get(counter, 0) >= first.get(counter, 0)
+
+
+def test_what_others_compute_is_told_apart_from_what_we_do() -> None:
+    # Another program than this one and its parent, as a busy neighbour is.
+    spin = "import time\nwhile time.process_time() < 0.5: pass\nprint(time.process_time_ns())"
+    conditions = Conditions(())
+    before = conditions.read()
+    told = subprocess.run([sys.executable, "-c", spin], stdout=subprocess.PIPE, text=True, check=True)
+    after = conditions.read()
+    assert after["others_ns"] - before["others_ns"] > int(told.stdout) - 10 * TICK_NS
+    assert after["online_cores"] == os.cpu_count()
+
+
+def test_a_process_is_told_what_it_computed() -> None:
+    while time.process_time_ns() < 20 * TICK_NS:
+        pass
+    assert abs(_computed_ns(os.getpid()) - time.process_time_ns()) < 10 * TICK_NS
+    assert _computed_ns(2**30) == 0
 
 
 def test_the_peak_can_be_counted_anew() -> None:

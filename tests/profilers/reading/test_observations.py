@@ -17,10 +17,11 @@ from fleetfront.profilers.reading.observations import (
     choose_statistic,
     noise_floor,
     read_observations,
+    read_runs,
     summaries,
     summarise,
 )
-from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.records import CLOCK_COST, Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, FloatArray
 from fleetfront.targets import Target
@@ -249,6 +250,24 @@ def test_runs_that_waited_for_the_core_do_not_count_as_fast(tmp_path: Path) -> N
         found = read_observations(store, target, "s", Clock.THREAD_CPU, ["c"]).visits[Role.BLOCK]
     assert found["one"].tolist() == [0.09]
     assert found["busy"].tolist() == [0.032], "where every run waited, none is better than another"
+
+
+def test_what_reading_a_clock_costs_is_no_part_of_a_file(tmp_path: Path) -> None:
+    target, told, cpu = Target("cpu", "onnxruntime"), {CLOCK_COST: {"wall": 100, "thread-cpu": 800}}, Clock.THREAD_CPU
+    rows = [
+        Measurement(target, "s", Role.FILE, key, clock, samples, "c", 0, started, after=after)
+        for key, started, after in (("told", 5, told), ("silent", 6, {}), ("damaged", 7, {CLOCK_COST: "much"}))
+        for clock, samples in ((Clock.WALL, (4_100, 5_100)), (cpu, (4_800, 5_800)))
+    ]
+    rows.append(Measurement(target, "s", Role.FILE, "empty", cpu, (900,), "c", 0, 8, after=told))
+    with Store(tmp_path / "s.sqlite") as store:
+        store.append(rows)
+        found = {c: read_observations(store, target, "s", c, ["c"]).visits[Role.FILE] for c in (Clock.WALL, cpu)}
+        runs = read_runs(store, target, "s", cpu, ["c"], Role.FILE)
+    assert found[Clock.WALL]["told"].tolist() == found[cpu]["told"].tolist() == [0.004]
+    assert runs["told"].tolist() == [0.004, 0.005]
+    assert found[cpu]["silent"].tolist() == found[cpu]["damaged"].tolist() == [0.0048]
+    assert found[cpu]["empty"].tolist() == [0.00045], "a run is never nothing"
 
 
 @pytest.mark.parametrize("value", [None, "7", [7], {}, float("nan"), float("inf"), 10**400, -(10**400)])

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.reading.sittings import compare_sittings
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock, FloatArray
@@ -59,3 +61,12 @@ def test_a_busy_sitting_has_no_level() -> None:
     assert quiet is not None
     assert busy is not None
     assert (quiet.is_restless, busy.is_restless) == (False, True)
+    assert (quiet.is_busy, busy.is_busy) == (False, True)
+
+
+def test_a_sitting_beside_other_programs_is_busy_whatever_the_clock_shows() -> None:
+    for others, is_busy in ((OtherPrograms(1.0, 2), True), (OtherPrograms(0.1, 2), False)):
+        later = replace(sitting(1.0, 1.0), others=others)
+        found = compare_sittings(sitting(1.0, 1.0), later, "median")
+        assert found is not None
+        assert found.is_busy is is_busy

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.reading.verdict import Weakness, judge
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock, FloatArray
@@ -47,6 +48,7 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         Weakness.DISCARDED: observed(discarded=60),
         Weakness.HOT: replace(observed(), hot={Role.BLOCK: {"b0": 60}}),
         Weakness.MISSING: observed(errors=("block",)),
+        Weakness.BUSY: replace(observed(), others=OtherPrograms(1.0, 2)),
         Weakness.TOO_FEW: observed(visits=1),
     }
     for doubt, observations in troubles.items():
@@ -55,6 +57,10 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         (reason,) = [reason for reason in verdict.reasons if reason.doubt == doubt]
         assert "fleetfront profile --device cpu --runtime litert --space ofa-mbv3-mini" in reason.remedy
         assert abs(reason.value) > reason.limit or doubt == Weakness.TOO_FEW
+
+
+def test_other_programs_that_hardly_ran_are_no_reason() -> None:
+    assert judge(replace(observed(), others=OtherPrograms(0.2, 2))).is_stable
 
 
 def test_the_share_of_what_was_left_out_is_of_all_visits() -> None:

@@ -1,0 +1,52 @@
+"""Tell how much other programs of a device computed while things were measured, from counters around each visit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from fleetfront.profilers.reading.filters import number_in
+from fleetfront.profilers.records import Measurement
+
+#: One program that never rests is one core; what runs on an idle desktop with a browser is a tenth of that or two.
+#: Devices with many cores are shared by many programs and suffer less from each.
+_MUCH, _MUCH_OF_ALL = 0.5, 0.1
+#: Counters of a kernel advance by ticks of 10 ms, so a visit is told to half of one.
+_TOLD_TO_NS = 5e6
+
+
+@dataclass(frozen=True, slots=True)
+class OtherPrograms:
+    """What else ran: ``used`` cores on average, of the ``cores`` that the device has."""
+
+    used: float
+    cores: int
+
+    @property
+    def limit(self) -> float:
+        """Cores beyond which nothing is promised of what was measured beside them."""
+        return max(_MUCH, _MUCH_OF_ALL * self.cores)
+
+    @property
+    def is_much(self) -> bool:
+        """Whether they used more than that."""
+        return self.used > self.limit
+
+    def __str__(self) -> str:
+        return f"other programs used {self.used:.1f} of {self.cores} cores"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json`` and manifests."""
+        return asdict(self)
+
+
+def find_other_programs(measurements: Sequence[Measurement]) -> OtherPrograms | None:
+    """What other programs did during visits, each given once; None where the device does not tell, or too little."""
+    told = [m for m in measurements if "others_ns" in m.before and "others_ns" in m.after]
+    seconds = sum(number_in(m.after, "visit_ns") for m in told)
+    if not seconds or _TOLD_TO_NS * math.sqrt(len(told)) > _MUCH / 2 * seconds:
+        return None
+    grown = sum(number_in(m.after, "others_ns") - number_in(m.before, "others_ns") for m in told)
+    return OtherPrograms(max(0.0, grown / seconds), max(int(number_in(m.after, "online_cores")) for m in told))
