@@ -20,8 +20,6 @@ _CPU = Path("/sys/devices/system/cpu")
 #: Fields of a core in /proc/stat in which it computed: user, nice, system, irq and softirq, guests being part of user.
 #: Not idleness, waiting for a disk, and what the hypervisor took: proc(5).
 _WORKING = (0, 1, 2, 5, 6)
-#: 0 where the system has no /proc either.
-_TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 0
 
 
 class Conditions:
@@ -63,7 +61,7 @@ class Conditions:
         if ticks:
             ours_ns = time.process_time_ns() + _computed_ns(self._parent)
             facts["online_cores"] = len(ticks)
-            facts["others_ns"] = sum(fields[i] for fields in ticks.values() for i in _WORKING) * _TICK_NS - ours_ns
+            facts["others_ns"] = sum(fields[i] for fields in ticks.values() for i in _WORKING) * _tick_ns() - ours_ns
         facts["resident_bytes"] = resident_bytes()
         return facts
 
@@ -159,7 +157,12 @@ def _computed_ns(process: int) -> int:
     # Behind the name, which may hold anything: state is the third field, user and system time the 14th and 15th.
     _, _, fields = _text(f"/proc/{process}/stat").rpartition(")")
     numbers = fields.split()
-    return (int(numbers[11]) + int(numbers[12])) * _TICK_NS if len(numbers) > 12 else 0
+    return (int(numbers[11]) + int(numbers[12])) * _tick_ns() if len(numbers) > 12 else 0
+
+
+def _tick_ns() -> int:
+    """The unit in which /proc counts CPU time; asked only where there is a /proc."""
+    return 10**9 // os.sysconf("SC_CLK_TCK")
 
 
 def _core_ticks() -> dict[int, list[int]]:

@@ -220,8 +220,9 @@ def test_real_measurements_of_this_machine_become_a_model(store: Store, workspac
     assert report["blocks"] == {"measured": len(space.vocabulary), "interpolated": 0, "modelled": 0}
     assert report["profile_seconds"] > 0
     found = serving(workspace, space, device="cpu", runtime="litert")
-    assert len(found.warnings) == 1
-    assert "whole networks calibrate" in found.warnings[0]
+    few, *busy = found.warnings
+    assert "whole networks calibrate" in few
+    assert all("other programs used" in warning.lower() for warning in busy)
     estimate = found.model.predict(space.sample(50, np.random.default_rng(0)))
     assert np.all(estimate.mean > 0)
     assert np.all(estimate.std > 0)
