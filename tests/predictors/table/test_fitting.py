@@ -12,10 +12,13 @@ from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.calibrated import CalibratedTable, block_params, block_sum
 from fleetfront.predictors.table.fit_files import model_to_json
 from fleetfront.predictors.table.fitting import calibrated_by, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.intervals import SittingSpread
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.table.warnings import fit_warnings, stale_warnings
 from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.reading.other_programs import OtherPrograms
+from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
@@ -69,6 +72,36 @@ def test_intervals_cover_as_promised_over_devices(space: OfaMbv3Space) -> None:
         estimate = CalibratedTable(space, fitted.model).predict(held_out.genotypes)
         covered.append(score(estimate.mean, held_out.ms, estimate.within, resamples=0).coverage_90)
     assert 0.85 <= np.mean(covered) <= 0.95
+
+
+def test_sittings_are_judged_at_the_size_of_networks(space: OfaMbv3Space, observations: Observations) -> None:
+    """Blocks stay in the caches and hardly move between sittings in which whole networks do."""
+    networks = np.array([float(visits.min()) for visits in observations.visits[Role.CALIBRATION].values()])
+    blocks = np.array([float(visits.min()) for visits in observations.visits[Role.BLOCK].values()])[:30]
+    cost = np.concatenate([blocks, networks[:5]])
+
+    def between(networks_moved: float, others: OtherPrograms | None = None) -> SittingSpread:
+        moved = np.log(np.concatenate([np.ones(blocks.size), np.full(5, networks_moved)]))
+        ratio = SittingRatio("later", cost, moved, others)
+        return fit_model(space, observations, sittings=[ratio] * 8).model.between_sittings
+
+    assert between(1.06).relative > 1.3 * between(1.0).relative
+    assert between(1.06).sittings == 8
+    busy = between(1.06, OtherPrograms(1.0, 2))
+    assert (busy.sittings, busy.relative) == (0, fit_model(space, observations).model.between_sittings.relative)
+
+
+def test_a_model_of_a_busy_sitting_promises_less_and_says_so(space: OfaMbv3Space, observations: Observations) -> None:
+    genotypes = space.sample(20, np.random.default_rng(1))
+    quiet = fit_model(space, observations).model
+    busy = fit_model(space, replace(observations, others=OtherPrograms(1.0, 2))).model
+    estimates = [CalibratedTable(space, model).predict(genotypes) for model in (quiet, busy)]
+    assert np.all(estimates[1].std > 1.2 * estimates[0].std)
+    np.testing.assert_array_equal(estimates[1].mean, estimates[0].mean)
+    np.testing.assert_array_equal(estimates[1].same_sitting, estimates[0].same_sitting)
+    (warning,) = set(fit_warnings(busy)) - set(fit_warnings(quiet))
+    assert "used 1.0 of 2 cores" in warning.text
+    assert "--recalibrate" in warning.remedy
 
 
 def test_folded_table_equals_the_formula(space: OfaMbv3Space, observations: Observations) -> None:
