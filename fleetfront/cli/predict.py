@@ -67,8 +67,10 @@ def predict(
         print_json(rows)
         return
     heading = f"{cost.name.replace('_', ' ')} {cost.unit}"
-    cells = (_cells(row, cost) for row in rows)
-    print_table(("architecture", "device", heading, "+-", "tier", "clock", "accuracy %"), cells)
+    has_sittings = any(f"{cost.name}_std_same_sitting_{cost.unit}" in row for row in rows)
+    spreads = ("+- when you run it", "+- same sitting") if has_sittings else ("+-",)
+    cells = (_cells(row, cost, has_sittings) for row in rows)
+    print_table(("architecture", "device", heading, *spreads, "tier", "clock", "accuracy %"), cells)
     if any(row["may_be_far_off"] for row in rows):
         hint(f"? The 90 % interval reaches further than {FAR_OFF:.0%}: measure these before you rely on them.")
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
@@ -121,14 +123,17 @@ def _raise_with_line(name: str, lines: list[str], family: SearchSpace) -> None:
             raise InputError(f"{name}, line {number}: {error.message}", error.remedy) from error
 
 
-def _cells(row: dict[str, Any], metric: Metric) -> tuple[str, ...]:
+def _cells(row: dict[str, Any], metric: Metric, has_sittings: bool) -> tuple[str, ...]:
+    """Of one row; with ``has_sittings`` also its spread within the sitting of its model, where it has one."""
     known = row.get("accuracy")
+    within = row.get(f"{metric.name}_std_same_sitting_{metric.unit}")
     accuracy = "-" if known is None else f"{known:.2f} +-{row['accuracy_std']:.2f} [{row['accuracy_tier']}]"
     return (
         row["arch"],
         row["device"],
         f"{row[f'{metric.name}_{metric.unit}']:.4g}{' ?' if row['may_be_far_off'] else ''}",
         f"{row[f'{metric.name}_std_{metric.unit}']:.2g}",
+        *(["-" if within is None else f"{within:.2g}"] if has_sittings else []),
         row["tier"],
         row.get("clock", "-"),
         accuracy,
