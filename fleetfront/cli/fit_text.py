@@ -22,7 +22,7 @@ def show_fit(report: Report, *, details: bool = True) -> None:
     rows = [_score_row(one) for one in (report, *report["other_clocks"])]
     print_table(("clock", "held out", "MAPE %", "within 5 %", "within 10 %", "Spearman", "in 90 % interval"), rows)
     rows = [_floor_row(one) for one in (report, *report["other_clocks"])]
-    print_table(("noise floor", "networks", "MAPE %", "within 5 %", "within 10 %"), rows)
+    print_table(("noise floor", "of", "MAPE %", "within 5 %", "within 10 %"), rows)
     if details:
         _show_worst(report)
     for warning in report["cautions"]:
@@ -52,7 +52,7 @@ def _floor_row(report: Report) -> tuple[str, ...]:
     floor = report["floor"]
     return (
         report["clock"],
-        str(floor["networks"]),
+        f"{floor['networks']} {floor.get('role', 'validation')}",
         _number(floor["mape"], "{:.2f}"),
         _number(floor["within_5"], "{:.0%}"),
         _number(floor["within_10"], "{:.0%}"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,7 @@ def _profile_space(
     from fleetfront.pipelines.measure.profile import TargetError, parse_budget, profile_space
     from fleetfront.predictors.table.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
+    from fleetfront.profilers.reading.verdict import judge
     from fleetfront.profilers.store.store import Store
     from fleetfront.spaces.catalogue import load_space
 
@@ -117,8 +118,10 @@ def _profile_space(
             open_agent=open_agent,
             progress=shown,
         )
-        report = fit_all(opened, target, family) if wanted.with_fit else None
-    return outcome, report
+        if not wanted.with_fit:
+            return outcome, None
+        report = fit_all(opened, target, family)
+    return replace(outcome, verdict=judge(outcome.observations, report["statistic"])), report
 
 
 def _profile_few_shot(
@@ -151,7 +154,7 @@ def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bo
         more = {"launches": launches} if launches["networks"] else {}
         print_json({**outcome.to_json(), "fit": report, **more})
         return
-    _show(outcome)
+    _show(outcome, with_floor=report is None)
     tell_launch_bound(launches)
     if report is not None:
         from fleetfront.cli.fit_text import show_fit
@@ -197,17 +200,20 @@ def percent_or_unknown(value: float, form: str) -> str:
     return "unknown" if math.isnan(value) else f"{value:{form}} %"
 
 
-def _show(outcome: ProfileOutcome) -> None:
+def _show(outcome: ProfileOutcome, with_floor: bool = True) -> None:
+    """Say how the campaign ended and what it is worth; without its floor where the fit that follows prints it."""
     result, verdict = outcome.result, outcome.verdict
     measured = ", ".join(
         f"{outcome.measured.get(role, 0)}/{count} {role.value}" for role, count in outcome.planned.items()
     )
     hint(f"{result.rounds} rounds in {result.seconds:.0f} s, ended by {result.ended_by}; measured {measured}")
     word = click.style("stable", fg="green") if verdict.is_stable else click.style("unstable", fg="yellow")
+    floor = f"Noise floor {percent_or_unknown(verdict.floor.mape, '.2f')} ({verdict.floor_role.value}), "
     hint(
-        f"Verdict: {word}. Noise floor {percent_or_unknown(verdict.floor.mape, '.2f')} ({verdict.floor_role.value}), "
-        f"drift {percent_or_unknown(verdict.drift.percent, '+.1f')}, statistic {verdict.statistic}."
+        f"Verdict: {word}. {floor if with_floor else ''}drift {percent_or_unknown(verdict.drift.percent, '+.1f')}, "
+        f"statistic {verdict.statistic}."
     )
+    hint(f"Meanwhile {outcome.observations.others or 'nothing is known of other programs on this device'}.")
     for reason, count in verdict.discarded.items():
         hint(f"  {count} visits left out: {reason}")
     for weak in verdict.reasons:

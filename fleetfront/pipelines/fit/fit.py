@@ -18,11 +18,11 @@ from fleetfront.predictors.table.warnings import fit_warnings
 from fleetfront.profilers.reading.observations import (
     Observations,
     choose_statistic,
-    noise_floor,
     preferred_campaign,
     read_observations,
 )
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
+from fleetfront.profilers.reading.verdict import find_floor
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, METRICS, Aggregation, Clock, Metric
@@ -179,7 +179,7 @@ def _fit_clock(
         path,
         scores,
         plain_scores,
-        noise_floor(observations, Role.VALIDATION, statistic),
+        *find_floor(observations, statistic),
         _worst_blocks(fitted),
         worst,
         fit_warnings(fitted.model),

@@ -16,6 +16,7 @@ from fleetfront.predictors.table.fitting import Fitted, calibrated_by
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.predictors.table.warnings import FitWarning
 from fleetfront.profilers.reading.observations import Floor
+from fleetfront.profilers.records import Role
 
 SCHEMA = "fleetfront.fit/1"
 
@@ -53,7 +54,7 @@ class ClockFit:
         path: its file.
         scores: on the held-out networks; None if none was measured.
         plain_scores: of the uncalibrated sums of blocks, on the same networks.
-        floor: how well one half of the held-out networks' visits predicts the other.
+        floor_role, floor: how noisy the measured numbers are, and whose (``verdict.find_floor``).
         seconds: time the measuring took, all roles together.
         errors: what could not be measured, and why.
     """
@@ -63,6 +64,7 @@ class ClockFit:
     path: Path
     scores: Scores | None
     plain_scores: Scores | None
+    floor_role: Role
     floor: Floor
     worst_blocks: tuple[WorstBlock, ...]
     worst_networks: tuple[WorstNetwork, ...]
@@ -110,6 +112,7 @@ def _clock_report(fit: ClockFit) -> dict[str, Any]:
         "held_out": _scores(fit.scores),
         "plain_sum": _scores(fit.plain_scores),
         "floor": {
+            "role": fit.floor_role.value,
             "networks": fit.floor.networks,
             "mape": _finite(fit.floor.mape),
             "within_5": _finite(fit.floor.within_5),

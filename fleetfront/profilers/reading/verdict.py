@@ -86,10 +86,13 @@ class Verdict:
         }
 
 
-def judge(observations: Observations) -> Verdict:
-    """Weigh the noise floor, the drift of the anchor, what was discarded and what could not be measured."""
-    statistic = choose_statistic(observations)
-    role, floor = _floor(observations, statistic)
+def judge(observations: Observations, statistic: str | None = None) -> Verdict:
+    """Weigh the noise floor, the drift of the anchor, what was discarded and what could not be measured.
+
+    ``statistic`` is that of the model fitted to them, if there is one already: both then say one floor.
+    """
+    statistic = statistic or choose_statistic(observations)
+    role, floor = find_floor(observations, statistic)
     drift = anchor_drift(observations, statistic)
     reasons = (
         *_against_floor(observations, floor, role),
@@ -102,7 +105,10 @@ def judge(observations: Observations) -> Verdict:
     return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
 
 
-def _floor(observations: Observations, statistic: str) -> tuple[Role, Floor]:
+def find_floor(observations: Observations, statistic: str) -> tuple[Role, Floor]:
+    """The noise floor under one statistic, and whose it is: of the validation networks, else of the calibration
+    networks, else of the blocks, whichever were visited twice.
+    """
     floors = [
         (role, noise_floor(observations, role, statistic)) for role in (Role.VALIDATION, Role.CALIBRATION, Role.BLOCK)
     ]

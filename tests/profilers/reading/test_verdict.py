@@ -7,7 +7,7 @@ import numpy as np
 
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.reading.other_programs import OtherPrograms
-from fleetfront.profilers.reading.verdict import Weakness, judge
+from fleetfront.profilers.reading.verdict import Weakness, find_floor, judge
 from fleetfront.profilers.records import Role
 from fleetfront.quantities import Clock, FloatArray
 from fleetfront.targets import Target
@@ -57,6 +57,14 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         (reason,) = [reason for reason in verdict.reasons if reason.doubt == doubt]
         assert "fleetfront profile --device cpu --runtime litert --space ofa-mbv3-mini" in reason.remedy
         assert abs(reason.value) > reason.limit or doubt == Weakness.TOO_FEW
+
+
+def test_verdict_and_fit_say_one_floor() -> None:
+    seen = observed(noise=0.02)
+    for statistic in ("min", "p25", "median"):
+        verdict = judge(seen, statistic)
+        assert (verdict.floor_role, verdict.floor) == find_floor(seen, statistic)
+        assert verdict.statistic == statistic
 
 
 def test_other_programs_that_hardly_ran_are_no_reason() -> None:
