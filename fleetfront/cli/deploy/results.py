@@ -36,12 +36,22 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
         print_json([_as_json(one) for one in done])
     else:
         print_table(_HEADERS, [row for one in done for row in _rows(one)])
+        _tell_app_times(done)
         for one in done:
             _hints(one)
         _tell_sittings(done)
     _raise_failures(done)
     hint("")
     next_command(shlex.join(["ls", str(done[0].folder)]))
+
+
+def _tell_app_times(done: Sequence[Deployed]) -> None:
+    """What an app feels of each file that was timed, in a table of its own; the one above is of the least it takes."""
+    timed = [(one, latency) for one in done for latency in one.measured if latency.app is not None]
+    if timed:
+        hint("\nAs an app runs them (wall clock, ms):")
+        rows = [(one.pick.name, str(latency.target), *latency.app.cells()) for one, latency in timed if latency.app]
+        print_table(("pick", "target", "cold start", "median", "p90", "sustained mean"), rows)
 
 
 def _tell_sittings(done: Sequence[Deployed]) -> None:
@@ -161,7 +171,7 @@ def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, st
 
 
 def _as_json(one: Deployed) -> dict[str, Any]:
-    from fleetfront.pipelines.deploy.bundling import sitting_facts
+    from fleetfront.pipelines.deploy.bundling import app_facts, sitting_facts
 
     return {
         "pick": one.pick.name,
@@ -181,6 +191,7 @@ def _as_json(one: Deployed) -> dict[str, Any]:
                 "statistic": latency.statistic,
                 "error": latency.error,
                 **sitting_facts(latency),
+                **app_facts(latency),
             }
             for latency in one.measured
         ],

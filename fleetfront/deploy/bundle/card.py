@@ -8,6 +8,7 @@ from typing import Any
 from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription
 from fleetfront.deploy.bundle.markdown import code, plain
 from fleetfront.deploy.contract import InputContract
+from fleetfront.quantities import format_number
 
 
 def model_card(manifest: Manifest, name: str, contract: InputContract, picture: str, beside: Sequence[str]) -> str:
@@ -112,7 +113,24 @@ def _latency(manifest: Manifest) -> list[str]:
         spread = f" +-{row['std_ms']:.2g}" if row.get("std_ms") else ""
         said = (plain(row.get(key, "")) for key in ("tier", "clock"))
         rows.append((code(row["target"], in_table=True), what, value + spread, *said))
-    return _table(("target", "what", "latency", "tier", "clock"), rows)
+    return [*_table(("target", "what", "latency", "tier", "clock"), rows), *_app_times(manifest)]
+
+
+def _app_times(manifest: Manifest) -> list[str]:
+    """What an app feels of the files that were timed; plan with these."""
+    rows = [
+        (code(row["target"], in_table=True), *(format_number(ms) for ms in (row.get("cold_start_ms"), *_of_app(wall))))
+        for row in manifest.latency
+        if (wall := row.get("wall"))
+    ]
+    if not rows:
+        return []
+    header = ("target", "cold start", "warm median", "90 % of runs within", "sustained mean")
+    return ["", "What an app feels, in ms of the wall clock; plan with the 90 %:", "", *_table(header, rows)]
+
+
+def _of_app(wall: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(wall.get(name) for name in ("median_ms", "p90_ms", "mean_ms"))
 
 
 def _weights(weights: Mapping[str, Any]) -> list[str]:

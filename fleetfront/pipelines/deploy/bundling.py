@@ -173,6 +173,11 @@ def sitting_facts(latency: FileLatency) -> dict[str, Any]:
     return facts
 
 
+def app_facts(latency: FileLatency) -> dict[str, Any]:
+    """What they tell of what an app feels: ``cold_start_ms`` and, under ``wall``, median, p90, mean and fastest run."""
+    return {} if latency.app is None else latency.app.to_json()
+
+
 def _measured_row(latency: FileLatency) -> dict[str, Any]:
     row: dict[str, Any] = {
         "target": str(latency.target),
@@ -183,6 +188,7 @@ def _measured_row(latency: FileLatency) -> dict[str, Any]:
         "statistic": latency.statistic,
         "visits": latency.visits,
         **sitting_facts(latency),
+        **app_facts(latency),
     }
     return row if latency.error is None else {**row, "error": latency.error}
 

@@ -10,7 +10,7 @@ from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.network import Network, WrittenFile
 from fleetfront.pipelines.deploy.records import Measuring, is_timed_on
 from fleetfront.pipelines.measure.company import find_company
-from fleetfront.pipelines.measure.files import FileLatency, measure_files
+from fleetfront.pipelines.measure.files import FileLatency, measure_files, with_app_times
 from fleetfront.progress import Progress
 from fleetfront.workspace import Workspace
 
@@ -59,6 +59,14 @@ def measure_written(
             open_agent=measuring.open_agent,
             progress=progress,
         )
-        for arch, latency in measured.latencies.items():
+        latencies = with_app_times(
+            measured,
+            paths,
+            measuring.store,
+            workspace=workspace,
+            open_agent=measuring.open_agent,
+            progress=progress,
+        )
+        for arch, latency in latencies.items():
             results[arch].append(latency)
     return {arch: tuple(latencies) for arch, latencies in results.items()}

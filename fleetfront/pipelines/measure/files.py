@@ -12,6 +12,13 @@ from pathlib import Path
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.pipelines.measure.app_times import (
+    COLD_STARTS,
+    AppTimes,
+    can_time_cold,
+    cold_rounds,
+    read_app_times,
+)
 from fleetfront.pipelines.measure.company import Company
 from fleetfront.pipelines.measure.profile import check_clock
 from fleetfront.profilers.campaign import (
@@ -40,6 +47,8 @@ from fleetfront.workspace import Workspace
 
 #: Visits of each file: enough for a minimum or a lower quartile across visits to settle on a busy machine.
 ROUNDS = 12
+#: How long each file runs back to back for ``with_app_times``, all fresh processes together: 200 runs of 3 ms.
+APP_SECONDS = 0.6
 #: Why a file that ran has no number all the same.
 ALL_THROTTLED = "the device slowed itself down, or was too hot, in every visit"
 
@@ -57,6 +66,7 @@ class FileLatency:
             files had no company that tells.
         is_busy: other programs kept the device so busy that nothing was promised of such a sitting.
         others: what they did, where the device tells.
+        app: what an app feels of the file; None where nobody looked.
     """
 
     target: Target
@@ -69,6 +79,7 @@ class FileLatency:
     sitting: float | None = None
     is_busy: bool = False
     others: OtherPrograms | None = None
+    app: AppTimes | None = None
 
     @property
     def profile_ms(self) -> float | None:
@@ -78,11 +89,12 @@ class FileLatency:
 
 @dataclass(frozen=True, slots=True)
 class FilesMeasured:
-    """A campaign over files, and what it says of each by the name that it was given."""
+    """A campaign over files, and what it says of each by the name that it was given; ``keys`` are their SHA-256."""
 
     campaign: str
     observations: Observations
     latencies: Mapping[str, FileLatency]
+    keys: Mapping[str, str]
 
 
 def measure_files(
@@ -140,7 +152,39 @@ def measure_files(
         seen = read_observations(store, target, space, seen_clock, [row.id])
     sitting = None if company is None else compare_sittings(company.reference, seen, statistic)
     latencies = {name: _latency(seen, sha256, statistic, common, sitting) for name, sha256 in hashes.items()}
-    return FilesMeasured(row.id, seen, latencies)
+    return FilesMeasured(row.id, seen, latencies, hashes)
+
+
+def with_app_times(
+    found: FilesMeasured,
+    files: Mapping[str, Path],
+    store: Store,
+    *,
+    workspace: Workspace | None = None,
+    open_agent: OpenAgent | None = None,
+    progress: Progress = SILENT,
+) -> dict[str, FileLatency]:
+    """The latencies of ``found``, each with what an app feels of its file.
+
+    Where the device can, every file that ran is timed again in fresh processes, ``APP_SECONDS`` of runs each; else the
+    visits of the campaign tell. Raises what ``measure_files`` raises.
+    """
+    target, campaign, space = found.observations.target, found.campaign, found.observations.space
+    ran = {name: path for name, path in files.items() if found.latencies[name].ms is not None}
+    if ran and can_time_cold(target):
+        again = measure_files(
+            ran,
+            target,
+            store,
+            rounds=COLD_STARTS,
+            options=cold_rounds(RoundOptions(), APP_SECONDS),
+            workspace=workspace,
+            open_agent=open_agent,
+            progress=progress,
+        )
+        campaign, space = again.campaign, ""
+    times = read_app_times(store, target, space, campaign)
+    return {name: replace(latency, app=times.get(found.keys[name])) for name, latency in found.latencies.items()}
 
 
 def _sha256(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,15 +15,22 @@ import numpy as np
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency
 from fleetfront.files import check_regular
 from fleetfront.graphs.input_shapes import Shape
+from fleetfront.pipelines.measure.app_times import COLD_STARTS, can_time_cold, cold_rounds
 from fleetfront.pipelines.measure.file_inputs import size_inputs
 from fleetfront.pipelines.measure.files import ALL_THROTTLED, ROUNDS, FileLatency, FilesMeasured, measure_files
 from fleetfront.pipelines.measure.profile import suffixes_of
 from fleetfront.profilers.cpu.kind import CPU
 from fleetfront.profilers.file_facts import file_signatures
-from fleetfront.profilers.kinds.base import Capability
-from fleetfront.profilers.kinds.catalogue import OpenAgent, find_kind, kind_of
+from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of
 from fleetfront.profilers.plan import RoundOptions
-from fleetfront.profilers.reading.observations import mean_run_ns, printed_ms, read_observations, read_runs, summarise
+from fleetfront.profilers.reading.observations import (
+    mean_run_ns,
+    printed_ms,
+    read_observations,
+    read_runs,
+    summarise,
+    without_clock_cost,
+)
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -31,13 +38,14 @@ from fleetfront.quantities import COLD_START, LOAD, NS_PER_MS, PEAK_MEMORY, Cloc
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
-#: Fresh processes that a cold start is the median of, and the least runs in each.
-COLD_STARTS, COLD_RUNS = 3, 20
 #: The 99th percentile of fewer runs is little more than their maximum.
 FEWEST_FOR_P99 = 100
 #: A 95th percentile this far above the median, or a median this far above its thread-CPU time, speaks of a busy machine
 #: rather than of the file.
 BUSY_RATIO = 1.5
+
+#: Of the fastest run under the wall clock: no run computes for less, but for what clocks differ by.
+_BELOW_ANY_RUN = 0.97
 
 #: File identifier of TensorFlow Lite's schema, which flatbuffers put at the fifth byte.
 _TFLITE = b"TFL3"
@@ -110,6 +118,13 @@ class FileProfile:
         elif self.p95_ms > BUSY_RATIO * self.median_ms:
             ratio = self.p95_ms / self.median_ms
             texts.append(f"One run in twenty takes {ratio:.1f} times the median or more: {again}")
+        if self.latency.others is not None and self.latency.others.is_much:
+            texts.append(f"{str(self.latency.others).capitalize()} meanwhile. Close them and run the command again.")
+        if self.latency.clock is Clock.THREAD_CPU and (self.latency.ms or 0) < _BELOW_ANY_RUN * self.fastest_ms:
+            texts.append(
+                f"latency_ms ({_ms(self.latency.ms or 0)}) is below the fastest run under the wall clock: virtual "
+                "machines count too little CPU time of runs that were interrupted. Go by the wall clock."
+            )
         if self.runs < FEWEST_FOR_P99:
             texts.append(f"The 99th percentile of {self.runs} runs is close to their maximum.")
         return tuple(texts)
@@ -131,6 +146,7 @@ class FileProfile:
             rows.append(("median", f"{_ms(self.median_ms)} (wall clock, {self.runs} runs)"))
             tail = (self.p90_ms, self.p95_ms, self.p99_ms)
             rows.append(("p90 / p95 / p99", " / ".join(_ms(value) for value in tail if value is not None)))
+            rows.append(("sustained mean", f"{_ms(self.mean_ms)} (wall clock)"))
         if self.printed_ms:
             rows.append((" / ".join(self.printed_ms), " / ".join(_ms(value) for value in self.printed_ms.values())))
         rows.append(("fastest", _ms(self.fastest_ms)))
@@ -164,6 +180,7 @@ class FileProfile:
                 "mean_ms": self.mean_ms,
             },
             "thread_cpu_median_ms": self.thread_cpu_median_ms,
+            "other_programs": None if self.latency.others is None else self.latency.others.to_json(),
             "peak_bytes": self.peak_bytes,
             "printed_ms": dict(self.printed_ms),
             "runs": self.runs,
@@ -214,15 +231,14 @@ def profile_file(
     path = path.resolve()
     target = target or kind_of(CPU).target(CPU, file=path)
     check_file(path, target)
-    kind = find_kind(target.device)
-    is_cold = kind is not None and Capability.MEMORY in kind.can
+    is_cold = can_time_cold(target)
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
         kept = store or held.enter_context(Store(folder / "store.sqlite"))
         sized = size_inputs(path, target, folder, shapes or {}, arrays)
         options = RoundOptions(inputs=sized.inputs)
         if is_cold:
-            options = replace(options, timed_runs=COLD_RUNS, timed_s=seconds / COLD_STARTS, is_cold=True)
+            options = cold_rounds(options, seconds)
         found = measure_files(
             {path.name: sized.path},
             sized.target,
@@ -292,7 +308,7 @@ def _profile(path: Path, found: FilesMeasured, store: Store, notes: Sequence[str
     target, campaigns = seen.target, [found.campaign]
     rows = list(store.measurements(target=target, space="", role=Role.FILE, campaigns=campaigns))
     sha256 = rows[0].key
-    good = [row for row in rows if row.samples and row.clock == Clock.WALL]
+    good = [without_clock_cost(row) for row in rows if row.samples and row.clock == Clock.WALL]
     wall = read_runs(store, target, "", Clock.WALL, campaigns, Role.FILE).get(sha256, np.empty(0))
     quantiles = np.quantile(wall, (0.5, 0.9, 0.95, 0.99)).tolist() if wall.size else [None] * 4
     thread_cpu = None
