@@ -2,10 +2,14 @@
 
 Profiles two spaces in both CPU runtimes, then times networks that no fit has seen as `deploy --measure` does, in
 sittings of fresh processes some minutes apart, one of them beside a busy core. Each sitting is judged by the model as
-it was, and again by the model recalibrated on ten networks of that sitting.
+it was, and again by the model recalibrated on ten networks of that sitting. Every profile is also split anew into
+calibration and held-out networks many times, since one draw of twenty says little of how much intervals cover.
 
     python benchmarks/promises.py                              # an hour: four sittings, ten minutes apart
+    python benchmarks/promises.py --adb                        # the same over ADB, by the daemon of tests/adbd
     python benchmarks/promises.py --gap 30 --keep DIR --quick  # a look: one sitting, few networks; nothing is written
+
+``--adb`` and ``--quick`` may shorten it: ``--sittings 2 --gap 60 --rounds 4``; what was run is in the result.
 """
 
 import argparse
@@ -33,11 +37,14 @@ from fleetfront.pipelines.knowledge.known import list_known
 from fleetfront.pipelines.measure.company import NETWORKS, find_company
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.profile import Budget, profile_space
-from fleetfront.predictors.scores import Z90
+from fleetfront.predictors.scores import Z90, score
+from fleetfront.predictors.table.block_model import linear_block_model
 from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
-from fleetfront.predictors.table.fitting import measured_networks
+from fleetfront.predictors.table.fitting import fit_model, measured_networks
+from fleetfront.profilers.adb.open_agent import adb_target
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import Observations, read_observations
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Estimate, FloatArray
@@ -50,6 +57,8 @@ from fleetfront.workspace import Workspace
 SPACES = {"ofa-mbv3-w1.0": 20, "ofa-mbv3-mini": 10}
 RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite"}
 SEED = 20_231
+#: How often each profile's networks are split anew, half to calibrate and half to judge.
+DRAWS = 60
 #: What the fits in a folder that is kept say of themselves.
 PROFILES = "profiles.json"
 BARS = {
@@ -59,13 +68,18 @@ BARS = {
 }
 
 
+def targets(device: str) -> list[Target]:
+    """Both runtimes of this machine, or the one of a device over ADB."""
+    return [Target("cpu", runtime) for runtime in RUNTIMES] if device == "cpu" else [adb_target(device)]
+
+
 def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Profile and fit every space and runtime; what each fit says of itself."""
     rows, workspace = [], Workspace(home)
     with Store(workspace.store) as store:
         for name in SPACES:
-            for runtime in RUNTIMES:
-                space, target = load_space(name), Target("cpu", runtime)
+            for target in targets(options.device):
+                space = load_space(name)
                 profile_space(
                     space,
                     target,
@@ -77,7 +91,8 @@ def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
                 )
                 fit = fit_target(store, target, space, workspace=workspace).chosen
                 scores = fit.scores
-                row = {"space": name, "runtime": runtime, "clock": fit.fitted.model.clock.value}
+                row = {"space": name, "runtime": target.runtime, "clock": fit.fitted.model.clock.value}
+                row |= {"other_programs": said_of(fit.fitted.model.others)}
                 if scores is not None:
                     row |= {"mape": scores.mape, "coverage_90": scores.coverage_90, "floor": fit.floor.mape}
                 rows.append(row)
@@ -86,15 +101,45 @@ def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
-def sit(home: Path, networks: dict[str, int], is_busy: bool) -> list[dict[str, Any]]:
+def said_of(others: OtherPrograms | None) -> dict[str, Any] | None:
+    return None if others is None else others.to_json()
+
+
+def coverage_over_draws(home: Path, options: argparse.Namespace, name: str, runtime: str) -> dict[str, float]:
+    """Share of held-out networks within their intervals of one sitting, over splits of all that the profile measured.
+
+    Blocks that were not measured are filled by a straight line, which takes a hundredth of the time of trees.
+    """
+    (target,) = (one for one in targets(options.device) if one.runtime == runtime)
+    space, rng = load_space(name), np.random.default_rng(0)
+    workspace = Workspace(home)
+    clock = newest_fit(list_known(workspace, None, name), name, target=target).clock
+    with Store(workspace.store, read_only=True) as store:
+        seen = read_observations(store, target, name, clock)
+    networks = {**seen.visits[Role.CALIBRATION], **seen.visits[Role.VALIDATION]}
+    count, covered = len(seen.visits[Role.CALIBRATION]), []
+    for _ in range(DRAWS):
+        keys = [list(networks)[index] for index in rng.permutation(len(networks))]
+        roles = {Role.CALIBRATION: keys[:count], Role.VALIDATION: keys[count:]}
+        drawn = {role: {key: networks[key] for key in chosen} for role, chosen in roles.items()}
+        split = replace(seen, visits={**seen.visits, **drawn})
+        model = fit_model(space, split, fill=linear_block_model).model
+        held_out = measured_networks(split, space, Role.VALIDATION, model.statistic)
+        estimate = CalibratedTable(space, model).predict(held_out.genotypes)
+        covered.append(score(estimate.mean, held_out.ms, estimate.same_sitting, resamples=0).coverage_90)
+    low, high = np.quantile(covered, (0.05, 0.95))
+    return {"draws": DRAWS, "mean": float(np.mean(covered)), "p5": float(low), "p95": float(high)}
+
+
+def sit(home: Path, networks: dict[str, int], is_busy: bool, device: str) -> list[dict[str, Any]]:
     """One sitting: every space and runtime, judged by its model. The models on disk stay as they are."""
     rows, workspace = [], Workspace(home)
     with Store(workspace.store) as store, beside_a_busy_core() if is_busy else nullcontext():
         for name, count in networks.items():
-            for runtime in RUNTIMES:
+            for target in targets(device):
                 load = os.getloadavg()[0]
-                row = judge(load_space(name), Target("cpu", runtime), count, store, workspace)
-                rows.append({"space": name, "runtime": runtime, "load": round(load, 2), **row})
+                row = judge(load_space(name), target, count, store, workspace)
+                rows.append({"space": name, "runtime": target.runtime, "load": round(load, 2), **row})
                 print(row, file=sys.stderr, flush=True)
     return rows
 
@@ -102,7 +147,7 @@ def sit(home: Path, networks: dict[str, int], is_busy: bool) -> list[dict[str, A
 def judge(space: SearchSpace, target: Target, count: int, store: Store, workspace: Workspace) -> dict[str, Any]:
     """Deployed networks against what their model says, and against the model recalibrated on this sitting."""
     known = list_known(workspace, None, space.name)
-    model = newest_fit(known, space.name, device=target.device, runtime=target.runtime).fit
+    model = newest_fit(known, space.name, target=target).fit
     assert model is not None
     genotypes = space.sample(count, np.random.default_rng(SEED))
     suffix = f".{RUNTIMES[target.runtime]}"
@@ -123,7 +168,8 @@ def judge(space: SearchSpace, target: Target, count: int, store: Store, workspac
     return {
         "networks": count,
         "level": float(np.median(level)) if level else None,
-        "said_busy": any(latency.is_restless for latency in found.latencies.values()),
+        "said_busy": any(latency.is_busy for latency in found.latencies.values()),
+        "other_programs": said_of(seen.others),
         "as_profiled": compare(CalibratedTable(space, model).predict(genotypes), measured),
         "recalibrated": compare(recalibrated(space, model, seen).predict(genotypes), measured),
     }
@@ -152,6 +198,23 @@ def compare(estimate: Estimate, measured: FloatArray) -> dict[str, float]:
 
 
 @contextmanager
+def phone(folder: Path) -> Iterator[str]:
+    """Android's own daemon in a chroot of this machine: the name of its device."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "adbd"))
+    import daemon as adbd
+
+    if reason := adbd.why_not():
+        raise SystemExit(reason)
+    # No server of the user's stands between; the sittings inherit it.
+    os.environ["ANDROID_ADB_SERVER_PORT"] = str(adbd.free_port())
+    device = adbd.Daemon(adbd.build(), folder / "device").start()
+    try:
+        yield f"adb:{device.address}"
+    finally:
+        device.stop()
+
+
+@contextmanager
 def beside_a_busy_core() -> Iterator[None]:
     """Another process that never rests."""
     busy = multiprocessing.get_context("spawn").Process(target=spin, daemon=True)
@@ -169,12 +232,13 @@ def spin() -> None:
 
 
 def sittings(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
-    """The sittings of fresh processes, ``--gap`` seconds apart, the last one beside a busy core."""
-    found, began = [], time.monotonic()
+    """The sittings of fresh processes, ``--gap`` seconds after one another, the last one beside a busy core."""
+    found: list[dict[str, Any]] = []
     for number in range(options.sittings):
-        time.sleep(max(0.0, began + options.gap * (number + 1) - time.monotonic()))
+        time.sleep(options.gap)
         is_busy = number == options.sittings - 1 and not options.quick
         command = [sys.executable, __file__, "--sit", "busy" if is_busy else "quiet", "--keep", str(home)]
+        command += ["--device", options.device]
         machine = describe()
         done = subprocess.run(
             command + (["--quick"] if options.quick else []), check=True, stdout=subprocess.PIPE, text=True
@@ -200,22 +264,29 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="of each profile")
     parser.add_argument("--keep", type=Path, help="folder for store and models; profiles in it are used as they are")
     parser.add_argument("--quick", action="store_true", help="one sitting, mini networks alone; nothing is written")
+    parser.add_argument("--adb", action="store_true", help="over ADB, by Android's own daemon on this machine")
+    parser.add_argument("--device", default="cpu", help=argparse.SUPPRESS)
     parser.add_argument("--sit", choices=["quiet", "busy"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.sit:
         networks = {"ofa-mbv3-mini": 10} if options.quick else SPACES
-        print(json.dumps(sit(options.keep, networks, options.sit == "busy")))
+        print(json.dumps(sit(options.keep, networks, options.sit == "busy", options.device)))
         return
     if options.quick:
         options.sittings, options.rounds = 1, 3
         del SPACES["ofa-mbv3-w1.0"]
     machine = describe()
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory() as temporary, phone(Path(temporary)) if options.adb else nullcontext() as name:
+        options.device = name or options.device
         home = options.keep or Path(temporary)
         profiles = json.loads((home / PROFILES).read_text()) if (home / PROFILES).exists() else profile(home, options)
-        payload = {"bars": BARS, "profiles": profiles, "sittings": sittings(home, options)}
+        for row in profiles:
+            row["coverage_over_draws"] = coverage_over_draws(home, options, row["space"], row["runtime"])
+            print("profile", row["space"], row["runtime"], row["coverage_over_draws"], flush=True)
+        asked = {"sittings": options.sittings, "gap": options.gap, "rounds": options.rounds}
+        payload = {"bars": BARS, "asked": asked, "profiles": profiles, "sittings": sittings(home, options)}
     if not options.quick:
-        print(write("promises", payload, machine))
+        print(write("promises_adb" if options.adb else "promises", payload, machine))
 
 
 if __name__ == "__main__":
