@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleetfront.errors import DeviceError
-from fleetfront.profilers.adb.facts.conditions import Cooling
+from fleetfront.profilers.adb.facts.conditions import Cooling, read_state
 from fleetfront.profilers.adb.facts.device import Device
 from fleetfront.profilers.adb.heat import Wait
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceReplaced
@@ -15,11 +15,14 @@ from fleetfront.profilers.adb.machine import (
     Abandoned,
     Push,
 )
+from fleetfront.profilers.adb.runners.base import Timings
 from fleetfront.profilers.adb.runners.script import FILE_MISSING
-from fleetfront.profilers.adb.runners.session import ScriptEnded
+from fleetfront.profilers.adb.runners.session import ScriptEnded, Visited
+from fleetfront.profilers.adb.visit_rows import VisitRows
 from fleetfront.profilers.records import measurement_uuid
 from fleetfront.quantities import Clock
-from tests.profilers.adb.played_phone import DEVICE, PlayedPhone, kinds, lost, make_batch, raise_on
+from fleetfront.targets import Target
+from tests.profilers.adb.played_phone import DEVICE, TARGET, PlayedPhone, kinds, lost, make_batch, raise_on
 
 
 def test_a_cool_phone_is_looked_at_around_stretches_of_visits() -> None:
@@ -266,3 +269,18 @@ def test_a_batch_that_was_abandoned_leaves_nothing_behind() -> None:
     phone.done.clear()
     assert len(list(phone.run(make_batch(2, round=1)))) == 2
     assert kinds(phone)[:3] == ["Connect", "Prepare", "Push"]
+
+
+def test_a_visit_takes_at_least_as_long_as_its_runs() -> None:
+    """A busy computer takes the words of two visits at once; the second seemed to take no time."""
+    timings = Timings({Clock.WALL: (300, 200)}, {"open_ns": 5, "first_ns": 7})
+
+    class Said:
+        def read(self, text: str, exit_code: int, target: Target) -> Timings:
+            return timings
+
+    rows = VisitRows(Said(), TARGET, (), 0, lambda state: None)  # type: ignore[arg-type]
+    batch, opening = make_batch(1), read_state("", "")
+    for elapsed_ns, took_ns in ((0, 512), (9_000, 9_000)):
+        (row,) = rows.of(batch, batch.visits[0], Visited("v", "", 0, 0, elapsed_ns, "", ""), opening, None)
+        assert row.after["visit_ns"] == took_ns

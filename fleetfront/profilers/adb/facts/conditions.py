@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.profilers.adb.facts.cores import Clocks, Core, parse_clocks
 from fleetfront.profilers.adb.facts.thermal import Battery, Thermal, parse_battery, parse_screen, parse_thermal
+
+_TICK_NS = 10**7
 
 #: Flag of a row that was taken while the device slowed itself down; statistics leave such rows out.
 THROTTLED = "throttled"
@@ -72,6 +75,19 @@ class State:
 def read_state(text: str, clocks: str) -> State:
     """From the texts of ``Session.check``."""
     return State(parse_thermal(text), parse_clocks(clocks), parse_battery(text), parse_screen(text))
+
+
+def load_facts(words: str, cores: Sequence[Core]) -> dict[str, Any]:
+    """``others_ns``, what all cores computed but for our runners, and ``online_cores``; empty where nobody tells.
+
+    ``words`` are those that ``script`` prints: ticks of 10 ms, which every kernel shows users, and what a shell's
+    ``times`` says of its children.
+    """
+    told = re.search(r"\bload=(\d{1,15})/(\d{1,9})m(\d{1,2}[.,]?\d*)s/(\d{1,9})m(\d{1,2}[.,]?\d*)s", words)
+    if told is None or not cores:
+        return {}
+    ours_s = sum(60 * int(m) + float(s.replace(",", ".")) for m, s in (told.group(2, 3), told.group(4, 5)))
+    return {"others_ns": int(told.group(1)) * _TICK_NS - int(1e9 * ours_s), "online_cores": len(cores)}
 
 
 def clock_facts(clocks: str, cores: Sequence[Core], mask: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 It reads one request a line on its standard input and ends when that ends, so nothing stays behind on a device that was
 unplugged; before it ends so, it undoes what ``agent`` changed. While it runs, it holds the device against other
-computers, and bounds time and output of the runner. Frequencies are read with the shell's own ``read``.
+computers, and bounds time and output of the runner. Frequencies and what the kernel counts are read with the shell's
+own ``read``.
 """
 
 from __future__ import annotations
@@ -105,6 +106,9 @@ watch() {
     [ $spent -ge $limit ] && kill -9 $runner
   done
 }
+# What all cores computed, and of that the runners: the shell's own ``times`` of its children.
+counts=
+{ [ -r /proc/stat ] && read -r counts rest < /proc/stat; } 2>/dev/null
 : > visiting
 watch &
 watcher=$! number=0
@@ -116,6 +120,11 @@ clocks() {
     read -r most_khz < /sys/devices/system/cpu/cpu$core/cpufreq/scaling_max_freq
     line="$line $core:$now:$most_khz"
   done
+  [ -n "$counts" ] || return
+  read -r name user nice system idle waiting irq softirq rest < /proc/stat
+  times > spent
+  { read -r rest; read -r mine rest; } < spent
+  line="$line load=$((user + nice + system + irq + softirq))/$mine/$rest"
 }
 visit() {
   export warm="$2" timed="$3" model="$4"
@@ -184,14 +193,16 @@ _CHECK = (
 
 
 _FRAME = (
-    r"(?:(?P<word>begin|end|check|checked|ready) (?P<id>\w+)(?: (?P<code>\d{1,3}))?(?P<clocks>(?: \d+:\d*:\d*)*)\r?"
+    r"(?:(?P<word>begin|end|check|checked|ready) (?P<id>\w+)(?: (?P<code>\d{1,3}))?"
+    r"(?P<clocks>(?: \d+:\d*:\d*)*(?: load=-?\d+(?:/\d+m[\d.,]+s){2})?)\r?"
     r"|(?P<held>held) (?P<pid>\d{1,9}) (?P<owner>[\w.-]*)\r?)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One line of the script's own: ``word`` (ready, begin, end, check, checked), the visit, the exit code, clocks.
+    """One line of the script's own: ``word`` (ready, begin, end, check, checked), the visit, the exit code, clocks and
+    load.
 
     ``held``: the device is measured by another script, ``id`` is whose and ``code`` its process.
     """

@@ -42,7 +42,7 @@ class Visited:
         exit_code: how it ended.
         started_ns: this machine's wall clock when it began.
         elapsed_ns: how long it took with everything around it, seen from here.
-        clocks_before, clocks_after: for ``cores.parse_clocks``.
+        clocks_before, clocks_after: for ``cores.parse_clocks`` and ``conditions.load_facts``.
         error: why it was ended from here, or None.
     """
 

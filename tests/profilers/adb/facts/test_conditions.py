@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.facts.conditions import Cooling, clock_facts, read_state
+from fleetfront.profilers.adb.facts.conditions import Cooling, clock_facts, load_facts, read_state
 from fleetfront.profilers.adb.facts.cores import Core, clusters, core_mask, parse_clocks, parse_cores
 from fleetfront.profilers.adb.facts.device import parse_facts
 from fleetfront.profilers.adb.facts.thermal import parse_battery, parse_screen, parse_thermal, parse_wakefulness
@@ -282,3 +282,24 @@ def test_a_device_that_does_not_say_what_it_is(text: str) -> None:
     with pytest.raises(DeviceError) as caught:
         parse_facts(text, "adb:x")
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("words", "others_ns"),
+    [
+        (" 0:1800000:1800000 load=2499495/0m0.280000s/0m0.020000s", 24_994_650_000_000),
+        (" load=2499740/1m00.54s/0m00.00s", 24_936_860_000_000),
+        (" load=2499740/0m0,500s/0m0,100s", 24_996_800_000_000),
+    ],
+    ids=["dash", "mksh", "bash with commas"],
+)
+def test_what_others_computed_is_all_but_what_the_runners_did(words: str, others_ns: int) -> None:
+    assert load_facts(words, PHONE) == {"others_ns": others_ns, "online_cores": 8}
+    assert parse_clocks(words).current.get(0) == (1_800_000 if "0:18" in words else None)
+
+
+@pytest.mark.parametrize("words", ["", " 0:1:2", " load=-5/0m1.0s/0m0.0s", " load=5//", " load=9/1m"])
+def test_a_load_that_is_not_told_is_not_known(words: str) -> None:
+    """Shells of 32 bits count beyond what they can hold."""
+    assert load_facts(words, PHONE) == {}
+    assert load_facts(" load=2499740/1m00.54s/0m00.00s", ()) == {}

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from fleetfront.profilers.adb.facts.conditions import load_facts
+from fleetfront.profilers.adb.facts.cores import Core
 from fleetfront.profilers.adb.runners.script import FILE_MISSING, TOO_LARGE, parse_frame, run_script, session_script
 
 SHELLS = [name for name in ("dash", "mksh", "bash") if shutil.which(name)]
@@ -47,6 +49,7 @@ class Script:
         while line := self.process.stdout.readline():
             frame = parse_frame(line.rstrip("\n"), "t0k")
             if frame is not None and frame.word == word:
+                self.clocks = frame.clocks
                 return frame.code, text
             text += line
         raise EOFError(text)
@@ -87,6 +90,22 @@ def test_a_visit_has_its_output_and_exit_code(start: Callable[..., Script]) -> N
     assert script.process.wait(10) == 0
     assert not (script.folder / "lock").exists()
     assert (script.files / "restore.sh").exists()
+
+
+def test_what_others_compute_is_told_around_a_visit(start: Callable[..., Script]) -> None:
+    """The runner's own work is not that of others: it is what the shell says of its children."""
+    cores = tuple(Core(number) for number in range(os.cpu_count() or 1))
+    script = start("sh -c 'i=0; while [ $i -lt 200000 ]; do i=$((i + 1)); done'")
+    told = []
+    for number in range(2):
+        script.ask(f"visit v{number} 1 1 model")
+        script.read_until("begin")
+        told.append((script.clocks, load_facts(script.clocks, cores)))
+        script.read_until("end")
+        told.append((script.clocks, load_facts(script.clocks, cores)))
+    assert all(facts["online_cores"] == len(cores) for _, facts in told)
+    ours = [float(words.split("/")[1].partition("m")[2].rstrip("s").replace(",", ".")) for words, _ in told]
+    assert ours[0] < ours[1] <= ours[2] < ours[3]
 
 
 def test_a_hung_program_is_ended_by_the_device(start: Callable[..., Script]) -> None:
