@@ -21,6 +21,7 @@ from fleetfront.pipelines.measure.app_times import (
 )
 from fleetfront.pipelines.measure.company import Company
 from fleetfront.pipelines.measure.profile import check_clock
+from fleetfront.predictors.table.warnings import changes
 from fleetfront.profilers.campaign import (
     Campaign,
     Limits,
@@ -150,6 +151,9 @@ def measure_files(
     seen = Observations(target, space, seen_clock, {})
     if is_told:
         seen = read_observations(store, target, space, seen_clock, [row.id])
+    if company is not None:
+        for change in changes(company.reference.environment, environment).values():
+            progress.note(f"{target}: since the profile of {space}, {change}; what was predicted from it may not hold.")
     sitting = None if company is None else compare_sittings(company.reference, seen, statistic)
     latencies = {name: _latency(seen, sha256, statistic, common, sitting) for name, sha256 in hashes.items()}
     return FilesMeasured(row.id, seen, latencies, hashes)

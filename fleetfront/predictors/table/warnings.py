@@ -30,6 +30,8 @@ _DECISIVE = {
     "cpu": "the processor",
     "cores": "the number of cores",
     "governor": "the clock governor",
+    "clock_limit_khz": "the highest clock allowed",
+    "boost": "boosting of clocks",
     "model": "the device",
     "system": "the operating system",
 }
@@ -71,6 +73,16 @@ def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
     return tuple(found)
 
 
+def changes(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, str]:
+    """What is another in a later environment and makes old numbers doubtful: its name, and the change in words."""
+    told = {name: (then.get(name), now.get(name)) for name in _DECISIVE}
+    return {
+        name: f"{_DECISIVE[name]} changed from {before} to {after}"
+        for name, (before, after) in told.items()
+        if before is not None and after is not None and before != after
+    }
+
+
 def stale_warnings(
     model: FittedModel,
     space: SearchSpace | None = None,
@@ -82,20 +94,18 @@ def stale_warnings(
     ``now_ns`` is in nanoseconds since 1970.
     """
     found = []
-    again = f"Profile and fit again: fleetfront profile --device {model.target.device} --runtime {model.target.runtime}"
-    for name, words in _DECISIVE.items():
-        then, now = model.environment.get(name), (environment or {}).get(name)
-        if then is not None and now is not None and then != now:
-            text = f"Since this model was fitted, {words} changed from {then} to {now}."
-            found.append(FitWarning(f"changed-{name.replace('_', '-')}", text, again))
+    target = model.target
+    base = f"--device {target.device} --runtime {target.runtime} --space {model.space}"
+    again = f"Profile and fit again: fleetfront profile {base}"
+    rebase = f"Base it on ten networks of today: fleetfront fit {base} --recalibrate. Or profile and fit again."
+    for name, change in changes(model.environment, environment or {}).items():
+        text = f"Since this model was fitted, {change}."
+        found.append(FitWarning(f"changed-{name.replace('_', '-')}", text, rebase))
     age_ns = (now_ns or 0) - model.fitted_ns
     if model.fitted_ns and age_ns > _OLD_NS:
         text = f"The sitting of this model is {round(age_ns / _DAY_NS)} days old; machines drift by some percent."
-        target = model.target
-        again = (
-            f"fleetfront fit --device {target.device} --runtime {target.runtime} --space {model.space} --recalibrate"
-        )
-        found.append(FitWarning("old-sitting", text, f"Bring it up to today in seconds: {again}"))
+        today = f"Bring it up to today in seconds: fleetfront fit {base} --recalibrate"
+        found.append(FitWarning("old-sitting", text, today))
     elif model.fitted_ns and now_ns is not None and age_ns < 0:
         text = "The sitting of this model lies in the future: this machine's clock was set back since, or then."
         found.append(

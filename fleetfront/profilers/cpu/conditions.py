@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -40,7 +41,8 @@ class Conditions:
         ``online_cores`` (of the machine);
         counters: ``throttles`` (thermal events), ``waited_ns`` (this thread was ready but not running),
         ``stolen_ticks`` (the hypervisor ran somebody else on our cores), ``others_ns`` (what all cores computed for
-        other programs than this process and its parent; to a tick of 10 ms).
+        other programs than this process and its parent; to a tick of 10 ms), ``suspended_ns`` (how long the machine
+        slept since it was started); and ``clock_ns``, the time of day at its start, which changes with the clock.
         """
         facts: dict[str, Any] = {}
         load = _text("/proc/loadavg")
@@ -63,6 +65,10 @@ class Conditions:
             facts["online_cores"] = len(ticks)
             facts["others_ns"] = sum(fields[i] for fields in ticks.values() for i in _WORKING) * _tick_ns() - ours_ns
         facts["resident_bytes"] = resident_bytes()
+        if sys.platform == "linux":
+            since_start = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            facts["suspended_ns"] = since_start - time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+            facts["clock_ns"] = time.time_ns() - since_start
         return facts
 
 
@@ -124,7 +130,13 @@ def describe_machine() -> dict[str, Any]:
         if name.strip() in ("model name", "Hardware", "cpu model"):
             model = value.strip()
             break
+    limits = {
+        name: text.strip()
+        for name, path in (("clock_limit_khz", "cpu0/cpufreq/scaling_max_freq"), ("boost", "cpufreq/boost"))
+        if (text := _text(_CPU / path))
+    }
     return {
+        **limits,
         "cpu": model or platform.processor() or platform.machine(),
         "architecture": platform.machine(),
         "cores": os.cpu_count() or 0,

@@ -36,14 +36,17 @@ _KEPT_SHARE = 0.5
 def discard_reasons(measurements: Sequence[Measurement]) -> list[str]:
     """For each measurement (without error, in the order taken) why it is left out, or an empty string.
 
-    ``throttled``: a thermal event was counted or flagged; ``slow clock``: the cores ran far below their usual clock;
-    ``preempted``: the thread waited for a core, wall clock only; ``slow phase``: the anchors around it were slow.
+    ``slept``: the machine was suspended in it; ``throttled``: a thermal event was counted or flagged; ``slow clock``:
+    the cores ran far below their usual clock; ``preempted``: the thread waited for a core, wall clock only; ``slow
+    phase``: the anchors around it were slow.
     """
     usual_khz = _usual_frequency(measurements)
     in_slow_phase = _slow_phases(measurements)
     reasons = []
     for measurement, is_slow in zip(measurements, in_slow_phase, strict=True):
-        if is_throttled(measurement):
+        if _grown(measurement, "suspended_ns") > 0.1e9:
+            reasons.append("slept")
+        elif is_throttled(measurement):
             reasons.append("throttled")
         elif number_in(measurement.after, "frequency_khz", usual_khz) < _SLOW_CLOCK * usual_khz:
             reasons.append("slow clock")

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.profilers.reading.breaks import Breaks, find_breaks
 from fleetfront.profilers.reading.filters import discard_reasons, is_throttled, number_in
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
 from fleetfront.profilers.records import CLOCK_COST, Measurement, Role
@@ -54,6 +55,7 @@ class Observations:
             agent does not tell.
         environment: what the agent said of the device when it measured.
         metric: what was measured.
+        breaks: whether the device slept meanwhile, or its clock was set.
         others: what other programs of the device did meanwhile; None where nobody tells.
         campaign: the one that it is of; empty for several or none.
         started_ns: when that began, nanoseconds since 1970; 0 for several or none.
@@ -73,6 +75,7 @@ class Observations:
     campaign: str = ""
     started_ns: int = 0
     others: OtherPrograms | None = None
+    breaks: Breaks = field(default_factory=Breaks)
 
     @property
     def hot_visits(self) -> int:
@@ -151,6 +154,7 @@ def read_observations(
         campaign=read.campaigns[0].id if len(read.campaigns) == 1 else "",
         started_ns=read.campaigns[0].started_ns if len(read.campaigns) == 1 else 0,
         others=find_other_programs(read.observed),
+        breaks=find_breaks(read.observed) if len(read.campaigns) == 1 else Breaks(),
     )
 
 

@@ -16,7 +16,7 @@ from fleetfront.profilers.reading.observations import (
     noise_floor,
 )
 from fleetfront.profilers.records import Role
-from fleetfront.quantities import Clock
+from fleetfront.quantities import Clock, format_duration
 
 #: Above this noise floor (percent) no model fitted to the numbers can meet the errors that fleetfront aims at.
 FLOOR_LIMIT = 2.0
@@ -36,6 +36,8 @@ class Weakness(enum.StrEnum):
     DISCARDED = "discarded"
     HOT = "hot"
     BUSY = "busy"
+    SLEPT = "slept"
+    CLOCK = "clock"
     MISSING = "missing"
     TOO_FEW = "too few visits"
 
@@ -100,6 +102,7 @@ def judge(observations: Observations, statistic: str | None = None) -> Verdict:
         *_against_discarded(observations),
         *_against_heat(observations),
         *_against_others(observations),
+        *_against_breaks(observations),
         *_against_missing(observations),
     )
     return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
@@ -175,6 +178,19 @@ def _against_others(observations: Observations) -> list[Reason]:
     text = f"{str(others).capitalize()} while this was timed."
     remedy = f"Numbers of a quiet device may differ. Close them, then run: {_command(observations, 'standard')}"
     return [Reason(Weakness.BUSY, others.used, others.limit, text, remedy)]
+
+
+def _against_breaks(observations: Observations) -> list[Reason]:
+    breaks, again, reasons = observations.breaks, f"Run: {_command(observations, 'standard')}", []
+    if breaks.slept_s:
+        text = f"The device slept for {format_duration(breaks.slept_s)} while this was timed, and may run otherwise."
+        reasons.append(Reason(Weakness.SLEPT, breaks.slept_s, 0.0, text, f"Keep it awake. {again}"))
+    if breaks.clock_step_s:
+        direction = "forwards" if breaks.clock_step_s > 0 else "back"
+        step = format_duration(abs(breaks.clock_step_s))
+        text = f"The device's clock was set {direction} by {step} meanwhile: the order of sittings may be wrong."
+        reasons.append(Reason(Weakness.CLOCK, breaks.clock_step_s, 0.0, text, f"Check the date. {again}"))
+    return reasons
 
 
 def _accepted(observations: Observations) -> int:

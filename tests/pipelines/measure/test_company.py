@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,22 @@ from fleetfront.workspace import Workspace
 TARGET = Target("cpu", "onnxruntime")
 
 
+class Told:
+    """Keeps what is noted."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def start(self, *_: object) -> None: ...
+
+    def advance(self, *_: object) -> None: ...
+
+    def finish(self) -> None: ...
+
+
 def test_files_are_timed_among_a_profiles_networks(tmp_path: Path) -> None:
     space, workspace = ofa_mbv3_mini(), Workspace(tmp_path)
     options = PlanOptions(calibration=6, validation=1)
@@ -37,6 +54,19 @@ def test_files_are_timed_among_a_profiles_networks(tmp_path: Path) -> None:
         found = measure_files(
             {"net": path}, TARGET, store, clock=Clock.WALL, rounds=3, company=company, workspace=workspace
         )
+        moved = replace(company, reference=replace(company.reference, environment={"cpu": "Abacus"}))
+        told = Told()
+        measure_files(
+            {"net": path},
+            TARGET,
+            store,
+            clock=Clock.WALL,
+            rounds=1,
+            company=moved,
+            workspace=workspace,
+            progress=told,  # type: ignore[arg-type]
+        )
+        assert any("the processor changed from Abacus" in note for note in told.notes)
         # What kept the file company makes no table, so the profile stays what fits are made of.
         assert preferred_campaign(store, TARGET, space.name) == profiled
         seen = read_observations(store, TARGET, space.name, Clock.WALL, [found.campaign])

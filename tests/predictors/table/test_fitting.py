@@ -266,7 +266,12 @@ def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Obser
     found = stale_warnings(model, ofa_mbv3_w12(), {"cpu": "Abacus 2", "runtime_version": "2.4.0"})
     assert [warning.code for warning in found] == ["changed-runtime-version", "changed-cpu", "changed-space"]
     assert "2.3.0" in str(found[0])
-    assert "fleetfront profile" in str(found[0])
+    assert "--recalibrate" in found[0].remedy
+    assert "fleetfront profile" in found[-1].remedy
+    limited = replace(model, environment={**model.environment, "clock_limit_khz": "4000000", "boost": "1"})
+    slower = stale_warnings(limited, environment={"clock_limit_khz": "1200000", "boost": "0"})
+    assert [warning.code for warning in slower] == ["changed-clock-limit-khz", "changed-boost"]
+    assert "the highest clock allowed changed from 4000000 to 1200000" in slower[0].text
 
 
 def test_formula_for_people(space: OfaMbv3Space, observations: Observations) -> None:

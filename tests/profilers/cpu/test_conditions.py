@@ -38,7 +38,8 @@ def test_counters_only_grow_and_memory_is_told() -> None:
     conditions = Conditions(tuple(os.sched_getaffinity(0)))
     first, second = conditions.read(), conditions.read()
     assert first["resident_bytes"] > 1_000_000
-    for counter in ("waited_ns", "stolen_ticks", "throttles"):
+    assert abs(first["clock_ns"] - second["clock_ns"]) < 10**9
+    for counter in ("waited_ns", "stolen_ticks", "throttles", "suspended_ns"):
         assert second.get(counter, 0) >= first.get(counter, 0)
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from fleetfront.profilers.reading.breaks import Breaks
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.reading.verdict import Weakness, find_floor, judge
@@ -49,6 +50,8 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         Weakness.HOT: replace(observed(), hot={Role.BLOCK: {"b0": 60}}),
         Weakness.MISSING: observed(errors=("block",)),
         Weakness.BUSY: replace(observed(), others=OtherPrograms(1.0, 2)),
+        Weakness.SLEPT: replace(observed(), breaks=Breaks(slept_s=600.0)),
+        Weakness.CLOCK: replace(observed(), breaks=Breaks(clock_step_s=-3600.0)),
         Weakness.TOO_FEW: observed(visits=1),
     }
     for doubt, observations in troubles.items():

@@ -1,0 +1,39 @@
+"""Find what broke a campaign in two without a trace in its samples: a machine that slept, a clock that was set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleetfront.profilers.reading.filters import number_in
+from fleetfront.profilers.records import Measurement
+
+#: Clocks are steered by milliseconds all the time; somebody who sets one means more.
+_SET_S = 2.0
+#: Counting and reading take less.
+_SLEPT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Breaks:
+    """Seconds that the machine slept between the first visit and the last, and the largest step of its clock, forwards
+    positive; 0 for none, or where nobody tells."""
+
+    slept_s: float = 0.0
+    clock_step_s: float = 0.0
+
+
+def find_breaks(measurements: Sequence[Measurement]) -> Breaks:
+    """What the conditions of visits, in the order taken, tell of both.
+
+    A machine that was started anew in between counts both from there: then the counter of sleep falls, and its visits
+    are compared among themselves alone.
+    """
+    slept, step, earlier = 0.0, 0.0, None
+    for facts in (facts for m in measurements for facts in (m.before, m.after) if "suspended_ns" in facts):
+        now = number_in(facts, "suspended_ns") / 1e9, number_in(facts, "clock_ns") / 1e9
+        if earlier is not None and now[0] >= earlier[0] - _SLEPT_S:
+            slept += max(0.0, now[0] - earlier[0])
+            step = max(step, now[1] - earlier[1], key=abs)
+        earlier = now
+    return Breaks(slept if slept > _SLEPT_S else 0.0, step if abs(step) > _SET_S else 0.0)
