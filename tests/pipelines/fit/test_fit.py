@@ -144,7 +144,9 @@ def test_report_without_held_out_networks(space: OfaMbv3Space, store: Store, wor
     report = json.loads(json.dumps(fit_report(fit_target(store, TARGET, space, workspace=workspace)), allow_nan=False))
     assert report["held_out"]["networks"] == 0
     assert report["held_out"]["mape"] is None
-    assert report["floor"]["mape"] is None
+    # The floor is then that of the calibration networks, as in the verdict of the profile.
+    assert report["floor"]["role"] == "calibration"
+    assert report["floor"]["mape"] > 0
     assert report["calibration"]["cross_validated_mape"] > 0
 
 

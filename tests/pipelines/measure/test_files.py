@@ -15,6 +15,7 @@ from fleetfront.pipelines.measure.files import ALL_THROTTLED, FilesMeasured, mea
 from fleetfront.pipelines.measure.single_file import profile_file
 from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.reading.observations import read_observations, summaries
+from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import ENERGY, Clock
@@ -83,11 +84,16 @@ def test_a_busy_machine_is_told_from_a_slow_file(tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(gather_onnx(64))
     found = profile_file(path, seconds=0.05)
-    calm = replace(found, thread_cpu_median_ms=1.0, median_ms=1.1, p95_ms=1.2, runs=500)
+    latency = replace(found.latency, ms=1.0, others=None)
+    times = {"thread_cpu_median_ms": 1.0, "median_ms": 1.1, "p95_ms": 1.2, "fastest_ms": 1.0}
+    calm = replace(found, latency=latency, runs=500, **times)
     assert calm.warnings == ()
     assert "waiting for a core" in replace(calm, median_ms=3.0).warnings[0]
     assert "One run in twenty" in replace(calm, p95_ms=9.0).warnings[0]
     assert "99th" in replace(calm, runs=30).warnings[0]
+    beside = replace(calm, latency=replace(latency, others=OtherPrograms(1.0, 2)))
+    assert "Other programs used 1.0 of 2 cores" in beside.warnings[0]
+    assert "below the fastest run" in replace(calm, latency=replace(latency, ms=0.92)).warnings[0]
 
 
 @pytest.mark.parametrize(
