@@ -33,6 +33,14 @@ def non_dominated(values: FloatArray) -> NDArray[np.intp]:
     return order
 
 
+def area(cost: FloatArray, error: FloatArray, most_cost: float, most_error: float) -> float:
+    """The hypervolume of cost[n] and error[n] alone, without moocore."""
+    rows = two_objectives(cost, FULL - error)
+    rows = rows[(cost[rows] < most_cost) & (error[rows] < most_error)]
+    widths = np.diff(np.append(cost[rows], most_cost))
+    return float(widths @ (most_error - error[rows]))
+
+
 def target_front(
     cost: FloatArray, accuracy: FloatArray, limit: float | None = None, extras: FloatArray | None = None
 ) -> NDArray[np.intp]:

@@ -1,33 +1,47 @@
 """Write fronts as ``fronts.json``, which outsiders rely on, and as a CSV of the same points; read the former back.
 
 The types say what a file may hold; numbers are finite (``plain``). Points and networks may have keys that are not known
-here, and keep them.
+here, and keep them. What follows from the points, as knee and hypervolume do, is computed from them.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import math
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, NotRequired, TypeAlias
 
-from annotated_types import Ge, Le
+import numpy as np
+from annotated_types import Ge, Gt, Le
 from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
-from fleetfront.errors import InputError
+from fleetfront.errors import InputError, MissingDependency
 from fleetfront.files import write_whole
 from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, Tier
+from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
 from fleetfront.search.results import SCHEMA, DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import SearchSpace
+
+#: Relative; beyond, two numbers are different ones.
+_ROUNDING = 1e-6
+#: How points call what they hold of further objectives, where it is not the objective's own name.
+_METRIC_KEYS = {name: f"{name}_{metric.unit}" for name, metric in METRICS.items()}
 
 FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
 _REMEDY = "Make it again with: fleetfront search"
 
 _Amount: TypeAlias = Annotated[float, Ge(0)]
+#: No network takes no time.
+_Cost: TypeAlias = Annotated[float, Gt(0)]
+#: Of a whole, up to rounding.
+_Share: TypeAlias = Annotated[float, Ge(0), Le(1 + 1e-6)]
 _Count: TypeAlias = Annotated[int, Ge(0)]
 _Percent: TypeAlias = Annotated[float, Ge(0), Le(100)]
 _open = with_config(ConfigDict(extra="allow"))
@@ -36,7 +50,7 @@ _open = with_config(ConfigDict(extra="allow"))
 @_open
 class _Point(TypedDict):
     arch: str
-    latency_ms: _Amount
+    latency_ms: _Cost
     latency_std_ms: _Amount
     accuracy: _Percent
     accuracy_std: NotRequired[_Amount]
@@ -75,8 +89,8 @@ class _TracePoint(TypedDict):
 @_open
 class _VerifiedPoint(TypedDict):
     arch: str
-    predicted_ms: _Amount
-    measured_ms: NotRequired[_Amount | None]
+    predicted_ms: _Cost
+    measured_ms: NotRequired[_Cost | None]
 
 
 @_open
@@ -99,13 +113,13 @@ class _SharedNetwork(TypedDict):
     arch: str
     accuracy: _Percent
     accuracy_std: _Amount
-    latency_ms: dict[str, _Amount]
+    latency_ms: dict[str, _Cost]
     latency_std_ms: dict[str, _Amount]
 
 
 class _Served(TypedDict):
     tier: Tier
-    hypervolume_share: _Amount
+    hypervolume_share: _Share
     networks: list[str]
 
 
@@ -184,6 +198,10 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
     trace = data.get("trace", [])
     if any(len(point["hypervolume"]) != len(order) for point in trace):
         raise ValueError("a point of its trace has not one hypervolume a device")
+    devices = tuple(_device(name, data["devices"][name]) for name in order)
+    for column, front in enumerate(devices):
+        if any(point["hypervolume"][column] > front.hypervolume * (1 + _ROUNDING) for point in trace):
+            raise ValueError(f"its trace reaches a larger hypervolume than the {front.hypervolume:g} of {front.name}")
     return Fronts(
         space=data["space"],
         strategy=data["strategy"],
@@ -192,7 +210,7 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
         seconds=data["seconds"],
         accuracy_source=data["accuracy"]["source"],
         accuracy_tier=data["accuracy"]["tier"].value,
-        devices=tuple(_device(name, data["devices"][name]) for name in order),
+        devices=devices,
         audit=data.get("audit", {}),
         trace=tuple(dict(point) for point in trace),
         statement=data.get("statement", ""),
@@ -211,23 +229,39 @@ def _device(name: str, data: _Device) -> DeviceFront:
         raise ValueError(f"the points of {name} are not sorted by latency")
     if len(data["reference_point"]) < 2:
         raise ValueError(f"the reference point of {name} is {data['reference_point']}")
-    archs = [point.arch for point in points]
-    knee = data.get("knee")
-    metric = data.get("metric")
+    metric, objectives, reference = data.get("metric"), tuple(data.get("objectives", ())), data["reference_point"]
+    latency, accuracy = np.array([p.latency_ms for p in points]), np.array([p.accuracy for p in points])
+    plain = two_objectives(latency, accuracy)
     return DeviceFront(
         name,
         data["target"],
         data["tier"].value,
-        data["hypervolume"],
-        tuple(data["reference_point"]),
+        _hypervolume(name, data, points),
+        tuple(reference),
         points,
-        archs.index(knee) if knee in archs else 0,
+        int(plain[knee(latency[plain], accuracy[plain])]) if len(plain) else 0,
         data.get("limit_ms"),
         str(data.get("clock", "")),
         LATENCY if metric is None else _named(metric["name"], metric["unit"]),
-        objectives=tuple(data.get("objectives", ())),
+        objectives=objectives,
         limits=data.get("limits", {}),
     )
+
+
+def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint]) -> float:
+    """What the points dominate. Where the file does not hold all objectives, what it says, unless that cannot be."""
+    reference, stated = data["reference_point"], data["hypervolume"]
+    keys = [_METRIC_KEYS.get(metric, metric) for metric in data.get("objectives", ())]
+    rows = [[p.latency_ms, FULL - p.accuracy, *(p.more.get(key) for key in keys)] for p in points]
+    if len(reference) == len(keys) + 2 and all(isinstance(value, int | float) for row in rows for value in row):
+        # Reports are read where nothing that searches is installed.
+        with suppress(MissingDependency):
+            values = np.array(rows, np.float64).reshape(len(rows), len(reference))
+            volume = hypervolume(values, tuple(reference)) if keys else area(*values.T, *reference)
+            return stated if math.isclose(stated, volume, rel_tol=_ROUNDING) else volume
+    if stated > math.prod(max(bound, 0.0) for bound in reference) * (1 + _ROUNDING):
+        raise ValueError(f"the hypervolume of {name} is {stated:g}, more than its reference point {reference} bounds")
+    return stated
 
 
 def _point(row: dict[str, Any]) -> FrontPoint:

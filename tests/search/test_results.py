@@ -6,9 +6,12 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fleetfront.errors import InputError
+from fleetfront.errors import FileError, InputError
 from fleetfront.search.collect import collect_fronts
+from fleetfront.search.front import area, hypervolume
 from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.run import run_search
 from fleetfront.search.sharing import share
@@ -118,6 +121,9 @@ class Spelled(str):
         (("verification",), "x"),
         (("devices", "device_0", "points", 0, "accuracy"), 1_000_000.0),
         (("devices", "device_0", "points", 0, "latency_ms"), -1.0),
+        (("devices", "device_0", "points", 0, "latency_ms"), 0.0),
+        (("trace", 1, "hypervolume"), [1e9, 1e9]),
+        (("shared", "devices", "device_1", "hypervolume_share"), 7.0),
         (("devices", "device_0", "points", 0, "arch"), 7),
         (("devices", "device_0", "points"), {}),
         (("devices", "device_0", "reference_point"), [1.0]),
@@ -173,3 +179,44 @@ def test_another_spaces_front_is_refused(searched, tmp_path):
         load_fronts(path)
     with pytest.raises(InputError, match=r"is missing"):
         load_fronts(tmp_path / "absent.json")
+
+
+def test_what_follows_from_the_points_is_not_believed(searched, tmp_path):
+    """A file may say any hypervolume and knee: they are those of its points."""
+    problem, run = searched
+    written = collect_fronts(problem, run)
+    file = write_fronts(written, tmp_path)
+    data = json.loads(file.read_text())
+    for name, front in data["devices"].items():
+        front["hypervolume"] = 1e-3
+        front["knee"] = front["points"][-1]["arch"]
+        assert len(front["points"]) > 2, name
+    data["trace"] = []
+    file.write_text(json.dumps(data))
+    read = load_fronts(file)
+    for before, after in zip(written.devices, read.devices, strict=True):
+        assert after.hypervolume == pytest.approx(before.hypervolume)
+        assert after.knee == before.knee < len(after.points) - 1
+
+
+def test_a_hypervolume_that_cannot_be_recomputed_is_bounded(searched, tmp_path):
+    problem, run = searched
+    file = write_fronts(collect_fronts(problem, run), tmp_path)
+    data = json.loads(file.read_text())
+    data["trace"] = []
+    for front in data["devices"].values():
+        front["objectives"] = ["energy"]
+        front["reference_point"] = [10.0, 50.0, 2.0]
+        front["hypervolume"] = 999.0
+    file.write_text(json.dumps(data))
+    assert [front.hypervolume for front in load_fronts(file).devices] == [999.0] * len(data["devices"])
+    data["devices"]["device_0"]["hypervolume"] = 1001.0
+    file.write_text(json.dumps(data))
+    with pytest.raises(FileError, match="more than its reference point"):
+        load_fronts(file)
+
+
+@given(st.lists(st.tuples(st.floats(0.1, 20), st.floats(0, 100)), max_size=12))
+def test_the_area_is_the_hypervolume_of_two_objectives(points):
+    values = np.array(points).reshape(-1, 2)
+    assert area(values[:, 0], values[:, 1], 10.0, 50.0) == pytest.approx(hypervolume(values, (10.0, 50.0)))
