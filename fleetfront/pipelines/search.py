@@ -16,7 +16,8 @@ from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.supernet_accuracy import supernet_loader
 from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, ListsNetworks
+from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, Checkpoints
@@ -27,6 +28,7 @@ from fleetfront.search.results import Fronts
 from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
+from fleetfront.search.strategies.listed import ListedNetworks
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.workspace import Workspace
@@ -43,6 +45,9 @@ DEFAULT_MEASURED_EVALUATIONS = 500
 #: Where a user names no strategy, this one serves up to so many evaluations, and ``DEFAULT_STRATEGY`` beyond.
 FEW_EVALUATIONS, FEW_STRATEGY = 2000, "surrogate"
 
+#: What a search is called that looks at the networks of a table alone.
+TABLE_STRATEGY = "table"
+
 _START_REMEDY = "Give --start-from the folder of a finished search of the same space and accuracy."
 
 
@@ -58,6 +63,7 @@ class SearchOptions:
         start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
             evaluation: so a device joins later.
         share: so many networks that together serve all devices best are named too.
+        is_chosen: somebody named the strategy, so that no other may take its place.
     """
 
     strategy: StrategyChoice = DEFAULT_STRATEGY
@@ -67,6 +73,7 @@ class SearchOptions:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     start_from: Path | None = None
     share: int | None = None
+    is_chosen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,10 +148,11 @@ def search_space(
     them; ``Fronts.verification`` then shows how much faster than true the first fronts looked.
 
     Raises:
-        InputError: on wrong options, limits that nothing meets, an ``out`` that holds another search or cannot be
+        InputError: on wrong options, a strategy that somebody named and that asks for networks beyond a table of
+            accuracies, limits that nothing meets, an ``out`` that holds another search or cannot be
             written, a device that ``verify`` cannot measure, a full disk.
     """
-    options = options or SearchOptions()
+    options = _within_table(space, accuracy, options or SearchOptions())
     problem = Problem(
         space,
         tuple(targets),
@@ -224,14 +232,33 @@ def search(
         dict(fixed or {}),
         start_from,
         share,
+        is_chosen=strategy is not None,
     )
     targets = fleet_targets(devices, family, limits or {}, objectives, workspace)
     return search_space(family, targets, accuracy, options, out=out, progress=progress)
 
 
+def covers_part(space: SearchSpace, accuracy: AccuracyModel) -> bool:
+    """Whether an accuracy is a table of some networks of a space, so that a search must stay inside it."""
+    return isinstance(accuracy, ListsNetworks) and not holds_whole_space(space, len(accuracy.networks()))
+
+
+def _within_table(space: SearchSpace, accuracy: AccuracyModel, options: SearchOptions) -> SearchOptions:
+    """Options whose strategy asks for nothing that the accuracy cannot answer."""
+    if not covers_part(space, accuracy):
+        return options
+    if options.is_chosen:
+        raise InputError(
+            f"{accuracy.source} holds a part of {space.name}, and the strategy {spell_strategy(options.strategy)} asks "
+            "for any network.",
+            "Leave --strategy out: every network of the table is looked at then.",
+        )
+    return replace(options, strategy=ListedNetworks)
+
+
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
     """Search, keeping the archive now and then and, whatever ends the search, at its end."""
-    name = spell_strategy(options.strategy)
+    name = TABLE_STRATEGY if options.strategy is ListedNetworks else spell_strategy(options.strategy)
     strategy = make_strategy(options.strategy, problem, options.seed)
     run = {"strategy": name, "seed": options.seed, "budget": problem.budget, "extras": problem.extras}
     run |= {"fixed": dict(problem.fixed), "version": __version__}

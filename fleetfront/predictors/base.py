@@ -198,6 +198,14 @@ class ReadFromColumn(Protocol):
 
 
 @runtime_checkable
+class ListsNetworks(Protocol):
+    """An accuracy model that is a table, and answers for its networks alone."""
+
+    def networks(self) -> Genotypes:
+        """int8[k, v]: the networks of the table, canonical and distinct."""
+
+
+@runtime_checkable
 class HasFingerprint(Protocol):
     """An accuracy model that can tell whether its content changed under the same name."""
 

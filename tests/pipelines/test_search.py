@@ -20,6 +20,7 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, STATE_FILE, Checkpoints
+from fleetfront.search.front import target_front
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.catalogue import load_space
@@ -306,3 +307,43 @@ def test_parse_verify():
     for text in ("top:", "top:0", "best:3", "10"):
         with pytest.raises(InputError, match="Write top:K"):
             parse_verify(text)
+
+
+@pytest.fixture(scope="module")
+def part(space, shared_data, tmp_path_factory):
+    """The accuracies of 300 of the 15,625 cells."""
+    lines = (shared_data / "nb201/nb201.csv").read_text().splitlines(keepends=True)
+    path = tmp_path_factory.mktemp("part") / "part.csv"
+    path.write_text("".join([lines[0], *lines[1:9001:30]]))
+    return load_accuracy(f"csv:{path}:acc_cifar100", space)
+
+
+def test_a_part_of_a_space_is_searched_inside_its_table(space, part, accuracy, target, tmp_path):
+    fronts = search_space(space, [target], part, SearchOptions(evaluations=400), out=tmp_path)
+    assert (fronts.strategy, fronts.evaluations) == ("table", 300)
+    assert "every network of the accuracy table" in fronts.statement
+    networks = part.networks()
+    cost, right = target.cost.predict(networks).mean, accuracy.predict(networks).mean
+    best = [space.arch_ids(networks[[row]])[0] for row in target_front(cost, right)]
+    assert [point.arch for point in fronts.devices[0].points] == best
+    again = search_space(space, [target], part, SearchOptions(evaluations=400), out=tmp_path)
+    assert plain(again) == plain(fronts)
+
+
+def test_a_budget_below_a_table_takes_some_of_it_and_says_so(space, part, target):
+    fronts = search_space(space, [target], part, SearchOptions(evaluations=100))
+    assert fronts.evaluations == 100
+    assert "Of 100 of 300 networks of the accuracy table" in fronts.statement
+
+
+def test_a_strategy_that_somebody_named_is_not_sent_beyond_a_table(space, part, target):
+    options = SearchOptions("nsga2", 400, is_chosen=True)
+    with pytest.raises(InputError, match="holds a part of nasbench201") as caught:
+        search_space(space, [target], part, options)
+    assert "Leave --strategy out" in caught.value.remedy
+
+
+def test_genes_that_are_held_narrow_a_table(space, part, target):
+    held = {space.gene_names[0]: space.choices[0][1]}
+    fronts = search_space(space, [target], part, SearchOptions(evaluations=400, fixed=held))
+    assert fronts.evaluations == int((part.networks()[:, 0] == 1).sum())

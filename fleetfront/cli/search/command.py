@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -147,8 +148,10 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
 
 def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress) -> AccuracyModel:
     from fleetfront.cli.device_models import tell_accuracy
+    from fleetfront.pipelines.search import covers_part
     from fleetfront.pipelines.supernet_accuracy import supernet_loader
     from fleetfront.predictors.accuracy.sources import load_accuracy
+    from fleetfront.predictors.base import ListsNetworks
 
     if images is not None and not spec.startswith("supernet:"):
         raise InputError(
@@ -156,6 +159,12 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress
         )
     known = load_accuracy(spec, space, supernet=supernet_loader(images, progress=shown))
     tell_accuracy(known)
+    if isinstance(known, ListsNetworks) and covers_part(space, known):
+        most = math.prod(len(values) for values in space.choices)
+        hint(
+            f"The table holds {len(known.networks()):,} of the {most:.2g} networks of {space.name}: the search looks "
+            "at these alone. An accuracy that answers for every network finds better fronts."
+        )
     return known
 
 
@@ -192,6 +201,7 @@ def _options(
         extras,
         _held(fixed, space),
         archive,
+        is_chosen=strategy is not None,
     )
 
 

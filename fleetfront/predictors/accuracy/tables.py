@@ -73,6 +73,10 @@ class TableAccuracy:
             content.update(np.ascontiguousarray(array).tobytes())
         return content.hexdigest()
 
+    def networks(self) -> Genotypes:
+        """int8[k, v]: those that it answers for."""
+        return self.genotypes
+
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Look up n genotypes int8[n, v]. Raises InputError naming the first architecture that the table lacks."""
         rows = self.index.find(genotypes)

@@ -1,0 +1,54 @@
+"""Look at every network of a table of accuracies that covers a part of its space: no other can be asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import ListsNetworks
+from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import ReadsArchive, State
+from fleetfront.spaces.base import Genotypes
+
+#: Networks that are looked up at a time: enough for progress to be told.
+_BATCH = 1000
+
+
+class ListedNetworks(ReadsArchive):
+    """All networks that the problem's accuracy model lists, in a random order, as far as the budget goes."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        """Raises InputError if none of them is of the values that genes are held at and covered by every device."""
+        assert isinstance(problem.accuracy, ListsNetworks)
+        self.batch = _BATCH
+        self._problem = problem
+        listed = problem.accuracy.networks()
+        allowed = (problem.complete(listed) == listed).all(axis=1)
+        for target in problem.targets:
+            allowed &= target.cost.covers(listed)
+        if not allowed.any():
+            raise InputError(
+                f"None of the {len(listed)} networks of {problem.accuracy.source} can be searched: their costs are not "
+                "known on every device, or --fix excludes them.",
+                "Add networks to the table, leave out devices, or fit their tables: fleetfront fit --device NAME.",
+            )
+        kept = listed[allowed]
+        self._listed: Genotypes = kept[np.random.default_rng(seed).permutation(len(kept))]
+
+    @property
+    def statement(self) -> str:
+        """How much of the table was looked at."""
+        seen = len(self._listed) - len(self._problem.archive.unknown(self._listed))
+        most = "every network" if seen == len(self._listed) else f"{seen} of {len(self._listed)} networks"
+        return f"Of {most} of the accuracy table; networks that it does not list were not searched."
+
+    def ask(self, n: int) -> Genotypes:
+        return self._problem.archive.unknown(self._listed)[:n]
+
+    def dump(self) -> State:
+        return {}
+
+    def load(self, state: Mapping[str, object]) -> None:
+        """Nothing but the archive tells what is left."""
