@@ -168,16 +168,20 @@ class Estimate:
         return self.std if self.within is None else self.within
 
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|min|h)\Z")
+_DURATION = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(ms|s|m|min|h)\Z")
+#: Nobody waits longer for one command.
+_LONGEST_S = 30 * 24 * 3600.0
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
 def parse_duration_s(text: str) -> float:
-    """Seconds in ``90s``, ``10m`` or ``1.5h``. Raises InputError on anything else or on zero."""
+    """Seconds in ``90s``, ``10m`` or ``1.5h``. Raises InputError on anything else, on zero and beyond 30 days."""
     match = _DURATION.match(text.strip().lower())
     seconds = float(match.group(1)) * _SECONDS[match.group(2)] if match else 0.0
     if seconds <= 0:
-        raise InputError(f"{text!r} is not a duration.", "Write a number with a unit: 90s, 10m, 1.5h.")
+        raise InputError(f"{text[:40]!r} is not a duration.", "Write a number with a unit: 90s, 10m, 1.5h.")
+    if seconds > _LONGEST_S:
+        raise InputError(f"{text!r} is longer than 30 days.", "Give a shorter time; the same command goes on later.")
     return seconds
 
 

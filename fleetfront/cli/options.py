@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,12 +12,19 @@ from typing import Any, TypeVar
 import click
 
 from fleetfront.errors import InputError
-from fleetfront.targets import PRECISIONS
+from fleetfront.targets import MOST_BATCH, MOST_THREADS, PRECISIONS
+from fleetfront.text_tables import parse_number
 from fleetfront.workspace import Workspace
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 DEFAULT_SPACE = "ofa-mbv3-w1.2"
+#: Beyond these a number is a slip of the keyboard: more networks than anybody measures in a day, more passes than any
+#: training takes, more evaluations than memory holds.
+MOST_NETWORKS, MOST_EPOCHS, MOST_EVALUATIONS = 10_000, 100_000, 100_000_000
+MOST_SEED = 2**63 - 1
+#: As much of a wrong value is repeated.
+_SHOWN = 40
 
 
 def space_option(function: Function) -> Function:
@@ -71,6 +79,44 @@ class ModelChoices:
     store: Path | None = None
 
 
+class Count(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.4
+    """A whole number in plain digits, from ``least`` to ``most``: Python would take ``1_0`` for 10."""
+
+    name = "N"
+
+    def __init__(self, least: int, most: int) -> None:
+        self.least, self.most = least, most
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        text = str(value).strip()
+        if not re.fullmatch(r"[0-9]{1,19}", text) or not self.least <= int(text) <= self.most:
+            self.fail(f"{text[:_SHOWN]!r} is not a whole number from {self.least} to {self.most}.", param, ctx)
+        return int(text)
+
+
+class Amount(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.4
+    """A finite number from ``least`` to ``most``, or above ``least`` only."""
+
+    name = "NUMBER"
+
+    def __init__(self, least: float, most: float, *, is_above: bool = False) -> None:
+        self.least, self.most, self.is_above = least, most, is_above
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, int | float):
+            return float(value)
+        try:
+            number = parse_number(str(value))
+        except ValueError as error:
+            self.fail(f"{str(value)[:_SHOWN]!r} is no number that can be used here: it is {error}.", param, ctx)
+        if not self.least <= number <= self.most or (self.is_above and number == self.least):
+            low = f"above {self.least:g}" if self.is_above else f"from {self.least:g}"
+            self.fail(f"{number:g} is not a number {low} to {self.most:g}.", param, ctx)
+        return number
+
+
 class Batches(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.4
     """``64`` as a number, ``1,32,64`` as several, each once and ascending."""
 
@@ -80,9 +126,15 @@ class Batches(click.ParamType):  # type: ignore[type-arg]  # no generic before c
         if isinstance(value, int | tuple):
             return value
         parts = [part.strip() for part in str(value).split(",")]
-        if not all(part.isdigit() and int(part) >= 1 for part in parts):
-            self.fail(f"{value!r} is not a batch: write 1, or several such as 1,32,64.", param, ctx)
-        batches = tuple(sorted({int(part) for part in parts}))
+        if not all(re.fullmatch(r"[1-9][0-9]{0,6}", part) and int(part) <= MOST_BATCH for part in parts):
+            self.fail(
+                f"{str(value)[:_SHOWN]!r} is not a batch: write a number to {MOST_BATCH}, or several such as 1,32,64.",
+                param,
+                ctx,
+            )
+        if len(set(parts)) < len(parts):
+            self.fail(f"{str(value)[:_SHOWN]!r} gives a batch twice: write each once.", param, ctx)
+        batches = tuple(sorted(map(int, parts)))
         return batches[0] if len(batches) == 1 else batches
 
 
@@ -96,7 +148,9 @@ def target_options(function: Function) -> Function:
             show_default=True,
             help="Images per inference; on a GPU several: 1,64.",
         ),
-        click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help="Threads per inference."),
+        click.option(
+            "--threads", type=Count(1, MOST_THREADS), default=1, show_default=True, help="Threads per inference."
+        ),
         click.option(
             "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Number format."
         ),
@@ -153,7 +207,7 @@ def accuracy_option(kinds: str) -> Callable[[Function], Function]:
 
 def seed_option(function: Function) -> Function:
     """``--seed``."""
-    return click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of every draw.")(
+    return click.option("--seed", type=Count(0, MOST_SEED), default=0, show_default=True, help="Seed of every draw.")(
         function
     )
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
-from fleetfront.cli.options import json_option, option_group, quiet_option, store_option
+from fleetfront.cli.options import Count, json_option, option_group, quiet_option, store_option
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ _output_options = option_group(
 @click.option("--list-figures", is_flag=True, help="Print the names of all figures.")
 @click.option(
     "--random-seeds",
-    type=click.IntRange(0),
+    type=Count(0, 1000),
     default=3,
     show_default=True,
     help="Random searches made for comparison, where none is among the fronts; 0 for none.",

@@ -14,6 +14,7 @@ from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import SearchSpace
+from fleetfront.text_tables import parse_number
 from fleetfront.workspace import Workspace
 
 #: Device -> metric -> the most that is allowed.
@@ -61,10 +62,10 @@ def _device_and_metric(name: str, devices: Collection[str]) -> tuple[str, str]:
 
 def _positive(text: str, value: str, metric: str) -> float:
     try:
-        number = float(value)
+        number = parse_number(value)
     except ValueError:
         number = 0.0
-    if not 0 < number < float("inf"):
+    if not number > 0:
         if metric == LATENCY.name:
             raise InputError(
                 f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 60 or --limit pixel3=60."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -124,8 +125,10 @@ class Verify:
 def parse_verify(text: str) -> int:
     """The K of ``top:K``. Raises InputError on anything else."""
     kind, _, number = text.partition(":")
-    if kind != "top" or not number.isdigit() or int(number) < 1:
-        raise InputError(f"--verify {text!r} is not known.", "Write top:K, e.g. --verify top:10.")
+    if kind != "top" or not re.fullmatch(r"[1-9][0-9]{0,3}", number):
+        raise InputError(
+            f"--verify {text[:40]!r} is not known.", "Write top:K with K up to 9999, e.g. --verify top:10."
+        )
     return int(number)
 
 

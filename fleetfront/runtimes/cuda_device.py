@@ -58,9 +58,9 @@ def is_cuda(device: str) -> bool:
 
 def cuda_index(device: str) -> int:
     """The N of ``cuda:N``; ``cuda`` is ``cuda:0``. Raises InputError for anything else."""
-    match = re.fullmatch(r"cuda(?::(\d+))?", device)
+    match = re.fullmatch(r"cuda(?::([0-9]{1,2}))?", device)
     if match is None:
-        raise InputError(f"{device!r} is not a CUDA device.", "Write cuda:0, cuda:1, ...")
+        raise InputError(f"{device[:40]!r} is not a CUDA device.", "Write cuda:0, cuda:1, ...")
     return int(match.group(1) or 0)
 
 

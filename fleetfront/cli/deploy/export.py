@@ -10,8 +10,9 @@ import click
 
 from fleetfront.cli.console import progress
 from fleetfront.cli.deploy.file_options import FileChoices, file_options, label_options
-from fleetfront.cli.options import json_option, quiet_option, store_option, store_path
+from fleetfront.cli.options import Count, json_option, quiet_option, store_option, store_path
 from fleetfront.errors import InputError
+from fleetfront.text_tables import parse_number
 
 if TYPE_CHECKING:
     from fleetfront.datasets import Preprocessing
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--torch", "spec", required=True, metavar="FILE.py:FACTORY", help="A function that gives the network.")
 @click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
-@click.option("--size", type=click.IntRange(1), default=224, show_default=True, help="Side of its images, pixels.")
+@click.option("--size", type=Count(1, 8192), default=224, show_default=True, help="Side of its images, pixels.")
 @click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
 @click.option("--images", metavar="FOLDER", help="Your images: calibrate int8, judge accuracy.")
 @label_options
@@ -133,7 +134,7 @@ def _three(text: str | None) -> tuple[float, ...]:
     if text is None:
         return ()
     try:
-        values = tuple(float(part) for part in text.split(","))
+        values = tuple(parse_number(part) for part in text.split(","))
     except ValueError:
         values = ()
     if len(values) == 1:

@@ -5,6 +5,7 @@ them, bars, where they go. What is written is decided elsewhere.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.options import Function, option_group
+from fleetfront.cli.options import Amount, Count, Function, option_group
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -130,12 +131,12 @@ _BATCH = (click.option("--batch", default="1", show_default=True, metavar="N|dyn
 
 def _bars(has_test_images: bool) -> list[Any]:
     most = "Most top-1 accuracy a precision may lose to fp32."
-    options = [click.option("--max-drop", type=click.FloatRange(0), metavar="POINTS", help=most)]
+    options = [click.option("--max-drop", type=Amount(0, 100), metavar="POINTS", help=most)]
     if has_test_images:
         options.append(
             click.option(
                 "--test-images",
-                type=click.IntRange(1),
+                type=Count(1, 1_000_000),
                 default=500,
                 show_default=True,
                 help="Held-out images to judge accuracy on, at most.",
@@ -163,6 +164,6 @@ def batch_of(text: str) -> int | str:
 
     if text == "dynamic":
         return DYNAMIC
-    if not text.isdecimal() or not 1 <= int(text) <= LARGEST_BATCH:
+    if not re.fullmatch(r"[0-9]{1,9}", text) or not 1 <= int(text) <= LARGEST_BATCH:
         raise InputError(f"{text!r} is not a batch.", f"Use a number from 1 to {LARGEST_BATCH}, or dynamic.")
     return int(text)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fleetfront.cli.options import split_names
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.targets import Target
+from fleetfront.text_tables import parse_number
 
 if TYPE_CHECKING:
     from fleetfront.cli.deploy.options import PickChoices, WeightChoices
@@ -55,10 +56,10 @@ def parse_limits(values: Sequence[str]) -> dict[str, float]:
     for value in values:
         name, separator, number = value.rpartition("=")
         try:
-            limit = float(number)
+            limit = parse_number(number)
         except ValueError:
             limit = 0.0
-        if not 0 < limit < float("inf") or (separator and not name):
+        if not limit > 0 or (separator and not name):
             raise InputError(f"{value!r} is not a limit.", "Write milliseconds, 20, or of one device, pixel3=25.")
         if name in limits:
             raise InputError(f"Two limits are given for {name or 'every device'}.", "Give one.")

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from fleetfront.cli.deploy.file_options import LABEL_OPTIONS
-from fleetfront.cli.options import option_group
+from fleetfront.cli.options import MOST_NETWORKS, Count, option_group
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,10 @@ pick_options = option_group(
         ),
         click.option("--knee", is_flag=True, help="The network where more latency begins to buy little."),
         click.option(
-            "--per-device", type=click.IntRange(1), metavar="K", help="K networks spread over each device's front."
+            "--per-device",
+            type=Count(1, MOST_NETWORKS),
+            metavar="K",
+            help="K networks spread over each device's front.",
         ),
         click.option("--shared", is_flag=True, help="The networks that `search --share K` chose for all devices."),
         click.option("--arch", "archs", multiple=True, metavar="ARCH", help="This architecture; repeatable."),

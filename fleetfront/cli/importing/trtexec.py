@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from fleetfront.cli.options import json_option, store_option, store_path
-from fleetfront.targets import PRECISIONS
+from fleetfront.cli.options import Count, json_option, store_option, store_path
+from fleetfront.targets import MOST_BATCH, PRECISIONS
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
@@ -19,7 +19,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 @click.option("--arch", default="", metavar="ARCH", help="The network that was measured.")
 @click.option("--block", default="", metavar="KEY", help="The block that was measured.")
 @click.option("--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Of the engine.")
-@click.option("--batch", type=click.IntRange(1), default=1, show_default=True, help="Images per inference.")
+@click.option("--batch", type=Count(1, MOST_BATCH), default=1, show_default=True, help="Images per inference.")
 @click.option("--profile", "profile", type=_FILE, help="What --exportProfile wrote; kept with the times.")
 @click.option("--layers", "layers", type=_FILE, help="What --exportLayerInfo wrote; kept with the times.")
 @store_option

@@ -9,6 +9,9 @@ from typing import Any
 import click
 
 from fleetfront.cli.options import (
+    MOST_NETWORKS,
+    Amount,
+    Count,
     device_option,
     json_option,
     quiet_option,
@@ -46,16 +49,21 @@ from fleetfront.profilers.kinds.base import Capability
     help="Time in all: 1, 5 or 10 minutes, or any duration. `long` calibrates on 80 networks.",
 )
 @click.option(
-    "--target-error", type=float, metavar="PERCENT", help="Stop as soon as the model is this good; else exit 1."
+    "--target-error",
+    type=Amount(0, 100, is_above=True),
+    metavar="PERCENT",
+    help="Stop as soon as the model is this good; else exit 1.",
 )
 @click.option(
     "--few",
-    type=click.IntRange(1),
+    type=Count(1, MOST_NETWORKS),
     metavar="K",
     help="Only K networks, chosen to tell most; other devices teach the rest.",
 )
-@click.option("--calibration", type=click.IntRange(0), help="Calibration networks.  [default: 20, or the budget's]")
-@click.option("--validation", type=click.IntRange(0), default=50, show_default=True, help="Held-out networks.")
+@click.option(
+    "--calibration", type=Count(0, MOST_NETWORKS), help="Calibration networks.  [default: 20, or the budget's]"
+)
+@click.option("--validation", type=Count(0, MOST_NETWORKS), default=50, show_default=True, help="Held-out networks.")
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
 @click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, where, and what that changes; do nothing.")

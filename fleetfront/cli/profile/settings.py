@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from fleetfront.cli.console import warn
-from fleetfront.cli.options import is_given
+from fleetfront.cli.options import Amount, is_given
 from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
 from fleetfront.profilers.kinds.catalogue import find_kind, kinds_that
@@ -34,7 +34,10 @@ def settings_options(function: Function) -> Function:
     for option in (
         click.option("--cooldown", metavar="30s", help="ADB: rest between rounds."),
         click.option(
-            "--max-temp", type=float, metavar="CELSIUS", help="ADB: wait until the hottest sensor is below this."
+            "--max-temp",
+            type=Amount(0, 150),
+            metavar="CELSIUS",
+            help="ADB: wait until the hottest sensor is below this.",
         ),
         click.option("--litert-wheel", type=file, help="ADB: library for the native runner on another processor."),
         click.option("--benchmark-model", type=file, help="ADB: Google's program, instead of looking for one."),

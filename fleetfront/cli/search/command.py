@@ -13,6 +13,9 @@ import click
 
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import (
+    MOST_EVALUATIONS,
+    MOST_NETWORKS,
+    Count,
     ModelChoices,
     accuracy_option,
     json_option,
@@ -46,7 +49,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--evaluations",
-    type=click.IntRange(1),
+    type=Count(1, MOST_EVALUATIONS),
     help="Budget: accuracies asked for, over all devices.  [default: 20000; 500 for supernet:]",
 )
 @click.option(
@@ -66,7 +69,9 @@ if TYPE_CHECKING:
 @click.option(
     "--fix", "fixed", multiple=True, metavar="GENE=VALUE", help="Hold a gene, e.g. resolution=224; repeatable."
 )
-@click.option("--share", type=click.IntRange(1), metavar="K", help="Also name the K networks that serve all best.")
+@click.option(
+    "--share", type=Count(1, MOST_NETWORKS), metavar="K", help="Also name the K networks that serve all best."
+)
 @click.option("--verify", metavar="top:K", help="Measure each front's best K, refit, search again.")
 @click.option("--start-from", type=click.Path(path_type=Path), help="Folder of a finished search that devices join.")
 @click.option(

@@ -43,5 +43,8 @@ class CudaKind:
         )
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
-        """Nothing: measuring changes nothing on a GPU."""
+        """Nothing: measuring changes nothing on a GPU. Raises DeviceError if the driver tells of no such GPU."""
+        from fleetfront.profilers.gpu.nvml import check_present
+
+        check_present(target.device)
         return {}

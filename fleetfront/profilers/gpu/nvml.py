@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 from fleetfront.errors import DeviceError, MissingDependency, missing
+from fleetfront.runtimes.cuda_device import cuda_index
 
 #: Reason in words -> the module's constant. Clocks below what the GPU could do: for heat, for power, or on purpose.
 _REASONS = {
@@ -46,6 +47,17 @@ def import_nvml() -> Any:
             f"NVML cannot be started ({error}).", "Install NVIDIA's driver; NVML is a part of it."
         ) from error
     return pynvml
+
+
+def check_present(device: str) -> None:
+    """Raise DeviceError for a ``cuda:N`` beyond the GPUs of this machine; without NVML nothing is known of them."""
+    try:
+        module = import_nvml()
+    except MissingDependency:
+        return
+    count = int(module.nvmlDeviceGetCount())
+    if cuda_index(device) >= count:
+        raise DeviceError(f"There is no {device}: this machine has {count} GPUs.", "`fleetfront doctor` lists them.")
 
 
 class Nvml:

@@ -1,0 +1,103 @@
+"""Options of every verb take plain, finite numbers within bounds, or say what they take; dry runs as well."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+
+import click
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetfront.cli.main import cli
+from fleetfront.cli.options import Amount, Batches, Count
+from fleetfront.errors import InputError
+from fleetfront.quantities import parse_duration_s
+
+pytestmark = pytest.mark.usefixtures("no_adb_server")
+
+Told = Callable[..., tuple[int, str, str]]
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--target-error", "nan", "not finite"),
+        ("--target-error", "inf", "not finite"),
+        ("--target-error", "0", "above 0"),
+        ("--target-error", "1e5", "above 0 to 100"),
+        ("--threads", "1" + "0" * 22, "from 1 to 4096"),
+        ("--threads", "1_0", "from 1 to 4096"),
+        ("--threads", "\uff12", "from 1 to 4096"),
+        ("--batch", "1,1", "gives a batch twice"),
+        ("--batch", "9" * 30, "is not a batch"),
+        ("--calibration", "99999999", "from 0 to 10000"),
+        ("--validation", "99999999", "from 0 to 10000"),
+        ("--few", "99999999", "from 1 to 10000"),
+        ("--seed", "9" * 25, "from 0 to"),
+        ("--budget", "99999999h", "longer than 30 days"),
+        ("--budget", "9" * 400 + "h", "is not a duration"),
+        ("--device", "cuda:999", "not a CUDA device"),
+        ("--max-temp", "-300", "from 0 to 150"),
+    ],
+)
+def test_absurd_values_are_refused_before_anything_is_done(option: str, value: str, said: str, told: Told) -> None:
+    code, out, err = told("profile", option, value, "--dry-run")
+    assert (code, out) == (2, "")
+    assert said in err
+    assert len(err) < 600
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (("search", "--evaluations", "1e9"), "from 1 to"),
+        (("search", "--share", "9" * 12), "from 1 to 10000"),
+        (("train", "digits", "--epochs", "9" * 12), "from 1 to 100000"),
+        (("export", "x.py", "--size", "1" * 9), "from 1 to 8192"),
+        (("report", "--random-seeds", "9" * 9), "from 0 to 1000"),
+        (("deploy", "--max-drop", "nan"), "not finite"),
+        (("deploy", "--per-device", "9" * 9), "from 1 to 10000"),
+    ],
+)
+def test_other_verbs_have_bounds_too(command: tuple[str, ...], said: str, told: Told) -> None:
+    code, _, err = told(*command)
+    assert code == 2
+    assert said in err
+
+
+def all_options(command: click.Command, path: str = "") -> list[tuple[str, click.Parameter]]:
+    found = [(f"{path} {one.name}", one) for one in command.params]
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            found += all_options(child, f"{path} {name}")
+    return found
+
+
+def test_no_option_takes_what_python_takes_for_a_number() -> None:
+    """``int`` and ``float`` read 1_0, nan and full-width digits, and know no bounds."""
+    context = click.Context(cli)
+    commands = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    options = [found for name, command in commands.items() if command for found in all_options(command, name)]
+    assert len(options) > 60
+    loose = (click.types.IntParamType, click.types.FloatParamType)
+    assert [name for name, one in options if isinstance(one.type, loose)] == []
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_value_within_bounds_or_refused(text: str) -> None:
+    for kind in (Count(1, 50), Amount(0, 100, is_above=True), Batches()):
+        try:
+            value = kind.convert(text, None, None)
+        except click.BadParameter:
+            continue
+        values = value if isinstance(value, tuple) else (value,)
+        assert all(0 < one <= 1_000_000 for one in values)
+        assert text.isascii()
+
+
+@given(st.text(max_size=30))
+def test_any_text_is_a_duration_or_refused(text: str) -> None:
+    with contextlib.suppress(InputError):
+        assert 0 < parse_duration_s(text) <= 30 * 24 * 3600
