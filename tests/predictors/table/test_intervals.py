@@ -1,5 +1,7 @@
 """Intervals sized on few networks cover what they promise."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import t
@@ -8,6 +10,7 @@ from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.calibration import fit_calibration
 from fleetfront.predictors.table.intervals import (
     BUSY_STD,
+    TYPICAL_BETWEEN,
     TYPICAL_SPREAD,
     TYPICAL_STD,
     UNCALIBRATED_STD,
@@ -44,6 +47,23 @@ def test_timer_and_launch_keep_tiny_files_honest() -> None:
     tiny, large = TYPICAL_SPREAD.widen(mean, 0.01 * mean) / mean
     assert tiny > 0.1
     assert large == pytest.approx(np.hypot(0.01, TYPICAL_SPREAD.relative), rel=1e-3)
+
+
+@pytest.mark.parametrize("micros", [10, 20, 50, 5000])
+def test_files_of_any_size_lie_within_their_intervals_in_later_sittings(micros: int) -> None:
+    """A sitting moves everything by some percent, and the timer and launch of each file by a microsecond or so."""
+    rng, files, covered, without = np.random.default_rng(micros), 12, [], []
+    mean = np.full(files, micros / 1e3)
+    std = TYPICAL_SPREAD.widen(mean, 0.015 * mean)
+    percent_alone = replace(TYPICAL_SPREAD, absolute_ms=0.0).widen(mean, 0.015 * mean)
+    for _ in range(1000):
+        level = np.exp(rng.normal(0, TYPICAL_BETWEEN))
+        later = mean * level * np.exp(rng.normal(0, 0.015, files)) + rng.normal(0, 0.0012, files)
+        covered.append(np.abs(later - mean) <= Z90 * std)
+        without.append(np.abs(later - mean) <= Z90 * percent_alone)
+    # What is typical of sittings is widened for how little is known of it.
+    assert 0.88 <= np.mean(covered) <= 0.96
+    assert micros > 20 or np.mean(without) < 0.6, "percent alone do not tell of a file of 10 microseconds"
 
 
 def test_a_profile_beside_other_programs_promises_less() -> None:
