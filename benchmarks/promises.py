@@ -7,9 +7,10 @@ calibration and held-out networks many times, since one draw of twenty says litt
 
     python benchmarks/promises.py                              # an hour: four sittings, ten minutes apart
     python benchmarks/promises.py --adb                        # the same over ADB, by the daemon of tests/adbd
+    python benchmarks/promises.py --smallest                   # the smallest of the small space: 10 to 50 microseconds
     python benchmarks/promises.py --gap 30 --keep DIR --quick  # a look: one sitting, few networks; nothing is written
 
-``--adb`` and ``--quick`` may shorten it: ``--sittings 2 --gap 60 --rounds 4``; what was run is in the result.
+``--adb`` and ``--smallest`` may shorten it: ``--sittings 2 --gap 60 --rounds 4``; what was run is in the result.
 """
 
 import argparse
@@ -48,7 +49,7 @@ from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Estimate, FloatArray
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -57,6 +58,8 @@ from fleetfront.workspace import Workspace
 SPACES = {"ofa-mbv3-w1.0": 20, "ofa-mbv3-mini": 10}
 RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite"}
 SEED = 20_231
+#: With ``--smallest``, of so many networks drawn for each that is deployed, those of least work.
+DRAWN = 60
 #: How often each profile's networks are split anew, half to calibrate and half to judge.
 DRAWS = 60
 #: What the fits in a folder that is kept say of themselves.
@@ -131,25 +134,28 @@ def coverage_over_draws(home: Path, options: argparse.Namespace, name: str, runt
     return {"draws": DRAWS, "mean": float(np.mean(covered)), "p5": float(low), "p95": float(high)}
 
 
-def sit(home: Path, networks: dict[str, int], is_busy: bool, device: str) -> list[dict[str, Any]]:
+def sit(home: Path, networks: dict[str, int], options: argparse.Namespace) -> list[dict[str, Any]]:
     """One sitting: every space and runtime, judged by its model. The models on disk stay as they are."""
     rows, workspace = [], Workspace(home)
-    with Store(workspace.store) as store, beside_a_busy_core() if is_busy else nullcontext():
+    with Store(workspace.store) as store, beside_a_busy_core() if options.sit == "busy" else nullcontext():
         for name, count in networks.items():
-            for target in targets(device):
-                load = os.getloadavg()[0]
-                row = judge(load_space(name), target, count, store, workspace)
+            for target in targets(options.device):
+                load, space = os.getloadavg()[0], load_space(name)
+                drawn = space.sample(count * (DRAWN if options.smallest else 1), np.random.default_rng(SEED))
+                order = np.argsort(space.macs(drawn), kind="stable") if options.smallest else np.arange(count)
+                row = judge(space, target, drawn[order[:count]], store, workspace)
                 rows.append({"space": name, "runtime": target.runtime, "load": round(load, 2), **row})
                 print(row, file=sys.stderr, flush=True)
     return rows
 
 
-def judge(space: SearchSpace, target: Target, count: int, store: Store, workspace: Workspace) -> dict[str, Any]:
-    """Deployed networks against what their model says, and against the model recalibrated on this sitting."""
+def judge(
+    space: SearchSpace, target: Target, genotypes: Genotypes, store: Store, workspace: Workspace
+) -> dict[str, Any]:
+    """Deployed networks int8[n, v] against their model as it was, and as recalibrated on this sitting."""
     known = list_known(workspace, None, space.name)
     model = newest_fit(known, space.name, target=target).fit
     assert model is not None
-    genotypes = space.sample(count, np.random.default_rng(SEED))
     suffix = f".{RUNTIMES[target.runtime]}"
     # Ten networks of company, since the recalibration reads them; `deploy --measure` takes ``NETWORKS``.
     company = find_company(store, space.name, target, model.clock, workspace.cache, suffix, networks=2 * NETWORKS)
@@ -166,7 +172,8 @@ def judge(space: SearchSpace, target: Target, count: int, store: Store, workspac
     level = [latency.sitting for latency in found.latencies.values() if latency.sitting is not None]
     seen = read_observations(store, target, space.name, model.clock, [found.campaign])
     return {
-        "networks": count,
+        "networks": len(genotypes),
+        "ms": [float(np.nanmin(measured)), float(np.nanmax(measured))],
         "level": float(np.median(level)) if level else None,
         "said_busy": any(latency.is_busy for latency in found.latencies.values()),
         "other_programs": said_of(seen.others),
@@ -238,7 +245,7 @@ def sittings(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         time.sleep(options.gap)
         is_busy = number == options.sittings - 1 and not options.quick
         command = [sys.executable, __file__, "--sit", "busy" if is_busy else "quiet", "--keep", str(home)]
-        command += ["--device", options.device]
+        command += ["--device", options.device, *(["--smallest"] if options.smallest else [])]
         machine = describe()
         done = subprocess.run(
             command + (["--quick"] if options.quick else []), check=True, stdout=subprocess.PIPE, text=True
@@ -264,16 +271,18 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=8, help="of each profile")
     parser.add_argument("--keep", type=Path, help="folder for store and models; profiles in it are used as they are")
     parser.add_argument("--quick", action="store_true", help="one sitting, mini networks alone; nothing is written")
+    parser.add_argument("--smallest", action="store_true", help="the smallest networks of the small space")
     parser.add_argument("--adb", action="store_true", help="over ADB, by Android's own daemon on this machine")
     parser.add_argument("--device", default="cpu", help=argparse.SUPPRESS)
     parser.add_argument("--sit", choices=["quiet", "busy"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.sit:
-        networks = {"ofa-mbv3-mini": 10} if options.quick else SPACES
-        print(json.dumps(sit(options.keep, networks, options.sit == "busy", options.device)))
+        networks = {"ofa-mbv3-mini": 10} if options.quick or options.smallest else SPACES
+        print(json.dumps(sit(options.keep, networks, options)))
         return
     if options.quick:
         options.sittings, options.rounds = 1, 3
+    if options.quick or options.smallest:
         del SPACES["ofa-mbv3-w1.0"]
     machine = describe()
     with tempfile.TemporaryDirectory() as temporary, phone(Path(temporary)) if options.adb else nullcontext() as name:
@@ -286,7 +295,8 @@ def main() -> None:
         asked = {"sittings": options.sittings, "gap": options.gap, "rounds": options.rounds}
         payload = {"bars": BARS, "asked": asked, "profiles": profiles, "sittings": sittings(home, options)}
     if not options.quick:
-        print(write("promises_adb" if options.adb else "promises", payload, machine))
+        what = "_adb" * options.adb + "_smallest" * options.smallest
+        print(write(f"promises{what}", payload, machine))
 
 
 if __name__ == "__main__":
