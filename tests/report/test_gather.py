@@ -225,6 +225,10 @@ def test_deployed_files_stand_with_size_and_both_latencies(measured: Made, measu
         assert Path(file.path).stat().st_size == file.size_bytes
         assert file.measured_ms is not None
         assert file.weights == "random"
+        cold, median, p90, mean = file.app_ms
+        assert cold > median > 0
+        assert p90 >= median
+        assert mean > 0
     lite = [file for file in measured_report.views("deployed")[0] if file.format == "tflite"]
     assert all(file.predicted_ms is not None for file in lite)
 

@@ -33,6 +33,9 @@ class DeployedFile:
         accuracy: of this very file on held-out images, percent.
         drop: how much of it writing in this precision lost, percentage points.
         problem: why the bundle could not be read; then all else but its name is empty.
+        app_ms: what an app feels of it: cold start, warm median, 90th percentile and sustained mean of the wall clock;
+            empty where nobody looked.
+        is_busy: other programs ran while it was measured, so that nothing is promised of it.
     """
 
     bundle: str
@@ -53,6 +56,8 @@ class DeployedFile:
     drop: float | None
     weights: str
     problem: str = ""
+    app_ms: tuple[float | None, ...] = ()
+    is_busy: bool = False
 
 
 def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
@@ -101,7 +106,15 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
                 accuracy=_number((file.get("accuracy") or {}).get("top1")),
                 drop=_number((file.get("accuracy") or {}).get("drop")),
                 weights=described,
+                app_ms=_app_ms(measured),
+                is_busy=measured.get("is_busy") is True,
             )
+
+
+def _app_ms(measured: Mapping[str, Any]) -> tuple[float | None, ...]:
+    wall = measured.get("wall") or {}
+    found = (measured.get("cold_start_ms"), *(wall.get(name) for name in ("median_ms", "p90_ms", "mean_ms")))
+    return tuple(_number(value) for value in found) if wall else ()
 
 
 def _is_of(row: Mapping[str, Any], file: Mapping[str, Any]) -> bool:
@@ -137,6 +150,7 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
         "predicted ms",
         "measured ms",
         "measured against predicted",
+        "in an app: cold / median / p90 / mean ms",
         "promised accuracy %",
         "accuracy of the file %",
         "lost in writing, points",
@@ -155,15 +169,16 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 size(file.size_bytes),
                 f"{file.target} {file.clock}".strip() or UNKNOWN,
                 with_spread(file.predicted_ms, file.predicted_std_ms) + (f" ({file.tier})" if file.tier else ""),
-                with_spread(file.measured_ms, file.measured_std_ms),
+                with_spread(file.measured_ms, file.measured_std_ms) + (" (device busy)" if file.is_busy else ""),
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else UNKNOWN,
+                " / ".join(format_number(ms) for ms in file.app_ms) or UNKNOWN,
                 file.promised or UNKNOWN,
                 format_number(file.accuracy, 4),
                 signed(file.drop, 2),
                 file.weights,
             )
         )
-    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 8, 9}))
+    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 7, 9, 10}))
 
 
 def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
