@@ -37,7 +37,7 @@ from fleetfront.pipelines.knowledge.cost_models import newest_fit
 from fleetfront.pipelines.knowledge.known import list_known
 from fleetfront.pipelines.measure.company import NETWORKS, find_company
 from fleetfront.pipelines.measure.files import measure_files
-from fleetfront.pipelines.measure.profile import Budget, profile_space
+from fleetfront.pipelines.measure.profile import Budget, profile_space, suffixes_of
 from fleetfront.predictors.scores import Z90, score
 from fleetfront.predictors.table.block_model import linear_block_model
 from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
@@ -56,7 +56,7 @@ from fleetfront.workspace import Workspace
 
 #: Space -> networks that are deployed; the seed is none that any profile draws networks with.
 SPACES = {"ofa-mbv3-w1.0": 20, "ofa-mbv3-mini": 10}
-RUNTIMES = {"onnxruntime": "onnx", "litert": "tflite"}
+RUNTIMES = ("onnxruntime", "litert")
 SEED = 20_231
 #: With ``--smallest``, of so many networks drawn for each that is deployed, those of least work.
 DRAWN = 60
@@ -156,7 +156,7 @@ def judge(
     known = list_known(workspace, None, space.name)
     model = newest_fit(known, space.name, target=target).fit
     assert model is not None
-    suffix = f".{RUNTIMES[target.runtime]}"
+    suffix = suffixes_of(target)[0]
     # Ten networks of company, since the recalibration reads them; `deploy --measure` takes ``NETWORKS``.
     company = find_company(store, space.name, target, model.clock, workspace.cache, suffix, networks=2 * NETWORKS)
     with tempfile.TemporaryDirectory() as folder:
