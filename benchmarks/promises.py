@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe, write
+from machine import RESULTS, describe, write
 
 from fleetfront.deploy.formats import writer_of
 from fleetfront.pipelines.fit.fit import fit_target
@@ -264,6 +264,15 @@ def sittings(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     return found
 
 
+def earlier_runs(name: str) -> list[dict[str, Any]]:
+    """What the result holds already, newest first: every run is told, not the best."""
+    path = RESULTS / f"{name}.json"
+    if not path.exists():
+        return []
+    last = json.loads(path.read_text())
+    return [{key: last[key] for key in last if key != "earlier_runs"}, *last.get("earlier_runs", ())]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sittings", type=int, default=4)
@@ -295,8 +304,8 @@ def main() -> None:
         asked = {"sittings": options.sittings, "gap": options.gap, "rounds": options.rounds}
         payload = {"bars": BARS, "asked": asked, "profiles": profiles, "sittings": sittings(home, options)}
     if not options.quick:
-        what = "_adb" * options.adb + "_smallest" * options.smallest
-        print(write(f"promises{what}", payload, machine))
+        name = "promises" + "_adb" * options.adb + "_smallest" * options.smallest
+        print(write(name, payload | {"earlier_runs": earlier_runs(name)}, machine))
 
 
 if __name__ == "__main__":
