@@ -139,7 +139,8 @@ def make_measured(root: Path) -> Made:
         picks = [
             Pick(f"size-{i}", p.arch, p.latency, p.accuracy) for i, p in enumerate(pick_spread(fronts, "cpu-litert", 2))
         ]
-        measuring = Measuring(store, tuple(Target.parse(t.target) for t in targets), clock, statistics)
+        timed = tuple(Target.parse(t.target) for t in targets)
+        measuring = Measuring(store, timed, clock, statistics, workspace=workspace)
         done = deploy_picks(picks, space, Weights(), tuple(FORMATS.values()), root / "bundles", measuring=measuring)
     assert all(one.folder is not None for one in done)
     return Made(workspace, (root / "fronts",), tuple(one.folder for one in done if one.folder is not None))
