@@ -57,11 +57,11 @@ def one_run(runtime, seed, arguments):
             validation=arguments.validation,
             seed=seed,
         )
-    found, report = outcome.learnt.held_out, outcome.learnt.fit.report
+    found, report = outcome.result.held_out, outcome.result.fit.report
     return {
         "runtime": runtime,
         "seed": seed,
-        "clock": outcome.learnt.clock.value,
+        "clock": outcome.result.clock.value,
         "serves": report.serves,
         "mape": round(found.mape, 2),
         "expected_mape": round(report.mape, 2),

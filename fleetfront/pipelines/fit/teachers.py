@@ -6,6 +6,7 @@ learnt from them is written in ``predictors.few_shot``.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from fleetfront.pipelines.knowledge.cost_models import measured_models
 from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.predictors.base import CostModel, NetworkCosts
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
-from fleetfront.predictors.operators.model import OperatorModel, operator_models
+from fleetfront.predictors.operators.model import OperatorEstimate, OperatorModel, operator_models
 from fleetfront.predictors.operators.work import CLASSES, KERNEL_SIZES, Mode, NetworkWork
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.spaces.base import SearchSpace
@@ -46,9 +47,18 @@ _NETWORK_STD = 0.05
 
 
 def find_teacher(
-    space: SearchSpace, *, workspace: Workspace, store: Path, unknown_device: str, seed: int = 0
+    space: SearchSpace,
+    *,
+    workspace: Workspace,
+    store: Path,
+    unknown_device: str,
+    seed: int = 0,
+    mode: Mode | None = None,
 ) -> Teacher:
     """Everything known of the space except the device that is to be predicted, ready to choose networks and to fit.
+
+    If that device has an estimate of its own, it joins in as far as estimates of known devices proved right. ``mode``
+    is that in which its networks will be executed, if it is known.
 
     Raises InputError if nothing is known and no estimate is shipped.
     """
@@ -59,7 +69,32 @@ def find_teacher(
         taken = {table.name for table in known} | {unknown_device}
         estimated, broken = _estimated_tables(work, asked, taken, seed)
         known, left_out = [*known, *estimated], [*left_out, *broken]
-    return Teacher(space, known, work=work, seed=seed, left_out=left_out)
+    estimates = own_estimates(work, asked, [unknown_device, *(table.name for table in known)])
+    return Teacher(
+        space,
+        known,
+        work=work,
+        seed=seed,
+        left_out=left_out,
+        estimates=estimates if unknown_device in estimates else None,
+        device=unknown_device,
+        mode=mode if mode in work.modes else None,
+    )
+
+
+def own_estimates(work: NetworkWork, genotypes: Genotypes, names: Sequence[str]) -> dict[str, KnownTable]:
+    """What shipped estimates say of n genotypes int8[n, v] on those of the devices that have one to be defended."""
+    models, found = operator_models(), {}
+    for name in names:
+        try:
+            config = load_device(name) if name in models else None
+        except InputError:
+            # A broken config of one device is told where that device is asked for.
+            continue
+        if config is not None and not models[name].objection(config):
+            ms = OperatorEstimate(work, models[name], config.target).predict(genotypes).mean
+            found[name] = KnownTable(name, genotypes, ms)
+    return found
 
 
 def _known_tables(

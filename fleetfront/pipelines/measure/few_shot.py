@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.fit.teachers import find_teacher
 from fleetfront.pipelines.knowledge.known import device_facts
@@ -26,7 +27,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
-from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
+from fleetfront.spaces.base import Genotypes, MayDisconnect, Mode, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -120,7 +121,10 @@ def profile_few_shot(
     place = workspace or Workspace.default()
     facts = device_facts(target.device)
     progress.start("learn from known devices", 1)
-    teacher = find_teacher(space, workspace=place, store=store.path, unknown_device=target.device, seed=seed)
+    # What is measured here are this project's own files, which hold nothing but what is live.
+    teacher = find_teacher(
+        space, workspace=place, store=store.path, unknown_device=target.device, seed=seed, mode=Mode.LIVE
+    )
     chosen = tuple(space.arch_ids(teacher.choose(count, np.random.default_rng(seed))))
     progress.finish()
     outcome = profile_space(
@@ -194,6 +198,12 @@ def learn_from_table(
     return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress)
 
 
+def _resolution_ms(device: str) -> float:
+    """The step in which numbers of a device are logged, 0 if its config does not say."""
+    known = load_device(device).timing_resolution_ms if device in device_names() else None
+    return known or 0.0
+
+
 def _usable(space: SearchSpace, genotypes: Genotypes, ms: FloatArray) -> tuple[Genotypes, FloatArray]:
     """Canonical networks whose output depends on their input."""
     kept = ~space.disconnected(genotypes) if isinstance(space, MayDisconnect) else np.ones(len(ms), np.bool_)
@@ -211,7 +221,7 @@ def _learn(
     progress: Progress,
 ) -> FewShotResult:
     progress.start("fit, trying the method on known devices", 1)
-    fit = teacher.fit(target, measured.genotypes, measured.ms, facts=facts)
+    fit = teacher.fit(target, measured.genotypes, measured.ms, facts=facts, step_ms=_resolution_ms(target.device))
     path = save_few_shot(fit, workspace, teacher.space.name, clock)
     progress.finish()
     scores = None

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from fleetfront.predictors.few_shot.posterior import MEAN_OF_NORMAL, Posterior
 from fleetfront.predictors.scores import Z90, weighted_spearman
 from fleetfront.quantities import FloatArray
 
-#: Bounds of the factor on intervals, of what a device's own measurements change of it, and of the ratio of true to
-#: implied errors: a trial on a few devices must not make them absurd.
-_FACTOR_BOUNDS = (0.7, 3.0)
-_STRETCH_BOUNDS = (0.5, 2.0)
-_LEVEL_BOUNDS = (0.5, 2.0)
+#: Bounds of the factor on intervals: trials on a few devices must not make them absurd.
+_FACTOR_BOUNDS = (0.5, 4.0)
 #: Steps above this share of a typical latency, and rank correlations below that, are said.
 _COARSE = 0.05
 _FEWEST_FOR_ORDER, _LEAST_ORDER = 6, 0.3
@@ -29,8 +26,10 @@ class Trial:
     Attributes:
         transfer_mape: mean absolute error of the operator costs, percent.
         trees_mape: the same of the trees, None if they were not tried.
-        ratios: float64[n]: errors divided by what their intervals said, before these are widened for all devices.
-        implied_mape: what the intervals and the measurements themselves said of the error, percent.
+        ratios: float64[n]: errors divided by their standard deviations, before these are widened.
+        implied_mape: what the standard deviations said of the error, percent.
+        shown_mape: what the measurements themselves said of it, percent.
+        surprise: how far off these were when left out, beside how far off they were expected to be.
     """
 
     device: str
@@ -38,51 +37,87 @@ class Trial:
     trees_mape: float | None
     ratios: FloatArray
     implied_mape: float
+    shown_mape: float
+    surprise: float
 
 
-def interval_factor(trials: Sequence[Trial]) -> float:
-    """The factor on standard deviations with which 90 % intervals would have covered 90 % over all trials."""
-    ratios = np.concatenate([trial.ratios for trial in trials])
-    low, high = _FACTOR_BOUNDS
-    return float(np.clip(np.quantile(ratios, 0.9) / Z90, low, high))
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """How what intervals and measurements say of a device relates to the truth, learnt on known devices.
 
-
-def implied_error(mean: FloatArray, std: FloatArray, stretch: float) -> float:
-    """The mean absolute error in percent that intervals of n networks say, widened by ``stretch``."""
-    return float(100 * math.sqrt(2 / math.pi) * stretch * np.mean(std / mean))
-
-
-def own_stretch(left_out: FloatArray, mean: FloatArray, std: FloatArray) -> float:
-    """By how much to widen intervals for what the measurements, each left out in turn, show beside what they say.
-
-    The square root: on public devices both tell the error equally well, and their geometric mean better than either.
+    ``width * surprise^width_exponent`` widens intervals; an error is the geometric mean of what intervals and
+    measurements say, the latter weighing ``error_exponent``, times ``error_level``.
     """
-    shown = 100 * float(np.mean(np.abs(left_out)))
-    low, high = _STRETCH_BOUNDS
-    return float(np.clip(math.sqrt(shown / implied_error(mean, std, 1.0)), low, high))
+
+    width: float
+    width_exponent: float
+    error_level: float
+    error_exponent: float
+
+    def stretch(self, surprise: float) -> float:
+        """The factor on standard deviations."""
+        return float(np.clip(self.width * surprise**self.width_exponent, *_FACTOR_BOUNDS))
+
+    def error(self, implied: float, shown: float) -> float:
+        """The mean absolute error to be expected, percent."""
+        return float(self.error_level * implied ** (1 - self.error_exponent) * shown**self.error_exponent)
 
 
-def error_level(trials: Sequence[Trial]) -> float:
-    """The mean ratio of a known device's true error to what was said of it when it was left out."""
-    ratios = [trial.transfer_mape / trial.implied_mape for trial in trials]
-    low, high = _LEVEL_BOUNDS
-    return float(np.clip(np.mean(ratios), low, high))
+def calibrate(trials: Sequence[Trial]) -> Calibration:
+    """Learn both exponents by least squares of logarithms, between 0 (believe the model) and 1 (the measurements).
+
+    With the width, 90 % intervals would have covered 90 % over all trials; the level is the median one.
+    """
+    surprise = np.log([trial.surprise for trial in trials])
+    needed = np.log([max(float(np.quantile(trial.ratios, 0.9)), 1e-6) / Z90 for trial in trials])
+    width_exponent = _slope(surprise, needed)
+    factors = np.exp(width_exponent * surprise)
+    ratios = np.concatenate([t.ratios / factor for t, factor in zip(trials, factors, strict=True)])
+    implied, shown, true = (
+        np.log([max(value, 1e-6) for value in column])
+        for column in zip(*((t.implied_mape, t.shown_mape, t.transfer_mape) for t in trials), strict=True)
+    )
+    error_exponent = _slope(shown - implied, true - implied)
+    level = float(np.exp(np.median(true - implied - error_exponent * (shown - implied))))
+    return Calibration(float(np.quantile(ratios, 0.9)) / Z90, width_exponent, level, error_exponent)
 
 
-def spread_of_networks(tables: Sequence[FloatArray]) -> float:
-    """How far networks lie from their device's mean latency, percent, on average over devices."""
-    return float(100 * np.mean([np.mean(np.abs(ms / ms.mean() - 1)) for ms in tables]))
+def _slope(x: FloatArray, y: FloatArray) -> float:
+    """Of the least-squares line, between 0 and 1."""
+    away = x - x.mean()
+    square = float(away @ away)
+    return float(np.clip(away @ (y - y.mean()) / square, 0.0, 1.0)) if square > 0 else 0.0
 
 
-def reasons_to_doubt(ms: FloatArray, left_out: FloatArray, step_ms: float) -> dict[str, str]:
-    """What speaks against k measurements, by a code: all equal, in coarse steps, or in an order that no device has."""
+def implied_error(mean: FloatArray, std: FloatArray) -> float:
+    """The mean absolute error in percent that standard deviations of n networks say."""
+    return float(100 * MEAN_OF_NORMAL * np.mean(std / mean))
+
+
+def spread_of_networks(tables: Sequence[FloatArray]) -> tuple[float, float]:
+    """How far networks lie from their device's median latency: percent, on average over devices; and the relative
+    standard deviation with which intervals would hold 90 % of them on the device where they lie furthest.
+    """
+    away = [np.abs(ms / np.median(ms) - 1) for ms in tables]
+    return float(100 * np.mean([share.mean() for share in away])), max(float(np.quantile(a, 0.9)) / Z90 for a in away)
+
+
+def reasons_to_doubt(ms: FloatArray, posterior: Posterior, step_ms: float) -> dict[str, str]:
+    """What speaks against k measurements, by a code: all equal, coarse, drifting, or in an order that no device has."""
     found = {}
+    typical = float(np.median(ms))
     if len(ms) > 1 and np.ptp(ms) == 0:
         found["equal"] = f"All {len(ms)} measurements are {ms[0]:g} ms: they say nothing of how networks differ."
-    elif step_ms > _COARSE * float(np.median(ms)):
-        share = 100 * step_ms / float(np.median(ms))
-        found["coarse"] = f"Measurements come in steps of {step_ms:g} ms, {share:.0f} % of a typical one."
-    predicted = ms * (1 - left_out)
+    elif step_ms > _COARSE * typical:
+        found["coarse"] = (
+            f"Measurements come in steps of {step_ms:g} ms, {100 * step_ms / typical:.0f} % of a typical one."
+        )
+    if posterior.drift:
+        found["drift"] = (
+            f"Latency {'rose' if posterior.drift > 0 else 'fell'} by {100 * abs(posterior.drift):.0f} % from the first "
+            f"of the {len(ms)} measurements to the last: let the device settle, and measure again."
+        )
+    predicted = ms * np.exp(-posterior.left_out)
     if len(ms) >= _FEWEST_FOR_ORDER and np.ptp(ms) > 0:
         order = float(weighted_spearman(predicted, ms, np.ones((1, len(ms))))[0])
         if not order > _LEAST_ORDER:

@@ -1,13 +1,14 @@
 """Predict a new device from few measurements: learn from known devices, choose networks, fit, say how good it is.
 
 Two opinions are held: ``posterior`` (operator costs) and ``pooled_trees``. Both are tried on every known device in
-turn, with all the others as teachers, and the better one serves; the same trial says how wide intervals have to be.
+turn, with all the others as teachers, and the better one serves; the same trials say how wide intervals have to be.
 """
 
 from __future__ import annotations
 
+import copy
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, Literal
 
@@ -17,33 +18,42 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.plain import to_plain
-from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.few_shot.basis import WorkBasis, make_basis, mode_coordinates
+from fleetfront.predictors.few_shot.choice import choose_informative
+from fleetfront.predictors.few_shot.cost_model import LEAST_WEIGHT, FewShotContent, FewShotModel, mix
 from fleetfront.predictors.few_shot.expected_error import (
     UNRELIABLE,
     Trial,
-    error_level,
+    calibrate,
     implied_error,
-    interval_factor,
-    own_stretch,
     reasons_to_doubt,
     spread_of_networks,
 )
-from fleetfront.predictors.few_shot.pooled_trees import PooledDevice, PooledTrees, described_by, grow_pooled_trees
+from fleetfront.predictors.few_shot.pooled_trees import (
+    PooledContent,
+    PooledDevice,
+    PooledModel,
+    PooledTrees,
+    grow_pooled_trees,
+    tree_features,
+)
 from fleetfront.predictors.few_shot.posterior import (
-    LEAST_WEIGHT,
-    FewShotContent,
-    FewShotModel,
-    choose_informative,
+    FEWEST_LEFT_OUT,
+    Posterior,
     fit_posterior,
     found_step,
     least_latency,
-    mix,
 )
-from fleetfront.predictors.few_shot.prior import KnownDevice, Prior, learn_device, learn_prior
+from fleetfront.predictors.few_shot.prior import (
+    DEFAULT_SETTINGS,
+    KnownDevice,
+    Prior,
+    PriorSettings,
+    learn_device,
+    learn_prior,
+)
 from fleetfront.predictors.operators.work import Mode, NetworkWork
-from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
+from fleetfront.quantities import LATENCY, FloatArray, Metric
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 from fleetfront.targets import Target
 
@@ -56,6 +66,8 @@ _REFERENCE = 2000
 _PER_DEVICE = 400
 #: Below, trees over all devices have too little to tell devices apart by.
 FEWEST_FOR_TREES = 10
+#: How often each known device is tried, with other networks each time; many networks vary little.
+_REPEATS, _MANY = 3, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,60 +128,6 @@ class FewShotFit:
     report: FewShotReport
 
 
-@dataclass(frozen=True, slots=True)
-class PooledContent:
-    """What a file holds of a ``PooledModel``."""
-
-    target: Target
-    space: str
-    basis: WorkBasis
-    trees: Trees
-    few_ms: FloatArray
-    facts: Mapping[str, float]
-    relative_std: Annotated[float, Gt(0)]
-
-    def __post_init__(self) -> None:
-        """Raises ValueError if a measurement is not positive."""
-        if self.few_ms.ndim != 1 or not self.few_ms.size or np.any(self.few_ms <= 0):
-            raise ValueError("a measurement is not positive")
-
-
-class PooledModel:
-    """One metric, mostly latency in ms, by the trees of all known devices. A CostModel."""
-
-    tier: Tier = Tier.TRANSFERRED
-
-    def __init__(self, content: PooledContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
-        """Raises ValueError if the content is of another space, or its trees are not of its description."""
-        if content.space != work.space.name:
-            raise ValueError(f"the model is of {content.space}, not of {work.space.name}")
-        self.content = content
-        self.metric = metric
-        self._work = work
-        self._trees = PooledTrees(content.trees)
-        columns, per_mode = content.trees.columns - described_by(content.few_ms), content.basis.rank - 1
-        # Trees of older versions know the first modes alone.
-        self._modes = work.modes[: columns // max(per_mode, 1)]
-        if len(self._modes) * per_mode != columns or not self._modes:
-            raise ValueError(f"its trees read {content.trees.columns} columns")
-
-    @property
-    def target(self) -> Target:
-        """The new device's."""
-        return self.content.target
-
-    def predict(self, genotypes: Genotypes) -> Estimate:
-        """Milliseconds and their std for n genotypes int8[n, v]."""
-        coordinates = mode_coordinates(self._work, self.content.basis, genotypes)
-        features = tree_features({mode: coordinates[mode] for mode in self._modes})
-        mean = self._trees.predict(features, self.content.few_ms, self.content.facts)
-        return Estimate(mean, self.content.relative_std * mean, self.tier)
-
-    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
-        """bool[n]: every architecture of the space."""
-        return covers_all(genotypes)
-
-
 class Teacher:
     """What known devices teach about networks of one space."""
 
@@ -182,30 +140,69 @@ class Teacher:
         seed: int = 0,
         left_out: Sequence[str] = (),
         metric: Metric = LATENCY,
+        estimates: Mapping[str, KnownTable] | None = None,
+        device: str = "",
+        mode: Mode | None = None,
+        settings: PriorSettings = DEFAULT_SETTINGS,
     ) -> None:
-        """Learn every known device. ``work`` may be shared, since making it builds every block's graph; ``left_out``
-        is told in reports.
+        """Learn every known device.
 
-        Raises InputError with fewer than three devices or too few networks of one.
+        Args:
+            space: of the networks.
+            known: tables of the known devices.
+            work: may be shared, since making it builds every block's graph.
+            seed: of all draws.
+            left_out: told in reports.
+            metric: of the tables.
+            estimates: by device, what its own estimate says of networks that are not measured.
+            device: the new one, whose own estimate joins in if there is one.
+            mode: in which networks will be executed, if that is known.
+            settings: what the known devices are too few to tell.
+
+        Raises:
+            InputError: with fewer than three devices or too few networks of one.
         """
         self.space = space
         self.work = work or NetworkWork(space)
         self._seed = seed
         self._left_out = tuple(left_out)
         self._metric = metric
+        self._mode, self._settings = mode, settings
         reference = usable(space, space.sample(_REFERENCE, np.random.default_rng(seed)))
         self.basis: WorkBasis = make_basis(self.work, reference)
         self.known = tuple(_connected(space, table) for table in known)
+        estimated = {name: _connected(space, table) for name, table in (estimates or {}).items()}
         # Devices of one public table share its networks.
-        shared = {table.genotypes.tobytes(): table.genotypes for table in self.known}
+        tables = (*self.known, *estimated.values())
+        shared = {table.genotypes.tobytes(): table.genotypes for table in tables}
         coordinates_of = {key: self.coordinates(genotypes) for key, genotypes in shared.items()}
         self._coordinates = [coordinates_of[table.genotypes.tobytes()] for table in self.known]
         self.devices: tuple[KnownDevice, ...] = tuple(
             learn_device(table.name, coordinates, table.ms)
             for table, coordinates in zip(self.known, self._coordinates, strict=True)
         )
-        self.prior: Prior = learn_prior(self.devices, self.work.modes)
+        self._estimates = {
+            name: learn_device(name, coordinates_of[table.genotypes.tobytes()], table.ms)
+            for name, table in estimated.items()
+        }
         self._reference = self.coordinates(reference[:_PER_DEVICE])
+        self._learn_prior(device)
+
+    def without(self, names: Collection[str], device: str = "") -> Teacher:
+        """The same without the known devices ``names``, to learn ``device``."""
+        kept = [i for i, table in enumerate(self.known) if table.name not in names]
+        fewer = copy.copy(self)
+        fewer.known = tuple(self.known[i] for i in kept)
+        fewer.devices = tuple(self.devices[i] for i in kept)
+        fewer._coordinates = [self._coordinates[i] for i in kept]
+        fewer._learn_prior(device)
+        return fewer
+
+    def _learn_prior(self, device: str) -> None:
+        self._is_estimated = device in self._estimates
+        at_large = self._prior(self.devices, device)
+        self.prior: Prior = at_large if self._mode is None else at_large.within(self._mode)
+        self._trials: dict[tuple[int, bool], tuple[Trial, ...]] = {}
 
     def coordinates(self, genotypes: Genotypes) -> dict[Mode, FloatArray]:
         """Coordinates float64[n, r] of networks in each mode of the space."""
@@ -220,7 +217,7 @@ class Teacher:
         drawn = self.space.sample(2 * CANDIDATES_PER_CHOICE * k, rng) if candidates is None else candidates
         drawn = np.unique(usable(self.space, self.space.canonical(drawn)), axis=0)
         drawn = rng.permutation(drawn)[: CANDIDATES_PER_CHOICE * k]
-        picked: Genotypes = drawn[choose_informative(self.prior, self.coordinates(drawn), k)]
+        picked: Genotypes = drawn[choose_informative(self.prior, self._in_mode(self.coordinates(drawn)), k)]
         return picked
 
     def fit(
@@ -231,97 +228,130 @@ class Teacher:
         *,
         facts: Mapping[str, float] | None = None,
         second_opinion: bool = True,
+        step_ms: float = 0.0,
     ) -> FewShotFit:
         """The model of a new device from k measured networks int8[k, v] with latencies float64[k] in ms.
 
+        ``step_ms`` is what its clock is known to round to; coarser steps are found in the values. Networks come in the
+        order in which they were measured, as far as that is known: a drift is told by it.
+
         Raises InputError if a latency is not positive.
         """
-        ms, step = np.asarray(ms, np.float64), found_step(ms)
-        posterior = fit_posterior(self.prior, self.coordinates(genotypes), ms, step)
-        hypotheses, least = posterior.hypotheses, least_latency(ms)
-        mean, std = mix(hypotheses, self._reference, least)
-        std = np.hypot(std, step / math.sqrt(12))
-        warnings = reasons_to_doubt(ms, posterior.left_out, step)
-        stretch = own_stretch(posterior.left_out, mean, std)
-        if warnings and any(code in UNRELIABLE for code in warnings):
-            # Such measurements say nothing of how networks differ: intervals must hold what networks may take at all.
-            stretch = max(
-                stretch, spread_of_networks([table.ms for table in self.known]) / implied_error(mean, std, 1.0)
-            )
+        ms = np.asarray(ms, np.float64)
+        step = max(found_step(ms), step_ms)
+        posterior = fit_posterior(self.prior, self._in_mode(self.coordinates(genotypes)), ms, step)
+        mean, std = _spread(posterior, self._reference, ms, step)
+        warnings = reasons_to_doubt(ms, posterior, step)
         trials = self.trials(len(ms), second_opinion=second_opinion and len(ms) >= FEWEST_FOR_TREES)
-        factor = interval_factor(trials)
+        calibration = calibrate(trials)
+        stretch = calibration.stretch(posterior.surprise)
+        implied = implied_error(mean, std)
+        expected = calibration.error(implied, posterior.shown_mape if len(ms) >= FEWEST_LEFT_OUT else implied)
+        if any(code in UNRELIABLE for code in warnings):
+            # Such measurements say nothing of how networks differ: intervals must hold what networks may take at all.
+            spread, widest = spread_of_networks([table.ms for table in self.known])
+            stretch, expected = max(stretch, widest / float(np.mean(std / mean))), max(expected, spread)
         content = FewShotContent(
             target,
             self.space.name,
             self.basis,
-            tuple(h for h in hypotheses if h.weight > LEAST_WEIGHT),
-            least_ms=least,
-            interval_factor=factor * stretch,
+            tuple(h for h in posterior.hypotheses if h.weight > LEAST_WEIGHT),
+            least_ms=least_latency(ms),
+            interval_factor=stretch,
             step_ms=step,
         )
         transfer = FewShotModel(content, self.work, self._metric)
-        mape = float(np.mean([trial.transfer_mape for trial in trials]))
         others = [trial.trees_mape for trial in trials if trial.trees_mape is not None]
-        other = float(np.mean(others)) if len(others) == len(trials) else None
         report = FewShotReport(
             "transfer",
             transfer.mode.value,
             tuple(table.name for table in self.known),
             len(ms),
-            mape,
-            other,
-            factor * stretch,
+            float(np.mean([trial.transfer_mape for trial in trials])),
+            float(np.mean(others)) if len(others) == len(self.known) else None,
+            stretch,
             self._left_out,
-            error_level(trials) * implied_error(mean, std, stretch),
+            expected,
             tuple(warnings.values()),
         )
+        return self._better_opinion(FewShotFit(transfer, report), genotypes, ms, facts or {})
+
+    def _better_opinion(
+        self, fit: FewShotFit, genotypes: Genotypes, ms: FloatArray, facts: Mapping[str, float]
+    ) -> FewShotFit:
+        """The same, or trees if they did better on known devices."""
+        mape, other = fit.report.mape, fit.report.other_mape
         if other is None or mape <= other:
-            return FewShotFit(transfer, report)
+            return fit
         trees = self._grow(range(len(self.known)), genotypes)
         # A mean absolute error is 0.8 standard deviations of normal errors.
-        std_of_trees = 1.25 * other / 100
-        pooled = PooledContent(target, self.space.name, self.basis, trees.trees, ms, facts or {}, std_of_trees)
-        report = replace(report, serves="trees", mape=other, other_mape=mape, interval_factor=1.0, expected_mape=other)
-        return FewShotFit(PooledModel(pooled, self.work, self._metric), report)
+        std = 1.25 * other / 100
+        pooled = PooledContent(fit.model.target, self.space.name, self.basis, trees.trees, ms, facts, std)
+        report = replace(fit.report, serves="trees", mape=other, other_mape=mape, interval_factor=1.0)
+        return FewShotFit(PooledModel(pooled, self.work, self._metric), replace(report, expected_mape=other))
 
     def trials(self, k: int, *, second_opinion: bool = True) -> tuple[Trial, ...]:
-        """Treat each known device as unknown, with ``k`` chosen networks and the others as teachers."""
+        """Treat each known device as unknown, with ``k`` chosen networks and the others as teachers, a few times each.
+
+        Raises InputError if that leaves too few teachers.
+        """
         if len(self.devices) <= 3:
             raise InputError(
                 f"{len(self.devices)} known devices are too few to try the method on.",
                 "Import or profile more devices.",
             )
-        return tuple(self._trial(at, k, second_opinion) for at in range(len(self.devices)))
+        if (k, second_opinion) not in self._trials:
+            self._trials[k, second_opinion] = tuple(
+                self._trial(at, k, repeat, second_opinion and repeat == 0)
+                for at in range(len(self.devices))
+                for repeat in range(_REPEATS if k <= _MANY else 1)
+            )
+        return self._trials[k, second_opinion]
 
-    def _trial(self, at: int, k: int, second_opinion: bool) -> Trial:
+    def _trial(self, at: int, k: int, repeat: int, second_opinion: bool) -> Trial:
         table, coordinates = self.known[at], self._coordinates[at]
         others = [i for i in range(len(self.devices)) if i != at]
-        prior = learn_prior([self.devices[i] for i in others], self.work.modes)
-        rng = np.random.default_rng([self._seed, at])
+        prior = self._prior([self.devices[i] for i in others], table.name if self._is_estimated else "")
+        rng = np.random.default_rng([self._seed, at, repeat])
         candidates = rng.permutation(len(table.ms))[: CANDIDATES_PER_CHOICE * k]
-        few = candidates[choose_informative(prior, _rows(coordinates, candidates), k)]
+        few = candidates[choose_informative(prior, _rows(coordinates, candidates), min(k, len(table.ms) // 2))]
         tested = np.setdiff1d(rng.permutation(len(table.ms))[: 4 * _PER_DEVICE], few)
-        step = found_step(table.ms[few])
-        posterior = fit_posterior(prior, _rows(coordinates, few), table.ms[few], step)
-        mean, std = mix(posterior.hypotheses, _rows(coordinates, tested), least_latency(table.ms[few]))
-        std = np.hypot(std, step / math.sqrt(12))
-        stretch = own_stretch(posterior.left_out, mean, std)
-        truth = table.ms[tested]
+        few_ms, truth = table.ms[few], table.ms[tested]
+        step = found_step(few_ms)
+        posterior = fit_posterior(prior, _rows(coordinates, few), few_ms, step)
+        mean, std = _spread(posterior, _rows(coordinates, tested), few_ms, step)
         trees_mape = None
         if second_opinion:
-            try:
-                trees = self._grow(others, table.genotypes[few])
-            except MissingDependency:
-                trees = None
-            if trees is not None:
-                guess = trees.predict(self._features(table.genotypes[tested]), table.ms[few], table.facts)
-                trees_mape = float(100 * np.mean(np.abs(guess / truth - 1)))
-        transfer_mape = float(100 * np.mean(np.abs(mean / truth - 1)))
-        ratios = np.abs(mean - truth) / (stretch * std)
-        return Trial(table.name, transfer_mape, trees_mape, ratios, implied_error(mean, std, stretch))
+            trees_mape = self._trees_mape(table, others, few, tested)
+        return Trial(
+            table.name,
+            float(100 * np.mean(np.abs(mean / truth - 1))),
+            trees_mape,
+            np.abs(mean - truth) / std,
+            implied_error(mean, std),
+            posterior.shown_mape,
+            posterior.surprise,
+        )
 
-    def _features(self, genotypes: Genotypes) -> FloatArray:
-        return tree_features(self.coordinates(genotypes))
+    def _trees_mape(
+        self, table: KnownTable, teachers: Sequence[int], few: NDArray[np.intp], tested: NDArray[np.intp]
+    ) -> float | None:
+        try:
+            trees = self._grow(teachers, table.genotypes[few])
+        except MissingDependency:
+            return None
+        features = tree_features(self.coordinates(table.genotypes[tested]))
+        guess = trees.predict(features, table.ms[few], table.facts)
+        return float(100 * np.mean(np.abs(guess / table.ms[tested] - 1)))
+
+    def _prior(self, devices: Sequence[KnownDevice], unknown: str) -> Prior:
+        """What ``devices`` teach, and the own estimate of the unknown one if it has one."""
+        estimate = self._estimates.get(unknown)
+        errors = [d.shares - self._estimates[d.name].shares for d in devices if d.name in self._estimates]
+        return learn_prior(devices, self.work.modes, estimate=estimate, estimate_errors=errors, settings=self._settings)
+
+    def _in_mode(self, coordinates: dict[Mode, FloatArray]) -> dict[Mode, FloatArray]:
+        return coordinates if self._mode is None else {self._mode: coordinates[self._mode]}
 
     def _grow(self, teachers: Sequence[int], few: Genotypes) -> PooledTrees:
         rng = np.random.default_rng(self._seed)
@@ -334,13 +364,17 @@ class Teacher:
             few_ms = few_coordinates[device.mode] @ device.shares * float(table.ms.mean())
             few_ms *= np.exp(device.relative_std * rng.standard_normal(len(few_ms)))
             few_ms = np.maximum(few_ms, least_latency(table.ms))
-            pooled.append(PooledDevice(self._features(table.genotypes[rows]), table.ms[rows], few_ms, table.facts))
+            features = tree_features(_rows(self._coordinates[i], rows))
+            pooled.append(PooledDevice(features, table.ms[rows], few_ms, table.facts))
         return grow_pooled_trees(pooled)
 
 
-def tree_features(coordinates: Mapping[Mode, FloatArray]) -> FloatArray:
-    """float64[n, f]: coordinates in all modes side by side, without the constants."""
-    return np.hstack([columns[:, 1:] for columns in coordinates.values()])
+def _spread(
+    posterior: Posterior, coordinates: Mapping[Mode, FloatArray], few_ms: FloatArray, step_ms: float
+) -> tuple[FloatArray, FloatArray]:
+    """Mean and standard deviation float64[n] ms of n networks, rounding included."""
+    mean, std = mix(posterior.hypotheses, coordinates, least_latency(few_ms))
+    return mean, np.hypot(std, step_ms / math.sqrt(12))
 
 
 def usable(space: SearchSpace, genotypes: Genotypes) -> Genotypes:

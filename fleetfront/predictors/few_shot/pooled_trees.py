@@ -8,15 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Annotated
 
 import numpy as np
+from annotated_types import Gt
+from numpy.typing import NDArray
 
 from fleetfront.device_configs.facts import FACT_KINDS
+from fleetfront.predictors.base import covers_all
+from fleetfront.predictors.few_shot.basis import WorkBasis, mode_coordinates
+from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.predictors.trees import Trees, grow_trees
-
-if TYPE_CHECKING:
-    from fleetfront.quantities import FloatArray
+from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
+from fleetfront.spaces.base import Genotypes
+from fleetfront.targets import Target
 
 _ROUNDS = 200
 _PARAMETERS = {
@@ -67,6 +72,65 @@ def grow_pooled_trees(devices: Sequence[PooledDevice]) -> PooledTrees:
         np.vstack(rows), np.concatenate(targets), _PARAMETERS, _ROUNDS, "A second opinion from pooled devices"
     )
     return PooledTrees(trees)
+
+
+@dataclass(frozen=True, slots=True)
+class PooledContent:
+    """What a file holds of a ``PooledModel``."""
+
+    target: Target
+    space: str
+    basis: WorkBasis
+    trees: Trees
+    few_ms: FloatArray
+    facts: Mapping[str, float]
+    relative_std: Annotated[float, Gt(0)]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if a measurement is not positive."""
+        if self.few_ms.ndim != 1 or not self.few_ms.size or np.any(self.few_ms <= 0):
+            raise ValueError("a measurement is not positive")
+
+
+class PooledModel:
+    """One metric, mostly latency in ms, by the trees of all known devices. A CostModel."""
+
+    tier: Tier = Tier.TRANSFERRED
+
+    def __init__(self, content: PooledContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
+        """Raises ValueError if the content is of another space, or its trees are not of its description."""
+        if content.space != work.space.name:
+            raise ValueError(f"the model is of {content.space}, not of {work.space.name}")
+        self.content = content
+        self.metric = metric
+        self._work = work
+        self._trees = PooledTrees(content.trees)
+        columns, per_mode = content.trees.columns - described_by(content.few_ms), content.basis.rank - 1
+        # Trees of older versions know the first modes alone.
+        self._modes = work.modes[: columns // max(per_mode, 1)]
+        if len(self._modes) * per_mode != columns or not self._modes:
+            raise ValueError(f"its trees read {content.trees.columns} columns")
+
+    @property
+    def target(self) -> Target:
+        """The new device's."""
+        return self.content.target
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Milliseconds and their std for n genotypes int8[n, v]."""
+        coordinates = mode_coordinates(self._work, self.content.basis, genotypes)
+        features = tree_features({mode: coordinates[mode] for mode in self._modes})
+        mean = self._trees.predict(features, self.content.few_ms, self.content.facts)
+        return Estimate(mean, self.content.relative_std * mean, self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: every architecture of the space."""
+        return covers_all(genotypes)
+
+
+def tree_features(coordinates: Mapping[Mode, FloatArray]) -> FloatArray:
+    """float64[n, f]: coordinates in all modes side by side, without the constants."""
+    return np.hstack([columns[:, 1:] for columns in coordinates.values()])
 
 
 def _description(few_ms: FloatArray, facts: Mapping[str, float]) -> FloatArray:

@@ -1,55 +1,52 @@
-"""The latency of a device from a handful of measurements, given what other devices taught.
+"""Move what is expected of a device by a handful of measurements, some of which may be disturbed.
 
 Latency is linear in operator work (``few_shot.basis``) with coefficients around those of known devices
-(``few_shot.prior``). A few measurements decide, by Bayes' rule, between execution modes, levels of noise and which
-measurement is an outlier, and move the coefficients.
+(``few_shot.prior``). Errors of its logarithm are Student's t, whose scale and tails are not known either. By Bayes'
+rule the measurements decide between kinds of device, execution modes, scales and tails, and move the coefficients.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
 import math
-import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
-from numpy.typing import NDArray
+from annotated_types import Ge, Le
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import covers_all
-from fleetfront.predictors.few_shot.basis import WorkBasis
-from fleetfront.predictors.few_shot.prior import Prior
-from fleetfront.predictors.operators.work import Mode, NetworkWork
-from fleetfront.quantities import LATENCY, Estimate, FloatArray, Metric, Tier
-from fleetfront.spaces.base import Genotypes
-from fleetfront.targets import Target
+from fleetfront.predictors.few_shot.prior import Component, Prior
+from fleetfront.predictors.operators.work import Mode
+from fleetfront.predictors.scores import Z90
+from fleetfront.quantities import FloatArray
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-#: Relative noise levels that are weighed against each other.
-_NOISE_LEVELS = np.geomspace(0.005, 0.4, 16)
-#: Share of measurements that something disturbed, and how many times noisier these are. On the public phone with the
-#: cleanest table, 20 % of the networks ran 5 to 30 % faster than the other 80 %, which agree within 2 %.
-_OUTLIER_SHARE = 0.12
-_OUTLIER_FACTOR = 8.0
-#: Patterns of outliers tried; beyond it only patterns with fewer outliers are.
-_MOST_PATTERNS = 400
-#: Factors on the covariance of the coefficients and their weights: devices unlike all known ones exist.
-_WIDTHS = (1.0, 5.0, 25.0)
-_WIDTH_WEIGHTS = (0.6, 0.3, 0.1)
-#: The overall scale of a new device is known to about a factor of two beforehand.
-_SCALE_STD = 1.0
+#: Noise that is weighed against other noise: the standard deviation of normal errors of which as many lie within
+#: 1.645 of it, 90 %.
+_LEVELS = np.geomspace(0.0015, 0.4, 11)
+#: Degrees of freedom of Student's t, and within how many scales 90 % of its errors lie. One degree lets a fifth of the
+#: measurements be off by any factor; ten are nearly normal.
+_FREEDOM = np.array([1.0, 3.0, 10.0])
+_WITHIN_90 = np.array([6.3138, 2.3534, 1.8125])
+#: Newton steps at each level, which begins where the next coarser one ended.
+_STEPS = 4
 #: A prediction is at least this share of the smallest measurement.
 _LEAST_SHARE = 0.05
-#: Hypotheses below are not kept for prediction.
-LEAST_WEIGHT = 1e-3
+#: Errors of logarithms beyond tell nothing more.
+_MOST_LEFT_OUT = 1.5
+_MOST_LEVERAGE = 0.99
+#: The scale of a device is taken from the median measurement, which one of two would tell.
+FEWEST_LEFT_OUT = 3
+_LEAST_SURPRISE = 0.01
+#: The mean absolute value of a standard normal variable.
+MEAN_OF_NORMAL = math.sqrt(2 / math.pi)
+#: Latency may drift by this share (one standard deviation) over the measurements, if there are enough to see it; it did
+#: if they are this many times likelier so (a natural logarithm; "strong" by Kass and Raftery 1995).
+_DRIFT_STD, _FEWEST_FOR_DRIFT, _SURELY = 0.3, 6, 3.0
 #: Steps finer than this share of the median measurement drown in other noise.
 _FINEST_STEP = 0.01
+#: Remainders below this share of the finest step are none.
+_SAME_STEP = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,68 +71,29 @@ class Posterior:
 
     Attributes:
         hypotheses: one an execution mode; their weights sum to 1.
-        left_out: float64[k]: 1 - predicted / measured of each measurement, predicted without it.
+        left_out: float64[k]: log(measured / predicted) of each measurement, predicted from the others.
+        left_out_std: float64[k]: how far off these were expected to be.
+        drift: by which share latency rose from the first measurement to the last; 0 unless it surely did.
     """
 
     hypotheses: tuple[Hypothesis, ...]
     left_out: FloatArray
+    left_out_std: FloatArray
+    drift: float = 0.0
 
+    @property
+    def surprise(self) -> float:
+        """How far off measurements were when left out, beside how far off they were expected to be: about 1, as for
+        measurements too few to be left out.
+        """
+        if len(self.left_out) < FEWEST_LEFT_OUT:
+            return 1.0
+        return max(float(np.mean(np.abs(self.left_out) / self.left_out_std) / MEAN_OF_NORMAL), _LEAST_SURPRISE)
 
-def choose_informative(prior: Prior, coordinates: Mapping[Mode, FloatArray], k: int) -> NDArray[np.intp]:
-    """Indices int[k] of the ``k`` candidates to measure, given their coordinates float64[c, r] in each mode.
-
-    Candidates should be drawn as the networks that will be predicted: a choice among all networks falls on freaks, and
-    a model is least right there.
-    """
-    designs, covariances = [], []
-    for design in coordinates.values():
-        expected = design @ prior.mean
-        designs.append(design / np.maximum(expected, 0.1 * np.median(expected))[:, None])
-        covariances.append(prior.covariance + _SCALE_STD**2 * np.outer(prior.mean, prior.mean))
-    return choose_networks(designs, covariances, prior.typical_noise, k)
-
-
-def choose_networks(
-    designs: Sequence[FloatArray], covariances: Sequence[FloatArray], relative_std: float, k: int
-) -> NDArray[np.intp]:
-    """Greedy Bayesian D-optimal choice of ``k`` of c candidates: int[k], in the order of choice.
-
-    Each network is the one that most increases the sum over hypotheses of log det of the posterior precision of the
-    coefficients (Chaloner and Verdinelli 1995, section 2.1). Candidates that no hypothesis can tell apart from a chosen
-    one are passed over while others are left: measuring the same thing twice would hide what the model cannot express.
-
-    Args:
-        designs: for each hypothesis, float64[c, p]: regressors divided by the latency they are expected to give.
-        covariances: for each hypothesis, float64[p, p]: of the coefficients before measuring.
-        relative_std: expected relative error of model and measurement together.
-        k: how many to choose.
-
-    Raises:
-        InputError: if there are fewer candidates than ``k``.
-    """
-    candidates = len(designs[0])
-    if not 0 < k <= candidates:
-        raise InputError(f"Cannot choose {k} of {candidates} networks.", f"Ask for 1 to {candidates}.")
-    _, group = np.unique(np.round(np.hstack(designs), 9), axis=0, return_inverse=True)
-    group = group.ravel()
-    remaining = [covariance.copy() for covariance in covariances]
-    is_open = np.ones(candidates, dtype=np.bool_)
-    chosen: list[int] = []
-    for _ in range(k):
-        gain = np.zeros(candidates)
-        for design, covariance in zip(designs, remaining, strict=True):
-            variance = np.einsum("cp,pq,cq->c", design, covariance, design)
-            gain += np.log1p(np.maximum(variance, 0.0) / relative_std**2)
-        gain[chosen] = -np.inf
-        if is_open.any():
-            gain[~is_open] = -np.inf
-        best = int(np.argmax(gain))
-        chosen.append(best)
-        is_open[group == group[best]] = False
-        for design, covariance in zip(designs, remaining, strict=True):
-            direction = covariance @ design[best]
-            covariance -= np.outer(direction, direction) / (relative_std**2 + design[best] @ direction)
-    return np.asarray(chosen, dtype=np.intp)
+    @property
+    def shown_mape(self) -> float:
+        """Mean absolute error of the measurements, each left out in turn, percent."""
+        return 100 * float(np.mean(np.minimum(np.abs(self.left_out), 1.0)))
 
 
 def fit_posterior(
@@ -143,9 +101,7 @@ def fit_posterior(
 ) -> Posterior:
     """The posterior after measuring k networks: coordinates float64[k, r] in each mode, milliseconds float64[k].
 
-    Relative errors are normal, ``_OUTLIER_FACTOR`` times wider for outliers; noise levels and patterns of outliers are
-    enumerated and weighed by their marginal likelihood, then averaged within each mode. ``step_ms`` is what the values
-    were rounded to.
+    ``step_ms`` is what the values were rounded to: a normal part of the noise that is the same for all networks.
 
     Raises:
         InputError: if a latency is not positive.
@@ -153,87 +109,175 @@ def fit_posterior(
     ms = np.asarray(ms, np.float64)
     if not (ms.size and np.all(np.isfinite(ms)) and np.all(ms > 0)):
         raise InputError("A measured latency is not a positive number.", "Leave that network out or measure again.")
-    patterns, log_pattern = _outlier_patterns(len(ms))
-    levels = _NOISE_LEVELS
-    log_level = -0.5 * ((np.log(levels) - prior.log_noise[0]) / prior.log_noise[1]) ** 2
-    log_prior = log_level[:, None] + log_pattern
-    noise = ((levels**2)[:, None, None] * patterns + step_ms**2 / 12 / ms**2).reshape(-1, len(ms))
-    found = []
-    for mode, design in coordinates.items():
-        terms = _Terms(prior, design, ms, noise, log_prior.ravel() + math.log(prior.mode_weights[mode]))
-        found.append((terms.log_evidence, terms.hypothesis(mode), *terms.left_out))
-    weights = _normalised(np.array([evidence for evidence, *_ in found]))
-    shares = _normalised(np.stack([evidence for _, _, evidence, _ in found]))
-    left_out = (shares * np.stack([error for *_, error in found])).sum(axis=0)
-    hypotheses = (replace(h, weight=float(w)) for w, (_, h, _, _) in zip(weights, found, strict=True))
-    return Posterior(tuple(hypotheses), left_out)
+    terms = _Terms(prior, coordinates, ms, step_ms)
+    posterior = Posterior(_by_mode(terms, coordinates), *terms.left_out())
+    if len(ms) < _FEWEST_FOR_DRIFT:
+        return posterior
+    drifting = _Terms(*_with_drift(prior, coordinates, ms), ms, step_ms)
+    if drifting.log_evidence - terms.log_evidence < _SURELY:
+        return posterior
+    hypotheses = _by_mode(drifting, coordinates)
+    drift = sum(h.weight * float(h.coefficients[-1]) for h in hypotheses) / float(np.median(ms))
+    return Posterior(tuple(_without_drift(h, drift) for h in hypotheses), *drifting.left_out(), drift)
+
+
+def _with_drift(
+    prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray
+) -> tuple[Prior, dict[Mode, FloatArray]]:
+    """One more coordinate: the place of each measurement in their order, from -1/2 to 1/2."""
+    place = (np.linspace(-0.5, 0.5, len(ms)) * ms / np.median(ms))[:, None]
+
+    def widened(component: Component) -> Component:
+        r = len(component.mean)
+        covariance = np.zeros((r + 1, r + 1))
+        covariance[:r, :r], covariance[r, r] = component.covariance, _DRIFT_STD**2
+        return replace(component, mean=np.append(component.mean, 0.0), covariance=covariance)
+
+    components = tuple(widened(component) for component in prior.components)
+    return replace(prior, components=components), {m: np.hstack([c, place]) for m, c in coordinates.items()}
+
+
+def _without_drift(hypothesis: Hypothesis, drift: float) -> Hypothesis:
+    """At the middle of the measurements; when a prediction will be compared, nobody knows."""
+    return replace(
+        hypothesis,
+        coefficients=hypothesis.coefficients[:-1],
+        covariance=hypothesis.covariance[:-1, :-1],
+        relative_std=math.hypot(hypothesis.relative_std, drift / math.sqrt(12)),
+    )
+
+
+def _by_mode(terms: _Terms, modes: Collection[Mode]) -> tuple[Hypothesis, ...]:
+    weights = _normalised(terms.log_weight)
+    found = [_joined(mode, terms, np.where(terms.modes == mode, weights, 0.0)) for mode in modes]
+    return tuple(hypothesis for hypothesis in found if hypothesis.weight > 0)
 
 
 class _Terms:
-    """The mixture within a mode: one term for each width of the prior, noise level and pattern of outliers.
+    """The mixture: one term for each component of the prior, tail and level of noise.
 
-    All is computed from r x r matrices: the precision of the coefficients is that of the prior and what each
-    measurement adds (Rasmussen and Williams 2006, sections 2.1 and 5.4.2).
+    Each is normal around its most probable coefficients (Laplace's method; Rasmussen and Williams 2006, section 3.4),
+    found by reweighted least squares from the coarsest level down, so that outliers lose their say one after another.
+
+    Attributes:
+        log_weight: float64[j]: of each term, up to a constant.
+        modes: of each term.
+        coefficients: float64[j, r], in ms.
+        covariance: float64[j, r, r].
+        relative_std: float64[j]: noise, as in ``_LEVELS``.
     """
 
-    def __init__(
-        self, prior: Prior, design: FloatArray, ms: FloatArray, noise: FloatArray, log_prior: FloatArray
-    ) -> None:
-        """``noise`` float64[j, k]: relative variances of j noise levels and patterns; ``log_prior`` float64[j]."""
-        expected = design @ prior.mean
-        scale = float(np.median(ms / np.maximum(expected, 0.1 * np.median(np.abs(expected)))))
-        self.mean = scale * prior.mean
-        overall = _SCALE_STD**2 * np.outer(prior.mean, prior.mean)
-        relative = design / ms[:, None]
-        surprise = 1 - relative @ self.mean
-        weights = 1 / noise
-        r = design.shape[1]
-        information = (weights @ (relative[:, :, None] * relative[:, None, :]).reshape(len(ms), r * r)).reshape(
-            -1, r, r
-        )
+    def __init__(self, prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float) -> None:
+        self._log_ms, self._step = np.log(ms), step_ms
+        self._least = least_latency(ms)
+        components = [c for c in prior.components if c.mode in coordinates]
+        self._design = np.stack([coordinates[c.mode] for c in components])[:, None]
+        self._start(components)
+        position = self._centre
         parts = []
-        for width, log_width in zip(_WIDTHS, np.log(_WIDTH_WEIGHTS), strict=True):
-            covariance = scale**2 * (width * prior.covariance + overall)
-            within = np.linalg.inv(np.linalg.inv(covariance) + information)
-            shifts = np.einsum("jrs,js->jr", within, (weights * surprise) @ relative)
-            solved = weights * (surprise - shifts @ relative.T)
-            diagonal = weights - weights**2 * np.einsum("kr,jrs,ks->jk", relative, within, relative, optimize=True)
-            log_determinant = (
-                np.log(noise).sum(axis=1) + np.linalg.slogdet(covariance)[1] - np.linalg.slogdet(within)[1]
-            )
-            log_weight = log_prior + log_width - 0.5 * (log_determinant + solved @ surprise)
-            parts.append((log_weight, within, shifts, solved / diagonal, 1 / diagonal))
-        joined = [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-        self._log_weight, self._within, self._shifts, self._errors, self._variances = joined
+        for level in _LEVELS[::-1]:
+            scale = (level / (_WITHIN_90 / Z90))[:, None]
+            for _ in range(_STEPS):
+                position = self._step_from(position, scale)
+            expected = -0.5 * ((np.log(level) - prior.log_noise[0]) / prior.log_noise[1]) ** 2
+            parts.append((*self._term(position, scale, expected), np.full(position.shape[:2], level)))
+        log_weight, coefficients, covariance, errors, scales, densities, levels = (
+            np.stack(columns, axis=2) for columns in zip(*parts, strict=True)
+        )
+        k, r = len(ms), position.shape[-1]
+        self.log_weight = log_weight.ravel()
+        self.modes = np.repeat([c.mode for c in components], len(_FREEDOM) * len(_LEVELS))
+        self.coefficients, self.covariance = coefficients.reshape(-1, r), covariance.reshape(-1, r, r)
+        self.relative_std = levels.ravel()
+        self._errors, self._scales, self._densities = (a.reshape(-1, k) for a in (errors, scales, densities))
+
+    def _start(self, components: list[Component]) -> None:
+        """Scale the components to the measurements."""
+        means = np.stack([c.mean for c in components])
+        expected = np.einsum("ckr,cr->ck", self._design[:, 0], means)
+        expected = np.maximum(expected, 0.1 * np.median(np.abs(expected), axis=1, keepdims=True))
+        scale = np.exp(np.median(self._log_ms - np.log(expected), axis=1))
+        covariance = scale[:, None, None] ** 2 * np.stack([c.covariance for c in components])
+        self._centre = np.repeat((scale[:, None] * means)[:, None], len(_FREEDOM), axis=1)
+        self._precision = np.linalg.inv(covariance)[:, None]
+        self._log_prior = np.log([c.weight for c in components]) - 0.5 * np.linalg.slogdet(covariance)[1]
+
+    def _at(self, position: FloatArray, scale: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """Errors [c, f, k], their squared scales, weights, and the gradient of log latency [c, f, k, r]."""
+        predicted = np.maximum((self._design @ position[..., None])[..., 0], self._least)
+        errors = self._log_ms - np.log(predicted)
+        squared = scale**2 + self._step**2 / 12 / predicted**2
+        freedom = _FREEDOM[:, None]
+        return errors, squared, (freedom + 1) / (freedom * squared + errors**2), self._design / predicted[..., None]
+
+    def _step_from(self, position: FloatArray, scale: FloatArray) -> FloatArray:
+        errors, _, weights, gradient = self._at(position, scale)
+        weighted = np.swapaxes(gradient * weights[..., None], -1, -2)
+        pull = weighted @ errors[..., None] - self._precision @ (position - self._centre)[..., None]
+        moved: FloatArray = position + np.linalg.solve(self._precision + weighted @ gradient, pull)[..., 0]
+        return moved
+
+    def _term(self, position: FloatArray, scale: FloatArray, expected: float) -> tuple[FloatArray, ...]:
+        """Log weight, coefficients and covariance of each term; and of each measurement, predicted without it: error,
+        squared scale, and logarithm of its probability.
+        """
+        errors, squared, weights, gradient = self._at(position, scale)
+        precision = self._precision + np.swapaxes(gradient * weights[..., None], -1, -2) @ gradient
+        covariance = np.asarray(np.linalg.inv(precision), np.float64)
+        away = (position - self._centre)[..., None]
+        log_weight: FloatArray = (
+            _log_student(errors, squared).sum(axis=-1)
+            - 0.5 * (np.swapaxes(away, -1, -2) @ self._precision @ away)[..., 0, 0]
+            - 0.5 * np.linalg.slogdet(precision)[1]
+            + self._log_prior[:, None]
+            + expected
+        )
+        spread = ((gradient @ covariance) * gradient).sum(axis=-1)
+        leverage = np.clip(weights * spread, 0, _MOST_LEVERAGE)
+        left_out = np.clip(errors / (1 - leverage), -_MOST_LEFT_OUT, _MOST_LEFT_OUT)
+        variance = spread / (1 - leverage) + squared
+        return log_weight, position, covariance, left_out, variance, _log_student(left_out, variance)
 
     @property
     def log_evidence(self) -> float:
-        """Logarithm of the probability of the measurements."""
-        highest = float(self._log_weight.max())
-        return highest + math.log(np.exp(self._log_weight - highest).sum())
+        """Logarithm of the probability of the measurements, up to a constant."""
+        highest = float(self.log_weight.max())
+        return highest + math.log(float(np.exp(self.log_weight - highest).sum()))
 
-    @property
     def left_out(self) -> tuple[FloatArray, FloatArray]:
-        """For each measurement: log evidence of the others, float64[k], and its error when predicted from them.
+        """Error float64[k] of each measurement when predicted from the others, and how far off it was expected to be.
 
-        What a term says of a measurement given the others is taken off its weight, which is exact.
+        What a term says of a measurement given the others is taken off its weight.
         """
-        errors, variances = self._errors, self._variances
-        log_weight = self._log_weight[:, None] + 0.5 * (np.log(2 * np.pi * variances) + errors**2 / variances)
-        highest = log_weight.max(axis=0)
-        weight = np.exp(log_weight - highest)
-        total = weight.sum(axis=0)
-        return highest + np.log(total), (weight * errors).sum(axis=0) / total
+        weight = _normalised(self.log_weight[:, None] - self._densities)
+        mean = (weight * self._errors).sum(axis=0)
+        square = (weight * (self._scales + self._errors**2)).sum(axis=0)
+        return mean, np.sqrt(np.maximum(square - mean**2, 1e-12))
 
-    def hypothesis(self, mode: Mode) -> Hypothesis:
-        """All terms joined, of weight 1."""
-        weight = _normalised(self._log_weight)
-        shift = weight @ self._shifts
-        spread = self._shifts - shift
-        covariance = np.einsum("j,jrs->rs", weight, self._within) + (weight[:, None] * spread).T @ spread
-        levels = np.resize(np.repeat(_NOISE_LEVELS, len(weight) // len(_WIDTHS) // len(_NOISE_LEVELS)), len(weight))
-        relative_std = float(np.sqrt(weight @ levels**2))
-        return Hypothesis(mode, 1.0, self.mean + shift, (covariance + covariance.T) / 2, relative_std)
+
+def _log_student(errors: FloatArray, squared_scale: FloatArray) -> FloatArray:
+    """Logarithm of the density of Student's t, tails along the last axis but one."""
+    constant = np.array([math.lgamma((f + 1) / 2) - math.lgamma(f / 2) - 0.5 * math.log(f * math.pi) for f in _FREEDOM])
+    freedom = _FREEDOM[:, None]
+    density: FloatArray = (
+        constant[:, None]
+        - 0.5 * np.log(squared_scale)
+        - (freedom + 1) / 2 * np.log1p(errors**2 / (freedom * squared_scale))
+    )
+    return density
+
+
+def _joined(mode: Mode, terms: _Terms, weights: FloatArray) -> Hypothesis:
+    """The terms of one mode as one."""
+    total = float(weights.sum())
+    rows = weights > 0
+    share = weights[rows] / max(total, np.finfo(float).tiny)
+    coefficients = share @ terms.coefficients[rows]
+    away = terms.coefficients[rows] - coefficients
+    covariance = np.einsum("j,jrs->rs", share, terms.covariance[rows]) + (share[:, None] * away).T @ away
+    return Hypothesis(
+        mode, min(total, 1.0), coefficients, (covariance + covariance.T) / 2, float(share @ terms.relative_std[rows])
+    )
 
 
 def _normalised(log_weights: FloatArray) -> FloatArray:
@@ -244,136 +288,21 @@ def _normalised(log_weights: FloatArray) -> FloatArray:
 
 
 def found_step(ms: FloatArray) -> float:
-    """The step in ms of which all values are multiples, if it is coarse enough to matter; 0 else."""
-    for exponent in range(6, -7, -1):
-        for digit in (5.0, 2.0, 1.0):
-            step = digit * 10.0**exponent
-            if step < _FINEST_STEP * float(np.median(ms)):
+    """The step in ms of which all values are multiples, if it is coarse enough to matter; 0 else, or if all agree."""
+    values = np.unique(ms)
+    finest = _FINEST_STEP * float(np.median(ms))
+    step = float(values[0]) if len(values) > 1 else 0.0
+    for value in values[1:]:
+        # Euclid's algorithm, on numbers that are printed with a few digits.
+        rest, step = step, float(value)
+        while rest > _SAME_STEP * finest:
+            rest, step = step % rest, rest
+            rest = min(rest, step - rest) if step - rest < _SAME_STEP * finest else rest
+            if step < finest:
                 return 0.0
-            if np.allclose(ms / step, np.round(ms / step), rtol=0, atol=1e-6) and step <= float(ms.min()):
-                return step
-    return 0.0
-
-
-def _outlier_patterns(k: int) -> tuple[FloatArray, FloatArray]:
-    """Factors on the noise variance float64[patterns, k], and the log probability of each pattern."""
-    factors, logs = [np.ones(k)], [k * math.log(1 - _OUTLIER_SHARE)]
-    for outliers in range(1, k // 3 + 1):
-        if sum(math.comb(k, n) for n in range(outliers + 1)) > _MOST_PATTERNS:
-            break
-        for which in itertools.combinations(range(k), outliers):
-            factor = np.ones(k)
-            factor[list(which)] = _OUTLIER_FACTOR**2
-            factors.append(factor)
-            logs.append(outliers * math.log(_OUTLIER_SHARE) + (k - outliers) * math.log(1 - _OUTLIER_SHARE))
-    return np.stack(factors), np.asarray(logs)
+    return step
 
 
 def least_latency(ms: FloatArray) -> float:
     """No prediction is lower than this after measuring ``ms``."""
     return _LEAST_SHARE * float(np.min(ms))
-
-
-def mix(
-    hypotheses: tuple[Hypothesis, ...], coordinates: Mapping[Mode, FloatArray], least_ms: float
-) -> tuple[FloatArray, FloatArray]:
-    """Mean and standard deviation float64[n] of the mixture, in ms."""
-    n = len(next(iter(coordinates.values())))
-    mean, square = np.zeros(n), np.zeros(n)
-    for hypothesis in hypotheses:
-        design = coordinates[hypothesis.mode]
-        value = np.maximum(design @ hypothesis.coefficients, least_ms)
-        variance = np.einsum("nr,rs,ns->n", design, hypothesis.covariance, design)
-        variance = np.maximum(variance, 0.0) + (hypothesis.relative_std * value) ** 2
-        mean += hypothesis.weight * value
-        square += hypothesis.weight * (variance + value**2)
-    return mean, np.sqrt(np.maximum(square - mean**2, 0.0))
-
-
-@dataclass(frozen=True, slots=True)
-class FewShotContent:
-    """What a file holds of a ``FewShotModel``.
-
-    Attributes:
-        interval_factor: widens the intervals to what known devices, left out in turn, and the measurements themselves
-            turned out to need.
-        step_ms: what the measurements were rounded to, and what is measured later will be.
-    """
-
-    target: Target
-    space: str
-    basis: WorkBasis
-    hypotheses: tuple[Hypothesis, ...]
-    least_ms: Annotated[float, Ge(0)] = 0.0
-    interval_factor: Annotated[float, Gt(0)] = 1.0
-    step_ms: Annotated[float, Ge(0)] = 0.0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError if shapes differ or no hypothesis has a weight."""
-        if any(len(h.coefficients) != self.basis.rank for h in self.hypotheses):
-            raise ValueError("a hypothesis has another number of coefficients than the basis")
-        if not sum(h.weight for h in self.hypotheses) > LEAST_WEIGHT:
-            raise ValueError("no hypothesis has a weight")
-
-
-class FewShotModel:
-    """One metric, mostly latency in ms, from few measurements and many known devices. A CostModel."""
-
-    tier: Tier = Tier.TRANSFERRED
-
-    def __init__(self, content: FewShotContent, work: NetworkWork, metric: Metric = LATENCY) -> None:
-        """Raises ValueError if the content is of another space than ``work``, or of modes that it does not have."""
-        if content.space != work.space.name:
-            raise ValueError(f"the model is of {content.space}, not of {work.space.name}")
-        self.content = content
-        self.metric = metric
-        self._work = work
-        self._hypotheses = tuple(h for h in content.hypotheses if h.weight > LEAST_WEIGHT)
-        if not {h.mode for h in self._hypotheses} <= set(work.modes):
-            raise ValueError(f"{content.space} has no such execution mode")
-
-    @property
-    def target(self) -> Target:
-        """The new device's."""
-        return self.content.target
-
-    @property
-    def mode(self) -> Mode:
-        """The most probable execution mode."""
-        return max(self._hypotheses, key=lambda h: h.weight).mode
-
-    def predict(self, genotypes: Genotypes) -> Estimate:
-        """Milliseconds and their std for n genotypes int8[n, v]; mean +- 1.645 std is a 90 % interval."""
-        content = self.content
-        modes = {h.mode for h in self._hypotheses}
-        coordinates = {mode: content.basis.coordinates(self._work.detailed(genotypes, mode)) for mode in modes}
-        mean, std = mix(self._hypotheses, coordinates, content.least_ms)
-        return Estimate(mean, np.hypot(content.interval_factor * std, content.step_ms / math.sqrt(12)), self.tier)
-
-    def relaxed(self, choice_probabilities: Tensor) -> Tensor:
-        """Expected cost float32[n] of relaxed architectures float32[n, f]: work adds up over blocks where all that is
-        executed is live; else what networks take is looked up."""
-        from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
-
-        work, basis = self._work, self.content.basis
-        slopes = [_slope(basis, h.coefficients) for h in self._hypotheses]
-        blocks = np.hstack([work.blocks, work.kernels])
-        is_live = all(h.mode is Mode.LIVE for h in self._hypotheses)
-        sums = relaxed_sums(work.space, [blocks @ s for _, s in slopes], choice_probabilities) if is_live else None
-        if sums is None:
-            return by_look_up(work.space, lambda rows: self.predict(rows).mean, choice_probabilities)
-        least = self.content.least_ms
-        means = [(part + constant).clamp(min=least) for part, (constant, _) in zip(sums, slopes, strict=True)]
-        weighted = [h.weight * mean for h, mean in zip(self._hypotheses, means, strict=True)]
-        return functools.reduce(operator.add, weighted)
-
-    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
-        """bool[n]: every architecture of the space."""
-        return covers_all(genotypes)
-
-
-def _slope(basis: WorkBasis, coefficients: FloatArray) -> tuple[float, FloatArray]:
-    """A constant and the cost of a unit of each column of work, float64[w], that coefficients of coordinates are."""
-    direction = basis.directions @ coefficients
-    slope = direction[1:] / basis.scale
-    return float(direction[0] - basis.centre @ direction[1:]), slope

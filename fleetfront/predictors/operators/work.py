@@ -1,7 +1,7 @@
 """Count what networks ask of a device: launches, multiply-accumulates, elements moved, by class of operator.
 
 What one operator asks is in its record (``graphs.operators``), what a device takes for it in ``operators.model`` and
-``few_shot.transfer``.
+``few_shot.posterior``.
 """
 
 from __future__ import annotations

@@ -21,12 +21,12 @@ def test_few_networks_of_this_machine_serve_a_search(tmp_path) -> None:
     target = Target("cpu", "onnxruntime")
     with Store(workspace.store) as store:
         outcome = profile_few_shot(space, target, 6, store=store, workspace=workspace, validation=8, rounds=3)
-    assert outcome.learnt.fit.report.networks == 6
-    assert len(outcome.learnt.fit.report.teachers) >= 10
-    assert outcome.learnt.held_out is not None
-    assert outcome.learnt.held_out.networks == 8
+    assert outcome.result.fit.report.networks == 6
+    assert len(outcome.result.fit.report.teachers) >= 10
+    assert outcome.result.held_out is not None
+    assert outcome.result.held_out.networks == 8
     # Six visits on a busy machine promise no rank; a model of the wrong scale would be off by hundreds of percent.
-    assert outcome.learnt.held_out.mape < 100
+    assert outcome.result.held_out.mape < 100
     data = outcome.to_json()["fit"]
     assert (data["tier"], data["few"]["networks"]) == ("transferred", 6)
     (found,) = device_models(["cpu"], space, workspace=workspace, store=workspace.store)

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import FileError, InputError
+from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
 from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
-from fleetfront.predictors.few_shot.posterior import FewShotContent, FewShotModel, Hypothesis, fit_posterior
+from fleetfront.predictors.few_shot.posterior import Hypothesis, fit_posterior, found_step
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.quantities import Clock, Tier
@@ -242,3 +243,83 @@ def test_the_second_opinion_is_heard(teacher: Teacher, work: NetworkWork, cells:
     assert fit.report.mape <= fit.report.other_mape
     assert json.dumps(fit.report.to_json())
     assert teacher.fit(TARGET, few[:6], ms[rows[:6]]).report.other_mape is None
+
+
+def rows_of(cells: np.ndarray, few: np.ndarray) -> list[int]:
+    return [int(np.flatnonzero((cells == genotype).all(axis=1))[0]) for genotype in few]
+
+
+@pytest.mark.parametrize("k", [20, 50])
+def test_a_fifth_of_values_doubled_does_not_count(
+    teacher: Teacher, work: NetworkWork, cells: np.ndarray, k: int
+) -> None:
+    ms = synthetic(work, cells, 14, Mode.ALL)
+    few = teacher.choose(k, np.random.default_rng(1), cells)
+    disturbed = ms[rows_of(cells, few)]
+    disturbed[np.random.default_rng(2).permutation(k)[: k // 5]] *= 2
+    prediction = teacher.fit(TARGET, few, disturbed, second_opinion=False).model.predict(cells)
+    assert np.mean(np.abs(prediction.mean / ms - 1)) < 0.04
+
+
+def test_a_drift_over_the_measurements_is_said_and_taken_off(
+    teacher: Teacher, work: NetworkWork, cells: np.ndarray
+) -> None:
+    ms = synthetic(work, cells, 15, Mode.ALL)
+    few = teacher.choose(10, np.random.default_rng(1), cells)
+    steady = ms[rows_of(cells, few)]
+    assert not teacher.fit(TARGET, few, steady, second_opinion=False).report.warnings
+    fit = teacher.fit(TARGET, few, steady * np.linspace(0.8, 1.2, 10), second_opinion=False)
+    assert "rose by" in fit.report.warnings[0]
+    estimate = fit.model.predict(cells)
+    assert np.mean(np.abs(estimate.mean / ms - 1)) < 0.1
+    assert np.mean(np.abs(estimate.mean - ms) <= 1.645 * estimate.std) > 0.8
+
+
+def test_a_mode_that_is_known_is_not_inferred(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
+    live = Teacher(SPACE, teacher.known, work=work, mode=Mode.LIVE)
+    ms = synthetic(work, cells, 16, Mode.LIVE)
+    errors = []
+    for one in (live, teacher):
+        fit, rest = fitted(one, cells, ms, k=4)
+        errors.append(float(np.mean(np.abs(fit.model.predict(cells[rest]).mean / ms[rest] - 1))))
+    assert fitted(live, cells, ms, k=4)[0].report.mode == Mode.LIVE
+    assert errors[0] < errors[1]
+
+
+def test_the_own_estimate_of_a_device_teaches(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
+    """Right in how operators relate, wrong in scale: a single measurement mends that."""
+    ms = synthetic(work, cells, 17, Mode.ALL, 0.01)
+    told = {"new": KnownTable("new", cells, 3 * ms)}
+    told |= {table.name: KnownTable(table.name, cells, 2 * table.ms) for table in teacher.known}
+    helped = Teacher(SPACE, teacher.known, work=work, estimates=told, device="new")
+    errors = []
+    for one in (helped, teacher):
+        fit, rest = fitted(one, cells, ms, k=1)
+        errors.append(float(np.mean(np.abs(fit.model.predict(cells[rest]).mean / ms[rest] - 1))))
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_clock_that_rounds_is_part_of_the_noise(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
+    ms = synthetic(work, cells, 18, Mode.ALL, 0.003)
+    ms *= 7.3 / float(np.median(ms))
+    few = teacher.choose(10, np.random.default_rng(1), cells)
+    measured = ms[rows_of(cells, few)]
+    fine = teacher.fit(TARGET, few, measured, second_opinion=False).model.predict(cells)
+    coarse = teacher.fit(TARGET, few, measured, second_opinion=False, step_ms=1.0).model.predict(cells)
+    assert np.all(coarse.std > 1 / np.sqrt(12))
+    assert np.median(coarse.std) > 1.5 * np.median(fine.std)
+
+
+@pytest.mark.parametrize(
+    ("ms", "step"),
+    [
+        ([5.0, 10.0, 25.0, 15.0], 5.0),
+        ([16.6667, 33.3334, 83.3335], 16.6667),
+        ([0.3, 0.9, 1.2, 1.5], 0.3),
+        ([12.0, 12.0, 12.0], 0.0),
+        ([12.31, 17.77, 29.4, 35.01], 0.0),
+        ([200.0, 201.0, 350.0], 0.0),
+    ],
+)
+def test_the_step_of_a_coarse_clock_is_found(ms: list[float], step: float) -> None:
+    assert found_step(np.array(ms)) == pytest.approx(step, rel=1e-3)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fleetfront.predictors.few_shot.prior import relative_least_squares
+from fleetfront.predictors.few_shot.prior import robust_least_squares
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.spaces.base import Mode
 from fleetfront.spaces.nasbench201.execution import dearest_path, merged_edges
@@ -62,6 +62,6 @@ def test_a_runtime_that_merges_is_linear_in_what_is_left(shared_data: Path) -> N
         columns = work(cells, mode)
         design = np.column_stack([np.ones(len(cells)), columns[:, columns.std(axis=0) > 0]])
         design /= design.mean(axis=0)
-        errors[mode] = np.mean(np.abs(design @ relative_least_squares(design, ms) / ms - 1))
+        errors[mode] = np.mean(np.abs(design @ robust_least_squares(design, ms) / ms - 1))
     assert errors[Mode.MERGED] < 0.02
     assert min(error for mode, error in errors.items() if mode is not Mode.MERGED) > 4 * errors[Mode.MERGED]
