@@ -29,8 +29,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Any]) -> None:
         np.savez(file, **arrays)
 
 
-def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
-    """Every array of a ``.npz`` by name; numbers and texts have no dimensions.
+def read_arrays(path: Path, allowed_bytes: int = _ALLOWED_BYTES) -> dict[str, NDArray[Any]]:
+    """Every array of a ``.npz`` by name; numbers and texts have no dimensions. It may unpack to ``allowed_bytes``.
 
     Raises:
         OSError: the file cannot be read.
@@ -42,22 +42,22 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     with path.open("rb") as file:
         try:
             with zipfile.ZipFile(file) as archive:
-                _check(archive.infolist(), path.stat().st_size)
+                _check(archive.infolist(), max(allowed_bytes, _RATIO * path.stat().st_size))
                 return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
         # Flags may ask for what zipfile cannot do, and any bytes may be other than they should.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
             raise ValueError(f"{type(error).__name__}: {error}") from error
 
 
-def _check(members: list[zipfile.ZipInfo], size: int) -> None:
+def _check(members: list[zipfile.ZipInfo], allowed_bytes: int) -> None:
     if len(members) > _MOST_ARRAYS or len({member.filename for member in members}) < len(members):
         raise ValueError(f"it lists {len(members)} arrays, or one twice")
     for member in members:
         if member.flag_bits & _IS_ENCRYPTED or not member.filename.endswith(".npy"):
             raise ValueError(f"{member.filename!r} is encrypted or no array")
     unpacked = sum(member.file_size for member in members)
-    if unpacked > max(_ALLOWED_BYTES, _RATIO * size):
-        raise ValueError(f"its {size} bytes would unpack to {unpacked}")
+    if unpacked > allowed_bytes:
+        raise ValueError(f"it would unpack to {unpacked} bytes; {allowed_bytes} are read")
 
 
 def _array(data: bytes) -> NDArray[Any]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.arrays import read_arrays
 from fleetfront.errors import InputError
 from fleetfront.graphs.input_shapes import Shape, batch_notes, resolve_shapes
 from fleetfront.runtimes.base import Port, Session
@@ -21,7 +20,8 @@ Feeds = dict[str, NDArray[Any]]
 
 #: More than any input that is timed here, and what a small file can claim in a few bytes.
 _MOST_BYTES = 1 << 32
-_DAMAGE = (zipfile.BadZipFile, zlib.error)
+#: What zeros in a compressed file may unpack to.
+_ALLOWED_BYTES = 1 << 30
 #: Shapes, sizes and axes are vectors of at most so many whole numbers.
 _MOST_AXES = 8
 
@@ -45,24 +45,24 @@ def load_arrays(path: Path) -> Feeds:
     """The arrays of a ``.npz`` file by input.
 
     Raises:
-        InputError: it cannot be read, is none, holds objects, or unpacks to more than fits memory.
+        InputError: it cannot be read, is none, holds objects, or unpacks to more than it may.
     """
+    remedy = "Write them with numpy.savez('x.npz', NAME=array), and give the path of that file."
     if not path.is_file():
-        raise InputError(f"There is no file {path}.", "Write one with numpy.savez('x.npz', NAME=array).")
+        what = "a folder" if path.is_dir() else "no file" if path.exists() else "not there"
+        raise InputError(f"{path} is {what}, where a .npz file of inputs is wanted.", remedy)
     try:
-        with zipfile.ZipFile(path) as archive:
-            unpacked = sum(entry.file_size for entry in archive.infolist())
-        if unpacked > _MOST_BYTES:
-            raise InputError(
-                f"{path} unpacks to {unpacked / 2**30:.0f} GiB.", f"Give less than {_MOST_BYTES >> 30} GiB."
-            )
-        with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    # Damaged archives raise whatever zipfile, zlib and numpy happen to.
-    except (OSError, ValueError, LookupError, EOFError, RuntimeError, MemoryError, *_DAMAGE) as error:
-        raise InputError(
-            f"The inputs {path} cannot be read ({error}).", "Write them with numpy.savez('x.npz', NAME=array)."
-        ) from error
+        return read_arrays(path, _ALLOWED_BYTES)
+    except (OSError, ValueError, EOFError, MemoryError) as error:
+        if _is_single_array(path):
+            raise InputError(f"{path} is one array without a name.", remedy) from error
+        raise InputError(f"The inputs {path} cannot be read ({error}).", remedy) from error
+
+
+def _is_single_array(path: Path) -> bool:
+    """Whether it is what ``numpy.save`` writes."""
+    with path.open("rb") as file:
+        return file.read(6) == b"\x93NUMPY"
 
 
 def make_feeds(session: Session, rng: np.random.Generator, given: GivenInputs | None = None) -> tuple[Feeds, list[str]]:

@@ -232,14 +232,22 @@ def test_arrays_are_read_with_care(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (1 << 45,)})
     with zipfile.ZipFile(tmp_path / "boast.npz", "w") as archive:
         archive.writestr("x.npy", header.getvalue())
-    monkeypatch.setattr("fleetfront.runtimes.feeds._MOST_BYTES", 1 << 19)
+    np.save(tmp_path / "x.npy", np.ones(3))
+    monkeypatch.setattr("fleetfront.runtimes.feeds._ALLOWED_BYTES", 1 << 19)
     for name in ("objects", "text", "boast"):
         with pytest.raises(InputError, match="cannot be read"):
             load_arrays(tmp_path / f"{name}.npz")
-    with pytest.raises(InputError, match="unpacks to"):
+    with pytest.raises(InputError, match="would unpack to"):
         load_arrays(tmp_path / "bomb.npz")
-    with pytest.raises(InputError, match="no file"):
-        load_arrays(tmp_path)
+    for path, said in (
+        (tmp_path, "is a folder, where a .npz file"),
+        (tmp_path / "missing.npz", "is not there"),
+        (tmp_path / "x.npy", "is one array without a name"),
+    ):
+        with pytest.raises(InputError) as caught:
+            load_arrays(path)
+        assert said in caught.value.message
+        assert "numpy.savez('x.npz', NAME=array)" in caught.value.remedy
 
 
 def test_sizes_that_fit_no_memory_are_refused() -> None:

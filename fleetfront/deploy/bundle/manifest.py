@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fleetfront.errors import InputError
+from fleetfront.errors import FileError, InputError
+from fleetfront.plain import parse_finite_json, read_file
 
 SCHEMA = "fleetfront.bundle/1"
 MANIFEST = "manifest.json"
@@ -152,21 +153,20 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """A bundle's manifest, after checking that every file it names is inside, there and unchanged.
 
     Raises:
-        InputError: there is no manifest, it is of another kind, or a file is missing, changed or outside.
+        FileError: there is no manifest, or it is damaged or holds numbers that cannot be.
+        InputError: it is of another kind, or a file is missing, changed or outside.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(
-            f"{folder} is not a bundle ({error}).", "Give a folder that `fleetfront deploy` wrote."
-        ) from error
+    manifest = read_file(path, parse_finite_json, "manifest", f"{folder} is not a bundle: give one that deploy wrote.")
     if not isinstance(manifest, dict) or manifest.get("schema") != SCHEMA:
         raise InputError(f"{path} is not a {SCHEMA} manifest.", "Deploy again with this version of fleetfront.")
+    from fleetfront.deploy.bundle.manifest_file import checked_manifest
+
     try:
-        named = [(str(entry["path"]), str(entry["sha256"])) for entry in manifest["files"]]
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}).", "Deploy again.") from error
+        manifest = checked_manifest(manifest)
+    except ValueError as error:
+        raise FileError(f"{path} is damaged ({error}).", "Deploy again.") from error
+    named = [(entry["path"], entry["sha256"]) for entry in manifest["files"]]
     if len({relative for relative, _ in named}) < len(named):
         raise InputError(f"{path} is damaged (it names a file twice).", "Deploy again.")
     for relative, digest in named:

@@ -167,11 +167,11 @@ def _damaged(file: DamagedModel, kind: Kind, tier: Tier) -> Known:
 def _holdings(store: Store | None, space: str | None) -> Iterator[Known]:
     """One for each target, space, metric, clock and kind; rows of several roles are taken together.
 
-    Loose files, anchors among them, are of no space.
+    Files are of no space, whichever company they were measured in, and anchors are there for the clock alone.
     """
     groups: dict[tuple[Target, str, bool, bool, Clock, str], list[Holding]] = {}
     for h in store.holdings() if store is not None else ():
-        if h.metric in METRICS and h.role is not Role.FILE and h.space and space in (None, h.space):
+        if h.metric in METRICS and h.role not in (Role.FILE, Role.ANCHOR) and h.space and space in (None, h.space):
             groups.setdefault((h.target, h.space, h.is_imported, h.role is Role.BLOCK, h.clock, h.metric), []).append(h)
     for (target, name, is_imported, is_block, clock, metric), holdings in groups.items():
         sources = store.sources(target, name) if store is not None and is_imported else ()

@@ -15,7 +15,7 @@ from fleetfront.deploy.bundle.manifest import (
     safe_name,
     write_bundle,
 )
-from fleetfront.errors import InputError
+from fleetfront.errors import FileError, InputError
 
 PORT = PortDescription("input", (1, 3, 8, 8), "float32", "NCHW", {"scale": 1 / 255})
 
@@ -132,7 +132,7 @@ def test_manifests_that_lead_nowhere_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="missing"):
         read_manifest(folder)
     (folder / "manifest.json").write_text("[" * 100_000)
-    with pytest.raises(InputError, match="not a bundle"):
+    with pytest.raises(FileError, match="nested too deeply"):
         read_manifest(folder)
 
 
@@ -201,3 +201,41 @@ def test_a_bundle_that_cannot_take_its_place_leaves_the_old_one(
         write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"new"}, force=True)
     assert (tmp_path / "net" / "model.onnx").read_bytes() == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["net"]
+
+
+@pytest.mark.parametrize(
+    ("place", "value"),
+    [
+        (("latency", 0, "ms"), "NaN"),
+        (("latency", 0, "ms"), "0.0"),
+        (("latency", 0, "ms"), "-1.5"),
+        (("latency", 0, "ms"), "1" + "0" * 400),
+        (("latency", 0, "ms"), '"fast"'),
+        (("latency", 0, "target"), "7"),
+        (("accuracy", 0, "value"), "1000000.0"),
+        (("accuracy", 0, "value"), "-Infinity"),
+        (("accuracy", 0), "null"),
+        (("arch",), '"\\ud800"'),
+        (("weights",), "[]"),
+        (("files", 0, "sha256"), '"abc"'),
+        (("files", 0, "input", "shape"), '["a", 1.5]'),
+        (("files", 0, "accuracy"), '{"top1": 200.0}'),
+        (("files", 0, "bytes"), "-1"),
+        (("labels",), "[" * 100_000 + "]" * 100_000),
+    ],
+)
+def test_no_manifest_is_believed_that_cannot_be(place: tuple[str | int, ...], value: str, tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "net", manifest(), {"model.onnx": b"x"})
+    written = json.loads((folder / "manifest.json").read_text())
+    written["latency"] = [{"target": "cpu/litert/fp32/t1/b1", "ms": 1.5, "std_ms": 0.1}]
+    written["accuracy"] = [{"value": 70.0, "std": 0.1, "tier": "measured"}]
+    (folder / "manifest.json").write_text(json.dumps(written))
+    assert read_manifest(folder)["latency"][0]["ms"] == 1.5
+    at = written
+    for step in place[:-1]:
+        at = at[step]
+    at[place[-1]] = "PLACE"
+    (folder / "manifest.json").write_text(json.dumps(written).replace('"PLACE"', value))
+    with pytest.raises(FileError) as caught:
+        read_manifest(folder)
+    assert len(str(caught.value)) < 500 + len(str(folder))
