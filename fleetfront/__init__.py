@@ -30,6 +30,7 @@ _ROOMS = {
     "fleetfront.pipelines.knowledge.cost_models": ("device_models",),
     "fleetfront.pipelines.knowledge.device_model": ("DeviceModel",),
     "fleetfront.pipelines.predict": ("predict_archs",),
+    "fleetfront.pipelines.inspect": ("Inspection", "inspect"),
     "fleetfront.search.problem": ("Problem", "ProblemTarget"),
     "fleetfront.search.fronts_file": ("load_fronts",),
     "fleetfront.search.results": ("Fronts",),

@@ -20,6 +20,8 @@ from fleetfront.pipelines.deploy.picks import pick_spread as pick_spread
 from fleetfront.pipelines.deploy.picks import pick_within as pick_within
 from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
+from fleetfront.pipelines.inspect import Inspection as Inspection
+from fleetfront.pipelines.inspect import inspect as inspect
 from fleetfront.pipelines.knowledge.cost_models import device_models as device_models
 from fleetfront.pipelines.knowledge.device_model import DeviceModel as DeviceModel
 from fleetfront.pipelines.measure.profile import Budget as Budget

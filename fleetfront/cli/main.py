@@ -25,6 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "devices": ("fleetfront.cli.devices:devices", "List devices and what is known about each."),
     "doctor": ("fleetfront.cli.doctor:doctor", "Check what is installed; fetch weights on request."),
     "profile": ("fleetfront.cli.profile.command:profile", "Measure a space's blocks and networks, or one model file."),
+    "inspect": ("fleetfront.cli.inspect:inspect", "Say what a model file holds, and who will not take it."),
     "fit": ("fleetfront.cli.fit:fit", "Learn a latency model from what was measured."),
     "predict": ("fleetfront.cli.predict:predict", "Predict latency and accuracy of given architectures."),
     "search": ("fleetfront.cli.search.command:search", "Find the best accuracy/latency trade-offs."),

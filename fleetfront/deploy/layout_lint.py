@@ -10,28 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.deploy.contract import InputContract
-
-#: Of the operators that files here hold, those that XNNPACK takes in float and int8, after the list in TensorFlow's
-#: lite/delegates/xnnpack/README.md.
-_XNNPACK = frozenset(
-    """
-    ADD AVERAGE_POOL_2D CONCATENATION CONV_2D DEPTHWISE_CONV_2D DEQUANTIZE DIV FULLY_CONNECTED HARD_SWISH LEAKY_RELU
-    LOGISTIC MAX_POOL_2D MAXIMUM MEAN MINIMUM MUL PAD PRELU QUANTIZE RELU RELU6 RESHAPE RESIZE_BILINEAR SOFTMAX SPLIT
-    STRIDED_SLICE SUB TANH TRANSPOSE
-    """.split()  # noqa: SIM905 - a list literal would be forty lines
-)
-
-_XNNPACK_FLOAT_ONLY = frozenset({"HARD_SWISH"})
-
-#: Likewise what ONNX Runtime's NNAPI or CoreML execution providers take, after the lists in its package
-#: (onnxruntime/tools/mobile_helpers); HardSwish is spelled out as HardSigmoid and Mul before they see it.
-_MOBILE_PROVIDERS = frozenset(
-    """
-    Add AveragePool Cast Clip Concat Conv DequantizeLinear Div Flatten Gather Gemm GlobalAveragePool GlobalMaxPool
-    HardSigmoid HardSwish Identity LeakyRelu MatMul MaxPool Mul Pad PRelu QuantizeLinear ReduceMean Relu Reshape Resize
-    Sigmoid Slice Softmax Split Sqrt Squeeze Sub Tanh Transpose Unsqueeze
-    """.split()  # noqa: SIM905
-)
+from fleetfront.runtimes.operator_lists import MOBILE_PROVIDERS, XNNPACK, XNNPACK_FLOAT_ONLY
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +55,9 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
     if format_name == "trt":
         return LayoutReport({}, 0, 0, 0, 0, ())
     counts, casts = _count_tflite(data) if format_name == "tflite" else _count_onnx(data)
-    known = _XNNPACK if format_name == "tflite" else _MOBILE_PROVIDERS
+    known = XNNPACK if format_name == "tflite" else MOBILE_PROVIDERS
     if format_name == "tflite" and precision == "int8":
-        known -= _XNNPACK_FLOAT_ONLY
+        known -= XNNPACK_FLOAT_ONLY
     transposes = counts["TRANSPOSE"] + counts["Transpose"]
     turned = format_name != "tflite" and contract.onnx_layout == "NHWC"
     # An fp16 ONNX file converts its input and its output; bytes become floats once.

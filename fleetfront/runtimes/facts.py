@@ -97,6 +97,35 @@ class Library:
 
 
 @dataclass(frozen=True, slots=True)
+class Engine:
+    """What computes a file's operators: a runtime's own kernels, or a delegate that takes some of them over.
+
+    Attributes:
+        title: what people call it.
+        file_format: of the files that it meets.
+        takes: kinds of operators that its makers list; None for all of the format but ``refuses``.
+        refuses: kinds that its makers list as not supported.
+        foreign: beginnings of kinds from outside the format that it has nevertheless.
+        leaves: what becomes of operators that it does not take; empty if the file is refused.
+        wants_fixed_shapes: whether it takes nothing of a file that leaves sizes open.
+    """
+
+    title: str
+    file_format: str
+    takes: frozenset[str] | None = None
+    refuses: frozenset[str] = frozenset()
+    foreign: tuple[str, ...] = ()
+    leaves: str = ""
+    wants_fixed_shapes: bool = False
+
+    def is_taken(self, kind: str) -> bool:
+        """Whether it takes operators of that kind, as far as the lists say."""
+        if kind.startswith("custom ") or "." in kind:
+            return kind.startswith(self.foreign)
+        return kind not in self.refuses and (self.takes is None or kind in self.takes)
+
+
+@dataclass(frozen=True, slots=True)
 class RuntimeFacts:
     """A runtime.
 
@@ -111,6 +140,7 @@ class RuntimeFacts:
         snippets: templates in ``deploy/bundle/snippets/<name>`` that run its files, in the order of a bundle.
         fixed_batch_snippets: those of them that cannot feed a file of any batch.
         libraries: parts of its package that profiling on a GPU needs.
+        engines: what computes its files' operators, the runtime itself first.
     """
 
     name: str
@@ -123,6 +153,7 @@ class RuntimeFacts:
     snippets: tuple[str, ...] = ()
     fixed_batch_snippets: tuple[str, ...] = ()
     libraries: tuple[Library, ...] = ()
+    engines: tuple[Engine, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -11,18 +11,19 @@ from fleetfront.graphs.readers.onnx import read_onnx
 from fleetfront.graphs.readers.tflite import read_tflite
 
 #: Suffix -> what reads such files.
-_READERS: Mapping[str, Callable[[Path, Mapping[str, Sequence[int]]], Graph]] = {
+_READERS: Mapping[str, Callable[[Path, Mapping[str, Sequence[int]], str], Graph]] = {
     ".onnx": read_onnx,
     ".tflite": read_tflite,
 }
 
 
-def read_graph(path: Path | str, shapes: Mapping[str, Sequence[int]] | None = None) -> Graph:
+def read_graph(path: Path | str, shapes: Mapping[str, Sequence[int]] | None = None, signature: str = "") -> Graph:
     """The graph of the model file at ``path``: operators, shapes and types, with placeholders for weights.
 
     Args:
         path: a ``.onnx`` or ``.tflite`` file.
         shapes: sizes of inputs that the file leaves open, by name; "" stands for the only input.
+        signature: which of a TFLite file's signatures; the first by default.
 
     Raises:
         FileError: the file is missing, damaged, or of a kind that is not read.
@@ -35,4 +36,4 @@ def read_graph(path: Path | str, shapes: Mapping[str, Sequence[int]] | None = No
     read = _READERS.get(path.suffix.lower())
     if read is None:
         raise InputError(f"Files that end in {path.suffix!r} are not read ({path}).", f"Known: {', '.join(_READERS)}.")
-    return read(path, shapes or {})
+    return read(path, shapes or {}, signature)

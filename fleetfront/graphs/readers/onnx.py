@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fleetfront.errors import FileError, missing
+from fleetfront.errors import FileError, InputError, missing
 from fleetfront.graphs.graph import Array, Graph, Origin
 from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
@@ -31,17 +31,19 @@ _KEPT = CONTROL | {"DequantizeLinear"}
 _DOMAINS = ("", "ai.onnx", "com.microsoft", "com.ms.internal.nhwc")
 
 
-def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
+def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]], signature: str = "") -> Graph:
     """The graph of the file at ``path``, its inputs sized as ``resolve_shapes`` says.
 
     Raises:
         FileError: the file is damaged, or not what onnx's checker accepts.
-        InputError: a size of an input is open and nothing says it.
+        InputError: a size of an input is open and nothing says it, or a signature is named: ONNX has none.
         MissingDependency: onnx is not installed.
     """
+    if signature:
+        raise InputError(f"ONNX files have no signatures, so {path} has no {signature!r}.", "Name none.")
     model = _load(path)
     weights = _take_weights(model, path)
-    ports = input_ports(model, weights)
+    ports = [_ranked(port, shapes) for port in input_ports(model, weights)]
     sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()})
     _bind(model, sizes)
     _check(model, path)
@@ -61,6 +63,14 @@ def input_ports(model: onnx.ModelProto, weights: Mapping[str, Value]) -> tuple[P
             value = _value(one.type)
             ports.append(Port(one.name, value.shape, value.dtype))
     return tuple(ports)
+
+
+def _ranked(port: Port, shapes: Mapping[str, Sequence[int]]) -> Port:
+    """A port of which not even the number of sizes is known, with as many as are given for it."""
+    given = shapes.get(port.name, shapes.get(""))
+    if port.shape != UNKNOWN or given is None:
+        return port
+    return Port(port.name, (ANONYMOUS,) * len(given), port.dtype)
 
 
 def _load(path: Path) -> onnx.ModelProto:
@@ -148,10 +158,23 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
                 "Update onnx (pip install -U onnx), or export the file with an older opset.",
             )
     try:
-        checker.check_model(model)
+        checker.check_model(_with_ranks(model))
     except checker.ValidationError as error:
         reason = " ".join(str(error).split("\n\n")[0].split())[:300]
         raise FileError(f"onnx refuses {path}: {reason}", "Export the file again.") from error
+
+
+def _with_ranks(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model as the checker wants it: with a shape, even an empty one, at ports that say none, as runtimes allow."""
+    ports = [*model.graph.input, *model.graph.output]
+    if all(one.type.tensor_type.HasField("shape") for one in ports if one.type.HasField("tensor_type")):
+        return model
+    whole = type(model)()
+    whole.CopyFrom(model)
+    for one in (*whole.graph.input, *whole.graph.output):
+        if one.type.HasField("tensor_type"):
+            one.type.tensor_type.shape.SetInParent()
+    return whole
 
 
 def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Array]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fleetfront.errors import FileError, InputError, missing
+from fleetfront.errors import FileError, InputError, missing, unknown
 from fleetfront.graphs.graph import Array, Graph, Origin
 from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
@@ -30,12 +30,13 @@ _DAMAGED = (struct.error, LookupError, ArithmeticError, ValueError, TypeError, A
 _TYPES = {"resource": "int64", "variant": "int64", "string": "object"}
 
 
-def read_tflite(path: Path, shapes: Mapping[str, Sequence[int]], subgraph: int = 0) -> Graph:
-    """The graph of a subgraph of the file at ``path``, its inputs sized as ``resolve_shapes`` says.
+def read_tflite(path: Path, shapes: Mapping[str, Sequence[int]], signature: str = "") -> Graph:
+    """The graph of the file at ``path`` that a signature runs, the first without one; its inputs sized as
+    ``resolve_shapes`` says.
 
     Raises:
         FileError: the file is damaged.
-        InputError: a size of an input is open and nothing says it, or there is no such subgraph.
+        InputError: a size of an input is open and nothing says it, or there is no such signature.
         MissingDependency: ai-edge-litert is not installed.
     """
     try:
@@ -46,7 +47,7 @@ def read_tflite(path: Path, shapes: Mapping[str, Sequence[int]], subgraph: int =
     if data[_IDENTIFIER] != b"TFL3":
         raise FileError(f"{path} is no TFLite file.", "Convert or download it again.")
     try:
-        return _Reader(path, schema, schema.Model.GetRootAs(data, 0), subgraph).read(shapes)
+        return _Reader(path, schema, schema.Model.GetRootAs(data, 0), signature).read(shapes)
     except InputError:
         raise
     except _DAMAGED as error:
@@ -56,11 +57,11 @@ def read_tflite(path: Path, shapes: Mapping[str, Sequence[int]], subgraph: int =
 class _Reader:
     """Walks through the operators of one subgraph."""
 
-    def __init__(self, path: Path, schema: Any, model: Any, subgraph: int) -> None:
-        if not 0 <= subgraph < model.SubgraphsLength():
-            raise InputError(f"{path} has no subgraph {subgraph}.", f"It has {model.SubgraphsLength()}.")
-        self._schema, self._model, self._graph = schema, model, model.Subgraphs(subgraph)
-        self._subgraph = subgraph
+    def __init__(self, path: Path, schema: Any, model: Any, signature: str) -> None:
+        if not model.SubgraphsLength():
+            raise FileError(f"{path} holds no network.", "Convert or download it again.")
+        self._subgraph = _subgraph(model, signature) if signature else 0
+        self._schema, self._model, self._graph = schema, model, model.Subgraphs(self._subgraph)
         self._is_resized = False
         tables = self._graph.TensorsLength() + self._graph.OperatorsLength() + model.OperatorCodesLength()
         if tables > _MOST_TABLES:
@@ -193,6 +194,15 @@ class _Reader:
     def _activation(self, number: int) -> str:
         names = vars(self._schema.ActivationFunctionType)
         return next((name.lower() for name, one in names.items() if one == number), "")
+
+
+def _subgraph(model: Any, signature: str) -> int:
+    """Which subgraph a signature runs. Raises InputError with the nearest for one that is not there."""
+    found = (model.SignatureDefs(index) for index in range(model.SignatureDefsLength()))
+    known = {_text(one.SignatureKey()): int(one.SubgraphIndex()) for one in found}
+    if signature not in known:
+        raise unknown("signature", signature, known)
+    return known[signature]
 
 
 def _numbers_of(options: type) -> tuple[str, ...]:

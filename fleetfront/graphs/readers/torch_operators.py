@@ -287,8 +287,8 @@ _VIEWS = _words("""
     view_as_real view_as_complex
 """)
 _MOVED = _words("""
-    slice select narrow expand expand_as constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad2d roll
-    flip repeat tile stack pixel_shuffle pixel_unshuffle unfold im2col col2im triu tril diagonal channel_shuffle
+    unbind slice select narrow expand expand_as constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad2d
+    roll flip repeat tile stack pixel_shuffle pixel_unshuffle unfold im2col col2im triu tril diagonal channel_shuffle
     repeat_interleave broadcast_to grid_sampler grid_sampler_2d hstack vstack copy_ slice_scatter select_scatter
 """)
 _LOOKED_UP = _words("""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
+from fleetfront.runtimes.operator_lists import LITERT_ENGINES
 
 _DELEGATED = ("fp32", "fp16")
 
@@ -28,4 +29,5 @@ FACTS = RuntimeFacts(
     snippets=("classify_tflite.py", "browser-litert.mjs", "Classifier.kt", "Classifier.swift"),
     # LiteRT.js takes no dynamic batch.
     fixed_batch_snippets=("browser-litert.mjs",),
+    engines=LITERT_ENGINES,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.facts import Half, Library, OnDevice, Package, RuntimeFacts
+from fleetfront.runtimes.operator_lists import ONNXRUNTIME_ENGINES
 
 _GPU_BUILD = "pip install onnxruntime-gpu"
 _OTHER_BUILD = f"pip uninstall onnxruntime && {_GPU_BUILD}"
@@ -55,4 +56,5 @@ FACTS = RuntimeFacts(
             _OTHER_BUILD,
         ),
     ),
+    engines=ONNXRUNTIME_ENGINES,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
+from fleetfront.runtimes.operator_lists import TENSORRT_ENGINES
 
 FACTS = RuntimeFacts(
     name="tensorrt",
@@ -24,4 +25,5 @@ FACTS = RuntimeFacts(
             ),
         ),
     },
+    engines=TENSORRT_ENGINES,
 )
