@@ -1,4 +1,4 @@
-"""Read from a model file its precision, inputs and batch; nothing is run, and no external data is loaded."""
+"""Read from a model file its precision, inputs and batch; nothing is run, and no weights of ONNX files are read."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.input_shapes import ANONYMOUS, is_batch
+from fleetfront.graphs.readers.onnx_skim import skim_onnx
 from fleetfront.runtimes.base import Port
 from fleetfront.targets import UNKNOWN_BATCH
 
@@ -130,21 +131,21 @@ def _known(port: Port) -> Iterator[int]:
     return (size if isinstance(size, int) else 1 for size in port.shape)
 
 
-def _told(path: Path, readers: Mapping[str, Callable[[bytes], _Told]]) -> _Told | None:
+def _told(path: Path, readers: Mapping[str, Callable[[Path], _Told]]) -> _Told | None:
     """What the reader of such files makes of this one; None if there is no reader, or the file is damaged."""
     read = readers.get(path.suffix.lower())
     try:
-        return None if read is None else read(path.read_bytes())
+        return None if read is None else read(path)
     except (OSError, struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
         # Whoever opens the file says what is wrong with it; a schema's classes give None for a table that is absent.
         return None
 
 
-def _tflite_weights(data: bytes) -> Counter[str]:
+def _tflite_weights(path: Path) -> Counter[str]:
     from ai_edge_litert import schema_py_generated as schema
 
     types = {getattr(schema.TensorType, name): told for name, told in _TFLITE_TYPES.items()}
-    model = schema.Model.GetRootAs(data, 0)
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
     found: Counter[str] = Counter()
     for tensor in islice(_tflite_tensors(model), _MOST_TENSORS):
         precision, size = types.get(tensor.Type(), ("", 1))
@@ -159,11 +160,11 @@ def _tflite_tensors(model: Any) -> Iterator[Any]:
         yield from (graph.Tensors(index) for index in range(graph.TensorsLength()))
 
 
-def _tflite_inputs(data: bytes) -> tuple[Port, ...]:
+def _tflite_inputs(path: Path) -> tuple[Port, ...]:
     from ai_edge_litert import schema_py_generated as schema
 
     words = {number: name.lower() for name, number in vars(schema.TensorType).items() if isinstance(number, int)}
-    model = schema.Model.GetRootAs(data, 0)
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
     graph = model.Subgraphs(0)
     names = {}
     for signature in (model.SignatureDefs(index) for index in range(model.SignatureDefsLength())):
@@ -181,29 +182,29 @@ def _tflite_inputs(data: bytes) -> tuple[Port, ...]:
     return tuple(ports)
 
 
-def _tflite_signatures(data: bytes) -> list[tuple[str, int]]:
+def _tflite_signatures(path: Path) -> list[tuple[str, int]]:
     from ai_edge_litert import schema_py_generated as schema
 
-    model = schema.Model.GetRootAs(data, 0)
+    model = schema.Model.GetRootAs(path.read_bytes(), 0)
     found = (model.SignatureDefs(index) for index in range(model.SignatureDefsLength()))
     return [((one.SignatureKey() or b"").decode(errors="replace"), one.SubgraphIndex()) for one in found]
 
 
-def onnx_graph(data: bytes) -> Any:
+def onnx_graph(path: Path) -> Any:
     """The graph of an ONNX file. Raises ValueError if it is none, ImportError without the package."""
     import onnx
     from google.protobuf.message import DecodeError
 
     try:
-        return onnx.load_from_string(data).graph
+        return onnx.load_from_string(skim_onnx(path)).graph
     except DecodeError as error:
         raise ValueError("no ONNX file") from error
 
 
-def _onnx_inputs(data: bytes) -> tuple[Port, ...]:
+def _onnx_inputs(path: Path) -> tuple[Port, ...]:
     from onnx.helper import tensor_dtype_to_np_dtype
 
-    graph = onnx_graph(data)
+    graph = onnx_graph(path)
     weights = {tensor.name for tensor in graph.initializer}
     ports = []
     for port in graph.input:
@@ -218,10 +219,10 @@ def _onnx_inputs(data: bytes) -> tuple[Port, ...]:
     return tuple(ports)
 
 
-def _onnx_weights(data: bytes) -> Counter[str]:
+def _onnx_weights(path: Path) -> Counter[str]:
     import onnx
 
-    graph = onnx_graph(data)
+    graph = onnx_graph(path)
     types = {getattr(onnx.TensorProto, name): precision for name, precision in _ONNX_TYPES.items()}
     constants = (attribute.t for node in graph.node for attribute in node.attribute if attribute.HasField("t"))
     found: Counter[str] = Counter()
@@ -233,6 +234,6 @@ def _onnx_weights(data: bytes) -> Counter[str]:
     return +found
 
 
-_WEIGHTS: Mapping[str, Callable[[bytes], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
-_INPUTS: Mapping[str, Callable[[bytes], tuple[Port, ...]]] = {".tflite": _tflite_inputs, ".onnx": _onnx_inputs}
-_SIGNATURES: Mapping[str, Callable[[bytes], list[tuple[str, int]]]] = {".tflite": _tflite_signatures}
+_WEIGHTS: Mapping[str, Callable[[Path], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}
+_INPUTS: Mapping[str, Callable[[Path], tuple[Port, ...]]] = {".tflite": _tflite_inputs, ".onnx": _onnx_inputs}
+_SIGNATURES: Mapping[str, Callable[[Path], list[tuple[str, int]]]] = {".tflite": _tflite_signatures}

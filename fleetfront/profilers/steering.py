@@ -127,7 +127,7 @@ def _followed(
 
 
 def _onnx_steering(path: Path) -> frozenset[str]:
-    graph = onnx_graph(path.read_bytes())
+    graph = onnx_graph(path)
     weights = {tensor.name for tensor in graph.initializer}
     sources = {port.name: port.name for port in graph.input if port.name not in weights}
     return _followed(islice(_onnx_steps(graph), _MOST_OPERATORS), sources, _ONNX_SLOTS, _ONNX_CARRIERS)

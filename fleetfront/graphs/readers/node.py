@@ -64,14 +64,26 @@ class Node:
             raise ValueError(f"the shape of {self.outputs[place].name!r} is not said")
         return value
 
+    def result_type(self) -> str:
+        """The type of the first output. Raises ValueError if the file does not say it."""
+        value = self.outputs[0].value
+        if value is None:
+            raise ValueError(f"the type of {self.outputs[0].name!r} is not said")
+        return value.dtype
+
     def operands(self, *places: int) -> tuple[str, ...]:
         """Names of the operands at some places, of those that are there; of all by default."""
         wanted = places or range(len(self.inputs))
         return tuple(self.inputs[place] for place in wanted if self.has(place))
 
-    def said(self) -> dict[str, Any]:
-        """The attributes of families that are told what they give."""
-        values = [self.result(place) for place, found in enumerate(self.outputs) if found.name]
+    def said(self, shapes: Sequence[Shape] = ()) -> dict[str, Any]:
+        """The attributes of families that are told what they give: as the file says, or of the shapes given."""
+        named = [(place, found) for place, found in enumerate(self.outputs) if found.name]
+        if shapes:
+            types = [found.value.dtype if found.value else self.value(0).dtype for _, found in named]
+            values = [Value(shape, dtype) for shape, dtype in zip(shapes, types, strict=True)]
+        else:
+            values = [self.result(place) for place, _ in named]
         return {
             "shapes": tuple(value.shape for value in values),
             "dtypes": tuple(value.dtype for value in values),

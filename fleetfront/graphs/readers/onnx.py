@@ -15,14 +15,19 @@ from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
 from fleetfront.graphs.readers.folding import fold
 from fleetfront.graphs.readers.node import Node, planned
+from fleetfront.graphs.readers.onnx_checks import REASON_SHOWN, check_functions, check_location, check_model
 from fleetfront.graphs.readers.onnx_operators import ALIASES, RULES
+from fleetfront.graphs.readers.onnx_skim import skim_onnx
 from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, UNKNOWN, Found, Outline, is_known
 
 if TYPE_CHECKING:
     import onnx
 
+#: What onnx and protobuf raise of damaged bytes: also text that is none, and C++ errors.
+_DAMAGED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, RuntimeError, MemoryError)
+_INITIALISERS_ALONE = 4
 #: Rounds of inferring shapes and folding what becomes known by them.
-_ROUNDS = 4
+_ROUNDS, _ROUNDS_ALONE = 4, 40
 #: Kinds that hold graphs of their own.
 CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 #: Kinds whose constant operands are no reason to compute them beforehand: they say how the weights are stored.
@@ -41,12 +46,25 @@ def read_onnx(path: Path, shapes: Mapping[str, Sequence[int]], signature: str = 
     """
     if signature:
         raise InputError(f"ONNX files have no signatures, so {path} has no {signature!r}.", "Name none.")
-    model = _load(path)
+    try:
+        return _read(path, shapes)
+    except InputError:
+        raise
+    except _DAMAGED as error:
+        reason = " ".join(str(error).split())[:REASON_SHOWN]
+        raise FileError(f"{path} is damaged ({reason}).", "Export or download it again.") from error
+
+
+def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
+    model = load_skimmed(path)
     weights = _take_weights(model, path)
     ports = [_ranked(port, shapes) for port in input_ports(model, weights)]
     sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()})
+    # Before version 4 initialisers had to be inputs, too, which runtimes never insisted on.
+    model.ir_version = max(model.ir_version, _INITIALISERS_ALONE)
     _bind(model, sizes)
-    _check(model, path)
+    check_functions(model, path)
+    check_model(model, path)
     model, values, constants = _inferred(model, path)
     reader = _Reader(path.name, model, values, constants, weights)
     for port in ports:
@@ -73,15 +91,21 @@ def _ranked(port: Port, shapes: Mapping[str, Sequence[int]]) -> Port:
     return Port(port.name, (ANONYMOUS,) * len(given), port.dtype)
 
 
-def _load(path: Path) -> onnx.ModelProto:
+def load_skimmed(path: Path) -> onnx.ModelProto:
+    """The file without the data of large constants.
+
+    Raises:
+        FileError: it is no ONNX file.
+        MissingDependency: onnx is not installed.
+    """
     try:
         import onnx
         from google.protobuf.message import DecodeError
     except ImportError as error:
-        raise missing("onnx", "onnxruntime", "Reading an ONNX file") from error
+        raise missing("onnx", "cpu", "Reading an ONNX file") from error
     try:
-        model = onnx.load_model(str(path), load_external_data=False)
-    except DecodeError as error:
+        model: onnx.ModelProto = onnx.ModelProto.FromString(skim_onnx(path))
+    except (DecodeError, ValueError) as error:
         raise FileError(f"{path} is no ONNX file, or only a part of one.", "Export or download it again.") from error
     if not model.graph.node and not model.graph.output:
         raise FileError(f"{path} holds no network.", "Export or download it again.")
@@ -97,7 +121,7 @@ def _take_weights(model: onnx.ModelProto, path: Path) -> dict[str, Value]:
     for tensor in graph.initializer:
         is_outside = tensor.data_location == TensorProto.EXTERNAL
         if is_outside:
-            _check_location(tensor, path)
+            check_location(tensor, path)
         if is_outside or math.prod(tensor.dims) > MOST_LOOKED_AT:
             taken[tensor.name] = (tuple(tensor.dims), tensor.data_type)
         else:
@@ -126,18 +150,6 @@ def _large_constant(node: onnx.NodeProto) -> Any:
     return tensor if math.prod(tensor.dims) > MOST_LOOKED_AT else None
 
 
-def _check_location(tensor: onnx.TensorProto, path: Path) -> None:
-    """Raise FileError if a weight lies outside the file's folder."""
-    location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-    folder = path.resolve().parent
-    there = folder / location
-    if not location or Path(location).is_absolute() or not there.resolve().is_relative_to(folder):
-        raise FileError(
-            f"Weight {tensor.name!r} of {path} lies at {location!r}, outside the file's folder.",
-            "Keep the data beside the file, and save it with relative paths.",
-        )
-
-
 def _bind(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
     for one in model.graph.input:
         if one.name in sizes:
@@ -145,36 +157,6 @@ def _bind(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
             del tensor.shape.dim[:]
             for size in sizes[one.name]:
                 tensor.shape.dim.add().dim_value = size
-
-
-def _check(model: onnx.ModelProto, path: Path) -> None:
-    from onnx import checker, defs
-
-    newest = defs.onnx_opset_version()
-    for one in model.opset_import:
-        if one.domain in ("", "ai.onnx") and one.version > newest:
-            raise FileError(
-                f"{path} is written in ONNX opset {one.version}; the installed onnx knows up to {newest}.",
-                "Update onnx (pip install -U onnx), or export the file with an older opset.",
-            )
-    try:
-        checker.check_model(_with_ranks(model))
-    except checker.ValidationError as error:
-        reason = " ".join(str(error).split("\n\n")[0].split())[:300]
-        raise FileError(f"onnx refuses {path}: {reason}", "Export the file again.") from error
-
-
-def _with_ranks(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The model as the checker wants it: with a shape, even an empty one, at ports that say none, as runtimes allow."""
-    ports = [*model.graph.input, *model.graph.output]
-    if all(one.type.tensor_type.HasField("shape") for one in ports if one.type.HasField("tensor_type")):
-        return model
-    whole = type(model)()
-    whole.CopyFrom(model)
-    for one in (*whole.graph.input, *whole.graph.output):
-        if one.type.HasField("tensor_type"):
-            one.type.tensor_type.shape.SetInParent()
-    return whole
 
 
 def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Array]]:
@@ -185,11 +167,13 @@ def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict
         model = inliner.inline_local_functions(model)
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     values: dict[str, Value] = {}
-    for _ in range(_ROUNDS):
+    # onnx would write out every number of a Range; without its help more rounds are needed.
+    counts = any(node.op_type == "Range" for node in _all_nodes(model.graph))
+    for _ in range(_ROUNDS_ALONE if counts else _ROUNDS):
         try:
-            inferred = shape_inference.infer_shapes(model, data_prop=True)
+            inferred = shape_inference.infer_shapes(model, data_prop=not counts)
         except shape_inference.InferenceError as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = " ".join(str(error).split())[:REASON_SHOWN]
             raise FileError(f"The shapes in {path} contradict one another: {reason}", "Export it again.") from error
         values = {
             one.name: _value(one.type)
@@ -199,6 +183,15 @@ def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict
         if not _fold_nodes(model, values, constants):
             break
     return model, values, constants
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of a graph and of the graphs that they hold."""
+    pending = [graph]
+    while pending:
+        for node in pending.pop().node:
+            yield node
+            pending += [one.g for one in node.attribute if one.HasField("g")]
 
 
 def _fold_nodes(model: onnx.ModelProto, values: Mapping[str, Value], constants: dict[str, Array]) -> bool:

@@ -23,7 +23,7 @@ def _words(text: str) -> tuple[str, ...]:
 #: Kinds that combine operands element by element. Comparisons and tests give bool.
 _ELEMENTWISE = _words("""
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BitShift Ceil Celu Cos Cosh Div Elu
-    Erf Exp Floor Gelu LeakyRelu Log LogSoftmax Max Mean Min Mish Mod Neg PRelu Pow Reciprocal Round Selu Shrink Sign
+    Erf Exp Floor Gelu LeakyRelu Log LogSoftmax Max Mean Min Mish Mod Neg Pow Reciprocal Round Selu Shrink Sign
     Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu FastGelu QuickGelu BiasGelu Hardmax
 """)
 _TESTS = _words("And Or Not Xor Equal Greater GreaterOrEqual Less LessOrEqual IsInf IsNaN")
@@ -208,6 +208,14 @@ def _elementwise(node: Node) -> Plan:
     return Plan("elementwise", node.operands(), {"function": node.kind.lower()})
 
 
+def _sloped(node: Node) -> Plan:
+    """Older files give a slope for each channel as one dimension."""
+    slope, rank = node.inputs[1], len(node.shape())
+    if node.is_constant(1) and node.shape(1) == node.shape()[1:2] and rank > 2:
+        slope = node.outline.placeholder(slope, (int(node.shape(1)[0]), *(1,) * (rank - 2)), node.value(1).dtype)
+    return Plan("elementwise", (node.inputs[0], slope), {"function": "prelu"})
+
+
 def _test(node: Node) -> Plan:
     return Plan("elementwise", node.operands(), {"function": node.kind.lower(), "dtype": "bool"})
 
@@ -304,7 +312,7 @@ def _gather(node: Node) -> Plan:
 
 
 def _cast(node: Node) -> Plan:
-    return Plan("cast", node.operands(0), {"dtype": node.result().dtype})
+    return Plan("cast", node.operands(0), {"dtype": node.result_type()})
 
 
 def _resize(node: Node) -> Plan:
@@ -368,6 +376,7 @@ RULES: Mapping[str, Rule] = {
     "Clip": _clip,
     "Where": _where,
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
+    "PRelu": _sloped,
     **dict.fromkeys(_TESTS, _test),
     **{f"Reduce{function}": _reduce for function in _REDUCED},
     **dict.fromkeys(("ArgMax", "ArgMin"), _extreme_place),

@@ -21,8 +21,8 @@ from fleetfront.graphs.operators.catalogue import family_of
 
 #: Constants of more elements are never looked at: shapes, axes and sizes are shorter.
 MOST_LOOKED_AT = 4096
-#: Bytes that no tensor of a real network has; a file that claims more is damaged or wants to do harm.
-_MOST_BYTES = 1 << 44
+#: Elements that no tensor of a real network has; a file that claims more is damaged or wants to do harm.
+_MOST_ELEMENTS = 1 << 44
 #: numpy's own limit.
 _MOST_DIMENSIONS = 64
 
@@ -44,6 +44,10 @@ class Found(NamedTuple):
     value: Value | None = None
 
 
+#: What an operator gives that gives nothing, as one that sets a variable.
+_DONE = Value((0,), "int64")
+
+
 def is_known(shape: Shape) -> bool:
     """Whether every dimension is a number."""
     return all(isinstance(size, int) for size in shape)
@@ -62,6 +66,11 @@ def dtype_of(name: str) -> np.dtype[Any]:
 
 class Outline(GraphBuilder):
     """Adds what a reader finds, in order of execution. Names are the file's."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        #: Tensor -> the place of the operator that makes it.
+        self._places: dict[str, int] = {}
 
     def placeholder(self, name: str, shape: Sequence[int], dtype: str) -> str:
         """A constant of which only shape and type matter, under ``name`` or a free name like it."""
@@ -99,7 +108,7 @@ class Outline(GraphBuilder):
         self, family: str, inputs: Iterable[str], outputs: Sequence[Found], origin: Origin, **attributes: Any
     ) -> None:
         """Append an operator; an opaque one if ``family`` is empty, its rule refuses, or the file says otherwise."""
-        operands = tuple(inputs)
+        operands, outputs = tuple(inputs), outputs or [Found(self.free(f"{origin.name} done"), _DONE)]
         results = self._results(family, operands, outputs, attributes) if family else None
         if results is None:
             self._add_opaque(operands, outputs, origin)
@@ -109,6 +118,7 @@ class Outline(GraphBuilder):
         names = [found.name or self.free(f"{origin.name}.{place}") for place, found in enumerate(outputs)]
         names += [self.free(f"{names[0]}.{place}") for place in range(len(names), len(results))]
         self.add_all(family, operands, names, origin, **attributes)
+        self._places.update(dict.fromkeys(names, len(self._operators) - 1))
 
     def finish(self, outputs: Iterable[str], labels: dict[str, str]) -> Graph:
         """The finished graph; an output that is an input or a constant is left out, as nothing computes it."""
@@ -126,11 +136,15 @@ class Outline(GraphBuilder):
             if tensor is None or tensor.layout or len(tensor.shape) != len(layout):
                 continue
             self._tensors[one] = replace(tensor, layout=layout)
-            place = next((i for i in reversed(range(len(self._operators))) if one in self._operators[i].outputs), None)
+            place = self._places.get(one)
             if place is None:
                 continue
             producer = self._operators[place]
-            if producer.family in _LAYOUT_DECLARED:
+            if "layouts" in producer.attributes:
+                given = zip(producer.outputs, producer.attributes["layouts"], strict=True)
+                said = {"layouts": tuple(layout if name == one else before for name, before in given)}
+                self._operators[place] = replace(producer, attributes={**producer.attributes, **said})
+            elif producer.family in _LAYOUT_DECLARED:
                 self._operators[place] = replace(producer, attributes={**producer.attributes, "layout": layout})
             elif producer.family in _LAYOUT_FOLLOWS:
                 pending += producer.inputs
@@ -164,11 +178,12 @@ class Outline(GraphBuilder):
             dtypes=tuple(value.dtype for _, value in said),
             layouts=tuple(value.layout for _, value in said),
         )
+        self._places.update(dict.fromkeys((name for name, _ in said), len(self._operators) - 1))
 
 
 def _check(name: str, shape: Shape) -> None:
     sizes = [size for size in shape if isinstance(size, int)]
-    if len(shape) > _MOST_DIMENSIONS or any(size < 0 for size in sizes) or math.prod(sizes) > _MOST_BYTES:
+    if len(shape) > _MOST_DIMENSIONS or any(size < 0 for size in sizes) or math.prod(sizes) > _MOST_ELEMENTS:
         raise FileError(
             f"Tensor {name!r} would have the shape {list(shape)[:8]}, which no machine can hold.",
             "The file is damaged, or not meant to be run: write it again from its source.",

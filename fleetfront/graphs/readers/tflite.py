@@ -14,8 +14,9 @@ from fleetfront.graphs.graph import Array, Graph, Origin
 from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
 from fleetfront.graphs.readers.node import Node, planned
-from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, Found, Outline, dtype_of
+from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, Found, Outline, dtype_of, is_known
 from fleetfront.graphs.readers.tflite_operators import RULES
+from fleetfront.graphs.readers.tflite_shapes import fold
 
 #: Kinds that hold or call other graphs.
 CONTROL = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
@@ -23,6 +24,7 @@ CONTROL = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STA
 _SPREAD = frozenset({"DEQUANTIZE", "DENSIFY", "CAST"})
 #: Tables of a flatbuffer may overlap, so that a small file can pretend to hold very many.
 _MOST_TABLES = 200_000
+_MOST_DIMENSIONS = 8
 _IDENTIFIER = slice(4, 8)
 #: What the schema's classes raise of damaged bytes.
 _DAMAGED = (struct.error, LookupError, ArithmeticError, ValueError, TypeError, AttributeError)
@@ -42,7 +44,7 @@ def read_tflite(path: Path, shapes: Mapping[str, Sequence[int]], signature: str 
     try:
         from ai_edge_litert import schema_py_generated as schema
     except ImportError as error:
-        raise missing("ai-edge-litert", "litert", "Reading a TFLite file") from error
+        raise missing("ai-edge-litert", "cpu", "Reading a TFLite file") from error
     data = path.read_bytes()
     if data[_IDENTIFIER] != b"TFL3":
         raise FileError(f"{path} is no TFLite file.", "Convert or download it again.")
@@ -141,8 +143,10 @@ class _Reader:
         tensor, value = self._graph.Tensors(index), self._tensors[index]
         buffer = self._model.Buffers(tensor.Buffer())
         count = int(np.prod([float(size) for size in value.shape]))
-        if not 0 < count <= MOST_LOOKED_AT or buffer is None or value.dtype not in ("int32", "int64"):
+        if count > MOST_LOOKED_AT or buffer is None or value.dtype not in ("int32", "int64"):
             return None
+        if count == 0:
+            return np.zeros([int(size) for size in value.shape], value.dtype)
         data = buffer.DataAsNumpy()
         if isinstance(data, int) or data.nbytes != count * dtype_of(value.dtype).itemsize:
             return None
@@ -159,15 +163,22 @@ class _Reader:
             # The constant as it is stored: its readers spread it, or the runtime does so once.
             self._names[made[0]] = inputs[0]
             return
-        outputs = tuple(Found(self._made(one), None if self._is_resized else self._tensors[one]) for one in made)
+        if kind == "SHAPE" and is_known(self.outline.shape(inputs[0])):
+            self._fold_shape(inputs[0], made[0])
+            return
+        outputs = tuple(Found(self._made(one), self._said(one)) for one in made)
         name = outputs[0].name if outputs else f"{kind} {index}"
         attributes = self._attributes(operator)
         node = Node(kind, name, inputs, outputs, attributes, self.outline, self._constants)
         origin = Origin(kind, name)
+        constants = fold(node, [found.value.dtype for found in outputs if found.value])
+        if constants is not None:
+            for found, array in zip(outputs, constants, strict=True):
+                self._constants[self.outline.constant(found.name, array)] = array
+            return
         plan = planned(RULES.get(kind), node)
         if plan is None:
-            said = [Found(found.name, self._tensors[one]) for found, one in zip(outputs, made, strict=True)]
-            self.outline.found("", [one for one in inputs if one], said, origin)
+            self.outline.found("", [one for one in inputs if one], outputs, origin)
             return
         if plan.image:
             self.outline.declare_image(plan.inputs[0], plan.image)
@@ -175,20 +186,38 @@ class _Reader:
         also = {"activation": self._activation(fused)} if fused else {}
         self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **also)
 
+    def _fold_shape(self, data: str, index: int) -> None:
+        """The sizes of a tensor are a constant once they are known."""
+        array = np.array(self.outline.shape(data), dtype_of(self._tensors[index].dtype))
+        self._names[index] = self.outline.constant(self._made(index), array)
+        self._constants[self._names[index]] = array
+
+    def _said(self, index: int) -> Value:
+        """What the file says of a tensor that is computed: open sizes stay open, though a number stands there, and all
+        are once an input has another size than the file's own."""
+        tensor, value = self._graph.Tensors(index), self._tensors[index]
+        if self._is_resized:
+            return value._replace(shape=(ANONYMOUS,) * len(value.shape))
+        declared = tuple(tensor.ShapeSignature(axis) for axis in range(tensor.ShapeSignatureLength()))
+        return value._replace(shape=tuple(ANONYMOUS if size < 0 else size for size in declared) or value.shape)
+
     def _made(self, index: int) -> str:
         self._names[index] = self.outline.free(_text(self._graph.Tensors(index).Name()) or f"tensor {index}")
         return self._names[index]
 
     def _attributes(self, operator: Any) -> dict[str, Any]:
-        """The plain numbers among an operator's options, by the schema's names."""
+        """The numbers, and short lists of such, among an operator's options, by the schema's names."""
         name, table = self._options.get(operator.BuiltinOptionsType(), "NONE"), operator.BuiltinOptions()
         if name == "NONE" or table is None:
             return {}
         options = getattr(self._schema, name)()
         options.Init(table.Bytes, table.Pos)
-        found = {}
-        for one in _numbers_of(type(options)):
-            found[one] = getattr(options, one)()
+        numbers, lists = _accessors(type(options))
+        found: dict[str, Any] = {one: getattr(options, one)() for one in numbers}
+        for one in lists:
+            count = getattr(options, f"{one}Length")()
+            if count <= _MOST_DIMENSIONS:
+                found[one] = [getattr(options, one)(place) for place in range(count)]
         return found
 
     def _activation(self, number: int) -> str:
@@ -205,12 +234,12 @@ def _subgraph(model: Any, signature: str) -> int:
     return known[signature]
 
 
-def _numbers_of(options: type) -> tuple[str, ...]:
-    """Names of the accessors of a table of options that give one number."""
+def _accessors(options: type) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Names of the accessors of a table of options that give one number, and of those that give a list's."""
     names = [name for name in vars(options) if name[0].isupper() and not name.startswith(("GetRootAs", "Init"))]
     vectors = {name.removesuffix("Length") for name in names if name.endswith("Length")}
     whole = ("Length", "AsNumpy", "IsNone", "BufferHasIdentifier")
-    return tuple(name for name in names if name not in vectors and not name.endswith(whole))
+    return tuple(name for name in names if name not in vectors and not name.endswith(whole)), tuple(vectors)
 
 
 def _text(raw: bytes | None) -> str:

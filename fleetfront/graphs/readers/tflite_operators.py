@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from fleetfront.graphs.operators.base import CHANNELS_LAST
-from fleetfront.graphs.readers.node import Node, Plan, Rule, same_padding
+from fleetfront.graphs.readers.node import WRONG, Node, Plan, Rule, same_padding
+from fleetfront.graphs.readers.tflite_shapes import worked_out
 
 #: Axes of a stored weight in the order of the families'.
 _CONV, _DEPTHWISE = (0, 3, 1, 2), (3, 0, 1, 2)
@@ -33,7 +34,7 @@ _REARRANGED = _words("""
     REVERSE_V2 REVERSE_SEQUENCE BROADCAST_TO FILL DILATE DYNAMIC_UPDATE_SLICE UNPACK
 """)
 _LOOKED_UP = _words("GATHER_ND SCATTER_ND ONE_HOT HASHTABLE_LOOKUP SPARSE_TO_DENSE EMBEDDING_LOOKUP_SPARSE")
-_SCANNED = _words("TOPK_V2 CUMSUM UNIQUE NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5")
+_SCANNED = _words("TOPK_V2 CUMSUM UNIQUE NON_MAX_SUPPRESSION_V4 NON_MAX_SUPPRESSION_V5 RFFT2D")
 _REDUCED = {
     "MEAN": "mean",
     "SUM": "sum",
@@ -70,7 +71,7 @@ def _transposed_convolution(node: Node) -> Plan:
     """The operands are the output's shape, the weight (out, height, width, in), the data, a bias."""
     weight = node.outline.permuted(node.inputs[1], (3, 0, 1, 2))
     kernel = [int(size) for size in node.outline.shape(weight)[2:]]
-    sides, wanted = ([int(size) for size in shape[1:3]] for shape in (node.shape(2), node.result().shape))
+    sides, wanted = ([int(size) for size in shape[1:3]] for shape in (node.shape(2), _given(node)["shapes"][0]))
     stride = [int(node.attributes[f"Stride{axis}"]) for axis in "HW"]
     total = [
         (side - 1) * step + width - want for side, step, width, want in zip(sides, stride, kernel, wanted, strict=True)
@@ -126,7 +127,7 @@ def _reduce(node: Node) -> Plan:
 
 def _extreme_place(node: Node) -> Plan:
     said = {"function": node.kind.replace("_", "").lower(), "axes": tuple(node.numbers(1)), "keep": False}
-    return Plan("reduce", node.operands(0), {**said, "dtype": node.result().dtype})
+    return Plan("reduce", node.operands(0), {**said, "dtype": node.result_type()})
 
 
 def _concat(node: Node) -> Plan:
@@ -134,7 +135,7 @@ def _concat(node: Node) -> Plan:
 
 
 def _pack(node: Node) -> Plan:
-    return Plan("rearrange", node.operands(), {"function": "pack", **node.said()})
+    return Plan("rearrange", node.operands(), {"function": "pack", **_given(node)})
 
 
 def _split(node: Node) -> Plan:
@@ -153,6 +154,18 @@ def _gather(node: Node) -> Plan:
     return Plan("gather", node.operands(0, 1), {"axis": int(node.attributes["Axis"])})
 
 
+def _reshape(node: Node) -> Plan:
+    """To the shape that is a constant beside the data, with one size left to be worked out; else to what is said."""
+    if node.kind in ("EXPAND_DIMS", "SQUEEZE"):
+        return Plan("reshape", node.operands(0), {"shape": _given(node)["shapes"][0]})
+    if node.kind != "RESHAPE" or not node.is_constant(1):
+        return Plan("reshape", node.operands(0), {"shape": tuple(node.result().shape)})
+    target, count = node.numbers(1), math.prod(int(size) for size in node.shape())
+    if -1 in target:
+        target[target.index(-1)] = count // max(math.prod(size for size in target if size != -1), 1)
+    return Plan("reshape", node.operands(0), {"shape": tuple(target)})
+
+
 def _elementwise(node: Node) -> Plan:
     return Plan("elementwise", node.operands(), {"function": node.kind.lower()})
 
@@ -166,7 +179,19 @@ def _select(node: Node) -> Plan:
 
 
 def _told(family: str, *places: int) -> Rule:
-    return lambda node: Plan(family, node.operands(*places), {"function": node.kind.lower(), **node.said()})
+    return lambda node: Plan(family, node.operands(*places), {"function": node.kind.lower(), **_given(node)})
+
+
+def _given(node: Node) -> dict[str, Any]:
+    """What an operator gives: as its operands have it where that is known here, else as the file says."""
+    try:
+        return node.said(worked_out(node))
+    except WRONG:
+        return node.said()
+
+
+def _resize(node: Node) -> Plan:
+    return Plan("resize", node.operands(0), {"mode": node.kind.removeprefix("RESIZE_").lower(), **_given(node)})
 
 
 def _same(family: str, **attributes: Any) -> Rule:
@@ -200,21 +225,16 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("SELECT", "SELECT_V2"), _select),
     **dict.fromkeys(_REDUCED, _reduce),
     **dict.fromkeys(("ARG_MAX", "ARG_MIN"), _extreme_place),
-    **dict.fromkeys(_RESHAPED, lambda node: Plan("reshape", node.operands(0), {"shape": tuple(node.result().shape)})),
+    **dict.fromkeys(_RESHAPED, _reshape),
     "TRANSPOSE": lambda node: Plan("transpose", node.operands(0), {"permutation": tuple(node.numbers(1))}),
     "CONCATENATION": _concat,
     "PACK": _pack,
     **dict.fromkeys(("SPLIT", "SPLIT_V"), _split),
     **dict.fromkeys(("GATHER", "EMBEDDING_LOOKUP"), _gather),
-    "CAST": lambda node: Plan("cast", node.operands(0), {"dtype": node.result().dtype}),
-    **dict.fromkeys(
-        ("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"),
-        lambda node: Plan(
-            "resize", node.operands(0), {"mode": node.kind.removeprefix("RESIZE_").lower(), **node.said()}
-        ),
-    ),
-    "QUANTIZE": lambda node: Plan("quantise", node.operands(0), {"dtype": node.result().dtype}),
-    "DEQUANTIZE": lambda node: Plan("dequantise", node.operands(0), {"dtype": node.result().dtype}),
+    "CAST": lambda node: Plan("cast", node.operands(0), {"dtype": node.result_type()}),
+    **dict.fromkeys(("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"), _resize),
+    "QUANTIZE": lambda node: Plan("quantise", node.operands(0), {"dtype": node.result_type()}),
+    "DEQUANTIZE": lambda node: Plan("dequantise", node.operands(0), {"dtype": node.result_type()}),
     **dict.fromkeys(_REARRANGED, _told("rearrange", 0)),
     **dict.fromkeys(_LOOKED_UP, _told("lookup")),
     **dict.fromkeys(_SCANNED, _told("scan", 0)),
