@@ -11,7 +11,8 @@ from fleetfront.datasets import IMAGENET_MEAN, IMAGENET_STD
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.graphs.graph import GraphBuilder
-from fleetfront.pipelines.deploy.network import Recipe, write_network
+from fleetfront.pipelines.deploy.network import write_network
+from fleetfront.pipelines.deploy.records import Recipe
 from fleetfront.pipelines.deploy.weights import Weights
 
 SIDE = 32

@@ -11,7 +11,7 @@ from fleetfront.errors import BarMissed, FleetfrontError
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy.deploy import Deployed
-    from fleetfront.pipelines.deploy.network import WrittenFile
+    from fleetfront.pipelines.deploy.records import WrittenFile
 
 _HEADERS = (
     "pick",

@@ -23,8 +23,7 @@ from fleetfront.deploy.bundle.manifest import (
     write_bundle,
 )
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
-from fleetfront.pipelines.deploy.network import Network, Recipe, WrittenFile
-from fleetfront.pipelines.deploy.records import Deployed, Pick
+from fleetfront.pipelines.deploy.records import Deployed, Network, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.quantities import Tier

@@ -20,8 +20,8 @@ from fleetfront.deploy.quantise.precisions import SPREAD_LIMITS
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import bundle_network, folder_name, staging_folder
-from fleetfront.pipelines.deploy.network import Network, Recipe, write_network
-from fleetfront.pipelines.deploy.records import Deployed, FrontPoints, Measuring, Pick
+from fleetfront.pipelines.deploy.network import write_network
+from fleetfront.pipelines.deploy.records import Deployed, FrontPoints, Measuring, Network, Pick, Recipe
 from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
 from fleetfront.pipelines.deploy.weights import UserImages, Weights
 from fleetfront.pipelines.measure.files import FileLatency

@@ -20,16 +20,8 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy.bundling import bundle_network, staging_folder
-from fleetfront.pipelines.deploy.network import (
-    NO_SPACE,
-    Network,
-    Recipe,
-    WrittenFile,
-    calibration_images,
-    finish_file,
-    with_files,
-)
-from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick
+from fleetfront.pipelines.deploy.network import calibration_images, finish_file, with_files
+from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, Measuring, Network, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import Reference, RunTorch, reference_of, run_module
 from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
 from fleetfront.pipelines.deploy.weights import UserImages, Weights

@@ -31,8 +31,7 @@ from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy.bundling import staging_folder, versions
-from fleetfront.pipelines.deploy.network import NO_SPACE, WrittenFile
-from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick
+from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, Measuring, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import load_runtime

@@ -1,4 +1,4 @@
-"""Record what is deployed and what became of it: picks, how files are timed, results."""
+"""Record what is deployed and what became of it: picks, recipes, written files, how files are timed, results."""
 
 from __future__ import annotations
 
@@ -7,10 +7,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from fleetfront.datasets import Preprocessing
+from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.layout_lint import LayoutReport
 from fleetfront.deploy.proof import Proof
-from fleetfront.errors import FleetfrontError
-from fleetfront.pipelines.deploy.network import WrittenFile
+from fleetfront.deploy.quantise.precisions import AGREEMENT_LIMIT, SPREAD_LIMITS
+from fleetfront.errors import BarMissed, FleetfrontError
+from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.store.store import Store
@@ -18,6 +23,70 @@ from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import facts_of
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
+
+#: What a manifest calls the space of users' own networks, which are of none.
+NO_SPACE = "torch"
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What every network's files are like.
+
+    Attributes:
+        precisions: of ``precisions.FILE_PRECISIONS``.
+        contract: how an app talks to them.
+        max_drop: percent points of top-1 accuracy that a precision may lose against fp32; None for any.
+        test_images: held-out images that accuracy and agreement are judged on, at most.
+        spread_limits: precision -> share of the logits' spread over inputs that may be lost.
+        agreement_limit: share of held-out images on which int8 must name torch's class.
+    """
+
+    precisions: tuple[str, ...] = ("fp32",)
+    contract: InputContract = field(default_factory=InputContract)
+    max_drop: float | None = None
+    test_images: int = 500
+    spread_limits: Mapping[str, float] = field(default_factory=lambda: dict(SPREAD_LIMITS))
+    agreement_limit: float = AGREEMENT_LIMIT
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenFile:
+    """One proven file.
+
+    Attributes:
+        key: format and precision, e.g. ``onnx`` (fp32) or ``tflite-int8``.
+        path: where it lies until it is bundled.
+        name: what it is called in a bundle.
+        graph: of its ports; weights left out.
+        accuracy: top-1 on held-out images in percent; None if there are no labels.
+        drop: percent points below fp32 in torch.
+    """
+
+    key: str
+    kind: FileFormat
+    precision: str
+    path: Path
+    name: str
+    graph: Graph
+    proof: Proof
+    layout: LayoutReport
+    minimum_runtime: str
+    accuracy: float | None = None
+    drop: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network on its way into files; ``missed`` says which files are not among them, and why."""
+
+    graph: Graph
+    weights: Weights
+    preprocessing: Preprocessing
+    class_names: tuple[str, ...]
+    files: tuple[WrittenFile, ...] = ()
+    torch_accuracy: float | None = None
+    test_images: int = 0
+    missed: tuple[BarMissed, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

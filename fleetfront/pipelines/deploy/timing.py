@@ -7,8 +7,7 @@ from pathlib import Path
 
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.deploy.network import Network, WrittenFile
-from fleetfront.pipelines.deploy.records import Measuring, is_timed_on
+from fleetfront.pipelines.deploy.records import Measuring, Network, WrittenFile, is_timed_on
 from fleetfront.pipelines.measure.company import find_company
 from fleetfront.pipelines.measure.files import FileLatency, measure_files, with_app_times
 from fleetfront.progress import Progress

@@ -10,7 +10,8 @@ import pytest
 from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.errors import BarMissed
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.pipelines.deploy.network import Recipe, write_network
+from fleetfront.pipelines.deploy.network import write_network
+from fleetfront.pipelines.deploy.records import Recipe
 from fleetfront.pipelines.deploy.weights import UserImages, Weights
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.supernet.checkpoints import load_supernet

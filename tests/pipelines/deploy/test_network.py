@@ -17,7 +17,8 @@ from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.deploy.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
-from fleetfront.pipelines.deploy.network import run_images, write_network
+from fleetfront.pipelines.deploy.judging import run_images
+from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.checkpoints import save_supernet
