@@ -311,6 +311,16 @@ def _decoded(
     return images
 
 
+def cut_image(pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """uint8[3, size, size] of RGB uint8[h, w, 3], cropped as folders are. Raises MissingDependency without Pillow."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise missing("pillow", "demo", "Cutting images") from error
+    square = _cropped(Image.fromarray(pixels), preprocessing.size, preprocessing.crop_share)
+    return np.asarray(square, dtype=np.uint8).transpose(2, 0, 1)
+
+
 def _rgb(image: Any) -> Any:
     """Eight bits a channel. Pillow alone would make nearly all of a picture with more bits white."""
     from PIL import Image

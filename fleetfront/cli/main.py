@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("fleetfront.cli.predict:predict", "Predict latency and accuracy of given architectures."),
     "search": ("fleetfront.cli.search.command:search", "Find the best accuracy/latency trade-offs."),
     "deploy": ("fleetfront.cli.deploy.command:deploy", "Write chosen networks as files, proven and measured."),
+    "verify": ("fleetfront.cli.verify:verify", "Check a bundle that somebody hands over: hashes, proof, latency."),
     "export": ("fleetfront.cli.deploy.export:export", "Write your own torch network as files, proven and measured."),
     "report": ("fleetfront.cli.report:report", "Look at it all: one page of devices, errors, fronts and picks."),
     "compare": ("fleetfront.cli.compare:compare", "Compare two results, with bars for use in CI."),

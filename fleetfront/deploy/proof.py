@@ -28,8 +28,17 @@ from fleetfront.runtimes.feeds import random_feeds
 FP32_LIMIT = 1e-4
 #: Rounding goes by the outputs' size, however little inputs change them: this share of ``limit`` goes for the range.
 _OF_RANGE = 0.02
+#: Probabilities are compared down to here; float32 ends at about 1e-38.
+_SMALLEST = 1e-30
 #: Outputs that inputs change by less than this share of their range cannot tell a right file from a wrong one.
 LEAST_SPREAD = 1e-3
+
+#: Where torch names one class for nearly all images, an int8 file must follow this share of what they change in torch's
+#: outputs: right files follow more than nine tenths, files with a zeroed layer nothing.
+LEAST_EXPLAINED = 0.5
+#: int8 is to give again what it gave when it was proven. Processors round to its 256 steps in their own ways: that may
+#: cost this share of what inputs change, or these steps of the outputs' range.
+_INT8_SHARE, _INT8_STEPS = 0.05, 3
 
 #: Axes of a channels-first image in the order of a channels-last one, and the way back.
 _TO_LAST, _TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
@@ -55,6 +64,8 @@ class Proof:
         agreement: share of real images whose class is torch's; None if none were run.
         agreement_images: how many.
         commonest_class: share of them that torch gives one and the same class: what a constant answer would agree on.
+        explained: share of what these images change in torch's outputs that the file's follow: 1 for equal ones, 0 for
+            constant ones, negative for worse.
         by_agreement: judged by ``agreement`` instead of ``relative_to_spread``, as int8 is.
     """
 
@@ -70,13 +81,15 @@ class Proof:
     agreement: float | None = None
     agreement_images: int = 0
     commonest_class: float | None = None
+    explained: float | None = None
     by_agreement: bool = False
 
     @property
     def passed(self) -> bool:
         """Whether the file computes what its graph says."""
         if self.by_agreement:
-            return self.agreement is not None and self.agreement >= self.limit
+            is_alike = self.agreement is not None and self.agreement >= self.limit
+            return is_alike and not self.is_unmoved
         return not self.is_empty and (
             self.relative_to_spread <= self.limit or self.relative_to_range <= _OF_RANGE * self.limit
         )
@@ -85,6 +98,13 @@ class Proof:
     def is_empty(self) -> bool:
         """Whether inputs change the outputs so little that a wrong file could pass."""
         return self.spread_of_range < LEAST_SPREAD
+
+    @property
+    def is_unmoved(self) -> bool:
+        """Whether nothing but a constant answer is seen in a file: agreement proves little, and images change it too
+        little, or otherwise than torch.
+        """
+        return self.is_weak and self.explained is not None and self.explained < LEAST_EXPLAINED
 
     @property
     def is_weak(self) -> bool:
@@ -104,6 +124,7 @@ class Proof:
             "top1_agreement": self.agreement,
             "agreement_images": self.agreement_images,
             "commonest_class": self.commonest_class,
+            "explained": self.explained,
             "judged_by": "top1_agreement" if self.by_agreement else "relative_to_spread",
             "limit": self.limit,
             "passed": self.passed,
@@ -173,6 +194,39 @@ def judge_outputs(
     return Proof(runtime.name, runtime.version(), digest, len(pairs[0][0]), *_distances(pairs), limit)
 
 
+def error_allowed(want: NDArray[Any], limit: float) -> float:
+    """The largest error of any element with which a proof on outputs ``want`` [samples, ...] passes ``limit``."""
+    values = want.astype(np.float64)
+    return limit * max(_spread(values) if len(values) > 1 else _span(values), _OF_RANGE * _span(values))
+
+
+def int8_error_allowed(outputs: NDArray[Any]) -> float:
+    """How far outputs of an int8 file may be off from what it gave elsewhere, from its outputs [samples, ...]."""
+    values = outputs.astype(np.float64)
+    return max(_INT8_SHARE * _spread(values), _INT8_STEPS * _span(values) / 255)
+
+
+def explained_share(want: NDArray[Any], got: NDArray[Any]) -> float:
+    """The share of what samples change in ``want`` [samples, ...] that ``got`` follows; 1 if they change nothing."""
+    values = want.astype(np.float64)
+    total = float(((values - values.mean(axis=0)) ** 2).sum())
+    return 1 - float(((got.astype(np.float64) - values) ** 2).sum()) / total if total else 1.0
+
+
+def logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The logits behind probabilities, up to a constant: limits are shares of the logits' range in all files."""
+    result: NDArray[np.float32] = np.log(np.maximum(probabilities, np.float32(_SMALLEST)))
+    return result
+
+
+def log_probabilities(logits: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Log-probabilities of logits, no smaller than ``logits_of`` gives them."""
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    result = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    floored: NDArray[np.float32] = np.maximum(result, np.log(np.float32(_SMALLEST)))
+    return floored
+
+
 def _runtime(file: Path | bytes, runtime: str | Runtime | None) -> Runtime:
     if isinstance(runtime, str):
         return load_runtime(runtime)
@@ -224,7 +278,8 @@ def _fits(have: Sequence[int | str], want: Sequence[int | str]) -> bool:
     return len(have) == len(want) and all(a == b or isinstance(a, str) or isinstance(b, str) for a, b in pairs)
 
 
-def _largest_error(want: NDArray[np.float64], got: NDArray[np.float64]) -> float:
+def largest_error(want: NDArray[np.float64], got: NDArray[np.float64]) -> float:
+    """The largest difference of any element; infinite if one side has a NaN that the other lacks."""
     same = (want == got) | (np.isnan(want) & np.isnan(got))
     with np.errstate(invalid="ignore"):
         error = np.where(same, 0.0, np.abs(want - got))
@@ -239,7 +294,7 @@ def _distances(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]]) -> tuple[floa
     largest = of_range = of_spread = most_spread = 0.0
     for wanted, got in pairs:
         want = wanted.astype(np.float64)
-        error, span = _largest_error(want, got.astype(np.float64)), _span(want)
+        error, span = largest_error(want, got.astype(np.float64)), _span(want)
         spread = _spread(want) if len(want) > 1 else span
         largest, of_range, most_spread = (
             max(largest, error),

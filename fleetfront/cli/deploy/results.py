@@ -115,7 +115,7 @@ def _hints(one: Deployed) -> None:
         if file.proof.is_weak:
             warn(
                 f"{file.name}: torch names one class on {100 * (file.proof.commonest_class or 0):.0f} % of images, so "
-                "that agreement proves little. Give --images of all classes."
+                f"that agreement proves little{_followed(file)}. Give --images of all classes."
             )
         layout = file.layout
         if not layout.is_clean or layout.undelegated:
@@ -123,6 +123,13 @@ def _hints(one: Deployed) -> None:
                 f"  {file.name}: {layout.transposes} transposes, {layout.casts} casts"
                 f"{', left by delegates: ' + ', '.join(layout.undelegated) if layout.undelegated else ''}"
             )
+
+
+def _followed(file: WrittenFile) -> str:
+    explained = file.proof.explained
+    return (
+        "" if explained is None else f"; of what images change in its outputs the file follows {100 * explained:.0f} %"
+    )
 
 
 def _rows(one: Deployed) -> list[tuple[str, ...]]:

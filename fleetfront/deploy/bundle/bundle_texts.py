@@ -11,6 +11,7 @@ from fleetfront.deploy.bundle.card import model_card
 from fleetfront.deploy.bundle.fill_snippets import fill_snippets
 from fleetfront.deploy.bundle.front_picture import front_picture
 from fleetfront.deploy.bundle.manifest import Manifest
+from fleetfront.deploy.bundle.vectors import FOLDER, README, Vectors, describe_vectors
 from fleetfront.deploy.contract import InputContract
 
 LABELS = "labels.txt"
@@ -31,6 +32,7 @@ class TextFacts:
         classes: of the network.
         front: device, latencies in ms and accuracies in percent of the front that the pick stands on, if any.
         ort_files: the bundle's ``.ort`` files by name.
+        vectors: the bundle's test vectors, which it may not have.
     """
 
     manifest: Manifest
@@ -40,6 +42,7 @@ class TextFacts:
     classes: int
     front: tuple[str, Sequence[float], Sequence[float]] | None = None
     ort_files: Mapping[str, Path] = field(default_factory=dict)
+    vectors: Vectors = field(default_factory=Vectors)
 
 
 def make_bundle_texts(made_from: TextFacts) -> dict[str, bytes]:
@@ -51,6 +54,9 @@ def make_bundle_texts(made_from: TextFacts) -> dict[str, bytes]:
     picture = _picture(made_from)
     if picture:
         contents[PICTURE] = picture.encode()
+    if made_from.vectors.rows:
+        told = describe_vectors(made_from.vectors, manifest.labels, made_from.contract.softmax)
+        contents |= {**made_from.vectors.contents, README: told.encode()}
     contents |= {
         path: text.encode()
         for path, text in fill_snippets(
@@ -61,7 +67,9 @@ def make_bundle_texts(made_from: TextFacts) -> dict[str, bytes]:
         from fleetfront.deploy.writers.ort.writer import required_operators
 
         contents[f"{Path(name).stem}.{OPERATORS}"] = required_operators(path.read_bytes())
-    card = model_card(manifest, made_from.name, made_from.contract, PICTURE if picture else "", sorted(contents))
+    # Of the test vectors their own page tells.
+    beside = sorted(path for path in contents if not path.startswith(f"{FOLDER}/") or path == README)
+    card = model_card(manifest, made_from.name, made_from.contract, PICTURE if picture else "", beside)
     contents[CARD] = card.encode()
     return contents
 

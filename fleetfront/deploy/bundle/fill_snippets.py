@@ -84,6 +84,7 @@ def _values(
         "ORDER": str(order),
         "SHAPE": str(shape),
         "DTYPE": file.input.dtype,
+        "VECTOR_INPUT": f"input.{file.input.layout.lower()}.{file.input.dtype}",
         "ARRAY": "Uint8Array" if is_bytes else "Float32Array",
         "PLACE": "3 * pixel + place" if is_last else "place * pixels + pixel",
         "VALUE": "value" if is_bytes else scaled,

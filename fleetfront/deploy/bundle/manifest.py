@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from fleetfront.deploy.bundle.vectors import VectorRow
 from fleetfront.errors import FileError, InputError
 from fleetfront.plain import parse_finite_json, read_file
 
@@ -74,6 +75,7 @@ class Manifest:
     latency: tuple[Mapping[str, Any], ...] = ()
     labels: tuple[str, ...] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
+    test_vectors: tuple[VectorRow, ...] = ()
 
 
 def safe_name(text: str) -> str:
@@ -119,7 +121,9 @@ def write_bundle(
                 _link(data, target)
             else:
                 target.write_bytes(data)
-        (unfinished / MANIFEST).write_text(json.dumps(_as_json(manifest, unfinished), indent=2) + "\n")
+        (unfinished / MANIFEST).write_text(
+            json.dumps(_as_json(manifest, unfinished, sorted(contents)), indent=2) + "\n"
+        )
         _put(unfinished, folder)
     except OSError as error:
         raise InputError(
@@ -212,14 +216,19 @@ def check_replaceable(folder: Path, *, force: bool) -> None:
         raise InputError(f"{folder} exists and is not a bundle, so it is not replaced.", "Give another --out.")
 
 
-def _as_json(manifest: Manifest, folder: Path) -> dict[str, Any]:
+def _as_json(manifest: Manifest, folder: Path, paths: Sequence[str]) -> dict[str, Any]:
+    def hashed(path: str) -> dict[str, Any]:
+        data = (folder / inside(path)).read_bytes()
+        return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+
     def described(file: BundleFile) -> dict[str, Any]:
-        data = (folder / inside(file.path)).read_bytes()
         plain = asdict(file)
         for key in ("bound_to", "inputs", "outputs"):
             if not plain[key]:
                 del plain[key]
-        return {**plain, "sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}
+        return {**plain, **hashed(file.path)}
+
+    models = {file.path for file in manifest.files}
 
     return {
         "schema": SCHEMA,
@@ -231,6 +240,8 @@ def _as_json(manifest: Manifest, folder: Path) -> dict[str, Any]:
         "latency": _plain(manifest.latency),
         "labels": list(manifest.labels),
         "made_with": dict(manifest.made_with),
+        "test_vectors": [asdict(row) for row in manifest.test_vectors],
+        "beside": [{"path": path, **hashed(path)} for path in paths if path not in models],
     }
 
 

@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fleetfront import __version__
 from fleetfront.deploy.bundle.bundle_texts import TextFacts, make_bundle_texts
 from fleetfront.deploy.bundle.manifest import (
@@ -22,6 +24,9 @@ from fleetfront.deploy.bundle.manifest import (
     safe_name,
     write_bundle,
 )
+from fleetfront.deploy.bundle.picture import png_of
+from fleetfront.deploy.bundle.vectors import CASES, PICTURE, PIXELS, Vectors, VectorWriter
+from fleetfront.deploy.proof import log_probabilities
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.pipelines.deploy.records import Deployed, Network, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.weights import Weights
@@ -75,9 +80,10 @@ def bundle_network(
         torch_accuracy=network.torch_accuracy,
         test_images=network.test_images,
     )
-    manifest = _manifest(deployed, network, space, recipe)
+    vectors = _vectors(network, recipe)
+    manifest = replace(_manifest(deployed, network, space, recipe), test_vectors=vectors.rows)
     contents: dict[str, bytes | Path] = {file.name: file.path for file in network.files}
-    contents |= make_bundle_texts(_text_facts(manifest, pick, network, recipe))
+    contents |= make_bundle_texts(replace(_text_facts(manifest, pick, network, recipe), vectors=vectors))
     try:
         folder = write_bundle(out / folder_name(pick, network.weights), manifest, contents, force=force)
         read_manifest(folder)
@@ -138,6 +144,29 @@ def _described(file: WrittenFile, network: Network, recipe: Recipe) -> BundleFil
     )
 
 
+def _vectors(network: Network, recipe: Recipe) -> Vectors:
+    """A picture and patches as each file is fed them, one at a time, and what torch and the file make of them."""
+    given, contract, writer = network.vectors, recipe.contract, VectorWriter()
+    if given is None:
+        return Vectors()
+    scores = np.exp(log_probabilities(given.logits)) if contract.softmax else given.logits
+    for file in network.files:
+        is_int8 = file.proof.by_agreement
+        layout, (port,), (output,) = contract.layout(file.kind.layout), file.graph.inputs, file.graph.outputs
+        fed = contract.as_fed(given.pixels if contract.input == "uint8" else given.floats, layout)
+        for row, case in enumerate(CASES):
+            key, one = (file.name, case), slice(row, row + 1)
+            writer.add(key, "input", port, fed[one], f"input.{layout.lower()}.{contract.dtype}")
+            writer.add(key, "torch", output, scores[one], "torch", None if is_int8 else file.tolerance)
+            if is_int8 and file.answers is not None:
+                writer.add(key, "file", output, file.answers[one], file.name, file.tolerance)
+    writer.keep(PIXELS, given.pixels[0].transpose(1, 2, 0).tobytes())
+    png = None if given.picture is None else png_of(given.picture)
+    if png is not None:
+        writer.keep(PICTURE, png)
+    return writer.vectors()
+
+
 def _accuracy_rows(network: Network) -> list[dict[str, Any]]:
     images = network.weights.images_at(network.preprocessing.size)
     source = "" if images is None else f"{images.source}, {network.test_images} held-out images"
@@ -186,6 +215,7 @@ def _measured_row(latency: FileLatency) -> dict[str, Any]:
         "clock": latency.clock.value,
         "statistic": latency.statistic,
         "visits": latency.visits,
+        "machine": latency.machine,
         **sitting_facts(latency),
         **app_facts(latency),
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import io
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,10 +22,11 @@ from fleetfront.deploy.bundle.manifest import (
     safe_name,
     write_bundle,
 )
+from fleetfront.deploy.bundle.vectors import README, Vectors, VectorWriter, describe_vectors
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
-from fleetfront.deploy.proof import FP32_LIMIT, Proof, judge_outputs
+from fleetfront.deploy.proof import FP32_LIMIT, Proof, error_allowed, judge_outputs
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
@@ -44,8 +44,6 @@ Arrays = dict[str, NDArray[Any]]
 
 #: Formats that such networks are written in.
 FORMATS = ("onnx", "ort")
-#: Of the bundle: an example of the inputs, and what torch makes of it.
-VECTORS = "test-vectors.npz"
 #: Inferences that are compared: the example, and others like it.
 SAMPLES = 4
 
@@ -320,6 +318,7 @@ def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Grap
 def _bundled(done: Deployed, network: _Called, wanted: ExampleNetwork, out: Path, force: bool) -> Deployed:
     from fleetfront.deploy.writers.torch_export import weights_id
 
+    vectors = _vectors(network, done.files)
     own = {"random": False, "id": weights_id(network.module), "source": wanted.spec, "licence": wanted.licence}
     manifest = Manifest(
         arch=wanted.spec,
@@ -327,9 +326,11 @@ def _bundled(done: Deployed, network: _Called, wanted: ExampleNetwork, out: Path
         weights=own,
         files=tuple(_described(file) for file in done.files),
         made_with={"fleetfront": __version__, "python": platform.python_version(), **versions()},
+        test_vectors=vectors.rows,
     )
     contents: dict[str, bytes | Path] = {file.name: file.path for file in done.files}
-    contents[VECTORS] = _vectors(network)
+    if vectors.rows:
+        contents |= {**vectors.contents, README: describe_vectors(vectors, (), is_softmax=False).encode()}
     folder = write_bundle(out / done.pick.name, manifest, contents, force=force)
     moved = tuple(replace(file, path=folder / file.name) for file in done.files)
     return replace(done, folder=folder, files=moved)
@@ -354,10 +355,15 @@ def _described(file: WrittenFile) -> BundleFile:
     )
 
 
-def _vectors(network: _Called) -> bytes:
-    first = network.samples()[0]
-    arrays: dict[str, Any] = {f"input:{name}": array for name, array in first.items()}
-    arrays |= {f"output:{name}": array for name, array in network.run(first).items()}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
+def _vectors(network: _Called, files: Sequence[WrittenFile]) -> Vectors:
+    """The example as each file is fed it, and what torch makes of it."""
+    samples, writer = network.samples(), VectorWriter()
+    outputs = [network.run(sample) for sample in samples]
+    for file in files:
+        key = (file.name, "example")
+        for name in file.graph.inputs:
+            writer.add(key, "input", name, samples[0][name], f"input.{network.inputs.index(name)}")
+        for place, name in enumerate(network.outputs):
+            tolerance = error_allowed(np.stack([one[name] for one in outputs]), FP32_LIMIT)
+            writer.add(key, "torch", name, outputs[0][name], f"torch.{place}", tolerance)
+    return writer.vectors()

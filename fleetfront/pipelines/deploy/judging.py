@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,62 +13,92 @@ from numpy.typing import NDArray
 
 from fleetfront.deploy.contract import DYNAMIC, InputContract
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.proof import Proof, judge
+from fleetfront.deploy.proof import (
+    Proof,
+    error_allowed,
+    explained_share,
+    int8_error_allowed,
+    judge,
+    log_probabilities,
+    logits_of,
+)
 from fleetfront.errors import BarMissed, InputError
-from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.records import NO_SPACE, Recipe, WrittenFile
-from fleetfront.pipelines.deploy.reference import PROBES, TORCH_BATCH, Reference
+from fleetfront.pipelines.deploy.reference import PROBES, TORCH_BATCH, VECTORS, Reference
 from fleetfront.runtimes.base import Session
 from fleetfront.runtimes.catalogue import load_runtime
 
 #: Images that a dynamic batch is proven with at once.
 _DYNAMIC_BATCH = 3
 
-#: Probabilities are compared down to here; float32 ends at about 1e-38.
-_SMALLEST = 1e-30
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What was found of a written file.
+
+    Attributes:
+        proof: against torch.
+        accuracy: on held-out images in percent; None without labels.
+        answers: float32[v, classes], what the file gave for the test vectors.
+        tolerance: how far ``answers`` may be off on another machine: from torch's, or for int8 from these.
+    """
+
+    proof: Proof
+    accuracy: float | None
+    answers: NDArray[np.float32]
+    tolerance: float
 
 
-def prove_file(
-    reference: Reference, graph: Graph, path: Path, kind: FileFormat, precision: str, recipe: Recipe
-) -> tuple[Proof, float | None]:
-    """The proof of the file on disk, and its accuracy in percent."""
+def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: str, recipe: Recipe) -> Judged:
+    """Run the file on disk on the reference's images, and on held-out ones."""
     contract, runtime = recipe.contract, load_runtime(kind.runtime)
     layout = contract.layout(kind.layout)
     session = runtime.open(path)
     try:
         images: NDArray[Any] = reference.floats if reference.pixels is None else reference.pixels
-        got = run_images(session, contract.as_fed(images, layout), contract.batch)
-        classes = np.concatenate([np.empty(0, np.int64), *_classes(session, reference, contract, layout)])
+        given = run_images(session, contract.as_fed(images, layout), contract.batch)
+        tested = list(_tested(session, reference, contract, layout))
     finally:
         session.close()
-    want = reference.outputs
+    want, got = reference.outputs, given
     by_agreement = precision == "int8"
     if contract.softmax:
         # 256 steps round small probabilities to 0, which has no logarithm.
-        want = _without_constant(want)
-        want, got = (np.exp(want), got) if by_agreement else (want, _logits_of(got))
+        want = log_probabilities(want)
+        want, got = (np.exp(want), got) if by_agreement else (want, logits_of(got))
+    limit = recipe.agreement_limit if by_agreement else recipe.spread_limits[precision]
+    tolerance = int8_error_allowed(given) if by_agreement else error_allowed(want, limit)
     if by_agreement and len(want) > PROBES:
         # int8 holds the values of images like those that it was calibrated on, and cuts off those of others.
         want, got = want[PROBES:], got[PROBES:]
-    limit = recipe.agreement_limit if by_agreement else recipe.spread_limits[precision]
     proof = judge(want, got, path, runtime, limit=limit, by_agreement=by_agreement)
-    if not len(reference.test):
-        return proof, None
-    agreement = float(np.mean(classes == reference.classes))
-    commonest = float(np.unique(reference.classes, return_counts=True)[1].max() / len(classes))
-    proof = replace(proof, agreement=agreement, agreement_images=len(classes), commonest_class=commonest)
-    if reference.targets is None:
-        return proof, None
-    return proof, 100 * float(np.mean(classes == reference.targets))
+    accuracy = None
+    if tested:
+        outputs = np.concatenate(tested)
+        classes = outputs.argmax(axis=1)
+        wanted = reference.test_outputs
+        explained = explained_share(np.exp(log_probabilities(wanted)) if contract.softmax else wanted, outputs)
+        agreement = float(np.mean(classes == reference.classes))
+        commonest = float(np.unique(reference.classes, return_counts=True)[1].max() / len(classes))
+        proof = replace(
+            proof,
+            agreement=agreement,
+            agreement_images=len(classes),
+            commonest_class=commonest,
+            explained=explained,
+        )
+        if reference.targets is not None:
+            accuracy = 100 * float(np.mean(classes == reference.targets))
+    return Judged(proof, accuracy, given[VECTORS], tolerance)
 
 
-def _classes(
+def _tested(
     session: Session, reference: Reference, contract: InputContract, layout: str
-) -> Iterator[NDArray[np.int64]]:
+) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(reference.test), TORCH_BATCH):
         pixels = reference.test[start : start + TORCH_BATCH]
         images: NDArray[Any] = pixels if contract.input == "uint8" else reference.preprocessing.inputs(pixels)
-        yield run_images(session, contract.as_fed(images, layout), contract.batch).argmax(axis=1)
+        yield run_images(session, contract.as_fed(images, layout), contract.batch)
 
 
 def run_images(session: Session, images: NDArray[Any], batch: int | str) -> NDArray[np.float32]:
@@ -99,6 +129,13 @@ def check_bars(file: WrittenFile, recipe: Recipe) -> None:
             f"Inputs change the logits by only {proof.spread_of_range:.1g} of their range, so that a wrong file could "
             f"pass for {file.name}.",
             "Check the weights, or give real inputs with --images FOLDER.",
+        )
+    if proof.by_agreement and proof.is_unmoved:
+        followed = 100 * max(proof.explained or 0, 0)
+        raise BarMissed(
+            f"Torch names one class on {100 * (proof.commonest_class or 0):.0f} % of images, and {file.name} follows "
+            f"only {followed:.0f} % of what images change in the outputs, so it is not handed out.",
+            "Give --images of all classes, or leave int8 out of --precisions.",
         )
     if not proof.passed and proof.by_agreement:
         share = "no real image was run" if proof.agreement is None else f"{100 * proof.agreement:.1f} % of images"
@@ -135,17 +172,3 @@ def nobody_knows_the_drop() -> InputError:
         "A largest drop of accuracy is asked for, but no labelled images say what accuracy is.",
         "Give --images FOLDER with one subfolder a class of the network, or leave out --max-drop.",
     )
-
-
-def _logits_of(probabilities: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The logits behind probabilities, up to a constant: limits are shares of the logits' range in all files."""
-    result: NDArray[np.float32] = np.log(np.maximum(probabilities, np.float32(_SMALLEST)))
-    return result
-
-
-def _without_constant(logits: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Log-probabilities of logits, no smaller than ``_logits_of`` gives them."""
-    shifted = logits - logits.max(axis=-1, keepdims=True)
-    result = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    floored: NDArray[np.float32] = np.maximum(result, np.log(np.float32(_SMALLEST)))
-    return floored

@@ -23,7 +23,7 @@ from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.judging import check_bars, nobody_knows_the_drop, prove_file
 from fleetfront.pipelines.deploy.records import Network, Recipe, WrittenFile
-from fleetfront.pipelines.deploy.reference import Reference, reference_of, torch_network
+from fleetfront.pipelines.deploy.reference import Reference, reference_of, torch_network, vectors_of
 from fleetfront.pipelines.deploy.weights import Weights, first_images
 from fleetfront.progress import SILENT, Progress
 
@@ -85,6 +85,7 @@ def with_files(
         files=tuple(files),
         torch_accuracy=reference.accuracy,
         test_images=len(reference.test),
+        vectors=vectors_of(reference),
         missed=tuple(missed),
     )
 
@@ -144,12 +145,26 @@ def finish_file(
     name = f"{network.graph.name}{'' if precision == 'fp32' else f'-{precision}'}.{kind.name}"
     path = folder / name
     path.write_bytes(data)
-    proof, accuracy = prove_file(reference, graph, path, kind, precision, recipe)
-    drop = None if accuracy is None or reference.accuracy is None else reference.accuracy - accuracy
+    judged = prove_file(reference, path, kind, precision, recipe)
+    drop = None if judged.accuracy is None or reference.accuracy is None else reference.accuracy - judged.accuracy
     key = kind.name if precision == "fp32" else f"{kind.name}-{precision}"
     ports = replace(graph, operators=(), weights={})
     minimum = kind.minimum_runtime(data)
-    file = WrittenFile(key, kind, precision, path, name, ports, proof, report, minimum, accuracy, drop)
+    file = WrittenFile(
+        key,
+        kind,
+        precision,
+        path,
+        name,
+        ports,
+        judged.proof,
+        report,
+        minimum,
+        judged.accuracy,
+        drop,
+        judged.answers,
+        judged.tolerance,
+    )
     check_bars(file, recipe)
     return file
 

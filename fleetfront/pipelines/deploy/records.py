@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
@@ -15,6 +17,7 @@ from fleetfront.deploy.proof import Proof
 from fleetfront.deploy.quantise.precisions import AGREEMENT_LIMIT, SPREAD_LIMITS
 from fleetfront.errors import BarMissed, FleetfrontError
 from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.deploy.reference import ImageVectors
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.profilers.kinds.catalogue import OpenAgent
@@ -60,6 +63,8 @@ class WrittenFile:
         graph: of its ports; weights left out.
         accuracy: top-1 on held-out images in percent; None if there are no labels.
         drop: percent points below fp32 in torch.
+        answers: float32[v, classes], what it gave for the test vectors; None where those are made elsewhere.
+        tolerance: how far such outputs may be off on another machine.
     """
 
     key: str
@@ -73,11 +78,15 @@ class WrittenFile:
     minimum_runtime: str
     accuracy: float | None = None
     drop: float | None = None
+    answers: NDArray[Any] | None = None
+    tolerance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A network on its way into files; ``missed`` says which files are not among them, and why."""
+    """A network on its way into files; ``missed`` says which files are not among them, and why; ``vectors`` are what
+    its bundle's test vectors are made of.
+    """
 
     graph: Graph
     weights: Weights
@@ -87,6 +96,7 @@ class Network:
     torch_accuracy: float | None = None
     test_images: int = 0
     missed: tuple[BarMissed, ...] = ()
+    vectors: ImageVectors | None = None
 
 
 @dataclass(frozen=True, slots=True)

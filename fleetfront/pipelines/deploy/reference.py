@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.datasets import Dataset, Preprocessing, Split
-from fleetfront.errors import InputError
+from fleetfront.datasets import Dataset, Preprocessing, Split, cut_image
+from fleetfront.deploy.bundle.picture import draw_patches, draw_picture
+from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.weights import Weights, first_images
 
@@ -20,14 +21,32 @@ RunTorch = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 #: Squares along a side of the made-up images: noise in every pixel (0), one colour, and patches. White noise alone
 #: changes little in a network that averages over the image; together they change logits by a third of their range.
 _PATCHES = (0, 1, 4, 16)
-#: So many of the inferences that are compared, the first, are of made-up images.
-PROBES = len(_PATCHES)
+#: So many of the inferences that are compared, the first, are of made-up images, and the last of those test vectors.
+PROBES = len(_PATCHES) + 2
+VECTORS = slice(len(_PATCHES), PROBES)
 
 #: Bytes of a made-up image's 0, and of its 1.
 _MIDDLE, _STEP = 128, 64
 
 #: Images in one forward pass of torch.
 TORCH_BATCH = 50
+
+
+@dataclass(frozen=True, slots=True)
+class ImageVectors:
+    """What the test vectors of an image classifier are made of: a picture as an app would cut it, then patches.
+
+    Attributes:
+        pixels: uint8[v, 3, h, w], RGB.
+        floats: float32[v, 3, h, w], what the network is fed for them.
+        logits: float32[v, classes], torch's.
+        picture: uint8[h', w', 3], what ``pixels[0]`` was cut from; None if nothing cuts here.
+    """
+
+    pixels: NDArray[np.uint8]
+    floats: NDArray[np.float32]
+    logits: NDArray[np.float32]
+    picture: NDArray[np.uint8] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +58,7 @@ class Reference:
         floats: float32[s, 3, h, w].
         outputs: float32[s, classes], the logits.
         test: uint8[m, 3, h, w], held-out images; empty if there are none.
-        classes: int64[m], torch's.
+        test_outputs: float32[m, classes], the logits of these.
         targets: int64[m], the labels; None if unknown.
         preprocessing: turns ``test`` into floats.
     """
@@ -48,9 +67,15 @@ class Reference:
     floats: NDArray[np.float32]
     outputs: NDArray[np.float32]
     test: NDArray[np.uint8]
-    classes: NDArray[np.int64]
+    test_outputs: NDArray[np.float32]
     targets: NDArray[np.int64] | None
     preprocessing: Preprocessing
+
+    @property
+    def classes(self) -> NDArray[np.int64]:
+        """int64[m], torch's, of the held-out images."""
+        result: NDArray[np.int64] = self.test_outputs.argmax(axis=1)
+        return result
 
     @property
     def accuracy(self) -> float | None:
@@ -76,15 +101,15 @@ def reference_of(
     name = graph.inputs[0]
     shape = tuple(int(d) for d in graph.tensors[name].shape[1:])
     images = weights.images_at(shape[-1])
-    probes = _probes(shape)
+    probes, (drawn, _) = _probes(shape), _drawn(preprocessing)
     pixels: NDArray[np.uint8] | None = None
     if of_bytes:
-        pixels = np.clip(np.round(_MIDDLE + _STEP * probes), 0, 255).astype(np.uint8)
+        pixels = np.concatenate([np.clip(np.round(_MIDDLE + _STEP * probes), 0, 255).astype(np.uint8), drawn])
         if images is not None:
             pixels = np.concatenate([pixels, first_images(images, Split.CALIBRATION, 2)])
         floats = preprocessing.inputs(pixels)
     else:
-        floats = probes
+        floats = np.concatenate([probes, preprocessing.inputs(drawn)])
         if images is not None:
             real = preprocessing.inputs(first_images(images, Split.CALIBRATION, 2))
             floats = np.concatenate([floats, real])
@@ -100,13 +125,30 @@ def reference_of(
             "Its weights are damaged: get them again, or train again.",
         )
     batches = [test[start : start + TORCH_BATCH] for start in range(0, len(test), TORCH_BATCH)]
-    tested = [run(preprocessing.inputs(batch)).argmax(axis=1) for batch in batches]
-    classes = np.concatenate([np.empty(0, np.int64), *tested])
-    return Reference(pixels, floats, outputs, test, classes, targets, preprocessing)
+    tested = [run(preprocessing.inputs(batch)) for batch in batches]
+    test_outputs = np.concatenate([np.empty((0, *outputs.shape[1:]), np.float32), *tested])
+    return Reference(pixels, floats, outputs, test, test_outputs, targets, preprocessing)
+
+
+def _drawn(preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """Pixels uint8[2, 3, size, size] of a picture and of patches, and the whole picture if Pillow can cut it."""
+    side = preprocessing.size
+    patches = draw_patches(side).transpose(2, 0, 1)
+    try:
+        picture = draw_picture(side)
+        return np.stack([cut_image(picture, preprocessing), patches]), picture
+    except MissingDependency:
+        return np.stack([picture[:side, :side].transpose(2, 0, 1), patches]), None
+
+
+def vectors_of(reference: Reference) -> ImageVectors:
+    """What test vectors are made of, of a reference of ``reference_of``."""
+    pixels, picture = _drawn(reference.preprocessing)
+    return ImageVectors(pixels, reference.floats[VECTORS], reference.outputs[VECTORS], picture)
 
 
 def _probes(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    """Made-up images float32[PROBES, channels, h, w], of standard deviation 1 (noise) and 2."""
+    """Made-up images float32[4, channels, h, w], of standard deviation 1 (noise) and 2."""
     rng = np.random.default_rng(0)
     channels, height, width = shape
     images = [rng.standard_normal(shape)]

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,6 +69,7 @@ class FileLatency:
         is_busy: other programs kept the device so busy that nothing was promised of such a sitting.
         others: what they did, where the device tells.
         app: what an app feels of the file; None where nobody looked.
+        machine: the hardware, in its own words; empty if it does not say.
     """
 
     target: Target
@@ -81,6 +83,7 @@ class FileLatency:
     is_busy: bool = False
     others: OtherPrograms | None = None
     app: AppTimes | None = None
+    machine: str = ""
 
     @property
     def profile_ms(self) -> float | None:
@@ -155,8 +158,13 @@ def measure_files(
         for change in changes(company.reference.environment, environment).values():
             progress.note(f"{target}: since the profile of {space}, {change}; what was predicted from it may not hold.")
     sitting = None if company is None else compare_sittings(company.reference, seen, statistic)
-    latencies = {name: _latency(seen, sha256, statistic, common, sitting) for name, sha256 in hashes.items()}
+    about = (statistic, common, sitting, _machine(environment))
+    latencies = {name: _latency(seen, sha256, *about) for name, sha256 in hashes.items()}
     return FilesMeasured(row.id, seen, latencies, hashes)
+
+
+def _machine(environment: Mapping[str, Any]) -> str:
+    return next((str(environment[key]) for key in ("model", "gpu", "cpu") if environment.get(key)), "")
 
 
 def with_app_times(
@@ -207,7 +215,9 @@ def _tasks(paths: Mapping[str, str], company: Sequence[Task]) -> TaskList:
     return TaskList(tasks, Task(Role.ANCHOR, middle.key, middle.file))
 
 
-def _latency(seen: Observations, sha256: str, statistic: str, common: str, sitting: SittingRatio | None) -> FileLatency:
+def _latency(
+    seen: Observations, sha256: str, statistic: str, common: str, sitting: SittingRatio | None, machine: str
+) -> FileLatency:
     values = seen.visits.get(Role.FILE, {}).get(sha256)
     if values is None or seen.is_hot(Role.FILE, sha256):
         reason = ALL_THROTTLED if values is not None else seen.errors.get(sha256) or common
@@ -216,9 +226,8 @@ def _latency(seen: Observations, sha256: str, statistic: str, common: str, sitti
     halves = [summarise(half, statistic) for half in np.array_split(values, 2) if half.size]
     spread = abs(halves[0] - halves[-1]) / 2
     ms, is_much = summarise(values, statistic), seen.others is not None and seen.others.is_much
-    latency = FileLatency(
-        seen.target, seen.clock, statistic, ms, spread, values.size, is_busy=is_much, others=seen.others
-    )
+    measured = (seen.target, seen.clock, statistic, ms, spread, values.size)
+    latency = FileLatency(*measured, is_busy=is_much, others=seen.others, machine=machine)
     if sitting is None:
         return latency
     return replace(latency, sitting=float(sitting.at(np.array([ms]))[0]), is_busy=sitting.is_busy)

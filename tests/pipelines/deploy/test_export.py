@@ -31,8 +31,11 @@ class Net(nn.Module):
         return self.head(nn.functional.hardswish(self.norm(self.stem(x))).mean((2, 3)))
 
 
-def make():
-    return Net()
+def make():  # whose outputs images change by more than int8 rounds away
+    net = Net()
+    with torch.no_grad():
+        net.head.weight *= 30
+    return net
 
 
 def broken():

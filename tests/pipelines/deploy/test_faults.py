@@ -88,6 +88,27 @@ def test_the_reference_checkpoint_catches_zeroed_layers(kind: str, shared_data: 
             write_spoilt(graph, weights, kind, "fp32", tmp_path, FAULTS["layer zeroed"], place)
 
 
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+@pytest.mark.parametrize("fault", ["layer zeroed", "filters shuffled"])
+def test_int8_is_judged_by_what_images_change_where_torch_names_one_class(
+    kind: str, fault: str, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    pytest.importorskip("ai_edge_quantizer")
+    space = load_space("ofa-mbv3-mini")
+    weights = Weights(None, UserImages("digits"))
+    graph = replace(weights.graph(space, space.sample(1, np.random.default_rng(0))[0]), name="network")
+    right = ALL_FORMATS[kind]
+    place = 0.0 if fault == "layer zeroed" else 0.5
+    wrong = replace(right, write=lambda one: right.write(spoil(one, FAULTS[fault], place)))
+    recipe = Recipe(("int8",), test_images=20)
+    with pytest.raises(BarMissed, match=r"follows only \d+ % of what images change"):
+        write_network(graph, weights, [wrong], recipe, tmp_path)
+    (file,) = write_network(graph, weights, [right], recipe, tmp_path).files
+    assert file.proof.is_weak
+    assert file.proof.as_checks()["explained"] > 0.8
+
+
 def test_a_proof_that_could_not_tell_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     builder = GraphBuilder("network")

@@ -115,7 +115,7 @@ def test_every_precision_is_judged_on_held_out_images(tmp_path: Path, knowing: S
         assert file["accuracy"]["images"] == 150
         assert file["accuracy"]["drop"] == pytest.approx(one.torch_accuracy - file["accuracy"]["top1"])
         assert file["checks"]["passed"]
-        assert file["checks"]["samples"] == (2 if file["precision"] == "int8" else 6)
+        assert file["checks"]["samples"] == (2 if file["precision"] == "int8" else 8)
         assert file["checks"]["relative_to_spread"] < (0.2 if file["precision"] == "int8" else 5e-3)
         assert file["checks"]["judged_by"] == (
             "top1_agreement" if file["precision"] == "int8" else "relative_to_spread"
@@ -158,11 +158,13 @@ def test_two_processes_write_the_same_bytes(tmp_path: Path, knowing: Supernet) -
     first, second = found
     assert len(first) >= 6 + 7
     assert first.keys() == second.keys()
-    assert {Path(path).name for path in first if first[path] != second[path]} <= {"manifest.json", "model-card.md"}
+    rounded = {"manifest.json", "model-card.md", "README.md", "picture.torch.bin", "patches.torch.bin"}
+    assert {Path(path).name for path in first if first[path] != second[path]} <= rounded
     manifests = [json.loads(files[f"{arch()}/manifest.json"]) for files in found]
     for manifest in manifests:
+        del manifest["beside"], manifest["test_vectors"]
         for file in manifest["files"]:
-            for name in ("max_abs_error", "relative_to_range", "relative_to_spread", "spread_of_range"):
+            for name in ("max_abs_error", "relative_to_range", "relative_to_spread", "spread_of_range", "explained"):
                 del file["checks"][name]
     assert manifests[0] == manifests[1]
 

@@ -1,0 +1,342 @@
+"""Verify a bundle for whoever receives it: its hashes, its proof again on its test vectors, and its latency again.
+
+Nothing but the bundle's folder and its runtimes is needed: no torch, no store, no space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.deploy.bundle.received import (
+    LatencyRow,
+    ModelFile,
+    ReceivedBundle,
+    read_inside,
+    read_received,
+    strangers,
+)
+from fleetfront.deploy.bundle.vectors import INPUT, TORCH, VectorRow, parse_tensor
+from fleetfront.deploy.formats import ALL_FORMATS
+from fleetfront.deploy.proof import largest_error, logits_of
+from fleetfront.errors import FileError, FleetfrontError, InputError, MissingDependency
+from fleetfront.pipelines.deploy.records import is_timed_on
+from fleetfront.pipelines.measure.files import FileLatency, measure_files
+from fleetfront.predictors.scores import Z90
+from fleetfront.profilers.kinds.base import Choices
+from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of, open_device
+from fleetfront.profilers.reading.observations import STATISTICS
+from fleetfront.profilers.store.store import Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.runtimes.run_apart import run_apart
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+
+@dataclass(frozen=True, slots=True)
+class FileVerdict:
+    """What was found of one model file, whose hash is right.
+
+    Attributes:
+        path: in the bundle.
+        runtime: what ran it here; empty if nothing did.
+        proven_in: what ran it when it was proven.
+        error: the largest difference of an element from what it must be, of the output that is worst in its tolerance.
+        tolerance: how large it may be; None where nothing was compared.
+        passed: None where nothing was compared.
+        note: why not, or why nothing was compared.
+        is_missing: something that is not installed kept it from being run.
+    """
+
+    path: str
+    proven_in: str
+    runtime: str = ""
+    error: float | None = None
+    tolerance: float | None = None
+    passed: bool | None = None
+    note: str = ""
+    is_missing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LatencyVerdict:
+    """One file timed on one target, beside what its manifest says.
+
+    Attributes:
+        interval: 90 % interval of what was promised, ms; None if nothing was.
+        was_ms: what the manifest's own measurement says.
+        passed: False if slower than the interval, or further off than allowed; None where nothing can be held against
+            it.
+        note: why nothing can be, or what is odd.
+    """
+
+    path: str
+    latency: FileLatency
+    interval: tuple[float, float] | None = None
+    was_ms: float | None = None
+    passed: bool | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """A bundle whose files are those of its manifest."""
+
+    folder: Path
+    bundle: ReceivedBundle
+    files: tuple[FileVerdict, ...]
+    strangers: tuple[str, ...] = ()
+    latencies: tuple[LatencyVerdict, ...] = field(default_factory=tuple)
+
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """A sentence for each file that misses its proof or its latency."""
+        of_files = [f"{file.path}: {_said(file)}" for file in self.files if file.passed is False]
+        return (*of_files, *(f"{one.path}: {one.note}" for one in self.latencies if one.passed is False))
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """What is not installed, so that a file could not be run."""
+        return tuple(dict.fromkeys(file.note for file in self.files if file.is_missing))
+
+
+def _said(file: FileVerdict) -> str:
+    if file.note or file.error is None or file.tolerance is None:
+        return file.note
+    return f"off by {file.error:.2g} from what it must give, where {file.tolerance:.2g} is allowed"
+
+
+def verify_bundle(folder: Path, *, progress: Progress = SILENT) -> Verified:
+    """Check every hash of a bundle, and run each model file on the bundle's test vectors.
+
+    Raises:
+        FileError: there is no bundle, or it is damaged: a file is missing, changed, outside, or named twice.
+    """
+    bundle = read_received(folder)
+    progress.start("Running test vectors", len(bundle.files))
+    verdicts = []
+    for file in bundle.files:
+        verdicts.append(_verdict(folder, bundle, file))
+        progress.advance(detail=file.path)
+    progress.finish()
+    return Verified(folder, bundle, tuple(verdicts), tuple(strangers(folder, bundle)))
+
+
+def _verdict(folder: Path, bundle: ReceivedBundle, file: ModelFile) -> FileVerdict:
+    blank = partial(FileVerdict, file.path, file.checks.runtime)
+    rows = [row for row in bundle.test_vectors if row.file == file.path]
+    if not any(row.tolerance is not None for row in rows):
+        return blank(note="the bundle has no test vectors of it, so that its proof is not repeated")
+    kind = ALL_FORMATS.get(file.format)
+    if kind is None:
+        return blank(passed=False, note=f"nothing here knows files of the format {file.format!r}")
+    try:
+        runtime = load_runtime(kind.runtime)
+        here = f"{runtime.name} {runtime.version()}"
+    except MissingDependency as error:
+        return blank(note=_belonging(file) or str(error), is_missing=not file.bound_to)
+    tensors = _tensors(folder, rows)
+    cases = list(dict.fromkeys(row.case for row in rows))
+    feeds = [{row.tensor: tensors[row.path] for row in rows if (row.case, row.role) == (case, INPUT)} for case in cases]
+    try:
+        results = run_apart(folder / file.path, kind.runtime, feeds)
+    except FleetfrontError as error:
+        return blank(here, passed=False, note=_belonging(file) or error.message)
+    given = dict(zip(cases, results, strict=True))
+    judged = [row for row in rows if row.tolerance is not None]
+    errors = [_error(given[row.case].get(row.tensor), tensors[row.path], row, file) for row in judged]
+    bounds = [row.tolerance or 0.0 for row in judged]
+    worst = max(range(len(judged)), key=lambda place: _share(errors[place], bounds[place]))
+    is_right = all(error <= bound for error, bound in zip(errors, bounds, strict=True))
+    return blank(here, errors[worst], bounds[worst], is_right)
+
+
+def _belonging(file: ModelFile) -> str:
+    if not file.bound_to:
+        return ""
+    bound = ", ".join(f"{key} {value}" for key, value in sorted(file.bound_to.items()))
+    return f"not run: it belongs to one machine ({bound})"
+
+
+def _share(error: float, bound: float) -> float:
+    return error / bound if bound else (0.0 if not error else float("inf"))
+
+
+def _tensors(folder: Path, rows: Sequence[VectorRow]) -> dict[str, NDArray[Any]]:
+    found = {}
+    for row in rows:
+        try:
+            found[row.path] = parse_tensor(read_inside(folder, row.path), row)
+        except ValueError as error:
+            raise FileError(f"The test vector {row.path} is damaged: {error}.", "Get the bundle again.") from error
+    return found
+
+
+def _error(got: NDArray[Any] | None, want: NDArray[Any], row: VectorRow, file: ModelFile) -> float:
+    """How far off an output is; infinite if there is none of this name and shape."""
+    if got is None or got.shape != want.shape:
+        return float("inf")
+    if file.contract.softmax and row.role == TORCH:
+        want, got = logits_of(want), logits_of(got)
+    return largest_error(want.astype(np.float64), got.astype(np.float64))
+
+
+def time_bundle(
+    verified: Verified,
+    device: str,
+    *,
+    within: float | None = None,
+    workspace: Workspace | None = None,
+    open_agent: OpenAgent | None = None,
+    progress: Progress = SILENT,
+) -> tuple[LatencyVerdict, ...]:
+    """Time the bundle's files again on the targets of ``device`` that its manifest tells of, else on its usual ones.
+
+    Slower than the promised 90 % interval is a miss; faster is said. A promise for other hardware, as far as the
+    manifest tells, is shown and not judged.
+
+    Args:
+        verified: the bundle.
+        device: ``cpu``, ``adb:SERIAL``: as ``profile`` takes it.
+        within: judge by this instead: percent that a file may be slower than promised or, without a promise, than it
+            was measured.
+        workspace: where locks of devices are kept.
+        open_agent: who measures; the default is ``open_device``.
+        progress: told of every visit.
+
+    Raises:
+        InputError: no file of the bundle runs there.
+        DeviceError: the device is lost, refused or measured by another process.
+    """
+    files = {file.path: file for file in verified.bundle.files if file.format in ALL_FORMATS}
+    targets = _targets(verified, device)
+    opener = open_agent or partial(open_device, choices=Choices(device=device, workspace=workspace))
+    kinds = [ALL_FORMATS[file.format] for file in files.values()]
+    found = []
+    with TemporaryDirectory() as held, Store(Path(held) / "store.sqlite") as store:
+        for target in targets:
+            for path, file in files.items():
+                if not is_timed_on(target, ALL_FORMATS[file.format], file.precision, kinds):
+                    continue
+                promised, was = _told(verified.bundle.latency, target)
+                clock = next((row.clock for row in (promised, was) if row and row.clock != Clock.UNKNOWN), Clock.WALL)
+                statistic = was.statistic if was and was.statistic in STATISTICS else "p25"
+                measured = measure_files(
+                    {path: verified.folder / path},
+                    target,
+                    store,
+                    clock=clock,
+                    statistic=statistic,
+                    workspace=workspace,
+                    open_agent=opener,
+                    progress=progress,
+                )
+                found.append(_judged(path, measured.latencies[path], promised, was, within))
+    if not found:
+        raise InputError(f"No file of {verified.folder} runs on {device}.", "Name another device: --measure cpu")
+    return tuple(found)
+
+
+def _targets(verified: Verified, device: str) -> list[Target]:
+    kind = kind_of(device)
+    usual = {
+        kind.target(device, runtime=runtime, precision=file.precision)
+        for file in verified.bundle.files
+        if file.format in ALL_FORMATS
+        for runtime in [ALL_FORMATS[file.format].runtime]
+    }
+    here = {target.device for target in usual}
+    told = [Target.parse(row.target) for row in verified.bundle.latency]
+    return list(dict.fromkeys(target for target in told if target.device in here)) or sorted(usual)
+
+
+def _told(rows: Sequence[LatencyRow], target: Target) -> tuple[LatencyRow | None, LatencyRow | None]:
+    """What was promised of the target, and what was measured."""
+    mine = [row for row in rows if row.target == str(target) and row.ms is not None]
+    promised = next((row for row in mine if row.is_prediction), None)
+    return promised, next((row for row in mine if not row.is_prediction), None)
+
+
+def _judged(
+    path: str, latency: FileLatency, promised: LatencyRow | None, was: LatencyRow | None, within: float | None
+) -> LatencyVerdict:
+    was_ms = None if was is None else was.ms
+    interval = None
+    if promised is not None and promised.ms is not None and promised.std_ms is not None:
+        interval = (max(promised.ms - Z90 * promised.std_ms, 0.0), promised.ms + Z90 * promised.std_ms)
+    made = partial(LatencyVerdict, path, latency, interval, was_ms)
+    if latency.ms is None:
+        return made(passed=False, note=f"could not be measured on {latency.target}: {latency.error}")
+    if within is not None:
+        base = promised.ms if promised is not None else was_ms
+        if base is None:
+            return made(note="the manifest has no latency of this target to hold it against")
+        slower = 100 * (latency.ms / base - 1) if base else float("inf")
+        return made(passed=slower <= within, note=f"{slower:+.1f} % against {base:.4g} ms (allowed: {within:g} %)")
+    machine = was.machine if was is not None else ""
+    if machine and latency.machine and machine != latency.machine:
+        return made(note=f"the manifest's figures are of another machine ({machine}; this is {latency.machine})")
+    if interval is None:
+        said = "none of it was promised" if was_ms is not None else "the manifest tells nothing of it"
+        return made(note=f"{said}: --within PERCENT sets a bar" if was_ms is not None else said)
+    if latency.ms > interval[1]:
+        return made(passed=False, note=f"{latency.ms:.4g} ms, slower than the promised {_span(interval)}")
+    faster = f"faster than the promised {_span(interval)}" if latency.ms < interval[0] else ""
+    return made(passed=True, note=faster)
+
+
+def _span(interval: tuple[float, float]) -> str:
+    return f"{interval[0]:.4g} to {interval[1]:.4g} ms"
+
+
+def as_json(verified: Verified) -> dict[str, Any]:
+    """Plain values for ``--json``, schema ``fleetfront.verify/1``."""
+    return {
+        "schema": "fleetfront.verify/1",
+        "bundle": str(verified.folder),
+        "arch": verified.bundle.arch,
+        "files": [
+            {
+                "path": file.path,
+                "sha256": named.sha256,
+                "runtime": file.runtime or None,
+                "proven_in": file.proven_in,
+                "error": _finite(file.error),
+                "tolerance": file.tolerance,
+                "passed": file.passed,
+                "note": file.note or None,
+            }
+            for file, named in zip(verified.files, verified.bundle.files, strict=True)
+        ],
+        "unnamed_files": list(verified.strangers),
+        "latency": [_latency_as_json(one) for one in verified.latencies],
+        "passed": not verified.failed and not verified.missing,
+    }
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _latency_as_json(one: LatencyVerdict) -> Mapping[str, Any]:
+    return {
+        "path": one.path,
+        "target": str(one.latency.target),
+        "clock": one.latency.clock.value,
+        "statistic": one.latency.statistic,
+        "ms": one.latency.ms,
+        "std_ms": one.latency.std_ms,
+        "promised_interval_ms": None if one.interval is None else list(one.interval),
+        "was_ms": one.was_ms,
+        "passed": one.passed,
+        "note": one.note or None,
+    }
