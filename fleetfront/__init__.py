@@ -35,6 +35,7 @@ _ROOMS = {
     "fleetfront.search.fronts_file": ("load_fronts",),
     "fleetfront.search.results": ("Fronts",),
     "fleetfront.pipelines.search": ("SearchOptions", "search_space"),
+    "fleetfront.pipelines.generate": ("generate", "open_generator"),
     "fleetfront.pipelines.deploy.picks": ("pick_arch", "pick_knee", "pick_shared", "pick_spread", "pick_within"),
     "fleetfront.pipelines.deploy.deploy": ("Pick", "Recipe", "Weights", "deploy_picks"),
     "fleetfront.deploy.formats": ("FORMATS",),

@@ -20,6 +20,8 @@ from fleetfront.pipelines.deploy.picks import pick_spread as pick_spread
 from fleetfront.pipelines.deploy.picks import pick_within as pick_within
 from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
+from fleetfront.pipelines.generate import generate as generate
+from fleetfront.pipelines.generate import open_generator as open_generator
 from fleetfront.pipelines.inspect import Inspection as Inspection
 from fleetfront.pipelines.inspect import inspect as inspect
 from fleetfront.pipelines.knowledge.cost_models import device_models as device_models

@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "fit": ("fleetfront.cli.fit:fit", "Learn a latency model from what was measured."),
     "predict": ("fleetfront.cli.predict:predict", "Predict latency and accuracy of given architectures."),
     "search": ("fleetfront.cli.search.command:search", "Find the best accuracy/latency trade-offs."),
+    "generate": ("fleetfront.cli.generate:generate", "Name networks at once, from a trained generator."),
     "deploy": ("fleetfront.cli.deploy.command:deploy", "Write chosen networks as files, proven and measured."),
     "verify": ("fleetfront.cli.verify:verify", "Check a bundle that somebody hands over: hashes, proof, latency."),
     "export": ("fleetfront.cli.deploy.export:export", "Write your own torch network as files, proven and measured."),

@@ -28,6 +28,7 @@ from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.results import Fronts
 from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
+from fleetfront.search.strategies.base import LeavesGenerator
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.search.strategies.listed import ListedNetworks
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -281,6 +282,10 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
         kept.save()
         raise
     kept.finish()
+    if out is not None and isinstance(strategy, LeavesGenerator):
+        from fleetfront.search.generators.generator import GENERATOR_FILE
+
+        strategy.generator.save(out / GENERATOR_FILE)
     return found
 
 

@@ -96,8 +96,8 @@ def by_look_up(space: SearchSpace, look_up: LookUp, probabilities: Tensor) -> Te
     neighbours = np.repeat(genes[:, None], f, axis=1)
     gene_of, value_of = np.repeat(np.arange(len(counts)), counts), np.concatenate([np.arange(c) for c in counts])
     neighbours[:, np.arange(f), gene_of] = value_of
-    rows, inverse = np.unique(space.canonical(neighbours.reshape(n * f, -1)), axis=0, return_inverse=True)
-    slopes = torch.from_numpy(look_up(rows)[inverse.ravel()].reshape(n, f).astype(np.float32))
+    found = look_up(space.canonical(neighbours.reshape(n * f, -1)))
+    slopes = torch.from_numpy(found.reshape(n, f).astype(np.float32))
     at = one_hot(space, genes)
     values = (slopes * at).sum(dim=1) / len(counts)
     result: Tensor = values + (slopes * (probabilities - at)).sum(dim=1)

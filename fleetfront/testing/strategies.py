@@ -14,6 +14,7 @@ import numpy as np
 
 from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import InputError
+from fleetfront.progress import SILENT
 from fleetfront.quantities import FloatArray
 from fleetfront.search.problem import Problem
 from fleetfront.search.run import hypervolumes, reference_points, run_search
@@ -143,6 +144,9 @@ def check_state(case: StrategyCase) -> None:
     """A strategy that can be dumped goes on from what was dumped, through a file, exactly as if nothing had been."""
     whole, again = _problem(case), _problem(case)
     strategy, heir = case.make(whole, 1), case.make(again, 1)
+    if isinstance(strategy, TrainedStrategy):
+        _check_trained_state(case)
+        return
     if not isinstance(strategy, StatefulStrategy) or not isinstance(heir, StatefulStrategy):
         return
     _spend(whole, strategy, case.evaluations // 2)
@@ -154,6 +158,41 @@ def check_state(case: StrategyCase) -> None:
         heir.load(read_arrays(Path(folder) / "state.npz"))
     _spend(whole, strategy, case.evaluations)
     _spend(again, heir, case.evaluations)
+    same = np.array_equal(whole.archive.genotypes, again.archive.genotypes)
+    expect(same, "what was loaded goes on as what was dumped")
+
+
+class _Killed(Exception):
+    """Ends a run as a kill would."""
+
+
+def _trained(strategy: Strategy | TrainedStrategy) -> TrainedStrategy:
+    assert isinstance(strategy, TrainedStrategy)
+    return strategy
+
+
+def _check_trained_state(case: StrategyCase) -> None:
+    """The same of a strategy that spends the budget by itself: it is killed at its third checkpoint."""
+    whole, again, killed = _problem(case), _problem(case), _problem(case)
+    first, heir, victim = (_trained(case.make(problem, 1)) for problem in (whole, again, killed))
+    if not isinstance(victim, StatefulStrategy) or not isinstance(heir, StatefulStrategy):
+        return
+    calls = itertools.count(1)
+
+    def kill() -> None:
+        if next(calls) == 3:
+            raise _Killed
+
+    with suppress(_Killed):
+        victim.run(killed, SILENT, kill)
+    known = killed.archive
+    again.archive.add(known.genotypes, known.accuracy, known.accuracy_std, known.cost)
+    again.counter.requested = killed.counter.requested
+    with tempfile.TemporaryDirectory() as folder:
+        write_arrays(Path(folder) / "state.npz", victim.dump())
+        heir.load(read_arrays(Path(folder) / "state.npz"))
+    heir.run(again, SILENT, lambda: None)
+    first.run(whole, SILENT, lambda: None)
     same = np.array_equal(whole.archive.genotypes, again.archive.genotypes)
     expect(same, "what was loaded goes on as what was dumped")
 

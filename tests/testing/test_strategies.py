@@ -18,11 +18,17 @@ CASES = {
     "linas": {"evaluations": 120, "comparing": 200},
     "macs-fronts": {"has_chance": False, "beats_random": False},
     "pdns": {"beats_random": False},
+    "modnas": {"evaluations": 20, "comparing": 40},
+    "pnag": {"evaluations": 20, "beats_random": False},
 }
 
 
-#: As slow as its predictions are many.
-SPELLED = {"linas": "linas:predicted=400"}
+#: As slow as its predictions are many, or its training long.
+SPELLED = {
+    "linas": "linas:predicted=400",
+    "modnas": "modnas:steps=1,round_steps=1,fit_steps=20",
+    "pnag": "pnag:steps=1,round_steps=1,evaluator_steps=1,fit_steps=20",
+}
 
 
 @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=check_name)

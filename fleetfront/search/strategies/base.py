@@ -19,6 +19,7 @@ from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
+    from fleetfront.search.generators.generator import Generator
 
 #: Types of settings: numbers within bounds that no sensible search leaves.
 Count: TypeAlias = Annotated[int, Ge(1), Le(10_000_000)]
@@ -86,6 +87,15 @@ class Vouches(Protocol):
     @property
     def statement(self) -> str:
         """What is sure about the fronts, for people."""
+
+
+@runtime_checkable
+class LeavesGenerator(Protocol):
+    """A strategy that leaves a generator behind, which answers for devices that the search did not know."""
+
+    @property
+    def generator(self) -> Generator:
+        """After ``run``."""
 
 
 @dataclass(frozen=True, slots=True)

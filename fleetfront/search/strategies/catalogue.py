@@ -16,7 +16,9 @@ from fleetfront.search.strategies.lamoo import Lamoo, LamooSettings
 from fleetfront.search.strategies.linas import Linas, LinasSettings
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
 from fleetfront.search.strategies.macs_fronts import MacsFronts, MacsFrontsSettings
+from fleetfront.search.strategies.modnas import ModnasSettings, make_modnas
 from fleetfront.search.strategies.pdns import Pdns, PdnsSettings
+from fleetfront.search.strategies.pnag import PnagSettings, make_pnag
 from fleetfront.search.strategies.pymoo_algorithms import (
     PymooSettings,
     nsga2,
@@ -49,6 +51,12 @@ STRATEGIES: dict[str, StrategyKind] = {
     "lamoo": StrategyKind(Lamoo, "splits the space by dominance, looks where fronts gain", LamooSettings),
     "pdns": StrategyKind(Pdns, "novelty in MACs, parameters and costs; accuracy does not steer", PdnsSettings),
     "macs-fronts": StrategyKind(MacsFronts, "most MACs at every cost; accuracy does not steer", MacsFrontsSettings),
+    "modnas": StrategyKind(
+        make_modnas, "trains a generator that answers for any device and preference, by gradients", ModnasSettings
+    ),
+    "pnag": StrategyKind(
+        make_pnag, "trains a generator that answers for any device and budget, by reinforcement", PnagSettings
+    ),
     "local-search": StrategyKind(ParetoLocalSearch, "Pareto local search from the fronts"),
     "random": StrategyKind(RandomSearch, "a baseline", RandomSettings),
 }

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.predictors.one_hot import OneHot
 from fleetfront.search.front import FULL
 from fleetfront.search.gain.fleet import FleetGain, Steps
+from fleetfront.search.models.features import NetworkFeatures
 from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import (
@@ -27,7 +27,7 @@ from fleetfront.search.strategies.base import (
     load_generator,
 )
 from fleetfront.search.strategies.candidates import Candidates
-from fleetfront.spaces.base import DescribesNetworks, Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -217,34 +217,3 @@ class SurrogateStrategy(ReadsArchive):
                 gain = self._gain.expected(judged.cost[left], judged.mean[left], judged.std[left], fronts)
         picked: Genotypes = judged.genotypes[chosen]
         return picked
-
-
-class NetworkFeatures:
-    """Numbers in groups that explain accuracy.
-
-    ``DescribesNetworks.network_features`` where a space offers it; else its genes one by one, sums of genes that share
-    their values (the total depth, for example), and its size.
-    """
-
-    def __init__(self, space: SearchSpace) -> None:
-        self._space = space
-        self._one_hot = OneHot.of(space)
-        self._kinds = _kinds(space)
-
-    def __call__(self, genotypes: Genotypes) -> tuple[FloatArray, ...]:
-        """Groups float64[n, f_i] of n canonical genotypes int8[n, v]."""
-        if isinstance(self._space, DescribesNetworks):
-            return tuple(self._space.network_features(genotypes).values())
-        size = np.stack([self._space.macs(genotypes), self._space.params(genotypes)], axis=1)
-        genes = self._one_hot(genotypes).astype(np.float64)
-        return genes, genes @ self._kinds, np.log(np.maximum(size, 1.0))
-
-
-def _kinds(space: SearchSpace) -> FloatArray:
-    """float64[features, kinds]: adds up equal values of genes whose names differ in a number only, as kernel_3's."""
-    names = [name.rstrip("0123456789_") for name in space.gene_names]
-    labels = [(name, value) for name, values in zip(names, space.choices, strict=True) for value in values]
-    kinds = list(dict.fromkeys(labels))
-    table = np.zeros((len(labels), len(kinds)))
-    table[np.arange(len(labels)), [kinds.index(label) for label in labels]] = 1.0
-    return table

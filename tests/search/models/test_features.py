@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleetfront.search.strategies.surrogate import NetworkFeatures
+from fleetfront.search.models.features import NetworkFeatures
 from fleetfront.spaces.base import DescribesNetworks
 from fleetfront.spaces.catalogue import load_space
 

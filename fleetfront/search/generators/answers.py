@@ -1,0 +1,219 @@
+"""Answer with a generator: propose networks for a device, judge them by its cost model and the counted accuracies, keep
+the best.
+
+Proposals are judged together with everything that was counted in training, whose costs on any device are known at once:
+where re-costing these is better than what the network proposes, they are the answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import CostModel, NetworkCosts, predict_covered
+from fleetfront.quantities import Estimate
+from fleetfront.search.cost_range import rounded_up
+from fleetfront.search.front import FULL, non_dominated
+from fleetfront.search.generators.generator import Generator
+from fleetfront.search.generators.wishes import cost_place
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Wishes of a sweep over two objectives and over more, and draws of each.
+_SWEEP, _WIDE_SWEEP, _SAMPLES = 65, 256, 8
+#: Draws for one limit of a budget generator, as published; spread over so many budgets below the limit.
+_PUBLISHED_SAMPLES, _BELOW = 210, 5
+#: Where the budgets below a limit end, in places between the cheapest network and the dearest.
+_MARGIN = 0.12
+#: What is only predicted counts as so many standard deviations less accurate beside what was counted.
+_CAUTION = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """n networks on a device.
+
+    Attributes:
+        costs, cost_std: float64[n, c] of each metric that the generator trades.
+        accuracy, accuracy_std: float64[n].
+        is_counted: bool[n]: whether the accuracy was counted in training, else predicted.
+    """
+
+    genotypes: Genotypes
+    costs: FloatArray
+    cost_std: FloatArray
+    accuracy: FloatArray
+    accuracy_std: FloatArray
+    is_counted: NDArray[np.bool_]
+
+    def take(self, rows: NDArray[np.intp]) -> Judged:
+        """Some of them, in the order of ``rows``."""
+        return Judged(*(getattr(self, name)[rows] for name in self.__slots__))
+
+    @property
+    def cautious(self) -> FloatArray:
+        """float64[n]: accuracy less what a prediction may be off."""
+        return np.where(self.is_counted, self.accuracy, self.accuracy - _CAUTION * self.accuracy_std)
+
+
+def front_of(generator: Generator, models: Sequence[CostModel], *, refine: int = 1, pooled: bool = True) -> Judged:
+    """The front of a device, ascending in its first cost.
+
+    Args:
+        generator: trained.
+        models: the device's cost models, one for each of ``generator.training.costs``.
+        refine: rounds in which the neighbours of the best are judged, too.
+        pooled: whether what was counted in training is judged beside the proposals.
+
+    Raises:
+        InputError: the models do not cover the networks.
+    """
+    count = _SWEEP if generator.wishes.objectives == 2 else _WIDE_SWEEP
+    judged = judge(generator, models, generator.propose(models, generator.wishes.sweep(count), _SAMPLES), pooled)
+    return _refined(generator, models, judged, refine)
+
+
+def within_limit(
+    generator: Generator, models: Sequence[CostModel], limit: float, *, refine: int = 1, pooled: bool = True
+) -> Judged:
+    """The most accurate network within a limit on the first cost, n = 1.
+
+    Raises InputError, naming the cheapest network there is, if none is within.
+    """
+    if generator.wishes.kind == "budget":
+        low, high = cost_reach(generator, models[0])
+        place = float(cost_place(np.array([limit]), low, high)[0])
+        wishes = generator.wishes.of_places(np.linspace(place - _MARGIN, place, _BELOW))
+        proposed = generator.propose(models, wishes, _PUBLISHED_SAMPLES // _BELOW)
+        judged = _refined(generator, models, judge(generator, models, proposed, pooled), refine, limit)
+    else:
+        judged = front_of(generator, models, refine=refine, pooled=pooled)
+    within = np.flatnonzero(judged.costs[:, 0] <= limit)
+    if not len(within):
+        cheapest = _cheapest(generator, models)
+        within = np.flatnonzero(cheapest.costs[:, 0] <= limit)
+        if not len(within):
+            _refuse(generator, models[0], limit, float(cheapest.costs[0, 0]))
+        judged = cheapest
+    return judged.take(within[[int(np.argmax(judged.cautious[within]))]])
+
+
+def by_preference(
+    generator: Generator, models: Sequence[CostModel], preference: float, *, refine: int = 1, pooled: bool = True
+) -> Judged:
+    """The network of a preference for accuracy from 0, the cheapest, to 1, the most accurate; n = 1.
+
+    Of the front, each objective as its rank among the members, that with the least of the largest weighted loss: with
+    two objectives, the member so far along the front.
+    """
+    front = front_of(generator, models, refine=refine, pooled=pooled)
+    return front.take(np.array([best_of_preference(front.costs, front.accuracy, preference)]))
+
+
+def best_of_preference(costs: FloatArray, accuracy: FloatArray, preference: float) -> int:
+    """The row of a front costs[n, c], accuracy[n] that a preference for accuracy asks for."""
+    losses = np.column_stack([-accuracy, costs])
+    scaled = np.argsort(np.argsort(losses, axis=0, kind="stable"), axis=0) / max(len(losses) - 1, 1)
+    weights = np.array([preference, *[(1 - preference) / costs.shape[1]] * costs.shape[1]])
+    weighted = scaled * weights
+    return int(np.lexsort((scaled.sum(axis=1), weighted.max(axis=1)))[0])
+
+
+def judge(generator: Generator, models: Sequence[CostModel], proposed: Genotypes, pooled: bool) -> Judged:
+    """Costs and accuracies of proposals, and of what was counted, if it is pooled; each network once."""
+    counted = generator.counted
+    known = {row.tobytes(): i for i, row in enumerate(counted.genotypes)}
+    rows = np.concatenate([proposed, counted.genotypes]) if pooled else proposed
+    rows = np.unique(rows, axis=0)
+    estimates = [_predicted(model, rows) for model in models]
+    costs, stds = (np.stack([getattr(e, name) for e in estimates], axis=1) for name in ("mean", "std"))
+    covered = np.isfinite(costs).all(axis=1)
+    if not covered.any():
+        raise InputError(
+            "The device's table has none of the networks that the generator proposes.",
+            "Learn the others: fleetfront fit, or profile the device.",
+        )
+    rows, costs, stds = rows[covered], costs[covered], stds[covered]
+    accuracy, deviation = generator.accuracy.predict(rows)
+    at = np.array([known.get(row.tobytes(), -1) for row in rows])
+    is_counted = at >= 0
+    accuracy[is_counted], deviation[is_counted] = counted.accuracy[at[is_counted]], counted.std[at[is_counted]]
+    return Judged(rows, costs, stds, accuracy, deviation, is_counted)
+
+
+def cost_reach(generator: Generator, model: CostModel) -> tuple[float, float]:
+    """The lowest and highest cost among the reference networks and those that were counted."""
+    rows = np.unique(np.concatenate([generator.features.references, generator.counted.genotypes]), axis=0)
+    cost = _predicted(model, rows).mean
+    return float(np.nanmin(cost)), float(np.nanmax(cost))
+
+
+def _predicted(model: CostModel, rows: Genotypes) -> Estimate:
+    """NaN for networks that a table lacks."""
+    return predict_covered(model, rows) if isinstance(model, NetworkCosts) else model.predict(rows)
+
+
+def _refined(
+    generator: Generator, models: Sequence[CostModel], judged: Judged, rounds: int, limit: float | None = None
+) -> Judged:
+    """The front of what is judged and, in so many rounds, of its members' neighbours."""
+    front = _front(judged)
+    for _ in range(rounds):
+        parents = front.genotypes
+        if limit is not None:
+            near = np.argsort(np.abs(front.costs[:, 0] - limit), kind="stable")[:8]
+            parents = parents[near]
+        fresh = judge(generator, models, _neighbours(generator, parents), pooled=False)
+        front = _front(_joined(front, fresh))
+    return front
+
+
+def _neighbours(generator: Generator, genotypes: Genotypes) -> Genotypes:
+    """Every network that differs from one of them in a single allowed choice."""
+    counts = [len(values) for values in generator.space.choices]
+    allowed = np.flatnonzero(generator.allowed.numpy())
+    gene_of, value_of = np.repeat(np.arange(len(counts)), counts), np.concatenate([np.arange(c) for c in counts])
+    rows = np.repeat(genotypes[:, None], len(allowed), axis=1)
+    rows[:, np.arange(len(allowed)), gene_of[allowed]] = value_of[allowed].astype(np.int8)
+    found: Genotypes = generator.space.canonical(rows.reshape(-1, len(counts)))
+    return found
+
+
+def _front(judged: Judged) -> Judged:
+    """Not dominated by what others are sure of, then by what they are said to be; ascending in the first cost."""
+    front = judged.take(non_dominated(np.column_stack([judged.costs, FULL - judged.cautious])))
+    return front.take(non_dominated(np.column_stack([front.costs, FULL - front.accuracy])))
+
+
+def _joined(a: Judged, b: Judged) -> Judged:
+    return Judged(*(np.concatenate([getattr(a, name), getattr(b, name)]) for name in Judged.__slots__))
+
+
+def _cheapest(generator: Generator, models: Sequence[CostModel]) -> Judged:
+    """The cheapest network that descent over neighbours finds, n = 1."""
+    rows = np.concatenate([generator.counted.genotypes, generator.features.references])
+    best = judge(generator, models, rows, pooled=False)
+    best = best.take(np.argsort(best.costs[:, 0], kind="stable")[:1])
+    for _ in range(4 * len(generator.space.choices)):
+        fresh = judge(generator, models, _neighbours(generator, best.genotypes), pooled=False)
+        fresh = fresh.take(np.argsort(fresh.costs[:, 0], kind="stable")[:1])
+        if fresh.costs[0, 0] >= best.costs[0, 0]:
+            break
+        best = fresh
+    return best
+
+
+def _refuse(generator: Generator, model: CostModel, limit: float, lowest: float) -> None:
+    unit = model.metric.unit
+    raise InputError(
+        f"No architecture of {generator.space.name} takes at most {limit:g} {unit}: the least demanding found takes "
+        f"{lowest:.4g} {unit}.",
+        f"Raise the limit to {rounded_up(lowest)} or more.",
+    )

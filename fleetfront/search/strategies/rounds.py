@@ -1,0 +1,183 @@
+"""Spend a budget in rounds: fit what is known of accuracy, train a generator on it, count what it proposes.
+
+What is trained and how stays with the strategies; this is the loop that they share, and what a kill leaves of it.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from fleetfront.progress import Progress
+from fleetfront.quantities import Tier
+from fleetfront.search.generators.collecting import Collector
+from fleetfront.search.generators.features import Way
+from fleetfront.search.generators.fleet import Fleet
+from fleetfront.search.generators.generator import Counted, Generator, Training, propose
+from fleetfront.search.generators.networks import make_network
+from fleetfront.search.generators.wishes import Wishes
+from fleetfront.search.models.counted import CountedAccuracy, fit_counted
+from fleetfront.search.problem import Problem
+from fleetfront.search.strategies.base import State, dump_generator, load_generator
+from fleetfront.spaces.base import Genotypes
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+#: Networks before the first model; at most a quarter of the budget.
+_FIRST = 16
+#: What is known grows by this factor a round at least, and in so many rounds at most.
+_GROWTH, _MOST_ROUNDS = 1.25, 18
+#: At the end an ensemble of accuracies is fitted with so many times the steps of a round.
+_LAST_FIT = 3
+#: Wishes a device that proposals are drawn for, and draws of each.
+_WISHES, _DRAWS = 33, 3
+#: Prefixes of the state.
+_NETWORK, _RNG = "network.", "rng"
+
+
+class TrainsInRounds(ABC):
+    """A ``TrainedStrategy`` whose generator is trained anew whenever more is known."""
+
+    def __init__(
+        self, problem: Problem, seed: int, way: Way, kind: str, wishes: Wishes, steps: tuple[int, int], fit_steps: int
+    ) -> None:
+        """``steps`` of the generator's training each round and at the end; ``fit_steps`` of an ensemble of accuracies
+        each round."""
+        self._problem, self._seed, self._steps, self._fit_steps = problem, seed, steps, fit_steps
+        self._rng = np.random.default_rng(seed)
+        self._fleet = Fleet(problem, way)
+        self._wishes = wishes
+        counts = [len(values) for values in problem.space.choices]
+        allowed = np.ones(sum(counts), np.bool_)
+        for name, value in problem.held.items():
+            gene = problem.space.gene_names.index(name)
+            at = slice(sum(counts[:gene]), sum(counts[: gene + 1]))
+            allowed[at] = [choice == value for choice in problem.space.choices[gene]]
+        self._allowed = torch.from_numpy(allowed)
+        self._network = make_network(kind, wishes.width, self._fleet.features.width, counts, self._allowed, seed)
+        self._accuracy: CountedAccuracy | None = None
+        self._round = 0
+        self._seconds = 0.0
+
+    @abstractmethod
+    def train(self, accuracy: CountedAccuracy, steps: int, seed: int) -> None:
+        """Train the generator for what is known by now."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What the strategy is called."""
+
+    @property
+    def statement(self) -> str:
+        """What gradients did not know, for people."""
+        left_out = "; ".join(self._fleet.left_out)
+        return f"The generator was trained without {left_out}." if left_out else ""
+
+    def run(self, problem: Problem, progress: Progress, checkpoint: Callable[[], None]) -> None:
+        """See ``TrainedStrategy``."""
+        started = time.perf_counter()
+        threads = torch.get_num_threads()
+        # Small products: threads would only wait for each other.
+        torch.set_num_threads(1)
+        try:
+            self._rounds(problem, checkpoint)
+            progress.note("Training the generator for the last time.")
+            self._accuracy = self._fitted(_LAST_FIT * self._fit_steps)
+            self.train(self._accuracy, self._steps[1], self._seed + 1)
+        finally:
+            torch.set_num_threads(threads)
+            self._seconds += time.perf_counter() - started
+
+    def _rounds(self, problem: Problem, checkpoint: Callable[[], None]) -> None:
+        budget = problem.budget or 0
+        first = min(_FIRST, max(2, budget // 4))
+        collector = Collector(problem, self._rng)
+        while problem.remaining:
+            known = len(problem.archive)
+            if known < first:
+                rows = collector.first(min(first - known, problem.remaining))
+            else:
+                growth = max(_GROWTH, (budget / first) ** (1 / _MOST_ROUNDS))
+                wanted = min(problem.remaining, max(4, int(np.ceil(known * (growth - 1)))))
+                self._accuracy = self._fitted(self._fit_steps)
+                self.train(self._accuracy, self._steps[0], self._seed + 1000 + self._round)
+                if not problem.remaining:
+                    break
+                rows = collector.next(min(wanted, problem.remaining), self._proposed(), self._accuracy)
+            if not len(rows):
+                break
+            problem.evaluate(rows)
+            self._round += 1
+            checkpoint()
+
+    @property
+    def generator(self) -> Generator:
+        """What is left behind. Raises RuntimeError before ``run``."""
+        if self._accuracy is None:
+            raise RuntimeError("the strategy has not run")
+        problem, archive = self._problem, self._problem.archive
+        counted = Counted(archive.genotypes.copy(), archive.accuracy.copy(), archive.accuracy_std.copy())
+        training = Training(
+            self.name,
+            self._seed,
+            problem.names,
+            problem.counter.requested,
+            round(self._seconds, 1),
+            self._fleet.costs,
+            problem.accuracy.source,
+            Tier(problem.accuracy.tier),
+            self._fleet.left_out,
+        )
+        return Generator(
+            problem.space,
+            self._network,
+            self._allowed,
+            self._fleet.features,
+            self._wishes,
+            self._accuracy,
+            counted,
+            training,
+        )
+
+    def dump(self) -> State:
+        """The generator's weights after a round."""
+        weights = {f"{_NETWORK}{name}": value.numpy().copy() for name, value in self._network.state_dict().items()}
+        return {**weights, **self.further_state(), _RNG: dump_generator(self._rng), "round": self._round}
+
+    def load(self, state: State) -> None:
+        """Go on from there."""
+        weights = {k.removeprefix(_NETWORK): torch.from_numpy(np.array(v)) for k, v in state.items() if _NETWORK in k}
+        try:
+            self._network.load_state_dict(weights)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        self.load_further(state)
+        self._rng, self._round = load_generator(str(state[_RNG])), int(state["round"])
+
+    def further_state(self) -> State:
+        """What else is trained."""
+        return {}
+
+    def load_further(self, state: State) -> None:
+        """Read ``further_state`` back."""
+        return
+
+    def _fitted(self, steps: int) -> CountedAccuracy:
+        # Begun anew each time, so that a search that is gone on with fits what an undisturbed one does.
+        return fit_counted(self._problem, self._seed, steps)
+
+    def _proposed(self) -> Genotypes:
+        """What the generator would answer on every device."""
+        wishes, found = self._wishes.sweep(_WISHES), []
+        for device in range(self._fleet.size):
+            described: FloatArray = self._fleet.described[device]
+            seed = int(self._rng.integers(2**31))
+            found.append(propose(self._problem.space, self._network, described, wishes, _DRAWS, seed))
+        return np.unique(np.concatenate(found), axis=0)
