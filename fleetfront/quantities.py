@@ -140,6 +140,43 @@ FAR_OFF = 0.2
 
 
 @dataclass(frozen=True, slots=True)
+class Quality:
+    """How good networks are, as people say it. Inside, the higher a score the better: ``score`` and ``shown`` turn one
+    into the other.
+
+    Attributes:
+        unit: ``%`` for shares of 100; empty for plain numbers.
+        is_higher_better: False for perplexity, whose score is its negative.
+    """
+
+    name: str
+    unit: str
+    is_higher_better: bool = True
+
+    @property
+    def title(self) -> str:
+        """As a column is headed: ``accuracy %``, ``perplexity``."""
+        return f"{self.name} {self.unit}".strip()
+
+    @property
+    def suffix(self) -> str:
+        """What follows a number in words: `` %``."""
+        return f" {self.unit}" if self.unit else ""
+
+    def shown(self, score: Any) -> Any:
+        """A score, or scores, in the quality's own direction."""
+        return score if self.is_higher_better else -score
+
+    def score(self, shown: Any) -> Any:
+        """Back: the higher the better."""
+        return shown if self.is_higher_better else -shown
+
+
+ACCURACY, PERPLEXITY, BLEU = Quality("accuracy", "%"), Quality("perplexity", "", False), Quality("BLEU", "")
+QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU)}
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """Values for ``n`` architectures, in one unit.
 

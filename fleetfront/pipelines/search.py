@@ -17,9 +17,10 @@ from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.supernet_accuracy import supernet_loader
 from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, ListsNetworks
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, ListsNetworks, quality_of
 from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import ACCURACY
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, Checkpoints
 from fleetfront.search.collect import collect_fronts
@@ -297,6 +298,9 @@ def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> 
 
 def _about(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:
     about = {"space": space.name, "accuracy": accuracy.source}
+    quality = quality_of(accuracy)
+    if quality != ACCURACY:
+        about["quality"] = quality.name
     # A table, weights or images may have changed under the same name.
     if isinstance(accuracy, HasFingerprint):
         about[f"{accuracy.source}'s content"] = hashlib.sha256(accuracy.fingerprint.encode()).hexdigest()[:12]

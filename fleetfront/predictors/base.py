@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.quantities import Clock, Estimate, Metric, Tier
+from fleetfront.quantities import ACCURACY, Clock, Estimate, Metric, Quality, Tier
 from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
@@ -156,6 +156,20 @@ class AccuracyModel(Protocol):
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Accuracy in percent. Raises InputError for architectures it cannot answer for (not in its table or range)."""
+
+
+@runtime_checkable
+class HasQuality(Protocol):
+    """An accuracy model whose answers are no percentages; the higher they are, the better (see ``Quality``)."""
+
+    @property
+    def quality(self) -> Quality:
+        """What they are scores of."""
+
+
+def quality_of(model: AccuracyModel) -> Quality:
+    """What a model's answers are: top-1 accuracy in percent unless it says otherwise."""
+    return model.quality if isinstance(model, HasQuality) else ACCURACY
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import FileError, InputError, unknown
+from fleetfront.quantities import ACCURACY
 from fleetfront.search.front import FULL
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
@@ -185,7 +186,7 @@ def _read(path: Path, remedy: str) -> tuple[dict[str, str], list[str], list[str]
         raise FileError(f"Cannot read the search archive {path} ({error.strerror or error}).", remedy) from error
     except (ValueError, TypeError, KeyError) as error:
         raise FileError(f"{path} is not a whole search archive ({type(error).__name__}: {error}).", remedy) from error
-    wrong = _wrong(genotypes, values, targets, extras)
+    wrong = _wrong(genotypes, values, targets, extras, written.get("quality", ACCURACY.name) == ACCURACY.name)
     if wrong:
         raise FileError(f"{path} is damaged: {wrong}.", remedy)
     return written, targets, extras, genotypes, values
@@ -198,7 +199,9 @@ def _is_within(genotypes: Genotypes, space: SearchSpace) -> bool:
     return np.array_equal(space.canonical(genotypes), genotypes)
 
 
-def _wrong(genotypes: NDArray[Any], values: NDArray[Any], targets: list[str], extras: list[str]) -> str:
+def _wrong(
+    genotypes: NDArray[Any], values: NDArray[Any], targets: list[str], extras: list[str], is_percent: bool
+) -> str:
     """Why no search wrote this; empty if one did."""
     if genotypes.dtype != np.int8 or values.dtype != np.float64 or genotypes.ndim != 2:
         return f"it holds {genotypes.dtype} genes of shape {genotypes.shape} and {values.dtype} values"
@@ -209,7 +212,7 @@ def _wrong(genotypes: NDArray[Any], values: NDArray[Any], targets: list[str], ex
     if not np.isfinite(values).all():
         return "it holds an accuracy or a cost that is not a number"
     accuracy = values[:, 0]
-    if ((accuracy < 0) | (accuracy > FULL)).any() or (values[:, 1:] < 0).any():
+    if (is_percent and ((accuracy < 0) | (accuracy > FULL)).any()) or (values[:, 1:] < 0).any():
         worst = accuracy[np.argmax(np.abs(accuracy - FULL / 2))] if len(accuracy) else 0.0
         return f"it holds an accuracy of {worst:g} %, or a negative deviation or cost ({values[:, 1:].min():g})"
     if (genotypes < 0).any() or len(np.unique(genotypes, axis=0)) < len(genotypes):

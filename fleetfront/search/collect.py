@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fleetfront.predictors.base import HasClock, HasRange
+from fleetfront.predictors.base import HasClock, HasRange, quality_of
 from fleetfront.search.front import hypervolume, knee, two_objectives
 from fleetfront.search.problem import Problem
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
@@ -51,7 +51,7 @@ def collect_fronts(
 def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
     target = problem.targets[column]
     rows = problem.front(column)
-    archive = problem.archive
+    archive, quality = problem.archive, quality_of(problem.accuracy)
     genotypes = archive.genotypes[rows]
     std = target.cost.predict(genotypes).std if len(rows) else np.zeros(0)
     cost, accuracy = archive.cost[rows, column], archive.accuracy[rows]
@@ -65,7 +65,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         if metric.is_of(column) and metric.target is not None:
             named = metric.model.metric
             more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
-    columns = [problem.space.arch_ids(genotypes), cost, std, accuracy, archive.accuracy_std[rows]]
+    columns = [problem.space.arch_ids(genotypes), cost, std, quality.shown(accuracy), archive.accuracy_std[rows]]
     points = tuple(
         FrontPoint(arch, float(c), float(c_std), float(a), float(a_std), {name: more[name][i] for name in more})
         for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
@@ -87,4 +87,5 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         target.cost.metric,
         objectives=problem.extras,
         limits=dict(target.limits),
+        quality=quality,
     )

@@ -24,7 +24,7 @@ from fleetfront.errors import InputError, MissingDependency
 from fleetfront.files import write_whole
 from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.predictors.table.fit_files import write_json
-from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, Tier
+from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier
 from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
 from fleetfront.search.results import SCHEMA, DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import SearchSpace
@@ -43,7 +43,6 @@ _Cost: TypeAlias = Annotated[float, Gt(0)]
 #: Of a whole, up to rounding.
 _Share: TypeAlias = Annotated[float, Ge(0), Le(1 + 1e-6)]
 _Count: TypeAlias = Annotated[int, Ge(0)]
-_Percent: TypeAlias = Annotated[float, Ge(0), Le(100)]
 _open = with_config(ConfigDict(extra="allow"))
 
 
@@ -52,7 +51,7 @@ class _Point(TypedDict):
     arch: str
     latency_ms: _Cost
     latency_std_ms: _Amount
-    accuracy: _Percent
+    accuracy: _Amount
     accuracy_std: NotRequired[_Amount]
 
 
@@ -78,6 +77,7 @@ class _Device(TypedDict):
 class _Accuracy(TypedDict):
     source: str
     tier: Tier
+    quality: NotRequired[Literal["accuracy", "perplexity", "BLEU"]]
 
 
 class _TracePoint(TypedDict):
@@ -111,7 +111,7 @@ class _Verification(TypedDict):
 @_open
 class _SharedNetwork(TypedDict):
     arch: str
-    accuracy: _Percent
+    accuracy: _Amount
     accuracy_std: _Amount
     latency_ms: dict[str, _Cost]
     latency_std_ms: dict[str, _Amount]
@@ -195,10 +195,13 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
     order = data.get("device_order") or list(data["devices"])
     if sorted(order) != sorted(data["devices"]):
         raise ValueError("device_order does not name the devices")
-    trace = data.get("trace", [])
+    trace, quality = data.get("trace", []), QUALITIES[data["accuracy"].get("quality", ACCURACY.name)]
+    shared = data.get("shared")
+    if quality == ACCURACY and shared and any(network["accuracy"] > FULL for network in shared["networks"]):
+        raise ValueError("an accuracy of a shared network is over 100 %")
     if any(len(point["hypervolume"]) != len(order) for point in trace):
         raise ValueError("a point of its trace has not one hypervolume a device")
-    devices = tuple(_device(name, data["devices"][name]) for name in order)
+    devices = tuple(_device(name, data["devices"][name], quality) for name in order)
     for column, front in enumerate(devices):
         if any(point["hypervolume"][column] > front.hypervolume * (1 + _ROUNDING) for point in trace):
             raise ValueError(f"its trace reaches a larger hypervolume than the {front.hypervolume:g} of {front.name}")
@@ -223,20 +226,23 @@ def _plain(checked: Any) -> dict[str, Any] | None:
     return None if checked is None else dict(checked)
 
 
-def _device(name: str, data: _Device) -> DeviceFront:
+def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
     points = tuple(_point(dict(row)) for row in data["points"])
+    if quality == ACCURACY and any(point.accuracy > FULL for point in points):
+        raise ValueError(f"an accuracy of {name} is over 100 %")
     if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
         raise ValueError(f"the points of {name} are not sorted by latency")
     if len(data["reference_point"]) < 2:
         raise ValueError(f"the reference point of {name} is {data['reference_point']}")
     metric, objectives, reference = data.get("metric"), tuple(data.get("objectives", ())), data["reference_point"]
-    latency, accuracy = np.array([p.latency_ms for p in points]), np.array([p.accuracy for p in points])
+    latency = np.array([p.latency_ms for p in points])
+    accuracy = quality.score(np.array([p.accuracy for p in points]))
     plain = two_objectives(latency, accuracy)
     return DeviceFront(
         name,
         data["target"],
         data["tier"].value,
-        _hypervolume(name, data, points),
+        _hypervolume(name, data, points, quality),
         tuple(reference),
         points,
         int(plain[knee(latency[plain], accuracy[plain])]) if len(plain) else 0,
@@ -245,14 +251,15 @@ def _device(name: str, data: _Device) -> DeviceFront:
         LATENCY if metric is None else _named(metric["name"], metric["unit"]),
         objectives=objectives,
         limits=data.get("limits", {}),
+        quality=quality,
     )
 
 
-def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint]) -> float:
+def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality: Quality) -> float:
     """What the points dominate. Where the file does not hold all objectives, what it says, unless that cannot be."""
     reference, stated = data["reference_point"], data["hypervolume"]
     keys = [_METRIC_KEYS.get(metric, metric) for metric in data.get("objectives", ())]
-    rows = [[p.latency_ms, FULL - p.accuracy, *(p.more.get(key) for key in keys)] for p in points]
+    rows = [[p.latency_ms, FULL - quality.score(p.accuracy), *(p.more.get(key) for key in keys)] for p in points]
     if len(reference) == len(keys) + 2 and all(isinstance(value, int | float) for row in rows for value in row):
         # Reports are read where nothing that searches is installed.
         with suppress(MissingDependency):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import MissingDependency, unknown
-from fleetfront.quantities import LATENCY, Metric
+from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality
 from fleetfront.search.front import best_within, two_objectives
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class FrontPoint:
 
     Attributes:
         latency_ms, latency_std_ms: prediction and its standard deviation, of the front's tier.
-        accuracy, accuracy_std: percent.
+        accuracy, accuracy_std: percent, or what the front's quality is in.
         more: what else is known: ``macs``, ``params``, ``measured_ms``, ``accuracy_is_beyond_range``.
     """
 
@@ -61,6 +61,7 @@ class DeviceFront:
         metric: what ``latency_ms`` and ``limit_ms`` hold, in its unit: files call every cost so.
         objectives: names of the metrics that it trades beside latency and accuracy.
         limits: name of a further metric -> the most that was allowed.
+        quality: what ``accuracy`` of its points is.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -76,6 +77,7 @@ class DeviceFront:
     metric: Metric = LATENCY
     objectives: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
+    quality: Quality = ACCURACY
 
     @property
     def trade_offs(self) -> tuple[FrontPoint, ...]:
@@ -102,7 +104,7 @@ class DeviceFront:
         ]
         title = html.escape(f"{self.name} {self.target}: {len(self.points)} points [{self.tier}]")
         cost = html.escape(f"{self.metric.title} {self.metric.unit}")
-        head = f"<tr><th>{cost}</th><th>accuracy %</th><th>architecture</th></tr>"
+        head = f"<tr><th>{cost}</th><th>{html.escape(self.quality.title)}</th><th>architecture</th></tr>"
         return f"<table><caption>{title}</caption>{head}{''.join(rows)}</table>"
 
     def within(self, limit_ms: float) -> FrontPoint:
@@ -138,6 +140,11 @@ class Fronts:
     shared: Mapping[str, Any] | None = None
 
     @property
+    def quality(self) -> Quality:
+        """What the accuracies are."""
+        return self.devices[0].quality if self.devices else ACCURACY
+
+    @property
     def fronts(self) -> dict[str, DeviceFront]:
         """The fronts by the name of their device."""
         return {front.name: front for front in self.devices}
@@ -169,7 +176,11 @@ class Fronts:
             "seed": self.seed,
             "evaluations": self.evaluations,
             "seconds": round(self.seconds, 3),
-            "accuracy": {"source": self.accuracy_source, "tier": self.accuracy_tier},
+            "accuracy": {
+                "source": self.accuracy_source,
+                "tier": self.accuracy_tier,
+                **({} if self.quality == ACCURACY else {"quality": self.quality.name}),
+            },
             "devices": {front.name: _device_json(front) for front in self.devices},
             # Files are written with sorted keys; the trace's columns are in this order.
             "device_order": [front.name for front in self.devices],
@@ -198,6 +209,6 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
 
 
 def front_arrays(front: DeviceFront) -> tuple[FloatArray, FloatArray]:
-    """(latency_ms[k], accuracy[k]) of a front."""
+    """(latency_ms[k], accuracy[k]) of a front; the higher an accuracy the better, whatever quality it is."""
     rows: Sequence[FrontPoint] = front.points
-    return np.array([p.latency_ms for p in rows]), np.array([p.accuracy for p in rows])
+    return np.array([p.latency_ms for p in rows]), front.quality.score(np.array([p.accuracy for p in rows]))

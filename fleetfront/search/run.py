@@ -11,9 +11,9 @@ from importlib import import_module
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import HasLowest
+from fleetfront.predictors.base import HasLowest, quality_of
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import Tier
+from fleetfront.quantities import ACCURACY, Tier
 from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.problem import Problem
@@ -176,7 +176,8 @@ def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:
     """
     error = _WORST_ERROR
     if isinstance(problem.accuracy, HasLowest):
-        error = min(FULL - problem.accuracy.lowest + _ERROR_MARGIN, _WORST_ERROR)
+        error = FULL - problem.accuracy.lowest + _ERROR_MARGIN
+        error = min(error, _WORST_ERROR) if quality_of(problem.accuracy) == ACCURACY else error
     highest = cost_range(problem)[1]
     sample = problem.sample(2048, np.random.default_rng(0))
     twice = 2 * problem.extra_values(sample).max(axis=0, initial=0.0)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.base import quality_of
 from fleetfront.search.front import hypervolume, target_front
 from fleetfront.search.problem import Problem
 
@@ -27,7 +28,7 @@ class Sharing:
 
     Attributes:
         archs: spelled, most accurate first.
-        accuracy, accuracy_std: float64[K], percent.
+        accuracy, accuracy_std: float64[K], percent, or what the quality is in.
         latency_ms, latency_std_ms: float64[K, t].
         devices: names of the t devices.
         tiers: of each device, where its latencies come from.
@@ -101,7 +102,7 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
     genotypes, cost = problem.archive.genotypes[kept], problem.archive.cost[kept]
     return Sharing(
         archs=tuple(problem.space.arch_ids(genotypes)),
-        accuracy=problem.archive.accuracy[kept],
+        accuracy=quality_of(problem.accuracy).shown(problem.archive.accuracy[kept]),
         accuracy_std=problem.archive.accuracy_std[kept],
         latency_ms=cost,
         latency_std_ms=np.stack([target.cost.predict(genotypes).std for target in problem.targets], axis=1),

@@ -262,6 +262,15 @@ class RelaxesActivity(Protocol):
 
 
 @runtime_checkable
+class KnownByTables(Protocol):
+    """A space without blocks and graphs: others measured some of its networks, and the rest is learnt from these."""
+
+    def summary_weights(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+        """What each of the f choices of genes adds to the few numbers that sum a network up, float64[f, s], and their
+        s names. Inactive genes add nothing."""
+
+
+@runtime_checkable
 class DescribesNetworks(Protocol):
     """A space that knows what explains how well its networks learn."""
 

@@ -12,6 +12,7 @@ from functools import cache
 from fleetfront.errors import unknown
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.hwgpt.space import hw_gpt_l, hw_gpt_m, hw_gpt_s
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
 
@@ -25,6 +26,9 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-mbv3-w1.2": ofa_mbv3_w12,
     "ofa-mbv3-mini": ofa_mbv3_mini,
     "nasbench201": NasBench201Space,
+    "hw-gpt-s": hw_gpt_s,
+    "hw-gpt-m": hw_gpt_m,
+    "hw-gpt-l": hw_gpt_l,
 }
 
 

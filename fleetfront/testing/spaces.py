@@ -17,6 +17,7 @@ from fleetfront.spaces.base import (
     Genotypes,
     HasSupernet,
     Interpolable,
+    KnownByTables,
     MayDisconnect,
     Mode,
     Relaxable,
@@ -42,7 +43,8 @@ def check_names_and_choices(space: SearchSpace) -> None:
     expect(len(set(names)) == len(names), f"gene names are distinct: {names}")
     expect(all(0 < len(values) < 128 for values in choices), "each gene has from 1 to 127 values")
     keys = [block.key for block in space.vocabulary]
-    expect(keys and len(set(keys)) == len(keys), "the vocabulary is not empty and its keys are distinct")
+    has_blocks = bool(keys) or isinstance(space, KnownByTables)
+    expect(has_blocks and len(set(keys)) == len(keys), "the vocabulary is not empty and its keys are distinct")
 
 
 def check_sampling(space: SearchSpace) -> None:
@@ -93,7 +95,10 @@ def check_counts(space: SearchSpace) -> None:
     rows = space.sample(_ROWS, np.random.default_rng(2))
     blocks = space.block_indices(rows)
     expect(blocks.dtype == np.int32 and blocks.ndim == 2, f"block_indices is int32[n, b], not {blocks.dtype}")
-    expect(blocks.min() >= -1 and blocks.max() < len(space.vocabulary), "block_indices are -1 or in the vocabulary")
+    expect(
+        not blocks.size or (blocks.min() >= -1 and blocks.max() < len(space.vocabulary)),
+        "block_indices are -1 or in the vocabulary",
+    )
     for count in (space.macs, space.params):
         values = count(rows)
         expect(values.shape == (len(rows),) and values.dtype == np.int64, f"{count.__name__} is int64[n]")
@@ -105,6 +110,10 @@ def check_counts(space: SearchSpace) -> None:
 
 def check_graphs(space: SearchSpace) -> None:
     """Networks and blocks have graphs of batch 1, equal each time; those of a block take the block's inputs."""
+    if isinstance(space, KnownByTables):
+        row = space.sample(1, np.random.default_rng(3))[0]
+        expect_refusal(InputError, "a network without a graph is refused with what to do", space.subnet_graphs, row)
+        return
     for row in space.sample(_GRAPHS, np.random.default_rng(3)):
         parts = space.subnet_graphs(row)
         expect(parts, "a network has at least one part")

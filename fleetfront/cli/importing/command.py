@@ -89,6 +89,43 @@ def import_table_command(
     _show(report, as_json, "search" if holds_whole_space(family, report.items) else "fit")
 
 
+@import_.command("hwgpt")
+@click.argument("path", metavar="CSV", type=click.Path(path_type=Path))
+@click.option("--space", default="hw-gpt-s", show_default=True, metavar="NAME", help="hw-gpt-s, hw-gpt-m or hw-gpt-l.")
+@click.option("--metric", type=click.Choice(["latency", "energy", "peak_memory"]), default="latency", show_default=True)
+@click.option("--licence", default="Apache-2.0", show_default=True, help="Licence of the numbers.")
+@store_option
+@json_option
+@quiet_option
+def import_hwgpt_command(
+    path: Path, space: str, metric: str, licence: str, store: Path | None, as_json: bool, quiet: bool
+) -> None:
+    """Language models of HW-GPT-Bench: its tables of latency (ms), energy (Wh) and memory (MB), plain or gzipped.
+
+    \b
+    Example:
+      fleetfront import hwgpt gpt_s.csv.gz --space hw-gpt-s --metric energy
+    """
+    from fleetfront.pipelines.importing.hwgpt import costs_of
+    from fleetfront.pipelines.importing.importers import import_table
+    from fleetfront.predictors.accuracy.hwgpt_table import read_hwgpt
+    from fleetfront.profilers.store.store import Source, Store
+    from fleetfront.quantities import metric_named
+    from fleetfront.spaces.catalogue import load_space
+
+    family, whole = load_space(space), read_hwgpt(path)
+    own = whole.of_space(family)
+    if len(own.rows) < len(whole.rows):
+        hint(f"{len(whole.rows) - len(own.rows)} of {len(whole.rows)} networks are of another space: left out.")
+    table = costs_of(own, metric_named(metric))
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        origin = Source("HW-GPT-Bench", licence, "https://github.com/automl/HW-GPT-Bench (Sukthanker et al., 2024)")
+        report = import_table(
+            path, family, opened, source=origin, progress=shown, metric=table.metric, unit="converted", table=table
+        )
+    _show(report, as_json, f"search --accuracy perplexity:{path}")
+
+
 @import_.command("ofa-lut")
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--device", required=True, metavar="NAME", help="Device that the tables were measured on.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_table
-from fleetfront.quantities import FAR_OFF, METRICS, Tier
+from fleetfront.quantities import ACCURACY, FAR_OFF, METRICS, Quality, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -93,7 +93,9 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         for row, point in ((row, front.points[row]) for row in shown)
     ]
     cost = f"{front.metric.title} {front.metric.unit}"
-    print_table((cost, "tier", "accuracy %", "tier", *(key.replace("_", " ") for key in further), "architecture"), rows)
+    print_table(
+        (cost, "tier", fronts.quality.title, "tier", *(key.replace("_", " ") for key in further), "architecture"), rows
+    )
     _say_how_far([front])
     checked = (fronts.verification or {}).get("devices", {}).get(front.name)
     if checked and checked["optimism_percent"] is not None:
@@ -118,7 +120,8 @@ def _show_lines(fronts: Fronts) -> None:
     ]
     print_table(header, rows)
     _say_how_far(fronts.devices)
-    hint(f"Latency is in ms with one standard deviation, accuracy ({fronts.accuracy_tier}) in percent.")
+    measured_in = "in percent" if fronts.quality == ACCURACY else "as it is"
+    hint(f"Latency is in ms with one standard deviation, {fronts.quality.name} ({fronts.accuracy_tier}) {measured_in}.")
 
 
 def _is_far(point: FrontPoint) -> bool:
@@ -140,11 +143,11 @@ def _notable(front: DeviceFront) -> list[str]:
     if not front.points:
         return ["-"] * 3
     trade_offs = front.trade_offs
-    return [_short(point) for point in (trade_offs[0], front.points[front.knee], trade_offs[-1])]
+    return [_short(point, front.quality) for point in (trade_offs[0], front.points[front.knee], trade_offs[-1])]
 
 
-def _short(point: FrontPoint) -> str:
-    return f"{point.latency_ms:.3g}+-{point.latency_std_ms:.2g} {point.accuracy:.1f}%"
+def _short(point: FrontPoint, quality: Quality) -> str:
+    return f"{point.latency_ms:.3g}+-{point.latency_std_ms:.2g} {point.accuracy:.1f}{quality.unit}"
 
 
 def _show_shared(fronts: Fronts) -> None:
@@ -163,7 +166,9 @@ def _show_shared(fronts: Fronts) -> None:
             )
         )
     echo(click.style(f"{_count(len(rows), 'network')} for {_count(len(devices), 'device')}", bold=True))
-    print_table((f"accuracy % ({fronts.accuracy_tier})", "latency ms", "serves devices", "architecture"), rows)
+    print_table(
+        (f"{fronts.quality.title} ({fronts.accuracy_tier})", "latency ms", "serves devices", "architecture"), rows
+    )
     tiers = Counter(front.tier for front in fronts.devices)
     hint("Latency is " + ", ".join(f"{tier} on {_count(count, 'device')}" for tier, count in tiers.items()) + ".")
     worst = min(devices, key=lambda name: devices[name]["hypervolume_share"])

@@ -90,19 +90,22 @@ def import_table(
     progress: Progress = SILENT,
     metric: Metric = LATENCY,
     unit: str = "",
+    table: CostTable | None = None,
 ) -> ImportReport:
     """Import a CSV with a column ``arch`` and one ``lat_<device>`` column a device, in one transaction.
 
     A folder is read as HELP's own ``data/nasbench201`` layout. ``source`` names origin and licence (default: the file's
     name, licence unknown). ``targets`` overrides what a column's device config says. Other columns are ignored, empty
     cells are not measured, a network given twice has two visits. Latencies are milliseconds where ``unit`` names
-    nothing else; columns of other metrics begin with ``table_file.PREFIXES`` and their unit must be given.
+    nothing else; columns of other metrics begin with ``table_file.PREFIXES`` and their unit must be given. ``table`` is
+    what the file holds, where it was read already.
 
     Raises:
         InputError: if the file is no such table; and, unless ``skip_invalid``, if a value is not a positive number or
             an architecture is not of the space, with the lines. Nothing is written then.
     """
-    table = read_help_folder(path) if path.is_dir() else read_table(path, metric, unit)
+    if table is None:
+        table = read_help_folder(path) if path.is_dir() else read_table(path, metric, unit)
     genotypes, valid, problems = _checked(path, space, table, skip_invalid)
     configs = find_devices([device for device in table.devices if _is_name(device)])
     resolved = _targets(table.devices, targets or {}, configs)

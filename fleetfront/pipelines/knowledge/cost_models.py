@@ -19,7 +19,7 @@ from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, KnownByTables, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -216,7 +216,8 @@ class _Sources:
     def by_device(self, tiers: Collection[Tier], everywhere: bool) -> dict[str, _Open]:
         """Device -> what opens its best model."""
         best_last: list[Mapping[str, _Open]] = []
-        if Tier.ESTIMATED in tiers:
+        # Work is counted in graphs, which some spaces do not have.
+        if Tier.ESTIMATED in tiers and not isinstance(self._space, KnownByTables):
             # A broken config does not say which runtime it is of: it is told when its device is asked for.
             found = [k for k in self._of(Kind.ESTIMATE) if k.error is None]
             found = [known for known in found if known.target is None or self._serves(known.target)]

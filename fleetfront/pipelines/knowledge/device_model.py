@@ -15,13 +15,14 @@ from fleetfront.predictors.operators.model import OperatorEstimate
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.predictors.table.learnt import LearntTable, SummaryRegression
 from fleetfront.predictors.table.networks import load_network_table
 from fleetfront.predictors.table.warnings import fit_warnings, stale_warnings
 from fleetfront.profilers.kinds.base import DescribesAtHand
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.store.store import Store
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import KnownByTables, SearchSpace
 from fleetfront.targets import Target
 
 
@@ -67,6 +68,11 @@ class ModelOpener:
             if known.kind is Kind.NETWORKS:
                 step = load_device(known.device).timing_resolution_ms if known.device in device_names() else None
                 table = load_network_table(store, self._space, target, resolution_ms=step, metric=known.metric)
+                if isinstance(self._space, KnownByTables):
+                    regression = SummaryRegression.fit(self._space, table.genotypes, table.ms)
+                    off = 100 * regression.relative_std
+                    warning = f"Learnt from {regression.networks} networks of a table: {off:.1f} % off on others of it."
+                    return DeviceModel(known.device, target, LearntTable(regression, target, known.metric), (warning,))
                 return DeviceModel(known.device, target, table)
             fit = fit_model(self._space, read_observations(store, target, self._space.name, known.clock)).model
         return DeviceModel(known.device, target, CalibratedTable(self._space, fit), tuple(map(str, fit_warnings(fit))))

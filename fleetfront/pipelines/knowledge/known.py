@@ -23,7 +23,7 @@ from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.quantities import LATENCY, METRICS, Clock, Metric, Tier
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import KnownByTables, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -85,7 +85,8 @@ class Known:
 
     def covers(self, space: SearchSpace) -> bool:
         """Whether it answers for every network of a space: a table of networks may not."""
-        return self.kind is not Kind.NETWORKS or holds_whole_space(space, self.items)
+        is_learnt = isinstance(space, KnownByTables)
+        return self.kind is not Kind.NETWORKS or is_learnt or holds_whole_space(space, self.items)
 
 
 def list_known(

@@ -75,9 +75,17 @@ def _quantities(graph: Graph, operator: Operator, macs: float) -> FloatArray:
 
 
 class NetworkWork:
-    """Work of whole networks of a space. Making one builds the graph of every block once (a second or two)."""
+    """Work of whole networks of a space. Making one builds the graph of every block once (a second or two).
+
+    Raises InputError on a space without blocks.
+    """
 
     def __init__(self, space: SearchSpace) -> None:
+        if not space.vocabulary:
+            raise InputError(
+                f"{space.name} has no blocks whose work could be counted: its networks are known by tables alone.",
+                "Import a table: what networks cost is learnt from it whenever it is asked for.",
+            )
         self.space = space
         #: float64[|V|, len(WORK_NAMES)]: work of each block of the vocabulary.
         graphs = [space.block_graph(block) for block in space.vocabulary]
