@@ -59,7 +59,8 @@ def test_each_devices_slider_moves_its_pick_by_keyboard(fleet_report: Report, op
     (group,) = fleet_report.views("fronts")
     opened = open_report(fleet_report)
     page = opened.page
-    assert page.get_by_role("slider").count() == len(group.fronts)
+    # One more moves all of them.
+    assert page.get_by_role("slider").count() == len(group.fronts) + 1
     for front in (group.fronts[3], group.fronts[-1]):
         slider = page.get_by_role("slider", name=f"Latency limit on {front.label}", exact=True)
         slider.focus()
@@ -193,4 +194,22 @@ def test_small_figures_say_what_their_axes_are(measured_report: Report, open_rep
     opened.page.get_by_text("Each: predicted accuracy in % over latency in ms.").wait_for()
     opened.choose("multiples of each device's fastest")
     opened.page.get_by_text("over latency as a multiple of the device's fastest.").wait_for()
+    opened.assert_clean()
+
+
+def test_one_preference_moves_every_pick_along_its_front_by_keyboard(fleet_report: Report, open_report: Open) -> None:
+    (group,) = fleet_report.views("fronts")
+    opened = open_report(fleet_report)
+    page = opened.page
+    slider = page.get_by_role("slider", name="One preference for all devices")
+    slider.focus()
+    for key, at in (("Home", 0), ("End", -1)):
+        slider.press(key)
+        chosen = page.locator(".chosen h4").inner_text().removeprefix("Chosen network on ")
+        front = next(front for front in group.fronts if front.label == chosen)
+        assert page.locator(".chosen dd").nth(2).inner_text() == group.archs[front.points[at].arch]
+        for item, front in zip(page.locator(".picks > li").all(), group.fronts, strict=True):
+            if front.points:
+                assert f"{front.points[at].accuracy:.4g}" in item.locator("output").inner_text()
+    assert "100 % of the way" in slider.get_attribute("aria-valuetext")
     opened.assert_clean()

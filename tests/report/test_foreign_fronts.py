@@ -9,11 +9,12 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.search import SearchOptions, search_space
-from fleetfront.quantities import ENERGY
+from fleetfront.quantities import ENERGY, PERPLEXITY, Estimate
 from fleetfront.report.gather import gather_report
 from fleetfront.report.markdown import render_markdown
 from fleetfront.report.page.page import render_page
 from fleetfront.search.problem import ProblemTarget
+from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.testing.problems import BlockSums
 from fleetfront.workspace import Workspace
@@ -36,6 +37,33 @@ def test_energy_is_never_told_in_milliseconds(tmp_path: Path) -> None:
     for told in (text, page, json.dumps([figure.spec for figure in report.figures()])):
         assert re.search(r"\bms\b", told) is None
         assert "energy uJ" in told
+
+
+def test_perplexity_is_never_told_in_percent_and_generators_stand_beside_searches(tmp_path: Path) -> None:
+    space, workspace = NasBench201Space(), Workspace(tmp_path / "home")
+    target = ProblemTarget("board", BlockSums(space, np.linspace(1, 9, len(space.vocabulary))))
+
+    class Perplexity(SizeAccuracy):
+        quality = PERPLEXITY
+
+        def predict(self, genotypes: Genotypes) -> Estimate:
+            found = super().predict(genotypes)
+            return Estimate(found.mean - 120, found.std, found.tier)
+
+    search_space(space, [target], Perplexity(space), SearchOptions("random", 60), out=tmp_path / "fronts")
+    told = json.loads((tmp_path / "fronts" / "fronts.json").read_text())
+    (tmp_path / "generated.json").write_text(json.dumps(told | {"audit": {"trained_with": 60}}))
+    report = gather_report(workspace, fronts=[tmp_path / "fronts", tmp_path / "generated.json"], random_seeds=0)
+    (group,) = report.views("fronts")
+    assert [front.label for front in group.fronts] == ["board", "board (generator)"]
+    assert group.fronts[0].points == group.fronts[1].points
+    perplexities = [point.accuracy for point in group.fronts[0].points]
+    assert perplexities == sorted(perplexities, reverse=True)
+    assert min(perplexities) > 0
+    text = render_markdown(report)
+    assert "| perplexity |" in text
+    assert "accuracy %" not in text
+    assert "perplexity" in render_page(report)
 
 
 def test_a_damaged_front_costs_itself_alone(fleet: Made, tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def _point_row(group: FrontGroup, front: FrontView, index: int, unit: float) -> 
         "to": high / unit,
         "a": point.accuracy,
         "cost": f"{with_spread(point.cost, point.cost_std, 4)} {group.metric.unit} ({front.tier})",
-        "accuracy": f"{with_spread(point.accuracy, point.accuracy_std, 4)} % ({group.accuracy_tier})",
+        "accuracy": with_spread(point.accuracy, point.accuracy_std, 4)
+        + f"{group.quality.suffix} ({group.accuracy_tier})",
         "arch": group.archs[point.arch],
     }
 
@@ -70,7 +71,7 @@ def lowest_shown(group: FrontGroup) -> float | None:
     That is so where the worst point lies more than three times as far below the median point as the best lies above.
     """
     accuracies = sorted(point.accuracy for front in group.fronts for point in front.points)
-    if not accuracies:
+    if not accuracies or not group.quality.is_higher_better:
         return None
     median, best = accuracies[len(accuracies) // 2], accuracies[-1]
     lowest = median - 3 * (best - median)
@@ -115,7 +116,7 @@ def _spec(
     metric = group.metric
     title = f"{metric.title}, × the device's {group.lowest}" if is_normalised else f"{metric.title} {metric.unit}"
     x = quantitative("x", title, zero=False, log=not is_one and _is_wide(group, is_normalised))
-    y = quantitative("a", f"{group.accuracy_tier} accuracy %", zero=False)
+    y = quantitative("a", f"{group.accuracy_tier} {group.quality.title}", zero=False)
     if x["scale"].get("type") == "log":
         x["scale"]["domain"] = _wide_domain(group, is_normalised)
     lowest = lowest_shown(group)
@@ -133,7 +134,7 @@ def _spec(
     faded = {"condition": front, "value": 0.45}
     return {
         "$schema": SCHEMA,
-        "description": f"{group.accuracy_tier} accuracy against {metric.title} on {len(labels)} devices.",
+        "description": f"{group.accuracy_tier} {group.quality.name} against {metric.title} on {len(labels)} devices.",
         "width": "container",
         "height": height,
         "autosize": {"type": "fit-x", "contains": "padding"},

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import BlockCosts
-from fleetfront.quantities import LATENCY, Metric
+from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality
 from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_networks
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
-from fleetfront.search.results import DeviceFront, front_arrays
+from fleetfront.search.results import DeviceFront, Fronts, front_arrays
 from fleetfront.spaces.base import HasSupernet, SearchSpace
 from fleetfront.spaces.supernet.published import PUBLISHED
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST_POINTS = 200
 #: Squares along each axis of the grid that the archive is thinned with: one architecture a square.
 _CLOUD_GRID = 28
+#: After the name of a device whose front a generator gave.
+GENERATED = " (generator)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ class FrontGroup:
 
     Attributes:
         metric: what the networks cost, e.g. latency.
+        quality: what the accuracies are, e.g. perplexity.
         accuracy_tier: ``measured`` or ``predicted``.
         evaluated: distinct architectures in the archives behind them; 0 if there is none.
         archs: every architecture on any of the fronts, once.
@@ -97,6 +100,7 @@ class FrontGroup:
     cells: tuple[tuple[tuple[int, int, str], ...], ...]
     deploy_options: str
     deploy_hint: str
+    quality: Quality = ACCURACY
 
     @property
     def lowest(self) -> str:
@@ -118,7 +122,9 @@ def front_groups(sources: Sources) -> tuple[FrontGroup, ...]:
         fronts = result.fronts
         for front in fronts.devices:
             key = (fronts.space, front.metric, fronts.accuracy_source, fronts.accuracy_tier)
-            groups.setdefault(key, {}).setdefault(front_key(front), (result, front))
+            # A generator answers beside the search of the same device.
+            of = front_key(front) + (GENERATED if _is_generated(fronts) else "")
+            groups.setdefault(key, {}).setdefault(of, (result, front))
     return tuple(_group(sources, *key, list(chosen.values())) for key, chosen in groups.items())
 
 
@@ -149,6 +155,7 @@ def _group(
         networks.cells,
         options,
         hint,
+        chosen[0][1].quality,
     )
 
 
@@ -173,7 +180,7 @@ def _view(
         for p in (front.points[i] for i in kept)
     )
     return FrontView(
-        label=sources.label(front.name, front.target),
+        label=sources.label(front.name, front.target) + (GENERATED if _is_generated(result.fronts) else ""),
         name=front.name,
         target=front_key(front),
         tier=front.tier,
@@ -188,6 +195,11 @@ def _view(
         cloud=_cloud(result, front),
         block_costs=_block_costs(sources, space, front, blocks),
     )
+
+
+def _is_generated(fronts: Fronts) -> bool:
+    """Whether a generator answered: its file says with how many accuracies that was trained."""
+    return "trained_with" in fronts.audit
 
 
 def _kept_points(front: DeviceFront) -> NDArray[np.intp]:
@@ -219,7 +231,7 @@ def _cloud(result: SearchResult, front: DeviceFront) -> FloatArray:
     lowest = accuracy.min() - 0.5 * (accuracy.max() - accuracy.min())
     cost = archive.cost[:, archive.column(front.name)]
     near = (cost <= slowest) & (archive.accuracy >= lowest)
-    points = np.stack([cost[near], archive.accuracy[near]], axis=1)
+    points = np.stack([cost[near], front.quality.shown(archive.accuracy[near])], axis=1)
     if not len(points):
         return points
     span = np.maximum(np.ptp(points, axis=0), np.finfo(float).tiny)

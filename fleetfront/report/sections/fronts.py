@@ -34,7 +34,7 @@ def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
 
 def front_figures(group: FrontGroup) -> Iterator[Figure]:
     """Fronts in the unit of their metric and, where there are several, as multiples of each device's lowest cost."""
-    said = f"{group.accuracy_tier} accuracy against {group.metric.title} of {len(group.fronts)} devices."
+    said = f"{group.accuracy_tier} {group.quality.name} against {group.metric.title} of {len(group.fronts)} devices."
     of_metric = "" if group.metric == LATENCY else f" ({group.metric.title})"
     title = f"Fronts of {group.space}{of_metric}"
     yield Figure(f"fronts-{slug(group.space)}", title, said, static_fronts(group, is_normalised=False))
@@ -64,7 +64,7 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
                 )
             )
     name, unit = group.metric.title, group.metric.unit
-    headers = ("device", f"{name} {unit}", f"{name} tier", "accuracy %", "accuracy tier", "", "architecture")
+    headers = ("device", f"{name} {unit}", f"{name} tier", group.quality.title, "accuracy tier", "", "architecture")
     return Table(f"Fronts of {group.space}", headers, tuple(rows), frozenset({1, 3}))
 
 
@@ -137,6 +137,9 @@ def _group_data(group: FrontGroup) -> dict[str, Any]:
         "isBounded": lowest_shown(group) is not None,
         "hasCloud": has_cloud(group),
         "tier": group.accuracy_tier,
+        "quality": group.quality.name,
+        "suffix": group.quality.suffix,
+        "sign": 1 if group.quality.is_higher_better else -1,
         "metric": {"title": group.metric.title, "unit": group.metric.unit},
         "lowest": group.lowest,
         "specs": {

@@ -183,7 +183,7 @@ def _penalties(sources: Sources, space: SearchSpace, devices: Sequence[_Device])
             if other.front is None or not other.front.points or not _do_compare(device, other):
                 continue
             costs, accuracy = front_arrays(other.front)
-            enough = accuracy >= pick.accuracy
+            enough = accuracy >= other.front.quality.score(pick.accuracy)
             cost = pick.latency_ms if i == j else _cost_on(sources, space, other, device, pick.arch)
             if enough.any() and cost is not None:
                 penalty[i, j] = 100 * (cost / costs[enough].min() - 1)

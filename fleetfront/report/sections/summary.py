@@ -66,7 +66,7 @@ def _front_found(group: FrontGroup) -> str:
     points = sum(front.total for front in group.fronts)
     among = f" among {group.evaluated:,} evaluated architectures" if group.evaluated else ""
     return (
-        f"{group.space}: {points:,} best trade-offs of accuracy and {group.metric.title}{among}; accuracy is "
+        f"{group.space}: {points:,} best trade-offs of {group.quality.name} and {group.metric.title}{among}; it is "
         f"{group.accuracy_tier} ({group.accuracy_source})."
     )
 
@@ -90,7 +90,7 @@ def _sentence(entry: DeviceEntry, found: tuple[FrontGroup, FrontView] | None) ->
         ends = (front.points[0], front.points[-1])
         accuracy = " to ".join(format_number(point.accuracy) for point in ends)
         cost = " to ".join(format_number(point.cost) for point in ends)
-        parts.append(f"{accuracy} % in {cost} {group.metric.unit}")
+        parts.append(f"{accuracy}{group.quality.suffix} in {cost} {group.metric.unit}")
     elif found is not None:
         parts.append("nothing met its limit")
     parts.append(entry.tier or "no latency yet")
@@ -110,7 +110,7 @@ def _picks(group: FrontGroup) -> Table:
             cost = with_spread(point.cost, point.cost_std, 4)
             accuracy = with_spread(point.accuracy, point.accuracy_std, 4)
             rows.append((front.label, cost, accuracy, front.tier, group.archs[point.arch]))
-    headers = ("device", f"{group.metric.title} {group.metric.unit}", "accuracy %", "tier", "architecture")
+    headers = ("device", f"{group.metric.title} {group.metric.unit}", group.quality.title, "tier", "architecture")
     return Table(
         f"A pick for each device on {group.space}: the knee of its front", headers, tuple(rows), frozenset({1, 2})
     )

@@ -95,6 +95,13 @@
           this.chosen.querySelector("h4").focus();
         });
       });
+      const preference = this.root.querySelector(".preference input");
+      preference.addEventListener("input", () => {
+        const said = `${preference.value} % of the way from the ${this.group.lowest} network to the most accurate`;
+        this.root.querySelector(".preference output").textContent = said;
+        preference.setAttribute("aria-valuetext", said);
+        if (this.selected >= 0) this.prefer(preference.value / 100);
+      });
       for (const [name, step] of [["faster", -1], ["slower", 1]]) {
         this.chosen.querySelector(`.${name}`).addEventListener("click", () => {
           this.choose(this.selected, this.picks[this.selected] + step);
@@ -108,8 +115,27 @@
     within(device, limit) {
       const points = this.group.devices[device].points;
       let best = 0;
-      points.forEach((point, index) => { if (point[1] <= limit && point[3] >= points[best][3]) best = index; });
+      const { sign } = this.group;
+      points.forEach((point, index) => { if (point[1] <= limit && sign * point[3] >= sign * points[best][3]) best = index; });
       return best;
+    }
+
+    // A place along every front, from its fastest network to its most accurate.
+    prefer(share) {
+      const { devices, sign } = this.group;
+      devices.forEach(({ points }, device) => {
+        if (!points.length) return;
+        let best = -Infinity;
+        const ladder = points.map((_, index) => index).filter((index) => {
+          const isBetter = sign * points[index][3] > best;
+          if (isBetter) best = sign * points[index][3];
+          return isBetter;
+        });
+        this.picks[device] = ladder[Math.round(share * (ladder.length - 1))];
+        this.showPick(device);
+      });
+      this.showChosen();
+      this.refresh();
     }
 
     range(device) {
@@ -135,7 +161,7 @@
         to: interval(cost, std)[1] / scale,
         a: accuracy,
         cost: `${spread(cost, std)} ${this.group.metric.unit} (${one.tier})`,
-        accuracy: `${spread(accuracy, accuracyStd)} % (${this.group.tier})`,
+        accuracy: `${spread(accuracy, accuracyStd)} ${this.group.suffix} (${this.group.tier})`,
         arch: this.group.archs[arch],
         id: `${device} ${index}`,
       };
@@ -184,9 +210,9 @@
       }
       // In a small figure there is no room for the titles of its axes.
       const axes = document.createElement("p");
-      const { metric, lowest, tier } = this.group;
+      const { metric, lowest, tier, quality, suffix } = this.group;
       const unit = this.unit === "normalised" ? `as a multiple of the device's ${lowest}` : `in ${metric.unit}`;
-      axes.textContent = `Each: ${tier} accuracy in % over ${metric.title} ${unit}.`;
+      axes.textContent = `Each: ${tier} ${quality}${suffix && ` in${suffix}`} over ${metric.title} ${unit}.`;
       axes.className = "quiet axes";
       this.canvas.append(axes);
       for (const device of this.shown()) {
