@@ -1,0 +1,267 @@
+"""Generators beside searches: what they reach on devices met and unmet, within budgets, and how long they take.
+
+    python benchmarks/generators.py PART [--seed 0] [--devices 0:13]
+
+One part and seed at a time, so that a part takes minutes; each adds its row to ``results/generators.json``. Parts:
+``hull`` (what weighted sums can reach at most), ``nb201`` and ``published`` (13 devices, 500 counted accuracies),
+``unmet`` (each device left out in turn, ten latencies, no further accuracy), ``variants`` (untrained, gradients,
+samplers), ``budgets`` and ``published-budgets`` (PNAG on NAS-Bench-201), ``ofa`` (w1.2, all devices), ``hwgpt``,
+``pnag-networks``.
+
+Accuracies are counted in total over all devices. Hypervolume: latency and error scaled to 0 .. 1 over the whole table,
+reference (1, 1), as a share of that of the true front. Settings were chosen with seed 100.
+"""
+
+import argparse
+import json
+import os
+import time
+
+# Small matrix products: more threads only wait for each other. Must be set before numpy is loaded.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import numpy as np
+from machine import RESULTS, describe, write
+from nasbench201 import Truth
+
+from fleetfront.predictors.few_shot.model import KnownTable, Teacher
+from fleetfront.predictors.operators.work import NetworkWork
+from fleetfront.search.front import target_front
+from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.run import run_search
+from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.targets import Target
+
+COUNTED = 500
+PUBLISHED = "modnas:network=tables,scalar=sum,features=latencies"
+Z90 = 1.645
+BUDGETS = 50
+
+
+def trained(problem, name, seed):
+    """(generator, seconds) after the problem's budget is spent."""
+    strategy = make_strategy(name, problem, seed)
+    started = time.perf_counter()
+    run_search(problem, strategy, name=name, seed=seed)
+    return strategy.generator, time.perf_counter() - started
+
+
+def retrained(problem, name, seed):
+    """The same on the accuracies that another search counted."""
+    again = Problem(problem.space, problem.targets, problem.accuracy, budget=problem.budget)
+    again.evaluate(problem.archive.genotypes)
+    return trained(again, name, seed)
+
+
+def spread(shares):
+    return {"share_mean": round(float(np.mean(shares)), 3), "share_worst": round(float(np.min(shares)), 3)}
+
+
+def true_share(truth, device, genotypes):
+    """Per cent of the true hypervolume of a device that networks reach."""
+    cost = np.stack([target.cost.predict(genotypes).mean for target in truth.targets], axis=1)
+    accuracy = truth.accuracy.predict(genotypes).mean
+    return float(100 * truth.volume(cost, accuracy)[device] / truth.volumes[device])
+
+
+def answers(truth, generator, ways):
+    """Shares of every way of answering on every device that was searched for."""
+    found = {}
+    for label, way in ways.items():
+        shares = [true_share(truth, i, way(generator, [t.cost])) for i, t in enumerate(truth.targets)]
+        found[label] = spread(shares)
+    return found
+
+
+def likeliest(generator, models):
+    return generator.propose(models, generator.wishes.sweep(101), 0)
+
+
+def front(refine, pooled):
+    from fleetfront.search.generators.answers import front_of
+
+    return lambda generator, models: front_of(generator, models, refine=refine, pooled=pooled).genotypes
+
+
+def ways():
+    return {
+        "likeliest network of 101 preferences": likeliest,
+        "draws judged": front(0, False),
+        "draws and neighbours judged": front(1, False),
+        "with what was counted (generate)": front(1, True),
+    }
+
+
+def hull(_):
+    truth = Truth()
+    every, accuracy = truth.genotypes, truth.accuracy.predict(truth.genotypes).mean
+    shares, members = [], []
+    for device, target in enumerate(truth.targets):
+        cost = target.cost.predict(every).mean
+        rows = target_front(cost, accuracy)
+        x, y = (cost[rows] - cost.min()) / np.ptp(cost), (accuracy.max() - accuracy[rows]) / np.ptp(accuracy)
+        kept = []
+        for i in range(len(rows)):
+            while len(kept) > 1 and _above(x, y, kept[-2], kept[-1], i):
+                kept.pop()
+            kept.append(i)
+        shares.append(true_share(truth, device, every[rows[kept]]))
+        members.append([len(kept), len(rows)])
+    names = [target.name for target in truth.targets]
+    return {**spread(shares), "hull_and_front_members": dict(zip(names, members, strict=True))}
+
+
+def _above(x, y, a, b, c):
+    return (y[b] - y[a]) * (x[c] - x[a]) >= (y[c] - y[a]) * (x[b] - x[a])
+
+
+def nb201(arguments, name="modnas"):
+    truth = Truth()
+    problem = Problem(truth.space, truth.targets, truth.accuracy, budget=COUNTED)
+    generator, seconds = trained(problem, name, arguments.seed)
+    archive = 100 * truth.volume(problem.archive.cost, problem.archive.accuracy) / truth.volumes
+    started = time.perf_counter()
+    front(1, True)(generator, [truth.targets[0].cost])
+    return {
+        "strategy": name,
+        "counted": problem.counter.requested,
+        "answers": answers(truth, generator, ways()),
+        "counted networks alone": spread(archive),
+        "training_seconds": round(seconds, 1),
+        "front_seconds": round(time.perf_counter() - started, 3),
+    }
+
+
+def published(arguments):
+    return nb201(arguments, PUBLISHED)
+
+
+def unmet(arguments):
+    """Each device of a range left out in turn; ten latencies of it are known, and no further accuracy is asked for."""
+    from fleetfront.search.generators.answers import front_of
+
+    truth, seed = Truth(), arguments.seed
+    usable = ~truth.space.disconnected(truth.genotypes)
+    cells, work = truth.genotypes[usable], NetworkWork(truth.space)
+    rows = []
+    low, high = map(int, arguments.devices.split(":"))
+    for device in range(low, min(high, len(truth.targets))):
+        met = [t for i, t in enumerate(truth.targets) if i != device]
+        known = [KnownTable(t.name, cells, t.cost.predict(cells).mean) for t in met]
+        teacher = Teacher(truth.space, known, work=work, seed=seed)
+        few = teacher.choose(10, np.random.default_rng([seed, device]), cells)
+        true = truth.targets[device].cost
+        model = teacher.fit(Target("new", "litert"), few, true.predict(few).mean, second_opinion=False).model
+        problem = Problem(truth.space, tuple(met), truth.accuracy, budget=COUNTED)
+        generator, _ = trained(problem, "modnas", seed)
+        row = {"device": truth.targets[device].name}
+        answer = front_of(generator, [model])
+        std = answer.cost_std[:, 0]
+        off = np.abs(true.predict(answer.genotypes).mean - answer.costs[:, 0])
+        row["latencies_within_90"] = [int((off <= Z90 * std).sum()), len(off)]
+        for label, way in ways().items():
+            row[label] = round(true_share(truth, device, way(generator, [model])), 3)
+        other, _ = retrained(problem, "modnas:features=latencies", seed)
+        row["draws judged, ten latencies as features"] = round(
+            true_share(truth, device, front(0, False)(other, [model])), 3
+        )
+        archive = problem.archive
+        kept = target_front(model.predict(archive.genotypes).mean, archive.accuracy)
+        row["counted networks re-costed"] = round(true_share(truth, device, archive.genotypes[kept]), 3)
+        searched = Problem(truth.space, (ProblemTarget("new", model),), truth.accuracy, budget=100)
+        run_search(searched, make_strategy("surrogate", searched, seed), name="surrogate", seed=seed)
+        row["few-shot and a search of 100 accuracies"] = round(
+            true_share(truth, device, searched.archive.genotypes[searched.front(0)]), 3
+        )
+        print(row, flush=True)
+        rows.append(row)
+    return {"rows": rows}
+
+
+def variants(arguments):
+    truth, seed = Truth(), arguments.seed
+    problem = Problem(truth.space, truth.targets, truth.accuracy, budget=COUNTED)
+    trained(problem, "modnas:steps=0", seed)
+    found = {}
+    kept = {k: w for k, w in ways().items() if k in ("likeliest network of 101 preferences", "draws judged")}
+    for label, settings in {
+        "as it is (MGD, ReinMax)": "modnas",
+        "untrained": "modnas:steps=0,round_steps=0",
+        "mean of gradients": "modnas:gradient=mean",
+        "a device after another": "modnas:gradient=sequential",
+        "a random device": "modnas:gradient=sampled",
+        "GDAS": "modnas:sampler=gdas",
+        "sums": "modnas:scalar=sum",
+        "tables": "modnas:network=tables",
+    }.items():
+        generator, seconds = retrained(problem, settings, seed)
+        found[label] = answers(truth, generator, kept) | {"seconds": round(seconds, 1)}
+        print(label, found[label], flush=True)
+    return found
+
+
+def budgets(arguments, name="pnag"):
+    """50 random budgets a device: kept, and how far below the best feasible accuracy."""
+    from fleetfront.search.generators.answers import within_limit
+
+    truth, seed = Truth(), arguments.seed
+    problem = Problem(truth.space, truth.targets, truth.accuracy, budget=COUNTED)
+    generator, seconds = trained(problem, name, seed)
+    every, accuracy = truth.genotypes, truth.accuracy.predict(truth.genotypes).mean
+    rng, kept, gaps, alone = np.random.default_rng(seed), [], [], []
+    for target in truth.targets:
+        cost = target.cost.predict(every).mean
+        for place in rng.random(BUDGETS):
+            limit = float(cost.min() * (cost.max() / cost.min()) ** place)
+            best = accuracy[cost <= limit].max()
+            for pooled, into in ((True, gaps), (False, alone)):
+                found = within_limit(generator, [target.cost], limit, pooled=pooled).genotypes
+                kept.append(bool(target.cost.predict(found).mean[0] <= limit))
+                into.append(float(best - truth.accuracy.predict(found).mean[0]))
+    return {
+        "strategy": name,
+        "within_budget": float(np.mean(kept)),
+        "below_best_mean": round(float(np.mean(gaps)), 3),
+        "below_best_p95": round(float(np.quantile(gaps, 0.95)), 3),
+        "below_best_mean_without_counted": round(float(np.mean(alone)), 3),
+        "training_seconds": round(seconds, 1),
+    }
+
+
+def main():
+    from generators_spaces import SPACE_PARTS
+
+    parts = {
+        "hull": hull,
+        "nb201": nb201,
+        "published": published,
+        "unmet": unmet,
+        "variants": variants,
+        "budgets": budgets,
+        "published-budgets": lambda a: budgets(a, "pnag:budgets=5"),
+        **SPACE_PARTS,
+    }
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=parts)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--devices", default="0:13", help="of unmet: a range")
+    arguments = parser.parse_args()
+    begun, started = describe(), time.perf_counter()
+    found = parts[arguments.part](arguments)
+    keep(arguments, found, begun, round(time.perf_counter() - started, 1))
+    print(json.dumps(found, indent=1))
+
+
+def keep(arguments, found, begun, seconds):
+    """Add a part's row to the results, in place of an older one of the same seed."""
+    path = RESULTS / "generators.json"
+    results = json.loads(path.read_text()) if path.is_file() else {}
+    results.pop("machine", None)
+    label = f"seed {arguments.seed}" + ("" if arguments.part != "unmet" else f", devices {arguments.devices}")
+    took = {"taken": begun["date"], "load_average": begun["load_average"], "seconds": seconds}
+    results.setdefault(arguments.part, {})[label] = {**found, **took}
+    write("generators", results, begun)
+
+
+if __name__ == "__main__":
+    main()
