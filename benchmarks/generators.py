@@ -13,6 +13,7 @@ reference (1, 1), as a share of that of the true front. Settings were chosen wit
 """
 
 import argparse
+import fcntl
 import json
 import os
 import time
@@ -255,6 +256,14 @@ def main():
 def keep(arguments, found, begun, seconds):
     """Add a part's row to the results, in place of an older one of the same seed."""
     path = RESULTS / "generators.json"
+    with path.with_suffix(".lock").open("w") as lock:
+        # Several parts may end at once.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        _keep(arguments, found, begun, seconds, path)
+    path.with_suffix(".lock").unlink(missing_ok=True)
+
+
+def _keep(arguments, found, begun, seconds, path):
     results = json.loads(path.read_text()) if path.is_file() else {}
     results.pop("machine", None)
     label = f"seed {arguments.seed}" + ("" if arguments.part != "unmet" else f", devices {arguments.devices}")
