@@ -12,9 +12,10 @@ from functools import cache
 from fleetfront.errors import unknown
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.hwgpt.space import hw_gpt_l, hw_gpt_m, hw_gpt_s
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.tabular.hat import hat_wmt14
+from fleetfront.spaces.tabular.hwgpt import hw_gpt_l, hw_gpt_m, hw_gpt_s
 
 GROUP = "fleetfront.spaces"
 
@@ -29,6 +30,7 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
     "hw-gpt-s": hw_gpt_s,
     "hw-gpt-m": hw_gpt_m,
     "hw-gpt-l": hw_gpt_l,
+    "hat-wmt14": hat_wmt14,
 }
 
 

@@ -126,6 +126,38 @@ def import_hwgpt_command(
     _show(report, as_json, f"search --accuracy perplexity:{path}")
 
 
+@import_.command("hat")
+@click.argument("path", metavar="CSV", type=click.Path(path_type=Path))
+@click.option("--device", required=True, metavar="NAME", help="Device that the file was measured on.")
+@click.option("--space", default="hat-wmt14", show_default=True, metavar="NAME", help="Space that the networks are of.")
+@click.option("--licence", default="MIT", show_default=True, help="Licence of the numbers.")
+@store_option
+@json_option
+@quiet_option
+def import_hat_command(
+    path: Path, device: str, space: str, licence: str, store: Path | None, as_json: bool, quiet: bool
+) -> None:
+    """Latencies of transformers: a file of Hardware-Aware Transformers, encoder and decoder apart.
+
+    They are kept as three devices: NAME, the time of a translation, NAME_encoder and NAME_decoder.
+
+    \b
+    Example:
+      fleetfront import hat wmt14ende_cpu_xeon_all.csv --device xeon
+    """
+    from fleetfront.pipelines.importing.hat import read_hat
+    from fleetfront.pipelines.importing.importers import import_table
+    from fleetfront.profilers.store.store import Source, Store
+    from fleetfront.spaces.catalogue import load_space
+
+    table, family = read_hat(path, device), load_space(space)
+    source = "https://github.com/mit-han-lab/hardware-aware-transformers (Wang et al., ACL 2020)"
+    origin = Source("hardware-aware-transformers", licence, source)
+    with Store(store_path(store)) as opened, progress(quiet) as shown:
+        report = import_table(path, family, opened, source=origin, progress=shown, unit="converted", table=table)
+    _show(report, as_json, "search --accuracy bleu:TABLE")
+
+
 @import_.command("ofa-lut")
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--device", required=True, metavar="NAME", help="Device that the tables were measured on.")

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 @click.command()
 @model_options
 @space_option
-@accuracy_option("csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS or perplexity:TABLE")
+@accuracy_option("csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS, perplexity:TABLE or bleu:TABLE[:TASK]")
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
 @click.option(
     "--strategy",

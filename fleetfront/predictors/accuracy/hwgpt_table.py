@@ -68,8 +68,7 @@ def read_hwgpt(path: Path) -> HwGptTable:
         raise InputError(f"{path} has no {'column ' + lacking[0] if lacking else 'rows'}.", _REMEDY)
     if any(None in row or None in row.values() for row in rows):
         raise InputError(f"{path} has lines with more or fewer cells than its header.", _REMEDY)
-    archs = tuple(f"e{r['embed_dim']}_l{r['n_layer']}_h{r['n_head']}_m{r['mlp_ratio']}_b{r['bias']}" for r in rows)
-    return HwGptTable(archs, rows, hashlib.sha256(data).hexdigest())
+    return HwGptTable(tuple(map(_arch, rows)), rows, hashlib.sha256(data).hexdigest())
 
 
 def learn_perplexity(path: Path, space: SearchSpace) -> LearntAccuracy:
@@ -82,6 +81,11 @@ def learn_perplexity(path: Path, space: SearchSpace) -> LearntAccuracy:
     known = np.isfinite(values) & (values > 0)
     regression = SummaryRegression.fit(space, genotypes[known], values[known])
     return LearntAccuracy(regression, f"perplexity:{path}", PERPLEXITY, -float(values[known].max()))
+
+
+def _arch(row: dict[str, str]) -> str:
+    ratios = "-".join(row["mlp_ratio"])
+    return f"e{row['embed_dim']}_l{row['n_layer']}_h{row['n_head']}_m{ratios}_b{row['bias']}"
 
 
 def _is_within(space: SearchSpace, archs: tuple[str, ...]) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.accuracy.bleu_table import learn_bleu
 from fleetfront.predictors.accuracy.built_in import load_built_in
 from fleetfront.predictors.accuracy.hwgpt_table import learn_perplexity
 from fleetfront.predictors.accuracy.ofa_mlp import OfaMlpAccuracy
@@ -17,7 +18,14 @@ from fleetfront.spaces.base import SearchSpace
 DEFAULT_ACCURACY = "built-in"
 
 #: Spellings of ``--accuracy``, for help texts and errors.
-SPELLINGS = ("built-in", "csv:PATH[:COLUMN]", "ofa-mlp:PATH", "supernet:WEIGHTS", "perplexity:TABLE")
+SPELLINGS = (
+    "built-in",
+    "csv:PATH[:COLUMN]",
+    "ofa-mlp:PATH",
+    "supernet:WEIGHTS",
+    "perplexity:TABLE",
+    "bleu:TABLE[:TASK]",
+)
 
 #: (what follows ``supernet:``, space) -> model. Evaluating a supernet needs labelled images and a runtime, which the
 #: caller has.
@@ -33,7 +41,7 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     kind, _, rest = spec.partition(":")
     if spec == DEFAULT_ACCURACY:
         return load_built_in(space)
-    if kind in ("csv", "ofa-mlp", "supernet", "perplexity") and not rest:
+    if kind in ("csv", "ofa-mlp", "supernet", "perplexity", "bleu") and not rest:
         spelling = next(text for text in SPELLINGS if text.startswith(kind))
         raise InputError(f"--accuracy {spec!r} does not say which file.", f"Write {spelling}.")
     if kind == "csv":
@@ -41,6 +49,9 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
         return read_accuracy_csv(path, space, column)
     if kind == "ofa-mlp":
         return OfaMlpAccuracy.load(Path(rest), space)
+    if kind == "bleu":
+        table, task = _path_and_column(rest)
+        return learn_bleu(table, space, task or "")
     if kind == "perplexity":
         return learn_perplexity(Path(rest), space)
     if kind == "supernet":

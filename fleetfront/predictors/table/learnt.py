@@ -20,8 +20,8 @@ from fleetfront.targets import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
-#: Degree of the polynomial: widths enter work squared, times a number of layers.
-_DEGREE = 3
+#: Degrees of the polynomial that are tried: widths enter work squared, times a number of layers.
+_DEGREES = (2, 3)
 _RIDGE = 1e-6
 #: Networks that it is fitted to at most, and folds by which its error is told.
 _FITTED, _FOLDS = 6000, 5
@@ -37,6 +37,7 @@ class SummaryRegression:
         weights: float64[f, s]: what each choice adds to each summary.
         centre, spread: float64[s] that summaries are standardised by.
         coefficients: float64[terms].
+        degree: of the polynomial.
         relative_std: root mean square error of the logarithm on networks left out of the fit.
         networks: how many it was fitted to.
     """
@@ -46,6 +47,7 @@ class SummaryRegression:
     centre: FloatArray
     spread: FloatArray
     coefficients: FloatArray
+    degree: int
     relative_std: float
     networks: int
 
@@ -58,7 +60,7 @@ class SummaryRegression:
         if not isinstance(space, KnownByTables):
             raise InputError(f"{space.name} does not say what sums its networks up.", "Measure its blocks instead.")
         weights, _ = space.summary_weights()
-        terms = len(_terms(weights.shape[1]))
+        terms = len(_terms(weights.shape[1], min(_DEGREES)))
         if len(values) < _FEWEST_EACH * terms or not (values > 0).all():
             raise InputError(
                 f"{len(values)} networks are too few to learn {space.name} from, or one costs nothing.",
@@ -68,16 +70,15 @@ class SummaryRegression:
         summaries, logs = OneHot.of(space)(genotypes[rows]).astype(np.float64) @ weights, np.log(values[rows])
         centre, spread = summaries.mean(axis=0), summaries.std(axis=0)
         spread = np.where(spread > 0, spread, 1.0)
-        design = _design((summaries - centre) / spread)
-        fold = np.arange(len(rows)) % _FOLDS
-        off = [logs[fold == i] - design[fold == i] @ _solve(design[fold != i], logs[fold != i]) for i in range(_FOLDS)]
-        error = float(np.sqrt(np.mean(np.concatenate(off) ** 2)))
-        return cls(space, weights, centre, spread, _solve(design, logs), error, len(rows))
+        standardised = (summaries - centre) / spread
+        error, degree = min((_left_out_error(_design(standardised, degree), logs), degree) for degree in _DEGREES)
+        coefficients = _solve(_design(standardised, degree), logs)
+        return cls(space, weights, centre, spread, coefficients, degree, error, len(rows))
 
     def __call__(self, genotypes: Genotypes) -> FloatArray:
         """float64[n]."""
         summaries = OneHot.of(self.space)(genotypes).astype(np.float64) @ self.weights
-        values: FloatArray = np.exp(_design((summaries - self.centre) / self.spread) @ self.coefficients)
+        values: FloatArray = np.exp(_design((summaries - self.centre) / self.spread, self.degree) @ self.coefficients)
         return values
 
     def relaxed(self, choice_probabilities: Tensor) -> Tensor:
@@ -89,7 +90,7 @@ class SummaryRegression:
         summaries = soft_features(self.space, choice_probabilities).double() @ torch.from_numpy(self.weights)
         x = (summaries - torch.from_numpy(self.centre)) / torch.from_numpy(self.spread)
         columns = [torch.ones_like(x[:, 0])]
-        for term in _terms(x.shape[1])[1:]:
+        for term in _terms(x.shape[1], self.degree)[1:]:
             columns.append(x[:, list(term)].prod(dim=1))
         return (torch.stack(columns, dim=1) @ torch.from_numpy(self.coefficients)).exp().float()
 
@@ -147,13 +148,22 @@ class LearntAccuracy:
         return value if self.quality.is_higher_better else -value
 
 
-def _terms(summaries: int) -> list[tuple[int, ...]]:
-    return [term for d in range(_DEGREE + 1) for term in combinations_with_replacement(range(summaries), d)]
+def _terms(summaries: int, degree: int) -> list[tuple[int, ...]]:
+    return [term for d in range(degree + 1) for term in combinations_with_replacement(range(summaries), d)]
 
 
-def _design(x: FloatArray) -> FloatArray:
+def _design(x: FloatArray, degree: int) -> FloatArray:
     """float64[n, terms] of standardised summaries float64[n, s]."""
-    return np.stack([x[:, list(term)].prod(axis=1) for term in _terms(x.shape[1])], axis=1)
+    return np.stack([x[:, list(term)].prod(axis=1) for term in _terms(x.shape[1], degree)], axis=1)
+
+
+def _left_out_error(design: FloatArray, logs: FloatArray) -> float:
+    """Root mean square of what networks left out of the fit are off; without end where there are too few."""
+    if len(logs) < _FEWEST_EACH * design.shape[1]:
+        return float("inf")
+    fold = np.arange(len(logs)) % _FOLDS
+    off = [logs[fold == i] - design[fold == i] @ _solve(design[fold != i], logs[fold != i]) for i in range(_FOLDS)]
+    return float(np.sqrt(np.mean(np.concatenate(off) ** 2)))
 
 
 def _solve(design: FloatArray, values: FloatArray) -> FloatArray:
