@@ -34,6 +34,8 @@ from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.targets import Target
 
 COUNTED = 500
+#: Where many trainings are compared, each is short.
+SHORT = "modnas:steps=300,round_steps=10"
 PUBLISHED = "modnas:network=tables,scalar=sum,features=latencies"
 Z90 = 1.645
 BUDGETS = 50
@@ -154,7 +156,7 @@ def unmet(arguments):
         true = truth.targets[device].cost
         model = teacher.fit(Target("new", "litert"), few, true.predict(few).mean, second_opinion=False).model
         problem = Problem(truth.space, tuple(met), truth.accuracy, budget=COUNTED)
-        generator, _ = trained(problem, "modnas", seed)
+        generator, _ = trained(problem, SHORT, seed)
         row = {"device": truth.targets[device].name}
         answer = front_of(generator, [model])
         std = answer.cost_std[:, 0]
@@ -162,7 +164,7 @@ def unmet(arguments):
         row["latencies_within_90"] = [int((off <= Z90 * std).sum()), len(off)]
         for label, way in ways().items():
             row[label] = round(true_share(truth, device, way(generator, [model])), 3)
-        other, _ = retrained(problem, "modnas:features=latencies", seed)
+        other, _ = retrained(problem, SHORT + ",features=latencies", seed)
         row["draws judged, ten latencies as features"] = round(
             true_share(truth, device, front(0, False)(other, [model])), 3
         )
@@ -182,18 +184,18 @@ def unmet(arguments):
 def variants(arguments):
     truth, seed = Truth(), arguments.seed
     problem = Problem(truth.space, truth.targets, truth.accuracy, budget=COUNTED)
-    trained(problem, "modnas:steps=0", seed)
+    trained(problem, "modnas:steps=0,round_steps=10", seed)
     found = {}
     kept = {k: w for k, w in ways().items() if k in ("likeliest network of 101 preferences", "draws judged")}
     for label, settings in {
-        "as it is (MGD, ReinMax)": "modnas",
+        "as it is (MGD, ReinMax)": "modnas:steps=300",
         "untrained": "modnas:steps=0,round_steps=0",
-        "mean of gradients": "modnas:gradient=mean",
-        "a device after another": "modnas:gradient=sequential",
-        "a random device": "modnas:gradient=sampled",
-        "GDAS": "modnas:sampler=gdas",
-        "sums": "modnas:scalar=sum",
-        "tables": "modnas:network=tables",
+        "mean of gradients": "modnas:steps=300,gradient=mean",
+        "a device after another": "modnas:steps=300,gradient=sequential",
+        "a random device": "modnas:steps=300,gradient=sampled",
+        "GDAS": "modnas:steps=300,sampler=gdas",
+        "sums": "modnas:steps=300,scalar=sum",
+        "tables": "modnas:steps=300,network=tables",
     }.items():
         generator, seconds = retrained(problem, settings, seed)
         found[label] = answers(truth, generator, kept) | {"seconds": round(seconds, 1)}

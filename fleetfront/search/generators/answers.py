@@ -75,8 +75,8 @@ def front_of(generator: Generator, models: Sequence[CostModel], *, refine: int =
     Raises:
         InputError: the models do not cover the networks.
     """
-    count = _SWEEP if generator.wishes.objectives == 2 else _WIDE_SWEEP
-    judged = judge(generator, models, generator.propose(models, generator.wishes.sweep(count), _SAMPLES), pooled)
+    proposed = generator.propose(models, generator.wishes.sweep(_sweep(generator)), _SAMPLES)
+    judged = judge(generator, models, proposed, pooled)
     return _refined(generator, models, judged, refine)
 
 
@@ -94,7 +94,8 @@ def within_limit(
         proposed = generator.propose(models, wishes, _PUBLISHED_SAMPLES // _BELOW)
         judged = _refined(generator, models, judge(generator, models, proposed, pooled), refine, limit)
     else:
-        judged = front_of(generator, models, refine=refine, pooled=pooled)
+        proposed = generator.propose(models, generator.wishes.sweep(_sweep(generator)), _SAMPLES)
+        judged = _refined(generator, models, judge(generator, models, proposed, pooled), refine, limit)
     within = np.flatnonzero(judged.costs[:, 0] <= limit)
     if not len(within):
         cheapest = _cheapest(generator, models)
@@ -127,25 +128,24 @@ def best_of_preference(costs: FloatArray, accuracy: FloatArray, preference: floa
 
 
 def judge(generator: Generator, models: Sequence[CostModel], proposed: Genotypes, pooled: bool) -> Judged:
-    """Costs and accuracies of proposals, and of what was counted, if it is pooled; each network once."""
+    """Costs and accuracies of distinct proposals, and of what was counted, if it is pooled; each network once."""
     counted = generator.counted
-    known = {row.tobytes(): i for i, row in enumerate(counted.genotypes)}
-    rows = np.concatenate([proposed, counted.genotypes]) if pooled else proposed
-    rows = np.unique(rows, axis=0)
+    at = counted.index.find(proposed)
+    fresh = proposed[at < 0]
+    at = np.arange(len(counted.genotypes)) if pooled else at[at >= 0]
+    rows = np.concatenate([counted.genotypes[at], fresh])
+    mean, std = generator.accuracy.predict(fresh) if len(fresh) else (np.zeros(0), np.zeros(0))
+    accuracy, deviation = np.concatenate([counted.accuracy[at], mean]), np.concatenate([counted.std[at], std])
     estimates = [_predicted(model, rows) for model in models]
     costs, stds = (np.stack([getattr(e, name) for e in estimates], axis=1) for name in ("mean", "std"))
-    covered = np.isfinite(costs).all(axis=1)
-    if not covered.any():
+    judged = Judged(rows, costs, stds, accuracy, deviation, np.arange(len(rows)) < len(at))
+    covered = np.flatnonzero(np.isfinite(costs).all(axis=1))
+    if not len(covered):
         raise InputError(
             "The device's table has none of the networks that the generator proposes.",
             "Learn the others: fleetfront fit, or profile the device.",
         )
-    rows, costs, stds = rows[covered], costs[covered], stds[covered]
-    accuracy, deviation = generator.accuracy.predict(rows)
-    at = np.array([known.get(row.tobytes(), -1) for row in rows])
-    is_counted = at >= 0
-    accuracy[is_counted], deviation[is_counted] = counted.accuracy[at[is_counted]], counted.std[at[is_counted]]
-    return Judged(rows, costs, stds, accuracy, deviation, is_counted)
+    return judged if len(covered) == len(rows) else judged.take(covered)
 
 
 def cost_reach(generator: Generator, model: CostModel) -> tuple[float, float]:
@@ -153,6 +153,10 @@ def cost_reach(generator: Generator, model: CostModel) -> tuple[float, float]:
     rows = np.unique(np.concatenate([generator.features.references, generator.counted.genotypes]), axis=0)
     cost = _predicted(model, rows).mean
     return float(np.nanmin(cost)), float(np.nanmax(cost))
+
+
+def _sweep(generator: Generator) -> int:
+    return _SWEEP if generator.wishes.objectives == 2 else _WIDE_SWEEP
 
 
 def _predicted(model: CostModel, rows: Genotypes) -> Estimate:
@@ -182,8 +186,7 @@ def _neighbours(generator: Generator, genotypes: Genotypes) -> Genotypes:
     gene_of, value_of = np.repeat(np.arange(len(counts)), counts), np.concatenate([np.arange(c) for c in counts])
     rows = np.repeat(genotypes[:, None], len(allowed), axis=1)
     rows[:, np.arange(len(allowed)), gene_of[allowed]] = value_of[allowed].astype(np.int8)
-    found: Genotypes = generator.space.canonical(rows.reshape(-1, len(counts)))
-    return found
+    return np.unique(generator.space.canonical(rows.reshape(-1, len(counts))), axis=0)
 
 
 def _front(judged: Judged) -> Judged:
@@ -198,7 +201,7 @@ def _joined(a: Judged, b: Judged) -> Judged:
 
 def _cheapest(generator: Generator, models: Sequence[CostModel]) -> Judged:
     """The cheapest network that descent over neighbours finds, n = 1."""
-    rows = np.concatenate([generator.counted.genotypes, generator.features.references])
+    rows = np.unique(np.concatenate([generator.counted.genotypes, generator.features.references]), axis=0)
     best = judge(generator, models, rows, pooled=False)
     best = best.take(np.argsort(best.costs[:, 0], kind="stable")[:1])
     for _ in range(4 * len(generator.space.choices)):

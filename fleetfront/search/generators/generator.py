@@ -21,6 +21,7 @@ from fleetfront import __version__
 from fleetfront.errors import FileError, InputError
 from fleetfront.plain import from_plain
 from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.quantities import Tier
 from fleetfront.search.generators.features import DeviceFeatures
 from fleetfront.search.generators.networks import NETWORKS, ChoiceNetwork, make_network
@@ -66,11 +67,18 @@ class Training:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """Every accuracy that was counted in training: genotypes int8[n, v], accuracy and its deviation float64[n]."""
+    """Every accuracy that was counted in training, of distinct networks.
+
+    Attributes:
+        genotypes: int8[n, v].
+        accuracy, std: float64[n].
+        index: finds their rows.
+    """
 
     genotypes: Genotypes
     accuracy: FloatArray
     std: FloatArray
+    index: GenotypeIndex
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,11 +212,12 @@ def _assembled(space: SearchSpace, tensors: Mapping[str, Tensor], about: _About)
     network = make_network(about.network, wishes.width, features.width, counts, allowed)
     network.load_state_dict(groups["network"])
     counted = _arrays(groups["counted"])
-    known = Counted(counted["genotypes"], counted["accuracy"], counted["std"])
-    for rows in (known.genotypes, features.references):
+    for rows in (counted["genotypes"], features.references):
         if rows.dtype != np.int8 or rows.shape[1:] != (len(counts),) or (rows < 0).any() or (rows >= counts).any():
             raise ValueError("it holds networks outside the space")
-    if not known.accuracy.shape == known.std.shape == (len(known.genotypes),):
+    index = GenotypeIndex(space, counted["genotypes"])
+    known = Counted(counted["genotypes"], counted["accuracy"], counted["std"], index)
+    if not known.accuracy.shape == known.std.shape == (len(known.genotypes),) or not len(known.genotypes):
         raise ValueError("the counted accuracies have the wrong shape")
     accuracy = load_counted(about.accuracy, groups["accuracy"], space)
     return Generator(space, network, allowed, features, wishes, accuracy, known, about.training)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.progress import Progress
 from fleetfront.quantities import Tier
 from fleetfront.search.generators.collecting import Collector
@@ -123,7 +124,9 @@ class TrainsInRounds(ABC):
         if self._accuracy is None:
             raise RuntimeError("the strategy has not run")
         problem, archive = self._problem, self._problem.archive
-        counted = Counted(archive.genotypes.copy(), archive.accuracy.copy(), archive.accuracy_std.copy())
+        genotypes = archive.genotypes.copy()
+        index = GenotypeIndex(problem.space, genotypes)
+        counted = Counted(genotypes, archive.accuracy.copy(), archive.accuracy_std.copy(), index)
         training = Training(
             self.name,
             self._seed,
