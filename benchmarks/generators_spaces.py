@@ -8,8 +8,8 @@ import numpy as np
 from note10 import default_data
 from scipy.stats import kendalltau
 
-from fleetfront.pipelines.importing.hwgpt import costs_of
 from fleetfront.pipelines.importing.importers import import_ofa_lut
+from fleetfront.pipelines.importing.tabular import costs_of
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.predictors.accuracy.hwgpt_table import learn_perplexity, read_hwgpt
 from fleetfront.predictors.accuracy.sources import load_accuracy

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.importing.hat import read_hat
+from fleetfront.pipelines.importing.tabular import read_hat
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.bleu_table import learn_bleu
 from fleetfront.predictors.accuracy.sources import load_accuracy

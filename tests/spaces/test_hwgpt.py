@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.importing.hwgpt import costs_of
 from fleetfront.pipelines.importing.importers import import_table
+from fleetfront.pipelines.importing.tabular import costs_of
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.hwgpt_table import learn_perplexity, read_hwgpt

@@ -106,8 +106,8 @@ def import_hwgpt_command(
     Example:
       fleetfront import hwgpt gpt_s.csv.gz --space hw-gpt-s --metric energy
     """
-    from fleetfront.pipelines.importing.hwgpt import costs_of
     from fleetfront.pipelines.importing.importers import import_table
+    from fleetfront.pipelines.importing.tabular import costs_of
     from fleetfront.predictors.accuracy.hwgpt_table import read_hwgpt
     from fleetfront.profilers.store.store import Source, Store
     from fleetfront.quantities import metric_named
@@ -145,8 +145,8 @@ def import_hat_command(
     Example:
       fleetfront import hat wmt14ende_cpu_xeon_all.csv --device xeon
     """
-    from fleetfront.pipelines.importing.hat import read_hat
     from fleetfront.pipelines.importing.importers import import_table
+    from fleetfront.pipelines.importing.tabular import read_hat
     from fleetfront.profilers.store.store import Source, Store
     from fleetfront.spaces.catalogue import load_space
 

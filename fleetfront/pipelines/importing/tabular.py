@@ -1,7 +1,7 @@
-"""Make tables of Hardware-Aware Transformers' latencies that can be imported as any others.
+"""Make tables of HW-GPT-Bench and of Hardware-Aware Transformers that can be imported as any others.
 
-Its files tell means over layers, not layers: each row is kept as the network with the same sums whose first layers have
-the larger values. What is learnt from such tables reads sums alone, so nothing is lost.
+The latter's files tell means over layers, not layers: each row is kept as the network with the same sums whose first
+layers have the larger values. What is learnt from such tables reads sums alone, so nothing is lost.
 """
 
 from __future__ import annotations
@@ -18,10 +18,34 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.files import check_regular
 from fleetfront.pipelines.importing.table_file import CostTable
+from fleetfront.predictors.accuracy.hwgpt_table import HwGptTable
+from fleetfront.quantities import ENERGY, LATENCY, PEAK_MEMORY, Metric
 from fleetfront.spaces.tabular.hat import ENCODER_LAYERS, FFN_WIDTHS, HEADS, LISTENS_TO
 
+#: Metric -> how its columns begin and end, and how many of its unit one of the table's unit is (ms, Wh, MB).
+_COLUMNS = {
+    LATENCY.name: ("lat_", "", 1.0),
+    ENERGY.name: ("energy_", "", 3.6e9),
+    PEAK_MEMORY.name: ("mem_", "_mb", 1e6),
+}
 _REMEDY = "Give a latency file of hardware-aware-transformers, e.g. wmt14ende_cpu_xeon_all.csv."
 _PARTS = ("encoder", "decoder")
+
+
+def costs_of(table: HwGptTable, metric: Metric) -> CostTable:
+    """The columns of one metric; devices keep the names of their columns, empty and impossible cells are not measured.
+
+    Raises InputError if there is none.
+    """
+    begins, ends, factor = _COLUMNS[metric.name]
+    names = [n for n in table.rows[0] if n.startswith(begins) and n.endswith(ends)]
+    if not names:
+        raise InputError(f"The table has no column of {metric.title} ({begins}<device>{ends}).", "Give another table.")
+    values = np.stack([table.column(name) * factor for name in names], axis=1)
+    values = np.where(values > 0, values, np.nan)
+    devices = tuple(name.removeprefix(begins).removesuffix(ends) for name in names)
+    lines = np.arange(2, len(table.rows) + 2)
+    return CostTable(table.arch_ids, lines, devices, values, int(np.isnan(values).sum()), (), table.sha256, metric)
 
 
 def read_hat(path: Path, device: str) -> CostTable:
