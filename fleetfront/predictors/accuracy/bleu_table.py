@@ -98,7 +98,7 @@ class BleuLine:
     def beyond_range(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: networks larger or smaller than any that was tested."""
         x = _logs(self.space, genotypes)
-        outside: NDArray[np.bool_] = ((x < self.low) | (x > self.high)).any(axis=1)
+        outside: NDArray[np.bool_] = np.any((x < self.low) | (x > self.high), axis=1)
         return outside
 
     def relaxed(self, choice_probabilities: Tensor) -> Tensor:
@@ -129,9 +129,9 @@ def learn_bleu(path: Path, space: SearchSpace, task: str = "") -> BleuLine:
     inverse = np.linalg.pinv(design)
     leverage = np.minimum(np.einsum("nk,kn->n", design, inverse), 1 - 1e-6)
     coefficients = inverse @ bleu
-    error = float(np.sqrt(np.mean(((bleu - design @ coefficients) / (1 - leverage)) ** 2)))
+    left_out = float(np.sqrt(np.mean(((bleu - design @ coefficients) / (1 - leverage)) ** 2)))
     source = f"bleu:{path}" + (f":{task}" if task else "")
-    return BleuLine(space, source, coefficients, x.min(axis=0), x.max(axis=0), error, len(told), float(bleu.min()))
+    return BleuLine(space, source, coefficients, x.min(axis=0), x.max(axis=0), left_out, len(told), float(bleu.min()))
 
 
 def _logs(space: SearchSpace, genotypes: Genotypes) -> FloatArray:
