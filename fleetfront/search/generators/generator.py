@@ -24,6 +24,7 @@ from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.quantities import Tier
 from fleetfront.search.generators.features import DeviceFeatures
+from fleetfront.search.generators.fleet import own_models
 from fleetfront.search.generators.networks import NETWORKS, ChoiceNetwork, make_network
 from fleetfront.search.generators.wishes import Wishes, WishKind
 from fleetfront.search.models.counted import CountedAccuracy, load_counted
@@ -103,7 +104,8 @@ class Generator:
     def propose(self, models: Sequence[CostModel], wishes: FloatArray, samples: int, seed: int = 0) -> Genotypes:
         """Distinct canonical genotypes int8[k, v] for each wish float64[n, width] on a device with these cost models:
         the likeliest architecture of each wish, and ``samples`` draws."""
-        return propose(self.space, self.network, self.features(models), wishes, samples, seed)
+        described = self.features(own_models(models, self.training.costs))
+        return propose(self.space, self.network, described, wishes, samples, seed)
 
     def save(self, path: Path) -> None:
         """Write it whole, or not at all. Raises InputError if that fails."""

@@ -18,7 +18,7 @@ MINI, W12 = load_space("ofa-mbv3-mini"), load_space("ofa-mbv3-w1.2")
 
 def test_every_network_whose_own_gradients_are_followed_counts() -> None:
     problem = small_problem(W12, accuracy=load_built_in(W12), budget=40)
-    strategy = make_strategy("modnas:accuracy=own,steps=2,round_steps=2,preferences=2,fit_steps=5", problem, 0)
+    strategy = make_strategy("modnas:accuracy=own,steps=2,round_steps=2,preferences=2,fit_steps=1", problem, 0)
     run_search(problem, strategy, name="modnas", seed=0)
     assert problem.counter.requested <= 40
     assert problem.counter.evaluated == len(problem.archive)
