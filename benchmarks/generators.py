@@ -1,10 +1,11 @@
 """Generators beside searches: what they reach on devices met and unmet, within budgets, and how long they take.
 
-    python benchmarks/generators.py PART [--seed 0] [--devices 0:13]
+    python benchmarks/generators.py nb201:0 nb201:1 unmet:0:12 ... [--seconds 200]
 
-One part and seed at a time, so that a part takes minutes; each adds its row to ``results/generators.json``. Parts:
+A part is followed by its seed (and, for ``unmet``, the device); each takes a minute or two and adds its row to
+``results/generators.json``, which later calls pass over. Parts:
 ``hull`` (what weighted sums can reach at most), ``nb201`` and ``published`` (13 devices, 500 counted accuracies),
-``unmet`` (each device left out in turn, ten latencies, no further accuracy), ``variants`` (untrained, gradients,
+``unmet`` (a device left out, ten latencies, no further accuracy), ``variants`` (untrained, gradients,
 samplers), ``budgets`` and ``published-budgets`` (PNAG on NAS-Bench-201), ``ofa`` (w1.2, all devices), ``hwgpt``,
 ``pnag-networks``.
 
@@ -13,7 +14,6 @@ reference (1, 1), as a share of that of the true front. Settings were chosen wit
 """
 
 import argparse
-import fcntl
 import json
 import os
 import time
@@ -38,6 +38,7 @@ COUNTED = 500
 SHORT = "modnas:steps=300,round_steps=10"
 PUBLISHED = "modnas:network=tables,scalar=sum,features=latencies"
 Z90 = 1.645
+PATH = RESULTS / "generators.json"
 BUDGETS = 50
 
 
@@ -140,45 +141,39 @@ def published(arguments):
 
 
 def unmet(arguments):
-    """Each device of a range left out in turn; ten latencies of it are known, and no further accuracy is asked for."""
+    """One device left out; ten latencies of it are known, and no further accuracy is asked for."""
     from fleetfront.search.generators.answers import front_of
 
-    truth, seed = Truth(), arguments.seed
+    truth, seed, device = Truth(), arguments.seed, arguments.device
     usable = ~truth.space.disconnected(truth.genotypes)
-    cells, work = truth.genotypes[usable], NetworkWork(truth.space)
-    rows = []
-    low, high = map(int, arguments.devices.split(":"))
-    for device in range(low, min(high, len(truth.targets))):
-        met = [t for i, t in enumerate(truth.targets) if i != device]
-        known = [KnownTable(t.name, cells, t.cost.predict(cells).mean) for t in met]
-        teacher = Teacher(truth.space, known, work=work, seed=seed)
-        few = teacher.choose(10, np.random.default_rng([seed, device]), cells)
-        true = truth.targets[device].cost
-        model = teacher.fit(Target("new", "litert"), few, true.predict(few).mean, second_opinion=False).model
-        problem = Problem(truth.space, tuple(met), truth.accuracy, budget=COUNTED)
-        generator, _ = trained(problem, SHORT, seed)
-        row = {"device": truth.targets[device].name}
-        answer = front_of(generator, [model])
-        std = answer.cost_std[:, 0]
-        off = np.abs(true.predict(answer.genotypes).mean - answer.costs[:, 0])
-        row["latencies_within_90"] = [int((off <= Z90 * std).sum()), len(off)]
-        for label, way in ways().items():
-            row[label] = round(true_share(truth, device, way(generator, [model])), 3)
-        other, _ = retrained(problem, SHORT + ",features=latencies", seed)
-        row["draws judged, ten latencies as features"] = round(
-            true_share(truth, device, front(0, False)(other, [model])), 3
-        )
-        archive = problem.archive
-        kept = target_front(model.predict(archive.genotypes).mean, archive.accuracy)
-        row["counted networks re-costed"] = round(true_share(truth, device, archive.genotypes[kept]), 3)
-        searched = Problem(truth.space, (ProblemTarget("new", model),), truth.accuracy, budget=100)
-        run_search(searched, make_strategy("surrogate", searched, seed), name="surrogate", seed=seed)
-        row["few-shot and a search of 100 accuracies"] = round(
-            true_share(truth, device, searched.archive.genotypes[searched.front(0)]), 3
-        )
-        print(row, flush=True)
-        rows.append(row)
-    return {"rows": rows}
+    cells = truth.genotypes[usable]
+    met = [target for i, target in enumerate(truth.targets) if i != device]
+    known_tables = [KnownTable(t.name, cells, t.cost.predict(cells).mean) for t in met]
+    teacher = Teacher(truth.space, known_tables, work=NetworkWork(truth.space), seed=seed)
+    few = teacher.choose(10, np.random.default_rng([seed, device]), cells)
+    true = truth.targets[device].cost
+    model = teacher.fit(Target("new", "litert"), few, true.predict(few).mean, second_opinion=False).model
+    problem = Problem(truth.space, tuple(met), truth.accuracy, budget=COUNTED)
+    generator, _ = trained(problem, SHORT, seed)
+    answer = front_of(generator, [model])
+    off = np.abs(true.predict(answer.genotypes).mean - answer.costs[:, 0])
+    row = {
+        "device": truth.targets[device].name,
+        "latencies_within_90": [int((off <= Z90 * answer.cost_std[:, 0]).sum()), len(off)],
+        **{label: round(true_share(truth, device, way(generator, [model])), 3) for label, way in ways().items()},
+    }
+    other, _ = retrained(problem, SHORT + ",features=latencies", seed)
+    for label, way in list(ways().items())[1:3]:
+        row[f"{label}, ten latencies as features"] = round(true_share(truth, device, way(other, [model])), 3)
+    archive = problem.archive
+    kept = target_front(model.predict(archive.genotypes).mean, archive.accuracy)
+    row["counted networks re-costed"] = round(true_share(truth, device, archive.genotypes[kept]), 3)
+    searched = Problem(truth.space, (ProblemTarget("new", model),), truth.accuracy, budget=100)
+    run_search(searched, make_strategy("surrogate", searched, seed), name="surrogate", seed=seed)
+    row["few-shot and a search of 100 accuracies"] = round(
+        true_share(truth, device, searched.archive.genotypes[searched.front(0)]), 3
+    )
+    return row
 
 
 def variants(arguments):
@@ -245,32 +240,34 @@ def main():
         **SPACE_PARTS,
     }
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=parts)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--devices", default="0:13", help="of unmet: a range")
+    parser.add_argument("parts", nargs="+", metavar="PART[:SEED[:DEVICE]]", help=f"of {', '.join(parts)}")
+    parser.add_argument("--seconds", type=float, default=1e9, help="begin no part after so many")
+    parser.add_argument("--again", action="store_true", help="also what the results hold already")
     arguments = parser.parse_args()
-    begun, started = describe(), time.perf_counter()
-    found = parts[arguments.part](arguments)
-    keep(arguments, found, begun, round(time.perf_counter() - started, 1))
-    print(json.dumps(found, indent=1))
+    started = time.perf_counter()
+    for spelled in arguments.parts:
+        part, seed, device = (*spelled.split(":"), "0", "0")[:3] if ":" in spelled else (spelled, "0", "0")
+        label = f"seed {seed}" + (f", device {device}" if part == "unmet" else "")
+        if time.perf_counter() - started > arguments.seconds:
+            break
+        if arguments.again or label not in known().get(part, {}):
+            begun, before = describe(), time.perf_counter()
+            found = parts[part](argparse.Namespace(seed=int(seed), device=int(device)))
+            keep(part, label, found, begun, round(time.perf_counter() - before, 1))
+            print(part, label, json.dumps(found), flush=True)
 
 
-def keep(arguments, found, begun, seconds):
+def known():
+    """What the results hold already."""
+    return json.loads(PATH.read_text()) if PATH.is_file() else {}
+
+
+def keep(part, label, found, begun, seconds):
     """Add a part's row to the results, in place of an older one of the same seed."""
-    path = RESULTS / "generators.json"
-    with path.with_suffix(".lock").open("w") as lock:
-        # Several parts may end at once.
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        _keep(arguments, found, begun, seconds, path)
-    path.with_suffix(".lock").unlink(missing_ok=True)
-
-
-def _keep(arguments, found, begun, seconds, path):
-    results = json.loads(path.read_text()) if path.is_file() else {}
+    results = known()
     results.pop("machine", None)
-    label = f"seed {arguments.seed}" + ("" if arguments.part != "unmet" else f", devices {arguments.devices}")
     took = {"taken": begun["date"], "load_average": begun["load_average"], "seconds": seconds}
-    results.setdefault(arguments.part, {})[label] = {**found, **took}
+    results.setdefault(part, {})[label] = {**found, **took}
     write("generators", results, begun)
 
 
