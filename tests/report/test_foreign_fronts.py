@@ -44,7 +44,7 @@ def test_perplexity_is_never_told_in_percent_and_generators_stand_beside_searche
     target = ProblemTarget("board", BlockSums(space, np.linspace(1, 9, len(space.vocabulary))))
 
     class Perplexity(SizeAccuracy):
-        quality = PERPLEXITY
+        quality, lowest = PERPLEXITY, -60.0
 
         def predict(self, genotypes: Genotypes) -> Estimate:
             found = super().predict(genotypes)

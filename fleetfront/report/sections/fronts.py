@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from fleetfront.quantities import LATENCY, format_number
+from fleetfront.quantities import ACCURACY, LATENCY, format_number
 from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowest_cost, lowest_shown, static_fronts
 from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.figures.specifications import Figure, bare, slug
@@ -83,12 +83,15 @@ def volume_table(group: FrontGroup) -> Table:
         for front in group.fronts
     ]
     unit = group.metric.unit
+    # Fronts are kept as 100 less the score, whatever the quality.
+    sign = "-" if group.quality.is_higher_better else "+"
+    error = "error %" if group.quality == ACCURACY else f"100 {sign} {group.quality.name}"
     headers = (
         "device",
         "target",
         "points",
         "hypervolume",
-        f"reference point ({unit}, error %)",
+        f"reference point ({unit}, {error})",
         f"limit {unit}",
         "file",
     )
