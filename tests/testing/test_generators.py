@@ -1,4 +1,4 @@
-"""What both strategies leave behind conforms, on a device that they never met, and each fault is found."""
+"""Hold what both strategies leave behind to its promises, on a device that they never met; each fault is found."""
 
 from collections.abc import Callable
 from functools import cache

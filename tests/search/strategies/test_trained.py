@@ -1,4 +1,4 @@
-"""What trained strategies count, trade and refuse; that they keep the protocol is tested with all others."""
+"""Try what trained strategies count, trade and refuse; that they keep the protocol is tested with all others."""
 
 import numpy as np
 import pytest
