@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import hint, next_command, print_json, progress, warn
-from fleetfront.cli.options import ModelChoices, json_option, model_options, quiet_option, store_path
+from fleetfront.cli.options import Amount, Count, ModelChoices, json_option, model_options, quiet_option, store_path
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,13 +27,18 @@ if TYPE_CHECKING:
     help="Where a search with modnas or pnag left one.",
 )
 @model_options
-@click.option("--max-latency", type=float, metavar="MS", help="The most accurate network within so many ms.")
-@click.option("--preference", type=float, metavar="0..1", help="0: the fastest network, 1: the most accurate.")
+@click.option(
+    "--max-latency",
+    type=Amount(0, 1e9, is_above=True),
+    metavar="MS",
+    help="The most accurate network within so many ms.",
+)
+@click.option("--preference", type=Amount(0, 1), metavar="0..1", help="0: the fastest network, 1: the most accurate.")
 @click.option("--front", is_flag=True, help="The whole front.  [default]")
 @click.option("--out", type=click.Path(path_type=Path), help="Folder that gets fronts.json, for deploy and report.")
 @click.option(
     "--refine",
-    type=click.IntRange(0, 10),
+    type=Count(0, 10),
     default=1,
     show_default=True,
     help="Rounds in which neighbours of the best are judged, too.",

@@ -116,10 +116,7 @@ def import_table(
     origin = _origin(source or Source(path.name, "unknown"), table.sha256)
     rows = sum(int(np.isfinite(values).sum()) for _, values, _ in columns)
     if not rows:
-        prefix = PREFIXES[table.metric.name]
-        raise InputError(
-            f"{path} holds no {table.metric.name} that can be imported.", f"Fill in its {prefix}<device> columns."
-        )
+        raise _nothing_in(path, table.metric)
     keys = np.asarray(space.arch_ids(genotypes))
     distinct = len(np.unique(keys))
     repeated = len(keys) - distinct
@@ -158,6 +155,11 @@ def _checked(
     if problems and not skip_invalid:
         raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
     return genotypes, valid, problems
+
+
+def _nothing_in(path: Path, metric: Metric) -> InputError:
+    columns = f"{PREFIXES[metric.name]}<device> columns"
+    return InputError(f"{path} holds no {metric.name} that can be imported.", f"Fill in its {columns}.")
 
 
 def import_ofa_lut(
