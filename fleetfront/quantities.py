@@ -106,6 +106,8 @@ ENERGY = Metric("energy", "uJ")
 LOAD, COLD_START = Metric("load", "ms"), Metric("cold_start", "ms")
 #: What devices, networks and fronts are compared by.
 METRICS = {metric.name: metric for metric in (LATENCY, PEAK_MEMORY, ENERGY)}
+#: What is measured of files.
+FILE_METRICS = METRICS | {metric.name: metric for metric in (LOAD, COLD_START)}
 
 #: Metric -> the unit that importers keep its samples in.
 SAMPLES_IN = {"latency": "ns", "peak_memory": "bytes", "energy": "nJ"}
