@@ -149,7 +149,7 @@ def check_state(case: StrategyCase) -> None:
         return
     if not isinstance(strategy, StatefulStrategy) or not isinstance(heir, StatefulStrategy):
         return
-    _spend(whole, strategy, case.evaluations // 2)
+    _spend(whole, strategy, case.evaluations, until=case.evaluations // 2)
     known = whole.archive
     again.archive.add(known.genotypes, known.accuracy, known.accuracy_std, known.cost)
     again.counter.requested = whole.counter.requested
@@ -197,8 +197,10 @@ def _check_trained_state(case: StrategyCase) -> None:
     expect(same, "what was loaded goes on as what was dumped")
 
 
-def _spend(problem: Problem, strategy: Any, evaluations: int) -> None:
-    while (left := evaluations - problem.counter.requested) > 0:
+def _spend(problem: Problem, strategy: Any, evaluations: int, until: int | None = None) -> None:
+    """Of a budget of so many evaluations, at least ``until``: all by default."""
+    while problem.counter.requested < (until or evaluations):
+        left = evaluations - problem.counter.requested
         rows = strategy.ask(min(strategy.batch, left))
         if not len(rows):
             break

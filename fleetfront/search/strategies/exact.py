@@ -12,7 +12,7 @@ from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_fronts, additive_values, additivity_error, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import ReadsArchive
+from fleetfront.search.strategies.base import ReadsArchive, State
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -90,6 +90,13 @@ class ExactFront(ReadsArchive):
                 f"Allow more: --evaluations {self._problem.counter.requested + len(asked)} or above.",
             )
         return asked
+
+    def dump(self) -> State:
+        """Nothing: each step asks for what the archive lacks of it, so that all of them can be taken again."""
+        return {}
+
+    def load(self, state: State) -> None:
+        self._steps = self._plan()
 
     def _plan(self) -> Iterator[Genotypes]:
         problem, layout, archive = self._problem, self._layout, self._problem.archive

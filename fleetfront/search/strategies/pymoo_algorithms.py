@@ -11,7 +11,7 @@ import numpy as np
 from fleetfront.errors import missing
 from fleetfront.search.front import FULL
 from fleetfront.search.problem import Problem
-from fleetfront.search.strategies.base import Count, Share, Strategy
+from fleetfront.search.strategies.base import Count, Share, State, Strategy, dump_generator, load_generator
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _populations(
 ) -> Strategy:
     """One algorithm a target, as ``make(problem, population, mutation)`` composes it."""
 
-    def member(problem: Problem, column: int, seed: int) -> Strategy:
+    def member(problem: Problem, column: int, seed: int) -> PymooStrategy:
         algorithm = make(problem, settings.population, _mutation(problem, settings))
         return PymooStrategy(problem, column, algorithm, seed, has_diversity)
 
@@ -99,7 +99,7 @@ def _nothing(problem: Problem) -> tuple[FloatArray, FloatArray]:
 class PerTarget:
     """One strategy a target, taking turns: what one evaluates is in every front, as they share an archive."""
 
-    def __init__(self, problem: Problem, seed: int, make: Callable[[Problem, int, int], Strategy]) -> None:
+    def __init__(self, problem: Problem, seed: int, make: Callable[[Problem, int, int], PymooStrategy]) -> None:
         """``make(problem, column, seed)`` gives the strategy of one cost column."""
         self._members = [make(problem, column, seed + 1000 * column) for column in range(len(problem.targets))]
         self._turn = 0
@@ -114,6 +114,16 @@ class PerTarget:
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
         self._members[self._turn].tell(genotypes, accuracy, cost)
         self._turn = (self._turn + 1) % len(self._members)
+
+    def dump(self) -> State:
+        members = enumerate(self._members)
+        return {"turn": self._turn} | {f"{i}.{name}": value for i, one in members for name, value in one.dump().items()}
+
+    def load(self, state: State) -> None:
+        for number, member in enumerate(self._members):
+            prefix = f"{number}."
+            member.load({name.removeprefix(prefix): v for name, v in state.items() if name.startswith(prefix)})
+        self._turn = range(len(self._members))[int(state["turn"])]
 
 
 class PymooStrategy:
@@ -171,6 +181,15 @@ class PymooStrategy:
         for individual in self._asked:
             individual.evaluated.update({"F", "G", "H"})
         self._algorithm.tell(infills=self._asked)
+
+    def dump(self) -> State:
+        generator = {"generator": dump_generator(self._algorithm.random_state)}
+        return generator | (_parts().dump_population(self._algorithm) if self._algorithm.is_initialized else {})
+
+    def load(self, state: State) -> None:
+        self._algorithm.random_state = load_generator(str(state["generator"]))
+        if len(state) > 1:
+            _parts().load_population(self._algorithm, state)
 
     def _diversity(self, cost: FloatArray) -> FloatArray:
         """float64[m, 1] of the networks asked for; those of the population are brought up to date."""

@@ -5,10 +5,12 @@ Importing this file imports pymoo; only ``pymoo_algorithms`` does so, when a sea
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from pymoo.algorithms.moo.nsga2 import NSGA2
+from pymoo.algorithms.moo.nsga3 import HyperplaneNormalization
 from pymoo.algorithms.moo.sms import SMSEMOA
 from pymoo.algorithms.moo.spea2 import SPEA2, SPEA2Survival
 from pymoo.core.mutation import Mutation
@@ -37,6 +39,38 @@ def spea2_algorithm(problem: Problem, population: int, mutation: float) -> Any:
     """SPEA2 over genes."""
     # pymoo's default survival is one object for all runs, and remembers where the last one was.
     return SPEA2(pop_size=population, survival=SPEA2Survival(normalize=True), **_operators(problem, mutation))
+
+
+#: What survival says of each individual, for the tournaments of the next generation.
+_LABELS = ("rank", "crowding", "SPEA_F")
+#: What SPEA2's survival remembers of earlier generations.
+_BOUNDS = ("ideal_point", "worst_point", "nadir_point", "extreme_points")
+
+
+def dump_population(algorithm: Any) -> dict[str, Any]:
+    """All that an algorithm's next generation follows from, but for its random generator."""
+    population = algorithm.pop
+    state = {"iteration": algorithm.n_iter, **{name: population.get(name) for name in ("X", "F", "G")}}
+    labels = {name: population.get(name) for name in _LABELS}
+    state |= {name: values.astype(float) for name, values in labels.items() if values[0] is not None}
+    if isinstance(algorithm.survival, SPEA2Survival) and algorithm.survival.norm is not None:
+        state |= {name: vars(algorithm.survival.norm)[name] for name in _BOUNDS}
+    return state
+
+
+def load_population(algorithm: Any, state: Mapping[str, Any]) -> None:
+    """Become what was dumped. Raises KeyError, TypeError or ValueError on anything else."""
+    algorithm.pop = Population.new(**{name: state[name] for name in ("X", "F", "G")})
+    for name in _LABELS:
+        if name in state:
+            algorithm.pop.set(name, state[name])
+    for individual in algorithm.pop:
+        individual.evaluated.update({"F", "G", "H"})
+    algorithm.n_iter, algorithm.is_initialized = int(state["iteration"]), True
+    if "ideal_point" in state:
+        norm = HyperplaneNormalization(len(state["ideal_point"]))
+        vars(norm).update({name: state[name] for name in _BOUNDS})
+        algorithm.survival.norm = norm
 
 
 def _operators(problem: Problem, mutation: float) -> dict[str, Any]:
