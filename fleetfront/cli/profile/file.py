@@ -157,21 +157,4 @@ def _run_sustained(
             f"The device rested {format_duration(found.longest_rest_s)} in between, as when a connection is lost, and "
             "may have cooled: run it again."
         )
-    facts = {
-        "seconds": found.seconds,
-        "window_seconds": found.window_s,
-        "first_minute_ms": found.first_ms,
-        "last_minute_ms": found.last_ms,
-        "share_of_speed_left": found.share_left,
-        "throttled_visits": found.throttled_visits,
-        "failed_visits": found.failed_visits,
-        "longest_rest_seconds": found.longest_rest_s,
-    }
-    window = format_duration(found.window_s)
-    return facts, [
-        ("ran for", format_duration(found.seconds)),
-        (f"first {window}", f"{found.first_ms:.4g} ms (wall clock, mean run)"),
-        (f"last {window}", f"{found.last_ms:.4g} ms"),
-        ("speed left", f"{100 * found.share_left:.0f} %"),
-        ("throttled visits", str(found.throttled_visits)),
-    ]
+    return found.to_json(), found.lines()

@@ -27,7 +27,7 @@ class AdbKind:
     """
 
     name = "adb"
-    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW_SHOT, Capability.VERIFY, Capability.SUSTAINED})
+    can = frozenset(Capability) - {Capability.MEMORY, Capability.BATCHES, Capability.INPUTS, Capability.OPERATORS}
     settings = _OF_HEAT | {"cores", "runner", "benchmark_model", "litert_wheel"}
 
     def matches(self, name: str) -> bool:

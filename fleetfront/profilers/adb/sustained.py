@@ -1,27 +1,30 @@
-"""Run one file without rest for minutes and compare its first minute with its last: what heat leaves of the speed.
+"""Run one file without rest for minutes: what heat leaves of its speed, and what a run takes out of the battery.
 
-This is no campaign: rounds, anchors and rests would let the device cool, and half a run cannot be resumed.
+This is no campaign: rounds, anchors and rests would let the device cool, visits are made as long as the last one tells,
+and half a run cannot be resumed, for its heat is gone.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 import statistics
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.adb.agent import AgentOptions
 from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.profilers.base import Agent, Visit, VisitBatch
 from fleetfront.profilers.reading.observations import mean_run_ns
-from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import NS_PER_MS, Clock
+from fleetfront.quantities import ENERGY, NS_PER_MS, SAMPLES_IN, Clock, format_duration, format_number
 from fleetfront.targets import Target
 
 #: How an agent must be opened for this: it neither waits for the device to cool down nor repeats what ran hot.
@@ -37,6 +40,12 @@ _WINDOW_SHARE = 0.25
 _VISIT_S = 2.0
 _MOST_RUNS = 20_000
 _VISITS_A_BATCH = 4
+#: What a look must tell.
+_COUNTED = {"charge_uah", "battery_mv"}
+#: Nanojoules of a microampere-hour at a millivolt.
+_NJ_PER_UAH_MV = 3600
+#: Steps of the battery's gauge that tell the energy to a tenth or better: each end is off by less than one.
+_FEWEST_STEPS = 20
 #: Failed visits in a row that end it; a single one may be a hiccup of the device's clock.
 _MOST_FAILURES = 3
 
@@ -54,6 +63,9 @@ class Sustained:
         window_s: what "first minute" and "last minute" are, if the whole was short.
         failed_visits: visits without numbers.
         longest_rest_s: the longest time that the device had no visit to make, as when it was lost and came back.
+        energy_uj: microjoules that the whole device drew from its battery in the mean run; None where nothing tells.
+        watts: that it drew meanwhile, screen and system included.
+        why_no_energy: in words, where there is none.
     """
 
     seconds: float
@@ -65,6 +77,41 @@ class Sustained:
     window_s: float = _WINDOW_S
     failed_visits: int = 0
     longest_rest_s: float = 0.0
+    energy_uj: float | None = None
+    watts: float | None = None
+    why_no_energy: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``profile --sustained --json``."""
+        return {
+            "seconds": self.seconds,
+            "window_seconds": self.window_s,
+            "first_minute_ms": self.first_ms,
+            "last_minute_ms": self.last_ms,
+            "share_of_speed_left": self.share_left,
+            "throttled_visits": self.throttled_visits,
+            "failed_visits": self.failed_visits,
+            "longest_rest_seconds": self.longest_rest_s,
+            "energy_uJ": self.energy_uj,
+            "watts": self.watts,
+        }
+
+    def lines(self) -> list[tuple[str, str]]:
+        """The same for people."""
+        window = format_duration(self.window_s)
+        energy = f"not known: {self.why_no_energy}"
+        if self.energy_uj is not None:
+            energy = (
+                f"{format_number(self.energy_uj / 1e3)} mJ a run, at {format_number(self.watts)} W of the whole device"
+            )
+        return [
+            ("ran for", format_duration(self.seconds)),
+            (f"first {window}", f"{self.first_ms:.4g} ms (wall clock, mean run)"),
+            (f"last {window}", f"{self.last_ms:.4g} ms"),
+            ("speed left", f"{100 * self.share_left:.0f} %"),
+            ("throttled visits", str(self.throttled_visits)),
+            ("energy", energy),
+        ]
 
 
 def measure_sustained(
@@ -88,7 +135,8 @@ def measure_sustained(
         seconds: at least 4.
         key: name of the rows; the file's SHA-256 by default.
         space: search space of the rows, if the file is a network of one.
-        keep: given every row, with or without numbers, as soon as it is there.
+        keep: given every row, with or without numbers, as soon as it is there; at the end, one of the energy if it is
+            known.
         progress: told of every visit.
         now: a clock in seconds.
 
@@ -121,7 +169,16 @@ def measure_sustained(
         if seen.rows:
             runs = min(_MOST_RUNS, max(1, math.ceil(_VISIT_S * 1e9 / mean_run_ns(seen.rows[-1]))))
     progress.finish()
-    return _summary(seen)
+    found = _summary(seen)
+    if found.energy_uj is not None:
+        first, last = seen.rows[0], seen.rows[-1]
+        nanojoules = (round(1e3 * found.energy_uj),)
+        energy = replace(
+            last, samples=nanojoules, metric=ENERGY.name, unit=SAMPLES_IN[ENERGY.name], clock=Clock.UNKNOWN
+        )
+        identity = measurement_uuid(last.uuid, energy.clock, energy.metric)
+        keep(replace(energy, uuid=identity, started_ns=first.started_ns, before=first.before))
+    return found
 
 
 def check_seconds(seconds: float) -> None:
@@ -175,4 +232,29 @@ def _summary(seen: _Seen) -> Sustained:
     last_ms = statistics.median(last) / NS_PER_MS
     throttled = sum("throttled" in row.flags for row in rows)
     rest_s = seen.longest_rest_ns / 1e9
-    return Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows), window, seen.failed, rest_s)
+    found = Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows), window, seen.failed, rest_s)
+    watts = _watts(rows)
+    if isinstance(watts, str):
+        return replace(found, why_no_energy=watts)
+    return replace(found, watts=watts, energy_uj=watts * statistics.fmean(map(mean_run_ns, rows)) / 1e3)
+
+
+def _watts(rows: Sequence[Measurement]) -> float | str:
+    """What the device drew from its battery, from the first step of its gauge to the last; why not, if nobody tells."""
+    looks = [(row.started_ns, row.before) for row in rows]
+    looks.append((rows[-1].started_ns + rows[-1].after["visit_ns"], rows[-1].after))
+    told = [(when, facts["charge_uah"], facts["battery_mv"]) for when, facts in looks if facts.keys() >= _COUNTED]
+    if not told:
+        return "the device tells no charge of a battery"
+    if any(facts.get("is_charging", True) for _, facts in looks if facts.keys() >= _COUNTED):
+        return "it was powered, or does not say; over the network (adb tcpip 5555) it can run on its battery"
+    steps = [after for before, after in itertools.pairwise(told) if after[1] != before[1]]
+    if len(steps) < _FEWEST_STEPS or any(after[1] > before[1] for before, after in itertools.pairwise(told)):
+        return (
+            f"its battery's gauge made {len(steps)} steps, and {_FEWEST_STEPS} downwards are needed; run it for longer"
+        )
+    nanojoules = sum(
+        _NJ_PER_UAH_MV * (before[1] - after[1]) * (before[2] + after[2]) / 2
+        for before, after in itertools.pairwise(steps)
+    )
+    return nanojoules / (steps[-1][0] - steps[0][0])

@@ -1,4 +1,4 @@
-"""What is known of a file by its bytes: the newest campaign of each target, and nothing that was not accepted."""
+"""Ask what is known of a file by its bytes: the newest campaign of each target, and nothing that was not accepted."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -67,6 +67,8 @@ class State:
             "battery_percent": battery.percent,
             "battery_c": battery.celsius,
             "is_charging": battery.is_charging,
+            "charge_uah": battery.charge_uah,
+            "battery_mv": battery.millivolts,
             "is_screen_on": self.is_screen_on,
         }
         return {**facts, **{name: value for name, value in rest.items() if value is not None}}

@@ -81,11 +81,18 @@ class Thermal:
 
 @dataclass(frozen=True, slots=True)
 class Battery:
-    """Battery as ``dumpsys battery`` tells it. None where it does not say."""
+    """Battery as ``dumpsys battery`` tells it. None where it does not say.
+
+    Attributes:
+        charge_uah: what is left in it, microampere-hours by its own gauge.
+        millivolts: at its poles.
+    """
 
     percent: int | None
     celsius: float | None
     is_charging: bool | None
+    charge_uah: int | None = None
+    millivolts: int | None = None
 
 
 def parse_thermal(text: str) -> Thermal:
@@ -112,11 +119,15 @@ def parse_battery(text: str) -> Battery:
     """Read ``dumpsys battery``; its temperature is in tenths of a degree, 0 where it is not measured."""
     facts = {match.group("name").strip(): match.group("value") for match in _BATTERY.finditer(text)}
     level, tenths = _whole(facts.get("level")), _whole(facts.get("temperature"))
+    charge, voltage = _whole(facts.get("Charge counter")), _whole(facts.get("voltage"))
     powered = [facts[name] for name in facts if name.endswith(" powered")]
     return Battery(
         percent=level if level is not None and 0 <= level <= 100 else None,
         celsius=tenths / 10 if tenths else None,
         is_charging="true" in powered if powered else None,
+        # Where nothing counts it is 0; some systems tell the voltage in other units.
+        charge_uah=charge if charge is not None and charge > 0 else None,
+        millivolts=voltage if voltage is not None and 2000 <= voltage <= 20_000 else None,
     )
 
 

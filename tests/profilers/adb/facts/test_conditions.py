@@ -109,6 +109,11 @@ def test_battery_and_screen() -> None:
     assert (battery.percent, battery.celsius, battery.is_charging) == (87, 31.2, True)
     assert parse_battery("  USB powered: false\n").is_charging is False
     assert parse_battery("").is_charging is None
+    # As AOSP's BatteryService prints them; a gauge that counts nothing says 0.
+    counted = parse_battery("  Max charging voltage: 5000000\n  Charge counter: 2345678\n  voltage: 4123\n")
+    assert (counted.charge_uah, counted.millivolts) == (2_345_678, 4123)
+    absent = parse_battery("  Charge counter: 0\n  voltage: 4\n")
+    assert (absent.charge_uah, absent.millivolts) == (None, None)
     assert parse_wakefulness("  mWakefulness=Asleep\n") == "Asleep"
     assert parse_wakefulness("nothing") is None
     assert [parse_screen(f"x\nscreen {word}\n") for word in ("true", "false", "")] == [True, False, None]
