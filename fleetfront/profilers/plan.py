@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,10 @@ from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.catalogue import graph_macs
 from fleetfront.profilers.base import FileInputs
+from fleetfront.profilers.parts import network_of, spell_parts
 from fleetfront.profilers.records import Role
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import Genotypes, Interpolable, MayDisconnect, SearchSpace, only_graph
+from fleetfront.spaces.base import Genotypes, Interpolable, MayDisconnect, SearchSpace
 from fleetfront.spaces.blocks import Block
 from fleetfront.targets import Target
 
@@ -94,11 +95,11 @@ class PlanOptions:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to be measured. ``graph`` makes it."""
+    """One thing to be measured. ``graphs`` makes it: itself by its key, or the parts of a network by theirs."""
 
     role: Role
     key: str
-    graph: Callable[[], Graph]
+    graphs: Callable[[], Mapping[str, Graph]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,13 +151,13 @@ class Plan:
         progress.start("Writing model files", len(self.items))
         tasks = []
         for item in self.items:
-            tasks.append(Task(item.role, item.key, write(item.graph())))
+            tasks += [Task(item.role, key, write(graph)) for key, graph in item.graphs().items()]
             progress.advance()
         progress.finish()
-        by_key = {task.key: task.file for task in tasks}
+        anchor = next(task for task in tasks if network_of(task.key) == self.anchor.key)
         # Grouped by role, so that a list read back from JSON has the same order.
         tasks.sort(key=lambda task: task.role.value)
-        return TaskList(tuple(tasks), Task(Role.ANCHOR, self.anchor.key, by_key[self.anchor.key]))
+        return TaskList(tuple(tasks), replace(anchor, role=Role.ANCHOR))
 
 
 def campaign_identity(
@@ -177,7 +178,7 @@ def make_plan(space: SearchSpace, options: PlanOptions) -> Plan:
     items = [Item(Role.BLOCK, block.key, _block_graph(space, block)) for block in blocks]
     for role, genotypes in _planned_networks(space, options).items():
         for arch, genotype in zip(space.arch_ids(genotypes), genotypes, strict=True):
-            items.append(Item(role, arch, _network_graph(space, genotype)))
+            items.append(Item(role, arch, _network_graphs(space, arch, genotype)))
     if not items:
         raise InputError("There is nothing to measure.", "Ask for blocks or for at least one network.")
     return Plan(tuple(items), _anchor(space, items))
@@ -249,21 +250,18 @@ def _anchor(space: SearchSpace, items: list[Item]) -> Item:
     blocks = [item for item in items if item.role == Role.BLOCK]
     candidates = blocks or items
     if blocks:
-        work = [graph_macs(item.graph()) for item in blocks]
+        work = [graph_macs(graph) for item in blocks for graph in item.graphs().values()]
     else:
         work = space.macs(space.parse([item.key for item in items])).tolist()
     rank = _ANCHOR_RANK if blocks else 0.5
     by_work = sorted(range(len(candidates)), key=lambda index: (work[index], candidates[index].key))
     chosen = candidates[by_work[min(len(by_work) - 1, int(rank * len(by_work)))]]
-    return Item(Role.ANCHOR, chosen.key, chosen.graph)
+    return Item(Role.ANCHOR, chosen.key, chosen.graphs)
 
 
-def _block_graph(space: SearchSpace, block: Block) -> Callable[[], Graph]:
-    return lambda: space.block_graph(block)
+def _block_graph(space: SearchSpace, block: Block) -> Callable[[], Mapping[str, Graph]]:
+    return lambda: {block.key: space.block_graph(block)}
 
 
-def _network_graph(space: SearchSpace, genotype: Genotypes) -> Callable[[], Graph]:
-    def graph() -> Graph:
-        return only_graph(space, space.subnet_graphs(genotype))
-
-    return graph
+def _network_graphs(space: SearchSpace, arch: str, genotype: Genotypes) -> Callable[[], Mapping[str, Graph]]:
+    return lambda: spell_parts(arch, space.subnet_graphs(genotype))

@@ -82,7 +82,7 @@ class SearchSpace(Protocol):
     def subnet_graphs(
         self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
     ) -> dict[str, tuple[Graph, int]]:
-        """Part name -> (graph, calls per inference) of one genotype int8[v], batch-norm folded.
+        """Part name -> (graph, calls per inference) of one genotype int8[v], batch-norm folded. Names are words.
 
         ``weights`` are the arrays of that very subnet (a supernet cuts them); None gives random ones of a fixed seed.
         CNNs have one part, called ``network``.

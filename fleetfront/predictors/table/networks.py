@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.profilers.parts import Seen, join_parts
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Clock, Estimate, Metric, Tier
@@ -146,13 +147,15 @@ def load_network_table(
 
     Raises InputError if the store has none.
     """
-    by_key: dict[str, list[float]] = {}
+    visits: dict[str, list[Seen]] = {}
     clocks: set[Clock] = set()
     for role in _NETWORK_ROLES:
         for row in store.measurements(target=target, space=space.name, role=role, metric=metric.name):
             if row.error is None and row.samples and row.clock is not Clock.THREAD_CPU:
-                by_key.setdefault(row.key, []).append(min(row.samples) / metric.divisor(row.unit))
+                value = min(row.samples) / metric.divisor(row.unit)
+                visits.setdefault(row.key, []).append(Seen(row.campaign, row.round, value, is_hot=False))
                 clocks.add(row.clock)
+    by_key = {key: [seen.value for seen in all_seen] for key, all_seen in join_parts(visits, metric).items()}
     if not by_key:
         raise InputError(
             f"The store holds no whole network of {space.name} on {target}.",

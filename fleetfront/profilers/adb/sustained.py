@@ -243,16 +243,16 @@ def _watts(rows: Sequence[Measurement]) -> float | str:
     """What the device drew from its battery, from the first step of its gauge to the last; why not, if nobody tells."""
     looks = [(row.started_ns, row.before) for row in rows]
     looks.append((rows[-1].started_ns + rows[-1].after["visit_ns"], rows[-1].after))
-    told = [(when, facts["charge_uah"], facts["battery_mv"]) for when, facts in looks if facts.keys() >= _COUNTED]
+    told: list[tuple[int, int, int]] = [
+        (when, facts["charge_uah"], facts["battery_mv"]) for when, facts in looks if facts.keys() >= _COUNTED
+    ]
     if not told:
         return "the device tells no charge of a battery"
     if any(facts.get("is_charging", True) for _, facts in looks if facts.keys() >= _COUNTED):
         return "it was powered, or does not say; over the network (adb tcpip 5555) it can run on its battery"
     steps = [after for before, after in itertools.pairwise(told) if after[1] != before[1]]
     if len(steps) < _FEWEST_STEPS or any(after[1] > before[1] for before, after in itertools.pairwise(told)):
-        return (
-            f"its battery's gauge made {len(steps)} steps, and {_FEWEST_STEPS} downwards are needed; run it for longer"
-        )
+        return f"its battery's gauge made {len(steps)} steps; {_FEWEST_STEPS} downwards are needed, as in a longer run"
     nanojoules = sum(
         _NJ_PER_UAH_MV * (before[1] - after[1]) * (before[2] + after[2]) / 2
         for before, after in itertools.pairwise(steps)

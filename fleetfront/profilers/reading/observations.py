@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError, unknown
+from fleetfront.profilers.parts import Seen, join_parts, network_of
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
 from fleetfront.profilers.reading.filters import discard_reasons, is_throttled, number_in
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
@@ -370,16 +371,19 @@ def _accepted(
 ) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], dict[Role, dict[str, int]]]:
     one = min if metric.aggregation == Aggregation.SUM else max
     discarded: dict[str, int] = defaultdict(int)
-    hot: dict[Role, dict[str, int]] = defaultdict(lambda: defaultdict(int))
-    series: dict[Role, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+    series: dict[Role, dict[str, list[Seen]]] = defaultdict(lambda: defaultdict(list))
     for measurement, reason in _judged(measurements):
         if reason:
             discarded[reason] += 1
             continue
-        series[measurement.role][measurement.key].append(one(measurement.samples) / metric.divisor(measurement.unit))
-        if is_throttled(measurement):
-            hot[measurement.role][measurement.key] += 1
-    accepted = {key for keys in series.values() for key in keys}
-    errors = {m.key: m.error for m in measurements if m.error is not None and m.key not in accepted}
-    visits = {role: {key: np.asarray(values) for key, values in keys.items()} for role, keys in series.items()}
-    return visits, errors, dict(discarded), {role: dict(keys) for role, keys in hot.items()}
+        value = one(measurement.samples) / metric.divisor(measurement.unit)
+        seen = Seen(measurement.campaign, measurement.round, value, is_throttled(measurement))
+        series[measurement.role][measurement.key].append(seen)
+    joined = {role: join_parts(keys, metric) for role, keys in series.items()}
+    accepted = {key for keys in joined.values() for key in keys}
+    errors = {m.key: m.error for m in measurements if m.error is not None and network_of(m.key) not in accepted}
+    visits = {r: {key: np.array([s.value for s in seen]) for key, seen in keys.items()} for r, keys in joined.items()}
+    hot: dict[Role, dict[str, int]] = defaultdict(dict)
+    for role, keys in joined.items():
+        hot[role] |= {key: count for key, seen in keys.items() if (count := sum(s.is_hot for s in seen))}
+    return visits, errors, dict(discarded), hot
