@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from fleetfront.cli.main import main
 from fleetfront.deploy.writers.onnx.writer import write_onnx
@@ -64,6 +65,17 @@ def test_gradients_that_are_not_those_of_the_space_are_found() -> None:
 @pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=check_name)
 def test_the_strategy_conforms(check: Callable[[StrategyCase], None]) -> None:
     check(StrategyCase(partial(make_strategy, "best-neighbour:first=40")))
+
+
+@pytest.mark.parametrize("check", STRATEGY_CHECKS, ids=check_name)
+def test_the_strategy_of_gradients_conforms(check: Callable[[StrategyCase], None]) -> None:
+    before = torch.get_num_threads()
+    # Steps are small, and tests run beside each other.
+    torch.set_num_threads(1)
+    try:
+        check(StrategyCase(partial(make_strategy, "downhill:batch=60,steps=6"), evaluations=130, comparing=180))
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("check", AGENT_CHECKS, ids=check_name)

@@ -171,13 +171,7 @@ def measure_sustained(
     progress.finish()
     found = _summary(seen)
     if found.energy_uj is not None:
-        first, last = seen.rows[0], seen.rows[-1]
-        nanojoules = (round(1e3 * found.energy_uj),)
-        energy = replace(
-            last, samples=nanojoules, metric=ENERGY.name, unit=SAMPLES_IN[ENERGY.name], clock=Clock.UNKNOWN
-        )
-        identity = measurement_uuid(last.uuid, energy.clock, energy.metric)
-        keep(replace(energy, uuid=identity, started_ns=first.started_ns, before=first.before))
+        keep(_energy_row(found.energy_uj, seen.rows))
     return found
 
 
@@ -237,6 +231,21 @@ def _summary(seen: _Seen) -> Sustained:
     if isinstance(watts, str):
         return replace(found, why_no_energy=watts)
     return replace(found, watts=watts, energy_uj=watts * statistics.fmean(map(mean_run_ns, rows)) / 1e3)
+
+
+def _energy_row(microjoules: float, rows: Sequence[Measurement]) -> Measurement:
+    """Of the whole run."""
+    first, last = rows[0], rows[-1]
+    return replace(
+        last,
+        uuid=measurement_uuid(last.uuid, Clock.UNKNOWN, ENERGY.name),
+        clock=Clock.UNKNOWN,
+        metric=ENERGY.name,
+        unit=SAMPLES_IN[ENERGY.name],
+        samples=(round(1e3 * microjoules),),
+        started_ns=first.started_ns,
+        before=first.before,
+    )
 
 
 def _watts(rows: Sequence[Measurement]) -> float | str:
