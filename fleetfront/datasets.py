@@ -42,7 +42,7 @@ _SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".ppm", ".pgm",
 
 
 class Split(enum.StrEnum):
-    """What images are for. ``CALIBRATION`` is part of ``TRAIN``; the other three are disjoint."""
+    """The purpose of images. ``CALIBRATION`` is part of ``TRAIN``; the other three are disjoint."""
 
     TRAIN = "train"
     #: Re-estimates batch-norm statistics and quantisation ranges; labels are not used.
@@ -55,7 +55,7 @@ class Split(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
-    """How an image becomes an input: resized, centre-cropped to ``size`` (square), then ``(value / 255 - mean) / std``.
+    """Steps from an image to an input: resized, centre-cropped to ``size``, then ``(value / 255 - mean) / std``.
 
     ``crop_share`` is the share of the shorter side that the crop keeps; 1.0 squeezes the whole image into the square.
     """

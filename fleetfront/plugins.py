@@ -16,7 +16,7 @@ from fleetfront.errors import InputError
 
 @dataclass(frozen=True, slots=True)
 class Plugin:
-    """What a package offers under a name.
+    """An object that a package offers under a name.
 
     Attributes:
         name: of the entry point.
@@ -29,7 +29,7 @@ class Plugin:
     origin: str
 
     def call(self) -> Any:
-        """What the object returns when it is called without arguments. Raises InputError if it fails."""
+        """Call the object without arguments, and return what it returns. Raises InputError if it fails."""
         return _tried(self.value, self.origin)
 
     def make(self, protocol: type, noun: str) -> Any:

@@ -46,7 +46,7 @@ UNKNOWN = "–"
 
 
 class Clock(enum.StrEnum):
-    """Which clock a sample was read from. Apps feel ``WALL``; ``THREAD_CPU`` is steadier for single-thread work."""
+    """The clock that a sample was read from. Apps feel ``WALL``; ``THREAD_CPU`` is steadier for single-thread work."""
 
     WALL = "wall"
     THREAD_CPU = "thread-cpu"
@@ -57,7 +57,7 @@ class Clock(enum.StrEnum):
 
 
 class Tier(enum.StrEnum):
-    """Where a number comes from, best first."""
+    """The origin of a number, best first."""
 
     MEASURED = "measured"
     TRANSFERRED = "transferred"
@@ -66,7 +66,7 @@ class Tier(enum.StrEnum):
 
 
 class Aggregation(enum.StrEnum):
-    """How the parts of a network add up to the whole."""
+    """The way in which the parts of a network add up to the whole."""
 
     SUM = "sum"
     MAX = "max"

@@ -12,7 +12,7 @@ from fleetfront.errors import InputError
 
 
 def config_folder() -> Path | None:
-    """Where a user's own settings lie: ``$XDG_CONFIG_HOME/fleetfront``, else ``~/.config/fleetfront``.
+    """The folder of a user's own settings: ``$XDG_CONFIG_HOME/fleetfront``, else ``~/.config/fleetfront``.
 
     None for an account without a home directory, which can have none there.
     """

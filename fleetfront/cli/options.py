@@ -71,7 +71,7 @@ def option_group(
 
 @dataclass(frozen=True, slots=True)
 class ModelChoices:
-    """Which cost models a command works with, as typed."""
+    """The cost models that a command works with, as typed."""
 
     devices: tuple[str, ...] = ()
     runtime: str | None = None

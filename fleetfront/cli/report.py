@@ -25,7 +25,7 @@ _SUFFIXES = {"htm": "html", "markdown": "md"}
 
 @dataclass(frozen=True, slots=True)
 class OutputChoices:
-    """What is written, and where, as typed."""
+    """The outputs and their places, as typed."""
 
     kind: str | None
     figure: str | None

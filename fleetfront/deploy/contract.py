@@ -34,7 +34,7 @@ Shape = tuple[int | str, ...]
 
 @dataclass(frozen=True, slots=True)
 class InputContract:
-    """How an app talks to a file.
+    """The terms on which an app talks to a file.
 
     Attributes:
         input: ``float`` takes what ``Preprocessing.inputs`` gives; ``uint8`` takes the cropped image's bytes, and the

@@ -48,7 +48,7 @@ Feeds = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """How far a file's outputs are from torch's.
+    """Distances of a file's outputs from torch's.
 
     Attributes:
         runtime, runtime_version: what ran the file.

@@ -117,7 +117,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Scores:
-    """What is compared of a fit's report."""
+    """The compared part of a fit's report."""
 
     mape: Annotated[float, Ge(0)] | None = None
     within_10: Annotated[float, Ge(0), Le(1)] | None = None
@@ -144,7 +144,7 @@ _BASELINE = "random"
 
 @dataclass(slots=True)
 class _Result:
-    """What the files of one result hold. A device of a space may have fronts of several strategies and seeds."""
+    """The contents of the files of one result. A device of a space may have fronts of several strategies and seeds."""
 
     fronts: dict[tuple[str, str], list[_Found]] = field(default_factory=dict)
     fits: dict[tuple[str, str, str], Mapping[str, float]] = field(default_factory=dict)

@@ -82,7 +82,7 @@ class VisitBatch:
         flags: Sequence[str] = (),
         error: str | None = None,
     ) -> Measurement:
-        """What one of its visits becomes under one clock; ``Measurement`` says what the rest means.
+        """The row of one of its visits under one clock; ``Measurement`` says what the rest means.
 
         Its identity is that of the visit: written twice, it is there once.
         """

@@ -45,7 +45,7 @@ _HOW_TO_GO_ON = "Run the same command again to go on; everything measured so far
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Why a stop rule is satisfied, in a few words for people, and the error that it saw (percent), if any."""
+    """The reason for which a stop rule is satisfied, for people, and the error that it saw (percent), if any."""
 
     reason: str
     error: float | None = None
@@ -86,7 +86,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class CampaignResult:
-    """How a campaign ended.
+    """The end of a campaign.
 
     Attributes:
         campaign: its name in the store.

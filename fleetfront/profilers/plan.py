@@ -89,7 +89,7 @@ class PlanOptions:
 
     @property
     def rounds(self) -> RoundOptions:
-        """What of it a campaign needs to make its rounds."""
+        """The part of it that a campaign needs to make its rounds."""
         return RoundOptions(self.seed, self.anchor_every, self.warm_runs, self.timed_runs)
 
 
@@ -113,7 +113,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TaskList:
-    """What a campaign works on. ``tasks`` are visited once a round, ``anchor``, if there is one, often."""
+    """The work of a campaign. ``tasks`` are visited once a round, ``anchor``, if there is one, often."""
 
     tasks: tuple[Task, ...]
     anchor: Task | None = None

@@ -24,7 +24,7 @@ CLOCK_COST = "clock_cost_ns"
 
 
 class Role(enum.StrEnum):
-    """What a measured thing is for. Validation networks never choose anything."""
+    """The purpose of a measured thing. Validation networks never choose anything."""
 
     BLOCK = "block"
     CALIBRATION = "calibration"

@@ -53,7 +53,7 @@ class ProblemTarget:
 
 @dataclass(slots=True)
 class EvaluationCounter:
-    """How much accuracy was asked for. The rule: every architecture that is handed to ``Problem.evaluate`` counts once
+    """Counts of accuracies asked for. The rule: every architecture that is handed to ``Problem.evaluate`` counts once
     each time, first and repeated requests alike; ``requested`` is what a budget bounds and what results report.
 
     Attributes:

@@ -38,7 +38,7 @@ class TracePoint:
 
 @dataclass(frozen=True, slots=True)
 class SearchRun:
-    """What a run spent and reached; the architectures are in the problem's archive.
+    """The cost and the reach of a run; the architectures are in the problem's archive.
 
     Attributes:
         references: for each target, the reference point of its hypervolume: cost, error in percent, extra objectives.
@@ -56,7 +56,7 @@ class SearchRun:
 
 @dataclass(frozen=True, slots=True)
 class RunSoFar:
-    """What a run had spent and reached when it was last looked at."""
+    """The cost and the reach of a run when it was last looked at."""
 
     seconds: float = 0.0
     trace: tuple[TracePoint, ...] = ()

@@ -19,7 +19,7 @@ from fleetfront.quantities import Clock
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """How a device warms with work and cools with time.
+    """The rates at which a device warms with work and cools with time.
 
     Attributes:
         ambient_c: where it starts, and what it cools to.

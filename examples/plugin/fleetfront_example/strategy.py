@@ -14,7 +14,7 @@ from fleetfront.spaces.base import Genotypes
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What ``--strategy best-neighbour:first=20,batch=10`` may set."""
+    """``--strategy best-neighbour:first=20,batch=10``."""
 
     #: Random networks to begin with, and whenever every front member was tried from.
     first: Count = 50

@@ -27,7 +27,7 @@ LARGEST_BATCH = 1024
 
 @dataclass(frozen=True, slots=True)
 class FileChoices:
-    """What the options of ``file_options`` were given, as typed."""
+    """Values of ``file_options``, as typed."""
 
     formats: str
     precisions: str

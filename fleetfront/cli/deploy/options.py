@@ -15,7 +15,7 @@ from fleetfront.cli.options import MOST_NETWORKS, Count, option_group
 
 @dataclass(frozen=True, slots=True)
 class PickChoices:
-    """What the options of ``pick_options`` were given, as typed."""
+    """Values of ``pick_options``, as typed."""
 
     devices: tuple[str, ...] = ()
     limits: tuple[str, ...] = ()
@@ -33,7 +33,7 @@ class PickChoices:
 
 @dataclass(frozen=True, slots=True)
 class WeightChoices:
-    """What the options of ``weight_options`` were given, as typed."""
+    """Values of ``weight_options``, as typed."""
 
     weights: Path | None = None
     random_weights: bool = False

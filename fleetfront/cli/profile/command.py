@@ -133,7 +133,7 @@ def profile(
 def _asked(
     file: Path | None, sustained: str | None, few: int | None, batch: int | tuple[int, ...]
 ) -> dict[str, Capability]:
-    """What the user asks for beyond a space's profile, in words, and what a device must be able to do for it."""
+    """The wishes of the user beyond a space's profile, in words, and what a device must be able to do for it."""
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is to be measured of a space, and how well; ``validation`` is that of the option, given or not."""
+    """The part of a space to measure, and how well; ``validation`` is that of the option, given or not."""
 
     space: str
     budget: str

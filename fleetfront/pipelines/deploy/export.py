@@ -37,7 +37,7 @@ _NO_CLASSIFIER = "If it is no image classifier, give an example of its inputs: -
 
 @dataclass(frozen=True, slots=True)
 class TorchNetwork:
-    """What is exported.
+    """The things to export.
 
     Attributes:
         spec: ``module.py:factory``.

@@ -50,7 +50,7 @@ SAMPLES = 4
 
 @dataclass(frozen=True, slots=True)
 class ExampleNetwork:
-    """What is exported.
+    """The things to export.
 
     Attributes:
         spec: ``module.py:factory``.

@@ -137,7 +137,7 @@ def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterab
 
 @dataclass(frozen=True, slots=True)
 class Measuring:
-    """How files are timed: under the clock and by the statistic of a fit, so that like is compared with like.
+    """The terms of timing files: under the clock and by the statistic of a fit, so that like is compared with like.
 
     ``space`` names the one whose profile keeps the files company, in ``workspace``; ``open_agent`` reaches the targets'
     device.
@@ -154,7 +154,7 @@ class Measuring:
 
 @dataclass(frozen=True, slots=True)
 class Deployed:
-    """What became of one pick: its folder, or the error that it met; both if it was written but missed a bar.
+    """The outcome of one pick: its folder, or the error that it met; both if it was written but missed a bar.
 
     Attributes:
         proofs: by file, e.g. ``onnx`` (fp32) or ``tflite-int8``.

@@ -51,7 +51,7 @@ class ImageVectors:
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What torch makes of a network.
+    """The outputs of a network in torch.
 
     Attributes:
         pixels: uint8[s, 3, h, w], the bytes that ``floats`` were made of; None where files take floats.

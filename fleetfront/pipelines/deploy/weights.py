@@ -72,7 +72,7 @@ class UserImages:
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """What the networks know: a supernet's weights, recalibrated on images or not, or random numbers.
+    """The knowledge of networks: a supernet's weights, recalibrated on images or not, or random numbers.
 
     Attributes:
         supernet: None for random numbers.

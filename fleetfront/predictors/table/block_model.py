@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,28 +21,19 @@ _ROUNDS = 150
 _PARAMETERS = {"max_depth": 4, "eta": 0.1, "min_child_weight": 2, "lambda": 1.0}
 
 
-def linear_block_model(
-    features: FloatArray,
-    ms: FloatArray,
-    groups: NDArray[np.intp],
-    wanted: FloatArray,
-    wanted_groups: NDArray[np.intp],
-) -> tuple[FloatArray, FloatArray]:
-    """A ridge regression of log ms on log features: a stand-in that costs under a millisecond. See ``block_model``."""
-    return _model(features, ms, groups, wanted, wanted_groups, with_trees=False)
-
-
 def block_model(
     features: FloatArray,
     ms: FloatArray,
     groups: NDArray[np.intp],
     wanted: FloatArray,
     wanted_groups: NDArray[np.intp],
+    with_trees: bool | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """XGBoost on log ms beside a straight line, for blocks of unmeasured groups: (ms[j], relative_std[j]).
 
-    The line carries the scale (trees do not extrapolate), the trees what is left. Where its group has one measured
-    member, the model only says how the two differ. The uncertainty is the error on groups left out.
+    The line, a ridge regression of log ms on log features, carries the scale (trees do not extrapolate), the trees what
+    is left. Where its group has one measured member, the model only says how the two differ. The uncertainty is the
+    error on groups left out.
 
     Args:
         features: float64[k, f] of measured blocks, not negative.
@@ -49,21 +41,13 @@ def block_model(
         groups: int[k]; blocks of one group differ in resolution alone.
         wanted: float64[j, f] of the missing blocks.
         wanted_groups: int[j].
+        with_trees: None for trees where there are ``FEWEST_FOR_TREES`` blocks.
 
     Raises:
         MissingDependency: if xgboost is not installed.
     """
-    return _model(features, ms, groups, wanted, wanted_groups, with_trees=len(ms) >= FEWEST_FOR_TREES)
-
-
-def _model(
-    features: FloatArray,
-    ms: FloatArray,
-    groups: NDArray[np.intp],
-    wanted: FloatArray,
-    wanted_groups: NDArray[np.intp],
-    with_trees: bool,
-) -> tuple[FloatArray, FloatArray]:
+    if with_trees is None:
+        with_trees = len(ms) >= FEWEST_FOR_TREES
     logs, target, wanted_logs = np.log1p(features), np.log(ms), np.log1p(wanted)
     out_of_fold = _out_of_fold(logs, target, groups, with_trees)
     error = target - out_of_fold
@@ -76,6 +60,10 @@ def _model(
         prediction[there] += (target[here] - own[here]).mean()
         std[there] = sibling_std
     return np.exp(prediction), std
+
+
+#: A stand-in that costs under a millisecond.
+linear_block_model = partial(block_model, with_trees=False)
 
 
 def _fit_predict(logs: FloatArray, target: FloatArray, wanted: FloatArray, with_trees: bool) -> FloatArray:

@@ -65,7 +65,7 @@ _LOCK = "fleetfront.lock"
 
 @dataclass(frozen=True, slots=True)
 class AgentOptions:
-    """How an agent behaves.
+    """Settings of an agent.
 
     Attributes:
         cooling: when to wait for the device to cool down.

@@ -97,11 +97,6 @@ def why_none_attached() -> str:
     return f"No phone is attached by USB: {plug} {network}"
 
 
-def is_adb(device: str) -> bool:
-    """Whether a user's name of a device means one over ADB."""
-    return device == ANY or device.startswith(PREFIX)
-
-
 def full_name(device: str) -> str:
     """``adb:SERIAL`` for ``adb``, the only device attached, and for ``adb:transport_id:N``; other names as they are.
 

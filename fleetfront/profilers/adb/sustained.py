@@ -52,7 +52,7 @@ _MOST_FAILURES = 3
 
 @dataclass(frozen=True, slots=True)
 class Sustained:
-    """What was found.
+    """The numbers of a sustained run.
 
     Attributes:
         seconds: how long it ran.
@@ -183,7 +183,7 @@ def check_seconds(seconds: float) -> None:
 
 @dataclass(slots=True)
 class _Seen:
-    """What has arrived: rows with numbers and when, in seconds from the beginning."""
+    """Rows that have arrived: those with numbers and when, in seconds from the beginning."""
 
     rows: list[Measurement] = field(default_factory=list)
     at_s: list[float] = field(default_factory=list)

@@ -45,7 +45,7 @@ FIRST_WARM_UP = SteadyRule(window=20, tolerance=0.01, most_s=10.0, least_s=1.0)
 
 @dataclass(frozen=True, slots=True)
 class TimingOptions:
-    """How a visit is made.
+    """Settings of a visit.
 
     Attributes:
         buffers: sets of inputs that runs take in turn.
@@ -64,7 +64,7 @@ class TimingOptions:
 
 @dataclass(frozen=True, slots=True)
 class WarmUp:
-    """How warming up went: laps made, seconds, and whether it ended because the device was steady."""
+    """The end of warming up: laps made, seconds, and whether it ended because the device was steady."""
 
     laps: int
     seconds: float
@@ -73,7 +73,7 @@ class WarmUp:
 
 @dataclass(frozen=True, slots=True)
 class ProgramTiming:
-    """What a visit found out.
+    """The numbers of a visit.
 
     Attributes:
         device_ns: nanoseconds of an inference on the device, one a sample; empty where the runtime cannot tell.

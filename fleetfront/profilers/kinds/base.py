@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Capability(enum.StrEnum):
-    """What can be measured on a kind of device."""
+    """Things that a kind of device can measure."""
 
     #: Blocks and networks of a space.
     BLOCKS = "blocks"
@@ -46,7 +46,7 @@ class Capability(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """How a device is opened, besides its target.
+    """Choices beside the target for opening a device.
 
     Attributes:
         device: as the user typed it, where a target cannot spell that; the target's name by default.
@@ -65,7 +65,7 @@ class Choices:
 
 
 class Refine(TypedDict, total=False):
-    """What a user says of a target besides its device; ``file`` is the model file that is to be timed."""
+    """The parts of a target that a user says besides its device; ``file`` is the model file that is to be timed."""
 
     runtime: str | None
     precision: str | None
@@ -83,7 +83,7 @@ class DeviceKind(Protocol):
 
     @property
     def can(self) -> frozenset[Capability]:
-        """What can be measured on such devices."""
+        """Things that such devices can measure."""
 
     @property
     def settings(self) -> frozenset[str]:
@@ -109,7 +109,7 @@ class DeviceKind(Protocol):
         """
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
-        """What ``profile --dry-run`` adds: facts of the device, and what measuring would change on it. May be empty."""
+        """Facts for ``profile --dry-run``: those of the device, and what measuring would change on it. May be empty."""
 
 
 @runtime_checkable

@@ -33,7 +33,7 @@ from fleetfront.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where imported rows come from. ``sha256`` is of the imported file, so that importing it again changes nothing."""
+    """The origin of imported rows. ``sha256`` is of the imported file, so that importing it again changes nothing."""
 
     name: str
     licence: str
@@ -69,7 +69,7 @@ class CampaignRow:
 
 @dataclass(frozen=True, slots=True)
 class Holding:
-    """How much the store holds of one target, space, role, clock and metric."""
+    """A count of the rows of one target, space, role, clock and metric."""
 
     target: Target
     space: str
@@ -272,7 +272,7 @@ class Store:
         return int(row[0])
 
     def holdings(self) -> list[Holding]:
-        """What the store holds, by target, space, role, clock and metric."""
+        """List the holdings by target, space, role, clock and metric."""
         query = (
             "SELECT s.target, s.space, s.role, s.clock, s.metric, count(DISTINCT s.key), count(m.id),"
             " max(CAST(m.started_ns AS INTEGER)), m.source IS NOT NULL AS imported"
@@ -288,7 +288,7 @@ class Store:
         ]
 
     def sources(self, target: Target | None = None, space: str | None = None) -> list[Source]:
-        """Where the imported rows of a target and space come from."""
+        """The origins of the imported rows of a target and space."""
         query = (
             "SELECT DISTINCT o.name, o.licence, o.url, o.sha256 FROM sources o JOIN measurements m ON m.source = o.id"
             " JOIN series s ON s.id = m.series WHERE (? IS NULL OR s.target = ?) AND (? IS NULL OR s.space = ?)"

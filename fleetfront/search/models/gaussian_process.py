@@ -25,7 +25,7 @@ _CHUNK = 4096
 
 @dataclass(frozen=True, slots=True)
 class Hyperparameters:
-    """What a Gaussian process over g groups of features believes before it sees values.
+    """The prior of a Gaussian process over g groups of features.
 
     Attributes:
         logs: logarithms of joint, scale[g], own[g], own_scale[g] and noise (see ``GaussianProcess``).

@@ -32,7 +32,7 @@ Rows: TypeAlias = NDArray[np.intp]
 
 @dataclass(frozen=True, slots=True)
 class LamooSettings:
-    """What a user may choose.
+    """Settings.
 
     Attributes:
         first, batch: random networks before the first split, and networks of each step.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class LinasSettings:
-    """What a user may choose.
+    """Settings.
 
     Attributes:
         population: networks that are evaluated in each loop.

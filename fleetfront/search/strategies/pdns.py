@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PdnsSettings:
-    """What a user may choose.
+    """Settings.
 
     Attributes:
         population: individuals of a generation.

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class PymooSettings:
-    """What a user may choose about a population.
+    """Settings of a population.
 
     Attributes:
         population: individuals.

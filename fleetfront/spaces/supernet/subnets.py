@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Provenance:
-    """What must travel with weights.
+    """Facts that must travel with weights.
 
     Attributes:
         source: where they come from: a project's address, or how they were trained.

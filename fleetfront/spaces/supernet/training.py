@@ -46,14 +46,14 @@ _WARM_UP_EPOCHS = 2
 
 
 class Preprocesses(Protocol):
-    """How an image becomes an input."""
+    """The way from an image to an input."""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values that say it all."""
 
 
 class LabelledImages(Protocol):
-    """What training needs of a data set; ``datasets.Dataset`` is one."""
+    """The part of a data set that training needs; ``datasets.Dataset`` is one."""
 
     @property
     def content_hash(self) -> str:

@@ -8,9 +8,6 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-#: https://developer.android.com/reference/android/os/PowerManager#getCurrentThermalStatus()
-STATUS_NAMES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
-
 #: ``TemperatureType`` of Android's thermal HAL: https://source.android.com/docs/core/power/thermal-mitigation
 SENSOR_TYPES = {
     -1: "unknown",

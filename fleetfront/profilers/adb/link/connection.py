@@ -46,7 +46,7 @@ class Heartbeat:
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """What a push did: how many files were sent and how many were there already, and the bytes sent."""
+    """The count of a push: files sent, files that were there already, and bytes sent."""
 
     sent: int
     skipped: int

@@ -23,7 +23,7 @@ _STAT = struct.Struct("<4sIII")
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """What the device says of a path. ``size`` is in bytes, modulo 2^32."""
+    """A path as the device tells of it. ``size`` is in bytes, modulo 2^32."""
 
     mode: int
     size: int
