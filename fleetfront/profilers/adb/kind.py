@@ -27,7 +27,10 @@ class AdbKind:
     """
 
     name = "adb"
-    can = frozenset(Capability) - {Capability.MEMORY, Capability.BATCHES, Capability.INPUTS, Capability.OPERATORS}
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW_SHOT, Capability.VERIFY}) | {
+        Capability.SUSTAINED,
+        Capability.ENERGY,
+    }
     settings = _OF_HEAT | {"cores", "runner", "benchmark_model", "litert_wheel"}
 
     def matches(self, name: str) -> bool:
