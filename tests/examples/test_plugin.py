@@ -1,9 +1,9 @@
 """Install the worked plug-in as pip would leave it, hold its parts against the checks, and use them by name."""
 
-import json
 import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -130,8 +130,8 @@ def test_a_fault_in_the_agent_behind_a_pipe_is_found(tmp_path: Path) -> None:
 
 def test_refusals_of_the_far_end_come_through_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     choices = Choices(workspace=Workspace(tmp_path))
-    with pytest.raises(InputError, match="9999 threads were asked for"):
-        open_device(Target("pipe:board", "litert", threads=9999), choices)
+    with pytest.raises(InputError, match="4000 threads were asked for"):
+        open_device(Target("pipe:board", "litert", threads=4000), choices)
     monkeypatch.setenv("FLEETFRONT_PIPE", "false")
     with pytest.raises(DeviceError, match="far end of pipe:board has ended"):
         open_device(Target("pipe:board", "litert"), choices)
@@ -154,14 +154,12 @@ def test_the_kind_refuses_what_is_not_its_own(tmp_path: Path) -> None:
         kind.open(Target("pixel3", "litert"), Choices(workspace=Workspace(tmp_path)), SILENT)
 
 
-def test_profile_by_the_runtime_of_the_plug_in_behind_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
-    asked = ["--device", "pipe:board", "--runtime", "onnx-reference", "--space", "tiny-chains", "--budget", "3s"]
-    assert main(["profile", *asked, "--no-fit", "--json", "-q"]) == 0
-    told = json.loads(capsys.readouterr().out)
-    assert told["target"] == "pipe:board/onnx-reference/fp32/t1/b1"
-    assert told["environment"]["runtime"] == "onnx-reference"
-    assert told["visits"] > 0
-    assert not told["errors"]
+def test_the_runtime_of_the_plug_in_is_timed_behind_a_pipe(tmp_path: Path) -> None:
+    case, space = pipe_case(tmp_path), load_space("tiny-chains")
+    (tmp_path / "block").write_bytes(write_onnx(space.block_graph(space.vocabulary[0])))
+    target = Target("pipe:board", "onnx-reference")
+    choices = Choices(workspace=Workspace(tmp_path))
+    check_visits(replace(case, target=target, open=partial(open_device, target, choices)))
 
 
 def test_profile_and_search_by_the_names_of_the_plug_in(tmp_path: Path) -> None:
