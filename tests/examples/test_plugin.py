@@ -16,6 +16,7 @@ from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.graphs.graph import GraphBuilder
+from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import kind_of, open_device
 from fleetfront.progress import SILENT
@@ -55,6 +56,12 @@ def _installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 @pytest.mark.parametrize("check", SPACE_CHECKS, ids=check_name)
 def test_the_space_conforms(check: Callable[..., None]) -> None:
     check(load_space("tiny-chains"))
+
+
+def test_a_table_is_whole_that_holds_every_network_though_genes_may_be_inactive() -> None:
+    space = load_space("tiny-chains")
+    assert holds_whole_space(space, 1872)
+    assert not holds_whole_space(space, 1871)
 
 
 def test_gradients_that_are_not_those_of_the_space_are_found() -> None:
@@ -164,7 +171,7 @@ def test_the_runtime_of_the_plug_in_is_timed_behind_a_pipe(tmp_path: Path) -> No
 
 def test_profile_and_search_by_the_names_of_the_plug_in(tmp_path: Path) -> None:
     space, table = load_space("tiny-chains"), tmp_path / "accuracy.csv"
-    rows = np.unique(space.sample(20_000, np.random.default_rng(0)), axis=0)
+    rows = np.unique(space.sample(60_000, np.random.default_rng(0)), axis=0)
     accuracy = 40 + 5 * np.log10(space.macs(rows))
     lines = [f"{arch},{value:.3f}" for arch, value in zip(space.arch_ids(rows), accuracy, strict=True)]
     table.write_text("arch,accuracy\n" + "\n".join(lines) + "\n")

@@ -25,13 +25,21 @@ if TYPE_CHECKING:
 #: Spaces up to this size are looked up in a dense table of positions (64 MB), which is faster than a binary search.
 _DENSE_LIMIT = 2**24
 
+#: Spaces up to this size are counted network by network (some 20 ms).
+_COUNTED = 40_000
+
 #: Roles whose rows are whole networks.
 _NETWORK_ROLES = (Role.NETWORK, Role.CALIBRATION, Role.VALIDATION)
 
 
 def holds_whole_space(space: SearchSpace, networks: int) -> bool:
-    """Whether a table of so many distinct networks holds every one of a space."""
-    return networks >= math.prod(len(values) for values in space.choices)
+    """Whether a table of so many distinct networks holds every one of a space. Of a large one, inactive genes count."""
+    counts = [len(values) for values in space.choices]
+    size = math.prod(counts)
+    if networks >= size or size > _COUNTED:
+        return networks >= size
+    every = np.indices(counts).reshape(len(counts), size).T.astype(np.int8)
+    return networks >= len(np.unique(space.canonical(every), axis=0))
 
 
 class GenotypeIndex:
