@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 #: What an archive may unpack to: this many times its size, or so many bytes if that is more. Ours are not compressed.
 _RATIO, _ALLOWED_BYTES = 20, 64 * 2**20
 _MOST_ARRAYS = 1000
+#: A damaged archive may name arrays by thousands of letters; so many are repeated.
+_SHOWN = 200
 _IS_ENCRYPTED = 0x1
 
 
@@ -46,7 +48,7 @@ def read_arrays(path: Path, allowed_bytes: int = _ALLOWED_BYTES) -> dict[str, ND
                 return {name.removesuffix(".npy"): _array(archive.read(name)) for name in archive.namelist()}
         # Flags may ask for what zipfile cannot do, and any bytes may be other than they should.
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, KeyError) as error:
-            raise ValueError(f"{type(error).__name__}: {error}") from error
+            raise ValueError(f"{type(error).__name__}: {str(error)[:_SHOWN]}") from error
 
 
 def _check(members: list[zipfile.ZipInfo], allowed_bytes: int) -> None:
@@ -54,7 +56,7 @@ def _check(members: list[zipfile.ZipInfo], allowed_bytes: int) -> None:
         raise ValueError(f"it lists {len(members)} arrays, or one twice")
     for member in members:
         if member.flag_bits & _IS_ENCRYPTED or not member.filename.endswith(".npy"):
-            raise ValueError(f"{member.filename!r} is encrypted or no array")
+            raise ValueError(f"{member.filename[:_SHOWN]!r} is encrypted or no array")
     unpacked = sum(member.file_size for member in members)
     if unpacked > allowed_bytes:
         raise ValueError(f"it would unpack to {unpacked} bytes; {allowed_bytes} are read")

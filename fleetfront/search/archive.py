@@ -178,14 +178,16 @@ def _read(path: Path, remedy: str) -> tuple[dict[str, str], list[str], list[str]
     try:
         arrays = read_arrays(path)
         if str(arrays["schema"]) != _SCHEMA:
-            raise ValueError(f"schema {arrays['schema']}")
+            raise ValueError(f"schema {str(arrays['schema'])[:100]}")
         written = {str(key): str(value) for key, value in arrays["about"]}
         genotypes, values = arrays["genotypes"], arrays["values"]
         targets, extras = ([str(name) for name in arrays[of].tolist()] for of in ("targets", "extras"))
     except OSError as error:
         raise FileError(f"Cannot read the search archive {path} ({error.strerror or error}).", remedy) from error
     except (ValueError, TypeError, KeyError) as error:
-        raise FileError(f"{path} is not a whole search archive ({type(error).__name__}: {error}).", remedy) from error
+        raise FileError(
+            f"{path} is not a whole search archive ({type(error).__name__}: {str(error)[:300]}).", remedy
+        ) from error
     wrong = _wrong(genotypes, values, targets, extras, written.get("quality", ACCURACY.name) == ACCURACY.name)
     if wrong:
         raise FileError(f"{path} is damaged: {wrong}.", remedy)

@@ -262,9 +262,11 @@ def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality
     rows = [[p.latency_ms, FULL - quality.score(p.accuracy), *(p.more.get(key) for key in keys)] for p in points]
     if len(reference) == len(keys) + 2 and all(isinstance(value, int | float) for row in rows for value in row):
         # Reports are read where nothing that searches is installed.
-        with suppress(MissingDependency):
+        with suppress(MissingDependency), np.errstate(over="ignore"):
             values = np.array(rows, np.float64).reshape(len(rows), len(reference))
             volume = hypervolume(values, tuple(reference)) if keys else area(*values.T, *reference)
+            if not math.isfinite(volume):
+                raise ValueError(f"the reference point of {name}, {reference}, is beyond all volumes")
             return stated if math.isclose(stated, volume, rel_tol=_ROUNDING) else volume
     if stated > math.prod(max(bound, 0.0) for bound in reference) * (1 + _ROUNDING):
         raise ValueError(f"the hypervolume of {name} is {stated:g}, more than its reference point {reference} bounds")

@@ -87,13 +87,7 @@ class DeviceFront:
 
     def to_frame(self) -> pandas.DataFrame:
         """The points as a table, ascending in latency. Raises MissingDependency without pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingDependency(
-                "pandas, which makes tables, is not installed.", "Run: pip install pandas"
-            ) from error
-        return pandas.DataFrame([point.to_json() for point in self.points])
+        return _pandas().DataFrame([point.to_json() for point in self.points])
 
     def _repr_html_(self) -> str:
         """The points that a notebook shows."""
@@ -152,9 +146,7 @@ class Fronts:
     def to_frame(self) -> pandas.DataFrame:
         """The points of every device as one table. Raises MissingDependency without pandas."""
         frames = [front.to_frame().assign(device=front.name, tier=front.tier) for front in self.devices]
-        import pandas
-
-        return pandas.concat(frames, ignore_index=True)
+        return _pandas().concat(frames, ignore_index=True) if frames else _pandas().DataFrame()
 
     def _repr_html_(self) -> str:
         """Every front, as a notebook shows them."""
@@ -190,6 +182,16 @@ class Fronts:
             **({} if self.verification is None else {"verification": dict(self.verification)}),
             **({} if self.shared is None else {"shared": dict(self.shared)}),
         }
+
+
+def _pandas() -> Any:
+    try:
+        import pandas
+    except ImportError as error:
+        raise MissingDependency(
+            "pandas, which makes tables, is not installed; no extra of fleetfront brings it.", "Run: pip install pandas"
+        ) from error
+    return pandas
 
 
 def _device_json(front: DeviceFront) -> dict[str, Any]:

@@ -69,17 +69,19 @@ def export(
     """
     from fleetfront.cli.deploy.inputs import read_labels
     from fleetfront.cli.deploy.results import report
+    from fleetfront.deploy.writers.torch_export import split_factory
     from fleetfront.pipelines.deploy.deploy import Measuring, UserImages
     from fleetfront.pipelines.deploy.export import TorchNetwork, export_torch
     from fleetfront.pipelines.deploy.export_example import ExampleNetwork, export_example
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
 
+    _, factory = split_factory(spec)
     kinds, recipe = files.kinds(), files.recipe()
     if example is not None:
         _check_alone(files, {"--images": images, "--labels": labels, "--mean": mean, "--std": std})
     preprocessing = _preprocessing(size, mean, std)
-    called, is_labelled = name or spec.rpartition(":")[2], not unlabelled
+    called, is_labelled = name or factory, not unlabelled
     seen = UserImages(images, preprocessing=preprocessing, is_labelled=is_labelled) if images is not None else None
     wanted = TorchNetwork(spec, size, called, seen, read_labels(labels), licence, is_labelled, preprocessing)
     with Store(store_path(store)) as opened, progress(quiet) as shown:

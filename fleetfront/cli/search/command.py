@@ -112,11 +112,15 @@ def search(
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
     from fleetfront.pipelines.search import search_space
+    from fleetfront.search.strategies.catalogue import find_strategy
     from fleetfront.spaces.catalogue import load_space
 
     if strategy == "help":
         show_strategies()
         return
+    if strategy is not None:
+        # A slip in its name is not to hide behind what the devices lack.
+        find_strategy(strategy.partition(":")[0])
     family = load_space(space)
     targets = _targets(models, family, limits, extras)
     options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)

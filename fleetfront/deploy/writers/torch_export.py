@@ -33,6 +33,10 @@ INPUT, LOGITS = "input", "logits"
 _LONGEST = 600
 
 
+#: Functions of a file that are named where none is near.
+_LISTED = 10
+
+
 def load_factory(spec: str) -> nn.Module:
     """The network that ``module.py:factory`` makes or is, in eval mode. It runs the user's code.
 
@@ -45,16 +49,25 @@ def load_factory(spec: str) -> nn.Module:
         from torch import nn
     except ImportError as error:
         raise missing("torch", "torch", "Exporting a torch network") from error
-    text, _, name = spec.rpartition(":")
-    if not text or not name.isidentifier() or Path(text).suffix != ".py":
-        raise InputError(f"{spec!r} does not name a factory.", "Write module.py:factory.")
-    network = load_from_file(Path(text), name, "Name a function without arguments that gives the network.")
+    path, name = split_factory(spec)
+    network = load_from_file(path, name, "Name a function without arguments that gives the network.")
     if not isinstance(network, nn.Module):
         raise InputError(
             f"{spec} gave a {type(network).__name__}.", "Return a torch.nn.Module with its weights loaded."
         )
     _check_exportable(spec, network)
     return network.eval()
+
+
+def split_factory(spec: str) -> tuple[Path, str]:
+    """File and function of ``module.py:factory``. Raises InputError if it is not spelled so."""
+    text, _, name = spec.rpartition(":")
+    if not text or not name.isidentifier() or Path(text).suffix != ".py":
+        path = spec.partition(":")[0] if spec.partition(":")[0].endswith(".py") else "FILE.py"
+        raise InputError(
+            f"{spec!r} does not name a factory, the function that gives the network.", f"Write {path}:FUNCTION."
+        )
+    return Path(text), name
 
 
 def load_from_file(path: Path, name: str, remedy: str) -> Any:
@@ -72,7 +85,10 @@ def load_from_file(path: Path, name: str, remedy: str) -> Any:
         if found is None:
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
             near = difflib.get_close_matches(name, own, n=1, cutoff=0.5)
-            raise InputError(f"{path} has no function {name!r}.", f"Did you mean {near[0]!r}?" if near else remedy)
+            has = f" It has: {', '.join(own[:_LISTED])}." if own else ""
+            raise InputError(
+                f"{path} has no function {name!r}.", f"Did you mean {near[0]!r}?" if near else remedy + has
+            )
         if isinstance(found, nn.Module) or not callable(found):
             return found
         try:

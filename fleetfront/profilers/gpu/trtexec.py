@@ -6,18 +6,20 @@ The formats are those that trtexec of TensorRT 7 to 11 writes (``--exportTimes``
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_regular
+from fleetfront.plain import parse_finite_json
 
 _NS_PER_MS = 1e6
 #: A trace of an hour of small inferences is some hundred megabytes; beyond that it is not one file of times.
 _MOST_BYTES = 1 << 30
+#: Twelve days for one inference: a mistake.
+_MOST_MS = 1e9
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ def read_times(path: Path) -> TrtTimes:
 def read_profile(path: Path) -> TrtProfile:
     """A file of ``--exportProfile``. Raises InputError with file, entry and value."""
     entries = _list(path, "--exportProfile")
-    if not entries or not isinstance(entries[0].get("count"), int):
+    if not entries or not isinstance(entries[0].get("count"), int) or entries[0]["count"] < 1:
         raise _wrong(path, "--exportProfile", "its first entry has no count of runs")
     layers = []
     for place, entry in enumerate(entries[1:], start=1):
@@ -104,10 +106,11 @@ def _loaded(path: Path, option: str) -> Any:
     try:
         if path.stat().st_size > _MOST_BYTES:
             raise _wrong(path, option, f"it is larger than {_MOST_BYTES >> 20} MiB")
-        return json.loads(path.read_text(encoding="utf-8"))
+        check_regular(path)
+        return parse_finite_json(path.read_bytes())
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}).", "Give the file that trtexec wrote.") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         # trtexec writes "nan" where it divided by zero, and leaves half a file when it is killed.
         raise _wrong(path, option, f"it is not JSON: {error}") from error
 
@@ -119,9 +122,9 @@ def _ns(path: Path, place: int, entry: Mapping[str, Any], key: str) -> int:
 def _number(path: Path, place: int, entry: Mapping[str, Any], key: str) -> float:
     value = entry.get(key)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(float(value or 0)) or float(value or 0) <= 0:
+    if not is_number or not 0 < float(value or 0) <= _MOST_MS:
         raise InputError(
-            f"{path}: entry {place} has {key} {value!r}, which is not a positive number of milliseconds.",
+            f"{path}: entry {place} has {key} {repr(value)[:40]}, which is not a positive number of milliseconds.",
             "Run trtexec again; a failed inference is not a measurement.",
         )
     return float(value or 0)

@@ -97,3 +97,10 @@ def test_further_metrics_are_shown_beside_latency(capsys: pytest.CaptureFixture[
     shown = capsys.readouterr().out
     (header,) = (line for line in shown.splitlines() if line.strip().startswith("latency ms"))
     assert header.split() == ["latency", "ms", "tier", "accuracy", "%", "tier", "macs", "params", "architecture"]
+
+
+def test_a_slip_in_a_strategys_name_is_told_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--device", "nobody-has-this", "--strategy", "surogate"]) == 2
+    told = capsys.readouterr().err
+    assert "Unknown strategy 'surogate'" in told
+    assert "Did you mean 'surrogate'" in told
