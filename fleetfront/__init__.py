@@ -31,6 +31,7 @@ _ROOMS = {
     "fleetfront.pipelines.knowledge.device_model": ("DeviceModel",),
     "fleetfront.pipelines.predict": ("predict_archs",),
     "fleetfront.pipelines.inspect": ("Inspection", "inspect"),
+    "fleetfront.pipelines.predict_files": ("FilePrediction", "Predictions", "predict"),
     "fleetfront.search.problem": ("Problem", "ProblemTarget"),
     "fleetfront.search.fronts_file": ("load_fronts",),
     "fleetfront.search.results": ("Fronts",),

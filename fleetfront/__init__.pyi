@@ -32,6 +32,9 @@ from fleetfront.pipelines.measure.profile import parse_budget as parse_budget
 from fleetfront.pipelines.measure.profile import profile_space as profile_space
 from fleetfront.pipelines.measure.single_file import profile_file as profile_file
 from fleetfront.pipelines.predict import predict_archs as predict_archs
+from fleetfront.pipelines.predict_files import FilePrediction as FilePrediction
+from fleetfront.pipelines.predict_files import Predictions as Predictions
+from fleetfront.pipelines.predict_files import predict as predict
 from fleetfront.pipelines.search import SearchOptions as SearchOptions
 from fleetfront.pipelines.search import search as search
 from fleetfront.pipelines.search import search_space as search_space

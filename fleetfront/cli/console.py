@@ -190,3 +190,8 @@ def _duration(seconds: float) -> str:
     from fleetfront.quantities import format_duration
 
     return format_duration(seconds)
+
+
+def shortened(name: str, longest: int = 48) -> str:
+    """A name for a table: converters join those of many operators; the end tells them apart."""
+    return name if len(name) <= longest else f"...{name[3 - longest :]}"

@@ -17,6 +17,7 @@ from fleetfront.cli.options import (
     space_option,
     split_names,
 )
+from fleetfront.cli.predict_files import FileChoices, file_options, predict_models
 from fleetfront.cli.search.text import next_search
 from fleetfront.errors import InputError
 from fleetfront.quantities import FAR_OFF, METRICS, Metric
@@ -37,6 +38,7 @@ HEADING = "arch"
 @click.option("--metric", type=click.Choice(list(METRICS)), default="latency", show_default=True)
 @accuracy_option("csv:PATH[:COLUMN], ofa-mlp:PATH or none")
 @space_option
+@file_options
 @json_option
 def predict(
     archs: tuple[str, ...],
@@ -46,15 +48,24 @@ def predict(
     accuracy: str,
     space: str,
     as_json: bool,
+    chosen: FileChoices,
 ) -> None:
-    """Predict latency and accuracy of given architectures.
+    """Predict latency and accuracy of given architectures, or the latency of a model file or torch module.
 
     \b
     Examples:
       fleetfront predict k33333333333333333333_e33333333333333333333_d22222_r160
       fleetfront predict --archs archs.txt --device cpu --runtime litert --json
       cut -d, -f1 nets.csv | fleetfront predict --archs - --space nasbench201 --accuracy none
+      fleetfront predict --file model.onnx --devices all
+      fleetfront predict --file model.tflite --device cpu --by operator
+      fleetfront predict --torch net.py:make --shape 1,3,224,224 --devices cpu,2080ti_1
     """
+    if chosen.files or chosen.module is not None:
+        if archs or file is not None:
+            raise InputError("Architectures and a model were both given.", "Give one of them.")
+        predict_models(chosen, models, as_json)
+        return
     from fleetfront.spaces.catalogue import load_space
 
     family = load_space(space)

@@ -23,6 +23,8 @@ from fleetfront.cli.options import (
 )
 from fleetfront.cli.profile.batches import profile_batches, summarise_batches
 from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
+from fleetfront.cli.profile.file_operators import profile_file_operators
+from fleetfront.cli.profile.operators import profile_device_operators
 from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, settings_options
 from fleetfront.cli.profile.space import Wanted, profile_family
 from fleetfront.profilers.kinds.base import Capability
@@ -66,6 +68,11 @@ from fleetfront.profilers.kinds.base import Capability
 @click.option("--validation", type=Count(0, MOST_NETWORKS), default=50, show_default=True, help="Held-out networks.")
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
 @click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
+@click.option(
+    "--operators",
+    is_flag=True,
+    help="What operators cost: with --file, those of the file; else the device's own model.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be measured, where, and what that changes; do nothing.")
 @settings_options
 @seed_option
@@ -82,6 +89,7 @@ def profile(
     shapes: tuple[str, ...],
     arrays: Path | None,
     sustained: str | None,
+    operators: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -102,6 +110,8 @@ def profile(
       fleetfront profile --target-error 2.5 --budget 20m
       fleetfront profile --file model.tflite --threads 2
       fleetfront profile --file detector.onnx --shape images=1,3,640,640
+      fleetfront profile --file model.onnx --operators
+      fleetfront profile --device cpu --runtime onnxruntime --operators
     """
     names = split_names(devices)
     if len(names) > 1:
@@ -113,14 +123,22 @@ def profile(
     if file is not None:
         check_file_request(batch)
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
-    check_can(kind, name, _asked(file, sustained, wanted.few, batch))
+    check_can(kind, name, _asked(file, sustained, wanted.few, batch, operators))
     choices = choices_of(name, kind, others, is_sustained=sustained is not None)
     if file is not None or sustained is not None:
         seconds = sustained_seconds(file, sustained)
         target = file_target(kind, name, runtime, precision, threads, batch, file)
+        if operators and file is not None:
+            profile_file_operators(kind, target, choices, file, shapes, arrays, store, as_json, quiet)
+            return
         profile_file_there(kind, target, choices, file, shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
         return
     target_of = partial(kind.target, name, runtime=runtime, precision=precision, threads=threads)
+    if operators and not isinstance(batch, tuple):
+        profile_device_operators(
+            kind, target_of(batch=batch), choices, wanted.budget, wanted.seed, store, as_json, quiet
+        )
+        return
     if not isinstance(batch, tuple):
         profile_family(kind, target_of(batch=batch), choices, wanted, store, as_json, quiet)
         return
@@ -131,13 +149,14 @@ def profile(
 
 
 def _asked(
-    file: Path | None, sustained: str | None, few: int | None, batch: int | tuple[int, ...]
+    file: Path | None, sustained: str | None, few: int | None, batch: int | tuple[int, ...], operators: bool
 ) -> dict[str, Capability]:
     """The wishes of the user beyond a space's profile, in words, and what a device must be able to do for it."""
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),
         "--few": (few is not None, Capability.FEW_SHOT),
+        "--operators": (operators, Capability.OPERATORS),
         "Several batches": (isinstance(batch, tuple), Capability.BATCHES),
     }
     return {words: capability for words, (is_asked, capability) in asked.items() if is_asked}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from fleetfront.graphs.operators.base import (
     Attributes,
@@ -21,6 +24,7 @@ from fleetfront.graphs.operators.pointwise import broadcast_shapes
 
 if TYPE_CHECKING:
     from fleetfront.graphs.graph import Graph, Operator
+    from fleetfront.graphs.operators.emitters import OnnxEmitter, TfliteEmitter
 
 
 def _combined(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
@@ -66,6 +70,62 @@ def _typed(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     return [values[0]._replace(dtype=attributes["dtype"])]
 
 
+#: Function -> what ONNX and TFLite call it. Gelu is spelled out below: it is younger than the operator set written.
+_ONNX = {name.lower(): name for name in ("Div", "Erf", "Exp", "Sqrt", "Sub", "Tanh")}
+_TFLITE = {"div": "DIV", "exp": "EXP", "gelu": "GELU", "sqrt": "SQRT", "sub": "SUB", "tanh": "TANH"}
+_TABLES = {"DIV": "DivOptions", "EXP": "ExpOptions", "GELU": "GeluOptions", "SUB": "SubOptions"}
+
+
+def _onnx_elementwise(file: OnnxEmitter, operator: Operator) -> None:
+    function = str(operator.attributes["function"])
+    if function == "gelu":
+        _onnx_gelu(file, operator)
+    elif function in _ONNX:
+        file.node(_ONNX[function], operator.inputs, operator.outputs)
+    else:
+        refuse(f"The function {function!r} of {operator.output!r} is not written.", "Use the file that it came from.")
+
+
+def _onnx_gelu(file: OnnxEmitter, operator: Operator) -> None:
+    """x (1 + erf(x / sqrt 2)) / 2, as exporters spell it and runtimes find it again."""
+    (data,), output = operator.inputs, operator.output
+    dtype = file.value(output).dtype
+    root, one, half = (
+        file.constant(f"{output}.{name}", np.array(value, dtype))
+        for name, value in (("root", math.sqrt(2)), ("one", 1.0), ("half", 0.5))
+    )
+    divided, erf, raised, gated = (file.free(f"{output}.{step}") for step in ("divided", "erf", "raised", "gated"))
+    file.node("Div", [data, root], [divided])
+    file.node("Erf", [divided], [erf])
+    file.node("Add", [erf, one], [raised])
+    file.node("Mul", [data, raised], [gated])
+    file.node("Mul", [gated, half], [output])
+
+
+def _tflite_elementwise(file: TfliteEmitter, operator: Operator, _: str) -> None:
+    kind = _TFLITE.get(str(operator.attributes["function"]))
+    if kind is None:
+        refuse(f"The function of {operator.output!r} is not written.", "Use the file that it came from.")
+    layout = file.value(operator.output).layout
+    operands = [file.read(name, operator, layout) for name in operator.inputs]
+    file.operator(kind, operands, (file.output(operator.output),), table=_TABLES.get(kind, ""))
+
+
+def _onnx_layer_norm(file: OnnxEmitter, operator: Operator) -> None:
+    file.node("LayerNormalization", operator.inputs, operator.outputs, axis=operator.attributes["axis"])
+
+
+def _onnx_reduce(file: OnnxEmitter, operator: Operator) -> None:
+    said = operator.attributes
+    if said["function"] != "mean":
+        refuse(f"Reduction {operator.output!r} is not written.", "Use the file that it came from.")
+    file.node("ReduceMean", operator.inputs, operator.outputs, axes=list(said["axes"]), keepdims=int(said["keep"]))
+
+
+def _onnx_gather(file: OnnxEmitter, operator: Operator) -> None:
+    file.node("Gather", operator.inputs, operator.outputs, axis=operator.attributes["axis"])
+
+
 def _normalisation(name: str, reads: str) -> OperatorFamily:
     return described(name, reads, as_first, plain_work("normalisation"))
 
@@ -79,13 +139,21 @@ FAMILIES = (
         "first one's",
         _combined,
         plain_work("elementwise"),
+        _onnx_elementwise,
+        _tflite_elementwise,
     ),
-    _normalisation("layer_norm", "(data[, scale[, shift]]): axis, from which on all are normalised together"),
+    described(
+        "layer_norm",
+        "(data[, scale[, shift]]): axis, from which on all are normalised together",
+        as_first,
+        plain_work("normalisation"),
+        _onnx_layer_norm,
+    ),
     _normalisation("rms_norm", "(data[, scale]): axis, likewise"),
     _normalisation("group_norm", "(data[, scale, shift]): groups; as many as channels for instance norm"),
     _normalisation("local_response_norm", "(data): size"),
     _normalisation("l2_norm", "(data): axis"),
-    described("gather", "(data, indices): axis. Rows of an embedding, too", _gathered, _rows_work),
+    described("gather", "(data, indices): axis. Rows of an embedding, too", _gathered, _rows_work, _onnx_gather),
     described("lookup", f"(data, ...), rows or elements found by number: function, {_DECLARED}", declared, _rows_work),
     described("rearrange", f"(data, ...), elements moved: function, {_DECLARED}", declared, _rearranged_work),
     described("resize", f"(data, ...): mode, {_DECLARED}", declared, plain_work("resampling")),
@@ -94,6 +162,7 @@ FAMILIES = (
         "(data): function, axes, keep, dtype where it is not the data's",
         _reduced,
         plain_work("reduction"),
+        _onnx_reduce,
     ),
     described(
         "scan", f"(data, ...), every element waits for others: function, {_DECLARED}", declared, plain_work("reduction")

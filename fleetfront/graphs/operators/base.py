@@ -130,13 +130,21 @@ def one_node(kind: str, translate: Callable[[Attributes], dict[str, Any]] = lamb
     return write
 
 
-def described(name: str, reads: str, results: ResultRule, work: WorkRule) -> OperatorFamily:
-    """A family that readers of files and modules find, and that nothing here computes or writes."""
+def described(
+    name: str,
+    reads: str,
+    results: ResultRule,
+    work: WorkRule,
+    onnx: OnnxRule | None = None,
+    tflite: TfliteRule | None = None,
+) -> OperatorFamily:
+    """A family that readers of files and modules find, and that nothing here computes. Some are written into files, so
+    that operators can be timed alone."""
 
     def torch_rule(_: Sequence[TorchTensor], __: Operator, ___: Running) -> TorchTensor:
         refuse(f"Operator family {name!r} is not computed here.", "Run the file or module that it came from.")
 
-    return OperatorFamily(name, reads, results, torch_rule, None, None, work)
+    return OperatorFamily(name, reads, results, torch_rule, onnx, tflite, work)
 
 
 def declared(_: Sequence[Value], attributes: Attributes) -> Sequence[Value]:

@@ -22,6 +22,7 @@ from fleetfront.graphs.operators.pointwise import broadcast_shapes
 
 if TYPE_CHECKING:
     from fleetfront.graphs.graph import Graph, Operator
+    from fleetfront.graphs.operators.emitters import OnnxEmitter, TfliteEmitter
 
 
 def _sides(values: Sequence[Value], attributes: Attributes) -> tuple[Shape, Shape]:
@@ -77,12 +78,28 @@ def _cell(name: str) -> OperatorFamily:
     return described(name, f"{says}number; shapes, dtypes and layouts, one an output", declared, _recurrent_work)
 
 
+def _onnx_multiplied(file: OnnxEmitter, operator: Operator) -> None:
+    if any(operator.attributes.get(side) for side in ("transpose_left", "transpose_right")):
+        refuse(f"Matrix product {operator.output!r} turns an operand.", "Transpose it before.")
+    file.node("MatMul", operator.inputs[:2], operator.outputs)
+
+
+def _tflite_multiplied(file: TfliteEmitter, operator: Operator, _: str) -> None:
+    operands = [file.read(name, operator, "") for name in operator.inputs[:2]]
+    turned = {side: bool(operator.attributes.get(name)) for side, name in (("adjX", _LEFT), ("adjY", _RIGHT))}
+    file.operator("BATCH_MATMUL", operands, (file.output(operator.output),), table="BatchMatMulOptions", **turned)
+
+
+_LEFT, _RIGHT = "transpose_left", "transpose_right"
+
 FAMILIES = (
     described(
         "matmul",
         "(left, right), broadcast as numpy does: transpose_left, transpose_right, dtype where it is not the left one's",
         _multiplied,
         _multiplied_work,
+        _onnx_multiplied,
+        _tflite_multiplied,
     ),
     described(
         "contract",

@@ -18,6 +18,7 @@ from fleetfront.graphs.operators.products import channels_of, conv2d_macs, like_
 
 if TYPE_CHECKING:
     from fleetfront.graphs.graph import Graph, Operator
+    from fleetfront.graphs.operators.emitters import OnnxEmitter
 
 _SAYS = "stride, padding (all begins, all ends), dilation, groups"
 
@@ -68,12 +69,25 @@ def _spread_work(graph: Graph, operator: Operator) -> Work:
     return Work("depthwise" if operator.attributes["groups"] > 1 and weight[1] == 1 else "convolution", macs)
 
 
+def _onnx_convolved(file: OnnxEmitter, operator: Operator) -> None:
+    said = operator.attributes
+    window = {"strides": said["stride"], "pads": said["padding"], "dilations": said["dilation"]}
+    lists = {name: list(numbers) for name, numbers in window.items()}
+    file.node("Conv", operator.inputs, operator.outputs, group=said["groups"], **lists)
+
+
 def _pooled(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     return [windowed(values[0], channels_of(values[0]), attributes["kernel"], attributes)]
 
 
 FAMILIES = (
-    described("conv1d", f"(data NCL, weight (out, in / groups, length)[, bias]): {_SAYS}", _convolved, _convolved_work),
+    described(
+        "conv1d",
+        f"(data NCL, weight (out, in / groups, length)[, bias]): {_SAYS}",
+        _convolved,
+        _convolved_work,
+        _onnx_convolved,
+    ),
     described("conv3d", f"(data NCDHW, weight (out, in / groups, ...)[, bias]): {_SAYS}", _convolved, _convolved_work),
     described(
         "conv_transpose",

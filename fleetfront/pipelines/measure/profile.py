@@ -189,7 +189,7 @@ def profile_space(
     chosen = options or PlanOptions(calibration=budget.calibration)
     check_clock(target, clock)
     place = workspace or Workspace.default()
-    suffix, write = _writer(target)
+    suffix, write = file_writer(target)
     cache = FileCache(place.cache / "files", suffix)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
     with closing(opener(target)) as agent:
@@ -305,7 +305,7 @@ def _place(target: Target) -> OnDevice:
     return known[target.runtime]
 
 
-def _writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
+def file_writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
     """The suffix of the target's files and what writes them."""
     place = _place(target)
     check_precision(target)

@@ -51,7 +51,7 @@ def graph_work(graph: Graph) -> FloatArray:
                 "Measure the network as a whole.",
             )
         if asked.kind is not None:
-            work[CLASSES.index(asked.kind)] += _quantities(graph, operator, asked.macs)
+            work[CLASSES.index(asked.kind)] += quantities_of(graph, operator, asked.macs)
     return work.ravel()
 
 
@@ -66,7 +66,7 @@ def kernel_work(graph: Graph) -> FloatArray:
     return work
 
 
-def _quantities(graph: Graph, operator: Operator, macs: float) -> FloatArray:
+def quantities_of(graph: Graph, operator: Operator, macs: float) -> FloatArray:
     """One launch and what goes with it. A constant of one element is part of the instruction, no weight to be read."""
     moved = [name for name in (*operator.inputs, *operator.outputs) if name in graph.tensors]
     activations = sum(elements(graph.tensors[name].shape) for name in moved)

@@ -23,7 +23,7 @@ class CpuKind:
     """The processor of this machine, in any runtime that is installed. A ``DeviceKind``."""
 
     name = CPU
-    can = frozenset(Capability) - {Capability.SUSTAINED, Capability.ENERGY, Capability.BATCHES, Capability.OPERATORS}
+    can = frozenset(Capability) - {Capability.SUSTAINED, Capability.ENERGY, Capability.BATCHES}
     settings: frozenset[str] = frozenset()
 
     def matches(self, name: str) -> bool:

@@ -14,6 +14,8 @@ from fleetfront.errors import InputError, missing
 from fleetfront.graphs.input_shapes import ANONYMOUS
 from fleetfront.runtimes.base import Port, Session, native_words
 from fleetfront.runtimes.feeds import check_feeds
+from fleetfront.runtimes.onnxruntime.operator_times import profile_session
+from fleetfront.runtimes.operator_times import OperatorTimes
 
 #: ONNX Runtime's words for element types where they differ from numpy's.
 _DTYPES = {"float": "float32", "double": "float64"}
@@ -29,30 +31,43 @@ class OnnxRuntime:
         return str(_module().__version__)
 
     def open(self, path: Path | bytes, *, threads: int = 1) -> Session:
-        ort = _module()
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = _ERRORS_ONLY
-        if threads == 1:
-            # With one thread the caller does all the work and no pool is there to spin; say so, lest a build start one
-            # that burns the core it shares. With more, spinning stays on: apps get that default and its speed.
-            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        source = path if isinstance(path, bytes) else str(path)
-        _check_is_there(path)
-        if _is_ort_format(path):
-            # The runtime goes by the name, and files that are timed are not called by the one they came with.
-            options.add_session_config_entry("session.load_model_format", "ORT")
-        try:
-            session = ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        except ort_errors() as error:
-            what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
-            raise InputError(
-                f"{what} not a model that ONNX Runtime {ort.__version__} opens ({native_words(error)}).",
-                _remedy(str(error)),
-            ) from error
-        return OnnxRuntimeSession(session)
+        return OnnxRuntimeSession(_opened(path, threads))
+
+    def operator_times(
+        self, path: Path, feeds: Mapping[str, NDArray[Any]], *, threads: int = 1, runs: int = 30
+    ) -> OperatorTimes:
+        """See ``runtimes.operator_times``."""
+        return profile_session(lambda prefix: _opened(path, threads, prefix), path, feeds, runs)
+
+
+def _opened(path: Path | bytes, threads: int, profile_prefix: str = "") -> Any:
+    """A session, which writes a profile to a file of that prefix if there is one. Raises as ``Runtime.open`` does."""
+    ort = _module()
+    options = ort.SessionOptions()
+    if profile_prefix:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile_prefix
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = _ERRORS_ONLY
+    if threads == 1:
+        # With one thread the caller does all the work and no pool is there to spin; say so, lest a build start one
+        # that burns the core it shares. With more, spinning stays on: apps get that default and its speed.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    source = path if isinstance(path, bytes) else str(path)
+    _check_is_there(path)
+    if _is_ort_format(path):
+        # The runtime goes by the name, and files that are timed are not called by the one they came with.
+        options.add_session_config_entry("session.load_model_format", "ORT")
+    try:
+        return ort.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+    except ort_errors() as error:
+        what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
+        raise InputError(
+            f"{what} not a model that ONNX Runtime {ort.__version__} opens ({native_words(error)}).",
+            _remedy(str(error)),
+        ) from error
 
 
 def _remedy(reason: str) -> str:

@@ -1,0 +1,177 @@
+"""``fleetfront predict --file`` and ``--torch``: what a model file or a torch module takes on devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, shortened, warn
+from fleetfront.cli.options import ModelChoices, option_group, split_names
+from fleetfront.errors import InputError
+
+if TYPE_CHECKING:
+    from fleetfront.pipelines.predict_files import FilePrediction, Predictions
+
+#: Kinds of files that are read.
+_SUFFIXES = (".onnx", ".tflite")
+#: Bars are so wide where the largest part is all of the time; as many operators are listed.
+_BAR, _LISTED = 24, 40
+
+
+@dataclass(frozen=True, slots=True)
+class FileChoices:
+    """Which files or module, as typed."""
+
+    files: tuple[Path, ...] = ()
+    module: str | None = None
+    shapes: tuple[str, ...] = ()
+    by: str | None = None
+    least_known: float = 0.7
+
+
+file_options = option_group(
+    FileChoices,
+    "chosen",
+    [
+        click.option(
+            "--file",
+            "files",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Predict this .onnx or .tflite file, or all of a folder.",
+        ),
+        click.option(
+            "--torch", "module", metavar="FILE.py:make", help="Predict the module, or (module, input), it makes."
+        ),
+        click.option(
+            "--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="How large an open input is."
+        ),
+        click.option(
+            "--by", type=click.Choice(["operator"]), help="With --file or --torch: each operator's part, too."
+        ),
+        click.option(
+            "--least-known",
+            type=click.FloatRange(0, 1),
+            default=0.7,
+            show_default=True,
+            help="Refuse where less of the time lies in operators that are known.",
+        ),
+    ],
+)
+
+
+def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> None:
+    """Print a row for each file and device. Raises InputError if nothing can be predicted."""
+    rows: list[FilePrediction] = []
+    refusals: list[str] = []
+    for found in _predicted(chosen, models):
+        rows += found
+        refusals += found.refusals
+    if as_json:
+        print_json([row.to_json() for row in rows])
+        return
+    cells = (
+        (
+            row.file,
+            row.device if len({one.target for one in rows if one.device == row.device}) == 1 else str(row.target),
+            f"{row.latency_ms:.4g}",
+            _interval(row),
+            row.tier.value,
+            f"{row.known_share:.0%}",
+        )
+        for row in rows
+    )
+    print_table(("file", "device", "latency ms", "90 % interval", "tier", "known"), cells)
+    if chosen.by:
+        for row in rows:
+            _tell_operators(row)
+    for text in dict.fromkeys(refusals):
+        warn(text)
+    for text in dict.fromkeys(text for row in rows for text in row.warnings):
+        hint(text)
+    if chosen.files and all(row.tier.value != "measured" for row in rows):
+        next_command(f"fleetfront profile --device {rows[0].device} --file {chosen.files[0]}")
+
+
+def _interval(row: FilePrediction) -> str:
+    reach = 1.645 * row.latency_std_ms
+    return f"{max(0.0, row.latency_ms - reach):.4g}..{row.latency_ms + reach:.4g}"
+
+
+def _predicted(chosen: FileChoices, models: ModelChoices) -> Iterator[Predictions]:
+    from fleetfront.graphs.input_shapes import parse_shapes
+    from fleetfront.pipelines.predict_files import predict
+
+    devices = split_names(models.devices, "all")
+    narrowed = [f"{name}/{models.runtime}" if models.runtime and "/" not in name else name for name in devices]
+    more: dict[str, Any] = {"least_known": chosen.least_known, "store": models.store}
+    if chosen.module is not None:
+        if chosen.files:
+            raise InputError("--file and --torch were both given.", "Give one of them.")
+        module, sample = _made(chosen.module, chosen.shapes)
+        yield predict(module, sample, narrowed, **more)
+        return
+    shapes = parse_shapes(chosen.shapes)
+    for path in model_files(chosen.files):
+        yield predict(path, devices=narrowed, shapes=shapes, **more)
+
+
+def model_files(paths: tuple[Path, ...]) -> list[Path]:
+    """The files named, and those of the folders named, sorted. Raises InputError for a folder without any."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        inside = sorted(one for one in path.iterdir() if one.suffix.lower() in _SUFFIXES and one.is_file())
+        if not inside:
+            raise InputError(f"The folder {path} holds no {' or '.join(_SUFFIXES)} file.", "Name the files.")
+        found += inside
+    return list(dict.fromkeys(found))
+
+
+def _made(spec: str, shapes: tuple[str, ...]) -> tuple[Any, Any]:
+    """The module that a user's function makes, and its input: the function's own, or one of ``--shape``."""
+    from fleetfront.deploy.writers.torch_export import load_from_file
+    from fleetfront.graphs.input_shapes import parse_shapes
+
+    text, _, name = spec.rpartition(":")
+    if not text or not name.isidentifier():
+        raise InputError(f"{spec!r} does not name a function.", "Write --torch FILE.py:make.")
+    made = load_from_file(Path(text), name, "Name a function that gives the module, or (module, input).")
+    if isinstance(made, tuple) and len(made) == 2:
+        return made
+    if not shapes:
+        raise InputError(
+            f"{spec} gave a module without an input.", "Return (module, input), or say --shape 1,3,224,224."
+        )
+    import torch
+
+    return made, tuple(torch.empty(tuple(shape)) for shape in parse_shapes(shapes).values())
+
+
+def _tell_operators(row: FilePrediction) -> None:
+    if not row.operators:
+        return
+    echo(f"\n{row.file} on {row.target}")
+    largest = max(part.ms for part in row.operators)
+    ranked = sorted(row.operators, key=lambda part: -part.ms)
+    cells = [
+        (
+            shortened(part.name),
+            part.kind + (f" + {len(part.fused)} fused" if part.fused else ""),
+            f"{part.ms:.4g}{'' if part.is_known else ' ?'}",
+            f"{part.ms / row.latency_ms:.1%}",
+            "█" * max(1, round(_BAR * part.ms / largest)),
+        )
+        for part in ranked[:_LISTED]
+    ]
+    print_table(("operator", "kind", "ms", "share", ""), cells)
+    if len(ranked) > _LISTED:
+        hint(f"and {len(ranked) - _LISTED} smaller ones; --json has all.")
+    if any(not part.is_known for part in row.operators):
+        hint("? An allowance: operators of this kind and size were not measured.")

@@ -1,0 +1,252 @@
+"""Measure what operators cost on a target: a designed set, chains that show fusion, whole networks; then learn it.
+
+All of it goes through the same campaigns as everything else: rounds of interleaved visits with an anchor. A second
+campaign, with the same anchor and networks, draws more of the kinds that the first told worst.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from fleetfront import __version__
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.measure.profile import file_writer
+from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts
+from fleetfront.predictors.operators.design import FIRST, Chain, draw_chains, draw_singles
+from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels
+from fleetfront.predictors.operators.learning import MeasuredNetwork, learn_allowance, learn_kind, learn_scales
+from fleetfront.predictors.operators.networks import draw_networks
+from fleetfront.predictors.operators.rules import ChainTest, find_rules
+from fleetfront.predictors.operators.samples import Sample, Stage
+from fleetfront.profilers.base import Agent
+from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign, find_unfinished
+from fleetfront.profilers.kinds.base import Choices
+from fleetfront.profilers.kinds.catalogue import OpenAgent, open_device
+from fleetfront.profilers.model_files import FileCache
+from fleetfront.profilers.plan import RoundOptions, Task, TaskList, campaign_identity
+from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_observations, summaries
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+#: A file of next to nothing: what running anything costs.
+IDLE = Sample((1, 1), (Stage("relu"),))
+#: Part of the budget that the first set gets; samples that are drawn for the kinds that it told worst.
+_FIRST_SHARE, _MORE = 0.65, 240
+#: Of what ``IDLE`` takes, the part that is no operator's: the rest is its one comparison.
+_IDLE_SHARE = 0.9
+#: Rounds that tell all that rounds can tell.
+_MOST_ROUNDS = 10
+_WRITTEN = FEATURES.index("written")
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorDesign:
+    """What is measured: samples by key, chains among them, networks by name with their family.
+
+    ``left_out``: key -> why it cannot be written as a file of the target's runtime.
+    """
+
+    samples: Mapping[str, Sample]
+    chains: Sequence[Chain]
+    networks: Mapping[str, tuple[str, Graph]]
+    left_out: dict[str, str] = field(default_factory=dict)
+
+
+def first_design(seed: int = 0, scale: float = 1.0) -> OperatorDesign:
+    """The set that a target starts with; ``scale`` times as many samples of each kind, eight at least."""
+    chains = list(draw_chains(seed))
+    singles = draw_singles({kind: max(8, round(count * scale)) for kind, count in FIRST.items()}, seed)
+    wanted = [IDLE, *singles, *(sample for chain in chains for sample in (chain.whole, *chain.parts))]
+    networks = {f"{family} {place}": (family, graph) for place, (family, graph) in enumerate(draw_networks(seed))}
+    return OperatorDesign({sample.key: sample for sample in wanted}, chains, networks)
+
+
+def profile_operators(
+    target: Target,
+    *,
+    store: Store,
+    seconds: float = 240.0,
+    seed: int = 0,
+    scale: float = 1.0,
+    workspace: Workspace | None = None,
+    open_agent: OpenAgent | None = None,
+    progress: Progress = SILENT,
+) -> OperatorCosts:
+    """Operator costs of ``target``, measured within about ``seconds``. The same call goes on with an interrupted one.
+
+    Raises:
+        CampaignInterrupted: on Ctrl-C.
+        InputError: a target that files are not written for, another batch than 1, a full disk.
+        MissingDependency: the runtime, scipy or xgboost is not installed.
+        DeviceError: the device is lost, refused, or measured by another process.
+    """
+    if target.batch != 1:
+        raise InputError(f"Operators are measured at batch 1, not {target.batch}.", "Leave --batch out.")
+    began, started_ns = time.monotonic(), time.time_ns()
+    place = workspace or Workspace.default()
+    suffix, write = file_writer(target)
+    cache = FileCache(place.cache / "files", suffix)
+    opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
+    with closing(opener(target)) as agent:
+        measure = _Measuring(target, store, agent, cache, write, seed, progress)
+        design = first_design(seed, scale)
+        seen = [measure(design, seconds * _FIRST_SHARE, "first")]
+        costs = learn_costs(design, seen, agent.describe())
+        more = draw_more(design, costs, round(_MORE * scale), seed)
+        if seconds - (time.monotonic() - began) > 0.1 * seconds:
+            seen.append(measure(more, seconds - (time.monotonic() - began), "more"))
+            both = replace(design, samples={**design.samples, **more.samples})
+            costs = learn_costs(both, seen, agent.describe())
+    cache.prune()
+    return replace(costs, started_ns=started_ns, seconds=time.monotonic() - began)
+
+
+def draw_more(design: OperatorDesign, costs: OperatorCosts, count: int, seed: int) -> OperatorDesign:
+    """More samples of the kinds whose errors weigh most in networks, with the networks and the idle file again."""
+    time_of: dict[str, float] = defaultdict(float)
+    for _, graph in design.networks.values():
+        for part in costs.estimate(graph).parts:
+            time_of[part.kind] += part.ms
+    drawn = {
+        sample.key: sample
+        for sample in draw_singles(dict.fromkeys(FIRST, count), seed + 1)
+        if sample.key not in design.samples
+    }
+    kind_of = {key: graph_kernels(sample.graph())[0].kind for key, sample in drawn.items()}
+    total = sum(time_of.values()) or 1.0
+    weights = {
+        kind: found.mape * (0.02 + time_of[kind] / total) for kind, found in costs.kinds.items() if time_of[kind]
+    }
+    share = sum(weights.values()) or 1.0
+    chosen: dict[str, Sample] = {IDLE.key: IDLE}
+    for kind, weight in weights.items():
+        keys = [key for key in drawn if kind_of[key] == kind]
+        chosen |= {key: drawn[key] for key in keys[: round(count * weight / share)]}
+    return OperatorDesign(chosen, (), design.networks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Measuring:
+    """Runs one campaign over a design and reads what was seen."""
+
+    target: Target
+    store: Store
+    agent: Agent
+    cache: FileCache
+    write: Callable[[Graph], bytes]
+    seed: int
+    progress: Progress
+
+    def __call__(self, design: OperatorDesign, seconds: float, name: str) -> Observations:
+        began = time.monotonic()
+        tasks = self._written(design)
+        options, environment = RoundOptions(seed=self.seed), self.agent.describe()
+        identity = campaign_identity(
+            self.target, "", options, {**environment, "operators": name, "files": sorted(tasks.files)}
+        )
+        row = find_unfinished(self.store, self.target, "", identity, seconds)
+        row = row or begin_campaign(self.store, self.target, "", identity, tasks, environment)
+        files = {file: str(self.cache.path(file)) for file in tasks.files}
+        clock = self.agent.clocks[0]
+        campaign = Campaign(self.store, self.agent, row, options, files, clock=clock, progress=self.progress)
+        campaign.run(Limits(seconds, _MOST_ROUNDS), preparing_s=time.monotonic() - began)
+        return read_observations(self.store, self.target, "", clock, [row.id])
+
+    def _written(self, design: OperatorDesign) -> TaskList:
+        """Files of what the runtime's format can say; the rest is left out with its reason."""
+        wanted = [(Role.BLOCK, key) for key in design.samples] + [(Role.CALIBRATION, key) for key in design.networks]
+        self.progress.start("Writing operators", len(wanted))
+        tasks = []
+        for role, key in wanted:
+            try:
+                graph = design.samples[key].graph() if role is Role.BLOCK else design.networks[key][1]
+                tasks.append(Task(role, key, self.cache.put(self.write(graph))))
+            except InputError as error:
+                design.left_out[key] = error.message
+            self.progress.advance()
+        self.progress.finish()
+        if not tasks:
+            raise InputError(f"No operator can be written for {self.target}.", "Choose another --runtime.")
+        tasks.sort(key=lambda task: task.role.value)
+        singles = [task for task in tasks if task.role is Role.BLOCK]
+        return TaskList(tuple(tasks), replace(singles[len(singles) // 2], role=Role.ANCHOR))
+
+
+def learn_costs(
+    design: OperatorDesign, seen: Sequence[Observations], environment: Mapping[str, object]
+) -> OperatorCosts:
+    """What the observations of one or several campaigns of a design tell; the first chooses the statistic.
+
+    Raises InputError if not even the idle file was measured.
+    """
+    first = seen[0]
+    statistic = choose_statistic(first)
+    blocks: dict[str, float] = {}
+    networks: dict[str, float] = {}
+    for observations in reversed(seen):
+        blocks |= summaries(observations, Role.BLOCK, statistic)
+        networks |= summaries(observations, Role.CALIBRATION, statistic)
+    if IDLE.key not in blocks:
+        reason = next(iter(first.errors.values()), "no visit was kept")
+        raise InputError(
+            f"{first.target} did not run a file of one operator: {reason}.",
+            "Remove the cause, then run the same command again.",
+        )
+    idle = _IDLE_SHARE * blocks[IDLE.key]
+    kernels = {key: graph_kernels(design.samples[key].graph()) for key in blocks if key in design.samples}
+    kinds = _learn_kinds({key: found[0] for key, found in kernels.items() if len(found) == 1}, blocks, idle)
+    rules = find_rules([test for chain in design.chains if (test := _test(chain, blocks, idle)) is not None])
+    unscaled = OperatorCosts(
+        first.target,
+        first.clock,
+        statistic,
+        idle,
+        kinds,
+        learn_allowance(kinds),
+        rules,
+        NetworkScales(np.ones(3), 0.0, idle, 1.0, 0),
+        dict(environment),
+        created_with=__version__,
+    )
+    measured = [_network(design, key, ms, unscaled) for key, ms in networks.items() if key in design.networks]
+    return replace(unscaled, scales=learn_scales(measured, rules, idle))
+
+
+def _network(design: OperatorDesign, key: str, ms: float, costs: OperatorCosts) -> MeasuredNetwork:
+    family, graph = design.networks[key]
+    kernels = graph_kernels(graph)
+    return MeasuredNetwork(family, kernels, costs.kernel_ms(kernels)[0], ms)
+
+
+def _learn_kinds(kernels: Mapping[str, Kernel], ms: Mapping[str, float], idle: float) -> dict[str, KindCosts]:
+    rows: dict[str, list[str]] = {}
+    for key, kernel in kernels.items():
+        rows.setdefault(kernel.kind, []).append(key)
+    return {
+        kind: learn_kind(
+            kind,
+            np.array([kernels[key].features for key in keys]),
+            np.array([ms[key] for key in keys]) - idle,
+        )
+        for kind, keys in rows.items()
+    }
+
+
+def _test(chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | None:
+    """The evidence of a chain that was measured whole and in parts."""
+    if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
+        return None
+    kinds = tuple(graph_kernels(part.graph())[0].kind for part in chain.parts)
+    first = graph_kernels(chain.whole.graph())[0]
+    parts = tuple(ms[part.key] - idle for part in chain.parts)
+    return ChainTest(chain.asks, kinds, ms[chain.whole.key] - idle, parts, float(first.features[_WRITTEN]))

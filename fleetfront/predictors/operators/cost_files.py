@@ -1,0 +1,59 @@
+"""Files of operator costs: JSON, never pickle, one a target and clock, in the workspace's folder ``operators``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fleetfront.errors import FileError
+from fleetfront.plain import read_record, to_plain
+from fleetfront.predictors.operators.costs import OperatorCosts
+from fleetfront.predictors.table.fit_files import model_file_name, write_json
+from fleetfront.quantities import LATENCY, Clock
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+SCHEMA: Literal["fleetfront.operator-costs/1"] = "fleetfront.operator-costs/1"
+_FOLDER = "operators"
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """A file, whole."""
+
+    schema: Literal["fleetfront.operator-costs/1"]
+    costs: OperatorCosts
+
+
+def costs_path(workspace: Workspace, target: Target, clock: Clock) -> Path:
+    """Where the costs of a target under a clock lie."""
+    return workspace.root / _FOLDER / model_file_name(target, clock, LATENCY)
+
+
+def save_costs(costs: OperatorCosts, workspace: Workspace) -> Path:
+    """Write costs, whole or not at all; older ones of the same target and clock are replaced.
+
+    Raises InputError if the disk is full or the folder cannot be written.
+    """
+    path = costs_path(workspace, costs.target, costs.clock)
+    write_json(path, to_plain(_Content(SCHEMA, costs)))
+    return path
+
+
+def load_costs(path: Path) -> OperatorCosts:
+    """Read the costs at ``path``. Raises FileError if they are missing, damaged, or of another program."""
+    again = "Delete it and measure again with: fleetfront profile --operators"
+    return read_record(path, _Content, "file of operator costs", again).costs
+
+
+def list_costs(workspace: Workspace) -> tuple[list[OperatorCosts], list[FileError]]:
+    """All costs, newest first, and what is wrong with files that hold none."""
+    found: list[OperatorCosts] = []
+    damaged: list[FileError] = []
+    for path in sorted((workspace.root / _FOLDER).glob("*@*.json")):
+        try:
+            found.append(load_costs(path))
+        except FileError as error:
+            damaged.append(error)
+    return sorted(found, key=lambda costs: -costs.started_ns), damaged

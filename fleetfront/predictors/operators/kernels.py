@@ -1,0 +1,235 @@
+"""Describe each operator of a graph by its kind and by the numbers that its time depends on.
+
+Operators of one kind share a model (``costs``): families are split where devices have kernels of their own, as for
+convolutions of one pixel, of one channel a group, and all others. Everything is counted at batch 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleetfront.graphs.graph import Graph, Operator
+from fleetfront.graphs.operators.base import Shape, Work, elements
+from fleetfront.graphs.operators.catalogue import family_of
+from fleetfront.quantities import FloatArray
+
+#: What is known of every operator. Counts in millions: multiply-accumulates, elements of activations read and written,
+#: elements of weights; ``padded`` are the multiply-accumulates if channels came in sixteens, as vectors want them.
+#: Then sizes: of the windows, and of the product (rows x inner -> columns, so many times), or of the last two
+#: dimensions where nothing is multiplied.
+FEATURES = (
+    "mmacs",
+    "padded",
+    "read",
+    "written",
+    "weights",
+    "window",
+    "stride",
+    "groups",
+    "rows",
+    "inner",
+    "columns",
+    "times",
+    "width",
+)
+_VECTOR = 16
+#: Types of numbers that are not counted with float32.
+_NARROW = ("int8", "uint8", "float16", "int16")
+_NOTHING: FloatArray = np.zeros(len(FEATURES))
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """One operator as devices see it.
+
+    Attributes:
+        kind: what models are made for, e.g. ``pointwise``; empty if it costs nothing.
+        name: of its first output.
+        family: as the file that it was read from calls it, else the graph.
+        features: float64[len(FEATURES)].
+        producers: places in the list of kernels of those whose results it reads.
+        readers: how many kernels read its result.
+    """
+
+    kind: str
+    name: str
+    family: str
+    features: FloatArray
+    producers: tuple[int, ...] = ()
+    readers: int = 1
+
+
+def graph_kernels(graph: Graph) -> list[Kernel]:
+    """The operators of a graph in the order of execution; those that cost nothing are passed through and left out.
+
+    A constant added to a product's last dimension is its bias, and what exporters spell Gelu with is one Gelu.
+    """
+    made: dict[str, int] = {}
+    kernels: list[Kernel] = []
+    read: Counter[int] = Counter()
+    users = Counter(name for operator in graph.operators for name in operator.inputs)
+    spelled = _spelled_gelus(graph)
+    for operator in graph.operators:
+        producers = tuple(dict.fromkeys(made[name] for name in operator.inputs if name in made))
+        output = operator.outputs[0]
+        kind, features = ("", _NOTHING) if output in spelled else described(graph, operator)
+        kind += _typed(graph, operator) if kind else ""
+        if (erf := spelled.get(output)) is not None:
+            kind, features = "gelu", _plain(graph, erf, 0.0)
+        elif len(producers) == 1 and _is_bias(graph, operator, kernels[producers[0]], users):
+            kind = ""
+        if not kind:
+            made.update(dict.fromkeys(operator.outputs, producers[0]) if producers else {})
+            continue
+        read.update(producers)
+        made.update(dict.fromkeys(operator.outputs, len(kernels)))
+        family = operator.origin.kind if operator.origin else operator.family
+        kernels.append(Kernel(kind, output, family, features, producers))
+    return [Kernel(k.kind, k.name, k.family, k.features, k.producers, read[place]) for place, k in enumerate(kernels)]
+
+
+def _typed(graph: Graph, operator: Operator) -> str:
+    """What narrower numbers than float32 add to a kind: they run on other code."""
+    names = [*operator.outputs, *operator.inputs[:2]]
+    dtypes = [graph.value(name).dtype for name in names if name in graph.tensors or name in graph.weights]
+    return next((f" {dtype}" for dtype in dtypes if dtype in _NARROW), "")
+
+
+def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[str, int]) -> bool:
+    """Whether an addition of constants, one for each column, is all that reads a product."""
+    constants = [name for name in operator.inputs if name in graph.weights]
+    if operator.family != "add" or len(constants) != 1 or producer.kind != "linear":
+        return False
+    width = graph.tensors[operator.outputs[0]].shape[-1]
+    computed = next((name for name in operator.inputs if name in graph.tensors), "")
+    return graph.weights[constants[0]].size == width and users[computed] == 1
+
+
+def _spelled_gelus(graph: Graph) -> dict[str, Operator | None]:
+    """Outputs of the operators of x (1 + erf(x / sqrt 2)) / 2: None, but for its last that with the error function."""
+    readers: dict[str, list[Operator]] = {}
+    makers = {name: operator for operator in graph.operators for name in operator.outputs}
+    for operator in graph.operators:
+        for name in operator.inputs:
+            readers.setdefault(name, []).append(operator)
+    found: dict[str, Operator | None] = {}
+    for operator in graph.operators:
+        if operator.attributes.get("function") != "erf":
+            continue
+        steps, at = [operator], operator
+        for family in ("add", "multiply", "multiply"):
+            following = readers.get(at.outputs[0], [])
+            if len(following) != 1 or following[0].family != family:
+                break
+            at = following[0]
+            steps.append(at)
+        source = makers.get(operator.inputs[0])
+        if len(steps) == 4 and source is not None:
+            found.update({step.outputs[0]: operator if step is at else None for step in (source, *steps)})
+    return found
+
+
+def described(graph: Graph, operator: Operator) -> tuple[str, FloatArray]:
+    """Kind and features of one operator; no kind if it costs nothing."""
+    if operator.family == "opaque":
+        return f"opaque {operator.attributes['kind']}", _plain(graph, operator, 0.0)
+    asked = work_of(graph, operator)
+    macs = asked.macs
+    if asked.kind is None:
+        return "", _NOTHING
+    if operator.family in ("conv2d", "conv1d"):
+        kind, features = _conv(graph, operator, macs)
+        return (kind if operator.family == "conv2d" else f"1d {kind}"), features
+    if operator.family == "matmul":
+        return "matmul", _matrix(graph, operator, macs)
+    if operator.family == "linear":
+        return "linear", _product(graph, operator, macs)
+    features = _plain(graph, operator, macs)
+    return _plain_kind(graph, operator), features
+
+
+def _conv(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArray]:
+    weight = graph.value(operator.inputs[1]).shape
+    groups, window = int(operator.attributes["groups"]), elements(weight[2:])
+    inner, columns = int(weight[1]), int(weight[0]) // groups
+    shape = graph.tensors[operator.outputs[0]].shape
+    pixels = elements(shape[1:-1] if operator.attributes.get("channels_last") else shape[2:])
+    kind = _conv_kind(groups, inner, columns, is_point=window == 1)
+    is_deep = inner > 1 or columns > 1
+    padded = pixels * window * (groups * _up(inner) * _up(columns) if is_deep else _up(groups))
+    sizes = (window, operator.attributes["stride"][0], groups, pixels, inner, columns, groups, weight[-1])
+    return kind, np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+
+
+def _conv_kind(groups: int, inner: int, columns: int, *, is_point: bool) -> str:
+    """Vector code wants channels in fours, and in sixteens within each of several groups; few channels go elsewhere."""
+    if groups > 1 and inner == columns == 1:
+        return "depthwise" if groups % 4 == 0 else "depthwise odd"
+    if groups > 1:
+        return "grouped" if inner % _VECTOR == 0 and columns % _VECTOR == 0 else "grouped odd"
+    kind = "pointwise" if is_point else "conv"
+    return f"{kind} narrow" if inner < _VECTOR else kind
+
+
+def _product(graph: Graph, operator: Operator, macs: float) -> FloatArray:
+    columns, inner = (int(size) for size in graph.value(operator.inputs[1]).shape[:2])
+    rows = elements(graph.tensors[operator.outputs[0]].shape) / columns
+    padded = rows * inner * _up(columns)
+    sizes = (1, 1, 1, rows, inner, columns, 1, columns)
+    return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+
+
+def _matrix(graph: Graph, operator: Operator, macs: float) -> FloatArray:
+    shape = graph.tensors[operator.outputs[0]].shape
+    rows, columns = _size(shape[-2:-1]), _size(shape[-1:])
+    inner = macs / max(elements(shape), 1.0)
+    times = elements(shape) / max(rows * columns, 1.0)
+    padded = times * rows * inner * _up(int(columns))
+    sizes = (1, 1, 1, rows, inner, columns, times, columns)
+    return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+
+
+def _plain_kind(graph: Graph, operator: Operator) -> str:
+    """The family, its function where it has several, and whether an operand is spread over the others."""
+    attributes = operator.attributes
+    kind = str(attributes.get("function", operator.family)).lower()
+    computed = [elements(graph.tensors[name].shape) for name in operator.inputs if name in graph.tensors]
+    is_spread = len(operator.inputs) == 2 and len(set(computed)) > 1 and work_of(graph, operator).kind == "elementwise"
+    return f"{kind} broadcast" if is_spread else kind
+
+
+def work_of(graph: Graph, operator: Operator) -> Work:
+    """What an operator asks of a device, as its family counts it."""
+    return family_of(operator.family).work(graph, operator)
+
+
+def _plain(graph: Graph, operator: Operator, macs: float) -> FloatArray:
+    shape = graph.tensors[operator.outputs[0]].shape
+    window = math.prod(operator.attributes.get("kernel", (1,)))
+    stride = float(next(iter(operator.attributes.get("stride", (1,)))))
+    written = elements(shape)
+    operands = [name for name in operator.inputs if name in graph.tensors]
+    narrow = min((_size(graph.value(name).shape) for name in operator.inputs), default=1.0)
+    sizes = (window, stride, len(operands), _size(shape[:-2]), _size(shape[-2:-1]), narrow, 1, _size(shape[-1:]))
+    return np.array([(macs or window * written) / 1e6] * 2 + [*_moved(graph, operator), *map(float, sizes)])
+
+
+def _moved(graph: Graph, operator: Operator) -> tuple[float, float, float]:
+    """Millions of elements read, written, and of weights."""
+    read = sum(elements(graph.tensors[name].shape) for name in operator.inputs if name in graph.tensors)
+    written = sum(elements(graph.tensors[name].shape) for name in operator.outputs)
+    weights = sum(graph.weights[name].size for name in operator.inputs if name in graph.weights)
+    return read / 1e6, written / 1e6, weights / 1e6
+
+
+def _size(shape: Shape | Sequence[int]) -> float:
+    return elements(tuple(shape))
+
+
+def _up(channels: int) -> int:
+    return -(-channels // _VECTOR) * _VECTOR

@@ -1,0 +1,188 @@
+"""Rules say what a runtime saves between neighbouring operators: what it fuses, and layouts that it changes only once.
+
+They are found by test: chains of operators against their parts (``design.draw_chains``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge
+
+from fleetfront.predictors.operators.kernels import Kernel
+
+#: Column of ``kernels.FEATURES`` with the millions of elements that a kernel writes.
+_WRITTEN = 3
+#: Sizes that a rule is told from at least; the share of a tail's time that must be gone; and the share of a chain's
+#: time below which a saving is noise.
+_FEWEST, _FUSED_SHARE, _NOISE_SHARE = 3, 0.6, 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class ChainTest:
+    """A chain of kinds with its time and that of its parts, ms, at one size: the evidence for a rule.
+
+    ``asks``: ``fused`` whether the tail vanishes, ``layout`` whether two kinds share one, ``through`` whether the kind
+    in the middle keeps its neighbours from doing so.
+    """
+
+    asks: str
+    kinds: tuple[str, ...]
+    whole_ms: float
+    parts_ms: tuple[float, ...]
+    melements: float
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What neighbours save.
+
+    Attributes:
+        fused: (head, tail): the tail's time vanishes where it alone reads the head's result.
+        inside: kinds that work in a layout of the runtime's own. Alone in a file each pays for changing to it and back.
+        through: kinds that take either layout, so that their neighbours need not change it.
+        saved_ms: per million elements that need not be changed to it and back, half of it at each end.
+        tests: what they were found by.
+    """
+
+    fused: tuple[tuple[str, str], ...] = ()
+    inside: tuple[str, ...] = ()
+    through: tuple[str, ...] = ()
+    saved_ms: Annotated[float, Ge(0)] = 0.0
+    tests: tuple[ChainTest, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Kernels that run as one, by their places; what it saves of their times alone, in ms."""
+
+    members: tuple[int, ...]
+    saved_ms: float = 0.0
+
+
+def group_kernels(kernels: Sequence[Kernel], rules: Rules) -> list[Group]:
+    """Fused groups in the order of execution, each with what it saves in layouts."""
+    heads = _heads(kernels, rules)
+    members: dict[int, list[int]] = {}
+    for place, head in enumerate(heads):
+        members.setdefault(head, []).append(place)
+    saved = _saved_layouts(kernels, heads, rules)
+    return [Group(tuple(places), saved.get(head, 0.0)) for head, places in members.items()]
+
+
+def _heads(kernels: Sequence[Kernel], rules: Rules) -> list[int]:
+    """Of each kernel, the place of the first of its group."""
+    heads, lasts = list(range(len(kernels))), dict(enumerate(range(len(kernels))))
+    fused = set(rules.fused)
+    for place, kernel in enumerate(kernels):
+        for producer in reversed(kernel.producers):
+            head = heads[producer]
+            is_last = lasts[head] == producer and kernels[producer].readers == 1
+            if is_last and (_plain(kernels[head].kind), kernel.kind) in fused:
+                heads[place], lasts[head] = head, place
+                break
+    return heads
+
+
+def _saved_layouts(kernels: Sequence[Kernel], heads: Sequence[int], rules: Rules) -> dict[int, float]:
+    """Head -> ms that its group need not spend on layouts, half for each end that stays in the runtime's own."""
+    if not rules.saved_ms:
+        return {}
+    inside, through = set(rules.inside), set(rules.through)
+    kinds = {head: _plain(kernels[head].kind) for head in heads}
+    readers: dict[int, set[int]] = {head: set() for head in heads}
+    writers: dict[int, dict[int, float]] = {head: {} for head in heads}
+    for place, kernel in enumerate(kernels):
+        for producer in kernel.producers:
+            if heads[producer] != heads[place]:
+                readers[heads[producer]].add(heads[place])
+                writers[heads[place]][heads[producer]] = float(kernels[producer].features[_WRITTEN])
+    order = sorted(kinds)
+    gives = dict.fromkeys(order, False)
+    for head in order:
+        is_passed = kinds[head] in through and any(gives[one] for one in writers[head])
+        gives[head] = kinds[head] in inside or is_passed
+    takes = dict.fromkeys(order, False)
+    for head in reversed(order):
+        is_passed = kinds[head] in through and bool(readers[head]) and all(takes[one] for one in readers[head])
+        takes[head] = kinds[head] in inside or is_passed
+    saved: dict[int, float] = {}
+    for head in (head for head in order if kinds[head] in inside):
+        entries = sum(size for one, size in writers[head].items() if gives[one])
+        is_kept = bool(readers[head]) and all(takes[one] for one in readers[head])
+        last = max(place for place, own in enumerate(heads) if own == head)
+        saved[head] = rules.saved_ms / 2 * (entries + (float(kernels[last].features[_WRITTEN]) if is_kept else 0.0))
+    return saved
+
+
+def find_rules(tests: Sequence[ChainTest]) -> Rules:
+    """The rules that chains tell, each at several sizes.
+
+    A tail is fused if about its own time is gone. Of the kinds at the ends of pairs, those are inside that save with
+    themselves or with others at least half of what pairs usually save; a kind goes through if two such ends around it
+    save as much as without it.
+    """
+    fused = _fused_pairs(_asked(tests, "fused"))
+    rates = {kinds: _rate(found) for kinds, found in _asked(tests, "layout").items()}
+    level = float(np.median([rate for rate in rates.values() if rate > 0])) if rates else 0.0
+    best = {kind: max(rate for pair, rate in rates.items() if kind in pair) for pair in rates for kind in pair}
+    if level <= _noise(tests):
+        return Rules(fused, tests=tuple(tests))
+    inside = tuple(sorted(_like_tested(kind for kind, rate in best.items() if rate > level / 2)))
+    through = [
+        kinds[1]
+        for kinds, found in _asked(tests, "through").items()
+        if kinds[1] not in inside and _rate(found, is_middle_gone=kinds[:2] in fused) > level / 2
+    ]
+    return Rules(fused, inside, tuple(sorted(through)), level, tuple(tests))
+
+
+def _fused_pairs(tests: Mapping[tuple[str, ...], Sequence[ChainTest]]) -> tuple[tuple[str, str], ...]:
+    """Tails that vanish behind most of the heads that they were tried behind, with each such head and its like."""
+    tails = sorted({kinds[-1] for kinds in tests})
+    found: list[tuple[str, str]] = []
+    for tail in tails:
+        verdicts = {kinds[0]: _vanishes(chains) for kinds, chains in tests.items() if kinds[-1] == tail}
+        if 2 * sum(verdicts.values()) > len(verdicts):
+            found += [(head, tail) for head in sorted(_like_tested(verdicts))]
+    return tuple(found)
+
+
+def _like_tested(kinds: Iterable[str]) -> set[str]:
+    """Kinds with those that runtimes treat alike: a convolution is one, whatever its window and groups."""
+    found = set(kinds)
+    return found | ({"conv", "grouped"} if "pointwise" in found else set())
+
+
+def _plain(kind: str) -> str:
+    """The kind without what tells that its channels are few."""
+    return kind.removesuffix(" narrow")
+
+
+def _asked(tests: Sequence[ChainTest], question: str) -> dict[tuple[str, ...], list[ChainTest]]:
+    found: dict[tuple[str, ...], list[ChainTest]] = {}
+    for test in tests:
+        if test.asks == question:
+            found.setdefault(test.kinds, []).append(test)
+    return found
+
+
+def _vanishes(tests: Sequence[ChainTest]) -> bool:
+    """Whether the whole takes as long as its head alone, rather than as both."""
+    shares = [(sum(test.parts_ms) - test.whole_ms) / test.parts_ms[-1] for test in tests if test.parts_ms[-1] > 0]
+    return len(shares) >= _FEWEST and float(np.median(shares)) > _FUSED_SHARE
+
+
+def _rate(tests: Sequence[ChainTest], *, is_middle_gone: bool = False) -> float:
+    """Milliseconds that chains save per million elements between their ends: the median over sizes."""
+    gone = [test.parts_ms[1] if is_middle_gone else 0.0 for test in tests]
+    saved = [sum(test.parts_ms) - test.whole_ms - fused for test, fused in zip(tests, gone, strict=True)]
+    return float(np.median([ms / test.melements for ms, test in zip(saved, tests, strict=True)]))
+
+
+def _noise(tests: Sequence[ChainTest]) -> float:
+    """What cannot be told from noise: a share of what chains take for a million elements."""
+    return _NOISE_SHARE * float(np.median([test.whole_ms / test.melements for test in tests])) if tests else 0.0

@@ -1,0 +1,226 @@
+"""Sample spells a small chain of operators as a key, and builds its Graph: what operator costs are measured on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Array, Graph, GraphBuilder
+from fleetfront.graphs.operators.base import IMAGE
+
+#: Random weights are cut out of one array: drawing them anew for each file takes longer than timing it.
+_POOL_SIZE = 1 << 20
+_STEP = 7919
+#: Stages and permutations whose four dimensions are heads of attention, and no image.
+_OF_HEADS, _TURNS = ("matmul", "softmax"), ((0, 2, 1, 3), (0, 1, 3, 2))
+_drawn: Array | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One operator of a chain: its name in ``STAGES`` and its numbers, in the order that the name documents."""
+
+    name: str
+    numbers: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        return ":".join((self.name, *(["x".join(map(str, self.numbers))] if self.numbers else [])))
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An input and the operators that run on it, one after the other."""
+
+    shape: tuple[int, ...]
+    stages: tuple[Stage, ...]
+
+    @property
+    def key(self) -> str:
+        """Its spelled form, e.g. ``1x32x56x56|conv:64x3x3x1x1|relu``."""
+        return "|".join(("x".join(map(str, self.shape)), *map(str, self.stages)))
+
+    @classmethod
+    def parse(cls, key: str) -> Sample:
+        """Read ``key`` back. Raises InputError on anything else."""
+        try:
+            shape, *stages = key.split("|")
+            parts = [stage.partition(":") for stage in stages]
+            sample = cls(_numbers(shape), tuple(Stage(name, _numbers(text)) for name, _, text in parts))
+        except ValueError as error:
+            raise InputError(f"{key!r} is no chain of operators.", "Measure the device's operators again.") from error
+        unknown = [stage.name for stage in sample.stages if stage.name not in STAGES]
+        if unknown or not sample.stages:
+            raise InputError(f"{key!r} names no operators that are known.", "Measure the device's operators again.")
+        return sample
+
+    def graph(self) -> Graph:
+        """The chain as a Graph with random weights. Raises InputError if the stages do not fit together."""
+        builder = GraphBuilder("operators")
+        first_stage = self.stages[0]
+        is_image = len(self.shape) == 4 and first_stage.name not in _OF_HEADS and first_stage.numbers not in _TURNS
+        start = builder.input("x", self.shape, layout=IMAGE if is_image else "")
+        data, first, counted = start, "", list[str]()
+        for stage in self.stages:
+            data = STAGES[stage.name](_Chain(builder, first or start, counted), data, *stage.numbers)
+            first = first or data
+        return builder.build([data])
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What a stage may need: the builder, what the chain's first operator made, and what else was added."""
+
+    builder: GraphBuilder
+    first: str
+    counted: list[str]
+
+    def weight(self, name: str, *shape: int) -> str:
+        self.counted.append(name)
+        return self.builder.weight(f"{name}{len(self.counted)}", random_array(shape, len(self.counted)))
+
+    def side(self, data: str) -> str:
+        """Another input like ``data``."""
+        value = self.builder.value(data)
+        self.counted.append(data)
+        return self.builder.input(f"side{len(self.counted)}", value.shape, layout=value.layout)
+
+
+def random_array(shape: Sequence[int], place: int = 0) -> Array:
+    """Small random float32 weights; equal shapes and places give equal arrays."""
+    global _drawn
+    if _drawn is None:
+        _drawn = (0.05 * np.random.default_rng(0).standard_normal(_POOL_SIZE)).astype(np.float32)
+    # Writers keep equal arrays once, and a network's weights lie apart.
+    return np.resize(_drawn[place * _STEP % (_POOL_SIZE // 2) :], tuple(shape))
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in text.split("x")) if text else ()
+
+
+def _conv(chain: _Chain, data: str, out: int, kernel_h: int, kernel_w: int, stride: int, groups: int) -> str:
+    channels = int(chain.builder.shape(data)[1])
+    weight = chain.weight("w", out, channels // groups, kernel_h, kernel_w)
+    pads = ((kernel_h - 1) // 2, (kernel_w - 1) // 2) * 2
+    return chain.builder.add(
+        "conv2d",
+        (data, weight, chain.weight("b", out)),
+        stride=(stride, stride),
+        padding=pads,
+        dilation=(1, 1),
+        groups=groups,
+    )
+
+
+def _linear(chain: _Chain, data: str, out: int) -> str:
+    width = int(chain.builder.shape(data)[-1])
+    return chain.builder.add("linear", (data, chain.weight("w", out, width), chain.weight("b", out)))
+
+
+def _pool(kind: str) -> Callable[..., str]:
+    def add(chain: _Chain, data: str, kernel: int, stride: int) -> str:
+        pad = (kernel - 1) // 2
+        return chain.builder.add(kind, (data,), kernel=(kernel, kernel), stride=(stride, stride), padding=(pad,) * 4)
+
+    return add
+
+
+def _unary(family: str) -> Callable[..., str]:
+    return lambda chain, data: chain.builder.add(family, (data,))
+
+
+def _binary(family: str) -> Callable[..., str]:
+    return lambda chain, data: chain.builder.add(family, (data, chain.side(data)))
+
+
+def _scaled(chain: _Chain, data: str) -> str:
+    """Each channel of an image by a number of its own, as squeeze and excitation end."""
+    channels = chain.builder.shape(data)[1]
+    chain.counted.append(data)
+    factors = chain.builder.input(f"side{len(chain.counted)}", (1, channels, 1, 1), layout=IMAGE)
+    return chain.builder.add("multiply", (data, factors))
+
+
+def _concat(chain: _Chain, data: str, axis: int) -> str:
+    return chain.builder.add("concat", (data, chain.side(data)), axis=axis)
+
+
+def _transpose(chain: _Chain, data: str, *permutation: int) -> str:
+    return chain.builder.add("transpose", (data,), permutation=permutation)
+
+
+def _function(name: str, operands: int = 1) -> Callable[..., str]:
+    def add(chain: _Chain, data: str) -> str:
+        return chain.builder.add("elementwise", (data, *([chain.side(data)] * (operands - 1))), function=name)
+
+    return add
+
+
+def _matmul(chain: _Chain, data: str, columns: int) -> str:
+    *times, _, inner = (int(size) for size in chain.builder.shape(data))
+    layout = chain.builder.value(data).layout
+    chain.counted.append(data)
+    other = chain.builder.input(f"side{len(chain.counted)}", (*times, inner, columns), layout=layout)
+    return chain.builder.add("matmul", (data, other))
+
+
+def _layer_norm(chain: _Chain, data: str) -> str:
+    width = int(chain.builder.shape(data)[-1])
+    return chain.builder.add("layer_norm", (data, chain.weight("s", width), chain.weight("b", width)), axis=-1)
+
+
+def _mean(chain: _Chain, data: str, axis: int) -> str:
+    return chain.builder.add("reduce", (data,), function="mean", axes=(axis,), keep=False)
+
+
+def _gather(chain: _Chain, data: str, rows: int) -> str:
+    """Rows of a table of so many rows and as wide as the chain's input is long."""
+    indices = chain.weight("rows", rows)
+    chain.builder._weights[indices] = np.arange(rows, dtype=np.int64) % int(chain.builder.shape(data)[0])
+    return chain.builder.add("gather", (data, indices), axis=0)
+
+
+def _conv1d(chain: _Chain, data: str, out: int, kernel: int, stride: int, groups: int) -> str:
+    channels = int(chain.builder.shape(data)[1])
+    weight = chain.weight("w", out, channels // groups, kernel)
+    pads = ((kernel - 1) // 2,) * 2
+    operands = (data, weight, chain.weight("b", out))
+    return chain.builder.add("conv1d", operands, stride=(stride,), padding=pads, dilation=(1,), groups=groups)
+
+
+def _softmax(chain: _Chain, data: str) -> str:
+    return chain.builder.add("softmax", (data,), axis=-1)
+
+
+#: Name -> what adds it. Numbers: conv out x height x width x stride x groups; conv1d out x length x stride x groups;
+#: linear out; matmul columns; pools kernel x stride; concat and mean axis; transpose its permutation; gather rows.
+#: ``residual`` adds what the chain's first operator made.
+STAGES: dict[str, Callable[..., str]] = {
+    "conv": _conv,
+    "linear": _linear,
+    "max_pool": _pool("max_pool2d"),
+    "average_pool": _pool("average_pool2d"),
+    "global_pool": _unary("global_average_pool"),
+    "relu": _unary("relu"),
+    "relu6": _unary("relu6"),
+    "hard_swish": _unary("hard_swish"),
+    "hard_sigmoid": _unary("hard_sigmoid"),
+    "sigmoid": _unary("sigmoid"),
+    "add": _binary("add"),
+    "multiply": _binary("multiply"),
+    "residual": lambda chain, data: chain.builder.add("add", (data, chain.first)),
+    "scale": _scaled,
+    "concat": _concat,
+    "transpose": _transpose,
+    "softmax": _softmax,
+    "matmul": _matmul,
+    "layer_norm": _layer_norm,
+    "mean": _mean,
+    "gather": _gather,
+    "conv1d": _conv1d,
+    **{name: _function(name) for name in ("gelu", "erf", "exp", "tanh", "sqrt")},
+    **{name: _function(name, 2) for name in ("sub", "div")},
+}

@@ -1,0 +1,128 @@
+"""Predict files and modules: from the store by hash, by operator costs, by shipped estimates, or refused."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import fleetfront as ff
+from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import GraphBuilder
+from fleetfront.predictors.operators.cost_files import save_costs
+from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts
+from fleetfront.predictors.operators.kernels import FEATURES
+from fleetfront.predictors.operators.rules import Rules
+from fleetfront.predictors.operators.samples import Sample
+from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock, Tier
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+#: 1 us and 10 us a million multiply-accumulates of 32 x 32 channels on 28 x 28 pixels.
+CONV = "1x32x28x28|conv:32x1x1x1x1"
+
+
+def costs_of(runtime: str, ms_per_mmac: float = 0.01) -> OperatorCosts:
+    size = len(FEATURES)
+    roofline = np.array([1.0, ms_per_mmac, 0.0, 0.0, 0.0, 0.0])
+    kind = KindCosts("pointwise", roofline, None, np.zeros(size), np.full(size, 1e4), 50, 3.0, 0.04)
+    scales = NetworkScales(np.ones(3), 0.0, 0.002, 0.05, 12)
+    allowance = np.array([1.0, 0.0, 0.0, 0.5, 0.5, 0.0])
+    target = Target("board", runtime)
+    return OperatorCosts(target, Clock.WALL, "min", 0.002, {"pointwise": kind}, allowance, Rules(), scales)
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    place = Workspace(tmp_path / "home")
+    save_costs(costs_of("onnxruntime"), place)
+    save_costs(costs_of("litert", 1.0), place)
+    return place
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "conv.onnx"
+    path.write_bytes(write_onnx(Sample.parse(CONV).graph()))
+    return path
+
+
+def test_costs_of_the_runtime_that_opens_the_file_answer(workspace: Workspace, file: Path) -> None:
+    (row,) = ff.predict(file, devices="board", workspace=workspace)
+    mmacs = 28 * 28 * 32 * 32 / 1e6
+    assert row.latency_ms == pytest.approx(0.002 + 0.001 + 0.01 * mmacs)
+    assert (row.tier, row.known_share, row.target.runtime) == (Tier.ESTIMATED, 1.0, "onnxruntime")
+    assert [part.kind for part in row.operators] == ["pointwise"]
+    assert row.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert set(row.to_json()) == {
+        *("file", "sha256", "device", "target", "latency_ms", "latency_std_ms", "tier", "known_share", "operators")
+    }
+
+
+def test_a_device_is_narrowed_to_a_target(workspace: Workspace, file: Path) -> None:
+    (row,) = ff.predict(file, devices=["board/litert"], workspace=workspace)
+    assert row.target.runtime == "litert"
+    assert "opens no .onnx files" in row.warnings[0]
+
+
+def test_a_file_that_was_timed_is_answered_from_the_store(workspace: Workspace, file: Path) -> None:
+    key = hashlib.sha256(file.read_bytes()).hexdigest()
+    target = Target("board", "onnxruntime")
+    rows = [
+        Measurement(target, "", Role.FILE, key, Clock.WALL, (7_000_000 + turn * 1000,), "c", turn, 1 + turn)
+        for turn in range(4)
+    ]
+    with Store(workspace.store) as store:
+        store.append(rows)
+    (row,) = ff.predict(file, devices="board/onnxruntime", workspace=workspace)
+    assert row.tier is Tier.MEASURED
+    assert row.latency_ms == pytest.approx(7.0, rel=1e-3)
+    assert row.latency_std_ms > 0
+
+
+def test_estimates_that_are_shipped_answer_through_the_same_path(workspace: Workspace, file: Path) -> None:
+    found = ff.predict(file, devices="all", workspace=workspace)
+    names = {row.device for row in found}
+    assert {"board", "pixel3", "2080ti_1", "raspi4"} <= names
+    assert all(row.latency_ms > 0 and row.latency_std_ms > 0 for row in found)
+    (pixel,) = (row for row in found if row.device == "pixel3")
+    assert sum(part.ms for part in pixel.operators) == pytest.approx(pixel.latency_ms)
+    assert any("gold_6226" in text for text in found.refusals)
+
+
+def test_too_little_that_is_known_is_refused_unless_the_user_allows_it(workspace: Workspace, tmp_path: Path) -> None:
+    path = tmp_path / "tanh.onnx"
+    path.write_bytes(write_onnx(Sample.parse(f"{CONV}|tanh").graph()))
+    with pytest.raises(InputError, match=r"only \d+% of the time .* tanh"):
+        ff.predict(path, devices="board", least_known=0.9, workspace=workspace)
+    (row,) = ff.predict(path, devices="board", least_known=0.0, workspace=workspace)
+    assert 0 < row.known_share < 0.9
+
+
+def test_a_torch_module_is_predicted_without_a_file(workspace: Workspace) -> None:
+    torch = pytest.importorskip("torch")
+    module = torch.nn.Conv2d(32, 32, 1)
+    found = ff.predict(module, torch.empty(1, 32, 28, 28), devices=["board"], workspace=workspace)
+    assert {row.target.runtime for row in found} == {"onnxruntime", "litert"}
+    assert "<table>" in found._repr_html_()
+    with pytest.raises(InputError, match="without an input"):
+        ff.predict(module, workspace=workspace)
+
+
+def test_unknown_devices_are_told_with_the_nearest(workspace: Workspace, file: Path) -> None:
+    with pytest.raises(InputError, match="pixel3"):
+        ff.predict(file, devices="pixle3", workspace=workspace)
+
+
+def test_int8_files_are_not_answered_by_costs_of_floats(workspace: Workspace, tmp_path: Path) -> None:
+    builder = GraphBuilder("int8")
+    made = builder.add("relu", (builder.input("x", (1, 64), dtype="int8"),))
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(write_onnx(builder.build([made])))
+    with pytest.raises(InputError, match="relu int8"):
+        ff.predict(path, devices="board", workspace=workspace)

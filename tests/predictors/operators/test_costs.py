@@ -1,0 +1,147 @@
+"""Costs learnt from a made-up device whose arithmetic is known: kinds, fusion, layouts, scales, files."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import FileError
+from fleetfront.graphs.graph import Graph, GraphBuilder
+from fleetfront.pipelines.measure.operators import IDLE, OperatorDesign, draw_more, first_design, learn_costs
+from fleetfront.predictors.operators.cost_files import costs_path, list_costs, load_costs, save_costs
+from fleetfront.predictors.operators.costs import OperatorCosts
+from fleetfront.predictors.operators.kernels import Kernel, graph_kernels
+from fleetfront.predictors.operators.networks import draw_networks
+from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
+from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.records import Role
+from fleetfront.quantities import Clock, FloatArray
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+TARGET = Target("board", "onnxruntime")
+IDLE_MS, LAYOUT_MS = 0.004, 0.25
+INSIDE = ("conv", "pointwise", "depthwise", "grouped", "max_pool2d", "average_pool2d", "global_average_pool")
+
+
+def alone_ms(kernel: Kernel) -> float:
+    """What the device takes for one operator: arithmetic, traffic, and a change of layout where it has one."""
+    mmacs, _, read, written, weights, *_ = kernel.features
+    changes = LAYOUT_MS / 2 * (read + written) if kernel.kind.removesuffix(" narrow") in INSIDE else 0.0
+    return float(0.001 + 0.02 * mmacs + 0.2 * (read + written) + 0.05 * weights + changes)
+
+
+def device_ms(graph: Graph) -> float:
+    """A graph there: relu vanishes behind convolutions, and neighbours change layouts once."""
+    kernels = graph_kernels(graph)
+    fused = tuple((head, "relu") for head in ("conv", "pointwise", "depthwise", "grouped"))
+    rules = Rules(fused, INSIDE, ("relu6", "hard_swish", "hard_sigmoid", "sigmoid", "add"), LAYOUT_MS)
+    groups = group_kernels(kernels, rules)
+    return IDLE_MS + sum(alone_ms(kernels[group.members[0]]) - group.saved_ms for group in groups)
+
+
+@pytest.fixture(scope="module")
+def design() -> OperatorDesign:
+    return first_design(scale=0.05)
+
+
+@pytest.fixture(scope="module")
+def costs(design: OperatorDesign) -> OperatorCosts:
+    def visits(ms: float) -> FloatArray:
+        return np.full(4, ms)
+
+    blocks = {key: visits(device_ms(sample.graph())) for key, sample in design.samples.items()}
+    blocks[IDLE.key] = visits(IDLE_MS / 0.9)
+    networks = {key: visits(device_ms(graph)) for key, (_, graph) in design.networks.items()}
+    seen = Observations(TARGET, "", Clock.WALL, {Role.BLOCK: blocks, Role.CALIBRATION: networks})
+    return learn_costs(design, [seen], {"hardware": "made up"})
+
+
+def test_fusion_and_layouts_are_found_by_test(costs: OperatorCosts) -> None:
+    assert set(costs.rules.fused) == {(head, "relu") for head in ("conv", "depthwise", "grouped", "pointwise")}
+    assert set(costs.rules.inside) == set(INSIDE)
+    assert {"relu6", "hard_swish", "sigmoid", "add"} <= set(costs.rules.through)
+    assert "multiply broadcast" not in costs.rules.through
+    assert costs.rules.saved_ms == pytest.approx(LAYOUT_MS, rel=0.1)
+
+
+def test_networks_that_were_not_seen_are_predicted(costs: OperatorCosts) -> None:
+    others = [graph for _, graph in draw_networks(seed=7, each=1)]
+    errors = [costs.estimate(graph).mean_ms / device_ms(graph) - 1 for graph in others]
+    assert np.mean(np.abs(errors)) < 0.08
+
+
+def test_parts_make_up_the_whole(costs: OperatorCosts, design: OperatorDesign) -> None:
+    _, graph = design.networks["inverted 0"]
+    found = costs.estimate(graph)
+    assert found.mean_ms == pytest.approx(costs.scales.base_ms + sum(part.ms for part in found.parts))
+    named = [name for part in found.parts for name in (part.name, *part.fused)]
+    assert len(named) == len(set(named)) == len(graph_kernels(graph))
+
+
+def test_unknown_operators_get_an_allowance_that_is_told(costs: OperatorCosts) -> None:
+    builder = GraphBuilder("strange")
+    data = builder.input("x", (1, 256, 512))
+    shapes = {"shapes": ((1, 256, 512),), "dtypes": ("float32",), "layouts": ("",)}
+    strange = builder.add("opaque", (builder.add("relu", (data,)),), kind="Strange", **shapes)
+    found = costs.estimate(builder.build([strange]))
+    assert 0 < found.known_share < 1
+    assert [part.is_known for part in found.parts] == [True, False]
+    assert found.std_ms > found.parts[1].ms
+
+
+def test_sizes_far_beyond_what_was_measured_are_not_known(costs: OperatorCosts) -> None:
+    builder = GraphBuilder("huge")
+    data = builder.input("x", (1, 4096, 65536))
+    assert costs.estimate(builder.build([builder.add("relu", (data,))])).known_share < 0.5
+
+
+def test_more_samples_go_to_the_kinds_that_are_told_worst(costs: OperatorCosts, design: OperatorDesign) -> None:
+    poor = replace(costs, kinds={k: replace(c, mape=40.0 if k == "depthwise" else 0.1) for k, c in costs.kinds.items()})
+    drawn = draw_more(design, poor, 40, seed=0).samples
+    found = [graph_kernels(sample.graph())[0].kind for sample in drawn.values()]
+    assert found.count("depthwise") > 20
+    assert not (set(drawn) - {IDLE.key}) & set(design.samples)
+
+
+def test_files_of_costs_come_back_equal(costs: OperatorCosts, design: OperatorDesign, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    path = save_costs(costs, workspace)
+    assert path == costs_path(workspace, TARGET, Clock.WALL)
+    again = load_costs(path)
+    _, graph = design.networks["residual 2"]
+    assert again.estimate(graph) == costs.estimate(graph)
+    assert again.rules == costs.rules
+    assert [one.target for one in list_costs(workspace)[0]] == [TARGET]
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/1", "costs": {}}', "[1]"])
+def test_damaged_files_of_costs_are_refused(text: str, tmp_path: Path) -> None:
+    path = costs_path(Workspace(tmp_path), TARGET, Clock.WALL)
+    path.parent.mkdir(parents=True)
+    path.write_text(text)
+    with pytest.raises(FileError, match="file of operator costs"):
+        load_costs(path)
+    found, damaged = list_costs(Workspace(tmp_path))
+    assert (found, len(damaged)) == ([], 1)
+
+
+def test_a_tail_that_keeps_its_time_is_not_fused() -> None:
+    kept = [ChainTest("fused", ("pointwise", "tanh"), 2.0, (1.0, 1.0), 0.1) for _ in range(4)]
+    gone = [ChainTest("fused", ("pointwise", "relu"), 1.02, (1.0, 0.3), 0.1) for _ in range(4)]
+    rules = find_rules([*kept, *gone])
+    assert ("pointwise", "relu") in rules.fused
+    assert all(tail != "tanh" for _, tail in rules.fused)
+
+
+def test_a_result_that_others_read_is_not_fused_away() -> None:
+    builder = GraphBuilder("branch")
+    data = builder.input("x", (1, 16, 8, 8), layout="NCHW")
+    weight = builder.weight("w", np.ones((16, 16, 1, 1), np.float32))
+    made = builder.conv2d(data, weight)
+    graph = builder.build([builder.add("add", (builder.add("relu", (made,)), made))])
+    groups = group_kernels(graph_kernels(graph), Rules((("pointwise", "relu"),)))
+    assert [group.members for group in groups] == [(0,), (1,), (2,)]

@@ -1,0 +1,92 @@
+"""Operators as devices see them: kinds, sizes, and what exporters spell in several operators."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import GraphBuilder
+from fleetfront.predictors.operators.kernels import FEATURES, graph_kernels
+from fleetfront.predictors.operators.samples import Sample
+
+
+def kinds(key: str) -> list[str]:
+    return [kernel.kind for kernel in graph_kernels(Sample.parse(key).graph())]
+
+
+@pytest.mark.parametrize(
+    ("key", "kind"),
+    [
+        ("1x32x28x28|conv:64x1x1x1x1", "pointwise"),
+        ("1x32x28x28|conv:64x3x3x1x1", "conv"),
+        ("1x3x32x32|conv:16x3x3x2x1", "conv narrow"),
+        ("1x32x28x28|conv:32x3x3x1x32", "depthwise"),
+        ("1x30x28x28|conv:30x3x3x1x30", "depthwise odd"),
+        ("1x64x28x28|conv:64x3x3x1x4", "grouped"),
+        ("1x64x28x28|conv:64x3x3x1x8", "grouped odd"),
+        ("1x64x100|conv1d:64x3x1x1", "1d conv"),
+        ("1x16x32|linear:8", "linear"),
+        ("1x4x16x32|matmul:16", "matmul"),
+        ("1x16x32|gelu", "gelu"),
+        ("1x16x8x8|scale", "multiply broadcast"),
+        ("1x16x8x8|multiply", "multiply"),
+    ],
+)
+def test_a_kind_is_what_devices_have_a_kernel_for(key: str, kind: str) -> None:
+    assert kinds(key) == [kind]
+
+
+def test_work_of_a_convolution_is_counted() -> None:
+    (kernel,) = graph_kernels(Sample.parse("1x32x28x28|conv:40x3x3x2x1").graph())
+    features = dict(zip(FEATURES, kernel.features, strict=True))
+    assert features["mmacs"] == pytest.approx(14 * 14 * 40 * 32 * 9 / 1e6)
+    # 40 channels fill three vectors of sixteen.
+    assert features["padded"] == pytest.approx(14 * 14 * 48 * 32 * 9 / 1e6)
+    assert features["weights"] == pytest.approx((40 * 32 * 9 + 40) / 1e6)
+    assert (features["rows"], features["inner"], features["columns"]) == (196, 32, 40)
+
+
+@pytest.mark.parametrize("key", ["1x197x64|linear:96|gelu|linear:64", "1x32x28x28|conv:64x3x3x1x1|hard_swish"])
+def test_a_file_is_seen_as_the_graph_that_it_was_written_from(key: str, tmp_path: Path) -> None:
+    from fleetfront.deploy.writers.onnx.writer import write_onnx
+    from fleetfront.graphs.readers.file import read_graph
+
+    graph = Sample.parse(key).graph()
+    path = tmp_path / "chain.onnx"
+    path.write_bytes(write_onnx(graph))
+    # A file spells Gelu in five operators and a bias in one of its own.
+    read, made = graph_kernels(read_graph(path)), graph_kernels(graph)
+    assert [kernel.kind for kernel in read] == [kernel.kind for kernel in made]
+    assert [kernel.producers for kernel in read] == [kernel.producers for kernel in made]
+    for one, other in zip(read, made, strict=True):
+        np.testing.assert_allclose(one.features, other.features, atol=1e-3)
+
+
+def test_what_only_renames_is_passed_through() -> None:
+    builder = GraphBuilder("reshaped")
+    data = builder.input("x", (1, 4, 8))
+    turned = builder.add("reshape", (builder.add("relu", (data,)),), shape=(1, 32))
+    kernels = graph_kernels(builder.build([builder.add("sigmoid", (turned,))]))
+    assert [(kernel.kind, kernel.producers) for kernel in kernels] == [("relu", ()), ("sigmoid", (0,))]
+    assert kernels[0].readers == 1
+
+
+def test_narrow_numbers_are_another_kind() -> None:
+    builder = GraphBuilder("int8")
+    data = builder.input("x", (1, 4, 8), dtype="int8")
+    assert [k.kind for k in graph_kernels(builder.build([builder.add("relu", (data,))]))] == ["relu int8"]
+
+
+@pytest.mark.parametrize("key", ["", "1x2", "1x2|nothing", "axb|relu", "1x2|conv:three"])
+def test_a_key_of_no_chain_is_refused(key: str) -> None:
+    with pytest.raises(InputError, match=r"chain|operators"):
+        Sample.parse(key)
+
+
+def test_keys_lead_back_to_their_samples() -> None:
+    sample = Sample.parse("1x32x28x28|conv:64x3x3x1x1|relu")
+    assert Sample.parse(sample.key) == sample
+    assert sample.graph().content_hash == Sample.parse(sample.key).graph().content_hash
