@@ -21,8 +21,8 @@ from fleetfront.workspace import Workspace
     "--fetch-benchmark-model",
     is_flag=False,
     flag_value="",
-    metavar="[ABI]",
-    help="Download Google's benchmark_model, for the attached phone or an ABI.",
+    metavar="[ABI][@VERSION]",
+    help="Download Google's benchmark_model, for the attached phone or an ABI; of a release of LiteRT.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 4 if anything optional is missing.")
 @json_option
@@ -41,6 +41,7 @@ def doctor(
       fleetfront doctor --json
       fleetfront doctor --fetch-weights ofa-mbv3-w1.2
       fleetfront doctor --fetch-benchmark-model
+      fleetfront doctor --fetch-benchmark-model arm64-v8a@2.1.5
     """
     if fetch_weights is not None:
         _fetch(fetch_weights, as_json, quiet)
@@ -117,13 +118,14 @@ def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
 
     with progress(quiet) as shown:
         try:
-            wanted = abi or describe_adb_device("adb", progress=shown).abis[0]
+            named, _, version = abi.partition("@")
+            wanted = named or describe_adb_device("adb", progress=shown).abis[0]
         except DeviceError as error:
             # Which of several, or where in the network, cannot be said here.
             raise DeviceError(
                 error.message, f"{error.remedy} Or name the ABI: --fetch-benchmark-model arm64-v8a (most phones)."
             ) from error
-        found = fetch_benchmark_model(wanted, Workspace.default().cache, progress=shown)
+        found = fetch_benchmark_model(wanted, Workspace.default().cache, version=version, progress=shown)
     if as_json:
         print_json({"abi": wanted, "path": str(found.path), "sha256": found.sha256, "url": found.url})
     else:

@@ -63,7 +63,7 @@ def test_records_speak_of_what_exists() -> None:
 def test_names_on_devices_lead_to_their_runtime() -> None:
     assert facts_of("tflite-gpu") is facts_of("litert")
     assert find_facts("eyeriss-simulator") is None
-    assert tuple(places("adb")) == ("tflite-cpu", "tflite-gpu", "tflite-nnapi")
+    assert tuple(places("adb")) == ("tflite-cpu", "tflite-gpu", "tflite-npu", "tflite-nnapi")
     assert [next(iter(places(kind))) for kind in ("cpu", "cuda", "adb")] == ["litert", "torch", "tflite-cpu"]
     assert place_of("cuda", "onnxruntime").default_clock(1) == Clock.WALL
     assert place_of("cuda", "tensorrt").default_clock(1) == Clock.DEVICE

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened
 from fleetfront.cli.options import store_path
-from fleetfront.profilers.kinds.base import Choices, DeviceKind
+from fleetfront.profilers.kinds.base import Choices, DescribesAtHand, DeviceKind
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def profile_file_operators(
 ) -> None:
     """Time the file undisturbed, then its operators, and print both. Raises what ``profile_file`` raises."""
     from fleetfront.graphs.input_shapes import parse_shapes
-    from fleetfront.pipelines.measure.file_operators import scale_operators, time_file_operators
+    from fleetfront.pipelines.measure.file_operators import device_operators, scale_operators, time_file_operators
     from fleetfront.pipelines.measure.single_file import profile_file
     from fleetfront.profilers.store.store import Store
     from fleetfront.runtimes.catalogue import load_runtime
@@ -47,8 +47,11 @@ def profile_file_operators(
             open_agent=lambda one: kind.open(one, choices, shown),
             progress=shown,
         )
-        runtime = load_runtime(target.runtime)
-        times = time_file_operators(runtime, whole.path, threads=target.threads, shapes=sizes, arrays=arrays)
+        if isinstance(kind, DescribesAtHand):
+            runtime = load_runtime(target.runtime)
+            times = time_file_operators(runtime, whole.path, threads=target.threads, shapes=sizes, arrays=arrays)
+        else:
+            times = device_operators(kind, target, choices, whole.path, shown)
     found = scale_operators(whole, times)
     if as_json:
         print_json(found.to_json())

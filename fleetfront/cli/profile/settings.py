@@ -23,6 +23,7 @@ _SETTINGS = {
     "runner": "runner",
     "benchmark_model": "benchmark_model",
     "litert_wheel": "litert_wheel",
+    "npu_libraries": "npu_libraries",
     "max_temp": "max_temp",
     "cooldown": "cooldown_s",
 }
@@ -40,6 +41,11 @@ def settings_options(function: Function) -> Function:
             help="ADB: wait until the hottest sensor is below this.",
         ),
         click.option("--litert-wheel", type=file, help="ADB: library for the native runner on another processor."),
+        click.option(
+            "--npu-libraries",
+            metavar="FOLDER",
+            help="ADB, tflite-npu: where on the device the vendor's dispatch library lies.  [default: /data/local/tmp]",
+        ),
         click.option("--benchmark-model", type=file, help="ADB: Google's program, instead of looking for one."),
         click.option(
             "--runner",

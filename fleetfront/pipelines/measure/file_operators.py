@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.single_file import FileProfile
+from fleetfront.profilers.kinds.base import Choices, DeviceKind
+from fleetfront.profilers.reading.observations import mean_run_ns
+from fleetfront.profilers.store.store import Store
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import NS_PER_MS
 from fleetfront.runtimes.base import Runtime
 from fleetfront.runtimes.feeds import GivenInputs, load_arrays, make_feeds
-from fleetfront.runtimes.operator_times import OperatorTimes, TellsOperatorTimes
+from fleetfront.runtimes.operator_times import OperatorTime, OperatorTimes, TellsOperatorTimes
 from fleetfront.targets import Target
 
 
@@ -106,6 +113,49 @@ def scale_operators(profile: FileProfile, times: OperatorTimes) -> FileOperators
         times.taken_in,
         profile.notes,
     )
+
+
+#: The setting of kinds of devices whose agents tell times of operators with every visit, and visits that settle them.
+WITH_OPERATORS, _VISITS = "with_operators", 3
+
+
+def device_operators(
+    kind: DeviceKind, target: Target, choices: Choices, path: Path, progress: Progress = SILENT
+) -> OperatorTimes:
+    """What a device's own program tells of the operators of the file at ``path``: medians over a few visits.
+
+    These visits are disturbed, so they are kept in no store.
+
+    Raises InputError if such devices do not tell, or this file's visits did not; DeviceError if the device is lost.
+    """
+    if WITH_OPERATORS not in kind.settings:
+        raise InputError(
+            f"{target.runtime} does not tell times of operators on {target.device}.",
+            "Devices that it can be had on: cpu, adb.",
+        )
+    own = replace(choices, settings={**choices.settings, WITH_OPERATORS: True})
+    with TemporaryDirectory() as folder, Store(Path(folder) / "store.sqlite") as store:
+        found = measure_files(
+            {path.name: path},
+            target,
+            store,
+            rounds=_VISITS,
+            open_agent=lambda one: kind.open(one, own, progress),
+            progress=progress,
+        )
+        rows = [row for row in store.measurements(campaigns=[found.campaign]) if row.after.get("operators")]
+    if not rows:
+        reason = found.latencies[path.name].error or "what timed the file printed no table of operators"
+        raise InputError(f"No operator's time is known on {target}: {reason}.", "Time the file without --operators.")
+    names = [(str(name), str(word)) for name, word, _ in rows[-1].after["operators"]]
+    told = [[float(ms) for _, _, ms in row.after["operators"]] for row in rows]
+    medians = np.median([ms for ms in told if len(ms) == len(names)], axis=0)
+    operators = tuple(
+        OperatorTime(name, word, float(ms), is_fused="delegate" in word.lower())
+        for (name, word), ms in zip(names, medians, strict=True)
+    )
+    total = float(np.median([mean_run_ns(row) for row in rows])) / NS_PER_MS
+    return OperatorTimes(operators, total, "the profile of the program that ran it there")
 
 
 def time_file_operators(

@@ -21,17 +21,18 @@ _OF_HEAT = frozenset({"max_temp", "cooldown_s", "is_sustained"})
 class AdbKind:
     """``adb:SERIAL``, ``adb:HOST:PORT``, or ``adb`` for the only one attached. A ``DeviceKind``.
 
-    Its settings are the arguments of ``open_adb_agent`` (``cores``, ``runner``, ``benchmark_model``, ``litert_wheel``)
-    and ``max_temp`` (degrees Celsius), ``cooldown_s`` (rest between rounds), ``is_sustained`` (never rest, whatever the
-    heat).
+    Its settings are the arguments of ``open_adb_agent`` (``cores``, ``runner``, ``benchmark_model``, ``litert_wheel``,
+    ``npu_libraries``, ``with_operators``) and ``max_temp`` (degrees Celsius), ``cooldown_s`` (rest between rounds),
+    ``is_sustained`` (never rest, whatever the heat).
     """
 
     name = "adb"
     can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW_SHOT, Capability.VERIFY}) | {
         Capability.SUSTAINED,
         Capability.ENERGY,
+        Capability.OPERATORS,
     }
-    settings = _OF_HEAT | {"cores", "runner", "benchmark_model", "litert_wheel"}
+    settings = _OF_HEAT | {"cores", "runner", "benchmark_model", "litert_wheel", "npu_libraries", "with_operators"}
 
     def matches(self, name: str) -> bool:
         """``adb`` or ``adb:...``."""

@@ -221,6 +221,8 @@ def open_adb_agent(
     runner: str = "auto",
     benchmark_model: Path | None = None,
     litert_wheel: Path | None = None,
+    npu_libraries: str = "",
+    with_operators: bool = False,
     key: Path | None = None,
     authorize_s: float = AUTHORIZE_S,
     heartbeat: Heartbeat | None = None,
@@ -238,6 +240,8 @@ def open_adb_agent(
             ``benchmark_model`` is given, else benchmark-model.
         benchmark_model: the program to use instead of looking for one.
         litert_wheel: where the native runner takes its library from, if not from the installed package.
+        npu_libraries: folder on the device with the vendor's dispatch library; that of benchmark_model by default.
+        with_operators: have benchmark_model profile operators, which disturbs what it times.
         key: see ``connect``.
         authorize_s: see ``connect``.
         heartbeat: see ``connect``.
@@ -260,7 +264,17 @@ def open_adb_agent(
             connected,
             connection,
             facts,
-            _runner(runner, connection, facts, target, place.cache, benchmark_model, litert_wheel),
+            _runner(
+                runner,
+                connection,
+                facts,
+                target,
+                place.cache,
+                benchmark_model,
+                litert_wheel,
+                npu_libraries,
+                with_operators,
+            ),
             target,
             cores=cores,
             lock=partial(device_lock, place.root / "locks", target.device, facts.identity),
@@ -282,12 +296,17 @@ def _runner(
     cache: Path,
     benchmark_model: Path | None,
     litert_wheel: Path | None,
+    npu_libraries: str,
+    with_operators: bool,
 ) -> Runner:
     if name not in ("auto", "benchmark-model", "native"):
         raise unknown("runner", name, ("auto", "benchmark-model", "native"))
     is_native = name == "native" or (name == "auto" and benchmark_model is None and not device.is_android)
     if not is_native:
-        return BenchmarkModelRunner(find_benchmark_model(connection, device, cache, benchmark_model))
+        found = find_benchmark_model(connection, device, cache, benchmark_model)
+        return BenchmarkModelRunner(found, npu_libraries=npu_libraries, with_operators=with_operators)
+    if with_operators:
+        raise InputError("Our own runner tells no times of operators.", "Use --runner benchmark-model.")
     if device.is_android:
         raise InputError(
             f"Our own runner needs plain Linux; {device.model} runs {device.system.split(' (')[0]}.",

@@ -17,7 +17,16 @@ class CudaKind:
     """``cuda:N``, in torch, ONNX Runtime or TensorRT. A ``DeviceKind``; its setting ``options`` is a ``GpuOptions``."""
 
     name = "cuda"
-    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.VERIFY, Capability.ENERGY, Capability.BATCHES})
+    can = frozenset(
+        {
+            Capability.BLOCKS,
+            Capability.FILES,
+            Capability.VERIFY,
+            Capability.ENERGY,
+            Capability.BATCHES,
+            Capability.OPERATORS,
+        }
+    )
     settings = frozenset({"options"})
 
     def matches(self, name: str) -> bool:

@@ -23,6 +23,7 @@ FACTS = RuntimeFacts(
         "adb": (
             OnDevice("tflite-cpu", "tflite"),
             OnDevice("tflite-gpu", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="GPU"),
+            OnDevice("tflite-npu", "tflite", clocks=(Clock.WALL,), delegate="NPU"),
             OnDevice("tflite-nnapi", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="NNAPI"),
         ),
     },

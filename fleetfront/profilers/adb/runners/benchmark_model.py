@@ -19,6 +19,7 @@ from fleetfront.profilers.adb.facts.device import Device
 from fleetfront.profilers.adb.link.connection import Connection
 from fleetfront.profilers.adb.runners.base import SUMMARY_FLAG, Timings, check_program
 from fleetfront.profilers.adb.runners.benchmark_model_output import parse_report
+from fleetfront.profilers.adb.runners.operator_table import parse_operators
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import place_of
 from fleetfront.targets import Target
@@ -27,6 +28,9 @@ _NS_PER_US = 1000
 _NAME = "benchmark_model"
 #: Where people put it by hand, after Google's own guide.
 _ON_DEVICE = (f"/data/local/tmp/{_NAME}",)
+
+#: What LiteRT's log calls an NPU here, and where Google's guide has people put its vendor's libraries.
+_NPU, _NPU_LIBRARIES = "NPU", "/data/local/tmp"
 
 #: ABI -> name of Google's build for it.
 OFFICIAL_BUILDS = {
@@ -79,8 +83,12 @@ class BenchmarkModelRunner:
 
     clocks = (Clock.WALL,)
 
-    def __init__(self, found: Found) -> None:
-        self._found = found
+    def __init__(self, found: Found, *, npu_libraries: str = "", with_operators: bool = False) -> None:
+        """``npu_libraries``: folder on the device with the vendor's dispatch library; ``with_operators``: have it
+        profile operators, which disturbs what it times.
+        """
+        self._found, self._with_operators = found, with_operators
+        self._npu_libraries = npu_libraries or _NPU_LIBRARIES
         self._is_litert_2 = False
 
     def install(self, connection: Connection, folder: str) -> None:
@@ -113,10 +121,16 @@ class BenchmarkModelRunner:
             "--warmup_min_secs=0",
             f"--num_threads={target.threads}",
         ]
+        if self._with_operators:
+            flags.append("--enable_op_profiling=true")
         delegate = place_of("adb", target.runtime).delegate
         if delegate:
             flags += self._delegate_flags(delegate, "true" if target.precision == "fp16" else "false")
         pinned = f"taskset {mask:x} " if mask else ""
+        if delegate == _NPU:
+            # Vendors' libraries load others of theirs, also onto their own processor.
+            folder = shlex.quote(self._npu_libraries)
+            pinned = f"LD_LIBRARY_PATH={folder} ADSP_LIBRARY_PATH={folder} {pinned}"
         return f"{pinned}./{_NAME} {' '.join(flags)}"
 
     def _delegate_flags(self, delegate: str, allow_half: str) -> list[str]:
@@ -126,6 +140,15 @@ class BenchmarkModelRunner:
                     "This benchmark_model is LiteRT 2.x's, which has no NNAPI (deprecated since Android 15).",
                     "Use --runtime tflite-gpu, or give an older build: --benchmark-model PATH.",
                 )
+            if delegate == _NPU:
+                folder = shlex.quote(self._npu_libraries)
+                return [
+                    "--use_cpu=false",
+                    "--use_npu=true",
+                    "--require_full_delegation=true",
+                    f"--dispatch_library_path={folder}",
+                    f"--compiler_plugin_library_path={folder}",
+                ]
             # Half precision is its default.
             return [
                 "--use_cpu=false",
@@ -133,6 +156,11 @@ class BenchmarkModelRunner:
                 "--require_full_delegation=true",
                 f"--allow_fp16={allow_half}",
             ]
+        if delegate == _NPU:
+            raise InputError(
+                "This benchmark_model is no LiteRT 2.x, which alone reaches an NPU through its vendor's library.",
+                "Run: fleetfront doctor --fetch-benchmark-model arm64-v8a@VERSION, e.g. 2.1.5.",
+            )
         if delegate == "NNAPI":
             # NNAPI's own CPU implementation would otherwise take what no accelerator can.
             return ["--use_nnapi=true", "--disable_nnapi_cpu=true", f"--nnapi_allow_fp16={allow_half}"]
@@ -150,6 +178,8 @@ class BenchmarkModelRunner:
         facts["printed_unit"] = "us"
         if report.memory_mb:
             facts["printed_memory_mb"] = report.memory_mb
+        if self._with_operators:
+            facts["operators"] = [[row.name, row.kind, row.ms] for row in parse_operators(text)]
         peak_bytes = round(report.memory_mb.get("overall", 0.0) * 2**20)
         threads = re.search(r"[Nn]um threads: \[(\d+)\]", text)
         if threads and int(threads.group(1)) != target.threads:

@@ -303,7 +303,9 @@ def _named(line: str) -> str:
     if replaced:
         # TfLiteXNNPackDelegate, TfLiteNnapiDelegate, TfLiteGpuDelegateV2, and what LiteRT 2.x calls its own.
         name = replaced.group("delegate").lower()
-        return next((kind for kind in ("XNNPACK", "NNAPI", "GPU") if kind.lower() in name), replaced.group("delegate"))
+        # LiteRT hands an NPU its part through the vendor's dispatch library.
+        known = {"xnnpack": "XNNPACK", "nnapi": "NNAPI", "gpu": "GPU", "dispatch": "NPU"}
+        return next((kind for word, kind in known.items() if word in name), replaced.group("delegate"))
     unused = _UNUSED.search(line)
     if unused:
         return unused.group("delegate")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import json
+import re
 import urllib.error
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +13,18 @@ from pathlib import Path
 from fleetfront.downloads import open_url
 from fleetfront.errors import InputError, unknown
 from fleetfront.files import whole_file
+from fleetfront.plain import read_record
 from fleetfront.profilers.adb.runners.base import elf_abi
 from fleetfront.profilers.adb.runners.benchmark_model import OFFICIAL_BUILDS, cached_program
 from fleetfront.progress import SILENT, Progress
 
 #: https://ai.google.dev/edge/litert/models/measurement links these nightly builds.
 BASE_URL = "https://storage.googleapis.com/tensorflow-nightly-public/prod/tensorflow/release/lite/tools/nightly/latest"
+#: LiteRT 2.x keeps a build of every release, which does not change: 2.1.5, ...
+VERSIONED_URL = "https://storage.googleapis.com/litert/binaries"
+#: ABI -> the folder of its builds there.
+VERSIONED_BUILDS = {"arm64-v8a": "android_arm64"}
+_VERSION = re.compile(r"\d+\.\d+\.\d+(?:[.\-]?\w+)?")
 _TIMEOUT_S = 60.0
 #: The builds are about 10 MB.
 _MOST_BYTES = 256 << 20
@@ -34,17 +41,20 @@ class Fetched:
     replaced: str | None = None
 
 
-def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, progress: Progress = SILENT) -> Fetched:
+def fetch_benchmark_model(
+    abi: str, cache: Path, *, version: str = "", base_url: str = "", progress: Progress = SILENT
+) -> Fetched:
     """Download the build for ``abi`` into ``cache``; its SHA-256 is kept beside it. The address is told first.
 
-    The nightly build changes, so a fetch replaces an older one; which build measured what is in every measurement.
+    With a ``version`` of LiteRT 2.x its release build, whose SHA-256 is recorded at the first download and checked at
+    every later one. Without, TensorFlow's nightly build, which changes, so that a fetch replaces an older one; which
+    build measured what is in every measurement.
 
     Raises:
-        InputError: no build for this ABI, no network, or what came is not a program for the ABI.
+        InputError: no build for this ABI, no network, or what came is not a program for the ABI, or not the one that
+            came as this version before.
     """
-    if abi not in OFFICIAL_BUILDS:
-        raise unknown("ABI with an official benchmark_model", abi, OFFICIAL_BUILDS)
-    url = f"{base_url}/{OFFICIAL_BUILDS[abi]}"
+    url = _address(abi, version, base_url)
     progress.note(f"Downloading {url}")
     try:
         with open_url(url, timeout_s=_TIMEOUT_S) as answer:
@@ -64,7 +74,34 @@ def fetch_benchmark_model(abi: str, cache: Path, *, base_url: str = BASE_URL, pr
             f"What {url} gave is not a program for {abi} ({len(data)} bytes, {elf_abi(data) or 'no ELF file'}).",
             "Try again later, or give another build with --benchmark-model PATH.",
         )
+    if version:
+        _check_recorded(data, cache / "benchmark_model" / "versions.json", url)
     return _keep(data, cached_program(cache, abi), url)
+
+
+def _address(abi: str, version: str, base_url: str) -> str:
+    builds = VERSIONED_BUILDS if version else OFFICIAL_BUILDS
+    if abi not in builds:
+        raise unknown("ABI with an official benchmark_model", abi, builds)
+    if not version:
+        return f"{base_url or BASE_URL}/{builds[abi]}"
+    if not _VERSION.fullmatch(version):
+        raise InputError(f"{version!r} is not a version of LiteRT.", "Write three numbers, e.g. arm64-v8a@2.1.5.")
+    return f"{base_url or VERSIONED_URL}/{version}/{builds[abi]}/benchmark_model"
+
+
+def _check_recorded(data: bytes, path: Path, url: str) -> None:
+    """Record the hash of a release at its first download. Raises InputError if another came before from there."""
+    known = read_record(path, dict[str, str], "file of hashes", "Delete it.") if path.exists() else {}
+    sha256 = hashlib.sha256(data).hexdigest()
+    if known.setdefault(url, sha256) != sha256:
+        raise InputError(
+            f"What {url} gave is another program ({sha256[:12]}) than at its first download ({known[url][:12]}).",
+            f"A release does not change: find out why, or delete {path} to trust the new one.",
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as unfinished:
+        unfinished.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
 def _keep(data: bytes, path: Path, url: str) -> Fetched:

@@ -73,6 +73,21 @@ def test_the_build_for_the_phone_is_kept_with_its_hash(site: Site, tmp_path: Pat
     assert again.replaced == fetched.sha256
 
 
+def test_a_release_is_recorded_once_and_checked_ever_after(site: Site, tmp_path: Path) -> None:
+    address, place = f"http://127.0.0.1:{site.server_port}", "2.1.5/android_arm64/benchmark_model"
+    site.answers[place] = ARM
+    fetched = fetch_benchmark_model("arm64-v8a", tmp_path, version="2.1.5", base_url=address)
+    assert fetched.url == f"{address}/{place}"
+    assert fetch_benchmark_model("arm64-v8a", tmp_path, version="2.1.5", base_url=address).replaced is None
+    site.answers[place] = ARM + b"other"
+    with pytest.raises(InputError, match="another program"):
+        fetch_benchmark_model("arm64-v8a", tmp_path, version="2.1.5", base_url=address)
+    assert fetched.path.read_bytes() == ARM
+    for version in ("latest", "../2.1.5", "2"):
+        with pytest.raises(InputError, match="not a version"):
+            fetch_benchmark_model("arm64-v8a", tmp_path, version=version, base_url=address)
+
+
 @pytest.mark.parametrize(("abi", "reason"), [("armeabi-v7a", "cannot be downloaded"), ("mips", "Unknown ABI")])
 def test_what_is_not_there(site: Site, tmp_path: Path, abi: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason) as caught:
