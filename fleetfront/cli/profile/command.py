@@ -22,6 +22,7 @@ from fleetfront.cli.options import (
     target_options,
 )
 from fleetfront.cli.profile.batches import profile_batches, summarise_batches
+from fleetfront.cli.profile.each_file import profile_each_file
 from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
 from fleetfront.cli.profile.file_operators import profile_file_operators
 from fleetfront.cli.profile.operators import profile_device_operators
@@ -35,7 +36,11 @@ from fleetfront.profilers.kinds.base import Capability
 @target_options
 @space_option
 @click.option(
-    "--file", "file", type=click.Path(path_type=Path, dir_okay=False), help="Time this .onnx, .ort or .tflite file."
+    "--file",
+    "files",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="Time this .onnx, .ort or .tflite file; several, or all of a folder, make one table.",
 )
 @click.option(
     "--shape", "shapes", multiple=True, metavar="NAME=1,3,640,640", help="With --file: how large an open input is."
@@ -85,7 +90,7 @@ def profile(
     precision: str,
     threads: int,
     batch: int | tuple[int, ...],
-    file: Path | None,
+    files: tuple[Path, ...],
     shapes: tuple[str, ...],
     arrays: Path | None,
     sustained: str | None,
@@ -120,6 +125,10 @@ def profile(
         profile_each(names, as_json)
         return
     name = names[0]
+    if len(files) > 1 or any(path.is_dir() for path in files):
+        profile_each_file(files, as_json)
+        return
+    file = files[0] if files else None
     if file is not None:
         check_file_request(batch)
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})

@@ -49,3 +49,14 @@ def test_architectures_and_a_file_are_not_predicted_together(told: Told, file: s
     code, _, err = told("predict", "k3", "--file", file)
     assert code == 2
     assert "one of them" in err
+
+
+def test_files_of_a_folder_are_timed_into_one_table(told: Told, file: str, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"nothing")
+    code, out, err = told("profile", "--file", str(tmp_path), "--json", "-q")
+    assert code == 0
+    rows = {Path(row["path"]).name: row for row in json.loads(out)}
+    assert rows["chain.onnx"]["latency_ms"] > 0
+    assert rows["chain.onnx"]["peak_bytes"] > 0
+    assert "error" in rows["broken.onnx"]
+    assert "broken.onnx" in err
