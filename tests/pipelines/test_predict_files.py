@@ -31,7 +31,7 @@ def costs_of(runtime: str, ms_per_mmac: float = 0.01) -> OperatorCosts:
     size = len(FEATURES)
     roofline = np.array([1.0, ms_per_mmac, 0.0, 0.0, 0.0, 0.0])
     kind = KindCosts("pointwise", roofline, None, np.zeros(size), np.full(size, 1e4), 50, 3.0, 0.04)
-    scales = NetworkScales(np.ones(3), 0.0, 0.002, 0.05, 12)
+    scales = NetworkScales(np.ones(3), 0.0, 0.0, 0.002, 0.05, 12)
     allowance = np.array([1.0, 0.0, 0.0, 0.5, 0.5, 0.0])
     target = Target("board", runtime)
     return OperatorCosts(target, Clock.WALL, "min", 0.002, {"pointwise": kind}, allowance, Rules(), scales)

@@ -71,7 +71,7 @@ def _typed(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
 
 
 #: Function -> what ONNX and TFLite call it. Gelu is spelled out below: it is younger than the operator set written.
-_ONNX = {name.lower(): name for name in ("Div", "Erf", "Exp", "Sqrt", "Sub", "Tanh")}
+_ONNX = {name.lower(): name for name in ("Div", "Erf", "Exp", "LeakyRelu", "Sqrt", "Sub", "Tanh")}
 _TFLITE = {"div": "DIV", "exp": "EXP", "gelu": "GELU", "sqrt": "SQRT", "sub": "SUB", "tanh": "TANH"}
 _TABLES = {"DIV": "DivOptions", "EXP": "ExpOptions", "GELU": "GeluOptions", "SUB": "SubOptions"}
 
@@ -122,6 +122,23 @@ def _onnx_reduce(file: OnnxEmitter, operator: Operator) -> None:
     file.node("ReduceMean", operator.inputs, operator.outputs, axes=list(said["axes"]), keepdims=int(said["keep"]))
 
 
+def _onnx_rearranged(file: OnnxEmitter, operator: Operator) -> None:
+    if operator.attributes["function"] != "slice":
+        refuse(f"Operator {operator.outputs[0]!r} is not written.", "Use the file that it came from.")
+    shape = [int(size) for size in operator.attributes["shapes"][0]]
+    begins, ends = (
+        file.constant(f"{operator.outputs[0]}.{name}", np.array(places, np.int64))
+        for name, places in (("begins", [0] * len(shape)), ("ends", shape))
+    )
+    file.node("Slice", [operator.inputs[0], begins, ends], operator.outputs)
+
+
+def _onnx_resize(file: OnnxEmitter, operator: Operator) -> None:
+    sizes = [int(size) for size in operator.attributes["shapes"][0]]
+    wanted = file.constant(f"{operator.outputs[0]}.sizes", np.array(sizes, np.int64))
+    file.node("Resize", [operator.inputs[0], "", "", wanted], operator.outputs, mode=operator.attributes["mode"])
+
+
 def _onnx_gather(file: OnnxEmitter, operator: Operator) -> None:
     file.node("Gather", operator.inputs, operator.outputs, axis=operator.attributes["axis"])
 
@@ -155,8 +172,14 @@ FAMILIES = (
     _normalisation("l2_norm", "(data): axis"),
     described("gather", "(data, indices): axis. Rows of an embedding, too", _gathered, _rows_work, _onnx_gather),
     described("lookup", f"(data, ...), rows or elements found by number: function, {_DECLARED}", declared, _rows_work),
-    described("rearrange", f"(data, ...), elements moved: function, {_DECLARED}", declared, _rearranged_work),
-    described("resize", f"(data, ...): mode, {_DECLARED}", declared, plain_work("resampling")),
+    described(
+        "rearrange",
+        f"(data, ...), elements moved: function, {_DECLARED}. Of a slice only how much is left is known",
+        declared,
+        _rearranged_work,
+        _onnx_rearranged,
+    ),
+    described("resize", f"(data, ...): mode, {_DECLARED}", declared, plain_work("resampling"), _onnx_resize),
     described(
         "reduce",
         "(data): function, axes, keep, dtype where it is not the data's",

@@ -75,7 +75,15 @@ def _recurrent_work(graph: Graph, operator: Operator) -> Work:
 
 def _cell(name: str) -> OperatorFamily:
     says = "(data (steps, batch, features) in any order of the first two, matrices, anything else): matrices, their "
-    return described(name, f"{says}number; shapes, dtypes and layouts, one an output", declared, _recurrent_work)
+    reads = f"{says}number; shapes, dtypes and layouts, one an output"
+    return described(name, reads, declared, _recurrent_work, _onnx_cell)
+
+
+def _onnx_cell(file: OnnxEmitter, operator: Operator) -> None:
+    """Operands and results are ONNX's own: matrices (directions, gates x hidden, ...), steps first."""
+    directions, _, hidden = file.value(operator.inputs[2]).shape
+    both = {"direction": "bidirectional"} if directions == 2 else {}
+    file.node(operator.family.upper(), operator.inputs, operator.outputs, hidden_size=int(hidden), **both)
 
 
 def _onnx_multiplied(file: OnnxEmitter, operator: Operator) -> None:

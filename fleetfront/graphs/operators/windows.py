@@ -76,8 +76,24 @@ def _onnx_convolved(file: OnnxEmitter, operator: Operator) -> None:
     file.node("Conv", operator.inputs, operator.outputs, group=said["groups"], **lists)
 
 
+def _onnx_spread(file: OnnxEmitter, operator: Operator) -> None:
+    said = operator.attributes
+    names = {"strides": "stride", "pads": "padding", "dilations": "dilation", "output_padding": "output_padding"}
+    lists = {word: list(said[name]) for word, name in names.items() if said.get(name)}
+    file.node("ConvTranspose", operator.inputs, operator.outputs, group=said["groups"], **lists)
+
+
 def _pooled(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     return [windowed(values[0], channels_of(values[0]), attributes["kernel"], attributes)]
+
+
+def _onnx_pooled(file: OnnxEmitter, operator: Operator) -> None:
+    said = operator.attributes
+    if said["function"] != "max":
+        refuse(f"Window {operator.outputs[0]!r} is not written.", "Use the file that it came from.")
+    names = {"kernel_shape": "kernel", "strides": "stride", "pads": "padding", "dilations": "dilation"}
+    lists = {word: list(said[name]) for word, name in names.items() if said.get(name)}
+    file.node("MaxPool", operator.inputs, operator.outputs, **lists)
 
 
 FAMILIES = (
@@ -94,6 +110,7 @@ FAMILIES = (
         f"(data, weight (in, out / groups, ...)[, bias]), of any number of sides: {_SAYS}, output_padding",
         _spread,
         _spread_work,
+        _onnx_spread,
     ),
     described(
         "pool",
@@ -101,5 +118,6 @@ FAMILIES = (
         "all ends), dilation",
         _pooled,
         plain_work("pooling"),
+        _onnx_pooled,
     ),
 )

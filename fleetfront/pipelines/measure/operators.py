@@ -214,7 +214,7 @@ def learn_costs(
         kinds,
         learn_allowance(kinds),
         rules,
-        NetworkScales(np.ones(3), 0.0, idle, 1.0, 0),
+        NetworkScales(np.ones(3), 0.0, 0.0, idle, 1.0, 0),
         dict(environment),
         created_with=__version__,
     )

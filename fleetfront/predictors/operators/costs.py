@@ -28,6 +28,8 @@ _WEIGHTS = FEATURES.index("weights")
 _LEAST_MS = 1e-5
 #: Keeps logarithms of absent quantities finite; far below any that occur.
 _GRAIN = 1e-6
+#: Millions of anything that are little work for every device.
+_SMALL = 0.1
 #: Beyond the sizes that a kind was measured at by more than this factor, it is not known.
 REACH = 4.0
 
@@ -71,13 +73,13 @@ class KindCosts:
     def reaches(self, features: FloatArray) -> bool:
         """Whether one operator's work is near what was measured of the kind."""
         work = slice(0, len(TERMS))
-        return bool(np.all(features[work] <= REACH * self.highest[work] + _GRAIN))
+        return bool(np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL)))
 
 
 #: Kinds whose scales are calibrated together.
 SCALES = ("products", "windows", "others")
 _PRODUCTS = ("1d", "conv", "pointwise", "linear", "matmul", "attention", "lstm", "gru", "rnn")
-_WINDOWS = ("depthwise", "grouped", "max_pool2d", "average_pool2d")
+_WINDOWS = ("depthwise", "grouped")
 
 
 def scale_of(kind: str) -> int:
@@ -88,11 +90,12 @@ def scale_of(kind: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NetworkScales:
-    """From sums of operators to networks: ``scales @ sums + per_mweight * weights + base``.
+    """From sums of operators to networks: ``scales @ sums + per_mweight * weights + per_group * groups + base``.
 
     Attributes:
         scales: float64[len(SCALES)].
         per_mweight: ms per million weights, which a network reads from further away than a lone operator does.
+        per_group: ms for every fused group, which in a network meets colder caches than alone.
         base_ms: what running anything costs.
         rms: relative error of networks whose whole family was left out.
         networks: how many it was told from.
@@ -100,6 +103,7 @@ class NetworkScales:
 
     scales: FloatArray
     per_mweight: Annotated[float, Ge(0)]
+    per_group: Annotated[float, Ge(0)]
     base_ms: Annotated[float, Ge(0)]
     rms: Annotated[float, Gt(0)]
     networks: Annotated[int, Ge(0)]
@@ -192,7 +196,8 @@ class OperatorCosts:
         ):
             first = kernels[group.members[0]]
             weights = sum(kernels[place].features[_WEIGHTS] for place in group.members)
-            own = float(scales.scales[scale_of(first.kind)] * alone + scales.per_mweight * weights)
+            own = scales.scales[scale_of(first.kind)] * alone + scales.per_mweight * weights + scales.per_group
+            own = float(own)
             is_known = known[group.members[0]]
             others = tuple(kernels[place].name for place in group.members[1:])
             parts.append(OperatorPart(first.name, first.kind, own, is_known, others))

@@ -97,6 +97,16 @@ def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False) -> Dra
     return draw
 
 
+def _patches(rng: np.random.Generator) -> Sample:
+    """How an image becomes tokens: windows beside each other."""
+    while True:
+        patch, out = int(rng.choice((2, 4, 8, 14, 16, 32))), _channels(rng, 32, 768)
+        channels = 3 if patch > 2 else _channels(rng, 32, 256)
+        side = int(rng.choice((96, 128, 160, 192, 224))) if channels == 3 else int(rng.choice((14, 28, 56)))
+        if _fits((side / patch) ** 2 * patch**2 * channels * out, side**2 * channels, patch**2 * channels * out):
+            return Sample((1, channels, side, side), (Stage("conv", (out, patch, patch, patch, 1)),))
+
+
 def _depthwise(rng: np.random.Generator) -> Sample:
     while True:
         channels, kernel = _channels(rng, 8, 1600), int(rng.choice((3, 5, 7), p=(0.55, 0.3, 0.15)))
@@ -185,6 +195,29 @@ def _conv1d(rng: np.random.Generator) -> Sample:
             return Sample((1, channels, length), (Stage("conv1d", (out, kernel, stride, groups)),))
 
 
+def _spread(rng: np.random.Generator) -> Sample:
+    while True:
+        channels, out = _channels(rng, 8, 512), _channels(rng, 3, 256)
+        side, (kernel, stride) = _side(rng, channels), ((2, 2), (4, 2), (3, 1))[int(rng.integers(3))]
+        if _fits((side * kernel) ** 2 * channels * out, (side * stride) ** 2 * out, kernel**2 * channels * out):
+            return Sample((1, channels, side, side), (Stage("conv_transpose", (out, kernel, stride)),))
+
+
+def _resize(rng: np.random.Generator) -> Sample:
+    while True:
+        shape = _image(rng, 4)
+        if shape[1] * shape[2] ** 2 * 4 <= _MOST_ELEMENTS:
+            return Sample(shape, (Stage("resize", (2, int(rng.integers(2)))),))
+
+
+def _cell(name: str) -> Draw:
+    def draw(rng: np.random.Generator) -> Sample:
+        steps, features, hidden = int(_log(rng, 10, 150)), _channels(rng, 16, 256), _channels(rng, 32, 320)
+        return Sample((steps, 1, features), (Stage(name, (hidden,)),))
+
+    return draw
+
+
 def _softmax(rng: np.random.Generator) -> Sample:
     tokens = int(rng.choice((49, 50, 64, 65, 98, 128, 196, 197, 256)))
     if rng.random() < 0.2:
@@ -197,6 +230,7 @@ DRAWS: dict[str, Draw] = {
     "pointwise": _conv([(1, 1.0)]),
     "conv": _conv([(3, 0.75), (5, 0.13), (7, 0.12)]),
     "depthwise": _depthwise,
+    "patches": _patches,
     "grouped": _conv([(1, 0.35), (3, 0.65)], grouped=True),
     "linear": _linear,
     "max_pool": _pool("max_pool"),
@@ -220,17 +254,33 @@ DRAWS: dict[str, Draw] = {
         (int(_log(rng, 50, 5000)), _channels(rng, 16, 512)), (Stage("gather", (int(_log(rng, 1, 300)),)),)
     ),
     "conv1d": _conv1d,
-    **{name: _on_both(name) for name in ("gelu", "tanh", "sub", "div")},
+    "split": lambda rng: Sample(_image(rng, 4), (Stage("split", (1,)),)),
+    "slice": lambda rng: Sample(_tokens(rng), (Stage("slice", (int(rng.integers(1, 3)),)),)),
+    "pool1d": lambda rng: Sample((1, _channels(rng, 8, 512), int(_log(rng, 30, 4000))), (Stage("pool1d", (4,)),)),
+    "conv_transpose": _spread,
+    "resize": _resize,
+    "lstm": _cell("lstm"),
+    "gru": _cell("gru"),
+    **{name: _on_both(name) for name in ("gelu", "tanh", "sub", "div", "leakyrelu")},
     **{name: _on_tokens(name) for name in ("erf", "exp", "sqrt")},
 }
 
 #: How many of each kind a profile starts with.
 FIRST = (
-    {"pointwise": 150, "conv": 150, "depthwise": 110, "grouped": 60, "linear": 90, "matmul": 50, "conv1d": 40}
+    {
+        "pointwise": 150,
+        "conv": 150,
+        "depthwise": 110,
+        "grouped": 60,
+        "linear": 90,
+        "matmul": 50,
+        "conv1d": 70,
+        "patches": 30,
+    }
     | dict.fromkeys(("max_pool", "average_pool", "global_pool", "add", "multiply", "scale", "concat", "softmax"), 16)
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
-    | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "mean", "gather"), 9)
-    | {"transpose": 40}
+    | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "mean", "gather", "leakyrelu", "pool1d"), 9)
+    | {"transpose": 40, "conv_transpose": 24, "resize": 16, "lstm": 14, "gru": 14, "split": 16, "slice": 16}
 )
 
 

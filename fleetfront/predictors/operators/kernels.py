@@ -142,6 +142,8 @@ def described(graph: Graph, operator: Operator) -> tuple[str, FloatArray]:
     macs = asked.macs
     if asked.kind is None:
         return "", _NOTHING
+    if operator.family == "resize":
+        return f"resize {operator.attributes['mode']}", _plain(graph, operator, macs)
     if operator.family in ("conv2d", "conv1d"):
         kind, features = _conv(graph, operator, macs)
         return (kind if operator.family == "conv2d" else f"1d {kind}"), features
@@ -198,6 +200,17 @@ def _plain_kind(graph: Graph, operator: Operator) -> str:
     """The family, its function where it has several, and whether an operand is spread over the others."""
     attributes = operator.attributes
     kind = str(attributes.get("function", operator.family)).lower()
+    if operator.family == "pool":
+        return f"pool {kind}"
+    shape = graph.value(operator.inputs[0]).shape
+    if operator.family in ("transpose", "reduce"):
+        # What leaves the last axis in place copies or adds whole rows.
+        last = len(shape) - 1
+        moved = attributes["permutation"][last:] if operator.family == "transpose" else attributes["axes"]
+        keeps = list(moved) == [last] if operator.family == "transpose" else last not in [a % (last + 1) for a in moved]
+        return f"{kind} rows" if keeps else kind
+    if attributes.get("kernel") and not attributes.get("channels_last") and elements(shape[1:2]) % 4:
+        return f"{kind} odd"
     computed = [elements(graph.tensors[name].shape) for name in operator.inputs if name in graph.tensors]
     is_spread = len(operator.inputs) == 2 and len(set(computed)) > 1 and work_of(graph, operator).kind == "elementwise"
     return f"{kind} broadcast" if is_spread else kind
@@ -216,7 +229,12 @@ def _plain(graph: Graph, operator: Operator, macs: float) -> FloatArray:
     operands = [name for name in operator.inputs if name in graph.tensors]
     narrow = min((_size(graph.value(name).shape) for name in operator.inputs), default=1.0)
     sizes = (window, stride, len(operands), _size(shape[:-2]), _size(shape[-2:-1]), narrow, 1, _size(shape[-1:]))
-    return np.array([(macs or window * written) / 1e6] * 2 + [*_moved(graph, operator), *map(float, sizes)])
+    read, wrote, weights = _moved(graph, operator)
+    asked = None if operator.family == "opaque" else work_of(graph, operator)
+    if asked is not None and asked.read is not None:
+        # Of a table that is looked up, its rows are read, whether it is a weight or not.
+        read, weights = asked.read / 1e6, 0.0
+    return np.array([(macs or window * written) / 1e6] * 2 + [read, wrote, weights, *map(float, sizes)])
 
 
 def _moved(graph: Graph, operator: Operator) -> tuple[float, float, float]:

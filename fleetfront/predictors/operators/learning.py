@@ -83,7 +83,7 @@ class MeasuredNetwork:
 def learn_scales(networks: Sequence[MeasuredNetwork], rules: Rules, idle_ms: float) -> NetworkScales:
     """Ridge regression of relative errors towards plain sums; the error is that of families left out."""
     if not networks:
-        return NetworkScales(np.ones(len(SCALES)), 0.0, idle_ms, 0.25, 0)
+        return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0)
     sums = np.array([network_sums(network.kernels, network.kernel_ms, rules) for network in networks])
     measured = np.array([network.ms for network in networks])
     families = np.array([network.family for network in networks])
@@ -96,33 +96,34 @@ def learn_scales(networks: Sequence[MeasuredNetwork], rules: Rules, idle_ms: flo
         errors += (measured[left_out] / _applied(sums[left_out], coefficients, idle_ms) - 1).tolist()
     coefficients = _ridge(sums, measured, idle_ms)
     rms = float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.25
-    return NetworkScales(coefficients[:-1], float(coefficients[-1]), idle_ms, max(rms, 0.01), len(networks))
+    scales, (per_mweight, per_group) = coefficients[:-2], coefficients[-2:].tolist()
+    return NetworkScales(scales, per_mweight, per_group, idle_ms, max(rms, 0.01), len(networks))
 
 
 def network_sums(kernels: Sequence[Kernel], kernel_ms: FloatArray, rules: Rules) -> FloatArray:
-    """float64[len(SCALES) + 1]: ms of each group of kinds, and millions of weights."""
-    totals = np.zeros(len(SCALES) + 1)
+    """float64[len(SCALES) + 2]: ms of each group of kinds, millions of weights, and the number of fused groups."""
+    totals = np.zeros(len(SCALES) + 2)
     groups = group_kernels(kernels, rules)
     for group, ms in zip(groups, group_ms(kernels, groups, kernel_ms), strict=True):
         totals[scale_of(kernels[group.members[0]].kind)] += ms
-    totals[-1] = sum(kernel.features[_WEIGHTS] for kernel in kernels)
+    totals[-2:] = sum(kernel.features[_WEIGHTS] for kernel in kernels), len(groups)
     return totals
 
 
 def _ridge(sums: FloatArray, measured: FloatArray, idle_ms: float) -> FloatArray:
     from scipy.optimize import nnls
 
-    # The pull of a scale is that of one network with the error _SCALE_PULL; weights start from nothing.
-    weight_unit = float(np.median(measured) / max(float(np.median(sums[:, -1])), 1e-9))
-    pulls = np.diag([1.0] * len(SCALES) + [1 / weight_unit]) / _SCALE_PULL * _NOISE
+    # The pull of a scale is that of one network with the error _SCALE_PULL; weights and groups start from nothing.
+    units = np.median(measured) / np.maximum(np.median(sums[:, -2:], axis=0), 1e-9)
+    pulls = np.diag([*np.ones(len(SCALES)), *(1 / units)]) / _SCALE_PULL * _NOISE
     design = np.vstack([sums / measured[:, None], pulls])
-    target = np.concatenate([1 - idle_ms / measured, np.full(len(SCALES), _NOISE / _SCALE_PULL), [0.0]])
+    target = np.concatenate([1 - idle_ms / measured, np.full(len(SCALES), _NOISE / _SCALE_PULL), np.zeros(2)])
     solution, _ = nnls(design, target)
     return np.asarray(solution)
 
 
 #: Relative error that a network keeps whatever its scales are.
-_NOISE = 0.03
+_NOISE = 0.08
 
 
 def _applied(sums: FloatArray, coefficients: FloatArray, idle_ms: float) -> FloatArray:

@@ -62,7 +62,7 @@ class _Writer:
         return self.graph.add("multiply", (data, gate))
 
 
-def draw_networks(seed: int = 0, each: int = 2) -> Iterator[tuple[str, Graph]]:
+def draw_networks(seed: int = 0, each: int = 3) -> Iterator[tuple[str, Graph]]:
     """Family and graph: ``each`` networks of every family, of 96 to 192 pixels a side."""
     for family, draw in _FAMILIES.items():
         for number in range(each):

@@ -183,6 +183,50 @@ def _gather(chain: _Chain, data: str, rows: int) -> str:
     return chain.builder.add("gather", (data, indices), axis=0)
 
 
+def _spread(chain: _Chain, data: str, out: int, kernel: int, stride: int) -> str:
+    channels = int(chain.builder.shape(data)[1])
+    operands = (data, chain.weight("w", channels, out, kernel, kernel), chain.weight("b", out))
+    pads, strides = ((kernel - stride) // 2,) * 4, (stride, stride)
+    return chain.builder.add("conv_transpose", operands, stride=strides, padding=pads, dilation=(1, 1), groups=1)
+
+
+def _resize(chain: _Chain, data: str, scale: int, is_linear: int) -> str:
+    value = chain.builder.value(data)
+    batch, channels, height, width = (int(size) for size in value.shape)
+    said = {"shapes": ((batch, channels, height * scale, width * scale),), "dtypes": (value.dtype,)}
+    mode = "linear" if is_linear else "nearest"
+    return chain.builder.add("resize", (data,), mode=mode, layouts=(value.layout,), **said)
+
+
+def _cell(family: str, gates: int) -> Callable[..., str]:
+    def add(chain: _Chain, data: str, hidden: int) -> str:
+        steps, batch, features = (int(size) for size in chain.builder.shape(data))
+        matrices = (chain.weight("w", 1, gates * hidden, features), chain.weight("r", 1, gates * hidden, hidden))
+        operands = (data, *matrices, chain.weight("b", 1, 2 * gates * hidden))
+        said = {"shapes": ((steps, 1, batch, hidden),), "dtypes": ("float32",), "layouts": ("",)}
+        return chain.builder.add(family, operands, matrices=2, **said)
+
+    return add
+
+
+def _split(chain: _Chain, data: str, axis: int) -> str:
+    size = int(chain.builder.shape(data)[axis])
+    halves = (size // 2, size - size // 2)
+    return chain.builder.add_all("split", (data,), axis=axis, sizes=halves)[0]
+
+
+def _slice(chain: _Chain, data: str, axis: int) -> str:
+    value = chain.builder.value(data)
+    shape = tuple(max(1, int(size) // 2) if place == axis else int(size) for place, size in enumerate(value.shape))
+    said = {"shapes": (shape,), "dtypes": (value.dtype,), "layouts": (value.layout,)}
+    return chain.builder.add("rearrange", (data,), function="slice", **said)
+
+
+def _pool1d(chain: _Chain, data: str, kernel: int) -> str:
+    window = {"kernel": (kernel,), "stride": (kernel,), "padding": (0, 0), "dilation": (1,)}
+    return chain.builder.add("pool", (data,), function="max", **window)
+
+
 def _conv1d(chain: _Chain, data: str, out: int, kernel: int, stride: int, groups: int) -> str:
     channels = int(chain.builder.shape(data)[1])
     weight = chain.weight("w", out, channels // groups, kernel)
@@ -196,7 +240,8 @@ def _softmax(chain: _Chain, data: str) -> str:
 
 
 #: Name -> what adds it. Numbers: conv out x height x width x stride x groups; conv1d out x length x stride x groups;
-#: linear out; matmul columns; pools kernel x stride; concat and mean axis; transpose its permutation; gather rows.
+#: conv_transpose out x side x stride; resize scale x whether linear; lstm and gru hidden; linear out; matmul columns;
+#: pools kernel x stride; pool1d kernel; concat, split, slice and mean axis; transpose its permutation; gather rows.
 #: ``residual`` adds what the chain's first operator made.
 STAGES: dict[str, Callable[..., str]] = {
     "conv": _conv,
@@ -221,6 +266,13 @@ STAGES: dict[str, Callable[..., str]] = {
     "mean": _mean,
     "gather": _gather,
     "conv1d": _conv1d,
-    **{name: _function(name) for name in ("gelu", "erf", "exp", "tanh", "sqrt")},
+    "split": _split,
+    "slice": _slice,
+    "pool1d": _pool1d,
+    "conv_transpose": _spread,
+    "resize": _resize,
+    "lstm": _cell("lstm", 4),
+    "gru": _cell("gru", 3),
+    **{name: _function(name) for name in ("gelu", "erf", "exp", "tanh", "sqrt", "leakyrelu")},
     **{name: _function(name, 2) for name in ("sub", "div")},
 }

@@ -112,7 +112,7 @@ def test_files_of_costs_come_back_equal(costs: OperatorCosts, design: OperatorDe
     path = save_costs(costs, workspace)
     assert path == costs_path(workspace, TARGET, Clock.WALL)
     again = load_costs(path)
-    _, graph = design.networks["residual 2"]
+    _, graph = design.networks["residual 3"]
     assert again.estimate(graph) == costs.estimate(graph)
     assert again.rules == costs.rules
     assert [one.target for one in list_costs(workspace)[0]] == [TARGET]
