@@ -1,0 +1,261 @@
+"""Judge predictions of model files on this CPU: 60 networks that nothing was fitted to, and real files.
+
+Stages, each kept in the folder given, so that they can be run one by one on a quiet machine:
+  python benchmarks/any_model.py FOLDER --stage files      write the networks as .onnx, and as .tflite where possible
+  python benchmarks/any_model.py FOLDER --stage build --runtime onnxruntime     measure what operators cost
+  python benchmarks/any_model.py FOLDER --stage measure    time all files, interleaved
+  python benchmarks/any_model.py FOLDER --stage judge      compare, and write results/any_model.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe, write
+
+from fleetfront.errors import FleetfrontError
+from fleetfront.graphs.fold import fold_batch_norm
+from fleetfront.graphs.graph import Graph
+from fleetfront.graphs.readers.file import read_graph
+from fleetfront.pipelines.measure.file_operators import time_file_operators
+from fleetfront.pipelines.measure.files import measure_files
+from fleetfront.pipelines.measure.operators import profile_operators
+from fleetfront.predictors.operators.cost_files import costs_path, load_costs, save_costs
+from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
+from fleetfront.predictors.operators.samples import random_array
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+
+RUNTIMES = {"onnxruntime": ".onnx", "litert": ".tflite"}
+#: Networks whose operators are not those of convolutional classifiers.
+OTHERS = ("deit", "vit", "swin", "mixer", "lstm", "gru", "words", "sounds", "unet", "super", "generator")
+MODEL_FILES = Path(__file__).resolve().parents[2] / "shared" / "data" / "model_files"
+ROUNDS, TOP = 5, 5
+
+
+def make_files(folder: Path) -> None:
+    """The networks as .onnx; the same read and written as .tflite with random weights where the writer can."""
+    from any_model_networks import NETWORKS
+    from any_model_networks import write as write_network
+
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
+
+    refused = {}
+    for name in NETWORKS:
+        path = write_network(name, folder / "files")
+        try:
+            graph = with_weights(fold_batch_norm(read_graph(path)))
+            (folder / "files" / f"{name}.tflite").write_bytes(write_tflite(graph))
+        except FleetfrontError as error:
+            refused[name] = error.message
+    (folder / "not_tflite.json").write_text(json.dumps(refused, indent=1))
+
+
+def with_weights(graph: Graph) -> Graph:
+    """The graph with random float weights in place of its placeholders: equal ones would be written once."""
+    count = 0
+
+    def drawn(_: str, array: Any) -> Any:
+        nonlocal count
+        count += 1
+        return random_array(array.shape, count) if array.dtype == np.float32 else np.zeros(array.shape, array.dtype)
+
+    return graph.rewrite(weights=drawn)
+
+
+def files_of(folder: Path, runtime: str, model_files: Path) -> dict[str, Path]:
+    suffix = RUNTIMES[runtime]
+    found = {path.stem: path for path in sorted((folder / "files").glob(f"*{suffix}"))}
+    return found | {f"real/{path.stem}": path for path in sorted(model_files.glob(f"*{suffix}"))}
+
+
+def build(folder: Path, runtime: str, seconds: float) -> None:
+    began = describe()
+    place = Workspace(folder / "home")
+    with Store(folder / "home" / "store.sqlite") as store:
+        costs = profile_operators(Target("cpu", runtime), store=store, seconds=seconds, workspace=place)
+    save_costs(costs, place)
+    (folder / f"build_{runtime}.json").write_text(json.dumps({"seconds": costs.seconds, "machine": began}))
+    print(runtime, f"{costs.seconds:.0f} s, rms {costs.scales.rms:.3f}")
+
+
+def measure(folder: Path, runtime: str, model_files: Path, rounds: int) -> None:
+    began = describe()
+    files = files_of(folder, runtime, model_files)
+    with Store(folder / "home" / "store.sqlite") as store:
+        found = measure_files(files, Target("cpu", runtime), store, rounds=rounds, workspace=Workspace(folder / "home"))
+    rows = {name: {"ms": one.ms, "std_ms": one.std_ms, "error": one.error} for name, one in found.latencies.items()}
+    (folder / f"measured_{runtime}.json").write_text(json.dumps({"machine": began, "files": rows}, indent=1))
+
+
+def judge(folder: Path, runtime: str, model_files: Path, with_shares: bool) -> dict[str, Any]:
+    costs = load_costs(costs_path(Workspace(folder / "home"), Target("cpu", runtime), Clock.THREAD_CPU))
+    measured = json.loads((folder / f"measured_{runtime}.json").read_text())
+    rows = []
+    for name, path in files_of(folder, runtime, model_files).items():
+        row: dict[str, Any] = {"name": name, "measured_ms": measured["files"].get(name, {}).get("ms")}
+        began = time.perf_counter()
+        try:
+            estimate = costs.estimate(fold_batch_norm(read_graph(path)))
+            row |= {
+                "ms": estimate.mean_ms,
+                "std_ms": estimate.std_ms,
+                "known_share": estimate.known_share,
+                "seconds": time.perf_counter() - began,
+            }
+            if with_shares:
+                row["top"] = top_agreement(path, runtime, estimate)
+        except FleetfrontError as error:
+            row["refused"] = f"{error.message} {error.remedy}"
+        rows.append(row)
+    return {
+        "build": json.loads((folder / f"build_{runtime}.json").read_text()),
+        "measured_on": measured["machine"],
+        "kinds": {kind: {"samples": one.samples, "mape": one.mape} for kind, one in costs.kinds.items()},
+        "family_left_out_rms": costs.scales.rms,
+        "summary": summary(rows, costs),
+        "files": rows,
+    }
+
+
+def top_agreement(path: Path, runtime: str, estimate: GraphEstimate) -> float | None:
+    """Share of the five heaviest operators of the runtime's own profile that are among the five predicted.
+
+    Operators as heavy as the fifth, within a tenth, count as among the five: equal layers tie.
+    """
+    times = time_file_operators(load_runtime(runtime), path).operators
+    names = {name: part.name for part in estimate.parts for name in (part.name, *part.fused)}
+    told: dict[str, float] = {}
+    graph = read_graph(path)
+    outputs = {operator.origin.name: operator.outputs[0] for operator in graph.operators if operator.origin}
+    for one in times:
+        group = names.get(outputs.get(one.name, one.name))
+        if group is not None:
+            told[group] = told.get(group, 0.0) + one.ms
+    if len(told) < TOP:
+        return None
+    predicted = {part.name: part.ms for part in estimate.parts}
+    heaviest = sorted(told, key=lambda name: -told[name])[:TOP]
+    fifth = sorted(predicted.values())[-TOP]
+    return float(np.mean([predicted[name] >= 0.9 * fifth for name in heaviest]))
+
+
+def summary(rows: Sequence[Mapping[str, Any]], costs: OperatorCosts) -> dict[str, Any]:
+    said = [row for row in rows if row.get("measured_ms") and "ms" in row and row["known_share"] >= 0.7]
+    groups = {
+        "all": said,
+        "cnns": [row for row in said if not row["name"].startswith((*OTHERS, "real/"))],
+        "others": [row for row in said if row["name"].startswith(OTHERS)],
+        "real": [row for row in said if row["name"].startswith("real/")],
+    }
+    told = {name: errors(group) for name, group in groups.items() if group}
+    refused = [row["name"] for row in rows if "refused" in row or row.get("known_share", 0.0) < 0.7]
+    agreed = [row["top"] for row in rows if row.get("top") is not None]
+    return {
+        **told,
+        "files": len(rows),
+        "refused_or_little_known": refused,
+        "slowest_prediction_s": max((row["seconds"] for row in rows if "seconds" in row), default=None),
+        "top5_all_agree": float(np.mean([one == 1.0 for one in agreed])) if agreed else None,
+        "top5_mean_overlap": float(np.mean(agreed)) if agreed else None,
+        "target": str(costs.target),
+    }
+
+
+def errors(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    ratio = np.array([row["ms"] / row["measured_ms"] for row in rows])
+    reach = np.array([abs(row["ms"] - row["measured_ms"]) / (1.645 * row["std_ms"]) for row in rows])
+    return {
+        "files": len(rows),
+        "mape": float(100 * np.mean(np.abs(ratio - 1))),
+        "median_ape": float(100 * np.median(np.abs(ratio - 1))),
+        "bias": float(100 * np.mean(ratio - 1)),
+        "within_10": float(np.mean(np.abs(ratio - 1) <= 0.1)),
+        "coverage_90": float(np.mean(reach <= 1)),
+    }
+
+
+def foreign_tables() -> list[dict[str, Any]]:
+    """Shipped estimates, fitted to FBNet's table, on NAS-Bench-201 and once-for-all networks through the new path."""
+    from scipy.stats import spearmanr
+
+    from fleetfront.device_configs.loader import load_device
+    from fleetfront.predictors.operators.classes import estimate_by_classes
+    from fleetfront.predictors.operators.model import operator_models
+    from fleetfront.spaces.base import MayDisconnect, only_graph
+    from fleetfront.spaces.catalogue import load_space
+
+    data = MODEL_FILES.parent
+    found = []
+    models = operator_models()
+    tables = (
+        ("nasbench201", data / "nb201" / "nb201.csv"),
+        ("ofa-mbv3-w1.0", data / "ofa_mbv3" / "latency_gpus.csv"),
+    )
+    for name, path in tables:
+        space, rows = load_space(name), read_table(path)
+        if isinstance(space, MayDisconnect):
+            dead = space.disconnected(space.parse([row["arch"] for row in rows]))
+            rows = [row for row, is_dead in zip(rows, dead, strict=True) if not is_dead]
+        places = np.random.default_rng(0).choice(len(rows), 150, replace=False)
+        chosen = [rows[int(place)] for place in places]
+        graphs = [
+            fold_batch_norm(only_graph(space, space.subnet_graphs(genotype)))
+            for genotype in space.parse([row["arch"] for row in chosen])
+        ]
+        for setting, model in models.items():
+            column = f"lat_{setting}".replace("titanxp", "titan_xp" if name.startswith("ofa") else "titanxp")
+            if column not in rows[0]:
+                continue
+            batch = load_device(setting).target.batch
+            ms = np.array([float(row[column]) for row in chosen])
+            said = np.array([estimate_by_classes(model, graph, batch).mean_ms for graph in graphs])
+            found.append({"space": name, "setting": setting, "spearman": float(spearmanr(said, ms).statistic)})
+    return found
+
+
+def read_table(path: Path) -> list[dict[str, str]]:
+    import csv
+
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--stage", choices=["files", "build", "measure", "judge"], required=True)
+    parser.add_argument("--runtime", choices=list(RUNTIMES))
+    parser.add_argument("--seconds", type=float, default=200.0)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--model-files", type=Path, default=MODEL_FILES)
+    arguments = parser.parse_args()
+    runtimes = [arguments.runtime] if arguments.runtime else list(RUNTIMES)
+    if arguments.stage == "files":
+        make_files(arguments.folder)
+        return
+    result: dict[str, Any] = {}
+    for runtime in runtimes:
+        if arguments.stage == "build":
+            build(arguments.folder, runtime, arguments.seconds)
+        elif arguments.stage == "measure":
+            measure(arguments.folder, runtime, arguments.model_files, arguments.rounds)
+        else:
+            result[runtime] = judge(arguments.folder, runtime, arguments.model_files, runtime == "onnxruntime")
+            print(json.dumps(result[runtime]["summary"], indent=1))
+    if arguments.stage == "judge":
+        result["foreign"] = foreign_tables()
+        write("any_model", result)
+
+
+if __name__ == "__main__":
+    main()
