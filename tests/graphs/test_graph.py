@@ -120,4 +120,5 @@ def test_every_family_says_everything() -> None:
     for name in FAMILIES:
         family = family_of(name)
         assert family.reads
-        assert (family.onnx is None) == (family.tflite is None)
+        # Some that readers find are written as ONNX alone, so that they can be timed.
+        assert family.onnx is not None or family.tflite is None

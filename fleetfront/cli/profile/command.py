@@ -102,18 +102,14 @@ def profile(
 ) -> None:
     """Measure a space's blocks and networks, or one model file.
 
-    Rounds of interleaved visits over blocks, calibration networks and held-out networks, until the budget or
-    --target-error ends them. Every visit is kept at once: stop whenever you like, and type the same command to go on.
+    Rounds of interleaved visits, until the budget or --target-error ends them. Every visit is kept at once: stop
+    whenever you like, and type the same command to go on.
 
     \b
     Examples:
-      fleetfront profile --device cpu --runtime litert
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
       fleetfront profile --device adb:SERIAL --cores big --max-temp 38
-      fleetfront profile --device adb:SERIAL --few 10 --validation 10
-      fleetfront profile --device cuda:0 --runtime torch --precision fp16 --batch 1,64
-      fleetfront profile --target-error 2.5 --budget 20m
-      fleetfront profile --file model.tflite --threads 2
+      fleetfront profile --device cuda:0 --runtime torch --batch 1,64 --target-error 2.5
       fleetfront profile --file detector.onnx --shape images=1,3,640,640
       fleetfront profile --file model.onnx --operators
       fleetfront profile --device cpu --runtime onnxruntime --operators
@@ -124,11 +120,10 @@ def profile(
 
         profile_each(names, as_json)
         return
-    name = names[0]
-    if len(files) > 1 or any(path.is_dir() for path in files):
+    name, file = names[0], files[0] if files else None
+    if len(files) > 1 or (file is not None and file.is_dir()):
         profile_each_file(files, as_json)
         return
-    file = files[0] if files else None
     if file is not None:
         check_file_request(batch)
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
@@ -137,19 +132,13 @@ def profile(
     if file is not None or sustained is not None:
         seconds = sustained_seconds(file, sustained)
         target = file_target(kind, name, runtime, precision, threads, batch, file)
-        if operators and file is not None:
-            profile_file_operators(kind, target, choices, file, shapes, arrays, store, as_json, quiet)
-            return
-        profile_file_there(kind, target, choices, file, shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
+        given = (shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
+        (profile_file_operators if operators else profile_file_there)(kind, target, choices, file, *given)
         return
     target_of = partial(kind.target, name, runtime=runtime, precision=precision, threads=threads)
-    if operators and not isinstance(batch, tuple):
-        profile_device_operators(
-            kind, target_of(batch=batch), choices, wanted.budget, wanted.seed, store, as_json, quiet
-        )
-        return
     if not isinstance(batch, tuple):
-        profile_family(kind, target_of(batch=batch), choices, wanted, store, as_json, quiet)
+        measure = profile_device_operators if operators else profile_family
+        measure(kind, target_of(batch=batch), choices, wanted, store, as_json, quiet)
         return
     each = click.get_current_context()
     profile_batches(batch, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)

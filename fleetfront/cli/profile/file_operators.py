@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened
 from fleetfront.cli.options import store_path
+from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Choices, DescribesAtHand, DeviceKind
 from fleetfront.targets import Target
 
@@ -22,10 +23,12 @@ def profile_file_operators(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    file: Path,
+    file: Path | None,
     shapes: Sequence[str],
     arrays: Path | None,
+    seconds: float | None,
     store: Path | None,
+    dry_run: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
@@ -36,6 +39,8 @@ def profile_file_operators(
     from fleetfront.profilers.store.store import Store
     from fleetfront.runtimes.catalogue import load_runtime
 
+    if file is None or seconds is not None or dry_run:
+        raise InputError("--operators goes with --file, and not with --sustained or --dry-run.", "Leave one out.")
     sizes = parse_shapes(shapes)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         whole = profile_file(

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress
-from fleetfront.cli.options import is_given, store_path
+from fleetfront.cli.options import store_path
+from fleetfront.cli.profile.space import Wanted
 from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.quantities import format_duration, parse_duration_s
 from fleetfront.targets import Target
@@ -22,8 +23,7 @@ def profile_device_operators(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    budget: str,
-    seed: int,
+    wanted: Wanted,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -34,13 +34,14 @@ def profile_device_operators(
     from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 
+    budget = wanted.budget
     seconds = _BUDGETS[budget] if budget in _BUDGETS else parse_duration_s(budget)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         costs = profile_operators(
             target,
             store=opened,
             seconds=seconds,
-            seed=seed if is_given("seed") else 0,
+            seed=wanted.seed,
             open_agent=lambda one: kind.open(one, choices, shown),
             progress=shown,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -193,7 +194,7 @@ def _spread(chain: _Chain, data: str, out: int, kernel: int, stride: int) -> str
 def _resize(chain: _Chain, data: str, scale: int, is_linear: int) -> str:
     value = chain.builder.value(data)
     batch, channels, height, width = (int(size) for size in value.shape)
-    said = {"shapes": ((batch, channels, height * scale, width * scale),), "dtypes": (value.dtype,)}
+    said: dict[str, Any] = {"shapes": ((batch, channels, height * scale, width * scale),), "dtypes": (value.dtype,)}
     mode = "linear" if is_linear else "nearest"
     return chain.builder.add("resize", (data,), mode=mode, layouts=(value.layout,), **said)
 
@@ -203,7 +204,7 @@ def _cell(family: str, gates: int) -> Callable[..., str]:
         steps, batch, features = (int(size) for size in chain.builder.shape(data))
         matrices = (chain.weight("w", 1, gates * hidden, features), chain.weight("r", 1, gates * hidden, hidden))
         operands = (data, *matrices, chain.weight("b", 1, 2 * gates * hidden))
-        said = {"shapes": ((steps, 1, batch, hidden),), "dtypes": ("float32",), "layouts": ("",)}
+        said: dict[str, Any] = {"shapes": ((steps, 1, batch, hidden),), "dtypes": ("float32",), "layouts": ("",)}
         return chain.builder.add(family, operands, matrices=2, **said)
 
     return add
@@ -218,12 +219,12 @@ def _split(chain: _Chain, data: str, axis: int) -> str:
 def _slice(chain: _Chain, data: str, axis: int) -> str:
     value = chain.builder.value(data)
     shape = tuple(max(1, int(size) // 2) if place == axis else int(size) for place, size in enumerate(value.shape))
-    said = {"shapes": (shape,), "dtypes": (value.dtype,), "layouts": (value.layout,)}
+    said: dict[str, Any] = {"shapes": (shape,), "dtypes": (value.dtype,), "layouts": (value.layout,)}
     return chain.builder.add("rearrange", (data,), function="slice", **said)
 
 
 def _pool1d(chain: _Chain, data: str, kernel: int) -> str:
-    window = {"kernel": (kernel,), "stride": (kernel,), "padding": (0, 0), "dilation": (1,)}
+    window: dict[str, Any] = {"kernel": (kernel,), "stride": (kernel,), "padding": (0, 0), "dilation": (1,)}
     return chain.builder.add("pool", (data,), function="max", **window)
 
 

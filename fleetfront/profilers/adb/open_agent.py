@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import TypedDict, Unpack
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, missing, unknown
 from fleetfront.files import device_lock, explained_os_error, write_whole
@@ -213,22 +214,35 @@ def adb_target(
     return Target(name, runtime, precision, threads, batch)
 
 
+class Programs(TypedDict, total=False):
+    """What times the files on a device.
+
+    ``runner``: ``benchmark-model``, ``native`` (Linux targets), or ``auto``, the default: native on plain Linux if no
+    ``benchmark_model`` is given, else benchmark-model. ``benchmark_model``: the program to use instead of looking for
+    one. ``litert_wheel``: where the native runner takes its library from, if not from the installed package.
+    ``npu_libraries``: folder on the device with the vendor's dispatch library. ``with_operators``: have benchmark_model
+    profile operators, which disturbs what it times.
+    """
+
+    runner: str
+    benchmark_model: Path | None
+    litert_wheel: Path | None
+    npu_libraries: str
+    with_operators: bool
+
+
 def open_adb_agent(
     device: str,
     target: Target,
     *,
     cores: str = "big",
-    runner: str = "auto",
-    benchmark_model: Path | None = None,
-    litert_wheel: Path | None = None,
-    npu_libraries: str = "",
-    with_operators: bool = False,
     key: Path | None = None,
     authorize_s: float = AUTHORIZE_S,
     heartbeat: Heartbeat | None = None,
     options: AgentOptions | None = None,
     workspace: Workspace | None = None,
     progress: Progress = SILENT,
+    **programs: Unpack[Programs],
 ) -> AdbAgent:
     """Connect to a device and make an agent for it. Close the agent to leave the device as it was found.
 
@@ -236,18 +250,13 @@ def open_adb_agent(
         device: see ``connect``.
         target: of ``adb_target``.
         cores: ``big``, ``little``, ``all`` or a hexadecimal mask.
-        runner: ``benchmark-model``, ``native`` (Linux targets), or ``auto``: native on plain Linux if no
-            ``benchmark_model`` is given, else benchmark-model.
-        benchmark_model: the program to use instead of looking for one.
-        litert_wheel: where the native runner takes its library from, if not from the installed package.
-        npu_libraries: folder on the device with the vendor's dispatch library; that of benchmark_model by default.
-        with_operators: have benchmark_model profile operators, which disturbs what it times.
         key: see ``connect``.
         authorize_s: see ``connect``.
         heartbeat: see ``connect``.
         options: see ``AgentOptions``.
         workspace: where programs are kept.
         progress: told of what takes long and what the user should know.
+        programs: what times the files.
 
     Raises:
         DeviceError: not attached, not ready, refused.
@@ -264,17 +273,7 @@ def open_adb_agent(
             connected,
             connection,
             facts,
-            _runner(
-                runner,
-                connection,
-                facts,
-                target,
-                place.cache,
-                benchmark_model,
-                litert_wheel,
-                npu_libraries,
-                with_operators,
-            ),
+            _runner(connection, facts, target, place.cache, programs),
             target,
             cores=cores,
             lock=partial(device_lock, place.root / "locks", target.device, facts.identity),
@@ -288,23 +287,16 @@ def open_adb_agent(
         raise
 
 
-def _runner(
-    name: str,
-    connection: Connection,
-    device: Device,
-    target: Target,
-    cache: Path,
-    benchmark_model: Path | None,
-    litert_wheel: Path | None,
-    npu_libraries: str,
-    with_operators: bool,
-) -> Runner:
+def _runner(connection: Connection, device: Device, target: Target, cache: Path, programs: Programs) -> Runner:
+    name, benchmark_model = programs.get("runner", "auto"), programs.get("benchmark_model")
+    with_operators = programs.get("with_operators", False)
     if name not in ("auto", "benchmark-model", "native"):
         raise unknown("runner", name, ("auto", "benchmark-model", "native"))
     is_native = name == "native" or (name == "auto" and benchmark_model is None and not device.is_android)
     if not is_native:
         found = find_benchmark_model(connection, device, cache, benchmark_model)
-        return BenchmarkModelRunner(found, npu_libraries=npu_libraries, with_operators=with_operators)
+        folder = programs.get("npu_libraries") or ""
+        return BenchmarkModelRunner(found, npu_libraries=folder, with_operators=with_operators)
     if with_operators:
         raise InputError("Our own runner tells no times of operators.", "Use --runner benchmark-model.")
     if device.is_android:
@@ -312,7 +304,7 @@ def _runner(
             f"Our own runner needs plain Linux; {device.model} runs {device.system.split(' (')[0]}.",
             "Use --runner benchmark-model.",
         )
-    runner = LiteRtRunner(build_runner(device.abis[0], cache / "native_runner", litert_wheel))
+    runner = LiteRtRunner(build_runner(device.abis[0], cache / "native_runner", programs.get("litert_wheel")))
     runner.command(target, 0)
     return runner
 

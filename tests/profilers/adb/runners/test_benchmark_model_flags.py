@@ -1,4 +1,4 @@
-"""What ``benchmark_model`` is told, by version and delegate."""
+"""Flags of ``benchmark_model`` by version and delegate, and logs of an NPU."""
 
 from __future__ import annotations
 
