@@ -113,6 +113,18 @@ def test_sizes_that_a_network_works_out_are_known(tmp_path: Path) -> None:
     assert found.to_json()["outputs"] == [{"name": "y", "shape": [7, 5], "dtype": "float32"}]
 
 
+def test_what_a_file_says_of_its_outputs_is_not_believed(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Reshape", ["x", "shape"], ["y"])]
+    path = onnx_file(tmp_path / "m.onnx", nodes, ["n", 6], {"shape": np.array([-1, 3], np.int64)})
+    model = ModelProto.FromString(path.read_bytes())
+    for size in (1, 6):
+        model.graph.output[0].type.tensor_type.shape.dim.add().dim_value = size
+    path.write_bytes(model.SerializeToString())
+    found = inspect(path, shapes={"x": (5, 6)})
+    assert found.to_json()["outputs"] == [{"name": "y", "shape": [10, 3], "dtype": "float32"}]
+    assert all(cost.is_known for cost in found.costs)
+
+
 def test_a_module_leaves_no_trace() -> None:
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout())
     before = {name: tensor.clone() for name, tensor in module.state_dict().items()}

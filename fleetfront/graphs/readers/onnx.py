@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,11 +63,11 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
     sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()})
     # Before version 4 initialisers had to be inputs, too, which runtimes never insisted on.
     model.ir_version = max(model.ir_version, _INITIALISERS_ALONE)
-    _bind(model, sizes)
+    said = _bind(model, sizes)
     check_functions(model, path)
     check_model(model, path)
     model, values, constants = _inferred(model, path)
-    reader = _Reader(path.name, model, values, constants, weights)
+    reader = _Reader(path.name, model, values, constants, weights, said)
     for port in ports:
         reader.outline.input(port.name, sizes[port.name], port.dtype)
     return reader.read()
@@ -150,13 +151,23 @@ def _large_constant(node: onnx.NodeProto) -> Any:
     return tensor if math.prod(tensor.dims) > MOST_LOOKED_AT else None
 
 
-def _bind(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> None:
+def _bind(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> dict[str, Value]:
+    """Give the inputs their sizes, and take those of the outputs away, which may have been true of others.
+
+    What was said of the outputs is returned, for those that nobody can work out.
+    """
+    said = {}
+    for one in model.graph.output:
+        if one.type.HasField("tensor_type"):
+            said[one.name] = _value(one.type)
+            one.type.tensor_type.ClearField("shape")
     for one in model.graph.input:
         if one.name in sizes:
             tensor = one.type.tensor_type
             del tensor.shape.dim[:]
             for size in sizes[one.name]:
                 tensor.shape.dim.add().dim_value = size
+    return said
 
 
 def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Array]]:
@@ -262,10 +273,12 @@ class _Reader:
         values: Mapping[str, Value],
         constants: Mapping[str, Array],
         weights: Mapping[str, Value],
+        said: Mapping[str, Value],
     ) -> None:
         self.outline = Outline(name)
         self._model, self._values, self._constants, self._weights = model, values, constants, weights
         self._aliases: dict[str, str] = {}
+        self._said = said
         self._read = {name for node in model.graph.node for name in node.input}
         self._read.update(one.name for one in model.graph.output)
 
@@ -294,7 +307,11 @@ class _Reader:
             return
         name = proto.name or next((found.name for found in outputs if found.name), proto.op_type)
         node = Node(proto.op_type, name, inputs, outputs, attributes_of(proto), self.outline, self._constants)
-        plan = planned(RULES.get(proto.op_type) if proto.domain in _DOMAINS else None, node)
+        rule = RULES.get(proto.op_type) if proto.domain in _DOMAINS else None
+        plan = planned(rule, node)
+        if plan is None and any(found.name in self._said for found in outputs):
+            outputs = tuple(Found(found.name, self._said.get(found.name, found.value)) for found in outputs)
+            plan = planned(rule, replace(node, outputs=outputs))
         domain = f"{proto.domain}." if proto.domain not in ("", "ai.onnx") else ""
         origin = Origin(domain + proto.op_type, name)
         if plan is None:
