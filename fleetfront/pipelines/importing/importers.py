@@ -24,7 +24,7 @@ from fleetfront.device_configs.loader import device_names, find_devices
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.help_folder import read_help_folder
 from fleetfront.pipelines.importing.lookup_yaml import BlockEntry, read_lookup_folder
-from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, CostTable, Problem, read_table
+from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, CostTable, Problem, read_table, say_repeats
 from fleetfront.pipelines.importing.units import doubt_columns, doubt_unit, factor_of, told_doubts
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
@@ -319,7 +319,7 @@ def _column_warnings(device: str, values: FloatArray, metric: Metric) -> tuple[t
             "differences mean nothing."
         )
         return (IMPORTED, WHOLE_MILLISECONDS), [text]
-    return (IMPORTED,), []
+    return (IMPORTED,), say_repeats(name, values)
 
 
 def _network_rows(

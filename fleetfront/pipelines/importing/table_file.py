@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.units import factor_of
+from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.quantities import LATENCY, SAMPLES_IN, Metric
 from fleetfront.text_tables import parse_numbers, read_csv, what_is_wrong
 
@@ -148,3 +149,14 @@ def _numbers(
 def number_of(metric: Metric) -> str:
     """What a value of a metric must be, in words."""
     return f"a positive number of {_WORDS[metric.name]}, up to {MOST[metric.name]:g}"
+
+
+def say_repeats(name: str, values: FloatArray) -> list[str]:
+    """A warning if a column of n numbers repeats those that were measured for networks that compute the same."""
+    measured = len(count_once(values))
+    if measured == len(values):
+        return []
+    return [
+        f"{name} has {measured} different values for {len(values)} networks, to the last digit: networks that compute "
+        "the same were measured once, and count once where a device is learnt."
+    ]

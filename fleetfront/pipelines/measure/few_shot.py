@@ -15,6 +15,7 @@ from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.fit.teachers import find_teacher
 from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.pipelines.measure.profile import Budget, ProfileOutcome, profile_space
+from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.predictors.few_shot.files import save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, Teacher
 from fleetfront.predictors.scores import Scores, score
@@ -182,6 +183,8 @@ def learn_from_table(
     facts = device_facts(target.device)
     table = load_network_table(store, space, target)
     genotypes, ms = _usable(space, table.genotypes, table.ms)
+    measured_once = count_once(ms)
+    genotypes, ms = genotypes[measured_once], ms[measured_once]
     if len(ms) < FEWEST:
         raise InputError(
             f"The store holds {len(ms)} networks of {space.name} on {target}, too few to learn from.",

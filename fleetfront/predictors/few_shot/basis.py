@@ -5,13 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from fleetfront.predictors.few_shot.posterior import found_step
 from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.quantities import FloatArray
 from fleetfront.spaces.base import Genotypes
 
 #: Directions in which networks differ by less than this share of the largest difference carry no information.
 _RANK_TOLERANCE = 1e-4
+#: With a smaller share of different values, networks that compute the same were measured once.
+_LEAST_DISTINCT = 0.7
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,3 +74,15 @@ def make_basis(work: NetworkWork, reference: Genotypes) -> WorkBasis:
 def mode_coordinates(work: NetworkWork, basis: WorkBasis, genotypes: Genotypes) -> dict[Mode, FloatArray]:
     """Coordinates float64[n, r] in each mode of the space."""
     return {mode: basis.coordinates(work.detailed(genotypes, mode)) for mode in work.modes}
+
+
+def count_once(ms: FloatArray) -> NDArray[np.intp]:
+    """Rows of n networks that were measured, where others repeat their milliseconds to the last digit.
+
+    All rows, unless many values are equal and no coarse clock made them so.
+    """
+    values, first = np.unique(ms, return_index=True)
+    if len(values) > _LEAST_DISTINCT * len(ms) or found_step(ms):
+        return np.arange(len(ms))
+    measured: NDArray[np.intp] = np.sort(first)
+    return measured

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.plain import to_plain
-from fleetfront.predictors.few_shot.basis import WorkBasis, make_basis, mode_coordinates
+from fleetfront.predictors.few_shot.basis import WorkBasis, count_once, make_basis, mode_coordinates
 from fleetfront.predictors.few_shot.choice import choose_informative
 from fleetfront.predictors.few_shot.cost_model import LEAST_WEIGHT, FewShotContent, FewShotModel, mix
 from fleetfront.predictors.few_shot.expected_error import (
@@ -64,8 +64,9 @@ CANDIDATES_PER_CHOICE = 6
 #: Networks that define the basis, and networks of each known device that trees and trials use: more changed nothing.
 _REFERENCE = 2000
 _PER_DEVICE = 400
-#: Below, trees over all devices have too little to tell devices apart by.
-FEWEST_FOR_TREES = 10
+#: Below, trees over all devices have too little to tell devices apart by; beyond, a device is described by so many
+#: networks that trees take a minute, and operator costs are well known anyway.
+FEWEST_FOR_TREES, MOST_FOR_TREES = 10, 40
 #: How often each known device is tried, with other networks each time; many networks vary little.
 _REPEATS, _MANY = 3, 10
 
@@ -242,7 +243,8 @@ class Teacher:
         posterior = fit_posterior(self.prior, self._in_mode(self.coordinates(genotypes)), ms, step)
         mean, std = _spread(posterior, self._reference, ms, step)
         warnings = reasons_to_doubt(ms, posterior, step)
-        trials = self.trials(len(ms), second_opinion=second_opinion and len(ms) >= FEWEST_FOR_TREES)
+        ask_trees = FEWEST_FOR_TREES <= len(ms) <= MOST_FOR_TREES
+        trials = self.trials(len(ms), second_opinion=second_opinion and ask_trees)
         calibration = calibrate(trials)
         stretch = calibration.stretch(posterior.surprise)
         implied = implied_error(mean, std)
@@ -383,9 +385,11 @@ def usable(space: SearchSpace, genotypes: Genotypes) -> Genotypes:
 
 
 def _connected(space: SearchSpace, table: KnownTable) -> KnownTable:
-    if not isinstance(space, MayDisconnect):
-        return table
-    kept = ~space.disconnected(table.genotypes)
+    """What can teach of a table: networks whose output depends on their input, each measurement once."""
+    kept = np.arange(len(table.ms))
+    if isinstance(space, MayDisconnect):
+        kept = np.flatnonzero(~space.disconnected(table.genotypes))
+    kept = kept[count_once(table.ms[kept])]
     return KnownTable(table.name, table.genotypes[kept], table.ms[kept], table.facts)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import FileError, InputError
+from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
 from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
@@ -323,3 +324,14 @@ def test_a_clock_that_rounds_is_part_of_the_noise(teacher: Teacher, work: Networ
 )
 def test_the_step_of_a_coarse_clock_is_found(ms: list[float], step: float) -> None:
     assert found_step(np.array(ms)) == pytest.approx(step, rel=1e-3)
+
+
+def test_networks_that_were_measured_once_count_once(shared_data: Path) -> None:
+    with (shared_data / "nb201/pi5_torchmobile.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    ms = np.array([float(row["lat_pi5_torchmobile_cifar100"]) for row in rows])
+    measured = sum(row["index"] == row["rep_index"] for row in rows)
+    assert abs(len(count_once(ms)) / measured - 1) < 0.03
+    noisy = ms * np.exp(0.01 * np.random.default_rng(0).standard_normal(len(ms)))
+    assert len(count_once(noisy)) == len(ms)
+    assert len(count_once(np.ceil(ms))) == len(ms)
