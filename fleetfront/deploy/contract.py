@@ -18,7 +18,7 @@ from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Array, Graph, Rewriter, Tensor
 from fleetfront.graphs.operators.base import CHANNELS_LAST, IMAGE
 
-INPUTS = ("float", "uint8")
+INPUTS = ("float", "unit", "uint8")
 CHANNELS = ("rgb", "bgr")
 LAYOUTS = ("NCHW", "NHWC")
 
@@ -37,8 +37,8 @@ class InputContract:
     """The terms on which an app talks to a file.
 
     Attributes:
-        input: ``float`` takes what ``Preprocessing.inputs`` gives; ``uint8`` takes the cropped image's bytes, and the
-            file scales them.
+        input: ``float`` takes what ``Preprocessing.inputs`` gives; ``unit`` takes the cropped image's values divided by
+            255, ``uint8`` its bytes, and the file scales either by channel.
         channels: the order in which the app feeds colours; networks are trained on RGB.
         softmax: whether the output is probabilities rather than logits.
         onnx_layout: of the image in ONNX files; TFLite is always NHWC.
@@ -62,6 +62,17 @@ class InputContract:
     def dtype(self) -> str:
         """Type of the input."""
         return "uint8" if self.input == "uint8" else "float32"
+
+    @property
+    def scales_inside(self) -> bool:
+        """Whether mean and standard deviation are in the file."""
+        return self.input != "float"
+
+    def feed(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[Any]:
+        """What files are fed for cropped images uint8[n, 3, h, w], before ``as_fed``."""
+        if self.input == "uint8":
+            return pixels
+        return pixels.astype(np.float32) / 255 if self.input == "unit" else preprocessing.inputs(pixels)
 
     def layout(self, native: str) -> str:
         """Of the image in a file of a format whose own layout is ``native``."""
@@ -113,12 +124,12 @@ def contracted(graph: Graph, contract: InputContract, native_layout: str, prepro
         contract: what to write around it.
         native_layout: of the format, ``NCHW`` or ``NHWC``; graphs for NHWC formats stay NCHW, as their writer turns
             them around at no cost.
-        preprocessing: what ``uint8`` bakes in.
+        preprocessing: what ``unit`` and ``uint8`` bake in.
 
     Raises:
-        InputError: bytes are to be baked in and nobody knows how, or the graph is no image classifier.
+        InputError: scaling is to be baked in and nobody knows how, or the graph is no image classifier.
     """
-    if contract.input == "uint8" and preprocessing is None:
+    if contract.scales_inside and preprocessing is None:
         raise InputError(
             "Nobody said how bytes become the network's input.", "Give --images, or weights that say how they were fed."
         )
@@ -128,7 +139,7 @@ def contracted(graph: Graph, contract: InputContract, native_layout: str, prepro
         )
     needs_turning = native_layout == "NCHW" and contract.onnx_layout == "NHWC"
     wrapped = graph
-    if contract.input == "uint8" or contract.softmax or needs_turning:
+    if contract.scales_inside or contract.softmax or needs_turning:
         wrapped = _wrapped(graph, contract, needs_turning, preprocessing)
     return wrapped if contract.batch == 1 else with_batch(wrapped, contract.batch)
 
@@ -141,8 +152,8 @@ def _wrapped(graph: Graph, contract: InputContract, turns: bool, preprocessing: 
         data = writer.input(tensor.name, shape, contract.dtype, layout)
         if turns:
             data = writer.add("transpose", [data], f"{PREFIX}channels_first", permutation=(0, 3, 1, 2))
-        if contract.input == "uint8" and preprocessing is not None:
-            data = _scaled(writer, data, preprocessing, contract.channels)
+        if contract.scales_inside and preprocessing is not None:
+            data = _scaled(writer, data, preprocessing, contract)
         return data
 
     def give(writer: Rewriter, name: str) -> str:
@@ -152,19 +163,23 @@ def _wrapped(graph: Graph, contract: InputContract, turns: bool, preprocessing: 
     return graph.rewrite(inputs=declare, outputs=give)
 
 
-def _scaled(builder: Rewriter, data: str, preprocessing: Preprocessing, channels: str) -> str:
-    """(value / 255 - mean) / std as one multiplication and one addition, in the order of ``Preprocessing.inputs``."""
-    scale, shift = scale_and_shift(preprocessing.mean, preprocessing.std, channels)
-    data = builder.add("cast", [data], f"{PREFIX}float", dtype="float32")
+def _scaled(builder: Rewriter, data: str, preprocessing: Preprocessing, contract: InputContract) -> str:
+    """(value / 255 - mean) / std as one multiplication and one addition, in the order of ``Preprocessing.inputs``.
+
+    In front of the first convolution rather than in its weights: what that pads with is zero behind the scaling.
+    """
+    scale, shift = scale_and_shift(preprocessing.mean, preprocessing.std, contract)
+    if contract.input == "uint8":
+        data = builder.add("cast", [data], f"{PREFIX}float", dtype="float32")
     data = builder.add("multiply", [data, builder.weight(f"{PREFIX}scale", scale)], f"{PREFIX}scaled")
     return builder.add("add", [data, builder.weight(f"{PREFIX}shift", shift)], f"{PREFIX}normalised")
 
 
 def scale_and_shift(
-    mean: Sequence[float], std: Sequence[float], channels: str
+    mean: Sequence[float], std: Sequence[float], contract: InputContract
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """float32[3, 1, 1] each: ``byte * scale + shift`` is the network's input, in the order of the fed channels."""
-    step = -1 if channels == "bgr" else 1
-    scale = np.array([1 / (255 * s) for s in std], dtype=np.float32)[::step, None, None]
+    """float32[3, 1, 1] each: ``fed * scale + shift`` is the network's input, in the order of the fed channels."""
+    step, white = -1 if contract.channels == "bgr" else 1, 255 if contract.input == "uint8" else 1
+    scale = np.array([1 / (white * s) for s in std], dtype=np.float32)[::step, None, None]
     shift = np.array([-m / s for m, s in zip(mean, std, strict=True)], dtype=np.float32)[::step, None, None]
     return np.ascontiguousarray(scale), np.ascontiguousarray(shift)

@@ -1,4 +1,4 @@
-"""MODEL IMAGES COUNT: the labels that MediaPipe's image classifier gives COUNT square images of raw RGB bytes."""
+"""MODEL IMAGES COUNT: label and score that MediaPipe's classifier gives COUNT square images of raw RGB bytes."""
 
 import json
 import sys
@@ -16,5 +16,6 @@ found = []
 with ImageClassifier.create_from_options(options) as classifier:
     for pixels in raw.reshape(int(count), side, side, 3):
         image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(pixels))
-        found.append(classifier.classify(image).classifications[0].categories[0].category_name)
+        best = classifier.classify(image).classifications[0].categories[0]
+        found.append([best.category_name, best.score])
 sys.stdout.write(json.dumps(found))

@@ -110,7 +110,7 @@ def _check_alone(files: FileChoices, given: Mapping[str, object]) -> None:
     asked = {
         **given,
         "--softmax": contract.softmax,
-        "--input uint8": contract.input == "uint8",
+        f"--input {contract.input}": contract.scales_inside,
         "--channels bgr": contract.channels == "bgr",
         "--layout NHWC": contract.onnx_layout == "NHWC",
         "--max-drop": files.max_drop,

@@ -103,10 +103,10 @@ def _contract() -> list[Any]:
         click.option(
             "--input",
             "input_kind",
-            type=click.Choice(["float", "uint8"]),
+            type=click.Choice(["float", "unit", "uint8"]),
             default="float",
             show_default=True,
-            help="uint8: feed an image's bytes, the file scales them.",
+            help="uint8: feed an image's bytes, unit: feed them divided by 255; the file scales either.",
         ),
         click.option(
             "--channels",

@@ -79,13 +79,15 @@ def _feeding(manifest: Manifest, contract: InputContract) -> list[str]:
     lines = [f"{cut} to {side} x {side} pixels, channels in the order {order}."]
     if contract.input == "uint8":
         lines.append("Feed the bytes as they are: the files scale them.")
+    elif contract.input == "unit":
+        lines.append("Feed `value / 255`: the files have mean and standard deviation inside.")
     else:
         lines.append(
             f"Then feed `(value / 255 - mean) / std` with mean {list(preprocessing.get('mean', ()))} and std "
             f"{list(preprocessing.get('std', ()))}, both in the order RGB."
         )
         if len(set(preprocessing.get("mean", ()))) > 1 or len(set(preprocessing.get("std", ()))) > 1:
-            lines.append("MediaPipe Tasks feeds every channel alike, by their averages; `--input uint8` is exact.")
+            lines.append("MediaPipe Tasks feeds all channels by their averages; `--input unit` and `uint8` are exact.")
     lines.append("The output is probabilities." if contract.softmax else "The output is logits; the largest wins.")
     return lines
 

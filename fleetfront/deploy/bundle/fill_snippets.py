@@ -70,6 +70,9 @@ def _values(
     mean, std = list(preprocessing.mean), list(preprocessing.std)
     scaled = "(value / 255 - MEAN[channel]) / STD[channel]"
     swift_scaled = "(Float(value) / 255 - Self.mean[channel]) / Self.std[channel]"
+    python_value = "pixels" if is_bytes else "((pixels.astype(np.float32) / 255 - MEAN) / STD)"
+    if contract.input == "unit":
+        scaled, swift_scaled, python_value = "value / 255", "Float(value) / 255", "(pixels.astype(np.float32) / 255)"
     values = {
         "FILE": file.path,
         "PACKAGE": facts_for_format(file.format).packages[0].name,
@@ -88,25 +91,25 @@ def _values(
         "ARRAY": "Uint8Array" if is_bytes else "Float32Array",
         "PLACE": "3 * pixel + place" if is_last else "place * pixels + pixel",
         "VALUE": "value" if is_bytes else scaled,
-        "PY_VALUE": ("pixels" if is_bytes else "((pixels.astype(np.float32) / 255 - MEAN) / STD)")
-        + ("[..., ::-1]" if contract.channels == "bgr" else ""),
+        "PY_VALUE": python_value + ("[..., ::-1]" if contract.channels == "bgr" else ""),
         "PY_LAYOUT": "image" if is_last else "image.transpose(2, 0, 1)",
         "SWIFT_TYPE": "UInt8" if is_bytes else "Float",
         "SWIFT_VALUE": "value" if is_bytes else swift_scaled,
         "ORT_TYPE": "uInt8" if is_bytes else "float",
         "JAVA_TYPE": "UINT8" if is_bytes else "FLOAT",
     }
-    return values | _kotlin(is_bytes, is_last, order, shape, preprocessing)
+    return values | _kotlin(contract, is_last, order, shape, preprocessing)
 
 
 def _kotlin(
-    is_bytes: bool, is_last: bool, order: Sequence[int], shape: Sequence[int], preprocessing: Preprocessing
+    contract: InputContract, is_last: bool, order: Sequence[int], shape: Sequence[int], preprocessing: Preprocessing
 ) -> dict[str, str]:
-    put = (
-        "input.put(channel(pixel, c).toByte())"
-        if is_bytes
-        else "input.putFloat((channel(pixel, c) / 255f - MEAN[c]) / STD[c])"
-    )
+    is_bytes = contract.input == "uint8"
+    put = {
+        "uint8": "input.put(channel(pixel, c).toByte())",
+        "unit": "input.putFloat(channel(pixel, c) / 255f)",
+        "float": "input.putFloat((channel(pixel, c) / 255f - MEAN[c]) / STD[c])",
+    }[contract.input]
     loops = ("for (pixel in pixels) for (c in ORDER)", "for (c in ORDER) for (pixel in pixels)")
     return {
         "BYTES": f"3 * SIDE * SIDE{'' if is_bytes else ' * 4'}",

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,7 +178,9 @@ def under_contract(
     import torch
     from torch import nn
 
-    scale, shift = (torch.from_numpy(array) for array in scale_and_shift(preprocessing.mean, preprocessing.std, "rgb"))
+    # Channels are in RGB again when they are scaled.
+    scaling = scale_and_shift(preprocessing.mean, preprocessing.std, replace(contract, channels="rgb"))
+    scale, shift = (torch.from_numpy(array) for array in scaling)
     turns = contract.layout(native_layout) == "NHWC" and native_layout == "NCHW"
 
     class Wrapped(nn.Module):
@@ -195,7 +198,7 @@ def under_contract(
                 images = images.permute(0, 3, 1, 2)
             if contract.channels == "bgr":
                 images = images.flip(1)
-            if contract.input == "uint8":
+            if contract.scales_inside:
                 images = images.to(torch.float32) * self.scale + self.shift
             scores: Tensor = self.network(images)
             return scores.softmax(-1) if contract.softmax else scores

@@ -123,7 +123,7 @@ def _described(file: WrittenFile, network: Network, recipe: Recipe) -> BundleFil
     layout = contract.layout(file.kind.layout)
     # Graphs for channels-last formats stay channels first; ONNX graphs have the file's own layout.
     axes = (0, 2, 3, 1) if file.kind.layout == "NHWC" else (0, 1, 2, 3)
-    preprocessing = {**network.preprocessing.to_dict(), "baked_in": contract.input == "uint8"}
+    preprocessing = {**network.preprocessing.to_dict(), "baked_in": contract.scales_inside}
     accuracy: dict[str, Any] = {}
     if file.accuracy is not None:
         accuracy = {"top1": file.accuracy, "drop": file.drop, "images": network.test_images, "split": "test"}
@@ -153,7 +153,7 @@ def _vectors(network: Network, recipe: Recipe) -> Vectors:
     for file in network.files:
         is_int8 = file.proof.by_agreement
         layout, (port,), (output,) = contract.layout(file.kind.layout), file.graph.inputs, file.graph.outputs
-        fed = contract.as_fed(given.pixels if contract.input == "uint8" else given.floats, layout)
+        fed = contract.as_fed(contract.feed(given.pixels, network.preprocessing), layout)
         for row, case in enumerate(CASES):
             key, one = (file.name, case), slice(row, row + 1)
             writer.add(key, "input", port, fed[one], f"input.{layout.lower()}.{contract.dtype}")

@@ -148,7 +148,7 @@ def _written(
             network.weights,
             network.preprocessing,
             _one_by_one(network, module),
-            of_bytes=recipe.contract.input == "uint8",
+            of_bytes=recipe.contract.scales_inside,
             test_images=recipe.test_images,
         )
         makers = []

@@ -55,7 +55,9 @@ def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: st
     layout = contract.layout(kind.layout)
     session = runtime.open(path)
     try:
-        images: NDArray[Any] = reference.floats if reference.pixels is None else reference.pixels
+        images: NDArray[Any] = reference.floats
+        if reference.pixels is not None:
+            images = contract.feed(reference.pixels, reference.preprocessing)
         given = run_images(session, contract.as_fed(images, layout), contract.batch)
         tested = list(_tested(session, reference, contract, layout))
     finally:
@@ -97,7 +99,7 @@ def _tested(
 ) -> Iterator[NDArray[np.float32]]:
     for start in range(0, len(reference.test), TORCH_BATCH):
         pixels = reference.test[start : start + TORCH_BATCH]
-        images: NDArray[Any] = pixels if contract.input == "uint8" else reference.preprocessing.inputs(pixels)
+        images = contract.feed(pixels, reference.preprocessing)
         yield run_images(session, contract.as_fed(images, layout), contract.batch)
 
 

@@ -57,7 +57,7 @@ def write_network(
     side = int(graph.tensors[graph.inputs[0]].shape[-1])
     network = Network(graph, weights, weights.preprocessing(side), weights.class_names(graph))
     _check_images(network, recipe)
-    of_bytes = recipe.contract.input == "uint8"
+    of_bytes = recipe.contract.scales_inside
     reference = reference_of(
         graph, weights, network.preprocessing, torch_network(graph), of_bytes=of_bytes, test_images=recipe.test_images
     )
@@ -196,15 +196,16 @@ def _check_calibration(network: Network) -> Dataset:
 def _fed(
     pixels: NDArray[np.uint8], preprocessing: Preprocessing, kind: FileFormat, contract: InputContract
 ) -> NDArray[Any]:
-    images: NDArray[Any] = pixels if contract.input == "uint8" else preprocessing.inputs(pixels)
-    return contract.as_fed(images, contract.layout(kind.layout))
+    return contract.as_fed(contract.feed(pixels, preprocessing), contract.layout(kind.layout))
 
 
 def _description(network: Network, contract: InputContract) -> FileDescription:
     labels, described = network.graph.labels, network.weights.describe()
     bytes_go_in = contract.input == "uint8"
     mean, std = network.preprocessing.mean, network.preprocessing.std
-    if len(set(mean)) > 1 or len(set(std)) > 1:
+    if contract.input == "unit":
+        mean, std = (0.0,), (1.0,)
+    elif len(set(mean)) > 1 or len(set(std)) > 1:
         # MediaPipe refuses values that differ by channel. The manifest and the snippets have those.
         mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
     return FileDescription(

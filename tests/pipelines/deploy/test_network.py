@@ -59,7 +59,7 @@ def strongest_channel() -> Graph:
     return b.build([x])
 
 
-@pytest.mark.parametrize("kind", ["float", "uint8"])
+@pytest.mark.parametrize("kind", ["float", "unit", "uint8"])
 @pytest.mark.parametrize("channels", ["rgb", "bgr"])
 def test_swapped_channels_would_be_seen(colours: Path, tmp_path: Path, kind: str, channels: str) -> None:
     weights = Weights(None, UserImages(colours))
@@ -72,7 +72,7 @@ def test_swapped_channels_would_be_seen(colours: Path, tmp_path: Path, kind: str
     # Fed the other way round, red is called blue.
     images = UserImages(colours).at(SIDE)
     pixels = images.images[images.split["test"]]
-    fed = pixels if kind == "uint8" else images.preprocessing.inputs(pixels)
+    fed = contract.feed(pixels, images.preprocessing)
     for file in network.files:
         session = load_runtime(file.kind.runtime).open(file.path)
         wrong = contract.as_fed(fed[:, ::-1], contract.layout(file.kind.layout))
