@@ -2,12 +2,15 @@
 
 import importlib.util
 import json
+import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fleetfront.deploy.bundle.manifest import read_manifest
 from tests.apps.browser import run_page
@@ -117,13 +120,44 @@ def test_mediapipe_reads_the_labels_and_feeds_the_image(
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout.splitlines()[-1])
     labels = read_manifest(bundles.root / name)["labels"]
-    agreeing = np.mean([one == labels[index] for one, index in zip(found, bundles.labels, strict=True)])
+    agreeing = np.mean([one == labels[index] for (one, _), index in zip(found, bundles.labels, strict=True)])
     assert agreeing > 0.9
 
 
-def test_the_python_snippet_reads_image_files(bundles: Bundles, tmp_path: Path) -> None:
-    from PIL import Image
+@EACH
+def test_snippets_compare_with_the_test_vectors(bundles: Bundles, name: str, node: str, packages: Path) -> None:
+    folder = bundles.root / name / "snippets"
+    commands = [[sys.executable, str(folder / file)] for file in ("classify_onnx.py", "classify_tflite.py")]
+    for command in (*commands, [node, "--preserve-symlinks", str(folder / "node.mjs")]):
+        done = subprocess.run([*command, "--check"], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        said = dict(line.split(": ", 1) for line in done.stdout.splitlines())
+        assert float(said["input"].split()[-1]) < 1e-5
+        index, _, torchs = said["class"].partition(" torch's: ")
+        assert index == torchs
+        cut = said.get("crop and resize", "off by 0")
+        assert float(cut.split()[2]) < 3
 
+
+def test_snippets_are_programs_and_find_the_file_beside_them(
+    bundles: Bundles, node: str, packages: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "node_modules").symlink_to(packages, target_is_directory=True)
+    (tmp_path / "digit.rgb").write_bytes(bundles.pixels[0].tobytes())
+    Image.fromarray(bundles.pixels[0]).save(tmp_path / "digit.png")
+    for file in ("network.onnx", "snippets/classify_onnx.py", "snippets/node.mjs"):
+        shutil.copy(bundles.root / "bytes" / file, tmp_path)
+    want = str(in_python(bundles, "bytes", "classify_onnx.py")[0][1])
+    for command in (
+        [sys.executable, "classify_onnx.py", "digit.png"],
+        [node, "--preserve-symlinks", "node.mjs", "digit.rgb"],
+    ):
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.split()[1] == want
+
+
+def test_the_python_snippet_reads_image_files(bundles: Bundles, tmp_path: Path) -> None:
     module = load(bundles.root / "bytes" / "snippets" / "classify_onnx.py")
     Image.fromarray(bundles.pixels[0]).save(tmp_path / "digit.png")
     assert np.array_equal(module.pixels_of(tmp_path / "digit.png"), bundles.pixels[0])

@@ -71,6 +71,21 @@ def test_snippets_name_what_is_there(contract: InputContract, formats: tuple[str
     assert scales is (contract.input == "float")
 
 
+@pytest.mark.parametrize("name", ["browser-onnx.mjs", "browser-litert.mjs"])
+def test_browsers_wait_inside_functions(name: str) -> None:
+    """Bundlers for older browsers refuse `await` outside of them."""
+    text = made(InputContract())[f"snippets/{name}"]
+    assert not re.search(r"^(?:const \w+ = )?await ", text, re.MULTILINE)
+    assert "await opened" in text
+
+
+def test_files_that_scale_are_fed_a_share_of_255() -> None:
+    texts = {path: text for path, text in made(InputContract("unit")).items() if path.startswith("snippets/")}
+    for path, text in texts.items():
+        assert "/ 255" in text, path
+        assert not re.search(r"- (Self\.)?(MEAN|mean)", text), path
+
+
 def test_labels_survive_every_language() -> None:
     contents = made(InputContract())
     assert contents["labels.txt"].splitlines() == list(LABELS)

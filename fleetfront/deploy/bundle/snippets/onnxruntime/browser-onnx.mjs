@@ -8,10 +8,11 @@ import * as ort from 'onnxruntime-web/wasm';
 @include canvas.mjs@
 
 // In the bundle the file lies one folder up; pasted into an app, beside this one.
-const session = await ort.InferenceSession.create(new URL('../@FILE@', import.meta.url).href).catch(() =>
+const opened = ort.InferenceSession.create(new URL('../@FILE@', import.meta.url).href).catch(() =>
   ort.InferenceSession.create(new URL('@FILE@', import.meta.url).href));
 
 export async function classify(rgb) {
+  const session = await opened;
   const input = new ort.Tensor('@DTYPE@', prepare(rgb), @SHAPE@);
   const results = await session.run({'@INPUT@': input});
   return best(Array.from(results['@OUTPUT@'].data));
