@@ -34,6 +34,7 @@ _ROOMS = {
     "fleetfront.pipelines.predict_files": ("FilePrediction", "Predictions", "predict"),
     "fleetfront.search.problem": ("Problem", "ProblemTarget"),
     "fleetfront.search.fronts_file": ("load_fronts",),
+    "fleetfront.search.strategies.surrogate": ("SurrogateSettings",),
     "fleetfront.search.results": ("Fronts",),
     "fleetfront.pipelines.search": ("SearchOptions", "search_space"),
     "fleetfront.pipelines.generate": ("generate", "open_generator"),

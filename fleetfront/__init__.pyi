@@ -55,6 +55,7 @@ from fleetfront.search.fronts_file import load_fronts as load_fronts
 from fleetfront.search.problem import Problem as Problem
 from fleetfront.search.problem import ProblemTarget as ProblemTarget
 from fleetfront.search.results import Fronts as Fronts
+from fleetfront.search.strategies.surrogate import SurrogateSettings as SurrogateSettings
 from fleetfront.spaces.base import SearchSpace as SearchSpace
 from fleetfront.spaces.catalogue import load_space as load_space
 from fleetfront.spaces.supernet.checkpoints import load_supernet as load_supernet

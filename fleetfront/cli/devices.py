@@ -35,8 +35,10 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     """
     from dataclasses import asdict
 
+    from fleetfront.cli.search.text import next_search
     from fleetfront.pipelines.knowledge.devices import list_devices
     from fleetfront.profilers.store.store import Store
+    from fleetfront.quantities import Tier
     from fleetfront.workspace import Workspace
 
     attached, why_none = _attached()
@@ -61,7 +63,12 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
         hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {','.join(ready)}")
     if why_none:
         hint(f"\n{why_none}")
-    next_command(f"fleetfront profile --device {ready[0] if ready else 'cpu'}")
+    device = ready[0] if ready else "cpu"
+    done = [row for row in rows if row.name == device and row.tier == Tier.MEASURED and row.space]
+    if done:
+        next_search(f"--device {device}", done[0].space)
+    else:
+        next_command(f"fleetfront profile --device {device}")
 
 
 def _show(rows: Sequence[DeviceKnowledge]) -> None:

@@ -142,6 +142,9 @@ def profiled_targets(store: Store, space: str, devices: list[str] | None, runtim
     if absent or not newest:
         what = (f" on {absent[0]}" if absent else "") + (f" under {runtime}" if runtime else "")
         near = f"{unknown('device', absent[0], newest).remedy} " if absent and newest else ""
+        asked = [h for h in store.holdings() if h.role != Role.FILE and (not absent or h.target.device == absent[0])]
+        others = sorted({h.space for h in asked if h.space != space})
+        near += f"Of {', '.join(others)} there is: give --space. " if others else ""
         with_runtime = f" --runtime {runtime}" if runtime else ""
         raise InputError(
             f"Nothing of {space} has been measured{what}.",

@@ -18,7 +18,7 @@ from fleetfront.cli.options import (
     split_names,
 )
 from fleetfront.cli.predict_files import FileChoices, file_options, predict_models
-from fleetfront.cli.search.text import next_search
+from fleetfront.cli.search.text import next_search, tell_beyond
 from fleetfront.errors import InputError
 from fleetfront.quantities import FAR_OFF, METRICS, Metric
 
@@ -81,7 +81,8 @@ def predict(
     has_sittings = any(f"{cost.name}_std_same_sitting_{cost.unit}" in row for row in rows)
     spreads = ("+- when you run it", "+- same sitting") if has_sittings else ("+-",)
     cells = (_cells(row, cost, has_sittings) for row in rows)
-    print_table(("architecture", "device", heading, *spreads, "tier", "clock", "accuracy %"), cells)
+    print_table(("architecture", "device", "runtime", heading, *spreads, "tier", "clock", "accuracy %"), cells)
+    tell_beyond(row.get("accuracy_is_beyond_range") for row in rows)
     if any(row["may_be_far_off"] for row in rows):
         hint(f"? The 90 % interval reaches further than {FAR_OFF:.0%}: measure these before you rely on them.")
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
@@ -93,8 +94,12 @@ def _predicted(
 ) -> list[dict[str, Any]]:
     from fleetfront.cli.device_models import chosen_models, tell_accuracy
     from fleetfront.pipelines.predict import predict_archs
+    from fleetfront.predictors.accuracy.built_in import has_built_in
     from fleetfront.predictors.accuracy.sources import load_accuracy
 
+    if not is_given("accuracy") and not has_built_in(family.name):
+        accuracy = NO_ACCURACY
+        hint(f"Latency alone: no accuracies are shipped for {family.name}; --accuracy csv:PATH brings your own.")
     genotypes = family.parse(wanted)
     found = chosen_models(choices, family, asked=genotypes, metric=metric)
     models = {device.name: device.model for device in found}
@@ -138,10 +143,12 @@ def _cells(row: dict[str, Any], metric: Metric, has_sittings: bool) -> tuple[str
     """Of one row; with ``has_sittings`` also its spread within the sitting of its model, where it has one."""
     known = row.get("accuracy")
     within = row.get(f"{metric.name}_std_same_sitting_{metric.unit}")
-    accuracy = "-" if known is None else f"{known:.2f} +-{row['accuracy_std']:.2f} [{row['accuracy_tier']}]"
+    mark = "*" if row.get("accuracy_is_beyond_range") else ""
+    accuracy = "-" if known is None else f"{known:.2f}{mark} +-{row['accuracy_std']:.2f} [{row['accuracy_tier']}]"
     return (
         row["arch"],
         row["device"],
+        row["target"].split("/")[1] if "target" in row else "-",
         f"{row[f'{metric.name}_{metric.unit}']:.4g}{' ?' if row['may_be_far_off'] else ''}",
         f"{row[f'{metric.name}_std_{metric.unit}']:.2g}",
         *(["-" if within is None else f"{within:.2g}"] if has_sittings else []),

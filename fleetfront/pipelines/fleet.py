@@ -105,7 +105,7 @@ def search_targets(
 
 
 def fleet_targets(
-    devices: Sequence[str | ProblemTarget],
+    devices: Sequence[str | ProblemTarget] | str,
     space: SearchSpace,
     limits: Mapping[str, float],
     objectives: Sequence[str] = (),
@@ -116,6 +116,7 @@ def fleet_targets(
     Raises InputError as ``device_models``, ``parse_limits`` and ``search_targets`` do.
     """
     place = workspace or Workspace.default()
+    devices = [devices] if isinstance(devices, str) else devices
     named = [device for device in devices if isinstance(device, str)]
     own = [device for device in devices if not isinstance(device, str)]
     found = device_models(named, space, workspace=place, everywhere=True) if named else []

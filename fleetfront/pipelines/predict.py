@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasClock, HasTarget
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasClock, HasRange, HasTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 
@@ -21,8 +21,9 @@ def predict_archs(
     """One row for each architecture and device (``models``: name -> model), architectures in the order given.
 
     A row has ``arch``, ``device``, the metric as ``latency_ms`` and ``latency_std_ms``, ``tier``, and ``target`` and
-    ``clock`` where the model has them; with ``accuracy`` also ``accuracy`` and ``accuracy_std`` in percent and
-    ``accuracy_tier``, None with ``accuracy_note`` for architectures that it refuses.
+    ``clock`` where the model has them; with ``accuracy`` also ``accuracy`` and ``accuracy_std`` in percent,
+    ``accuracy_tier``, and ``accuracy_is_beyond_range`` where its model has a range; None with ``accuracy_note`` for
+    architectures that it refuses.
 
     Raises:
         InputError: if an architecture is not of the space.
@@ -57,7 +58,11 @@ def _accuracies(accuracy: AccuracyModel, genotypes: Genotypes) -> list[dict[str,
             return [{"accuracy": None, "accuracy_std": None, "accuracy_tier": None, "accuracy_note": str(error)}]
         return [row for half in np.array_split(genotypes, 2) for row in _accuracies(accuracy, half)]
     tier = estimate.tier.value
-    return [
+    rows = [
         {"accuracy": mean, "accuracy_std": std, "accuracy_tier": tier}
         for mean, std in zip(estimate.mean.tolist(), estimate.std.tolist(), strict=True)
     ]
+    if not isinstance(accuracy, HasRange):
+        return rows
+    beyond = accuracy.beyond_range(genotypes).tolist()
+    return [{**row, "accuracy_is_beyond_range": is_beyond} for row, is_beyond in zip(rows, beyond, strict=True)]

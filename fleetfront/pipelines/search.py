@@ -187,7 +187,7 @@ def search_space(
 
 def search(
     space: SearchSpace | str,
-    devices: Sequence[str | ProblemTarget],
+    devices: Sequence[str | ProblemTarget] | str,
     accuracy: AccuracyModel | str = DEFAULT_ACCURACY,
     strategy: StrategyChoice | None = None,
     budget: int | None = None,
@@ -207,7 +207,8 @@ def search(
 
     Args:
         space: one, or its name.
-        devices: names of devices of which something is known (``all`` for every one), or targets of your own.
+        devices: names of devices of which something is known (``all`` for every one), or targets of your own; a single
+            name serves, too.
         accuracy: a model, or a spelling of ``--accuracy``.
         strategy: a name with or without settings, settings, or a class; by default what suits the budget.
         budget: accuracies asked for, over all devices; by default what suits the accuracy.

@@ -341,8 +341,8 @@ class Campaign:
             self._progress.advance(1, detail)
             return
         elapsed = int(min(self.seconds, limits.seconds))
-        left = format_duration(max(0.0, limits.seconds - self.seconds))
-        self._progress.advance(elapsed - self._shown, f"{detail}, at most {left} left")
+        # How long it still takes, progress itself says: its steps are seconds.
+        self._progress.advance(elapsed - self._shown, detail)
         self._shown = elapsed
 
     def _result(self, rounds: int, ended_by: str, stop: Stop | None) -> CampaignResult:

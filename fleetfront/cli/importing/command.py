@@ -10,6 +10,7 @@ import click
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
 from fleetfront.cli.importing.trtexec import import_trtexec_command
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
+from fleetfront.cli.search.text import next_search
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.importing.importers import ImportReport
@@ -204,4 +205,8 @@ def _show(report: ImportReport, as_json: bool, next_verb: str = "search") -> Non
         warn(text)
     for problem in report.problems[:10]:
         hint(f"left out: {problem}")
-    next_command(f"fleetfront {next_verb} --devices {','.join(devices)} --space {report.space}")
+    where = f"--devices {','.join(devices)}"
+    if next_verb == "search":
+        next_search(where, report.space)
+    else:
+        next_command(f"fleetfront {next_verb} {where} --space {report.space}")

@@ -6,12 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import hint, next_command, print_json, progress, warn
+from fleetfront.cli.console import hint, print_json, progress, warn
 from fleetfront.cli.options import (
     MOST_EVALUATIONS,
     MOST_NETWORKS,
@@ -72,7 +71,9 @@ if TYPE_CHECKING:
 @click.option(
     "--share", type=Count(1, MOST_NETWORKS), metavar="K", help="Also name the K networks that serve all best."
 )
-@click.option("--verify", metavar="top:K", help="Measure each front's best K, refit, search again.")
+@click.option(
+    "--verify", metavar="top:K", help="Measure each front's best K, refit, search again: --evaluations twice."
+)
 @click.option("--start-from", type=click.Path(path_type=Path), help="Folder of a finished search that devices join.")
 @click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fronts"), show_default=True, help="Folder of the results."
@@ -128,12 +129,12 @@ def search(
         known = _accuracy(accuracy, images, family, shown)
         checking = _verify(verify, family, models.store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
-    _tell(fronts, out, as_json, share is not None)
+    _tell(fronts, out, as_json, share is not None, images)
 
 
-def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
+def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str | None) -> None:
     """Print what was found, note it for later verbs, and name the next one."""
-    from fleetfront.cli.search.text import show_fronts
+    from fleetfront.cli.search.text import next_deploy, show_fronts
     from fleetfront.pipelines.knowledge.remembered import remember_fronts
     from fleetfront.workspace import Workspace
 
@@ -150,7 +151,7 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool) -> None:
         # The fronts are written; only later verbs must be told where.
         warn(f"{error.message} {error.remedy}")
     if any(front.points for front in fronts.devices):
-        next_command(f"fleetfront deploy --front {quote(str(out))} {'--shared' if is_shared else '--knee'}")
+        next_deploy(fronts, out, "--shared" if is_shared else "--knee", images)
     else:
         hint("\nEvery front is empty: search again with more --evaluations or a higher --limit.")
 

@@ -5,20 +5,25 @@ networks.
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_table
+from fleetfront.errors import InputError
 from fleetfront.quantities import ACCURACY, FAR_OFF, METRICS, Quality, Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 
 #: Points of each front that are printed; all of them are in the files.
 _SHOWN = 8
+#: What a point says of an accuracy that is held at the end of what was measured.
+_BEYOND = "accuracy_is_beyond_range"
 #: Fronts of more devices are printed as one line each.
 _IN_FULL = 3
 
@@ -37,6 +42,34 @@ def next_search(where: str, space: str, options: str = "") -> None:
     else:
         next_command(f"fleetfront search {where} --space {space} --accuracy csv:PATH")
         hint(f"  PATH is a table of accuracies: none is shipped for {space}.")
+
+
+def tell_beyond(marks: Iterable[object]) -> None:
+    """Explain the star behind accuracies, if there is one."""
+    if any(marks):
+        hint("* Beyond all accuracies that were measured, and held at their end: measure it before you rely on it.")
+
+
+def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> None:
+    """Name the deploy that follows a search, with weights and images as far as it needs them; ``which`` are picks."""
+    from fleetfront.pipelines.knowledge.remembered import known_weights
+    from fleetfront.spaces.base import HasSupernet
+    from fleetfront.spaces.catalogue import load_space
+    from fleetfront.workspace import Workspace
+
+    command = f"fleetfront deploy --front {quote(str(out))} {which}"
+    if not isinstance(load_space(fronts.space), HasSupernet):
+        next_command(f"{command} --random-weights")
+        hint(f"  {fronts.space} has no supernet: its files have the speed of its networks, and know nothing.")
+        return
+    shown = f" --images {quote(images) if images else 'FOLDER'}"
+    try:
+        known_weights(fronts.space, Workspace.default(), fronts.accuracy_source)
+    except InputError as error:
+        next_command(f"{command} --weights WEIGHTS{shown}")
+        hint(f"  {error.remedy}")
+        return
+    next_command(f"{command}{shown}")
 
 
 def show_strategies() -> None:
@@ -85,7 +118,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         (
             f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}{' ?' if _is_far(point) else ''}",
             front.tier,
-            f"{point.accuracy:.2f} +-{point.accuracy_std:.2f}",
+            f"{point.accuracy:.2f}{'*' if point.more.get(_BEYOND) else ''} +-{point.accuracy_std:.2f}",
             fronts.accuracy_tier,
             *(f"{point.more[key]:.4g}" if key in point.more else "-" for key in further),
             point.arch + ("  <- knee" if row == front.knee else ""),
@@ -97,6 +130,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         (cost, "tier", fronts.quality.title, "tier", *(key.replace("_", " ") for key in further), "architecture"), rows
     )
     _say_how_far([front])
+    tell_beyond(front.points[row].more.get(_BEYOND) for row in shown)
     checked = (fronts.verification or {}).get("devices", {}).get(front.name)
     if checked and checked["optimism_percent"] is not None:
         hint(

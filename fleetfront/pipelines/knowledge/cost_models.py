@@ -17,7 +17,8 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
-from fleetfront.predictors.table.fit_files import device_stem
+from fleetfront.predictors.table.fit_files import device_stem, read_fits
+from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, KnownByTables, SearchSpace
 from fleetfront.targets import Target
@@ -75,7 +76,7 @@ def device_models(
     for name in wanted:
         if name not in known:
             sources.check_estimate(name)
-            raise _no_model(name, space, runtime, known, sources.partly_known(), metric)
+            raise _no_model(name, space, runtime, known, sources.partly_known(), metric, _spaces_of(name, place))
     found = [known[name]() for name in wanted]
     if asked is not None:
         few_shot = sources.by_device(tiers, everywhere=True)
@@ -164,6 +165,11 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
     return replace(model, warnings=(*model.warnings, warning))
 
 
+def _spaces_of(device: str, workspace: Workspace) -> list[str]:
+    """The spaces that a device has a fit of."""
+    return sorted({fit.space for _, fit in read_fits(workspace)[0] if fit.target.device == device})
+
+
 def _a(metric: Metric) -> str:
     return f"{'an' if metric.name[0] in 'aeiou' else 'a'} {metric.name.replace('_', ' ')}"
 
@@ -175,18 +181,21 @@ def _no_model(
     known: Collection[str],
     partly: Mapping[str, int],
     metric: Metric,
+    elsewhere: Sequence[str],
 ) -> InputError:
     if name in partly:
         return InputError(
             f"Of {space.name} on {name}, {partly[name]} networks are known, and a search asks for any.",
             f"Learn the others: fleetfront fit --device {name} --space {space.name}",
         )
-    near = f"{unknown('device', name, known).remedy} " if known else ""
     under = f" under {runtime}" if runtime else ""
-    return InputError(
-        f"There is no {metric.name} model of {space.name} on {name!r}{under}.",
-        f"{near}To make one: fleetfront profile --device {name} --space {space.name}",
-    )
+    refused = f"There is no {metric.name} model of {space.name} on {name!r}{under}."
+    near = unknown("device", name, known).remedy if known else ""
+    if name not in known and find_kind(name) is None:
+        # Nothing here could measure it: a slip, or the name of a device that is reached otherwise.
+        return InputError(refused, near or f"To make one of this machine: fleetfront profile --space {space.name}")
+    there = f"Known of it: {', '.join(elsewhere)}. " if elsewhere else f"{near} " if near else ""
+    return InputError(refused, f"{there}To make one: fleetfront profile --device {name} --space {space.name}")
 
 
 class _Sources:

@@ -57,8 +57,8 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     if kind == "supernet":
         if supernet is None:
             raise InputError(
-                f"--accuracy {spec!r} cannot be used here: nothing that evaluates a supernet was given.",
-                "Pass supernet=, or use built-in, csv:PATH or ofa-mlp:PATH.",
+                f"--accuracy {spec!r} is measured on images, which only a search does.",
+                "Search with it, or use built-in, csv:PATH or ofa-mlp:PATH here.",
             )
         return supernet(rest, space)
     raise InputError(f"--accuracy {spec!r} is not known.", f"Use one of {', '.join(SPELLINGS)}.")
