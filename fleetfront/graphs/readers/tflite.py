@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -142,7 +143,7 @@ class _Reader:
         """The data of a constant, where it is small and in types that numpy has."""
         tensor, value = self._graph.Tensors(index), self._tensors[index]
         buffer = self._model.Buffers(tensor.Buffer())
-        count = int(np.prod([float(size) for size in value.shape]))
+        count = math.prod(int(size) for size in value.shape)
         if count > MOST_LOOKED_AT or buffer is None or value.dtype not in ("int32", "int64"):
             return None
         if count == 0:

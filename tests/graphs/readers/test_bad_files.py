@@ -188,6 +188,7 @@ def damaged(draw: st.DrawFn) -> tuple[str, bytes]:
     return suffix, bytes(data)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @settings(max_examples=400, deadline=None)
 @given(damaged())
 def test_a_damaged_file_is_read_or_refused_and_nothing_else(
