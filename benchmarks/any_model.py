@@ -26,7 +26,11 @@ from fleetfront.graphs.readers.file import read_graph
 from fleetfront.pipelines.measure.file_operators import time_file_operators
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.operators import profile_operators
-from fleetfront.predictors.operators.cost_files import costs_path, load_costs, save_costs
+from fleetfront.predictors.operators.cost_files import (
+    costs_path,
+    load_costs,
+    save_costs,
+)
 from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
 from fleetfront.predictors.operators.samples import random_array
 from fleetfront.profilers.store.store import Store
@@ -37,7 +41,19 @@ from fleetfront.workspace import Workspace
 
 RUNTIMES = {"onnxruntime": ".onnx", "litert": ".tflite"}
 #: Networks whose operators are not those of convolutional classifiers.
-OTHERS = ("deit", "vit", "swin", "mixer", "lstm", "gru", "words", "sounds", "unet", "super", "generator")
+OTHERS = (
+    "deit",
+    "vit",
+    "swin",
+    "mixer",
+    "lstm",
+    "gru",
+    "words",
+    "sounds",
+    "unet",
+    "super",
+    "generator",
+)
 MODEL_FILES = Path(__file__).resolve().parents[2] / "shared" / "data" / "model_files"
 ROUNDS, TOP = 5, 5
 
@@ -92,7 +108,13 @@ def measure(folder: Path, runtime: str, model_files: Path, rounds: int) -> None:
     began = describe()
     files = files_of(folder, runtime, model_files)
     with Store(folder / "home" / "store.sqlite") as store:
-        found = measure_files(files, Target("cpu", runtime), store, rounds=rounds, workspace=Workspace(folder / "home"))
+        found = measure_files(
+            files,
+            Target("cpu", runtime),
+            store,
+            rounds=rounds,
+            workspace=Workspace(folder / "home"),
+        )
     rows = {name: {"ms": one.ms, "std_ms": one.std_ms, "error": one.error} for name, one in found.latencies.items()}
     (folder / f"measured_{runtime}.json").write_text(json.dumps({"machine": began, "files": rows}, indent=1))
 
@@ -102,7 +124,10 @@ def judge(folder: Path, runtime: str, model_files: Path, with_shares: bool) -> d
     measured = json.loads((folder / f"measured_{runtime}.json").read_text())
     rows = []
     for name, path in files_of(folder, runtime, model_files).items():
-        row: dict[str, Any] = {"name": name, "measured_ms": measured["files"].get(name, {}).get("ms")}
+        row: dict[str, Any] = {
+            "name": name,
+            "measured_ms": measured["files"].get(name, {}).get("ms"),
+        }
         began = time.perf_counter()
         try:
             estimate = costs.estimate(fold_batch_norm(read_graph(path)))
@@ -184,7 +209,73 @@ def errors(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     }
 
 
-def foreign_tables() -> list[dict[str, Any]]:
+def public_files(costs: OperatorCosts) -> dict[str, Any]:
+    """Every ``.onnx`` and ``.tflite`` file of the installed packages: predicted, or refused with a reason."""
+    import sysconfig
+
+    site = Path(sysconfig.get_paths()["purelib"])
+    told: dict[str, Any] = {
+        "files": 0,
+        "predicted": 0,
+        "little_known": 0,
+        "refused": 0,
+        "tracebacks": [],
+    }
+    for path in sorted([*site.rglob("*.onnx"), *site.rglob("*.tflite")]):
+        told["files"] += 1
+        try:
+            known = costs.estimate(fold_batch_norm(read_graph(path))).known_share
+            told["predicted" if known >= 0.7 else "little_known"] += 1
+        except FleetfrontError:
+            told["refused"] += 1
+        except Exception as error:
+            told["tracebacks"].append(f"{path.relative_to(site)}: {error!r}"[:200])
+    return told
+
+
+def whole_prediction(folder: Path) -> dict[str, Any]:
+    """``ff.predict`` of the largest file, and of a torch module, everything included."""
+    import torch
+
+    import fleetfront as ff
+
+    largest = max((folder / "files").glob("*.onnx"), key=lambda path: path.stat().st_size)
+    place = Workspace(folder / "home")
+    began = time.perf_counter()
+    ff.predict(
+        largest,
+        devices="cpu/onnxruntime",
+        least_known=0.0,
+        workspace=place,
+        store=folder / "none.sqlite",
+    )
+    file_s = time.perf_counter() - began
+    module = torch.nn.Sequential(*[torch.nn.Conv2d(64, 64, 3, padding=1) for _ in range(50)])
+    image = torch.empty(1, 64, 56, 56)
+    ff.predict(
+        module,
+        image,
+        devices="cpu/onnxruntime",
+        workspace=place,
+        store=folder / "none.sqlite",
+    )
+    began = time.perf_counter()
+    ff.predict(
+        module,
+        image,
+        devices="cpu/onnxruntime",
+        workspace=place,
+        store=folder / "none.sqlite",
+    )
+    return {
+        "file": largest.name,
+        "file_mb": largest.stat().st_size / 1e6,
+        "file_s": file_s,
+        "torch_module_s": time.perf_counter() - began,
+    }
+
+
+def foreign_tables(data: Path) -> list[dict[str, Any]]:
     """Shipped estimates, fitted to FBNet's table, on NAS-Bench-201 and once-for-all networks through the new path."""
     from scipy.stats import spearmanr
 
@@ -194,7 +285,6 @@ def foreign_tables() -> list[dict[str, Any]]:
     from fleetfront.spaces.base import MayDisconnect, only_graph
     from fleetfront.spaces.catalogue import load_space
 
-    data = MODEL_FILES.parent
     found = []
     models = operator_models()
     tables = (
@@ -219,7 +309,13 @@ def foreign_tables() -> list[dict[str, Any]]:
             batch = load_device(setting).target.batch
             ms = np.array([float(row[column]) for row in chosen])
             said = np.array([estimate_by_classes(model, graph, batch).mean_ms for graph in graphs])
-            found.append({"space": name, "setting": setting, "spearman": float(spearmanr(said, ms).statistic)})
+            found.append(
+                {
+                    "space": name,
+                    "setting": setting,
+                    "spearman": float(spearmanr(said, ms).statistic),
+                }
+            )
     return found
 
 
@@ -250,10 +346,26 @@ def main() -> None:
         elif arguments.stage == "measure":
             measure(arguments.folder, runtime, arguments.model_files, arguments.rounds)
         else:
-            result[runtime] = judge(arguments.folder, runtime, arguments.model_files, runtime == "onnxruntime")
+            result[runtime] = judge(
+                arguments.folder,
+                runtime,
+                arguments.model_files,
+                runtime == "onnxruntime",
+            )
             print(json.dumps(result[runtime]["summary"], indent=1))
     if arguments.stage == "judge":
-        result["foreign"] = foreign_tables()
+        costs = load_costs(
+            costs_path(
+                Workspace(arguments.folder / "home"),
+                Target("cpu", runtimes[0]),
+                Clock.THREAD_CPU,
+            )
+        )
+        result["prediction_time"] = whole_prediction(arguments.folder)
+        result["public_files"] = public_files(costs)
+        result["foreign"] = foreign_tables(arguments.model_files.parent)
+        for name in ("prediction_time", "public_files", "foreign"):
+            print(name, json.dumps(result[name])[:1500])
         write("any_model", result)
 
 

@@ -46,13 +46,25 @@ def test_fused_operators_are_marked() -> None:
         {"cat": "Node", "name": "c_kernel_time", "dur": 4, "args": {"op_name": "Mul"}},
         {"cat": "Node", "name": "a_fence_before", "dur": 99, "args": {"op_name": "FusedConv"}},
     ]
-    found = read_profile(events, {"a": "Conv", "b": "Relu", "c": "Mul"})
+    found = read_profile(events, {"a": ("Conv", "x"), "b": ("Relu", "y"), "c": ("Mul", "z")})
     assert [(one.name, one.ms, one.is_fused) for one in found.operators] == [
         ("a", 0.02, True),
         ("reorder", 0.005, False),
         ("c", 0.004, False),
     ]
     assert (found.total_ms, found.taken_in) == (0.03, ("b",))
+
+
+def test_operators_in_the_runtimes_own_layout_are_found_by_their_outputs() -> None:
+    events = [
+        {"cat": "Node", "name": f"{name}_nchwc_kernel_time", "dur": 9, "args": {"op_name": "Conv"}}
+        for name in ("conv_out", "relu_out")
+    ]
+    nodes = {"conv": ("Conv", "conv_out"), "second": ("Conv", "inner"), "relu": ("Relu", "relu_out")}
+    found = read_profile(events, nodes)
+    # The second convolution took the activation in, and goes by its output.
+    assert [(one.name, one.is_fused) for one in found.operators] == [("conv", False), ("relu", True)]
+    assert found.taken_in == ("second",)
 
 
 def test_a_profile_without_operators_is_refused() -> None:
