@@ -206,7 +206,7 @@ def judged(store: Store, target: Target, space: SearchSpace, clock: Clock, campa
         "floor": {"mape": floor.mape, "within_10": floor.within_10} if floor.networks else None,
         "calibration": {"a": calibration.a, "b_ms": calibration.b, "c_ms_per_param": calibration.c},
         "statistic": model.statistic,
-        "filling": fill.__name__,
+        "filling": "block_model" if fill is block_model else "linear_block_model",
         "discarded": dict(seen.discarded),
     }
 

@@ -107,12 +107,12 @@ class Amount(click.ParamType):  # type: ignore[type-arg]  # no generic before cl
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, int | float):
             return float(value)
+        low = f"above {self.least:g}" if self.is_above else f"from {self.least:g}"
         try:
             number = parse_number(str(value))
-        except ValueError as error:
-            self.fail(f"{str(value)[:_SHOWN]!r} is no number that can be used here: it is {error}.", param, ctx)
+        except ValueError:
+            self.fail(f"{str(value)[:_SHOWN]!r} is not a number {low} to {self.most:g}.", param, ctx)
         if not self.least <= number <= self.most or (self.is_above and number == self.least):
-            low = f"above {self.least:g}" if self.is_above else f"from {self.least:g}"
             self.fail(f"{number:g} is not a number {low} to {self.most:g}.", param, ctx)
         return number
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, shortened, warn
-from fleetfront.cli.options import ModelChoices, option_group, split_names
+from fleetfront.cli.options import Amount, ModelChoices, option_group, split_names
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ file_options = option_group(
         ),
         click.option(
             "--least-known",
-            type=click.FloatRange(0, 1),
+            type=Amount(0, 1),
             default=0.7,
             show_default=True,
             help="Refuse where less of the time lies in operators that are known.",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
-from fleetfront.cli.options import json_option, quiet_option
+from fleetfront.cli.options import Amount, json_option, quiet_option
 from fleetfront.errors import BarMissed, InputError, MissingDependency
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ _OF_LATENCY = ("file", "target and clock", "ms", "promised, 90 %", "was", "verdi
 )
 @click.option(
     "--within",
-    type=click.FloatRange(0),
+    type=Amount(0, 1000),
     metavar="PERCENT",
     help="With --measure: as much slower may a file be than the manifest says.  [default: its 90 % interval]",
 )

@@ -130,7 +130,7 @@ def test_commands_print_through_the_console_alone() -> None:
 def test_microseconds_are_not_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     network = {"arch": "a", "measured_ms": 0.000312, "predicted_ms": 4.2e-7, "error": -0.5}
     block = {"key": "b", "ms": 2.5e-5, "relative_std": 0.1, "filled": "measured"}
-    _show_worst({"worst_networks": [network], "worst_blocks": [block]})
+    _show_worst({"worst_networks": [network], "worst_blocks": [block], "unit": "ms"})
     said = capsys.readouterr().err
     assert "0.000312 ms measured, 4.2e-07 predicted" in said
     assert "2.5e-05 ms" in said

@@ -96,7 +96,7 @@ def test_a_limit_of_one_device_that_nothing_meets_costs_that_pick_only(
         (("--knee", "--formats", "onnx", "--measure", "cpu/onnxruntime/fp32/t1/b4"), "--batch 4"),
         (("--knee", "--formats", "trt", "--measure"), "Plans are not timed"),
         (("--shared",), "fleetfront search --share 3"),
-        (("--knee", "--max-drop", "nan"), "nan is no limit"),
+        (("--knee", "--max-drop", "nan"), "'nan' is not a number"),
         (("--knee", "--device", "pixel2", "--max-latency", "pixel3=9"), "pixel3, which --device leaves out"),
         (("--max-latency", "9", "--max-latency", "8"), "Two limits are given for every device"),
         (("--arch", FAST, "--arch", FAST), "Choose each network once"),
