@@ -124,7 +124,7 @@ def _number(path: Path, place: int, entry: Mapping[str, Any], key: str) -> float
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 < float(value or 0) <= _MOST_MS:
         raise InputError(
-            f"{path}: entry {place} has {key} {repr(value)[:40]}, which is not a positive number of milliseconds.",
+            f"{path}: entry {place} has {key} {repr(value)[:40]}: no positive milliseconds up to {_MOST_MS:g}.",
             "Run trtexec again; a failed inference is not a measurement.",
         )
     return float(value or 0)
