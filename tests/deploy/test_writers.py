@@ -1,4 +1,4 @@
-"""Both writers against torch: every operator family by hand, then random graphs of all of them."""
+"""Both writers against torch: the families of image networks by hand, then random graphs of all of them."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.catalogue import FAMILIES
+from tests.deploy.test_writers_more_families import CASES as MORE_CASES
+from tests.deploy.test_writers_more_families import one_operator
 from tests.deploy.written import Builder, Make, agree, image_or_not
 
 IMAGE = (2, 6, 9, 8)
@@ -154,7 +156,8 @@ def test_a_family_computes_the_same_in_every_runtime(name: str) -> None:
 
 
 def test_every_family_has_a_case() -> None:
-    used = {operator.family for name in CASES for operator in make(name).operators}
+    graphs = [*map(make, CASES), *map(one_operator, MORE_CASES)]
+    used = {operator.family for graph in graphs for operator in graph.operators}
     written = {name for name, family in FAMILIES.items() if family.onnx is not None}
     assert used == written - {"opaque"} | {"batch_norm"}
 

@@ -17,6 +17,7 @@ from fleetfront.graphs.operators.base import (
     declared,
     described,
     elements,
+    number,
     plain_work,
     refuse,
 )
@@ -112,17 +113,24 @@ def _tflite_elementwise(file: TfliteEmitter, operator: Operator, _: str) -> None
 
 
 def _onnx_layer_norm(file: OnnxEmitter, operator: Operator) -> None:
-    file.node("LayerNormalization", operator.inputs, operator.outputs, axis=operator.attributes["axis"])
+    said = operator.attributes
+    file.node(
+        "LayerNormalization", operator.inputs, operator.outputs, axis=said["axis"], epsilon=said.get("epsilon", 1e-5)
+    )
 
 
 def _onnx_reduce(file: OnnxEmitter, operator: Operator) -> None:
     said = operator.attributes
     if said["function"] != "mean":
         refuse(f"Reduction {operator.output!r} is not written.", "Use the file that it came from.")
+    if not said["axes"]:  # ONNX would take the mean of everything.
+        file.node("Identity", operator.inputs, operator.outputs)
+        return
     file.node("ReduceMean", operator.inputs, operator.outputs, axes=list(said["axes"]), keepdims=int(said["keep"]))
 
 
 def _onnx_rearranged(file: OnnxEmitter, operator: Operator) -> None:
+    """A slice leaves what is first on every side: where else it might begin is not known."""
     if operator.attributes["function"] != "slice":
         refuse(f"Operator {operator.outputs[0]!r} is not written.", "Use the file that it came from.")
     shape = [int(size) for size in operator.attributes["shapes"][0]]
@@ -134,9 +142,18 @@ def _onnx_rearranged(file: OnnxEmitter, operator: Operator) -> None:
 
 
 def _onnx_resize(file: OnnxEmitter, operator: Operator) -> None:
+    """As torch samples: between centres of pixels, the nearest one at or before the place. ONNX's own nearest pixel is
+    the same one where sizes become whole multiples."""
+    mode = str(operator.attributes["mode"])
+    if mode not in ("nearest", "linear", "cubic"):
+        refuse(f"The mode {mode!r} of {operator.outputs[0]!r} is not written.", "Use the file that it came from.")
     sizes = [int(size) for size in operator.attributes["shapes"][0]]
+    before = [number(size) for size in file.value(operator.inputs[0]).shape]
+    is_even = not any(size % old for size, old in zip(sizes, before, strict=True))
+    said = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     wanted = file.constant(f"{operator.outputs[0]}.sizes", np.array(sizes, np.int64))
-    file.node("Resize", [operator.inputs[0], "", "", wanted], operator.outputs, mode=operator.attributes["mode"])
+    places = said if mode == "nearest" and not is_even else {}
+    file.node("Resize", [operator.inputs[0], "", "", wanted], operator.outputs, mode=mode, **places)
 
 
 def _onnx_gather(file: OnnxEmitter, operator: Operator) -> None:
@@ -161,7 +178,7 @@ FAMILIES = (
     ),
     described(
         "layer_norm",
-        "(data[, scale[, shift]]): axis, from which on all are normalised together",
+        "(data[, scale[, shift]]): axis, from which on all are normalised together; epsilon where it is not 1e-5",
         as_first,
         plain_work("normalisation"),
         _onnx_layer_norm,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fleetfront.graphs.operators.base import (
     Attributes,
@@ -80,19 +80,41 @@ def _cell(name: str) -> OperatorFamily:
 
 
 def _onnx_cell(file: OnnxEmitter, operator: Operator) -> None:
-    """Operands and results are ONNX's own: matrices (directions, gates x hidden, ...), steps first."""
-    directions, _, hidden = file.value(operator.inputs[2]).shape
-    both = {"direction": "bidirectional"} if directions == 2 else {}
-    file.node(operator.family.upper(), operator.inputs, operator.outputs, hidden_size=int(hidden), **both)
+    """Operands and results are ONNX's own: matrices (directions, gates x hidden, ...), steps first, zeros as the first
+    state. A gru resets what its matrix gave, as torch's does, where ONNX would reset what the matrix reads."""
+    matrix = file.value(operator.inputs[2]).shape
+    biases = [file.value(name).shape for name in operator.inputs[3:]]
+    if len(matrix) != 3 or len(biases) > 1 or any(shape != (matrix[0], 2 * number(matrix[1])) for shape in biases):
+        refuse(
+            f"{operator.family} {operator.outputs[0]!r} does not read just a sequence and matrices in ONNX's order.",
+            "Use the file or module that it came from.",
+        )
+    directions, _, hidden = matrix
+    said: dict[str, Any] = {"direction": "bidirectional"} if directions == 2 else {}
+    if operator.family == "gru":
+        said["linear_before_reset"] = 1
+    file.node(operator.family.upper(), operator.inputs, operator.outputs, hidden_size=int(hidden), **said)
+
+
+def _check_type(file: OnnxEmitter | TfliteEmitter, operator: Operator) -> None:
+    """Products of quantised matrices say another type than their operands', and are other operators in files."""
+    types = {file.value(name).dtype for name in (*operator.inputs[:2], operator.output)}
+    if len(types) > 1:
+        words = ", ".join(sorted(types))
+        refuse(f"Matrix product {operator.output!r} mixes {words}, which is not written.", "Use the file it came from.")
 
 
 def _onnx_multiplied(file: OnnxEmitter, operator: Operator) -> None:
     if any(operator.attributes.get(side) for side in ("transpose_left", "transpose_right")):
         refuse(f"Matrix product {operator.output!r} turns an operand.", "Transpose it before.")
+    _check_type(file, operator)
     file.node("MatMul", operator.inputs[:2], operator.outputs)
 
 
 def _tflite_multiplied(file: TfliteEmitter, operator: Operator, _: str) -> None:
+    _check_type(file, operator)
+    if min(len(file.value(name).shape) for name in operator.inputs[:2]) < 2:
+        refuse(f"Matrix product {operator.output!r} reads a vector, which TFLite's does not.", "Reshape it before.")
     operands = [file.read(name, operator, "") for name in operator.inputs[:2]]
     turned = {side: bool(operator.attributes.get(name)) for side, name in (("adjX", _LEFT), ("adjY", _RIGHT))}
     file.operator("BATCH_MATMUL", operands, (file.output(operator.output),), table="BatchMatMulOptions", **turned)

@@ -75,7 +75,7 @@ class _OnnxFile:
             [self._port(name) for name in graph.inputs],
             [self._port(name) for name in graph.outputs],
             [
-                numpy_helper.from_array(np.ascontiguousarray(array), name)
+                numpy_helper.from_array(np.asarray(array, order="C"), name)
                 for name, array in self._arrays.items()
                 if name in read
             ],
@@ -100,7 +100,7 @@ class _OnnxFile:
 
     def constant(self, name: str, array: Array) -> str:
         name = self.free(name)
-        self._arrays[name] = array
+        self._arrays[name] = np.ascontiguousarray(array)
         return name
 
     def free(self, name: str) -> str:
