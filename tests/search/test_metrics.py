@@ -61,14 +61,21 @@ def test_an_energy_is_a_column_of_its_device_and_macs_are_one_of_all(make, mini)
     assert np.all(front.max(axis=0) <= reference)
 
 
+#: Strategies that train a network, and what keeps that short.
+TRAINED = {
+    "modnas": ":steps=100,round_steps=20,fit_steps=100",
+    "pnag": ":steps=50,evaluator_steps=50,round_steps=10,fit_steps=50",
+}
+
+
 @pytest.mark.parametrize("name", sorted(set(STRATEGIES) - {"exact"}))
 def test_every_strategy_keeps_a_limit_on_energy_and_finds_what_it_admits(make, name):
-    budget = 120 if name in ("surrogate", "lamoo", "linas", "modnas", "pnag") else 500
+    budget = 120 if name in ("surrogate", "lamoo", "linas", *TRAINED) else 500
     free = make()
     energy = free.targets[1].further["energy"].predict(free.sample(2000, np.random.default_rng(1))).mean
     limit = float(np.quantile(energy, 0.2))
     problem = make(limits=({}, {"energy": limit}), budget=budget)
-    run_search(problem, make_strategy(name, problem, 0), name=name, seed=0)
+    run_search(problem, make_strategy(name + TRAINED.get(name, ""), problem, 0), name=name, seed=0)
     rows = problem.front(1)
     assert len(rows) >= 5
     assert problem.archive.extras[rows, 0].max() <= limit
