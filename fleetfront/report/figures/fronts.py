@@ -117,6 +117,8 @@ def _spec(
     title = f"{metric.title}, × the device's {group.lowest}" if is_normalised else f"{metric.title} {metric.unit}"
     x = quantitative("x", title, zero=False, log=not is_one and _is_wide(group, is_normalised))
     y = quantitative("a", f"{group.accuracy_tier} {group.quality.title}", zero=False)
+    # A title longer than its axis would stretch the figure beyond the screen.
+    y["axis"] = {**y["axis"], "titleLimit": height}
     if x["scale"].get("type") == "log":
         x["scale"]["domain"] = _wide_domain(group, is_normalised)
     lowest = lowest_shown(group)
