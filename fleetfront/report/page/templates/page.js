@@ -96,11 +96,11 @@
         });
       });
       const preference = this.root.querySelector(".preference input");
-      preference.addEventListener("input", () => {
+      preference?.addEventListener("input", () => {
         const said = `${preference.value} % of the way from the ${this.group.lowest} network to the most accurate`;
         this.root.querySelector(".preference output").textContent = said;
         preference.setAttribute("aria-valuetext", said);
-        if (this.selected >= 0) this.prefer(preference.value / 100);
+        this.prefer(preference.value / 100);
       });
       for (const [name, step] of [["faster", -1], ["slower", 1]]) {
         this.chosen.querySelector(`.${name}`).addEventListener("click", () => {
