@@ -23,8 +23,8 @@ Told = Callable[..., tuple[int, str, str]]
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--target-error", "nan", "not finite"),
-        ("--target-error", "inf", "not finite"),
+        ("--target-error", "nan", "is not a number"),
+        ("--target-error", "inf", "is not a number"),
         ("--target-error", "0", "above 0"),
         ("--target-error", "1e5", "above 0 to 100"),
         ("--threads", "1" + "0" * 22, "from 1 to 4096"),
@@ -57,7 +57,7 @@ def test_absurd_values_are_refused_before_anything_is_done(option: str, value: s
         (("train", "digits", "--epochs", "9" * 12), "from 1 to 100000"),
         (("export", "x.py", "--size", "1" * 9), "from 1 to 8192"),
         (("report", "--random-seeds", "9" * 9), "from 0 to 1000"),
-        (("deploy", "--max-drop", "nan"), "not finite"),
+        (("deploy", "--max-drop", "nan"), "is not a number"),
         (("deploy", "--per-device", "9" * 9), "from 1 to 10000"),
     ],
 )
