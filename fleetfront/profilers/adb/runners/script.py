@@ -122,8 +122,9 @@ clocks() {
   done
   [ -n "$counts" ] || return
   read -r name user nice system idle waiting irq softirq rest < /proc/stat
-  times > spent
-  { read -r rest; read -r mine rest; } < spent
+  # Plain ``times`` and ``:`` would end the shell where their file cannot be written, as when the folder is gone.
+  command times > spent || return
+  { read -r rest; read -r mine rest; } < spent || return
   line="$line load=$((user + nice + system + irq + softirq))/$mine/$rest"
 }
 visit() {
@@ -142,7 +143,7 @@ visit() {
     echo $number $runner > visiting
     wait $runner
     code=$?
-    : > visiting
+    command : > visiting
     if [ $code = @TOO_LARGE@ ]; then said=$(head -c @MOST@ said); else take 2>/dev/null; fi
   fi
   [ -e "$model" ] || code=@MISSING@
