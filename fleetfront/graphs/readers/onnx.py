@@ -326,11 +326,11 @@ class _Reader:
         if not inputs or proto.op_type in _KEPT or not all(self.outline.is_weight(one) for one in inputs if one):
             return False
         named = [found for found in outputs if found.name]
-        if any(found.value is None or not is_known(found.value.shape) for found in named):
+        values = [(found.name, found.value) for found in named if found.value is not None]
+        if len(values) < len(named) or not all(is_known(value.shape) for _, value in values):
             return False
-        for found in named:
-            assert found.value is not None
-            self.outline.like(found.name, found.value)
+        for name, value in values:
+            self.outline.like(name, value)
         return True
 
     def _tensors(self, inputs: Sequence[str]) -> Iterator[str]:

@@ -20,8 +20,13 @@ class ListedNetworks(ReadsArchive):
     """All networks that the problem's accuracy model lists, in a random order, as far as the budget goes."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        """Raises InputError if none of them is of the values that genes are held at and covered by every device."""
-        assert isinstance(problem.accuracy, ListsNetworks)
+        """Raises InputError if accuracies come from no table, or no network of it is of the values that genes are held
+        at and covered by every device."""
+        if not isinstance(problem.accuracy, ListsNetworks):
+            raise InputError(
+                "Only a table of accuracies lists its networks, and these accuracies come from none.",
+                "Give one, as in --accuracy csv:FILE, or choose another strategy.",
+            )
         self.batch = _BATCH
         self._problem = problem
         listed = problem.accuracy.networks()
