@@ -13,7 +13,7 @@ from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.calibration import Calibration
 from fleetfront.predictors.table.fit_files import save_fit
 from fleetfront.predictors.table.fitting import measured_networks
-from fleetfront.predictors.table.intervals import TYPICAL_BETWEEN
+from fleetfront.predictors.table.intervals import TYPICAL_BETWEEN, relative_std
 from fleetfront.profilers.plan import spread_out
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.sittings import RESTLESS
@@ -34,7 +34,8 @@ class Recalibrated:
 
     Attributes:
         level: how the target runs now against the sitting of the old model, now / then, for the network in the middle.
-        error_before, error_after: mean absolute error of the old and the new model on the networks measured, percent.
+        error_before: mean absolute error of the old model on the networks measured, percent.
+        error_after: the same of the new model, each network predicted by what the others say.
         networks: how many that are.
         is_busy: other programs kept the device busy, by its counters or because the networks disagree about the level.
     """
@@ -100,9 +101,11 @@ def recalibrate(
         raise DeviceError(f"None of {len(archs)} networks could be measured on {target}.", "See: fleetfront doctor")
     predicted = CalibratedTable(space, model).predict(networks.genotypes).mean
     scale, shift = fit_drift(predicted, networks.ms)
+    left_out = predicted_by_others(predicted, networks.ms)
     fresh = replace(
         model,
         calibration=drifted(model.calibration, scale, shift),
+        relative_std=spread_here(model, networks.ms / left_out - 1),
         environment=dict(outcome.observations.environment),
         fitted_ns=outcome.observations.started_ns,
         others=outcome.observations.others,
@@ -114,7 +117,7 @@ def recalibrate(
         model=fresh,
         level=float(np.exp(np.median(ratio))),
         error_before=_mape(predicted, networks.ms),
-        error_after=_mape(CalibratedTable(space, fresh).predict(networks.genotypes).mean, networks.ms),
+        error_after=_mape(left_out, networks.ms),
         networks=int(networks.ms.size),
         is_busy=fresh.is_busy or bool((upper - lower) / 2 > RESTLESS),
     )
@@ -135,6 +138,29 @@ def fit_drift(predicted: FloatArray, measured: FloatArray) -> tuple[float, float
     start = np.array([1.0, 0.0])
     step = np.linalg.solve(design.T @ design + penalty, design.T @ (1 - design @ start))
     return float(1 + step[0]), float(step[1] * middle)
+
+
+def predicted_by_others(predicted: FloatArray, measured: FloatArray) -> FloatArray:
+    """Each network's ms by the drift that the others show: ``fit_drift`` without it, float64[n]."""
+    if predicted.size < 2:
+        return predicted
+    drifts = (fit_drift(np.delete(predicted, i), np.delete(measured, i)) for i in range(predicted.size))
+    return np.array([scale * ms + shift for ms, (scale, shift) in zip(predicted, drifts, strict=True)])
+
+
+def spread_here(model: FittedModel, errors: FloatArray) -> float:
+    """``relative_std`` of the model in a sitting where ``errors`` float64[n], out of sample, were seen.
+
+    The model's own, or theirs where chance does not explain how much wider it is: by the 95 % point of F for the two
+    variances. So a model that was brought to another machine, or to a busy one, says how far off it is there.
+    """
+    from scipy.special import fdtri
+
+    degrees = errors.size - 2
+    before = max(model.calibration.networks - model.calibration.terms, 1)
+    if degrees < 1 or np.mean(errors**2) <= model.relative_std**2 * float(fdtri(degrees, before, 0.95)):
+        return model.relative_std
+    return relative_std(errors, 2)
 
 
 def drifted(calibration: Calibration, scale: float, shift: float) -> Calibration:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
-from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener, check_is_of_here
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.predictors.table.fit_files import device_stem, read_fits
 from fleetfront.profilers.kinds.catalogue import find_kind
@@ -60,7 +60,8 @@ def device_models(
     A damaged file is no reason to take a worse source, nor to stop a command on other devices.
 
     Raises:
-        InputError: no model of the space is known for a device, or for none at all; the file of one is damaged.
+        InputError: no model of the space is known for a device, or for none at all; the file of one is damaged, or
+            its fit is another machine's or another runtime's than what is at hand.
     """
     place = workspace or Workspace.default()
     sources = _Sources(space, place, store or place.store, runtime, clock, names, metric)
@@ -306,6 +307,8 @@ class _Sources:
             target=target,
             clock=self._clock,
         )
+        if newest.fit is not None:
+            check_is_of_here(newest.fit)
         found = self._opener.open(newest)
         return replace(found, name=name or found.name)
 

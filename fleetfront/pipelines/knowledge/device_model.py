@@ -8,16 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
+from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.known import Kind, Known
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.few_shot.files import load_few_shot
 from fleetfront.predictors.operators.model import OperatorEstimate
 from fleetfront.predictors.operators.work import NetworkWork
-from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.predictors.table.learnt import LearntTable, SummaryRegression
 from fleetfront.predictors.table.networks import load_network_table
-from fleetfront.predictors.table.warnings import fit_warnings, stale_warnings
+from fleetfront.predictors.table.warnings import FOREIGN, changes, fit_warnings, stale_warnings
 from fleetfront.profilers.kinds.base import DescribesAtHand
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import read_observations
@@ -86,3 +87,16 @@ def present_environment(target: Target) -> dict[str, object]:
     """What can be said of a target now without touching it; nothing for most kinds of device."""
     kind = find_kind(target.device)
     return kind.describe_now(target) if isinstance(kind, DescribesAtHand) else {}
+
+
+def check_is_of_here(fit: FittedModel) -> None:
+    """Raise InputError where the device at hand is another machine, or has another runtime, than the fit's sitting."""
+    changed = changes(fit.environment, present_environment(fit.target))
+    foreign = [changed[name] for name in FOREIGN if name in changed]
+    if foreign:
+        base = f"--device {fit.target.device} --runtime {fit.target.runtime} --space {fit.space}"
+        raise InputError(
+            f"The model of {fit.space} on {fit.target} is of another sitting than this machine's: since it was fitted, "
+            f"{' and '.join(foreign)}.",
+            f"Base it on ten networks of today: fleetfront fit {base} --recalibrate. Or profile and fit again.",
+        )

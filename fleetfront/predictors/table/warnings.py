@@ -36,6 +36,8 @@ _DECISIVE = {
     "system": "the operating system",
 }
 
+#: Of those, what makes them another machine's or another program's numbers: no prediction is made from such a fit.
+FOREIGN = ("cpu", "model", "runtime_version")
 
 _DAY_NS = 24 * 3600 * 10**9
 #: Sittings of one machine differ from day to day hardly more than from hour to hour; in a week much may have changed.

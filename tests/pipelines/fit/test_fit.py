@@ -210,6 +210,21 @@ def test_a_changed_runtime_is_told_when_the_model_is_used(store: Store, workspac
     assert "the runtime's version changed from 0.0.1" in warning
 
 
+def test_no_prediction_is_made_from_a_fit_of_another_machine(store: Store, workspace: Workspace) -> None:
+    space, target = ofa_mbv3_mini(), Target("cpu", "litert")
+    seen = replace(SyntheticDevice(space).observe(), target=target)
+    for name, before in (("runtime_version", "0.0.1"), ("cpu", "Abacus 1")):
+        keep(store, replace(seen, environment={**present_environment(target), name: before}), f"of {name}")
+        fit_target(store, target, space, workspace=workspace)
+        for spelled in ("cpu", "cpu/litert", "all"):
+            with pytest.raises(InputError, match=f"changed from {before}.*--recalibrate"):
+                device_models([spelled], space, workspace=workspace)
+    keep(store, replace(seen, environment={**present_environment(target), "system": "Linux 0.1"}), "an older kernel")
+    fit_target(store, target, space, workspace=workspace)
+    (found,) = device_models(["cpu"], space, workspace=workspace)
+    assert any("the operating system changed" in warning for warning in found.warnings)
+
+
 def test_real_measurements_of_this_machine_become_a_model(store: Store, workspace: Workspace) -> None:
     """Blocks and networks really run in LiteRT; errors are not asserted, since the machine may be busy."""
     space, target = ofa_mbv3_mini(), Target("cpu", "litert")

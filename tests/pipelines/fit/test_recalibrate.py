@@ -7,17 +7,26 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.fit.recalibrate import fit_drift, recalibrate
+from fleetfront.pipelines.fit.recalibrate import fit_drift, predicted_by_others, recalibrate, spread_here
 from fleetfront.pipelines.measure.profile import Budget, profile_space
+from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import load_fit
+from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.observations import preferred_campaign
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
+from tests.predictors.synthetic_device import SyntheticDevice
 
 TARGET = Target("cpu", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> FittedModel:
+    space = ofa_mbv3_mini()
+    return fit_model(space, SyntheticDevice(space).observe()).model
 
 
 @pytest.mark.parametrize(("scale", "shift"), [(1.0, 0.0), (1.08, 0.0), (0.9, 0.0), (1.6, 0.0)])
@@ -33,6 +42,23 @@ def test_many_networks_tell_a_shift() -> None:
     scale, shift = fit_drift(predicted, predicted + 0.002)
     assert scale == pytest.approx(1.0, abs=0.02)
     assert shift == pytest.approx(0.002, rel=0.2)
+
+
+def test_an_error_after_is_of_networks_that_did_not_teach_it() -> None:
+    predicted = np.linspace(5.0, 20.0, 10)
+    measured = predicted * np.where(np.arange(10) == 9, 1.5, 1.0)
+    scale, shift = fit_drift(predicted, measured)
+    left_out = predicted_by_others(predicted, measured)
+    assert left_out[9] == pytest.approx(20.0, rel=1e-6)
+    assert abs(scale * predicted[9] + shift - 30.0) < abs(left_out[9] - 30.0)
+
+
+def test_a_model_brought_to_another_machine_says_how_far_off_it_is_there(fitted: FittedModel) -> None:
+    rng = np.random.default_rng(0)
+    like_before = fitted.relative_std * rng.standard_normal(10)
+    assert spread_here(fitted, like_before) == fitted.relative_std
+    far_off = 0.15 * rng.standard_normal(10)
+    assert spread_here(fitted, far_off) > 0.08
 
 
 def test_ten_networks_bring_a_model_to_this_sitting(tmp_path: Path) -> None:
