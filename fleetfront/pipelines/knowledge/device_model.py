@@ -68,7 +68,9 @@ class ModelOpener:
         with Store(self._store, read_only=True) as store:
             if known.kind is Kind.NETWORKS:
                 step = load_device(known.device).timing_resolution_ms if known.device in device_names() else None
-                table = load_network_table(store, self._space, target, resolution_ms=step, metric=known.metric)
+                table = load_network_table(
+                    store, self._space, target, clock=known.clock, resolution_ms=step, metric=known.metric
+                )
                 if isinstance(self._space, KnownByTables):
                     regression = SummaryRegression.fit(self._space, table.genotypes, table.ms)
                     off = 100 * regression.relative_std

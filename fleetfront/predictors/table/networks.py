@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.parts import Seen, join_parts
+from fleetfront.profilers.reading.observations import choose_statistic, read_observations, summarise
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Clock, Estimate, Metric, Tier
@@ -145,41 +146,54 @@ def load_network_table(
     space: SearchSpace,
     target: Target,
     *,
+    clock: Clock | None = None,
     resolution_ms: float | None = None,
     metric: Metric = LATENCY,
 ) -> NetworkTable:
-    """The table of every whole network that the store holds of a space on a target.
+    """The table of every whole network that the store holds of a space on a target under a clock, by default that of
+    most of them.
 
-    Several visits of a network become their median and standard error. ``resolution_ms`` is the step in which the
-    numbers were logged; uniform rounding to it has a standard deviation of step / sqrt(12).
+    What was measured here is read as a fit reads it, by one statistic of the visits that count, those of all sittings
+    together; repeated rows of an imported table become their median. Both with the standard error of several visits.
+    ``resolution_ms`` is the step in which the numbers were logged; uniform rounding to it has a standard deviation of
+    step / sqrt(12).
 
     Raises InputError if the store has none.
     """
-    visits: dict[str, list[Seen]] = {}
-    clocks: set[Clock] = set()
+    clock = clock or _clock_of_most(store, space, target, metric)
+    campaigns = None if clock is Clock.UNKNOWN else [row.id for row in store.campaigns(target=target, space=space.name)]
+    seen = read_observations(store, target, space.name, clock, campaigns, metric=metric)
+    visits: dict[str, FloatArray] = {}
     for role in _NETWORK_ROLES:
-        for row in store.measurements(target=target, space=space.name, role=role, metric=metric.name):
-            if row.error is None and row.samples and row.clock is not Clock.THREAD_CPU:
-                value = min(row.samples) / metric.divisor(row.unit)
-                visits.setdefault(row.key, []).append(Seen(row.campaign, row.round, value, is_hot=False))
-                clocks.add(row.clock)
-    by_key = {key: [seen.value for seen in all_seen] for key, all_seen in join_parts(visits, metric).items()}
-    if not by_key:
-        raise InputError(
-            f"The store holds no whole network of {space.name} on {target}.",
-            "Import a table (fleetfront import table FILE --space NAME), or profile the device.",
-        )
-    ms, noise = _summary(list(by_key.values()))
+        for key, values in seen.visits.get(role, {}).items():
+            visits[key] = np.concatenate([visits[key], values]) if key in visits else values
+    if not visits:
+        raise _nothing_of(space, target)
+    statistic = "median" if seen.clock is Clock.UNKNOWN else choose_statistic(seen)
+    ms = np.array([summarise(v, statistic) if v.size > 1 else v[0] for v in visits.values()])
+    noise = np.array([np.std(v, ddof=1) / math.sqrt(v.size) if v.size > 1 else 0.0 for v in visits.values()])
     rounding = (resolution_ms or 0.0) / math.sqrt(12)
-    genotypes = space.parse(list(by_key))
+    genotypes = space.parse(list(visits))
     source = "; ".join(f"{s.name} ({s.licence})" for s in store.sources(target, space.name))
-    clock = clocks.pop() if len(clocks) == 1 else Clock.UNKNOWN
     index = GenotypeIndex(space, genotypes)
-    return NetworkTable(space, target, clock, genotypes, ms, np.hypot(noise, rounding), source, index, metric)
+    return NetworkTable(space, target, seen.clock, genotypes, ms, np.hypot(noise, rounding), source, index, metric)
 
 
-def _summary(visits: list[list[float]]) -> tuple[FloatArray, FloatArray]:
-    """Median of each list, and the standard error of its mean (0 for a single visit)."""
-    ms = np.array([values[0] if len(values) == 1 else float(np.median(values)) for values in visits])
-    noise = np.array([0.0 if len(v) == 1 else float(np.std(v, ddof=1)) / math.sqrt(len(v)) for v in visits])
-    return ms, noise
+def _clock_of_most(store: Store, space: SearchSpace, target: Target, metric: Metric) -> Clock:
+    """The clock under which most networks are held; of equals the one that people wait by."""
+    networks = Counter[Clock]()
+    for held in store.holdings():
+        is_asked = (held.target, held.space, held.metric) == (target, space.name, metric.name)
+        if is_asked and held.role in _NETWORK_ROLES:
+            networks[held.clock] += held.keys
+    if not networks:
+        raise _nothing_of(space, target)
+    # What one visit told under several clocks counts under each.
+    return max(networks, key=lambda clock: (networks[clock], clock is not Clock.THREAD_CPU))
+
+
+def _nothing_of(space: SearchSpace, target: Target) -> InputError:
+    return InputError(
+        f"The store holds no whole network of {space.name} on {target}.",
+        "Import a table (fleetfront import table FILE --space NAME), or profile the device.",
+    )
