@@ -54,7 +54,7 @@ __all__ = ["__version__", *sorted({*_HOMES, *_VERBS})]
 
 
 def call_verb(verb: str, *arguments: Any, **options: Any) -> Any:
-    """What the function behind a room's name returns."""
+    """Call the function behind a room's name."""
     return getattr(importlib.import_module(_VERBS[verb]), verb)(*arguments, **options)
 
 

@@ -19,6 +19,6 @@ class OnlyHttps(urllib.request.HTTPRedirectHandler):
 
 
 def open_url(request: urllib.request.Request | str, *, timeout_s: float) -> HTTPResponse:
-    """What an address answers, after redirects. Raises OSError (URLError) and HTTPException."""
+    """Open an address, after redirects. Raises OSError (URLError) and HTTPException."""
     answer: HTTPResponse = urllib.request.build_opener(OnlyHttps).open(request, timeout=timeout_s)
     return answer

@@ -75,7 +75,7 @@ def read_record(path: Path, kind: type[T], what: str, remedy: str) -> T:
 
 
 def read_file(path: Path, parse: Callable[[bytes], T], what: str, remedy: str) -> T:
-    """What ``parse`` makes of the bytes at ``path``; its ValueError becomes the reason of a FileError.
+    """Parse the bytes at ``path`` by ``parse``; its ValueError becomes the reason of a FileError.
 
     Raises FileError, too, if the file is missing, larger than ``MOST_BYTES``, or no regular file: a pipe never ends.
     """

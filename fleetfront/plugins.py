@@ -33,7 +33,8 @@ class Plugin:
         return _tried(self.value, self.origin)
 
     def make(self, protocol: type, noun: str) -> Any:
-        """What ``call`` returns, if it has every member of ``protocol`` and calls itself by the entry point's name.
+        """Call the plug-in, and return what it gives if that has every member of ``protocol`` and calls itself by the
+        entry point's name.
 
         Raises InputError, also naming the package, if not.
         """

@@ -162,7 +162,7 @@ class Quality:
 
     @property
     def suffix(self) -> str:
-        """What follows a number in words: `` %``."""
+        """The text after a number in words: `` %``."""
         return f" {self.unit}" if self.unit else ""
 
     def shown(self, score: Any) -> Any:

@@ -65,11 +65,11 @@ class InputContract:
 
     @property
     def scales_inside(self) -> bool:
-        """Whether mean and standard deviation are in the file."""
+        """True if mean and standard deviation are in the file."""
         return self.input != "float"
 
     def feed(self, pixels: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[Any]:
-        """What files are fed for cropped images uint8[n, 3, h, w], before ``as_fed``."""
+        """Turn cropped images into what files are fed, uint8[n, 3, h, w], before ``as_fed``."""
         if self.input == "uint8":
             return pixels
         return pixels.astype(np.float32) / 255 if self.input == "unit" else preprocessing.inputs(pixels)

@@ -131,7 +131,7 @@ FORMATS = {name: ALL_FORMATS[name] for name in ("onnx", "tflite")}
 
 
 def writer_of(name: str) -> Callable[[Graph], bytes]:
-    """What writes a Graph as a kind of file that networks are timed from: a format, or ``graph``, torch's."""
+    """The writer of Graphs as a kind of file that networks are timed from: a format, or ``graph``, torch's."""
     return Graph.to_bytes if name == "graph" else ALL_FORMATS[name].write
 
 

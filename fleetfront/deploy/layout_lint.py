@@ -33,7 +33,7 @@ class LayoutReport:
 
     @property
     def is_clean(self) -> bool:
-        """Whether nothing is there that the file does not need."""
+        """True if nothing is there that the file does not need."""
         return self.transposes <= self.needed_transposes and self.casts <= self.needed_casts
 
     def to_dict(self) -> dict[str, Any]:

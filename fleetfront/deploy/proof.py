@@ -86,7 +86,7 @@ class Proof:
 
     @property
     def passed(self) -> bool:
-        """Whether the file computes what its graph says."""
+        """True if the file computes what its graph says."""
         if self.by_agreement:
             is_alike = self.agreement is not None and self.agreement >= self.limit
             return is_alike and not self.is_unmoved
@@ -96,19 +96,19 @@ class Proof:
 
     @property
     def is_empty(self) -> bool:
-        """Whether inputs change the outputs so little that a wrong file could pass."""
+        """True if inputs change the outputs so little that a wrong file could pass."""
         return self.spread_of_range < LEAST_SPREAD
 
     @property
     def is_unmoved(self) -> bool:
-        """Whether nothing but a constant answer is seen in a file: agreement proves little, and images change it too
+        """True if nothing but a constant answer is seen in a file: agreement proves little, and images change it too
         little, or otherwise than torch.
         """
         return self.is_weak and self.explained is not None and self.explained < LEAST_EXPLAINED
 
     @property
     def is_weak(self) -> bool:
-        """Whether a constant answer would agree often enough to pass."""
+        """True if a constant answer would agree often enough to pass."""
         return self.by_agreement and self.commonest_class is not None and self.commonest_class >= self.limit
 
     def as_checks(self) -> dict[str, Any]:
@@ -258,7 +258,7 @@ def _run_file(graph: Graph, session: Session, inputs: Feeds, layout: str) -> dic
 
 
 def _is_channels_last(port: Port, tensor: Tensor, layout: str) -> bool:
-    """Whether images are; a file whose shapes fit only the other way round than ``layout`` is taken so."""
+    """Tell whether images are; a file whose shapes fit only the other way round than ``layout`` is taken so."""
     shape = tensor.shape
     candidates = {False: shape}
     if tensor.layout == IMAGE:

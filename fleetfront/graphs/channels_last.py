@@ -39,7 +39,7 @@ def permuted(shape: Shape, permutation: Sequence[int]) -> Shape:
 
 
 def keeps_order(shape: Shape, permutation: Sequence[int]) -> bool:
-    """Whether a transpose moves no element, as it only moves dimensions of 1; a symbol may be anything."""
+    """Tell whether a transpose moves no element, as it only moves dimensions of 1; a symbol may be anything."""
     moved = [axis for axis in permutation if shape[axis] != 1]
     return moved == sorted(moved)
 

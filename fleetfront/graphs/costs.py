@@ -21,7 +21,7 @@ _NO_PARAMETERS = frozenset({"int64", "bool", "object"})
 
 @dataclass(frozen=True, slots=True)
 class OperatorCost:
-    """What one operator asks of a device for one inference of the graph's shapes.
+    """The demand of one operator on a device for one inference of the graph's shapes.
 
     Attributes:
         operator: the operator.

@@ -16,7 +16,7 @@ _Vector = NDArray[np.float64]
 
 
 class _Affine(NamedTuple):
-    """What a batch_norm does to each channel."""
+    """The scale and shift of a batch_norm, by channel."""
 
     scale: _Vector
     shift: _Vector

@@ -43,7 +43,7 @@ class Tensor:
 
 
 class Origin(NamedTuple):
-    """What the file or module that an operator was read from calls it: its kind there, e.g. ``Conv``, and its name."""
+    """An operator in the file or module that it was read from: its kind there, e.g. ``Conv``, and its name."""
 
     kind: str
     name: str
@@ -205,7 +205,7 @@ class GraphBuilder:
         self._weights: dict[str, Array] = {}
 
     def has(self, name: str) -> bool:
-        """Whether a tensor or weight of that name was made."""
+        """Tell whether a tensor or weight of that name was made."""
         return name in self._tensors or name in self._weights
 
     def shape(self, name: str) -> Shape:
@@ -315,7 +315,7 @@ class Rewriter(GraphBuilder):
         self._now: dict[str, str] = {}
 
     def now(self, name: str) -> str:
-        """What stands here for a tensor or weight of the graph before."""
+        """The name here of a tensor or weight of the graph before."""
         return self._now.get(name, name)
 
     def stand_in(self, before: str, now: str) -> None:

@@ -154,7 +154,7 @@ def _bind(port: Port, shape: Shape, sizes: dict[str, int]) -> None:
 
 
 def is_batch(size: str, place: int, dimensions: int) -> bool:
-    """Whether an open ``size`` at a ``place`` of a shape is how many images or rows there are, by its name."""
+    """Tell whether an open ``size`` at a ``place`` of a shape is how many images or rows there are, by its name."""
     # One open size alone may as well be samples of sound, or rows of points.
     return bool((_BATCH_FIRST if place == 0 and dimensions > 1 else _BATCH_ANYWHERE).fullmatch(size))
 

@@ -19,7 +19,7 @@ MIN_KERNEL = 5
 
 
 def is_faster(data: Tensor, weight: Tensor, stride: int, padding: int, groups: int) -> bool:
-    """Whether training gains from ``depthwise_conv2d`` here: a small map, a large kernel, a gradient wanted."""
+    """Tell whether training gains from ``depthwise_conv2d`` here: a small map, a large kernel, a gradient wanted."""
     if not (weight.requires_grad and torch.is_grad_enabled() and data.device.type == "cpu"):
         return False
     height, width = data.shape[2:]

@@ -98,7 +98,7 @@ def _weight(graph: Graph, weights: Mapping[str, Tensor], name: str) -> Tensor:
 
 
 def _symbols(graph: Graph, values: Mapping[str, Tensor]) -> dict[str, int]:
-    """What each symbolic dimension of the inputs is this time."""
+    """The size of each symbolic dimension of the inputs, this time."""
     return {
         dimension: size
         for name, value in values.items()

@@ -25,11 +25,11 @@ class Session(Protocol):
 
     @property
     def inputs(self) -> Sequence[Port]:
-        """What the file wants, in its own layout."""
+        """The inputs that the file wants, in its own layout."""
 
     @property
     def outputs(self) -> Sequence[Port]:
-        """What the file gives."""
+        """The outputs that the file gives."""
 
     def run(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """One inference; feeds and results in the file's own layout."""
@@ -56,6 +56,6 @@ class Runtime(Protocol):
 
 
 def native_words(error: Exception) -> str:
-    """What a native runtime says went wrong, without its own prefixes and places in its source."""
+    """The words of a native runtime for what went wrong, without its own prefixes and places in its source."""
     text = " ".join(str(error).split()) or type(error).__name__
     return _PREFIXES.sub("", text)[:_LONGEST].rstrip(". ")

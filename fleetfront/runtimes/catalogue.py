@@ -61,7 +61,7 @@ def places(kind: str) -> Mapping[str, OnDevice]:
 
 
 def place_of(kind: str, runtime: str) -> OnDevice:
-    """What a target's runtime is on a kind of device.
+    """The place of a target's runtime on a kind of device.
 
     Raises:
         InputError: such devices have no runtime of that name; the message has the nearest.

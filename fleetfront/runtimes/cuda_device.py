@@ -52,7 +52,7 @@ class CudaDevice:
 
 
 def is_cuda(device: str) -> bool:
-    """Whether a target's device is a CUDA GPU of this machine: ``cuda`` or ``cuda:N``."""
+    """Tell whether a target's device is a CUDA GPU of this machine: ``cuda`` or ``cuda:N``."""
     return device == PREFIX or device.startswith(f"{PREFIX}:")
 
 
@@ -100,7 +100,7 @@ def open_cuda_device(device: str) -> CudaDevice:
 
 
 def has_context(index: int) -> bool:
-    """Whether this process is one of those that compute on ``cuda:index``, as far as torch says."""
+    """Tell whether this process is one of those that compute on ``cuda:index``, as far as torch says."""
     import torch
 
     # torch has no public name for it; without it, a process that has begun would be told of itself.

@@ -98,7 +98,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class Engine:
-    """What computes a file's operators: a runtime's own kernels, or a delegate that takes some of them over.
+    """The code that computes a file's operators: a runtime's own kernels, or a delegate that takes some of them over.
 
     Attributes:
         title: what people call it.
@@ -119,7 +119,7 @@ class Engine:
     wants_fixed_shapes: bool = False
 
     def is_taken(self, kind: str) -> bool:
-        """Whether it takes operators of that kind, as far as the lists say."""
+        """Tell whether it takes operators of that kind, as far as the lists say."""
         if kind.startswith("custom ") or "." in kind:
             return kind.startswith(self.foreign)
         return kind not in self.refuses and (self.takes is None or kind in self.takes)

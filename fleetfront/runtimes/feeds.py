@@ -28,7 +28,7 @@ _MOST_AXES = 8
 
 @dataclass(frozen=True, slots=True)
 class GivenInputs:
-    """What a user says of a file's inputs.
+    """A user's word on a file's inputs.
 
     Attributes:
         shapes: input -> shape; "" for the only input.
@@ -60,7 +60,7 @@ def load_arrays(path: Path) -> Feeds:
 
 
 def _is_single_array(path: Path) -> bool:
-    """Whether it is what ``numpy.save`` writes."""
+    """Tell whether it is what ``numpy.save`` writes."""
     with path.open("rb") as file:
         return file.read(6) == b"\x93NUMPY"
 
@@ -99,7 +99,7 @@ def make_feeds(session: Session, rng: np.random.Generator, given: GivenInputs | 
 
 
 def fitted_arrays(ports: Sequence[Port], arrays: Mapping[str, NDArray[Any]]) -> tuple[Feeds, list[str]]:
-    """What a user gives, in the types of the inputs, and a sentence on each array that is not fed as it was given.
+    """Fit what a user gives to the types of the inputs; with a sentence on each array that is not fed as it was given.
 
     Raises InputError for numbers that are not finite or that the input's type cannot hold. Shapes, and names that are
     no input's, are left to ``resolve_shapes``.

@@ -230,7 +230,7 @@ class HasSupernet(Protocol):
         """A published checkpoint of the family under the names of ``supernet_shapes``; unknown names stay."""
 
     def describe_misfit(self, tensors: Mapping[str, Tensor]) -> str:
-        """What weights that do not fit seem to be of: a sentence with a space before it, or nothing."""
+        """Guess what weights that do not fit are of: a sentence with a space before it, or nothing."""
 
 
 class SupernetSpace(SearchSpace, HasSupernet, Protocol):
@@ -266,8 +266,9 @@ class KnownByTables(Protocol):
     """A space without blocks and graphs: others measured some of its networks, and the rest is learnt from these."""
 
     def summary_weights(self) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-        """What each of the f choices of genes adds to the few numbers that sum a network up, float64[f, s], and their
-        s names. Inactive genes add nothing."""
+        """The additions of each of the f choices of genes to the few numbers that sum a network up, float64[f, s], and
+        their s names. Inactive genes add nothing.
+        """
 
 
 @runtime_checkable

@@ -22,7 +22,7 @@ OPERATORS = "required_operators.config"
 
 @dataclass(frozen=True, slots=True)
 class TextFacts:
-    """What they are made from.
+    """The facts that they are made from.
 
     Attributes:
         manifest: of the bundle.

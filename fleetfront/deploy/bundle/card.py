@@ -119,7 +119,7 @@ def _latency(manifest: Manifest) -> list[str]:
 
 
 def _app_times(manifest: Manifest) -> list[str]:
-    """What an app feels of the files that were timed; plan with these."""
+    """The times that an app feels of the files; plan with these."""
     rows = [
         (code(row["target"], in_table=True), *(format_number(ms) for ms in (row.get("cold_start_ms"), *_of_app(wall))))
         for row in manifest.latency

@@ -95,5 +95,5 @@ class _Manifest(TypedDict):
 
 
 def checked_manifest(plain: dict[str, Any]) -> dict[str, Any]:
-    """What a manifest's finite JSON says. Raises ValueError where it is no manifest, naming the place."""
+    """Check a manifest's finite JSON. Raises ValueError where it is no manifest, naming the place."""
     return dict(from_plain(_Manifest, json.dumps(plain)))

@@ -39,7 +39,7 @@ class HashedFile:
 
 @dataclass(frozen=True, slots=True)
 class Checks:
-    """What was found when a file was proven; see ``proof.Proof``."""
+    """Findings of the proof of a file; see ``proof.Proof``."""
 
     runtime: str
     judged_by: str
@@ -69,7 +69,7 @@ class ModelFile(HashedFile):
 
 @dataclass(frozen=True, slots=True)
 class LatencyRow:
-    """What was promised or measured of a file on one target."""
+    """A latency promised or measured of a file on one target."""
 
     target: str
     tier: Tier

@@ -72,7 +72,7 @@ def split_factory(spec: str) -> tuple[Path, str]:
 
 
 def load_from_file(path: Path, name: str, remedy: str) -> Any:
-    """What the function ``name`` of a Python file gives, or the object itself if it is a network or is not called.
+    """Call the function ``name`` of a Python file, or take the object itself if it is a network or is not called.
 
     Raises InputError if there is no such file or function, or the user's code fails.
     """

@@ -45,7 +45,7 @@ def _gathered(values: Sequence[Value], attributes: Attributes) -> Sequence[Value
 
 
 def _rows_work(graph: Graph, operator: Operator) -> Work:
-    """What is looked up is read, not the whole table."""
+    """Rows that are looked up are read, not the whole table."""
     return Work("lookup", read=sum(elements(graph.value(name).shape) for name in operator.outputs))
 
 

@@ -39,7 +39,7 @@ KINDS = (
 
 
 class Value(NamedTuple):
-    """What a rule knows of an operand or a result: shape, numpy dtype name, layout (``IMAGE``, ``""``, ...)."""
+    """An operand or a result as a rule knows it: shape, numpy dtype name, layout (``IMAGE``, ``""``, ...)."""
 
     shape: Shape
     dtype: str = "float32"
@@ -47,7 +47,7 @@ class Value(NamedTuple):
 
 
 class Work(NamedTuple):
-    """What one operator asks of a device.
+    """The demand of one operator on a device.
 
     Attributes:
         kind: one of ``KINDS``, or None for what costs nothing.
@@ -62,7 +62,7 @@ class Work(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """What torch needs beside operands: what batch-norm does here, and what symbolic dimensions are this time.
+    """The circumstances of a run in torch: what batch-norm does here, and what symbolic dimensions are this time.
 
     Attributes:
         graph: that is run.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class Emitter(Protocol):
-    """What every file that is being written knows of its graph."""
+    """A file that is being written, with its graph."""
 
     def value(self, name: str) -> Value:
         """Shape, type and layout of a tensor or weight of the graph."""

@@ -38,7 +38,7 @@ class Node:
     constants: Mapping[str, Array]
 
     def has(self, place: int) -> bool:
-        """Whether an operand is there."""
+        """Tell whether an operand is there."""
         return place < len(self.inputs) and bool(self.inputs[place])
 
     def value(self, place: int) -> Value:
@@ -54,11 +54,11 @@ class Node:
         return [int(number) for number in self.constants[self.inputs[place]].ravel()]
 
     def is_constant(self, place: int) -> bool:
-        """Whether an operand is a constant, of any size."""
+        """Tell whether an operand is a constant, of any size."""
         return self.has(place) and self.outline.is_weight(self.inputs[place])
 
     def result(self, place: int = 0) -> Value:
-        """What the file says of an output. Raises ValueError if it does not say its shape."""
+        """The shape and type of an output, as the file says. Raises ValueError if it does not say its shape."""
         value = self.outputs[place].value
         if value is None or not is_known(value.shape):
             raise ValueError(f"the shape of {self.outputs[place].name!r} is not said")
@@ -105,7 +105,7 @@ Rule = Callable[[Node], Plan | None]
 
 
 def planned(rule: Rule | None, node: Node) -> Plan | None:
-    """What a rule makes of a node; None if there is none, or it does not know such a node: that stays as it is."""
+    """Apply a rule to a node; None if there is none, or it does not know such a node: that stays as it is."""
     try:
         return rule(node) if rule else None
     except WRONG:

@@ -74,7 +74,7 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
 
 
 def input_ports(model: onnx.ModelProto, weights: Mapping[str, Value]) -> tuple[Port, ...]:
-    """What the caller feeds: tensors alone, without initialisers that older files list among the inputs."""
+    """The inputs that the caller feeds: tensors alone, without initialisers that older files list among the inputs."""
     held = {tensor.name for tensor in model.graph.initializer} | weights.keys()
     ports = []
     for one in model.graph.input:
@@ -322,7 +322,7 @@ class _Reader:
         self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes)
 
     def _is_constant(self, proto: onnx.NodeProto, inputs: tuple[str, ...], outputs: tuple[Found, ...]) -> bool:
-        """Whether a node computes constants from constants, which runtimes do once; they are declared then."""
+        """Tell whether a node computes constants from constants, which runtimes do once; they are declared then."""
         if not inputs or proto.op_type in _KEPT or not all(self.outline.is_weight(one) for one in inputs if one):
             return False
         named = [found for found in outputs if found.name]

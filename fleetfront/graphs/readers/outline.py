@@ -49,7 +49,7 @@ _DONE = Value((0,), "int64")
 
 
 def is_known(shape: Shape) -> bool:
-    """Whether every dimension is a number."""
+    """Tell whether every dimension is a number."""
     return all(isinstance(size, int) for size in shape)
 
 
@@ -92,7 +92,7 @@ class Outline(GraphBuilder):
         return name
 
     def is_weight(self, name: str) -> bool:
-        """Whether that is a constant."""
+        """Tell whether that is a constant."""
         return name in self._weights
 
     def permuted(self, name: str, axes: Sequence[int]) -> str:

@@ -95,7 +95,7 @@ class _Reader:
         return self.outline.finish(outputs, {})
 
     def ports(self) -> tuple[Port, ...]:
-        """What the caller feeds, by the names of the signature."""
+        """The inputs that the caller feeds, by the names of the signature."""
         names = {}
         for signature in (self._model.SignatureDefs(index) for index in range(self._model.SignatureDefsLength())):
             if signature.SubgraphIndex() == self._subgraph:
@@ -194,8 +194,9 @@ class _Reader:
         self._constants[self._names[index]] = array
 
     def _said(self, index: int) -> Value:
-        """What the file says of a tensor that is computed: open sizes stay open, though a number stands there, and all
-        are once an input has another size than the file's own."""
+        """A computed tensor as the file says it: open sizes stay open, though a number stands there, and all are once
+        an input has another size than the file's own.
+        """
         tensor, value = self._graph.Tensors(index), self._tensors[index]
         if self._is_resized:
             return value._replace(shape=(ANONYMOUS,) * len(value.shape))

@@ -183,7 +183,7 @@ def _told(family: str, *places: int) -> Rule:
 
 
 def _given(node: Node) -> dict[str, Any]:
-    """What an operator gives: as its operands have it where that is known here, else as the file says."""
+    """The results of an operator: as its operands have them where that is known here, else as the file says."""
     try:
         return node.said(worked_out(node))
     except WRONG:

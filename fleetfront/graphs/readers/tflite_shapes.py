@@ -37,7 +37,7 @@ def worked_out(node: Node) -> tuple[Shape, ...]:
 
 
 def _cut(node: Node, data: Array) -> Array:
-    """What a STRIDED_SLICE takes."""
+    """Cut what a STRIDED_SLICE takes."""
     said = node.attributes
     if said.get("EllipsisMask") or said.get("NewAxisMask"):
         raise ValueError("a slice with new axes")

@@ -54,7 +54,7 @@ def _nodes(path: Path) -> dict[str, tuple[str, str]]:
 def read_profile(
     events: Sequence[Mapping[str, Any]], nodes: Mapping[str, tuple[str, str]], *, warm_runs: int = 0
 ) -> OperatorTimes:
-    """What the events of a profile say of each node: medians over runs, in the order of execution.
+    """Read what the events of a profile say of each node: medians over runs, in the order of execution.
 
     ``nodes``: name -> kind and output of those in the file. A node that goes by the name or the output of one of
     another kind, or of none, is a fused one. Names are those of the file where it has such a node.

@@ -71,7 +71,7 @@ def _opened(path: Path | bytes, threads: int, profile_prefix: str = "") -> Any:
 
 
 def _remedy(reason: str) -> str:
-    """What to do about a file that does not open, by the runtime's words."""
+    """The remedy for a file that does not open, by the runtime's words."""
     words = reason.casefold()
     if "external data" in words:
         return "Put the file of weights that it names beside it, or save the model as one file."

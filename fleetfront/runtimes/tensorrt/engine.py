@@ -24,7 +24,7 @@ _REMEDY = "Run: pip install 'fleetfront[tensorrt]'"
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """What decides a plan besides the network and the GPU.
+    """The options that decide a plan besides the network and the GPU.
 
     Attributes:
         allow_tf32: compute float32 in TensorFloat-32.
@@ -74,7 +74,7 @@ class TimingCache:
         self.path = folder / f"{name}.timing"
 
     def load(self) -> bytes:
-        """What an earlier build left; empty if there was none."""
+        """Load what an earlier build left; empty if there was none."""
         try:
             return self.path.read_bytes()
         except FileNotFoundError:
@@ -166,7 +166,8 @@ class Engine:
 
 
 def bound_to(version: str, gpu: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plan is bound to, for a manifest: TensorRT's version, the GPU's name and architecture, the driver, CUDA.
+    """The machine that a plan is bound to, for a manifest: TensorRT's version, the GPU's name and architecture, the
+    driver, CUDA.
 
     ``gpu`` has ``name``, ``compute_capability``, ``driver`` and ``cuda``; what is not known is an empty string.
     """

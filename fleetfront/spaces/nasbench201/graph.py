@@ -52,7 +52,7 @@ def stem_block() -> Block:
 
 
 def operation_block(operation: str, stage: int) -> Block | None:
-    """What an edge costs in one stage (from 0); None for the two operations that are no operators."""
+    """The block of an edge in one stage (from 0); None for the two operations that are no operators."""
     width, side = STAGES[stage]
     if operation in _KERNEL:
         return Block.make(CONV, ((width, side, side),), k=_KERNEL[operation])
@@ -60,19 +60,19 @@ def operation_block(operation: str, stage: int) -> Block | None:
 
 
 def add_block(stage: int) -> Block:
-    """What each further input of a node costs in one stage (from 0)."""
+    """The block of each further input of a node in one stage (from 0)."""
     width, side = STAGES[stage]
     return Block.make(ADD, ((width, side, side),) * 2)
 
 
 def zero_block(stage: int) -> Block:
-    """What an edge of operation ``none`` costs in one stage (from 0) where it is executed: a product with zero."""
+    """The block of an edge of operation ``none`` in one stage (from 0) where it is executed: a product with zero."""
     width, side = STAGES[stage]
     return Block.make(ZERO, ((width, side, side),))
 
 
 def reduction_block(stage: int) -> Block:
-    """What leads from one stage (from 0) to the next."""
+    """The block from one stage (from 0) to the next."""
     width, side = STAGES[stage]
     return Block.make(REDUCTION, ((width, side, side),), out=STAGES[stage + 1][0])
 

@@ -160,7 +160,7 @@ class BlockShape(NamedTuple):
 
     @property
     def has_shortcut(self) -> bool:
-        """Whether the block adds its input to its output."""
+        """True if the block adds its input to its output."""
         return self.family == MBCONV and self.stride == 1 and self.width_in == self.width_out
 
 

@@ -46,7 +46,7 @@ def check_tensorrt() -> None:
 
 
 def plan_bound_to() -> dict[str, Any]:
-    """What plans written here are bound to: TensorRT's version, GPU, driver and CUDA, and how they were built."""
+    """The bounds of plans written here: TensorRT's version, GPU, driver and CUDA, and how they were built."""
     trt = import_tensorrt()
     facts = bound_to(str(trt.__version__), open_cuda_device(_DEVICE).to_json())
     return {**facts, "builder": BuildOptions().describe()}

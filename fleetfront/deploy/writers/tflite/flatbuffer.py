@@ -198,7 +198,7 @@ def custom_operators(model: Any) -> list[str]:
 
 
 def is_int8(tensor: Any) -> bool:
-    """Whether a tensor holds int8."""
+    """Tell whether a tensor holds int8."""
     return bool(tensor.type == schema.TensorType.INT8)
 
 

@@ -54,7 +54,7 @@ _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class FileDescription:
-    """What an app's developer should be able to read out of the file alone.
+    """A description of a file for an app's developer, who may have the file alone.
 
     Attributes:
         name, description, licence: free text.
