@@ -51,7 +51,7 @@ class HasTarget(Protocol):
 
     @property
     def target(self) -> Target:
-        """What the numbers belong to."""
+        """The target that the numbers belong to."""
 
 
 @runtime_checkable
@@ -108,7 +108,7 @@ class RelaxesPart(Protocol):
 
     @property
     def relaxed_without(self) -> str:
-        """What is left out, in words; empty if nothing is, so that ``relaxed`` is ``predict`` at zeros and ones."""
+        """The parts left out, in words; empty if none is, so that ``relaxed`` is ``predict`` at zeros and ones."""
 
 
 @runtime_checkable
@@ -117,7 +117,7 @@ class Checkable(Protocol):
 
     @property
     def is_checked(self) -> bool:
-        """Whether somebody compared it with measurements of another space."""
+        """True if somebody compared it with measurements of another space."""
 
 
 def is_checked(model: CostModel) -> bool:
@@ -164,11 +164,11 @@ class HasQuality(Protocol):
 
     @property
     def quality(self) -> Quality:
-        """What they are scores of."""
+        """The quality that they are scores of."""
 
 
 def quality_of(model: AccuracyModel) -> Quality:
-    """What a model's answers are: top-1 accuracy in percent unless it says otherwise."""
+    """The quality that a model answers with: top-1 accuracy in percent unless it says otherwise."""
     return model.quality if isinstance(model, HasQuality) else ACCURACY
 
 
@@ -208,7 +208,7 @@ class ReadFromColumn(Protocol):
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What speaks against it."""
+        """The reasons to doubt it."""
 
 
 @runtime_checkable

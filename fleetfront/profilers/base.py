@@ -35,7 +35,7 @@ class Visit:
 
 @dataclass(frozen=True, slots=True)
 class FileInputs:
-    """What the user says of the inputs of the files of a batch; an agent draws the rest.
+    """The user's word on the inputs of the files of a batch; an agent draws the rest.
 
     Attributes:
         shapes: input and shape; the name is empty for the only input.

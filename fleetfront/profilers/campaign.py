@@ -376,7 +376,7 @@ def _words(failure: Measurement) -> str:
 
 
 def _is_plan(plan: Mapping[str, Any]) -> bool:
-    """Whether a stored plan can be gone on with; a damaged one is begun anew."""
+    """Tell whether a stored plan can be gone on with; a damaged one is begun anew."""
     try:
         return bool(TaskList.from_json(plan).tasks)
     except (KeyError, TypeError, ValueError, AttributeError):

@@ -120,7 +120,7 @@ def file_signatures(path: Path) -> tuple[str, ...]:
 
 
 def file_inputs(path: Path) -> tuple[Port, ...] | None:
-    """What the file wants; None if it does not tell, or the package that reads it is not installed."""
+    """The inputs that the file wants; None if it does not tell, or the package that reads it is not installed."""
     try:
         return _told(path, _INPUTS)
     except ImportError:
@@ -132,7 +132,7 @@ def _known(port: Port) -> Iterator[int]:
 
 
 def _told(path: Path, readers: Mapping[str, Callable[[Path], _Told]]) -> _Told | None:
-    """What the reader of such files makes of this one; None if there is no reader, or the file is damaged."""
+    """Read the file by the reader of its format; None if there is no reader, or the file is damaged."""
     read = readers.get(path.suffix.lower())
     try:
         return None if read is None else read(path)

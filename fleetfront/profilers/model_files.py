@@ -24,7 +24,7 @@ class FileCache:
         return self.folder / sha256[:2] / f"{sha256}{self.suffix}"
 
     def has(self, sha256: str) -> bool:
-        """Whether the file is there."""
+        """Tell whether the file is there."""
         return self.path(sha256).is_file()
 
     def put(self, data: bytes) -> str:

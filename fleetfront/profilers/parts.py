@@ -14,7 +14,7 @@ _KEY = re.compile(r"(?P<network>.+)#\w+\*(?P<calls>[1-9]\d{0,8})/(?P<parts>[1-9]
 
 
 class Seen(NamedTuple):
-    """What one accepted visit said, and in which round of which campaign."""
+    """The number of one accepted visit, and its round and campaign."""
 
     campaign: str
     round: int

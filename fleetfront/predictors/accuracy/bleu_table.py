@@ -78,12 +78,12 @@ class BleuLine:
 
     @property
     def column(self) -> str:
-        """What of the table serves."""
+        """The column of the table that serves."""
         return "BLEU"
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What so few points allow."""
+        """The limits of so few points."""
         return (
             f"{self.points} networks tell BLEU: a new one is {self.error:.2f} off (each left out in turn). Sizes are "
             "told apart, heads and widths of equal size are not; beyond the tested sizes BLEU is held.",

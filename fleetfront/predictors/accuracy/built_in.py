@@ -36,7 +36,7 @@ BEYOND_SLOPE = 1e-3
 
 
 def has_built_in(space: str, folder: Path = FOLDER) -> bool:
-    """Whether an accuracy model of that space is shipped."""
+    """Tell whether an accuracy model of that space is shipped."""
     return (folder / f"{space}.json").is_file()
 
 

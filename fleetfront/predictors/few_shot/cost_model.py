@@ -50,7 +50,7 @@ def mix(
 
 @dataclass(frozen=True, slots=True)
 class FewShotContent:
-    """What a file holds of a ``FewShotModel``.
+    """The fields of a ``FewShotModel`` in a file.
 
     Attributes:
         interval_factor: widens the intervals to what known devices, left out in turn, and the measurements themselves

@@ -103,7 +103,7 @@ def spread_of_networks(tables: Sequence[FloatArray]) -> tuple[float, float]:
 
 
 def reasons_to_doubt(ms: FloatArray, posterior: Posterior, step_ms: float) -> dict[str, str]:
-    """What speaks against k measurements, by a code: all equal, coarse, drifting, or in an order that no device has."""
+    """Doubts about k measurements, by a code: all equal, coarse, drifting, or in an order that no device has."""
     found = {}
     typical = float(np.median(ms))
     if len(ms) > 1 and np.ptp(ms) == 0:

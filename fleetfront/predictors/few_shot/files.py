@@ -41,7 +41,7 @@ class _Content:
 
 @dataclass(frozen=True, slots=True)
 class FewShotFile:
-    """What a file says before its model is made."""
+    """A file before its model is made."""
 
     path: Path
     space: str

@@ -130,7 +130,7 @@ class FewShotFit:
 
 
 class Teacher:
-    """What known devices teach about networks of one space."""
+    """The lessons of known devices about networks of one space."""
 
     def __init__(
         self,
@@ -347,7 +347,7 @@ class Teacher:
         return float(100 * np.mean(np.abs(guess / table.ms[tested] - 1)))
 
     def _prior(self, devices: Sequence[KnownDevice], unknown: str) -> Prior:
-        """What ``devices`` teach, and the own estimate of the unknown one if it has one."""
+        """The prior that ``devices`` teach, and the own estimate of the unknown one if it has one."""
         estimate = self._estimates.get(unknown)
         errors = [d.shares - self._estimates[d.name].shares for d in devices if d.name in self._estimates]
         return learn_prior(devices, self.work.modes, estimate=estimate, estimate_errors=errors, settings=self._settings)
@@ -385,7 +385,7 @@ def usable(space: SearchSpace, genotypes: Genotypes) -> Genotypes:
 
 
 def _connected(space: SearchSpace, table: KnownTable) -> KnownTable:
-    """What can teach of a table: networks whose output depends on their input, each measurement once."""
+    """The part of a table that can teach: networks whose output depends on their input, each measurement once."""
     kept = np.arange(len(table.ms))
     if isinstance(space, MayDisconnect):
         kept = np.flatnonzero(~space.disconnected(table.genotypes))

@@ -76,7 +76,7 @@ def grow_pooled_trees(devices: Sequence[PooledDevice]) -> PooledTrees:
 
 @dataclass(frozen=True, slots=True)
 class PooledContent:
-    """What a file holds of a ``PooledModel``."""
+    """The fields of a ``PooledModel`` in a file."""
 
     target: Target
     space: str

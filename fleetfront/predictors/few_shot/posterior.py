@@ -67,7 +67,7 @@ class Hypothesis:
 
 @dataclass(frozen=True, slots=True)
 class Posterior:
-    """What few measurements say.
+    """The belief after few measurements.
 
     Attributes:
         hypotheses: one an execution mode; their weights sum to 1.

@@ -37,7 +37,8 @@ _SHARE_OF_ESTIMATE = 0.3
 
 @dataclass(frozen=True, slots=True)
 class PriorSettings:
-    """What the known devices are too few to tell; ``benchmarks/transfer.py`` tries others on halves of the public ones.
+    """Constants that the known devices are too few to tell; ``benchmarks/transfer.py`` tries others on halves of the
+    public ones.
 
     Attributes:
         shrinkage: weight of the diagonal when a covariance is estimated (a fixed Ledoit-Wolf style shrinkage).
@@ -83,7 +84,7 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class Prior:
-    """What a new device may be: a mixture of normal distributions.
+    """The belief about a new device: a mixture of normal distributions.
 
     Attributes:
         components: devices at large in each mode, devices like each known one, and what its own estimate says.

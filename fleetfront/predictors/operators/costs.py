@@ -40,13 +40,13 @@ def roofline_design(features: FloatArray) -> FloatArray:
 
 
 def tree_design(features: FloatArray, roofline_ms: FloatArray) -> FloatArray:
-    """What trees look at, float64[n, len(FEATURES) + 1]: logarithms of all features, and of the roofline."""
+    """The features of trees, float64[n, len(FEATURES) + 1]: logarithms of all features, and of the roofline."""
     return np.column_stack([np.log(features + _GRAIN), np.log(roofline_ms)])
 
 
 @dataclass(frozen=True, slots=True)
 class KindCosts:
-    """What operators of one kind cost, ms.
+    """The costs of operators of one kind, ms.
 
     Attributes:
         roofline: float64[1 + len(TERMS)], ms per unit of each column of ``roofline_design``.
@@ -71,7 +71,7 @@ class KindCosts:
         return floor if self.trees is None else floor * np.exp(self.trees.predict(tree_design(features, floor)))
 
     def reaches(self, features: FloatArray) -> bool:
-        """Whether one operator's work is near what was measured of the kind."""
+        """Tell whether one operator's work is near what was measured of the kind."""
         work = slice(0, len(TERMS))
         return bool(np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL)))
 
@@ -111,7 +111,7 @@ class NetworkScales:
 
 @dataclass(frozen=True, slots=True)
 class OperatorPart:
-    """What one operator, or fused group, takes of a network's time.
+    """The share of one operator, or fused group, in a network's time.
 
     Attributes:
         name, kind: of the first of the group; ``fused`` are the names of the others.
@@ -145,7 +145,7 @@ class GraphEstimate:
 
 @dataclass(frozen=True, slots=True)
 class OperatorCosts:
-    """What operators cost on one target.
+    """The costs of operators on one target.
 
     Attributes:
         clock, statistic: of the measured numbers.

@@ -94,14 +94,14 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
 
 
 def _typed(graph: Graph, operator: Operator) -> str:
-    """What narrower numbers than float32 add to a kind: they run on other code."""
+    """The addition to a kind for narrower numbers than float32: they run on other code."""
     names = [*operator.outputs, *operator.inputs[:2]]
     dtypes = [graph.value(name).dtype for name in names if name in graph.tensors or name in graph.weights]
     return next((f" {dtype}" for dtype in dtypes if dtype in _NARROW), "")
 
 
 def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[str, int]) -> bool:
-    """Whether an addition of constants, one for each column, is all that reads a product."""
+    """Tell whether an addition of constants, one for each column, is all that reads a product."""
     constants = [name for name in operator.inputs if name in graph.weights]
     if operator.family != "add" or len(constants) != 1 or producer.kind != "linear":
         return False
@@ -217,7 +217,7 @@ def _plain_kind(graph: Graph, operator: Operator) -> str:
 
 
 def work_of(graph: Graph, operator: Operator) -> Work:
-    """What an operator asks of a device, as its family counts it."""
+    """Count what an operator asks of a device, as its family does."""
     return family_of(operator.family).work(graph, operator)
 
 

@@ -144,7 +144,7 @@ class OperatorModel:
 
     @property
     def warning(self) -> str:
-        """What a reader of an estimate must know; never empty."""
+        """The warning that a reader of an estimate needs; never empty."""
         if not self.foreign_checks:
             return f"Nobody could check estimates of {self.hardware} outside {self.fitted_space}."
         worst = max(self.foreign_checks, key=lambda check: check.mape)
@@ -216,12 +216,12 @@ class OperatorEstimate:
 
     @property
     def warning(self) -> str:
-        """What a reader of these numbers must know."""
+        """The warning that a reader of these numbers needs."""
         return self.model.warning
 
     @property
     def is_checked(self) -> bool:
-        """Whether its error could be looked up on another space than it was fitted on."""
+        """True if its error could be looked up on another space than it was fitted on."""
         return bool(self.model.foreign_checks)
 
     def predict(self, genotypes: Genotypes) -> Estimate:

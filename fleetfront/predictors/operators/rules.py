@@ -38,7 +38,7 @@ class ChainTest:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What neighbours save.
+    """The savings of neighbours.
 
     Attributes:
         fused: (head, tail): the tail's time vanishes where it alone reads the head's result.
@@ -171,7 +171,7 @@ def _asked(tests: Sequence[ChainTest], question: str) -> dict[tuple[str, ...], l
 
 
 def _vanishes(tests: Sequence[ChainTest]) -> bool:
-    """Whether the whole takes as long as its head alone, rather than as both."""
+    """Tell whether the whole takes as long as its head alone, rather than as both."""
     shares = [(sum(test.parts_ms) - test.whole_ms) / test.parts_ms[-1] for test in tests if test.parts_ms[-1] > 0]
     return len(shares) >= _FEWEST and float(np.median(shares)) > _FUSED_SHARE
 
@@ -184,5 +184,5 @@ def _rate(tests: Sequence[ChainTest], *, is_middle_gone: bool = False) -> float:
 
 
 def _noise(tests: Sequence[ChainTest]) -> float:
-    """What cannot be told from noise: a share of what chains take for a million elements."""
+    """The size below which nothing can be told from noise: a share of what chains take for a million elements."""
     return _NOISE_SHARE * float(np.median([test.whole_ms / test.melements for test in tests])) if tests else 0.0

@@ -72,7 +72,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class _Chain:
-    """What a stage may need: the builder, what the chain's first operator made, and what else was added."""
+    """A chain as a stage may need it: the builder, what the chain's first operator made, and what else was added."""
 
     builder: GraphBuilder
     first: str

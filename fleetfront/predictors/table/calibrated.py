@@ -85,7 +85,7 @@ class FittedModel:
 
     @property
     def is_busy(self) -> bool:
-        """Whether its sitting was made beside other programs."""
+        """True if its sitting was made beside other programs."""
         return self.others is not None and self.others.is_much
 
     @property
@@ -120,7 +120,7 @@ class CalibratedTable:
 
     @property
     def target(self) -> Target:
-        """What the latency belongs to."""
+        """The target that the latency belongs to."""
         return self.model.target
 
     @property

@@ -48,7 +48,7 @@ class DamagedModel:
 
 
 def model_file_name(target: Target, clock: Clock, metric: Metric) -> str:
-    """What the file of a model is called."""
+    """The name of a model's file."""
     return f"{target.file_stem}@{clock}{'' if metric == LATENCY else f'.{metric.name}'}.json"
 
 

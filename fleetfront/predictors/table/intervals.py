@@ -80,7 +80,8 @@ def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
 
 
 def spread_between(levels: FloatArray) -> SittingSpread:
-    """What the next sitting may differ by, from the ``levels`` float64[s] of later sittings against the model's own.
+    """The difference to expect of the next sitting, from the ``levels`` float64[s] of later sittings against the
+    model's own.
 
     The mean square of their logarithms is drawn towards ``TYPICAL_BETWEEN`` and widened as in ``relative_std``.
     """

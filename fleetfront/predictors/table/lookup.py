@@ -35,7 +35,7 @@ class Filled(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vocabulary:
-    """What filling needs to know of a space's blocks, m of them.
+    """A space's m blocks, as filling needs to know them.
 
     Attributes:
         keys: ``Block.key`` of each.

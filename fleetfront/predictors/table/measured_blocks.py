@@ -23,7 +23,7 @@ _TYPICAL_WEIGHT = 3.0
 
 
 def vocabulary_of(space: SearchSpace) -> Vocabulary:
-    """What filling a lookup table needs to know of a space.
+    """The blocks of a space, as filling a lookup table needs to know them.
 
     Blocks of a space that is not Interpolable are told apart by family, parameters and channels; those of one that does
     not describe them are described by the sizes of their weights and inputs.

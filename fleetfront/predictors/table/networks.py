@@ -34,7 +34,7 @@ _NETWORK_ROLES = (Role.NETWORK, Role.CALIBRATION, Role.VALIDATION)
 
 
 def holds_whole_space(space: SearchSpace, networks: int) -> bool:
-    """Whether a table of so many distinct networks holds every one of a space. Of a large one, inactive genes count."""
+    """Tell whether a table of so many distinct networks holds a whole space. Of a large one, inactive genes count."""
     counts = [len(values) for values in space.choices]
     size = math.prod(counts)
     if networks >= size or size > _COUNTED:

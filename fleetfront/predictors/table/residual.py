@@ -33,7 +33,7 @@ _PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class ResidualTrial:
-    """What cross-validation on the calibration networks said.
+    """The outcome of cross-validation on the calibration networks.
 
     Attributes:
         mape_without, mape_with: percent, out of fold.

@@ -45,7 +45,7 @@ _OLD_NS = 7 * _DAY_NS
 
 
 def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
-    """What the model itself says: too few calibration networks, guessed blocks."""
+    """Warnings of the model itself: too few calibration networks, guessed blocks."""
     found = []
     run = f"fleetfront profile --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
     # Imported numbers do not say by which clock, and their device is seldom at hand.
@@ -76,7 +76,7 @@ def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
 
 
 def changes(then: Mapping[str, object], now: Mapping[str, object]) -> dict[str, str]:
-    """What is another in a later environment and makes old numbers doubtful: its name, and the change in words."""
+    """Changes in a later environment that make old numbers doubtful: its name, and the change in words."""
     told = {name: (then.get(name), now.get(name)) for name in _DECISIVE}
     return {
         name: f"{_DECISIVE[name]} changed from {before} to {after}"
@@ -91,7 +91,8 @@ def stale_warnings(
     environment: Mapping[str, object] | None = None,
     now_ns: int | None = None,
 ) -> tuple[FitWarning, ...]:
-    """What has changed since the model was fitted, as far as the caller knows the present space, environment and time.
+    """Warnings of what has changed since the model was fitted, as far as the caller knows the present space,
+    environment and time.
 
     ``now_ns`` is in nanoseconds since 1970.
     """

@@ -154,7 +154,7 @@ class AdbAgent:
 
     @property
     def changes(self) -> tuple[str, ...]:
-        """What the first batch will change on the device and ``close`` will undo, for people."""
+        """Changes that the first batch will make on the device and ``close`` will undo, for people."""
         folder = f"files in {self._folder}, removed at the end"
         return (folder, "kept awake while it measures") if can_be_kept_awake(self.device) else (folder,)
 
@@ -324,7 +324,7 @@ class AdbAgent:
 
 
 def can_be_kept_awake(device: Device) -> bool:
-    """Whether it is a phone with a screen that falls asleep, and the programs to prevent that."""
+    """Tell whether it is a phone with a screen that falls asleep, and the programs to prevent that."""
     return {"settings", "input", "dumpsys"} <= device.tools
 
 

@@ -47,12 +47,12 @@ _REMEDIES = (
 
 
 def remedy_of(error: str) -> str:
-    """What to do about the words of a program, a linker or a shell; empty if nothing is known of them."""
+    """The remedy for the words of a program, a linker or a shell; empty if nothing is known of them."""
     return next((remedy for pattern, remedy in _REMEDIES if pattern.search(error)), "")
 
 
 def is_endless(error: str | None) -> bool:
-    """Whether a visit had to be ended."""
+    """Tell whether a visit had to be ended."""
     return bool(error and _ENDLESS.search(error))
 
 

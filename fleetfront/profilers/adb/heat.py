@@ -53,7 +53,7 @@ class HeatWatch:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the device is being waited for."""
+        """True if the device is being waited for."""
         return self._until is not None
 
     def repeats(self, now: float) -> int:
@@ -97,7 +97,7 @@ class HeatWatch:
         return reason
 
     def next(self, now: float) -> list[Look | Wait | Note]:
-        """What comes before visits, ending in Look or Wait; notes alone or nothing if they can be made."""
+        """The steps before visits, ending in Look or Wait; notes alone or nothing if they can be made."""
         rest_s, self._rest_s = min(self._rest_s, self._deadline - now), 0.0
         if rest_s > 0:
             self._last = None

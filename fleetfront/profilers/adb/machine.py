@@ -182,11 +182,11 @@ class PhoneMachine:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the device is waited for, to cool down or to come back."""
+        """True if the device is waited for, to cool down or to come back."""
         return self._heat.is_waiting or self._lost is not None
 
     def handle(self, event: Event, now: float) -> list[Instruction]:
-        """What to do after an event, in order; ``now`` is in seconds of any clock that never goes back."""
+        """Answer an event with what to do, in order; ``now`` is in seconds of any clock that never goes back."""
         said = self._handle(event, now)
         if self._endless < MOST_ENDLESS:
             return said

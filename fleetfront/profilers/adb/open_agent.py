@@ -54,7 +54,7 @@ class AdbDevice:
 
     @property
     def is_ready(self) -> bool:
-        """Whether it can be profiled now."""
+        """True if it can be profiled now."""
         return self.state == "device"
 
 
@@ -215,7 +215,7 @@ def adb_target(
 
 
 class Programs(TypedDict, total=False):
-    """What times the files on a device.
+    """The programs that time files on a device.
 
     ``runner``: ``benchmark-model``, ``native`` (Linux targets), or ``auto``, the default: native on plain Linux if no
     ``benchmark_model`` is given, else benchmark-model. ``benchmark_model``: the program to use instead of looking for

@@ -249,7 +249,7 @@ def _energy_row(microjoules: float, rows: Sequence[Measurement]) -> Measurement:
 
 
 def _watts(rows: Sequence[Measurement]) -> float | str:
-    """What the device drew from its battery, from the first step of its gauge to the last; why not, if nobody tells."""
+    """The power from the battery, between the first step of its gauge and the last; why not, if nobody tells."""
     looks = [(row.started_ns, row.before) for row in rows]
     looks.append((rows[-1].started_ns + rows[-1].after["visit_ns"], rows[-1].after))
     told: list[tuple[int, int, int]] = [

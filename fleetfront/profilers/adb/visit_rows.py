@@ -94,7 +94,7 @@ class VisitRows:
 
 
 def _told_ns(timings: Timings) -> int:
-    """What a visit took at least: where this computer takes the words of two at once, the second took no time here."""
+    """The least that a visit took: where this computer takes the words of two at once, the second took no time here."""
     runs = timings.samples_ns.get(Clock.WALL, ())
     return sum(runs) + sum(int(timings.facts.get(name, 0)) for name in ("open_ns", "first_ns"))
 
@@ -102,7 +102,7 @@ def _told_ns(timings: Timings) -> int:
 def describe_around(
     description: Mapping[str, Any], cores: Sequence[Core], route: str, screen: str | None
 ) -> dict[str, Any]:
-    """What rows repeat: facts of the agent, the way to the device, and how its screen was found."""
+    """Describe what rows repeat: facts of the agent, the way to the device, and how its screen was found."""
     # Rows of single files belong to no campaign that would tell what measured them.
     facts = {name: fact for name, fact in description.items() if name in _TOLD_WITH_ROWS} | {"route": route}
     governors = sorted({core.governor for core in cores if core.governor})

@@ -123,7 +123,7 @@ def choose_cores(count: int, watch_s: float = 0.2) -> tuple[int, ...]:
 
 
 def describe_machine() -> dict[str, Any]:
-    """What of this machine decides whether old numbers still hold."""
+    """Describe what of this machine decides whether old numbers still hold."""
     model = ""
     for line in _text("/proc/cpuinfo").splitlines():
         name, _, value = line.partition(":")

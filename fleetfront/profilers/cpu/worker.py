@@ -66,7 +66,7 @@ class Feeds:
 
 @dataclass(slots=True)
 class _Look:
-    """What one visit sees of a file. ``peak_bytes`` is what it took beyond the process; 0 if that is not told."""
+    """A file as one visit sees it. ``peak_bytes`` is what it took beyond the process; 0 if that is not told."""
 
     timing: Timing = field(default_factory=lambda: Timing((), ()))
     load_ns: int = 0
@@ -119,7 +119,7 @@ def make_visit(
 
 @functools.cache
 def clock_cost_ns() -> dict[Clock, int]:
-    """What reading the clocks adds to each run in this process."""
+    """Measure what reading the clocks adds to each run in this process."""
     return measure_clock_cost()
 
 

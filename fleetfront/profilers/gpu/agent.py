@@ -147,7 +147,7 @@ class GpuAgent:
         return tuple(rows), None
 
     def _recovered(self) -> DeviceError | None:
-        """What keeps the device from being used any more, None if it can be."""
+        """The error that keeps the device from being used any more; None if it can be."""
         try:
             self._stopwatch.recover()
         except DeviceError as lost:
@@ -221,7 +221,7 @@ def _chain(raised: Exception) -> Iterator[Exception]:
 
 
 def _how(timing: ProgramTiming | None) -> dict[str, Any]:
-    """What a reader of the samples may want to know of how they were taken."""
+    """The way in which samples were taken, for their reader."""
     if timing is None:
         return {}
     ratio = timing.eager_ratio

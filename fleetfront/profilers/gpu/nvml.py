@@ -89,7 +89,7 @@ class Nvml:
             return nvml.nvmlDeviceGetDeviceHandleFromMigDeviceHandle(part)
 
     def describe(self) -> dict[str, Any]:
-        """What stays: name, driver, highest clocks in MHz, power limit in watts, whether MIG or persistence is on."""
+        """Describe what stays: name, driver, highest clocks in MHz, power limit in watts, MIG and persistence."""
         nvml, handle = self._nvml, self._handle
         found = {
             "gpu": self._ask(lambda: _text(nvml.nvmlDeviceGetName(handle))),
@@ -103,7 +103,7 @@ class Nvml:
         return {name: value for name, value in found.items() if value is not None}
 
     def read(self) -> dict[str, Any]:
-        """What changes, in the words that ``discards`` knows where it knows them: ``frequency_khz`` (of the SMs).
+        """Read what changes, in the words that ``discards`` knows where it knows them: ``frequency_khz`` (of the SMs).
 
         Besides ``memory_mhz``, ``power_w``, ``temperature_c``, ``clock_reasons`` (in words) and
         ``computing_processes``, of which this one is one once it has a context on the GPU. (Its own cannot be told
@@ -150,7 +150,7 @@ class Nvml:
 
 
 def is_throttling(conditions: dict[str, Any]) -> bool:
-    """Whether what ``read`` gave speaks of a hot or ailing GPU."""
+    """Tell whether what ``read`` gave speaks of a hot or ailing GPU."""
     return not THROTTLING.isdisjoint(conditions.get("clock_reasons", ()))
 
 

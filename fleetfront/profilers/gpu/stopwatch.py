@@ -49,7 +49,7 @@ class Stopwatch(Protocol):
         """Queue work that leaves nothing of earlier work in the device's last cache."""
 
     def is_out_of_memory(self, error: Exception) -> bool:
-        """Whether ``error`` says that the device's memory is full."""
+        """Tell whether ``error`` says that the device's memory is full."""
 
     def recover(self) -> None:
         """Free what a failed program left behind. Raises DeviceError if the device cannot be used any more."""

@@ -96,7 +96,7 @@ class ProgramTiming:
 
     @property
     def is_launch_bound(self) -> bool:
-        """Whether the GPU waits for launches most of the time if the network is run eagerly."""
+        """True if the GPU waits for launches most of the time if the network is run eagerly."""
         ratio = self.eager_ratio
         return ratio is not None and ratio >= LAUNCH_BOUND_RATIO
 

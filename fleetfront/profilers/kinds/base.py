@@ -90,7 +90,7 @@ class DeviceKind(Protocol):
         """Names of the ``Choices.settings`` that mean something here."""
 
     def matches(self, name: str) -> bool:
-        """Whether a device's name, as users type it or as targets hold it, means one of this kind."""
+        """Tell whether a device's name, as users type it or as targets hold it, means one of this kind."""
 
     def target(self, name: str, **refine: Unpack[Refine]) -> Target:
         """The target of a device of this kind; what is left out is what ``file`` says of itself, or the usual.

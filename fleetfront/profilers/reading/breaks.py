@@ -24,7 +24,7 @@ class Breaks:
 
 
 def find_breaks(measurements: Sequence[Measurement]) -> Breaks:
-    """What the conditions of visits, in the order taken, tell of both.
+    """Find both in the conditions of visits, in the order taken.
 
     A machine that was started anew in between counts both from there: then the counter of sleep falls, and its visits
     are compared among themselves alone.

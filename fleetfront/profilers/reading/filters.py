@@ -62,7 +62,7 @@ def discard_reasons(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def is_throttled(measurement: Measurement) -> bool:
-    """Whether the device slowed itself down during a visit, by its flag or the machine's own counter."""
+    """Tell whether the device slowed itself down during a visit, by its flag or the machine's own counter."""
     return "throttled" in measurement.flags or _grown(measurement, "throttles") > 0
 
 

@@ -43,7 +43,7 @@ _NUMBER_OF_HALVES = {"min": 0.35, "p25": 0.45, "median": 0.5}
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """What was measured of one space, or of files, on one target under one clock.
+    """Measurements of one space, or of files, on one target under one clock.
 
     Attributes:
         visits: role -> key -> [visits]: one number of each accepted visit's samples, in the unit of ``metric`` and in
@@ -84,7 +84,7 @@ class Observations:
         return sum(count for keys in self.hot.values() for count in keys.values())
 
     def is_hot(self, role: Role, key: str) -> bool:
-        """Whether every visit that counts was made while the device slowed itself down."""
+        """Tell whether every visit that counts was made while the device slowed itself down."""
         visits = self.visits.get(role, {}).get(key)
         return visits is not None and self.hot.get(role, {}).get(key, 0) == visits.size
 
@@ -107,7 +107,7 @@ class Floor:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What the anchor says of the machine over time.
+    """The machine over time, as the anchor tells it.
 
     Attributes:
         visits: how often the anchor was visited.
@@ -361,7 +361,7 @@ def printed_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
 
 
 def _judged(measurements: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
-    """What has samples, each with the reason for which it is left out, or an empty string."""
+    """Visits with samples, each with the reason for which it is left out, or an empty string."""
     good = [m for m in measurements if m.error is None and m.samples]
     return list(zip(good, discard_reasons(good), strict=True))
 

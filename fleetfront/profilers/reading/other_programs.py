@@ -19,7 +19,7 @@ _TOLD_TO_NS = 5e6
 
 @dataclass(frozen=True, slots=True)
 class OtherPrograms:
-    """What else ran: ``used`` cores on average, of the ``cores`` that the device has."""
+    """Programs beside the measuring: ``used`` cores on average, of the ``cores`` that the device has."""
 
     used: float
     cores: int
@@ -31,7 +31,7 @@ class OtherPrograms:
 
     @property
     def is_much(self) -> bool:
-        """Whether they used more than that."""
+        """True if they used more than that."""
         return self.used > self.limit
 
     def __str__(self) -> str:
@@ -43,7 +43,7 @@ class OtherPrograms:
 
 
 def find_other_programs(measurements: Sequence[Measurement]) -> OtherPrograms | None:
-    """What other programs did during visits, each given once; None where the device does not tell, or too little."""
+    """Find what other programs did during visits, each given once; None where a device tells nothing, or too little."""
     told = [m for m in measurements if "others_ns" in m.before and "others_ns" in m.after]
     seconds = sum(number_in(m.after, "visit_ns") for m in told)
     if not seconds or _TOLD_TO_NS * math.sqrt(len(told)) > _MUCH / 2 * seconds:

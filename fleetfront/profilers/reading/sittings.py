@@ -47,13 +47,13 @@ class SittingRatio:
 
     @property
     def is_restless(self) -> bool:
-        """Whether the things disagree so much that the sitting has no level: the machine was busy in it."""
+        """True if the things disagree so much that the sitting has no level: the machine was busy in it."""
         lower, upper = np.quantile(self.log_ratio, (0.25, 0.75))
         return bool((upper - lower) / 2 > RESTLESS)
 
     @property
     def is_busy(self) -> bool:
-        """Whether something else ran that much, by counters or by its traces, that nothing is promised beside it."""
+        """True if something else ran that much, by counters or by its traces, that nothing is promised beside it."""
         return self.is_restless or (self.others is not None and self.others.is_much)
 
     def at(self, cost: FloatArray) -> FloatArray:

@@ -56,7 +56,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a campaign is worth.
+    """The worth of a campaign.
 
     Attributes:
         is_stable: whether there are no reasons.

@@ -45,7 +45,7 @@ def unpack_samples(blob: bytes) -> tuple[int, ...]:
 
 
 def is_target(text: object) -> bool:
-    """Whether a cell spells a target."""
+    """Tell whether a cell spells a target."""
     try:
         Target.parse(str(text))
     except InputError:
@@ -60,7 +60,7 @@ def _parsed(target: str) -> Target:
 
 
 def is_known(target: object, role: object, clock: object) -> bool:
-    """Whether a series can be named in this version's words."""
+    """Tell whether a series can be named in this version's words."""
     return role in _ROLES and clock in _CLOCKS and is_target(target)
 
 

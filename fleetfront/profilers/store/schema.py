@@ -163,7 +163,7 @@ def _check_exists(path: Path) -> None:
 
 
 def _is_kept_out(error: Exception) -> bool:
-    """Whether the system did not let SQLite open or write a file."""
+    """Tell whether the system did not let SQLite open or write a file."""
     return "readonly" in str(error) or "unable to open" in str(error)
 
 

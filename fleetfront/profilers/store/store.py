@@ -228,7 +228,7 @@ class Store:
         return (read_measurement(row) for row in rows if known(row[0], row[2], row[6]))
 
     def find_damage(self) -> list[str]:
-        """What of the store cannot be read, in sentences; empty if everything can. Reads everything."""
+        """Find what of the store cannot be read, in sentences; empty if everything can. Reads everything."""
         with explained(self.path):
             series = self._connection.execute("SELECT id, target, role, clock FROM series").fetchall()
             counts = dict(self._connection.execute("SELECT series, count(*) FROM measurements GROUP BY series"))

@@ -24,7 +24,7 @@ class Core:
 
     @property
     def speed(self) -> int:
-        """What clusters are told apart by: the capacity where the kernel knows it, else the top frequency."""
+        """The speed that clusters are told apart by: the capacity where the kernel knows it, else the top frequency."""
         return self.capacity or self.max_khz
 
 
@@ -36,7 +36,7 @@ class Clocks:
     allowed: Mapping[int, int]
 
     def is_capped(self, cores: Sequence[Core], mask: int) -> bool:
-        """Whether a core in ``mask`` may not run as fast as its hardware can."""
+        """Tell whether a core in ``mask`` may not run as fast as its hardware can."""
         return any(
             self.allowed.get(core.number, core.max_khz) < core.max_khz for core in cores if mask >> core.number & 1
         )

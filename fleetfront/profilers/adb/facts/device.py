@@ -51,7 +51,7 @@ class Device:
     boot: str = ""
 
     def is_same_unit(self, other: Device) -> bool:
-        """Whether ``other`` is of the same model and, where both tell, the same unit. Addresses are given anew."""
+        """Tell whether ``other`` is of the same model and, where both tell, the same unit. Addresses are given anew."""
         if (self.model, self.soc, self.abis) != (other.model, other.soc, other.abis):
             return False
         if self.boot and self.boot == other.boot:
@@ -65,7 +65,7 @@ class Device:
 
     @property
     def is_android(self) -> bool:
-        """Whether it runs Android rather than plain Linux."""
+        """True if it runs Android rather than plain Linux."""
         return bool(self.properties.get("ro.build.version.sdk"))
 
     def describe(self) -> dict[str, Any]:

@@ -66,7 +66,7 @@ class Thermal:
 
     @property
     def is_throttled(self) -> bool:
-        """Whether the system already slows itself, or one sensor asks for it."""
+        """True if the system already slows itself, or one sensor asks for it."""
         return max((self.status or 0, *(reading.status for reading in self.readings))) >= 1
 
     def hottest(self) -> Reading | None:
@@ -129,7 +129,7 @@ def parse_battery(text: str) -> Battery:
 
 
 def parse_screen(text: str) -> bool | None:
-    """Whether the screen is on, from the line ``screen true`` that a check prints; None if not told."""
+    """Tell whether the screen is on, from the line ``screen true`` that a check prints; None if not told."""
     match = _SCREEN.search(text)
     return match.group(1) == "true" if match else None
 

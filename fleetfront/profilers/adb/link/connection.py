@@ -123,7 +123,7 @@ class Connection:
         return ShellResult(process.code or 0, _text(out).removesuffix(process.added), _text(err))
 
     def stat(self, path: str) -> RemoteFile | None:
-        """What ``path`` is on the device; None if there is nothing."""
+        """Look up ``path`` on the device; None if there is nothing."""
         with self._sync() as session:
             return session.stat(path)
 

@@ -387,7 +387,7 @@ def load_key(path: Path | None, progress: Progress) -> PythonRSASigner:
 
 
 def _features(banner: bytes) -> frozenset[str]:
-    """What the device says that it can do: ``device::name=value;...;features=a,b``."""
+    """The features that the device names: ``device::name=value;...;features=a,b``."""
     words = banner.rstrip(b"\0").decode(errors="replace").split("::", 1)[-1].split(";")
     named = next((word for word in words if word.startswith("features=")), "features=")
     return frozenset(filter(None, named.removeprefix("features=").split(",")))

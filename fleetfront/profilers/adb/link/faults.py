@@ -68,7 +68,7 @@ class DeviceReplaced(DeviceError):
 
 
 def remedy(state: str) -> str:
-    """What to do about a device in ``state``; empty if nothing is wrong with it."""
+    """The remedy for a device in ``state``; empty if nothing is wrong with it."""
     known = "no permissions" if state.startswith("no permissions") else state
     return REMEDIES.get(known, _OTHER)
 

@@ -73,7 +73,7 @@ class ListedDevice:
 
     @property
     def remedy(self) -> str:
-        """What to do about it; empty if it is ready."""
+        """The remedy for it; empty if it is ready."""
         return remedy(self.state)
 
 
@@ -94,7 +94,7 @@ def parse_devices(text: str) -> list[ListedDevice]:
 
 
 def is_address(serial: str) -> bool:
-    """Whether it is ``HOST:PORT`` rather than the name of a device that is plugged in."""
+    """Tell whether it is ``HOST:PORT`` rather than the name of a device that is plugged in."""
     return bool(re.fullmatch(r".+:\d+", serial)) and "@usb:" not in serial and _BY_ID not in serial
 
 
@@ -130,7 +130,7 @@ class AdbServer:
         return f"{self._host}:{self._port}"
 
     def is_running(self) -> bool:
-        """Whether an adb server answers, and in time."""
+        """Tell whether an adb server answers, and in time."""
         try:
             return bool(re.fullmatch(r"[0-9a-fA-F]{4}", self.ask("host:version", _PROBE_S)))
         except DeviceError:

@@ -72,12 +72,12 @@ class RemoteProcess:
 
     @property
     def added(self) -> str:
-        """What the way to get the exit code adds to the end of the output."""
+        """The text that the way to get the exit code adds to the end of the output."""
         return "\n" if isinstance(self._decoder, _Appended) else ""
 
     @property
     def stream(self) -> Stream:
-        """What its input is written to, packed by ``packed``."""
+        """The stream that its input is written to, packed by ``packed``."""
         return self._stream
 
     def packed(self, data: bytes) -> bytes:

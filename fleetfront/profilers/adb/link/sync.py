@@ -30,7 +30,7 @@ class RemoteFile:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is an ordinary file."""
+        """True if it is an ordinary file."""
         return stat.S_ISREG(self.mode)
 
 
@@ -54,7 +54,7 @@ class SyncSession:
         self._buffer = bytearray()
 
     def stat(self, path: str) -> RemoteFile | None:
-        """What ``path`` is; None if there is nothing."""
+        """Look up ``path``; None if there is nothing."""
         self._request(b"STAT", path.encode())
         kind, mode, size, _ = _STAT.unpack(self._read(_STAT.size))
         if kind != b"STAT":

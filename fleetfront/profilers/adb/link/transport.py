@@ -53,7 +53,7 @@ class Transport(Protocol):
 
     @property
     def features(self) -> frozenset[str]:
-        """What the daemon says it can do, e.g. ``shell_v2``."""
+        """The features that the daemon names, e.g. ``shell_v2``."""
 
     @property
     def route(self) -> str:
@@ -79,7 +79,7 @@ class SocketPipe:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def read_some(self, timeout_s: float) -> bytes:
-        """What is there, at least one byte; ``b""`` at the end of the stream. Raises TimeoutError."""
+        """Read what is there, at least one byte; ``b""`` at the end of the stream. Raises TimeoutError."""
         if not self._buffer and not self._fill(timeout_s):
             return b""
         data = bytes(self._buffer)

@@ -27,7 +27,7 @@ class Program(Protocol):
 
     @property
     def can_be_captured(self) -> bool:
-        """Whether ``enqueue`` puts everything on the stopwatch's stream, so that it can be timed and captured there.
+        """True if ``enqueue`` puts everything on the stopwatch's stream, so that it can be timed and captured there.
 
         Otherwise ``enqueue`` returns when the inference is done, and only the wall clock says how long it took.
         """
