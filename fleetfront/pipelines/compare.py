@@ -71,7 +71,7 @@ class Bar:
     is_lower: bool
 
     def is_missed(self, before: float, after: float) -> bool:
-        """Whether the change from ``before`` to ``after`` goes beyond the bar."""
+        """Tell whether the change from ``before`` to ``after`` goes beyond the bar."""
         change = relative_change(before, after) if self.is_relative else after - before
         # Differences of rounding in the last digits are no change.
         slack = 1e-9 * max(abs(before), abs(after), 1.0)
@@ -79,7 +79,7 @@ class Bar:
 
     @property
     def fails_improvements(self) -> bool:
-        """Whether the bar is on the side where the quantity gets better. More coverage is neither."""
+        """True if the bar is on the side where the quantity gets better. More coverage is neither."""
         return self.quantity != "coverage" and self.is_lower != QUANTITIES[self.quantity].more_is_better
 
     def __str__(self) -> str:
@@ -249,7 +249,7 @@ def _spelling(pair: Sequence[list[_Found]]) -> Callable[[_Found], str]:
 
 
 def _front_values(found: _Found | None, against: _Found | None) -> dict[str, float]:
-    """What one front is worth, measured by the reference point and the knee of ``against``."""
+    """The worth of one front, measured by the reference point and the knee of ``against``."""
     if found is None or against is None:
         return {}
     fronts, front = found

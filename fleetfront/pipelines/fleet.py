@@ -46,7 +46,7 @@ def parse_limits(texts: Sequence[str], devices: Collection[str]) -> Limits:
 
 
 def _device_and_metric(name: str, devices: Collection[str]) -> tuple[str, str]:
-    """What stands before ``=``; an empty device is every one."""
+    """Split what stands before ``=``; an empty device is every one."""
     metrics = (*METRICS, *COUNTED)
     if not name or name in devices:
         return name, LATENCY.name

@@ -37,7 +37,7 @@ _ERROR_MARGIN = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is asked of a generator; nothing set asks for the whole front.
+    """A request to a generator; nothing set asks for the whole front.
 
     Attributes:
         max_cost: the most accurate network within this, in the unit of the first cost (ms of latency).
@@ -107,7 +107,7 @@ def generate(
 def answer(
     generator: Generator, targets: Sequence[ProblemTarget], request: Request, *, out: Path | None = None
 ) -> Fronts:
-    """What ``request`` asks for on every target; ``seconds`` of the result are of all answers together.
+    """Answer ``request`` on every target; ``seconds`` of the result are of all answers together.
 
     Raises InputError as ``generate``.
     """

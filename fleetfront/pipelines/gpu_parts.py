@@ -26,7 +26,7 @@ class GpuPart:
 
     @property
     def is_there(self) -> bool:
-        """Whether nothing has to be done for it."""
+        """True if nothing has to be done for it."""
         return not self.install
 
 

@@ -59,7 +59,7 @@ class NotTaken:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is known of a model without running it.
+    """A model as it is known without running it.
 
     Attributes:
         path: of the file; None for a module.
@@ -83,7 +83,7 @@ class Inspection:
 
     @cached_property
     def costs(self) -> tuple[OperatorCost, ...]:
-        """What each operator costs, in order of execution."""
+        """The cost of each operator, in order of execution."""
         return operator_costs(self.graph)
 
     @cached_property
@@ -182,7 +182,7 @@ def inspect(
     shapes: Mapping[str, Sequence[int]] | None = None,
     signature: str = "",
 ) -> Inspection:
-    """What a model computes and moves in one inference, without running it.
+    """Count what a model computes and moves in one inference, without running it.
 
     Args:
         model: a ``.onnx`` or ``.tflite`` file, or a torch module.

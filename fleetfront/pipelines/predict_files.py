@@ -113,7 +113,7 @@ class Predictions(Sequence[FilePrediction]):
         return pandas.DataFrame([{k: v for k, v in row.items() if k != "operators"} for row in self.to_json()])
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Show a table in a notebook."""
         rows = [
             f"<tr><td>{html.escape(row.file)}</td><td>{html.escape(row.device)}</td><td>{row.latency_ms:.4g} &plusmn; "
             f"{row.latency_std_ms:.2g}</td><td>{row.tier.value}</td><td>{row.known_share:.0%}</td></tr>"
@@ -175,7 +175,7 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[Graph, str]:
 
 
 class _Known:
-    """What can answer for graphs, by device."""
+    """The sources that can answer for graphs, by device."""
 
     def __init__(self, place: Workspace, store: Path, suffix: str, precision: str, least_known: float) -> None:
         self._store, self._suffix, self._precision = store, suffix, precision
@@ -235,7 +235,7 @@ class _Known:
         return answers or [f"{device}: nothing is known of it"]
 
     def _opens(self, target: Target) -> bool:
-        """Whether the target runs the file as it is; a module may be written for any."""
+        """Tell whether the target runs the file as it is; a module may be written for any."""
         facts = find_facts(target.runtime)
         return not self._suffix or facts is None or self._suffix in facts.formats
 
@@ -282,7 +282,7 @@ class _Known:
         )
 
     def _measured(self, file: str, sha256: str) -> list[FilePrediction]:
-        """What the store has of this very file, one a target, from the newest campaign that timed it."""
+        """Measurements of this very file in the store, one a target, from the newest campaign that timed it."""
         if not self._store.is_file():
             return []
         found: dict[Target, FilePrediction] = {}

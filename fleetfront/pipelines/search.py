@@ -56,7 +56,7 @@ _START_REMEDY = "Give --start-from the folder of a finished search of the same s
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
-    """What a user may choose about a search.
+    """The choices of a user about a search.
 
     Attributes:
         strategy: as ``make_strategy`` takes it: a name, a name with settings, settings, a class.
@@ -81,7 +81,7 @@ class SearchOptions:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What measuring k architectures on a target gave.
+    """The outcome of measuring k architectures on a target.
 
     Attributes:
         measured_ms: float64[k], NaN where it failed.
@@ -93,7 +93,7 @@ class Verified:
 
 
 def default_strategy(evaluations: int) -> str:
-    """What searches best with so many evaluations.
+    """The strategy that searches best with so many evaluations.
 
     On OFA2's problem (hypervolume, three seeds) ``surrogate`` reaches 762 with 1,000 evaluations, ``hybrid`` 710 and,
     with 5,000, 765. But each hundred costs ``surrogate`` seconds, and its model learns from 700 networks at most.
@@ -245,7 +245,7 @@ def search(
 
 
 def covers_part(space: SearchSpace, accuracy: AccuracyModel) -> bool:
-    """Whether an accuracy is a table of some networks of a space, so that a search must stay inside it."""
+    """Tell whether an accuracy is a table of some networks of a space, so that a search must stay inside it."""
     return isinstance(accuracy, ListsNetworks) and not holds_whole_space(space, len(accuracy.networks()))
 
 

@@ -15,7 +15,7 @@ from fleetfront.workspace import Workspace
 def supernet_loader(
     images: str | None, workspace: Workspace | None = None, progress: Progress = SILENT
 ) -> SupernetLoader:
-    """What answers ``supernet:WEIGHTS``; ``images`` is a folder of labelled images or ``digits``."""
+    """The function that answers ``supernet:WEIGHTS``; ``images`` is a folder of labelled images or ``digits``."""
 
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images

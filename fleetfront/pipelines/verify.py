@@ -44,7 +44,7 @@ from fleetfront.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class FileVerdict:
-    """What was found of one model file, whose hash is right.
+    """The verdict on one model file, whose hash is right.
 
     Attributes:
         path: in the bundle.
@@ -105,7 +105,7 @@ class Verified:
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """What is not installed, so that a file could not be run."""
+        """Packages that are not installed, so that a file could not be run."""
         return tuple(dict.fromkeys(file.note for file in self.files if file.is_missing))
 
 
@@ -260,7 +260,7 @@ def _targets(verified: Verified, device: str) -> list[Target]:
 
 
 def _told(rows: Sequence[LatencyRow], target: Target) -> tuple[LatencyRow | None, LatencyRow | None]:
-    """What was promised of the target, and what was measured."""
+    """The promise for the target, and its measurement."""
     mine = [row for row in rows if row.target == str(target) and row.ms is not None]
     promised = next((row for row in mine if row.is_prediction), None)
     return promised, next((row for row in mine if not row.is_prediction), None)

@@ -174,7 +174,7 @@ class Archive:
 
 
 def _read(path: Path, remedy: str) -> tuple[dict[str, str], list[str], list[str], Genotypes, FloatArray]:
-    """What an archive says it is of, its targets and extras, genotypes int8[n, v] and values float64[n, m]."""
+    """Read what an archive is of, its targets and extras, genotypes int8[n, v] and values float64[n, m]."""
     try:
         arrays = read_arrays(path)
         if str(arrays["schema"]) != _SCHEMA:

@@ -114,5 +114,5 @@ def table_rows(problem: Problem, block_genes: BlockGenes) -> int:
 
 
 def is_separable(problem: Problem, block_genes: BlockGenes) -> bool:
-    """Whether the tables along them are small enough to be worth making."""
+    """Tell whether the tables along them are small enough to be worth making."""
     return table_rows(problem, block_genes) <= _MOST_ROWS

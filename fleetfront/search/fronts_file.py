@@ -256,7 +256,7 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
 
 
 def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality: Quality) -> float:
-    """What the points dominate. Where the file does not hold all objectives, what it says, unless that cannot be."""
+    """The volume that the points dominate; without all objectives in the file, the one that it states, if it can be."""
     reference, stated = data["reference_point"], data["hypervolume"]
     keys = [_METRIC_KEYS.get(metric, metric) for metric in data.get("objectives", ())]
     rows = [[p.latency_ms, FULL - quality.score(p.accuracy), *(p.more.get(key) for key in keys)] for p in points]

@@ -65,7 +65,7 @@ class MetricColumn:
     limits: Mapping[int, float]
 
     def is_of(self, target: int) -> bool:
-        """Whether the fronts of a target know it."""
+        """Tell whether the fronts of a target know it."""
         return self.target in (None, target)
 
 

@@ -135,7 +135,7 @@ class Fronts:
 
     @property
     def quality(self) -> Quality:
-        """What the accuracies are."""
+        """The quality that the accuracies are of."""
         return self.devices[0].quality if self.devices else ACCURACY
 
     @property

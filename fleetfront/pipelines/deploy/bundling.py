@@ -55,7 +55,7 @@ def staging_folder(out: Path) -> Iterator[Path]:
 
 
 def folder_name(pick: Pick, weights: Weights) -> str:
-    """What the bundle of a pick is called. Raises InputError for a name that points elsewhere."""
+    """The name of a pick's bundle. Raises InputError for a name that points elsewhere."""
     return safe_name(pick.name) + ("-random-weights" if weights.describe()["random"] else "")
 
 
@@ -192,7 +192,7 @@ def _text_facts(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe
 
 
 def sitting_facts(latency: FileLatency) -> dict[str, Any]:
-    """What manifests and ``--json`` tell of the sitting in which a file was timed; empty if nothing is known of it."""
+    """Tell manifests and ``--json`` of the sitting in which a file was timed; empty if nothing is known of it."""
     facts: dict[str, Any] = {}
     if latency.sitting is not None:
         facts = {"sitting": latency.sitting, "ms_as_of_profile": latency.profile_ms, "is_busy": latency.is_busy}
@@ -202,7 +202,7 @@ def sitting_facts(latency: FileLatency) -> dict[str, Any]:
 
 
 def app_facts(latency: FileLatency) -> dict[str, Any]:
-    """What they tell of what an app feels: ``cold_start_ms`` and, under ``wall``, median, p90, mean and fastest run."""
+    """Tell them what an app feels: ``cold_start_ms`` and, under ``wall``, median, p90, mean and fastest run."""
     return {} if latency.app is None else latency.app.to_json()
 
 
@@ -223,7 +223,7 @@ def _measured_row(latency: FileLatency) -> dict[str, Any]:
 
 
 def _left_out(pick: Pick, network: Network) -> BarMissed | None:
-    """What is said of a bundle without some of the files that were asked for."""
+    """The error of a bundle without some of the files that were asked for."""
     if not network.missed:
         return None
     return BarMissed(f"{pick.name}: {' '.join(error.message for error in network.missed)}", network.missed[0].remedy)

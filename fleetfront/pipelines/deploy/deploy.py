@@ -103,7 +103,7 @@ def deploy_picks(
 
 @dataclass(frozen=True, slots=True)
 class _Wanted:
-    """What every bundle of a command is like, to know those that an earlier one finished before it was killed."""
+    """The likeness of every bundle of a command, to know those that an earlier one finished before it was killed."""
 
     space: str
     weights: Mapping[str, Any]
@@ -112,7 +112,7 @@ class _Wanted:
     is_measured: bool
 
     def has(self, pick: Pick, folder: Path) -> bool:
-        """Whether the folder is a whole bundle of the pick, with the same weights, files and contract."""
+        """Tell whether the folder is a whole bundle of the pick, with the same weights, files and contract."""
         if not folder.is_dir():
             return False
         try:

@@ -171,7 +171,7 @@ class _Called:
         return f"{self.inputs[place]} {str(tensor.dtype).removeprefix('torch.')}{list(tensor.shape)}"
 
     def run(self, feeds: Arrays) -> Arrays:
-        """What torch makes of inputs by name."""
+        """Run torch on inputs by name."""
         import torch
         from torch.utils import _pytree as pytree
 

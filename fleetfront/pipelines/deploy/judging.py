@@ -34,7 +34,7 @@ _DYNAMIC_BATCH = 3
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """What was found of a written file.
+    """Findings of a written file.
 
     Attributes:
         proof: against torch.

@@ -170,7 +170,7 @@ def finish_file(
 
 
 def calibration_images(network: Network, kind: FileFormat, contract: InputContract) -> list[NDArray[Any]]:
-    """What int8 is calibrated on, as a file wants it; the last batch is filled up with its last image.
+    """The images that int8 is calibrated on, as a file wants them; the last batch is filled up with its last image.
 
     Raises InputError if there are too few images.
     """

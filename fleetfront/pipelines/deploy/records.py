@@ -33,7 +33,7 @@ NO_SPACE = "torch"
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What every network's files are like.
+    """The form of every network's files.
 
     Attributes:
         precisions: of ``precisions.FILE_PRECISIONS``.
@@ -130,7 +130,7 @@ class Pick:
 
 
 def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterable[FileFormat] = ()) -> bool:
-    """Whether a file is the one that a target runs, under any name of its runtime; of twins among ``beside``, one."""
+    """Tell whether a target runs this file, under any name of its runtime; of twins among ``beside``, one is run."""
     is_same = target.runtime in facts_of(kind.runtime).names
     return is_same and precision == target.precision and kind.twin not in {other.name for other in beside}
 

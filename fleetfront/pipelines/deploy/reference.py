@@ -34,7 +34,7 @@ TORCH_BATCH = 50
 
 @dataclass(frozen=True, slots=True)
 class ImageVectors:
-    """What the test vectors of an image classifier are made of: a picture as an app would cut it, then patches.
+    """The makings of an image classifier's test vectors: a picture as an app would cut it, then patches.
 
     Attributes:
         pixels: uint8[v, 3, h, w], RGB.
@@ -142,7 +142,7 @@ def _drawn(preprocessing: Preprocessing) -> tuple[NDArray[np.uint8], NDArray[np.
 
 
 def vectors_of(reference: Reference) -> ImageVectors:
-    """What test vectors are made of, of a reference of ``reference_of``."""
+    """The makings of test vectors out of a reference of ``reference_of``."""
     pixels, picture = _drawn(reference.preprocessing)
     return ImageVectors(pixels, reference.floats[VECTORS], reference.outputs[VECTORS], picture)
 

@@ -182,7 +182,7 @@ class Weights:
         return images
 
     def describe(self, size: int | None = None) -> dict[str, Any]:
-        """What a manifest says of them, of a network of ``size`` pixels."""
+        """Describe them for a manifest, of a network of ``size`` pixels."""
         if self.own is not None:
             return {"random": False, **self.own}
         if self.supernet is None:
@@ -238,7 +238,7 @@ def known_preprocessing(supernet: Supernet | None) -> Preprocessing | None:
 
 
 def recorded_provenance(path: Path) -> Provenance | None:
-    """What was recorded beside fetched weights: where they come from and under which licence. None if nothing was."""
+    """Read the record beside fetched weights: where they come from and under which licence. None if there is none."""
     from fleetfront.spaces.supernet.subnets import Provenance
 
     record = path.with_name(path.name + ".json")

@@ -83,7 +83,7 @@ def find_teacher(
 
 
 def own_estimates(work: NetworkWork, genotypes: Genotypes, names: Sequence[str]) -> dict[str, KnownTable]:
-    """What shipped estimates say of n genotypes int8[n, v] on those of the devices that have one to be defended."""
+    """Shipped estimates of n genotypes int8[n, v], of those devices that have one to be defended."""
     models, found = operator_models(), {}
     for name in names:
         try:

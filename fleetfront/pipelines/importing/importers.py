@@ -57,7 +57,7 @@ _FEWEST_WHOLE = 8
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What an import did.
+    """The outcome of an import.
 
     Attributes:
         source: where the rows come from, as the store keeps it.

@@ -135,7 +135,7 @@ def _printed(name: str, values: Any, factor: float) -> tuple[str, int | None, fl
 
 
 def _is_plain_number(value: object) -> bool:
-    """Whether it is a number from 0 to what 64 bits hold; YAML knows integers of any length."""
+    """Tell whether it is a number from 0 to what 64 bits hold; YAML knows integers of any length."""
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 2**63
 
 

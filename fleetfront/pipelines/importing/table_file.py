@@ -147,7 +147,7 @@ def _numbers(
 
 
 def number_of(metric: Metric) -> str:
-    """What a value of a metric must be, in words."""
+    """The demand on a value of a metric, in words."""
     return f"a positive number of {_WORDS[metric.name]}, up to {MOST[metric.name]:g}"
 
 

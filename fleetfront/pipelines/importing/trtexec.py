@@ -23,7 +23,7 @@ SOURCE = Source("trtexec", "your own measurement")
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What was measured: a network by its arch id, a block by its key, or a file of one's own (both empty)."""
+    """The thing measured: a network by its arch id, a block by its key, or a file of one's own (both empty)."""
 
     arch: str = ""
     block: str = ""

@@ -247,7 +247,7 @@ class _Sources:
         return {name: opener for source in best_last for name, opener in source.items()}
 
     def narrowed(self, name: str) -> _Open:
-        """What opens the newest fit whose target has all parts of ``name``. Raises InputError if there is none."""
+        """A door to the newest fit whose target has all parts of ``name``. Raises InputError if there is none."""
         device, *parts = name.split(SEPARATOR)
         for file in self._of(Kind.FIT):
             named = re.split("[_@]", file.path.name) if file.path is not None else []
@@ -280,7 +280,7 @@ class _Sources:
         return self._runtime in (None, target.runtime)
 
     def _whole(self, kind: Kind) -> list[Known]:
-        """What can be used, of the runtime asked for."""
+        """All that can be used, of the runtime asked for."""
         return [known for known in self._of(kind) if known.target is not None and self._serves(known.target)]
 
     def _imported(self, kind: Kind) -> list[Known]:

@@ -86,7 +86,7 @@ class ModelOpener:
 
 
 def present_environment(target: Target) -> dict[str, object]:
-    """What can be said of a target now without touching it; nothing for most kinds of device."""
+    """Describe a target as it is now, without touching it; empty for most kinds of device."""
     kind = find_kind(target.device)
     return kind.describe_now(target) if isinstance(kind, DescribesAtHand) else {}
 

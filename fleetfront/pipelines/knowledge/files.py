@@ -22,7 +22,7 @@ _STATISTIC = "p25"
 
 @dataclass(frozen=True, slots=True)
 class KnownFile:
-    """What the newest campaign that measured a file on a target says of it under one clock.
+    """A file as the newest campaign on a target measured it under one clock.
 
     Attributes:
         estimate: of one thing, in the unit of ``metric``; its std is half the distance of the halves of the visits.

@@ -84,7 +84,7 @@ class Known:
     estimate: OperatorModel | None = None
 
     def covers(self, space: SearchSpace) -> bool:
-        """Whether it answers for every network of a space: a table of networks may not."""
+        """Tell whether it answers for every network of a space: a table of networks may not."""
         is_learnt = isinstance(space, KnownByTables)
         return self.kind is not Kind.NETWORKS or is_learnt or holds_whole_space(space, self.items)
 

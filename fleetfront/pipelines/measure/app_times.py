@@ -29,7 +29,7 @@ COLD_STARTS, COLD_RUNS = 3, 20
 
 @dataclass(frozen=True, slots=True)
 class AppTimes:
-    """What an app feels of one file, in ms of the wall clock.
+    """Times that an app feels of one file, in ms of the wall clock.
 
     Attributes:
         cold_ms: opening the file and its first run, the median over visits; None where the device does not tell.
@@ -57,7 +57,7 @@ class AppTimes:
 
 
 def can_time_cold(target: Target) -> bool:
-    """Whether the target's device opens files in fresh processes, and tells of the first run there."""
+    """Tell whether the target's device opens files in fresh processes, and tells of the first run there."""
     kind = find_kind(target.device)
     return kind is not None and Capability.MEMORY in kind.can
 

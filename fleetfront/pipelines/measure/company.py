@@ -29,7 +29,7 @@ NETWORKS, BLOCKS = 5, 30
 
 @dataclass(frozen=True, slots=True)
 class Company:
-    """What files are visited among.
+    """Things among which files are visited.
 
     Attributes:
         space: whose blocks and networks these are.

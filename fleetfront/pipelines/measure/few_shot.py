@@ -84,7 +84,7 @@ class FewShotResult:
 
 @dataclass(frozen=True, slots=True)
 class FewShotProfile:
-    """What few measurements of a device gave: them with their verdict, and the model."""
+    """Few measurements of a device with their verdict, and the model that they gave."""
 
     profile: ProfileOutcome
     result: FewShotResult

@@ -84,7 +84,7 @@ def size_inputs(
 
 
 def _batch(ports: Sequence[Port], shapes: Mapping[str, Shape], wanted: int) -> int:
-    """What the inputs hold; where they do not tell, what is wanted. Raises InputError if they contradict it."""
+    """The inputs' batch; where they do not tell, the one that is wanted. Raises InputError if they contradict it."""
     found = batch_of(ports, [shapes[port.name] for port in ports])
     if UNKNOWN_BATCH in (found, wanted) or wanted == 1:
         return found or (wanted if wanted > 1 else UNKNOWN_BATCH)

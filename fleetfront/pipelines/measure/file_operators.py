@@ -122,7 +122,7 @@ WITH_OPERATORS, _VISITS = "with_operators", 3
 def device_operators(
     kind: DeviceKind, target: Target, choices: Choices, path: Path, progress: Progress = SILENT
 ) -> OperatorTimes:
-    """What a device's own program tells of the operators of the file at ``path``: medians over a few visits.
+    """Time the operators of the file at ``path`` by a device's own program: medians over a few visits.
 
     These visits are disturbed, so they are kept in no store.
 
@@ -166,7 +166,7 @@ def time_file_operators(
     shapes: Mapping[str, tuple[int, ...]] | None = None,
     arrays: Path | None = None,
 ) -> OperatorTimes:
-    """What the runtime tells of the operators of the file at ``path``, on the inputs given or drawn.
+    """Time the operators of the file at ``path`` as its runtime tells them, on the inputs given or drawn.
 
     Raises InputError if the runtime tells none, or does not open the file or run it so.
     """

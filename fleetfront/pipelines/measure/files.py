@@ -57,7 +57,7 @@ ALL_THROTTLED = "the device slowed itself down, or was too hot, in every visit"
 
 @dataclass(frozen=True, slots=True)
 class FileLatency:
-    """What was measured of one file on one target.
+    """The latency measured of one file on one target.
 
     Attributes:
         ms: one number over all visits, by the statistic asked for; None if every visit failed.

@@ -51,7 +51,7 @@ _WRITTEN = FEATURES.index("written")
 
 @dataclass(frozen=True, slots=True)
 class OperatorDesign:
-    """What is measured: samples by key, chains among them, networks by name with their family.
+    """The things to measure: samples by key, chains among them, networks by name with their family.
 
     ``left_out``: key -> why it cannot be written as a file of the target's runtime.
     """
@@ -185,7 +185,7 @@ class _Measuring:
 def learn_costs(
     design: OperatorDesign, seen: Sequence[Observations], environment: Mapping[str, object]
 ) -> OperatorCosts:
-    """What the observations of one or several campaigns of a design tell; the first chooses the statistic.
+    """Learn from the observations of one or several campaigns of a design; the first chooses the statistic.
 
     Raises InputError if not even the idle file was measured.
     """

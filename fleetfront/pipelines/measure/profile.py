@@ -104,7 +104,7 @@ class TargetError:
 
 @dataclass(frozen=True, slots=True)
 class ProfileOutcome:
-    """What a profile found out.
+    """The outcome of a profile.
 
     Attributes:
         result: how the campaign went.
@@ -291,7 +291,7 @@ def check_precision(target: Target) -> None:
 
 
 def _places(target: Target) -> Mapping[str, OnDevice]:
-    """What runs on the kind of the target's device; where no runtime's record speaks of such, what runs anywhere."""
+    """Runtimes of the target's kind of device; where no runtime's record speaks of such, those that run anywhere."""
     kind = find_kind(target.device)
     if kind is not None and (own := places(kind.name)):
         return own

@@ -57,7 +57,7 @@ _KINDS: dict[str, type[FleetfrontError]] = {"InputError": InputError, "MissingDe
 
 @dataclass(frozen=True, slots=True)
 class FileProfile:
-    """What was measured of one file.
+    """The measurements of one file.
 
     Attributes:
         sha256: of the file; its key in the store.
@@ -100,12 +100,12 @@ class FileProfile:
 
     @property
     def target(self) -> Target:
-        """What the numbers belong to."""
+        """The target that the numbers belong to."""
         return self.latency.target
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """What to keep in mind about these numbers, each with what to do."""
+        """Doubts to keep in mind about these numbers, each with what to do."""
         timed, *others = self.signatures or ("",)
         of_parts = [f"Timed is its signature {timed!r}; it has {', '.join(others)}, too."] if others else []
         if self.median_ms is None or self.p95_ms is None:
@@ -288,7 +288,7 @@ def _head(path: Path) -> bytes:
 
 
 def _explained(path: Path, target: Target, error: str, remedy: str) -> FleetfrontError:
-    """What a user's file met, as an exception: an agent's errors begin with the name of their kind."""
+    """The error that a user's file met, as an exception: an agent's errors begin with the name of their kind."""
     kind, _, words = error.partition(": ")
     if kind in _KINDS:
         return _KINDS[kind](words.removesuffix(remedy).strip(), remedy)

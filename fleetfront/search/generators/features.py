@@ -83,7 +83,7 @@ class DeviceFeatures:
         return cls(space, way, references, described.mean(axis=0), spread)
 
     def arrays(self) -> dict[str, Any]:
-        """What a file holds beside ``way``."""
+        """The arrays of a file beside ``way``."""
         return {"references": self.references, "centre": self.centre, "spread": self.spread}
 
     @classmethod
@@ -123,7 +123,7 @@ def describe_costs(space: SearchSpace, way: Way, references: Genotypes, models: 
 
 
 def _coefficients(space: SearchSpace, references: Genotypes, cost: FloatArray) -> FloatArray:
-    """What choices add to a network as shares of the mean cost, and the logarithm of that mean."""
+    """The additions of choices to a network as shares of the mean cost, and the logarithm of that mean."""
     genes = OneHot.of(space)(references).astype(np.float64)
     columns = genes @ gene_kinds(space) if genes.shape[1] > len(references) // 4 else genes
     design = columns - columns.mean(axis=0)

@@ -24,7 +24,7 @@ _LEAST_REACH = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """What becomes 0 to 1 of each objective of each device, accuracy (negated) first.
+    """The range that becomes 0 to 1, of each objective of each device, accuracy (negated) first.
 
     Attributes:
         knots: float32[t, 1 + c, k], ascending: values that become 0, 1 / (k - 1), ..., 1. With two they are the ends of
@@ -61,7 +61,7 @@ class Fleet:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """What gradients do not know of the devices' costs, in words."""
+        """The parts of the devices' costs that gradients do not know, in words."""
         parts = (
             f"{target.name}: {model.relaxed_without}"
             for target, models in zip(self.problem.targets, self.models, strict=True)

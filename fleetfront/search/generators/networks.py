@@ -31,7 +31,7 @@ class ChoiceNetwork(Protocol):
         """Take weights. Raises RuntimeError on others' shapes."""
 
     def parameters(self) -> Any:
-        """What is trained."""
+        """The parameters that are trained."""
 
     def draw(self, wish: Tensor, device: Tensor, samples: int, generator: torch.Generator) -> Tensor:
         """Indices int64[samples + 1, n, v] of choices for n wishes float[n, w] on devices float[n, d]: the likeliest

@@ -17,7 +17,7 @@ WishKind = Literal["preferences", "budget"]
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What a generator's network reads.
+    """The inputs of a generator's network.
 
     Attributes:
         kind: ``preferences``: the first is that of accuracy, the others of each cost. ``budget``: of the first cost.

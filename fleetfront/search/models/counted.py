@@ -134,7 +134,7 @@ class AccuracyEnsemble:
 
 
 def load_counted(kind: str, tensors: Mapping[str, Tensor], space: SearchSpace) -> CountedAccuracy:
-    """What ``tensors`` gave. Raises KeyError or ValueError on anything else."""
+    """Load what ``tensors`` gave. Raises KeyError or ValueError on anything else."""
     if kind == TabledAccuracy.kind:
         genotypes, mean, std = (tensors[name].numpy() for name in ("genotypes", "mean", "std"))
         if genotypes.dtype != np.int8 or genotypes.shape != (len(mean), len(space.choices)) or mean.shape != std.shape:

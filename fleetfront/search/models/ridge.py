@@ -87,7 +87,7 @@ class PairRidge:
 
     @classmethod
     def load(cls, data: Mapping[str, Any]) -> PairRidge:
-        """What ``dump`` gave. Raises KeyError, TypeError or ValueError on anything else."""
+        """Load what ``dump`` gave. Raises KeyError, TypeError or ValueError on anything else."""
         linear, pairs = (np.asarray(data[name], np.float32) for name in ("linear", "pairs"))
         if pairs.shape != (*linear.shape, *linear.shape):
             raise ValueError(f"{pairs.shape} pairs of {linear.shape} features")

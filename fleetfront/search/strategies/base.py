@@ -45,7 +45,7 @@ class Strategy(Protocol):
         """At most ``n`` architectures int8[m, v], as ``Problem.complete`` makes them; none if it knows nothing new."""
 
     def tell(self, genotypes: Genotypes, accuracy: FloatArray, cost: FloatArray) -> None:
-        """What came of the last ``ask``: accuracy[m] in percent, cost[m, t]. They are in the archive already."""
+        """Take in what became of the last ``ask``: accuracy[m] in percent, cost[m, t], in the archive already."""
 
 
 class ReadsArchive:
@@ -60,7 +60,7 @@ class StatefulStrategy(Protocol):
     """A ``Strategy`` that a killed search goes on with, instead of repeating its steps."""
 
     def dump(self) -> State:
-        """What it knows after ``tell``, beside the problem's archive."""
+        """Dump what it knows after ``tell``, beside the problem's archive."""
 
     def load(self, state: State) -> None:
         """Become what was dumped, on a problem whose archive holds what it held then.
@@ -86,7 +86,7 @@ class Vouches(Protocol):
 
     @property
     def statement(self) -> str:
-        """What is sure about the fronts, for people."""
+        """The certainty about the fronts, for people."""
 
 
 @runtime_checkable

@@ -99,7 +99,7 @@ def find_strategy(name: str) -> StrategyKind:
 
 
 def spell_strategy(choice: StrategyChoice) -> str:
-    """What a run is called in results: the name, and the settings that were chosen."""
+    """Spell a run for results: the name, and the settings that were chosen."""
     if isinstance(choice, str):
         return current_spelling(choice)
     for name, kind in STRATEGIES.items():

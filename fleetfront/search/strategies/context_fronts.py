@@ -109,7 +109,7 @@ class ContextFronts:
 
     @property
     def has_limits(self) -> bool:
-        """Whether every column has a limit, so that some networks are of no use at all."""
+        """True if every column has a limit, so that some networks are of no use at all."""
         return None not in self._limits or any(column.limits for column in self._problem.columns)
 
     def is_admitted(self, cost: FloatArray) -> NDArray[np.bool_]:

@@ -67,7 +67,7 @@ class ExactFront(ReadsArchive):
 
     @property
     def statement(self) -> str:
-        """What was optimised, for people."""
+        """The objective that was optimised, for people."""
         targets = self._problem.targets
         devices = ", ".join(f"{target.name} ({target.cost.tier})" for target in targets)
         every = self._problem.every()

@@ -73,11 +73,11 @@ class TrainsInRounds(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What the strategy is called."""
+        """The name of the strategy."""
 
     @property
     def statement(self) -> str:
-        """What gradients did not know, for people."""
+        """The costs that gradients did not know, for people."""
         left_out = "; ".join(self._fleet.left_out)
         return f"The generator was trained without {left_out}." if left_out else ""
 
@@ -120,7 +120,7 @@ class TrainsInRounds(ABC):
 
     @property
     def generator(self) -> Generator:
-        """What is left behind. Raises RuntimeError before ``run``."""
+        """The generator that is left behind. Raises RuntimeError before ``run``."""
         if self._accuracy is None:
             raise RuntimeError("the strategy has not run")
         problem, archive = self._problem, self._problem.archive
@@ -165,7 +165,7 @@ class TrainsInRounds(ABC):
         self._rng, self._round = load_generator(str(state[_RNG])), int(state["round"])
 
     def further_state(self) -> State:
-        """What else is trained."""
+        """Whatever else is trained."""
         return {}
 
     def load_further(self, state: State) -> None:
@@ -177,7 +177,7 @@ class TrainsInRounds(ABC):
         return fit_counted(self._problem, self._seed, steps)
 
     def _proposed(self) -> Genotypes:
-        """What the generator would answer on every device."""
+        """The generator's answers on every device."""
         wishes, found = self._wishes.sweep(_WISHES), []
         for device in range(self._fleet.size):
             described: FloatArray = self._fleet.described[device]
