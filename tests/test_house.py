@@ -315,3 +315,15 @@ def test_a_file_opens_with_a_noun_and_a_verb(room: str) -> None:
         and riddles.match(text)
     }
     assert not found, "open with what lives here or what it does, not with a riddle"
+
+
+def test_docstrings_begin_with_what_a_thing_is_or_does() -> None:
+    """A verb for functions, a noun for things."""
+    parts = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    found = [
+        f"fleetfront/{module.path}:{node.lineno} {node.name}"
+        for module in modules().values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, parts) and re.match(r"(What|Whether)\b", ast.get_docstring(node) or "")
+    ]
+    assert not found, f"begin with a verb or a noun: {found}"

@@ -85,7 +85,7 @@ def doctor(
 
 
 def _damage() -> list[str]:
-    """What of the user's own measurements cannot be read; nothing where there are none."""
+    """Those of the user's own measurements that cannot be read; nothing where there are none."""
     from fleetfront.profilers.store.store import Store
 
     path = Workspace.default().store

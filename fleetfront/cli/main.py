@@ -184,7 +184,7 @@ def _failed_unexpectedly(error: Exception) -> int:
 
 
 def _refused(error: Exception) -> FleetfrontError | None:
-    """What a disk or a folder refused, as a message; None where it is about neither: a bug to see."""
+    """The message for an error of a disk or a folder; None where it is about neither: a bug to see."""
     if not isinstance(error, OSError):
         return None
     what = error.strerror or str(error)
@@ -209,7 +209,7 @@ def _fail(error: FleetfrontError) -> int:
 
 
 def entry_point() -> None:
-    """What the installed ``fleetfront`` script calls."""
+    """Run the installed ``fleetfront`` script."""
     sys.exit(main())
 
 

@@ -213,7 +213,7 @@ def seed_option(function: Function) -> Function:
 
 
 def is_given(option: str) -> bool:
-    """Whether the running command's option was set by its user, rather than left at its default."""
+    """Tell whether the running command's option was set by its user, rather than left at its default."""
     source = click.get_current_context().get_parameter_source(option)
     return source not in (None, click.core.ParameterSource.DEFAULT)
 

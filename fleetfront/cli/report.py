@@ -51,7 +51,7 @@ class OutputChoices:
 
     @property
     def compares(self) -> bool:
-        """Whether strategies are compared: only the page and its text do, and a figure of that."""
+        """True if strategies are compared: only the page and its text do, and a figure of that."""
         return self.format in ("html", "md") or (self.figure or "").startswith("base")
 
     def write(self, gathered: Report) -> Path:
@@ -188,7 +188,7 @@ def _list_figures(gathered: Report, as_json: bool) -> None:
 
 
 def _as_json(gathered: Report, path: Path, output: OutputChoices) -> dict[str, object]:
-    """What was written, which sections the report has and which are empty and why."""
+    """The files written, and which sections the report has, which are empty and why."""
     from fleetfront.report.figures.images import find_figure
 
     drawn = gathered.figures()

@@ -26,7 +26,7 @@ class Reason:
 
 @dataclass(frozen=True, slots=True)
 class Words:
-    """What the page says around the figures of one view: its heading with a word aside, a text, small print, a note."""
+    """The page's words around the figures of one view: its heading with a word aside, a text, small print, a note."""
 
     heading: str = ""
     aside: str = ""

@@ -91,7 +91,7 @@ class Sources:
         return self._spaces[name]
 
     def config(self, device: str) -> DeviceConfig | None:
-        """What is known about a device of that name; None if there is no config of it."""
+        """The config of a device of that name; None if there is none."""
         if device not in self._configs:
             try:
                 self._configs[device] = load_device(device)
@@ -118,7 +118,7 @@ class Sources:
                 yield from ((result, one) for one in result.fronts.devices if target in (None, front_key(one)))
 
     def of(self, kind: Kind, space: str, target: str, metric: Metric = LATENCY) -> list[Known]:
-        """What is known of a target and space from one kind of source, best first; nothing that is damaged."""
+        """All that is known of a target and space from one kind of source, best first; nothing that is damaged."""
         found = [k for k in self.known if k.kind is kind and k.space in ("", space) and str(k.target) == target]
         found = [known for known in found if known.error is None and known.metric.name == metric.name]
         # The clock that serves comes first, so that whoever takes one fit a target takes that.
@@ -172,7 +172,7 @@ class Sources:
 
 
 def _is_served(known: Known) -> bool:
-    """Whether models are made of it. Of measured blocks, a fit is; measured networks alone teach, and serve nobody."""
+    """Tell whether models are made of it. Of blocks, a fit is; networks alone teach, and serve nobody."""
     return known.is_imported or known.kind not in (Kind.BLOCKS, Kind.NETWORKS)
 
 
@@ -231,7 +231,7 @@ def _with_runtime(pair: tuple[str, str]) -> str:
 
 
 def front_key(front: DeviceFront) -> str:
-    """What a front is of: its target, or its device where no target is stated."""
+    """The name of what a front is of: its target, or its device where no target is stated."""
     return front.target or front.name
 
 

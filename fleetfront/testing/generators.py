@@ -73,7 +73,7 @@ def check_preferences(case: GeneratorCase) -> None:
 
 
 def check_file(case: GeneratorCase) -> None:
-    """What is saved answers as before; weights that are no numbers are refused."""
+    """A saved generator answers as before; weights that are no numbers are refused."""
     generator, wishes = case.generator, case.generator.wishes.sweep(9)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "generator.safetensors"

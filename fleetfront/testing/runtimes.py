@@ -114,7 +114,7 @@ def check_wrong_feeds(case: RuntimeCase) -> None:
 
 
 def check_broken_files(case: RuntimeCase) -> None:
-    """What is no model, or half of one, is an InputError, from bytes as from a path; so is a path without a file."""
+    """A file that is no model, or half of one, is an InputError, from bytes and paths; so is a path without a file."""
     data = case.data
     with tempfile.TemporaryDirectory() as folder:
         missing = Path(folder) / f"nothing-there{case.suffix}"

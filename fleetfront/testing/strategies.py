@@ -63,7 +63,7 @@ class Checked:
         return self._strategy.batch
 
     def ask(self, n: int) -> Genotypes:
-        """What the strategy proposes."""
+        """Ask the strategy for proposals."""
         requested = self._problem.counter.requested
         rows = self._strategy.ask(n)
         expect(self._problem.counter.requested == requested, "asking evaluates nothing")

@@ -201,7 +201,7 @@ def measuring_of(
 
 
 def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, str]:
-    """What the models of the targets summarise visits by; nothing for a target without a model."""
+    """The statistic by which the model of each target summarises visits; none for a target without a model."""
     from fleetfront.predictors.table.fit_files import device_stem, read_fits
     from fleetfront.workspace import Workspace
 

@@ -26,7 +26,7 @@ class PickChoices:
 
     @property
     def needs_front(self) -> bool:
-        """Whether something is chosen that only a front has."""
+        """True if something is chosen that only a front has."""
         of_front = self.devices or self.limits or self.knee or self.per_device is not None or self.shared
         return bool(of_front) or not self.archs
 

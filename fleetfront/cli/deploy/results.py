@@ -46,7 +46,7 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
 
 
 def _tell_app_times(done: Sequence[Deployed]) -> None:
-    """What an app feels of each file that was timed, in a table of its own; the one above is of the least it takes."""
+    """Print what an app feels of each file that was timed, in a table of its own; the one above is of the least."""
     timed = [(one, latency) for one in done for latency in one.measured if latency.app is not None]
     if timed:
         hint("\nAs an app runs them (wall clock, ms):")

@@ -16,7 +16,7 @@ _PLURAL = {"block": "blocks", "calibration": "calibration networks", "validation
 
 
 def plan_space(target: Target, wanted: Wanted) -> dict[str, Any]:
-    """What of a space would be measured. Raises whatever would end the command itself before it opens a device."""
+    """Say what of a space would be measured. Raises whatever would end the command itself before it opens a device."""
     from fleetfront.pipelines.measure.profile import check_precision, parse_budget
     from fleetfront.profilers.plan import PlanOptions, make_plan
     from fleetfront.spaces.catalogue import load_space

@@ -71,7 +71,7 @@ def profile_device_operators(
 
 
 def rules_in_words(costs: OperatorCosts) -> dict[str, str]:
-    """What neighbours save, for people."""
+    """The savings of neighbours, for people."""
     rules = costs.rules
     found = {"Fused": ", ".join(f"{head} + {tail}" for head, tail in rules.fused) or "nothing that was tried"}
     if rules.saved_ms:

@@ -63,7 +63,7 @@ def settings_options(function: Function) -> Function:
 
 
 def choices_of(device: str, kind: DeviceKind, values: dict[str, Any], *, is_sustained: bool) -> Choices:
-    """What the user chose of ``values`` (option -> value), as far as it means something; warns of the rest.
+    """The user's choices among ``values`` (option -> value), as far as they mean something; warns of the rest.
 
     Raises InputError for a duration that is none.
     """

@@ -97,7 +97,7 @@ def show_fronts(fronts: Fronts) -> None:
 
 
 def _metric_key(metric: str) -> str:
-    """What a point calls its value of a further metric: ``macs``, ``energy_uJ``."""
+    """The key of a further metric's value in a point: ``macs``, ``energy_uJ``."""
     return f"{metric}_{METRICS[metric].unit}" if metric in METRICS else metric
 
 

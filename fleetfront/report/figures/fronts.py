@@ -94,7 +94,7 @@ def _focus(
 
 
 def lowest_cost(group: FrontGroup, front: FrontView) -> float:
-    """What normalised costs of a front are divided by: its cheapest point that is shown, or 1 if it is empty."""
+    """The divisor of a front's normalised costs: its cheapest point that is shown, or 1 if it is empty."""
     lowest = lowest_shown(group)
     shown = [p.cost for p in front.points if lowest is None or p.accuracy >= lowest]
     return min(shown or [p.cost for p in front.points] or [1.0])
@@ -155,7 +155,7 @@ def _spec(
 
 
 def has_cloud(group: FrontGroup) -> bool:
-    """Whether any of the architectures behind the fronts are known."""
+    """Tell whether any of the architectures behind the fronts are known."""
     return any(len(front.cloud) for front in group.fronts)
 
 

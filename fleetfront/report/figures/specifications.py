@@ -104,7 +104,7 @@ def nominal(
 
 
 def tooltip(**titles: str) -> list[dict[str, str | None]]:
-    """What is shown of a mark: field -> how it is called."""
+    """The fields shown of a mark: field -> how it is called."""
     return [{"field": field, "title": in_one_line(title)} for field, title in titles.items()]
 
 

@@ -64,7 +64,7 @@ def write_page(report: Report, path: Path, *, force: bool = False) -> Path:
 
 
 def page_data(report: Report, drawn: Sequence[Figure]) -> dict[str, Any]:
-    """What the page's script reads: specifications by figure, and the views of sections that it draws itself."""
+    """The data of the page's script: specifications by figure, and the views of sections that it draws itself."""
     own = {part.section.name: part for part in report.parts if part.section.data is not None}
     return {
         "schema": SCHEMA,

@@ -118,7 +118,7 @@ def _app_ms(measured: Mapping[str, Any]) -> tuple[float | None, ...]:
 
 
 def _is_of(row: Mapping[str, Any], file: Mapping[str, Any]) -> bool:
-    """Whether a latency can be that of a file: by runtime and, where both say one, precision."""
+    """Tell whether a latency can be that of a file: by runtime and, where both say one, precision."""
     try:
         target = Target.parse(str(row["target"]))
     except InputError:

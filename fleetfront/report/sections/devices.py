@@ -195,7 +195,7 @@ def _reasons(verdict: Verdict | None, is_imported: bool, report: Mapping[str, An
 
 
 def _absence(name: str, other: DeviceModel | None, is_held: bool) -> tuple[Reason, ...]:
-    """What is to be said of a device that nothing was measured on here, or whose model has warnings of its own."""
+    """The reasons of a device that nothing was measured on here, or whose model has warnings of its own."""
     if other is not None:
         is_estimate = other.model.tier is Tier.ESTIMATED
         remedy = f"Ten measurements tell more: fleetfront profile --device {name} --few 10." if is_estimate else ""

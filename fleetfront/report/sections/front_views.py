@@ -104,7 +104,7 @@ class FrontGroup:
 
     @property
     def lowest(self) -> str:
-        """What the network of the lowest cost is called."""
+        """The title of the network of the lowest cost."""
         return "fastest" if self.metric == LATENCY else "lowest"
 
 
@@ -198,7 +198,7 @@ def _view(
 
 
 def _is_generated(fronts: Fronts) -> bool:
-    """Whether a generator answered: its file says with how many accuracies that was trained."""
+    """Tell whether a generator answered: its file says with how many accuracies that was trained."""
     return "trained_with" in fronts.audit
 
 
@@ -265,7 +265,7 @@ def _block_costs(
 
 
 def _deploy_options(space: SearchSpace | None) -> tuple[str, str]:
-    """What else ``fleetfront deploy`` must be told, and what of it a user has to fill in."""
+    """Further options of ``fleetfront deploy``, and those of them that a user has to fill in."""
     if not isinstance(space, HasSupernet):
         return (
             "--random-weights",

@@ -27,7 +27,7 @@ _ARCH = "ARCHITECTURE"
 
 
 def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
-    """What deploys one network of a front."""
+    """The command that deploys one network of a front."""
     words = ["fleetfront", "deploy", "--front", front.path, "--device", front.name, "--arch", arch]
     return " ".join(filter(None, (shlex.join(words), group.deploy_options)))
 

@@ -59,8 +59,9 @@ class HeatCell:
 
 @dataclass(frozen=True, slots=True)
 class HeatMap:
-    """What a target likes and dislikes. ``meaning`` says what ``value`` is; 1 is neutral, above 1 is slow. ``tier`` is
-    that of the latencies."""
+    """The likes and dislikes of a target. ``meaning`` says what ``value`` is; 1 is neutral, above 1 is slow. ``tier``
+    is that of the latencies.
+    """
 
     label: str
     target: str
@@ -277,7 +278,7 @@ def heat_table(view: HeatMap) -> Table:
 
 
 def taste_table(views: Sequence[HeatMap]) -> Table:
-    """What each device likes and dislikes most."""
+    """Tabulate what each device likes and dislikes most."""
     rows = []
     for view in views:
         ordered = sorted(view.cells, key=lambda cell: cell.value)

@@ -139,7 +139,7 @@ def _held_out(sources: Sources, space: SearchSpace, fit: Known, model: CostModel
 
 
 def _verified(sources: Sources, space: str, target: str) -> list[Comparison]:
-    """What ``search --verify`` measured, of every front that is of this target."""
+    """Measurements of ``search --verify``, of every front that is of this target."""
     found = []
     for result, front in sources.fronts(space, target):
         checked = (result.fronts.verification or {}).get("devices", {})

@@ -91,7 +91,7 @@ class _Device:
 
     @property
     def metric(self) -> Metric:
-        """What its front or model is of."""
+        """The metric of its front or model."""
         if self.front is not None:
             return self.front.metric
         return LATENCY if self.model is None else self.model.metric
@@ -245,7 +245,7 @@ def correlation_table(view: RelationView) -> Table:
 
 
 def penalty_table(view: RelationView) -> Table:
-    """What each device's choice costs on the others."""
+    """Tabulate what each device's choice costs on the others."""
     rows = [
         (label, *(signed(value) for value in line))
         for label, line in zip(view.labels, view.penalty.tolist(), strict=True)
@@ -278,7 +278,7 @@ def _correlation(view: RelationView) -> Figure:
 
 
 def _penalty(view: RelationView) -> Figure:
-    """What the knee network of a row's device costs on a column's."""
+    """Draw what the knee network of a row's device costs on a column's."""
     said = (
         f"Extra {view.metrics}, in percent, that the knee network of the row's device takes on the column's device, "
         "against the fastest network on the column's own front that is at least as accurate."

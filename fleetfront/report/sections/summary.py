@@ -83,7 +83,7 @@ def _deployed_found(files: Sequence[DeployedFile]) -> str:
 
 
 def _sentence(entry: DeviceEntry, found: tuple[FrontGroup, FrontView] | None) -> str:
-    """What it is, what its front reaches, and what its latencies are worth."""
+    """Say what it is, what its front reaches, and what its latencies are worth."""
     parts = [entry.title if entry.title != entry.name else ""]
     if found is not None and found[1].points:
         group, front = found
