@@ -100,7 +100,7 @@ def _show(story: Quickstart) -> None:
     )
     echo("")
     print_table(
-        ("network", "file", "torch %", "file %", "same class", "predicted ms", "measured ms", "clock"),
+        ("network", "file", "promised %", "file %", "same class", "predicted ms", "measured ms", "clock"),
         [_file_row(file) for file in story.files],
     )
     hint("\nAccuracy is on held-out digits; predictions are from the fitted models, measurements of the very files.")
@@ -125,7 +125,7 @@ def _file_row(file: FileResult) -> tuple[str, ...]:
     return (
         file.pick,
         file.format,
-        f"{file.torch_accuracy:.1f}",
+        f"{file.promised_accuracy:.1f} +-{file.promised_std:.1f}",
         f"{file.file_accuracy:.1f}",
         f"{file.same_class:.1f} %",
         f"{format_number(file.predicted_ms)} +-{format_number(file.predicted_std_ms, 2)}",

@@ -60,6 +60,8 @@ class FileResult:
     arch: str
     format: str
     path: str
+    promised_accuracy: float
+    promised_std: float
     torch_accuracy: float
     file_accuracy: float
     same_class: float
@@ -220,6 +222,8 @@ def _results(one: Deployed, supernet: Supernet, images: Dataset) -> list[FileRes
                 arch=one.pick.arch,
                 format=file["format"],
                 path=str(one.folder / file["path"]),
+                promised_accuracy=one.pick.accuracy[0]["value"],
+                promised_std=one.pick.accuracy[0]["std"],
                 torch_accuracy=100 * float(np.mean(reference == labels)),
                 file_accuracy=100 * float(np.mean(classes == labels)),
                 same_class=100 * float(np.mean(classes == reference)),

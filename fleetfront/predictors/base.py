@@ -199,6 +199,21 @@ class HasRange(Protocol):
 
 
 @runtime_checkable
+class HasHeldOut(Protocol):
+    """An accuracy model that also judges networks on images which neither training nor a search has looked at."""
+
+    def held_out(self, genotypes: Genotypes) -> Estimate:
+        """Accuracy on those in percent, of n architectures int8[n, v], and the standard deviation of that many images.
+
+        Whoever chooses networks by it makes it as optimistic as ``predict`` is of the best of a search.
+        """
+
+    @property
+    def held_out_images(self) -> int:
+        """How many images these are."""
+
+
+@runtime_checkable
 class ReadFromColumn(Protocol):
     """An accuracy model that is one column of somebody's table, chosen by its name."""
 

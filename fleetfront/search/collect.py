@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from fleetfront.predictors.base import HasClock, HasRange, quality_of
+from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, quality_of
 from fleetfront.search.front import hypervolume, knee, two_objectives
 from fleetfront.search.problem import Problem
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
@@ -48,6 +49,17 @@ def collect_fronts(
     )
 
 
+def judge_held_out(problem: Problem, rows: NDArray[np.intp]) -> tuple[list[float | None], list[float]]:
+    """Accuracies of archive rows on images that chose nothing, and their standard deviations; None where none are.
+
+    This is no part of the search, so it is not counted.
+    """
+    if not isinstance(problem.accuracy, HasHeldOut) or not len(rows):
+        return [None] * len(rows), [0.0] * len(rows)
+    judged = problem.accuracy.held_out(problem.archive.genotypes[rows])
+    return list(quality_of(problem.accuracy).shown(judged.mean).tolist()), judged.std.tolist()
+
+
 def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
     target = problem.targets[column]
     rows = problem.front(column)
@@ -66,8 +78,18 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
             named = metric.model.metric
             more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
     columns = [problem.space.arch_ids(genotypes), cost, std, quality.shown(accuracy), archive.accuracy_std[rows]]
+    held_out, held_out_std = judge_held_out(problem, rows)
     points = tuple(
-        FrontPoint(arch, float(c), float(c_std), float(a), float(a_std), {name: more[name][i] for name in more})
+        FrontPoint(
+            arch,
+            float(c),
+            float(c_std),
+            float(a),
+            float(a_std),
+            {name: more[name][i] for name in more},
+            held_out[i],
+            held_out_std[i],
+        )
         for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
     )
     volume = hypervolume(problem.objectives(column), reference)

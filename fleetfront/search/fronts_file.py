@@ -53,6 +53,8 @@ class _Point(TypedDict):
     latency_std_ms: _Amount
     accuracy: _Amount
     accuracy_std: NotRequired[_Amount]
+    held_out_accuracy: NotRequired[_Amount]
+    held_out_std: NotRequired[_Amount]
 
 
 class _Metric(TypedDict):
@@ -113,6 +115,8 @@ class _SharedNetwork(TypedDict):
     arch: str
     accuracy: _Amount
     accuracy_std: _Amount
+    held_out_accuracy: NotRequired[_Amount]
+    held_out_std: NotRequired[_Amount]
     latency_ms: dict[str, _Cost]
     latency_std_ms: dict[str, _Amount]
 
@@ -228,7 +232,7 @@ def _plain(checked: Any) -> dict[str, Any] | None:
 
 def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
     points = tuple(_point(dict(row)) for row in data["points"])
-    if quality == ACCURACY and any(point.accuracy > FULL for point in points):
+    if quality == ACCURACY and any(max(point.accuracy, point.promised[0]) > FULL for point in points):
         raise ValueError(f"an accuracy of {name} is over 100 %")
     if any(a.latency_ms > b.latency_ms for a, b in pairwise(points)):
         raise ValueError(f"the points of {name} are not sorted by latency")
@@ -275,7 +279,8 @@ def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality
 
 def _point(row: dict[str, Any]) -> FrontPoint:
     known = {key: row.pop(key) for key in ("arch", "latency_ms", "latency_std_ms", "accuracy")}
-    return FrontPoint(**known, accuracy_std=row.pop("accuracy_std", 0.0), more=row)
+    stds = {key: row.pop(key, 0.0) for key in ("accuracy_std", "held_out_std")}
+    return FrontPoint(**known, **stds, held_out_accuracy=row.pop("held_out_accuracy", None), more=row)
 
 
 def _named(name: str, unit: str) -> Metric:

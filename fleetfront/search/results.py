@@ -28,7 +28,8 @@ class FrontPoint:
 
     Attributes:
         latency_ms, latency_std_ms: prediction and its standard deviation, of the front's tier.
-        accuracy, accuracy_std: percent, or what the front's quality is in.
+        accuracy, accuracy_std: percent, or what the front's quality is in; the front was chosen by it.
+        held_out_accuracy, held_out_std: on images that neither training nor search looked at; None if nobody judged so.
         more: what else is known: ``macs``, ``params``, ``measured_ms``, ``accuracy_is_beyond_range``.
     """
 
@@ -38,6 +39,15 @@ class FrontPoint:
     accuracy: float
     accuracy_std: float = 0.0
     more: Mapping[str, Any] = field(default_factory=dict)
+    held_out_accuracy: float | None = None
+    held_out_std: float = 0.0
+
+    @property
+    def promised(self) -> tuple[float, float]:
+        """Accuracy that may be promised, and its standard deviation: the held-out one where there is one."""
+        if self.held_out_accuracy is None:
+            return self.accuracy, self.accuracy_std
+        return self.held_out_accuracy, self.held_out_std
 
     def to_json(self) -> dict[str, Any]:
         """The row of ``fronts.json``."""
@@ -47,6 +57,7 @@ class FrontPoint:
             "latency_std_ms": self.latency_std_ms,
             "accuracy": self.accuracy,
             "accuracy_std": self.accuracy_std,
+            **held_out_json(self.held_out_accuracy, self.held_out_std),
             **self.more,
         }
 
@@ -80,6 +91,11 @@ class DeviceFront:
     quality: Quality = ACCURACY
 
     @property
+    def is_held_out(self) -> bool:
+        """True if its networks were judged on held-out images after the search."""
+        return any(point.held_out_accuracy is not None for point in self.points)
+
+    @property
     def trade_offs(self) -> tuple[FrontPoint, ...]:
         """The points that no other beats in latency and accuracy alone, ascending in both: all of them, unless the
         front has further objectives."""
@@ -93,12 +109,14 @@ class DeviceFront:
         """The points that a notebook shows."""
         rows = [
             f"<tr><td>{point.latency_ms:.4g} &plusmn; {point.latency_std_ms:.2g}</td>"
-            f"<td>{point.accuracy:.2f} &plusmn; {point.accuracy_std:.2f}</td><td>{html.escape(point.arch)}</td></tr>"
+            f"<td>{accuracy:.2f} &plusmn; {std:.2f}</td><td>{html.escape(point.arch)}</td></tr>"
             for point in self.points
+            for accuracy, std in (point.promised,)
         ]
         title = html.escape(f"{self.name} {self.target}: {len(self.points)} points [{self.tier}]")
         cost = html.escape(f"{self.metric.title} {self.metric.unit}")
-        head = f"<tr><th>{cost}</th><th>{html.escape(self.quality.title)}</th><th>architecture</th></tr>"
+        accuracy = self.quality.title + (" (held out)" if self.is_held_out else "")
+        head = f"<tr><th>{cost}</th><th>{html.escape(accuracy)}</th><th>architecture</th></tr>"
         return f"<table><caption>{title}</caption>{head}{''.join(rows)}</table>"
 
     def within(self, limit_ms: float) -> FrontPoint:
@@ -182,6 +200,11 @@ class Fronts:
             **({} if self.verification is None else {"verification": dict(self.verification)}),
             **({} if self.shared is None else {"shared": dict(self.shared)}),
         }
+
+
+def held_out_json(accuracy: float | None, std: float) -> dict[str, float]:
+    """Keys of ``fronts.json`` for an accuracy on held-out images; none if there is none."""
+    return {} if accuracy is None else {"held_out_accuracy": accuracy, "held_out_std": std}
 
 
 def _pandas() -> Any:

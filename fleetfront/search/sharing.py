@@ -15,8 +15,10 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import quality_of
+from fleetfront.search.collect import judge_held_out
 from fleetfront.search.front import hypervolume, target_front
 from fleetfront.search.problem import Problem
+from fleetfront.search.results import held_out_json
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -29,6 +31,7 @@ class Sharing:
     Attributes:
         archs: spelled, most accurate first.
         accuracy, accuracy_std: float64[K], percent, or what the quality is in.
+        held_out, held_out_std: K accuracies on images that chose nothing; None where nobody judged on such.
         latency_ms, latency_std_ms: float64[K, t].
         devices: names of the t devices.
         tiers: of each device, where its latencies come from.
@@ -40,6 +43,8 @@ class Sharing:
     archs: tuple[str, ...]
     accuracy: FloatArray
     accuracy_std: FloatArray
+    held_out: tuple[float | None, ...]
+    held_out_std: tuple[float, ...]
     latency_ms: FloatArray
     latency_std_ms: FloatArray
     devices: tuple[str, ...]
@@ -55,6 +60,7 @@ class Sharing:
                     "arch": arch,
                     "accuracy": float(self.accuracy[row]),
                     "accuracy_std": float(self.accuracy_std[row]),
+                    **held_out_json(self.held_out[row], self.held_out_std[row]),
                     "latency_ms": dict(zip(self.devices, self.latency_ms[row].tolist(), strict=True)),
                     "latency_std_ms": dict(zip(self.devices, self.latency_std_ms[row].tolist(), strict=True)),
                 }
@@ -100,10 +106,13 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
     chosen.sort(key=lambda candidate: (-accuracy[candidate], candidate))
     kept = rows[chosen]
     genotypes, cost = problem.archive.genotypes[kept], problem.archive.cost[kept]
+    held_out, held_out_std = judge_held_out(problem, kept)
     return Sharing(
         archs=tuple(problem.space.arch_ids(genotypes)),
         accuracy=quality_of(problem.accuracy).shown(problem.archive.accuracy[kept]),
         accuracy_std=problem.archive.accuracy_std[kept],
+        held_out=tuple(held_out),
+        held_out_std=tuple(held_out_std),
         latency_ms=cost,
         latency_std_ms=np.stack([target.cost.predict(genotypes).std for target in problem.targets], axis=1),
         devices=tuple(target.name for target in problem.targets),

@@ -46,6 +46,8 @@ def test_the_story_leaves_everything_behind(told: tuple[Workspace, Quickstart]) 
     for file in story.files:
         assert Path(file.path).is_file()
         assert file.same_class > 99
+        # Promised on the images that it is judged on here: nothing of it is the luck of having been chosen.
+        assert file.torch_accuracy == pytest.approx(file.promised_accuracy, abs=0.6)
     json.dumps(story.to_json(), allow_nan=False)
 
 

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetfront.errors import FileError, InputError
+from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.collect import collect_fronts
 from fleetfront.search.front import area, hypervolume
 from fleetfront.search.fronts_file import load_fronts, write_fronts
@@ -17,6 +18,7 @@ from fleetfront.search.run import run_search
 from fleetfront.search.sharing import share
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.testing.problems import SyntheticAccuracy
 
 
 @pytest.fixture
@@ -220,3 +222,47 @@ def test_a_hypervolume_that_cannot_be_recomputed_is_bounded(searched, tmp_path):
 def test_the_area_is_the_hypervolume_of_two_objectives(points):
     values = np.array(points).reshape(-1, 2)
     assert area(values[:, 0], values[:, 1], 10.0, 50.0) == pytest.approx(hypervolume(values, (10.0, 50.0)))
+
+
+class _Guessed(SyntheticAccuracy):
+    """Every network is as good as every other; what the search sees of it is luck, and so is what others see."""
+
+    def predict(self, genotypes):
+        return self._drawn(genotypes, 1)
+
+    def held_out(self, genotypes):
+        return self._drawn(genotypes, 2)
+
+    @property
+    def held_out_images(self):
+        return 900
+
+    def _drawn(self, genotypes, seed):
+        luck = [np.random.default_rng([seed, *row.tolist()]).normal() for row in genotypes]
+        return Estimate(90 + np.array(luck), np.ones(len(genotypes)), Tier.MEASURED)
+
+
+def test_what_a_front_promises_is_free_of_the_luck_that_it_was_chosen_by(make_problem, mini, tmp_path):
+    problem = make_problem(budget=300, accuracy=_Guessed(mini, 0.0))
+    run = run_search(problem, make_strategy("random", problem, 1), name="random", seed=1)
+    fronts = collect_fronts(problem, run, shared=share(problem, run.references, 3).to_json())
+    path = write_fronts(fronts, tmp_path)
+    points = [point for front in load_fronts(path).devices for point in front.points]
+    assert max(point.accuracy for point in points) > 92
+    assert abs(np.mean([point.promised[0] for point in points]) - 90) < 3 / np.sqrt(len(points))
+    assert all(point.promised == (point.held_out_accuracy, 1.0) for point in points)
+    network = fronts.shared["networks"][0]
+    assert network["accuracy"] > network["held_out_accuracy"]
+    assert "accuracy % (held out)" in fronts.devices[0]._repr_html_()
+    assert f"{points[0].promised[0]:.2f}" in fronts.devices[0]._repr_html_()
+    with (tmp_path / "fronts.csv").open() as file:
+        assert float(next(csv.DictReader(file))["held_out_accuracy"]) == points[0].held_out_accuracy
+
+
+def test_without_held_out_images_the_chosen_accuracy_is_all_there_is(searched):
+    fronts = collect_fronts(*searched)
+    assert "held_out" not in json.dumps(fronts.to_json())
+    assert fronts.devices[0].points[0].promised == (
+        fronts.devices[0].points[0].accuracy,
+        fronts.devices[0].points[0].accuracy_std,
+    )

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
 from fleetfront.errors import BarMissed, FleetfrontError
+from fleetfront.predictors.scores import Z90
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy.deploy import Deployed
-    from fleetfront.pipelines.deploy.records import WrittenFile
+    from fleetfront.pipelines.deploy.records import Pick, WrittenFile
 
 _HEADERS = (
     "pick",
@@ -103,12 +105,28 @@ def _names(names: Sequence[str]) -> str:
     return ", ".join(names[:_NAMED]) + more
 
 
+def told_promise(pick: Pick, accuracy: float, images: int) -> str:
+    """Say what the front promised of an accuracy that was measured, where it had measured, too, and whether it held."""
+    row = next(iter(pick.accuracy), None)
+    if row is None or not row["source"].startswith("supernet:"):
+        return ""
+    if row.get("split") != "test":
+        return f"; {row['value']:.2f} % on the images that the search chose by, which flatter what they chose"
+    share = (accuracy * images / 100 + 1) / (images + 2)
+    error = Z90 * math.hypot(row["std"], 100 * math.sqrt(share * (1 - share) / images))
+    missed = "" if abs(accuracy - row["value"]) <= error else ": these images are harder or easier than its own"
+    return f"; the front says {row['value']:.2f} +-{row['std']:.2f} %{missed}"
+
+
 def _hints(one: Deployed) -> None:
     if one.folder is None:
         return
     hint(f"{one.pick.name}: {one.folder}")
     if one.torch_accuracy is not None:
-        hint(f"  torch in fp32: {one.torch_accuracy:.2f} % of {one.test_images} held-out images")
+        hint(
+            f"  torch in fp32: {one.torch_accuracy:.2f} % of {one.test_images} held-out images"
+            f"{told_promise(one.pick, one.torch_accuracy, one.test_images)}"
+        )
     elif one.test_images:
         hint("  accuracy is not judged: the folders of --images are not the network's classes")
     for file in one.files:

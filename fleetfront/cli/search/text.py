@@ -118,7 +118,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         (
             f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}{' ?' if _is_far(point) else ''}",
             front.tier,
-            f"{point.accuracy:.2f}{'*' if point.more.get(_BEYOND) else ''} +-{point.accuracy_std:.2f}",
+            f"{point.promised[0]:.2f}{'*' if point.more.get(_BEYOND) else ''} +-{point.promised[1]:.2f}",
             fronts.accuracy_tier,
             *(f"{point.more[key]:.4g}" if key in point.more else "-" for key in further),
             point.arch + ("  <- knee" if row == front.knee else ""),
@@ -130,6 +130,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         (cost, "tier", fronts.quality.title, "tier", *(key.replace("_", " ") for key in further), "architecture"), rows
     )
     _say_how_far([front])
+    _say_held_out([front])
     tell_beyond(front.points[row].more.get(_BEYOND) for row in shown)
     checked = (fronts.verification or {}).get("devices", {}).get(front.name)
     if checked and checked["optimism_percent"] is not None:
@@ -154,6 +155,7 @@ def _show_lines(fronts: Fronts) -> None:
     ]
     print_table(header, rows)
     _say_how_far(fronts.devices)
+    _say_held_out(fronts.devices)
     measured_in = "in percent" if fronts.quality == ACCURACY else "as it is"
     hint(f"Latency is in ms with one standard deviation, {fronts.quality.name} ({fronts.accuracy_tier}) {measured_in}.")
 
@@ -172,6 +174,19 @@ def _say_how_far(fronts: Sequence[DeviceFront]) -> None:
         hint(text + (f"; {far} (?) may be more than {FAR_OFF:.0%} off." if far else "."))
 
 
+def _say_held_out(fronts: Sequence[DeviceFront]) -> None:
+    """Name the images that accuracies were measured on, where the front can say it."""
+    points = [point for front in fronts if front.is_held_out for point in front.points]
+    if not points:
+        return
+    gap = sum(point.accuracy - point.promised[0] for point in points) / len(points)
+    quality = fronts[0].quality
+    hint(
+        f"Their {quality.name} is of held-out images, which neither training nor search looked at. On the images that "
+        f"the search chose by they have {gap:+.2f}{quality.suffix} on average."
+    )
+
+
 def _notable(front: DeviceFront) -> list[str]:
     """The fastest point, the knee and the most accurate one."""
     if not front.points:
@@ -181,7 +196,7 @@ def _notable(front: DeviceFront) -> list[str]:
 
 
 def _short(point: FrontPoint, quality: Quality) -> str:
-    return f"{point.latency_ms:.3g}+-{point.latency_std_ms:.2g} {point.accuracy:.1f}{quality.unit}"
+    return f"{point.latency_ms:.3g}+-{point.latency_std_ms:.2g} {point.promised[0]:.1f}{quality.unit}"
 
 
 def _show_shared(fronts: Fronts) -> None:
@@ -191,9 +206,11 @@ def _show_shared(fronts: Fronts) -> None:
     for network in shared["networks"]:
         latency = sorted(network["latency_ms"].values())
         serves = sum(network["arch"] in device["networks"] for device in devices.values())
+        kind = "held_out" if "held_out_accuracy" in network else "accuracy"
+        accuracy = network["held_out_accuracy" if kind == "held_out" else "accuracy"]
         rows.append(
             (
-                f"{network['accuracy']:.2f} +-{network['accuracy_std']:.2f}",
+                f"{accuracy:.2f} +-{network[f'{kind}_std']:.2f}",
                 f"{latency[0]:.3g} to {latency[-1]:.3g}",
                 f"{serves} of {len(devices)}",
                 network["arch"],

@@ -99,7 +99,10 @@ def _accuracy(manifest: Manifest) -> list[str]:
     for row in manifest.accuracy:
         where = plain(" ".join(str(row[key]) for key in ("precision", "in") if row.get(key)) or "the network")
         spread = f" +-{row['std']:.2g}" if row.get("std") else ""
-        rows.append((where, f"{row['value']:.2f} %{spread}", plain(row["tier"]), plain(row.get("source", ""))))
+        held_out = ", held-out images" if row.get("split") == "test" else ""
+        rows.append(
+            (where, f"{row['value']:.2f} %{spread}", plain(row["tier"]), plain(row.get("source", "")) + held_out)
+        )
     lines = _table(("of", "top-1", "tier", "source"), rows)
     drops = [(file.path, file.accuracy["drop"]) for file in manifest.files if file.accuracy.get("drop") is not None]
     return [*lines, "", *(f"- {code(path)} is {drop:.2f} points below fp32 in torch." for path, drop in drops)]

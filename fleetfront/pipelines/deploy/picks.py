@@ -59,7 +59,11 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
             raise InputError(
                 f"The shared networks of this front were not chosen for {absent[0]}.", "Leave it out, or search again."
             )
-        accuracy = _accuracy(fronts, network["accuracy"], network["accuracy_std"])
+        held_out = network.get("held_out_accuracy")
+        promised = (
+            (network["accuracy"], network["accuracy_std"]) if held_out is None else (held_out, network["held_out_std"])
+        )
+        accuracy = _accuracy(fronts, *promised, is_held_out=held_out is not None)
         latency = tuple(
             _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
             for name in devices
@@ -100,12 +104,14 @@ def _pick(
     fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
 ) -> Pick:
     latency = _latency(front, point.latency_ms, point.latency_std_ms)
-    accuracy = _accuracy(fronts, point.accuracy, point.accuracy_std)
+    accuracy = _accuracy(fronts, *point.promised, is_held_out=point.held_out_accuracy is not None)
     return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, _points(front))
 
 
 def _points(front: DeviceFront) -> FrontPoints:
-    return FrontPoints(front.name, tuple(p.latency_ms for p in front.points), tuple(p.accuracy for p in front.points))
+    return FrontPoints(
+        front.name, tuple(p.latency_ms for p in front.points), tuple(p.promised[0] for p in front.points)
+    )
 
 
 def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
@@ -119,8 +125,9 @@ def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
     }
 
 
-def _accuracy(fronts: Fronts, value: float, std: float) -> dict[str, Any]:
+def _accuracy(fronts: Fronts, value: float, std: float, *, is_held_out: bool) -> dict[str, Any]:
     # A manifest travels: of ``csv:PATH`` or ``supernet:PATH`` only the file's name means something elsewhere.
     kind, separator, path = fronts.accuracy_source.partition(":")
     source = f"{kind}{separator}{Path(path).name}"
-    return {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}
+    row = {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}
+    return {**row, "split": "test"} if is_held_out else row

@@ -60,6 +60,7 @@ class SupernetAccuracy:
         self._supernet = supernet
         self._images = images
         self._source = source
+        self._workspace = workspace
         self._split = split
         self._cache = workspace.cache / "accuracies.sqlite"
         self._key = (supernet.weights_id, images.content_hash, split.value, _PRECISION)
@@ -103,6 +104,20 @@ class SupernetAccuracy:
         # Laplace's rule keeps the std of a perfect score above zero.
         smooth = (correct + 1) / (count + 2)
         return Estimate(100 * share, 100 * np.sqrt(smooth * (1 - smooth) / count), self.tier)
+
+    @property
+    def held_out_images(self) -> int:
+        """Images of the ``test`` split."""
+        return len(self._images.split[Split.TEST])
+
+    def held_out(self, genotypes: Genotypes) -> Estimate:
+        """``predict`` on the ``test`` split: what a chosen network is to be promised with.
+
+        The best of many networks on some images is better on these than on any others, and those few images are easier
+        or harder than others for all networks alike; nothing of both is in the standard deviation of ``predict``.
+        """
+        test = SupernetAccuracy(self._supernet, self._images, self._source, self._workspace, Split.TEST)
+        return test.predict(genotypes)
 
     def _evaluate(self, genotype: Genotypes) -> tuple[int, int]:
         import torch

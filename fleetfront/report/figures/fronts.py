@@ -116,7 +116,8 @@ def _spec(
     metric = group.metric
     title = f"{metric.title}, × the device's {group.lowest}" if is_normalised else f"{metric.title} {metric.unit}"
     x = quantitative("x", title, zero=False, log=not is_one and _is_wide(group, is_normalised))
-    y = quantitative("a", f"{group.accuracy_tier} {group.quality.title}", zero=False)
+    held_out = " (held-out images)" if group.is_held_out else ""
+    y = quantitative("a", f"{group.accuracy_tier} {group.quality.title}{held_out}", zero=False)
     # A title longer than its axis would stretch the figure beyond the screen.
     y["axis"] = {**y["axis"], "titleLimit": height}
     if x["scale"].get("type") == "log":

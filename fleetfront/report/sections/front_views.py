@@ -32,7 +32,9 @@ GENERATED = " (generator)"
 
 @dataclass(frozen=True, slots=True)
 class ChoicePoint:
-    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric."""
+    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric,
+    ``accuracy`` what may be promised: on held-out images where the front has such.
+    """
 
     arch: int
     cost: float
@@ -78,6 +80,7 @@ class FrontGroup:
     Attributes:
         metric: what the networks cost, e.g. latency.
         quality: what the accuracies are, e.g. perplexity.
+        is_held_out: whether networks were judged on held-out images after the search that chose them.
         accuracy_tier: ``measured`` or ``predicted``.
         evaluated: distinct architectures in the archives behind them; 0 if there is none.
         archs: every architecture on any of the fronts, once.
@@ -101,6 +104,12 @@ class FrontGroup:
     deploy_options: str
     deploy_hint: str
     quality: Quality = ACCURACY
+    is_held_out: bool = False
+
+    @property
+    def accuracy_origin(self) -> str:
+        """Where the accuracies come from, in words."""
+        return f"{self.accuracy_tier} on held-out images" if self.is_held_out else self.accuracy_tier
 
     @property
     def lowest(self) -> str:
@@ -156,6 +165,7 @@ def _group(
         options,
         hint,
         chosen[0][1].quality,
+        any(front.is_held_out for _, front in chosen),
     )
 
 
@@ -173,8 +183,8 @@ def _view(
             row[p.arch],
             p.latency_ms,
             p.latency_std_ms,
-            p.accuracy,
-            p.accuracy_std,
+            p.promised[0],
+            p.promised[1],
             bool(p.more.get("accuracy_is_beyond_range", False)),
         )
         for p in (front.points[i] for i in kept)
@@ -223,7 +233,8 @@ def _scaled(differences: FloatArray) -> FloatArray:
 def _cloud(result: SearchResult, front: DeviceFront) -> FloatArray:
     """Some of the evaluated architectures near the front: float64[m, 2], one for each square of a grid."""
     archive = result.archive
-    if archive is None or front.name not in archive.targets or len(front.points) < 2:
+    # What the search saw of its architectures is of other images than what a judged front is stated with.
+    if archive is None or front.name not in archive.targets or len(front.points) < 2 or front.is_held_out:
         return np.zeros((0, 2))
     latency, accuracy = front_arrays(front)
     # Far from the front there are only points that nobody would choose, and they would squeeze the rest together.

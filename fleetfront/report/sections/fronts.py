@@ -122,6 +122,7 @@ def _group_view(group: FrontGroup) -> dict[str, Any]:
     return {
         "group": group,
         "hidden": hidden,
+        "has_cloud": has_cloud(group),
         "lowest": lowest,
         "devices": [
             {

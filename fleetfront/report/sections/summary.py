@@ -67,7 +67,7 @@ def _front_found(group: FrontGroup) -> str:
     among = f" among {group.evaluated:,} evaluated architectures" if group.evaluated else ""
     return (
         f"{group.space}: {points:,} best trade-offs of {group.quality.name} and {group.metric.title}{among}; it is "
-        f"{group.accuracy_tier} ({group.accuracy_source})."
+        f"{group.accuracy_origin} ({group.accuracy_source})."
     )
 
 

@@ -66,6 +66,19 @@ def test_nothing_is_evaluated_twice_even_by_another_process(
         other.predict(genotypes)
 
 
+def test_chosen_networks_are_judged_on_images_that_chose_nothing(
+    tmp_path: Path, digits: Dataset, supernet: Supernet
+) -> None:
+    genotypes = supernet.space.sample(3, np.random.default_rng(5))
+    model = SupernetAccuracy(supernet, digits, "supernet:w", Workspace(tmp_path))
+    judged = model.held_out(genotypes)
+    expected = SupernetAccuracy(supernet, digits, "supernet:w", Workspace(tmp_path), Split.TEST).predict(genotypes)
+    assert np.array_equal(judged.mean, expected.mean)
+    assert not np.array_equal(judged.mean, model.predict(genotypes).mean)
+    assert model.held_out_images == len(digits.targets("test"))
+    assert not set(digits.split[Split.TEST]) & set(digits.split[Split.VALIDATION])
+
+
 def test_images_of_other_classes_are_refused(tmp_path: Path, digits: Dataset, supernet: Supernet) -> None:
     from dataclasses import replace
 
