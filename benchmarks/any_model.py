@@ -13,6 +13,7 @@ import argparse
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,7 @@ def with_weights(graph: Graph) -> Graph:
         count += 1
         return random_array(array.shape, count) if array.dtype == np.float32 else np.zeros(array.shape, array.dtype)
 
-    return graph.rewrite(weights=drawn)
+    return replace(graph.rewrite(weights=drawn), has_placeholders=False)
 
 
 def files_of(folder: Path, runtime: str, model_files: Path) -> dict[str, Path]:
@@ -275,57 +276,6 @@ def whole_prediction(folder: Path) -> dict[str, Any]:
     }
 
 
-def foreign_tables(data: Path) -> list[dict[str, Any]]:
-    """Shipped estimates, fitted to FBNet's table, on NAS-Bench-201 and once-for-all networks through the new path."""
-    from scipy.stats import spearmanr
-
-    from fleetfront.device_configs.loader import load_device
-    from fleetfront.predictors.operators.classes import estimate_by_classes
-    from fleetfront.predictors.operators.model import operator_models
-    from fleetfront.spaces.base import MayDisconnect, only_graph
-    from fleetfront.spaces.catalogue import load_space
-
-    found = []
-    models = operator_models()
-    tables = (
-        ("nasbench201", data / "nb201" / "nb201.csv"),
-        ("ofa-mbv3-w1.0", data / "ofa_mbv3" / "latency_gpus.csv"),
-    )
-    for name, path in tables:
-        space, rows = load_space(name), read_table(path)
-        if isinstance(space, MayDisconnect):
-            dead = space.disconnected(space.parse([row["arch"] for row in rows]))
-            rows = [row for row, is_dead in zip(rows, dead, strict=True) if not is_dead]
-        places = np.random.default_rng(0).choice(len(rows), 150, replace=False)
-        chosen = [rows[int(place)] for place in places]
-        graphs = [
-            fold_batch_norm(only_graph(space, space.subnet_graphs(genotype)))
-            for genotype in space.parse([row["arch"] for row in chosen])
-        ]
-        for setting, model in models.items():
-            column = f"lat_{setting}".replace("titanxp", "titan_xp" if name.startswith("ofa") else "titanxp")
-            if column not in rows[0]:
-                continue
-            batch = load_device(setting).target.batch
-            ms = np.array([float(row[column]) for row in chosen])
-            said = np.array([estimate_by_classes(model, graph, batch).mean_ms for graph in graphs])
-            found.append(
-                {
-                    "space": name,
-                    "setting": setting,
-                    "spearman": float(spearmanr(said, ms).statistic),
-                }
-            )
-    return found
-
-
-def read_table(path: Path) -> list[dict[str, str]]:
-    import csv
-
-    with path.open(newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
@@ -363,6 +313,8 @@ def main() -> None:
         )
         result["prediction_time"] = whole_prediction(arguments.folder)
         result["public_files"] = public_files(costs)
+        from any_model_tables import foreign_tables
+
         result["foreign"] = foreign_tables(arguments.model_files.parent)
         for name in ("prediction_time", "public_files", "foreign"):
             print(name, json.dumps(result[name])[:1500])

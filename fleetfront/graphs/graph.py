@@ -79,6 +79,8 @@ class Graph:
         tensors: every input and every operator's output, by name.
         weights: arrays by name; conv2d weights are (out, in / groups, height, width), linear weights (out, in).
         labels: free strings that writers store in the file's metadata.
+        has_placeholders: whether weights stand for their shapes alone, as readers leave them: nothing can be computed
+            or written of such a graph.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Graph:
     tensors: Mapping[str, Tensor]
     weights: Mapping[str, Array]
     labels: Mapping[str, str] = field(default_factory=dict)
+    has_placeholders: bool = False
 
     def value(self, name: str) -> Value:
         """Shape, type and layout of a tensor or weight."""
@@ -122,6 +125,14 @@ class Graph:
         for one in self.operators:
             (operator or Rewriter.keep)(writer, one)
         return writer.build([(outputs or Rewriter.now)(writer, name) for name in self.outputs], self.labels)
+
+    def check_weights(self) -> None:
+        """Raises InputError if weights are placeholders: a file of them would run and compute nonsense."""
+        if self.has_placeholders:
+            raise InputError(
+                f"Of {self.name}'s weights only the shapes were read, so no file can be written of it.",
+                "Hand out the file that it was read from, or export the module with torch.onnx.",
+            )
 
     @property
     def content_hash(self) -> str:
@@ -203,6 +214,7 @@ class GraphBuilder:
         self._operators: list[Operator] = []
         self._tensors: dict[str, Tensor] = {}
         self._weights: dict[str, Array] = {}
+        self._has_placeholders = False
 
     def has(self, name: str) -> bool:
         """Tell whether a tensor or weight of that name was made."""
@@ -295,6 +307,7 @@ class GraphBuilder:
             MappingProxyType(dict(self._tensors)),
             MappingProxyType(dict(self._weights)),
             MappingProxyType(dict(labels or {})),
+            self._has_placeholders,
         )
 
     def _unused(self, name: str) -> str:
@@ -311,6 +324,7 @@ class Rewriter(GraphBuilder):
     def __init__(self, graph: Graph, weights: Callable[[str, Array], Array] | None = None) -> None:
         super().__init__(graph.name)
         self.graph = graph
+        self._has_placeholders = graph.has_placeholders
         self._change = weights or (lambda _, array: array)
         self._now: dict[str, str] = {}
 

@@ -75,6 +75,7 @@ class Outline(GraphBuilder):
     def placeholder(self, name: str, shape: Sequence[int], dtype: str) -> str:
         """A constant of which only shape and type matter, under ``name`` or a free name like it."""
         _check(name, tuple(shape))
+        self._has_placeholders = True
         return self.constant(name, np.broadcast_to(np.zeros((), dtype_of(dtype)), tuple(shape)))
 
     def like(self, name: str, value: Value) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 
+from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.deploy.writers.tflite.writer import write_tflite
-from fleetfront.errors import FleetfrontError
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.graphs.readers.file import read_graph
 from fleetfront.graphs.readers.onnx_skim import skim_onnx
@@ -68,8 +72,6 @@ def test_a_read_graph_can_be_rewritten(name: str) -> None:
 
 def test_weights_are_passed_over(tmp_path: Path) -> None:
     """The same graph comes of four bytes a weight and of none; a small constant keeps its numbers."""
-    import numpy as np
-
     weights = {"w": np.ones((300, 300), np.float32), "b": np.arange(300, dtype=np.float32)}
     nodes = [node("MatMul", ["x", "w"], ["h"]), node("Add", ["h", "b"], ["y"])]
     path = write_onnx_nodes(tmp_path / "m.onnx", nodes, {"x": [1, 300]}, weights)
@@ -77,6 +79,19 @@ def test_weights_are_passed_over(tmp_path: Path) -> None:
     graph = read_graph(path)
     assert graph.weights["w.10"].shape == (300, 300)
     assert graph.weights["b"].tolist() == list(range(300))
+
+
+@pytest.mark.parametrize("write", [write_onnx, write_tflite])
+def test_no_file_is_written_of_weights_whose_shapes_alone_were_read(
+    tmp_path: Path, write: Callable[[Graph], bytes]
+) -> None:
+    """It would run, and compute nonsense."""
+    weights = {"w": np.ones((300, 300), np.float32)}
+    path = write_onnx_nodes(tmp_path / "m.onnx", [node("MatMul", ["x", "w"], ["y"])], {"x": [1, 300]}, weights)
+    graph = read_graph(path)
+    for one in (graph, fold_batch_norm(graph), graph.rewrite()):
+        with pytest.raises(InputError, match="only the shapes were read"):
+            write(one)
 
 
 def test_tflite_sizes_that_are_left_open_are_worked_out_or_stay_unknown(tmp_path: Path) -> None:

@@ -30,13 +30,14 @@ def write_onnx(graph: Graph, *, producer: str = "fleetfront") -> bytes:
     file's metadata properties. Equal graphs give equal bytes.
 
     Raises:
-        InputError: the graph holds something that ONNX cannot say.
+        InputError: the graph holds something that ONNX cannot say, or placeholders for weights.
         MissingDependency: onnx is not installed.
     """
     try:
         from onnx import helper
     except ImportError as error:
         raise missing("onnx", "cpu", "Writing ONNX files") from error
+    graph.check_weights()
     model = helper.make_model(
         _OnnxFile(fold_batch_norm(drop_unread(graph))).graph_proto(),
         producer_name=producer,

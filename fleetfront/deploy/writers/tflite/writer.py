@@ -34,11 +34,12 @@ def write_tflite(graph: Graph) -> bytes:
     the oldest fitting runtime go into the metadata. Equal graphs give equal bytes.
 
     Raises:
-        InputError: the graph holds something that TFLite cannot say.
+        InputError: the graph holds something that TFLite cannot say, or placeholders for weights.
         MissingDependency: ai-edge-litert is not installed.
     """
     from fleetfront.deploy.writers.tflite.flatbuffer import TfliteFile
 
+    graph.check_weights()
     folded = fold_batch_norm(drop_unread(graph))
     file = TfliteFile(graph.name)
     tensors = _Tensors(folded, file)
