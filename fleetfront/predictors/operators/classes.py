@@ -7,9 +7,10 @@ import numpy as np
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.base import CLASSES
 from fleetfront.graphs.operators.catalogue import family_of
+from fleetfront.graphs.prune import drop_unread
 from fleetfront.predictors.operators.costs import GraphEstimate, OperatorPart
 from fleetfront.predictors.operators.model import OperatorModel
-from fleetfront.predictors.operators.work import QUANTITIES, quantities_of
+from fleetfront.predictors.operators.work import QUANTITIES, Mode, quantities_of
 
 #: Class that the shipped models lack -> the one whose coefficients stand in for it, as an allowance.
 _NEAREST = {
@@ -27,10 +28,12 @@ _NEAREST = {
 def estimate_by_classes(model: OperatorModel, graph: Graph, batch: int = 1) -> GraphEstimate:
     """One inference of ``graph``, whose parts are each operator's launch or work, whichever rules, scaled to the whole.
 
-    Operators of classes that the model lacks are counted with the nearest class and are not known.
+    Operators of classes that the model lacks are counted with the nearest class and are not known. What no output needs
+    counts where the device executes it (``Mode.ALL``: frameworks that are defined by running) and nowhere else.
     """
     rows, names, known = [], [], []
-    for operator in graph.operators:
+    executed = graph if model.mode is Mode.ALL else drop_unread(graph)
+    for operator in executed.operators:
         is_opaque = operator.family == "opaque"
         asked = None if is_opaque else family_of(operator.family).work(graph, operator)
         if asked is not None and asked.kind is None:
