@@ -18,7 +18,14 @@ UNKNOWN_BATCH = 0
 #: More than any machine has, and than any that is here would run; beyond is a slip of the keyboard.
 MOST_THREADS, MOST_BATCH = 4096, 1_000_000
 
+_WEIGHT_BYTES = {"fp16": 2, "int8": 1}
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
+
+
+def weight_bytes_of(precision: str) -> int:
+    """Bytes that a weight takes in files of a precision; of an unknown one, as in fp32."""
+    return _WEIGHT_BYTES.get(precision, 4)
 
 
 @dataclass(frozen=True, slots=True, order=True)

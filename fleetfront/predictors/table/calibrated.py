@@ -22,7 +22,7 @@ from fleetfront.predictors.trees import Trees
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.quantities import LATENCY, Clock, Estimate, FloatArray, NamedMetric, Tier
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
-from fleetfront.targets import Target
+from fleetfront.targets import Target, weight_bytes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -115,6 +115,7 @@ class CalibratedTable:
         self._lookup = block_sum(space, table.ms)
         # One table carries a and c; the constant is added to the sum.
         self._calibrated = block_sum(space, calibration.a * table.ms + calibration.c * params)
+        self._params = block_sum(space, params)
         has_guesses = Filled.MODELLED in table.filled
         self._fill_variance = block_sum(space, (table.ms * table.relative_std) ** 2) if has_guesses else None
 
@@ -158,8 +159,11 @@ class CalibratedTable:
         if self._fill_variance is not None:
             beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
             within = mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0))
+        std = within
         # Other metrics do not depend on the mood of a machine.
-        std = model.between_sittings.widen(mean, within, model.is_busy) if model.metric == LATENCY else within
+        if model.metric == LATENCY:
+            weights = self._params(genotypes) * weight_bytes_of(model.target.precision)
+            std = model.between_sittings.widen(mean, within, weights, model.is_busy)
         return Estimate(mean, std, self.tier, within)
 
     @property

@@ -21,6 +21,7 @@ from fleetfront.profilers.reading.observations import STATISTICS, Observations, 
 from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.targets import Target, weight_bytes_of
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -100,18 +101,25 @@ def fit_model(
         is_preferred=is_preferred,
         created_with=__version__,
         metric=observations.metric,
-        between_sittings=spread_between(_levels(sittings, networks.ms)),
+        between_sittings=spread_between(
+            _levels(sittings, networks.ms), _typical_weight_bytes(params, observations.target)
+        ),
         others=observations.others,
         fitted_ns=observations.started_ns,
     )
     return Fitted(model, _mape(errors), trial)
 
 
+def _typical_weight_bytes(params: FloatArray, target: Target) -> float:
+    """Of the networks with ``params`` float64[n]; of blocks, where there are no networks, that the caches hold them."""
+    return float(np.median(params)) * weight_bytes_of(target.precision) if params.size else 0.0
+
+
 def _levels(sittings: Sequence[SittingRatio], networks_ms: FloatArray) -> FloatArray:
     """The level of each quiet sitting for things of the size of whole networks, where any were measured.
 
-    Blocks are most of what sittings have in common, and stay in the caches: on one machine they moved by 0.4 % between
-    sittings in which networks moved by 3 %.
+    Blocks are most of what sittings have in common, and stay in the caches: they moved by 0.4 % between sittings in
+    which networks moved by 3 %.
     """
     quiet = [ratio for ratio in sittings if not ratio.is_busy]
     if not networks_ms.size:

@@ -22,9 +22,17 @@ UNCALIBRATED_STD = 0.15
 #: then to 50 %; this counts as so many degrees of freedom beside theirs (variance shrinkage; Smyth, "Linear models and
 #: empirical Bayes methods for assessing differential expression", SAGMB 3, 2004).
 TYPICAL_STD, TYPICAL_DEGREES = 0.017, 6
-#: Standard deviation of a machine's level between sittings before it has shown its own: on one shared machine two
-#: runtimes differed by 1 to 5 % from the sitting of their profile.
-TYPICAL_BETWEEN = 0.025
+#: Standard deviation of a machine's level between sittings before it has shown its own, for networks whose weights
+#: outgrow the caches: root mean square over 24 sittings of two runtimes on one shared machine, all quiet or not said to
+#: be busy (networks of 14 to 27 MiB; 17 of them within 3.5 %, the farthest 7.2 %). What else uses the memory and the
+#: last cache moves it from minute to minute, also where this machine's own cores are idle.
+TYPICAL_BETWEEN = 0.035
+#: Of that, the share that moves networks of few weights, which the caches hold: networks of 0.2 to 0.5 MiB moved by
+#: 0.8 and 0.6 % (root mean square, the same sittings), blocks of up to 3 MiB by 0.4 %.
+_CACHED_SHARE = 0.25
+#: Weights in bytes up to which that share holds, and from which on everything moves; between them nobody looked, and
+#: the share grows with the logarithm.
+_CACHED_BYTES, _UNCACHED_BYTES = 2 * 2**20, 12 * 2**20
 #: What is added to that where other programs kept the device busy during the profile itself: its level is then that of
 #: no sitting to come. Files timed alone after such profiles were 7.4 % off in the median and 12 % at the 95th
 #: percentile, those timed beside like load 2.0 and 6.0 %.
@@ -38,7 +46,8 @@ class SittingSpread:
     """How far numbers wander from one sitting to another, for a target.
 
     Attributes:
-        relative: standard deviation of a sitting's level, for which +- 1.645 of it covers 90 % of sittings.
+        relative: standard deviation of a sitting's level, for which +- 1.645 of it covers 90 % of sittings; of networks
+            whose weights outgrow the caches.
         absolute_ms: standard deviation that is the same for small and large files.
         sittings: later sittings that it was learned from; 0 for what is typical.
     """
@@ -47,18 +56,28 @@ class SittingSpread:
     absolute_ms: Annotated[float, Ge(0)]
     sittings: Annotated[int, Ge(0)]
 
-    def widen(self, mean: FloatArray, within: FloatArray, is_busy: bool = False) -> FloatArray:
+    def widen(
+        self, mean: FloatArray, within: FloatArray, weight_bytes: FloatArray, is_busy: bool = False
+    ) -> FloatArray:
         """Standard deviation in any sitting, float64[n], for means and standard deviations within one, in ms.
 
-        ``is_busy``: the one that they are of was made beside other programs.
+        ``weight_bytes`` float64[n] are the networks'. ``is_busy``: the sitting that they are of was made beside other
+        programs.
         """
-        relative = math.hypot(self.relative, BUSY_STD if is_busy else 0.0)
+        relative = np.hypot(self.relative * moving_share(weight_bytes), BUSY_STD if is_busy else 0.0)
         return np.sqrt(within**2 + (relative * mean) ** 2 + self.absolute_ms**2)
 
 
-#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened; and what timer, launch and caches add to any
-#: file, since files of 12 to 40 microseconds took 1 to 2 more some minutes later.
-TYPICAL_SPREAD = SittingSpread(0.0295, 0.0012, 0)
+#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened for being known from 24; and what timer, launch
+#: and caches add to any file, since files of 12 to 40 microseconds took 1 to 2 more some minutes later.
+TYPICAL_SPREAD = SittingSpread(0.0366, 0.0012, 0)
+
+
+def moving_share(weight_bytes: FloatArray) -> FloatArray:
+    """Share of a machine's wandering that reaches networks of so many bytes of weights, float64[n], a quarter to 1."""
+    scale = math.log(_UNCACHED_BYTES / _CACHED_BYTES)
+    grown = np.clip(np.log(np.maximum(weight_bytes, 1.0) / _CACHED_BYTES) / scale, 0.0, 1.0)
+    return np.asarray(_CACHED_SHARE + (1 - _CACHED_SHARE) * grown, np.float64)
 
 
 def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
@@ -79,14 +98,18 @@ def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
     return float(max(spread * student_95(degrees + TYPICAL_DEGREES) / Z90, noise))
 
 
-def spread_between(levels: FloatArray) -> SittingSpread:
+def spread_between(levels: FloatArray, weight_bytes: float) -> SittingSpread:
     """The difference to expect of the next sitting, from the ``levels`` float64[s] of later sittings against the
     model's own.
 
-    The mean square of their logarithms is drawn towards ``TYPICAL_BETWEEN`` and widened as in ``relative_std``.
+    The levels are of networks of ``weight_bytes``. The mean square of their logarithms is drawn towards what is typical
+    and widened as in ``relative_std``.
     """
+    if not levels.size:
+        return TYPICAL_SPREAD
     degrees = levels.size + TYPICAL_DEGREES
-    variance = (float((np.log(levels) ** 2).sum()) + TYPICAL_DEGREES * TYPICAL_BETWEEN**2) / degrees
+    logs = np.log(levels) / moving_share(np.array([weight_bytes]))
+    variance = (float((logs**2).sum()) + TYPICAL_DEGREES * TYPICAL_BETWEEN**2) / degrees
     return SittingSpread(math.sqrt(variance) * student_95(degrees) / Z90, TYPICAL_SPREAD.absolute_ms, int(levels.size))
 
 
