@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from fleetfront.deploy.bundle.front_matter import front_matter
 from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription
 from fleetfront.deploy.bundle.markdown import code, plain
 from fleetfront.deploy.contract import InputContract
@@ -23,6 +24,7 @@ def model_card(manifest: Manifest, name: str, contract: InputContract, picture: 
     """
     weights = manifest.weights
     lines = [
+        *front_matter(manifest, name),
         f"# {plain(name)}",
         "",
         f"Image classifier {code(manifest.arch)} of the family {code(manifest.space)}, for "

@@ -2,11 +2,15 @@
 
 import re
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
+from typing import Any
 
 import pytest
+import yaml
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.bundle.bundle_texts import TextFacts, make_bundle_texts
+from fleetfront.deploy.bundle.card import model_card
 from fleetfront.deploy.bundle.front_picture import front_picture
 from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription
 from fleetfront.deploy.bundle.markdown import plain
@@ -104,6 +108,31 @@ def test_the_card_says_what_matters() -> None:
         assert path == "model-card.md" or path in card
 
 
+def body(card: str) -> tuple[dict[str, Any], str]:
+    """The front matter of a card, and what follows it."""
+    nothing, matter, rest = card.split("---\n", 2)
+    assert nothing == ""
+    return yaml.safe_load(matter), rest
+
+
+def test_the_card_opens_with_what_hugging_face_reads() -> None:
+    contract = InputContract()
+    judged = replace(file("onnx", contract), accuracy={"top1": 96.5, "drop": 0.1, "images": 359, "split": "test"})
+    manifest = Manifest("k3", "toy", {"random": False, "id": "a", "licence": "mit"}, (judged, file("tflite", contract)))
+    card = model_card(manifest, "pick", contract, "", ())
+    matter, rest = body(card)
+    assert matter["license"] == "mit"
+    assert matter["pipeline_tag"] == "image-classification"
+    assert matter["tags"] == ["fleetfront", "onnx", "tflite", "fp32", "toy"]
+    (result,) = matter["model-index"][0]["results"]
+    assert result["metrics"] == [{"type": "accuracy", "name": "top-1 of network.onnx", "value": 96.5}]
+    assert rest.startswith("\n# pick") or rest.startswith("# pick")
+    # A promise is no result: without a file that was judged there is none.
+    promised, _ = body(made(contract)["model-card.md"])
+    assert "model-index" not in promised
+    assert promised["license"] == "mit"
+
+
 def test_the_picture_shows_every_point_and_the_pick() -> None:
     picture = front_picture("a <device>", [10, 20, 40], [70, 76, 80], (20, 76), 25)
     root = ElementTree.fromstring(picture)
@@ -148,13 +177,16 @@ def test_outside_text_is_no_markup_in_the_card() -> None:
     )
     front = ("<script>\x1b\ud800", (10.0, 21.0, 40.0), (70.0, 76.5, 80.0))
     contents = make_bundle_texts(TextFacts(manifest, "pick", Preprocessing(24), contract, 2, front))
-    card = contents["model-card.md"].decode()
-    assert card.count("\n") == good["model-card.md"].count("\n")
+    matter, card = body(contents["model-card.md"].decode())
+    assert matter["license"] == "other"
+    assert matter["license_name"].startswith("a|b # head <img")
+    _, fine = body(good["model-card.md"])
+    assert card.count("\n") == fine.count("\n")
     outside_code = re.sub(r"`[^`]*`", "", card.replace("\\`", ""))
     assert "<" not in outside_code
     assert not re.search(r"(?<!\\)\[x", outside_code)
     assert "\x1b" not in card
-    for line, was in zip(card.splitlines(), good["model-card.md"].splitlines(), strict=True):
+    for line, was in zip(card.splitlines(), fine.splitlines(), strict=True):
         assert line.startswith("#") is was.startswith("#")
         if was.startswith("|"):
             assert len(re.findall(r"(?<!\\)\|", line)) == len(re.findall(r"(?<!\\)\|", was)), line
