@@ -159,7 +159,14 @@ def test_a_front_of_one_point_and_an_empty_front(measured_report: Report, open_r
     none = replace(group.fronts[1], points=(), knee=0, total=0)
     opened = open_report(with_views(measured_report, fronts=(replace(group, fronts=(single, none)),)))
     opened.draw_everything()
-    assert "Its front is empty" in opened.page.locator(".picks").inner_text()
+    said = opened.page.locator(".picks").inner_text()
+    assert "Its front is empty" in said
+    assert "the only network on its front" in said
+    # A slider that cannot move promises a choice that is not there.
+    assert opened.page.get_by_role("slider").count() == 0
+    assert opened.page.locator(".preference").count() == 0
+    assert "nothing to choose" in opened.page.locator("#fronts").inner_text()
+    opened.page.locator(".picks .show").click()
     assert opened.page.locator(".chosen .faster").is_disabled()
     opened.assert_clean()
 

@@ -26,6 +26,7 @@ from fleetfront.report.section import Report
 from fleetfront.report.sections.front_views import MOST_POINTS
 from fleetfront.report.sections.fronts import deploy_command
 from fleetfront.report.sections.relations import spearman
+from fleetfront.report.sections.summary import device_sentence
 from fleetfront.report.sources import unique_labels
 from fleetfront.search.archive import Archive
 from fleetfront.search.front import hypervolume, knee
@@ -83,6 +84,7 @@ def test_the_summary_says_what_was_found_and_names_a_pick_a_device(fleet_report:
     assert list(sentences) == list(NINETEEN)
     assert sentences["raspi4"].startswith("Raspberry Pi 4 Model B, ")
     assert sentences["raspi4"].endswith("estimated.")
+    assert "(1 network)" not in sentences["raspi4"]
     (summary,) = fleet_report.views("summary")
     (group,) = fleet_report.views("fronts")
     (table,) = summary.picks
@@ -360,3 +362,13 @@ def test_a_device_known_from_few_measurements_says_so(fleet: Made, tmp_path: Pat
     assert any("10 networks of this device and 3 known devices" in reason.text for reason in phone.reasons)
     assert any("6.2 %" in reason.text for reason in phone.reasons)
     assert any(kind == "few-shot model" for kind, *_ in report.views("provenance")[0].files)
+
+
+def test_a_front_of_one_network_is_told_once(measured_report: Report) -> None:
+    (group,) = measured_report.views("fronts")
+    front = group.fronts[0]
+    single = replace(front, points=front.points[:1], knee=0, total=1)
+    entry = next(one for one in measured_report.views("devices") if one.target == front.target)
+    said = device_sentence(entry, (replace(group, fronts=(single,)), single))
+    assert "(1 network)" in said
+    assert " to " not in said

@@ -15,6 +15,9 @@ from fleetfront.report.tables import with_spread
 #: Above this ratio of largest to smallest, costs of several devices are drawn on a logarithmic axis.
 _WIDE = 12.0
 
+#: So large a share of all points may lie outside the figure.
+_OUTSIDE = 0.1
+
 #: Room at either end of a logarithmic axis, as a share of what the points take.
 ROOM = 0.08
 
@@ -69,13 +72,16 @@ def lowest_shown(group: FrontGroup) -> float | None:
     """Where the accuracy axis begins, if a few bad networks would squeeze all others together; else None.
 
     That is so where the worst point lies more than three times as far below the median point as the best lies above.
+    Only a tenth of the points, and of a front not all, may be outside: where there are few, each of them is looked for.
     """
     accuracies = sorted(point.accuracy for front in group.fronts for point in front.points)
     if not accuracies or not group.quality.is_higher_better:
         return None
     median, best = accuracies[len(accuracies) // 2], accuracies[-1]
     lowest = median - 3 * (best - median)
-    return lowest if accuracies[0] < lowest else None
+    hidden = sum(accuracy < lowest for accuracy in accuracies)
+    is_front_hidden = any(max(p.accuracy for p in front.points) < lowest for front in group.fronts if front.points)
+    return lowest if 0 < hidden <= _OUTSIDE * len(accuracies) and not is_front_hidden else None
 
 
 def _focus(

@@ -123,6 +123,8 @@ def _group_view(group: FrontGroup) -> dict[str, Any]:
         "group": group,
         "hidden": hidden,
         "has_cloud": has_cloud(group),
+        "has_choice": any(len(front.points) > 1 for front in group.fronts),
+        "can_prefer": sum(len(front.points) > 1 for front in group.fronts) > 1,
         "lowest": lowest,
         "devices": [
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fleetfront.quantities import format_number
@@ -48,7 +48,7 @@ def summaries(sources: Sources) -> Iterator[Summary]:
                 *map(_deployed_found, sources.views["deployed"]),
             )
         ),
-        devices=tuple((one.label, _sentence(one, fronts.get((one.space, one.target)))) for one in entries),
+        devices=tuple((one.label, device_sentence(one, fronts.get((one.space, one.target)))) for one in entries),
         picks=tuple(_picks(group) for group in groups),
     )
 
@@ -65,8 +65,9 @@ def _devices_found(entries: Sequence[DeviceEntry]) -> Iterator[str]:
 def _front_found(group: FrontGroup) -> str:
     points = sum(front.total for front in group.fronts)
     among = f" among {group.evaluated:,} evaluated architectures" if group.evaluated else ""
+    found = _counted(points, "best trade-off")
     return (
-        f"{group.space}: {points:,} best trade-offs of {group.quality.name} and {group.metric.title}{among}; it is "
+        f"{group.space}: {found} of {group.quality.name} and {group.metric.title}{among}; it is "
         f"{group.accuracy_origin} ({group.accuracy_source})."
     )
 
@@ -82,15 +83,15 @@ def _deployed_found(files: Sequence[DeployedFile]) -> str:
     return f"{_counted(len(files), 'file')} deployed{farthest}."
 
 
-def _sentence(entry: DeviceEntry, found: tuple[FrontGroup, FrontView] | None) -> str:
+def device_sentence(entry: DeviceEntry, found: tuple[FrontGroup, FrontView] | None) -> str:
     """Say what it is, what its front reaches, and what its latencies are worth."""
     parts = [entry.title if entry.title != entry.name else ""]
     if found is not None and found[1].points:
         group, front = found
         ends = (front.points[0], front.points[-1])
-        accuracy = " to ".join(format_number(point.accuracy) for point in ends)
-        cost = " to ".join(format_number(point.cost) for point in ends)
-        parts.append(f"{accuracy}{group.quality.suffix} in {cost} {group.metric.unit}")
+        accuracy, cost = _reach(p.accuracy for p in ends), _reach(p.cost for p in ends)
+        count = _counted(front.total, "network")
+        parts.append(f"{accuracy}{group.quality.suffix} in {cost} {group.metric.unit} ({count})")
     elif found is not None:
         parts.append("nothing met its limit")
     parts.append(entry.tier or "no latency yet")
@@ -100,6 +101,11 @@ def _sentence(entry: DeviceEntry, found: tuple[FrontGroup, FrontView] | None) ->
     if entry.verdict == "unstable":
         parts.append("unstable")
     return f"{', '.join(filter(None, parts))}."
+
+
+def _reach(values: Iterable[float]) -> str:
+    """From the first to the last, or the one number that all of them are shown as."""
+    return " to ".join(dict.fromkeys(map(format_number, values)))
 
 
 def _picks(group: FrontGroup) -> Table:

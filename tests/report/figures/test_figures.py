@@ -1,11 +1,15 @@
 """Every figure is drawn by the real library, in both schemes; names find figures."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.report.figures.fronts import lowest_shown
 from fleetfront.report.figures.images import draw_png, draw_svg, find_figure
 from fleetfront.report.figures.theme import COLOURS, concrete, series_colour, series_dash
 from fleetfront.report.section import Report
+from fleetfront.report.sections.front_views import ChoicePoint
 from tests.report.strangers import with_evil_names
 
 
@@ -91,3 +95,23 @@ def test_contrast_of_lines_and_text() -> None:
 def test_concrete_replaces_inside_everything() -> None:
     spec = {"a": ["var(--ink)", {"b": "1px var(--surface)"}], "n": 3}
     assert concrete(spec) == {"a": [COLOURS["ink"][0], {"b": f"1px {COLOURS['surface'][0]}"}], "n": 3}
+
+
+def test_only_a_few_of_many_points_may_be_outside_the_figure(measured_report: Report) -> None:
+    (group,) = measured_report.views("fronts")
+
+    def bound(*fronts: list[float]) -> float | None:
+        drawn = [
+            replace(
+                group.fronts[0], points=tuple(ChoicePoint(0, 1.0 + i, 0.1, a, 0.5) for i, a in enumerate(accuracies))
+            )
+            for accuracies in fronts
+        ]
+        return lowest_shown(replace(group, fronts=tuple(drawn)))
+
+    many = [97.0 + i / 20 for i in range(40)]
+    assert bound([60.0, 98.9, 99.2]) is None
+    assert bound([20.0, *many]) == pytest.approx(98 - 3 * (98.95 - 98), abs=0.2)
+    # A device whose only network lies there would have no figure.
+    assert bound([20.0], many) is None
+    assert bound([20.0 + i for i in range(20)], many) is None

@@ -88,9 +88,8 @@
           this.drawAll();
         });
         const slider = item.querySelector("input[type=range]");
-        if (!slider) return;
-        slider.addEventListener("input", () => this.choose(device, this.within(device, this.limit(device)), slider));
-        item.querySelector(".show").addEventListener("click", () => {
+        slider?.addEventListener("input", () => this.choose(device, this.within(device, this.limit(device)), slider));
+        item.querySelector(".show")?.addEventListener("click", () => {
           this.choose(device, this.picks[device]);
           this.chosen.querySelector("h4").focus();
         });
@@ -111,7 +110,7 @@
       this.chosen.querySelector(".copy").addEventListener("click", (event) => copy(this.chosen.querySelector(".command code"), event.target));
     }
 
-    // The most accurate point within a limit: points ascend in both.
+    // The most accurate point within a limit: points ascend in cost, and mostly in accuracy.
     within(device, limit) {
       const points = this.group.devices[device].points;
       let best = 0;
@@ -303,15 +302,21 @@
     showPick(device, moved = null) {
       const item = this.items[device];
       const slider = item.querySelector("input[type=range]");
-      if (!slider) return;
+      const output = item.querySelector("output");
+      if (!output) return;
       const row = this.row(device, this.picks[device]);
+      const reached = `${row.accuracy.split(" (")[0]} in ${row.cost.split(" (")[0]}`;
+      if (!slider) {
+        output.textContent = `${reached}, the only network on its front`;
+        return;
+      }
       const [low, high] = this.range(device);
       const cost = this.group.devices[device].points[this.picks[device]][1];
       if (slider !== moved) slider.value = high > low ? Math.ceil((slider.max * (cost - low)) / (high - low)) : 0;
       const limit = text(Math.max(this.limit(device), cost), 3);
       const { unit } = this.group.metric;
-      const said = `within ${limit} ${unit}: ${row.accuracy.split(" (")[0]} in ${row.cost.split(" (")[0]}`;
-      item.querySelector("output").textContent = said;
+      const said = `within ${limit} ${unit}: ${reached}`;
+      output.textContent = said;
       slider.setAttribute("aria-valuetext", said);
     }
 
