@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetfront.predictors.few_shot.posterior import MEAN_OF_NORMAL, Posterior
-from fleetfront.predictors.scores import Z90, weighted_spearman
+from fleetfront.predictors.scores import Z90
 from fleetfront.quantities import FloatArray
 
 #: Bounds of the factor on intervals: trials on a few devices must not make them absurd.
 _FACTOR_BOUNDS = (0.5, 4.0)
-#: Steps above this share of a typical latency, and rank correlations below that, are said.
+#: Steps above this share of a typical latency are said; from so many measurements on, so is a wrong order.
 _COARSE = 0.05
-_FEWEST_FOR_ORDER, _LEAST_ORDER = 6, 0.3
+_FEWEST_FOR_ORDER = 6
 UNRELIABLE = ("equal", "order")
 
 
@@ -102,8 +102,12 @@ def spread_of_networks(tables: Sequence[FloatArray]) -> tuple[float, float]:
     return float(100 * np.mean([share.mean() for share in away])), max(float(np.quantile(a, 0.9)) / Z90 for a in away)
 
 
-def reasons_to_doubt(ms: FloatArray, posterior: Posterior, step_ms: float) -> dict[str, str]:
-    """Doubts about k measurements, by a code: all equal, coarse, drifting, or in an order that no device has."""
+def reasons_to_doubt(ms: FloatArray, posterior: Posterior, step_ms: float, of_equals: float) -> dict[str, str]:
+    """Doubts about k measurements, by a code: all equal, coarse, drifting, or in an order that no device has.
+
+    That is where they are likelier if all networks take the same (``evidence_of_equals``, of which ``of_equals`` is the
+    result) than if networks take what they compute.
+    """
     found = {}
     typical = float(np.median(ms))
     if len(ms) > 1 and np.ptp(ms) == 0:
@@ -117,12 +121,9 @@ def reasons_to_doubt(ms: FloatArray, posterior: Posterior, step_ms: float) -> di
             f"Latency {'rose' if posterior.drift > 0 else 'fell'} by {100 * abs(posterior.drift):.0f} % from the first "
             f"of the {len(ms)} measurements to the last: let the device settle, and measure again."
         )
-    predicted = ms * np.exp(-posterior.left_out)
-    if len(ms) >= _FEWEST_FOR_ORDER and np.ptp(ms) > 0:
-        order = float(weighted_spearman(predicted, ms, np.ones((1, len(ms))))[0])
-        if not order > _LEAST_ORDER:
-            found["order"] = (
-                f"What each measurement should be by the others ranks them otherwise (rank correlation {order:.2f}): "
-                "check that each belongs to its network."
-            )
+    if len(ms) >= _FEWEST_FOR_ORDER and np.ptp(ms) > 0 and posterior.log_evidence < of_equals:
+        found["order"] = (
+            "The measurements fit better to networks that all take the same than to what theirs compute: check that "
+            "each belongs to its network."
+        )
     return found

@@ -40,6 +40,7 @@ from fleetfront.predictors.few_shot.pooled_trees import (
 from fleetfront.predictors.few_shot.posterior import (
     FEWEST_LEFT_OUT,
     Posterior,
+    evidence_of_equals,
     fit_posterior,
     found_step,
     least_latency,
@@ -240,9 +241,10 @@ class Teacher:
         """
         ms = np.asarray(ms, np.float64)
         step = max(found_step(ms), step_ms)
-        posterior = fit_posterior(self.prior, self._in_mode(self.coordinates(genotypes)), ms, step)
+        coordinates = self._in_mode(self.coordinates(genotypes))
+        posterior = fit_posterior(self.prior, coordinates, ms, step)
         mean, std = _spread(posterior, self._reference, ms, step)
-        warnings = reasons_to_doubt(ms, posterior, step)
+        warnings = reasons_to_doubt(ms, posterior, step, evidence_of_equals(self.prior, coordinates, ms, step))
         ask_trees = FEWEST_FOR_TREES <= len(ms) <= MOST_FOR_TREES
         trials = self.trials(len(ms), second_opinion=second_opinion and ask_trees)
         calibration = calibrate(trials)

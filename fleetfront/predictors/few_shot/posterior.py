@@ -1,8 +1,9 @@
 """Move what is expected of a device by a handful of measurements, some of which may be disturbed.
 
 Latency is linear in operator work (``few_shot.basis``) with coefficients around those of known devices
-(``few_shot.prior``). Errors of its logarithm are Student's t, whose scale and tails are not known either. By Bayes'
-rule the measurements decide between kinds of device, execution modes, scales and tails, and move the coefficients.
+(``few_shot.prior``). Errors of its logarithm are Student's t, whose scale and tails are not known either, and whose
+tails may differ: what disturbs a measurement prolongs it. By Bayes' rule the measurements decide between kinds of
+device, execution modes, scales and tails, and move the coefficients.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from fleetfront.quantities import FloatArray
 #: Noise that is weighed against other noise: the standard deviation of normal errors of which as many lie within
 #: 1.645 of it, 90 %.
 _LEVELS = np.geomspace(0.0015, 0.4, 11)
-#: Degrees of freedom of Student's t, and within how many scales 90 % of its errors lie. One degree lets a fifth of the
-#: measurements be off by any factor; ten are nearly normal.
-_FREEDOM = np.array([1.0, 3.0, 10.0])
-_WITHIN_90 = np.array([6.3138, 2.3534, 1.8125])
+#: Degrees of freedom of Student's t below and above a prediction, and within how many scales 90 % of the errors lie
+#: that are not disturbances. One degree lets a fifth of the measurements be off by any factor; ten are nearly normal.
+_FREEDOM = np.array([[1.0, 1.0], [3.0, 3.0], [10.0, 10.0], [10.0, 1.0]])
+_WITHIN_90 = np.array([6.3138, 2.3534, 1.8125, 1.8125])
 #: Newton steps at each level, which begins where the next coarser one ended.
 _STEPS = 4
 #: A prediction is at least this share of the smallest measurement.
@@ -74,12 +75,14 @@ class Posterior:
         left_out: float64[k]: log(measured / predicted) of each measurement, predicted from the others.
         left_out_std: float64[k]: how far off these were expected to be.
         drift: by which share latency rose from the first measurement to the last; 0 unless it surely did.
+        log_evidence: logarithm of the probability of the measurements, up to a constant that all models of them share.
     """
 
     hypotheses: tuple[Hypothesis, ...]
     left_out: FloatArray
     left_out_std: FloatArray
     drift: float = 0.0
+    log_evidence: float = 0.0
 
     @property
     def surprise(self) -> float:
@@ -110,15 +113,24 @@ def fit_posterior(
     if not (ms.size and np.all(np.isfinite(ms)) and np.all(ms > 0)):
         raise InputError("A measured latency is not a positive number.", "Leave that network out or measure again.")
     terms = _Terms(prior, coordinates, ms, step_ms)
-    posterior = Posterior(_by_mode(terms, coordinates), *terms.left_out())
+    posterior = Posterior(_by_mode(terms, coordinates), *terms.left_out(), log_evidence=terms.log_evidence)
     if len(ms) < _FEWEST_FOR_DRIFT:
         return posterior
     drifting = _Terms(*_with_drift(prior, coordinates, ms), ms, step_ms)
-    if drifting.log_evidence - terms.log_evidence < _SURELY:
+    if drifting.log_evidence - posterior.log_evidence < _SURELY:
         return posterior
     hypotheses = _by_mode(drifting, coordinates)
     drift = sum(h.weight * float(h.coefficients[-1]) for h in hypotheses) / float(np.median(ms))
-    return Posterior(tuple(_without_drift(h, drift) for h in hypotheses), *drifting.left_out(), drift)
+    settled = tuple(_without_drift(h, drift) for h in hypotheses)
+    return Posterior(settled, *drifting.left_out(), drift, drifting.log_evidence)
+
+
+def evidence_of_equals(
+    prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0
+) -> float:
+    """What ``Posterior.log_evidence`` would be if all networks took as long as their mean would."""
+    mean = {mode: np.broadcast_to(design.mean(axis=0), design.shape) for mode, design in coordinates.items()}
+    return _Terms(prior, mean, np.asarray(ms, np.float64), step_ms).log_evidence
 
 
 def _with_drift(
@@ -207,7 +219,7 @@ class _Terms:
         predicted = np.maximum((self._design @ position[..., None])[..., 0], self._least)
         errors = self._log_ms - np.log(predicted)
         squared = scale**2 + self._step**2 / 12 / predicted**2
-        freedom = _FREEDOM[:, None]
+        freedom = _freedom_at(errors)
         return errors, squared, (freedom + 1) / (freedom * squared + errors**2), self._design / predicted[..., None]
 
     def _step_from(self, position: FloatArray, scale: FloatArray) -> FloatArray:
@@ -256,15 +268,28 @@ class _Terms:
 
 
 def _log_student(errors: FloatArray, squared_scale: FloatArray) -> FloatArray:
-    """Logarithm of the density of Student's t, tails along the last axis but one."""
-    constant = np.array([math.lgamma((f + 1) / 2) - math.lgamma(f / 2) - 0.5 * math.log(f * math.pi) for f in _FREEDOM])
-    freedom = _FREEDOM[:, None]
+    """Logarithm of the density of Student's t, tails along the last axis but one.
+
+    Where they differ, halves of two densities meet at zero, scaled to be as high there.
+    """
+    heights = [[_height(freedom) for freedom in tails] for tails in _FREEDOM]
+    freedom = _freedom_at(errors)
     density: FloatArray = (
-        constant[:, None]
+        np.log([2 / (1 / below + 1 / above) for below, above in heights])[:, None]
         - 0.5 * np.log(squared_scale)
         - (freedom + 1) / 2 * np.log1p(errors**2 / (freedom * squared_scale))
     )
     return density
+
+
+def _freedom_at(errors: FloatArray) -> FloatArray:
+    """Degrees of freedom of the tail in which each error lies."""
+    return np.where(errors > 0, _FREEDOM[:, 1:], _FREEDOM[:, :1])
+
+
+def _height(freedom: float) -> float:
+    """The density of Student's t at zero."""
+    return math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(freedom * math.pi)
 
 
 def _joined(mode: Mode, terms: _Terms, weights: FloatArray) -> Hypothesis:

@@ -30,7 +30,7 @@ _FEWEST_DEVICES = 3
 #: The overall scale of a new device is known to about a factor of two beforehand.
 SCALE_STD = 1.0
 #: Factors on the covariance of the coefficients of devices at large, and their weights: some are unlike all known ones.
-_WIDTHS = ((1.0, 0.7), (8.0, 0.3))
+_WIDTHS = ((1.0, 0.4), (3.0, 0.3), (10.0, 0.3))
 #: How likely a new device is to be as its own estimate says.
 _SHARE_OF_ESTIMATE = 0.3
 
@@ -48,7 +48,7 @@ class PriorSettings:
 
     shrinkage: float = 0.3
     share_of_like: float = 0.5
-    likeness: float = 0.4
+    likeness: float = 0.2
 
 
 DEFAULT_SETTINGS = PriorSettings()
