@@ -162,7 +162,7 @@ class Mode(enum.StrEnum):
     are the same in all.
     """
 
-    #: Only those on a path from input to output: what this project's files hold.
+    #: Only those on a path from input to output.
     LIVE = "live"
     #: Those that the output depends on; a branch fed by zeros is executed. Converters remove the others.
     NEEDED = "needed"
@@ -172,6 +172,8 @@ class Mode(enum.StrEnum):
     MERGED = "merged"
     #: The live ones on the dearest path alone: branches run side by side.
     SIDE_BY_SIDE = "side-by-side"
+    #: The live ones, but what is equal once: what this project's files hold.
+    SHARED = "shared"
 
 
 @runtime_checkable

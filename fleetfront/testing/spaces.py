@@ -190,7 +190,7 @@ def check_connection(space: SearchSpace) -> None:
 
 
 def check_dead_branches(space: SearchSpace) -> None:
-    """Where only live operators run, what is executed are the blocks of the network; every other mode adds to that."""
+    """Files of this project hold the blocks of the network; every mode without sharing adds to that."""
     if not isinstance(space, ExecutesDeadBranches):
         return
     rows = space.sample(_ROWS, np.random.default_rng(8))
@@ -199,8 +199,10 @@ def check_dead_branches(space: SearchSpace) -> None:
     for mode, counts in executed.items():
         shape = (len(rows), size + len(space.dead_blocks))
         expect(counts.shape == shape, f"executed_blocks({mode}) is float64{shape}, not {counts.shape}")
-    live, needed, everything = (executed[mode].sum(axis=1) for mode in (Mode.LIVE, Mode.NEEDED, Mode.ALL))
-    expect(np.array_equal(executed[Mode.LIVE][:, :size], _counts(space, rows)), "live are the blocks of block_indices")
+    in_order = (Mode.SHARED, Mode.LIVE, Mode.NEEDED, Mode.ALL)
+    shared, live, needed, everything = (executed[mode].sum(axis=1) for mode in in_order)
+    expect(np.array_equal(executed[Mode.SHARED][:, :size], _counts(space, rows)), "shared are those of block_indices")
+    expect((shared <= live).all(), "live is more than shared")
     expect((live <= needed).all() and (needed <= everything).all(), "needed is more than live, and all is most")
     for block in space.dead_blocks:
         _expect_graph(space.block_graph(block), block.key)

@@ -19,7 +19,7 @@ from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.predictors.base import CostModel, NetworkCosts
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
 from fleetfront.predictors.operators.model import OperatorEstimate, OperatorModel, operator_models
-from fleetfront.predictors.operators.work import CLASSES, KERNEL_SIZES, Mode, NetworkWork
+from fleetfront.predictors.operators.work import CLASSES, KERNEL_SIZES, NetworkWork
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
@@ -53,12 +53,12 @@ def find_teacher(
     store: Path,
     unknown_device: str,
     seed: int = 0,
-    mode: Mode | None = None,
+    own_files: bool = False,
 ) -> Teacher:
     """Everything known of the space except the device that is to be predicted, ready to choose networks and to fit.
 
-    If that device has an estimate of its own, it joins in as far as estimates of known devices proved right. ``mode``
-    is that in which its networks will be executed, if it is known.
+    If that device has an estimate of its own, it joins in as far as estimates of known devices proved right. With
+    ``own_files`` its networks are this project's files, of which it is known what they hold.
 
     Raises InputError if nothing is known and no estimate is shipped.
     """
@@ -78,7 +78,7 @@ def find_teacher(
         left_out=left_out,
         estimates=estimates if unknown_device in estimates else None,
         device=unknown_device,
-        mode=mode if mode in work.modes else None,
+        mode=work.own_mode if own_files else None,
     )
 
 
@@ -151,7 +151,7 @@ def noisy_latency_ms(
 
     As wrong as estimates are, so that what learns from them does not learn certainty.
     """
-    if model.mode in work.modes and model.mode is not Mode.LIVE:
+    if model.mode in work.modes and model.mode is not work.own_mode:
         ms = model.latency_ms(work(genotypes, model.mode), target.batch)
         return ms * np.exp(_NETWORK_STD * rng.standard_normal(len(ms)))
     launches, busy = model.parts(work.blocks, target.batch)

@@ -28,7 +28,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
-from fleetfront.spaces.base import Genotypes, MayDisconnect, Mode, SearchSpace
+from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -122,9 +122,8 @@ def profile_few_shot(
     place = workspace or Workspace.default()
     facts = device_facts(target.device)
     progress.start("learn from known devices", 1)
-    # What is measured here are this project's own files, which hold nothing but what is live.
     teacher = find_teacher(
-        space, workspace=place, store=store.path, unknown_device=target.device, seed=seed, mode=Mode.LIVE
+        space, workspace=place, store=store.path, unknown_device=target.device, seed=seed, own_files=True
     )
     chosen = tuple(space.arch_ids(teacher.choose(count, np.random.default_rng(seed))))
     progress.finish()

@@ -109,15 +109,15 @@ class FewShotModel:
         return Estimate(mean, np.hypot(content.interval_factor * std, content.step_ms / math.sqrt(12)), self.tier)
 
     def relaxed(self, choice_probabilities: Tensor) -> Tensor:
-        """Expected cost float32[n] of relaxed architectures float32[n, f]: work adds up over blocks where all that is
-        executed is live; else what networks take is looked up."""
+        """Expected cost float32[n] of relaxed architectures float32[n, f]: work adds up over blocks where it is
+        that of this project's files; else what networks take is looked up."""
         from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
 
         work, basis = self._work, self.content.basis
         slopes = [_slope(basis, h.coefficients) for h in self._hypotheses]
         blocks = np.hstack([work.blocks, work.kernels])
-        is_live = all(h.mode is Mode.LIVE for h in self._hypotheses)
-        sums = relaxed_sums(work.space, [blocks @ s for _, s in slopes], choice_probabilities) if is_live else None
+        is_own = all(h.mode is work.own_mode for h in self._hypotheses)
+        sums = relaxed_sums(work.space, [blocks @ s for _, s in slopes], choice_probabilities) if is_own else None
         if sums is None:
             return by_look_up(work.space, lambda rows: self.predict(rows).mean, choice_probabilities)
         least = self.content.least_ms

@@ -128,7 +128,7 @@ def fit_posterior(
 def evidence_of_equals(
     prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0
 ) -> float:
-    """What ``Posterior.log_evidence`` would be if all networks took as long as their mean would."""
+    """``Posterior.log_evidence`` as it would be if all networks took as long as their mean would."""
     mean = {mode: np.broadcast_to(design.mean(axis=0), design.shape) for mode, design in coordinates.items()}
     return _Terms(prior, mean, np.asarray(ms, np.float64), step_ms).log_evidence
 

@@ -210,7 +210,7 @@ class OperatorEstimate:
         self.model = model
         self.target = target
         self._work = work
-        self._mode = model.mode if model.mode in work.modes else Mode.LIVE
+        self._mode = model.mode if model.mode in work.modes else work.own_mode
         # Both parts add up over blocks, so that a search need not count operators.
         self._parts = tuple(block_sum(work.space, part) for part in model.parts(work.blocks, target.batch))
 
@@ -226,7 +226,7 @@ class OperatorEstimate:
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Milliseconds of n genotypes int8[n, v] at the target's batch; the std is that of other spaces' errors."""
-        if self._mode is Mode.LIVE:
+        if self._mode is self._work.own_mode:
             mean = self.model.combine(*(part(genotypes) for part in self._parts))
         else:
             mean = self.model.latency_ms(self._work(genotypes, self._mode), self.target.batch)
@@ -238,7 +238,7 @@ class OperatorEstimate:
 
         space, p = self._work.space, self.model.exponent
         parts = self.model.parts(self._work.blocks, self.target.batch)
-        sums = relaxed_sums(space, parts, choice_probabilities) if self._mode is Mode.LIVE else None
+        sums = relaxed_sums(space, parts, choice_probabilities) if self._mode is self._work.own_mode else None
         if sums is None:
             return by_look_up(space, lambda rows: self.predict(rows).mean, choice_probabilities)
         launched, busy = sums[0] + self.model.base_ms, sums[1]

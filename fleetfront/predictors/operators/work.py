@@ -104,13 +104,18 @@ class NetworkWork:
         """The modes in which networks of the space differ."""
         return (Mode.LIVE,) if self._dead is None else tuple(Mode)
 
-    def __call__(self, genotypes: Genotypes, mode: Mode = Mode.LIVE) -> FloatArray:
-        """float64[n, len(WORK_NAMES)] of n genotypes int8[n, v]."""
-        if self._dead is not None and mode is not Mode.LIVE:
+    @property
+    def own_mode(self) -> Mode:
+        """That of the files that this project writes, whose blocks are those of the space."""
+        return Mode.LIVE if self._dead is None else Mode.SHARED
+
+    def __call__(self, genotypes: Genotypes, mode: Mode | None = None) -> FloatArray:
+        """float64[n, len(WORK_NAMES)] of n genotypes int8[n, v], in ``own_mode`` by default."""
+        if self._dead is not None and mode not in (None, self.own_mode):
             return self._dead.executed_blocks(genotypes, mode) @ self._executed
         return _summed(self._columns, genotypes)
 
-    def detailed(self, genotypes: Genotypes, mode: Mode = Mode.LIVE) -> FloatArray:
+    def detailed(self, genotypes: Genotypes, mode: Mode | None = None) -> FloatArray:
         """float64[n, len(DETAILED_NAMES)]: the same, with large kernels apart. No space with modes has any."""
         return np.hstack([self(genotypes, mode), _summed(self._kernel_columns, genotypes)])
 

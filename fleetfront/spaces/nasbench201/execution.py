@@ -1,4 +1,4 @@
-"""Find what counts of a NAS-Bench-201 cell where equal operators are merged, or branches run side by side."""
+"""Find what counts of a NAS-Bench-201 cell where equal operators are run once, or branches side by side."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from fleetfront.spaces.nasbench201.features import PATHS
 from fleetfront.spaces.nasbench201.graph import EDGES, OPERATIONS
 
 _NONE, _SKIP, _POOL = (OPERATIONS.index(name) for name in ("none", "skip_connect", "avg_pool_3x3"))
+#: Edges that may meet another one at their node, so that what they carry is added to it.
+ADDED_EDGES = (2, 4, 5)
+_CONVOLUTIONS = tuple(OPERATIONS.index(name) for name in ("nor_conv_1x1", "nor_conv_3x3"))
 _INTO = tuple([edge for edge, (_, to) in enumerate(EDGES) if to == node] for node in range(4))
 #: What an operation takes beside a 3 x 3 convolution, for choosing the dearest path. Convolutions: the median over
 #: thirteen public devices of coefficients fitted to live operations; poolings there range from nothing to as much.
@@ -40,6 +43,42 @@ def merged_edges(genotypes: Genotypes) -> tuple[NDArray[np.bool_], NDArray[np.in
         is_new = np.all(values[:, 2:node] != values[:, [node]], axis=1)
         sums += np.where(is_new, len(_INTO[node]) - 1, 0)
     return executed, sums
+
+
+def shared_edges(
+    genotypes: Genotypes, live: NDArray[np.bool_]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Parts of live edges bool[n, 6] that are executed where equal operators are shared: bool[n, 6], twice, bool[n, 3].
+
+    The edges whose pooling or convolution is executed; those of them whose convolution reads what another one has
+    activated already; whether a sum is made at each of ``ADDED_EDGES``. Poolings and activations of equal inputs are
+    equal, and so are sums of two equal terms; of three, they are added one after another.
+    """
+    n = len(genotypes)
+    values, edge_values = np.ones((n, 4), dtype=np.uint64), np.zeros((n, len(EDGES)), dtype=np.uint64)
+    sources = np.zeros_like(edge_values)
+    executed, activated, sums = live.copy(), np.zeros_like(live), np.zeros((n, len(EDGES)), dtype=np.bool_)
+    sum_values = np.zeros_like(edge_values)
+    is_pool, is_convolution = live & (genotypes == _POOL), live & np.isin(genotypes, _CONVOLUTIONS)
+    for node in (1, 2, 3):
+        total, is_begun = np.zeros(n, dtype=np.uint64), np.zeros(n, dtype=np.bool_)
+        for edge in _INTO[node]:
+            source = sources[:, edge] = values[:, EDGES[edge][0]]
+            # Convolutions have weights of their own.
+            kind = np.where(is_convolution[:, edge], np.uint64(2 + edge), np.uint64(1))
+            made = edge_values[:, edge] = np.where(genotypes[:, edge] == _SKIP, source, _mixed(source ^ _mixed(kind)))
+            for earlier in range(edge):
+                is_same = sources[:, earlier] == source
+                executed[is_same & is_pool[:, earlier] & is_pool[:, edge], edge] = False
+                activated[is_same & is_convolution[:, earlier] & is_convolution[:, edge], edge] = True
+            added = _mixed(_mixed(total) + _mixed(made))
+            is_added = is_begun & live[:, edge]
+            is_new = ~np.any(sums[:, :edge] & (sum_values[:, :edge] == added[:, None]), axis=1)
+            sums[:, edge], sum_values[:, edge] = is_added & is_new, added
+            total = np.where(is_added, added, np.where(live[:, edge], made, total))
+            is_begun |= live[:, edge]
+        values[:, node] = total
+    return executed, activated, sums[:, ADDED_EDGES]
 
 
 def dearest_path(genotypes: Genotypes, live: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:

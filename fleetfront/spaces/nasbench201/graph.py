@@ -22,6 +22,7 @@ from fleetfront.graphs.graph import Array, Graph
 from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
 from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.graphs.operators.catalogue import graph_macs
+from fleetfront.graphs.prune import share_equal
 from fleetfront.spaces.blocks import Block
 
 STEM, CONV, POOL, ADD, REDUCTION, HEAD, ZERO = (
@@ -43,7 +44,8 @@ STAGES = ((16, 32), (32, 16), (64, 8))
 CELLS = 5
 CLASSES = 10
 
-_KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
+#: Sides of the kernels of operations that are convolutions.
+KERNEL = {"nor_conv_1x1": 1, "nor_conv_3x3": 3}
 
 
 def stem_block() -> Block:
@@ -54,9 +56,15 @@ def stem_block() -> Block:
 def operation_block(operation: str, stage: int) -> Block | None:
     """The block of an edge in one stage (from 0); None for the two operations that are no operators."""
     width, side = STAGES[stage]
-    if operation in _KERNEL:
-        return Block.make(CONV, ((width, side, side),), k=_KERNEL[operation])
+    if operation in KERNEL:
+        return Block.make(CONV, ((width, side, side),), k=KERNEL[operation])
     return Block.make(POOL, ((width, side, side),)) if operation == "avg_pool_3x3" else None
+
+
+def activated_block(operation: str, stage: int) -> Block:
+    """The block of a convolution in one stage (from 0) that reads what another one has activated already."""
+    width, side = STAGES[stage]
+    return Block.make(CONV, ((width, side, side),), k=KERNEL[operation], activated=1)
 
 
 def add_block(stage: int) -> Block:
@@ -87,7 +95,9 @@ class _Writer(LayerWriter):
     """Adds the blocks of this family."""
 
     def relu_conv_bn(self, data: str, prefix: str, out: int, kernel: int, stride: int = 1, square: float = 1.0) -> str:
-        data = self.builder.add("relu", (data,))
+        return self.conv_bn(self.builder.add("relu", (data,)), prefix, out, kernel, stride, square)
+
+    def conv_bn(self, data: str, prefix: str, out: int, kernel: int, stride: int = 1, square: float = 1.0) -> str:
         data = self.conv(data, f"{prefix}.conv.weight", out, kernel, stride)
         return self.batch_norm(data, f"{prefix}.bn", square)
 
@@ -117,9 +127,9 @@ class _Writer(LayerWriter):
             if operation == "none":
                 continue
             entering = nodes[source]
-            if operation in _KERNEL:
+            if operation in KERNEL:
                 edge = f"{prefix}.edge_{source}_{node}"
-                entering = self.relu_conv_bn(entering, edge, self.channels(entering), _KERNEL[operation])
+                entering = self.relu_conv_bn(entering, edge, self.channels(entering), KERNEL[operation])
             elif operation == "avg_pool_3x3":
                 entering = self.pool(entering)
             nodes[node] = self.builder.add("add", (nodes[node], entering)) if node in nodes else entering
@@ -144,7 +154,8 @@ def write_block(block: Block) -> Graph:
     if block.family == STEM:
         output = writer.stem(first, "stem", values["out"])
     elif block.family == CONV:
-        output = writer.relu_conv_bn(first, "edge", block.inputs[0][0], values["k"])
+        write = writer.conv_bn if "activated" in values else writer.relu_conv_bn
+        output = write(first, "edge", block.inputs[0][0], values["k"])
     elif block.family == POOL:
         output = writer.pool(first)
     elif block.family == ZERO:
@@ -165,7 +176,7 @@ def _square_growth(operations: Sequence[str]) -> float:
     coherent, independent = np.zeros(4), np.zeros(4)
     coherent[0] = 1.0
     for (source, node), operation in zip(EDGES, operations, strict=True):
-        if operation in _KERNEL:
+        if operation in KERNEL:
             independent[node] += coherent[source] ** 2 + independent[source]
         elif operation != "none":
             coherent[node] += coherent[source]
@@ -176,7 +187,8 @@ def _square_growth(operations: Sequence[str]) -> float:
 def write_network(
     name: str, operations: Sequence[str], labels: Mapping[str, str], weights: Mapping[str, Array] | None
 ) -> Graph:
-    """The network of one cell's live edges (``none`` where an edge is dead), batch 1, batch-norm kept.
+    """The network of one cell's live edges (``none`` where an edge is dead), batch 1, batch-norm kept, equal poolings,
+    activations and sums once.
 
     Raises InputError if ``weights`` lack an array or one has another shape than the operations ask for.
     """
@@ -189,7 +201,7 @@ def write_network(
             data = writer.reduction(data, f"reduction{stage}", width, square)
         for cell in range(CELLS):
             data = writer.cell(data, f"stage{stage + 1}.cell{cell + 1}", operations)
-    return writer.builder.build((writer.head(data, "head", CLASSES, square),), labels)
+    return share_equal(writer.builder.build((writer.head(data, "head", CLASSES, square),), labels))
 
 
 def block_macs(block: Block) -> int:
@@ -220,6 +232,7 @@ def _features(block: Block) -> dict[str, float]:
         "is_add": block.family == ADD,
         "is_reduction": block.family == REDUCTION,
         "is_head": block.family == HEAD,
+        "is_activated": values.get("activated", 0),
         "kernel": values.get("k", 3 if block.family in (STEM, POOL, REDUCTION) else 1),
         "width_in": width,
         "width_out": width_out,

@@ -20,13 +20,15 @@ from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes, Mode
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.nasbench201.execution import dearest_path, merged_edges
+from fleetfront.spaces.nasbench201.execution import dearest_path, merged_edges, shared_edges
 from fleetfront.spaces.nasbench201.features import network_features
 from fleetfront.spaces.nasbench201.graph import (
     CELLS,
     EDGES,
+    KERNEL,
     OPERATIONS,
     STAGES,
+    activated_block,
     add_block,
     block_features,
     block_macs,
@@ -53,7 +55,8 @@ class NasBench201Space:
 
     Genes are independent: a dead edge (it leads from a node that the input does not reach, or to one that does not
     reach the output) is still part of the cell's name, its parameters and its MACs, as in NAS-Bench-201. Blocks and
-    graphs leave dead edges out: what is measured and deployed is what computes something.
+    graphs leave dead edges out, and compute what is equal once: what is measured and deployed is what computes
+    something.
     """
 
     name: str = "nasbench201"
@@ -183,36 +186,41 @@ class NasBench201Space:
 
     @cached_property
     def vocabulary(self) -> tuple[Block, ...]:
-        """Stem, head, reductions, and for each stage what its edges and the sums at its nodes cost."""
+        """Stem, head, reductions, and for each stage what its edges and the sums at its nodes cost; at the end what
+        convolutions cost whose input another one has activated.
+        """
         blocks = [stem_block(), *(reduction_block(stage) for stage in range(len(STAGES) - 1)), head_block()]
         for stage in range(len(STAGES)):
             operations = (operation_block(operation, stage) for operation in OPERATIONS)
             blocks += [block for block in operations if block is not None]
             blocks.append(add_block(stage))
+        blocks += [activated_block(operation, stage) for stage in range(len(STAGES)) for operation in KERNEL]
         return tuple(blocks)
 
     @cached_property
-    def _edge_blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """Indices of the blocks of operations (-1 for none), int32[stages, operations], and of sums, int32[stages]."""
+    def _edge_blocks(self) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+        """Indices of the blocks of operations (-1 for none), int32[stages, operations], of sums, int32[stages], and of
+        operations whose input is activated already, int32[stages, operations].
+        """
         index: dict[Block | None, int] = {block: number for number, block in enumerate(self.vocabulary)}
         stages = range(len(STAGES))
         edges = [[index.get(operation_block(operation, stage), -1) for operation in OPERATIONS] for stage in stages]
         adds = [index[add_block(stage)] for stage in stages]
-        return np.asarray(edges, dtype=np.int32), np.asarray(adds, dtype=np.int32)
+        activated = [[index[activated_block(o, stage)] if o in KERNEL else -1 for o in OPERATIONS] for stage in stages]
+        return np.asarray(edges, np.int32), np.asarray(adds, np.int32), np.asarray(activated, np.int32)
 
     def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
         """int32[n, 139]: stem, reductions, head, then the six edges and three sums of each cell; -1 for none.
 
-        A node with k live inputs has k - 1 sums.
+        A node with k live inputs has k - 1 sums. What is equal in a cell is one block.
         """
-        edge_blocks, add_blocks = self._edge_blocks
-        live = self.live_edges(genotypes)
-        into_node_2, into_node_3 = live[:, 1:3].sum(axis=1), live[:, 3:].sum(axis=1)
-        has_sum = np.stack([into_node_2 > 1, into_node_3 > 1, into_node_3 > 2], axis=1)
+        edge_blocks, add_blocks, activated_blocks = self._edge_blocks
+        executed, is_activated, has_sum = shared_edges(genotypes, self.live_edges(genotypes))
         fixed = np.arange(len(STAGES) + 1, dtype=np.int32)
         columns = [np.broadcast_to(fixed, (len(genotypes), len(fixed)))]
         for stage in range(len(STAGES)):
-            edges = np.where(live, edge_blocks[stage][genotypes], np.int32(-1))
+            of_operations = np.where(is_activated, activated_blocks[stage][genotypes], edge_blocks[stage][genotypes])
+            edges = np.where(executed, of_operations, np.int32(-1))
             adds = np.where(has_sum, add_blocks[stage], np.int32(-1))
             columns += [edges, adds] * CELLS
         return np.concatenate(columns, axis=1)
@@ -228,18 +236,18 @@ class NasBench201Space:
         In the published networks every edge is executed: ``none`` multiplies by zero, and the edges into a node are
         summed. Dead edges that the output depends on remain where only what it needs is executed.
         """
-        if mode is Mode.LIVE:
+        if mode is Mode.SHARED:
             return np.hstack([self._block_counts[genotypes @ _RADIX], np.zeros((len(genotypes), len(STAGES)))])
         if mode is Mode.MERGED:
             edges, sums = merged_edges(genotypes)
         elif mode is Mode.SIDE_BY_SIDE:
             edges, sums = dearest_path(genotypes, self.live_edges(genotypes))
         else:
-            edges = self._needed_edges(genotypes) if mode is Mode.NEEDED else np.ones(genotypes.shape, np.bool_)
+            edges = self._edges_in(genotypes, mode)
             entering = [[edge for edge, (_, to) in enumerate(EDGES) if to == node] for node in (1, 2, 3)]
             sums = np.sum([np.maximum(edges[:, of_node].sum(axis=1) - 1, 0) for of_node in entering], axis=0)
         blocks = len(self.vocabulary)
-        edge_blocks, add_blocks = self._edge_blocks
+        edge_blocks, add_blocks, _ = self._edge_blocks
         counts = np.zeros((len(genotypes), blocks + len(STAGES) + 1))
         counts[:, : len(STAGES) + 1] = 1
         for stage in range(len(STAGES)):
@@ -250,8 +258,14 @@ class NasBench201Space:
                 counts[np.arange(len(genotypes)), of_operation[genotypes[:, edge]]] += CELLS * edges[:, edge]
         return counts[:, :-1]
 
-    def _needed_edges(self, genotypes: Genotypes) -> NDArray[np.bool_]:
-        """bool[n, 6]: edges other than ``none`` into nodes from which a path leads to the output."""
+    def _edges_in(self, genotypes: Genotypes, mode: Mode) -> NDArray[np.bool_]:
+        """bool[n, 6]: live edges; needed ones (other than ``none``, into nodes from which a path leads to the output);
+        or all.
+        """
+        if mode is Mode.LIVE:
+            return self.live_edges(genotypes)
+        if mode is Mode.ALL:
+            return np.ones(genotypes.shape, np.bool_)
         present = genotypes != 0
         needed: NDArray[np.bool_] = present & _reaching(present)[:, [node for _, node in EDGES]]
         return needed
@@ -260,7 +274,7 @@ class NasBench201Space:
 
     @cached_property
     def _block_counts(self) -> NDArray[np.float64]:
-        """float64[15625, |V|]: how often each block occurs in each network."""
+        """float64[15625, |V|]: how often each block occurs in each network's file."""
         indices = self.block_indices(self.every())
         rows = np.broadcast_to(np.arange(len(indices))[:, None], indices.shape)
         counts = np.zeros((len(indices), len(self.vocabulary)))
@@ -319,8 +333,9 @@ class NasBench201Space:
     def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
         """The whole network with its batch_norm operators, batch 1; names of weights as in ``nasbench201.graph``.
 
-        Dead edges are left out; a disconnected cell gives zeros. ``weights`` are used as they are, never copied; None
-        draws random ones that the architecture alone decides and labels the graph ``weights: random``.
+        Dead edges are left out, what is equal is there once; a disconnected cell gives zeros. ``weights`` are used as
+        they are, never copied; None draws random ones that the architecture alone decides and labels the graph
+        ``weights: random``.
         """
         arch = self.arch_id(genotype)
         labels = {"space": self.name, "arch": arch} | ({"weights": "random"} if weights is None else {})

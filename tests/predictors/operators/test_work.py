@@ -64,8 +64,10 @@ def test_modes_differ_only_by_what_dead_edges_cost() -> None:
         )
     )
     for mode in modes:
-        np.testing.assert_allclose(work(alive, mode), work(alive))
-    convolutions = WORK_NAMES.index("convolution.launches")
+        np.testing.assert_allclose(work(alive, mode), work(alive, Mode.LIVE))
+    convolutions, elementwise = WORK_NAMES.index("convolution.launches"), WORK_NAMES.index("elementwise.launches")
+    # Of the five cells of each of three stages: two convolutions read node 0, and two node 1.
+    assert work(alive, Mode.LIVE)[0, elementwise] - work(alive)[0, elementwise] == 2 * 15
 
     def launches(genotypes: np.ndarray, mode: Mode) -> float:
         return float(work(genotypes, mode)[0, convolutions] - work(space.parse([SKIPS]))[0, convolutions])

@@ -152,9 +152,9 @@ def test_folding_keeps_the_function_and_only_connected_cells_see_the_input() -> 
 
 def test_blocks_alone_have_graphs_and_features() -> None:
     features, names = SPACE.block_features(SPACE.vocabulary)
-    assert features.shape == (16, len(names))
+    assert features.shape == (22, len(names))
     assert (features >= 0).all()
-    assert len(np.unique(features, axis=0)) == 16
+    assert len(np.unique(features, axis=0)) == 22
     for block, macs in zip(SPACE.vocabulary, SPACE.block_macs(SPACE.vocabulary), strict=True):
         graph = SPACE.block_graph(block)
         assert [graph.tensors[name].shape[1:] for name in graph.inputs] == list(block.inputs)
