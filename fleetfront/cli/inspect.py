@@ -17,9 +17,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives a torch network, in place of FILE."
-)
+@click.option("--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives a torch network, or timm:NAME.")
 @click.option(
     "--shape",
     "shapes",

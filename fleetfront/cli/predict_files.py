@@ -45,7 +45,10 @@ file_options = option_group(
             help="Predict this .onnx or .tflite file, or all of a folder.",
         ),
         click.option(
-            "--torch", "module", metavar="FILE.py:make", help="Predict the module, or (module, input), it makes."
+            "--torch",
+            "module",
+            metavar="FILE.py:make",
+            help="Predict the module, or (module, input), it makes; or timm:NAME.",
         ),
         click.option(
             "--shape", "shapes", multiple=True, metavar="NAME=1,3,224,224", help="How large an open input is."
@@ -137,8 +140,14 @@ def model_files(paths: tuple[Path, ...]) -> list[Path]:
 def _made(spec: str, shapes: tuple[str, ...]) -> tuple[Any, Any]:
     """The module that a user's function makes, and its input: the function's own, or one of ``--shape``."""
     from fleetfront.deploy.writers.torch_export import load_from_file
+    from fleetfront.deploy.writers.torch_zoo import is_zoo_name, load_from_zoo
     from fleetfront.graphs.input_shapes import parse_shapes
 
+    if is_zoo_name(spec):
+        import torch
+
+        sizes = parse_shapes(shapes or ("1,3,224,224",))
+        return load_from_zoo(spec), tuple(torch.empty(tuple(shape)) for shape in sizes.values())
     text, _, name = spec.rpartition(":")
     if not text or not name.isidentifier():
         raise InputError(f"{spec!r} does not name a function.", "Write --torch FILE.py:make.")

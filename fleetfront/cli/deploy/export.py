@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--torch", "spec", required=True, metavar="FILE.py:FACTORY", help="A function that gives the network.")
+@click.option(
+    "--torch",
+    "spec",
+    required=True,
+    metavar="FILE.py:FACTORY",
+    help="A function that gives the network; or timm:NAME, torchvision:NAME.",
+)
 @click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
 @click.option("--size", type=Count(1, 8192), default=224, show_default=True, help="Side of its images, pixels.")
 @click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
@@ -55,8 +61,8 @@ def export(
     """Write your own torch network as files, with the proof and texts of a bundle.
 
     FILE.py is run. FACTORY takes no arguments and returns an image classifier, a torch.nn.Module with its weights
-    loaded. ONNX goes through torch.onnx, TFLite through litert-torch, which wants an environment of its own:
-    pip install 'fleetfront[cpu,torch,export-tflite]'.
+    loaded; timm:NAME and torchvision:NAME are untrained. ONNX goes through torch.onnx, TFLite through litert-torch,
+    which wants an environment of its own: pip install 'fleetfront[cpu,torch,export-tflite]'.
 
     Networks of any other inputs and outputs are exported by an example: `example` in inputs.py is a tensor, a tuple in
     the order of forward, a dict by its parameters, or a function that gives one; an .npz holds arrays by parameter.
@@ -66,17 +72,18 @@ def export(
       fleetfront export --torch mynet.py:make --size 128 --images photos/ --precisions fp32,int8
       fleetfront export --torch mynet.py:make --formats onnx,tflite --input uint8 --softmax --labels classes.txt
       fleetfront export --torch bert.py:make --example inputs.py --formats onnx,ort
+      fleetfront export --torch timm:mobilenetv3_small_100 --measure
     """
     from fleetfront.cli.deploy.inputs import read_labels
     from fleetfront.cli.deploy.results import report
-    from fleetfront.deploy.writers.torch_export import split_factory
+    from fleetfront.deploy.writers.torch_export import name_of
     from fleetfront.pipelines.deploy.deploy import Measuring, UserImages
     from fleetfront.pipelines.deploy.export import TorchNetwork, export_torch
     from fleetfront.pipelines.deploy.export_example import ExampleNetwork, export_example
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
 
-    _, factory = split_factory(spec)
+    factory = name_of(spec)
     kinds, recipe = files.kinds(), files.recipe()
     if example is not None:
         _check_alone(files, {"--images": images, "--labels": labels, "--mean": mean, "--std": std})

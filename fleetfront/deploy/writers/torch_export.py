@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.contract import InputContract, scale_and_shift
+from fleetfront.deploy.writers.torch_zoo import is_zoo_name, load_from_zoo
 from fleetfront.errors import InputError, MissingDependency, missing
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ _LISTED = 10
 
 
 def load_factory(spec: str) -> nn.Module:
-    """The network that ``module.py:factory`` makes or is, in eval mode. It runs the user's code.
+    """The network that ``module.py:factory`` makes or is, or a zoo has by that name, in eval mode. User's code is run.
 
     Raises:
         InputError: there is no such file or function, it fails, or what it gives is no ``torch.nn.Module`` that can be
@@ -50,8 +51,11 @@ def load_factory(spec: str) -> nn.Module:
         from torch import nn
     except ImportError as error:
         raise missing("torch", "torch", "Exporting a torch network") from error
-    path, name = split_factory(spec)
-    network = load_from_file(path, name, "Name a function without arguments that gives the network.")
+    if is_zoo_name(spec):
+        network = load_from_zoo(spec)
+    else:
+        path, name = split_factory(spec)
+        network = load_from_file(path, name, "Name a function without arguments that gives the network.")
     if not isinstance(network, nn.Module):
         raise InputError(
             f"{spec} gave a {type(network).__name__}.", "Return a torch.nn.Module with its weights loaded."
@@ -66,7 +70,8 @@ def split_factory(spec: str) -> tuple[Path, str]:
     if not text or not name.isidentifier() or Path(text).suffix != ".py":
         path = spec.partition(":")[0] if spec.partition(":")[0].endswith(".py") else "FILE.py"
         raise InputError(
-            f"{spec!r} does not name a factory, the function that gives the network.", f"Write {path}:FUNCTION."
+            f"{spec!r} does not name a factory, the function that gives the network, or a zoo's network (timm:NAME).",
+            f"Write {path}:FUNCTION.",
         )
     return Path(text), name
 
@@ -102,6 +107,24 @@ def load_from_file(path: Path, name: str, remedy: str) -> Any:
                     "Save the network's state_dict with torch.save, and load that.",
                 ) from error
             raise InputError(f"{path}:{name} failed: {reason_of(error)}", "Repair it.") from error
+
+
+def name_of(spec: str) -> str:
+    """The factory, or the zoo's name for the network. Raises InputError if ``spec`` is neither."""
+    return spec.partition(":")[2] if is_zoo_name(spec) else split_factory(spec)[1]
+
+
+def weights_of(spec: str, module: nn.Module, licence: str) -> dict[str, Any]:
+    """The weights of what ``load_factory`` gave, as a manifest tells of them: networks of a zoo come untrained."""
+    facts: dict[str, Any] = {"random": is_zoo_name(spec), "id": weights_id(module), "source": spec, "licence": licence}
+    if facts["random"]:
+        facts["source"] = f"random numbers of a fixed seed in {spec}; the network knows nothing"
+    return facts
+
+
+def spec_neighbours(spec: str) -> contextlib.AbstractContextManager[None]:
+    """``neighbours`` of the file that ``spec`` names; a zoo's network has none."""
+    return contextlib.nullcontext() if is_zoo_name(spec) else neighbours(Path(spec.rpartition(":")[0]))
 
 
 @contextlib.contextmanager

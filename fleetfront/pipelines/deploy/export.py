@@ -77,7 +77,7 @@ def export_torch(
             a space have (fp16, other batches).
         MissingDependency: an exporter is not installed.
     """
-    from fleetfront.deploy.writers.torch_export import load_factory, neighbours
+    from fleetfront.deploy.writers.torch_export import load_factory, spec_neighbours
 
     recipe = recipe or Recipe()
     pick = Pick(safe_name(wanted.name), wanted.spec)
@@ -85,7 +85,7 @@ def export_torch(
     check_targets(measuring, formats, recipe.precisions)
     check_replaceable(out / pick.name, force=force)
     module = load_factory(wanted.spec)
-    with neighbours(Path(wanted.spec.rpartition(":")[0])), contextlib.ExitStack() as until:
+    with spec_neighbours(wanted.spec), contextlib.ExitStack() as until:
         network = _network(wanted, module)
         staging = until.enter_context(staging_folder(out))
         made = _written(network, module, formats, recipe, staging, progress)
@@ -108,7 +108,7 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     """The network with a graph that has ports and nothing else. Raises InputError if torch cannot run it."""
     import torch
 
-    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, reason_of, weights_id
+    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, reason_of, weights_of
 
     shape = (1, 3, wanted.size, wanted.size)
     try:
@@ -122,7 +122,7 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
         ) from error
     if not isinstance(scores, torch.Tensor) or scores.shape[:-1] != (1,) or scores.dtype != torch.float32:
         raise InputError(f"{wanted.spec} does not give float32 scores [1, classes].", _NO_CLASSIFIER)
-    own = {"id": weights_id(module), "source": wanted.spec, "licence": wanted.licence}
+    own = weights_of(wanted.spec, module, wanted.licence)
     weights = Weights(None, wanted.images, wanted.labels, wanted.labelled, own=own, fed_as=wanted.preprocessing)
     tensors = {
         INPUT: Tensor(INPUT, shape, "float32", "NCHW"),

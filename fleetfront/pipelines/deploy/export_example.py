@@ -81,7 +81,7 @@ def export_example(
         InputError: the factory or the example is not usable, the network fails on it, or a format is not written.
         MissingDependency: an exporter is not installed.
     """
-    from fleetfront.deploy.writers.torch_export import load_factory, neighbours
+    from fleetfront.deploy.writers.torch_export import load_factory, spec_neighbours
 
     pick = Pick(safe_name(wanted.name), wanted.spec)
     strange = [kind.name for kind in formats if kind.name not in FORMATS]
@@ -93,7 +93,7 @@ def export_example(
     module = load_factory(wanted.spec)
     progress.start("Exporting and proving", len(formats))
     try:
-        with neighbours(Path(wanted.spec.rpartition(":")[0])), contextlib.ExitStack() as until:
+        with spec_neighbours(wanted.spec), contextlib.ExitStack() as until:
             network = _Called(wanted.spec, module, read_example(wanted.example))
             staging = until.enter_context(staging_folder(out))
             try:
@@ -316,10 +316,10 @@ def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Grap
 
 
 def _bundled(done: Deployed, network: _Called, wanted: ExampleNetwork, out: Path, force: bool) -> Deployed:
-    from fleetfront.deploy.writers.torch_export import weights_id
+    from fleetfront.deploy.writers.torch_export import weights_of
 
     vectors = _vectors(network, done.files)
-    own = {"random": False, "id": weights_id(network.module), "source": wanted.spec, "licence": wanted.licence}
+    own = weights_of(wanted.spec, network.module, wanted.licence)
     manifest = Manifest(
         arch=wanted.spec,
         space=NO_SPACE,
