@@ -29,14 +29,18 @@ def compare(before: Path, after: Path, fail_on: str | None, kind: str, as_json: 
 
     A bar names a quantity, a direction and how far it may go: `hypervolume:-1%` fails if a hypervolume falls by more
     than 1 %, `error:+1` if the error of a latency model grows by more than one percentage point. A device that vanished
-    fails too. Quantities: hypervolume, accuracy, latency, optimism, error, within_10, coverage. Fronts of random
+    fails too. Quantities: hypervolume, accuracy, latency, p90, optimism, error, within_10, coverage. Fronts of random
     search are a baseline: they are compared only where a folder has no other.
+
+    Model files are compared by their name, target and clock, from what `profile --file --json` printed. latency:+noise
+    fails if a file got slower by more than two measurements of it differ nine times of ten.
 
     \b
     Examples:
       fleetfront compare main/fronts new/fronts
       fleetfront compare main/ new/ --fail-on hypervolume:-1%,error:+1
       fleetfront compare main/ new/ --format md
+      fleetfront compare profile-main.json profile-new.json --fail-on latency:+noise --format md
     """
     from fleetfront.pipelines.compare import compare_results, parse_bars
 
@@ -65,7 +69,7 @@ def compare(before: Path, after: Path, fail_on: str | None, kind: str, as_json: 
         )
 
 
-_HEADERS = ("of", "quantity", "A", "B", "change", "change %", "")
+_HEADERS = ("of", "quantity", "A", "B", "change", "change %", "noise", "")
 
 
 def _cells(row: Row) -> tuple[str, ...]:
@@ -79,6 +83,7 @@ def _cells(row: Row) -> tuple[str, ...]:
         "-" if row.after is None else format_number(row.after, 5),
         "-" if change is None else f"{change:+.4g}",
         "-" if percent is None else f"{percent:+.2f}",
+        "-" if row.noise is None else f"{row.noise:.4g}",
         f"FAILED {row.missed}" if row.missed else "",
     )
 
@@ -88,7 +93,7 @@ def _print_markdown(rows: Sequence[Row]) -> None:
     from fleetfront.report.tables import Table
 
     cells = tuple(_cells(row) for row in rows)
-    echo(markdown_table(Table("Comparison", _HEADERS, cells, frozenset(range(2, 6)))).strip())
+    echo(markdown_table(Table("Comparison", _HEADERS, cells, frozenset(range(2, 7)))).strip())
 
 
 def _as_json(row: Row) -> dict[str, object]:
@@ -100,4 +105,5 @@ def _as_json(row: Row) -> dict[str, object]:
         "change": row.change,
         "change_percent": row.change_percent,
         "missed": row.missed or None,
+        **({} if row.noise is None else {"noise": row.noise}),
     }

@@ -1,6 +1,7 @@
 """Comparing two results: fronts and latency models before and after a change, with the bars that a user sets.
 
-A result is a ``fronts.json``, a fit's JSON, or a folder with such files. Nothing is searched or fitted here.
+A result is a ``fronts.json``, a fit's JSON, what ``profile --file --json`` printed, or a folder with such files.
+Nothing is searched, fitted or measured here.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from fleetfront.errors import FileError, InputError, unknown
+from fleetfront.pipelines.compare_files import FILE_SCHEMA, FileKey, MeasuredFile, noise_between, read_file_profile
 from fleetfront.pipelines.fit.report import SCHEMA as FIT_SCHEMA
 from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.search.front import FULL, hypervolume
@@ -45,7 +47,8 @@ QUANTITIES: dict[str, Quantity] = {
     for quantity in (
         Quantity("hypervolume", "hypervolume of a front against the first result's reference point", True),
         Quantity("accuracy", "highest accuracy of a front, percentage points", True),
-        Quantity("latency", "latency at the accuracy of the first result's knee, ms", False),
+        Quantity("latency", "latency of a file, or at the accuracy of the first result's knee, ms", False),
+        Quantity("p90", "90th percentile of a file's wall clock, ms", False),
         Quantity(
             "optimism", "how much slower measured networks of a front are than predicted, percentage points", False
         ),
@@ -63,15 +66,20 @@ class Bar:
     Attributes:
         is_relative: ``limit`` is in percent of the first value; otherwise in the quantity's own unit.
         is_lower: whether falling below ``limit`` fails.
+        is_noise: the limit is what two measurements of one thing differ by; ``limit`` is then 0.
     """
 
     quantity: str
     limit: float
     is_relative: bool
     is_lower: bool
+    is_noise: bool = False
 
-    def is_missed(self, before: float, after: float) -> bool:
+    def is_missed(self, before: float, after: float, noise: float | None = None) -> bool:
         """Tell whether the change from ``before`` to ``after`` goes beyond the bar."""
+        if self.is_noise:
+            change = after - before
+            return noise is not None and (change < -noise if self.is_lower else change > noise)
         change = relative_change(before, after) if self.is_relative else after - before
         # Differences of rounding in the last digits are no change.
         slack = 1e-9 * max(abs(before), abs(after), 1.0)
@@ -84,6 +92,8 @@ class Bar:
 
     def __str__(self) -> str:
         sign = "-" if self.is_lower else "+"
+        if self.is_noise:
+            return f"{self.quantity}:{sign}noise"
         return f"{self.quantity}:{sign}{abs(self.limit):g}{'%' if self.is_relative else ''}"
 
 
@@ -93,6 +103,7 @@ class Row:
 
     Attributes:
         missed: the bar that the change went beyond, if any. What vanished from the second result misses every bar.
+        noise: what two measurements of an unchanged thing differ by at most, nine times of ten; None if not known.
     """
 
     subject: str
@@ -100,6 +111,7 @@ class Row:
     before: float | None
     after: float | None
     missed: str = ""
+    noise: float | None = None
 
     @property
     def change(self) -> float | None:
@@ -148,6 +160,7 @@ class _Result:
 
     fronts: dict[tuple[str, str], list[_Found]] = field(default_factory=dict)
     fits: dict[tuple[str, str, str], Mapping[str, float]] = field(default_factory=dict)
+    files: dict[FileKey, MeasuredFile] = field(default_factory=dict)
 
 
 def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tuple[Row, ...]:
@@ -159,15 +172,21 @@ def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tupl
         MissingDependency: moocore is missing and a hypervolume must be computed.
     """
     first, second = _read(before), _read(after)
-    rows = [*_front_rows(first, second), *_fit_rows(first, second)]
+    rows = [*_front_rows(first, second), *_fit_rows(first, second), *_file_rows(first, second)]
     shared = [row for row in rows if row.before is not None and row.after is not None]
     if not shared:
         raise InputError(
-            f"{before} and {after} have no device and space in common.",
-            "Compare results of the same devices and space.",
+            f"{before} and {after} have no device and space, and no file and target in common.",
+            "Compare results of the same devices and space, or of files of the same name.",
         )
     for bar in bars:
-        if not any(row.quantity == bar.quantity and row.before is not None for row in rows):
+        judged = [row for row in rows if row.quantity == bar.quantity and row.before is not None]
+        if judged and bar.is_noise and all(row.noise is None for row in judged if row.after is not None):
+            raise InputError(
+                f"Nobody knows the noise of {bar.quantity} here, so --fail-on {bar} cannot be judged.",
+                "Only files measured with `profile --file --json` have it: say how much is allowed, e.g. latency:+3%.",
+            )
+        if not judged:
             known = sorted({row.quantity for row in shared})
             models = bar.quantity in ("error", "within_10", "coverage")
             remedy = " Keep the output of `fleetfront fit --json` as fit.json beside the fronts." if models else ""
@@ -187,16 +206,18 @@ def parse_bars(text: str) -> list[Bar]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         # Pages and editors set a minus in place of a hyphen.
         spelled = re.sub(r"\s", "", part).replace("\N{MINUS SIGN}", "-")
-        match = re.fullmatch(r"([A-Za-z_0-9]+):([+-])(\d+(?:\.\d*)?|\.\d+)(%?)", spelled)
-        if match is None:
+        match = re.fullmatch(r"([A-Za-z_0-9]+):([+-])(\d+(?:\.\d*)?|\.\d+|noise)(%?)", spelled)
+        if match is None or (match[3] == "noise" and (match[4] or match[1] != "latency")):
             raise InputError(
                 f"--fail-on {part!r} is not a bar.",
-                "Write QUANTITY:-NUMBER[%] or QUANTITY:+NUMBER[%], e.g. hypervolume:-1%,error:+1.",
+                "Write QUANTITY:-NUMBER[%] or QUANTITY:+NUMBER[%], e.g. hypervolume:-1%,error:+1; or latency:+noise.",
             )
         name, sign, number, percent = match.groups()
         if name not in QUANTITIES:
             raise unknown("quantity", name, QUANTITIES)
-        bars.append(Bar(name, float(f"{sign}{number}"), bool(percent), sign == "-"))
+        is_noise = number == "noise"
+        limit = 0.0 if is_noise else float(f"{sign}{number}")
+        bars.append(Bar(name, limit, bool(percent), sign == "-", is_noise))
     if not bars:
         raise InputError("--fail-on is empty.", "Write for example hypervolume:-1%,error:+1.")
     return bars
@@ -211,11 +232,11 @@ def relative_change(before: float, after: float) -> float:
 
 def _judged(row: Row, bars: Sequence[Bar]) -> Row:
     missed = [bar for bar in bars if bar.quantity == row.quantity and row.before is not None and _misses(bar, row)]
-    return Row(row.subject, row.quantity, row.before, row.after, str(missed[0])) if missed else row
+    return replace(row, missed=str(missed[0])) if missed else row
 
 
 def _misses(bar: Bar, row: Row) -> bool:
-    return row.after is None or (row.before is not None and bar.is_missed(row.before, row.after))
+    return row.after is None or (row.before is not None and bar.is_missed(row.before, row.after, row.noise))
 
 
 def _front_rows(first: _Result, second: _Result) -> Iterator[Row]:
@@ -284,18 +305,28 @@ def _fit_rows(first: _Result, second: _Result) -> Iterator[Row]:
             yield Row(subject, name, values[0].get(name), values[1].get(name))
 
 
+def _file_rows(first: _Result, second: _Result) -> Iterator[Row]:
+    for key in dict.fromkeys([*first.files, *second.files]):
+        pair = first.files.get(key), second.files.get(key)
+        values = [{} if one is None else one.values for one in pair]
+        for name in dict.fromkeys([*values[0], *values[1]]):
+            noise = noise_between(*pair) if name == "latency" else None
+            subject = f"{key[0]} on {key[1]} ({key[2]})"
+            yield Row(subject, name, values[0].get(name), values[1].get(name), noise=noise)
+
+
 def _read(path: Path) -> _Result:
     result = _Result()
     files = [path]
     if path.is_dir():
-        names = (FRONTS_FILE, "*.report.json", "fit*.json")
+        names = (FRONTS_FILE, "*.report.json", "fit*.json", "profile*.json")
         files = sorted({file for name in names for depth in ("", "*/", "*/*/") for file in path.glob(depth + name)})
     for file in files:
         _read_file(file, result, is_named=file == path)
-    if not result.fronts and not result.fits:
+    if not result.fronts and not result.fits and not result.files:
         raise InputError(
-            f"{path} holds no front and no latency model.",
-            "Give a fronts.json, the output of `fleetfront fit --json`, or a folder with such files.",
+            f"{path} holds no front, no latency model and no measured file.",
+            "Give a fronts.json, the output of `fit --json` or of `profile --file --json`, or a folder of such files.",
         )
     return result
 
@@ -310,10 +341,13 @@ def _read_file(file: Path, result: _Result, *, is_named: bool) -> None:
                 result.fronts.setdefault((fronts.space, _subject(front)), []).append((fronts, front))
         elif schema == FIT_SCHEMA:
             _read_fits(file, part, result)
+        elif schema == FILE_SCHEMA:
+            key, measured = read_file_profile(file, part)
+            result.files[key] = measured
         elif is_named:
             raise InputError(
-                f"{file} is neither a front nor a latency model's report (schema {str(schema)[:100]!r}).",
-                f"Give a file of schema {FRONTS_SCHEMA} or {FIT_SCHEMA}.",
+                f"{file} is neither a front, a fit's report nor a measured file (schema {str(schema)[:100]!r}).",
+                f"Give a file of schema {FRONTS_SCHEMA}, {FIT_SCHEMA} or {FILE_SCHEMA}.",
             )
 
 

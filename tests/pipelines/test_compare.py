@@ -235,3 +235,42 @@ def test_the_command_prints_a_table_and_fails_with_1(
     assert main(["compare", str(before), str(worse), "--format", "md"]) == 0
     assert capsys.readouterr().out.count("\n|") == 5
     assert main(["compare", str(before), str(before), "--fail-on", "speed:+1"]) == 2
+
+
+def profiled(folder: Path, ms: float, std: float, name: str = "profile.json") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {"schema": "fleetfront.file-profile/1", "path": f"/some/{folder.name}/net.onnx", "clock": "wall"}
+    facts |= {
+        "target": "cpu/onnxruntime/fp32/t1/b1",
+        "latency_ms": ms,
+        "latency_std_ms": std,
+        "wall": {"p90_ms": 2 * ms},
+    }
+    (folder / name).write_text(json.dumps(facts))
+    return folder / name
+
+
+def test_files_are_compared_by_name_and_fail_beyond_their_noise(tmp_path: Path) -> None:
+    first = profiled(tmp_path / "a", 10.0, 0.3)
+    noise = 1.6448536 * (0.3**2 + 0.4**2) ** 0.5
+    bars = parse_bars("latency:+noise,p90:+50%")
+    assert str(bars[0]) == "latency:+noise"
+    rows = compare_results(first, profiled(tmp_path / "b", 10.0 + noise - 0.01, 0.4), bars)
+    assert [(row.quantity, row.missed) for row in rows] == [("latency", ""), ("p90", "")]
+    assert rows[0].noise == pytest.approx(noise, rel=1e-6)
+    slower = compare_results(first, profiled(tmp_path / "b", 10.0 + noise + 0.01, 0.4), bars)
+    assert slower[0].missed == "latency:+noise"
+    faster = compare_results(first.parent, profiled(tmp_path / "c", 5.0, 0.4).parent, bars)
+    assert not any(row.missed for row in faster)
+    assert main(["compare", str(first), str(profiled(tmp_path / "d", 16.0, 0.4)), "--fail-on", "p90:+50%"]) == 1
+
+
+def test_noise_that_nobody_knows_judges_nothing(before: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Nobody knows the noise of latency"):
+        compare_results(before, before, parse_bars("latency:+noise"))
+    for wrong in ("p90:+noise", "latency:+noise%"):
+        with pytest.raises(InputError, match="is not a bar"):
+            parse_bars(wrong)
+    damaged = profiled(tmp_path / "a", 0.0, 0.3)
+    with pytest.raises(InputError, match="damaged"):
+        compare_results(damaged, damaged)
