@@ -213,9 +213,18 @@ def seed_option(function: Function) -> Function:
 
 
 def is_given(option: str) -> bool:
-    """Tell whether the running command's option was set by its user, rather than left at its default."""
-    source = click.get_current_context().get_parameter_source(option)
-    return source not in (None, click.core.ParameterSource.DEFAULT)
+    """Tell whether the running command's option was set by its user, rather than left at its default.
+
+    A command that runs itself again, once a device or file, is still its user's.
+    """
+    context: click.Context | None = click.get_current_context()
+    command = context.command if context else None
+    while context is not None and context.command is command:
+        source = context.get_parameter_source(option)
+        if source is not None:
+            return source != click.core.ParameterSource.DEFAULT
+        context = context.parent
+    return False
 
 
 def split_names(values: tuple[str, ...], default: str = "cpu") -> list[str]:

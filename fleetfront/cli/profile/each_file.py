@@ -61,7 +61,7 @@ def files_in(paths: Sequence[Path]) -> list[Path]:
 
 
 def _cells(told: Json) -> tuple[str, ...]:
-    name = shortened(told.get("path", ""))
+    name = shortened(told.get("path") or told.get("file", ""))
     if "error" in told:
         return name, "-", "failed", "-", "-", "-", "-"
     peak = told.get("peak_bytes")

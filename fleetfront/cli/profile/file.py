@@ -102,12 +102,12 @@ def profile_file_there(
     sizes = parse_shapes(shapes)
     if dry_run:
         with TemporaryDirectory() as folder:
-            target = size_inputs(file, target, Path(folder), sizes, arrays).target
+            target = size_inputs(file, target, Path(folder), sizes, arrays, says_batch=is_given("batch")).target
         tell_plan(kind, target, choices, _planned(file, seconds), as_json, quiet)
         return
     with Store(store_path(store)) as opened, progress(quiet) as shown, TemporaryDirectory() as folder:
         if seconds is not None:
-            sized = size_inputs(file, target, Path(folder), sizes, arrays)
+            sized = size_inputs(file, target, Path(folder), sizes, arrays, says_batch=is_given("batch"))
             facts, rows = _run_sustained(kind, sized.target, choices, sized.path, seconds, opened, shown)
         else:
             result = profile_file(
@@ -115,6 +115,7 @@ def profile_file_there(
                 target,
                 shapes=sizes,
                 arrays=arrays,
+                says_batch=is_given("batch"),
                 store=opened,
                 open_agent=lambda one: kind.open(one, choices, shown),
                 progress=shown,

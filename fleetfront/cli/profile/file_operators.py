@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened
-from fleetfront.cli.options import store_path
+from fleetfront.cli.options import is_given, store_path
 from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Choices, DescribesAtHand, DeviceKind
 from fleetfront.targets import Target
@@ -48,6 +48,7 @@ def profile_file_operators(
             target,
             shapes=sizes,
             arrays=arrays,
+            says_batch=is_given("batch"),
             store=opened,
             open_agent=lambda one: kind.open(one, choices, shown),
             progress=shown,

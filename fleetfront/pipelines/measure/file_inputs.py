@@ -37,7 +37,13 @@ class SizedFile:
 
 
 def size_inputs(
-    path: Path, target: Target, folder: Path, shapes: Mapping[str, Shape], arrays: Path | None
+    path: Path,
+    target: Target,
+    folder: Path,
+    shapes: Mapping[str, Shape],
+    arrays: Path | None,
+    *,
+    says_batch: bool = False,
 ) -> SizedFile:
     """Decide on the sizes of a file's inputs before a device is asked.
 
@@ -47,6 +53,7 @@ def size_inputs(
         folder: takes a copy with the sizes, if one is needed.
         shapes: of inputs, as the user says.
         arrays: a ``.npz`` file with what inputs are fed.
+        says_batch: whether the batch of ``target`` is the user's word; else a batch of 1 is nobody's.
 
     A batch above 1 in ``target`` is what a size that is left open for it becomes.
 
@@ -66,7 +73,7 @@ def size_inputs(
         return SizedFile(path, target, _said(shapes, arrays, may_steer=True))
     _, notes = fitted_arrays(ports, given)
     resolved = resolve_shapes(ports, stated, max(1, target.batch))
-    sized = replace(target, batch=_batch(ports, resolved, target.batch))
+    sized = replace(target, batch=_batch(ports, resolved, target.batch, says_batch))
     steering = steering_inputs(path) or ()
     refuse_to_draw([port for port in ports if port.name in steering and port.name not in given])
     if is_fed:
@@ -83,10 +90,10 @@ def size_inputs(
     return SizedFile(path, sized, notes=tuple(notes))
 
 
-def _batch(ports: Sequence[Port], shapes: Mapping[str, Shape], wanted: int) -> int:
+def _batch(ports: Sequence[Port], shapes: Mapping[str, Shape], wanted: int, is_said: bool) -> int:
     """The inputs' batch; where they do not tell, the one that is wanted. Raises InputError if they contradict it."""
     found = batch_of(ports, [shapes[port.name] for port in ports])
-    if UNKNOWN_BATCH in (found, wanted) or wanted == 1:
+    if UNKNOWN_BATCH in (found, wanted) or (wanted == 1 and not is_said):
         return found or (wanted if wanted > 1 else UNKNOWN_BATCH)
     if found != wanted:
         raise InputError(

@@ -202,6 +202,7 @@ def profile_file(
     *,
     shapes: Mapping[str, Shape] | None = None,
     arrays: Path | None = None,
+    says_batch: bool = False,
     store: Store | None = None,
     seconds: float = 3.0,
     workspace: Workspace | None = None,
@@ -216,6 +217,7 @@ def profile_file(
             with the batch that the file tells.
         shapes: of inputs whose sizes the file leaves open, by name; "" stands for the only input.
         arrays: a ``.npz`` file with what inputs are fed, by name.
+        says_batch: whether the batch of ``target`` is the user's word, so that a file of another is refused.
         store: takes every sample, under the file's SHA-256; where files run as they are, as on devices over ADB, under
             that of a copy with the ``shapes`` in it.
         seconds: about how long warm runs go on where the device tells of cold starts (at least 20 of them in each).
@@ -235,10 +237,9 @@ def profile_file(
     with ExitStack() as held:
         folder = Path(held.enter_context(TemporaryDirectory()))
         kept = store or held.enter_context(Store(folder / "store.sqlite"))
-        sized = size_inputs(path, target, folder, shapes or {}, arrays)
-        options = RoundOptions(inputs=sized.inputs)
-        if is_cold:
-            options = cold_rounds(options, seconds)
+        sized = size_inputs(path, target, folder, shapes or {}, arrays, says_batch=says_batch)
+        rounds = RoundOptions(inputs=sized.inputs)
+        options = cold_rounds(rounds, seconds) if is_cold else rounds
         found = measure_files(
             {path.name: sized.path},
             sized.target,

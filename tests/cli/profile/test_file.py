@@ -84,6 +84,37 @@ def test_a_batch_is_what_the_open_size_becomes(told: Told, tmp_path: Path) -> No
     assert "hold a batch of 2, not 4" in err
 
 
+@pytest.mark.parametrize("more", [(), ("--dry-run",), ("--operators",)])
+def test_a_batch_of_one_is_a_word_like_any_other(more: tuple[str, ...], told: Told, tmp_path: Path) -> None:
+    from tests.pipelines.measure.test_file_inputs import convolution
+
+    (tmp_path / "eight.onnx").write_bytes(convolution(8, 3, 8, 8))
+    code, out, err = told("profile", "--file", str(tmp_path / "eight.onnx"), "--batch", "1", *more)
+    assert (code, out) == (2, "")
+    assert "hold a batch of 8, not 1" in err
+    assert "Leave --batch out" in err
+    code, out, _ = told("profile", "--file", str(tmp_path / "eight.onnx"), "--dry-run", "--json")
+    assert (code, json.loads(out)["target"]) == (0, "cpu/onnxruntime/fp32/t1/b8")
+
+
+def test_what_is_typed_counts_for_each_of_several_files(told: Told, tmp_path: Path) -> None:
+    from tests.pipelines.measure.test_file_inputs import convolution
+
+    (tmp_path / "open.onnx").write_bytes(convolution("batch", 3, 8, 8))
+    (tmp_path / "two.onnx").write_bytes(convolution(2, 3, 8, 8))
+    asked = ("profile", "--file", str(tmp_path), "--dry-run")
+    code, out, err = told(*asked, "--batch", "4", "--json")
+    assert code == 0
+    assert "hold a batch of 2, not 4" in err
+    opened, two = json.loads(out)
+    assert opened["target"] == "cpu/onnxruntime/fp32/t1/b4"
+    assert "not 4" in two["error"]
+    for more, said in ((("--precision", "int8"), "are fp32, not int8"), (("--budget", "quick"), "for profiles of a")):
+        code, _, err = told(*asked, *more)
+        assert code == 2
+        assert said in err
+
+
 def test_a_gpu_times_files_of_its_runtimes(told: Told, tmp_path: Path) -> None:
     (tmp_path / "x.onnx").write_bytes(b"")
     gpu = ("profile", "--device", "cuda:0", "--file", str(tmp_path / "x.onnx"), "--dry-run")
