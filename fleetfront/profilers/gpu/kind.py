@@ -52,8 +52,11 @@ class CudaKind:
         )
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
-        """Nothing: measuring changes nothing on a GPU. Raises DeviceError if the driver tells of no such GPU."""
+        """Measuring changes nothing on a GPU; whether there is this one is said where nobody knows.
+
+        Raises DeviceError if the driver tells of no such GPU.
+        """
         from fleetfront.profilers.gpu.nvml import check_present
 
-        check_present(target.device)
-        return {}
+        unknown = check_present(target.device)
+        return {"not_checked": unknown} if unknown else {}

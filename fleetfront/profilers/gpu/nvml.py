@@ -49,15 +49,16 @@ def import_nvml() -> Any:
     return pynvml
 
 
-def check_present(device: str) -> None:
-    """Raise DeviceError for a ``cuda:N`` beyond the GPUs of this machine; without NVML nothing is known of them."""
+def check_present(device: str) -> str:
+    """Raise DeviceError for a ``cuda:N`` beyond the GPUs of this machine; say why, where nothing is known of them."""
     try:
         module = import_nvml()
-    except MissingDependency:
-        return
+    except MissingDependency as error:
+        return f"Whether there is a {device} is not known: {error.message}"
     count = int(module.nvmlDeviceGetCount())
     if cuda_index(device) >= count:
         raise DeviceError(f"There is no {device}: this machine has {count} GPUs.", "`fleetfront doctor` lists them.")
+    return ""
 
 
 class Nvml:

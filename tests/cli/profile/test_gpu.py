@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
@@ -10,9 +11,9 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.cli.profile.batches import profile_batches, summarise_batches
 from fleetfront.cli.profile.space import launch_bound, tell_launch_bound
-from fleetfront.errors import BarMissed
+from fleetfront.errors import BarMissed, MissingDependency
 from fleetfront.predictors.table.fit_files import list_fits, load_fit
-from fleetfront.profilers.gpu import open_agent
+from fleetfront.profilers.gpu import nvml, open_agent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import driver_version
@@ -58,6 +59,28 @@ def test_a_dry_run_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profile", *arguments, *SPACE]) == 0
     plans = json.loads(capsys.readouterr().out)
     assert [plan["target"] for plan in plans] == ["cuda:0/torch/tf32/t1/b1", "cuda:0/torch/tf32/t1/b64"]
+
+
+def test_a_dry_run_says_that_no_driver_tells_of_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def no_driver() -> Any:
+        raise MissingDependency("NVML cannot be started (no driver).", "Install NVIDIA's driver.")
+
+    monkeypatch.setattr(nvml, "import_nvml", no_driver)
+    assert main(["profile", "--device", "cuda:99", "--dry-run", *SPACE]) == 0
+    assert "Whether there is a cuda:99 is not known: NVML cannot be started" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("device", "code"), [("cuda:1", 0), ("cuda:2", 3)])
+def test_a_dry_run_refuses_a_gpu_that_the_driver_does_not_have(
+    device: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nvml, "import_nvml", lambda: SimpleNamespace(nvmlDeviceGetCount=lambda: 2))
+    assert main(["profile", "--device", device, "--dry-run", *SPACE]) == code
+    told = capsys.readouterr()
+    assert "not known" not in told.out
+    assert ("this machine has 2 GPUs" in told.err) == bool(code)
 
 
 def test_batches_are_profiled_and_fitted_apart(
