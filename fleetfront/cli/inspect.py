@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,7 +69,13 @@ def inspect(
     for note in found.notes:
         hint(note)
     if found.path is not None:
-        next_command(f"fleetfront profile --file {found.path} --device cpu")
+        next_command(_next(found.path, shapes))
+
+
+def _next(path: Path, shapes: Sequence[str]) -> str:
+    """Profile the file at the sizes that were inspected."""
+    sizes = "".join(f" --shape {shlex.quote(text)}" for text in shapes)
+    return f"fleetfront profile --file {shlex.quote(str(path))} --device cpu{sizes}"
 
 
 def _inspected(

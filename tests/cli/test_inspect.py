@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -30,6 +31,20 @@ def test_a_file_is_told_and_what_comes_next(told: Told, tmp_path: Path, onnx_byt
     code, out, _ = told("inspect", str(path), "--json")
     assert code == 0
     assert json.loads(out)["macs"] == 8 * 8 * 9 * 16 * 16
+
+
+def test_what_comes_next_runs_at_the_sizes_that_were_inspected(told: Told, tmp_path: Path) -> None:
+    from tests.pipelines.measure.test_file_inputs import convolution
+
+    path = tmp_path / "my detector.onnx"
+    path.write_bytes(convolution("batch", 3, "height", "width"))
+    code, _, err = told("inspect", str(path), "--shape", "x=1,3,12,20")
+    assert code == 0
+    (line,) = [line for line in err.splitlines() if "Next: " in line]
+    command = shlex.split(line.partition("fleetfront ")[2])
+    code, out, _ = told(*command, "--json")
+    assert code == 0
+    assert json.loads(out)["inputs"] == [{"name": "x", "shape": [1, 3, 12, 20], "dtype": "float32"}]
 
 
 def test_a_torch_network_is_told(told: Told, tmp_path: Path) -> None:
