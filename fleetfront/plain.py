@@ -65,24 +65,24 @@ def parse_finite_json(text: str | bytes) -> Any:
     return value
 
 
-def read_record(path: Path, kind: type[T], what: str, remedy: str) -> T:
+def read_record(path: Path, kind: type[T], what: str, remedy: str, most_bytes: int = MOST_BYTES) -> T:
     """The record in the JSON file at ``path``; ``what`` it is called and what to do, for the error.
 
     Raises:
         FileError: missing, too large, not a regular file, or not such a record.
     """
-    return read_file(path, lambda data: from_plain(kind, data), what, remedy)
+    return read_file(path, lambda data: from_plain(kind, data), what, remedy, most_bytes)
 
 
-def read_file(path: Path, parse: Callable[[bytes], T], what: str, remedy: str) -> T:
+def read_file(path: Path, parse: Callable[[bytes], T], what: str, remedy: str, most_bytes: int = MOST_BYTES) -> T:
     """Parse the bytes at ``path`` by ``parse``; its ValueError becomes the reason of a FileError.
 
-    Raises FileError, too, if the file is missing, larger than ``MOST_BYTES``, or no regular file: a pipe never ends.
+    Raises FileError, too, if the file is missing, larger than ``most_bytes``, or no regular file: a pipe never ends.
     """
     try:
         if not path.is_file():
             raise FileError(f"{path} is {'no regular file' if path.exists() else 'missing'}.", remedy)
-        if path.stat().st_size > MOST_BYTES:
+        if path.stat().st_size > most_bytes:
             raise FileError(f"{path} has {path.stat().st_size:,} bytes, more than any {what}.", remedy)
         return parse(path.read_bytes())
     except OSError as error:

@@ -89,6 +89,10 @@ def _show(found: Verified) -> None:
     for one in found.latencies:
         if one.passed is not False and one.note:
             hint(f"{one.path}: {one.note}")
+    alone = [one.path for one in found.latencies if one.is_alone]
+    if alone:
+        hint(f"{', '.join(alone)}: timed alone, as no profile of {found.bundle.space} is here, while the manifest's "
+             "figures come from files between a profile's: a few percent too fast are usual.")  # fmt: skip
     if found.strangers:
         more = f" and {len(found.strangers) - _LISTED} more" if len(found.strangers) > _LISTED else ""
         warn(f"Files that the manifest does not name, so that nobody vouches for them: "

@@ -5,8 +5,8 @@ Nothing but the bundle's folder and its runtimes is needed: no torch, no store, 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,7 +28,8 @@ from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.deploy.proof import largest_error, logits_of
 from fleetfront.errors import FileError, FleetfrontError, InputError, MissingDependency
 from fleetfront.pipelines.deploy.records import is_timed_on
-from fleetfront.pipelines.measure.files import FileLatency, measure_files
+from fleetfront.pipelines.measure.company import Company, find_company
+from fleetfront.pipelines.measure.files import FileLatency, FilesMeasured, measure_files
 from fleetfront.predictors.scores import Z90
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of, open_device
@@ -77,6 +78,8 @@ class LatencyVerdict:
         passed: False if slower than the interval, or further off than allowed; None where nothing can be held against
             it.
         note: why nothing can be, or what is odd.
+        is_alone: it was timed without the blocks and networks that its profile visits between files, which keeps
+            caches warmer and may read low.
     """
 
     path: str
@@ -85,6 +88,7 @@ class LatencyVerdict:
     was_ms: float | None = None
     passed: bool | None = None
     note: str = ""
+    is_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,14 +206,16 @@ def time_bundle(
     """Time the bundle's files again on the targets of ``device`` that its manifest tells of, else on its usual ones.
 
     Slower than the promised 90 % interval is a miss; faster is said. A promise for other hardware, as far as the
-    manifest tells, is shown and not judged.
+    manifest tells, is shown and not judged. Where the workspace has a profile of the bundle's space there, files are
+    visited among its blocks and networks, as when they were deployed; else alone. Files that missed their proof are
+    not timed.
 
     Args:
         verified: the bundle.
         device: ``cpu``, ``adb:SERIAL``: as ``profile`` takes it.
         within: judge by this instead: percent that a file may be slower than promised or, without a promise, than it
             was measured.
-        workspace: where locks of devices are kept.
+        workspace: where profiles and the locks of devices are kept.
         open_agent: who measures; the default is ``open_device``.
         progress: told of every visit.
 
@@ -217,7 +223,9 @@ def time_bundle(
         InputError: no file of the bundle runs there.
         DeviceError: the device is lost, refused or measured by another process.
     """
-    files = {file.path: file for file in verified.bundle.files if file.format in ALL_FORMATS}
+    place = workspace or Workspace.default()
+    wrong = {file.path for file in verified.files if file.passed is False}
+    files = {file.path: file for file in verified.bundle.files if file.format in ALL_FORMATS and file.path not in wrong}
     targets = _targets(verified, device)
     opener = open_agent or partial(open_device, choices=Choices(device=device, workspace=workspace))
     kinds = [ALL_FORMATS[file.format] for file in files.values()]
@@ -227,23 +235,44 @@ def time_bundle(
             for path, file in files.items():
                 if not is_timed_on(target, ALL_FORMATS[file.format], file.precision, kinds):
                     continue
-                promised, was = _told(verified.bundle.latency, target)
-                clock = next((row.clock for row in (promised, was) if row and row.clock != Clock.UNKNOWN), Clock.WALL)
-                statistic = was.statistic if was and was.statistic in STATISTICS else "p25"
-                measured = measure_files(
-                    {path: verified.folder / path},
-                    target,
-                    store,
-                    clock=clock,
-                    statistic=statistic,
-                    workspace=workspace,
-                    open_agent=opener,
-                    progress=progress,
-                )
-                found.append(_judged(path, measured.latencies[path], promised, was, within))
+                measure = partial(measure_files, workspace=workspace, open_agent=opener, progress=progress)
+                found.append(_timed(verified, path, target, within, measure, store, place))
     if not found:
         raise InputError(f"No file of {verified.folder} runs on {device}.", "Name another device: --measure cpu")
     return tuple(found)
+
+
+def _timed(
+    verified: Verified,
+    path: str,
+    target: Target,
+    within: float | None,
+    measure: Callable[..., FilesMeasured],
+    store: Store,
+    place: Workspace,
+) -> LatencyVerdict:
+    promised, was = _told(verified.bundle.latency, target)
+    clock = next((row.clock for row in (promised, was) if row and row.clock != Clock.UNKNOWN), Clock.WALL)
+    statistic = was.statistic if was and was.statistic in STATISTICS else "p25"
+    company = _company(place, verified.bundle.space, target, clock, Path(path).suffix)
+    files = {path: verified.folder / path}
+    measured = measure(files, target, store, clock=clock, statistic=statistic, company=company)
+    verdict = _judged(path, measured.latencies[path], promised, was, within)
+    return replace(verdict, is_alone=company is None and _had_company(promised, was))
+
+
+def _company(place: Workspace, space: str, target: Target, clock: Clock, suffix: str) -> Company | None:
+    """The company of files in the space's profile on ``target``, if whoever verifies has one."""
+    try:
+        with Store(place.store, must_exist=True, read_only=True) as known:
+            return find_company(known, space, target, clock, place.cache, suffix)
+    except InputError:
+        return None
+
+
+def _had_company(promised: LatencyRow | None, was: LatencyRow | None) -> bool:
+    """Tell whether what a file is held against was measured among a profile's networks, or predicted from them."""
+    return promised is not None or (was is not None and was.sitting is not None)
 
 
 def _targets(verified: Verified, device: str) -> list[Target]:
@@ -339,4 +368,5 @@ def _latency_as_json(one: LatencyVerdict) -> Mapping[str, Any]:
         "was_ms": one.was_ms,
         "passed": one.passed,
         "note": one.note or None,
+        "is_alone": one.is_alone,
     }

@@ -1,4 +1,5 @@
-"""Run a model file of somebody else's on given inputs in a process of its own: a crash or an endless loop ends with it.
+"""Run a model file of somebody else's on given inputs in a process of its own: a crash, an endless loop or a hunger for
+memory ends with it.
 
 Requests and answers are ``.npz`` files, so that nothing that the process says is more than numbers:
 ``python -m fleetfront.runtimes.run_apart RUNTIME FILE INPUTS.npz OUTPUTS.npz``.
@@ -6,6 +7,7 @@ Requests and answers are ``.npz`` files, so that nothing that the process says i
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 import tempfile
@@ -19,12 +21,17 @@ from numpy.typing import NDArray
 from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import FileError, FleetfrontError, InputError
 from fleetfront.runtimes.base import Session, native_words
-from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.runtimes.catalogue import load_runtime, places
 
 Arrays = Mapping[str, NDArray[Any]]
 
 #: Seconds for opening a file and a few inferences.
 LONGEST_S = 120.0
+#: What a process may address: Python, a runtime and 64 MiB for each of its threads; weights are held as file, as read
+#: and as packed.
+_MOST_MEMORY, _TIMES_FILE = 12 << 30, 8
+#: Of all outputs together; test vectors hold fewer.
+MOST_OUTPUT_BYTES = 64 << 20
 #: Between the number of an inference and a tensor's name.
 _SEPARATOR = ":"
 _REFUSED = "refused"
@@ -36,7 +43,7 @@ def run_apart(path: Path, runtime: str, feeds: Sequence[Arrays], longest_s: floa
     Raises:
         MissingDependency: the runtime is not installed.
         InputError: the file cannot be opened or run on these inputs.
-        FileError: the runtime crashed on it, or did not end in time.
+        FileError: the runtime crashed on it, did not end in time, or gave more than ``MOST_OUTPUT_BYTES``.
     """
     load_runtime(runtime).version()
     with tempfile.TemporaryDirectory() as held:
@@ -54,7 +61,7 @@ def run_apart(path: Path, runtime: str, feeds: Sequence[Arrays], longest_s: floa
         if not outputs.exists():
             raise FileError(f"{runtime} crashed on {path.name} (exit status {status}).", "Do not use it here.")
         try:
-            answers = read_arrays(outputs)
+            answers = read_arrays(outputs, MOST_OUTPUT_BYTES)
         except ValueError as error:
             raise FileError(f"{runtime} gave no whole answer on {path.name} ({error}).", "Do not use it.") from error
     if _REFUSED in answers:
@@ -76,15 +83,30 @@ def _run(session: Session, feeds: Arrays) -> Arrays:
     return {name: array[:1] if is_single else array for name, array in results.items()}
 
 
+def _bound_memory(runtime: str, path: Path) -> None:
+    """Keep this process from taking all memory, unless it needs a driver: those address far more than they use."""
+    if runtime not in places("cpu"):
+        return
+    with contextlib.suppress(ImportError, OSError, ValueError):  # a lower bound is set already, or none can be
+        import resource
+
+        allowed = _MOST_MEMORY + _TIMES_FILE * path.stat().st_size
+        resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+
+
 def main(runtime: str, path: str, inputs: str, outputs: str) -> None:
     """Answer one request."""
     answers: dict[str, Any] = {}
+    _bound_memory(runtime, Path(path))
     try:
         session = load_runtime(runtime).open(Path(path))
         for name, array in read_arrays(Path(inputs)).items():
             place, _, port = name.partition(_SEPARATOR)
             answers.setdefault(place, {})[port] = array
         results = {place: _run(session, feeds) for place, feeds in answers.items()}
+        given = sum(array.nbytes for one in results.values() for array in one.values())
+        if given > MOST_OUTPUT_BYTES:
+            raise FileError(f"{Path(path).name} gives {given:,} bytes of outputs.", "No bundle of ours has so many.")
         answers = {f"{place}{_SEPARATOR}{name}": array for place, one in results.items() for name, array in one.items()}
     except FleetfrontError as error:
         answers = {_REFUSED: np.array([error.message, error.remedy])}

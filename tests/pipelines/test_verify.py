@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,22 @@ import numpy as np
 import pytest
 
 from fleetfront.cli.main import main
+from fleetfront.deploy.bundle import received
 from fleetfront.deploy.bundle.received import LatencyRow, read_received
 from fleetfront.deploy.bundle.vectors import parse_tensor
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import parse_formats
-from fleetfront.errors import FileError
+from fleetfront.errors import FileError, InputError
 from fleetfront.pipelines.deploy.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
-from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.pipelines.measure.files import FileLatency, FilesMeasured
 from fleetfront.pipelines.verify import _judged, time_bundle, verify_bundle
+from fleetfront.profilers.reading.observations import Observations
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest
 from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
 
 TARGET = Target("cpu", "onnxruntime")
 
@@ -188,6 +193,55 @@ def test_files_are_timed_again(bundle: Path) -> None:
     assert found[0].latency.ms is not None
     assert found[0].interval == pytest.approx((1e6 - 1.645, 1e6 + 1.645), abs=0.01)
     assert (found[0].passed, found[0].note.split()[0]) == (True, "faster")
+
+
+def test_files_are_timed_in_the_company_that_the_profile_gave_them(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fleetfront.pipelines import verify
+
+    asked: list[tuple[Any, ...]] = []
+    beside: list[object] = []
+    company = object()
+
+    def find(_: Store, *what: Any) -> object:
+        asked.append(what)
+        return company
+
+    def measure(files: dict[str, Path], target: Target, *_: Any, **more: Any) -> FilesMeasured:
+        beside.append(more["company"])
+        seen = Observations(target, "", Clock.WALL, {})
+        return FilesMeasured("c", seen, {name: measured(11.0) for name in files}, dict.fromkeys(files, "0"))
+
+    monkeypatch.setattr(verify, "find_company", find)
+    monkeypatch.setattr(verify, "measure_files", measure)
+    assert main(["verify", str(bundle), "--measure", "--json", "--quiet"]) == 0
+    assert [one["is_alone"] for one in json.loads(capsys.readouterr().out)["latency"]] == [True]
+    assert main(["verify", str(bundle), "--measure", "--quiet"]) == 0
+    assert "network-random-weights.onnx: timed alone, as no profile of ofa-mbv3-mini is here" in capsys.readouterr().err
+    assert (asked, beside) == ([], [None, None])
+    place = Workspace.default()
+    Store(place.store).close()
+    assert main(["verify", str(bundle), "--measure", "--json", "--quiet"]) == 0
+    assert [one["is_alone"] for one in json.loads(capsys.readouterr().out)["latency"]] == [False]
+    assert beside[-1] is company
+    assert asked == [("ofa-mbv3-mini", TARGET, Clock.WALL, place.cache, ".onnx")]
+
+
+def test_files_that_missed_their_proof_are_not_timed(bundle: Path) -> None:
+    found = verify_bundle(bundle)
+    failed = replace(found, files=tuple(replace(file, passed=False) for file in found.files))
+    with pytest.raises(InputError, match="No file of"):
+        time_bundle(failed, "cpu")
+
+
+def test_vectors_beyond_any_bundles_are_not_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(received, "MOST_BYTES", 1000)
+    with pytest.raises(FileError, match="more than any bundle's"):
+        read_received(bundle)
+    (bundle / "manifest.json").write_bytes(b" " * (17 << 20))
+    with pytest.raises(FileError, match="more than any manifest"):
+        read_received(bundle)
 
 
 def test_a_bar_without_a_measurement_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -61,6 +61,24 @@ def test_what_does_not_end_is_ended(tmp_path: Path) -> None:
         run_apart(tmp_path / "net.onnx", "onnxruntime", [{"x": np.zeros((1, 3), np.float32)}], 2)
 
 
+def spreading(count: int) -> bytes:
+    """Gives ``count`` rows of three numbers, of a file of a hundred bytes."""
+    make, kind = onnx.helper, onnx.TensorProto
+    constant = make.make_tensor("shape", kind.INT64, [2], [count, 3])
+    ports = [make.make_tensor_value_info(name, kind.FLOAT, shape) for name, shape in (("x", [1, 3]), ("y", [count, 3]))]
+    node = make.make_node("Expand", ["x", "shape"], ["y"])
+    return _model(make.make_graph([node], "spreading", ports[:1], ports[1:], [constant]))
+
+
+@pytest.mark.parametrize(
+    ("count", "said"), [(6_000_000, "gives 72,000,000 bytes of outputs"), (2_000_000_000, "cannot be run")]
+)
+def test_memory_is_bounded(count: int, said: str, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(spreading(count))
+    with pytest.raises(InputError, match=said):
+        run_apart(tmp_path / "net.onnx", "onnxruntime", [{"x": np.zeros((1, 3), np.float32)}])
+
+
 @pytest.mark.parametrize("data", [b"no model", doubling(1)], ids=["no model", "wrong shape"])
 def test_what_cannot_be_run_says_why(data: bytes, tmp_path: Path) -> None:
     (tmp_path / "net.onnx").write_bytes(data)

@@ -15,12 +15,14 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge
 
 from fleetfront.deploy.bundle.manifest import MANIFEST, inside
-from fleetfront.deploy.bundle.vectors import VectorRow
+from fleetfront.deploy.bundle.vectors import MOST_BYTES, VectorRow
 from fleetfront.errors import FileError
 from fleetfront.plain import read_record
 from fleetfront.quantities import Clock, Tier
 
 _REMEDY = "Get the bundle again from where it was deployed."
+#: Ours have some ten thousand bytes.
+_MOST_MANIFEST_BYTES = 16 << 20
 #: A folder that lists more files than this is not walked to its end.
 _MOST_FILES = 10_000
 
@@ -80,6 +82,8 @@ class LatencyRow:
     is_prediction: bool = False
     #: Of what was measured: the hardware, in its own words.
     machine: str = ""
+    #: What was measured among a profile's networks tells how that sitting ran.
+    sitting: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +104,9 @@ def read_received(folder: Path) -> ReceivedBundle:
 
     Raises:
         FileError: there is no such bundle, the manifest is damaged, or a file is missing, changed, no regular file,
-            named twice, or outside the folder.
+            named twice, or outside the folder; or there are more test vectors than any bundle has.
     """
-    bundle = read_record(folder / MANIFEST, ReceivedBundle, "manifest of a bundle", _REMEDY)
+    bundle = read_record(folder / MANIFEST, ReceivedBundle, "manifest of a bundle", _REMEDY, _MOST_MANIFEST_BYTES)
     named: tuple[HashedFile, ...] = (*bundle.files, *bundle.beside)
     paths = [file.path for file in named]
     twice = sorted({path for path in paths if paths.count(path) > 1})
@@ -113,6 +117,10 @@ def read_received(folder: Path) -> ReceivedBundle:
     for row in bundle.test_vectors:
         if row.path not in known or row.file not in models:
             raise FileError(f"A test vector of {row.file!r} lies in {row.path!r}, which has no hash.", _REMEDY)
+    fed = {row.path for row in bundle.test_vectors}
+    held = sum(file.bytes for file in named if file.path in fed)
+    if held > MOST_BYTES:
+        raise FileError(f"The test vectors of {folder} have {held:,} bytes, more than any bundle's.", _REMEDY)
     for file in named:
         _check(folder, file)
     return bundle
