@@ -15,6 +15,7 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import facts_of
 
 if TYPE_CHECKING:
+    from fleetfront.deploy.quantise.rounding import Weight
     from fleetfront.deploy.writers.tflite.metadata import FileDescription
 
 
@@ -29,6 +30,7 @@ class FileFormat:
         minimum_runtime: bytes -> the oldest runtime that reads them.
         half: Graph -> the Graph of an fp16 file.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
+        weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
@@ -42,6 +44,7 @@ class FileFormat:
     minimum_runtime: Callable[[bytes], str]
     half: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
+    weights: Callable[[bytes], Mapping[str, Weight]]
     int8: Callable[[Graph], Graph] = lambda graph: graph
     finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
@@ -92,6 +95,7 @@ _ONNX = FileFormat(
     minimum_runtime=_onnx_minimum,
     half=half_compute,
     quantise=_lazy("quantise.onnx:quantise_onnx"),
+    weights=_lazy("quantise.rounding:onnx_weights"),
 )
 
 _ALL = (
@@ -104,6 +108,7 @@ _ALL = (
         half=half_weights,
         int8=without_hard_swish,
         quantise=_lazy("quantise.tflite:quantise_tflite"),
+        weights=_lazy("quantise.rounding:tflite_weights"),
         finish=_lazy("writers.tflite.metadata:describe_file"),
     ),
     replace(

@@ -20,7 +20,7 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy.bundling import bundle_network, staging_folder
-from fleetfront.pipelines.deploy.network import calibration_images, finish_file, with_files
+from fleetfront.pipelines.deploy.network import finish_file, quantised, with_files
 from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, Measuring, Network, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import Reference, RunTorch, reference_of, run_module
 from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
@@ -226,7 +226,7 @@ def _file(
     session.close()
     data = exported
     if precision == "int8":
-        data = kind.quantise(exported, image.name, calibration_images(network, kind, recipe.contract))
+        data = quantised(network, reference, kind, recipe, folder, exported, image.name)
     # Graphs of channels-last formats are described channels first.
     shape = tuple(image.shape[axis] for axis in (0, 3, 1, 2)) if kind.layout == "NHWC" else image.shape
     tensors = {

@@ -26,7 +26,7 @@ from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy.records import NO_SPACE, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import PROBES, TORCH_BATCH, VECTORS, Reference
 from fleetfront.runtimes.base import Session
-from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.runtimes.catalogue import facts_of, load_runtime
 
 #: Images that a dynamic batch is proven with at once.
 _DYNAMIC_BATCH = 3
@@ -92,6 +92,26 @@ def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: st
         if reference.targets is not None:
             accuracy = 100 * float(np.mean(classes == reference.targets))
     return Judged(proof, accuracy, given[VECTORS], tolerance)
+
+
+def prove_float_form(reference: Reference, data: bytes, kind: FileFormat, recipe: Recipe, folder: Path) -> None:
+    """Raise BarMissed unless the float file ``data``, which an int8 file will be made of, computes what torch does.
+
+    ``folder`` holds it meanwhile.
+    """
+    untested = replace(reference, test=reference.test[:0], test_outputs=reference.test_outputs[:0], targets=None)
+    path = folder / f".float.{facts_of(kind.runtime).formats[0]}"
+    path.write_bytes(data)
+    try:
+        proof = prove_file(untested, path, kind, "fp32", recipe).proof
+    finally:
+        path.unlink()
+    if not proof.passed:
+        raise BarMissed(
+            f"The float file that int8 would be made of differs from torch by {proof.relative_to_spread:.2g} of what "
+            f"inputs change in the logits (limit {proof.limit:g}), so no {kind.name} file is made of it.",
+            f"Report {proof.runtime} {proof.runtime_version} and the architecture.",
+        )
 
 
 def _tested(

@@ -18,10 +18,11 @@ from fleetfront.datasets import Dataset, Preprocessing, Split
 from fleetfront.deploy.contract import DYNAMIC, InputContract, contracted, with_channels
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
+from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.deploy.judging import check_bars, nobody_knows_the_drop, prove_file
+from fleetfront.pipelines.deploy.judging import check_bars, nobody_knows_the_drop, prove_file, prove_float_form
 from fleetfront.pipelines.deploy.records import Network, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import Reference, reference_of, torch_network, vectors_of
 from fleetfront.pipelines.deploy.weights import Weights, first_images
@@ -110,8 +111,33 @@ def _written(
     graph = contracted(graph, contract, kind.layout, network.preprocessing)
     data = kind.write(graph)
     if precision == "int8":
-        data = kind.quantise(data, graph.inputs[0], calibration_images(network, kind, contract))
+        data = quantised(network, reference, kind, recipe, folder, data, graph.inputs[0])
     return finish_file(network, reference, kind, precision, recipe, folder, graph, data)
+
+
+def quantised(
+    network: Network, reference: Reference, kind: FileFormat, recipe: Recipe, folder: Path, data: bytes, name: str
+) -> bytes:
+    """The int8 form of a float file ``data`` with the input ``name``.
+
+    Images do not show a fault in a single weight of an int8 file. So the float file that it is made of is proven first,
+    as if it were handed out, and no weight of the int8 file may be further from it than by rounding.
+
+    Raises:
+        BarMissed: the float file computes something else than torch, or the quantiser changed a weight.
+        InputError: there are too few images, or the quantiser gives up.
+    """
+    images = calibration_images(network, kind, recipe.contract)
+    prove_float_form(reference, data, kind, recipe, folder)
+    made = kind.quantise(data, name, images)
+    wrong = misrounded(kind.weights(data), kind.weights(made))
+    if wrong:
+        raise BarMissed(
+            f"In the int8 form of {network.graph.name}.{kind.name} the weight {wrong[0]!r} is further from the float "
+            "file's than rounding can take it, so it is not handed out.",
+            "Leave int8 out of --precisions, and report the version of the quantiser.",
+        )
+    return made
 
 
 def finish_file(

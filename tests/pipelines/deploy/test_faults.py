@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from fleetfront.deploy.formats import ALL_FORMATS
+from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.errors import BarMissed
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.deploy.network import write_network
@@ -17,6 +19,7 @@ from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.supernet.checkpoints import load_supernet
 
 Array = np.ndarray
+SHAPES = {"onnx": (1, 3, 32, 32), "tflite": (1, 32, 32, 3)}
 
 
 def _zeroed(array: Array, where: object) -> Array:
@@ -88,23 +91,73 @@ def test_the_reference_checkpoint_catches_zeroed_layers(kind: str, shared_data: 
             write_spoilt(graph, weights, kind, "fp32", tmp_path, FAULTS["layer zeroed"], place)
 
 
-@pytest.mark.parametrize("kind", ["onnx", "tflite"])
-@pytest.mark.parametrize("fault", ["layer zeroed", "filters shuffled"])
-def test_int8_is_judged_by_what_images_change_where_torch_names_one_class(
-    kind: str, fault: str, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def of_digits() -> tuple[Graph, Weights]:
+    """A network with images to calibrate on, for which torch names one class."""
     pytest.importorskip("onnxruntime")
     pytest.importorskip("ai_edge_quantizer")
     space = load_space("ofa-mbv3-mini")
     weights = Weights(None, UserImages("digits"))
-    graph = replace(weights.graph(space, space.sample(1, np.random.default_rng(0))[0]), name="network")
+    return replace(weights.graph(space, space.sample(1, np.random.default_rng(0))[0]), name="network"), weights
+
+
+INT8 = Recipe(("int8",), test_images=20)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite", "ort"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_int8_is_not_made_of_a_wrong_file(
+    kind: str, fault: str, of_digits: tuple[Graph, Weights], tmp_path: Path
+) -> None:
+    graph, weights = of_digits
     right = ALL_FORMATS[kind]
-    place = 0.0 if fault == "layer zeroed" else 0.5
-    wrong = replace(right, write=lambda one: right.write(spoil(one, FAULTS[fault], place)))
-    recipe = Recipe(("int8",), test_images=20)
+    for place in (0.0, 1.0):
+        spoilt = partial(spoil, fault=FAULTS[fault], place=place)
+        wrong = replace(right, write=lambda one, spoilt=spoilt: right.write(spoilt(one)))
+        with pytest.raises(BarMissed, match=f"no {kind} file is made of it"):
+            write_network(graph, weights, [wrong], INT8, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite", "ort"])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_a_quantiser_gets_wrong_is_not_handed_out(
+    kind: str, fault: str, of_digits: tuple[Graph, Weights], tmp_path: Path
+) -> None:
+    """It makes the int8 file of another float file, as one that lost weights would."""
+    graph, weights = of_digits
+    right = ALL_FORMATS[kind]
+    other = right.write(right.int8(spoil(graph, FAULTS[fault], 0.5)))
+    wrong = replace(right, quantise=lambda _, name, images: right.quantise(other, name, images[:1]))
+    with pytest.raises(BarMissed, match="further from the float file's than rounding"):
+        write_network(graph, weights, [wrong], INT8, tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_every_weight_of_an_int8_file_is_looked_at(kind: str, of_digits: tuple[Graph, Weights]) -> None:
+    graph, _ = of_digits
+    form = ALL_FORMATS[kind]
+    data = form.write(form.int8(graph))
+    made = form.quantise(data, graph.inputs[0], [np.zeros(SHAPES[kind], np.float32)])
+    before, after = form.weights(data), form.weights(made)
+    assert len(before) == len([name for name, array in graph.weights.items() if array.ndim >= 2])
+    assert set(before) == set(after)
+    assert all(np.all(weight.step > 0) for weight in after.values())
+    assert misrounded(before, after) == []
+
+
+@pytest.mark.parametrize("kind", ["onnx", "tflite"])
+def test_int8_is_judged_by_what_images_change_where_torch_names_one_class(
+    kind: str, of_digits: tuple[Graph, Weights], tmp_path: Path
+) -> None:
+    graph, weights = of_digits
+    right = ALL_FORMATS[kind]
+    wrong = replace(
+        right, quantise=lambda data, name, images: right.quantise(data, name, [0.01 * image for image in images])
+    )
     with pytest.raises(BarMissed, match=r"follows only \d+ % of what images change"):
-        write_network(graph, weights, [wrong], recipe, tmp_path)
-    (file,) = write_network(graph, weights, [right], recipe, tmp_path).files
+        write_network(graph, weights, [wrong], INT8, tmp_path)
+    (file,) = write_network(graph, weights, [right], INT8, tmp_path).files
     assert file.proof.is_weak
     assert file.proof.as_checks()["explained"] > 0.8
 

@@ -202,6 +202,11 @@ def is_int8(tensor: Any) -> bool:
     return bool(tensor.type == schema.TensorType.INT8)
 
 
+def is_float(tensor: Any) -> bool:
+    """Tell whether a tensor holds float32."""
+    return bool(tensor.type == schema.TensorType.FLOAT32)
+
+
 def metadata_entry(name: str, buffer: int) -> Any:
     """An entry of the table of metadata."""
     return schema.MetadataT(name=name, buffer=buffer)

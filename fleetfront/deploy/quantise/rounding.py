@@ -1,0 +1,84 @@
+"""Hold the weights of an int8 file against those of the float file that it was made of: rounding moves none by more
+than half a step. A filter that is wrong changes few classes, so agreement on images does not show it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+#: Half a step, and what float32 itself rounds off.
+_STEPS, _OF_FLOAT = 0.51, 1e-5
+#: Arrays of fewer dimensions are biases, scales and shifts, which quantisers fold into each other.
+_FEWEST_DIMENSIONS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Weight:
+    """An array of weights as the file means it; ``step`` is that between two values it could have, 0 for floats."""
+
+    values: NDArray[np.float32]
+    step: NDArray[np.float32] | float = 0.0
+
+
+def misrounded(before: Mapping[str, Weight], after: Mapping[str, Weight]) -> list[str]:
+    """Names of the weights of an int8 file that are further from the float file's than rounding can take them."""
+    return [name for name, weight in after.items() if name in before and _is_off(before[name], weight)]
+
+
+def _is_off(before: Weight, after: Weight) -> bool:
+    if before.values.shape != after.values.shape:
+        return True
+    allowed = _STEPS * after.step + _OF_FLOAT * float(np.abs(before.values).max(initial=0.0))
+    return bool((np.abs(before.values - after.values) > allowed).any())
+
+
+def onnx_weights(data: bytes) -> dict[str, Weight]:
+    """Weights by the names that they have in the float file."""
+    import onnx
+
+    graph = onnx.load_from_string(data).graph
+    arrays = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    found = {name: Weight(array) for name, array in arrays.items() if array.dtype == np.float32}
+    for node in graph.node:
+        if node.op_type == "DequantizeLinear" and node.input[0] in arrays:
+            stored, scale, *zero = (arrays[name] for name in node.input)
+            axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
+            name = node.input[0].removesuffix("_quantized")
+            found[name] = _unrounded(stored, scale, zero[0] if zero else np.zeros(1, np.int8), axis)
+    return {name: weight for name, weight in found.items() if weight.values.ndim >= _FEWEST_DIMENSIONS}
+
+
+def tflite_weights(data: bytes) -> dict[str, Weight]:
+    """Weights by the names that they have in the float file."""
+    from fleetfront.deploy.writers.tflite.flatbuffer import unpack_model
+
+    return dict(_tflite_weights(unpack_model(data)))
+
+
+def _tflite_weights(model: Any) -> Iterator[tuple[str, Weight]]:
+    from fleetfront.deploy.writers.tflite.flatbuffer import is_float, is_int8
+
+    for tensor in model.subgraphs[0].tensors:
+        content, shape = model.buffers[tensor.buffer].content, tuple(tensor.shape)
+        if not content or len(shape) < _FEWEST_DIMENSIONS:
+            continue
+        name = tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+        if is_float(tensor):
+            yield name, Weight(np.frombuffer(content, "<f4").reshape(shape))
+        elif is_int8(tensor) and (told := tensor.quantization) is not None and told.scale is not None:
+            stored = np.frombuffer(content, np.int8).reshape(shape)
+            yield name, _unrounded(stored, np.asarray(told.scale), np.asarray(told.zeroPoint), told.quantizedDimension)
+
+
+def _unrounded(stored: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: int) -> Weight:
+    """int8 ``stored`` as floats; ``scale`` and ``zero`` are of the whole array, or one a slice along ``axis``."""
+    along = [1] * stored.ndim
+    if scale.size > 1:
+        along[axis] = scale.size
+    step, middle = (values.astype(np.float32).reshape(along) for values in (scale, np.broadcast_to(zero, scale.shape)))
+    return Weight((stored.astype(np.float32) - middle) * step, step)
