@@ -89,7 +89,9 @@ def _feeding(manifest: Manifest, contract: InputContract) -> list[str]:
             f"{list(preprocessing.get('std', ()))}, both in the order RGB."
         )
         if len(set(preprocessing.get("mean", ()))) > 1 or len(set(preprocessing.get("std", ()))) > 1:
-            lines.append("MediaPipe Tasks feeds all channels by their averages; `--input unit` and `uint8` are exact.")
+            lines.append(
+                "MediaPipe Tasks scales all channels alike, and refuses the file: take `--input unit` or `uint8`."
+            )
     lines.append("The output is probabilities." if contract.softmax else "The output is logits; the largest wins.")
     return lines
 

@@ -232,8 +232,8 @@ def _description(network: Network, contract: InputContract) -> FileDescription:
     if contract.input == "unit":
         mean, std = (0.0,), (1.0,)
     elif len(set(mean)) > 1 or len(set(std)) > 1:
-        # MediaPipe refuses values that differ by channel. The manifest and the snippets have those.
-        mean, std = (sum(mean) / len(mean),), (sum(std) / len(std),)
+        # MediaPipe scales all channels alike; told nothing, it refuses the file. The manifest has the values.
+        mean, std = (), ()
     return FileDescription(
         name=network.graph.name,
         description=f"{labels.get('space', '')} {labels.get('arch', '')}".strip(),
