@@ -14,12 +14,10 @@ number nor a decision; those are left out of the share that is caught.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -31,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
+from mutant_judge import Judge
 from token_mutants import Mutant, mutants_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -55,7 +54,7 @@ class Workbench:
         if not self.tree.exists():
             self.copy()
         self.maps.mkdir(exist_ok=True)
-        self._original = folder / "original.json"
+        self._original, self._sound = folder / "original.json", folder / "sound.json"
         if self._original.exists():  # a run was killed with a mutant in the tree
             self.mend()
 
@@ -94,24 +93,19 @@ class Workbench:
             found |= json.loads(path.read_text())
         return found
 
-    def pytest(self, arguments: Sequence[str], timeout: float) -> int | None:
-        """The exit status of pytest in the copy; None if it did not end."""
+    def judge(self) -> Judge:
+        """A process that runs tests in the copy."""
         data = os.environ.get("FLEETFRONT_TEST_DATA", str(ROOT.parents[1] / "shared" / "data"))
         environment = {**os.environ, "PYTHONPATH": str(self.tree), "FLEETFRONT_TEST_DATA": data}
-        environment |= {"PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *arguments]
-        process = subprocess.Popen(
-            command, cwd=self.tree, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-        try:
-            return process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            with contextlib.suppress(ProcessLookupError):  # also what the tests started
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        return Judge(self.tree, environment | {"PYTHONDONTWRITEBYTECODE": "1"})
+
+    def sound(self) -> dict[str, bool]:
+        """Test -> whether it passes where nothing is mutated, as far as was tried."""
+        return dict(json.loads(self._sound.read_text())) if self._sound.exists() else {}
+
+    def keep_sound(self, sound: dict[str, bool]) -> None:
+        """Write them whole."""
+        self._sound.write_text(json.dumps(sound, indent=1))
 
 
 def map_tests(bench: Workbench, folders: Sequence[str]) -> None:
@@ -187,16 +181,32 @@ def judging_tests(mutant: Mutant, tests: dict[str, dict[str, Any]]) -> list[str]
     return chosen
 
 
-def judge(bench: Workbench, mutant: Mutant, names: Sequence[str], seconds: float) -> str:
-    """``caught``, ``endless`` or ``survived``; ``untested`` if no test runs it."""
-    if not names:
-        return "untested"
-    bench.mutate(mutant)
-    try:
-        status = bench.pytest(names, SLOWER * seconds + GRACE_S)
-    finally:
-        bench.mend()
-    return "endless" if status is None else "survived" if status in (0, 5) else "caught"
+def judge(bench: Workbench, judge: Judge, mutant: Mutant, names: Sequence[str], seconds: float) -> tuple[str, str]:
+    """``caught``, ``endless`` or ``survived``, ``untested`` if no test runs it; and the test that caught it.
+
+    A test catches what it passes without: one that fails either way is left out.
+    """
+    sound = bench.sound()
+    left = [name for name in names if sound.get(name, True)]
+    while left:
+        bench.mutate(mutant)
+        try:
+            answer = judge.run(left, SLOWER * seconds + GRACE_S)
+        finally:
+            bench.mend()
+        if answer.status in (0, 5):
+            return "survived", ""
+        if answer.status is None:
+            return "endless", ""
+        if not answer.failed:  # the tests cannot be imported: because of the mutant, or at all
+            return ("caught" if judge.run(left, SLOWER * seconds + GRACE_S).status in (0, 1) else "untested"), ""
+        if answer.failed not in sound:
+            sound[answer.failed] = judge.run([answer.failed], GRACE_S).status == 0
+            bench.keep_sound(sound)
+        if sound[answer.failed]:
+            return "caught", answer.failed
+        left.remove(answer.failed)
+    return "untested", ""
 
 
 def sample(bench: Workbench, count: int, seed: int) -> list[Mutant]:
@@ -217,20 +227,21 @@ def sample(bench: Workbench, count: int, seed: int) -> list[Mutant]:
 def run(bench: Workbench, count: int, seed: int, seconds: float) -> None:
     """Judge the sample for about so many seconds, going on where an earlier run ended."""
     tests, results, ends = bench.tests(), bench.results(), time.monotonic() + seconds
-    for number, mutant in enumerate(sample(bench, count, seed)):
-        if time.monotonic() > ends:
-            return
-        is_mapped = (bench.maps / f"tests-{mutant.path.split('/')[1]}.json").exists()
-        if mutant.key in results or not is_mapped:
-            continue
-        names = judging_tests(mutant, tests)
-        verdict = judge(bench, mutant, names, sum(tests[name]["seconds"] for name in names))
-        results[mutant.key] = {**asdict(mutant), "verdict": verdict, "tests": len(names)}
-        bench.keep(results)
-        print(
-            f"{number + 1}/{count} {verdict:9} {mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}",
-            flush=True,
-        )
+    left = [mutant for mutant in sample(bench, count, seed) if mutant.key not in results]
+    with bench.judge() as judging:
+        for mutant in left:
+            if time.monotonic() > ends:
+                return
+            if not (bench.maps / f"tests-{mutant.path.split('/')[1]}.json").exists():
+                continue
+            names = judging_tests(mutant, tests)
+            verdict, by = judge(bench, judging, mutant, names, sum(tests[name]["seconds"] for name in names))
+            results[mutant.key] = {**asdict(mutant), "verdict": verdict, "tests": len(names), "by": by}
+            bench.keep(results)
+            print(
+                f"{len(results)}/{count} {verdict:9} {mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}",
+                flush=True,
+            )
 
 
 def again(bench: Workbench, extra: Sequence[str]) -> None:
@@ -238,18 +249,20 @@ def again(bench: Workbench, extra: Sequence[str]) -> None:
     bench.copy()
     tests, results = bench.tests(), bench.results()
     reviewed = json.loads(REVIEWED.read_text()) if REVIEWED.exists() else {}
-    for key, result in results.items():
-        if result["verdict"] not in ("survived", "untested") or key in reviewed:
-            continue
-        mutant = Mutant(**{name: result[name] for name in ("path", "line", "column", "source", "before", "after")})
-        if mutant.source not in (bench.tree / mutant.path).read_text().splitlines():
-            result["verdict"] = "gone"  # the line is no more
-        else:
-            names = list(extra) or judging_tests(mutant, tests)
-            result["verdict"] = judge(bench, mutant, names, 60.0)
-            result["by_added_tests"] = True
-        bench.keep(results)
-        print(f"{result['verdict']:9} {mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}", flush=True)
+    with bench.judge() as judging:
+        for key, result in results.items():
+            if result["verdict"] not in ("survived", "untested") or key in reviewed:
+                continue
+            mutant = Mutant(**{name: result[name] for name in ("path", "line", "column", "source", "before", "after")})
+            path = bench.tree / mutant.path
+            if not path.exists() or mutant.source not in path.read_text().splitlines():
+                result["verdict"] = "gone"  # the line is no more
+            else:
+                names = list(extra) or judging_tests(mutant, tests)
+                result["verdict"], result["by"] = judge(bench, judging, mutant, names, 60.0)
+                result["by_added_tests"] = True
+            bench.keep(results)
+            print(f"{result['verdict']:9} {mutant.path}:{mutant.line} {mutant.before} -> {mutant.after}", flush=True)
 
 
 def table(bench: Workbench) -> None:
