@@ -27,21 +27,37 @@ from fleetfront.deploy.bundle.manifest import (
 )
 from fleetfront.device_configs.loader import load_file
 from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.pipelines.compare import compare_results
 from fleetfront.pipelines.importing.lookup_yaml import read_lookup_folder
 from fleetfront.pipelines.importing.table_file import read_table
 from fleetfront.predictors.accuracy.tables import read_accuracy_csv
+from fleetfront.predictors.few_shot.basis import make_basis
+from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
+from fleetfront.predictors.few_shot.files import load_few_shot, read_few_shot, save_few_shot
+from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport
+from fleetfront.predictors.few_shot.pooled_trees import PooledContent, PooledModel, described_by
+from fleetfront.predictors.few_shot.posterior import Hypothesis
+from fleetfront.predictors.operators.cost_files import load_costs, save_costs
+from fleetfront.predictors.operators.costs import TERMS, KindCosts, NetworkScales, OperatorCosts
+from fleetfront.predictors.operators.kernels import FEATURES
+from fleetfront.predictors.operators.rules import ChainTest, Rules
+from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import load_fit, save_fit
 from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.predictors.trees import Trees
 from fleetfront.profilers.gpu.trtexec import read_layers, read_profile, read_times
+from fleetfront.quantities import Clock
 from fleetfront.runtimes.feeds import load_arrays
 from fleetfront.search.archive import Archive
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w12
+from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import SyntheticDevice
 
+TARGET = Target("board", "onnxruntime")
 #: More by hand: FUZZ_EXAMPLES=5000 pytest tests/test_doors.py
 EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "40"))
 FUZZED = settings(
@@ -119,6 +135,64 @@ def fit(folder: Path) -> Door:
     return Door(path, lambda: load_fit(path) and None)
 
 
+def few_shot(folder: Path) -> Door:
+    space = load_space("nasbench201")
+    work = NetworkWork(space)
+    some = space.sample(40, np.random.default_rng(0))
+    basis = make_basis(work, some)
+    hypothesis = Hypothesis(Mode.LIVE, 1.0, np.ones(basis.rank), np.eye(basis.rank), 0.1)
+    content = FewShotContent(TARGET, space.name, basis, (hypothesis,))
+    return _few_shot(folder, FewShotModel(content, work), "transfer", work)
+
+
+def pooled(folder: Path) -> Door:
+    space = load_space("nasbench201")
+    work = NetworkWork(space)
+    basis, few = make_basis(work, space.sample(40, np.random.default_rng(0))), np.array([1.0, 2.0, 3.0])
+    columns = (basis.rank - 1) * len(work.modes) + described_by(few)
+    content = PooledContent(TARGET, space.name, basis, small_trees(columns), few, {"clock_ghz": 2.5}, 0.1)
+    return _few_shot(folder, PooledModel(content, work), "trees", work)
+
+
+def _few_shot(folder: Path, model: FewShotModel | PooledModel, serves: str, work: NetworkWork) -> Door:
+    report = FewShotReport(serves, "live", ("a",), 3, 5.0, None, 1.0)
+    path = save_few_shot(FewShotFit(model, report), Workspace(folder), work.space.name, Clock.WALL)
+    asked = work.space.sample(5, np.random.default_rng(1))
+
+    def read() -> Any:
+        told = load_few_shot(path, work).predict(asked)
+        files, _ = read_few_shot(Workspace(folder))
+        return told.mean.tolist(), told.std.tolist(), [file.report.to_json() for file in files]
+
+    return Door(path, read)
+
+
+def small_trees(columns: int) -> Trees:
+    return Trees(columns, np.array([[0]], np.int16), np.array([[0.5]], np.float32), np.array([[-0.1, 0.1]], np.float32))
+
+
+def operator_costs(folder: Path) -> Door:
+    least, most = np.zeros(len(FEATURES)), np.full(len(FEATURES), 100.0)
+    roofline = np.full(1 + len(TERMS), 0.1)
+    kind = KindCosts("conv", roofline, small_trees(len(FEATURES) + 1), least, most, 9, 5.0, 0.1)
+    rules = Rules(
+        (("conv", "relu"),), ("conv",), ("add",), 0.1, (ChainTest("fused", ("conv", "relu"), 1.0, (1.0,), 2.0),)
+    )
+    scales = NetworkScales(np.ones(3), 0.1, 0.1, 0.1, 0.1, 4)
+    costs = OperatorCosts(TARGET, Clock.WALL, "p25", 0.01, {"conv": kind}, roofline, rules, scales)
+    path = save_costs(costs, Workspace(folder))
+    builder = GraphBuilder("g")
+    weight = builder.weight("w", np.ones((4, 3, 3, 3), np.float32))
+    image = builder.input("x", (1, 3, 8, 8), layout="NCHW")
+    graph = builder.build([builder.add("relu", [builder.conv2d(image, weight)])])
+
+    def read() -> Any:
+        told = load_costs(path).estimate(graph)
+        return told.mean_ms, told.std_ms, told.known_share, [part.ms for part in told.parts]
+
+    return Door(path, read)
+
+
 def archive(folder: Path) -> Door:
     space = ofa_mbv3_mini()
     kept, path = Archive(len(space.choices), ["a"]), folder / "archive.npz"
@@ -184,6 +258,9 @@ DOORS: dict[str, Callable[[Path], Door]] = {
     "fronts": fronts,
     "manifest": manifest,
     "fit": fit,
+    "few-shot": few_shot,
+    "pooled trees": pooled,
+    "operator costs": operator_costs,
     "trtexec times": lambda folder: trtexec(folder, "times", TIMES, read_times),
     "trtexec profile": lambda folder: trtexec(folder, "profile", PROFILE, read_profile),
     "trtexec layers": lambda folder: trtexec(folder, "layers", {"Layers": ["a", {"Name": "b"}]}, read_layers),
@@ -194,6 +271,19 @@ DOORS: dict[str, Callable[[Path], Door]] = {
     "accuracies": accuracies,
     "costs": costs,
 }
+
+
+JSON_DOORS = (
+    "fronts",
+    "manifest",
+    "fit",
+    "few-shot",
+    "pooled trees",
+    "operator costs",
+    "trtexec times",
+    "trtexec profile",
+    "trtexec layers",
+)
 
 
 @pytest.fixture(scope="module")
@@ -243,7 +333,7 @@ def test_bytes_that_are_damaged(name: str, doors: dict[str, tuple[Door, bytes]],
     check(door, bytes(damaged[: data.draw(st.sampled_from([len(damaged), len(damaged) // 2]))]))
 
 
-@pytest.mark.parametrize("name", ["fronts", "manifest", "fit", "trtexec times", "trtexec profile", "trtexec layers"])
+@pytest.mark.parametrize("name", JSON_DOORS)
 @FUZZED
 @given(data=st.data())
 def test_values_that_cannot_be(name: str, doors: dict[str, tuple[Door, bytes]], data: st.DataObject) -> None:

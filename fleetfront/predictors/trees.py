@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 #: A deeper tree would not fit into arrays of perfect trees without waste; nothing here needs one.
 _DEEPEST = 8
+#: The most that all trees of a file may add up to: they predict logarithms of times, and e^150 is still a number.
+_FURTHEST = 150.0
 #: Rows of features times trees that are followed at a time: what is touched stays in the second-level cache.
 _CHUNK = 1 << 16
 
@@ -103,6 +105,8 @@ class Trees:
             raise ValueError("its trees are not perfect binary trees")
         if threshold.shape != feature.shape or np.any(np.isnan(threshold)) or not np.all(np.isfinite(leaf)):
             raise ValueError("its trees hold thresholds or leaves that are not numbers")
+        if np.abs(leaf).max(axis=1, initial=0.0).sum(dtype=np.float64) > _FURTHEST:
+            raise ValueError("its trees add up to more than any logarithm")
         if columns < 1 or (feature.size and (feature.min() < 0 or feature.max() >= columns)):
             raise ValueError(f"its trees look at columns that are not among the {columns}")
         return cls(columns, feature, threshold, leaf)

@@ -14,6 +14,8 @@ from fleetfront.spaces.base import Genotypes
 
 #: Directions in which networks differ by less than this share of the largest difference carry no information.
 _RANK_TOLERANCE = 1e-4
+#: No network's work comes near.
+_BEYOND = 1e18
 #: With a smaller share of different values, networks that compute the same were measured once.
 _LEAST_DISTINCT = 0.7
 
@@ -43,6 +45,10 @@ class WorkBasis:
             raise ValueError("the basis has the wrong shape")
         if self.directions.ndim != 2 or len(self.directions) != w + 1:
             raise ValueError("the basis has the wrong shape")
+        if not np.all((self.scale > 1 / _BEYOND) & (self.scale < _BEYOND)) or not all(
+            np.all(np.abs(array) < _BEYOND) for array in (self.centre, self.directions)
+        ):
+            raise ValueError("the basis holds work beyond all networks'")
 
     @property
     def rank(self) -> int:

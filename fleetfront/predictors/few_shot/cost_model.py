@@ -27,6 +27,8 @@ from fleetfront.targets import Target
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: No ms, and no square of them, comes near.
+_BEYOND = 1e18
 #: Hypotheses below are not kept for prediction.
 LEAST_WEIGHT = 1e-3
 
@@ -67,7 +69,12 @@ class FewShotContent:
     step_ms: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
-        """Raises ValueError if shapes differ or no hypothesis has a weight."""
+        """Raises ValueError if shapes differ, a number is beyond all devices', or no hypothesis has a weight."""
+        shares = (h.relative_std for h in self.hypotheses)
+        arrays = (array for h in self.hypotheses for array in (h.coefficients, h.covariance))
+        largest = max(self.least_ms, self.step_ms, self.interval_factor, *shares)
+        if largest > _BEYOND or not all(np.all(np.abs(array) < _BEYOND) for array in arrays):
+            raise ValueError("it holds numbers beyond all devices'")
         if any(len(h.coefficients) != self.basis.rank for h in self.hypotheses):
             raise ValueError("a hypothesis has another number of coefficients than the basis")
         if not sum(h.weight for h in self.hypotheses) > LEAST_WEIGHT:

@@ -31,6 +31,8 @@ _PARAMETERS = {
     "subsample": 0.7,
     "colsample_bytree": 0.6,
 }
+#: Ten days.
+_MOST_MS = 1e9
 #: Stands for a fact that is not known; logarithms of facts are greater.
 _UNKNOWN_FACT = -100.0
 
@@ -87,9 +89,11 @@ class PooledContent:
     relative_std: Annotated[float, Gt(0)]
 
     def __post_init__(self) -> None:
-        """Raises ValueError if a measurement is not positive."""
-        if self.few_ms.ndim != 1 or not self.few_ms.size or np.any(self.few_ms <= 0):
-            raise ValueError("a measurement is not positive")
+        """Raises ValueError if a measurement or a fact is not positive, or beyond all devices'."""
+        if self.few_ms.ndim != 1 or not self.few_ms.size or not np.all((self.few_ms > 0) & (self.few_ms < _MOST_MS)):
+            raise ValueError("a measurement is not positive, or more than ten days")
+        if not all(value > 0 for value in self.facts.values()) or self.relative_std > _MOST_MS:
+            raise ValueError("a fact is not positive, or the error beyond all numbers")
 
 
 class PooledModel:

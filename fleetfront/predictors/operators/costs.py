@@ -30,6 +30,8 @@ _LEAST_MS = 1e-5
 _GRAIN = 1e-6
 #: Millions of anything that are little work for every device.
 _SMALL = 0.1
+#: Nothing here costs more: ms per million of anything, and ten days.
+_MOST_MS = 1e9
 #: Beyond the sizes that a kind was measured at by more than this factor, it is not known.
 REACH = 4.0
 
@@ -42,6 +44,11 @@ def roofline_design(features: FloatArray) -> FloatArray:
 def tree_design(features: FloatArray, roofline_ms: FloatArray) -> FloatArray:
     """The features of trees, float64[n, len(FEATURES) + 1]: logarithms of all features, and of the roofline."""
     return np.column_stack([np.log(features + _GRAIN), np.log(roofline_ms)])
+
+
+def _check_costs(costs: FloatArray, count: int, what: str) -> None:
+    if costs.shape != (count,) or not np.all(np.abs(costs) <= _MOST_MS):
+        raise ValueError(f"the {what} are not {count} numbers of ms")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +71,16 @@ class KindCosts:
     samples: Annotated[int, Ge(1)]
     mape: Annotated[float, Ge(0)]
     rms: Annotated[float, Ge(0)]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if arrays have other shapes than this version's, or costs are beyond all devices'."""
+        _check_costs(self.roofline, 1 + len(TERMS), f"costs of {self.kind}")
+        if self.lowest.shape != (len(FEATURES),) or self.highest.shape != (len(FEATURES),):
+            raise ValueError(f"the sizes of {self.kind} have the wrong shape")
+        if self.trees is not None and self.trees.columns != len(FEATURES) + 1:
+            raise ValueError(f"the trees of {self.kind} look at other columns")
+        if self.rms > _MOST_MS:
+            raise ValueError(f"the error of {self.kind} is beyond all numbers")
 
     def ms(self, features: FloatArray) -> FloatArray:
         """Milliseconds alone in a file, float64[n], of features float64[n, len(FEATURES)]."""
@@ -107,6 +124,12 @@ class NetworkScales:
     base_ms: Annotated[float, Ge(0)]
     rms: Annotated[float, Gt(0)]
     networks: Annotated[int, Ge(0)]
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if there are not ``len(SCALES)`` scales, or a cost is beyond all devices'."""
+        _check_costs(self.scales, len(SCALES), "scales")
+        if max(self.per_mweight, self.per_group, self.base_ms, self.rms) > _MOST_MS:
+            raise ValueError("a network would cost more than any device's")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +192,10 @@ class OperatorCosts:
     started_ns: int = 0
     seconds: float = 0.0
     created_with: str = ""
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if the allowance is none."""
+        _check_costs(self.allowance, 1 + len(TERMS), "allowance")
 
     def kernel_ms(self, kernels: Sequence[Kernel]) -> tuple[FloatArray, list[bool]]:
         """Milliseconds of each kernel alone, float64[k], and whether it is known."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from fleetfront.predictors.operators.kernels import Kernel
 
@@ -51,7 +51,7 @@ class Rules:
     fused: tuple[tuple[str, str], ...] = ()
     inside: tuple[str, ...] = ()
     through: tuple[str, ...] = ()
-    saved_ms: Annotated[float, Ge(0)] = 0.0
+    saved_ms: Annotated[float, Ge(0), Le(1e9)] = 0.0
     tests: tuple[ChainTest, ...] = field(default=(), repr=False)
 
 
