@@ -28,8 +28,8 @@ from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.cpu.conditions import choose_cores
 from fleetfront.profilers.model_files import FileCache
-from fleetfront.profilers.reading.observations import without_clock_cost
 from fleetfront.profilers.reading.other_programs import find_other_programs
+from fleetfront.profilers.reading.rows import without_clock_cost
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import NS_PER_MS, Clock
 from fleetfront.spaces.catalogue import load_space

@@ -15,12 +15,8 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
 from fleetfront.predictors.table.warnings import fit_warnings
-from fleetfront.profilers.reading.observations import (
-    Observations,
-    choose_statistic,
-    preferred_campaign,
-    read_observations,
-)
+from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_clocks, read_observations
+from fleetfront.profilers.reading.rows import preferred_campaign
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.reading.verdict import find_floor
 from fleetfront.profilers.records import Role
@@ -70,12 +66,11 @@ def fit_target(
     clocks = _clocks(store, target, space, clock, metric)
     place = workspace or Workspace.default()
     fits = []
-    for each in clocks:
-        seen = read_observations(store, target, space.name, each, campaigns, metric=metric)
+    for seen in read_clocks(store, target, space.name, clocks, campaigns, metric=metric):
         is_latency = metric == LATENCY
         sittings = _other_sittings(store, seen) if is_latency else []
         shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)
-        fits.append(_fit_clock(seen, space, place, each == clocks[0], sittings, shape))
+        fits.append(_fit_clock(seen, space, place, seen.clock == clocks[0], sittings, shape))
     outcome = FitOutcome(tuple(fits))
     for fit in outcome.fits:
         write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))

@@ -16,7 +16,8 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.plan import Task, TaskList
-from fleetfront.profilers.reading.observations import Observations, preferred_campaign, read_observations
+from fleetfront.profilers.reading.observations import Observations, read_observations
+from fleetfront.profilers.reading.rows import preferred_campaign
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock

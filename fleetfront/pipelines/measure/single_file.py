@@ -23,14 +23,8 @@ from fleetfront.profilers.cpu.kind import CPU
 from fleetfront.profilers.file_facts import file_signatures
 from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of
 from fleetfront.profilers.plan import RoundOptions
-from fleetfront.profilers.reading.observations import (
-    mean_run_ns,
-    printed_ms,
-    read_observations,
-    read_runs,
-    summarise,
-    without_clock_cost,
-)
+from fleetfront.profilers.reading.observations import mean_run_ns, printed_ms, read_observations, read_runs, summarise
+from fleetfront.profilers.reading.rows import without_clock_cost
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress

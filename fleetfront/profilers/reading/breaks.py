@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fleetfront.profilers.reading.filters import number_in
+import numpy as np
+
+from fleetfront.profilers.reading.filters import numbers_in
 from fleetfront.profilers.records import Measurement
 
 #: Clocks are steered by milliseconds all the time; somebody who sets one means more.
@@ -29,11 +31,10 @@ def find_breaks(measurements: Sequence[Measurement]) -> Breaks:
     A machine that was started anew in between counts both from there: then the counter of sleep falls, and its visits
     are compared among themselves alone.
     """
-    slept, step, earlier = 0.0, 0.0, None
-    for facts in (facts for m in measurements for facts in (m.before, m.after) if "suspended_ns" in facts):
-        now = number_in(facts, "suspended_ns") / 1e9, number_in(facts, "clock_ns") / 1e9
-        if earlier is not None and now[0] >= earlier[0] - _SLEPT_S:
-            slept += max(0.0, now[0] - earlier[0])
-            step = max(step, now[1] - earlier[1], key=abs)
-        earlier = now
+    told = [facts for m in measurements for facts in (m.before, m.after) if "suspended_ns" in facts]
+    asleep, clock = np.diff(numbers_in(told, "suspended_ns") / 1e9), np.diff(numbers_in(told, "clock_ns") / 1e9)
+    is_same_start = asleep >= -_SLEPT_S
+    slept = float(np.maximum(asleep[is_same_start], 0.0).sum())
+    steps = clock[is_same_start]
+    step = float(steps[np.abs(steps).argmax()]) if steps.size else 0.0
     return Breaks(slept if slept > _SLEPT_S else 0.0, step if abs(step) > _SET_S else 0.0)

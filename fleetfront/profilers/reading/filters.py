@@ -6,6 +6,7 @@ conditions or the anchors around them speak against are dropped, and never so ma
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.quantities import Clock
+from fleetfront.quantities import Clock, FloatArray
 
 #: Flag of a row whose visit was made once more because the device was throttled: whatever is left, it never counts.
 REPEATED = "repeated"
@@ -40,37 +41,45 @@ def discard_reasons(measurements: Sequence[Measurement]) -> list[str]:
     the cores ran far below their usual clock; ``preempted``: the thread waited for a core, wall clock only; ``slow
     phase``: the anchors around it were slow.
     """
-    usual_khz = _usual_frequency(measurements)
-    in_slow_phase = _slow_phases(measurements)
-    reasons = []
-    for measurement, is_slow in zip(measurements, in_slow_phase, strict=True):
-        if _grown(measurement, "suspended_ns") > 0.1e9:
-            reasons.append("slept")
-        elif is_throttled(measurement):
-            reasons.append("throttled")
-        elif number_in(measurement.after, "frequency_khz", usual_khz) < _SLOW_CLOCK * usual_khz:
-            reasons.append("slow clock")
-        elif measurement.clock == Clock.WALL and _grown(measurement, "waited_ns") > _WAITING_SHARE * sum(
-            measurement.samples
-        ):
-            reasons.append("preempted")
-        elif is_slow:
-            reasons.append("slow phase")
-        else:
-            reasons.append("")
+    before, after = [m.before for m in measurements], [m.after for m in measurements]
+    khz = numbers_in(after, "frequency_khz")
+    usual_khz = float(np.median(khz[khz != 0])) if khz.any() else 0.0
+    timed = np.array([sum(m.samples) if m.clock == Clock.WALL else math.inf for m in measurements], dtype=np.float64)
+    # The first that holds of a visit is its reason.
+    rules = {
+        "slept": _grown(before, after, "suspended_ns") > 0.1e9,
+        "throttled": are_throttled(measurements),
+        "slow clock": numbers_in(after, "frequency_khz", usual_khz) < _SLOW_CLOCK * usual_khz,
+        "preempted": _grown(before, after, "waited_ns") > _WAITING_SHARE * timed,
+        "slow phase": _slow_phases(measurements),
+    }
+    reasons = np.select(list(rules.values()), list(rules), default="").tolist()
     return _with_enough_left(measurements, reasons)
 
 
-def is_throttled(measurement: Measurement) -> bool:
-    """Tell whether the device slowed itself down during a visit, by its flag or the machine's own counter."""
-    return "throttled" in measurement.flags or _grown(measurement, "throttles") > 0
+def are_throttled(measurements: Sequence[Measurement]) -> NDArray[np.bool_]:
+    """Tell of each visit whether the device slowed itself down, by its flag or the machine's own counter."""
+    flagged = np.array(["throttled" in m.flags for m in measurements], dtype=np.bool_)
+    counted = _grown([m.before for m in measurements], [m.after for m in measurements], "throttles") > 0
+    both: NDArray[np.bool_] = flagged | counted
+    return both
 
 
-def _grown(measurement: Measurement, counter: str) -> float:
-    # Imported tables have many rows and no conditions.
-    if not measurement.after and not measurement.before:
-        return 0.0
-    return number_in(measurement.after, counter) - number_in(measurement.before, counter)
+def _grown(before: Sequence[Mapping[str, Any]], after: Sequence[Mapping[str, Any]], counter: str) -> FloatArray:
+    return numbers_in(after, counter) - numbers_in(before, counter)
+
+
+def numbers_in(facts: Sequence[Mapping[str, Any]], name: str, default: float = 0.0) -> FloatArray:
+    """``number_in`` of each, float64[n]; the same numbers, without a call for each where all are plain."""
+    found = [one.get(name, default) for one in facts]
+    if set(map(type, found)) <= {int, float}:
+        try:
+            values = np.array(found, dtype=np.float64)
+        except OverflowError:
+            pass
+        else:
+            return np.where(np.abs(values) < _BEYOND, values, default)
+    return np.array([number_in(one, name, default) for one in facts], dtype=np.float64)
 
 
 def number_in(facts: Mapping[str, Any], name: str, default: float = 0.0) -> float:
@@ -78,11 +87,6 @@ def number_in(facts: Mapping[str, Any], name: str, default: float = 0.0) -> floa
     value = facts.get(name)
     # Not a number and infinity are not within bounds either.
     return float(value) if isinstance(value, int | float) and abs(value) < _BEYOND else default
-
-
-def _usual_frequency(measurements: Sequence[Measurement]) -> float:
-    known = [khz for m in measurements if (khz := number_in(m.after, "frequency_khz"))]
-    return float(np.median(known)) if known else 0.0
 
 
 def _slow_phases(measurements: Sequence[Measurement]) -> NDArray[np.bool_]:

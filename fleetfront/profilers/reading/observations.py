@@ -7,20 +7,21 @@ This is the only reader. Which visits are left out is decided in ``filters``; wh
 from __future__ import annotations
 
 import statistics
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from fleetfront.errors import InputError, unknown
+from fleetfront.errors import unknown
 from fleetfront.profilers.parts import Seen, join_parts, network_of
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
-from fleetfront.profilers.reading.filters import discard_reasons, is_throttled, number_in
+from fleetfront.profilers.reading.filters import are_throttled, discard_reasons, numbers_in
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
-from fleetfront.profilers.records import CLOCK_COST, Measurement, Role
-from fleetfront.profilers.store.store import CampaignRow, Store
+from fleetfront.profilers.reading.rows import CampaignRows, gather_rows, rows_under
+from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Aggregation, Clock, FloatArray, Metric
 from fleetfront.targets import Target
 
@@ -28,9 +29,6 @@ from fleetfront.targets import Target
 STATISTICS = ("p25", "min", "median")
 
 _QUANTILES = {"min": 0.0, "p25": 0.25, "median": 0.5}
-
-#: A run that took this many times its CPU time waited for a core.
-_INTERRUPTED = 1.5
 
 #: Random halvings that a statistic is judged by, besides first against second half.
 _HALVINGS = 20
@@ -138,11 +136,32 @@ def read_observations(
     Raises:
         InputError: if there is nothing under this clock.
     """
-    read = _read(store, target, space, clock, campaigns, metric)
+    return _observed(rows_under(gather_rows(store, target, space, clock, campaigns, metric), clock))
+
+
+def read_clocks(
+    store: Store,
+    target: Target,
+    space: str,
+    clocks: Sequence[Clock],
+    campaigns: Sequence[str] | None = None,
+    *,
+    metric: Metric = LATENCY,
+) -> Iterator[Observations]:
+    """``read_observations`` under one clock after the other; what a campaign measured is read once for all of them."""
+    gathered = None
+    for clock in clocks:
+        if gathered is None or clock == Clock.UNKNOWN:
+            gathered = gather_rows(store, target, space, clock, campaigns, metric)
+        yield _observed(rows_under(gathered, clock))
+
+
+def _observed(read: CampaignRows) -> Observations:
+    metric = read.metric
     visits, errors, discarded, hot = _accepted(read.observed, metric)
     return Observations(
-        target=target,
-        space=space,
+        target=read.target,
+        space=read.space,
         clock=read.clock,
         visits=visits,
         errors=errors,
@@ -166,45 +185,12 @@ def read_runs(
 
     Raises InputError as it does.
     """
-    read = _read(store, target, space, clock, campaigns, LATENCY)
+    read = rows_under(gather_rows(store, target, space, clock, campaigns, LATENCY), clock)
     runs: dict[str, list[float]] = defaultdict(list)
     for measurement, reason in _judged(read.observed):
         if not reason and measurement.role == role:
             runs[measurement.key].extend(sample / LATENCY.divisor(measurement.unit) for sample in measurement.samples)
     return {key: np.asarray(ms) for key, ms in runs.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class _Read:
-    """Rows under one clock, those of failed visits among them, and the campaigns that they are of."""
-
-    observed: list[Measurement]
-    campaigns: list[CampaignRow]
-    clock: Clock
-
-
-def _read(
-    store: Store, target: Target, space: str, clock: Clock | None, campaigns: Sequence[str] | None, metric: Metric
-) -> _Read:
-    rows = [] if clock == Clock.UNKNOWN and campaigns is None else store.campaigns(target=target, space=space)
-    if campaigns is None and rows:
-        campaigns = [_preferred(store, rows).id]
-    measurements = list(store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name))
-    if clock is None:
-        clock = measurements[-1].clock if measurements else Clock.UNKNOWN
-    observed = [m for m in measurements if m.clock == clock or m.error is not None]
-    if not observed:
-        clocks = sorted({m.clock.value for m in measurements})
-        what = "measurements" if metric == LATENCY else f"measurements of {metric.name.replace('_', ' ')}"
-        raise InputError(
-            f"{target} has no {what} of {space!r} under the clock {clock.value!r}"
-            + (f", only under {', '.join(clocks)}." if clocks else "."),
-            f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space}",
-        )
-    if clock == Clock.THREAD_CPU:
-        observed = without_interrupted_runs(observed, measurements)
-    observed = [without_clock_cost(measurement) for measurement in observed]
-    return _Read(observed, [row for row in rows if campaigns is not None and row.id in campaigns], clock)
 
 
 def summarise(visits: FloatArray, statistic: str) -> float:
@@ -287,62 +273,12 @@ def anchor_drift(observations: Observations, statistic: str) -> Drift:
     return Drift(int(visits.size), 100 * change, float(100 * (upper / lower - 1)))
 
 
-def preferred_campaign(store: Store, target: Target, space: str) -> CampaignRow | None:
-    """The campaign that ``read_observations`` reads unless told otherwise; None if nothing was measured here."""
-    rows = store.campaigns(target=target, space=space)
-    return _preferred(store, rows) if rows else None
-
-
-def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
-    def rank(row: CampaignRow) -> tuple[bool, bool, bool]:
-        last_round = store.last_round(row.id)
-        has_blocks = Role.BLOCK.value in row.plan.get("tasks", ())
-        # Networks alone make no table: `search --verify` after a profile of less than a round must not hide its blocks.
-        return has_blocks and last_round >= 1, has_blocks and last_round >= 0, last_round >= 0
-
-    # ``max`` keeps the first of equals, and rows come newest first.
-    return max(rows, key=rank)
-
-
 def _role_seconds(measurements: Sequence[Measurement]) -> dict[Role, float]:
     seconds: dict[Role, float] = defaultdict(float)
-    for measurement in measurements:
-        seconds[measurement.role] += number_in(measurement.after, "visit_ns") / 1e9
+    spent = numbers_in([m.after for m in measurements], "visit_ns") / 1e9
+    for measurement, visit_s in zip(measurements, spent.tolist(), strict=True):
+        seconds[measurement.role] += visit_s
     return {role: total for role, total in seconds.items() if total}
-
-
-def without_interrupted_runs(cpu: Sequence[Measurement], all_clocks: Sequence[Measurement]) -> list[Measurement]:
-    """Thread-CPU visits without the runs in which another thread got the core, as far as any run is left.
-
-    On virtual machines the CPU time of such a run may be counted too low, up to several times, and the minimum of a
-    visit would find just that run. They show in the wall time of the same run.
-    """
-    walls = {_visit(m): m.samples for m in all_clocks if m.clock == Clock.WALL and m.samples}
-    return [replace(m, samples=_uninterrupted(m.samples, walls.get(_visit(m), ()))) for m in cpu]
-
-
-def without_clock_cost(measurement: Measurement) -> Measurement:
-    """The same with samples of the run alone, where the agent told what reading the clock added to each.
-
-    Without that, a file of 4 microseconds took a quarter longer under the thread-CPU clock than under the wall clock.
-    Never more than half a sample is taken off.
-    """
-    told = measurement.after.get(CLOCK_COST)
-    cost = int(number_in(told, measurement.clock.value)) if isinstance(told, dict) else 0
-    if cost <= 0 or measurement.unit != "ns" or measurement.metric != LATENCY.name:
-        return measurement
-    return replace(measurement, samples=tuple(ns - min(cost, ns // 2) for ns in measurement.samples))
-
-
-def _visit(measurement: Measurement) -> tuple[str, int, str, int]:
-    return measurement.campaign, measurement.round, measurement.key, measurement.started_ns
-
-
-def _uninterrupted(cpu_ns: tuple[int, ...], wall_ns: tuple[int, ...]) -> tuple[int, ...]:
-    if len(cpu_ns) != len(wall_ns):
-        return cpu_ns
-    kept = tuple(cpu for cpu, wall in zip(cpu_ns, wall_ns, strict=True) if wall <= _INTERRUPTED * cpu)
-    return kept or cpu_ns
 
 
 def mean_run_ns(measurement: Measurement) -> float:
@@ -370,14 +306,13 @@ def _accepted(
     measurements: Sequence[Measurement], metric: Metric
 ) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], dict[Role, dict[str, int]]]:
     one = min if metric.aggregation == Aggregation.SUM else max
-    discarded: dict[str, int] = defaultdict(int)
+    judged = _judged(measurements)
+    discarded = Counter(reason for _, reason in judged if reason)
     series: dict[Role, dict[str, list[Seen]]] = defaultdict(lambda: defaultdict(list))
-    for measurement, reason in _judged(measurements):
-        if reason:
-            discarded[reason] += 1
-            continue
+    good = [measurement for measurement, reason in judged if not reason]
+    for measurement, is_hot in zip(good, are_throttled(good).tolist(), strict=True):
         value = one(measurement.samples) / metric.divisor(measurement.unit)
-        seen = Seen(measurement.campaign, measurement.round, value, is_throttled(measurement))
+        seen = Seen(measurement.campaign, measurement.round, value, is_hot)
         series[measurement.role][measurement.key].append(seen)
     joined = {role: join_parts(keys, metric) for role, keys in series.items()}
     accepted = {key for keys in joined.values() for key in keys}

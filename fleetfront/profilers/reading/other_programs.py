@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fleetfront.profilers.reading.filters import number_in
+from fleetfront.profilers.reading.filters import numbers_in
 from fleetfront.profilers.records import Measurement
 
 #: One program that never rests is one core; what runs on an idle desktop with a browser is a tenth of that or two.
@@ -45,8 +45,9 @@ class OtherPrograms:
 def find_other_programs(measurements: Sequence[Measurement]) -> OtherPrograms | None:
     """Find what other programs did during visits, each given once; None where a device tells nothing, or too little."""
     told = [m for m in measurements if "others_ns" in m.before and "others_ns" in m.after]
-    seconds = sum(number_in(m.after, "visit_ns") for m in told)
+    before, after = [m.before for m in told], [m.after for m in told]
+    seconds = float(numbers_in(after, "visit_ns").sum())
     if not seconds or _TOLD_TO_NS * math.sqrt(len(told)) > _MUCH / 2 * seconds:
         return None
-    grown = sum(number_in(m.after, "others_ns") - number_in(m.before, "others_ns") for m in told)
-    return OtherPrograms(max(0.0, grown / seconds), max(int(number_in(m.after, "online_cores")) for m in told))
+    grown = float((numbers_in(after, "others_ns") - numbers_in(before, "others_ns")).sum())
+    return OtherPrograms(max(0.0, grown / seconds), int(numbers_in(after, "online_cores").max()))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import struct
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from pydantic_core import from_json
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.records import Measurement, Role
@@ -41,7 +43,7 @@ def unpack_samples(blob: bytes) -> tuple[int, ...]:
         data = blob[:-_CHECKSUM_BYTES]
         if checksum != _CHECKSUM_BYTES or zlib.crc32(data) != int.from_bytes(blob[-_CHECKSUM_BYTES:], "little"):
             raise ValueError("samples do not match their checksum")
-    return tuple(np.frombuffer(data, dtype="<i8").tolist())
+    return struct.unpack(f"<{len(data) // 8}q", data)
 
 
 def is_target(text: object) -> bool:
@@ -54,14 +56,11 @@ def is_target(text: object) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _parsed(target: str) -> Target:
-    """A campaign's rows are all of one target, and reading a spelling takes a fifth of reading a row."""
-    return Target.parse(target)
-
-
-def is_known(target: object, role: object, clock: object) -> bool:
-    """Tell whether a series can be named in this version's words."""
-    return role in _ROLES and clock in _CLOCKS and is_target(target)
+def known_words(target: str, role: str, clock: str) -> tuple[Target, Role, Clock] | None:
+    """Read what a series is of; None if this version has no words for it. A campaign's rows are all of few series."""
+    if role not in _ROLES or clock not in _CLOCKS or not is_target(target):
+        return None
+    return Target.parse(target), Role(role), Clock(clock)
 
 
 def read_facts(text: object) -> dict[str, Any]:
@@ -73,38 +72,63 @@ def read_facts(text: object) -> dict[str, Any]:
 
 
 def _object(text: object) -> dict[str, Any]:
-    value = json.loads(str(text)) if text else {}
+    value = from_json(str(text), cache_strings="keys") if text else {}
     if not isinstance(value, dict):
         raise ValueError("conditions are no JSON object")
     return value
 
 
-def read_measurement(row: Sequence[Any]) -> Measurement:
-    """The measurement of a row, cells in the order of ``Store.measurements``; damaged cells make it a failed visit."""
-    target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, blob = row[:12]
-    before, after, flags, error = row[12:]
-    read: dict[str, Any] = {}
+#: Rows of one visit under several clocks come one after the other and tell the same conditions.
+_conditions = lru_cache(maxsize=8)(_object)
+
+
+def read_measurement(row: Sequence[Any]) -> Measurement | None:
+    """The measurement of a row, cells in the order of ``Store.measurements``; None if ``known_words`` has none for it.
+
+    Damaged cells make it a failed visit. Conditions may be shared between measurements.
+    """
+    target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, blob, *told = row
+    before_text, after_text, flag_text, error = told
+    words = known_words(target, role, clock)
+    if words is None:
+        return None
+    samples: tuple[int, ...] = ()
+    before: Mapping[str, Any] = {}
+    after: Mapping[str, Any] = {}
+    flags: tuple[str, ...] = ()
     try:
         if not (isinstance(round_, int) and isinstance(started_ns, int) and isinstance(blob, bytes)):
             raise ValueError("numbers are text")
-        read = {"samples": unpack_samples(blob), "before": _object(before), "after": _object(after)}
-        read["flags"] = tuple(map(str, json.loads(flags))) if flags else ()
-        if metric == "latency" and read["samples"] and not 0 <= min(read["samples"]) <= max(read["samples"]) < _MOST_NS:
+        samples, before, after = unpack_samples(blob), _conditions(before_text), _conditions(after_text)
+        flags = tuple(map(str, json.loads(flag_text))) if flag_text else ()
+        if metric == "latency" and samples and not 0 <= min(samples) <= max(samples) < _MOST_NS:
             raise ValueError("a run took less than no time, or more than a day")
     except (ValueError, TypeError, RecursionError) as damage:
-        read, error = {"samples": ()}, f"{DAMAGED} ({damage})"
+        samples, before, after, flags, error = (), {}, {}, (), f"{DAMAGED} ({damage})"
     return Measurement(
-        target=_parsed(target),
-        space=space,
-        role=Role(role),
-        key=str(key),
-        clock=Clock(clock),
-        campaign=str(campaign),
-        round=round_ if isinstance(round_, int) else 0,
-        started_ns=started_ns if isinstance(started_ns, int) else 0,
-        metric=metric,
-        unit=unit,
-        error=None if error is None else str(error),
-        uuid=str(uuid),
-        **read,
+        words[0],
+        space,
+        words[1],
+        str(key),
+        words[2],
+        samples,
+        str(campaign),
+        round_ if isinstance(round_, int) else 0,
+        started_ns if isinstance(started_ns, int) else 0,
+        metric,
+        unit,
+        before,
+        after,
+        flags,
+        None if error is None else str(error),
+        str(uuid),
     )
+
+
+def read_all(rows: list[Sequence[Any]]) -> Iterator[Measurement]:
+    """The measurements of rows, which are let go of one by one: both at once would be twice the memory."""
+    rows.reverse()
+    while rows:
+        measurement = read_measurement(rows.pop())
+        if measurement is not None:
+            yield measurement

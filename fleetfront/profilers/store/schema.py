@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fleetfront.errors import InputError
 from fleetfront.files import disk_full, explained_os_error
@@ -130,6 +131,19 @@ def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def fetch_all(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
+    """All rows of a query. Where every text is one, they are read without a call of Python's for each."""
+    connection.text_factory = str
+    try:
+        return connection.execute(query, values).fetchall()
+    except (sqlite3.OperationalError, UnicodeDecodeError) as error:
+        if "decode" not in str(error):
+            raise
+    finally:
+        connection.text_factory = _decoded
+    return connection.execute(query, values).fetchall()
 
 
 def _decoded(data: bytes) -> str:

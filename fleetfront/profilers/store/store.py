@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,14 +18,14 @@ from typing import Any
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.cells import (
     DAMAGED,
-    is_known,
     is_target,
+    known_words,
     pack_facts,
     pack_samples,
+    read_all,
     read_facts,
-    read_measurement,
 )
-from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
+from fleetfront.profilers.store.schema import explained, fetch_all, open_database, open_for_reading
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -222,17 +221,14 @@ class Store:
             f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY m.id"
         )
         with explained(self.path):
-            rows = self._connection.execute(query, values).fetchall()
-        # Series repeat over many rows.
-        known = cache(is_known)
-        return (read_measurement(row) for row in rows if known(row[0], row[2], row[6]))
+            return read_all(fetch_all(self._connection, query, values))
 
     def find_damage(self) -> list[str]:
         """Find what of the store cannot be read, in sentences; empty if everything can. Reads everything."""
         with explained(self.path):
             series = self._connection.execute("SELECT id, target, role, clock FROM series").fetchall()
             counts = dict(self._connection.execute("SELECT series, count(*) FROM measurements GROUP BY series"))
-        strange = [(name, *cells) for name, *cells in series if not is_known(*cells)]
+        strange = [(name, *cells) for name, *cells in series if known_words(*cells) is None]
         found = [
             f"{counts.get(name, 0)} rows of {target!r}, role {role!r}, clock {clock!r} are left out: this version of "
             "fleetfront does not know them."
@@ -284,7 +280,7 @@ class Store:
         return [
             Holding(Target.parse(t), space, Role(role), Clock(clock), metric, keys, visits, last, bool(imported))
             for t, space, role, clock, metric, keys, visits, last, imported in rows
-            if is_known(t, role, clock)
+            if known_words(t, role, clock) is not None
         ]
 
     def sources(self, target: Target | None = None, space: str | None = None) -> list[Source]:

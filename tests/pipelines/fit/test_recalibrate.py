@@ -13,7 +13,7 @@ from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import load_fit
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.plan import PlanOptions
-from fleetfront.profilers.reading.observations import preferred_campaign
+from fleetfront.profilers.reading.rows import preferred_campaign
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import Target

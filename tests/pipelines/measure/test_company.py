@@ -10,7 +10,8 @@ from fleetfront.pipelines.measure.company import BLOCKS, NETWORKS, find_company
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.profilers.plan import PlanOptions
-from fleetfront.profilers.reading.observations import preferred_campaign, read_observations
+from fleetfront.profilers.reading.observations import read_observations
+from fleetfront.profilers.reading.rows import preferred_campaign
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
