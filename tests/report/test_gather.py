@@ -23,6 +23,7 @@ from fleetfront.quantities import Clock, Tier
 from fleetfront.report.gather import gather_report
 from fleetfront.report.page.page import render_page
 from fleetfront.report.section import Report
+from fleetfront.report.sections import front_views, relations
 from fleetfront.report.sections.front_views import MOST_POINTS
 from fleetfront.report.sections.fronts import deploy_command
 from fleetfront.report.sections.relations import spearman
@@ -32,6 +33,7 @@ from fleetfront.search.archive import Archive
 from fleetfront.search.front import hypervolume, knee
 from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.problem import ProblemTarget
+from fleetfront.search.results import DeviceFront, FrontPoint
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.targets import Target
@@ -207,6 +209,30 @@ def test_relations_agree_with_the_tables(fleet_report: Report) -> None:
     ms = block_latency(space, 1).predict(space.parse([group.archs[knee.arch]])).mean[0]
     best = min(point.cost for point in group.fronts[1].points if point.accuracy >= knee.accuracy)
     assert view.penalty[0, 1] == pytest.approx(100 * (ms / best - 1), abs=1e-6)
+
+
+def test_of_very_many_devices_some_are_compared_and_it_is_said() -> None:
+    """A matrix of 300 devices has 90,000 squares; it was 30 MB of page."""
+    devices = [relations._Device(f"d{number:03}", None, None, None) for number in reversed(range(300))]
+    labels = [device.label for device in relations.spread_devices(devices)]
+    assert len(set(labels)) == len(labels) == relations.MOST_COMPARED
+    assert (labels[0], labels[-1]) == ("d000", "d299")
+    gaps = np.diff([int(label[1:]) for label in labels])
+    assert set(gaps) == {5, 6}
+    assert relations.spread_devices(devices[:7]) == devices[:7]
+    nothing, two = np.full((2, 2), np.nan), ("measured", "measured")
+    view = relations.RelationView("s", "latency", ("a", "b"), two, 0, "", nothing, ("", ""), nothing, 300)
+    assert view.warning == "2 of 300 devices are compared, spread evenly over their names."
+    assert replace(view, devices=2).warning == ""
+
+
+def test_fronts_of_very_many_devices_are_thinned_to_their_ends_and_knee() -> None:
+    ms = np.linspace(1, 50, 400)
+    points = tuple(FrontPoint(str(i), value, 0.0, 60 + np.log(value), 0.1) for i, value in enumerate(ms.tolist()))
+    front = DeviceFront("d", "d/litert/fp32/t1/b1", "measured", 1.0, (100.0, 0.0), points, 137)
+    kept = front_views._kept_points(front, 60)
+    assert len(kept) <= 60
+    assert {0, 137, 399} <= set(kept.tolist())
 
 
 def test_rank_correlation_by_hand() -> None:

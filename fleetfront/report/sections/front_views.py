@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 MOST_POINTS = 200
 #: Squares along each axis of the grid that the archive is thinned with: one architecture a square.
 _CLOUD_GRID = 28
+#: Fronts that are drawn with so many points; of more fronts each has fewer, so that the page grows no further.
+_FRONTS_IN_FULL, _FEWEST_POINTS, _LEAST_GRID = 30, 60, 8
 #: After the name of a device whose front a generator gave.
 GENERATED = " (generator)"
 
@@ -141,13 +143,15 @@ def _group(
     sources: Sources, name: str, metric: Metric, source: str, tier: str, chosen: Sequence[_Chosen]
 ) -> FrontGroup:
     space = sources.space(name)
-    kept = [_kept_points(front) for _, front in chosen]
+    share = min(1.0, _FRONTS_IN_FULL / len(chosen))
+    most, grid = max(_FEWEST_POINTS, int(MOST_POINTS * share)), max(_LEAST_GRID, int(_CLOUD_GRID * share**0.5))
+    kept = [_kept_points(front, most) for _, front in chosen]
     archs = list(dict.fromkeys(front.points[i].arch for (_, front), at in zip(chosen, kept, strict=True) for i in at))
     networks = _networks(sources, space, archs)
     row = {arch: i for i, arch in enumerate(archs)}
     options, hint = _deploy_options(space)
     fronts = tuple(
-        _view(sources, space, result, front, at, row, networks.blocks)
+        _view(sources, space, result, front, at, row, networks.blocks, grid)
         for (result, front), at in zip(chosen, kept, strict=True)
     )
     evaluated = {id(result): len(result.archive) for result, _ in chosen if result.archive is not None}
@@ -177,6 +181,7 @@ def _view(
     kept: NDArray[np.intp],
     row: dict[str, int],
     blocks: Sequence[BlockPicture],
+    grid: int,
 ) -> FrontView:
     points = tuple(
         ChoicePoint(
@@ -202,7 +207,7 @@ def _view(
         total=len(front.points),
         points=points,
         knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
-        cloud=_cloud(result, front),
+        cloud=_cloud(result, front, grid),
         block_costs=_block_costs(sources, space, front, blocks),
     )
 
@@ -212,15 +217,15 @@ def _is_generated(fronts: Fronts) -> bool:
     return "trained_with" in fronts.audit
 
 
-def _kept_points(front: DeviceFront) -> NDArray[np.intp]:
-    """Positions of at most ``MOST_POINTS`` points: both ends, the knee, and the rest evenly along the curve."""
+def _kept_points(front: DeviceFront, most: int = MOST_POINTS) -> NDArray[np.intp]:
+    """Positions of at most ``most`` points: both ends, the knee, and the rest evenly along the curve."""
     count = len(front.points)
-    if count <= MOST_POINTS:
+    if count <= most:
         return np.arange(count)
     latency, accuracy = front_arrays(front)
     steps = np.hypot(_scaled(np.diff(latency)), _scaled(np.diff(accuracy)))
     along = np.concatenate([[0.0], np.cumsum(steps)])
-    nearest = np.searchsorted(along, np.linspace(0, along[-1], MOST_POINTS - 1))
+    nearest = np.searchsorted(along, np.linspace(0, along[-1], most - 1))
     kept: NDArray[np.intp] = np.unique(np.append(np.minimum(nearest, count - 1), front.knee))
     return kept
 
@@ -230,7 +235,7 @@ def _scaled(differences: FloatArray) -> FloatArray:
     return total
 
 
-def _cloud(result: SearchResult, front: DeviceFront) -> FloatArray:
+def _cloud(result: SearchResult, front: DeviceFront, grid: int) -> FloatArray:
     """Some of the evaluated architectures near the front: float64[m, 2], one for each square of a grid."""
     archive = result.archive
     # What the search saw of its architectures is of other images than what a judged front is stated with.
@@ -246,8 +251,8 @@ def _cloud(result: SearchResult, front: DeviceFront) -> FloatArray:
     if not len(points):
         return points
     span = np.maximum(np.ptp(points, axis=0), np.finfo(float).tiny)
-    squares = np.minimum((points - points.min(axis=0)) / span * _CLOUD_GRID, _CLOUD_GRID - 1).astype(np.intp)
-    _, first = np.unique(squares @ np.array([_CLOUD_GRID, 1]), return_index=True)
+    squares = np.minimum((points - points.min(axis=0)) / span * grid, grid - 1).astype(np.intp)
+    _, first = np.unique(squares @ np.array([grid, 1]), return_index=True)
     kept: FloatArray = points[first]
     return kept
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _SAMPLE = 2000
 #: Below this many common networks a rank correlation says nothing.
 _FEWEST = 20
+#: More devices make a matrix of more squares than anybody reads, and a page that grows as their square.
+MOST_COMPARED = 60
 #: Above this many devices the squares of a matrix are too small for numbers.
 _NUMBERED = 16
 #: A penalty of this many percent has the strongest colour.
@@ -55,6 +57,7 @@ class RelationView:
         chosen: for each device, the architecture that its ``penalty`` row is about: its front's knee.
         penalty: float64[t, t]: how much more, in percent, row's chosen network costs on column's device than the
             cheapest network of column's own front that is at least as accurate; NaN where there is none or no model.
+        devices: how many are known, of which ``labels`` are spread over all.
     """
 
     space: str
@@ -66,10 +69,15 @@ class RelationView:
     correlation: FloatArray
     chosen: tuple[str, ...]
     penalty: FloatArray
+    devices: int
 
     @property
     def warning(self) -> str:
-        """Which of the devices are known from less than measurements of their own; empty if none."""
+        """Which of the devices are shown, and known from less than measurements of their own; empty if all are."""
+        shown = f"{len(self.labels)} of {self.devices} devices are compared, spread evenly over their names."
+        return " ".join(filter(None, (shown if self.devices > len(self.labels) else "", self._less_than_measured())))
+
+    def _less_than_measured(self) -> str:
         if len(self.tiers) > 1 and len(set(self.tiers)) == 1 and self.tiers[0] != "measured":
             return f"All {self.metrics} is {self.tiers[0]}."
         said = []
@@ -107,8 +115,16 @@ def relation_views(sources: Sources) -> tuple[RelationView, ...]:
             devices = [_device(sources, space, *pair) for pair in pairs]
             known = [device for device in devices if device.model is not None or device.front is not None]
             if len(known) > 1:
-                views.append(_view(sources, space, known))
+                views.append(_view(sources, space, spread_devices(known), len(known)))
     return tuple(views)
+
+
+def spread_devices(devices: Sequence[_Device]) -> list[_Device]:
+    """At most ``MOST_COMPARED`` of the devices, evenly in the order of their labels, both ends among them."""
+    if len(devices) <= MOST_COMPARED:
+        return list(devices)
+    ordered = sorted(devices, key=lambda device: device.label)
+    return [ordered[place] for place in np.linspace(0, len(ordered) - 1, MOST_COMPARED).round().astype(int)]
 
 
 def spearman(columns: Sequence[FloatArray]) -> FloatArray:
@@ -151,7 +167,7 @@ def _device(sources: Sources, space: SearchSpace, name: str, target: str) -> _De
     return _Device(sources.label(name, target), sources.model(space, target), None, None)
 
 
-def _view(sources: Sources, space: SearchSpace, devices: Sequence[_Device]) -> RelationView:
+def _view(sources: Sources, space: SearchSpace, devices: Sequence[_Device], known: int) -> RelationView:
     correlation = np.full((len(devices), len(devices)), np.nan)
     modelled = [i for i, device in enumerate(devices) if device.model is not None]
     networks, sample = 0, "no latency model is at hand"
@@ -164,7 +180,7 @@ def _view(sources: Sources, space: SearchSpace, devices: Sequence[_Device]) -> R
     chosen, penalty = _penalties(sources, space, devices)
     labels, tiers = tuple(device.label for device in devices), tuple(map(_tier, devices))
     metrics = " and ".join(dict.fromkeys(device.metric.title for device in devices))
-    return RelationView(space.name, metrics, labels, tiers, networks, sample, correlation, chosen, penalty)
+    return RelationView(space.name, metrics, labels, tiers, networks, sample, correlation, chosen, penalty, known)
 
 
 def _tier(device: _Device) -> str:
@@ -177,6 +193,7 @@ def _penalties(sources: Sources, space: SearchSpace, devices: Sequence[_Device])
     penalty = np.full((len(devices), len(devices)), np.nan)
     picks = [None if d.front is None or not d.front.points else d.front.points[d.front.knee] for d in devices]
     for i, (device, pick) in enumerate(zip(devices, picks, strict=True)):
+        genotype = None if pick is None else _parsed(sources, space, pick.arch)
         if pick is None:
             continue
         for j, other in enumerate(devices):
@@ -184,7 +201,7 @@ def _penalties(sources: Sources, space: SearchSpace, devices: Sequence[_Device])
                 continue
             costs, accuracy = front_arrays(other.front)
             enough = accuracy >= other.front.quality.score(pick.accuracy)
-            cost = pick.latency_ms if i == j else _cost_on(sources, space, other, device, pick.arch)
+            cost = pick.latency_ms if i == j else _cost_on(other, device, genotype)
             if enough.any() and cost is not None:
                 penalty[i, j] = 100 * (cost / costs[enough].min() - 1)
     return tuple("" if pick is None else pick.arch for pick in picks), penalty
@@ -196,12 +213,17 @@ def _do_compare(device: _Device, other: _Device) -> bool:
     return device.result.fronts.accuracy_source == other.result.fronts.accuracy_source
 
 
-def _cost_on(sources: Sources, space: SearchSpace, other: _Device, device: _Device, arch: str) -> float | None:
-    """Cost of a network on another device: from the archive that both fronts share, else from its model."""
+def _parsed(sources: Sources, space: SearchSpace, arch: str) -> Genotypes | None:
     try:
-        genotype = space.parse([arch])
+        return space.parse([arch])
     except InputError as error:
         sources.note(error)
+        return None
+
+
+def _cost_on(other: _Device, device: _Device, genotype: Genotypes | None) -> float | None:
+    """Cost of a network on another device: from the archive that both fronts share, else from its model."""
+    if genotype is None:
         return None
     archive = None if device.result is None else device.result.archive
     if archive is not None and device.result is other.result and other.front is not None:
