@@ -16,6 +16,7 @@ from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
 from fleetfront.graphs.readers.folding import fold
 from fleetfront.graphs.readers.node import Node, planned
+from fleetfront.graphs.readers.onnx_branches import inline_taken_branches
 from fleetfront.graphs.readers.onnx_checks import REASON_SHOWN, check_functions, check_location, check_model
 from fleetfront.graphs.readers.onnx_operators import ALIASES, RULES
 from fleetfront.graphs.readers.onnx_skim import skim_onnx
@@ -66,7 +67,7 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
     said = _bind(model, sizes)
     check_functions(model, path)
     check_model(model, path)
-    model, values, constants = _inferred(model, path)
+    model, values, constants = _inferred(model, path, weights)
     reader = _Reader(path.name, model, values, constants, weights, said)
     for port in ports:
         reader.outline.input(port.name, sizes[port.name], port.dtype)
@@ -170,8 +171,13 @@ def _bind(model: onnx.ModelProto, sizes: Mapping[str, Sequence[int]]) -> dict[st
     return said
 
 
-def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Array]]:
-    """The model without local functions, what is known of its tensors, and its small constants."""
+def _inferred(
+    model: onnx.ModelProto, path: Path, weights: dict[str, Value]
+) -> tuple[onnx.ModelProto, dict[str, Value], dict[str, Array]]:
+    """The model without local functions and choices that are made, what is known of its tensors, its small constants.
+
+    Large constants of branches that are taken join ``weights``.
+    """
     from onnx import inliner, numpy_helper, shape_inference
 
     if model.functions:
@@ -191,7 +197,11 @@ def _inferred(model: onnx.ModelProto, path: Path) -> tuple[onnx.ModelProto, dict
             for one in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output)
             if one.type.HasField("tensor_type")
         }
-        if not _fold_nodes(model, values, constants):
+        is_told_more = _fold_nodes(model, values, constants)
+        came = inline_taken_branches(model, constants)
+        if came is not None:
+            weights |= {name: Value(dims, _dtype(kind)) for name, (dims, kind) in came.items()}
+        if not is_told_more and came is None:
             break
     return model, values, constants
 
