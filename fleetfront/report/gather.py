@@ -15,6 +15,7 @@ from fleetfront.report.sections.deployed import DEPLOYED
 from fleetfront.report.sections.devices import DEVICES
 from fleetfront.report.sections.fronts import FRONTS
 from fleetfront.report.sections.heat import HEAT_MAPS
+from fleetfront.report.sections.operators import OPERATORS
 from fleetfront.report.sections.predictions import PREDICTIONS
 from fleetfront.report.sections.provenance import PROVENANCE
 from fleetfront.report.sections.relations import RELATIONS
@@ -30,6 +31,7 @@ SECTIONS: tuple[Section[Any], ...] = (
     PREDICTIONS,
     BASELINES,
     HEAT_MAPS,
+    OPERATORS,
     RELATIONS,
     DEPLOYED,
     PROVENANCE,

@@ -15,6 +15,8 @@ from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known
 from fleetfront.pipelines.knowledge.remembered import latest_fronts
+from fleetfront.pipelines.measure.file_operators import FileOperators
+from fleetfront.pipelines.measure.operator_time_files import list_operator_times
 from fleetfront.predictors.base import CostModel
 from fleetfront.profilers.store.store import Holding, Store
 from fleetfront.progress import SILENT, Progress
@@ -55,6 +57,7 @@ class Sources:
         random_seeds: how often to search at random for comparison, where nobody has.
         notes: what could not be read.
         views: of the sections gathered so far.
+        operator_times: of files whose operators were timed.
     """
 
     store_path: Path
@@ -68,6 +71,7 @@ class Sources:
     progress: Progress = SILENT
     notes: list[Reason] = field(default_factory=list)
     views: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    operator_times: tuple[FileOperators, ...] = ()
     _spaces: dict[str, SearchSpace | None] = field(default_factory=dict)
     _openers: dict[str, ModelOpener] = field(default_factory=dict)
     _models: dict[tuple[object, ...], DeviceModel | None] = field(default_factory=dict)
@@ -200,6 +204,8 @@ def open_sources(
     # An estimate that serves no more is told where a device has nothing else.
     damaged = [one.error for one in known if one.error is not None and one.kind is not Kind.ESTIMATE]
     notes += dict.fromkeys(Reason(error.message, error.remedy) for error in damaged)
+    times, broken = list_operator_times(workspace)
+    notes += (Reason(error.message, error.remedy) for error in broken)
     of_fronts = list(dict.fromkeys(result.fronts.space for result in results))
     return Sources(
         store_path,
@@ -212,6 +218,7 @@ def open_sources(
         random_seeds,
         progress,
         notes,
+        operator_times=tuple(times),
     )
 
 

@@ -37,9 +37,10 @@ def test_every_section_is_drawn(which: str, open_report: Open, request: pytest.F
         "4. Predicted and measured",
         "5. Baselines",
         "6. What each device likes and dislikes",
-        "7. Devices against devices",
-        "8. Chosen and deployed networks",
-        "9. Provenance",
+        "7. What the operators of single files take",
+        "8. Devices against devices",
+        "9. Chosen and deployed networks",
+        "10. Provenance",
     ]
     opened.assert_clean()
 

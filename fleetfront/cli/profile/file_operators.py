@@ -35,6 +35,7 @@ def profile_file_operators(
     """Time the file undisturbed, then its operators, and print both. Raises what ``profile_file`` raises."""
     from fleetfront.graphs.input_shapes import parse_shapes
     from fleetfront.pipelines.measure.file_operators import device_operators, scale_operators, time_file_operators
+    from fleetfront.pipelines.measure.operator_time_files import save_operator_times
     from fleetfront.pipelines.measure.single_file import profile_file
     from fleetfront.profilers.store.store import Store
     from fleetfront.runtimes.catalogue import load_runtime
@@ -59,6 +60,7 @@ def profile_file_operators(
         else:
             times = device_operators(kind, target, choices, whole.path, shown)
     found = scale_operators(whole, times)
+    save_operator_times(found, choices.place)
     if as_json:
         print_json(found.to_json())
     else:

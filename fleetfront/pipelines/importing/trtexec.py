@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import statistics
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,17 @@ from typing import Any
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.importers import IMPORTED, ImportReport
 from fleetfront.pipelines.importing.table_file import MOST_MS
+from fleetfront.pipelines.measure.file_operators import FileOperators, scale_times
 from fleetfront.profilers.gpu.trtexec import TrtTimes, read_layers, read_profile, read_times
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import NS_PER_MS, Clock
+from fleetfront.runtimes.operator_times import OperatorTime, OperatorTimes
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
+
+#: The kind of a layer, and what names of those hold that do the work of several.
+_LAYER, _JOINED, _FOREIGN = "layer", " + ", "{ForeignNode["
 
 SOURCE = Source("trtexec", "your own measurement")
 
@@ -86,6 +92,28 @@ def import_trtexec(
     source = Source(SOURCE.name, SOURCE.licence, SOURCE.url, sha256)
     new = store.append(rows, source)
     return ImportReport(source, name, (target,), 1, new, len(rows) - new, _warnings(found), ())
+
+
+def trtexec_operators(times: Path, profile: Path, target: Target) -> FileOperators:
+    """An engine's layers beside both totals: the median inference of ``times``, and the sum of ``profile``.
+
+    Layers that do the work of several are marked fused: TensorRT joins their names with a plus, or calls them foreign.
+
+    Raises InputError if a file is none of trtexec's, or no layer took any time.
+    """
+    layers = read_profile(profile).layers
+    operators = tuple(
+        OperatorTime(
+            layer.name,
+            _LAYER,
+            layer.average_ms if layer.median_ms is None else layer.median_ms,
+            _JOINED in layer.name or layer.name.startswith(_FOREIGN),
+        )
+        for layer in layers
+    )
+    whole = statistics.median(read_times(times).compute_ns) / NS_PER_MS
+    found = OperatorTimes(operators, 0.0, "trtexec --exportProfile")
+    return scale_times(times, hashlib.sha256(times.read_bytes()).hexdigest(), target, whole, found)
 
 
 def _identity(what: Measured, space: SearchSpace | None, sha256: str) -> tuple[Role, str, str]:

@@ -95,24 +95,22 @@ def scale_operators(profile: FileProfile, times: OperatorTimes) -> FileOperators
 
     Raises InputError if the profile's operators took no time at all.
     """
-    total, whole = sum(one.ms for one in times.operators), profile.latency.ms or profile.mean_ms
+    whole = profile.latency.ms or profile.mean_ms
+    return scale_times(profile.path, profile.sha256, profile.target, whole, times, profile.notes)
+
+
+def scale_times(
+    path: Path, sha256: str, target: Target, whole_ms: float, times: OperatorTimes, notes: tuple[str, ...] = ()
+) -> FileOperators:
+    """The same of a file that takes ``whole_ms`` undisturbed. Raises InputError as ``scale_operators``."""
+    total = sum(one.ms for one in times.operators)
     if not total > 0:
         raise InputError("The profile says that no operator took any time.", "Give it more runs, or a larger input.")
     rows = tuple(
-        OperatorRow(one.name, one.kind, one.ms, one.ms / total, whole * one.ms / total, one.is_fused)
+        OperatorRow(one.name, one.kind, one.ms, one.ms / total, whole_ms * one.ms / total, one.is_fused)
         for one in times.operators
     )
-    return FileOperators(
-        profile.path,
-        profile.sha256,
-        profile.target,
-        whole,
-        times.total_ms,
-        rows,
-        times.how,
-        times.taken_in,
-        profile.notes,
-    )
+    return FileOperators(path, sha256, target, whole_ms, times.total_ms, rows, times.how, times.taken_in, notes)
 
 
 #: The setting of kinds of devices whose agents tell times of operators with every visit, and visits that settle them.

@@ -8,11 +8,13 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.trtexec import Measured, import_trtexec
+from fleetfront.pipelines.measure.operator_time_files import list_operator_times
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.spaces.supernet.subnets import smallest
+from fleetfront.workspace import Workspace
 
 SPACE = ofa_mbv3_mini()
 ARCH = SPACE.arch_id(smallest(SPACE))
@@ -83,3 +85,27 @@ def test_impossible_times_are_refused(tmp_path: Path, entry: dict[str, float]) -
     path.write_text(json.dumps([entry]))
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="milliseconds up to 1e"):
         import_trtexec(path, "h100", store)
+
+
+def test_layers_are_told_beside_both_totals(
+    times: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
+    profile = tmp_path / "profile.json"
+    layers = [{"name": "Conv_0 + Relu_1", "averageMs": 1.5}, {"name": "Softmax_2", "averageMs": 0.6, "medianMs": 0.5}]
+    profile.write_text(json.dumps([{"count": 9}, *layers]))
+    command = ["import", "trtexec", str(times), "--device", "h100", "--profile", str(profile)]
+    assert main([*command, "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)["operators"]
+    # The median of 1.00 to 1.19 ms undisturbed, 2 ms under the profiler: shares of three quarters and one.
+    assert told["undisturbed_ms"] == pytest.approx(1.095)
+    assert told["operators_ms"] == pytest.approx(2.0)
+    assert [(row["share"], row["fused"]) for row in told["operators"]] == [(0.75, True), (0.25, False)]
+    assert sum(row["ms"] for row in told["operators"]) == pytest.approx(1.095)
+    assert main(command) == 0
+    shown = capsys.readouterr().out
+    assert "1.095 ms" in shown
+    assert "2 ms in all" in shown
+    assert "(fused)" in shown
+    (kept,), damaged = list_operator_times(Workspace(tmp_path / "home"))
+    assert (kept.to_json(), damaged) == (told, [])

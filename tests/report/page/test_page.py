@@ -14,7 +14,8 @@ from fleetfront.report.tables import Table
 from tests.report.strangers import EVIL, with_evil_names, with_views
 
 SECTIONS = (
-    *("summary", "fronts", "devices", "predictions", "baselines", "heat-maps", "relations", "deployed", "provenance"),
+    *("summary", "fronts", "devices", "predictions", "baselines", "heat-maps", "operators"),
+    *("relations", "deployed", "provenance"),
 )
 
 
