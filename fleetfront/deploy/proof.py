@@ -67,6 +67,7 @@ class Proof:
         explained: share of what these images change in torch's outputs that the file's follow: 1 for equal ones, 0 for
             constant ones, negative for worse.
         by_agreement: judged by ``agreement`` instead of ``relative_to_spread``, as int8 is.
+        against: the framework whose outputs the file's stand beside.
     """
 
     runtime: str
@@ -83,6 +84,7 @@ class Proof:
     commonest_class: float | None = None
     explained: float | None = None
     by_agreement: bool = False
+    against: str = "torch"
 
     @property
     def passed(self) -> bool:
@@ -114,7 +116,7 @@ class Proof:
     def as_checks(self) -> dict[str, Any]:
         """The proof as plain values, for a manifest."""
         return {
-            "against": "torch",
+            "against": self.against,
             "runtime": f"{self.runtime} {self.runtime_version}",
             "samples": self.samples,
             "max_abs_error": self.max_abs_error,

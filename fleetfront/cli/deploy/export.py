@@ -17,17 +17,15 @@ from fleetfront.text_tables import parse_number
 if TYPE_CHECKING:
     from fleetfront.datasets import Preprocessing
     from fleetfront.deploy.formats import FileFormat
+    from fleetfront.pipelines.deploy.deploy import Deployed, Measuring
+    from fleetfront.pipelines.deploy.export import TorchNetwork
+    from fleetfront.progress import Progress
     from fleetfront.targets import Target
 
 
 @click.command()
-@click.option(
-    "--torch",
-    "spec",
-    required=True,
-    metavar="FILE.py:FACTORY",
-    help="A function that gives the network; or timm:NAME, torchvision:NAME.",
-)
+@click.option("--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives the network; or timm:NAME.")
+@click.option("--keras", type=click.Path(path_type=Path), metavar="MODEL", help="A .keras file or a SavedModel.")
 @click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
 @click.option("--size", type=Count(1, 8192), default=224, show_default=True, help="Side of its images, pixels.")
 @click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
@@ -42,7 +40,8 @@ if TYPE_CHECKING:
 @json_option
 @quiet_option
 def export(
-    spec: str,
+    spec: str | None,
+    keras: Path | None,
     example: str | None,
     size: int,
     name: str | None,
@@ -58,7 +57,7 @@ def export(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write your own torch network as files, with the proof and texts of a bundle.
+    """Write your own torch or Keras network as files, with the proof and texts of a bundle.
 
     FILE.py is run. FACTORY takes no arguments and returns an image classifier, a torch.nn.Module with its weights
     loaded; timm:NAME and torchvision:NAME are untrained. ONNX goes through torch.onnx, TFLite through litert-torch,
@@ -73,34 +72,90 @@ def export(
       fleetfront export --torch mynet.py:make --formats onnx,tflite --input uint8 --softmax --labels classes.txt
       fleetfront export --torch bert.py:make --example inputs.py --formats onnx,ort
       fleetfront export --torch timm:mobilenetv3_small_100 --measure
+      fleetfront export --keras model.keras
     """
-    from fleetfront.cli.deploy.inputs import read_labels
     from fleetfront.cli.deploy.results import report
-    from fleetfront.deploy.writers.torch_export import name_of
-    from fleetfront.pipelines.deploy.deploy import Measuring, UserImages
-    from fleetfront.pipelines.deploy.export import TorchNetwork, export_torch
-    from fleetfront.pipelines.deploy.export_example import ExampleNetwork, export_example
+    from fleetfront.pipelines.deploy.deploy import Measuring
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
 
-    factory = name_of(spec)
-    kinds, recipe = files.kinds(), files.recipe()
-    if example is not None:
+    kinds, recipe = _kinds(files, spec, keras), files.recipe()
+    if example is not None or keras is not None:
         _check_alone(files, {"--images": images, "--labels": labels, "--mean": mean, "--std": std})
-    preprocessing = _preprocessing(size, mean, std)
-    called, is_labelled = name or factory, not unlabelled
-    seen = UserImages(images, preprocessing=preprocessing, is_labelled=is_labelled) if images is not None else None
-    wanted = TorchNetwork(spec, size, called, seen, read_labels(labels), licence, is_labelled, preprocessing)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         timed = Measuring(opened, _targets(kinds, recipe.precisions), Clock.WALL) if measure else None
-        if example is not None:
-            given = ExampleNetwork(spec, example, wanted.name, licence)
-            done = export_example(given, kinds, files.out, measuring=timed, force=files.force, progress=shown)
+        if keras is not None:
+            done = _export_keras(keras, example, name, licence, files, timed, shown)
         else:
-            done = export_torch(
-                wanted, kinds, files.out, recipe=recipe, measuring=timed, force=files.force, progress=shown
-            )
+            wanted = _wanted(str(spec), name, size, images, unlabelled, labels, mean, std, licence)
+            done = _export_torch(wanted, example, kinds, files, timed, shown)
     report([done], as_json)
+
+
+def _kinds(files: FileChoices, spec: str | None, keras: Path | None) -> tuple[FileFormat, ...]:
+    """The formats to write. Raises InputError unless one network is named."""
+    from fleetfront.deploy.formats import ALL_FORMATS
+
+    if (spec is None) == (keras is None):
+        raise InputError("Name one network.", "Give --torch FILE.py:FACTORY or --keras MODEL.")
+    return files.kinds() if keras is None else (ALL_FORMATS["tflite"],)
+
+
+def _wanted(
+    spec: str,
+    name: str | None,
+    size: int,
+    images: str | None,
+    unlabelled: bool,
+    labels: Path | None,
+    mean: str | None,
+    std: str | None,
+    licence: str,
+) -> TorchNetwork:
+    from fleetfront.cli.deploy.inputs import read_labels
+    from fleetfront.deploy.writers.torch_export import name_of
+    from fleetfront.pipelines.deploy.deploy import UserImages
+    from fleetfront.pipelines.deploy.export import TorchNetwork
+
+    called, fed = name or name_of(spec), _preprocessing(size, mean, std)
+    seen = UserImages(images, preprocessing=fed, is_labelled=not unlabelled) if images is not None else None
+    return TorchNetwork(spec, size, called, seen, read_labels(labels), licence, not unlabelled, fed)
+
+
+def _export_torch(
+    wanted: TorchNetwork,
+    example: str | None,
+    kinds: Sequence[FileFormat],
+    files: FileChoices,
+    timed: Measuring | None,
+    shown: Progress,
+) -> Deployed:
+    from fleetfront.pipelines.deploy.export import export_torch
+    from fleetfront.pipelines.deploy.export_example import ExampleNetwork, export_example
+
+    if example is not None:
+        given = ExampleNetwork(wanted.spec, example, wanted.name, wanted.licence)
+        return export_example(given, kinds, files.out, measuring=timed, force=files.force, progress=shown)
+    return export_torch(
+        wanted, kinds, files.out, recipe=files.recipe(), measuring=timed, force=files.force, progress=shown
+    )
+
+
+def _export_keras(
+    keras: Path,
+    example: str | None,
+    name: str | None,
+    licence: str,
+    files: FileChoices,
+    timed: Measuring | None,
+    shown: Progress,
+) -> Deployed:
+    from fleetfront.pipelines.deploy.export_keras import KerasNetwork, export_keras
+
+    if example is not None:
+        raise InputError("--example is for --torch.", "A Keras model says its own inputs: leave it out.")
+    wanted = KerasNetwork(keras, name or keras.stem, licence)
+    return export_keras(wanted, files.out, measuring=timed, force=files.force, progress=shown)
 
 
 def _targets(kinds: Sequence[FileFormat], precisions: Sequence[str]) -> tuple[Target, ...]:
@@ -126,7 +181,7 @@ def _check_alone(files: FileChoices, given: Mapping[str, object]) -> None:
     for option, value in asked.items():
         if value:
             raise InputError(
-                f"{option} is for image classifiers; with --example a network is exported as it is, in fp32.",
+                f"{option} is for image classifiers; with --example or --keras a network stays as it is, in fp32.",
                 "Leave one of them out.",
             )
 

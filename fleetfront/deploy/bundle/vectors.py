@@ -114,8 +114,8 @@ def parse_tensor(data: bytes, row: VectorRow) -> NDArray[Any]:
     return np.frombuffer(data, dtype.newbyteorder("<")).reshape(row.shape).astype(dtype)
 
 
-def describe_vectors(vectors: Vectors, labels: Sequence[str], is_softmax: bool) -> str:
-    """Markdown for an app's developer: what lies here and how to compare."""
+def describe_vectors(vectors: Vectors, labels: Sequence[str], is_softmax: bool, origin: str = "torch") -> str:
+    """Markdown for an app's developer: what lies here, given by ``origin``, and how to compare."""
     has_pixels = PIXELS in vectors.contents
     lines = ["# Test vectors", ""]
     lines += _of_picture(vectors, labels, is_softmax) if has_pixels else []
@@ -126,7 +126,7 @@ def describe_vectors(vectors: Vectors, labels: Sequence[str], is_softmax: bool) 
         "| file | case | what | tensor | values | type | may be off by |",
         "|---|---|---|---|---|---|---|",
     ]
-    what = {INPUT: "feed it", TORCH: "torch gives", FILE: "the file gave when it was proven"}
+    what = {INPUT: "feed it", TORCH: f"{origin} gives", FILE: "the file gave when it was proven"}
     lines += [
         f"| {code(row.file, in_table=True)} | {plain(row.case)} | {what[row.role]} | {code(row.tensor, in_table=True)} "
         f"| {code(row.path.removeprefix(f'{FOLDER}/'), in_table=True)} | {row.dtype} {list(row.shape)} "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,28 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront import __version__
-from fleetfront.deploy.bundle.manifest import (
-    BundleFile,
-    Manifest,
-    PortDescription,
-    check_replaceable,
-    safe_name,
-    write_bundle,
-)
-from fleetfront.deploy.bundle.vectors import README, Vectors, VectorWriter, describe_vectors
+from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
-from fleetfront.deploy.proof import FP32_LIMIT, Proof, error_allowed, judge_outputs
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
-from fleetfront.graphs.graph import Graph, Tensor
-from fleetfront.pipelines.deploy.bundling import staging_folder, versions
-from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, Measuring, Pick, WrittenFile
+from fleetfront.pipelines.deploy.bundling import staging_folder
+from fleetfront.pipelines.deploy.called import bundle_called, prove_called
+from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
 from fleetfront.progress import SILENT, Progress
-from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.runtimes.feeds import load_arrays
 
 if TYPE_CHECKING:
@@ -81,7 +69,7 @@ def export_example(
         InputError: the factory or the example is not usable, the network fails on it, or a format is not written.
         MissingDependency: an exporter is not installed.
     """
-    from fleetfront.deploy.writers.torch_export import load_factory, spec_neighbours
+    from fleetfront.deploy.writers.torch_export import load_factory, spec_neighbours, weights_of
 
     pick = Pick(safe_name(wanted.name), wanted.spec)
     strange = [kind.name for kind in formats if kind.name not in FORMATS]
@@ -103,7 +91,8 @@ def export_example(
                     progress.advance(detail=files[-1].name)
                 timed = {} if measuring is None else measure_written({pick.arch: files}, measuring, progress)
                 done = Deployed(pick, proofs={f.key: f.proof for f in files}, measured=timed.get(pick.arch, ()))
-                return _bundled(replace(done, files=tuple(files)), network, wanted, out, force)
+                weights = weights_of(wanted.spec, module, wanted.licence)
+                return bundle_called(replace(done, files=tuple(files)), network, weights, out, force=force)
             except FleetfrontError as error:
                 return Deployed(pick, error=type(error)(f"{pick.name}: {error.message}", error.remedy))
     finally:
@@ -126,7 +115,9 @@ def read_example(text: str) -> Any:
 
 
 class _Called:
-    """A network with the call that its example makes: flat tensors in, flat tensors out, each with a name."""
+    """A torch network with the call that its example makes: flat tensors in, flat tensors out, each with a name."""
+
+    origin = "torch"
 
     def __init__(self, spec: str, module: nn.Module, example: Any) -> None:
         import torch
@@ -270,7 +261,7 @@ def _written(network: _Called, kind: FileFormat, folder: Path) -> WrittenFile:
     name = f"network.{kind.name}"
     path = folder / name
     path.write_bytes(data)
-    proof, ports = _proven(network, path, kind)
+    proof, ports = prove_called(network, path, kind)
     if proof.is_empty:
         raise BarMissed(
             f"Inputs like the example change the outputs by only {proof.spread_of_range:.1g} of their range, so that a "
@@ -285,85 +276,3 @@ def _written(network: _Called, kind: FileFormat, folder: Path) -> WrittenFile:
         )
     report = lint_layout(exported, "onnx", "fp32", InputContract())
     return WrittenFile(kind.name, kind, "fp32", path, name, ports, proof, report, kind.minimum_runtime(data))
-
-
-def _proven(network: _Called, path: Path, kind: FileFormat) -> tuple[Proof, Graph]:
-    """The proof of all outputs, and the file's ports."""
-    runtime, samples = load_runtime(kind.runtime), network.samples()
-    session = runtime.open(path)
-    try:
-        ports = {port.name: port for port in (*session.inputs, *session.outputs)}
-        fed = [name for name in network.inputs if name in ports]  # exporters drop what is not read
-        got = [session.run({name: sample[name] for name in fed}) for sample in samples]
-    finally:
-        session.close()
-    want = [network.run(sample) for sample in samples]
-    outputs = []
-    for name in network.outputs:
-        pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True)]
-        if any(w.shape != g.shape for w, g in pairs):
-            raise InputError(
-                f"Output {name!r} is {list(pairs[0][0].shape)} in torch and {list(pairs[0][1].shape)} in {path.name}.",
-                "Its shape must not depend on the input's values.",
-            )
-        if any(w.dtype.kind == "f" and np.isnan(w).any() for w, _ in pairs):
-            raise InputError(f"In torch, output {name!r} holds what is no number (NaN).", "Check weights and example.")
-        outputs.append((np.stack([w for w, _ in pairs]), np.stack([g for _, g in pairs])))
-    proof = judge_outputs(outputs, path, runtime, limit=FP32_LIMIT)
-    tensors = {n: Tensor(n, port.shape, port.dtype) for n, port in ports.items()}
-    labels = {"arch": network.spec, "space": NO_SPACE}
-    return proof, Graph("network", tuple(fed), tuple(network.outputs), (), tensors, {}, labels)
-
-
-def _bundled(done: Deployed, network: _Called, wanted: ExampleNetwork, out: Path, force: bool) -> Deployed:
-    from fleetfront.deploy.writers.torch_export import weights_of
-
-    vectors = _vectors(network, done.files)
-    own = weights_of(wanted.spec, network.module, wanted.licence)
-    manifest = Manifest(
-        arch=wanted.spec,
-        space=NO_SPACE,
-        weights=own,
-        files=tuple(_described(file) for file in done.files),
-        made_with={"fleetfront": __version__, "python": platform.python_version(), **versions()},
-        test_vectors=vectors.rows,
-    )
-    contents: dict[str, bytes | Path] = {file.name: file.path for file in done.files}
-    if vectors.rows:
-        contents |= {**vectors.contents, README: describe_vectors(vectors, (), is_softmax=False).encode()}
-    folder = write_bundle(out / done.pick.name, manifest, contents, force=force)
-    moved = tuple(replace(file, path=folder / file.name) for file in done.files)
-    return replace(done, folder=folder, files=moved)
-
-
-def _described(file: WrittenFile) -> BundleFile:
-    inputs, outputs = (
-        tuple(PortDescription(name, file.graph.tensors[name].shape, file.graph.tensors[name].dtype) for name in names)
-        for names in (file.graph.inputs, file.graph.outputs)
-    )
-    return BundleFile(
-        path=file.name,
-        format=file.kind.name,
-        precision=file.precision,
-        input=inputs[0],
-        output=outputs[0],
-        checks=file.proof.as_checks(),
-        minimum_runtime=file.minimum_runtime,
-        layout=file.layout.to_dict(),
-        inputs=inputs,
-        outputs=outputs,
-    )
-
-
-def _vectors(network: _Called, files: Sequence[WrittenFile]) -> Vectors:
-    """The example as each file is fed it, and what torch makes of it."""
-    samples, writer = network.samples(), VectorWriter()
-    outputs = [network.run(sample) for sample in samples]
-    for file in files:
-        key = (file.name, "example")
-        for name in file.graph.inputs:
-            writer.add(key, "input", name, samples[0][name], f"input.{network.inputs.index(name)}")
-        for place, name in enumerate(network.outputs):
-            tolerance = error_allowed(np.stack([one[name] for one in outputs]), FP32_LIMIT)
-            writer.add(key, "torch", name, outputs[0][name], f"torch.{place}", tolerance)
-    return writer.vectors()

@@ -1,0 +1,148 @@
+"""Prove and bundle files of a network of any inputs and outputs against what its own framework computes."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront import __version__
+from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription, write_bundle
+from fleetfront.deploy.bundle.vectors import README, Vectors, VectorWriter, describe_vectors
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.proof import FP32_LIMIT, Proof, error_allowed, judge_outputs
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph, Tensor
+from fleetfront.pipelines.deploy.bundling import versions
+from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, WrittenFile
+from fleetfront.runtimes.catalogue import load_runtime
+
+Arrays = dict[str, NDArray[Any]]
+
+
+class Called(Protocol):
+    """A network whose inputs and outputs have names, in the framework that made it."""
+
+    @property
+    def spec(self) -> str:
+        """The user's spelling of it."""
+
+    @property
+    def origin(self) -> str:
+        """The framework, for people."""
+
+    @property
+    def inputs(self) -> Sequence[str]:
+        """Names of its inputs."""
+
+    @property
+    def outputs(self) -> Sequence[str]:
+        """Names of its outputs."""
+
+    def samples(self) -> list[Arrays]:
+        """Inputs by name that files are compared on, the first for test vectors."""
+
+    def run(self, feeds: Arrays) -> Arrays:
+        """Outputs by name, of the framework itself."""
+
+
+def prove_called(network: Called, path: Path, kind: FileFormat) -> tuple[Proof, Graph]:
+    """Prove a file's outputs; the graph has its ports. Raises InputError where shapes differ or numbers are none."""
+    runtime, samples = load_runtime(kind.runtime), network.samples()
+    session = runtime.open(path)
+    try:
+        ports = {port.name: port for port in (*session.inputs, *session.outputs)}
+        fed = [name for name in network.inputs if name in ports]  # exporters drop what is not read
+        got = [session.run({name: sample[name] for name in fed}) for sample in samples]
+    finally:
+        session.close()
+    want = [network.run(sample) for sample in samples]
+    outputs = []
+    for name in network.outputs:
+        pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True)]
+        if any(w.shape != g.shape for w, g in pairs):
+            raise InputError(
+                f"Output {name!r} is {list(pairs[0][0].shape)} in {network.origin} and {list(pairs[0][1].shape)} in "
+                f"{path.name}.",
+                "Its shape must not depend on the input's values.",
+            )
+        if any(w.dtype.kind == "f" and np.isnan(w).any() for w, _ in pairs):
+            raise InputError(
+                f"In {network.origin}, output {name!r} holds what is no number (NaN).", "Check weights and example."
+            )
+        outputs.append((np.stack([w for w, _ in pairs]), np.stack([g for _, g in pairs])))
+    proof = replace(judge_outputs(outputs, path, runtime, limit=FP32_LIMIT), against=network.origin)
+    tensors = {n: Tensor(n, port.shape, port.dtype) for n, port in ports.items()}
+    labels = {"arch": network.spec, "space": NO_SPACE}
+    return proof, Graph("network", tuple(fed), tuple(network.outputs), (), tensors, {}, labels)
+
+
+def bundle_called(
+    done: Deployed,
+    network: Called,
+    weights: Mapping[str, Any],
+    out: Path,
+    *,
+    made_with: Mapping[str, str] | None = None,
+    force: bool = False,
+) -> Deployed:
+    """Write the bundle of proven files, with ``weights`` and ``made_with`` in its manifest.
+
+    Raises InputError if there is one already.
+    """
+    vectors = _vectors(network, done.files)
+    manifest = Manifest(
+        arch=network.spec,
+        space=NO_SPACE,
+        weights=weights,
+        files=tuple(_described(file) for file in done.files),
+        made_with={"fleetfront": __version__, "python": platform.python_version(), **versions(), **(made_with or {})},
+        test_vectors=vectors.rows,
+    )
+    contents: dict[str, bytes | Path] = {file.name: file.path for file in done.files}
+    if vectors.rows:
+        contents |= {
+            **vectors.contents,
+            README: describe_vectors(vectors, (), is_softmax=False, origin=network.origin).encode(),
+        }
+    folder = write_bundle(out / done.pick.name, manifest, contents, force=force)
+    moved = tuple(replace(file, path=folder / file.name) for file in done.files)
+    return replace(done, folder=folder, files=moved)
+
+
+def _described(file: WrittenFile) -> BundleFile:
+    inputs, outputs = (
+        tuple(PortDescription(name, file.graph.tensors[name].shape, file.graph.tensors[name].dtype) for name in names)
+        for names in (file.graph.inputs, file.graph.outputs)
+    )
+    return BundleFile(
+        path=file.name,
+        format=file.kind.name,
+        precision=file.precision,
+        input=inputs[0],
+        output=outputs[0],
+        checks=file.proof.as_checks(),
+        minimum_runtime=file.minimum_runtime,
+        layout=file.layout.to_dict(),
+        inputs=inputs,
+        outputs=outputs,
+    )
+
+
+def _vectors(network: Called, files: Sequence[WrittenFile]) -> Vectors:
+    """The example as each file is fed it, and what torch makes of it."""
+    samples, writer = network.samples(), VectorWriter()
+    outputs = [network.run(sample) for sample in samples]
+    for file in files:
+        key = (file.name, "example")
+        for name in file.graph.inputs:
+            writer.add(key, "input", name, samples[0][name], f"input.{network.inputs.index(name)}")
+        for place, name in enumerate(network.outputs):
+            tolerance = error_allowed(np.stack([one[name] for one in outputs]), FP32_LIMIT)
+            writer.add(key, "torch", name, outputs[0][name], f"torch.{place}", tolerance)
+    return writer.vectors()
