@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from fleetfront.errors import FleetfrontError
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.readers.file import read_graph
-from fleetfront.pipelines.measure.file_operators import time_file_operators
+from fleetfront.pipelines.measure.file_operators import time_file_operators, told_groups
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.operators import profile_operators
 from fleetfront.predictors.operators.cost_files import (
@@ -57,6 +58,8 @@ OTHERS = (
 )
 MODEL_FILES = Path(__file__).resolve().parents[2] / "shared" / "data" / "model_files"
 ROUNDS, TOP = 5, 5
+#: Families that exporters spell Gelu with.
+SPELLING = ("elementwise", "add", "multiply")
 
 
 def make_files(folder: Path) -> None:
@@ -154,24 +157,42 @@ def judge(folder: Path, runtime: str, model_files: Path, with_shares: bool) -> d
 
 
 def top_agreement(path: Path, runtime: str, estimate: GraphEstimate) -> float | None:
-    """Share of the five heaviest operators of the runtime's own profile that are among the five predicted.
+    """Share of the five heaviest groups of operators of the runtime's own profile that are among the five predicted.
 
-    Operators as heavy as the fifth, within a tenth, count as among the five: equal layers tie.
+    A group is what either side takes as one: the runtime fuses some operators, the prediction others. Groups as heavy
+    as the fifth, within a tenth, count as among the five: equal layers tie.
     """
-    times = time_file_operators(load_runtime(runtime), path).operators
-    names = {name: part.name for part in estimate.parts for name in (part.name, *part.fused)}
-    told: dict[str, float] = {}
-    graph = read_graph(path)
-    outputs = {operator.origin.name: operator.outputs[0] for operator in graph.operators if operator.origin}
-    for one in times:
-        group = names.get(outputs.get(one.name, one.name))
-        if group is not None:
-            told[group] = told.get(group, 0.0) + one.ms
-    if len(told) < TOP:
+    times, graph = time_file_operators(load_runtime(runtime), path), read_graph(path)
+    told = told_groups(graph, times)
+    heads = {name: part.name for part in estimate.parts for name in (part.name, *part.fused)}
+    owner = {name: name for name in (*heads, *(operator.outputs[0] for operator in graph.operators))}
+
+    def group(name: str) -> str:
+        while owner[name] != name:
+            name = owner[name]
+        return name
+
+    for same in (told, heads):
+        first: dict[Any, str] = {}
+        for name, key in same.items():
+            if name in owner:
+                owner[group(name)] = group(first.setdefault(key, name))
+    # What spells one predicted operator has parts of its own only in the profile: they lead to its last.
+    readers = {name: operator.outputs[0] for operator in reversed(graph.operators) for name in operator.inputs}
+    for operator in reversed(graph.operators):
+        name = operator.outputs[0]
+        if name in told and name not in heads and name in readers and operator.family in SPELLING:
+            owner[group(name)] = group(readers[name])
+    profiled, predicted = defaultdict[str, float](float), defaultdict[str, float](float)
+    for place in set(told.values()):
+        name = next(name for name, one in told.items() if one == place)
+        profiled[group(name)] += times.operators[place].ms
+    for part in estimate.parts:
+        predicted[group(part.name)] += part.ms
+    if len(profiled) < TOP:
         return None
-    predicted = {part.name: part.ms for part in estimate.parts}
-    heaviest = sorted(told, key=lambda name: -told[name])[:TOP]
-    fifth = sorted(predicted.values())[-TOP]
+    heaviest = sorted(profiled, key=lambda name: -profiled[name])[:TOP]
+    fifth = sorted(predicted.values())[-min(TOP, len(predicted))]
     return float(np.mean([predicted[name] >= 0.9 * fifth for name in heaviest]))
 
 

@@ -129,7 +129,7 @@ def foreign_tables(data: Path) -> list[dict[str, Any]]:
                 continue
             batch = load_device(setting).target.batch
             ms = np.array([float(row[column]) for row in chosen])
-            mode = model.mode if model.mode in work.modes else Mode.LIVE
+            mode = model.mode if model.mode in work.modes else work.own_mode
             if mode not in read:
                 read[mode] = [graph_of(space, genotype, mode) for genotype in genotypes]
             said = np.array([estimate_by_classes(model, graph, batch).mean_ms for graph in read[mode]])

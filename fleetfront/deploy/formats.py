@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from numpy.typing import NDArray
 
@@ -31,6 +31,7 @@ class FileFormat:
         half: Graph -> the Graph of an fp16 file.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
         weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
+        narrow: bytes of a float file -> int8 from end to end with made-up ranges: what operators are timed in.
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
@@ -45,6 +46,7 @@ class FileFormat:
     half: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
     weights: Callable[[bytes], Mapping[str, Weight]]
+    narrow: Callable[[bytes], bytes]
     int8: Callable[[Graph], Graph] = lambda graph: graph
     finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
@@ -84,7 +86,7 @@ def _onnx_minimum(data: bytes) -> str:
     return f"onnxruntime {major}.{minor}"
 
 
-def _no_int8_plan(_: Graph) -> Graph:
+def _no_int8_plan(_: object) -> NoReturn:
     raise InputError("Plans are not written in int8.", "Leave int8 out of --precisions, or trt out of --formats.")
 
 
@@ -96,6 +98,7 @@ _ONNX = FileFormat(
     half=half_compute,
     quantise=_lazy("quantise.onnx:quantise_onnx"),
     weights=_lazy("quantise.rounding:onnx_weights"),
+    narrow=_lazy("quantise.onnx:narrow_onnx"),
 )
 
 _ALL = (
@@ -109,6 +112,7 @@ _ALL = (
         int8=without_hard_swish,
         quantise=_lazy("quantise.tflite:quantise_tflite"),
         weights=_lazy("quantise.rounding:tflite_weights"),
+        narrow=_lazy("quantise.tflite:narrow_tflite"),
         finish=_lazy("writers.tflite.metadata:describe_file"),
     ),
     replace(
@@ -125,6 +129,7 @@ _ALL = (
         write=_lazy("writers.tensorrt.writer:write_plan"),
         minimum_runtime=_lazy("writers.tensorrt.writer:plan_runtime"),
         int8=_no_int8_plan,
+        narrow=_no_int8_plan,
         check=_lazy("writers.tensorrt.writer:check_tensorrt"),
         bound_to=_lazy("writers.tensorrt.writer:plan_bound_to"),
     ),
@@ -138,6 +143,16 @@ FORMATS = {name: ALL_FORMATS[name] for name in ("onnx", "tflite")}
 def writer_of(name: str) -> Callable[[Graph], bytes]:
     """The writer of Graphs as a kind of file that networks are timed from: a format, or ``graph``, torch's."""
     return Graph.to_bytes if name == "graph" else ALL_FORMATS[name].write
+
+
+def narrower_of(name: str) -> Callable[[bytes], bytes]:
+    """The function that makes int8 of a float file of that format, for timing.
+
+    Raises InputError for a format without such a form.
+    """
+    if name not in ALL_FORMATS:
+        raise InputError(f"Files of format {name} are not written in int8.", "Measure in float.")
+    return ALL_FORMATS[name].narrow
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:

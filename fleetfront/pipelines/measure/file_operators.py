@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from fleetfront.errors import InputError
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.graphs.graph import Graph, Operator
+from fleetfront.graphs.readers.file import read_graph
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.single_file import FileProfile
 from fleetfront.profilers.kinds.base import Choices, DeviceKind
@@ -32,6 +36,7 @@ class OperatorRow:
         profiled_ms: as the profile tells it.
         share: of the profile's sum over operators, 0 to 1.
         ms: that share of the undisturbed time.
+        covers: outputs of the file's operators whose work it does, as far as they are known.
     """
 
     name: str
@@ -40,6 +45,7 @@ class OperatorRow:
     share: float
     ms: float
     is_fused: bool
+    covers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +88,7 @@ class FileOperators:
                     "share": row.share,
                     "profiled_ms": row.profiled_ms,
                     "fused": row.is_fused,
+                    "covers": list(row.covers),
                 }
                 for row in self.operators
             ],
@@ -96,7 +103,14 @@ def scale_operators(profile: FileProfile, times: OperatorTimes) -> FileOperators
     Raises InputError if the profile's operators took no time at all.
     """
     whole = profile.latency.ms or profile.mean_ms
-    return scale_times(profile.path, profile.sha256, profile.target, whole, times, profile.notes)
+    found = scale_times(profile.path, profile.sha256, profile.target, whole, times, profile.notes)
+    covers: dict[int, list[str]] = {}
+    # What cannot be read can still be timed.
+    with suppress(FleetfrontError):
+        for output, place in told_groups(read_graph(profile.path), times).items():
+            covers.setdefault(place, []).append(output)
+    rows = (replace(row, covers=tuple(covers.get(place, ()))) for place, row in enumerate(found.operators))
+    return replace(found, operators=tuple(rows))
 
 
 def scale_times(
@@ -113,6 +127,8 @@ def scale_times(
     return FileOperators(path, sha256, target, whole_ms, times.total_ms, rows, times.how, times.taken_in, notes)
 
 
+#: Between a node's name and what a runtime appends when it fuses others into it.
+_APPENDED = "/"
 #: The setting of kinds of devices whose agents tell times of operators with every visit, and visits that settle them.
 WITH_OPERATORS, _VISITS = "with_operators", 3
 
@@ -179,3 +195,42 @@ def time_file_operators(
     finally:
         session.close()
     return runtime.operator_times(path, feeds, threads=threads)
+
+
+def told_groups(graph: Graph, times: OperatorTimes) -> dict[str, int]:
+    """First output of each operator of the graph -> the place in ``times.operators`` of what did its work.
+
+    An operator without a time of its own is part of a fused one that alone reads its result, else of what makes what it
+    reads. Those of a whole that goes by a name of its own have no place.
+    """
+    names = {o.origin.name: o.outputs[0] for o in graph.operators if o.origin} | {
+        o.outputs[0]: o.outputs[0] for o in graph.operators
+    }
+    found: dict[str, int] = {}
+    fused: set[str] = set()
+    for place, one in enumerate(times.operators):
+        output = next((names[name] for name in _spellings(one.name) if name in names), None)
+        if output is not None and output not in found:
+            found[output] = place
+            fused |= {output} if one.is_fused else set()
+    readers: dict[str, list[Operator]] = {}
+    for operator in graph.operators:
+        for name in operator.inputs:
+            readers.setdefault(name, []).append(operator)
+    makers = {name: operator.outputs[0] for operator in graph.operators for name in operator.outputs}
+    for operator in reversed(graph.operators):
+        output, following = operator.outputs[0], readers.get(operator.outputs[0], [])
+        if output not in found and len(following) == 1 and following[0].outputs[0] in fused:
+            found[output] = found[following[0].outputs[0]]
+            fused.add(output)
+    for operator in graph.operators:
+        before = (found.get(makers.get(name, "")) for name in operator.inputs)
+        known = next((one for one in before if one is not None), None)
+        if operator.outputs[0] not in found and known is not None:
+            found[operator.outputs[0]] = known
+    return found
+
+
+def _spellings(name: str) -> list[str]:
+    """A told name, and what is left of it without what was appended, the longest first."""
+    return list(accumulate(name.split(_APPENDED), lambda a, b: f"{a}{_APPENDED}{b}"))[::-1]

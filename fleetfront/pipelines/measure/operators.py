@@ -15,15 +15,16 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fleetfront import __version__
-from fleetfront.errors import InputError
+from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.measure.profile import file_writer
-from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts
+from fleetfront.pipelines.measure.files import STATISTIC
+from fleetfront.pipelines.measure.profile import file_writer, narrow_file
+from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts, demands, group_ms
 from fleetfront.predictors.operators.design import FIRST, Chain, draw_chains, draw_singles
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels
 from fleetfront.predictors.operators.learning import MeasuredNetwork, learn_allowance, learn_kind, learn_scales
 from fleetfront.predictors.operators.networks import draw_networks
-from fleetfront.predictors.operators.rules import ChainTest, find_rules
+from fleetfront.predictors.operators.rules import ChainTest, find_rules, group_kernels
 from fleetfront.predictors.operators.samples import Sample, Stage
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign, find_unfinished
@@ -31,7 +32,7 @@ from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import OpenAgent, open_device
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.plan import RoundOptions, Task, TaskList, campaign_identity
-from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_observations, summaries
+from fleetfront.profilers.reading.observations import Observations, read_observations, summaries
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -119,7 +120,7 @@ def draw_more(design: OperatorDesign, costs: OperatorCosts, count: int, seed: in
             time_of[part.kind] += part.ms
     drawn = {
         sample.key: sample
-        for sample in draw_singles(dict.fromkeys(FIRST, count), seed + 1)
+        for sample in draw_singles({kind: count for kind in FIRST if not kind.startswith("int8")}, seed + 1)
         if sample.key not in design.samples
     }
     kind_of = {key: graph_kernels(sample.graph())[0].kind for key, sample in drawn.items()}
@@ -162,6 +163,10 @@ class _Measuring:
         campaign.run(Limits(seconds, _MOST_ROUNDS), preparing_s=time.monotonic() - began)
         return read_observations(self.store, self.target, "", clock, [row.id])
 
+    def _file(self, sample: Sample) -> bytes:
+        data = self.write(sample.float_graph())
+        return narrow_file(self.target, data) if sample.is_narrow else data
+
     def _written(self, design: OperatorDesign) -> TaskList:
         """Files of what the runtime's format can say; the rest is left out with its reason."""
         wanted = [(Role.BLOCK, key) for key in design.samples] + [(Role.CALIBRATION, key) for key in design.networks]
@@ -169,9 +174,9 @@ class _Measuring:
         tasks = []
         for role, key in wanted:
             try:
-                graph = design.samples[key].graph() if role is Role.BLOCK else design.networks[key][1]
-                tasks.append(Task(role, key, self.cache.put(self.write(graph))))
-            except InputError as error:
+                data = self._file(design.samples[key]) if role is Role.BLOCK else self.write(design.networks[key][1])
+                tasks.append(Task(role, key, self.cache.put(data)))
+            except (InputError, MissingDependency) as error:
                 design.left_out[key] = error.message
             self.progress.advance()
         self.progress.finish()
@@ -185,17 +190,20 @@ class _Measuring:
 def learn_costs(
     design: OperatorDesign, seen: Sequence[Observations], environment: Mapping[str, object]
 ) -> OperatorCosts:
-    """Learn from the observations of one or several campaigns of a design; the first chooses the statistic.
+    """Learn from the observations of one or several campaigns of a design, by the statistic that files are timed by.
 
     Raises InputError if not even the idle file was measured.
     """
     first = seen[0]
-    statistic = choose_statistic(first)
+    statistic = STATISTIC
     blocks: dict[str, float] = {}
     networks: dict[str, float] = {}
+    drifts: dict[str, float] = {}
     for observations in reversed(seen):
         blocks |= summaries(observations, Role.BLOCK, statistic)
-        networks |= summaries(observations, Role.CALIBRATION, statistic)
+        found = summaries(observations, Role.CALIBRATION, statistic)
+        drifts |= {key: networks[key] / ms - 1 for key, ms in found.items() if key in networks}
+        networks |= found
     if IDLE.key not in blocks:
         reason = next(iter(first.errors.values()), "no visit was kept")
         raise InputError(
@@ -218,14 +226,20 @@ def learn_costs(
         dict(environment),
         created_with=__version__,
     )
-    measured = [_network(design, key, ms, unscaled) for key, ms in networks.items() if key in design.networks]
-    return replace(unscaled, scales=learn_scales(measured, rules, idle))
+    measured = [
+        _network(*design.networks[key], ms, drifts.get(key, 0.0), unscaled)
+        for key, ms in networks.items()
+        if key in design.networks
+    ]
+    return replace(unscaled, scales=learn_scales(measured, idle))
 
 
-def _network(design: OperatorDesign, key: str, ms: float, costs: OperatorCosts) -> MeasuredNetwork:
-    family, graph = design.networks[key]
+def _network(family: str, graph: Graph, ms: float, drift: float, costs: OperatorCosts) -> MeasuredNetwork:
     kernels = graph_kernels(graph)
-    return MeasuredNetwork(family, kernels, costs.kernel_ms(kernels)[0], ms)
+    groups = group_kernels(kernels, costs.rules)
+    alone = group_ms(kernels, groups, costs.kernel_ms(kernels)[0])
+    spread = costs.kind_spread((kernels[one.members[0]].kind, own) for one, own in zip(groups, alone, strict=True))
+    return MeasuredNetwork(family, demands(kernels, groups, alone), spread / max(sum(alone), 1e-9), ms, drift)
 
 
 def _learn_kinds(kernels: Mapping[str, Kernel], ms: Mapping[str, float], idle: float) -> dict[str, KindCosts]:
@@ -246,7 +260,7 @@ def _test(chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | Non
     """The evidence of a chain that was measured whole and in parts."""
     if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
         return None
-    kinds = tuple(graph_kernels(part.graph())[0].kind for part in chain.parts)
+    kinds = tuple(graph_kernels(part.graph())[-1].kind for part in chain.parts)
     first = graph_kernels(chain.whole.graph())[0]
     parts = tuple(ms[part.key] - idle for part in chain.parts)
     return ChainTest(chain.asks, kinds, ms[chain.whole.key] - idle, parts, float(first.features[_WRITTEN]))

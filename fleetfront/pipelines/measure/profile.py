@@ -14,7 +14,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from fleetfront.deploy.formats import writer_of
+from fleetfront.deploy.formats import narrower_of, writer_of
 from fleetfront.deploy.quantise.precisions import half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
@@ -317,3 +317,11 @@ def file_writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
         return write(half_throughout(batched) if is_half_file else batched)
 
     return place.suffix, write_batch
+
+
+def narrow_file(target: Target, data: bytes) -> bytes:
+    """A float file of the target's format in int8 from end to end, its ranges made up: for timing alone.
+
+    Raises InputError where such files are not written, MissingDependency without the quantiser.
+    """
+    return narrower_of(_place(target).file_format)(data)

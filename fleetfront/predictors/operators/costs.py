@@ -6,7 +6,7 @@ few whole networks: times of one operator in a file of its own are warm, and in 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -15,7 +15,7 @@ from annotated_types import Ge, Gt
 
 from fleetfront.graphs.graph import Graph
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels
-from fleetfront.predictors.operators.rules import Rules, group_kernels
+from fleetfront.predictors.operators.rules import Group, Rules, group_kernels
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Clock, FloatArray
 from fleetfront.targets import Target
@@ -23,7 +23,9 @@ from fleetfront.targets import Target
 #: Columns of a kind's roofline: a constant, then features.
 TERMS = ("mmacs", "padded", "read", "written", "weights")
 _TERM_COLUMNS = [FEATURES.index(name) for name in TERMS]
-_WEIGHTS = FEATURES.index("weights")
+_WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
+#: Products of which so few rows wait for their weights.
+_MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
 #: No kernel takes less, ms: below is the grain of clocks.
 _LEAST_MS = 1e-5
 #: Keeps logarithms of absent quantities finite; far below any that occur.
@@ -107,15 +109,22 @@ def scale_of(kind: str) -> int:
 
 @dataclass(frozen=True, slots=True)
 class NetworkScales:
-    """From sums of operators to networks: ``scales @ sums + per_mweight * weights + per_group * groups + base``.
+    """From operators alone to networks: ``scales`` times their sums, ``base_ms``, and what only whole networks pay.
+
+    Alone in a file an operator finds its weights in a cache. A network of more weights than the cache holds reads a
+    share of them from memory at each run: ``1 - cache_mweights / all weights``.
 
     Attributes:
         scales: float64[len(SCALES)].
-        per_mweight: ms per million weights, which a network reads from further away than a lone operator does.
+        per_mweight: ms per million weights (of four bytes) that are read from memory.
         per_group: ms for every fused group, which in a network meets colder caches than alone.
         base_ms: what running anything costs.
-        rms: relative error of networks whose whole family was left out.
+        rms: relative error beyond that of kinds which nine of ten networks whose whole family was left out stay within,
+            as a standard deviation.
         networks: how many it was told from.
+        per_thin_mweight: ms more per million such weights where few rows are multiplied, so that nothing hides it.
+        per_melement: ms more per million elements that other than products and windows read and write.
+        cache_mweights: millions of weights that stay in a cache.
     """
 
     scales: FloatArray
@@ -124,12 +133,49 @@ class NetworkScales:
     base_ms: Annotated[float, Ge(0)]
     rms: Annotated[float, Gt(0)]
     networks: Annotated[int, Ge(0)]
+    per_thin_mweight: Annotated[float, Ge(0)] = 0.0
+    per_melement: Annotated[float, Ge(0)] = 0.0
+    cache_mweights: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError if there are not ``len(SCALES)`` scales, or a cost is beyond all devices'."""
         _check_costs(self.scales, len(SCALES), "scales")
-        if max(self.per_mweight, self.per_group, self.base_ms, self.rms) > _MOST_MS:
+        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights) > _MOST_MS:
             raise ValueError("a network would cost more than any device's")
+
+    @property
+    def coefficients(self) -> FloatArray:
+        """float64[len(SCALES) + 4], of the columns of ``demands``."""
+        more = (self.per_mweight, self.per_thin_mweight, self.per_group, self.per_melement)
+        return np.array([*self.scales, *more])
+
+
+def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[float]) -> FloatArray:
+    """float64[groups, len(SCALES) + 4]: ms alone by scale; millions of weights, and of those few rows are multiplied
+    with; 1; millions of elements moved by what is neither product nor window.
+    """
+    found = np.zeros((len(groups), len(SCALES) + 4))
+    for row, group, ms in zip(found, groups, alone, strict=True):
+        first, scale = kernels[group.members[0]], scale_of(kernels[group.members[0]].kind)
+        weights = sum(_four_byte_weights(kernels[place]) for place in group.members)
+        is_thin = first.kind.split(" ")[0] in _MULTIPLIED and first.features[_ROWS] <= _FEW_ROWS
+        moved = float(first.features[_READ] + first.features[_WRITTEN]) if scale == len(SCALES) - 1 else 0.0
+        row[scale] = ms
+        row[len(SCALES) :] = weights, weights * is_thin, 1.0, moved
+    return found
+
+
+def from_memory(asked: FloatArray, cache_mweights: float) -> FloatArray:
+    """``demands`` of a network with the weights that its runs read from memory in place of all weights."""
+    columns = slice(len(SCALES), len(SCALES) + 2)
+    total = max(float(asked[:, len(SCALES)].sum()), 1e-12)
+    found = asked.copy()
+    found[:, columns] *= max(0.0, 1.0 - cache_mweights / total)
+    return found
+
+
+def _four_byte_weights(kernel: Kernel) -> float:
+    return float(kernel.features[_WEIGHTS]) * (0.25 if "int8" in kernel.kind else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,26 +262,30 @@ class OperatorCosts:
         """One inference of ``graph``. Raises InputError on operators whose work cannot be counted."""
         kernels = graph_kernels(graph)
         ms, known = self.kernel_ms(kernels)
-        parts, variance = [], 0.0
-        scales = self.scales
-        for group, alone in zip(
-            groups := group_kernels(kernels, self.rules), group_ms(kernels, groups, ms), strict=True
-        ):
-            first = kernels[group.members[0]]
-            weights = sum(kernels[place].features[_WEIGHTS] for place in group.members)
-            own = scales.scales[scale_of(first.kind)] * alone + scales.per_mweight * weights + scales.per_group
-            own = float(own)
-            is_known = known[group.members[0]]
-            others = tuple(kernels[place].name for place in group.members[1:])
-            parts.append(OperatorPart(first.name, first.kind, own, is_known, others))
-            spread = self.kinds[first.kind].rms if first.kind in self.kinds and is_known else 1.0
-            variance += (spread * own) ** 2
-        mean = scales.base_ms + sum(part.ms for part in parts)
+        groups = group_kernels(kernels, self.rules)
+        asked = demands(kernels, groups, group_ms(kernels, groups, ms))
+        each = from_memory(asked, self.scales.cache_mweights) @ self.scales.coefficients
+        parts = tuple(
+            OperatorPart(
+                kernels[group.members[0]].name,
+                kernels[group.members[0]].kind,
+                float(own),
+                known[group.members[0]],
+                tuple(kernels[place].name for place in group.members[1:]),
+            )
+            for group, own in zip(groups, each, strict=True)
+        )
+        mean = self.scales.base_ms + sum(part.ms for part in parts)
         unknown = sum(part.ms for part in parts if not part.is_known)
-        return GraphEstimate(mean, float(np.sqrt(variance + (scales.rms * mean) ** 2 + unknown**2)), tuple(parts))
+        spread = self.kind_spread([(part.kind, part.ms) for part in parts if part.is_known])
+        return GraphEstimate(mean, float(np.sqrt(spread**2 + (self.scales.rms * mean) ** 2 + unknown**2)), parts)
+
+    def kind_spread(self, parts: Iterable[tuple[str, float]]) -> float:
+        """Standard deviation in ms of a sum of parts, each with its kind and ms; their errors are independent."""
+        return float(np.sqrt(sum((self.kinds[kind].rms * ms) ** 2 for kind, ms in parts if kind in self.kinds)))
 
 
-def group_ms(kernels: Sequence[Kernel], groups: Sequence[Any], ms: FloatArray) -> list[float]:
+def group_ms(kernels: Sequence[Kernel], groups: Sequence[Group], ms: FloatArray) -> list[float]:
     """Of each group, the time of its first kernel alone less what it saves: fused ones cost nothing more."""
     return [
         max(float(ms[group.members[0]]) - group.saved_ms, 0.1 * float(ms[group.members[0]]), _LEAST_MS)

@@ -7,7 +7,7 @@ small; rows of tokens by the dimensions of transformers. Everything is drawn fro
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -225,6 +225,10 @@ def _softmax(rng: np.random.Generator) -> Sample:
     return Sample((1, int(rng.integers(1, 17)), tokens, tokens), (Stage("softmax"),))
 
 
+def _narrowed(draw: Draw) -> Draw:
+    return lambda rng: replace(draw(rng), is_narrow=True)
+
+
 #: Kind -> what draws one of it.
 DRAWS: dict[str, Draw] = {
     "pointwise": _conv([(1, 1.0)]),
@@ -261,9 +265,15 @@ DRAWS: dict[str, Draw] = {
     "resize": _resize,
     "lstm": _cell("lstm"),
     "gru": _cell("gru"),
-    **{name: _on_both(name) for name in ("gelu", "tanh", "sub", "div", "leakyrelu")},
+    **{name: _on_both(name) for name in ("gelu", "gelu_halved", "tanh", "sub", "div", "leakyrelu")},
     **{name: _on_tokens(name) for name in ("erf", "exp", "sqrt")},
 }
+
+#: How many of each kind that files hold in int8.
+_NARROW = {"pointwise": 60, "conv": 50, "depthwise": 45, "linear": 40} | dict.fromkeys(
+    ("add", "max_pool", "average_pool", "global_pool", "softmax", "concat"), 9
+)
+DRAWS |= {f"int8 {kind}": _narrowed(DRAWS[kind]) for kind in _NARROW}
 
 #: How many of each kind a profile starts with.
 FIRST = (
@@ -271,16 +281,18 @@ FIRST = (
         "pointwise": 150,
         "conv": 150,
         "depthwise": 110,
-        "grouped": 60,
-        "linear": 90,
+        "grouped": 90,
+        "linear": 100,
         "matmul": 50,
-        "conv1d": 70,
+        "conv1d": 120,
         "patches": 30,
     }
     | dict.fromkeys(("max_pool", "average_pool", "global_pool", "add", "multiply", "scale", "concat", "softmax"), 16)
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "mean", "gather", "leakyrelu", "pool1d"), 9)
-    | {"transpose": 40, "conv_transpose": 24, "resize": 16, "lstm": 14, "gru": 14, "split": 16, "slice": 16}
+    | {"transpose": 80, "conv_transpose": 30, "resize": 16, "lstm": 32, "gru": 32, "split": 16, "slice": 16}
+    | {"gelu_halved": 14}
+    | {f"int8 {kind}": count for kind, count in _NARROW.items()}
 )
 
 
@@ -293,8 +305,10 @@ def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
             while channels * side > 3600:
                 side //= 2
             shape, stages = (1, channels, side, side), tuple(_LINKS[name](channels) for name in names)
-            alone = (Stage("add") if stage.name == "residual" else stage for stage in stages)
-            yield Chain(asks, Sample(shape, stages), tuple(Sample(shape, (stage,)) for stage in alone))
+            alone = [Stage("add") if stage.name == "residual" else stage for stage in stages]
+            # What a tail adds to a longer chain is told by the chain without it.
+            split = [stages[:-1], (alone[-1],)] if asks == "fused" else [(stage,) for stage in alone]
+            yield Chain(asks, Sample(shape, stages), tuple(Sample(shape, part) for part in split))
 
 
 def _plain_link(name: str) -> Callable[[int], Stage]:
@@ -316,6 +330,7 @@ _LINKS |= {name: _plain_link(name) for name in _MIDDLES}
 
 _CHAINS = (
     *(("fused", (head, tail)) for head in _ENDS[1:] for tail in _MIDDLES[:5]),
+    *(("fused", ("pointwise", head, "residual")) for head in _ENDS[:2]),
     *(("layout", (head, tail)) for head in _ENDS for tail in (*_ENDS, "max_pool", "average_pool", "global_pool")),
     *(("through", ("pointwise", middle, "pointwise")) for middle in _MIDDLES),
 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -40,6 +40,9 @@ FEATURES = (
 _VECTOR = 16
 #: Types of numbers that are not counted with float32.
 _NARROW = ("int8", "uint8", "float16", "int16")
+#: Activations that a quantised result is cut off by, at no cost.
+_CUTS = ("relu", "relu6")
+_INT8 = " int8"
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
 
 
@@ -67,20 +70,25 @@ class Kernel:
 def graph_kernels(graph: Graph) -> list[Kernel]:
     """The operators of a graph in the order of execution; those that cost nothing are passed through and left out.
 
-    A constant added to a product's last dimension is its bias, and what exporters spell Gelu with is one Gelu.
+    A constant added to a product's last dimension is its bias, what exporters spell Gelu with is one Gelu, and what
+    stands between dequantised operands and a quantised result is one operator of narrow numbers.
     """
     made: dict[str, int] = {}
     kernels: list[Kernel] = []
     read: Counter[int] = Counter()
     users = Counter(name for operator in graph.operators for name in operator.inputs)
-    spelled = _spelled_gelus(graph)
-    for operator in graph.operators:
+    spelled, quantised = _spelled_gelus(graph), _quantised(graph)
+    for operator in _reading_weights(graph, graph.operators):
         producers = tuple(dict.fromkeys(made[name] for name in operator.inputs if name in made))
         output = operator.outputs[0]
         kind, features = ("", _NOTHING) if output in spelled else described(graph, operator)
-        kind += _typed(graph, operator) if kind else ""
-        if (erf := spelled.get(output)) is not None:
-            kind, features = "gelu", _plain(graph, erf, 0.0)
+        if kind == "matmul" and operator.inputs[1] in graph.weights and len(graph.value(operator.inputs[1]).shape) == 2:
+            kind, features = "linear", _product(graph, operator, features[0] * 1e6)
+        kind += (quantised.get(output) or _typed(graph, operator)) if kind else ""
+        if quantised.get(output) == "":
+            kind = ""
+        elif (gelu := spelled.get(output)) is not None:
+            kind, features = gelu[0], _plain(graph, gelu[1], 0.0)
         elif len(producers) == 1 and _is_bias(graph, operator, kernels[producers[0]], users):
             kind = ""
         if not kind:
@@ -94,10 +102,51 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
 
 
 def _typed(graph: Graph, operator: Operator) -> str:
-    """The addition to a kind for narrower numbers than float32: they run on other code."""
-    names = [*operator.outputs, *operator.inputs[:2]]
-    dtypes = [graph.value(name).dtype for name in names if name in graph.tensors or name in graph.weights]
-    return next((f" {dtype}" for dtype in dtypes if dtype in _NARROW), "")
+    """The addition to a kind for narrower numbers than float32: they run on other code.
+
+    Narrow weights of floats are a third thing: they are spread, or the data is narrowed for each product.
+    """
+    known = [name for name in (*operator.outputs, *operator.inputs[:2]) if name in graph.tensors]
+    narrow = next((d for d in (graph.tensors[name].dtype for name in known) if d in _NARROW), "")
+    if narrow:
+        return f" {narrow}"
+    weights = (graph.value(name).dtype for name in operator.inputs[1:2] if name in graph.weights)
+    return next((f" {dtype} weights" for dtype in weights if dtype in _NARROW), "")
+
+
+def _quantised(graph: Graph) -> dict[str, str]:
+    """Additions to kinds of operators between dequantised operands and a quantised result, by output.
+
+    Signed or not is one kind here: ONNX Runtime changes one into the other as the processor wants it. Empty for
+    operators that such a pattern needs none of: the activation that the result is cut off by, and the changes of type
+    around it, unless somebody else reads floats from them.
+    """
+    makers = {name: operator for operator in graph.operators for name in operator.outputs}
+    readers: dict[str, list[Operator]] = {}
+    for operator in graph.operators:
+        for name in dict.fromkeys(operator.inputs):
+            readers.setdefault(name, []).append(operator)
+    found: dict[str, str] = {}
+    for operator in graph.operators:
+        if operator.family != "quantise" or graph.tensors[operator.outputs[0]].dtype not in _NARROW:
+            continue
+        swallowed, at = [operator], makers.get(operator.inputs[0])
+        while at is not None and at.family in _CUTS and len(readers[at.outputs[0]]) == 1:
+            swallowed.append(at)
+            at = makers.get(at.inputs[0])
+        if at is None or len(readers[at.outputs[0]]) != 1:
+            continue
+        sources = [makers.get(name) for name in at.inputs if name in graph.tensors]
+        if sources and all(source is not None and source.family == "dequantise" for source in sources):
+            found[at.outputs[0]] = _INT8
+            found |= {one.outputs[0]: "" for one in swallowed}
+    for operator in graph.operators:
+        if operator.family != "dequantise":
+            continue
+        is_weight = operator.inputs[0] in graph.weights
+        if is_weight or all(found.get(one.outputs[0]) for one in readers.get(operator.outputs[0], ())):
+            found[operator.outputs[0]] = ""
+    return found
 
 
 def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[str, int]) -> bool:
@@ -110,14 +159,30 @@ def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[
     return graph.weights[constants[0]].size == width and users[computed] == 1
 
 
-def _spelled_gelus(graph: Graph) -> dict[str, Operator | None]:
-    """Outputs of the operators of x (1 + erf(x / sqrt 2)) / 2: None, but for its last that with the error function."""
+def _reading_weights(graph: Graph, operators: Sequence[Operator]) -> list[Operator]:
+    """Operators with the weights that they read widened in place of what widens them."""
+    widened = {
+        o.outputs[0]: o.inputs[0] for o in operators if o.family == "dequantise" and o.inputs[0] in graph.weights
+    }
+    return [
+        replace(one, inputs=tuple(widened.get(name, name) for name in one.inputs))
+        if widened and not widened.keys().isdisjoint(one.inputs)
+        else one
+        for one in operators
+    ]
+
+
+def _spelled_gelus(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
+    """Outputs of the operators of x (1 + erf(x / sqrt 2)) / 2: None, but for its last the kind and its error function.
+
+    Runtimes know the spelling that multiplies by x first; where the gate is halved before, they run what is written.
+    """
     readers: dict[str, list[Operator]] = {}
     makers = {name: operator for operator in graph.operators for name in operator.outputs}
     for operator in graph.operators:
         for name in operator.inputs:
             readers.setdefault(name, []).append(operator)
-    found: dict[str, Operator | None] = {}
+    found: dict[str, tuple[str, Operator] | None] = {}
     for operator in graph.operators:
         if operator.attributes.get("function") != "erf":
             continue
@@ -130,7 +195,8 @@ def _spelled_gelus(graph: Graph) -> dict[str, Operator | None]:
             steps.append(at)
         source = makers.get(operator.inputs[0])
         if len(steps) == 4 and source is not None:
-            found.update({step.outputs[0]: operator if step is at else None for step in (source, *steps)})
+            kind = "gelu halved" if any(name in graph.weights for name in steps[2].inputs) else "gelu"
+            found.update({step.outputs[0]: (kind, operator) if step is at else None for step in (source, *steps)})
     return found
 
 
@@ -179,9 +245,10 @@ def _conv_kind(groups: int, inner: int, columns: int, *, is_point: bool) -> str:
 
 
 def _product(graph: Graph, operator: Operator, macs: float) -> FloatArray:
-    columns, inner = (int(size) for size in graph.value(operator.inputs[1]).shape[:2])
+    columns = _size(graph.tensors[operator.outputs[0]].shape[-1:])
+    inner = elements(graph.value(operator.inputs[1]).shape) / columns
     rows = elements(graph.tensors[operator.outputs[0]].shape) / columns
-    padded = rows * inner * _up(columns)
+    padded = rows * inner * _up(int(columns))
     sizes = (1, 1, 1, rows, inner, columns, 1, columns)
     return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
 

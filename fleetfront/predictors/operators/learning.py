@@ -12,13 +12,10 @@ from fleetfront.predictors.operators.costs import (
     SCALES,
     KindCosts,
     NetworkScales,
-    group_ms,
+    from_memory,
     roofline_design,
-    scale_of,
     tree_design,
 )
-from fleetfront.predictors.operators.kernels import FEATURES, Kernel
-from fleetfront.predictors.operators.rules import Rules, group_kernels
 from fleetfront.predictors.trees import grow_trees
 from fleetfront.quantities import FloatArray
 
@@ -29,7 +26,13 @@ _TREE_ROUNDS = 150
 #: How far scales may lie from 1 before networks say so: as in the first version's fits, warm sums are 0 to 20 % off.
 _SCALE_PULL = 0.15
 _LEAST_MS = 1e-5
-_WEIGHTS = FEATURES.index("weights")
+#: Relative error that a network keeps whatever its scales are.
+_NOISE = 0.08
+#: Millions of weights of four bytes that caches may keep: from half a megabyte to 64 MB.
+_CACHES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+#: The share of strangers that intervals are to hold, how many standard deviations they reach, and what no spread is
+#: below: clocks and moods.
+_HELD, _REACH, _LEAST_SPREAD = 0.9, 1.645, 0.01
 
 
 def learn_kind(kind: str, features: FloatArray, ms: FloatArray) -> KindCosts:
@@ -72,58 +75,79 @@ def _learnt(kind: str, features: FloatArray, ms: FloatArray, is_tree: bool) -> K
 
 @dataclass(frozen=True, slots=True)
 class MeasuredNetwork:
-    """A whole network: its family, kernels with their times alone in ms, and what it took in ms."""
+    """A whole network.
+
+    Attributes:
+        asked: float64[groups, columns], as ``costs.demands``.
+        spread: what the errors of its operators' kinds make of its sum, as a share.
+        ms: what it took.
+        drift: what it took in a second campaign, as a share of the first, less 1; 0 where there was none.
+    """
 
     family: str
-    kernels: Sequence[Kernel]
-    kernel_ms: FloatArray
+    asked: FloatArray
+    spread: float
     ms: float
+    drift: float = 0.0
 
 
-def learn_scales(networks: Sequence[MeasuredNetwork], rules: Rules, idle_ms: float) -> NetworkScales:
-    """Ridge regression of relative errors towards plain sums; the error is that of families left out."""
+def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float) -> NetworkScales:
+    """Ridge regression of relative errors towards plain sums; the error is that of families left out.
+
+    The cache is the one of ``_CACHES`` under which families left out are told best.
+    """
     if not networks:
         return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0)
-    sums = np.array([network_sums(network.kernels, network.kernel_ms, rules) for network in networks])
     measured = np.array([network.ms for network in networks])
+    sums = {cache: np.array([from_memory(one.asked, cache).sum(axis=0) for one in networks]) for cache in _CACHES}
+    errors = {cache: _left_out_errors(networks, sums[cache], measured, idle_ms) for cache in _CACHES}
+    best = min(_CACHES, key=lambda cache: float(np.mean(np.square(errors[cache]))) if len(errors[cache]) else 0.0)
+    found = _ridge(sums[best], measured, idle_ms)
+    spread = _beyond_kinds(networks, errors[best]) if len(errors[best]) else 0.25
+    drift = float(np.sqrt(np.mean([network.drift**2 for network in networks])))
+    per_mweight, per_thin, per_group, per_melement = found[len(SCALES) :].tolist()
+    rms = max(float(np.hypot(spread, drift)), _LEAST_SPREAD)
+    more = (per_thin, per_melement, best)
+    return NetworkScales(found[: len(SCALES)], per_mweight, per_group, idle_ms, rms, len(networks), *more)
+
+
+def _left_out_errors(
+    networks: Sequence[MeasuredNetwork], sums: FloatArray, measured: FloatArray, idle_ms: float
+) -> FloatArray:
+    """Relative error of each network, float64[n], told by the other families; empty if there is one family alone."""
     families = np.array([network.family for network in networks])
-    errors = []
+    errors = np.zeros(len(networks))
     for family in dict.fromkeys(families):
         left_out = families == family
         if left_out.all():
-            continue
+            return np.zeros(0)
         coefficients = _ridge(sums[~left_out], measured[~left_out], idle_ms)
-        errors += (measured[left_out] / _applied(sums[left_out], coefficients, idle_ms) - 1).tolist()
-    coefficients = _ridge(sums, measured, idle_ms)
-    rms = float(np.sqrt(np.mean(np.square(errors)))) if errors else 0.25
-    scales, (per_mweight, per_group) = coefficients[:-2], coefficients[-2:].tolist()
-    return NetworkScales(scales, per_mweight, per_group, idle_ms, max(rms, 0.01), len(networks))
+        errors[left_out] = measured[left_out] / _applied(sums[left_out], coefficients, idle_ms) - 1
+    return errors
 
 
-def network_sums(kernels: Sequence[Kernel], kernel_ms: FloatArray, rules: Rules) -> FloatArray:
-    """float64[len(SCALES) + 2]: ms of each group of kinds, millions of weights, and the number of fused groups."""
-    totals = np.zeros(len(SCALES) + 2)
-    groups = group_kernels(kernels, rules)
-    for group, ms in zip(groups, group_ms(kernels, groups, kernel_ms), strict=True):
-        totals[scale_of(kernels[group.members[0]].kind)] += ms
-    totals[-2:] = sum(kernel.features[_WEIGHTS] for kernel in kernels), len(groups)
-    return totals
+def _beyond_kinds(networks: Sequence[MeasuredNetwork], errors: FloatArray) -> float:
+    """The share that must join the spread of kinds, so that nine of ten strangers' intervals of 90 % hold them.
+
+    Of n strangers the ceil(0.9 (n + 1))-th must still be held (split conformal prediction, Vovk et al. 2005).
+    """
+    spreads = np.array([network.spread for network in networks])
+    needed = np.sqrt(np.maximum((np.abs(errors) / _REACH) ** 2 - spreads**2, 0.0))
+    place = min(len(needed), int(np.ceil(_HELD * (len(needed) + 1))))
+    return float(np.sort(needed)[place - 1])
 
 
 def _ridge(sums: FloatArray, measured: FloatArray, idle_ms: float) -> FloatArray:
     from scipy.optimize import nnls
 
-    # The pull of a scale is that of one network with the error _SCALE_PULL; weights and groups start from nothing.
-    units = np.median(measured) / np.maximum(np.median(sums[:, -2:], axis=0), 1e-9)
+    # The pull of a scale is that of one network with the error _SCALE_PULL; what joins them starts from nothing.
+    more = sums.shape[1] - len(SCALES)
+    units = np.mean(measured) / np.maximum(np.mean(sums[:, -more:], axis=0), 1e-9)
     pulls = np.diag([*np.ones(len(SCALES)), *(1 / units)]) / _SCALE_PULL * _NOISE
     design = np.vstack([sums / measured[:, None], pulls])
-    target = np.concatenate([1 - idle_ms / measured, np.full(len(SCALES), _NOISE / _SCALE_PULL), np.zeros(2)])
+    target = np.concatenate([1 - idle_ms / measured, np.full(len(SCALES), _NOISE / _SCALE_PULL), np.zeros(more)])
     solution, _ = nnls(design, target)
     return np.asarray(solution)
-
-
-#: Relative error that a network keeps whatever its scales are.
-_NOISE = 0.08
 
 
 def _applied(sums: FloatArray, coefficients: FloatArray, idle_ms: float) -> FloatArray:

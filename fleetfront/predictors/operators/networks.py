@@ -6,6 +6,7 @@ They hold what published networks hold, and are none of them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -17,11 +18,11 @@ _Draw = Callable[["_Writer", np.random.Generator], str]
 
 
 class _Writer:
-    """Adds layers with random weights to a graph of one image."""
+    """Adds layers with random weights to a graph of one input."""
 
-    def __init__(self, side: int) -> None:
+    def __init__(self, shape: tuple[int, ...], layout: str = "") -> None:
         self.graph = GraphBuilder("network")
-        self.start = self.graph.input("x", (1, 3, side, side), layout=IMAGE)
+        self.start = self.graph.input("x", shape, layout=layout)
         self._made = 0
 
     def _weight(self, *shape: int) -> str:
@@ -50,6 +51,64 @@ class _Writer:
     def add(self, left: str, right: str) -> str:
         return self.graph.add("add", (left, right))
 
+    def rows(self, data: str) -> str:
+        """The pixels of an image as tokens."""
+        _, channels, height, width = (int(size) for size in self.graph.shape(data))
+        flat = self.graph.add("reshape", (data,), shape=(1, channels, height * width))
+        return self.graph.add("transpose", (flat,), permutation=(0, 2, 1))
+
+    def norm(self, data: str) -> str:
+        width = int(self.graph.shape(data)[-1])
+        return self.graph.add("layer_norm", (data, self._weight(width), self._weight(width)), axis=-1)
+
+    def gelu(self, data: str, is_halved: bool) -> str:
+        """In either spelling."""
+        if not is_halved:
+            return self.graph.add("elementwise", (data,), function="gelu")
+        self._made += 1
+        root, one, half = (
+            self.graph.weight(f"{name}{self._made}", np.array(number, np.float32))
+            for name, number in (("root", 2**0.5), ("one", 1.0), ("half", 0.5))
+        )
+        rooted = self.graph.add("elementwise", (data, root), function="div")
+        gate = self.graph.add("add", (self.graph.add("elementwise", (rooted,), function="erf"), one))
+        return self.graph.add("multiply", (data, self.graph.add("multiply", (half, gate))))
+
+    def attend(self, data: str, heads: int) -> str:
+        """Attention of tokens to each other, each of its three products with a linear layer of its own."""
+        _, tokens, width = (int(size) for size in self.graph.shape(data))
+        asked, keys, values = (
+            self.graph.add(
+                "transpose",
+                (self.graph.add("reshape", (self.linear(data, width),), shape=(1, tokens, heads, width // heads)),),
+                permutation=permutation,
+            )
+            for permutation in ((0, 2, 1, 3), (0, 2, 3, 1), (0, 2, 1, 3))
+        )
+        weighed = self.graph.add("softmax", (self.graph.add("matmul", (asked, keys)),), axis=-1)
+        turned = self.graph.add("transpose", (self.graph.add("matmul", (weighed, values)),), permutation=(0, 2, 1, 3))
+        return self.linear(self.graph.add("reshape", (turned,), shape=(1, tokens, width)), width)
+
+    def conv1d(self, data: str, out: int, kernel: int, stride: int = 1) -> str:
+        operands = (data, self._weight(out, self.channels(data), kernel), self._weight(out))
+        pads = (kernel // 2,) * 2
+        made = self.graph.add("conv1d", operands, stride=(stride,), padding=pads, dilation=(1,), groups=1)
+        return self.graph.add("relu", (made,))
+
+    def spread(self, data: str, out: int) -> str:
+        """Twice the side by a transposed convolution."""
+        operands = (data, self._weight(self.channels(data), out, 2, 2), self._weight(out))
+        said: dict[str, Any] = {"stride": (2, 2), "padding": (0,) * 4, "dilation": (1, 1), "groups": 1}
+        return self.graph.add("conv_transpose", operands, **said)
+
+    def cell(self, data: str, family: str, hidden: int) -> str:
+        steps, batch, features = (int(size) for size in self.graph.shape(data))
+        gates = {"lstm": 4, "gru": 3}[family] * hidden
+        operands = (data, self._weight(1, gates, features), self._weight(1, gates, hidden), self._weight(1, 2 * gates))
+        said: dict[str, Any] = {"shapes": ((steps, 1, batch, hidden),), "dtypes": ("float32",), "layouts": ("",)}
+        made = self.graph.add(family, operands, matrices=2, **said)
+        return self.graph.add("reshape", (made,), shape=(steps, batch, hidden))
+
     def classified(self, data: str) -> str:
         pooled = self.graph.add("global_average_pool", (data,))
         return self.linear(self.graph.add("flatten", (pooled,)), 100)
@@ -63,11 +122,13 @@ class _Writer:
 
 
 def draw_networks(seed: int = 0, each: int = 3) -> Iterator[tuple[str, Graph]]:
-    """Family and graph: ``each`` networks of every family, of 96 to 192 pixels a side."""
+    """Family and graph: ``each`` networks of every family; of images of 96 to 192 pixels a side, or of sequences."""
     for family, draw in _FAMILIES.items():
         for number in range(each):
             rng = np.random.default_rng([seed, number, sum(family.encode())])
-            writer = _Writer(int(rng.choice((96, 128, 160, 192))))
+            side = int(rng.choice((96, 128, 160, 192)))
+            shape = _SHAPES[family](rng) if family in _SHAPES else (1, 3, side, side)
+            writer = _Writer(shape, IMAGE if len(shape) == 4 else "")
             yield family, writer.graph.build([draw(writer, rng)])
 
 
@@ -183,6 +244,94 @@ def _tokens(net: _Writer, rng: np.random.Generator) -> str:
     return net.linear(rows, 100)
 
 
+def _attention(net: _Writer, rng: np.random.Generator) -> str:
+    """Tokens that attend to each other, with norms and wide layers between."""
+    width, is_halved = 32 * int(rng.integers(3, 11)), bool(rng.random() < 0.6)
+    patch = int(rng.choice((12, 16)))
+    rows = net.rows(net.conv(net.start, width, patch, patch, act=""))
+    for _ in range(int(rng.integers(2, 6))):
+        rows = net.add(rows, net.attend(net.norm(rows), width // 32))
+        wide = net.gelu(net.linear(net.norm(rows), int(rng.integers(2, 5)) * width), is_halved)
+        rows = net.add(rows, net.linear(wide, width))
+    return net.linear(net.norm(rows), 100)
+
+
+def _normed(net: _Writer, rng: np.random.Generator) -> str:
+    """Wide windows on images, then norms and wide layers on their pixels as tokens."""
+    is_halved, data = bool(rng.random() < 0.6), net.conv(net.start, _width(rng, 48), 4, 4, act="")
+    for base in (48, 96, 192):
+        data = net.conv(data, _width(rng, base), 2, 2, act="")
+        for _ in range(int(rng.integers(1, 3))):
+            _, width, height, across = (int(size) for size in net.graph.shape(data))
+            inner = net.conv(data, width, int(rng.choice((5, 7))), 1, width, act="")
+            rows = net.linear(net.gelu(net.linear(net.norm(net.rows(inner)), 3 * width), is_halved), width)
+            turned = net.graph.add("transpose", (rows,), permutation=(0, 2, 1))
+            turned = net.graph.add("reshape", (turned,), shape=(1, width, height, across), layout=IMAGE)
+            data = net.add(data, turned)
+    return net.classified(data)
+
+
+def _topped(net: _Writer, rng: np.random.Generator) -> str:
+    """Few convolutions, and linear layers with most of the weights."""
+    data = net.start
+    for base in (16, 32, 64):
+        data = net.pool(net.conv(data, _width(rng, base), 3, 2), kernel=2)
+    flat = net.graph.add("flatten", (data,))
+    wide = int(rng.choice((768, 1024, 2048, 3072)))
+    return net.linear(net.linear(net.linear(flat, wide, "relu"), wide, "relu"), 1000)
+
+
+def _heavy(net: _Writer, rng: np.random.Generator) -> str:
+    """Most of the work on small maps of many channels, so that weights outgrow caches."""
+    data = net.pool(net.conv(net.conv(net.start, 32, 3, 2), 64, 3, 2))
+    for base in (192, 384, 640):
+        out, is_deep = _width(rng, base), bool(rng.random() < 0.5)
+        data = net.conv(data, out, 3, 2 if base > 192 else 1)
+        for _ in range(int(rng.integers(1, 4))):
+            inner = net.conv(data, out // 2) if is_deep else data
+            made = net.conv(net.conv(inner, net.channels(inner), 3), out, act="")
+            data = net.graph.add("relu", (net.add(data, made),))
+    return net.classified(net.conv(data, 1280))
+
+
+def _hourglass(net: _Writer, rng: np.random.Generator) -> str:
+    """Down and up again, each stage joined with its like."""
+    data, kept = net.start, []
+    for base in (16, 32, 64):
+        data = net.conv(net.conv(data, _width(rng, base), 3), _width(rng, base), 3)
+        kept.append(data)
+        data = net.pool(data, kernel=2)
+    data = net.conv(data, _width(rng, 128), 3)
+    for before in reversed(kept):
+        joined = net.graph.add("concat", (net.spread(data, net.channels(before)), before), axis=1)
+        data = net.conv(joined, net.channels(before), 3)
+    return net.conv(data, 2, act="")
+
+
+def _waves(net: _Writer, rng: np.random.Generator) -> str:
+    """Convolutions along a signal."""
+    data = net.conv1d(net.start, _width(rng, 48), int(rng.choice((15, 31, 63))), 4)
+    for base in (48, 96, 160):
+        data = net.conv1d(data, _width(rng, base), int(rng.choice((3, 5, 9))), 2)
+        for _ in range(int(rng.integers(1, 3))):
+            data = net.conv1d(data, net.channels(data), 3)
+    pooled = net.graph.add("reduce", (data,), function="mean", axes=(2,), keep=False)
+    return net.linear(pooled, 30)
+
+
+def _recurrent(net: _Writer, rng: np.random.Generator) -> str:
+    """Cells along a sequence, then a linear layer on each step."""
+    family, data = str(rng.choice(("lstm", "gru"))), net.start
+    for _ in range(int(rng.integers(1, 3))):
+        data = net.cell(data, family, 32 * int(rng.integers(2, 9)))
+    return net.linear(data, 30)
+
+
+#: What networks of families read that do not read an image.
+_SHAPES: dict[str, Callable[[np.random.Generator], tuple[int, ...]]] = {
+    "waves": lambda rng: (1, 1, int(rng.choice((4000, 8000, 16000)))),
+    "recurrent": lambda rng: (int(rng.integers(30, 120)), 1, 8 * int(rng.integers(4, 16))),
+}
 _FAMILIES: dict[str, _Draw] = {
     "inverted": _inverted,
     "residual": _residual,
@@ -191,4 +340,11 @@ _FAMILIES: dict[str, _Draw] = {
     "shuffled": _shuffled,
     "branched": _branched,
     "tokens": _tokens,
+    "attention": _attention,
+    "normed": _normed,
+    "topped": _topped,
+    "heavy": _heavy,
+    "hourglass": _hourglass,
+    "waves": _waves,
+    "recurrent": _recurrent,
 }

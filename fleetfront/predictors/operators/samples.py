@@ -17,6 +17,8 @@ _POOL_SIZE = 1 << 20
 _STEP = 7919
 #: Stages and permutations whose four dimensions are heads of attention, and no image.
 _OF_HEADS, _TURNS = ("matmul", "softmax"), ((0, 2, 1, 3), (0, 1, 3, 2))
+#: What keys of samples in int8 begin with.
+_NARROW = "int8 "
 _drawn: Array | None = None
 
 
@@ -33,23 +35,25 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An input and the operators that run on it, one after the other."""
+    """An input and the operators that run on it, one after the other; ``is_narrow`` in int8 from end to end."""
 
     shape: tuple[int, ...]
     stages: tuple[Stage, ...]
+    is_narrow: bool = False
 
     @property
     def key(self) -> str:
-        """Its spelled form, e.g. ``1x32x56x56|conv:64x3x3x1x1|relu``."""
-        return "|".join(("x".join(map(str, self.shape)), *map(str, self.stages)))
+        """Its spelled form, e.g. ``1x32x56x56|conv:64x3x3x1x1|relu``, or ``int8 1x64|linear:10``."""
+        return (_NARROW if self.is_narrow else "") + "|".join(("x".join(map(str, self.shape)), *map(str, self.stages)))
 
     @classmethod
     def parse(cls, key: str) -> Sample:
         """Read ``key`` back. Raises InputError on anything else."""
         try:
-            shape, *stages = key.split("|")
+            shape, *stages = key.removeprefix(_NARROW).split("|")
             parts = [stage.partition(":") for stage in stages]
-            sample = cls(_numbers(shape), tuple(Stage(name, _numbers(text)) for name, _, text in parts))
+            made = tuple(Stage(name, _numbers(text)) for name, _, text in parts)
+            sample = cls(_numbers(shape), made, key.startswith(_NARROW))
         except ValueError as error:
             raise InputError(f"{key!r} is no chain of operators.", "Measure the device's operators again.") from error
         unknown = [stage.name for stage in sample.stages if stage.name not in STAGES]
@@ -59,6 +63,16 @@ class Sample:
 
     def graph(self) -> Graph:
         """The chain as a Graph with random weights. Raises InputError if the stages do not fit together."""
+        graph = self.float_graph()
+        if not self.is_narrow:
+            return graph
+        return graph.rewrite(
+            inputs=lambda writer, tensor: writer.redeclare(tensor, dtype="int8"),
+            weights=lambda _, array: array.astype(np.int8) if array.ndim > 1 else array,
+        )
+
+    def float_graph(self) -> Graph:
+        """The same in float32: what files of narrow numbers are made of."""
         builder = GraphBuilder("operators")
         first_stage = self.stages[0]
         is_image = len(self.shape) == 4 and first_stage.name not in _OF_HEADS and first_stage.numbers not in _TURNS
@@ -158,6 +172,18 @@ def _function(name: str, operands: int = 1) -> Callable[..., str]:
         return chain.builder.add("elementwise", (data, *([chain.side(data)] * (operands - 1))), function=name)
 
     return add
+
+
+def _gelu_halved(chain: _Chain, data: str) -> str:
+    """x (erf(x / sqrt 2) + 1) / 2 in five operators, its gate halved before it meets x: torch's exporter writes so."""
+    builder = chain.builder
+    root, one, half = (
+        builder.weight(name, np.array(number, np.float32))
+        for name, number in (("root", 2**0.5), ("one", 1.0), ("half", 0.5))
+    )
+    raised = builder.add("elementwise", (data, root), function="div")
+    gate = builder.add("add", (builder.add("elementwise", (raised,), function="erf"), one))
+    return builder.add("multiply", (data, builder.add("multiply", (half, gate))))
 
 
 def _matmul(chain: _Chain, data: str, columns: int) -> str:
@@ -272,6 +298,7 @@ STAGES: dict[str, Callable[..., str]] = {
     "pool1d": _pool1d,
     "conv_transpose": _spread,
     "resize": _resize,
+    "gelu_halved": _gelu_halved,
     "lstm": _cell("lstm", 4),
     "gru": _cell("gru", 3),
     **{name: _function(name) for name in ("gelu", "erf", "exp", "tanh", "sqrt", "leakyrelu")},

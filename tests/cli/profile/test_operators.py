@@ -30,7 +30,8 @@ def test_operators_of_a_file_sum_to_its_undisturbed_time(told: Told, file: str) 
     assert sum(row["ms"] for row in found["operators"]) == pytest.approx(found["undisturbed_ms"])
     assert found["profiled_ms"] > 0
     assert {"Conv"} <= {row["kind"] for row in found["operators"]}
-    assert any(row["fused"] for row in found["operators"])
+    (fused,) = (row for row in found["operators"] if row["fused"])
+    assert len(fused["covers"]) == 2
     # What was timed answers from then on.
     code, out, _ = told("predict", "--file", file, "--device", "cpu", "--json")
     assert code == 0

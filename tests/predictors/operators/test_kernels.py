@@ -31,6 +31,9 @@ def kinds(key: str) -> list[str]:
         ("1x16x32|linear:8", "linear"),
         ("1x4x16x32|matmul:16", "matmul"),
         ("1x16x32|gelu", "gelu"),
+        ("1x16x32|gelu_halved", "gelu halved"),
+        ("int8 1x32x28x28|conv:64x1x1x1x1", "pointwise int8"),
+        ("int8 1x32|linear:8", "linear int8"),
         ("1x16x8x8|scale", "multiply broadcast"),
         ("1x16x8x8|multiply", "multiply"),
     ],
@@ -72,6 +75,50 @@ def test_what_only_renames_is_passed_through() -> None:
     kernels = graph_kernels(builder.build([builder.add("sigmoid", (turned,))]))
     assert [(kernel.kind, kernel.producers) for kernel in kernels] == [("relu", ()), ("sigmoid", (0,))]
     assert kernels[0].readers == 1
+
+
+@pytest.mark.parametrize(
+    "key", ["1x32x14x14|conv:64x1x1x1x1", "1x32x14x14|conv:32x3x3x1x32", "1x32|linear:8", "1x8|add"]
+)
+@pytest.mark.parametrize("suffix", ["onnx", "tflite"])
+def test_a_narrow_file_is_seen_as_the_sample_that_it_was_made_from(key: str, suffix: str, tmp_path: Path) -> None:
+    from fleetfront.deploy.formats import narrower_of, writer_of
+    from fleetfront.graphs.readers.file import read_graph
+
+    sample = Sample.parse(f"int8 {key}")
+    path = tmp_path / f"narrow.{suffix}"
+    path.write_bytes(narrower_of(suffix)(writer_of(suffix)(sample.float_graph())))
+    (read,), (made,) = graph_kernels(read_graph(path)), graph_kernels(sample.graph())
+    assert read.kind == made.kind
+    # An empty bias may be left out, or come with the file.
+    np.testing.assert_allclose(read.features, made.features, atol=1e-3)
+
+
+def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
+    builder = GraphBuilder("qdq")
+    weight = builder.weight("w", np.ones((8, 16), np.int8))
+    data = builder.add("dequantise", (builder.input("x", (1, 16), dtype="uint8"),), dtype="float32")
+    wide = builder.add("dequantise", (weight,), dtype="float32")
+    turned = builder.add("transpose", (wide,), permutation=(1, 0))
+    relu = builder.add("relu", (builder.add("matmul", (data, turned)),))
+    kept = builder.build([builder.add("quantise", (relu,), dtype="uint8")])
+    # The weights are turned between, so that nobody knows what is read: it stays what it says.
+    assert "matmul" in [kernel.kind for kernel in graph_kernels(kept)]
+    plain = GraphBuilder("qdq")
+    weight = plain.weight("w", np.ones((8, 16), np.int8))
+    data = plain.add("dequantise", (plain.input("x", (1, 16), dtype="uint8"),), dtype="float32")
+    product = plain.add("linear", (data, plain.add("dequantise", (weight,), dtype="float32")))
+    quantised = plain.add("quantise", (plain.add("relu", (product,)),), dtype="uint8")
+    assert [kernel.kind for kernel in graph_kernels(plain.build([quantised]))] == ["linear int8"]
+    both = graph_kernels(plain.build([quantised, product]))
+    assert "linear int8" in [kernel.kind for kernel in both]
+
+
+def test_floats_by_narrow_weights_are_neither_kind() -> None:
+    builder = GraphBuilder("hybrid")
+    weight = builder.weight("w", np.ones((8, 16), np.int8))
+    made = builder.add("linear", (builder.input("x", (1, 16)), weight))
+    assert [kernel.kind for kernel in graph_kernels(builder.build([made]))] == ["linear int8 weights"]
 
 
 def test_narrow_numbers_are_another_kind() -> None:
