@@ -113,3 +113,17 @@ def test_another_space_that_was_measured_is_named(cells: tuple[Path, Path], caps
     capsys.readouterr()
     assert main(["fit", "--space", "ofa-mbv3-mini"]) == 2
     assert "Of nasbench201 there is: give --space" in capsys.readouterr().err
+
+
+def test_after_few_networks_the_search_that_is_named_runs(
+    cells: tuple[Path, Path], printed: Printed, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime")
+    _, accuracies = cells
+    few = ["--device", "cpu", "--runtime", "onnxruntime", "--space", "nasbench201", "--few", "3", "-q"]
+    assert main(["profile", *few]) == 0
+    (search,) = printed()
+    more = ("--evaluations", "20", "--out", str(tmp_path / "fronts"), "-q")
+    assert type_in(search, *more, PATH=str(accuracies)) == 0
+    (deploy,) = printed()
+    assert deploy.startswith("deploy ")
