@@ -88,3 +88,16 @@ def test_bytes_need_a_runtime_and_proofs_need_inputs() -> None:
         prove(graph_of(), write_onnx(graph_of()))
     with pytest.raises(InputError, match="at least one input"):
         prove(graph_of(), write_onnx(graph_of()), "onnxruntime", 0)
+
+
+@pytest.mark.parametrize(("spread", "is_empty"), [(5e-4, True), (9.9e-4, True), (1.1e-3, False), (5e-3, False)])
+def test_outputs_that_inputs_change_by_less_than_a_thousandth_prove_nothing(spread: float, is_empty: bool) -> None:
+    def plus(values: list[float]) -> Graph:
+        b = GraphBuilder("g")
+        return b.build([b.add("add", [b.input("x", (1, 2)), b.weight("w", np.array(values, np.float32))], "y")])
+
+    graph = plus([0.0, 1.0])
+    feeds = [{"x": np.zeros((1, 2), np.float32)}, {"x": np.array([[spread, 0]], np.float32)}]
+    proof = prove(graph, write_onnx(graph), "onnxruntime", feeds)
+    assert proof.spread_of_range == pytest.approx(spread, rel=1e-3)
+    assert (proof.is_empty, proof.passed) == (is_empty, not is_empty)

@@ -18,12 +18,13 @@ from fleetfront.profilers.campaign import (
     Limits,
     Stop,
     StopRule,
+    _words,
     begin_campaign,
     find_unfinished,
 )
 from fleetfront.profilers.plan import RoundOptions, TaskList
 from fleetfront.profilers.reading.observations import Observations, anchor_drift, read_observations
-from fleetfront.profilers.records import Role
+from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -295,3 +296,14 @@ def test_progress_counts_visits_or_seconds(run: Run, simulated: Any, latency_ms:
     run(simulated(latency_ms), seconds=3.0, progress=by_seconds)
     assert by_seconds.total == by_seconds.steps == 3
     assert by_seconds.details[0] == "round 1, 1/46"
+
+
+def test_failures_of_one_cause_sound_alike_whatever_file_met_it() -> None:
+    def words(error: str, key: str) -> str:
+        failed = Measurement(Target("d", "litert"), "s", Role.BLOCK, key, Clock.WALL, (), "c", 0, 0, error=error)
+        return _words(failed)
+
+    first, second = f"/tmp/x/{'a' * 64}.tflite: no such kernel", f"/tmp/x/{'b1' * 32}.tflite: no such kernel"
+    assert words(first, "k1") == words(second, "k2")
+    assert words("block k1 crashed", "k1") == words("block k2 crashed", "k2")
+    assert words("crashed", "k") != words("no such kernel", "k")

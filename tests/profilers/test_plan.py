@@ -7,7 +7,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.operators.catalogue import graph_macs
-from fleetfront.profilers.plan import PlanOptions, TaskList, campaign_identity, make_plan, spread_out
+from fleetfront.profilers.plan import PlanOptions, RoundOptions, TaskList, campaign_identity, make_plan, spread_out
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
@@ -118,3 +118,16 @@ def test_calibration_networks_fill_the_range_of_sizes() -> None:
     assert picked.std() > 1.3 * sizes.std()
     assert len(spread_out(space, pool[:3], 20)) == 3
     assert len(spread_out(space, pool, 0)) == 0
+
+
+def test_defaults_are_those_that_the_command_tells() -> None:
+    from fleetfront.cli.profile.command import profile
+
+    told = {parameter.name: parameter.default for parameter in profile.params}
+    assert PlanOptions().validation == told["validation"]
+    assert PlanOptions().calibration == 20
+
+
+def test_files_are_visited_as_a_spaces_networks_are() -> None:
+    """Files that are deployed keep what the profile's fit promised only if a visit is the same visit."""
+    assert PlanOptions().rounds == RoundOptions()

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.search import additive
 from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
 from fleetfront.search.block_genes import combinations, find_block_genes
 from fleetfront.search.front import target_front
@@ -123,3 +124,15 @@ def test_exact_front_of_nasbench_is_found_by_looking_at_all(shared_data):
     run = run_search(problem, make_strategy("exact", problem, 0), name="exact", seed=0)
     assert len(problem.archive) == 15_625
     assert run.statement.endswith("all 15625 networks were looked at.")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-3, 1e4])
+def test_the_front_of_many_sums_is_that_of_all_of_them(scale):
+    """Fronts of very many rows are found in bins of cost first."""
+    rng = np.random.default_rng(0)
+    cost, gain = scale * (5 + rng.random(60_000)), rng.random(60_000)
+    assert len(cost) > additive._BINS
+    kept = additive._front_rows(cost, gain, None)
+    order = np.lexsort((-gain, cost))
+    best = np.maximum.accumulate(np.concatenate([[-np.inf], gain[order]]))[:-1]
+    assert set(kept) == set(order[gain[order] > best])

@@ -171,3 +171,25 @@ def test_the_archive_keeps_the_order_of_requests_whatever_order_answers_come_in(
         assert np.array_equal(found[0].accuracy, found[1].accuracy)
     assert np.array_equal(one.archive.genotypes, many.archive.genotypes)
     assert np.array_equal(one.archive.accuracy, many.archive.accuracy)
+
+
+def test_a_gene_may_be_fixed_at_what_the_accuracy_requires_and_at_nothing_else(make_problem, mini, synthetic):
+    gene, (only, other, *_) = mini.gene_names[0], mini.choices[0]
+
+    class AtOneValue:
+        source, tier, lowest, required = "table", synthetic.tier, 0.0, {gene: only}
+        predict = synthetic.predict
+
+    for fixed in ({}, {gene: only}):
+        problem = make_problem(accuracy=AtOneValue(), fixed=fixed)
+        assert set(problem.sample(50, np.random.default_rng(0))[:, 0]) == {0}
+    with pytest.raises(InputError, match=f"answers only for {gene} = {only}, not {other}"):
+        make_problem(accuracy=AtOneValue(), fixed={gene: other})
+
+
+def test_calls_of_the_accuracy_model_are_counted(make_problem):
+    problem = make_problem()
+    rows = np.unique(problem.sample(40, np.random.default_rng(0)), axis=0)
+    for part in (rows[:5], rows[5:9], rows[:9]):
+        problem.evaluate(part)
+    assert (problem.counter.calls, problem.counter.evaluated) == (2, 9)

@@ -161,3 +161,14 @@ def test_spellings(w12):
     handed = []
     assert load_accuracy("supernet:a:b.pt", w12, supernet=lambda rest, space: handed.append((rest, space))) is None
     assert handed == [("a:b.pt", w12)]
+
+
+def test_beyond_what_was_measured_the_deviation_grows_as_the_nearest_slope(w12):
+    model = load_built_in(w12)
+    genotypes = np.concatenate([w12.sample(3000, np.random.default_rng(2)), np.zeros((1, 46), np.int8)])
+    rank, std = model.teacher_scale(genotypes), model.predict(genotypes).std
+    below = rank < model.teacher[0]
+    assert below.any()
+    slope = (model.measured[1] - model.measured[0]) / (model.teacher[1] - model.teacher[0])
+    wanted = np.hypot(float(model.about["std"]), slope * (model.teacher[0] - rank[below]))
+    np.testing.assert_allclose(std[below], wanted)

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,3 +86,14 @@ def test_images_of_other_classes_are_refused(tmp_path: Path, digits: Dataset, su
     fewer = replace(digits, class_names=digits.class_names[:5])
     with pytest.raises(InputError, match="5 classes, the weights have 10"):
         SupernetAccuracy(supernet, fewer, "supernet:w", Workspace(tmp_path))
+
+
+def test_every_image_has_one_class(supernet: Supernet, digits: Dataset, tmp_path: Path) -> None:
+    """So the shares that would be right, were all images of one class, add up to all images."""
+    genotype = supernet.space.sample(1, np.random.default_rng(3))
+    shares = []
+    for label in range(len(digits.class_names)):
+        images = replace(digits, labels=np.full_like(digits.labels, label))
+        model = SupernetAccuracy(supernet, images, "supernet:w", Workspace(tmp_path / str(label)))
+        shares.append(float(model.predict(genotype).mean[0]))
+    assert sum(shares) == pytest.approx(100)

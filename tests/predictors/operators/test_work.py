@@ -3,7 +3,15 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
-from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, WORK_NAMES, Mode, NetworkWork, graph_work
+from fleetfront.predictors.operators.work import (
+    CLASSES,
+    DETAILED_NAMES,
+    QUANTITIES,
+    WORK_NAMES,
+    Mode,
+    NetworkWork,
+    graph_work,
+)
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 
@@ -102,3 +110,24 @@ def test_only_a_leading_symbol_counts_as_one() -> None:
     sequence = builder.add("linear", (builder.input("y", (1, "time", 2)), weight))
     with pytest.raises(InputError, match="'time'"):
         graph_work(builder.build((sequence,)))
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7])
+def test_depthwise_convolutions_of_large_kernels_are_counted_once_more(kernel: int) -> None:
+    space = ofa_mbv3_mini()
+    genotypes = space.sample(200, np.random.default_rng(0))
+    work = NetworkWork(space).detailed(genotypes, Mode.LIVE)
+    wanted = np.zeros(len(genotypes))
+    for row, genotype in enumerate(genotypes):
+        for parts in space.subnet_graphs(genotype).values():
+            graph = parts[0]
+            for operator in graph.operators:
+                if operator.family == "conv2d" and operator.attributes["groups"] > 1:
+                    weight, out = graph.weights[operator.inputs[1]], graph.tensors[operator.output].shape
+                    if weight.shape[-1] == kernel:
+                        wanted[row] += weight.size * out[2] * out[3] / 1e6
+    names = list(DETAILED_NAMES)
+    assert (f"depthwise{kernel}.mmacs" in names) == (kernel > 3)
+    assert wanted.any()
+    if kernel > 3:
+        np.testing.assert_allclose(work[:, names.index(f"depthwise{kernel}.mmacs")], wanted, rtol=1e-6)

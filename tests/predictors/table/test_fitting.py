@@ -9,12 +9,19 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.scores import score
+from fleetfront.predictors.table import fitting
 from fleetfront.predictors.table.calibrated import CalibratedTable, block_params, block_sum
 from fleetfront.predictors.table.fit_files import model_to_json
 from fleetfront.predictors.table.fitting import calibrated_by, fit_model, measured_networks, quick_error
 from fleetfront.predictors.table.intervals import SittingSpread
 from fleetfront.predictors.table.lookup import Filled
-from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
+from fleetfront.predictors.table.measured_blocks import (
+    NOISE_OF_ONE_VISIT,
+    half_variances,
+    measured_blocks,
+    typical_variance,
+    vocabulary_of,
+)
 from fleetfront.predictors.table.warnings import fit_warnings, stale_warnings
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.reading.other_programs import OtherPrograms
@@ -278,3 +285,28 @@ def test_formula_for_people(space: OfaMbv3Space, observations: Observations) -> 
     calibration = fit_model(space, observations).model.calibration
     assert calibrated_by(calibration).endswith("params")
     assert calibrated_by(replace(calibration, terms=0)) == "block sum"
+
+
+def test_noise_where_nothing_was_visited_twice_is_that_of_one_visit() -> None:
+    assert typical_variance(half_variances({"a": np.array([5.0])}, "min")) == NOISE_OF_ONE_VISIT**2
+    known = half_variances({"a": np.array([5.0, 5.5])}, "min")
+    assert typical_variance(known) == pytest.approx(np.log(1.1) ** 2 / 4)
+
+
+@pytest.mark.parametrize("steady", ["min", "median"])
+def test_the_statistic_whose_calibration_is_clearly_nearer_is_taken(
+    steady: str, space: OfaMbv3Space, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every visit but a few is far off; which few are right, one statistic alone sees."""
+    seen = SyntheticDevice(space).observe(calibration=20)
+    rng = np.random.default_rng(0)
+
+    def spoil(visits: np.ndarray) -> np.ndarray:
+        right = np.full(9, visits.min())
+        if steady == "min":
+            return np.concatenate([right[:1], right[1:] * (1.2 + 0.5 * rng.random(8))])
+        return np.concatenate([right[:4], right[4:7] * (0.3 + 0.4 * rng.random(3)), right[7:] * (1.5 + rng.random(2))])
+
+    spoilt = {role: {key: spoil(visits) for key, visits in keys.items()} for role, keys in seen.visits.items()}
+    monkeypatch.setattr(fitting, "choose_statistic", lambda _: {"min": "median", "median": "min"}[steady])
+    assert fitting.best_statistic(space, replace(seen, visits=spoilt)) == steady

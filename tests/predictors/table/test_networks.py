@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.predictors.table.fitting import measured_networks
-from fleetfront.predictors.table.networks import holds_whole_space, load_network_table
+from fleetfront.predictors.table.networks import GenotypeIndex, NetworkTable, holds_whole_space, load_network_table
 from fleetfront.profilers.reading.observations import choose_statistic, read_observations
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
@@ -70,3 +70,14 @@ def test_networks_of_several_sittings_are_all_in_the_table(tmp_path: Path) -> No
     assert len(table.ms) == 2
     both, old = table.predict(space.parse([first, second])).std
     assert both > 0.2 > old
+
+
+def test_a_table_covers_what_it_holds_and_nothing_else() -> None:
+    space = load_space("nasbench201")
+    held, other = space.sample(3, np.random.default_rng(0)), space.sample(50, np.random.default_rng(1))
+    held, other = np.unique(held, axis=0), other[~(other[:, None] == held).all(axis=2).any(axis=1)]
+    ms = np.arange(1.0, len(held) + 1)
+    table = NetworkTable(space, TARGET, Clock.WALL, held, ms, 0 * ms, "made up", GenotypeIndex(space, held))
+    assert table.covers(held).all()
+    assert not table.covers(other).any()
+    assert list(table.predict(held).mean) == list(ms)

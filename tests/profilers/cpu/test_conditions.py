@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.profilers.cpu import conditions
 from fleetfront.profilers.cpu.conditions import (
     Conditions,
     _computed_ns,
@@ -35,8 +36,8 @@ def test_more_threads_than_cores_are_refused() -> None:
 
 
 def test_counters_only_grow_and_memory_is_told() -> None:
-    conditions = Conditions(tuple(os.sched_getaffinity(0)))
-    first, second = conditions.read(), conditions.read()
+    told = Conditions(tuple(os.sched_getaffinity(0)))
+    first, second = told.read(), told.read()
     assert first["resident_bytes"] > 1_000_000
     assert abs(first["clock_ns"] - second["clock_ns"]) < 10**9
     for counter in ("waited_ns", "stolen_ticks", "throttles", "suspended_ns"):
@@ -46,10 +47,10 @@ def test_counters_only_grow_and_memory_is_told() -> None:
 def test_what_others_compute_is_told_apart_from_what_we_do() -> None:
     # Another program than this one and its parent, as a busy neighbour is.
     spin = "import time\nwhile time.process_time() < 0.5: pass\nprint(time.process_time_ns())"
-    conditions = Conditions(())
-    before = conditions.read()
+    counters = Conditions(())
+    before = counters.read()
     told = subprocess.run([sys.executable, "-c", spin], stdout=subprocess.PIPE, text=True, check=True)
-    after = conditions.read()
+    after = counters.read()
     assert after["others_ns"] - before["others_ns"] > int(told.stdout) - 10 * TICK_NS
     assert after["online_cores"] == os.cpu_count()
 
@@ -87,3 +88,15 @@ def test_a_machine_describes_itself() -> None:
     facts = describe_machine()
     assert facts["cores"] >= 1
     assert facts["cpu"]
+
+
+def test_stolen_time_is_that_of_the_cores_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Columns of /proc/stat: user nice system idle iowait irq softirq steal guest guest_nice."""
+    ticks = {
+        0: [1, 2, 3, 4, 5, 6, 7, 80, 9, 10],
+        1: [0, 0, 0, 0, 0, 0, 0, 500, 0, 0],
+        2: [0, 0, 0, 0, 0, 0, 0, 3, 0, 0],
+    }
+    monkeypatch.setattr(conditions, "_core_ticks", lambda: ticks)
+    assert Conditions((0, 2)).read()["stolen_ticks"] == 83
+    assert "stolen_ticks" not in Conditions((9,)).read()

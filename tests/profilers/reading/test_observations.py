@@ -274,3 +274,12 @@ def test_what_reading_a_clock_costs_is_no_part_of_a_file(tmp_path: Path) -> None
 def test_conditions_that_are_no_numbers_count_as_not_told(value: object) -> None:
     assert number_in({"throttles": value}, "throttles", 3.0) == 3.0
     assert number_in({"throttles": 7}, "throttles", 3.0) == 7.0
+
+
+def test_things_that_were_visited_once_leave_the_others_in_the_floor() -> None:
+    rng = np.random.default_rng(0)
+    noisy = {str(i): 5.0 * np.exp(0.1 * rng.normal(size=8)) for i in range(6)}
+    alone = noise_floor(seen({Role.VALIDATION: noisy}), Role.VALIDATION, "median")
+    beside = noise_floor(seen({Role.VALIDATION: {"once": np.array([5.0]), **noisy}}), Role.VALIDATION, "median")
+    assert beside == alone
+    assert beside.networks == 6

@@ -85,3 +85,10 @@ def test_a_verdict_is_plain_json() -> None:
     for observations in (observed(), observed(visits=1, errors=("x",))):
         data = json.loads(json.dumps(judge(observations).to_json(), allow_nan=False))
         assert data["stable"] == judge(observations).is_stable
+
+
+def test_an_anchor_that_drifts_by_more_than_three_percent_speaks_against_the_numbers() -> None:
+    """``drift`` grows along the visits, so that the halves of the anchor differ by half of it."""
+    for drift, is_told in ((0.05, False), (0.075, True), (0.1, True)):
+        reasons = [reason.doubt for reason in judge(observed(drift=drift)).reasons]
+        assert (Weakness.DRIFT in reasons) == is_told

@@ -82,3 +82,27 @@ def test_lamoo_splits_by_who_dominates_whom(make_problem, selection):
     asked = strategy.ask(5)
     model, is_good = region.splits[0]
     assert np.all((model(strategy._one_hot(asked)) > 0) == is_good)
+
+
+def test_lamoo_asks_for_what_is_left_of_its_first_sample_and_then_for_batches(make_problem):
+    problem = make_problem(budget=100)
+    strategy = Lamoo(problem, 0, LamooSettings(first=6, batch=4))
+    sizes = []
+    rows = np.unique(problem.sample(60, np.random.default_rng(0)), axis=0)
+    for known in (0, 2, 5, 6, 9):
+        problem.evaluate(rows[:known])
+        sizes.append(strategy.batch)
+    assert sizes == [6, 4, 1, 4, 4]
+
+
+@pytest.mark.parametrize(("nodes", "most"), [(1, 0), (5, 2), (9, 4)])
+def test_lamoo_splits_no_further_than_its_nodes(make_problem, monkeypatch, nodes, most):
+    """Every split adds two regions to the one that all begins with."""
+    problem = make_problem(budget=200)
+    strategy = Lamoo(problem, 0, LamooSettings(first=10, batch=4, nodes=nodes, selection="leaf"))
+    problem.evaluate(np.unique(problem.sample(120, np.random.default_rng(0)), axis=0)[:100])
+    made, split = [], strategy._split
+    monkeypatch.setattr(strategy, "_split", lambda region: made.append(split(region)) or made[-1])
+    strategy._chosen()
+    assert sum(halves is not None for halves in made) <= most
+    assert made or not most

@@ -1,10 +1,13 @@
 """Read what a TFLite file says of itself; MediaPipe reads it in tests/apps."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.deploy.proof import prove
+from fleetfront.deploy.writers.tflite import metadata
 from fleetfront.deploy.writers.tflite.metadata import (
     METADATA,
     FileDescription,
@@ -55,3 +58,51 @@ def test_int8_operators_say_which_version_they_are() -> None:
 def test_what_is_no_file_is_refused() -> None:
     with pytest.raises(InputError, match="not a TFLite file"):
         describe_file(b"12345678", FileDescription("net", ""))
+
+
+def test_int8_versions_are_those_of_tensorflows_own_files(shared_data: Path) -> None:
+    """Files that TensorFlow's converter wrote; it knows no others for these kinds."""
+    from fleetfront.deploy.writers.tflite.flatbuffer import is_int8, kind_name, unpack_model
+
+    seen: dict[str, set[int]] = {}
+    for path in sorted((shared_data / "model_files").glob("*.tflite")):
+        model = unpack_model(path.read_bytes())
+        tensors = model.subgraphs[0].tensors
+        for operator in model.subgraphs[0].operators:
+            code = model.operatorCodes[operator.opcodeIndex]
+            if any(index >= 0 and is_int8(tensors[index]) for index in operator.inputs):
+                seen.setdefault(kind_name(code), set()).add(code.version)
+    assert {"ADD", "CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED", "MEAN", "SOFTMAX"} <= set(seen)
+    for kind, versions in seen.items():
+        assert metadata._INT8_VERSIONS.get(kind, 1) in versions, kind
+    # Not in those files; lite/tools/versioning/op_version.cc.
+    assert [metadata._INT8_VERSIONS[kind] for kind in ("MAX_POOL_2D", "MUL", "PAD", "LOGISTIC")] == [2, 2, 2, 2]
+
+
+def test_scores_are_told_as_features_of_a_known_kind() -> None:
+    """Slots and numbers of mediapipe/tasks/metadata/metadata_schema.fbs, read without our own writer."""
+    import flatbuffers.table
+    from flatbuffers.number_types import UOffsetTFlags
+
+    data = read_metadata(describe_file(write_tflite(network()), FileDescription("net", "", labels=("a", "b"))))[
+        METADATA
+    ]
+
+    def field(table: flatbuffers.table.Table, slot: int) -> int:
+        place = table.Offset(4 + 2 * slot)
+        assert place, slot
+        return int(table.Pos + place)
+
+    def child(table: flatbuffers.table.Table, slot: int) -> flatbuffers.table.Table:
+        return flatbuffers.table.Table(table.Bytes, table.Indirect(field(table, slot)))
+
+    def first(table: flatbuffers.table.Table, slot: int) -> flatbuffers.table.Table:
+        start = table.Vector(field(table, slot) - table.Pos)
+        return flatbuffers.table.Table(table.Bytes, table.Indirect(start))
+
+    root = flatbuffers.table.Table(data, flatbuffers.encode.Get(UOffsetTFlags.packer_type, data, 0))
+    subgraph = first(root, 3)
+    for slot, kind in ((2, 2), (3, 1)):  # inputs are images, outputs features
+        content = child(first(subgraph, slot), 3)
+        assert data[field(content, 0)] == kind
+        child(content, 1)

@@ -308,3 +308,13 @@ def test_a_load_that_is_not_told_is_not_known(words: str) -> None:
     """Shells of 32 bits count beyond what they can hold."""
     assert load_facts(words, PHONE) == {}
     assert load_facts(" load=2499740/1m00.54s/0m00.00s", ()) == {}
+
+
+def test_temperatures_end_with_the_current_block() -> None:
+    reading = "\tTemperature{mValue=%s, mType=%d, mName=x, mStatus=0}\n"
+    text = (
+        "Thermal Status: 0\nCurrent temperatures from HAL:\n" + reading % ("41.0", 9) + reading % ("42.0", 10)
+        + "Temperature static thresholds from HAL:\n" + reading % ("95.0", 3)
+    )  # fmt: skip
+    readings = parse_thermal(text).readings
+    assert [(reading.kind, reading.celsius) for reading in readings] == [("npu", 41.0), ("tpu", 42.0)]

@@ -73,6 +73,17 @@ def test_shell_v2_in_any_pieces(outputs: list[tuple[int, bytes]], code: int, pla
     assert process.code == code
 
 
+def test_packets_that_are_no_output_and_output_of_nothing_are_passed_over() -> None:
+    transport = Canned(frozenset({"shell_v2"}))
+    packets = [(1, b"a"), (4, b"24x80"), (1, b""), (2, b"b"), (3, b"\x07")]
+    transport.pieces = [b"".join(struct.pack("<BI", kind, len(body)) + body for kind, body in packets)]
+    process = RemoteProcess(transport, "command")
+    read = []
+    while (output := process.read(1.0)) is not None:
+        read.append((output.data, output.is_error))
+    assert (read, process.code) == ([(b"a", False), (b"b", True)], 7)
+
+
 @settings(max_examples=60)
 @given(st.binary(max_size=60), st.integers(0, 255), st.lists(st.integers(0, 200), max_size=8))
 def test_an_appended_exit_code_in_any_pieces(body: bytes, code: int, places: list[int]) -> None:
