@@ -112,9 +112,8 @@ def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | No
     roles = (Role.BLOCK,) if metric == LATENCY else (Role.BLOCK, Role.CALIBRATION)
     found = {
         holding.clock
-        for holding in store.holdings()
-        if (holding.target, holding.space, holding.metric) == (target, space.name, metric.name)
-        and holding.role in roles
+        for holding in store.holdings(target, space.name)
+        if holding.metric == metric.name and holding.role in roles
     }
     if not found:
         what = "No block" if metric == LATENCY else f"The {metric.title} of no block or calibration network"

@@ -182,9 +182,8 @@ def load_network_table(
 def _clock_of_most(store: Store, space: SearchSpace, target: Target, metric: Metric) -> Clock:
     """The clock under which most networks are held; of equals the one that people wait by."""
     networks = Counter[Clock]()
-    for held in store.holdings():
-        is_asked = (held.target, held.space, held.metric) == (target, space.name, metric.name)
-        if is_asked and held.role in _NETWORK_ROLES:
+    for held in store.holdings(target, space.name):
+        if held.metric == metric.name and held.role in _NETWORK_ROLES:
             networks[held.clock] += held.keys
     if not networks:
         raise _nothing_of(space, target)

@@ -86,6 +86,13 @@ _WAIT_S = 600.0
 _SERIES = ("target", "space", "role", "key", "metric", "unit", "clock")
 
 
+def _named(target: Target | None, space: str | None) -> tuple[str, list[str]]:
+    """The condition on ``series s`` that its index answers without looking at others, and its values."""
+    asked = {"s.target": None if target is None else str(target), "s.space": space}
+    given = {column: value for column, value in asked.items() if value is not None}
+    return " AND ".join(f"{column} = ?" for column in given) or "1", list(given.values())
+
+
 class Store:
     """The measurements of one user. Use as a context manager, or call ``close``."""
 
@@ -202,14 +209,8 @@ class Store:
         A row with damaged samples or conditions comes as one with an error that says so; rows whose target, role or
         clock nobody here knows are left out, see ``find_damage``.
         """
-        wanted = {
-            "target": None if target is None else str(target),
-            "space": space,
-            "role": role,
-            "key": key,
-            "clock": clock,
-            "metric": metric,
-        }
+        name = None if target is None else str(target)
+        wanted = {"target": name, "space": space, "role": role, "key": key, "clock": clock, "metric": metric}
         conditions = [f"s.{column} = ?" for column, value in wanted.items() if value is not None]
         values: list[Any] = [str(value) for value in wanted.values() if value is not None]
         if campaigns is not None:
@@ -241,11 +242,10 @@ class Store:
 
     def campaigns(self, *, target: Target | None = None, space: str | None = None) -> list[CampaignRow]:
         """Campaigns of a target and space, newest first."""
-        conditions = [f"{name} = ?" for name, value in (("target", target), ("space", space)) if value is not None]
-        values = [str(value) for value in (target, space) if value is not None]
+        where, values = _named(target, space)
         query = (
-            "SELECT id, target, space, identity, plan, environment, CAST(started_ns AS INTEGER) FROM campaigns"
-            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY rowid DESC"
+            "SELECT id, target, space, identity, plan, environment, CAST(started_ns AS INTEGER) FROM campaigns s"
+            f" WHERE {where} ORDER BY rowid DESC"
         )
         with explained(self.path):
             rows = self._connection.execute(query, values).fetchall()
@@ -267,16 +267,17 @@ class Store:
             ).fetchone()
         return int(row[0])
 
-    def holdings(self) -> list[Holding]:
-        """List the holdings by target, space, role, clock and metric."""
+    def holdings(self, target: Target | None = None, space: str | None = None) -> list[Holding]:
+        """List the holdings by target, space, role, clock and metric: all, or those of a target and space."""
+        where, values = _named(target, space)
         query = (
             "SELECT s.target, s.space, s.role, s.clock, s.metric, count(DISTINCT s.key), count(m.id),"
             " max(CAST(m.started_ns AS INTEGER)), m.source IS NOT NULL AS imported"
-            " FROM measurements m JOIN series s ON s.id = m.series WHERE m.error IS NULL"
+            f" FROM series s CROSS JOIN measurements m ON m.series = s.id WHERE m.error IS NULL AND {where}"
             " GROUP BY s.target, s.space, s.role, s.clock, s.metric, imported ORDER BY 1, 2, 3, 4, 5"
         )
         with explained(self.path):
-            rows = self._connection.execute(query).fetchall()
+            rows = self._connection.execute(query, values).fetchall()
         return [
             Holding(Target.parse(t), space, Role(role), Clock(clock), metric, keys, visits, last, bool(imported))
             for t, space, role, clock, metric, keys, visits, last, imported in rows
@@ -285,13 +286,13 @@ class Store:
 
     def sources(self, target: Target | None = None, space: str | None = None) -> list[Source]:
         """The origins of the imported rows of a target and space."""
+        where, values = _named(target, space)
         query = (
-            "SELECT DISTINCT o.name, o.licence, o.url, o.sha256 FROM sources o JOIN measurements m ON m.source = o.id"
-            " JOIN series s ON s.id = m.series WHERE (? IS NULL OR s.target = ?) AND (? IS NULL OR s.space = ?)"
+            "SELECT name, licence, url, sha256 FROM sources WHERE id IN (SELECT m.source FROM series s"
+            f" CROSS JOIN measurements m ON m.series = s.id WHERE {where}) ORDER BY id"
         )
-        name = None if target is None else str(target)
         with explained(self.path):
-            return [Source(*row) for row in self._connection.execute(query, (name, name, space, space)).fetchall()]
+            return [Source(*row) for row in self._connection.execute(query, values).fetchall()]
 
     @contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:

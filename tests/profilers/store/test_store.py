@@ -321,3 +321,29 @@ def test_a_store_that_its_reader_may_not_read_is_explained(shelf: Path) -> None:
     with locked(shelf), pytest.raises(InputError, match="cannot be read") as caught:
         Store(path, read_only=True)
     assert "permissions" in caught.value.remedy
+
+
+def test_what_is_held_of_one_target_is_told_without_looking_at_others(path: Path) -> None:
+    """A report asks for every device of a fleet: looking at all for each made it grow as their square."""
+    targets = [Target(f"board{number}", "litert") for number in range(3)]
+    with Store(path) as store:
+        for number, one in enumerate(targets):
+            rows = [measured(one, role=Role.NETWORK, clock=Clock.UNKNOWN, uuid=f"{number}"), measured(one, "own")]
+            store.append(rows[:1], Source(f"table {number % 2}", "own"))
+            store.append(rows[1:])
+        everything = store.holdings()
+        assert len(everything) == 6
+        for number, one in enumerate(targets):
+            mine = [held for held in everything if held.target == one]
+            assert store.holdings(one) == store.holdings(one, mine[0].space) == mine
+            assert [source.name for source in store.sources(one, mine[0].space)] == [f"table {number % 2}"]
+            assert store.holdings(one, "another") == store.sources(one, "another") == []
+        assert [source.name for source in store.sources()] == ["table 0", "table 1"]
+        plans: list[str] = []
+        for query in ("holdings", "sources"):
+            asked: list[str] = []
+            store._connection.set_trace_callback(asked.append)
+            getattr(store, query)(targets[0], mine[0].space)
+            store._connection.set_trace_callback(None)
+            plans += [str(row[3]) for row in store._connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
+        assert not [step for step in plans if step.startswith(("SCAN s", "SCAN m"))], plans
