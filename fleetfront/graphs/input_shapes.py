@@ -78,9 +78,12 @@ def parse_shapes(texts: Sequence[str]) -> dict[str, Shape]:
     return found
 
 
-def resolve_shapes(ports: Sequence[Port], given: Mapping[str, Shape] | None = None, batch: int = 1) -> dict[str, Shape]:
+def resolve_shapes(
+    ports: Sequence[Port], given: Mapping[str, Shape] | None = None, batch: int = 1, *, is_fed: bool = True
+) -> dict[str, Shape]:
     """The shape of each input: the one ``given``, else with its open sizes from names shared with inputs that were
-    given, from the file's defaults, and ``batch`` for the batch.
+    given, from the file's defaults, and ``batch`` for the batch. Where nothing is fed (``is_fed``), no arrays are asked
+    for.
 
     Raises:
         InputError: a shape for no input, one that contradicts the file, or an open size that nobody says.
@@ -97,7 +100,7 @@ def resolve_shapes(ports: Sequence[Port], given: Mapping[str, Shape] | None = No
     found = {port.name: wanted.get(port.name) or _filled(port, sizes, batch) for port in ports}
     unsaid = [port for port in ports if not all(isinstance(size, int) for size in found[port.name])]
     if unsaid:
-        raise _unsaid(ports, unsaid, found, sizes)
+        raise _unsaid(unsaid, found, sizes, "" if not is_fed else ", or give real inputs: --inputs x.npz")
     resolved = {name: tuple(int(size) for size in shape) for name, shape in found.items()}
     empty = next((port for port in ports if 0 in resolved[port.name] and port.name not in wanted), None)
     if empty is not None:
@@ -198,7 +201,7 @@ def _computed(text: str, sizes: Mapping[str, int]) -> int | None:
 
 
 def _unsaid(
-    ports: Sequence[Port], unsaid: Sequence[Port], found: Mapping[str, Sequence[int | str]], sizes: Mapping[str, int]
+    unsaid: Sequence[Port], found: Mapping[str, Sequence[int | str]], sizes: Mapping[str, int], otherwise: str
 ) -> InputError:
     open_sizes = list(dict.fromkeys(size for port in unsaid for size in found[port.name] if isinstance(size, str)))
     named = [size for size in open_sizes if size.isidentifier()] or ["the sizes marked ?"]
@@ -217,7 +220,7 @@ def _unsaid(
     inputs = ", ".join(map(str, unsaid))
     return InputError(
         f"The file leaves open how large its input is: {inputs}; nothing says {' and '.join(named)}.",
-        f"Say it, as in {' '.join(texts)}, or give real inputs: --inputs x.npz.",
+        f"Say it, as in {' '.join(texts)}{otherwise}.",
     )
 
 

@@ -38,6 +38,10 @@ def test_what_comes_next_runs_at_the_sizes_that_were_inspected(told: Told, tmp_p
 
     path = tmp_path / "my detector.onnx"
     path.write_bytes(convolution("batch", 3, "height", "width"))
+    code, _, err = told("inspect", str(path))
+    assert code == 2
+    assert "--shape x=1,3,640,640" in err
+    assert "--inputs" not in err
     code, _, err = told("inspect", str(path), "--shape", "x=1,3,12,20")
     assert code == 0
     (line,) = [line for line in err.splitlines() if "Next: " in line]

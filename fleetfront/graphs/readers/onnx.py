@@ -61,7 +61,7 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
     model = load_skimmed(path)
     weights = _take_weights(model, path)
     ports = [_ranked(port, shapes) for port in input_ports(model, weights)]
-    sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()})
+    sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()}, is_fed=False)
     # Before version 4 initialisers had to be inputs, too, which runtimes never insisted on.
     model.ir_version = max(model.ir_version, _INITIALISERS_ALONE)
     said = _bind(model, sizes)

@@ -83,7 +83,7 @@ class _Reader:
 
     def read(self, shapes: Mapping[str, Sequence[int]]) -> Graph:
         ports = self.ports()
-        sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()})
+        sizes = resolve_shapes(ports, {name: tuple(shape) for name, shape in shapes.items()}, is_fed=False)
         for index, port in zip(self._indices(self._graph, "Inputs"), ports, strict=True):
             shape = sizes[port.name]
             self._is_resized |= shape != self._tensors[index].shape
