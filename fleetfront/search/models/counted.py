@@ -1,7 +1,8 @@
 """Models of accuracy that are fitted to the accuracies a search has counted, for strategies that train.
 
-A space that can be looked at whole gets a table of a Gaussian process's predictions, a large one a small ensemble of
-networks over its genes. Both extend to probabilities of choices, so that gradients flow through them.
+A space that can be looked at whole gets a table of a Gaussian process's predictions, a large one the process itself, or
+a small ensemble of networks over its genes where much is known. All extend to probabilities of choices, so that
+gradients flow through them.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from torch import Tensor
 
 from fleetfront.predictors.relaxed import by_look_up, one_hot, soft_features
 from fleetfront.predictors.table.networks import GenotypeIndex
-from fleetfront.search.models.features import NetworkFeatures, gene_kinds
-from fleetfront.search.models.gaussian_process import GaussianProcess
+from fleetfront.search.models.counted_process import ErrorProcess
+from fleetfront.search.models.features import gene_kinds
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
+    from fleetfront.search.archive import Archive
     from fleetfront.search.problem import Problem
 
-#: Networks that the process is fitted to at most, the most accurate ones first: a fit costs the cube of it.
-_FITTED = 700
-#: How far above the best known accuracy the logarithm's zero lies, as a share of what is known's reach.
-_HEADROOM = 0.25
+#: Networks that a process is fitted to at most, for a fit costs the cube of it, and how many may be known where one
+#: serves: of 2,000 that are known, the 700 nearest to the fronts tell more than an ensemble learns of all.
+_FITTED, _FEW = 700, 2000
 #: Members of the ensemble, units of its two layers, and networks of a step.
 _MEMBERS, _UNITS, _BATCH = 4, 96, 256
 _RATE, _DECAY = 3e-3, 1e-2
@@ -140,6 +141,8 @@ def load_counted(kind: str, tensors: Mapping[str, Tensor], space: SearchSpace) -
         if genotypes.dtype != np.int8 or genotypes.shape != (len(mean), len(space.choices)) or mean.shape != std.shape:
             raise ValueError("the table of accuracies has the wrong shape")
         return TabledAccuracy(space, genotypes, mean, std, GenotypeIndex(space, genotypes))
+    if kind == ErrorProcess.kind:
+        return ErrorProcess.load(tensors, space)
     if kind != AccuracyEnsemble.kind:
         raise ValueError(f"accuracy of the kind {kind!r}")
     level = tensors["level"].tolist()
@@ -151,37 +154,34 @@ def load_counted(kind: str, tensors: Mapping[str, Tensor], space: SearchSpace) -
     return AccuracyEnsemble(space, layers, kinds, tensors["centre"], tensors["spread"], (level[0], level[1]), level[2])
 
 
-def fit_counted(problem: Problem, seed: int, steps: int, like: CountedAccuracy | None = None) -> CountedAccuracy:
-    """Fit the accuracies of a problem's archive; ``steps`` of an ensemble's training, which begins at ``like``."""
-    every = problem.every()
-    if every is not None:
-        return _tabled(problem, every)
-    start = like.tensors() if like is not None else None
-    return fit_ensemble(problem.space, problem.archive.genotypes, problem.archive.accuracy, seed, steps, start)
-
-
-def _tabled(problem: Problem, every: Genotypes) -> TabledAccuracy:
-    archive, features = problem.archive, NetworkFeatures(problem.space)
-    rows = np.argsort(-archive.accuracy, kind="stable")[:_FITTED]
-    reach = max(float(np.ptp(archive.accuracy)), 0.1)
-    top = float(archive.accuracy.max()) + _HEADROOM * reach
-    values = -np.log(top - archive.accuracy[rows])
-    process = GaussianProcess.fit(features(archive.genotypes[rows]), values, steps=30)
-    logs, deviation = process.predict(features(every))
-    error = np.exp(-logs)
-    mean, std = top - error, error * np.hypot(deviation, process.noise_std)
+def fit_counted(problem: Problem, seed: int, steps: int) -> CountedAccuracy:
+    """Fit the accuracies of a problem's archive; ``steps`` of an ensemble's training."""
+    every, archive = problem.every(), problem.archive
+    if every is None and len(archive) > _FEW:
+        return fit_ensemble(problem.space, archive.genotypes, archive.accuracy, seed, steps)
+    rows = np.argsort(-archive.accuracy if every is not None else _behind(archive), kind="stable")[:_FITTED]
+    process = ErrorProcess.fit(problem.space, archive.genotypes[rows], archive.accuracy[rows])
+    if every is None:
+        return process
+    mean, std = process.predict(every)
     at = archive.find(every)
     mean[at >= 0], std[at >= 0] = archive.accuracy[at[at >= 0]], archive.accuracy_std[at[at >= 0]]
     return TabledAccuracy(problem.space, every, mean, std, GenotypeIndex(problem.space, every))
 
 
+def _behind(archive: Archive) -> FloatArray:
+    """By how much each network is less accurate than the best of those that cost no more, on the target where that is
+    least: float64[n]."""
+    least = np.full(len(archive), np.inf)
+    for cost in archive.cost.T:
+        order = np.argsort(cost, kind="stable")
+        best = np.maximum.accumulate(archive.accuracy[order])
+        least[order] = np.minimum(least[order], best - archive.accuracy[order])
+    return least
+
+
 def fit_ensemble(
-    space: SearchSpace,
-    genotypes: Genotypes,
-    accuracy: FloatArray,
-    seed: int,
-    steps: int,
-    start: Mapping[str, Tensor] | None = None,
+    space: SearchSpace, genotypes: Genotypes, accuracy: FloatArray, seed: int, steps: int
 ) -> AccuracyEnsemble:
     """Fit accuracy float64[n] of n distinct networks. A tenth of them tells the error and is not fitted to."""
     generator = torch.Generator().manual_seed(seed)
@@ -195,7 +195,7 @@ def fit_ensemble(
     spread = torch.where(spread > 1e-6, spread, torch.ones_like(spread))
     x = (x - centre) / spread
     y = torch.from_numpy((accuracy - level[0]) / level[1]).float()
-    layers = _layers(x.shape[1], generator) if start is None else _rescaled(start, centre, spread, level)
+    layers = _layers(x.shape[1], generator)
     _train(layers, x[fitted], y[fitted], steps, generator)
     with torch.no_grad():
         off = _forward(layers, x[held]).mean(dim=0) - y[held]
@@ -236,19 +236,6 @@ def _layers(width: int, generator: torch.Generator) -> dict[str, Tensor]:
     for i, (inputs, outputs, gain) in enumerate(sizes):
         layers[f"w{i}"] = torch.randn(_MEMBERS, inputs, outputs, generator=generator) * (gain / inputs) ** 0.5
         layers[f"b{i}"] = torch.zeros(_MEMBERS, 1, outputs)
-    return layers
-
-
-def _rescaled(
-    start: Mapping[str, Tensor], centre: Tensor, spread: Tensor, level: tuple[float, float]
-) -> dict[str, Tensor]:
-    """The layers of another ensemble, so that they say the same of features and accuracies scaled anew."""
-    layers = {name: start[name].clone() for name in ("w0", "b0", "w1", "b1", "w2", "b2")}
-    layers["b0"] += ((centre - start["centre"]) / start["spread"]) @ layers["w0"]
-    layers["w0"] *= (spread / start["spread"])[None, :, None]
-    mean, std, _ = start["level"].tolist()
-    layers["w2"] *= std / level[1]
-    layers["b2"] = (layers["b2"] * std + mean - level[0]) / level[1]
     return layers
 
 
