@@ -113,8 +113,11 @@ def answer(
     """
     if out is not None:
         check_folder(out, out)
+    from fleetfront.search.generators.networks import on_one_thread
+
     started = time.perf_counter()
-    devices = tuple(_device(generator, target, request) for target in targets)
+    with on_one_thread():
+        devices = tuple(_device(generator, target, request) for target in targets)
     counted = all(point.more["accuracy_is_counted"] for front in devices for point in front.points)
     training = generator.training
     fronts = Fronts(

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
 Way = Literal["latencies", "coefficients"]
+#: The same, or whichever serves devices best that were left out of a training.
+WayOrBest = Literal["best", "latencies", "coefficients"]
 #: Reference networks of ``latencies``, as published, and those that ``coefficients`` are fitted to.
 _FEW, _MANY = 10, 400
 #: Ridge of the coefficients, relative to the mean square of their regressors.

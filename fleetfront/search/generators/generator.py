@@ -51,6 +51,8 @@ class Training:
         costs: what is traded against accuracy: names of metrics, the first the main one.
         accuracy_source, accuracy_tier: of the counted accuracies.
         left_out: what gradients did not know of the costs, in words.
+        kept: way to describe devices -> share of hypervolume that devices left out of a training keep by it; empty
+            where the user chose the way.
         version: of fleetfront.
     """
 
@@ -63,6 +65,7 @@ class Training:
     accuracy_source: str
     accuracy_tier: Tier
     left_out: tuple[str, ...] = ()
+    kept: Mapping[str, float] = field(default_factory=dict)
     version: str = __version__
 
 
@@ -231,7 +234,10 @@ def _file(path: Path) -> Path:
 
 def _read(path: Path) -> tuple[dict[str, Tensor], _About]:
     if not path.is_file():
-        raise FileError(f"There is no generator at {path}.", _REMEDY)
+        raise FileError(
+            f"There is no generator at {path}.",
+            "Give --generator DIR, or train one: fleetfront search --strategy modnas --out DIR",
+        )
     try:
         tensors, metadata = read_safetensors(path)
         text = metadata.get("generator", "")

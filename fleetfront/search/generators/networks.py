@@ -5,7 +5,8 @@ Every network draws with ``draw``; those that strategies of preferences train al
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import torch
@@ -156,6 +157,17 @@ class BudgetLstm(nn.Module):
             drawn = self.roll(wish.repeat(samples, 1), device.repeat(samples, 1), None, generator)[0]
         both: Tensor = torch.cat([likeliest, drawn.reshape(samples, n, v)])
         return both
+
+
+@contextmanager
+def on_one_thread() -> Iterator[None]:
+    """Let torch compute on one thread: of small products, threads would only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 NETWORKS: dict[str, Any] = {kind.kind: kind for kind in (PreferenceMlp, PreferenceTables, BudgetLstm)}

@@ -78,7 +78,7 @@ class ErrorProcess:
         return (self.top - torch.exp(-logs)).float()
 
     def tensors(self) -> dict[str, Tensor]:
-        """What it was fitted to, and the hyperparameters that were found."""
+        """The networks and accuracies it was fitted to, and the hyperparameters found."""
         believed = self.process.believed
         arrays = {"genotypes": self.genotypes, "accuracy": self.accuracy, "top": np.array([self.top])}
         arrays |= {"logs": believed.logs, "start": believed.start}
@@ -86,7 +86,7 @@ class ErrorProcess:
 
     @classmethod
     def load(cls, tensors: Mapping[str, Tensor], space: SearchSpace) -> ErrorProcess:
-        """What ``tensors`` gave. Raises KeyError or ValueError on anything else."""
+        """Read ``tensors`` back. Raises KeyError or ValueError on anything else."""
         names = ("genotypes", "accuracy", "top", "logs", "start")
         genotypes, accuracy, top, logs, start = (tensors[name].numpy() for name in names)
         groups = len(NetworkFeatures(space)(genotypes[:1])) if genotypes.shape[1:] == (len(space.choices),) else 0

@@ -14,6 +14,7 @@ from fleetfront.search.strategies.base import Count, CountOrNone, Share, Trained
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fleetfront.search.generators.features import Way
     from fleetfront.search.models.counted import CountedAccuracy
 
 #: Rates of Adam that suit each network, found on NAS-Bench-201 with a seed that no result is reported of.
@@ -27,7 +28,8 @@ class ModnasSettings:
     Attributes:
         network: ``mlp`` over preference and device features; ``tables`` of 50 x 101 rows, as published.
         scalar: ``chebyshev``, which reaches every point of a front, or ``sum``, which reaches its convex hull alone.
-        features: what describes a device: ``coefficients`` of its costs, or ``latencies`` of ten networks.
+        features: what describes a device: ``coefficients`` of its costs, ``latencies`` of ten networks, or the
+            ``best`` of them for devices left out of short trainings, where there are three devices or more.
         sampler: ``reinmax`` or ``gdas``.
         gradient: ``mgd`` (the common descent direction), ``mean``, ``sequential`` or ``sampled``.
         accuracy: what gradients of accuracy come from: a model of the ``counted`` ones, or the accuracy's ``own``
@@ -43,7 +45,7 @@ class ModnasSettings:
 
     network: Literal["mlp", "tables"] = "mlp"
     scalar: Literal["chebyshev", "sum"] = "chebyshev"
-    features: Literal["coefficients", "latencies"] = "coefficients"
+    features: Literal["best", "coefficients", "latencies"] = "best"
     sampler: Literal["reinmax", "gdas"] = "reinmax"
     gradient: Literal["mgd", "mean", "sequential", "sampled"] = "mgd"
     accuracy: Literal["counted", "own"] = "counted"
@@ -97,6 +99,10 @@ def make_modnas(problem: Problem, seed: int, settings: ModnasSettings | None = N
             relax = self._own if is_own else accuracy.relaxed
             train_preferences(self._network, self._fleet, relax, descent, steps, seed)  # type: ignore[arg-type]
 
+        def another(self, problem: Problem, way: Way) -> Modnas:
+            """With the same settings."""
+            return Modnas(problem, seed, way, *rest)
+
         def _own(self, chosen_probabilities: Tensor) -> Tensor:
             """The accuracy's own values and slopes; each network counts. Nothing where too little budget is left."""
             from fleetfront.predictors.relaxed import most_likely
@@ -110,4 +116,5 @@ def make_modnas(problem: Problem, seed: int, settings: ModnasSettings | None = N
 
     wishes = Wishes("preferences", 2 + len(problem.extras))
     steps = (chosen.round_steps, chosen.steps)
-    return Modnas(problem, seed, chosen.features, chosen.network, wishes, steps, chosen.fit_steps)
+    rest = (chosen.network, wishes, steps, chosen.fit_steps)
+    return Modnas(problem, seed, chosen.features, *rest)

@@ -14,6 +14,8 @@ from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Count, CountOrNone, Positive, Share, State, TrainedStrategy
 
 if TYPE_CHECKING:
+    from fleetfront.search.generators.budgets import Evaluator
+    from fleetfront.search.generators.features import Way, WayOrBest
     from fleetfront.search.models.counted import CountedAccuracy
 
 _EVALUATOR = "evaluator."
@@ -26,7 +28,8 @@ class PnagSettings:
     Attributes:
         budgets: fixed ones, in even steps of the logarithm of cost, told apart by one-hot inputs; 0: continuous.
         reward: ``ranking`` by the evaluator; ``product`` and ``absolute`` weigh accuracy by cost / budget.
-        features: what describes a device: ``coefficients`` of its costs, or ``latencies`` of ten networks.
+        features: what describes a device: ``coefficients`` of its costs, ``latencies`` of ten networks, or the
+            ``best`` of them for devices left out of short trainings, where there are three devices or more.
         steps, evaluator_steps: of the last training of generator and evaluator.
         round_steps: of both trainings each round.
         fit_steps: of an ensemble of accuracies each round, in spaces too large for a table.
@@ -36,7 +39,7 @@ class PnagSettings:
 
     budgets: Annotated[int, Ge(0), Le(1000)] = 0
     reward: Literal["ranking", "product", "absolute"] = "ranking"
-    features: Literal["coefficients", "latencies"] = "coefficients"
+    features: Literal["best", "coefficients", "latencies"] = "best"
     steps: CountOrNone = 600
     evaluator_steps: CountOrNone = 600
     round_steps: CountOrNone = 20
@@ -69,9 +72,9 @@ def make_pnag(problem: Problem, seed: int, settings: PnagSettings | None = None)
 
         name = "pnag"
 
-        def __init__(self) -> None:
+        def __init__(self, problem: Problem, way: WayOrBest) -> None:
             steps = (chosen.round_steps, chosen.steps)
-            super().__init__(problem, seed, chosen.features, BudgetLstm.kind, wishes, steps, chosen.fit_steps)
+            super().__init__(problem, seed, way, BudgetLstm.kind, wishes, steps, chosen.fit_steps)
             inputs = sum(len(values) for values in problem.space.choices)
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(seed)
@@ -87,16 +90,32 @@ def make_pnag(problem: Problem, seed: int, settings: PnagSettings | None = None)
                 self._trainer.train_evaluator(chosen.evaluator_steps if is_last else steps, seed)
             self._trainer.train_generator(steps, accuracy, seed)
 
+        def another(self, problem: Problem, way: Way) -> Pnag:
+            """With the same settings."""
+            return Pnag(problem, way)
+
+        def become(self, other: TrainsInRounds) -> None:
+            """With the other's evaluator."""
+            super().become(other)
+            self._evaluator, self._trainer = other._evaluator, other._trainer  # type: ignore[attr-defined]
+
         def further_state(self) -> State:
             """The evaluator's weights."""
             return {f"{_EVALUATOR}{name}": value.numpy().copy() for name, value in self._evaluator.state_dict().items()}
 
         def load_further(self, state: State) -> None:
             """Of the evaluator."""
-            kept = {k.removeprefix(_EVALUATOR): v for k, v in state.items() if k.startswith(_EVALUATOR)}
-            try:
-                self._evaluator.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in kept.items()})
-            except RuntimeError as error:
-                raise ValueError(str(error)) from error
+            _load_weights(self._evaluator, state)
 
-    return Pnag()
+    return Pnag(problem, chosen.features)
+
+
+def _load_weights(evaluator: Evaluator, state: State) -> None:
+    """Raises ValueError on weights of other shapes."""
+    import torch
+
+    kept = {k.removeprefix(_EVALUATOR): v for k, v in state.items() if k.startswith(_EVALUATOR)}
+    try:
+        evaluator.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in kept.items()})
+    except RuntimeError as error:
+        raise ValueError(str(error)) from error

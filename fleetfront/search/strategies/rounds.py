@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.progress import Progress
 from fleetfront.quantities import Tier
 from fleetfront.search.generators.collecting import Collector
-from fleetfront.search.generators.features import Way
-from fleetfront.search.generators.fleet import Fleet
+from fleetfront.search.generators.features import Way, WayOrBest
+from fleetfront.search.generators.fleet import Fleet, own_models
 from fleetfront.search.generators.generator import Counted, Generator, Training, propose
-from fleetfront.search.generators.networks import make_network
+from fleetfront.search.generators.left_out import compare_descriptions
+from fleetfront.search.generators.networks import make_network, on_one_thread
 from fleetfront.search.generators.wishes import Wishes
 from fleetfront.search.models.counted import CountedAccuracy, fit_counted
 from fleetfront.search.problem import Problem
@@ -36,6 +38,10 @@ _FIRST = 16
 _GROWTH, _MOST_ROUNDS = 1.25, 18
 #: At the end an ensemble of accuracies is fitted with so many times the steps of a round.
 _LAST_FIT = 3
+#: What describes devices until it is known what serves them best, and by how much shorter the trainings are that tell,
+#: but no shorter than so many steps.
+_FIRST_WAY: Way = "coefficients"
+_SHORTER, _SHORTEST = 8, 60
 #: Wishes a device that proposals are drawn for, and draws of each.
 _WISHES, _DRAWS = 33, 3
 #: Prefixes of the state.
@@ -46,13 +52,22 @@ class TrainsInRounds(ABC):
     """A ``TrainedStrategy`` whose generator is trained anew whenever more is known."""
 
     def __init__(
-        self, problem: Problem, seed: int, way: Way, kind: str, wishes: Wishes, steps: tuple[int, int], fit_steps: int
+        self,
+        problem: Problem,
+        seed: int,
+        way: WayOrBest,
+        kind: str,
+        wishes: Wishes,
+        steps: tuple[int, int],
+        fit_steps: int,
     ) -> None:
-        """``steps`` of the generator's training each round and at the end; ``fit_steps`` of an ensemble of accuracies
-        each round."""
+        """``way``: what describes devices; ``best`` is settled before the last training. ``steps`` of the generator's
+        training each round and at the end; ``fit_steps`` of an ensemble of accuracies each round."""
         self._problem, self._seed, self._steps, self._fit_steps = problem, seed, steps, fit_steps
         self._rng = np.random.default_rng(seed)
-        self._fleet = Fleet(problem, way)
+        self._is_open = way == "best"
+        self._kept: dict[Way, float] = {}
+        self._fleet = Fleet(problem, _FIRST_WAY if way == "best" else way)
         self._wishes = wishes
         counts = [len(values) for values in problem.space.choices]
         allowed = np.ones(sum(counts), np.bool_)
@@ -70,6 +85,20 @@ class TrainsInRounds(ABC):
     def train(self, accuracy: CountedAccuracy, steps: int, seed: int) -> None:
         """Train the generator for what is known by now."""
 
+    @abstractmethod
+    def another(self, problem: Problem, way: Way) -> TrainsInRounds:
+        """An untrained one with the same settings for these devices, described so."""
+
+    def become(self, other: TrainsInRounds) -> None:
+        """Go on with what another one of this kind has."""
+        self._fleet, self._network = other._fleet, other._network
+
+    def proposed_for(self, models: Sequence[CostModel]) -> Genotypes:
+        """Distinct genotypes int8[k, v] that are proposed for a device with these cost models."""
+        described = self._fleet.features(own_models(models, self._fleet.costs))
+        wishes = self._wishes.sweep(_WISHES)
+        return propose(self._problem.space, self._network, described, wishes, _DRAWS, self._seed)
+
     @property
     @abstractmethod
     def name(self) -> str:
@@ -77,24 +106,35 @@ class TrainsInRounds(ABC):
 
     @property
     def statement(self) -> str:
-        """The costs that gradients did not know, for people."""
-        left_out = "; ".join(self._fleet.left_out)
-        return f"The generator was trained without {left_out}." if left_out else ""
+        """The costs that gradients did not know, for people, and how devices are described."""
+        told = [f"The generator was trained without {'; '.join(self._fleet.left_out)}."] if self._fleet.left_out else []
+        if self._kept:
+            ways = ", ".join(f"{100 * share:.1f} % by {way}" for way, share in self._kept.items())
+            told.append(f"Devices are described by {self._fleet.features.way}: devices left out keep {ways}.")
+        return " ".join(told)
 
     def run(self, problem: Problem, progress: Progress, checkpoint: Callable[[], None]) -> None:
         """See ``TrainedStrategy``."""
         started = time.perf_counter()
-        threads = torch.get_num_threads()
-        # Small products: threads would only wait for each other.
-        torch.set_num_threads(1)
         try:
-            self._rounds(problem, checkpoint)
-            progress.note("Training the generator for the last time.")
-            self._accuracy = self._fitted(_LAST_FIT * self._fit_steps)
-            self.train(self._accuracy, self._steps[1], self._seed + 1)
+            with on_one_thread():
+                self._rounds(problem, checkpoint)
+                progress.note("Training the generator for the last time.")
+                self._accuracy = self._fitted(_LAST_FIT * self._fit_steps)
+                if self._is_open:
+                    self._describe(self._accuracy)
+                self.train(self._accuracy, self._steps[1], self._seed + 1)
         finally:
-            torch.set_num_threads(threads)
             self._seconds += time.perf_counter() - started
+
+    def _describe(self, accuracy: CountedAccuracy) -> None:
+        """Describe devices in the way that serves those best which a short training leaves out."""
+        steps = min(self._steps[1], max(_SHORTEST, self._steps[1] // _SHORTER))
+        self._kept = compare_descriptions(self._problem, accuracy, self.another, steps, self._seed)
+        if self._kept:
+            best = max(self._kept, key=lambda way: self._kept[way])
+            if best != self._fleet.features.way:
+                self.become(self.another(self._problem, best))
 
     def _rounds(self, problem: Problem, checkpoint: Callable[[], None]) -> None:
         budget = problem.budget or 0
@@ -137,6 +177,7 @@ class TrainsInRounds(ABC):
             problem.accuracy.source,
             Tier(problem.accuracy.tier),
             self._fleet.left_out,
+            {str(way): share for way, share in self._kept.items()},
         )
         return Generator(
             problem.space,

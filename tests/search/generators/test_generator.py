@@ -1,6 +1,7 @@
 """Generators are kept in files that others cannot be mistaken for, and answer what they are asked."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,19 @@ from safetensors.torch import load_file, save_file
 from fleetfront.errors import FileError, InputError
 from fleetfront.pipelines.generate import Request, answer, generate, open_generator
 from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.predictors.base import CostModel
 from fleetfront.search.fronts_file import load_fronts
+from fleetfront.search.generators.features import Way
 from fleetfront.search.generators.fleet import Fleet, Scale
 from fleetfront.search.generators.generator import GENERATOR_FILE, load_generator
+from fleetfront.search.generators.left_out import compare_descriptions
 from fleetfront.search.generators.wishes import Wishes, cost_place
-from fleetfront.search.problem import ProblemTarget
+from fleetfront.search.models.counted import CountedAccuracy, fit_counted
+from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.run import run_search
+from fleetfront.search.strategies.base import LeavesGenerator, Vouches
+from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.testing.problems import SyntheticAccuracy, small_problem, synthetic_latencies
 
@@ -102,7 +111,7 @@ def test_impossible_wishes_are_refused(folder: Path, unmet: ProblemTarget) -> No
         ({"fingerprint": "0"}, "", "another version of ofa-mbv3-mini"),
         ({"network": "pickle"}, "", "not a whole generator"),
         ({"objectives": 3}, "", "not a whole generator"),
-        ({}, "accuracy.w0", "not a whole generator"),
+        ({}, "accuracy.logs", "not a whole generator"),
     ],
 )
 def test_foreign_files_are_refused(
@@ -145,6 +154,45 @@ def test_a_killed_search_leaves_the_same_generator_when_it_is_gone_on_with(folde
     search_space(MINI, targets, SyntheticAccuracy(MINI), SearchOptions(SHORT, 20), out=tmp_path)
     whole, again = (load_file(one / GENERATOR_FILE) for one in (folder, tmp_path))
     assert all(torch.equal(whole[name], again[name]) for name in whole)
+
+
+def test_devices_are_described_in_the_way_that_serves_those_left_out() -> None:
+    problem = small_problem(MINI, budget=24, latencies=synthetic_latencies(MINI, 3))
+    problem.evaluate(np.unique(problem.sample(24, np.random.default_rng(0)), axis=0))
+    asked: list[tuple[int, str]] = []
+
+    class Trainee:
+        def __init__(self, without: Problem, way: Way) -> None:
+            self.way = way
+            asked.append((len(without.targets), way))
+            assert np.array_equal(without.archive.genotypes, problem.archive.genotypes)
+            assert without.counter.requested == 0
+
+        def train(self, accuracy: CountedAccuracy, steps: int, seed: int) -> None:
+            assert steps == 5
+
+        def proposed_for(self, models: Sequence[CostModel]) -> Genotypes:
+            # By latencies the whole space is proposed, by coefficients one network.
+            return MINI.sample(300, np.random.default_rng(1))[: 1 if self.way == "coefficients" else None]
+
+    kept = compare_descriptions(problem, fit_counted(problem, 0, 1), Trainee, 5, 0)
+    assert asked == 3 * [(2, "coefficients"), (2, "latencies")]
+    assert 0 <= kept["coefficients"] < kept["latencies"] <= 1
+    assert compare_descriptions(small_problem(MINI), fit_counted(problem, 0, 1), Trainee, 5, 0) == {}
+
+
+def test_the_generator_says_which_way_serves_devices_left_out(tmp_path: Path) -> None:
+    problem = small_problem(MINI, budget=20, latencies=synthetic_latencies(MINI, 3))
+    strategy = make_strategy("modnas:steps=4,round_steps=1", problem, 0)
+    run_search(problem, strategy, name="modnas", seed=0)
+    assert isinstance(strategy, LeavesGenerator)
+    strategy.generator.save(tmp_path / GENERATOR_FILE)
+    opened = open_generator(tmp_path)
+    kept = opened.training.kept
+    assert opened.features.way == max(kept, key=lambda way: kept[way])
+    assert isinstance(strategy, Vouches)
+    assert f"described by {opened.features.way}" in strategy.statement
+    assert problem.counter.requested == 20
 
 
 def test_objectives_are_places_along_each_front() -> None:
