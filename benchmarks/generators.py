@@ -6,8 +6,8 @@ A part is followed by its seed (and, for ``unmet``, the device); each takes a mi
 ``results/generators.json``, which later calls pass over. Parts:
 ``hull`` (what weighted sums can reach at most), ``nb201`` and ``published`` (13 devices, 500 counted accuracies),
 ``unmet`` (a device left out, ten latencies, no further accuracy), ``variants`` (untrained, gradients,
-samplers), ``budgets`` and ``published-budgets`` (PNAG on NAS-Bench-201), ``ofa`` (w1.2, all devices), ``hwgpt``,
-``pnag-networks``.
+samplers), ``budgets`` and ``published-budgets`` (PNAG on NAS-Bench-201), ``ofa`` (w1.2, all devices),
+``ofa-budgets`` (PNAG on eight of these), ``hwgpt`` and ``hwgpt-energy``, ``pnag-networks``.
 
 Accuracies are counted in total over all devices. Hypervolume: latency and error scaled to 0 .. 1 over the whole table,
 reference (1, 1), as a share of that of the true front. Settings were chosen with seed 100.
@@ -159,6 +159,7 @@ def unmet(arguments):
     off = np.abs(true.predict(answer.genotypes).mean - answer.costs[:, 0])
     row = {
         "device": truth.targets[device].name,
+        "described by": generator.features.way,
         "latencies_within_90": [int((off <= Z90 * answer.cost_std[:, 0]).sum()), len(off)],
         **{label: round(true_share(truth, device, way(generator, [model])), 3) for label, way in ways().items()},
     }

@@ -25,6 +25,8 @@ from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
 EVALUATIONS = 20_000
+#: Devices that are asked for budgets, and the accuracies that the generator counts for all of them.
+BUDGET_DEVICES, BUDGET_COUNTED = 8, 2000
 GPT = "modnas:steps=300,round_steps=15,fit_steps=200"
 #: PNAG's fifteen networks: published MMACs, depths:kernels:expansions, in each platform's order of accuracy.
 PNAG = """
@@ -128,6 +130,45 @@ def ofa(arguments, name="modnas:steps=400,round_steps=10,devices=8"):
         }
 
 
+def ofa_budgets(arguments, name="pnag"):
+    """50 random budgets for each of eight devices of w1.2: kept, and how far below the best that is known: 20,000
+    accuracies of ``hybrid`` and the generator's own."""
+    from fleetfront.search.generators.answers import within_limit
+
+    with tempfile.TemporaryDirectory() as folder:
+        space, every = ofa_targets(Workspace(Path(folder)))
+        targets = tuple(every[i] for i in np.linspace(0, len(every) - 1, BUDGET_DEVICES).round().astype(int))
+        accuracy = load_accuracy("built-in", space)
+        searched = Problem(space, targets, accuracy, budget=EVALUATIONS)
+        run_search(searched, make_strategy("hybrid", searched, arguments.seed), name="hybrid", seed=arguments.seed)
+        problem = Problem(space, targets, accuracy, budget=BUDGET_COUNTED)
+        strategy = make_strategy(name, problem, arguments.seed)
+        started = time.perf_counter()
+        run_search(problem, strategy, name=name, seed=arguments.seed)
+        seconds, generator = time.perf_counter() - started, strategy.generator
+        rows = np.concatenate([searched.archive.genotypes, problem.archive.genotypes])
+        known = accuracy.predict(rows).mean
+        rng, kept, gaps, alone = np.random.default_rng(arguments.seed), [], [], []
+        for target in targets:
+            cost = target.cost.predict(rows).mean
+            for place in rng.random(50):
+                limit = float(cost.min() * (cost.max() / cost.min()) ** place)
+                for pooled, into in ((True, gaps), (False, alone)):
+                    found = within_limit(generator, [target.cost], limit, pooled=pooled).genotypes
+                    kept.append(bool(target.cost.predict(found).mean[0] <= limit))
+                    into.append(float(known[cost <= limit].max() - accuracy.predict(found).mean[0]))
+        return {
+            "strategy": name,
+            "devices": [target.name for target in targets],
+            "counted": problem.counter.requested,
+            "within_budget": float(np.mean(kept)),
+            "below_best_mean": round(float(np.mean(gaps)), 3),
+            "below_best_p95": round(float(np.quantile(gaps, 0.95)), 3),
+            "below_best_mean_without_counted": round(float(np.mean(alone)), 3),
+            "training_seconds": round(seconds, 1),
+        }
+
+
 def gpt_targets(with_energy):
     """HW-GPT-S on the four GPUs of its table, costs and perplexity learnt from all of it."""
     space, path = load_space("hw-gpt-s"), default_data() / "hwgpt" / "gpt_s.csv.gz"
@@ -213,6 +254,7 @@ def gpt_row(extras, seed):
 SPACE_PARTS = {
     "pnag-networks": pnag_networks,
     "ofa": ofa,
+    "ofa-budgets": ofa_budgets,
     "hwgpt": hwgpt,
     "hwgpt-energy": hwgpt_energy,
 }

@@ -17,7 +17,7 @@ from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.supernet_accuracy import supernet_loader
 from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, ListsNetworks, quality_of
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, KeepsCalls, ListsNetworks, quality_of
 from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import ACCURACY
@@ -102,8 +102,8 @@ def default_strategy(evaluations: int) -> str:
 
 
 def default_evaluations(source: str) -> int:
-    """A budget that fits an accuracy's ``source``: only a supernet's networks are measured during the search."""
-    return DEFAULT_MEASURED_EVALUATIONS if source.startswith("supernet:") else DEFAULT_EVALUATIONS
+    """A budget that fits an accuracy's ``source``: a supernet's networks, and a user's own, are measured on the way."""
+    return DEFAULT_MEASURED_EVALUATIONS if source.startswith(("supernet:", "call:")) else DEFAULT_EVALUATIONS
 
 
 class Verifier(Protocol):
@@ -172,6 +172,9 @@ def search_space(
             verify.verifier.check(target)
     if out is not None:
         check_folder(out, out)
+        if isinstance(accuracy, KeepsCalls):
+            out.mkdir(parents=True, exist_ok=True)
+            accuracy.keep_calls(out)
     if options.start_from is not None:
         problem.adopt(Archive.load(options.start_from, _about(space, accuracy), _START_REMEDY, space))
     run = _run(problem, options, out, progress)

@@ -17,6 +17,8 @@ from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from fleetfront.graphs.graph import Graph
@@ -232,6 +234,14 @@ class ListsNetworks(Protocol):
 
     def networks(self) -> Genotypes:
         """int8[k, v]: the networks of the table, canonical and distinct."""
+
+
+@runtime_checkable
+class KeepsCalls(Protocol):
+    """An accuracy model that writes down whatever it asked, and need not ask it again."""
+
+    def keep_calls(self, folder: Path) -> None:
+        """Keep them in a folder, and answer from what lies there."""
 
 
 @runtime_checkable

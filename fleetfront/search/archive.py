@@ -61,7 +61,7 @@ class Archive:
 
     @property
     def accuracy_std(self) -> FloatArray:
-        """float64[n], percentage points, a view."""
+        """float64[n], percentage points, a view; infinite where nobody could tell the accuracy."""
         return self._values[: self._n, 1]
 
     @property
@@ -211,7 +211,8 @@ def _wrong(
         return f"{values.shape} values of {genotypes.shape} genes"
     if len({*targets, *extras}) < len(targets) + len(extras):
         return "a column is named twice"
-    if not np.isfinite(values).all():
+    # Nothing is known of the accuracy of a network that could not be judged.
+    if not np.isfinite(np.delete(values, 1, axis=1)).all() or np.isnan(values[:, 1]).any():
         return "it holds an accuracy or a cost that is not a number"
     accuracy = values[:, 0]
     if (is_percent and ((accuracy < 0) | (accuracy > FULL)).any()) or (values[:, 1:] < 0).any():

@@ -38,6 +38,7 @@ def collect_fronts(
             "repeated": counter.repeated,
             "recalled": counter.recalled,
             "adopted": counter.adopted,
+            "failed": counter.failed,
         },
         trace=tuple(
             {"evaluations": p.evaluations, "seconds": round(p.seconds, 3), "hypervolume": list(p.hypervolume)}

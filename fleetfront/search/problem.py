@@ -63,6 +63,7 @@ class EvaluationCounter:
         recalled: ones that an earlier, killed run of this search had evaluated; answered from its archive.
         calls: how often the model was called.
         adopted: architectures known from the start, of a finished search; no part of ``requested``.
+        failed: of those evaluated or recalled, ones whose accuracy could not be told; on no front.
     """
 
     requested: int = 0
@@ -71,6 +72,7 @@ class EvaluationCounter:
     recalled: int = 0
     calls: int = 0
     adopted: int = 0
+    failed: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,7 @@ class Problem:
         if seen < len(self.archive):
             among = np.concatenate([rows, np.arange(seen, len(self.archive))])
             among = among[self.is_within(column, self.archive.cost[among], self.archive.extras[among])]
+            among = among[np.isfinite(self.archive.accuracy_std[among])]
             cost, accuracy = self.archive.cost[among, column], self.archive.accuracy[among]
             extras = self.archive.extras[among][:, self.objectives_of(column)]
             rows = among[target_front(cost, accuracy, None, extras)]
@@ -320,6 +323,7 @@ class Problem:
             self.counter.calls += 1
         self.counter.evaluated += int(unseen.sum())
         self.counter.recalled += int((~unseen).sum())
+        self.counter.failed += int(np.isinf(std).sum())
         return accuracy, std
 
 

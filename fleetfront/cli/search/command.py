@@ -39,7 +39,9 @@ if TYPE_CHECKING:
 @click.command()
 @model_options
 @space_option
-@accuracy_option("csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS, perplexity:TABLE or bleu:TABLE[:TASK]")
+@accuracy_option(
+    "csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS, call:FILE.py:FUNCTION, perplexity:TABLE, bleu:TABLE[:TASK]"
+)
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
 @click.option(
     "--strategy",
@@ -142,7 +144,7 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str
         print_json(fronts.to_json())
     else:
         show_fronts(fronts)
-        beside = [f"{fronts.audit[part]} {part}" for part in ("recalled", "adopted") if fronts.audit[part]]
+        beside = [f"{fronts.audit[part]} {part}" for part in ("recalled", "adopted", "failed") if fronts.audit[part]]
         spent = f"{fronts.evaluations} evaluations" + (f" ({', '.join(beside)})" if beside else "")
         hint(f"{spent} in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
     try:

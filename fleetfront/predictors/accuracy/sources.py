@@ -8,6 +8,7 @@ from pathlib import Path
 from fleetfront.errors import InputError
 from fleetfront.predictors.accuracy.bleu_table import learn_bleu
 from fleetfront.predictors.accuracy.built_in import load_built_in
+from fleetfront.predictors.accuracy.call import load_call
 from fleetfront.predictors.accuracy.hwgpt_table import learn_perplexity
 from fleetfront.predictors.accuracy.ofa_mlp import OfaMlpAccuracy
 from fleetfront.predictors.accuracy.tables import read_accuracy_csv
@@ -25,6 +26,7 @@ SPELLINGS = (
     "supernet:WEIGHTS",
     "perplexity:TABLE",
     "bleu:TABLE[:TASK]",
+    "call:FILE.py:FUNCTION",
 )
 
 #: (what follows ``supernet:``, space) -> model. Evaluating a supernet needs labelled images and a runtime, which the
@@ -41,7 +43,7 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     kind, _, rest = spec.partition(":")
     if spec == DEFAULT_ACCURACY:
         return load_built_in(space)
-    if kind in ("csv", "ofa-mlp", "supernet", "perplexity", "bleu") and not rest:
+    if kind in ("csv", "ofa-mlp", "supernet", "perplexity", "bleu", "call") and not rest:
         spelling = next(text for text in SPELLINGS if text.startswith(kind))
         raise InputError(f"--accuracy {spec!r} does not say which file.", f"Write {spelling}.")
     if kind == "csv":
@@ -49,6 +51,8 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
         return read_accuracy_csv(path, space, column)
     if kind == "ofa-mlp":
         return OfaMlpAccuracy.load(Path(rest), space)
+    if kind == "call":
+        return load_call(rest, space)
     if kind == "bleu":
         table, task = _path_and_column(rest)
         return learn_bleu(table, space, task or "")

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from fleetfront.search.problem import Problem
 
 #: Networks that a process is fitted to at most, for a fit costs the cube of it, and how many may be known where one
-#: serves: of 2,000 that are known, the 700 nearest to the fronts tell more than an ensemble learns of all.
-_FITTED, _FEW = 700, 2000
+#: serves: of 5,000 of OFA's, the 700 nearest to the fronts tell more than an ensemble learns of all.
+_FITTED, _FEW = 700, 20_000
 #: Members of the ensemble, units of its two layers, and networks of a step.
 _MEMBERS, _UNITS, _BATCH = 4, 96, 256
 _RATE, _DECAY = 3e-3, 1e-2

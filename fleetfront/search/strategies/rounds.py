@@ -164,9 +164,10 @@ class TrainsInRounds(ABC):
         if self._accuracy is None:
             raise RuntimeError("the strategy has not run")
         problem, archive = self._problem, self._problem.archive
-        genotypes = archive.genotypes.copy()
+        judged = np.isfinite(archive.accuracy_std)
+        genotypes = archive.genotypes[judged]
         index = GenotypeIndex(problem.space, genotypes)
-        counted = Counted(genotypes, archive.accuracy.copy(), archive.accuracy_std.copy(), index)
+        counted = Counted(genotypes, archive.accuracy[judged], archive.accuracy_std[judged], index)
         training = Training(
             self.name,
             self._seed,

@@ -1,0 +1,268 @@
+"""Ask a user's own function for accuracies: in a process of its own, with a time limit and further tries, each answer
+or failure a row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from fleetfront.errors import InputError, unknown
+from fleetfront.plain import parse_finite_json
+from fleetfront.quantities import Estimate, Tier
+from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.text_tables import parse_number, read_csv
+
+if TYPE_CHECKING:
+    from fleetfront.quantities import FloatArray
+
+CALLS_FILE = "calls.csv"
+#: So many networks whose every try failed, before any answered, end a search.
+_HOPELESS = 3
+#: Seconds for loading the user's file.
+_LOADING_S = 300.0
+_COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function")
+_WRITE = "Write --accuracy call:FILE.py:FUNCTION[,timeout=600,retries=1,unit=percent|fraction|error]."
+
+
+@dataclass(frozen=True, slots=True)
+class CallSettings:
+    """Settings of a user's function.
+
+    Attributes:
+        timeout: seconds of one try.
+        retries: further tries of a network whose try failed.
+        unit: of what it returns: ``percent``, ``fraction`` of 1, or ``error`` in percent; undeclared it is percent, and
+            what looks like a fraction is refused.
+    """
+
+    timeout: float = 3600.0
+    retries: int = 1
+    unit: Literal["", "percent", "fraction", "error"] = ""
+
+
+class CallAccuracy:
+    """Accuracy from architecture strings by a user's function. An AccuracyModel.
+
+    A network whose every try failed gets the lowest accuracy known and an infinite deviation: no front holds it.
+    """
+
+    tier = Tier.MEASURED
+
+    def __init__(self, space: SearchSpace, file: Path, function: str, settings: CallSettings, source: str) -> None:
+        """Raises InputError if there is no such file."""
+        if not file.is_file():
+            raise InputError(f"There is no file {file}.", _WRITE)
+        self.source = source
+        self._space, self._settings = space, settings
+        self._worker = _Worker(file, function)
+        spelled = file.read_bytes() + f"\n{function} {settings.unit}".encode()
+        self._digest = hashlib.sha256(spelled).hexdigest()[:12]
+        self._path: Path | None = None
+        self._known: dict[str, float] = {}
+        self._failed = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Differs where the file, the function or the unit does."""
+        return self._digest
+
+    def keep_calls(self, folder: Path) -> None:
+        """Write every call into ``calls.csv`` of ``folder``, and answer from the rows of this very function there.
+
+        Raises InputError if the file is not one that this wrote.
+        """
+        self._path = folder / CALLS_FILE
+        if not self._path.exists():
+            return
+        table = read_csv(self._path)
+        if tuple(table.header) != _COLUMNS or table.uneven:
+            raise InputError(f"{self._path} is no table of calls.", "Move it away.")
+        for arch, accuracy, _, _, error, function in table.rows:
+            if function == self._digest and not error:
+                self._known[arch] = parse_number(accuracy)
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Call the function for each of n genotypes that no row answers.
+
+        Raises InputError if the file cannot be loaded, the first three networks fail, or an answer is no accuracy.
+        """
+        archs = self._space.arch_ids(genotypes)
+        found: FloatArray = np.array([self._asked(arch) for arch in archs], np.float64)
+        failed = np.isnan(found)
+        lowest = min(self._known.values(), default=0.0)
+        return Estimate(np.where(failed, lowest, found), np.where(failed, np.inf, 0.0), self.tier)
+
+    def _asked(self, arch: str) -> float:
+        if arch in self._known:
+            return self._known[arch]
+        started, error = time.monotonic(), ""
+        for tries in range(1, 2 + self._settings.retries):
+            answer = self._worker.ask(arch, self._settings.timeout)
+            error = str(answer.get("error", ""))
+            if not error:
+                value = self._percent(arch, answer.get("accuracy"))
+                self._known[arch] = value
+                self._write(arch, value, started, tries, "")
+                return value
+        self._failed += 1
+        self._write(arch, None, started, tries, error)
+        if not self._known and self._failed >= _HOPELESS:
+            raise InputError(
+                f"{self.source} failed for each of the first {self._failed} networks: {error}", "Repair the function."
+            )
+        return float("nan")
+
+    def _percent(self, arch: str, value: Any) -> float:
+        unit = self._settings.unit
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+        if unit == "fraction":
+            number *= 100
+        elif unit == "error":
+            number = 100 - number
+        elif not unit and 0 < number <= 1:
+            raise InputError(
+                f"{self.source} gave {number:g} for {arch}: a fraction of 1, or a percentage?",
+                f"Declare it: {self.source},unit=fraction (or unit=percent).",
+            )
+        if not 0 <= number <= 100:
+            raise InputError(
+                f"{self.source} gave {value!r} for {arch}, which is no accuracy"
+                + (f" as {unit}." if unit else " in percent."),
+                "Return a number from 0 to 100, or raise an exception where there is none.",
+            )
+        return number
+
+    def _write(self, arch: str, accuracy: float | None, started: float, tries: int, error: str) -> None:
+        if self._path is None:
+            return
+        is_new = not self._path.exists()
+        seconds = f"{time.monotonic() - started:.3f}"
+        with self._path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            if is_new:
+                writer.writerow(_COLUMNS)
+            shown = "" if accuracy is None else repr(accuracy)
+            writer.writerow([arch, shown, seconds, tries, " ".join(error.split()), self._digest])
+
+
+def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
+    """The model of ``FILE.py:FUNCTION[,SETTING=VALUE,...]``.
+
+    Raises InputError on another spelling, an unknown setting or value, or a missing file.
+    """
+    spelled, *settings = rest.split(",")
+    file, _, function = spelled.rpartition(":")
+    if not file.endswith(".py") or not function.isidentifier():
+        raise InputError(f"call:{rest} does not name a function of a Python file.", _WRITE)
+    return CallAccuracy(space, Path(file), function, _settings(settings), f"call:{spelled}")
+
+
+def _settings(texts: list[str]) -> CallSettings:
+    from pydantic import TypeAdapter, ValidationError
+
+    given: dict[str, str] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        if name not in (known := [one.name for one in fields(CallSettings)]):
+            raise unknown("setting of call:", name, known)
+        given[name] = value
+    try:
+        settings: CallSettings = TypeAdapter(CallSettings).validate_python(given)
+    except ValidationError as error:
+        name = str(error.errors(include_url=False)[0]["loc"][0])
+        raise InputError(f"call: cannot take {name} = {given[name]}.", _WRITE) from error
+    if not 0 < settings.timeout <= 1e7 or not 0 <= settings.retries <= 100:
+        raise InputError(f"call: cannot take timeout={settings.timeout:g},retries={settings.retries}.", _WRITE)
+    return settings
+
+
+@dataclass(slots=True, weakref_slot=True)
+class _Worker:
+    """The process that runs a user's function, started at the first question and again whenever it ended."""
+
+    file: Path
+    function: str
+    _process: subprocess.Popen[str] | None = None
+    _answers: queue.Queue[str] = field(default_factory=queue.Queue)
+
+    def ask(self, arch: str, timeout: float) -> dict[str, Any]:
+        """``accuracy`` or ``error`` for an architecture. Raises InputError if the file cannot be loaded."""
+        if self._process is None or self._process.poll() is not None:
+            self._start()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(arch) + "\n")
+            self._process.stdin.flush()
+        except OSError:
+            return self._ended()
+        return self._answer(timeout)
+
+    def _start(self) -> None:
+        self._answers = queue.Queue()
+        # -P: a module in the present folder must not stand in for another one.
+        module = ("-P", "-m", "fleetfront.predictors.accuracy.call_worker")
+        command = [sys.executable, *module, str(self.file.resolve()), self.function]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
+        weakref.finalize(self, _kill, self._process)
+        threading.Thread(target=_read, args=(self._process, self._answers), daemon=True).start()
+        first = self._answer(_LOADING_S)
+        if "error" in first:
+            raise InputError(f"{self.file} cannot be loaded: {first['error']}", "Repair it.")
+
+    def _answer(self, timeout: float) -> dict[str, Any]:
+        try:
+            line = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            self._stop()
+            return {"error": f"no answer within {timeout:g} s"}
+        if not line:
+            return self._ended()
+        try:
+            answer = parse_finite_json(line)
+        except ValueError:
+            return {"error": f"the answer {line[:80]!r} is no number"}
+        return answer if isinstance(answer, dict) else {"error": f"the answer {line[:80]!r} is no number"}
+
+    def _ended(self) -> dict[str, Any]:
+        assert self._process is not None
+        self._stop()
+        status = self._process.wait()
+        said = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
+        return {"error": f"the function's process ended ({said})"}
+
+    def _stop(self) -> None:
+        if self._process is not None:
+            _kill(self._process)
+
+
+def _read(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:
+    assert process.stdout is not None
+    for line in process.stdout:
+        answers.put(line)
+    answers.put("")
+
+
+def _kill(process: subprocess.Popen[str]) -> None:
+    """End the process and what it started."""
+    if process.poll() is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
