@@ -45,7 +45,8 @@ class SimulatedDevice:
         throttled_s: interval in which everything takes twice as long and the throttle counter grows.
         heat: how it warms, and when that slows it down; None never does.
         noise: relative standard deviation of a run, one-sided.
-        watts: power while it works; each visit then tells the energy of a run, too.
+        watts: power while it works; each visit then tells the energy of a run, too, or its battery does.
+        gauge_uah: step of the gauge of its battery of 4 V, which tells the energy then; 0 without a battery.
         broken: keys that always fail.
         lost_at: numbers of the visits at which the device disappears, each once: the next batch finds it back.
         before_visit: called with the number of each visit.
@@ -61,6 +62,7 @@ class SimulatedDevice:
     heat: Heat | None = None
     noise: float = 0.0
     watts: float | None = None
+    gauge_uah: int = 0
     broken: frozenset[str] = frozenset()
     lost_at: frozenset[int] = frozenset()
     before_visit: Callable[[int], None] = lambda _number: None
@@ -74,6 +76,7 @@ class SimulatedDevice:
         """Start cool, with a generator of a fixed seed."""
         self._rng = np.random.default_rng(0)
         self._throttles = 0
+        self._drawn_uah = 0.0
         self.temperature_c = self.heat.ambient_c if self.heat else 25.0
 
     def now(self) -> float:
@@ -115,7 +118,7 @@ class SimulatedDevice:
         after = self._conditions() | {"visit_ns": int(self.clock_s * 1e9) - started_ns}
         facts: dict[str, Any] = {"started_ns": started_ns, "before": before, "after": after}
         rows = [batch.row(visit, clock, samples, **facts) for clock in self.clocks]
-        if self.watts is not None:
+        if self.watts is not None and not self.gauge_uah:
             microjoules = [round(self.watts * ns / 1e3) for ns in samples]
             rows.append(batch.row(visit, Clock.DEVICE, microjoules, metric="energy", unit="uJ", **facts))
         return tuple(rows)
@@ -127,6 +130,9 @@ class SimulatedDevice:
 
     def _conditions(self) -> dict[str, Any]:
         seen: dict[str, Any] = {"throttles": self._throttles}
+        if self.gauge_uah:
+            charge_uah = 3_000_000 - self.gauge_uah * int(self._drawn_uah / self.gauge_uah)
+            seen |= {"charge_uah": charge_uah, "battery_mv": 4000, "is_charging": False}
         return seen | {"temperature_c": round(self.temperature_c, 3)} if self.heat else seen
 
     def _time_run(self, key: str) -> int:
@@ -136,6 +142,8 @@ class SimulatedDevice:
             ms *= slowdown
             self._throttles += 1
         self.rest(ms / 1e3)
+        # At 4 V, 1 W for 1 s takes 1e6 / (4 * 3600) uAh.
+        self._drawn_uah += (self.watts or 0.0) * ms / 1e3 * 1e6 / 14_400
         if self.heat:
             self.temperature_c += self.heat.warms_c_per_s * ms / 1e3
         return round(ms * 1e6)

@@ -23,11 +23,14 @@ from fleetfront.cli.options import (
 )
 from fleetfront.cli.profile.batches import profile_batches, summarise_batches
 from fleetfront.cli.profile.each_file import profile_each_file
+from fleetfront.cli.profile.energy import profile_energy
 from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
 from fleetfront.cli.profile.file_operators import profile_file_operators
+from fleetfront.cli.profile.many import profile_each
 from fleetfront.cli.profile.operators import profile_device_operators
 from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, settings_options
 from fleetfront.cli.profile.space import Wanted, profile_family
+from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Capability
 
 
@@ -73,6 +76,7 @@ from fleetfront.profilers.kinds.base import Capability
 @click.option("--validation", type=Count(0, MOST_NETWORKS), default=50, show_default=True, help="Held-out networks.")
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
 @click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
+@click.option("--energy", metavar="3m", help="ADB: what a profile's networks take from the battery, so long each.")
 @click.option(
     "--operators",
     is_flag=True,
@@ -109,6 +113,7 @@ def profile(
     Examples:
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
       fleetfront profile --device adb:SERIAL --cores big --max-temp 38
+      fleetfront profile --device adb:SERIAL --energy 3m
       fleetfront profile --device cuda:0 --runtime torch --batch 1,64 --target-error 2.5
       fleetfront profile --file detector.onnx --shape images=1,3,640,640
       fleetfront profile --file model.onnx --operators
@@ -116,19 +121,16 @@ def profile(
     """
     names = split_names(devices)
     if len(names) > 1:
-        from fleetfront.cli.profile.many import profile_each
-
         profile_each(names, as_json)
         return
     name, file = names[0], files[0] if files else None
     if len(files) > 1 or (file is not None and file.is_dir()):
         profile_each_file(files, as_json)
         return
-    if file is not None:
-        check_file_request(batch)
+    check_file_request(file, batch)
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
-    check_can(kind, name, _asked(file, sustained, wanted.few, batch, operators))
-    choices = choices_of(name, kind, others, is_sustained=sustained is not None)
+    check_can(kind, name, _asked(file, sustained, wanted, batch, operators))
+    choices = choices_of(name, kind, others, is_sustained=(sustained or wanted.energy) is not None)
     if file is not None or sustained is not None:
         seconds = sustained_seconds(file, sustained)
         target = file_target(kind, name, runtime, precision, threads, batch, file)
@@ -137,7 +139,8 @@ def profile(
         return
     target_of = partial(kind.target, name, runtime=runtime, precision=precision, threads=threads)
     if not isinstance(batch, tuple):
-        measure = profile_device_operators if operators else profile_family
+        of_space = profile_energy if wanted.energy else profile_family
+        measure = profile_device_operators if operators else of_space
         measure(kind, target_of(batch=batch), choices, wanted, store, as_json, quiet)
         return
     each = click.get_current_context()
@@ -147,12 +150,23 @@ def profile(
 
 
 def _asked(
-    file: Path | None, sustained: str | None, few: int | None, batch: int | tuple[int, ...], operators: bool
+    file: Path | None, sustained: str | None, wanted: Wanted, batch: int | tuple[int, ...], operators: bool
 ) -> dict[str, Capability]:
-    """The wishes of the user beyond a space's profile, in words, and what a device must be able to do for it."""
+    """The wishes of the user beyond a space's profile, in words, and what a device must be able to do for it.
+
+    Raises InputError for wishes that exclude each other.
+    """
+    energy, few = wanted.energy, wanted.few
+    if energy is not None and (file is not None or sustained is not None or few is not None or operators):
+        raise InputError(
+            "--energy is of the networks of a space's profile, which it needs first.",
+            "Leave out --file, --sustained, --few and --operators; --sustained tells the energy of one file.",
+        )
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),
+        # Where energy is measured with the profile itself, nothing is run without rest for it.
+        "--energy": (energy is not None, Capability.SUSTAINED),
         "--few": (few is not None, Capability.FEW_SHOT),
         "--operators": (operators, Capability.OPERATORS),
         "Several batches": (isinstance(batch, tuple), Capability.BATCHES),

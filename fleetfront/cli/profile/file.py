@@ -26,8 +26,10 @@ _OF_SPACES = ("budget", "target_error", "few", "calibration", "validation")
 _LONG_REST_S = 5.0
 
 
-def check_file_request(batch: int | tuple[int, ...]) -> None:
+def check_file_request(file: Path | None, batch: int | tuple[int, ...]) -> None:
     """Raise InputError if the running command was given what means nothing with ``--file``, or several batches."""
+    if file is None:
+        return
     given = [f"--{name.replace('_', '-')}" for name in _OF_SPACES if is_given(name)]
     if given:
         raise InputError(

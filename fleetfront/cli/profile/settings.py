@@ -79,11 +79,11 @@ def choices_of(device: str, kind: DeviceKind, values: dict[str, Any], *, is_sust
     return Choices(device=device, settings=settings)
 
 
-def warn_of_no_rest() -> None:
-    """Say which options about heat the user gave although ``--sustained`` never waits."""
+def warn_of_no_rest(option: str = "--sustained") -> None:
+    """Say which options about heat the user gave although ``option`` never waits."""
     given = [option for option in ("max_temp", "cooldown") if is_given(option)]
     if given:
-        warn(f"{_flags(given)}: without effect with --sustained, which never rests.")
+        warn(f"{_flags(given)}: without effect with {option}, which never rests.")
 
 
 def kind_for(device: str) -> DeviceKind:

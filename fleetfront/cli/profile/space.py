@@ -38,6 +38,7 @@ class Wanted:
     with_fit: bool
     seed: int
     dry_run: bool
+    energy: str | None = None
 
     @property
     def held_out(self) -> int:

@@ -46,6 +46,11 @@ _COUNTED = {"charge_uah", "battery_mv"}
 _NJ_PER_UAH_MV = 3600
 #: Steps of the battery's gauge that tell the energy to a tenth or better: each end is off by less than one.
 _FEWEST_STEPS = 20
+#: Standard deviation of a difference of two numbers, each known to a step, in steps.
+_STEP_STD = math.sqrt(2 / 12)
+#: Why there is no energy, whatever the time.
+_NO_GAUGE = "the device tells no charge of a battery"
+_POWERED = "it was powered, or does not say; over the network (adb tcpip 5555) it can run on its battery"
 #: Failed visits in a row that end it; a single one may be a hiccup of the device's clock.
 _MOST_FAILURES = 3
 
@@ -64,6 +69,7 @@ class Sustained:
         failed_visits: visits without numbers.
         longest_rest_s: the longest time that the device had no visit to make, as when it was lost and came back.
         energy_uj: microjoules that the whole device drew from its battery in the mean run; None where nothing tells.
+        energy_std_uj: how well the steps of the gauge tell that, as a standard deviation.
         watts: that it drew meanwhile, screen and system included.
         why_no_energy: in words, where there is none.
     """
@@ -78,6 +84,7 @@ class Sustained:
     failed_visits: int = 0
     longest_rest_s: float = 0.0
     energy_uj: float | None = None
+    energy_std_uj: float | None = None
     watts: float | None = None
     why_no_energy: str = ""
 
@@ -93,6 +100,7 @@ class Sustained:
             "failed_visits": self.failed_visits,
             "longest_rest_seconds": self.longest_rest_s,
             "energy_uJ": self.energy_uj,
+            "energy_std_uJ": self.energy_std_uj,
             "watts": self.watts,
         }
 
@@ -100,9 +108,10 @@ class Sustained:
         """The same for people."""
         window = format_duration(self.window_s)
         energy = f"not known: {self.why_no_energy}"
-        if self.energy_uj is not None:
+        if self.energy_uj is not None and self.energy_std_uj is not None:
             energy = (
-                f"{format_number(self.energy_uj / 1e3)} mJ a run, at {format_number(self.watts)} W of the whole device"
+                f"{format_number(self.energy_uj / 1e3)} +-{format_number(self.energy_std_uj / 1e3, 2)} mJ a run, at "
+                f"{format_number(self.watts)} W of the whole device"
             )
         return [
             ("ran for", format_duration(self.seconds)),
@@ -123,6 +132,7 @@ def measure_sustained(
     key: str = "",
     space: str = "",
     keep: Callable[[Measurement], object] = lambda _: None,
+    enough: Callable[[Sequence[Measurement]], bool] = lambda _: False,
     progress: Progress = SILENT,
     now: Callable[[], float] = time.monotonic,
 ) -> Sustained:
@@ -135,8 +145,8 @@ def measure_sustained(
         seconds: at least 4.
         key: name of the rows; the file's SHA-256 by default.
         space: search space of the rows, if the file is a network of one.
-        keep: given every row, with or without numbers, as soon as it is there; at the end, one of the energy if it is
-            known.
+        keep: given every row as soon as it is there; at the end, one of the energy if it is known.
+        enough: asked with all rows so far whether they suffice; the run then ends early.
         progress: told of every visit.
         now: a clock in seconds.
 
@@ -159,7 +169,7 @@ def measure_sustained(
     seen = _Seen()
     runs, begun = 3, now()
     progress.start(f"Running {file.name} on {target.device} without rest", round(seconds))
-    while now() - begun < seconds:
+    while now() - begun < seconds and not enough(seen.rows):
         for visited in agent.run(batch(_VISITS_A_BATCH if seen.rows else 1, runs)):
             wall = next(row for row in visited if row.clock == Clock.WALL)
             row = replace(wall, flags=(*wall.flags, SUSTAINED_FLAG))
@@ -227,10 +237,17 @@ def _summary(seen: _Seen) -> Sustained:
     throttled = sum("throttled" in row.flags for row in rows)
     rest_s = seen.longest_rest_ns / 1e9
     found = Sustained(total, first_ms, last_ms, first_ms / last_ms, throttled, tuple(rows), window, seen.failed, rest_s)
-    watts = _watts(rows)
-    if isinstance(watts, str):
-        return replace(found, why_no_energy=watts)
-    return replace(found, watts=watts, energy_uj=watts * statistics.fmean(map(mean_run_ns, rows)) / 1e3)
+    told = _watts(rows)
+    if isinstance(told, str):
+        return replace(found, why_no_energy=told)
+    watts, steps = told
+    energy_uj = watts * statistics.fmean(map(mean_run_ns, rows)) / 1e3
+    return replace(found, watts=watts, energy_uj=energy_uj, energy_std_uj=energy_uj * _STEP_STD / steps)
+
+
+def has_gauged(rows: Sequence[Measurement]) -> bool:
+    """Tell whether the battery's gauge has told the energy of a run, or never will."""
+    return bool(rows) and (not isinstance(told := _watts(rows), str) or told in (_NO_GAUGE, _POWERED))
 
 
 def _energy_row(microjoules: float, rows: Sequence[Measurement]) -> Measurement:
@@ -238,8 +255,8 @@ def _energy_row(microjoules: float, rows: Sequence[Measurement]) -> Measurement:
     first, last = rows[0], rows[-1]
     return replace(
         last,
-        uuid=measurement_uuid(last.uuid, Clock.UNKNOWN, ENERGY.name),
-        clock=Clock.UNKNOWN,
+        uuid=measurement_uuid(last.uuid, Clock.DEVICE, ENERGY.name),
+        clock=Clock.DEVICE,
         metric=ENERGY.name,
         unit=SAMPLES_IN[ENERGY.name],
         samples=(round(1e3 * microjoules),),
@@ -248,17 +265,17 @@ def _energy_row(microjoules: float, rows: Sequence[Measurement]) -> Measurement:
     )
 
 
-def _watts(rows: Sequence[Measurement]) -> float | str:
-    """The power from the battery, between the first step of its gauge and the last; why not, if nobody tells."""
+def _watts(rows: Sequence[Measurement]) -> tuple[float, int] | str:
+    """The power from the battery, between the first step of its gauge and the last, and steps; why not, if untold."""
     looks = [(row.started_ns, row.before) for row in rows]
     looks.append((rows[-1].started_ns + rows[-1].after["visit_ns"], rows[-1].after))
     told: list[tuple[int, int, int]] = [
         (when, facts["charge_uah"], facts["battery_mv"]) for when, facts in looks if facts.keys() >= _COUNTED
     ]
     if not told:
-        return "the device tells no charge of a battery"
+        return _NO_GAUGE
     if any(facts.get("is_charging", True) for _, facts in looks if facts.keys() >= _COUNTED):
-        return "it was powered, or does not say; over the network (adb tcpip 5555) it can run on its battery"
+        return _POWERED
     steps = [after for before, after in itertools.pairwise(told) if after[1] != before[1]]
     if len(steps) < _FEWEST_STEPS or any(after[1] > before[1] for before, after in itertools.pairwise(told)):
         return f"its battery's gauge made {len(steps)} steps; {_FEWEST_STEPS} downwards are needed, as in a longer run"
@@ -266,4 +283,4 @@ def _watts(rows: Sequence[Measurement]) -> float | str:
         _NJ_PER_UAH_MV * (before[1] - after[1]) * (before[2] + after[2]) / 2
         for before, after in itertools.pairwise(steps)
     )
-    return nanojoules / (steps[-1][0] - steps[0][0])
+    return nanojoules / (steps[-1][0] - steps[0][0]), len(steps) - 1
