@@ -19,6 +19,8 @@ from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, TrainedStrategy, Vouches
 
+_Contexts = Callable[[], AbstractContextManager[object]]
+
 #: Hypervolumes are taken this often in a run: enough for a curve, and cheap beside the search.
 _TRACE_POINTS = 40
 #: The error of a reference point where the accuracy model cannot tell its lowest: everything counts.
@@ -86,23 +88,26 @@ def run_search(
     references = references or reference_points(problem)
     progress.start(f"search ({name})", problem.budget)
     trace = _Trace(problem, references, progress, checkpoint, so_far or RunSoFar())
+    alone = _one_thread()
+    # A measured accuracy runs networks, which may use all cores.
+    evaluating = nullcontext if problem.accuracy.tier is Tier.MEASURED else alone
     if isinstance(strategy, TrainedStrategy):
-        strategy.run(problem, progress, trace.look)
+        with evaluating():
+            strategy.run(problem, progress, trace.look)
     else:
-        _alternate(problem, strategy, trace.look)
+        _alternate(problem, strategy, trace.look, alone, evaluating)
     progress.finish()
     run = trace.finish()
     statement = strategy.statement if isinstance(strategy, Vouches) else ""
     return SearchRun(name, seed, problem.counter.requested, run.seconds, references, run.trace, statement)
 
 
-def _alternate(problem: Problem, strategy: Strategy, look: Callable[[], None]) -> None:
+def _alternate(
+    problem: Problem, strategy: Strategy, look: Callable[[], None], asking: _Contexts, evaluating: _Contexts
+) -> None:
     """Ask, evaluate and tell until the budget is spent or nothing is proposed."""
-    alone = _one_thread()
-    # A measured accuracy runs networks, which may use all cores.
-    evaluating = nullcontext if problem.accuracy.tier is Tier.MEASURED else alone
     while problem.remaining:
-        with alone():
+        with asking():
             genotypes = strategy.ask(min(strategy.batch, problem.remaining))
         if not len(genotypes):
             break
@@ -154,7 +159,7 @@ class _Trace:
         self._points.append(TracePoint(self._problem.counter.requested, time.perf_counter() - self._start, volumes))
 
 
-def _one_thread() -> Callable[[], AbstractContextManager[object]]:
+def _one_thread() -> _Contexts:
     """Contexts in which matrix products use one thread.
 
     A search makes thousands of small ones. On a machine that does other work too, the threads that wait for one another
