@@ -23,7 +23,11 @@ class CpuKind:
     """The processor of this machine, in any runtime that is installed. A ``DeviceKind``."""
 
     name = CPU
-    can = frozenset(Capability) - {Capability.SUSTAINED, Capability.ENERGY, Capability.BATCHES}
+    can = frozenset({Capability.BLOCKS, Capability.FILES, Capability.FEW_SHOT, Capability.VERIFY}) | {
+        Capability.MEMORY,
+        Capability.INPUTS,
+        Capability.OPERATORS,
+    }
     settings: frozenset[str] = frozenset()
 
     def matches(self, name: str) -> bool:
