@@ -65,11 +65,6 @@ def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Cloc
     return path
 
 
-def list_few_shot(workspace: Workspace, space: str | None = None) -> list[FewShotFile]:
-    """The readable files, newest first. Anything else in the folder is passed over."""
-    return read_few_shot(workspace, space)[0]
-
-
 def read_few_shot(workspace: Workspace, space: str | None = None) -> tuple[list[FewShotFile], list[DamagedModel]]:
     """The readable files, newest first, and those that are not whole."""
     found, damaged = [], []

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, Mode, NetworkWork, graph_work
 from fleetfront.predictors.table.calibrated import block_sum
@@ -262,12 +261,3 @@ def operator_models() -> dict[str, OperatorModel]:
             model = OperatorModel.from_json(json.loads(file.read_text(encoding="utf-8")))
             found.update(dict.fromkeys(model.settings, model))
     return found
-
-
-def load_operator_model(setting: str) -> OperatorModel:
-    """The shipped model of one device setting. Raises InputError if there is none."""
-    models = operator_models()
-    if setting not in models:
-        error = unknown("device with a shipped estimate", setting, models)
-        raise InputError(error.message, f"{error.remedy} Or measure ten networks: fleetfront profile --few 10.")
-    return models[setting]

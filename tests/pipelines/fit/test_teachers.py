@@ -3,7 +3,7 @@ import pytest
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.pipelines.fit.teachers import noisy_latency_ms
-from fleetfront.predictors.operators.model import OperatorEstimate, load_operator_model
+from fleetfront.predictors.operators.model import OperatorEstimate, operator_models
 from fleetfront.predictors.operators.work import DETAILED_NAMES, KERNEL_SIZES, WORK_NAMES, NetworkWork
 from fleetfront.spaces.catalogue import load_space
 
@@ -32,7 +32,7 @@ def test_large_kernels_are_counted_apart(work):
 @pytest.mark.parametrize(("space", "setting"), [("ofa-mbv3-mini", "pixel3"), ("nasbench201", "titanx_32")])
 def test_devices_differ_from_the_estimate_and_from_each_other_but_not_wildly(space, setting):
     work = NetworkWork(load_space(space))
-    model, target = load_operator_model(setting), load_device(setting).target
+    model, target = operator_models()[setting], load_device(setting).target
     genotypes = work.space.sample(300, np.random.default_rng(1))
     exact = OperatorEstimate(work, model, target).predict(genotypes).mean
     ratios = np.stack(

@@ -9,8 +9,8 @@ from fleetfront.pipelines.fit.teachers import find_teacher
 from fleetfront.pipelines.importing.importers import import_table
 from fleetfront.pipelines.knowledge.devices import DeviceKnowledge, list_devices
 from fleetfront.pipelines.knowledge.known import device_facts
-from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
-from fleetfront.predictors.operators.model import load_operator_model
+from fleetfront.predictors.few_shot.files import load_few_shot, read_few_shot, save_few_shot
+from fleetfront.predictors.operators.model import operator_models
 from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.calibration import Calibration
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
@@ -59,7 +59,7 @@ def test_without_measurements_there_are_estimates_and_empty_rows(workspace: Work
     assert "Nobody could check" in eyeriss.note
     assert "nobody could check" in eyeriss.how
     (card,) = rows_of(rows, "titan_rtx_32")
-    assert card.mape == pytest.approx(load_operator_model("titan_rtx_32").foreign_checks[0].mape)
+    assert card.mape == pytest.approx(operator_models()["titan_rtx_32"].foreign_checks[0].mape)
     assert card.title == "NVIDIA TITAN RTX, batch 32"
     (cpu,) = rows_of(rows, "cpu")
     assert (cpu.tier, cpu.kind, cpu.target) == ("", "cpu", "cpu/litert/fp32/t1/b1")
@@ -139,7 +139,7 @@ def test_a_few_measurements_become_a_file_that_is_listed(workspace: Workspace, t
     target = Target("pixel3", "tflite-cpu")
     fit = teacher.fit(target, few, np.linspace(3, 9, 6), second_opinion=False, facts=device_facts("pixel3"))
     path = save_few_shot(fit, workspace, SPACE.name, Clock.WALL)
-    (file,) = list_few_shot(workspace)
+    ((file,), _) = read_few_shot(workspace)
     assert (file.path, file.target, file.clock) == (path, target, "wall")
     again = load_few_shot(path, teacher.work).predict(few)
     np.testing.assert_allclose(again.mean, fit.model.predict(few).mean)
