@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.table.calibration import Calibration
-from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread
+from fleetfront.predictors.table.intervals import TYPICAL_SPREAD, SittingSpread, moving_share
 from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.predictors.table.residual import residual_features
 from fleetfront.predictors.trees import Trees
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 #: Architectures at a time where each needs many numbers (block indices, features): those stay in the cache.
 _CHUNK = 8192
+#: Networks whose weights are counted to see whether a space's networks are alike, and what share of a machine's
+#: wandering they may differ by to be.
+_LOOKED_AT, _ALIKE = 64, 0.05
 
 
 def block_sum(space: SearchSpace, values: FloatArray) -> Callable[[Genotypes], FloatArray]:
@@ -116,6 +119,9 @@ class CalibratedTable:
         # One table carries a and c; the constant is added to the sum.
         self._calibrated = block_sum(space, calibration.a * table.ms + calibration.c * params)
         self._params = block_sum(space, params)
+        sizes = self._weight_bytes(space.sample(_LOOKED_AT, np.random.default_rng(0)))
+        # Most spaces lie on one side of the caches as a whole, and need not be counted network by network.
+        self._typical_bytes = float(np.median(sizes)) if np.ptp(moving_share(sizes)) < _ALIKE else None
         has_guesses = Filled.MODELLED in table.filled
         self._fill_variance = block_sum(space, (table.ms * table.relative_std) ** 2) if has_guesses else None
 
@@ -162,9 +168,12 @@ class CalibratedTable:
         std = within
         # Other metrics do not depend on the mood of a machine.
         if model.metric == LATENCY:
-            weights = self._params(genotypes) * weight_bytes_of(model.target.precision)
+            weights = self._weight_bytes(genotypes) if self._typical_bytes is None else np.array(self._typical_bytes)
             std = model.between_sittings.widen(mean, within, weights, model.is_busy)
         return Estimate(mean, std, self.tier, within)
+
+    def _weight_bytes(self, genotypes: Genotypes) -> FloatArray:
+        return self._params(genotypes) * weight_bytes_of(self.model.target.precision)
 
     @property
     def relaxed_without(self) -> str:

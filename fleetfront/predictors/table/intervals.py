@@ -61,8 +61,8 @@ class SittingSpread:
     ) -> FloatArray:
         """Standard deviation in any sitting, float64[n], for means and standard deviations within one, in ms.
 
-        ``weight_bytes`` float64[n] are the networks'. ``is_busy``: the sitting that they are of was made beside other
-        programs.
+        ``weight_bytes`` float64[n] are the networks', or float64[] for all. ``is_busy``: the sitting that they are of
+        was made beside other programs.
         """
         relative = np.hypot(self.relative * moving_share(weight_bytes), BUSY_STD if is_busy else 0.0)
         return np.sqrt(within**2 + (relative * mean) ** 2 + self.absolute_ms**2)
