@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 import click
@@ -60,15 +61,15 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     _show(rows)
     ready = [phone.name for phone in attached if phone.is_ready]
     if len(ready) > 1:
-        hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {','.join(ready)}")
+        hint(f"{len(ready)} devices are attached; name one, or several at once: --devices {quote(','.join(ready))}")
     if why_none:
         hint(f"\n{why_none}")
     device = ready[0] if ready else "cpu"
     done = [row for row in rows if row.name == device and row.tier == Tier.MEASURED and row.space]
     if done:
-        next_search(f"--device {device}", done[0].space)
+        next_search(f"--device {quote(device)}", done[0].space)
     else:
-        next_command(f"fleetfront profile --device {device}")
+        next_command(f"fleetfront profile --device {quote(device)}")
 
 
 def _show(rows: Sequence[DeviceKnowledge]) -> None:

@@ -73,9 +73,12 @@ def inspect(
 
 
 def _next(path: Path, shapes: Sequence[str]) -> str:
-    """Profile the file at the sizes that were inspected."""
+    """Profile the file at the sizes that were inspected, with arrays where it computes by what they hold."""
+    from fleetfront.profilers.steering import steering_inputs
+
     sizes = "".join(f" --shape {shlex.quote(text)}" for text in shapes)
-    return f"fleetfront profile --file {shlex.quote(str(path))} --device cpu{sizes}"
+    arrays = " --inputs x.npz" if steering_inputs(path) else ""
+    return f"fleetfront profile --file {shlex.quote(str(path))} --device cpu{sizes}{arrays}"
 
 
 def _inspected(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -97,7 +98,7 @@ def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> 
     for text in dict.fromkeys(text for row in rows for text in row.warnings):
         hint(text)
     if chosen.files and all(row.tier.value != "measured" for row in rows):
-        next_command(f"fleetfront profile --device {rows[0].device} --file {chosen.files[0]}")
+        next_command(f"fleetfront profile --device {rows[0].device} --file {quote(str(chosen.files[0]))}")
 
 
 def _interval(row: FilePrediction) -> str:

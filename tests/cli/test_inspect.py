@@ -51,6 +51,12 @@ def test_what_comes_next_runs_at_the_sizes_that_were_inspected(told: Told, tmp_p
     assert json.loads(out)["inputs"] == [{"name": "x", "shape": [1, 3, 12, 20], "dtype": "float32"}]
 
 
+def test_what_comes_next_has_arrays_where_the_file_goes_by_them(told: Told, shared_data: Path) -> None:
+    code, _, err = told("inspect", str(shared_data / "cases" / "onnx" / "e_topk_k.onnx"))
+    assert code == 0
+    assert "--device cpu --inputs x.npz" in err
+
+
 def test_a_torch_network_is_told(told: Told, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NETWORK)
     spec = f"{tmp_path / 'net.py'}:make"

@@ -9,8 +9,10 @@ import hashlib
 import importlib
 import re
 import secrets
+import shlex
 import socket
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,6 +41,8 @@ PREFIX = "adb:"
 ANY = "adb"
 
 _RETRY_S = 0.3
+#: The state of a device that can be used.
+_READY = "device"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ class AdbDevice:
     @property
     def is_ready(self) -> bool:
         """True if it can be profiled now."""
-        return self.state == "device"
+        return self.state == _READY
 
 
 def list_adb_devices() -> list[AdbDevice]:
@@ -116,7 +120,10 @@ def full_name(device: str) -> str:
         return named[0]
     if device not in (ANY, PREFIX):
         return device
-    return PREFIX + _only([d.name for d in server.devices()] if server.is_running() else _usb_serials())
+    if not server.is_running():
+        return PREFIX + _only(serials := _usb_serials(), serials)
+    listed = server.devices()
+    return PREFIX + _only([d.name for d in listed], [d.name for d in listed if d.state == _READY])
 
 
 def connect(
@@ -309,14 +316,16 @@ def _runner(connection: Connection, device: Device, target: Target, cache: Path,
     return runner
 
 
-def _only(serials: list[str]) -> str:
+def _only(serials: Sequence[str], ready: Sequence[str]) -> str:
+    """The one serial number there is. Raises DeviceError otherwise, with those to type that are ``ready``."""
     if len(serials) == 1:
         return serials[0]
     if not serials:
         raise DeviceError("No device is attached.", "Plug one in and turn on 'USB debugging', or name HOST:PORT.")
+    names = [PREFIX + serial for serial in ready or serials]
+    several = f", or several: --devices {shlex.quote(','.join(names))}" if len(names) > 1 else ""
     raise DeviceError(
-        f"Several devices are attached: {', '.join(serials)}.",
-        f"Say which: --device {PREFIX}{serials[0]}, or several: --devices {','.join(PREFIX + s for s in serials)}",
+        f"Several devices are attached: {', '.join(serials)}.", f"Say which: --device {shlex.quote(names[0])}{several}"
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -209,11 +210,15 @@ class ServerTransport:
         listed = _listed(server)
         if is_address(serial) and _is_away(listed.get(serial)):
             listed = _connected(server, serial)
-        twins = [device.name for device in listed.values() if device.is_twin and device.serial == serial]
+        twins = [
+            shlex.quote(f"adb:{device.name}")
+            for device in listed.values()
+            if device.is_twin and device.serial == serial
+        ]
         if twins:
             raise DeviceRefused(
                 f"{len(twins)} devices have the serial number {serial}.",
-                f"Say which by where it is plugged in: {' or '.join(f'--device adb:{name}' for name in twins)}",
+                f"Say which by where it is plugged in: {' or '.join(f'--device {name}' for name in twins)}",
             )
         if serial not in listed:
             near = f" (attached: {', '.join(sorted(listed))})" if listed else ""

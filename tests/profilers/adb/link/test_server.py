@@ -83,6 +83,23 @@ def test_two_phones_with_one_serial_number_are_told_by_where_they_are_plugged_in
         connect(second.name)
 
 
+def test_of_several_devices_those_that_can_be_used_are_named_as_a_shell_takes_them(
+    serve: Callable[[str], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fleetfront.cli.main import main
+
+    serve("ok.txt")
+    with pytest.raises(DeviceError, match=r"5555, emulator-5554, R5CT, .*, ABC, DEF, GHI") as several:
+        full_name("adb")
+    assert several.value.remedy == (
+        "Say which: --device 'adb:[fe80::1%wlan0]:5555', or several: --devices "
+        "'adb:[fe80::1%wlan0]:5555,adb:emulator-5554,adb:R5CT,adb:adb-1234-ab._adb-tls-connect._tcp.'"
+    )
+    serve("space.txt")
+    assert main(["devices"]) == 0
+    assert "fleetfront profile --device 'adb:ZUG 5S'" in capsys.readouterr().err
+
+
 def test_every_kind_of_line(shared_data: Path) -> None:
     folder = shared_data / "cases" / "adb"
     ready = {d.serial: d for d in parse_devices((folder / "ok.txt").read_text())}
