@@ -98,7 +98,7 @@ def only_graph(space: SearchSpace, parts: Mapping[str, tuple[Graph, int]]) -> Gr
         named = ", ".join(f"{name} x {calls}" for name, (_, calls) in parts.items())
         raise InputError(
             f"Networks of {space.name} have {len(parts)} part(s) ({named}), and one file holds one part called once.",
-            "Take the parts of subnet_graphs one by one, each with its number of calls.",
+            "Write a file a part: fleetfront.pipelines.deploy.parts.deploy_parts(space, arch, formats, out).",
         )
     (graph, _) = next(iter(parts.values()))
     return graph

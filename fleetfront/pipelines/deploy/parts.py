@@ -1,0 +1,168 @@
+"""Deploy networks of several parts: one proven file a part, and ``parts.json``, which says how often each is called.
+
+Such a folder is no bundle: what reads bundles takes each of their files for the whole network.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from fleetfront.deploy.bundle.manifest import safe_name
+from fleetfront.deploy.contract import InputContract
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.layout_lint import lint_layout
+from fleetfront.deploy.proof import prove
+from fleetfront.deploy.quantise.precisions import SPREAD_LIMITS
+from fleetfront.deploy.writers.tflite.metadata import FileDescription
+from fleetfront.errors import BarMissed, InputError
+from fleetfront.files import write_whole
+from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.deploy.bundling import staging_folder, versions
+from fleetfront.pipelines.deploy.records import Measuring, WrittenFile
+from fleetfront.pipelines.deploy.timing import check_targets, measure_written
+from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.progress import SILENT, Progress
+from fleetfront.spaces.base import SearchSpace
+
+SCHEMA, MANIFEST = "fleetfront.parts/1", "parts.json"
+#: Precisions that need no image to be written and proven.
+PRECISIONS = ("fp32", "fp16")
+#: Random inputs of each proof.
+_SAMPLES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a network: how often an inference calls it, its files, and what was measured of them by target."""
+
+    calls: int
+    files: tuple[WrittenFile, ...]
+    measured: tuple[FileLatency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class DeployedParts:
+    """A network as its parts, by name, in ``folder``."""
+
+    folder: Path
+    arch: str
+    space: str
+    parts: Mapping[str, Part]
+
+    def latency_ms(self) -> dict[str, float | None]:
+        """Target -> ms of one inference, the sum of all calls; None where a part could not be measured."""
+        columns = zip(*(part.measured for part in self.parts.values()), strict=True)
+        calls = [part.calls for part in self.parts.values()]
+        return {
+            str(column[0].target): None
+            if any(one.ms is None for one in column)
+            else sum(count * (one.ms or 0.0) for count, one in zip(calls, column, strict=True))
+            for column in columns
+        }
+
+    def to_json(self) -> dict[str, Any]:
+        """The content of ``parts.json``."""
+        return {
+            "schema": SCHEMA,
+            "arch": self.arch,
+            "space": self.space,
+            "weights": {"random": True},
+            "parts": {name: _part_json(part) for name, part in self.parts.items()},
+            "latency_ms": self.latency_ms(),
+            "made_with": versions(),
+        }
+
+
+def deploy_parts(
+    space: SearchSpace,
+    arch: str,
+    formats: Sequence[FileFormat],
+    out: Path,
+    *,
+    precisions: Sequence[str] = ("fp32",),
+    measuring: Measuring | None = None,
+    progress: Progress = SILENT,
+) -> DeployedParts:
+    """Write every part of a network, with random weights, into the folder ``out``, which must not exist.
+
+    Each file is proven against torch on random inputs and, with ``measuring``, timed; the sum over calls is of the
+    whole network.
+
+    Raises:
+        InputError: ``out`` exists, the network is none of the space, or a precision needs images.
+        BarMissed: a file misses its proof; then nothing is written.
+        DeviceError: the device that measures is gone.
+    """
+    if out.exists():
+        raise InputError(f"{out} exists.", "Give another folder.")
+    strange = [name for name in precisions if name not in PRECISIONS]
+    if strange:
+        raise InputError(f"Parts are not written in {strange[0]}.", f"Choose from {', '.join(PRECISIONS)}.")
+    check_targets(measuring, formats, precisions)
+    (genotype,) = space.parse([arch])
+    graphs = space.subnet_graphs(genotype)
+    progress.start("Writing and proving", len(graphs) * len(formats) * len(precisions))
+    with staging_folder(out.parent) as staging:
+        parts = {}
+        for name, (graph, calls) in graphs.items():
+            files = []
+            for precision in precisions:
+                for kind in formats:
+                    files.append(_written(name, graph, kind, precision, staging))
+                    progress.advance(detail=files[-1].name)
+            parts[name] = Part(calls, tuple(files))
+        progress.finish()
+        if measuring is not None:
+            timed = measure_written({name: part.files for name, part in parts.items()}, measuring, progress)
+            parts = {name: replace(part, measured=timed[name]) for name, part in parts.items()}
+        deployed = DeployedParts(out, arch, space.name, parts)
+        write_whole(staging / MANIFEST, json.dumps(deployed.to_json(), indent=2).encode() + b"\n")
+        staging.rename(out)
+    moved = {
+        name: replace(part, files=tuple(replace(file, path=out / file.name) for file in part.files))
+        for name, part in parts.items()
+    }
+    return replace(deployed, parts=moved)
+
+
+def _written(part: str, graph: Graph, kind: FileFormat, precision: str, folder: Path) -> WrittenFile:
+    kind.check()
+    data = kind.write(kind.half(graph) if precision == "fp16" else graph)
+    report = lint_layout(data, kind.name, precision, InputContract())
+    data = kind.finish(data, FileDescription(part, f"part {part}, random weights"))
+    name = f"{safe_name(part)}-random-weights{'' if precision == 'fp32' else f'-{precision}'}.{kind.name}"
+    path = folder / name
+    path.write_bytes(data)
+    proof = prove(graph, path, kind.runtime, _SAMPLES, limit=SPREAD_LIMITS[precision])
+    if not proof.passed:
+        raise BarMissed(
+            f"{name} differs from torch by {proof.relative_to_spread:.2g} of what inputs change in its outputs (limit "
+            f"{proof.limit:g}), so no part is handed out.",
+            f"Leave {precision} out of the precisions." if precision != "fp32" else f"Report the part {part}.",
+        )
+    ports = replace(graph, operators=(), weights={})
+    return WrittenFile(name, kind, precision, path, name, ports, proof, report, kind.minimum_runtime(data))
+
+
+def _part_json(part: Part) -> dict[str, Any]:
+    files = [
+        {
+            "path": file.name,
+            "format": file.kind.name,
+            "precision": file.precision,
+            "sha256": hashlib.sha256(file.path.read_bytes()).hexdigest(),
+            "checks": file.proof.as_checks(),
+            "minimum_runtime": file.minimum_runtime,
+        }
+        for file in part.files
+    ]
+    measured = [
+        {"target": str(one.target), "clock": one.clock.value, "ms": one.ms, "std_ms": one.std_ms, "error": one.error}
+        for one in part.measured
+    ]
+    return {"calls": part.calls, "files": files, "latency": measured}
