@@ -3,8 +3,8 @@
 Nothing is fitted to the device that is left out: prior, basis, trials and candidates see only the other devices and the
 few latencies. ``siblings`` also leaves out the settings of the same hardware: other batch sizes, the other Xeon Silver,
 the other Samsung phone. What others cannot teach (``PriorSettings``) is chosen on half of the devices and reported on
-the other half, both ways; so is how errors are told. Seeds that are done are kept in the folder ``--pieces``: the same
-call goes on after the last one.
+the other half, both ways; so is how errors are told. Devices of a seed that are done are kept in the folder
+``--pieces``: the same call goes on after the last one.
 
     python benchmarks/transfer.py [--seeds 10] [--space nasbench201|ofa-mbv3-w1.0] [--pieces FOLDER] [--trees]
 """
@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import itertools
 import json
 import tempfile
@@ -29,7 +30,7 @@ from scipy.stats import spearmanr
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.pipelines.fit.teachers import own_estimates
-from fleetfront.predictors.few_shot.expected_error import calibrate
+from fleetfront.predictors.few_shot.expected_error import Trial, calibrate
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher
 from fleetfront.predictors.few_shot.prior import PriorSettings
 from fleetfront.predictors.operators.work import NetworkWork
@@ -105,27 +106,57 @@ TRIED = [
 ]
 #: Rows of spaces other than NAS-Bench-201.
 SHORT = ("chosen 10", "chosen 3", "chosen 20", "own estimate and 3")
-GRID = [PriorSettings(*values) for values in itertools.product((0.1, 0.3, 0.6), (0.5,), (0.2, 0.4, 0.8))]
-KEYS = ("spearman", "within_10", "mape", "coverage_90", "expected_mape", "real_over_expected", "said")
+GRID = [PriorSettings(*values) for values in itertools.product((0.1, 0.3, 0.6), (0.5,), (0.1, 0.2, 0.4))]
+KEYS = (
+    "spearman",
+    "within_10",
+    "mape",
+    "coverage_90",
+    "expected_mape",
+    "real_over_expected",
+    "said",
+    "said_beside_steps",
+)
 
 
-def one_seed(space: SearchSpace, work: NetworkWork, tables: list[KnownTable], seed: int) -> dict[str, Any]:
+#: (name of a piece, what makes it) -> the piece, made at most once.
+Kept = Callable[[str, Callable[[], Any]], Any]
+
+
+def one_seed(
+    space: SearchSpace, work: NetworkWork, tables: list[KnownTable], seed: int, kept: Kept
+) -> dict[str, list[dict[str, Any]]]:
     """Rows of every device for all that is tried."""
-    estimates = own_estimates(work, tables[0].genotypes, [table.name for table in tables])
-    everybody = Teacher(space, tables, work=work, seed=seed, estimates=estimates)
+
+    @functools.cache
+    def everybody() -> tuple[Teacher, dict[str, KnownTable]]:
+        estimates = own_estimates(work, tables[0].genotypes, [table.name for table in tables])
+        return Teacher(space, tables, work=work, seed=seed, estimates=estimates), estimates
+
     rows: dict[str, list[dict[str, Any]]] = {}
     for at, table in enumerate(tables):
-        like = [t.name for t in tables if family(t.name) == family(table.name)]
-        teachers = {"others": everybody.without([table.name])}
-        if len({family(t.name) for t in tables}) > 4:
-            teachers["siblings"] = everybody.without(like)
-        if table.name in estimates:
-            teachers["estimate"] = everybody.without([table.name], device=table.name)
-        for name, k, how, who, spoiler in TRIED:
-            if who in teachers and (space.name == "nasbench201" or name in SHORT):
-                row = _one(teachers[who], table, k, how, SPOILERS.get(spoiler or ""), [seed, at])
-                rows.setdefault(name, []).append(row)
+        of_device = kept(f"{seed}-{table.name}", lambda at=at: one_device(*everybody(), tables, at, [seed, at]))
+        for name, row in of_device.items():
+            rows.setdefault(name, []).append(row)
     return rows
+
+
+def one_device(
+    everybody: Teacher, estimates: dict[str, KnownTable], tables: list[KnownTable], at: int, seed: list[int]
+) -> dict[str, dict[str, Any]]:
+    """A row for all that is tried with one device as the unknown one."""
+    table = tables[at]
+    like = [t.name for t in tables if family(t.name) == family(table.name)]
+    teachers = {"others": everybody.without([table.name])}
+    if len({family(t.name) for t in tables}) > 4:
+        teachers["siblings"] = everybody.without(like)
+    if table.name in estimates:
+        teachers["estimate"] = everybody.without([table.name], device=table.name)
+    return {
+        name: _one(teachers[who], table, k, how, SPOILERS.get(spoiler or ""), seed)
+        for name, k, how, who, spoiler in TRIED
+        if who in teachers and (everybody.space.name == "nasbench201" or name in SHORT)
+    }
 
 
 def _one(teacher: Teacher, table: KnownTable, k: int, how: str, spoiler: Any, seed: list[int]) -> dict[str, Any]:
@@ -149,6 +180,7 @@ def _one(teacher: Teacher, table: KnownTable, k: int, how: str, spoiler: Any, se
         "expected_mape": fit.report.error,
         "real_over_expected": float(100 * error.mean() / fit.report.error),
         "said": float(bool(fit.report.warnings)),
+        "said_beside_steps": float(any("steps of" not in text for text in fit.report.warnings)),
         "mode": fit.report.mode,
         "interval_factor": fit.report.interval_factor,
     }
@@ -165,10 +197,20 @@ def ceiling(teacher: Teacher) -> list[dict[str, Any]]:
     return found
 
 
-def cross_fit(space: SearchSpace, work: NetworkWork, tables: list[KnownTable], k: int = 10) -> list[dict[str, Any]]:
+def cross_fit(
+    space: SearchSpace, work: NetworkWork, tables: list[KnownTable], kept: Kept, k: int = 10
+) -> list[dict[str, Any]]:
     """Settings chosen, and how errors are told learnt, on every other device; reported on the rest, and both ways."""
     names = [table.name for table in tables]
-    trials = {s: Teacher(space, tables, work=work, settings=s).trials(k, second_opinion=False) for s in GRID}
+
+    def tried(settings: PriorSettings) -> list[dict[str, Any]]:
+        found = Teacher(space, tables, work=work, settings=settings).trials(k, second_opinion=False)
+        return [asdict(trial) | {"ratios": trial.ratios.round(4).tolist()} for trial in found]
+
+    trials = {}
+    for s in GRID:
+        name = f"trials-{k}-{s.shrinkage}-{s.share_of_like}-{s.likeness}"
+        trials[s] = [Trial(**row | {"ratios": np.array(row["ratios"])}) for row in kept(name, lambda s=s: tried(s))]
 
     def mape(settings: PriorSettings, half: set[str]) -> float:
         return float(np.mean([t.transfer_mape for t in trials[settings] if t.device in half]))
@@ -185,6 +227,8 @@ def cross_fit(space: SearchSpace, work: NetworkWork, tables: list[KnownTable], k
             {
                 "chosen_on": sorted(chosen_on),
                 "settings": asdict(best),
+                "mape_there": mape(best, chosen_on),
+                "mape_there_of_shipped_settings": mape(PriorSettings(), chosen_on),
                 "mape_on_the_other_half": mape(best, reported_on),
                 "mape_of_shipped_settings": mape(PriorSettings(), reported_on),
                 "calibration": asdict(told),
@@ -245,14 +289,14 @@ def main() -> None:
             print(f"{name} after {time.perf_counter() - started:.0f} s", flush=True)
         return json.loads(piece.read_text())
 
-    runs = [kept(str(seed), lambda at=seed: one_seed(space, work, tables, at)) for seed in range(arguments.seeds)]
+    runs = [one_seed(space, work, tables, seed, kept) for seed in range(arguments.seeds)]
     results: dict[str, Any] = {}
     for name, k, how, who, _ in TRIED:
         if name in runs[0]:
             results[name] = summary([run[name] for run in runs]) | {"k": k, "how": how, "teachers": who}
             _show(name, results[name])
     if len(tables) > 8:
-        results["cross-fitted"] = kept("cross-fitted", lambda: cross_fit(space, work, tables))
+        results["cross-fitted"] = {str(k): cross_fit(space, work, tables, kept, k) for k in (3, 10)}
         print(json.dumps(results["cross-fitted"], indent=1))
     everybody = Teacher(space, tables, work=work)
     if arguments.trees:
