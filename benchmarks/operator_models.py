@@ -3,15 +3,17 @@
 Writes ``fleetfront/predictors/operators/models/*.json`` (with ``--ship``) and ``results/operator_models.json``. Half of
 the FBNet networks are fitted, the other half is the first check; the tables of NAS-Bench-201 (connected cells) and of
 once-for-all are the others. ``ceiling`` is the rank correlation of boosted trees that were trained on the checked table
-itself (five-fold): what noise leaves.
+itself (five-fold): what noise leaves. ``no_samples`` holds intervals of each piece of hardware, made from how
+far off the others were, against the tables of other spaces.
 
-    python benchmarks/operator_models.py [--ship] [--data ../shared/data]
+    python benchmarks/operator_models.py [--ship] [--keep] [--data ../shared/data]
 """
 
 from __future__ import annotations
 
 import argparse
 import csv
+import functools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -28,8 +30,9 @@ from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.predictors.operators import model as operator_model
 from fleetfront.predictors.operators.fit import Start, fit_operators
-from fleetfront.predictors.operators.model import Check, OperatorModel
+from fleetfront.predictors.operators.model import Check, OperatorModel, operator_models
 from fleetfront.predictors.operators.work import Mode, NetworkWork
+from fleetfront.quantities import Z90
 from fleetfront.spaces.catalogue import load_space
 
 SOURCE = "FBNet latency tables of HELP (Lee et al., NeurIPS 2021, MIT, https://github.com/HayeonLee/HELP)"
@@ -38,6 +41,7 @@ STRENGTH = 0.02
 RATE_SHARE, BANDWIDTH_SHARE = 0.3, 0.5
 
 
+@functools.cache
 def hardware_of(setting: str) -> str:
     """GPU settings are named after hardware and batch."""
     config = load_device(setting)
@@ -68,6 +72,7 @@ def read_space(path: Path, name: str) -> tuple[np.ndarray, dict[Mode, np.ndarray
 
 def check(model: OperatorModel, space: str, setting: str, work: np.ndarray, ms: np.ndarray) -> Check:
     ratio = model.latency_ms(work, load_device(setting).target.batch) / ms
+    level, apart = levelled(ratio)
     return Check(
         space,
         load_device(setting).name,
@@ -75,7 +80,50 @@ def check(model: OperatorModel, space: str, setting: str, work: np.ndarray, ms: 
         round(float(spearmanr(ratio * ms, ms)[0]), 4),
         round(float(100 * np.mean(np.abs(ratio - 1))), 2),
         round(float(np.sqrt(np.mean((ratio - 1) ** 2))), 4),
+        level=round(level, 4),
+        rank=round(float(np.quantile(np.abs(apart), 0.9)) / Z90, 4),
     )
+
+
+def levelled(ratio: np.ndarray) -> tuple[float, np.ndarray]:
+    """By how much n estimates are off together, and each beside that: logarithms of measured over estimated."""
+    logs = -np.log(ratio)
+    level = float(np.median(logs))
+    return level, logs - level
+
+
+def no_samples(shipped: dict[str, OperatorModel], tables: list[tuple[str, np.ndarray]]) -> dict[str, Any]:
+    """Coverage of 90 % intervals on tables of other spaces (setting, estimated over measured), hardware by hardware
+    from what was seen of the others: of latencies, and of latencies among each other (with the level taken off).
+    """
+    checks = {name: shipped[name].foreign_checks for name, _ in tables}
+    rows = []
+    for setting, ratio in tables:
+        others = [c for name, cs in checks.items() if hardware_of(name) != hardware_of(setting) for c in cs]
+        per_hardware = [
+            [c for c in others if hardware_of(c.setting) == h] for h in {hardware_of(c.setting) for c in others}
+        ]
+        level_std, rank_std = (
+            float(np.sqrt(np.mean([np.mean([getattr(c, key) ** 2 for c in cs]) for cs in per_hardware])))
+            for key in ("level", "rank")
+        )
+        level, apart = levelled(ratio)
+        whole = np.abs(level + apart) <= Z90 * np.hypot(level_std, rank_std)
+        row = {"setting": setting, "level": level, "level_std": level_std, "rank_std": rank_std}
+        rows.append(
+            row | {"coverage_90": float(whole.mean()), "of_rank": float((np.abs(apart) <= Z90 * rank_std).mean())}
+        )
+        print(
+            f"{setting:14s} level {level:+.2f}  covered {whole.mean():.0%}, among each other {rows[-1]['of_rank']:.0%}"
+        )
+    shares = {
+        f"share_of_settings_{key}": float(np.mean([0.8 <= row[key] <= 0.98 for row in rows]))
+        for key in ("coverage_90", "of_rank")
+    }
+    shares |= {"share_covered_80": float(np.mean([row["coverage_90"] >= 0.8 for row in rows]))}
+    shares |= {"coverage_of_all": float(np.mean([row["coverage_90"] for row in rows]))}
+    print(shares)
+    return shares | {"settings": rows}
 
 
 def ceiling(features: np.ndarray, ms: np.ndarray) -> float:
@@ -90,6 +138,7 @@ def ceiling(features: np.ndarray, ms: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--keep", action="store_true", help="check the shipped coefficients, fit none")
     parser.add_argument("--ship", action="store_true", help="write the files that the package ships")
     parser.add_argument("--data", type=Path, default=default_data())
     arguments = parser.parse_args()
@@ -106,22 +155,33 @@ def main() -> None:
     for setting in latencies:
         groups.setdefault(hardware_of(setting), []).append(setting)
     results: dict[str, Any] = {}
+    shipped = operator_models()
+    judged: list[tuple[str, np.ndarray]] = []
     folder = Path(operator_model.__file__).parent / "models"
     for hardware, settings in sorted(groups.items()):
         config = load_device(settings[0])
         covered = tuple(name for name in device_names() if hardware_of(name) == hardware)
-        model = fit_operators(
-            work[fitted],
-            {load_device(setting).target.batch: latencies[setting][fitted] for setting in settings},
-            start_of(config),
-            hardware=hardware,
-            settings=covered,
-            mode=Mode.NEEDED if config.target.runtime == "tflite" else Mode.ALL,
-            fitted_on=SOURCE,
-            fitted_space="fbnet",
-            strength=STRENGTH,
+        model = (
+            shipped[config.name]
+            if arguments.keep
+            else fit_operators(
+                work[fitted],
+                {load_device(setting).target.batch: latencies[setting][fitted] for setting in settings},
+                start_of(config),
+                hardware=hardware,
+                settings=covered,
+                mode=Mode.NEEDED if config.target.runtime == "tflite" else Mode.ALL,
+                fitted_on=SOURCE,
+                fitted_space="fbnet",
+                strength=STRENGTH,
+            )
         )
         checks = [check(model, "fbnet", setting, work[held_out], latencies[setting][held_out]) for setting in settings]
+        foreign = [(setting, ms, cell_work[model.mode]) for setting, ms in cell_ms.items()]
+        for setting, ms, of_networks in (*foreign, *((s, ms, subnet_work[Mode.LIVE]) for s, ms in subnet_ms.items())):
+            if hardware_of(setting) == hardware:
+                estimated = model.latency_ms(of_networks, load_device(setting).target.batch)
+                judged.append((load_device(setting).name, estimated / ms))
         for setting, ms in cell_ms.items():
             if hardware_of(setting) == hardware:
                 checks.append(check(model, "nasbench201", setting, cell_work[model.mode], ms))
@@ -130,6 +190,7 @@ def main() -> None:
                 found = check(model, "ofa-mbv3-w1.0", setting, subnet_work[Mode.LIVE], ms)
                 checks.append(replace(found, ceiling=ceilings[setting]))
         model = replace(model, checks=tuple(checks))
+        shipped |= {name: model for name in covered}
         results[hardware] = {"exponent": model.exponent, "checks": model.to_json()["checks"]}
         for row in checks:
             limit = f"  (trees trained on it: {row.ceiling:.3f})" if row.ceiling is not None else ""
@@ -138,7 +199,14 @@ def main() -> None:
         if arguments.ship:
             folder.mkdir(exist_ok=True)
             (folder / f"{hardware}.json").write_text(json.dumps(model.to_json(), indent=1) + "\n", encoding="utf-8")
-    payload = {"strength": STRENGTH, "hardware": results, "ofa_ceilings": ceilings, "ofa_flops_spearman": flops}
+    of_none = no_samples(shipped, judged)
+    payload = {
+        "strength": STRENGTH,
+        "hardware": results,
+        "no_samples": of_none,
+        "ofa_ceilings": ceilings,
+        "ofa_flops_spearman": flops,
+    }
     print(f"written to {machine.write('operator_models', payload, machine=begun)}")
 
 

@@ -178,6 +178,22 @@ ACCURACY, PERPLEXITY, BLEU = Quality("accuracy", "%"), Quality("perplexity", "",
 QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU)}
 
 
+#: Half-width of a central 90 % interval of the normal distribution, in standard deviations.
+Z90 = 1.6448536269514722
+
+
+def interval_90(mean: Any, std: Any, tier: str) -> tuple[Any, Any]:
+    """Ends of the 90 % interval of numbers, or arrays of them, with their standard deviations.
+
+    What is estimated may be off by a factor, so that its interval is log-normal: ``std / mean`` is the standard
+    deviation of the logarithm. Any other is normal, and begins just above zero where it is wide.
+    """
+    if tier == Tier.ESTIMATED:
+        factor = np.exp(Z90 * np.asarray(std) / mean)
+        return mean / factor, mean * factor
+    return np.maximum(mean - Z90 * np.asarray(std), np.asarray(mean) / 1000), mean + Z90 * np.asarray(std)
+
+
 @dataclass(frozen=True, slots=True)
 class Estimate:
     """Values for ``n`` architectures, in one unit.
@@ -185,6 +201,7 @@ class Estimate:
     Attributes:
         mean: float64[n].
         std: float64[n], one standard deviation of what is found when somebody looks: for latency, in a later sitting.
+            Of what is estimated, ``mean`` times that of the logarithm.
         tier: of all of them.
         within: float64[n], the same in the very sitting that the model was made from; None where nobody tells them
             apart.
@@ -198,8 +215,14 @@ class Estimate:
     @property
     def may_be_far_off(self) -> NDArray[np.bool_]:
         """bool[n]: where the 90 % interval reaches further than ``FAR_OFF`` of the mean."""
-        result: NDArray[np.bool_] = 1.645 * self.std > FAR_OFF * self.mean
+        result: NDArray[np.bool_] = Z90 * self.std > FAR_OFF * self.mean
         return result
+
+    @property
+    def interval(self) -> tuple[FloatArray, FloatArray]:
+        """Ends of the 90 % intervals, float64[n] each."""
+        low, high = interval_90(self.mean, self.std, self.tier)
+        return low, high
 
     @property
     def same_sitting(self) -> FloatArray:
@@ -233,6 +256,11 @@ def format_duration(seconds: float) -> str:
         return f"{minutes} min {rest:02d} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min"
+
+
+def format_spread(value: float, std: float, tier: str) -> str:
+    """One standard deviation for terminals, ``+-0.4``; of an estimate's logarithm as a factor, ``x/1.5``."""
+    return f"x/{math.exp(std / value):.2g}" if tier == Tier.ESTIMATED and value > 0 else f"+-{std:.2g}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

@@ -20,7 +20,7 @@ from fleetfront.cli.options import (
 from fleetfront.cli.predict_files import FileChoices, file_options, predict_models
 from fleetfront.cli.search.text import next_search, tell_beyond
 from fleetfront.errors import InputError
-from fleetfront.quantities import FAR_OFF, METRICS, Metric
+from fleetfront.quantities import FAR_OFF, METRICS, Metric, format_spread
 
 if TYPE_CHECKING:
     from fleetfront.spaces.base import SearchSpace
@@ -150,7 +150,9 @@ def _cells(row: dict[str, Any], metric: Metric, has_sittings: bool) -> tuple[str
         row["device"],
         row["target"].split("/")[1] if "target" in row else "-",
         f"{row[f'{metric.name}_{metric.unit}']:.4g}{' ?' if row['may_be_far_off'] else ''}",
-        f"{row[f'{metric.name}_std_{metric.unit}']:.2g}",
+        format_spread(row[f"{metric.name}_{metric.unit}"], row[f"{metric.name}_std_{metric.unit}"], row["tier"]).lstrip(
+            "+-"
+        ),
         *(["-" if within is None else f"{within:.2g}"] if has_sittings else []),
         row["tier"],
         row.get("clock", "-"),

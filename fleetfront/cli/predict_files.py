@@ -13,6 +13,7 @@ import click
 from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, shortened, warn
 from fleetfront.cli.options import Amount, ModelChoices, option_group, split_names
 from fleetfront.errors import InputError
+from fleetfront.quantities import interval_90
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.predict_files import FilePrediction, Predictions
@@ -102,8 +103,8 @@ def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> 
 
 
 def _interval(row: FilePrediction) -> str:
-    reach = 1.645 * row.latency_std_ms
-    return f"{max(0.0, row.latency_ms - reach):.4g}..{row.latency_ms + reach:.4g}"
+    low, high = interval_90(row.latency_ms, row.latency_std_ms, row.tier)
+    return f"{low:.4g}..{high:.4g}"
 
 
 def _predicted(chosen: FileChoices, models: ModelChoices) -> Iterator[Predictions]:

@@ -20,10 +20,11 @@ def predict_archs(
 ) -> list[dict[str, Any]]:
     """One row for each architecture and device (``models``: name -> model), architectures in the order given.
 
-    A row has ``arch``, ``device``, the metric as ``latency_ms`` and ``latency_std_ms``, ``tier``, and ``target`` and
-    ``clock`` where the model has them; with ``accuracy`` also ``accuracy`` and ``accuracy_std`` in percent,
-    ``accuracy_tier``, and ``accuracy_is_beyond_range`` where its model has a range; None with ``accuracy_note`` for
-    architectures that it refuses.
+    A row has ``arch``, ``device``, the metric as ``latency_ms`` and ``latency_std_ms``, the ends of its 90 % interval
+    as ``latency_low_ms`` and ``latency_high_ms``, ``tier``, and ``target`` and ``clock`` where the model has them; with
+    ``accuracy`` also ``accuracy`` and ``accuracy_std`` in percent, ``accuracy_tier``, and
+    ``accuracy_is_beyond_range`` where its model has a range; None with ``accuracy_note`` for architectures that it
+    refuses.
 
     Raises:
         InputError: if an architecture is not of the space.
@@ -43,6 +44,8 @@ def predict_archs(
         numbers = {f"{name}_{unit}": estimate.mean.tolist(), f"{name}_std_{unit}": estimate.std.tolist()}
         if estimate.within is not None:
             numbers[f"{name}_std_same_sitting_{unit}"] = estimate.within.tolist()
+        for end, values in zip(("low", "high"), estimate.interval, strict=True):
+            numbers[f"{name}_{end}_{unit}"] = values.tolist()
         numbers["may_be_far_off"] = estimate.may_be_far_off.tolist()
         rows = zip(*numbers.values(), strict=True)
         columns.append([dict(zip(numbers, row, strict=True)) | facts for row in rows])

@@ -30,13 +30,12 @@ from fleetfront.errors import FileError, FleetfrontError, InputError, MissingDep
 from fleetfront.pipelines.deploy.records import is_timed_on
 from fleetfront.pipelines.measure.company import Company, find_company
 from fleetfront.pipelines.measure.files import FileLatency, FilesMeasured, measure_files
-from fleetfront.predictors.scores import Z90
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of, open_device
 from fleetfront.profilers.reading.observations import STATISTICS
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import Clock
+from fleetfront.quantities import Clock, interval_90
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.runtimes.run_apart import run_apart
 from fleetfront.targets import Target
@@ -301,7 +300,8 @@ def _judged(
     was_ms = None if was is None else was.ms
     interval = None
     if promised is not None and promised.ms is not None and promised.std_ms is not None:
-        interval = (max(promised.ms - Z90 * promised.std_ms, 0.0), promised.ms + Z90 * promised.std_ms)
+        low, high = interval_90(promised.ms, promised.std_ms, promised.tier)
+        interval = (float(low), float(high))
     made = partial(LatencyVerdict, path, latency, interval, was_ms)
     if latency.ms is None:
         return made(passed=False, note=f"could not be measured on {latency.target}: {latency.error}")

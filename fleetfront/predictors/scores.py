@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.quantities import Z90 as Z90
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
-
-#: Half-width of a central 90 % interval of the normal distribution, in standard deviations.
-Z90 = 1.6448536269514722
 
 #: Two-sided level of the bootstrap intervals around each score.
 BOOTSTRAP_LEVEL = 0.95

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from fleetfront.quantities import UNKNOWN, format_number
+from fleetfront.quantities import UNKNOWN, Tier, format_number
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,8 +18,12 @@ class Table:
     numeric: frozenset[int] = frozenset()
 
 
-def with_spread(value: float | None, std: float | None, digits: int = 3) -> str:
-    """``12.3 ±0.4``, one standard deviation; the value alone where that is not known."""
+def with_spread(value: float | None, std: float | None, digits: int = 3, tier: str = "") -> str:
+    """``12.3 ±0.4``, one standard deviation, of an estimate's logarithm as a factor, ``12.3 ×÷1.5``; the value alone
+    where that is not known.
+    """
+    if value and std and tier == Tier.ESTIMATED:
+        return f"{format_number(value, digits)} ×÷{format_number(math.exp(std / value), 2)}"
     return format_number(value, digits) + (f" ±{format_number(std, 2)}" if std else "")
 
 

@@ -62,9 +62,13 @@ def test_numbers_that_may_be_far_off_are_marked(capsys) -> None:
     assert main([*common, "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["may_be_far_off"] is True
+    # Nobody could check estimates of it: a factor of six either way.
+    assert row["latency_low_ms"] == pytest.approx(row["latency_ms"] / 6)
+    assert row["latency_high_ms"] == pytest.approx(row["latency_ms"] * 6)
     assert main(common) == 0
     said = capsys.readouterr()
     assert " ?" in said.out
+    assert "x/3" in said.out
     assert "further than 20%" in said.err
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetfront.quantities import format_number
+from fleetfront.quantities import format_number, interval_90
 from fleetfront.report.markdown import escape, markdown_table, render_markdown
 from fleetfront.report.section import Report
 from fleetfront.report.tables import Table, percent, size, with_spread
@@ -66,5 +66,8 @@ def test_numbers_for_people() -> None:
     ]
     assert with_spread(12.3456, 0.4321, 4) == "12.35 ±0.43"
     assert with_spread(5.0, 0.0) == "5.00"
+    assert with_spread(5.0, 5.0, tier="estimated") == "5.00 ×÷2.7"
+    assert interval_90(5.0, 5.0, "estimated") == pytest.approx((5 / 5.18, 5 * 5.18), rel=1e-3)
+    assert interval_90(5.0, 5.0, "measured") == pytest.approx((0.005, 13.22), rel=1e-3)
     assert (percent(0.995), percent(None)) == ("100 %", "–")
     assert [size(n) for n in (12, 4_500, 23_700_000)] == ["12 B", "4.5 kB", "23.7 MB"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
 from fleetfront.errors import BarMissed, FleetfrontError
 from fleetfront.predictors.scores import Z90
+from fleetfront.quantities import format_spread
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy.deploy import Deployed
@@ -173,9 +174,13 @@ def _rows(one: Deployed) -> list[tuple[str, ...]]:
             rows.append((*begin, "-", "-", ""))
     for row in one.pick.latency:
         if row["target"] not in shown:
-            said = f"{row['ms']:.4g} +-{row['std_ms']:.2g} [{row['tier']}]"
+            said = _promised(row)
             rows.append(("", "", "", "", "", "", said, "-", f"{row['target']} {row.get('clock', '')}"))
     return rows
+
+
+def _promised(row: Mapping[str, Any]) -> str:
+    return f"{row['ms']:.4g} {format_spread(row['ms'], row['std_ms'], row['tier'])} [{row['tier']}]"
 
 
 def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, str]]:
@@ -189,7 +194,7 @@ def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, st
     rows = []
     for target, latency in seen.items():
         said = promised.get(target)
-        predicted = f"{said['ms']:.4g} +-{said['std_ms']:.2g} [{said['tier']}]" if said else "-"
+        predicted = _promised(said) if said else "-"
         value = f"{latency.ms:.4g}" if latency.ms is not None else f"failed: {latency.error}"
         rows.append((predicted, value, f"{target} {latency.clock.value}", target))
     return rows

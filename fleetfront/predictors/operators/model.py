@@ -8,6 +8,7 @@ public tables of another space by ``operators.fit`` and shipped in ``operator_mo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib import resources
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.operators.work import CLASSES, QUANTITIES, Mode, NetworkWork, graph_work
 from fleetfront.predictors.table.calibrated import block_sum
-from fleetfront.quantities import LATENCY, Estimate, Metric, Tier
+from fleetfront.quantities import LATENCY, Z90, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes
 from fleetfront.targets import Target
 
@@ -38,9 +39,12 @@ SCHEMA = "fleetfront.operator-model/1"
 _ARITHMETIC_BOUNDS = (0.25, 50.0)
 _WEIGHT_BOUNDS = (0.25, 500.0)
 
-#: Relative standard deviation of an estimate that nobody could check on another space; the checked ones have
-#: root mean square errors of 10 to 60 %.
-UNCHECKED_STD = 0.5
+#: Standard deviations of logarithms, root mean squares over the twelve pieces of hardware whose estimates could be
+#: checked on other spaces: by how much all latencies are off together, and among each other.
+#: ``benchmarks/operator_models.py`` holds each against the other eleven.
+LEVEL_STD, RANK_STD = 0.39, 0.15
+#: An estimate that nobody could check lies within a factor of six either way in nine of ten cases.
+UNCHECKED_STD = math.log(6) / Z90
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +52,9 @@ class Check:
     """How an estimate fared on networks with known latency. ``spearman`` and ``mape`` (percent) as in ``scores``.
 
     ``space`` is that of the networks; ``setting`` the device setting; ``ceiling`` the Spearman of a model trained on
-    those very networks (cross-validated), None where it was not made: noise keeps anything from passing it.
+    those very networks (cross-validated), None where it was not made: noise keeps anything from passing it. Of the
+    logarithms of measured over estimated, ``level`` is the median and ``rank`` the standard deviation around it, taken
+    from the middle 90 %.
     """
 
     space: str
@@ -58,6 +64,8 @@ class Check:
     mape: float
     rms: float
     ceiling: float | None = None
+    level: float = 0.0
+    rank: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,20 +144,36 @@ class OperatorModel:
         return tuple(check for check in self.checks if check.space != self.fitted_space)
 
     @property
+    def rank_std(self) -> float:
+        """Standard deviation of the logarithm of networks' latencies among each other: how far off they are if all are
+        off by one factor that is known. What was seen on other spaces counts with ``RANK_STD`` as one of them.
+        """
+        return _with_others([check.rank for check in self.foreign_checks], RANK_STD)
+
+    @property
+    def level_std(self) -> float:
+        """Standard deviation of the logarithm of the factor by which all latencies are off together."""
+        levels = [check.level for check in self.foreign_checks]
+        return _with_others(levels, LEVEL_STD) if levels else math.sqrt(UNCHECKED_STD**2 - RANK_STD**2)
+
+    @property
     def relative_std(self) -> float:
-        """Root mean square relative error on other spaces, or a cautious guess where nobody could look."""
-        errors = [check.rms for check in self.foreign_checks]
-        return float(np.sqrt(np.mean(np.square(errors)))) if errors else UNCHECKED_STD
+        """Standard deviation of the logarithm of a latency: level and rank together."""
+        return math.hypot(self.level_std, self.rank_std)
 
     @property
     def warning(self) -> str:
         """The warning that a reader of an estimate needs; never empty."""
+        apart = (
+            f"All may be {math.exp(Z90 * self.level_std):.2g} times too high or too low together, and "
+            f"{math.exp(Z90 * self.rank_std):.2g} times among each other."
+        )
         if not self.foreign_checks:
-            return f"Nobody could check estimates of {self.hardware} outside {self.fitted_space}."
+            return f"Nobody could check estimates of {self.hardware} outside {self.fitted_space}. {apart}"
         worst = max(self.foreign_checks, key=lambda check: check.mape)
         return (
             f"Estimates of {self.hardware} were off by {worst.mape:.0f} % (Spearman {worst.spearman:.2f}) on "
-            f"{worst.space}, {worst.setting}."
+            f"{worst.space}, {worst.setting}. {apart}"
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -198,6 +222,11 @@ class OperatorModel:
         )
 
 
+def _with_others(own: list[float], others: float) -> float:
+    """Root mean square of what was seen of one piece of hardware, and of all others as one more."""
+    return float(np.sqrt(np.mean(np.square([*own, others]))))
+
+
 class OperatorEstimate:
     """Latency in ms of a space's networks on a device that was not measured in it. A CostModel."""
 
@@ -224,7 +253,7 @@ class OperatorEstimate:
         return bool(self.model.foreign_checks)
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Milliseconds of n genotypes int8[n, v] at the target's batch; the std is that of other spaces' errors."""
+        """Milliseconds of n genotypes int8[n, v] at the target's batch; the std is the logarithm's, times the mean."""
         if self._mode is self._work.own_mode:
             mean = self.model.combine(*(part(genotypes) for part in self._parts))
         else:

@@ -54,14 +54,14 @@ def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
 def _point_row(group: FrontGroup, front: FrontView, index: int, unit: float) -> dict[str, Any]:
     """One point as a row of data. ``page.js`` makes the same rows from the page's data."""
     point = front.points[index]
-    low, high = interval(point.cost, point.cost_std)
+    low, high = interval(point.cost, point.cost_std, front.tier)
     return {
         "d": front.label,
         "x": point.cost / unit,
         "from": low / unit,
         "to": high / unit,
         "a": point.accuracy,
-        "cost": f"{with_spread(point.cost, point.cost_std, 4)} {group.metric.unit} ({front.tier})",
+        "cost": f"{with_spread(point.cost, point.cost_std, 4, front.tier)} {group.metric.unit} ({front.tier})",
         "accuracy": with_spread(point.accuracy, point.accuracy_std, 4)
         + f"{group.quality.suffix} ({group.accuracy_tier})",
         "arch": group.archs[point.arch],

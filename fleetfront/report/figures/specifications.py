@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fleetfront.predictors.scores import Z90
+from fleetfront.quantities import Tier, interval_90
 from fleetfront.report.figures.theme import CONFIG
 
 Specification = dict[str, Any]
@@ -65,11 +65,10 @@ def figure_spec(
     }
 
 
-def interval(ms: float, std_ms: float) -> tuple[float, float]:
-    """Ends of the 90 % interval of a latency, in its unit. None lasts less than nothing: a wide interval
-    begins just above 0, which a logarithmic axis does not have.
-    """
-    return max(ms - Z90 * std_ms, ms / 1000), ms + Z90 * std_ms
+def interval(ms: float, std_ms: float, tier: str = Tier.MEASURED) -> tuple[float, float]:
+    """Ends of the 90 % interval of a latency, in its unit: above 0, which a logarithmic axis does not have."""
+    low, high = interval_90(ms, std_ms, tier)
+    return float(low), float(high)
 
 
 def quantitative(

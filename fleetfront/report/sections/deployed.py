@@ -10,7 +10,7 @@ from typing import Any
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
-from fleetfront.quantities import UNKNOWN, format_number
+from fleetfront.quantities import UNKNOWN, Tier, format_number
 from fleetfront.report.figures.specifications import Figure, figure_spec, interval, nominal, quantitative, tooltip
 from fleetfront.report.figures.theme import series_colour
 from fleetfront.report.markdown import table_lines
@@ -168,7 +168,8 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 f"{file.format} {file.precision}",
                 size(file.size_bytes),
                 f"{file.target} {file.clock}".strip() or UNKNOWN,
-                with_spread(file.predicted_ms, file.predicted_std_ms) + (f" ({file.tier})" if file.tier else ""),
+                with_spread(file.predicted_ms, file.predicted_std_ms, tier=file.tier)
+                + (f" ({file.tier})" if file.tier else ""),
                 with_spread(file.measured_ms, file.measured_std_ms) + (" (device busy)" if file.is_busy else ""),
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else UNKNOWN,
                 " / ".join(format_number(ms) for ms in file.app_ms) or UNKNOWN,
@@ -200,12 +201,12 @@ def _deployed(known: Sequence[DeployedFile]) -> Figure:
 
 
 def _deployed_values(file: DeployedFile) -> Iterator[dict[str, Any]]:
-    for kind, ms, std in (
-        ("predicted", file.predicted_ms, file.predicted_std_ms),
-        ("measured", file.measured_ms, file.measured_std_ms),
+    for kind, ms, std, tier in (
+        ("predicted", file.predicted_ms, file.predicted_std_ms, file.tier),
+        ("measured", file.measured_ms, file.measured_std_ms, Tier.MEASURED),
     ):
         if ms is not None:
-            low, high = interval(ms, std or 0.0)
+            low, high = interval(ms, std or 0.0, tier)
             yield {
                 "file": f"{file.bundle} {file.format} {file.precision}",
                 "target": file.target,
@@ -213,7 +214,7 @@ def _deployed_values(file: DeployedFile) -> Iterator[dict[str, Any]]:
                 "ms": ms,
                 "from": low,
                 "to": high,
-                "said": f"{with_spread(ms, std)} ms",
+                "said": f"{with_spread(ms, std, tier=tier)} ms",
             }
 
 

@@ -54,7 +54,7 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
             rows.append(
                 (
                     front.label,
-                    with_spread(point.cost, point.cost_std, 4),
+                    with_spread(point.cost, point.cost_std, 4, front.tier),
                     front.tier,
                     with_spread(point.accuracy, point.accuracy_std, 4)
                     + ("*" if point.accuracy_is_beyond_range else ""),

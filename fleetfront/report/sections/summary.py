@@ -113,7 +113,7 @@ def _picks(group: FrontGroup) -> Table:
     for front in group.fronts:
         if front.points:
             point = front.points[front.knee]
-            cost = with_spread(point.cost, point.cost_std, 4)
+            cost = with_spread(point.cost, point.cost_std, 4, front.tier)
             accuracy = with_spread(point.accuracy, point.accuracy_std, 4)
             rows.append((front.label, cost, accuracy, front.tier, group.archs[point.arch]))
     headers = ("device", f"{group.metric.title} {group.metric.unit}", group.quality.title, "tier", "architecture")

@@ -49,9 +49,17 @@
     if (value !== 0 && (Math.abs(value) >= 1e6 || Math.abs(value) < 1e-3)) return value.toPrecision(digits);
     return formatter.get(digits).format(value);
   };
-  const spread = (value, std) => (std > 0 ? `${text(value)} ±${text(std, 2)}` : text(value));
-  // As `interval` in specifications.py.
-  const interval = (value, std) => [Math.max(value - Z90 * std, value / 1000), value + Z90 * std];
+  // As `with_spread` in tables.py: what is estimated may be off by a factor.
+  const spread = (value, std, tier) => {
+    if (!(std > 0)) return text(value);
+    return tier === "estimated" ? `${text(value)} ×÷${text(Math.exp(std / value), 2)}` : `${text(value)} ±${text(std, 2)}`;
+  };
+  // As `interval_90` in quantities.py.
+  const interval = (value, std, tier) => {
+    const factor = Math.exp((Z90 * std) / value);
+    if (tier === "estimated") return [value / factor, value * factor];
+    return [Math.max(value - Z90 * std, value / 1000), value + Z90 * std];
+  };
   // As a POSIX shell reads it.
   const quoted = (word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'"'"'`)}'`);
 
@@ -156,10 +164,10 @@
       return {
         d: one.label,
         x: cost / scale,
-        from: interval(cost, std)[0] / scale,
-        to: interval(cost, std)[1] / scale,
+        from: interval(cost, std, one.tier)[0] / scale,
+        to: interval(cost, std, one.tier)[1] / scale,
         a: accuracy,
-        cost: `${spread(cost, std)} ${this.group.metric.unit} (${one.tier})`,
+        cost: `${spread(cost, std, one.tier)} ${this.group.metric.unit} (${one.tier})`,
         accuracy: `${spread(accuracy, accuracyStd)} ${this.group.suffix} (${this.group.tier})`,
         arch: this.group.archs[arch],
         id: `${device} ${index}`,
@@ -328,8 +336,8 @@
       const row = this.row(this.selected, index);
       this.items.forEach((item, device) => item.classList.toggle("selected", device === this.selected));
       this.chosen.querySelector("h4").textContent = `Chosen network on ${one.label}`;
-      const [low, high] = interval(cost, std).map((end) => text(end, 3));
-      const within = cost > Z90 * std ? `, 90 % between ${low} and ${high} ${unit}` : `, 90 % below ${high} ${unit}`;
+      const [low, high] = interval(cost, std, one.tier).map((end) => text(end, 3));
+      const within = one.tier === "estimated" || cost > Z90 * std ? `, 90 % between ${low} and ${high} ${unit}` : `, 90 % below ${high} ${unit}`;
       const facts = [
         [title[0].toUpperCase() + title.slice(1), row.cost + (std > 0 ? within : "") + (one.clock ? `, ${one.clock} clock` : "")],
         ["Accuracy", row.accuracy + (isBeyond ? ", beyond the range that the model was fitted on" : "")],
