@@ -61,6 +61,16 @@ def judge_held_out(problem: Problem, rows: NDArray[np.intp]) -> tuple[list[float
     return list(quality_of(problem.accuracy).shown(judged.mean).tolist()), judged.std.tolist()
 
 
+def _ties(problem: Problem, column: int, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Other archive rows that equal each row of a front in every objective, to the last digit."""
+    cost, found = problem.archive.cost[:, column], []
+    for row, values in zip(rows, problem.objectives(column), strict=True):
+        alike = np.flatnonzero(cost == cost[row])
+        alike = alike[alike != row]
+        found.append(alike[(problem.objectives(column, alike) == values).all(axis=1)])
+    return found
+
+
 def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
     target = problem.targets[column]
     rows = problem.front(column)
@@ -80,6 +90,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
             more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
     columns = [problem.space.arch_ids(genotypes), cost, std, quality.shown(accuracy), archive.accuracy_std[rows]]
     held_out, held_out_std = judge_held_out(problem, rows)
+    equal = [tuple(problem.space.arch_ids(archive.genotypes[ties])) for ties in _ties(problem, column, rows)]
     points = tuple(
         FrontPoint(
             arch,
@@ -90,6 +101,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
             {name: more[name][i] for name in more},
             held_out[i],
             held_out_std[i],
+            equal[i],
         )
         for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
     )

@@ -55,6 +55,7 @@ class _Point(TypedDict):
     accuracy_std: NotRequired[_Amount]
     held_out_accuracy: NotRequired[_Amount]
     held_out_std: NotRequired[_Amount]
+    equal: NotRequired[list[str]]
 
 
 class _Metric(TypedDict):
@@ -280,7 +281,8 @@ def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality
 def _point(row: dict[str, Any]) -> FrontPoint:
     known = {key: row.pop(key) for key in ("arch", "latency_ms", "latency_std_ms", "accuracy")}
     stds = {key: row.pop(key, 0.0) for key in ("accuracy_std", "held_out_std")}
-    return FrontPoint(**known, **stds, held_out_accuracy=row.pop("held_out_accuracy", None), more=row)
+    equal, held_out = tuple(row.pop("equal", ())), row.pop("held_out_accuracy", None)
+    return FrontPoint(**known, **stds, held_out_accuracy=held_out, equal=equal, more=row)
 
 
 def _named(name: str, unit: str) -> Metric:
@@ -295,5 +297,6 @@ def _as_csv(fronts: Fronts) -> str:
     writer.writeheader()
     for device in fronts.devices:
         facts = {"device": device.name, "target": device.target, "tier": device.tier}
-        writer.writerows({**facts, **point.to_json()} for point in device.points)
+        for point in device.points:
+            writer.writerow(facts | point.to_json() | ({"equal": " ".join(point.equal)} if point.equal else {}))
     return text.getvalue()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import MissingDependency, unknown
-from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality
+from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality, format_spread
 from fleetfront.search.front import best_within, two_objectives
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class FrontPoint:
         accuracy, accuracy_std: percent, or what the front's quality is in; the front was chosen by it.
         held_out_accuracy, held_out_std: on images that neither training nor search looked at; None if nobody judged so.
         more: what else is known: ``macs``, ``params``, ``measured_ms``, ``accuracy_is_beyond_range``.
+        equal: other evaluated networks that tie with it exactly in everything that the front is made of.
     """
 
     arch: str
@@ -41,6 +42,7 @@ class FrontPoint:
     more: Mapping[str, Any] = field(default_factory=dict)
     held_out_accuracy: float | None = None
     held_out_std: float = 0.0
+    equal: tuple[str, ...] = ()
 
     @property
     def promised(self) -> tuple[float, float]:
@@ -58,8 +60,13 @@ class FrontPoint:
             "accuracy": self.accuracy,
             "accuracy_std": self.accuracy_std,
             **held_out_json(self.held_out_accuracy, self.held_out_std),
+            **({"equal": list(self.equal)} if self.equal else {}),
             **self.more,
         }
+
+
+def _spread(point: FrontPoint, tier: str) -> str:
+    return html.escape(format_spread(point.latency_ms, point.latency_std_ms, tier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +115,7 @@ class DeviceFront:
     def _repr_html_(self) -> str:
         """The points that a notebook shows."""
         rows = [
-            f"<tr><td>{point.latency_ms:.4g} &plusmn; {point.latency_std_ms:.2g}</td>"
+            f"<tr><td>{point.latency_ms:.4g} {_spread(point, self.tier)}</td>"
             f"<td>{accuracy:.2f} &plusmn; {std:.2f}</td><td>{html.escape(point.arch)}</td></tr>"
             for point in self.points
             for accuracy, std in (point.promised,)

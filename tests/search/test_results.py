@@ -266,3 +266,30 @@ def test_without_held_out_images_the_chosen_accuracy_is_all_there_is(searched):
         fronts.devices[0].points[0].accuracy,
         fronts.devices[0].points[0].accuracy_std,
     )
+
+
+def test_networks_that_tie_exactly_are_listed(make_problem, mini, tmp_path):
+    """Costs and accuracies in steps make many equal networks, of which the front keeps one."""
+
+    class Stepped(SyntheticAccuracy):
+        def predict(self, genotypes):
+            estimate = super().predict(genotypes)
+            return Estimate(np.round(estimate.mean), np.zeros(len(genotypes)), estimate.tier)
+
+    problem = make_problem(budget=200, devices=1, accuracy=Stepped(mini))
+    cost = problem.targets[0].cost
+    whole = cost.predict
+    cost.predict = lambda rows: Estimate(np.round(whole(rows).mean / 5) + 1, np.zeros(len(rows)), Tier.MEASURED)
+    try:
+        run = run_search(problem, make_strategy("random", problem, 3), name="random", seed=3)
+        (front,) = collect_fronts(problem, run).devices
+    finally:
+        del cost.predict
+    assert any(point.equal for point in front.points)
+    archive = problem.archive
+    for point in front.points:
+        ties = (archive.cost[:, 0] == point.latency_ms) & (archive.accuracy == point.accuracy)
+        assert {point.arch, *point.equal} == set(mini.arch_ids(archive.genotypes[ties]))
+    fronts = collect_fronts(problem, run)
+    write_fronts(fronts, tmp_path)
+    assert [point.equal for point in load_fronts(tmp_path, mini).devices[0].points] == [p.equal for p in front.points]

@@ -13,7 +13,7 @@ import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_table
 from fleetfront.errors import InputError
-from fleetfront.quantities import ACCURACY, FAR_OFF, METRICS, Quality, Tier
+from fleetfront.quantities import ACCURACY, FAR_OFF, METRICS, Tier, format_spread
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -116,12 +116,12 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
     further = [_metric_key(metric) for metric in dict.fromkeys((*front.objectives, *front.limits))]
     rows = [
         (
-            f"{point.latency_ms:.4g} +-{point.latency_std_ms:.2g}{' ?' if _is_far(point) else ''}",
+            f"{point.latency_ms:.4g} {_spread(point, front)}{' ?' if _is_far(point) else ''}",
             front.tier,
             f"{point.promised[0]:.2f}{'*' if point.more.get(_BEYOND) else ''} +-{point.promised[1]:.2f}",
             fronts.accuracy_tier,
             *(f"{point.more[key]:.4g}" if key in point.more else "-" for key in further),
-            point.arch + ("  <- knee" if row == front.knee else ""),
+            point.arch + _ties(point) + ("  <- knee" if row == front.knee else ""),
         )
         for row, point in ((row, front.points[row]) for row in shown)
     ]
@@ -160,6 +160,13 @@ def _show_lines(fronts: Fronts) -> None:
     hint(f"Latency is in ms with one standard deviation, {fronts.quality.name} ({fronts.accuracy_tier}) {measured_in}.")
 
 
+def _ties(point: FrontPoint) -> str:
+    """Networks that are exactly as good: named if few."""
+    if not point.equal:
+        return ""
+    return f" = {point.equal[0]}" if len(point.equal) == 1 else f" = {len(point.equal)} others (in fronts.json)"
+
+
 def _is_far(point: FrontPoint) -> bool:
     return 1.645 * point.latency_std_ms > FAR_OFF * point.latency_ms
 
@@ -192,11 +199,15 @@ def _notable(front: DeviceFront) -> list[str]:
     if not front.points:
         return ["-"] * 3
     trade_offs = front.trade_offs
-    return [_short(point, front.quality) for point in (trade_offs[0], front.points[front.knee], trade_offs[-1])]
+    return [_short(point, front) for point in (trade_offs[0], front.points[front.knee], trade_offs[-1])]
 
 
-def _short(point: FrontPoint, quality: Quality) -> str:
-    return f"{point.latency_ms:.3g}+-{point.latency_std_ms:.2g} {point.promised[0]:.1f}{quality.unit}"
+def _short(point: FrontPoint, front: DeviceFront) -> str:
+    return f"{point.latency_ms:.3g}{_spread(point, front)} {point.promised[0]:.1f}{front.quality.unit}"
+
+
+def _spread(point: FrontPoint, front: DeviceFront) -> str:
+    return format_spread(point.latency_ms, point.latency_std_ms, front.tier)
 
 
 def _show_shared(fronts: Fronts) -> None:
