@@ -63,6 +63,7 @@ class SearchOptions:
         evaluations: budget, over all devices together.
         extras: further objectives, ``macs`` or ``params``.
         fixed: gene name -> the one value that it may take, e.g. ``{"resolution": 224}``.
+        excluded: gene name -> values that it may not take, e.g. ``{"kernel_1": (7,)}``.
         start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
             evaluation: so a device joins later.
         share: so many networks that together serve all devices best are named too.
@@ -77,6 +78,7 @@ class SearchOptions:
     start_from: Path | None = None
     share: int | None = None
     is_chosen: bool = False
+    excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +168,7 @@ def search_space(
         dict(options.fixed),
         options.evaluations,
         _recalled(out, space, accuracy),
+        excluded=dict(options.excluded),
     )
     if verify is not None:
         for target in problem.targets:
@@ -198,6 +201,7 @@ def search(
     limits: Mapping[str, float] | None = None,
     objectives: Sequence[str] = (),
     fixed: Mapping[str, Any] | None = None,
+    excluded: Mapping[str, Sequence[Any]] | None = None,
     share: int | None = None,
     seed: int = 0,
     out: Path | None = None,
@@ -218,6 +222,7 @@ def search(
         limits: ``{"pixel3": 60, "pixel3:energy": 900, "macs": 6e8}``; latency is in ms.
         objectives: further metrics: ``macs``, ``params``, ``energy``, ``peak_memory``.
         fixed: gene name -> the one value that it may take.
+        excluded: gene name -> values that it may not take.
         share: so many networks that serve all devices best are named too.
         seed: of every draw.
         out: a folder of the results; a killed search goes on from it.
@@ -242,6 +247,7 @@ def search(
         start_from,
         share,
         is_chosen=strategy is not None,
+        excluded=dict(excluded or {}),
     )
     targets = fleet_targets(devices, family, limits or {}, objectives, workspace)
     return search_space(family, targets, accuracy, options, out=out, progress=progress)
@@ -271,6 +277,8 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
     strategy = make_strategy(options.strategy, problem, options.seed)
     run = {"strategy": name, "seed": options.seed, "budget": problem.budget, "extras": problem.extras}
     run |= {"fixed": dict(problem.fixed), "version": __version__}
+    if problem.excluded:
+        run["excluded"] = {name: list(values) for name, values in problem.excluded.items()}
     kept = Checkpoints(problem, strategy, out, _about(problem.space, problem.accuracy), run)
     so_far = kept.resume()
     try:
@@ -340,6 +348,7 @@ def _verified(
         problem.fixed,
         problem.budget,
         recall=problem.everything_known(),
+        excluded=problem.excluded,
     )
     again.adopt(problem.archive)
     again.counter = EvaluationCounter(adopted=problem.counter.adopted)

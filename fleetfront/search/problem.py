@@ -92,6 +92,7 @@ class Problem:
         targets: at least one, with distinct names.
         extras: metrics that are further objectives: ``macs``, ``params``, or one that every target has a model of.
         fixed: gene name -> the one value it may take. What the accuracy model requires is added.
+        excluded: gene name -> values that it may not take.
         budget: how many architectures may be evaluated; None for no bound.
         archive: everything evaluated, in order.
         counter: what was asked for; see ``EvaluationCounter``.
@@ -106,10 +107,13 @@ class Problem:
     fixed: Mapping[str, Any] = field(default_factory=dict)
     budget: int | None = None
     recall: Archive | None = None
+    excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     columns: tuple[MetricColumn, ...] = field(init=False)
     archive: Archive = field(init=False)
     counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)
     _fixed: dict[int, int] = field(init=False)
+    # Of genes with excluded values: for each value that which stands in for it, the nearest one allowed.
+    _instead: dict[int, NDArray[np.int8]] = field(init=False)
     _every: Genotypes | None = field(init=False, default=None)
     # Rows of each target's front, and how many rows of the archive they were chosen from.
     _fronts: list[tuple[NDArray[np.intp], int]] = field(init=False)
@@ -126,6 +130,7 @@ class Problem:
         if self.budget is not None and self.budget < 1:
             raise InputError(f"The budget is {self.budget} evaluations.", "Allow at least 1.")
         self._fixed = _fixed_genes(self.space, self.fixed, self.accuracy)
+        self._instead = _instead(self.space, self.excluded, self._fixed)
         self.archive = Archive(len(self.space.choices), names, [column.name for column in self.columns])
         self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
         for column, target in enumerate(self.targets):
@@ -152,8 +157,20 @@ class Problem:
 
     @property
     def free_choices(self) -> tuple[int, ...]:
-        """For each gene, how many values it may take here: 1 where it is fixed."""
+        """For each gene how many values there are: 1 where it is fixed. ``complete`` replaces excluded ones."""
         return tuple(1 if i in self._fixed else len(values) for i, values in enumerate(self.space.choices))
+
+    @property
+    def allowed(self) -> tuple[NDArray[np.bool_], ...]:
+        """For each gene bool[values]: which it may take here."""
+        found = []
+        for gene, values in enumerate(self.space.choices):
+            index = np.arange(len(values))
+            if gene in self._fixed:
+                found.append(index == self._fixed[gene])
+            else:
+                found.append(index == self._instead.get(gene, index))
+        return tuple(found)
 
     def every(self) -> Genotypes | None:
         """All distinct allowed architectures int8[n, v], canonical; None if the space is too large to look at whole."""
@@ -167,16 +184,22 @@ class Problem:
         return self._every
 
     def complete(self, genotypes: Genotypes) -> Genotypes:
-        """Fixed genes set and inactive ones zeroed: every row int8[n, v] becomes an allowed architecture."""
-        if self._fixed:
+        """Fixed genes set, excluded values replaced by the nearest allowed ones and inactive genes zeroed: every row
+        int8[n, v] becomes an allowed architecture."""
+        if self._fixed or self._instead:
             genotypes = genotypes.copy()
             for gene, value in self._fixed.items():
                 genotypes[:, gene] = value
+            for gene, instead in self._instead.items():
+                genotypes[:, gene] = instead[genotypes[:, gene]]
         return self.space.canonical(genotypes)
 
     def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
         """``n`` allowed architectures, uniform gene by gene: int8[n, v], canonical."""
-        return self.complete(self.space.sample(n, rng))
+        drawn = self.space.sample(n, rng)
+        for gene in self._instead:
+            drawn[:, gene] = rng.choice(np.flatnonzero(self.allowed[gene]), n)
+        return self.complete(drawn)
 
     def cost(self, genotypes: Genotypes) -> FloatArray:
         """float64[n, t], free of charge."""
@@ -336,6 +359,25 @@ def _fixed_genes(space: SearchSpace, fixed: Mapping[str, Any], accuracy: Accurac
                 f"Fix {name} at {value}, or use another --accuracy.",
             )
     return {_gene(space, name): _choice(space, name, value) for name, value in {**fixed, **required}.items()}
+
+
+def _instead(
+    space: SearchSpace, excluded: Mapping[str, Sequence[Any]], fixed: dict[int, int]
+) -> dict[int, NDArray[np.int8]]:
+    """For each gene with excluded values what stands in for each value; a gene with one value left becomes fixed."""
+    found: dict[int, NDArray[np.int8]] = {}
+    for name, values in excluded.items():
+        gene, barred = _gene(space, name), {_choice(space, name, value) for value in values}
+        left = [i for i in range(len(space.choices[gene])) if i not in barred]
+        if not left or fixed.get(gene, next(iter(left), 0)) in barred:
+            said = f"is held at {space.choices[gene][fixed[gene]]}, which is excluded" if left else "has no value left"
+            raise InputError(f"The gene {name} {said}.", "Exclude fewer of its values.")
+        if len(left) == 1:
+            fixed[gene] = left[0]
+        if gene not in fixed and barred:
+            every = range(len(space.choices[gene]))
+            found[gene] = np.array([min(left, key=lambda j, i=i: abs(i - j)) for i in every], np.int8)  # type: ignore[misc]
+    return found
 
 
 def _gene(space: SearchSpace, name: str) -> int:

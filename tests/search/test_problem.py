@@ -10,7 +10,10 @@ from fleetfront.quantities import LATENCY, Estimate, Tier
 from fleetfront.search.archive import Archive
 from fleetfront.search.cost_range import cost_range, extreme_cost, rounded_up
 from fleetfront.search.problem import Problem, ProblemTarget
+from fleetfront.search.run import run_search
+from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.testing.problems import SyntheticAccuracy
 
 
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -44,6 +47,61 @@ def test_the_tracked_front_is_the_front_of_the_whole_archive(make_problem):
         for column, target in enumerate(problem.targets):
             whole = target_front(problem.archive.cost[:, column], problem.archive.accuracy, target.limit)
             assert problem.front(column).tolist() == whole.tolist()
+
+
+def test_excluded_values_are_never_proposed(make_problem, mini):
+    excluded = {"kernel_1": (7,), "depth_1": (2, 4), "expansion_2": (3,)}
+    problem = make_problem(excluded=excluded)
+    rows = np.concatenate(
+        [problem.sample(200, np.random.default_rng(0)), problem.complete(mini.sample(200, np.random.default_rng(1)))]
+    )
+    active = mini.active(rows)
+    for name, barred in excluded.items():
+        gene = mini.gene_names.index(name)
+        taken = {mini.choices[gene][value] for value in rows[active[:, gene], gene]}
+        assert taken == set(mini.choices[gene]) - set(barred)
+    assert np.array_equal(problem.complete(rows), rows)
+    assert problem.held == {"depth_1": 3}
+    allowed = problem.allowed[mini.gene_names.index("kernel_1")]
+    assert allowed.tolist() == [True, True, False]
+
+
+def test_impossible_exclusions_are_refused(make_problem):
+    with pytest.raises(InputError, match="depth_1 has no value left"):
+        make_problem(excluded={"depth_1": (2, 3, 4)})
+    with pytest.raises(InputError, match="depth_1 is held at 3, which is excluded"):
+        make_problem(fixed={"depth_1": 3}, excluded={"depth_1": (3,)})
+    with pytest.raises(InputError, match="kernel_1 cannot be 9"):
+        make_problem(excluded={"kernel_1": (9,)})
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "surrogate",
+        "hybrid",
+        "exact",
+        "nsga2",
+        "sms-emoa",
+        "linas",
+        "pdns",
+        "macs-fronts",
+        "local-search",
+        "random",
+        "modnas:steps=2,round_steps=1",
+    ],
+)
+def test_every_strategy_leaves_excluded_values_out(make_problem, mini, name):
+    accuracy = SyntheticAccuracy(mini, bend=0.0)
+    problem = make_problem(
+        accuracy=accuracy, excluded={"kernel_1": (3,), "depth_1": (4,)}, budget=20_000 if name == "exact" else 60
+    )
+    run_search(problem, make_strategy(name, problem, 0), name=name, seed=0)
+    rows = problem.archive.genotypes
+    assert len(rows) > 10
+    kernel, depth = (mini.gene_names.index(gene) for gene in ("kernel_1", "depth_1"))
+    assert 3 not in {mini.choices[kernel][value] for value in rows[mini.active(rows)[:, kernel], kernel]}
+    assert 4 not in {mini.choices[depth][value] for value in rows[:, depth]}
 
 
 def test_fixed_genes_hold_for_samples_and_completed_rows(make_problem, mini):

@@ -71,6 +71,9 @@ if TYPE_CHECKING:
     "--fix", "fixed", multiple=True, metavar="GENE=VALUE", help="Hold a gene, e.g. resolution=224; repeatable."
 )
 @click.option(
+    "--exclude", "excluded", multiple=True, metavar="GENE=VALUE", help="Bar a value, e.g. resolution=160; repeatable."
+)
+@click.option(
     "--share", type=Count(1, MOST_NETWORKS), metavar="K", help="Also name the K networks that serve all best."
 )
 @click.option(
@@ -93,6 +96,7 @@ def search(
     limits: tuple[str, ...],
     extras: tuple[str, ...],
     fixed: tuple[str, ...],
+    excluded: tuple[str, ...],
     share: int | None,
     verify: str | None,
     start_from: Path | None,
@@ -126,7 +130,8 @@ def search(
         find_strategy(strategy.partition(":")[0])
     family = load_space(space)
     targets = _targets(models, family, limits, extras)
-    options = replace(_options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family), share=share)
+    options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family)
+    options = replace(options, share=share, excluded=_barred(excluded, family))
     with progress(quiet) as shown:
         known = _accuracy(accuracy, images, family, shown)
         checking = _verify(verify, family, models.store, shown)
@@ -228,17 +233,24 @@ def _current(strategy: str) -> str:
 
 def _held(texts: Sequence[str], space: SearchSpace) -> dict[str, Any]:
     held: dict[str, Any] = {}
-    for name, value in (_fixed(text, space) for text in texts):
+    for name, value in (_gene_value(text, space, "--fix") for text in texts):
         if held.setdefault(name, value) != value:
             raise InputError(f"--fix holds {name} at {held[name]} and at {value}.", "Give each gene one value.")
     return held
 
 
-def _fixed(text: str, space: SearchSpace) -> tuple[str, Any]:
+def _barred(texts: Sequence[str], space: SearchSpace) -> dict[str, tuple[Any, ...]]:
+    barred: dict[str, tuple[Any, ...]] = {}
+    for name, value in (_gene_value(text, space, "--exclude") for text in texts):
+        barred[name] = (*barred.get(name, ()), value)
+    return barred
+
+
+def _gene_value(text: str, space: SearchSpace, option: str) -> tuple[str, Any]:
     """``resolution=224`` as the gene and that of its values which is spelled so."""
     name, separator, value = text.partition("=")
     if not separator:
-        raise InputError(f"--fix {text!r} has no value.", "Write GENE=VALUE, e.g. --fix resolution=224.")
+        raise InputError(f"{option} {text!r} has no value.", f"Write GENE=VALUE, e.g. {option} resolution=224.")
     if name not in space.gene_names:
         raise unknown("gene", name, space.gene_names)
     choices = {str(choice): choice for choice in space.choices[space.gene_names.index(name)]}

@@ -52,7 +52,9 @@ def compare_descriptions(
     shares: dict[Way, list[float]] = {way: [] for way in WAYS}
     for device in np.unique(np.linspace(0, size - 1, min(size, _LEFT_OUT)).round().astype(int)):
         others = tuple(target for i, target in enumerate(problem.targets) if i != device)
-        without = Problem(problem.space, others, problem.accuracy, problem.extras, problem.fixed)
+        without = Problem(
+            problem.space, others, problem.accuracy, problem.extras, problem.fixed, excluded=problem.excluded
+        )
         without.adopt(problem.archive)
         models, found = cost_models(problem, device), {}
         for way in WAYS:

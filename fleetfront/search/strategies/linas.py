@@ -86,6 +86,7 @@ class Linas(ReadsArchive):
             problem.extras,
             problem.held,
             self._settings.predicted,
+            excluded=problem.excluded,
         )
         inner.adopt(archive)
         strategy = nsga2_shared(inner, int(self._rng.integers(2**31)))

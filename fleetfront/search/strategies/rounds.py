@@ -70,12 +70,7 @@ class TrainsInRounds(ABC):
         self._fleet = Fleet(problem, _FIRST_WAY if way == "best" else way)
         self._wishes = wishes
         counts = [len(values) for values in problem.space.choices]
-        allowed = np.ones(sum(counts), np.bool_)
-        for name, value in problem.held.items():
-            gene = problem.space.gene_names.index(name)
-            at = slice(sum(counts[:gene]), sum(counts[: gene + 1]))
-            allowed[at] = [choice == value for choice in problem.space.choices[gene]]
-        self._allowed = torch.from_numpy(allowed)
+        self._allowed = torch.from_numpy(np.concatenate(problem.allowed))
         self._network = make_network(kind, wishes.width, self._fleet.features.width, counts, self._allowed, seed)
         self._accuracy: CountedAccuracy | None = None
         self._round = 0

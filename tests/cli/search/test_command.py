@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.search.command import _held
+from fleetfront.cli.search.command import _barred, _held
 from fleetfront.cli.search.text import next_search
 from fleetfront.errors import InputError
 from fleetfront.spaces.catalogue import load_space
@@ -43,6 +43,14 @@ def test_what_is_said_twice_must_be_the_same() -> None:
     assert _held(["resolution=224", "kernel_1=3"], space) == {"resolution": 224, "kernel_1": 3}
     with pytest.raises(InputError, match="holds resolution at 224 and at 192"):
         _held(["resolution=224", "resolution=192"], space)
+
+
+def test_excluded_values_add_up_and_slips_name_their_option() -> None:
+    space = load_space("ofa-mbv3-w1.2")
+    barred = _barred(["kernel_1=7", "kernel_1=5", "resolution=224"], space)
+    assert barred == {"kernel_1": (7, 5), "resolution": (224,)}
+    with pytest.raises(InputError, match="--exclude 'kernel_1' has no value"):
+        _barred(["kernel_1"], space)
 
 
 def test_a_workspace_that_cannot_be_written_costs_no_result(
