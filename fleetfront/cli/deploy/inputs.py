@@ -76,6 +76,7 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
         devices_of,
         pick_arch,
         pick_knee,
+        pick_robust,
         pick_shared,
         pick_spread,
         pick_within,
@@ -97,8 +98,10 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
                 picks.append(pick_within(fronts, device, limit))
             except FleetfrontError as error:
                 failed.append(Deployed(Pick(f"{device}-within-{limit:g}ms", ""), error=error))
-        if given.knee:
+        if given.knee or given.pick == "knee":
             picks.append(pick_knee(fronts, device))
+        if given.pick == "robust":
+            picks.append(pick_robust(fronts, device, space))
         if given.per_device is not None:
             picks.extend(pick_spread(fronts, device, given.per_device))
     return picks, failed

@@ -23,11 +23,12 @@ class PickChoices:
     per_device: int | None = None
     shared: bool = False
     archs: tuple[str, ...] = ()
+    pick: str | None = None
 
     @property
     def needs_front(self) -> bool:
         """True if something is chosen that only a front has."""
-        of_front = self.devices or self.limits or self.knee or self.per_device is not None or self.shared
+        of_front = self.devices or self.limits or self.knee or self.pick or self.per_device is not None or self.shared
         return bool(of_front) or not self.archs
 
 
@@ -64,6 +65,11 @@ pick_options = option_group(
             help="The most accurate network within this latency, of each device or of one; repeatable.",
         ),
         click.option("--knee", is_flag=True, help="The network where more latency begins to buy little."),
+        click.option(
+            "--pick",
+            type=click.Choice(["knee", "robust"]),
+            help="robust: about as good as the knee, with the most accurate neighbours.",
+        ),
         click.option(
             "--per-device",
             type=Count(1, MOST_NETWORKS),

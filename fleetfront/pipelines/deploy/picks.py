@@ -20,6 +20,20 @@ def pick_knee(fronts: Fronts, device: str) -> Pick:
     return _pick(fronts, front, front.points[front.knee], f"{device}-knee")
 
 
+def pick_robust(fronts: Fronts, device: str, space: SearchSpace) -> Pick:
+    """The point near the knee of a device's front whose neighbours in the space are the most accurate.
+
+    Raises InputError where accuracy is not known of networks beside the front.
+    """
+    from fleetfront.pipelines.deploy.robust import check_source, most_robust
+    from fleetfront.predictors.accuracy.sources import load_accuracy
+
+    front = _nonempty(fronts, device)
+    check_source(fronts.accuracy_source)
+    point = most_robust(front, space, load_accuracy(fronts.accuracy_source, space))
+    return _pick(fronts, front, point, f"{device}-robust")
+
+
 def pick_within(fronts: Fronts, device: str, max_latency_ms: float) -> Pick:
     """The most accurate point of a device's front within a limit. Raises InputError if even the fastest is slower."""
     front = _nonempty(fronts, device)

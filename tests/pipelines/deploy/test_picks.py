@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.deploy.picks import devices_of, pick_knee, pick_spread, pick_within
+from fleetfront.pipelines.deploy.picks import devices_of, pick_knee, pick_robust, pick_spread, pick_within
+from fleetfront.pipelines.deploy.robust import most_robust, neighbourhood_means
+from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.testing.problems import SyntheticAccuracy
 
 
 def fronts_of(*devices):
@@ -48,6 +52,50 @@ def test_knee_and_limit(deep):
 def test_a_pick_names_the_file_of_its_accuracy_not_my_folders(deep, source, said):
     fronts = replace(deep, accuracy_source=source)
     assert pick_knee(fronts, "pixel3").accuracy[0]["source"] == said
+
+
+def test_the_robust_pick_has_the_most_accurate_neighbours():
+    space = load_space("ofa-mbv3-mini")
+    archs = space.arch_ids(space.sample(4, np.random.default_rng(5)))
+
+    class ByNeighbours:
+        source, tier = "made", Tier.PREDICTED
+
+        def predict(self, genotypes):
+            """The second of the networks is a lonely peak, the third has good neighbours."""
+            spelled = space.arch_ids(genotypes)
+            best = next(i for i, arch in enumerate(archs) if arch in spelled)
+            mean = np.full(len(spelled), [70.0, 60.0, 75.0, 99.0][best])
+            mean[spelled.index(archs[best])] = 76.0
+            return Estimate(mean, np.zeros(len(spelled)), Tier.PREDICTED)
+
+    numbers = [(10.0, 70.0), (20.0, 75.8), (21.0, 76.0), (90.0, 80.0)]
+    points = tuple(FrontPoint(arch, ms, 0.1, acc, 0.5) for arch, (ms, acc) in zip(archs, numbers, strict=True))
+    front = DeviceFront("pixel3", "t", "measured", 1.0, (100.0, 40.0), points, 1)
+    # The knee is the second; the third is dearer, the first too inaccurate.
+    assert most_robust(front, space, ByNeighbours()).arch == archs[1]
+    later = replace(front, knee=2)
+    assert most_robust(later, space, ByNeighbours()).arch == archs[2]
+    surely = replace(later, points=tuple(replace(p, accuracy_std=0.0) for p in points))
+    assert most_robust(surely, space, ByNeighbours()).arch == archs[2]
+    with pytest.raises(InputError, match="measured network by network"):
+        pick_robust(replace(fronts_of(front), accuracy_source="supernet:w.safetensors"), "pixel3", space)
+
+
+def test_a_neighbourhood_is_every_network_one_choice_away():
+    space = load_space("ofa-mbv3-mini")
+    accuracy = SyntheticAccuracy(space, bend=0.0)
+    arch = space.arch_ids(space.sample(1, np.random.default_rng(2)))[0]
+    (mean,) = neighbourhood_means(space, accuracy, [arch])
+    row = space.parse([arch])
+    assert len(accuracy.asked) == len(set(accuracy.asked))
+    distances = [int((np.frombuffer(other, np.int8) != row[0]).sum()) for other in accuracy.asked]
+    assert distances.count(0) == 1
+    assert 60 < mean < 60 + len(space.choices)
+    # Each active gene offers its other values; a depth gene also switches slots.
+    active = space.active(row)[0]
+    least = sum(len(values) - 1 for values, used in zip(space.choices, active, strict=True) if used)
+    assert len(accuracy.asked) == 1 + least
 
 
 def test_an_empty_front_and_an_absent_device_are_named():
