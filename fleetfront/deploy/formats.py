@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
@@ -31,7 +31,8 @@ class FileFormat:
         half: Graph -> the Graph of an fp16 file.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
         weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
-        narrow: bytes of a float file -> int8 from end to end with made-up ranges: what operators are timed in.
+        narrow: bytes of a float file -> int8 from end to end with made-up ranges, in which operators are timed; None
+            for a format without such a form.
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
@@ -46,7 +47,7 @@ class FileFormat:
     half: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
     weights: Callable[[bytes], Mapping[str, Weight]]
-    narrow: Callable[[bytes], bytes]
+    narrow: Callable[[bytes], bytes] | None
     int8: Callable[[Graph], Graph] = lambda graph: graph
     finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
@@ -86,7 +87,7 @@ def _onnx_minimum(data: bytes) -> str:
     return f"onnxruntime {major}.{minor}"
 
 
-def _no_int8_plan(_: object) -> NoReturn:
+def _no_int8_plan(_: Graph) -> Graph:
     raise InputError("Plans are not written in int8.", "Leave int8 out of --precisions, or trt out of --formats.")
 
 
@@ -129,7 +130,7 @@ _ALL = (
         write=_lazy("writers.tensorrt.writer:write_plan"),
         minimum_runtime=_lazy("writers.tensorrt.writer:plan_runtime"),
         int8=_no_int8_plan,
-        narrow=_no_int8_plan,
+        narrow=None,
         check=_lazy("writers.tensorrt.writer:check_tensorrt"),
         bound_to=_lazy("writers.tensorrt.writer:plan_bound_to"),
     ),
@@ -150,9 +151,10 @@ def narrower_of(name: str) -> Callable[[bytes], bytes]:
 
     Raises InputError for a format without such a form.
     """
-    if name not in ALL_FORMATS:
+    found = ALL_FORMATS[name].narrow if name in ALL_FORMATS else None
+    if found is None:
         raise InputError(f"Files of format {name} are not written in int8.", "Measure in float.")
-    return ALL_FORMATS[name].narrow
+    return found
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:

@@ -319,9 +319,9 @@ def file_writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
     return place.suffix, write_batch
 
 
-def narrow_file(target: Target, data: bytes) -> bytes:
-    """A float file of the target's format in int8 from end to end, its ranges made up: for timing alone.
+def narrow_writer(target: Target) -> Callable[[bytes], bytes]:
+    """The function that makes int8 of a float file of the target's format, its ranges made up: for timing alone.
 
-    Raises InputError where such files are not written, MissingDependency without the quantiser.
+    Raises InputError where such files are not written; what it gives raises MissingDependency without the quantiser.
     """
-    return narrower_of(_place(target).file_format)(data)
+    return narrower_of(_place(target).file_format)

@@ -94,6 +94,14 @@ def test_a_narrow_file_is_seen_as_the_sample_that_it_was_made_from(key: str, suf
     np.testing.assert_allclose(read.features, made.features, atol=1e-3)
 
 
+@pytest.mark.parametrize("name", ["trt", "graph"])
+def test_formats_without_int8_say_so_before_a_file_is_written(name: str) -> None:
+    from fleetfront.deploy.formats import narrower_of
+
+    with pytest.raises(InputError, match="not written in int8"):
+        narrower_of(name)
+
+
 def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
     builder = GraphBuilder("qdq")
     weight = builder.weight("w", np.ones((8, 16), np.int8))
