@@ -42,7 +42,7 @@ def profile_energy(
     from fleetfront.spaces.catalogue import load_space
 
     seconds, family = parse_duration_s(wanted.energy or ""), load_space(wanted.space)
-    check_seconds(seconds)
+    check_seconds(seconds, "a gauge step", "--energy 3m")
     if wanted.dry_run:
         planned = {"space": wanted.space, "seconds_a_network": seconds}
         tell_plan(kind, target, choices, planned, as_json, quiet)

@@ -185,10 +185,10 @@ def measure_sustained(
     return found
 
 
-def check_seconds(seconds: float) -> None:
-    """Raises InputError for a time in which no heat can be seen."""
+def check_seconds(seconds: float, seen: str = "heat", usual: str = "--sustained 10m") -> None:
+    """Raises InputError for a time in which nothing can be ``seen``; ``usual`` is what is typed as a rule."""
     if seconds < 2 * _VISIT_S:
-        raise InputError(f"{seconds:g} s is too short to see heat.", "Use minutes, e.g. --sustained 10m.")
+        raise InputError(f"{seconds:g} s is too short to see {seen}.", f"Use minutes, e.g. {usual}.")
 
 
 @dataclass(slots=True)
