@@ -16,6 +16,7 @@ from fleetfront.report.sections.devices import DEVICES
 from fleetfront.report.sections.fronts import FRONTS
 from fleetfront.report.sections.heat import HEAT_MAPS
 from fleetfront.report.sections.operators import OPERATORS
+from fleetfront.report.sections.own_phone import OWN_PHONE
 from fleetfront.report.sections.predictions import PREDICTIONS
 from fleetfront.report.sections.provenance import PROVENANCE
 from fleetfront.report.sections.relations import RELATIONS
@@ -34,6 +35,7 @@ SECTIONS: tuple[Section[Any], ...] = (
     OPERATORS,
     RELATIONS,
     DEPLOYED,
+    OWN_PHONE,
     PROVENANCE,
 )
 

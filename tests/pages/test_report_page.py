@@ -40,7 +40,8 @@ def test_every_section_is_drawn(which: str, open_report: Open, request: pytest.F
         "7. What the operators of single files take",
         "8. Devices against devices",
         "9. Chosen and deployed networks",
-        "10. Provenance",
+        "10. What to type for your own phone",
+        "11. Provenance",
     ]
     opened.assert_clean()
 

@@ -29,7 +29,7 @@ def test_nineteen_devices_fit_into_a_comment(which: str, request: pytest.Fixture
     for view in report.views("heat_maps"):
         slowest = max(view.cells, key=lambda cell: cell.value)
         assert f"{escape(f'{slowest.x} {slowest.y}')} ({slowest.value:.2f}×)" in text
-    assert text.count("<details>") == text.count("</details>") == 4
+    assert text.count("<details>") == text.count("</details>") == 5
 
 
 def test_what_is_empty_says_why_and_what_fills_it(empty_report: Report) -> None:

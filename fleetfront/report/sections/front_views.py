@@ -149,7 +149,7 @@ def _group(
     archs = list(dict.fromkeys(front.points[i].arch for (_, front), at in zip(chosen, kept, strict=True) for i in at))
     networks = _networks(sources, space, archs)
     row = {arch: i for i, arch in enumerate(archs)}
-    options, hint = _deploy_options(space)
+    options, hint = deploy_options(space)
     fronts = tuple(
         _view(sources, space, result, front, at, row, networks.blocks, grid)
         for (result, front), at in zip(chosen, kept, strict=True)
@@ -280,7 +280,7 @@ def _block_costs(
     return {row: known[block.key] for row, block in enumerate(blocks) if block.key in known}
 
 
-def _deploy_options(space: SearchSpace | None) -> tuple[str, str]:
+def deploy_options(space: SearchSpace | None) -> tuple[str, str]:
     """Further options of ``fleetfront deploy``, and those of them that a user has to fill in."""
     if not isinstance(space, HasSupernet):
         return (

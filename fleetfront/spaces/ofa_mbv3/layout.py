@@ -105,6 +105,25 @@ MINI_LAYOUT = Layout(
 )
 
 
+#: Twice the side, wider, and with choices far apart: what its networks take and know differs by factors, and the whole
+#: supernet still trains on 1,080 images in about 70 s on one slow core.
+MINI64_LAYOUT = Layout(
+    stem_width=8,
+    first_width=8,
+    stages=(
+        Stage(12, 2, "relu", False),
+        Stage(24, 2, "hard_swish", False),
+        Stage(40, 2, "hard_swish", True),
+    ),
+    expand_width=112,
+    mix_width=128,
+    classes=10,
+    resolutions=(64,),
+    expansions=(1, 3, 6),
+    depths=(1, 2, 3),
+)
+
+
 def halved(side: int, stride: int) -> int:
     """Side of the map after a convolution that pads by half its odd kernel."""
     return -(-side // stride)

@@ -1,7 +1,6 @@
 """OfaMbv3Space holds once-for-all MobileNetV3 networks: genotypes, spelling, blocks, exact sums, shared weights.
 
-A genotype is one kernel gene a slot, one expansion gene a slot, one depth gene a stage and one resolution gene, each an
-index into ascending choices. Shapes and costs of blocks are in ``ofa_mbv3.layout``, operators in ``ofa_mbv3.graph``.
+A genotype is a kernel and an expansion gene a slot, a depth gene a stage and a resolution gene: indices into choices.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.ofa_mbv3.graph import write_block, write_network
 from fleetfront.spaces.ofa_mbv3.layout import (
+    MINI64_LAYOUT,
     MINI_LAYOUT,
     Layout,
     block_features,
@@ -51,6 +51,11 @@ def ofa_mbv3_w12() -> OfaMbv3Space:
 def ofa_mbv3_mini() -> OfaMbv3Space:
     """Three narrow stages at 32 pixels, ten classes: the same family at a size that trains in minutes."""
     return OfaMbv3Space("ofa-mbv3-mini", MINI_LAYOUT)
+
+
+def ofa_mbv3_mini64() -> OfaMbv3Space:
+    """Three stages at 64 pixels, ten classes, one to three blocks each: what ``fleetfront quickstart`` searches."""
+    return OfaMbv3Space("ofa-mbv3-mini64", MINI64_LAYOUT)
 
 
 @dataclass(frozen=True)
@@ -193,8 +198,7 @@ class OfaMbv3Space:
 
     def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
         """int32[n, slots + 3]: stem, first block, slots (-1 beyond a stage's depth), head."""
-        one, parts = self.layout, self._blocks[1]
-        slots = one.slots
+        one, parts, slots = self.layout, self._blocks[1], self.layout.slots
         variant = genotypes[:, :slots].astype(np.intp) * len(one.expansions) + genotypes[:, slots : 2 * slots]
         part = self._slot_parts[np.arange(slots), variant]
         resolution = genotypes[:, -1].astype(np.intp)

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.ofa_mbv3.layout import MINI_LAYOUT, BlockShape, block_shape, full_layout
+from fleetfront.spaces.ofa_mbv3.layout import MINI64_LAYOUT, MINI_LAYOUT, BlockShape, block_shape, full_layout
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,6 +61,9 @@ def cut(tensors: Tensors, parts: Sequence[tuple[str, Block]], kernels: Sequence[
             layer = name.removeprefix(prefix + ".")
             if not prefix.startswith(_SLOT):
                 weights[name] = tensors[name]
+            elif shape.expansion == 1 and layer.startswith("expand."):
+                # Such a block has no expansion of its own.
+                continue
             elif layer == _DEPTHWISE:
                 weights[name] = _shrunk(tensors, name, shape, kernels)
             elif not layer.startswith("depthwise.conv."):
@@ -119,8 +122,9 @@ def describe_misfit(tensors: Tensors) -> str:
     if expand is None or mix is None:
         return ""
     widths = (len(expand), len(mix))
-    if widths == (MINI_LAYOUT.expand_width, MINI_LAYOUT.mix_width):
-        return " They seem to be of the mini space, ofa-mbv3-mini."
+    for name, small in (("ofa-mbv3-mini", MINI_LAYOUT), ("ofa-mbv3-mini64", MINI64_LAYOUT)):
+        if widths == (small.expand_width, small.mix_width):
+            return f" They seem to be of the small space {name}."
     for tenths in range(2, 31):
         layout = full_layout(tenths / 10, ())
         if widths == (layout.expand_width, layout.mix_width):

@@ -15,7 +15,7 @@ from tests.report.strangers import EVIL, with_evil_names, with_views
 
 SECTIONS = (
     *("summary", "fronts", "devices", "predictions", "baselines", "heat-maps", "operators"),
-    *("relations", "deployed", "provenance"),
+    *("relations", "deployed", "own-phone", "provenance"),
 )
 
 

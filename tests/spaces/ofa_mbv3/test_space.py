@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, Interpolable, SearchSpace
-from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_mini64, ofa_mbv3_w10, ofa_mbv3_w12
 
-W10, W12, MINI = ofa_mbv3_w10(), ofa_mbv3_w12(), ofa_mbv3_mini()
-SPACES = [W10, W12, MINI]
+W10, W12, MINI, MINI64 = ofa_mbv3_w10(), ofa_mbv3_w12(), ofa_mbv3_mini(), ofa_mbv3_mini64()
+SPACES = [W10, W12, MINI, MINI64]
 
 few = settings(max_examples=15, deadline=None)
 spaces = st.sampled_from(SPACES)

@@ -190,7 +190,7 @@ def test_another_width_is_recognised(once_for_all, noisy):
     supernet, _ = once_for_all
     with pytest.raises(InputError, match=r"do not fit ofa-mbv3-w1\.2.*seem to be of width 1\.0"):
         Supernet(ofa_mbv3_w12(), supernet.tensors)
-    with pytest.raises(InputError, match="seem to be of the mini space"):
+    with pytest.raises(InputError, match="seem to be of the small space ofa-mbv3-mini"):
         Supernet(ofa_mbv3_w12(), noisy.tensors)
 
 
