@@ -43,6 +43,8 @@ _ROOMS = {
     "fleetfront.deploy.formats": ("FORMATS",),
     "fleetfront.deploy.bundle.manifest": ("read_manifest",),
     "fleetfront.pipelines.compare": ("compare_results",),
+    "fleetfront.pipelines.optuna_study": ("to_optuna",),
+    "fleetfront.pipelines.mlflow_run": ("log_to_mlflow",),
     "fleetfront.report.gather": ("gather_report",),
     "fleetfront.report.page.page": ("write_page",),
 }

@@ -31,6 +31,8 @@ from fleetfront.pipelines.measure.profile import measure_networks as measure_net
 from fleetfront.pipelines.measure.profile import parse_budget as parse_budget
 from fleetfront.pipelines.measure.profile import profile_space as profile_space
 from fleetfront.pipelines.measure.single_file import profile_file as profile_file
+from fleetfront.pipelines.mlflow_run import log_to_mlflow as log_to_mlflow
+from fleetfront.pipelines.optuna_study import to_optuna as to_optuna
 from fleetfront.pipelines.predict import predict_archs as predict_archs
 from fleetfront.pipelines.predict_files import FilePrediction as FilePrediction
 from fleetfront.pipelines.predict_files import Predictions as Predictions
