@@ -204,7 +204,7 @@ def test_int8_that_contradicts_torch_is_not_handed_out(tmp_path: Path, knowing: 
         graph = ofa_mbv3_mini().subnet_graphs(smallest(ofa_mbv3_mini()))["network"][0]
         return FORMATS["onnx"].write(graph)
 
-    kind = replace(FORMATS["onnx"], quantise=wrong)
+    kind = replace(FORMATS["onnx"], quantise=wrong, weights=lambda _: {})
     weights = Weights(knowing, UserImages("digits"))
     recipe = Recipe(("int8",), test_images=60)
     (one,) = deploy_picks([Pick("net", arch())], ofa_mbv3_mini(), weights, [kind], tmp_path, recipe=recipe)
