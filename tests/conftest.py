@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Two workers on two cores: native thread pools that each take every core wait for one another. Read at import.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import numpy as np
 import pytest
 
