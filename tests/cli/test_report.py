@@ -61,7 +61,7 @@ def test_json_tells_what_was_drawn_and_what_not(home: Path, capsys: pytest.Captu
     assert (told["path"], told["format"], told["devices"]) == ("report.html", "html", 2)
     assert told["bytes"] == Path("report.html").stat().st_size
     sections = {section["name"]: section for section in told["sections"]}
-    assert len(sections) == 10
+    assert len(sections) == 11
     for name, section in sections.items():
         is_gap = name in ("predictions", "operators", "deployed")
         assert section["is_drawn"] != is_gap
