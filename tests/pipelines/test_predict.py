@@ -7,6 +7,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.predict import predict_archs
+from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.quantities import Estimate, Tier
@@ -45,6 +46,8 @@ def test_rows(model: CalibratedTable) -> None:
             "latency_ms": mean,
             "latency_std_ms": std,
             "latency_std_same_sitting_ms": within,
+            "latency_low_ms": pytest.approx(mean - Z90 * std),
+            "latency_high_ms": pytest.approx(mean + Z90 * std),
             "may_be_far_off": False,
             "device": "mine",
             "tier": "measured",
