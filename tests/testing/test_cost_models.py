@@ -7,7 +7,7 @@ import pytest
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.predictors.few_shot.model import KnownTable, Teacher
-from fleetfront.predictors.operators.model import OperatorEstimate, load_operator_model, operator_models
+from fleetfront.predictors.operators.model import OperatorEstimate, operator_models
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
@@ -31,7 +31,7 @@ def calibrated() -> CostModelCase:
 
 def estimated() -> CostModelCase:
     name = sorted(operator_models())[0]
-    return CostModelCase(OperatorEstimate(NetworkWork(MINI), load_operator_model(name), load_device(name).target), MINI)
+    return CostModelCase(OperatorEstimate(NetworkWork(MINI), operator_models()[name], load_device(name).target), MINI)
 
 
 def few_shot() -> CostModelCase:

@@ -8,7 +8,7 @@ import pytest
 from fleetfront.errors import FileError, InputError
 from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
-from fleetfront.predictors.few_shot.files import list_few_shot, load_few_shot, save_few_shot
+from fleetfront.predictors.few_shot.files import load_few_shot, read_few_shot, save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
 from fleetfront.predictors.few_shot.posterior import Hypothesis, fit_posterior, found_step
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
@@ -104,7 +104,7 @@ def test_model_survives_its_file(teacher: Teacher, work: NetworkWork, cells: np.
     fit = fitted(teacher, cells, synthetic(work, cells, 8, Mode.NEEDED))[0]
     workspace = Workspace(tmp_path)
     path = save_few_shot(fit, workspace, SPACE.name, Clock.WALL)
-    (file,) = list_few_shot(workspace)
+    ((file,), _) = read_few_shot(workspace)
     assert (file.target, file.clock, file.report) == (TARGET, Clock.WALL, fit.report)
     again = load_few_shot(path, work).predict(cells[:50])
     np.testing.assert_allclose(again.mean, fit.model.predict(cells[:50]).mean)

@@ -9,10 +9,10 @@ import pytest
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.graphs.prune import drop_unread
 from fleetfront.predictors.operators.classes import estimate_by_classes
-from fleetfront.predictors.operators.model import load_operator_model
+from fleetfront.predictors.operators.model import operator_models
 from fleetfront.predictors.operators.work import Mode
 
-MODEL = load_operator_model("1080ti_1")
+MODEL = operator_models()["1080ti_1"]
 
 
 def test_dead_branches_count_where_everything_is_executed_and_nowhere_else() -> None:
