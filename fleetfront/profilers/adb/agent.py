@@ -47,7 +47,7 @@ from fleetfront.profilers.adb.machine import (
 )
 from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.script import run_script, session_script
-from fleetfront.profilers.adb.runners.session import ScriptEnded, Session, VisitRequest
+from fleetfront.profilers.adb.runners.session import MeasuredElsewhere, ScriptEnded, Session, VisitRequest
 from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, describe_around
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.progress import SILENT, Progress
@@ -61,6 +61,8 @@ _KEY_SLEEP, _KEY_WAKE_UP = 223, 224
 _RESTORE = "restore.sh"
 #: What whoever measures a device holds there, beside the folders of all who do.
 _LOCK = "fleetfront.lock"
+#: A script that lost its connection puts settings back, which takes a second or two, before it lets the device go.
+_OWN_ENDS_S = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,15 +269,22 @@ class AdbAgent:
 
     def _running(self) -> Session:
         """The script on the device, started anew if it is over."""
-        if self._session is None or self._session.is_over:
-            self._session = Session(
-                self._linked(),
-                self._folder,
-                self._script,
-                self._options.visit_timeout_s,
-                self._held_as,
-                self._owner,
-            )
+        deadline = time.monotonic() + _OWN_ENDS_S
+        while self._session is None or self._session.is_over:
+            try:
+                self._session = Session(
+                    self._linked(),
+                    self._folder,
+                    self._script,
+                    self._options.visit_timeout_s,
+                    self._held_as,
+                    self._owner,
+                )
+            except MeasuredElsewhere as held:
+                # This computer's lock is ours, so a script of this name is one that lost its connection and is ending.
+                if held.owner != self._owner or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.5)
         return self._session
 
     def _connect_again(self) -> Event:

@@ -224,6 +224,20 @@ def test_two_homes_share_a_phone_one_after_the_other(
     assert list((phone.data / "local" / "tmp").iterdir()) == []
 
 
+def test_one_s_own_script_is_waited_for_while_it_ends(
+    phone: Any, open_agent: Callable[..., AdbAgent], make_batch: Callable[..., VisitBatch]
+) -> None:
+    agent = open_agent(phone.address)
+    lock = phone.data / "local" / "tmp" / "fleetfront.lock"
+    with subprocess.Popen(["bash", "-c", "exec -a session.sh sleep 2"]) as ending:
+        lock.mkdir()
+        (lock / "owner").write_text(f"{ending.pid} {agent._owner}\n")
+        rows = [row for visit_rows in agent.run(make_batch(agent.target, 2)) for row in visit_rows]
+        assert [row.error for row in rows] == [None] * 2
+        assert ending.poll() is not None, "its script was not waited for"
+    agent.close()
+
+
 def test_another_phone_at_the_same_address_is_refused(
     phone: Any, make_daemon: Callable[..., Any], open_agent: Callable[..., AdbAgent],
     make_batch: Callable[..., VisitBatch],

@@ -70,6 +70,17 @@ class ScriptEnded(DeviceError):
         )
 
 
+class MeasuredElsewhere(DeviceError):
+    """Another script holds the device; ``owner`` is whose, as ``Session`` was told of its own."""
+
+    def __init__(self, serial: str, owner: str, process: int) -> None:
+        self.owner = owner
+        super().__init__(
+            f"{serial} is being measured from elsewhere: by {owner} (process {process} on the device).",
+            "Wait until that ends (or stop it), then run the same command again.",
+        )
+
+
 class Session:
     """One script process on the device. Raises ConnectionLost from every method if the device goes away."""
 
@@ -93,7 +104,7 @@ class Session:
             owner: what others are told of us.
 
         Raises:
-            DeviceError: another computer, home or container measures on the device.
+            MeasuredElsewhere: another computer, home or container measures on the device.
         """
         self._connection = connection
         self._token = secrets.token_hex(6)
@@ -213,11 +224,7 @@ class Session:
             frame = parse_frame(line, self._token)
             if frame is not None and frame.word == "held":
                 self.is_over = True
-                raise DeviceError(
-                    f"{self._connection.serial} is being measured from elsewhere: by {frame.id} "
-                    f"(process {frame.code} on the device).",
-                    "Wait until that ends (or stop it), then run the same command again.",
-                )
+                raise MeasuredElsewhere(self._connection.serial, frame.id, frame.code)
             if frame is not None and frame.word == word and visit in (None, frame.id):
                 return frame, "\n".join(before)
             size += len(line)
