@@ -24,8 +24,8 @@ def log_to_mlflow(folder: Path | str, *, bundles: tuple[Path | str, ...] = ()) -
     except ImportError as error:
         raise missing("mlflow-skinny", "mlflow", "Logging to MLflow") from error
     fronts = load_fronts(Path(folder))
-    is_own = mlflow.active_run() is None
-    run = mlflow.start_run(run_name=f"{fronts.space} {fronts.strategy}") if is_own else mlflow.active_run()
+    running = mlflow.active_run()
+    run = running or mlflow.start_run(run_name=f"{fronts.space} {fronts.strategy}")
     try:
         mlflow.log_params(
             {
@@ -51,6 +51,6 @@ def log_to_mlflow(folder: Path | str, *, bundles: tuple[Path | str, ...] = ()) -
         for bundle in bundles:
             mlflow.log_artifacts(str(bundle), artifact_path=Path(bundle).name)
     finally:
-        if is_own:
+        if running is None:
             mlflow.end_run()
     return str(run.info.run_id)

@@ -39,11 +39,12 @@ def to_optuna(folder: Path | str, *, storage: str | None = None, name: str | Non
     space = load_space(fronts.space)
     archive = Archive.load(Path(folder) / ARCHIVE_FILE, {"space": space.name}, space=space)
     costs = [archive.cost[:, archive.column(front.name)] for front in fronts.devices]
-    best = "maximize" if fronts.quality.is_higher_better else "minimize"
+    fewer, more = optuna.study.StudyDirection.MINIMIZE, optuna.study.StudyDirection.MAXIMIZE
+    best = more if fronts.quality.is_higher_better else fewer
     study = optuna.create_study(
         storage=storage,
         study_name=name or f"{space.name}, {fronts.strategy}, seed {fronts.seed}",
-        directions=[*["minimize"] * len(costs), best],
+        directions=[*[fewer] * len(costs), best],
     )
     study.set_metric_names(
         [*(f"{front.name} {front.metric.title} {front.metric.unit}" for front in fronts.devices), fronts.quality.title]
@@ -51,7 +52,9 @@ def to_optuna(folder: Path | str, *, storage: str | None = None, name: str | Non
     study.set_user_attr("accuracy", f"{fronts.accuracy_source} ({fronts.accuracy_tier})")
     held_out = {p.arch: p.held_out_accuracy for front in fronts.devices for p in front.points if p.held_out_accuracy}
     genes = dict(zip(space.gene_names, space.choices, strict=True))
-    distributions = {gene: optuna.distributions.CategoricalDistribution(values) for gene, values in genes.items()}
+    distributions: dict[str, optuna.distributions.BaseDistribution] = {
+        gene: optuna.distributions.CategoricalDistribution(values) for gene, values in genes.items()
+    }
     for row, arch in enumerate(space.arch_ids(archive.genotypes)):
         chosen = zip(genes.items(), archive.genotypes[row].tolist(), strict=True)
         told = {"arch": arch, "accuracy_std": float(archive.accuracy_std[row])}
