@@ -23,13 +23,13 @@ UNCALIBRATED_STD = 0.15
 #: empirical Bayes methods for assessing differential expression", SAGMB 3, 2004).
 TYPICAL_STD, TYPICAL_DEGREES = 0.017, 6
 #: Standard deviation of a machine's level between sittings before it has shown its own, for networks whose weights
-#: outgrow the caches: root mean square over 24 sittings of two runtimes on one shared machine, all quiet or not said to
-#: be busy (networks of 14 to 27 MiB; 17 of them within 3.5 %, the farthest 7.2 %). What else uses the memory and the
-#: last cache moves it from minute to minute, also where this machine's own cores are idle.
-TYPICAL_BETWEEN = 0.035
+#: outgrow the caches: root mean square over 28 sittings of two runtimes on one shared machine (networks of 14 to 27
+#: MiB; 17 of them within 3.5 %, the farthest 12 %, two and a half hours after its profile). The state of its memory
+#: moves it from minute to minute, also where this machine's own cores are idle.
+TYPICAL_BETWEEN = 0.047
 #: Of that, the share that moves networks of few weights, which the caches hold: networks of 0.2 to 0.5 MiB moved by
 #: 0.8 and 0.6 % (root mean square, the same sittings), blocks of up to 3 MiB by 0.4 %.
-_CACHED_SHARE = 0.25
+_CACHED_SHARE = 0.2
 #: Weights in bytes up to which that share holds, and from which on everything moves; between them nobody looked, and
 #: the share grows with the logarithm.
 _CACHED_BYTES, _UNCACHED_BYTES = 2 * 2**20, 12 * 2**20
@@ -68,13 +68,13 @@ class SittingSpread:
         return np.sqrt(within**2 + (relative * mean) ** 2 + self.absolute_ms**2)
 
 
-#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened for being known from 24; and what timer, launch
+#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened for being known from 28; and what timer, launch
 #: and caches add to any file, since files of 12 to 40 microseconds took 1 to 2 more some minutes later.
-TYPICAL_SPREAD = SittingSpread(0.0366, 0.0012, 0)
+TYPICAL_SPREAD = SittingSpread(0.049, 0.0012, 0)
 
 
 def moving_share(weight_bytes: FloatArray) -> FloatArray:
-    """Share of a machine's wandering that reaches networks of so many bytes of weights, float64[n], a quarter to 1."""
+    """Share of a machine's wandering that reaches networks of so many bytes of weights, float64[n], a fifth to 1."""
     scale = math.log(_UNCACHED_BYTES / _CACHED_BYTES)
     grown = np.clip(np.log(np.maximum(weight_bytes, 1.0) / _CACHED_BYTES) / scale, 0.0, 1.0)
     return np.asarray(_CACHED_SHARE + (1 - _CACHED_SHARE) * grown, np.float64)

@@ -33,7 +33,7 @@ def test_without_other_sittings_the_spread_is_typical() -> None:
     assert (found.absolute_ms, found.sittings) == (TYPICAL_SPREAD.absolute_ms, 0)
 
 
-@pytest.mark.parametrize(("spread", "sittings"), [(0.01, 8), (0.035, 2), (0.035, 8), (0.06, 8)])
+@pytest.mark.parametrize(("spread", "sittings"), [(0.01, 8), (0.047, 2), (0.047, 8), (0.07, 8)])
 def test_nine_of_ten_next_sittings_lie_within_the_spread(spread: float, sittings: int) -> None:
     rng = np.random.default_rng(0)
     covered = []
@@ -42,7 +42,7 @@ def test_nine_of_ten_next_sittings_lie_within_the_spread(spread: float, sittings
         covered.append(abs(np.log(new)) <= Z90 * spread_between(np.array(seen), LARGE).relative)
     # What is typical outweighs few sittings: a quiet machine is promised less than it could keep, never more.
     assert np.mean(covered) > 0.8
-    assert spread < 0.035 or np.mean(covered) < 0.97
+    assert spread < 0.047 or np.mean(covered) < 0.97
 
 
 def test_networks_that_caches_hold_wander_less() -> None:
@@ -52,9 +52,9 @@ def test_networks_that_caches_hold_wander_less() -> None:
 
 
 def test_levels_of_small_networks_tell_of_large_ones_what_is_typical_of_both() -> None:
-    levels = np.exp(np.tile([0.00875, -0.00875], 30))
-    assert spread_between(levels, SMALL).relative == pytest.approx(0.035, rel=0.05)
-    assert spread_between(levels, LARGE).relative == pytest.approx(0.014, rel=0.1)
+    levels = np.exp(np.tile([0.0094, -0.0094], 30))
+    assert spread_between(levels, SMALL).relative == pytest.approx(0.047, rel=0.05)
+    assert spread_between(levels, LARGE).relative == pytest.approx(0.017, rel=0.1)
 
 
 def test_timer_and_launch_keep_tiny_files_honest() -> None:
