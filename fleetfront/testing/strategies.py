@@ -167,7 +167,8 @@ class _Killed(Exception):
 
 
 def _trained(strategy: Strategy | TrainedStrategy) -> TrainedStrategy:
-    assert isinstance(strategy, TrainedStrategy)
+    if not isinstance(strategy, TrainedStrategy):
+        raise TypeError(f"{strategy!r} does not spend its budget by itself")
     return strategy
 
 

@@ -203,59 +203,56 @@ class _Worker:
 
     def ask(self, arch: str, timeout: float) -> dict[str, Any]:
         """``accuracy`` or ``error`` for an architecture. Raises InputError if the file cannot be loaded."""
-        if self._process is None or self._process.poll() is not None:
-            self._start()
-        assert self._process is not None
-        assert self._process.stdin is not None
+        process = self._process
+        if process is None or process.poll() is not None:
+            process = self._start()
         try:
-            self._process.stdin.write(json.dumps(arch) + "\n")
-            self._process.stdin.flush()
+            print(json.dumps(arch), file=process.stdin, flush=True)
         except OSError:
-            return self._ended()
-        return self._answer(timeout)
+            return self._ended(process)
+        return self._answer(process, timeout)
 
-    def _start(self) -> None:
+    def _start(self) -> subprocess.Popen[str]:
         self._answers = queue.Queue()
         # -P: a module in the present folder must not stand in for another one.
         module = ("-P", "-m", "fleetfront.predictors.accuracy.call_worker")
         command = [sys.executable, *module, str(self.file.resolve()), self.function]
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
-        weakref.finalize(self, _kill, self._process)
-        threading.Thread(target=_read, args=(self._process, self._answers), daemon=True).start()
-        first = self._answer(_LOADING_S)
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, start_new_session=True)
+        self._process = process
+        weakref.finalize(self, _kill, process)
+        threading.Thread(target=_read, args=(process, self._answers), daemon=True).start()
+        first = self._answer(process, _LOADING_S)
         if "error" in first:
             raise InputError(f"{self.file} cannot be loaded: {first['error']}", "Repair it.")
+        return process
 
-    def _answer(self, timeout: float) -> dict[str, Any]:
+    def _answer(self, process: subprocess.Popen[str], timeout: float) -> dict[str, Any]:
         try:
             line = self._answers.get(timeout=timeout)
         except queue.Empty:
-            self._stop()
+            _kill(process)
             return {"error": f"no answer within {timeout:g} s"}
         if not line:
-            return self._ended()
+            return self._ended(process)
         try:
             answer = parse_finite_json(line)
         except ValueError:
             return {"error": f"the answer {line[:80]!r} is no number"}
         return answer if isinstance(answer, dict) else {"error": f"the answer {line[:80]!r} is no number"}
 
-    def _ended(self) -> dict[str, Any]:
-        assert self._process is not None
-        self._stop()
-        status = self._process.wait()
+    def _ended(self, process: subprocess.Popen[str]) -> dict[str, Any]:
+        # One that is just ending says how by itself.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=1.0)
+        _kill(process)
+        status = process.wait()
         said = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit status {status}"
         return {"error": f"the function's process ended ({said})"}
 
-    def _stop(self) -> None:
-        if self._process is not None:
-            _kill(self._process)
-
 
 def _read(process: subprocess.Popen[str], answers: queue.Queue[str]) -> None:
-    assert process.stdout is not None
-    for line in process.stdout:
+    for line in process.stdout or ():
         answers.put(line)
     answers.put("")
 

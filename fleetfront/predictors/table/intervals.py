@@ -23,8 +23,8 @@ UNCALIBRATED_STD = 0.15
 #: empirical Bayes methods for assessing differential expression", SAGMB 3, 2004).
 TYPICAL_STD, TYPICAL_DEGREES = 0.017, 6
 #: Standard deviation of a machine's level between sittings before it has shown its own, for networks whose weights
-#: outgrow the caches: root mean square over 28 sittings of two runtimes on one shared machine (networks of 14 to 27
-#: MiB; 17 of them within 3.5 %, the farthest 12 %, two and a half hours after its profile). The state of its memory
+#: outgrow the caches: root mean square over 30 sittings of two runtimes on one shared machine (networks of 14 to 27
+#: MiB; 18 of them within 3.5 %, the farthest 12 %, two and a half hours after its profile). The state of its memory
 #: moves it from minute to minute, also where this machine's own cores are idle.
 TYPICAL_BETWEEN = 0.047
 #: Of that, the share that moves networks of few weights, which the caches hold: networks of 0.2 to 0.5 MiB moved by
@@ -68,7 +68,7 @@ class SittingSpread:
         return np.sqrt(within**2 + (relative * mean) ** 2 + self.absolute_ms**2)
 
 
-#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened for being known from 28; and what timer, launch
+#: That of a target without later sittings: ``TYPICAL_BETWEEN``, widened for being known from 30; and what timer, launch
 #: and caches add to any file, since files of 12 to 40 microseconds took 1 to 2 more some minutes later.
 TYPICAL_SPREAD = SittingSpread(0.049, 0.0012, 0)
 
