@@ -1,9 +1,13 @@
-"""Import language models and transformers by command, search them, and be told what cannot be done with them."""
+"""Import language models, transformers and stores by command, search them, be told what cannot be done with them."""
 
 import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
+
+from fleetfront.profilers.store.store import Store
+from fleetfront.targets import Target
+from tests.profilers.store.conftest import measured
 
 Told = Callable[..., tuple[int, str, str]]
 
@@ -44,3 +48,22 @@ def test_transformers_are_imported_as_three_devices(told: Told, shared_data: Pat
         *searched, "--strategy", "random", "--evaluations", "40", "--out", str(tmp_path / "fronts"), "--quiet"
     )
     assert (code, "BLEU" in text, "19 networks tell BLEU" in err) == (0, True, True), err
+
+
+def test_another_machine_s_store_is_kept_apart(told: Told, tmp_path: Path) -> None:
+    other, own = tmp_path / "other.sqlite", str(tmp_path / "own.sqlite")
+    with Store(other) as store:
+        store.append([measured(Target("cpu", "litert")), measured(Target("R5CT10", "tflite-cpu"))])
+    code, _, err = told("import", "store", str(other), "--store", own)
+    assert (code, "holds measurements of cpu" in err, "--as lab" in err) == (2, True, True)
+    code, text, err = told("import", "store", str(other), "--as", "lab", "--store", own, "--json")
+    assert (code, json.loads(text)) == (
+        0,
+        {"devices": ["R5CT10", "lab-cpu"], "new": 2, "known": 0, "left_out": 0, "campaigns": 0},
+    ), err
+    code, _, err = told("import", "store", str(other), "--as", "a b", "--store", own)
+    assert (code, "'a b-cpu' holds characters" in err) == (2, True)
+    code, _, err = told("import", "store", str(tmp_path / "none"), "--store", own)
+    assert (code, "none does not exist" in err) == (2, True)
+    code, text, err = told("import", "store", str(other), "--same-machine", "--store", own)
+    assert (code, "2 known" in text) == (0, True), err

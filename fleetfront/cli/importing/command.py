@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
+from fleetfront.cli.importing.store import import_store_command
 from fleetfront.cli.importing.trtexec import import_trtexec_command
 from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
 from fleetfront.cli.search.text import next_search
@@ -25,11 +26,13 @@ def import_() -> None:
     Examples:
       fleetfront import table nets.csv --space nasbench201 --source "HELP" --licence MIT
       fleetfront import ofa-lut note10_tables/ --device note10
+      fleetfront import store colleague/store.sqlite --as lab
       fleetfront import trtexec times.json --device cuda:0 --space ofa-mbv3-w1.2 --arch ARCH
     """
 
 
 import_.add_command(import_trtexec_command)
+import_.add_command(import_store_command)
 
 
 @import_.command("table")

@@ -29,6 +29,7 @@ class CpuKind:
         Capability.OPERATORS,
     }
     settings: frozenset[str] = frozenset()
+    is_of_machine = True
 
     def matches(self, name: str) -> bool:
         """Only ``cpu``."""

@@ -28,6 +28,7 @@ class CudaKind:
         }
     )
     settings = frozenset({"options"})
+    is_of_machine = True
 
     def matches(self, name: str) -> bool:
         """``cuda`` or ``cuda:N``."""

@@ -120,6 +120,13 @@ class DescribesAtHand(Protocol):
         """Facts of ``Agent.describe`` that cost nothing to know now."""
 
 
+@runtime_checkable
+class IsOfMachine(Protocol):
+    """A kind whose devices' names, such as ``cpu``, mean another device on every machine."""
+
+    is_of_machine: bool
+
+
 def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:
     """Raise DeviceError for a target that is not of ``kind``, InputError for settings that it does not know."""
     if not kind.matches(target.device):

@@ -1,0 +1,122 @@
+"""Merge another store into one's own: rows by their identity, devices of other machines under names of their own."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.store.cells import is_target
+from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
+from fleetfront.targets import Target
+
+#: Device -> its name in the store that rows are merged into.
+Rename = Callable[[str], str]
+
+_SERIES = "target, space, role, key, metric, unit, clock"
+_TARGET = "renamed(x.target)"
+
+#: In this order, each step finding what the ones before it brought. Sessions have no identity of their own: two of one
+#: campaign cannot begin in the same nanosecond.
+_STEPS = {
+    "sources": "INSERT OR IGNORE INTO sources (name, licence, url, sha256, imported_ns)"
+    " SELECT name, licence, url, sha256, imported_ns FROM other.sources",
+    "series": f"INSERT OR IGNORE INTO series ({_SERIES})"
+    f" SELECT {_TARGET}, x.space, x.role, x.key, x.metric, x.unit, x.clock FROM other.series x"
+    f" WHERE {_TARGET} IS NOT NULL",
+    "campaigns": "INSERT OR IGNORE INTO campaigns (id, target, space, identity, plan, environment, started_ns)"
+    f" SELECT x.id, {_TARGET}, x.space, x.identity, x.plan, x.environment, x.started_ns FROM other.campaigns x"
+    f" WHERE {_TARGET} IS NOT NULL ORDER BY x.started_ns",
+    "sessions": "INSERT INTO sessions (campaign, started_ns) SELECT x.campaign, x.started_ns FROM other.sessions x"
+    " WHERE EXISTS (SELECT 1 FROM campaigns c WHERE c.id = x.campaign) AND NOT EXISTS"
+    " (SELECT 1 FROM sessions s WHERE s.campaign = x.campaign AND s.started_ns = x.started_ns) ORDER BY x.id",
+    "endings": "INSERT OR IGNORE INTO endings (session, ended_ns, reason, finished)"
+    " SELECT s.id, e.ended_ns, e.reason, e.finished FROM other.endings e JOIN other.sessions x ON x.id = e.session"
+    " JOIN sessions s ON s.campaign = x.campaign AND s.started_ns = x.started_ns",
+    "measurements": "INSERT OR IGNORE INTO measurements (uuid, series, campaign, round, started_ns, samples, before,"
+    " after, flags, error, source)"
+    " SELECT m.uuid, s.id, m.campaign, m.round, m.started_ns, m.samples, m.before, m.after, m.flags, m.error, o.id"
+    " FROM other.measurements m JOIN other.series x ON x.id = m.series"
+    " JOIN series s ON s.target = renamed(x.target) AND s.space = x.space AND s.role = x.role AND s.key = x.key"
+    " AND s.metric = x.metric AND s.unit = x.unit AND s.clock = x.clock"
+    " LEFT JOIN other.sources y ON y.id = m.source LEFT JOIN sources o ON o.name = y.name AND o.sha256 = y.sha256"
+    " ORDER BY m.id",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """The outcome of a merge.
+
+    Attributes:
+        devices: names, as they are now called, of all that the other store holds.
+        rows: measurements that were new.
+        known: measurements that were there already.
+        left_out: measurements of series that nobody here can name.
+        campaigns: campaigns that were new.
+    """
+
+    devices: tuple[str, ...]
+    rows: int
+    known: int
+    left_out: int
+    campaigns: int
+
+
+def devices_in(path: Path) -> list[str]:
+    """Every device that the store at ``path`` has rows of. Raises InputError as ``open_for_reading`` does."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist.", "Name the store.sqlite of the other machine's FLEETFRONT_HOME.")
+    with closing(open_for_reading(path)) as connection, explained(path):
+        targets = connection.execute("SELECT DISTINCT target FROM series").fetchall()
+    return sorted({Target.parse(target).device for (target,) in targets if is_target(target)})
+
+
+def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
+    """Copy what the store ``other`` holds and ``path`` does not, in one transaction: all of it or, on an error, none.
+
+    Rows are known by their identity, so that merging again changes nothing. ``rename`` gives the devices' names here.
+
+    Raises:
+        InputError: one of them is no readable store, both are one file, or the disk is full.
+    """
+    if path.exists() and other.exists() and path.samefile(other):
+        raise InputError(f"{other} is this very store.", "Name the file of another one.")
+    devices = sorted({rename(device) for device in devices_in(other)})
+    with closing(open_database(path)) as connection, explained(other):
+        connection.create_function("renamed", 1, _renaming(rename), deterministic=True)
+        connection.execute("ATTACH ? AS other", (str(other),))
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            new = {table: max(0, connection.execute(statement).rowcount) for table, statement in _STEPS.items()}
+            total, named = _counts(connection)
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise
+    rows = new["measurements"]
+    return Merged(tuple(devices), rows, named - rows, total - named, new["campaigns"])
+
+
+def _renaming(rename: Rename) -> Callable[[object], str | None]:
+    def renamed(text: object) -> str | None:
+        if not is_target(text):
+            return None
+        target = Target.parse(str(text))
+        name = rename(target.device)
+        return str(text) if name == target.device else str(text).replace(target.device, name, 1)
+
+    return renamed
+
+
+def _counts(connection: sqlite3.Connection) -> tuple[int, int]:
+    """Rows of the other store, and those of them whose series can be named."""
+    (total,) = connection.execute("SELECT count(*) FROM other.measurements").fetchone()
+    (named,) = connection.execute(
+        f"SELECT count(*) FROM other.measurements m JOIN other.series x ON x.id = m.series WHERE {_TARGET} IS NOT NULL"
+    ).fetchone()
+    return int(total), int(named)

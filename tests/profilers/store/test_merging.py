@@ -1,0 +1,114 @@
+"""Stores of several machines in one: nothing lost, nothing doubled, nothing mistaken for another machine's."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.profilers.store.merging import Merged, devices_in, merge_store
+from fleetfront.profilers.store.store import Source, Store
+from fleetfront.targets import Target
+from tests.profilers.store.conftest import measured
+
+PHONE = Target("R5CT10", "tflite-cpu")
+
+
+def as_lab(device: str) -> str:
+    return f"lab-{device}" if device == "cpu" else device
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Path:
+    """Another machine's store: its CPU, a phone, an import, a finished campaign and one that was killed."""
+    path, cpu = tmp_path / "other.sqlite", Target("cpu", "onnxruntime")
+    with Store(path) as store:
+        store.append([measured(cpu, "a", campaign="done"), measured(cpu, "b", samples=(), error="no such operator")])
+        store.append([measured(PHONE, "a"), measured(PHONE, "a", metric="energy", unit="uJ")])
+        store.append([measured(Target("board", "litert"), "a")], Source("a paper", "MIT", "https://x.org", "ab12"))
+        for name in ("done", "killed"):
+            store.add_campaign(name, cpu, "space", "identity", {"tasks": {}}, {"cpu": "Abacus"})
+            session = store.begin_session(name)
+            if name == "done":
+                store.end_session(session, "budget", finished=True, seconds=3.0)
+    return path
+
+
+def test_all_of_it_arrives_and_machines_stay_apart(tmp_path: Path, other: Path) -> None:
+    path, cpu = tmp_path / "own.sqlite", Target("cpu", "onnxruntime")
+    with Store(path) as store:
+        store.append([measured(cpu, "a", samples=(9,))])
+    assert devices_in(other) == ["R5CT10", "board", "cpu"]
+    found = merge_store(path, other, as_lab)
+    assert found == Merged(("R5CT10", "board", "lab-cpu"), rows=5, known=0, left_out=0, campaigns=2)
+    with Store(path, read_only=True) as store, Store(other, read_only=True) as before:
+        assert [m.samples for m in store.measurements(target=cpu)] == [(9,)]
+        lab = replace(cpu, device="lab-cpu")
+        moved = {m.uuid: m for m in store.measurements(metric=None) if m.samples != (9,)}
+        assert moved == {
+            m.uuid: replace(m, target=lab) if m.target == cpu else m for m in before.measurements(metric=None)
+        }
+        assert store.sources(Target("board", "litert")) == before.sources()
+        assert store.campaigns(target=lab) == [replace(c, target=lab) for c in before.campaigns()]
+        assert [c.is_finished for c in store.campaigns()] == [False, True]
+
+
+def test_merging_again_brings_what_is_new_alone(tmp_path: Path, other: Path) -> None:
+    path = tmp_path / "own.sqlite"
+    merge_store(path, other, as_lab)
+    assert merge_store(path, other, as_lab) == Merged(("R5CT10", "board", "lab-cpu"), 0, 5, 0, 0)
+    with Store(other) as store:
+        store.append([measured(PHONE, "c")])
+        store.begin_session("killed")
+    assert merge_store(path, other, as_lab).rows == 1
+    counts = [
+        sqlite3.connect(file)
+        .execute("SELECT (SELECT count(*) FROM sessions), (SELECT count(*) FROM endings)")
+        .fetchone()
+        for file in (path, other)
+    ]
+    assert counts == [(3, 1), (3, 1)]
+
+
+def test_rows_that_nobody_can_name_are_counted(tmp_path: Path, other: Path) -> None:
+    broken = sqlite3.connect(other)
+    broken.execute("DROP TRIGGER series_no_update")
+    broken.execute("UPDATE series SET target = 'gibberish' WHERE target LIKE 'board%'")
+    broken.commit()
+    broken.close()
+    found = merge_store(tmp_path / "own.sqlite", other, as_lab)
+    assert (found.rows, found.left_out, found.devices) == (4, 1, ("R5CT10", "lab-cpu"))
+
+
+def test_what_is_no_store_is_refused_and_nothing_is_written(tmp_path: Path, other: Path) -> None:
+    path, text = tmp_path / "own.sqlite", tmp_path / "notes.txt"
+    text.write_text("not a database, though it is long enough to be looked at as one" * 20)
+    merge_store(path, other, as_lab)
+    held = path.read_bytes()
+    for wrong, words in (
+        (text, "not a readable store"),
+        (tmp_path / "none", "does not exist"),
+        (path, "this very store"),
+    ):
+        with pytest.raises(InputError, match=words):
+            merge_store(path, wrong, as_lab)
+    assert path.read_bytes() == held
+
+
+def test_a_damaged_store_leaves_one_s_own_as_it_was(tmp_path: Path, other: Path) -> None:
+    path = tmp_path / "own.sqlite"
+    merge_store(path, other, as_lab)
+    with Store(other) as store:
+        store.append([measured(PHONE, f"block {index}", samples=tuple(range(1, 200))) for index in range(400)])
+    data = bytearray(other.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 40_000] = bytes(40_000)
+    other.write_bytes(data)
+    with Store(path) as store:
+        before = len(list(store.measurements(metric=None)))
+    with pytest.raises(InputError):
+        merge_store(path, other, as_lab)
+    with Store(path) as store:
+        assert len(list(store.measurements(metric=None))) == before
