@@ -27,9 +27,13 @@ _STEPS = {
     "series": f"INSERT OR IGNORE INTO series ({_SERIES})"
     f" SELECT {_TARGET}, x.space, x.role, x.key, x.metric, x.unit, x.clock FROM other.series x"
     f" WHERE {_TARGET} IS NOT NULL",
-    "campaigns": "INSERT OR IGNORE INTO campaigns (id, target, space, identity, plan, environment, started_ns)"
-    f" SELECT x.id, {_TARGET}, x.space, x.identity, x.plan, x.environment, x.started_ns FROM other.campaigns x"
-    f" WHERE {_TARGET} IS NOT NULL ORDER BY x.started_ns",
+    # Readers take the last row of a target for its newest profile: one that began before what is here goes below it.
+    "campaigns": "INSERT OR IGNORE INTO campaigns (rowid, id, target, space, identity, plan, environment, started_ns)"
+    " SELECT CASE WHEN x.started_ns < (SELECT max(c.started_ns) FROM campaigns c"
+    f" WHERE c.target = {_TARGET} AND c.space = x.space)"
+    " THEN (SELECT min(rowid) FROM campaigns) - row_number() OVER (ORDER BY x.started_ns DESC) END,"
+    f" x.id, {_TARGET}, x.space, x.identity, x.plan, x.environment, x.started_ns FROM other.campaigns x"
+    f" WHERE {_TARGET} IS NOT NULL AND x.id NOT IN (SELECT id FROM campaigns) ORDER BY x.started_ns",
     "sessions": "INSERT INTO sessions (campaign, started_ns) SELECT x.campaign, x.started_ns FROM other.sessions x"
     " WHERE EXISTS (SELECT 1 FROM campaigns c WHERE c.id = x.campaign) AND NOT EXISTS"
     " (SELECT 1 FROM sessions s WHERE s.campaign = x.campaign AND s.started_ns = x.started_ns) ORDER BY x.id",

@@ -73,6 +73,19 @@ def test_merging_again_brings_what_is_new_alone(tmp_path: Path, other: Path) -> 
     assert counts == [(3, 1), (3, 1)]
 
 
+def test_an_older_profile_of_the_same_phone_does_not_hide_one_s_own(tmp_path: Path) -> None:
+    path, other = tmp_path / "own.sqlite", tmp_path / "other.sqlite"
+    for file, names in ((path, ("first",)), (other, ("older", "old")), (path, ("own",)), (other, ("newest",))):
+        with Store(file) as store:
+            for name in names:
+                store.add_campaign(name, PHONE, "space", "identity", {}, {})
+    merge_store(path, other, as_lab)
+    merge_store(path, other, as_lab)
+    with Store(path) as store:
+        found = [campaign.id for campaign in store.campaigns(target=PHONE)]
+    assert found == ["newest", "own", "first", "old", "older"]
+
+
 def test_rows_that_nobody_can_name_are_counted(tmp_path: Path, other: Path) -> None:
     broken = sqlite3.connect(other)
     broken.execute("DROP TRIGGER series_no_update")
