@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.errors import InputError, unknown
-from fleetfront.predictors.base import AccuracyModel, CostModel, RequiresGenes
+from fleetfront.errors import InputError
+from fleetfront.predictors.base import AccuracyModel, CostModel
 from fleetfront.search.archive import Archive
 from fleetfront.search.cost_range import check_limit
 from fleetfront.search.front import FULL, target_front
+from fleetfront.search.held_genes import fixed_genes, stand_ins
 from fleetfront.search.metrics import MetricColumn, metric_columns
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
@@ -129,8 +130,8 @@ class Problem:
         self.columns = metric_columns(self.space, self.targets, self.extras)
         if self.budget is not None and self.budget < 1:
             raise InputError(f"The budget is {self.budget} evaluations.", "Allow at least 1.")
-        self._fixed = _fixed_genes(self.space, self.fixed, self.accuracy)
-        self._instead = _instead(self.space, self.excluded, self._fixed)
+        self._fixed = fixed_genes(self.space, self.fixed, self.accuracy)
+        self._instead = stand_ins(self.space, self.excluded, self._fixed)
         self.archive = Archive(len(self.space.choices), names, [column.name for column in self.columns])
         self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
         for column, target in enumerate(self.targets):
@@ -348,46 +349,3 @@ class Problem:
         self.counter.recalled += int((~unseen).sum())
         self.counter.failed += int(np.isinf(std).sum())
         return accuracy, std
-
-
-def _fixed_genes(space: SearchSpace, fixed: Mapping[str, Any], accuracy: AccuracyModel) -> dict[int, int]:
-    required: Mapping[str, Any] = accuracy.required if isinstance(accuracy, RequiresGenes) else {}
-    for name, value in required.items():
-        if name in fixed and fixed[name] != value:
-            raise InputError(
-                f"The accuracy {accuracy.source} answers only for {name} = {value}, not {fixed[name]}.",
-                f"Fix {name} at {value}, or use another --accuracy.",
-            )
-    return {_gene(space, name): _choice(space, name, value) for name, value in {**fixed, **required}.items()}
-
-
-def _instead(
-    space: SearchSpace, excluded: Mapping[str, Sequence[Any]], fixed: dict[int, int]
-) -> dict[int, NDArray[np.int8]]:
-    """For each gene with excluded values what stands in for each value; a gene with one value left becomes fixed."""
-    found: dict[int, NDArray[np.int8]] = {}
-    for name, values in excluded.items():
-        gene, barred = _gene(space, name), {_choice(space, name, value) for value in values}
-        left = [i for i in range(len(space.choices[gene])) if i not in barred]
-        if not left or fixed.get(gene, next(iter(left), 0)) in barred:
-            said = f"is held at {space.choices[gene][fixed[gene]]}, which is excluded" if left else "has no value left"
-            raise InputError(f"The gene {name} {said}.", "Exclude fewer of its values.")
-        if len(left) == 1:
-            fixed[gene] = left[0]
-        if gene not in fixed and barred:
-            every = range(len(space.choices[gene]))
-            found[gene] = np.array([min(left, key=lambda j, i=i: abs(i - j)) for i in every], np.int8)  # type: ignore[misc]
-    return found
-
-
-def _gene(space: SearchSpace, name: str) -> int:
-    if name not in space.gene_names:
-        raise unknown(f"gene of {space.name}", name, space.gene_names)
-    return space.gene_names.index(name)
-
-
-def _choice(space: SearchSpace, name: str, value: Any) -> int:
-    choices: Sequence[Any] = space.choices[_gene(space, name)]
-    if value not in choices:
-        raise InputError(f"{name} cannot be {value!r} in {space.name}.", f"Use one of {', '.join(map(str, choices))}.")
-    return choices.index(value)
