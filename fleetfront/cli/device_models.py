@@ -26,13 +26,14 @@ def chosen_models(
     space: SearchSpace,
     *,
     everywhere: bool = False,
+    parts: bool = False,
     asked: Genotypes | None = None,
     metric: Metric = LATENCY,
 ) -> list[DeviceModel]:
     """The models of the devices chosen, with a warning for whatever speaks against them.
 
-    ``everywhere`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none,
-    or a ``store`` that the user names is not there: estimates must not stand in for its measurements.
+    ``everywhere``, ``parts`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a
+    device has none, or a ``store`` that the user names is not there: estimates must not stand in for its measurements.
     """
     from fleetfront.pipelines.knowledge.cost_models import device_models
 
@@ -48,6 +49,7 @@ def chosen_models(
         runtime=choices.runtime,
         clock=Clock(choices.clock) if choices.clock else None,
         everywhere=everywhere,
+        parts=parts,
         asked=asked,
         metric=metric,
     )

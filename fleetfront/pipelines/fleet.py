@@ -13,7 +13,7 @@ from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.text_tables import parse_number
 from fleetfront.workspace import Workspace
 
@@ -84,8 +84,11 @@ def search_targets(
     objectives: Sequence[str] = (),
     workspace: Workspace | None = None,
     store: Path | None = None,
+    listed: Genotypes | None = None,
 ) -> list[ProblemTarget]:
     """The targets of a search for ``devices``, with models of every metric that ``limits`` and ``objectives`` name.
+
+    ``listed`` int8[n, v] is what a table of accuracies holds, where that is a part of the space.
 
     Raises InputError on an unknown metric, one that a device has no model of, or one known for another target of it.
     """
@@ -96,7 +99,7 @@ def search_targets(
         own = dict(limits.get(device.name, {}))
         latency = own.pop(LATENCY.name, None)
         further = {
-            metric: _model(device, metric, space, workspace, store)
+            metric: _model(device, metric, space, workspace, store, listed)
             for metric in dict.fromkeys((*objectives, *own))
             if metric not in COUNTED
         }
@@ -110,20 +113,25 @@ def fleet_targets(
     limits: Mapping[str, float],
     objectives: Sequence[str] = (),
     workspace: Workspace | None = None,
+    listed: Genotypes | None = None,
 ) -> list[ProblemTarget]:
     """The targets of devices by name, then the caller's own, within ``limits`` as ``parse_limits`` reads them.
 
-    Raises InputError as ``device_models``, ``parse_limits`` and ``search_targets`` do.
+    ``listed`` as there. Raises InputError as ``device_models``, ``parse_limits`` and ``search_targets`` do.
     """
     place = workspace or Workspace.default()
     devices = [devices] if isinstance(devices, str) else devices
     named = [device for device in devices if isinstance(device, str)]
     own = [device for device in devices if not isinstance(device, str)]
-    found = device_models(named, space, workspace=place, everywhere=True) if named else []
+    found = (
+        device_models(named, space, workspace=place, everywhere=listed is None, parts=True, asked=listed)
+        if named
+        else []
+    )
     allowed = parse_limits(
         [f"{name}={value!r}" for name, value in limits.items()], [*(t.name for t in found), *(t.name for t in own)]
     )
-    targets = search_targets(found, space, limits=allowed, objectives=objectives, workspace=place)
+    targets = search_targets(found, space, limits=allowed, objectives=objectives, workspace=place, listed=listed)
     for target in own:
         further = dict(allowed[target.name])
         limit = further.pop(target.cost.metric.name, target.limit)
@@ -132,13 +140,27 @@ def fleet_targets(
 
 
 def _model(
-    device: DeviceModel, metric: str, space: SearchSpace, workspace: Workspace | None, store: Path | None
+    device: DeviceModel,
+    metric: str,
+    space: SearchSpace,
+    workspace: Workspace | None,
+    store: Path | None,
+    listed: Genotypes | None,
 ) -> CostModel:
     if metric not in METRICS:
         raise unknown("objective", metric, (*COUNTED, *METRICS))
     named = metric_named(metric)
     name = device.target.device
-    (found,) = device_models([name], space, workspace=workspace, store=store, everywhere=True, metric=named)
+    (found,) = device_models(
+        [name],
+        space,
+        workspace=workspace,
+        store=store,
+        everywhere=listed is None,
+        parts=True,
+        asked=listed,
+        metric=named,
+    )
     if found.target != device.target:
         raise InputError(
             f"The {named.title} of {name} is known on {found.target}, its latency on {device.target}.",

@@ -17,14 +17,14 @@ from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.supernet_accuracy import supernet_loader
 from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, KeepsCalls, ListsNetworks, quality_of
-from fleetfront.predictors.table.networks import holds_whole_space
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, KeepsCalls, quality_of
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import ACCURACY
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE, Checkpoints
 from fleetfront.search.collect import collect_fronts
 from fleetfront.search.fronts_file import write_fronts
+from fleetfront.search.part import Part, listed_part, searchable_part
 from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.results import Fronts
 from fleetfront.search.run import SearchRun, run_search
@@ -151,24 +151,29 @@ def search_space(
     A killed search goes on when it is called again with the same arguments, and comes to the result of an undisturbed
     run: from the state of its strategy, or, where that has none, by repeating its steps with what the archive recalls.
 
+    Where tables hold a part of the space, the search stays within what all of them know; a device whose table knows
+    none of it has an entry among ``Fronts.errors`` instead of a front.
+
     With ``verify`` the best of each front are measured, the latency models refitted, and everything searched again with
     them; ``Fronts.verification`` then shows how much faster than true the first fronts looked.
 
     Raises:
-        InputError: on wrong options, a strategy that somebody named and that asks for networks beyond a table of
-            accuracies, limits that nothing meets, an ``out`` that holds another search or cannot be
-            written, a device that ``verify`` cannot measure, a full disk.
+        InputError: on wrong options, a strategy that somebody named and that asks for networks beyond a table,
+            tables that no network is common to, limits that nothing meets, an ``out`` that holds another search or
+            cannot be written, a device that ``verify`` cannot measure, a full disk.
     """
-    options = _within_table(space, accuracy, options or SearchOptions())
+    part = searchable_part(space, targets, accuracy)
+    options = _within_tables(space, accuracy, part, options or SearchOptions())
     problem = Problem(
         space,
-        tuple(targets),
+        part.targets,
         accuracy,
         options.extras,
         dict(options.fixed),
         options.evaluations,
         _recalled(out, space, accuracy),
         excluded=dict(options.excluded),
+        part=part.networks,
     )
     if verify is not None:
         for target in problem.targets:
@@ -185,7 +190,7 @@ def search_space(
     if verify is not None:
         problem, run, verification = _verified(problem, run, options, verify, out, progress)
     shared = None if options.share is None else share(problem, run.references, options.share).to_json()
-    fronts = collect_fronts(problem, run, verification, shared)
+    fronts = collect_fronts(problem, run, verification, shared, part.errors)
     if out is not None:
         write_fronts(fronts, out)
     return fronts
@@ -249,22 +254,18 @@ def search(
         is_chosen=strategy is not None,
         excluded=dict(excluded or {}),
     )
-    targets = fleet_targets(devices, family, limits or {}, objectives, workspace)
+    targets = fleet_targets(devices, family, limits or {}, objectives, workspace, listed_part(family, accuracy))
     return search_space(family, targets, accuracy, options, out=out, progress=progress)
 
 
-def covers_part(space: SearchSpace, accuracy: AccuracyModel) -> bool:
-    """Tell whether an accuracy is a table of some networks of a space, so that a search must stay inside it."""
-    return isinstance(accuracy, ListsNetworks) and not holds_whole_space(space, len(accuracy.networks()))
-
-
-def _within_table(space: SearchSpace, accuracy: AccuracyModel, options: SearchOptions) -> SearchOptions:
-    """Options whose strategy asks for nothing that the accuracy cannot answer."""
-    if not covers_part(space, accuracy):
+def _within_tables(space: SearchSpace, accuracy: AccuracyModel, part: Part, options: SearchOptions) -> SearchOptions:
+    """Options whose strategy asks for nothing that the accuracy or a table of costs cannot answer."""
+    if part.networks is None and listed_part(space, accuracy) is None:
         return options
     if options.is_chosen:
+        holder = accuracy.source if part.networks is None else "A table of latencies"
         raise InputError(
-            f"{accuracy.source} holds a part of {space.name}, and the strategy {spell_strategy(options.strategy)} asks "
+            f"{holder} holds a part of {space.name}, and the strategy {spell_strategy(options.strategy)} asks "
             "for any network.",
             "Leave --strategy out: every network of the table is looked at then.",
         )
@@ -349,6 +350,7 @@ def _verified(
         problem.budget,
         recall=problem.everything_known(),
         excluded=problem.excluded,
+        part=problem.part,
     )
     again.adopt(problem.archive)
     again.counter = EvaluationCounter(adopted=problem.counter.adopted)

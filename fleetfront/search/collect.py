@@ -20,8 +20,9 @@ def collect_fronts(
     run: SearchRun,
     verification: Mapping[str, Any] | None = None,
     shared: Mapping[str, Any] | None = None,
+    errors: Mapping[str, str] | None = None,
 ) -> Fronts:
-    """The fronts of a problem's archive after a run."""
+    """The fronts of a problem's archive after a run; ``errors`` say why further devices have none."""
     counter = problem.counter
     return Fronts(
         space=problem.space.name,
@@ -47,6 +48,7 @@ def collect_fronts(
         statement=run.statement,
         verification=verification,
         shared=shared,
+        errors=errors or {},
     )
 
 

@@ -148,6 +148,7 @@ class _File(TypedDict):
     statement: NotRequired[str]
     verification: NotRequired[_Verification | None]
     shared: NotRequired[_Shared | None]
+    errors: NotRequired[dict[str, str]]
 
 
 def write_fronts(fronts: Fronts, folder: Path) -> Path:
@@ -224,6 +225,7 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
         statement=data.get("statement", ""),
         verification=_plain(data.get("verification")),
         shared=_plain(data.get("shared")),
+        errors=data.get("errors", {}),
     )
 
 

@@ -99,6 +99,7 @@ class Problem:
         counter: what was asked for; see ``EvaluationCounter``.
         columns: the further metrics, objectives and limits, in the order of ``archive.extras``.
         recall: an earlier run's archive that answers in place of the accuracy model, in whatever order it is asked.
+        part: int8[k, v], the only networks that tables of costs know; None where any may be asked for.
     """
 
     space: SearchSpace
@@ -109,6 +110,7 @@ class Problem:
     budget: int | None = None
     recall: Archive | None = None
     excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    part: Genotypes | None = None
     columns: tuple[MetricColumn, ...] = field(init=False)
     archive: Archive = field(init=False)
     counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)
@@ -120,7 +122,8 @@ class Problem:
     _fronts: list[tuple[NDArray[np.intp], int]] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Raises InputError on no target, repeated names, unknown genes or objectives, a limit that nothing meets."""
+        """Raises InputError on no target, repeated names, unknown genes or objectives, no network of ``part`` that is
+        allowed, a limit that nothing meets."""
         if not self.targets:
             raise InputError("There is no device to search for.", "Name at least one: --device cpu.")
         names = [target.name for target in self.targets]
@@ -134,6 +137,8 @@ class Problem:
         self._instead = stand_ins(self.space, self.excluded, self._fixed)
         self.archive = Archive(len(self.space.choices), names, [column.name for column in self.columns])
         self._fronts = [(np.zeros(0, dtype=np.intp), 0)] * len(names)
+        if self.part is not None:
+            self._every = self._allowed_part(self.part)
         for column, target in enumerate(self.targets):
             if target.limit is not None:
                 check_limit(self, target.name, target.cost, target.limit)
@@ -174,7 +179,8 @@ class Problem:
         return tuple(found)
 
     def every(self) -> Genotypes | None:
-        """All distinct allowed architectures int8[n, v], canonical; None if the space is too large to look at whole."""
+        """All distinct allowed architectures int8[n, v], canonical, of the part where one is searched; None if the
+        space is too large to look at whole."""
         counts = self.free_choices
         size = math.prod(counts)
         if self._every is None and size <= _SMALL:
@@ -196,7 +202,9 @@ class Problem:
         return self.space.canonical(genotypes)
 
     def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
-        """``n`` allowed architectures, uniform gene by gene: int8[n, v], canonical."""
+        """``n`` allowed architectures: int8[n, v], canonical; uniform gene by gene, of a part network by network."""
+        if self.part is not None and self._every is not None:
+            return self._every[rng.integers(len(self._every), size=n)]
         drawn = self.space.sample(n, rng)
         for gene in self._instead:
             drawn[:, gene] = rng.choice(np.flatnonzero(self.allowed[gene]), n)
@@ -257,7 +265,7 @@ class Problem:
         """The archive, and after it what ``recall`` knows beyond it, with costs on today's targets."""
         if self.recall is None:
             return self.archive
-        rows = np.flatnonzero(self.archive.find(self.recall.genotypes) < 0)
+        rows = np.flatnonzero((self.archive.find(self.recall.genotypes) < 0) & self._is_in_part(self.recall.genotypes))
         genotypes = self.recall.genotypes[rows]
         known = Archive(len(self.space.choices), self.names, self.archive.extra_names)
         for source, of, cost, extras in (
@@ -326,12 +334,32 @@ class Problem:
         if archive.genotypes.shape[1] != len(self.space.choices):
             raise InputError("The archive is of another space.", f"Give one of {self.space.name}.")
         kept = np.all(self.complete(archive.genotypes) == archive.genotypes, axis=1)
+        kept &= self._is_in_part(archive.genotypes)
         rows = archive.genotypes[kept]
         new = self.archive.find(rows) < 0
         rows = rows[new]
         accuracy, std = archive.accuracy[kept][new], archive.accuracy_std[kept][new]
         self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows))
         self.counter.adopted += len(rows)
+
+    def _allowed_part(self, part: Genotypes) -> Genotypes:
+        allowed = np.unique(part[np.all(self.complete(part) == part, axis=1)], axis=0)
+        if not len(allowed):
+            raise InputError(
+                f"None of the {len(part):,} networks that every table knows may be searched: genes are held or values "
+                "barred that all of them have otherwise.",
+                "Leave out --fix and --exclude, or add networks to the tables.",
+            )
+        return allowed
+
+    def _is_in_part(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: of which networks every cost is known."""
+        known = np.ones(len(genotypes), dtype=np.bool_)
+        if self.part is not None:
+            for target in self.targets:
+                for cost in target.costs.values():
+                    known &= cost.covers(genotypes)
+        return known
 
     def _accuracy(self, fresh: Genotypes) -> tuple[FloatArray, FloatArray]:
         accuracy, std = np.empty(len(fresh)), np.empty(len(fresh))

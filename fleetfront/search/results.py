@@ -142,6 +142,7 @@ class Fronts:
         statement: what the strategy vouches for, in words; empty for most.
         verification: what measuring the front's best showed, if that was asked for.
         shared: the networks that serve all devices best (``Sharing.to_json``), if they were asked for.
+        errors: name of each device that was asked for and has no front -> why.
     """
 
     space: str
@@ -157,6 +158,7 @@ class Fronts:
     statement: str = ""
     verification: Mapping[str, Any] | None = None
     shared: Mapping[str, Any] | None = None
+    errors: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def quality(self) -> Quality:
@@ -206,6 +208,7 @@ class Fronts:
             **({"statement": self.statement} if self.statement else {}),
             **({} if self.verification is None else {"verification": dict(self.verification)}),
             **({} if self.shared is None else {"shared": dict(self.shared)}),
+            **({"errors": dict(self.errors)} if self.errors else {}),
         }
 
 

@@ -129,11 +129,13 @@ def search(
         # A slip in its name is not to hide behind what the devices lack.
         find_strategy(strategy.partition(":")[0])
     family = load_space(space)
-    targets = _targets(models, family, limits, extras)
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family)
     options = replace(options, share=share, excluded=_barred(excluded, family))
     with progress(quiet) as shown:
-        known = _accuracy(accuracy, images, family, shown)
+        # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
+        known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
+        targets = _targets(models, family, limits, extras, known)
+        known = known or _accuracy(accuracy, images, family, shown)
         checking = _verify(verify, family, models.store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None, images)
@@ -165,10 +167,9 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str
 
 def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress) -> AccuracyModel:
     from fleetfront.cli.device_models import tell_accuracy
-    from fleetfront.pipelines.search import covers_part
     from fleetfront.pipelines.supernet_accuracy import supernet_loader
     from fleetfront.predictors.accuracy.sources import load_accuracy
-    from fleetfront.predictors.base import ListsNetworks
+    from fleetfront.search.part import listed_part
 
     if images is not None and not spec.startswith("supernet:"):
         raise InputError(
@@ -176,24 +177,36 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress
         )
     known = load_accuracy(spec, space, supernet=supernet_loader(images, progress=shown))
     tell_accuracy(known)
-    if isinstance(known, ListsNetworks) and covers_part(space, known):
+    listed = listed_part(space, known)
+    if listed is not None:
         most = math.prod(len(values) for values in space.choices)
         hint(
-            f"The table holds {len(known.networks()):,} of the {most:.2g} networks of {space.name}: the search looks "
+            f"The table holds {len(listed):,} of the {most:.2g} networks of {space.name}: the search looks "
             "at these alone. An accuracy that answers for every network finds better fronts."
         )
     return known
 
 
+def _is_quick(accuracy: str) -> bool:
+    return not accuracy.startswith(("supernet:", "call:"))
+
+
 def _targets(
-    choices: ModelChoices, space: SearchSpace, limits: tuple[str, ...], objectives: tuple[str, ...]
+    choices: ModelChoices,
+    space: SearchSpace,
+    limits: tuple[str, ...],
+    objectives: tuple[str, ...],
+    accuracy: AccuracyModel | None,
 ) -> list[ProblemTarget]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.fleet import parse_limits, search_targets
+    from fleetfront.search.part import listed_part
 
-    found = chosen_models(choices, space, everywhere=True)
+    listed = listed_part(space, accuracy)
+    found = chosen_models(choices, space, everywhere=listed is None, parts=True, asked=listed)
     allowed = parse_limits(limits, [device.name for device in found])
-    return search_targets(found, space, limits=allowed, objectives=objectives, store=store_path(choices.store))
+    store = store_path(choices.store)
+    return search_targets(found, space, limits=allowed, objectives=objectives, store=store, listed=listed)
 
 
 def _options(

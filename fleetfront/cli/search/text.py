@@ -90,6 +90,8 @@ def show_fronts(fronts: Fronts) -> None:
             _show(front, fronts)
     else:
         _show_lines(fronts)
+    for name, error in fronts.errors.items():
+        echo(click.style(name, bold=True) + f"  error: {error}")
     if fronts.statement:
         hint(fronts.statement)
     if fronts.shared is not None:

@@ -17,7 +17,9 @@ from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener, check_is_of_here
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
+from fleetfront.predictors.base import NetworkCosts
 from fleetfront.predictors.table.fit_files import device_stem, read_fits
+from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.spaces.base import Genotypes, KnownByTables, SearchSpace
@@ -42,6 +44,7 @@ def device_models(
     clock: Clock | None = None,
     tiers: Collection[Tier] = tuple(Tier),
     everywhere: bool = False,
+    parts: bool = False,
     asked: Genotypes | None = None,
     metric: Metric = LATENCY,
 ) -> list[DeviceModel]:
@@ -53,7 +56,9 @@ def device_models(
     ``workspace`` and ``store`` are the user's own by default.
 
     ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
-    passes over tables that lack networks of the space, since a search may ask for any, and says so among the warnings.
+    passes over tables that lack networks of the space, since a search may ask for any, and says so among the warnings;
+    with ``parts``, a device that is named and has nothing else gets its table all the same, for a search that stays
+    within it.
     ``asked`` int8[n, v] are the only networks that will be asked for: a table that lacks one of them gives way to what
     was learnt from it.
 
@@ -67,6 +72,10 @@ def device_models(
     sources = _Sources(space, place, store or place.store, runtime, clock, names, metric)
     known = sources.by_device(tiers, everywhere)
     wanted = _wanted(names, known)
+    if everywhere and parts:
+        tables = sources.by_device(tiers, everywhere=False)
+        wanted = wanted or _wanted(names, tables)
+        known |= {name: tables[name] for name in wanted if name not in known and name in tables}
     if not wanted:
         under = f" under {runtime}" if runtime else ""
         raise InputError(
@@ -82,7 +91,8 @@ def device_models(
     if asked is not None:
         few_shot = sources.by_device(tiers, everywhere=True)
         found = [_for_networks(model, asked, few_shot.get(model.name)) for model in found]
-    return [_with_unused_table(model, space, sources) for model in found] if everywhere else found
+    found = [_with_unused_table(model, space, sources) for model in found] if everywhere else found
+    return [_with_part(model, space) for model in found] if parts else found
 
 
 def measured_models(
@@ -162,6 +172,20 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
         return model
     warning = (
         f"{known} networks of it are known. Learn the others: fleetfront fit --device {model.name} --space {space.name}"
+    )
+    return replace(model, warnings=(*model.warnings, warning))
+
+
+def _with_part(model: DeviceModel, space: SearchSpace) -> DeviceModel:
+    """The same, saying so if it is a table of some networks of the space."""
+    if not isinstance(model.model, NetworkCosts):
+        return model
+    held = len(model.model.networks())
+    if holds_whole_space(space, held):
+        return model
+    warning = (
+        f"Its table knows {held:,} networks of {space.name}, and the search looks at no others. "
+        f"Learn the others: fleetfront fit --device {model.name} --space {space.name}"
     )
     return replace(model, warnings=(*model.warnings, warning))
 

@@ -1,4 +1,4 @@
-"""Look at every network of a table of accuracies that covers a part of its space: no other can be asked for."""
+"""Look at every network of the tables that cover a part of their space: no other can be asked for."""
 
 from __future__ import annotations
 
@@ -17,19 +17,22 @@ _BATCH = 1000
 
 
 class ListedNetworks(ReadsArchive):
-    """All networks that the problem's accuracy model lists, in a random order, as far as the budget goes."""
+    """All networks of the problem's part, or of its table of accuracies, in random order, as far as a budget goes."""
 
     def __init__(self, problem: Problem, seed: int) -> None:
-        """Raises InputError if accuracies come from no table, or no network of it is of the values that genes are held
-        at and covered by every device."""
-        if not isinstance(problem.accuracy, ListsNetworks):
+        """Raises InputError if neither costs nor accuracies come from a table, or no network of it is of the values
+        that genes are held at and covered by every device."""
+        if problem.part is None and not isinstance(problem.accuracy, ListsNetworks):
             raise InputError(
                 "Only a table of accuracies lists its networks, and these accuracies come from none.",
                 "Give one, as in --accuracy csv:FILE, or choose another strategy.",
             )
         self.batch = _BATCH
         self._problem = problem
-        listed = problem.accuracy.networks()
+        listed = problem.part
+        if listed is None and isinstance(problem.accuracy, ListsNetworks):
+            listed = problem.accuracy.networks()
+        assert listed is not None
         allowed = (problem.complete(listed) == listed).all(axis=1)
         for target in problem.targets:
             allowed &= target.cost.covers(listed)
@@ -47,7 +50,9 @@ class ListedNetworks(ReadsArchive):
         """How much of the table was looked at."""
         seen = len(self._listed) - len(self._problem.archive.unknown(self._listed))
         most = "every network" if seen == len(self._listed) else f"{seen} of {len(self._listed)} networks"
-        return f"Of {most} of the accuracy table; networks that it does not list were not searched."
+        if self._problem.part is None:
+            return f"Of {most} of the accuracy table; networks that it does not list were not searched."
+        return f"Of {most} that all tables know, those of latency too; other networks were not searched."
 
     def ask(self, n: int) -> Genotypes:
         return self._problem.archive.unknown(self._listed)[:n]
