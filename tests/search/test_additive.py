@@ -136,3 +136,30 @@ def test_the_front_of_many_sums_is_that_of_all_of_them(scale):
     order = np.lexsort((-gain, cost))
     best = np.maximum.accumulate(np.concatenate([[-np.inf], gain[order]]))[:-1]
     assert set(kept) == set(order[gain[order] > best])
+
+
+class Switches:
+    """A problem of three genes of two values; each of the first two decides one block, the third both."""
+
+    free_choices = (2, 2, 2)
+
+    def __init__(self):
+        self.space = self
+
+    def sample(self, n, rng):
+        return rng.integers(0, 2, (n, 3)).astype(np.int8)
+
+    def complete(self, genotypes):
+        return genotypes
+
+    def active(self, genotypes):
+        return np.ones(genotypes.shape, dtype=np.bool_)
+
+    def block_indices(self, genotypes):
+        return genotypes[:, :2] + 2 * genotypes[:, 2:]
+
+
+def test_genes_of_two_values_are_found_to_decide_blocks():
+    found = find_block_genes(Switches())
+    assert found.context == (2,)
+    assert [group.leaves for group in found.groups] == [((0,),), ((1,),)]

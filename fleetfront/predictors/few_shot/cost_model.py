@@ -129,7 +129,8 @@ class FewShotModel:
             return by_look_up(work.space, lambda rows: self.predict(rows).mean, choice_probabilities)
         least = self.content.least_ms
         means = [(part + constant).clamp(min=least) for part, (constant, _) in zip(sums, slopes, strict=True)]
-        weighted = [h.weight * mean for h, mean in zip(self._hypotheses, means, strict=True)]
+        total = sum(h.weight for h in self._hypotheses)
+        weighted = [h.weight / total * mean for h, mean in zip(self._hypotheses, means, strict=True)]
         return functools.reduce(operator.add, weighted)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:

@@ -43,6 +43,8 @@ _WEIGHT_BOUNDS = (0.25, 500.0)
 #: checked on other spaces: by how much all latencies are off together, and among each other.
 #: ``benchmarks/operator_models.py`` holds each against the other eleven.
 LEVEL_STD, RANK_STD = 0.39, 0.15
+#: The logarithm of powers that doubles hold both ways, and a sum of two as well.
+_LOG_OF_MOST = 600.0
 #: An estimate that nobody could check lies within a factor of six either way in nine of ten cases.
 UNCHECKED_STD = math.log(6) / Z90
 
@@ -96,6 +98,11 @@ class OperatorModel:
     fitted_space: str
     checks: tuple[Check, ...]
 
+    def __post_init__(self) -> None:
+        """Raises ValueError on an exponent that is no number from 1 up."""
+        if not 1.0 <= self.exponent < math.inf:
+            raise ValueError(f"the exponent is {self.exponent}")
+
     def latency_ms(self, work: FloatArray, batch: int = 1) -> FloatArray:
         """float64[n] of work float64[n, len(WORK_NAMES)]."""
         return self.combine(*self.parts(work, batch))
@@ -110,10 +117,17 @@ class OperatorModel:
 
     def combine(self, overhead: FloatArray, busy: FloatArray) -> FloatArray:
         """Latency in ms of the two ``parts`` of n networks."""
-        launched = self.base_ms + overhead
-        if self.exponent == 1.0:
+        launched, p = self.base_ms + overhead, self.exponent
+        if p == 1.0:
             return launched + busy
-        total: FloatArray = (launched**self.exponent + busy**self.exponent) ** (1 / self.exponent)
+        longer = np.maximum(launched, busy)
+        if p * np.abs(np.log(longer[longer > 0])).max(initial=0.0) < _LOG_OF_MOST:
+            plain: FloatArray = (launched**p + busy**p) ** (1 / p)
+            return plain
+        # Powers are beyond what doubles hold: the longer of the two is taken out of both.
+        share = np.divide(np.minimum(launched, busy), longer, out=np.zeros_like(longer), where=longer > 0)
+        with np.errstate(under="ignore"):
+            total: FloatArray = longer * (1 + share**p) ** (1 / p)
         return total
 
     def objection(self, config: DeviceConfig) -> str:
@@ -270,7 +284,11 @@ class OperatorEstimate:
         if sums is None:
             return by_look_up(space, lambda rows: self.predict(rows).mean, choice_probabilities)
         launched, busy = sums[0] + self.model.base_ms, sums[1]
-        return launched + busy if p == 1.0 else (launched**p + busy**p) ** (1 / p)
+        if p == 1.0:
+            return launched + busy
+        # Floats of 32 bits hold no large powers, so the longer of the two is taken out of both.
+        longer = launched.maximum(busy)
+        return longer * ((launched / longer) ** p + (busy / longer) ** p) ** (1 / p)
 
     def estimate(self, graph: Graph) -> Estimate:
         """One inference of any graph at the target's batch, n = 1. Raises InputError on operators of unknown work."""

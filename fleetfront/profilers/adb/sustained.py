@@ -80,9 +80,9 @@ class Sustained:
     share_left: float
     throttled_visits: int
     rows: tuple[Measurement, ...]
-    window_s: float = _WINDOW_S
-    failed_visits: int = 0
-    longest_rest_s: float = 0.0
+    window_s: float
+    failed_visits: int
+    longest_rest_s: float
     energy_uj: float | None = None
     energy_std_uj: float | None = None
     watts: float | None = None

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import FileError, InputError
-from fleetfront.predictors.few_shot.basis import count_once
+from fleetfront.predictors.few_shot.basis import WorkBasis, count_once
 from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
 from fleetfront.predictors.few_shot.files import load_few_shot, read_few_shot, save_few_shot
 from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
 from fleetfront.predictors.few_shot.posterior import Hypothesis, fit_posterior, found_step
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
-from fleetfront.predictors.operators.work import Mode, NetworkWork
+from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
+from fleetfront.predictors.relaxed import one_hot
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.targets import Target
@@ -348,3 +349,34 @@ def test_networks_that_were_measured_once_count_once(shared_data: Path) -> None:
     noisy = ms * np.exp(0.01 * np.random.default_rng(0).standard_normal(len(ms)))
     assert len(count_once(noisy)) == len(ms)
     assert len(count_once(np.ceil(ms))) == len(ms)
+
+
+def few_shot(work: NetworkWork, weights: tuple[float, ...], step_ms: float = 0.0) -> FewShotModel:
+    """A model whose every hypothesis says constantly 10, 20, ... ms, 1 % of that as its noise."""
+    count = len(DETAILED_NAMES)
+    basis = WorkBasis(np.ones(count), np.zeros(count), np.eye(1 + count))
+    hypotheses = tuple(
+        Hypothesis(Mode.ALL, weight, 10.0 * (i + 1) * np.eye(1 + count)[0], np.zeros((1 + count, 1 + count)), 0.01)
+        for i, weight in enumerate(weights)
+    )
+    return FewShotModel(FewShotContent(TARGET, SPACE.name, basis, hypotheses, step_ms=step_ms), work)
+
+
+def test_hypotheses_above_a_thousandth_count_and_others_do_not(work: NetworkWork, cells: np.ndarray) -> None:
+    mean = few_shot(work, (0.9985, 0.0015)).predict(cells[:3]).mean
+    assert mean == pytest.approx(0.9985 * 10 + 0.0015 * 20, rel=1e-9)
+    assert few_shot(work, (0.9992, 0.0008)).predict(cells[:3]).mean == pytest.approx(10, rel=1e-9)
+
+
+def test_rounding_to_a_step_widens_intervals_by_that_of_a_uniform_error(work: NetworkWork, cells: np.ndarray) -> None:
+    fine, coarse = (few_shot(work, (1.0,), step).predict(cells[:3]).std for step in (0.0, 1.0))
+    assert fine == pytest.approx(0.1)
+    assert coarse**2 - fine**2 == pytest.approx(1 / 12)
+
+
+def test_relaxed_costs_are_those_predicted_where_a_hypothesis_was_dropped(work: NetworkWork) -> None:
+    pytest.importorskip("torch")
+    model = few_shot(work, (0.6, 0.399, 0.0009))
+    genotypes = SPACE.sample(3, np.random.default_rng(0))
+    relaxed = model.relaxed(one_hot(SPACE, genotypes))
+    assert relaxed.numpy() == pytest.approx(model.predict(genotypes).mean, rel=1e-5)

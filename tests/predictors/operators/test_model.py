@@ -126,3 +126,32 @@ def test_any_graph_is_estimated_as_its_network_is(work: NetworkWork) -> None:
     graph, calls = space.subnet_graphs(genotypes[0])["network"]
     assert calls == 1
     assert model.estimate(graph).mean[0] == pytest.approx(model.predict(genotypes).mean[0], rel=0.02)
+
+
+@pytest.mark.parametrize(("exponent", "together"), [(2.0, 5.0), (1e6, 4.0), (1e300, 4.0), (1.0, 7.0)])
+def test_the_longer_part_counts_alone_the_larger_the_exponent(exponent: float, together: float) -> None:
+    model = replace(operator_models()["1080ti_1"], exponent=exponent, base_ms=1.0)
+    found = model.combine(np.array([2.0, 2e200, 0.0]), np.array([4.0, 4e200, 1e-300]))
+    assert found[0] == pytest.approx(together, rel=1e-5)
+    assert found[1] == pytest.approx({2.0: 20**0.5, 1.0: 6.0}.get(exponent, 4.0) * 1e200, rel=1e-5)
+    assert found[2] == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.5, -1.0, float("nan"), float("inf")])
+def test_an_exponent_under_which_parts_take_less_than_alone_is_no_models(exponent: float) -> None:
+    data = operator_models()["pixel3"].to_json() | {"exponent": exponent}
+    with pytest.raises(ValueError, match="exponent"):
+        OperatorModel.from_json(data)
+
+
+def test_relaxed_estimates_survive_large_exponents() -> None:
+    torch = pytest.importorskip("torch")
+    from fleetfront.predictors.relaxed import one_hot
+
+    cells = NetworkWork(NasBench201Space())
+    model = replace(operator_models()["pixel3"], exponent=500.0, mode=cells.own_mode)
+    estimate = OperatorEstimate(cells, model, load_device("pixel3").target)
+    rows = cells.space.sample(5, np.random.default_rng(0))
+    relaxed = estimate.relaxed(one_hot(cells.space, rows))
+    assert torch.isfinite(relaxed).all()
+    assert relaxed.numpy() == pytest.approx(estimate.predict(rows).mean, rel=1e-4)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
-from fleetfront.errors import DeviceError
+from fleetfront.errors import DeviceError, InputError
+from fleetfront.profilers.adb import kind
 from fleetfront.profilers.adb.facts.conditions import Cooling, read_state
 from fleetfront.profilers.adb.facts.device import Device
 from fleetfront.profilers.adb.heat import Wait
@@ -19,6 +21,7 @@ from fleetfront.profilers.adb.runners.base import Timings
 from fleetfront.profilers.adb.runners.script import FILE_MISSING
 from fleetfront.profilers.adb.runners.session import ScriptEnded, Visited
 from fleetfront.profilers.adb.visit_rows import VisitRows
+from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.records import measurement_uuid
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -284,3 +287,11 @@ def test_a_visit_takes_at_least_as_long_as_its_runs() -> None:
     for elapsed_ns, took_ns in ((0, 512), (9_000, 9_000)):
         (row,) = rows.of(batch, batch.visits[0], Visited("v", "", 0, 0, elapsed_ns, "", ""), opening, None)
         assert row.after["visit_ns"] == took_ns
+
+
+@pytest.mark.parametrize("limit", [0.0, -1.0, 150.5, math.nan, math.inf])
+def test_a_limit_that_no_device_could_keep_is_refused(limit: float) -> None:
+    choices = Choices(settings={"max_temp": limit})
+    with pytest.raises(InputError, match="no limit that a device could keep"):
+        kind._options(choices)
+    assert kind._options(Choices(settings={"max_temp": 150.0})).cooling.max_temp_c == 150.0

@@ -189,3 +189,18 @@ def test_a_rehearsal_runs_a_real_graph_in_torch(tmp_path: Path) -> None:
         assert "rehearsed" in agent.describe()["name"]
         agent.close()
     assert torch.backends.cudnn.conv.fp32_precision == before
+
+
+@pytest.mark.parametrize(("kernel_ns", "inferences"), [(1_000_000, 9), (20_000, 50), (60_000_000, 1)])
+def test_a_lap_of_the_first_warm_up_takes_about_ten_milliseconds(kernel_ns: int, inferences: int) -> None:
+    device = FakeDevice()
+    opener = FakeOpener(device)
+    agent = agent_of(device, opener=opener)
+    run(agent, batch_of([str(kernel_ns)]))
+    first, again = agent, agent_of(device, opener=opener)
+    again._first_warm_up = None
+    run(again, batch_of([str(kernel_ns)]))
+    warmed, plain = (len(program.order) for program in opener.opened)
+    assert first._first_warm_up is None
+    # Two laps over the four buffers, then one window of one lap twice.
+    assert warmed - plain == 2 * 4 + 2 * inferences

@@ -4,6 +4,9 @@ import inspect
 
 import pytest
 
+from fleetfront.profilers.gpu.programs.onnxruntime import OnnxRuntimeProgram
+from fleetfront.profilers.gpu.programs.torch import TorchOpener, TorchProgram
+
 torch = pytest.importorskip("torch")
 
 
@@ -32,3 +35,22 @@ def test_precisions_of_float32_are_set_by_names_that_torch_knows() -> None:
             matmul.fp32_precision = "fp32"
     finally:
         matmul.fp32_precision, convolution.fp32_precision = before
+
+
+def test_kernels_are_not_searched_for_while_it_measures() -> None:
+    """A search would choose another kernel in another process, so that two sittings time two networks."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        opener = TorchOpener("cpu", "fp32")
+        assert opener.describe()["cudnn_benchmark"] is False
+        opener.close()
+        assert torch.backends.cudnn.benchmark is True
+    finally:
+        torch.backends.cudnn.benchmark = before
+
+
+def test_only_runs_that_do_not_wait_are_captured() -> None:
+    """A session of ONNX Runtime ends each run by waiting for the device, which a capture forbids."""
+    assert TorchProgram.can_be_captured
+    assert not OnnxRuntimeProgram.can_be_captured

@@ -1,10 +1,14 @@
 """See what strategies reach; that each keeps the protocol is tested in ``tests/testing/test_strategies.py``."""
 
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from fleetfront.search.run import reference_points, run_search
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.search.strategies.local_search import neighbours
+from fleetfront.search.strategies.pymoo_parts import nsga2_algorithm
 
 
 def search(problem, name, seed=0):
@@ -45,3 +49,17 @@ def test_extra_objectives_keep_networks_that_latency_alone_would_drop(make_probl
     flat = make_problem(budget=600)
     flat.adopt(archive)
     assert set(flat.front(0)) < set(rows)
+
+
+def test_nine_of_ten_pairs_of_parents_exchange_genes(make_problem):
+    from pymoo.core.individual import Individual
+
+    problem = make_problem()
+    crossover = nsga2_algorithm(problem, 20, 0.04).mating.crossover
+    genes = len(problem.space.choices)
+    one, other = np.zeros(genes, dtype=int), np.ones(genes, dtype=int)
+    parents = [[Individual(X=one), Individual(X=other)] for _ in range(2000)]
+    outer = SimpleNamespace(n_var=genes, xl=None, xu=None)
+    children = crossover.do(outer, parents, random_state=np.random.default_rng(0)).get("X")
+    kept = np.mean([(child == one).all() or (child == other).all() for child in children])
+    assert kept == pytest.approx(0.1, abs=0.03)

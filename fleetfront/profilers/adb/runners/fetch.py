@@ -69,6 +69,8 @@ def fetch_benchmark_model(
     # ``read`` with a limit takes the end of a broken connection for the end of the file.
     if told is not None and len(data) != int(told):
         raise InputError(f"{url} ended after {len(data)} of {told} bytes.", "Run the same command again.")
+    if told is None and len(data) == _MOST_BYTES:
+        raise InputError(f"What {url} gave holds {len(data)} bytes or more.", "Check the address: builds have 10 MB.")
     if elf_abi(data) != abi:
         raise InputError(
             f"What {url} gave is not a program for {abi} ({len(data)} bytes, {elf_abi(data) or 'no ELF file'}).",

@@ -318,3 +318,17 @@ def test_temperatures_end_with_the_current_block() -> None:
     )  # fmt: skip
     readings = parse_thermal(text).readings
     assert [(reading.kind, reading.celsius) for reading in readings] == [("npu", 41.0), ("tpu", 42.0)]
+
+
+#: android.hardware.thermal.TemperatureType, by its numbers.
+ANDROID_TYPES = (
+    *("cpu", "gpu", "battery", "skin", "usb_port", "power_amplifier", "bcl_voltage", "bcl_current"),
+    *("bcl_percentage", "npu", "tpu", "display", "modem", "soc", "wifi", "camera", "flashlight", "speaker"),
+    *("ambient", "pogo"),
+)
+
+
+def test_sensors_are_called_as_android_numbers_them() -> None:
+    lines = [f"\tTemperature{{mValue=40.5, mType={i}, mName=s{i}, mStatus=0}}" for i in range(len(ANDROID_TYPES))]
+    found = parse_thermal("\n".join(["Thermal Status: 0", "Current temperatures from HAL:", *lines, ""]))
+    assert [reading.kind for reading in found.readings] == list(ANDROID_TYPES)

@@ -8,10 +8,12 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.profilers.adb.runners import fetch
 from fleetfront.profilers.adb.runners.fetch import fetch_benchmark_model
 from fleetfront.progress import Silent
 
@@ -110,3 +112,28 @@ def test_an_error_page_is_never_taken_for_a_program(site: Site, tmp_path: Path) 
         with pytest.raises(InputError, match=f"not a program for {abi}"):
             fetch_benchmark_model(abi, tmp_path, base_url=f"http://127.0.0.1:{site.server_port}")
     assert list(tmp_path.rglob("benchmark_model/*")) == []
+
+
+def test_no_more_than_a_program_can_be_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """An address that sends without end and without saying how much is refused at 256 MiB, not kept cut off."""
+
+    class Endless:
+        headers: ClassVar[dict[str, str]] = {}
+
+        def __enter__(self) -> Endless:
+            return self
+
+        def __exit__(self, *error: object) -> None:
+            return None
+
+        def read(self, most: int) -> bytes:
+            asked.append(most)
+            return ARM
+
+    asked: list[int] = []
+    monkeypatch.setattr(fetch, "open_url", lambda url, timeout_s: Endless())
+    fetch.fetch_benchmark_model("arm64-v8a", tmp_path)
+    assert asked == [256 * 1024 * 1024]
+    monkeypatch.setattr(fetch, "_MOST_BYTES", len(ARM))
+    with pytest.raises(InputError, match=f"holds {len(ARM)} bytes or more"):
+        fetch.fetch_benchmark_model("arm64-v8a", tmp_path)
