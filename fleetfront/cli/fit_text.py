@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,6 +24,7 @@ def show_fit(report: Report, *, details: bool = True) -> None:
     print_table(("clock", "held out", "MAPE %", "within 5 %", "within 10 %", "Spearman", "in 90 % interval"), rows)
     rows = [_floor_row(one) for one in (report, *report["other_clocks"])]
     print_table(("noise floor", "of", "MAPE %", "within 5 %", "within 10 %"), rows)
+    _show_sittings(report["between_sittings"])
     if details:
         _show_worst(report)
     for warning in report["cautions"]:
@@ -32,6 +34,17 @@ def show_fit(report: Report, *, details: bool = True) -> None:
     for other in report.get("other_metrics", ()):
         hint(f"\n{other['metric'].replace('_', ' ').capitalize()}, measured beside it:")
         show_fit(other, details=details)
+
+
+def _show_sittings(spread: Report) -> None:
+    """The mean level that predictions are centred on, where other sittings told it."""
+    if spread["sittings"]:
+        percent = 100 * math.expm1(spread["level"])
+        hint(
+            f"In {spread['sittings']} other sittings and this one large networks ran {abs(percent):.1f} % "
+            f"{'slower' if percent > 0 else 'faster'} than in this one on average, +-{100 * spread['relative']:.1f} %; "
+            "predictions are centred on that."
+        )
 
 
 def _score_row(report: Report) -> tuple[str, ...]:

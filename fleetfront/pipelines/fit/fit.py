@@ -158,12 +158,14 @@ def _fit_clock(
     fitted = fit_model(space, observations, is_preferred=is_preferred, sittings=sittings, shape=shape)
     path = save_fit(fitted.model, workspace)
     table = CalibratedTable(space, fitted.model)
+    # Networks that were held out of a sitting are judged by what the model says of that sitting.
+    then = CalibratedTable(space, fitted.model.in_its_sitting)
     statistic = fitted.model.statistic
     held_out = measured_networks(observations, space, Role.VALIDATION, statistic)
     scores = plain_scores = None
     worst: tuple[WorstNetwork, ...] = ()
     if held_out.ms.size:
-        estimate = table.predict(held_out.genotypes)
+        estimate = then.predict(held_out.genotypes)
         scores = score(estimate.mean, held_out.ms, estimate.same_sitting)
         plain_scores = score(table.lookup_ms(held_out.genotypes), held_out.ms)
         worst = _worst_networks(space.arch_ids(held_out.genotypes), held_out.ms, estimate.mean, estimate.same_sitting)

@@ -99,13 +99,14 @@ def recalibrate(
     networks = measured_networks(outcome.observations, space, Role.CALIBRATION, model.statistic)
     if not networks.ms.size:
         raise DeviceError(f"None of {len(archs)} networks could be measured on {target}.", "See: fleetfront doctor")
-    predicted = CalibratedTable(space, model).predict(networks.genotypes).mean
+    predicted = CalibratedTable(space, model.in_its_sitting).predict(networks.genotypes).mean
     scale, shift = fit_drift(predicted, networks.ms)
     left_out = predicted_by_others(predicted, networks.ms)
     fresh = replace(
         model,
         calibration=drifted(model.calibration, scale, shift),
         relative_std=spread_here(model, networks.ms / left_out - 1),
+        between_sittings=model.between_sittings.of_another_sitting(),
         environment=dict(outcome.observations.environment),
         fitted_ns=outcome.observations.started_ns,
         others=outcome.observations.others,

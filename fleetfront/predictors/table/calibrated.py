@@ -6,7 +6,7 @@ Making one from measurements is ``fitting``; its file is ``fit_files``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -92,6 +92,11 @@ class FittedModel:
         return self.others is not None and self.others.is_much
 
     @property
+    def in_its_sitting(self) -> FittedModel:
+        """The model of its own sitting, which is not centred on the mean of several."""
+        return replace(self, between_sittings=replace(self.between_sittings, level=0.0))
+
+    @property
     def description(self) -> str:
         """The model in words, e.g. ``lookup table, calibrated (3 terms, 20 networks)``."""
         text = "lookup table"
@@ -121,7 +126,8 @@ class CalibratedTable:
         self._params = block_sum(space, params)
         sizes = self._weight_bytes(space.sample(_LOOKED_AT, np.random.default_rng(0)))
         # Most spaces lie on one side of the caches as a whole, and need not be counted network by network.
-        self._typical_bytes = float(np.median(sizes)) if np.ptp(moving_share(sizes)) < _ALIKE else None
+        self._median_bytes = float(np.median(sizes))
+        self._typical_bytes = self._median_bytes if np.ptp(moving_share(sizes)) < _ALIKE else None
         has_guesses = Filled.MODELLED in table.filled
         self._fill_variance = block_sum(space, (table.ms * table.relative_std) ** 2) if has_guesses else None
 
@@ -148,7 +154,8 @@ class CalibratedTable:
         return tuple(origin.value for origin in self._table.filled)
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Milliseconds of n genotypes int8[n, v], with their std in any sitting and within that of the model.
+        """Milliseconds of n genotypes int8[n, v] in the mean of the sittings that the model knows, with their std in
+        any sitting and within one.
 
         mean +- 1.645 std is a 90 % interval.
         """
@@ -161,16 +168,22 @@ class CalibratedTable:
                 rows = genotypes[start : start + _CHUNK]
                 features = residual_features(self.space, rows, self._lookup(rows))
                 mean[start : start + _CHUNK] *= np.exp(model.residual.predict(features))
+        # Other metrics do not depend on the mood of a machine.
+        weights = self._moving_bytes(genotypes) if model.metric == LATENCY else None
+        if weights is not None:
+            mean *= model.between_sittings.at_level(weights)
         within = mean * model.relative_std
         if self._fill_variance is not None:
             beyond = self._fill_variance(genotypes) / self._lookup(genotypes) ** 2 - model.typical_fill_variance
             within = mean * np.sqrt(model.relative_std**2 + np.maximum(beyond, 0.0))
         std = within
-        # Other metrics do not depend on the mood of a machine.
-        if model.metric == LATENCY:
-            weights = self._weight_bytes(genotypes) if self._typical_bytes is None else np.array(self._typical_bytes)
+        if weights is not None:
             std = model.between_sittings.widen(mean, within, weights, model.is_busy)
         return Estimate(mean, std, self.tier, within)
+
+    def _moving_bytes(self, genotypes: Genotypes) -> FloatArray:
+        """Bytes of weights, float64[n], or float64[] where the space's networks are alike."""
+        return self._weight_bytes(genotypes) if self._typical_bytes is None else np.array(self._typical_bytes)
 
     def _weight_bytes(self, genotypes: Genotypes) -> FloatArray:
         return self._params(genotypes) * weight_bytes_of(self.model.target.precision)
@@ -181,14 +194,18 @@ class CalibratedTable:
         return "" if self.model.residual is None else "the trees that correct its calibrated sums"
 
     def relaxed(self, choice_probabilities: Tensor) -> Tensor:
-        """Expected cost float32[n] of relaxed architectures float32[n, f]: the calibrated sums, without trees."""
+        """Expected cost float32[n] of relaxed architectures float32[n, f]: the calibrated sums, without trees.
+
+        Of a space whose networks move unlike between sittings all get the level of the typical one.
+        """
         from fleetfront.predictors.relaxed import by_look_up, relaxed_sums
 
         calibration = self.model.calibration
         values = calibration.a * self._table.ms + calibration.c * block_params(self.space)
         sums = relaxed_sums(self.space, [values], choice_probabilities)
         total = by_look_up(self.space, self._calibrated, choice_probabilities) if sums is None else sums[0]
-        return (total + calibration.b).clamp(min=calibration.floor_ms)
+        level = self.model.between_sittings.at_level(np.array(self._median_bytes)) if self.metric == LATENCY else 1.0
+        return (total + calibration.b).clamp(min=calibration.floor_ms) * float(level)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: every architecture of the space."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.table.block_model import block_model, linear_block_model
 from fleetfront.predictors.table.calibrated import FittedModel, block_params, block_sum
 from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS, Calibration, fit_calibration
-from fleetfront.predictors.table.intervals import relative_std, spread_between
+from fleetfront.predictors.table.intervals import count_by_age, moving_share, relative_std, spread_between
 from fleetfront.predictors.table.lookup import BlockModel, Filled, LookupTable, fill_table
 from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.table.residual import FEWEST_NETWORKS, ResidualTrial, residual_features, try_residual
@@ -21,9 +22,10 @@ from fleetfront.profilers.reading.observations import STATISTICS, Observations, 
 from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.targets import Target, weight_bytes_of
+from fleetfront.targets import weight_bytes_of
 
 if TYPE_CHECKING:
+    from fleetfront.predictors.table.intervals import SittingSpread
     from fleetfront.quantities import FloatArray
 
 #: Under this many calibration networks a cross-validated error says nothing.
@@ -101,31 +103,42 @@ def fit_model(
         is_preferred=is_preferred,
         created_with=__version__,
         metric=observations.metric,
-        between_sittings=spread_between(
-            _levels(sittings, networks.ms), _typical_weight_bytes(params, observations.target)
-        ),
+        between_sittings=_spread_between(sittings, observations, networks.ms, params, statistic),
         others=observations.others,
         fitted_ns=observations.started_ns,
     )
     return Fitted(model, _mape(errors), trial)
 
 
-def _typical_weight_bytes(params: FloatArray, target: Target) -> float:
-    """Of the networks with ``params`` float64[n]; of blocks, where there are no networks, that the caches hold them."""
-    return float(np.median(params)) * weight_bytes_of(target.precision) if params.size else 0.0
+def _spread_between(
+    sittings: Sequence[SittingRatio],
+    observations: Observations,
+    networks_ms: FloatArray,
+    params: FloatArray,
+    statistic: str,
+) -> SittingSpread:
+    """The level and spread that quiet sittings tell of the next; ``params`` float64[n] are of the networks."""
+    quiet = [ratio for ratio in sittings if not ratio.is_busy]
+    keys = summaries(observations, Role.CALIBRATION, statistic)
+    shares = dict(zip(keys, moving_share(params * weight_bytes_of(observations.target.precision)), strict=True))
+    moves = [_moved(ratio, shares, networks_ms) for ratio in quiet]
+    began = np.array([observations.started_ns, *(ratio.started_ns for ratio in quiet)], np.float64)
+    return spread_between(moves, count_by_age(began))
 
 
-def _levels(sittings: Sequence[SittingRatio], networks_ms: FloatArray) -> FloatArray:
-    """The level of each quiet sitting for things of the size of whole networks, where any were measured.
+def _moved(ratio: SittingRatio, shares: Mapping[str, float], networks_ms: FloatArray) -> FloatArray:
+    """log(later / here) of the networks measured in both, each divided by its share of a machine's wandering.
 
     Blocks are most of what sittings have in common, and stay in the caches: they moved by 0.4 % between sittings in
-    which networks moved by 3 %.
+    which networks moved by 3 %. They tell where there are no networks.
     """
-    quiet = [ratio for ratio in sittings if not ratio.is_busy]
+    logs = [log / shares[key] for key, log in zip(ratio.keys, ratio.log_ratio, strict=False) if key in shares]
+    if logs:
+        return np.array(logs)
     if not networks_ms.size:
-        return np.array([ratio.level for ratio in quiet])
-    middle = np.array([np.median(networks_ms)])
-    return np.array([ratio.at(middle)[0] for ratio in quiet])
+        return np.array([math.log(ratio.level) / float(moving_share(np.zeros(1))[0])])
+    middle = ratio.at(np.array([np.median(networks_ms)]))
+    return np.asarray(np.log(middle) / np.median(list(shares.values())), np.float64)
 
 
 def quick_error(observations: Observations, space: SearchSpace) -> float | None:

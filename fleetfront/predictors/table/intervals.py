@@ -1,9 +1,9 @@
-"""Size 90 % intervals: within a sitting from errors on few networks, beyond it from how sittings differ."""
+"""Centre and size 90 % intervals: within a sitting by errors on few networks, beyond it by how sittings differ."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -13,6 +13,8 @@ from fleetfront.errors import missing
 from fleetfront.predictors.scores import Z90
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fleetfront.quantities import FloatArray
 
 #: Relative error of the plain sum of isolated blocks: sums were 10 to 17 % off on the CPUs where we looked.
@@ -22,11 +24,13 @@ UNCALIBRATED_STD = 0.15
 #: then to 50 %; this counts as so many degrees of freedom beside theirs (variance shrinkage; Smyth, "Linear models and
 #: empirical Bayes methods for assessing differential expression", SAGMB 3, 2004).
 TYPICAL_STD, TYPICAL_DEGREES = 0.017, 6
-#: Standard deviation of a machine's level between sittings before it has shown its own, for networks whose weights
+#: Standard deviation of the difference of two sittings before a machine has shown its own, for networks whose weights
 #: outgrow the caches: root mean square over 30 sittings of two runtimes on one shared machine (networks of 14 to 27
 #: MiB; 18 of them within 3.5 %, the farthest 12 %, two and a half hours after its profile). The state of its memory
 #: moves it from minute to minute, also where this machine's own cores are idle.
 TYPICAL_BETWEEN = 0.047
+#: Half of that variance is the earlier sitting's own: how far one sitting lies from the mean of all.
+_TYPICAL_LEVEL = TYPICAL_BETWEEN / math.sqrt(2)
 #: Of that, the share that moves networks of few weights, which the caches hold: networks of 0.2 to 0.5 MiB moved by
 #: 0.8 and 0.6 % (root mean square, the same sittings), blocks of up to 3 MiB by 0.4 %.
 _CACHED_SHARE = 0.2
@@ -39,6 +43,9 @@ _CACHED_BYTES, _UNCACHED_BYTES = 2 * 2**20, 12 * 2**20
 BUSY_STD = 0.05
 #: Under this many degrees of freedom a Student interval is wider than knowing nothing.
 _FEWEST_DEGREES = 2
+#: A sitting counts half as much as one that is so much newer: sittings differ from day to day hardly more than from
+#: hour to hour; in a week much may have changed.
+_HALVED_AFTER_NS = 7 * 24 * 3600 * 10**9
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +53,27 @@ class SittingSpread:
     """How far numbers wander from one sitting to another, for a target.
 
     Attributes:
-        relative: standard deviation of a sitting's level, for which +- 1.645 of it covers 90 % of sittings; of networks
-            whose weights outgrow the caches.
+        relative: standard deviation around ``level`` of a sitting to come, for which +- 1.645 of it covers 90 % of
+            sittings; of networks whose weights outgrow the caches.
         absolute_ms: standard deviation that is the same for small and large files.
-        sittings: later sittings that it was learned from; 0 for what is typical.
+        sittings: other sittings that it was learned from; 0 for what is typical.
+        level: mean logarithm of a sitting's latency over the model's own, of networks whose weights outgrow the caches.
     """
 
     relative: Annotated[float, Ge(0)]
     absolute_ms: Annotated[float, Ge(0)]
     sittings: Annotated[int, Ge(0)]
+    # Older fits are centred on their own sitting.
+    level: float = 0.0
+
+    def at_level(self, weight_bytes: FloatArray) -> FloatArray:
+        """Latency in the mean of sittings over that in the model's own, float64[n], for networks of so many bytes."""
+        return np.asarray(np.exp(self.level * moving_share(weight_bytes)), np.float64)
+
+    def of_another_sitting(self) -> SittingSpread:
+        """The same around a single sitting, which is itself as far from the mean as others are."""
+        known = self.sittings + 1
+        return replace(self, relative=self.relative * math.sqrt(2 / (1 + 1 / known)), level=0.0)
 
     def widen(
         self, mean: FloatArray, within: FloatArray, weight_bytes: FloatArray, is_busy: bool = False
@@ -98,19 +117,31 @@ def relative_std(errors: FloatArray, terms: int, noise: float = 0.0) -> float:
     return float(max(spread * student_95(degrees + TYPICAL_DEGREES) / Z90, noise))
 
 
-def spread_between(levels: FloatArray, weight_bytes: float) -> SittingSpread:
-    """The difference to expect of the next sitting, from the ``levels`` float64[s] of later sittings against the
-    model's own.
+def spread_between(moves: Sequence[FloatArray], counts: FloatArray | None = None) -> SittingSpread:
+    """The level and spread to expect of the next sitting, from the ``moves`` of s others against the model's own.
 
-    The levels are of networks of ``weight_bytes``. The mean square of their logarithms is drawn towards what is typical
-    and widened as in ``relative_std``.
+    Each of ``moves`` holds log(there / here) of networks, divided by their ``moving_share``. The model's own sitting is
+    one more, at 0: so the level is their mean, drawn to the model's own where others are few, and the spread holds how
+    far networks were from that mean, what is typical (as in ``relative_std``), and that the mean of few is uncertain.
+    ``counts`` float64[1 + s] says how much each sitting counts, the model's own first; by default all alike.
     """
-    if not levels.size:
+    if not moves:
         return TYPICAL_SPREAD
-    degrees = levels.size + TYPICAL_DEGREES
-    logs = np.log(levels) / moving_share(np.array([weight_bytes]))
-    variance = (float((logs**2).sum()) + TYPICAL_DEGREES * TYPICAL_BETWEEN**2) / degrees
-    return SittingSpread(math.sqrt(variance) * student_95(degrees) / Z90, TYPICAL_SPREAD.absolute_ms, int(levels.size))
+    shares = np.ones(len(moves) + 1) if counts is None else counts
+    shares = shares / shares.sum()
+    number = float(1 / (shares**2).sum())
+    level = float(shares[1:] @ np.array([np.median(one) for one in moves]))
+    squares = np.array([level**2, *(np.mean((one - level) ** 2) for one in moves)])
+    degrees = number - 1 + TYPICAL_DEGREES
+    variance = (number * float(shares @ squares) + TYPICAL_DEGREES * _TYPICAL_LEVEL**2) / degrees
+    relative = math.sqrt(variance * (1 + 1 / number)) * student_95(degrees) / Z90
+    return SittingSpread(relative, TYPICAL_SPREAD.absolute_ms, len(moves), level)
+
+
+def count_by_age(started_ns: FloatArray) -> FloatArray:
+    """How much sittings count that began then (nanoseconds since 1970; 0 if nobody says), float64[s] up to 1."""
+    age = np.where(started_ns > 0, started_ns.max() - started_ns, 0.0)
+    return np.asarray(0.5 ** (age / _HALVED_AFTER_NS), np.float64)
 
 
 def student_95(degrees: float) -> float:

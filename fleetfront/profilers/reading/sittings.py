@@ -33,12 +33,16 @@ class SittingRatio:
         reference: float64[k], what they cost in the reference, in its unit.
         log_ratio: float64[k], log(later / reference).
         others: what other programs did in the later sitting; None where nobody tells.
+        keys: under which the things were measured, as long as ``reference``; empty if nobody says.
+        started_ns: when the later sitting began, nanoseconds since 1970; 0 if nobody says.
     """
 
     campaign: str
     reference: FloatArray
     log_ratio: FloatArray
     others: OtherPrograms | None = None
+    keys: tuple[str, ...] = ()
+    started_ns: int = 0
 
     @property
     def level(self) -> float:
@@ -79,7 +83,7 @@ def compare_sittings(
         return None
     cost = np.array([first[key] for key in common])
     ratios = np.log(np.array([second[key] for key in common]) / cost)
-    return SittingRatio(campaign, cost, ratios, later.others)
+    return SittingRatio(campaign, cost, ratios, later.others, tuple(common), later.started_ns)
 
 
 def _by_key(observations: Observations, statistic: str) -> dict[str, float]:

@@ -8,8 +8,8 @@ from typing import Any
 
 from fleetfront.errors import FleetfrontError
 from fleetfront.pipelines.knowledge.known import Kind, Known
-from fleetfront.predictors.base import CostModel
 from fleetfront.predictors.scores import Z90
+from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.records import Role
@@ -71,7 +71,7 @@ def prediction_views(sources: Sources) -> tuple[PredictionView, ...]:
         for device, target in sources.targets(name):
             fit = next(iter(sources.of(Kind.FIT, name, target)), None)
             model = None if fit is None or space is None else sources.model(space, target, str(fit.clock))
-            held_out = [] if fit is None or space is None or model is None else _held_out(sources, space, fit, model)
+            held_out = [] if fit is None or space is None else _held_out(sources, space, fit)
             verified = _verified(sources, name, target)
             if fit is not None or verified:
                 metric = LATENCY if model is None else model.metric
@@ -120,9 +120,9 @@ def _summary(held_out: Sequence[Comparison], verified: Sequence[Comparison]) -> 
     return " ".join(parts)
 
 
-def _held_out(sources: Sources, space: SearchSpace, fit: Known, model: CostModel) -> list[Comparison]:
+def _held_out(sources: Sources, space: SearchSpace, fit: Known) -> list[Comparison]:
     statistic = fit.report.get("statistic")
-    if sources.store is None or fit.target is None or not isinstance(statistic, str):
+    if sources.store is None or fit.target is None or fit.fit is None or not isinstance(statistic, str):
         return []
     try:
         observations = read_observations(sources.store, fit.target, space.name, fit.clock)
@@ -132,7 +132,7 @@ def _held_out(sources: Sources, space: SearchSpace, fit: Known, model: CostModel
         return []
     if not len(networks.ms):
         return []
-    estimate = model.predict(networks.genotypes)
+    estimate = CalibratedTable(space, fit.fit.in_its_sitting).predict(networks.genotypes)
     archs = space.arch_ids(networks.genotypes)
     columns = zip(archs, networks.ms.tolist(), estimate.mean.tolist(), estimate.same_sitting.tolist(), strict=True)
     return [Comparison(arch, HELD_OUT, measured, mean, std) for arch, measured, mean, std in columns]

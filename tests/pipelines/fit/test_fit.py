@@ -264,14 +264,17 @@ def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observat
         learnt = fit_target(store, TARGET, space, workspace=workspace).chosen
     between = [fit.fitted.model.between_sittings for fit in (alone, learnt)]
     assert [spread.sittings for spread in between] == [0, 3]
-    assert 0.05 < between[1].relative < 0.08
+    assert 0.05 < between[1].relative < 0.1
     assert load_fit(learnt.path).between_sittings == between[1]
     assert learnt.scores == alone.scores
     genotypes = space.sample(10, np.random.default_rng(0))
     before, after = (fit.table.predict(genotypes) for fit in (alone, learnt))
     assert after.within is not None
     assert (after.std > 1.3 * before.std).all()
-    np.testing.assert_allclose(after.within, before.within)
+    # Blocks of its own sitting and of three others: the mean of log levels, that of the own one 0.
+    moved = np.exp((np.log(1.08) + np.log(0.93) + np.log(1.1)) / 4)
+    np.testing.assert_allclose(after.mean / before.mean, moved, rtol=1e-3)
+    np.testing.assert_allclose(after.within / after.mean, before.within / before.mean)
 
 
 def energy_of(latency: Observations, watts: float, roles: tuple[Role, ...]) -> Observations:

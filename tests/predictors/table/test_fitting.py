@@ -86,14 +86,15 @@ def test_sittings_are_judged_at_the_size_of_networks(space: OfaMbv3Space, observ
     networks = np.array([float(visits.min()) for visits in observations.visits[Role.CALIBRATION].values()])
     blocks = np.array([float(visits.min()) for visits in observations.visits[Role.BLOCK].values()])[:30]
     cost = np.concatenate([blocks, networks[:5]])
+    keys = (*list(observations.visits[Role.BLOCK])[:30], *list(observations.visits[Role.CALIBRATION])[:5])
 
     def between(networks_moved: float, others: OtherPrograms | None = None) -> SittingSpread:
         moved = np.log(np.concatenate([np.ones(blocks.size), np.full(5, networks_moved)]))
-        ratio = SittingRatio("later", cost, moved, others)
+        ratio = SittingRatio("later", cost, moved, others, keys)
         return fit_model(space, observations, sittings=[ratio] * 8).model.between_sittings
 
-    assert between(1.06).relative > 1.3 * between(1.0).relative
-    assert between(1.06).sittings == 8
+    assert between(1.06).level == pytest.approx(np.log(1.06) * 8 / 9)
+    assert (between(1.0).level, between(1.06).sittings) == (0.0, 8)
     busy = between(1.06, OtherPrograms(1.0, 2))
     assert (busy.sittings, busy.relative) == (0, fit_model(space, observations).model.between_sittings.relative)
 
