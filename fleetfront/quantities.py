@@ -175,7 +175,9 @@ class Quality:
 
 
 ACCURACY, PERPLEXITY, BLEU = Quality("accuracy", "%"), Quality("perplexity", "", False), Quality("BLEU", "")
-QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU)}
+#: 1 for a network that somebody calls good enough, else 0.
+PASS = Quality("pass", "")
+QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU, PASS)}
 
 
 #: Half-width of a central 90 % interval of the normal distribution, in standard deviations.

@@ -80,7 +80,7 @@ class _Device(TypedDict):
 class _Accuracy(TypedDict):
     source: str
     tier: Tier
-    quality: NotRequired[Literal["accuracy", "perplexity", "BLEU"]]
+    quality: NotRequired[Literal["accuracy", "perplexity", "BLEU", "pass"]]
 
 
 class _TracePoint(TypedDict):

@@ -15,6 +15,7 @@ CASES = {
     "random": {"beats_random": False},
     "surrogate": {"evaluations": 60, "comparing": 60},
     "lamoo": {"evaluations": 40, "comparing": 60},
+    "cpe": {"evaluations": 60, "comparing": 120},
     "linas": {"evaluations": 120, "comparing": 200},
     "macs-fronts": {"has_chance": False, "beats_random": False},
     "pdns": {"beats_random": False},

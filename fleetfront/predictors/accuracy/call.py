@@ -24,7 +24,7 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plain import parse_finite_json
-from fleetfront.quantities import Estimate, Tier
+from fleetfront.quantities import ACCURACY, PASS, Estimate, Quality, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.text_tables import parse_number, read_csv
 
@@ -37,7 +37,7 @@ _HOPELESS = 3
 #: Seconds for loading the user's file.
 _LOADING_S = 300.0
 _COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function")
-_WRITE = "Write --accuracy call:FILE.py:FUNCTION[,timeout=600,retries=1,unit=percent|fraction|error]."
+_WRITE = "Write --accuracy call:FILE.py:FUNCTION[,timeout=600,retries=1,unit=percent|fraction|error|pass]."
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,13 +47,13 @@ class CallSettings:
     Attributes:
         timeout: seconds of one try.
         retries: further tries of a network whose try failed.
-        unit: of what it returns: ``percent``, ``fraction`` of 1, or ``error`` in percent; undeclared it is percent, and
-            what looks like a fraction is refused.
+        unit: of what it returns: ``percent``, ``fraction`` of 1, ``error`` in percent, or ``pass``, whether a network
+            is good enough; undeclared it is percent, and what looks like a fraction is refused.
     """
 
     timeout: float = 3600.0
     retries: int = 1
-    unit: Literal["", "percent", "fraction", "error"] = ""
+    unit: Literal["", "percent", "fraction", "error", "pass"] = ""
 
 
 class CallAccuracy:
@@ -76,6 +76,11 @@ class CallAccuracy:
         self._path: Path | None = None
         self._known: dict[str, float] = {}
         self._failed = 0
+
+    @property
+    def quality(self) -> Quality:
+        """Accuracy in percent, or whether a network passes."""
+        return PASS if self._settings.unit == "pass" else ACCURACY
 
     @property
     def fingerprint(self) -> str:
@@ -131,6 +136,10 @@ class CallAccuracy:
     def _percent(self, arch: str, value: Any) -> float:
         unit = self._settings.unit
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+        if unit == "pass":
+            if number not in (0.0, 1.0):
+                raise InputError(f"{self.source} gave {value!r} for {arch}, not whether it passes.", "Return a bool.")
+            return number
         if unit == "fraction":
             number *= 100
         elif unit == "error":

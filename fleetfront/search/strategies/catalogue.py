@@ -10,6 +10,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, StrategyKind, TrainedStrategy
+from fleetfront.search.strategies.cpe import Cpe, CpeSettings
 from fleetfront.search.strategies.exact import ExactFront
 from fleetfront.search.strategies.hybrid import HybridSettings, HybridStrategy
 from fleetfront.search.strategies.lamoo import Lamoo, LamooSettings
@@ -49,6 +50,7 @@ STRATEGIES: dict[str, StrategyKind] = {
     "spea2": StrategyKind(spea2, "SPEA2, a population a device", PymooSettings),
     "linas": StrategyKind(Linas, "NSGA-II on a predictor that each loop refits", LinasSettings),
     "lamoo": StrategyKind(Lamoo, "splits the space by dominance, looks where fronts gain", LamooSettings),
+    "cpe": StrategyKind(Cpe, "classifies which networks no front dominates; pass or fail is enough", CpeSettings),
     "pdns": StrategyKind(Pdns, "novelty in MACs, parameters and costs; accuracy does not steer", PdnsSettings),
     "macs-fronts": StrategyKind(MacsFronts, "most MACs at every cost; accuracy does not steer", MacsFrontsSettings),
     "modnas": StrategyKind(

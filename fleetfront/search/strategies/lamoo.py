@@ -20,6 +20,7 @@ from fleetfront.search.problem import Problem
 from fleetfront.search.run import reference_points
 from fleetfront.search.strategies.base import Count, ReadsArchive, Share, State, dump_generator, load_generator
 from fleetfront.search.strategies.candidates import Candidates
+from fleetfront.search.strategies.cma_samples import draw_by_cma
 from fleetfront.search.strategies.random_search import fresh_sample
 from fleetfront.search.strategies.surrogate import SurrogateSettings, SurrogateStrategy
 from fleetfront.spaces.base import Genotypes
@@ -39,7 +40,8 @@ class LamooSettings:
         leaf, nodes: a region of more networks is split, while there are fewer regions than ``nodes``.
         explore: weight of regions that were looked at little, as a share of the highest hypervolume known.
         selection: the best ``leaf`` anywhere, or the ``path`` that is best at each split.
-        sampling: networks of the region are drawn at ``random``, or chosen by the ``surrogate`` strategy.
+        sampling: networks of the region are drawn at ``random``, by ``cma`` towards those that few others dominate, or
+            chosen by the ``surrogate`` strategy.
         considered: random networks and children that are looked at for those in the region.
     """
 
@@ -49,7 +51,7 @@ class LamooSettings:
     nodes: Count = 50
     explore: Share = 0.1
     selection: Literal["leaf", "path"] = "leaf"
-    sampling: Literal["random", "surrogate"] = "surrogate"
+    sampling: Literal["random", "cma", "surrogate"] = "surrogate"
     considered: Count = 1500
 
 
@@ -110,11 +112,25 @@ class Lamoo(ReadsArchive):
         self._candidates.splits = region.splits
         if self._settings.sampling == "surrogate":
             return self._surrogate.ask(n)
+        evolved = self._evolved(region)[:n] if self._settings.sampling == "cma" else self._problem.archive.genotypes[:0]
+        drawn = self._drawn(region)
+        few = self._problem.archive.unknown(np.concatenate([evolved, drawn[self._rng.permutation(len(drawn))[:n]]]))
+        return few[:n]
+
+    def _evolved(self, region: _Region) -> Genotypes:
+        """Draws of CMA-ES inside a region whose networks it is told, with how many dominate each."""
+        problem, rows = self._problem, region.rows
+        known, counts = problem.archive.genotypes[rows], np.array(problem.free_choices)
+        drawn = draw_by_cma(known, self._dominated(rows), counts, self._settings.considered, self._rng)
+        return self._candidates.inside(problem.archive.unknown(problem.complete(drawn)))
+
+    def _drawn(self, region: _Region) -> Genotypes:
+        """Random networks of a region; of a large space also children of those known there."""
         drawn = self._candidates.some(self._settings.considered)
         if self._candidates.every is None:
             near = self._candidates.children(self._problem.archive.genotypes[region.rows], self._settings.considered)
             drawn = self._problem.archive.unknown(np.concatenate([drawn, near]))
-        return drawn[self._rng.permutation(len(drawn))[:n]]
+        return drawn
 
     def dump(self) -> State:
         return {**self._surrogate.dump(), "rng": dump_generator(self._rng)}

@@ -52,6 +52,9 @@ def some(arch):
 def hash_of(arch):
     return sum(map(ord, arch))
 
+def passes(arch):
+    return len(arch) % 2 == 0
+
 def nothing(arch):
     return float("nan")
 """
@@ -173,3 +176,11 @@ def test_a_file_that_does_not_load_says_why(file, tmp_path):
     (tmp_path / "broken.py").write_text("import nothing_like_it\n")
     with pytest.raises(InputError, match="cannot be loaded: ModuleNotFoundError"):
         load_accuracy("call:broken.py:accuracy", MINI).predict(ROWS)
+
+
+def test_a_function_may_say_pass_or_fail_alone(file):
+    model = load_accuracy("call:mine.py:passes,unit=pass", MINI)
+    assert model.predict(ROWS).mean.tolist() == [float(len(arch) % 2 == 0) for arch in MINI.arch_ids(ROWS)]
+    assert (model.quality.title, model.quality.unit) == ("pass", "")
+    with pytest.raises(InputError, match=r"not whether it passes\.[^.]*bool"):
+        load_accuracy("call:mine.py:accuracy,unit=pass", MINI).predict(ROWS)

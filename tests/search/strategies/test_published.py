@@ -3,7 +3,11 @@
 import numpy as np
 import pytest
 
+from fleetfront.quantities import PASS, Estimate, Tier
+from fleetfront.search.run import run_search
+from fleetfront.search.strategies import cpe
 from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.search.strategies.cma_samples import draw_by_cma
 from fleetfront.search.strategies.lamoo import Lamoo, LamooSettings
 from fleetfront.search.strategies.linas import Linas
 from fleetfront.search.strategies.macs_fronts import MacsFronts
@@ -106,3 +110,57 @@ def test_lamoo_splits_no_further_than_its_nodes(make_problem, monkeypatch, nodes
     strategy._chosen()
     assert sum(halves is not None for halves in made) <= most
     assert made or not most
+
+
+def test_draws_of_cma_move_to_where_known_networks_are_best(mini):
+    rng, counts = np.random.default_rng(0), np.array([len(values) for values in mini.choices])
+    known = mini.sample(60, rng)
+    low = draw_by_cma(known, known.sum(axis=1).astype(float), counts, 200, np.random.default_rng(1))
+    high = draw_by_cma(known, -known.sum(axis=1).astype(float), counts, 200, np.random.default_rng(1))
+    assert low.sum(axis=1).mean() < known.sum(axis=1).mean() < high.sum(axis=1).mean()
+    assert np.all((low >= 0) & (low < counts))
+    again = draw_by_cma(known, known.sum(axis=1).astype(float), counts, 200, np.random.default_rng(1))
+    assert np.array_equal(low, again)
+
+
+def test_lamoo_by_cma_asks_within_its_region(make_problem):
+    problem = make_problem(budget=200)
+    problem.evaluate(np.unique(problem.sample(80, np.random.default_rng(0)), axis=0))
+    strategy = Lamoo(problem, 0, LamooSettings(sampling="cma", explore=0.0))
+    asked = strategy.ask(5)
+    model, is_good = strategy._candidates.splits[0]
+    assert len(asked) == 5
+    assert np.all((model(strategy._one_hot(asked)) > 0) == is_good)
+
+
+class Passes:
+    """Networks of more than so many MACs are good enough, and nobody says more."""
+
+    source, tier, quality = "test", Tier.MEASURED, PASS
+
+    def __init__(self, space):
+        self._macs, self._space = space.macs, space
+        self._bar = np.quantile(space.macs(space.sample(500, np.random.default_rng(0))), 0.7)
+
+    def predict(self, genotypes):
+        return Estimate((self._macs(genotypes) > self._bar).astype(float), np.zeros(len(genotypes)), self.tier)
+
+
+def test_cpe_finds_cheap_networks_that_pass(make_problem, mini):
+    cheapest = {}
+    for name in ("cpe", "random"):
+        problem = make_problem(accuracy=Passes(mini), budget=150)
+        run_search(problem, make_strategy(name, problem, 0), name=name, seed=0)
+        passed = problem.archive.accuracy > 0
+        cheapest[name] = problem.archive.cost[passed].min(axis=0)
+    share = cheapest["cpe"] / cheapest["random"]
+    assert share.max() < 1.0
+    assert share.min() < 0.9
+
+
+@pytest.mark.parametrize(
+    ("told", "trust"),
+    [([1, 1, 0, 0], 1), ([0, 0, 1, 1], -1), ([0, 0, 0, 1], 0)],
+)
+def test_cpe_trusts_a_classifier_as_far_as_it_told_held_out_networks(told, trust):
+    assert cpe._trust(np.array(told, bool), np.array([1, 1, 0, 0], bool), 0.4) == trust
