@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import hint, warn
@@ -13,12 +13,36 @@ from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.knowledge.device_model import DeviceModel
+    from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.spaces.base import Genotypes, SearchSpace
 
 #: From so many estimated devices on, their warnings become one line.
 _MANY = 4
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenModels:
+    """The models of the devices chosen, and of ``all`` those that have none which holds here, with the reason."""
+
+    found: Sequence[DeviceModel]
+    refused: Mapping[str, ForeignFit] = field(default_factory=dict)
+
+    def __iter__(self) -> Iterator[DeviceModel]:
+        return iter(self.found)
+
+    def refusals(self) -> list[dict[str, str]]:
+        """Plain values for ``--json``: a row a device that was refused."""
+        return [{"device": name, "error": str(error)} for name, error in self.refused.items()]
+
+    def check(self) -> None:
+        """Raise InputError, once the others are done, where a device was refused."""
+        if self.refused:
+            raise InputError(
+                f"{len(self.refused)} of {len(self.refused) + len(self.found)} devices were left out: "
+                f"{', '.join(self.refused)}.",
+                "Do what the warnings above say, or name the others.",
+            )
 
 
 def chosen_models(
@@ -29,7 +53,7 @@ def chosen_models(
     parts: bool = False,
     asked: Genotypes | None = None,
     metric: Metric = LATENCY,
-) -> list[DeviceModel]:
+) -> ChosenModels:
     """The models of the devices chosen, with a warning for whatever speaks against them.
 
     ``everywhere``, ``parts`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a
@@ -41,6 +65,7 @@ def chosen_models(
         raise InputError(
             f"There is no store {choices.store}.", "Check --store, or leave it out for your workspace's own."
         )
+    refused: dict[str, ForeignFit] = {}
     found = device_models(
         split_names(choices.devices),
         space,
@@ -52,9 +77,12 @@ def chosen_models(
         parts=parts,
         asked=asked,
         metric=metric,
+        passed_over=refused,
     )
     _warn(found, space)
-    return found
+    for name, error in refused.items():
+        warn(f"{name} is left out: {error}")
+    return ChosenModels(found, refused)
 
 
 def tell_accuracy(model: AccuracyModel) -> None:

@@ -13,6 +13,7 @@ from fleetfront.cli.options import Amount, Count, ModelChoices, json_option, mod
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
+    from fleetfront.cli.device_models import ChosenModels
     from fleetfront.search.generators.generator import Generator
     from fleetfront.search.problem import ProblemTarget
 
@@ -75,10 +76,10 @@ def generate(
     request = Request(max_latency, preference, refine)
     with progress(quiet):
         opened = open_generator(generator)
-        targets = _targets(models, opened)
+        targets, devices = _targets(models, opened)
     found = answer(opened, targets, request, out=out)
     if as_json:
-        print_json(found.to_json())
+        print_json(found.to_json() | ({"refused": devices.refusals()} if devices.refused else {}))
     else:
         from fleetfront.cli.search.text import show_fronts
 
@@ -91,16 +92,18 @@ def generate(
     if out is not None:
         _remember(out)
         next_command(f"fleetfront deploy --front {quote(str(out))} --knee")
+    devices.check()
 
 
-def _targets(choices: ModelChoices, opened: Generator) -> list[ProblemTarget]:
+def _targets(choices: ModelChoices, opened: Generator) -> tuple[list[ProblemTarget], ChosenModels]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.fleet import search_targets
     from fleetfront.search.metrics import COUNTED
 
     found = chosen_models(choices, opened.space, everywhere=True)
     further = [cost for cost in opened.training.costs[1:] if cost not in COUNTED]
-    return search_targets(found, opened.space, limits={}, objectives=further, store=store_path(choices.store))
+    store = store_path(choices.store)
+    return search_targets(found.found, opened.space, limits={}, objectives=further, store=store), found
 
 
 def _remember(out: Path) -> None:

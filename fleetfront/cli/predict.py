@@ -23,6 +23,7 @@ from fleetfront.errors import InputError
 from fleetfront.quantities import FAR_OFF, METRICS, Metric, format_spread
 
 if TYPE_CHECKING:
+    from fleetfront.cli.device_models import ChosenModels
     from fleetfront.spaces.base import SearchSpace
 
 #: Value of --accuracy that predicts latency alone.
@@ -73,9 +74,10 @@ def predict(
     if not wanted:
         raise InputError("No architecture was given.", "Name some, or give a file of them with --archs FILE.")
     cost = METRICS[metric]
-    rows = _predicted(wanted, models, accuracy, family, cost)
+    rows, devices = _predicted(wanted, models, accuracy, family, cost)
     if as_json:
-        print_json(rows)
+        print_json([*rows, *_refused(rows, devices, cost)])
+        devices.check()
         return
     heading = f"{cost.name.replace('_', ' ')} {cost.unit}"
     has_sittings = any(f"{cost.name}_std_same_sitting_{cost.unit}" in row for row in rows)
@@ -87,11 +89,19 @@ def predict(
         hint(f"? The 90 % interval reaches further than {FAR_OFF:.0%}: measure these before you rely on them.")
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
     next_search(f"--devices {','.join(split_names(models.devices))}", space, with_accuracy)
+    devices.check()
+
+
+def _refused(rows: list[dict[str, Any]], devices: ChosenModels, metric: Metric) -> list[dict[str, Any]]:
+    """A row an architecture for each device that was left out."""
+    archs = dict.fromkeys(row["arch"] for row in rows)
+    blank = {f"{metric.name}_{metric.unit}": None}
+    return [{"arch": arch, **blank, **refusal} for refusal in devices.refusals() for arch in archs]
 
 
 def _predicted(
     wanted: list[str], choices: ModelChoices, accuracy: str, family: SearchSpace, metric: Metric
-) -> list[dict[str, Any]]:
+) -> tuple[list[dict[str, Any]], ChosenModels]:
     from fleetfront.cli.device_models import chosen_models, tell_accuracy
     from fleetfront.pipelines.predict import predict_archs
     from fleetfront.predictors.accuracy.built_in import has_built_in
@@ -106,7 +116,7 @@ def _predicted(
     source = None if accuracy == NO_ACCURACY else load_accuracy(accuracy, family)
     if source is not None:
         tell_accuracy(source)
-    return predict_archs(family, wanted, models, source)
+    return predict_archs(family, wanted, models, source), found
 
 
 def _read(file: TextIO | None, family: SearchSpace) -> list[str]:

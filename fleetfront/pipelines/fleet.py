@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.cost_models import device_models
-from fleetfront.pipelines.knowledge.device_model import DeviceModel
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED
@@ -117,17 +118,29 @@ def fleet_targets(
 ) -> list[ProblemTarget]:
     """The targets of devices by name, then the caller's own, within ``limits`` as ``parse_limits`` reads them.
 
-    ``listed`` as there. Raises InputError as ``device_models``, ``parse_limits`` and ``search_targets`` do.
+    ``listed`` as there. Of ``all``, devices whose fit is of another machine are left out with a Python warning.
+    Raises InputError as ``device_models``, ``parse_limits`` and ``search_targets`` do.
     """
     place = workspace or Workspace.default()
+    passed_over: dict[str, ForeignFit] = {}
     devices = [devices] if isinstance(devices, str) else devices
     named = [device for device in devices if isinstance(device, str)]
     own = [device for device in devices if not isinstance(device, str)]
     found = (
-        device_models(named, space, workspace=place, everywhere=listed is None, parts=True, asked=listed)
+        device_models(
+            named,
+            space,
+            workspace=place,
+            everywhere=listed is None,
+            parts=True,
+            asked=listed,
+            passed_over=passed_over,
+        )
         if named
         else []
     )
+    for name, error in passed_over.items():
+        warnings.warn(f"{name} is left out: {error}", stacklevel=3)
     allowed = parse_limits(
         [f"{name}={value!r}" for name, value in limits.items()], [*(t.name for t in found), *(t.name for t in own)]
     )

@@ -1,6 +1,7 @@
 """Read files of architectures with `predict`, and see it refuse others. The numbers are tested in the pipelines."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from fleetfront.predictors.table.fit_files import save_fit
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import SyntheticDevice
 
@@ -54,6 +56,26 @@ def test_estimates_that_nobody_could_check_are_named(capsys, archs: list[str]) -
     said = capsys.readouterr().err
     assert "5 of 5 devices are estimated" in said
     assert "Nobody could check the estimates of raspi4, fpga, eyeriss" in said
+
+
+def test_a_device_of_another_machine_is_a_row_with_its_remedy(capsys) -> None:
+    space = ofa_mbv3_mini()
+    model = fit_model(space, SyntheticDevice(space).observe()).model
+    save_fit(model, Workspace.default())
+    save_fit(replace(model, target=Target("cpu", "litert"), environment={"cpu": "Abacus"}), Workspace.default())
+    arch = space.arch_ids(space.sample(1, np.random.default_rng(0)))[0]
+    common = ["predict", arch, "--devices", "all", "--space", space.name, "--accuracy", "none"]
+    assert main([*common, "--json"]) == 2
+    said = capsys.readouterr()
+    rows = {row["device"]: row for row in json.loads(said.out)}
+    assert rows["synthetic"]["latency_ms"] > 0
+    assert rows["cpu"]["latency_ms"] is None
+    assert "fleetfront fit --device cpu --runtime litert" in rows["cpu"]["error"]
+    assert f"1 of {len(rows)} devices were left out: cpu" in said.err
+    assert main(common) == 2
+    said = capsys.readouterr()
+    assert "synthetic" in said.out
+    assert "cpu is left out" in said.err
 
 
 def test_numbers_that_may_be_far_off_are_marked(capsys) -> None:

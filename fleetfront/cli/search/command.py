@@ -28,6 +28,7 @@ from fleetfront.cli.search.text import show_strategies
 from fleetfront.errors import InputError, unknown
 
 if TYPE_CHECKING:
+    from fleetfront.cli.device_models import ChosenModels
     from fleetfront.pipelines.search import SearchOptions
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.progress import Progress
@@ -134,21 +135,22 @@ def search(
     with progress(quiet) as shown:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
-        targets = _targets(models, family, limits, extras, known)
+        targets, devices = _targets(models, family, limits, extras, known)
         known = known or _accuracy(accuracy, images, family, shown)
         checking = _verify(verify, family, models.store, shown)
         fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
-    _tell(fronts, out, as_json, share is not None, images)
+    _tell(fronts, out, as_json, share is not None, images, devices)
+    devices.check()
 
 
-def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str | None) -> None:
+def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str | None, devices: ChosenModels) -> None:
     """Print what was found, note it for later verbs, and name the next one."""
     from fleetfront.cli.search.text import next_deploy, show_fronts
     from fleetfront.pipelines.knowledge.remembered import remember_fronts
     from fleetfront.workspace import Workspace
 
     if as_json:
-        print_json(fronts.to_json())
+        print_json(fronts.to_json() | ({"refused": devices.refusals()} if devices.refused else {}))
     else:
         show_fronts(fronts)
         beside = [f"{fronts.audit[part]} {part}" for part in ("recalled", "adopted", "failed") if fronts.audit[part]]
@@ -197,7 +199,7 @@ def _targets(
     limits: tuple[str, ...],
     objectives: tuple[str, ...],
     accuracy: AccuracyModel | None,
-) -> list[ProblemTarget]:
+) -> tuple[list[ProblemTarget], ChosenModels]:
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.fleet import parse_limits, search_targets
     from fleetfront.search.part import listed_part
@@ -206,7 +208,8 @@ def _targets(
     found = chosen_models(choices, space, everywhere=listed is None, parts=True, asked=listed)
     allowed = parse_limits(limits, [device.name for device in found])
     store = store_path(choices.store)
-    return search_targets(found, space, limits=allowed, objectives=objectives, store=store, listed=listed)
+    targets = search_targets(found.found, space, limits=allowed, objectives=objectives, store=store, listed=listed)
+    return targets, found
 
 
 def _options(

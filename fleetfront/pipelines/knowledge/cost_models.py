@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError, unknown
-from fleetfront.pipelines.knowledge.device_model import DeviceModel, ModelOpener, check_is_of_here
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit, ModelOpener, check_is_of_here
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.predictors.base import NetworkCosts
 from fleetfront.predictors.table.fit_files import device_stem, read_fits
@@ -47,26 +47,26 @@ def device_models(
     parts: bool = False,
     asked: Genotypes | None = None,
     metric: Metric = LATENCY,
+    passed_over: dict[str, ForeignFit] | None = None,
 ) -> list[DeviceModel]:
     """The models of the devices ``names`` (or ``all``), in the order given, from the best source that each has.
 
     A name may be narrowed to one of a device's fits by parts of its target, ``cpu/onnxruntime`` or ``cuda:0/b64``; the
     model is then called ``cpu-onnxruntime``, so that two of one device stand side by side.
 
-    ``workspace`` and ``store`` are the user's own by default.
-
-    ``runtime`` and ``tiers`` leave other sources out; ``clock`` chooses among the clocks of a fit. ``everywhere``
-    passes over tables that lack networks of the space, since a search may ask for any, and says so among the warnings;
-    with ``parts``, a device that is named and has nothing else gets its table all the same, for a search that stays
-    within it.
+    ``workspace`` and ``store`` are the user's own by default. ``runtime`` and ``tiers`` leave other sources out;
+    ``clock`` chooses among the clocks of a fit. ``everywhere`` passes over tables that lack networks
+    of the space, since a search may ask for any, and says so among the warnings; with ``parts``, a device that is named
+    and has nothing else gets its table all the same, for a search that stays within it.
     ``asked`` int8[n, v] are the only networks that will be asked for: a table that lacks one of them gives way to what
     was learnt from it.
 
-    A damaged file is no reason to take a worse source, nor to stop a command on other devices.
+    A damaged file is no reason to take a worse source, nor to stop a command on other devices. ``passed_over`` is
+    filled with those of ``all`` whose fit is of another machine or runtime than what is at hand, and why.
 
     Raises:
-        InputError: no model of the space is known for a device, or for none at all; the file of one is damaged, or
-            its fit is another machine's or another runtime's than what is at hand.
+        InputError: no model of the space is known for a device, or for none at all; the file of one is damaged.
+        ForeignFit: such a device was named, is the only one, or nobody asks for ``passed_over``.
     """
     place = workspace or Workspace.default()
     sources = _Sources(space, place, store or place.store, runtime, clock, names, metric)
@@ -87,12 +87,31 @@ def device_models(
         if name not in known:
             sources.check_estimate(name)
             raise _no_model(name, space, runtime, known, sources.partly_known(), metric, _spaces_of(name, place))
-    found = [known[name]() for name in wanted]
+    found = _opened(wanted, known, names, passed_over)
     if asked is not None:
-        few_shot = sources.by_device(tiers, everywhere=True)
-        found = [_for_networks(model, asked, few_shot.get(model.name)) for model in found]
+        few = sources.by_device(tiers, everywhere=True)
+        found = [_for_networks(model, asked, few.get(model.name)) for model in found]
     found = [_with_unused_table(model, space, sources) for model in found] if everywhere else found
     return [_with_part(model, space) for model in found] if parts else found
+
+
+def _opened(
+    wanted: Sequence[str], known: Mapping[str, _Open], named: Sequence[str], passed_over: dict[str, ForeignFit] | None
+) -> list[DeviceModel]:
+    found: list[DeviceModel] = []
+    foreign: dict[str, ForeignFit] = {}
+    for name in wanted:
+        try:
+            found.append(known[name]())
+        except ForeignFit as error:
+            if passed_over is None or name in named:
+                raise
+            foreign[name] = error
+    if foreign and not found:
+        raise next(iter(foreign.values()))
+    if passed_over is not None:
+        passed_over.update(foreign)
+    return found
 
 
 def measured_models(

@@ -37,6 +37,10 @@ class DeviceModel:
     warnings: tuple[str, ...] = ()
 
 
+class ForeignFit(InputError):
+    """A fit is of another machine or another runtime than what is at hand."""
+
+
 class ModelOpener:
     """Opens models of one space; what several of them count of its networks is counted once."""
 
@@ -92,12 +96,12 @@ def present_environment(target: Target) -> dict[str, object]:
 
 
 def check_is_of_here(fit: FittedModel) -> None:
-    """Raise InputError where the device at hand is another machine, or has another runtime, than the fit's sitting."""
+    """Raise ForeignFit where the device at hand is another machine, or has another runtime, than the fit's sitting."""
     changed = changes(fit.environment, present_environment(fit.target))
     foreign = [changed[name] for name in FOREIGN if name in changed]
     if foreign:
         base = f"--device {fit.target.device} --runtime {fit.target.runtime} --space {fit.space}"
-        raise InputError(
+        raise ForeignFit(
             f"The model of {fit.space} on {fit.target} is of another sitting than this machine's: since it was fitted, "
             f"{' and '.join(foreign)}.",
             f"Base it on ten networks of today: fleetfront fit {base} --recalibrate. Or profile and fit again.",

@@ -1,17 +1,21 @@
 """One model a device from whatever is known of it, best source first; and a search over all of them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.teachers import find_teacher
+from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.importing.importers import import_ofa_lut, import_table
 from fleetfront.pipelines.knowledge.cost_models import device_models
+from fleetfront.pipelines.knowledge.device_model import ForeignFit
 from fleetfront.pipelines.knowledge.devices import list_devices
 from fleetfront.predictors.few_shot.files import save_few_shot
 from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.calibration import Calibration
-from fleetfront.predictors.table.fit_files import save_fit
+from fleetfront.predictors.table.fit_files import load_fit, save_fit
 from fleetfront.predictors.table.lookup import Filled, LookupTable
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.quantities import Clock, Tier
@@ -145,6 +149,30 @@ def test_a_damaged_fit_stops_its_own_device_alone_and_no_worse_source_stands_in(
     # Another runtime was asked for than the damaged one.
     (found,) = models(["pixel3"], space, workspace, runtime="tflite")
     assert found.model.tier is Tier.ESTIMATED
+
+
+def test_a_fit_of_another_machine_costs_its_own_row_of_all(workspace) -> None:
+    space = load_space("ofa-mbv3-mini")
+    desk = fitted(workspace, Target("desk", "litert"), space)
+    path = fitted(workspace, Target("cpu", "litert"), space)
+    save_fit(replace(load_fit(path), environment={"cpu": "Abacus"}), workspace)
+    refused: dict[str, ForeignFit] = {}
+    found = device_models(["all"], space, workspace=workspace, passed_over=refused)
+    assert "desk" in {device.name for device in found}
+    assert list(refused) == ["cpu"]
+    assert "the processor changed from Abacus" in refused["cpu"].message
+    assert "--recalibrate" in refused["cpu"].remedy
+    # It is refused where it is named, and where nothing is left.
+    for names in (["cpu"], ["all", "cpu"]):
+        with pytest.raises(ForeignFit, match="Abacus"):
+            device_models(names, space, workspace=workspace, passed_over={})
+    desk.unlink()
+    with pytest.raises(ForeignFit, match="Abacus"):
+        device_models(["all"], space, workspace=workspace, tiers=(Tier.MEASURED,), passed_over={})
+    with pytest.warns(UserWarning, match="cpu is left out"):
+        targets = fleet_targets("all", space, {}, workspace=workspace)
+    assert targets
+    assert "cpu" not in {target.name for target in targets}
 
 
 def test_a_damaged_model_from_few_measurements_gives_way_to_none_worse(workspace, cells) -> None:
