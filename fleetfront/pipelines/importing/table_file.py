@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.foreign_text import recognise
 from fleetfront.pipelines.importing.units import factor_of
 from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.quantities import LATENCY, SAMPLES_IN, Metric
@@ -110,6 +111,11 @@ def read_table(path: Path, metric: Metric = LATENCY, unit: str = "") -> CostTabl
 
 def _columns(path: Path, header: Sequence[str], metric: Metric) -> tuple[int, list[int]]:
     prefix = PREFIXES[metric.name]
+    if ARCH_COLUMN not in header and (printed := recognise(path)):
+        raise InputError(
+            f"{path} is {printed}, no table of networks.",
+            "Time the model itself: fleetfront profile --file MODEL. Tables have columns arch and lat_<device>.",
+        )
     if ARCH_COLUMN not in header:
         near = difflib.get_close_matches(ARCH_COLUMN, header, n=1, cutoff=0.5)
         hint = f"Rename the column {near[0]!r}." if near else f"Found: {', '.join(header[:8]) or 'nothing'}."
