@@ -1,4 +1,4 @@
-"""What other measuring programs print is recognised, wherever it is given in place of a file of ours."""
+"""Logs of other measuring programs are recognised, wherever they are given in place of a file of ours."""
 
 from pathlib import Path
 

@@ -13,7 +13,7 @@ from fleetfront.pipelines.fit.report import ClockFit, FitOutcome, WorstBlock, Wo
 from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
-from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error, strange_networks
 from fleetfront.predictors.table.warnings import fit_warnings
 from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_clocks, read_observations
 from fleetfront.profilers.reading.rows import preferred_campaign
@@ -180,7 +180,11 @@ def _fit_clock(
         worst,
         fit_warnings(fitted.model),
         observations.seconds,
-        dict(observations.errors),
+        {
+            **observations.errors,
+            **strange_networks(observations, space, Role.CALIBRATION),
+            **strange_networks(observations, space, Role.VALIDATION),
+        },
     )
 
 

@@ -57,9 +57,29 @@ class Fitted:
 
 
 def measured_networks(observations: Observations, space: SearchSpace, role: Role, statistic: str) -> Networks:
-    """The networks measured for a role. Raises InputError if one is not of the space."""
+    """The networks measured for a role, without ``strange_networks``."""
     latencies = summaries(observations, role, statistic)
+    for key in strange_networks(observations, space, role):
+        del latencies[key]
     return Networks(space.parse(list(latencies)), np.array(list(latencies.values()), dtype=np.float64))
+
+
+def strange_networks(observations: Observations, space: SearchSpace, role: Role) -> dict[str, str]:
+    """Keys measured for a role that spell no network of the space, as in a damaged store -> why not."""
+    keys = list(observations.visits.get(role, {}))
+    try:
+        space.parse(keys)
+    except InputError:
+        return {key: why for key in keys if (why := _why_strange(space, key))}
+    return {}
+
+
+def _why_strange(space: SearchSpace, key: str) -> str:
+    try:
+        space.parse([key])
+    except InputError as error:
+        return error.message
+    return ""
 
 
 def fit_model(
@@ -78,7 +98,7 @@ def fit_model(
     measured of networks alone: every block is then modelled, as its share of what the networks cost.
 
     Raises:
-        InputError: if no block was measured, a calibration network is not of the space, or there is none to scale by.
+        InputError: if no block was measured, or there is no calibration network to scale by.
         MissingDependency: if xgboost is needed and not installed.
     """
     statistic = best_statistic(space, observations, shape)

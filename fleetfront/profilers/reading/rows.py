@@ -89,7 +89,8 @@ def preferred_campaign(store: Store, target: Target, space: str) -> CampaignRow 
 def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
     def rank(row: CampaignRow) -> tuple[bool, bool, bool]:
         last_round = store.last_round(row.id)
-        has_blocks = Role.BLOCK.value in row.plan.get("tasks", ())
+        tasks = row.plan.get("tasks")
+        has_blocks = isinstance(tasks, dict) and Role.BLOCK.value in tasks
         # Networks alone make no table: `search --verify` after a profile of less than a round must not hide its blocks.
         return has_blocks and last_round >= 1, has_blocks and last_round >= 0, last_round >= 0
 
