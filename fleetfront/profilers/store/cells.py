@@ -100,7 +100,7 @@ def read_measurement(row: Sequence[Any]) -> Measurement | None:
     Damaged cells make it a failed visit. Conditions may be shared between measurements.
     """
     target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, blob, *told = row
-    before_text, after_text, flag_text, error = told
+    before_text, after_text, flag_text, error, _ = told
     words = known_words(target, role, clock)
     if words is None:
         return None
