@@ -57,21 +57,23 @@ class Fitted:
 
 
 def measured_networks(observations: Observations, space: SearchSpace, role: Role, statistic: str) -> Networks:
-    """The networks measured for a role, without ``strange_networks``."""
-    latencies = summaries(observations, role, statistic)
-    for key in strange_networks(observations, space, role):
-        del latencies[key]
+    """The networks of the space measured for a role."""
+    latencies = summaries(without_strangers(observations, space), role, statistic)
     return Networks(space.parse(list(latencies)), np.array(list(latencies.values()), dtype=np.float64))
 
 
-def strange_networks(observations: Observations, space: SearchSpace, role: Role) -> dict[str, str]:
-    """Keys measured for a role that spell no network of the space, as in a damaged store -> why not."""
-    keys = list(observations.visits.get(role, {}))
-    try:
-        space.parse(keys)
-    except InputError:
-        return {key: why for key in keys if (why := _why_strange(space, key))}
-    return {}
+def without_strangers(observations: Observations, space: SearchSpace) -> Observations:
+    """The same, where networks whose keys spell none of the space, as in a damaged store, have an error instead."""
+    visits, errors = dict(observations.visits), dict(observations.errors)
+    for role in (Role.CALIBRATION, Role.VALIDATION):
+        keys = list(visits.get(role, {}))
+        try:
+            space.parse(keys)
+        except InputError:
+            strange = {key: why for key in keys if (why := _why_strange(space, key))}
+            visits[role] = {key: values for key, values in visits[role].items() if key not in strange}
+            errors |= strange
+    return replace(observations, visits=visits, errors=errors)
 
 
 def _why_strange(space: SearchSpace, key: str) -> str:
