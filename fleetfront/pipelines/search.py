@@ -67,6 +67,7 @@ class SearchOptions:
         start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
             evaluation: so a device joins later.
         share: so many networks that together serve all devices best are named too.
+        explain: fronts also say what they chose (``DeviceFront.choices``).
         is_chosen: somebody named the strategy, so that no other may take its place.
     """
 
@@ -79,6 +80,7 @@ class SearchOptions:
     share: int | None = None
     is_chosen: bool = False
     excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def search_space(
     if verify is not None:
         problem, run, verification = _verified(problem, run, options, verify, out, progress)
     shared = None if options.share is None else share(problem, run.references, options.share).to_json()
-    fronts = collect_fronts(problem, run, verification, shared, part.errors)
+    fronts = collect_fronts(problem, run, verification, shared, part.errors, explain=options.explain)
     if out is not None:
         write_fronts(fronts, out)
     return fronts
@@ -226,8 +228,7 @@ def search(
         budget: accuracies asked for, over all devices; by default what suits the accuracy.
         limits: ``{"pixel3": 60, "pixel3:energy": 900, "macs": 6e8}``; latency is in ms.
         objectives: further metrics: ``macs``, ``params``, ``energy``, ``peak_memory``.
-        fixed: gene name -> the one value that it may take.
-        excluded: gene name -> values that it may not take.
+        fixed, excluded: gene name -> the one value that it may take, values that it may not take.
         share: so many networks that serve all devices best are named too.
         seed: of every draw.
         out: a folder of the results; a killed search goes on from it.
@@ -253,6 +254,7 @@ def search(
         share,
         is_chosen=strategy is not None,
         excluded=dict(excluded or {}),
+        explain=True,
     )
     targets = fleet_targets(devices, family, limits or {}, objectives, workspace, listed_part(family, accuracy))
     return search_space(family, targets, accuracy, options, out=out, progress=progress)

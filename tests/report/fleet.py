@@ -134,7 +134,7 @@ def make_measured(root: Path) -> Made:
             outcome = fit_target(store, target, space, workspace=workspace)
             statistics[target] = outcome.chosen.fitted.model.statistic
             targets.append(ProblemTarget(f"cpu-{runtime}", outcome.chosen.table, str(target)))
-        options = SearchOptions("nsga2-shared", 400)
+        options = SearchOptions("nsga2-shared", 400, explain=True)
         fronts = search_space(space, targets, SizeAccuracy(space), options, out=root / "fronts")
         picks = [
             Pick(f"size-{i}", p.arch, p.latency, p.accuracy) for i, p in enumerate(pick_spread(fronts, "cpu-litert", 2))

@@ -131,7 +131,7 @@ def search(
         find_strategy(strategy.partition(":")[0])
     family = load_space(space)
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family)
-    options = replace(options, share=share, excluded=_barred(excluded, family))
+    options = replace(options, share=share, excluded=_barred(excluded, family), explain=True)
     with progress(quiet) as shown:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
