@@ -221,14 +221,14 @@ def search(
 
     Args:
         space: one, or its name.
-        devices: names of devices of which something is known (``all`` for every one), or targets of your own; a single
-            name serves, too.
+        devices: names of devices (``all`` for every known one), or targets of your own; a single name serves, too.
         accuracy: a model, or a spelling of ``--accuracy``.
         strategy: a name with or without settings, settings, or a class; by default what suits the budget.
         budget: accuracies asked for, over all devices; by default what suits the accuracy.
         limits: ``{"pixel3": 60, "pixel3:energy": 900, "macs": 6e8}``; latency is in ms.
         objectives: further metrics: ``macs``, ``params``, ``energy``, ``peak_memory``.
-        fixed, excluded: gene name -> the one value that it may take, values that it may not take.
+        fixed: gene name -> the one value that it may take.
+        excluded: gene name -> values that it may not take.
         share: so many networks that serve all devices best are named too.
         seed: of every draw.
         out: a folder of the results; a killed search goes on from it.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace
+    from fleetfront.spaces.supernet.subnets import Supernet
 
 #: ``--measure`` without a target: the local targets that the picks were searched for.
 AUTO = "auto"
@@ -123,6 +124,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
     from fleetfront.spaces.supernet.checkpoints import load_supernet
 
     names, is_labelled = read_labels(given.labels), not given.unlabelled
+    classes = _classes(fronts, given)
     if given.random_weights:
         if given.weights is not None:
             raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
@@ -132,6 +134,8 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
         raise InputError(f"{space.name} has no supernet.", "Give --random-weights to deploy its networks untrained.")
     found = given.weights or _weights_of(space, fronts)
     supernet = load_supernet(found, space, recorded_provenance(found))
+    if classes:
+        supernet = _cut(supernet, classes, given)
     if given.images is None:
         if not given.no_recalibration:
             raise InputError(
@@ -139,17 +143,55 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
                 "Give --images FOLDER with some of your images, or --no-recalibration, which is recorded.",
             )
         return Weights(supernet, None, names, is_labelled)
-    images = UserImages(given.images, preprocessing=known_preprocessing(supernet), is_labelled=is_labelled)
+    images = UserImages(
+        given.images, preprocessing=known_preprocessing(supernet), is_labelled=is_labelled, classes=classes
+    )
     return Weights(supernet, images, names, is_labelled, recalibrate=not given.no_recalibration)
+
+
+def _classes(fronts: Fronts | None, given: WeightChoices) -> tuple[str, ...]:
+    """The classes that networks are cut to: those that the front was judged on, or that are named; none for all.
+
+    Raises InputError where both differ, and where nothing is known of classes.
+    """
+    from fleetfront.predictors.accuracy.chosen_classes import parse_classes, split_classes
+
+    asked = parse_classes(given.classes)
+    if asked and (given.random_weights or given.unlabelled):
+        refusing = "--random-weights" if given.random_weights else "--unlabelled"
+        raise InputError(
+            f"--classes does not go with {refusing}: nothing there is known of classes.", "Leave one of them out."
+        )
+    judged = split_classes(fronts.accuracy_source)[1] if fronts is not None else ()
+    if asked and fronts is not None and set(asked) != set(judged):
+        of = f"{', '.join(judged)} alone" if judged else "all classes"
+        raise InputError(
+            f"The front was judged on {of}, so its accuracies do not hold for {', '.join(asked)}.",
+            "Search with these --classes, or leave them out.",
+        )
+    return judged or asked
+
+
+def _cut(supernet: Supernet, classes: Sequence[str], given: WeightChoices) -> Supernet:
+    from fleetfront.datasets import load_images
+    from fleetfront.predictors.accuracy.chosen_classes import only_outputs
+
+    if given.unlabelled:
+        raise InputError("The front was judged on some classes, and --unlabelled images have none.", "Leave it out.")
+    named: tuple[str, ...] = ()
+    if not supernet.provenance.class_names and given.images is not None:
+        named = load_images(given.images, supernet.space.resolutions[0]).class_names
+    return only_outputs(supernet, classes, named)
 
 
 def _weights_of(space: SearchSpace, fronts: Fronts | None) -> Path:
     """The weights that the front was searched with, else those known of the space."""
     from fleetfront.pipelines.knowledge.remembered import known_weights
+    from fleetfront.predictors.accuracy.chosen_classes import split_classes
     from fleetfront.workspace import Workspace
 
     source = fronts.accuracy_source if fronts is not None else ""
-    kind, _, path = source.partition(":")
+    kind, _, path = split_classes(source)[0].partition(":")
     if kind == "supernet" and not Path(path).is_file():
         raise InputError(
             f"The weights that the front was searched with, {path}, are not there.",
