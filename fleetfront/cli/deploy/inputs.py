@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetfront.cli.console import warn
 from fleetfront.cli.options import split_names
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.targets import Target
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from fleetfront.cli.deploy.options import PickChoices, WeightChoices
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Recipe, Weights
+    from fleetfront.predictors.table.calibrated import FittedModel
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
@@ -228,6 +231,7 @@ def measuring_of(
         DeviceError: the target is neither this machine's CPU nor over ADB.
     """
     from fleetfront.pipelines.deploy.deploy import Measuring
+    from fleetfront.predictors.table.calibrated import CalibratedTable
     from fleetfront.profilers.kinds.base import Choices
     from fleetfront.profilers.kinds.catalogue import open_device
     from fleetfront.quantities import Clock
@@ -240,14 +244,38 @@ def measuring_of(
     clocks = [clock for clock in clocks if clock != Clock.UNKNOWN.value]
     is_threaded = any(target.threads > 1 for target in targets)
     clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
-    chosen = _statistics(space, targets, clock)
+    fits = _fits(space, targets, clock)
     choices = Choices(device="" if measure == AUTO else measure.partition("/")[0])
-    return Measuring(store, targets, clock, chosen, partial(open_device, choices=choices), space.name)
+    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
+    named = {target: fits.get(target) or fits.get(replace(target, precision="fp32")) for target in targets}
+    return Measuring(
+        store,
+        targets,
+        clock,
+        {target: fit.statistic for target, fit in named.items() if fit is not None},
+        partial(open_device, choices=choices),
+        space.name,
+        models={target: CalibratedTable(space, fits[target]) for target in targets if target in fits},
+    )
 
 
-def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, str]:
-    """The statistic by which the model of each target summarises visits; none for a target without a model."""
+def warn_of_promises(picks: Sequence[Pick], space: SearchSpace) -> None:
+    """Say what the models of the picks' targets promise no more, where nothing is measured."""
+    from fleetfront.predictors.table.fit_files import read_fits
+    from fleetfront.predictors.table.warnings import stale_warnings
+    from fleetfront.workspace import Workspace
+
+    promised = {(row["target"], row["clock"]) for pick in picks for row in pick.latency}
+    for _, fit in read_fits(Workspace.default(), space.name)[0]:
+        if (str(fit.target), fit.clock.value) in promised:
+            for warning in stale_warnings(fit, space, now_ns=time.time_ns()):
+                warn(f"{fit.target}: {warning}")
+
+
+def _fits(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, FittedModel]:
+    """The latency models of a space under a clock. Raises InputError where that of a target is damaged."""
     from fleetfront.predictors.table.fit_files import device_stem, read_fits
+    from fleetfront.quantities import LATENCY
     from fleetfront.workspace import Workspace
 
     fits, damaged = read_fits(Workspace.default(), space.name)
@@ -255,10 +283,7 @@ def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> 
     for file in damaged:
         if (file.device, file.runtime) in measured:
             raise file.error
-    statistics = {fit.target: fit.statistic for _, fit in fits if fit.clock == clock}
-    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
-    known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
-    return {target: name for target, name in known.items() if name}
+    return {fit.target: fit for _, fit in fits if fit.clock == clock and fit.metric == LATENCY}
 
 
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
