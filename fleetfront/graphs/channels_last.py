@@ -10,11 +10,12 @@ import numpy as np
 from fleetfront.graphs.operators.base import IMAGE, Shape
 
 if TYPE_CHECKING:
-    from fleetfront.graphs.graph import Array
+    from fleetfront.graphs.graph import Array, Graph, Operator, Rewriter
 
 #: Axes of a graph's image in the order that channels-last files store them, and the way back.
 TO_NHWC = (0, 2, 3, 1)
 TO_NCHW = (0, 3, 1, 2)
+_WINDOWS = ("conv2d", "max_pool2d", "average_pool2d")
 
 
 def conv_output(size: int, kernel: int, stride: int, before: int, after: int, dilation: int = 1) -> int:
@@ -79,3 +80,41 @@ def window_shares(size: Sequence[int], kernel: Sequence[int], stride: Sequence[i
         counts.append(np.minimum(starts + kernel[axis], size[axis]) - np.maximum(starts, 0))
     inside = np.outer(counts[0], counts[1])
     return (kernel[0] * kernel[1] / inside).astype(np.float32).reshape(1, *inside.shape, 1)
+
+
+def pad_apart(graph: Graph) -> Graph:
+    """The same graph as channels-last files hold it: what their windows cannot pad is padded by an operator before.
+
+    Raises InputError if an image's sides are symbolic.
+    """
+    return graph.rewrite(_window_apart) if any(_padded_apart(graph, one) for one in graph.operators) else graph
+
+
+def _window_apart(writer: Rewriter, operator: Operator) -> None:
+    if not _padded_apart(writer.graph, operator):
+        writer.keep(operator)
+        return
+    attributes, image = operator.attributes, writer.graph.value(operator.inputs[0]).shape
+    filling = {"value": float("-inf")} if operator.family == "max_pool2d" else {}
+    padded = writer.free(f"{operator.output}.padded")
+    writer.add("pad", (writer.now(operator.inputs[0]),), padded, padding=attributes["padding"], **filling)
+    names = (padded, *(writer.now(name) for name in operator.inputs[1:]))
+    said = {**attributes, "padding": (0, 0, 0, 0)}
+    if operator.family != "average_pool2d":
+        writer.add_all(operator.family, names, operator.outputs, operator.origin, **said)
+        return
+    counted = writer.add(operator.family, names, writer.free(f"{operator.output}.counted"), **said)
+    size = (int(image[2]), int(image[3]))
+    shares = window_shares(size, attributes["kernel"], attributes["stride"], attributes["padding"])
+    factors = writer.weight(writer.free(f"{operator.output}.shares"), shares.transpose(TO_NCHW))
+    writer.add("multiply", (counted, factors), operator.output)
+
+
+def _padded_apart(graph: Graph, operator: Operator) -> bool:
+    attributes = operator.attributes
+    if operator.family not in _WINDOWS or attributes.get("channels_last") or not any(attributes["padding"]):
+        return False
+    kernel = [int(side) for side in attributes.get("kernel") or graph.value(operator.inputs[1]).shape[2:]]
+    height, width = (int(side) for side in graph.value(operator.inputs[0]).shape[2:])
+    dilation = attributes.get("dilation") or (1, 1)
+    return not padding_scheme((height, width), kernel, attributes["stride"], dilation, attributes["padding"])

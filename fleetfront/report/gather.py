@@ -11,7 +11,6 @@ from fleetfront import __version__
 from fleetfront.progress import SILENT, Progress
 from fleetfront.report.section import Part, Report, Section
 from fleetfront.report.sections.baselines import BASELINES
-from fleetfront.report.sections.choices import CHOICES
 from fleetfront.report.sections.deployed import DEPLOYED
 from fleetfront.report.sections.devices import DEVICES
 from fleetfront.report.sections.fronts import FRONTS
@@ -29,7 +28,6 @@ from fleetfront.workspace import Workspace
 SECTIONS: tuple[Section[Any], ...] = (
     SUMMARY,
     FRONTS,
-    CHOICES,
     DEVICES,
     PREDICTIONS,
     BASELINES,

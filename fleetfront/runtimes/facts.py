@@ -141,6 +141,7 @@ class RuntimeFacts:
         fixed_batch_snippets: those of them that cannot feed a file of any batch.
         libraries: parts of its package that profiling on a GPU needs.
         engines: what computes its files' operators, the runtime itself first.
+        pads_apart: whether its windows take no padding but TensorFlow's, so that any other is an operator before them.
     """
 
     name: str
@@ -154,6 +155,7 @@ class RuntimeFacts:
     fixed_batch_snippets: tuple[str, ...] = ()
     libraries: tuple[Library, ...] = ()
     engines: tuple[Engine, ...] = ()
+    pads_apart: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

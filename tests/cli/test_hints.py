@@ -75,10 +75,13 @@ def test_a_search_of_a_supernet_asks_for_weights_and_images(printed: Printed, tm
     assert command.endswith("--knee --images 'my photos'")
 
 
-def test_a_misspelt_device_is_not_to_be_profiled(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelt_device_is_not_to_be_profiled(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    table = tmp_path / "accuracies.csv"
+    cell = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|avg_pool_3x3~0|skip_connect~1|nor_conv_3x3~2|"
+    table.write_text(f"arch,accuracy\n{cell},91.5\n")
     assert main(["profile", "--device", "pixl3"]) == 2
     assert "Did you mean 'pixel3'" in capsys.readouterr().err
-    assert main(["search", "--device", "pixl3", "--space", "nasbench201", "--accuracy", "csv:x.csv"]) == 2
+    assert main(["search", "--device", "pixl3", "--space", "nasbench201", "--accuracy", f"csv:{table}"]) == 2
     said = capsys.readouterr().err
     assert "'pixel3'" in said
     assert "profile --device pixl3" not in said

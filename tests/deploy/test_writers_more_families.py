@@ -176,6 +176,17 @@ def windowed(shape: tuple[int, ...], **window: tuple[int, ...]) -> Case:
     return Case(lambda b: [b.add("pool", [x(b, shape)], function="max", **window)], compute)
 
 
+def bordered(pads: tuple[int, ...], value: float = 0.0) -> Case:
+    """Top, left, bottom, right."""
+    said = {"padding": pads, **({"value": value} if value else {})}
+    top, left, bottom, right = pads
+    return Case(
+        lambda b: [b.add("pad", [x(b, PICTURE)], **said)],
+        lambda data: functional.pad(data, (left, right, top, bottom), value=value),
+        has_tflite=True,
+    )
+
+
 def sliced(shape: tuple[int, ...], left: tuple[int, ...]) -> Case:
     return Case(
         lambda b: [b.add("rearrange", [b.input("x", shape)], function="slice", **given(*left))],
@@ -248,6 +259,8 @@ CASES: dict[str, Case] = {
     "conv_transpose dilated": spread(PICTURE, (6, 4, 3, 3), 1, (1, 1, 1, 1), dilation=2),
     "conv_transpose with output padding": spread(PICTURE, (6, 4, 3, 3), 2, (0, 0, 0, 0), extra=1),
     "conv_transpose of a sound": spread(SOUND, (6, 4, 4), 2, (1, 1)),
+    "pad": bordered((1, 1, 1, 1)),
+    "pad lopsided with a number": bordered((0, 2, 1, 3), -2.5),
     "erf": function("erf", torch.erf),
     "exp": function("exp", torch.exp),
     "exp of a sequence": function("exp", torch.exp, TOKENS),

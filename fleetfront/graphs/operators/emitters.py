@@ -84,5 +84,6 @@ class TfliteEmitter(Emitter, Protocol):
     def store(self, plain: int, output: str) -> None:
         """Fill a tensor of the graph from one with its elements in the graph's own order."""
 
-    def padded(self, operator: Operator, value: float | None = None) -> int:
-        """The operator's image with its attribute ``padding`` written out: zeros, or ``value``."""
+    def padded(self, operator: Operator, value: float | None = None, place: int | None = None) -> int:
+        """The operator's image with its attribute ``padding`` written out, zeros or ``value``, at ``place`` or a tensor
+        on the way."""

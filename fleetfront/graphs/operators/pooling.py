@@ -1,4 +1,4 @@
-"""Families that summarise windows of an image, or all of it."""
+"""Families that pad an image, and that summarise windows of it or all of it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fleetfront.graphs.graph import Operator
-    from fleetfront.graphs.operators.emitters import TfliteEmitter
+    from fleetfront.graphs.operators.emitters import OnnxEmitter, TfliteEmitter
 
 _WORK = plain_work("pooling")
 
@@ -61,6 +61,24 @@ def _torch_average(operands: Sequence[Tensor], operator: Operator, _: Running) -
         return averages
     inside = torch_padded(torch.ones_like(data[:1, :1]), padding)
     return averages / avg_pool2d(inside, kernel, stride)
+
+
+def _padded(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
+    check_image(values[0], "padding", attributes)
+    (height, width), (top, left, bottom, right) = spatial(values[0]), attributes["padding"]
+    return [like_image(values[0], channels_of(values[0]), (height + top + bottom, width + left + right))]
+
+
+def _onnx_pad(file: OnnxEmitter, operator: Operator) -> None:
+    top, left, bottom, right = operator.attributes["padding"]
+    pads = file.constant(f"{operator.output}.pads", np.array([0, 0, top, left, 0, 0, bottom, right], np.int64))
+    dtype = np.dtype(file.value(operator.inputs[0]).dtype)
+    filling = file.constant(f"{operator.output}.filling", np.array(operator.attributes.get("value", 0.0), dtype))
+    file.node("Pad", [operator.inputs[0], pads, filling], operator.outputs, mode="constant")
+
+
+def _tflite_pad(file: TfliteEmitter, operator: Operator, _: str) -> None:
+    file.padded(operator, operator.attributes.get("value"), file.output(operator.output))
 
 
 def _onnx_attributes(attributes: Attributes) -> dict[str, Any]:
@@ -145,6 +163,17 @@ FAMILIES = (
         _tflite_average,
         _WORK,
         fuses=True,
+    ),
+    OperatorFamily(
+        "pad",
+        "(image): padding as above; value, which is zero where it is left out",
+        _padded,
+        lambda operands, operator, _: torch_padded(
+            operands[0], operator.attributes["padding"], operator.attributes.get("value", 0.0)
+        ),
+        _onnx_pad,
+        _tflite_pad,
+        plain_work("movement"),
     ),
     OperatorFamily(
         "global_average_pool",

@@ -21,10 +21,10 @@ from fleetfront.pipelines.measure.files import STATISTIC
 from fleetfront.pipelines.measure.profile import file_writer, narrow_writer
 from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts, demands, group_ms
 from fleetfront.predictors.operators.design import FIRST, Chain, draw_chains, draw_singles
-from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels
+from fleetfront.predictors.operators.kernels import FEATURES, PADS, Kernel, kernels_on
 from fleetfront.predictors.operators.learning import MeasuredNetwork, learn_allowance, learn_kind, learn_scales
 from fleetfront.predictors.operators.networks import draw_networks
-from fleetfront.predictors.operators.rules import ChainTest, find_rules, group_kernels
+from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
 from fleetfront.predictors.operators.samples import Sample, Stage
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign, find_unfinished
@@ -36,6 +36,7 @@ from fleetfront.profilers.reading.observations import Observations, read_observa
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import FloatArray
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -48,6 +49,8 @@ _IDLE_SHARE = 0.9
 #: Rounds that tell all that rounds can tell.
 _MOST_ROUNDS = 10
 _WRITTEN = FEATURES.index("written")
+#: What an operator behind its padding takes at least, as a share of both.
+_LEAST_BEHIND_PADDING = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +126,7 @@ def draw_more(design: OperatorDesign, costs: OperatorCosts, count: int, seed: in
         for sample in draw_singles({kind: count for kind in FIRST if not kind.startswith("int8")}, seed + 1)
         if sample.key not in design.samples
     }
-    kind_of = {key: graph_kernels(sample.graph())[0].kind for key, sample in drawn.items()}
+    kind_of = {key: kernels_on(costs.target, sample.graph())[-1].kind for key, sample in drawn.items()}
     total = sum(time_of.values()) or 1.0
     weights = {
         kind: found.mape * (0.02 + time_of[kind] / total) for kind, found in costs.kinds.items() if time_of[kind]
@@ -214,9 +217,10 @@ def learn_costs(
             "Remove the cause, then run the same command again.",
         )
     idle = _IDLE_SHARE * blocks[IDLE.key]
-    kernels = {key: graph_kernels(design.samples[key].graph()) for key in blocks if key in design.samples}
-    kinds = _learn_kinds({key: found[0] for key, found in kernels.items() if len(found) == 1}, blocks, idle)
-    rules = find_rules([test for chain in design.chains if (test := _test(chain, blocks, idle)) is not None])
+    kernels = {key: kernels_on(first.target, design.samples[key].graph()) for key in blocks if key in design.samples}
+    tests = (_test(first.target, chain, blocks, idle) for chain in design.chains)
+    rules = find_rules([test for test in tests if test is not None])
+    kinds = _learn_kinds(kernels, {key: ms - idle for key, ms in blocks.items()}, rules)
     unscaled = OperatorCosts(
         first.target,
         first.clock,
@@ -238,32 +242,41 @@ def learn_costs(
 
 
 def _network(family: str, graph: Graph, ms: float, drift: float, costs: OperatorCosts) -> MeasuredNetwork:
-    kernels = graph_kernels(graph)
+    kernels = kernels_on(costs.target, graph)
     groups = group_kernels(kernels, costs.rules)
     alone = group_ms(kernels, groups, costs.kernel_ms(kernels)[0])
     spread = costs.kind_spread((kernels[one.members[0]].kind, own) for one, own in zip(groups, alone, strict=True))
     return MeasuredNetwork(family, demands(kernels, groups, alone), spread / max(sum(alone), 1e-9), ms, drift)
 
 
-def _learn_kinds(kernels: Mapping[str, Kernel], ms: Mapping[str, float], idle: float) -> dict[str, KindCosts]:
-    rows: dict[str, list[str]] = {}
-    for key, kernel in kernels.items():
-        rows.setdefault(kernel.kind, []).append(key)
-    return {
-        kind: learn_kind(
-            kind,
-            np.array([kernels[key].features for key in keys]),
-            np.array([ms[key] for key in keys]) - idle,
-        )
-        for kind, keys in rows.items()
-    }
+def _learn_kinds(
+    kernels: Mapping[str, Sequence[Kernel]], ms: Mapping[str, float], rules: Rules
+) -> dict[str, KindCosts]:
+    """The costs of each kind from files of one operator, or of one behind its padding, ms without the idle time."""
+    rows: dict[str, list[tuple[FloatArray, float]]] = {}
+    for key, found in kernels.items():
+        if len(found) == 1:
+            rows.setdefault(found[0].kind, []).append((found[0].features, ms[key]))
+    pads = {kind: _learn_rows(kind, rows.pop(kind)) for kind in PADS if kind in rows}
+    for key, found in kernels.items():
+        if len(found) == 2 and found[0].kind in pads:
+            padding = 0.0 if rules.pads(found[1].kind) else float(pads[found[0].kind].ms(found[0].features[None])[0])
+            left = max(ms[key] - padding, _LEAST_BEHIND_PADDING * ms[key])
+            rows.setdefault(found[1].kind, []).append((found[1].features, left))
+    return pads | {kind: _learn_rows(kind, pairs) for kind, pairs in rows.items()}
 
 
-def _test(chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | None:
+def _learn_rows(kind: str, rows: Sequence[tuple[FloatArray, float]]) -> KindCosts:
+    return learn_kind(kind, np.array([features for features, _ in rows]), np.array([ms for _, ms in rows]))
+
+
+def _test(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | None:
     """The evidence of a chain that was measured whole and in parts."""
     if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
         return None
-    kinds = tuple(graph_kernels(part.graph())[-1].kind for part in chain.parts)
-    first = graph_kernels(chain.whole.graph())[0]
+    kinds = tuple(kernels_on(target, part.graph())[-1].kind for part in chain.parts)
+    first, *others = kernels_on(target, chain.whole.graph())
+    if chain.asks == "padded" and not (first.kind in PADS and others):
+        return None
     parts = tuple(ms[part.key] - idle for part in chain.parts)
     return ChainTest(chain.asks, kinds, ms[chain.whole.key] - idle, parts, float(first.features[_WRITTEN]))

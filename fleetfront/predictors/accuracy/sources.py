@@ -23,7 +23,7 @@ SPELLINGS = (
     "built-in",
     "csv:PATH[:COLUMN]",
     "ofa-mlp:PATH",
-    "supernet:WEIGHTS[,classes=A|B]",
+    "supernet:WEIGHTS",
     "perplexity:TABLE",
     "bleu:TABLE[:TASK]",
     "call:FILE.py:FUNCTION",

@@ -14,8 +14,9 @@ import numpy as np
 from annotated_types import Ge, Gt
 
 from fleetfront.graphs.graph import Graph
-from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels
+from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
 from fleetfront.predictors.operators.rules import Group, Rules, group_kernels
+from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Clock, FloatArray
 from fleetfront.targets import Target
@@ -26,6 +27,8 @@ _TERM_COLUMNS = [FEATURES.index(name) for name in TERMS]
 _WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
 #: Products of which so few rows wait for their weights.
 _MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
+#: Millions of elements of four bytes in a first cache of 32 KiB.
+_FIRST_CACHE = 0.008192
 #: No kernel takes less, ms: below is the grain of clocks.
 _LEAST_MS = 1e-5
 #: Keeps logarithms of absent quantities finite; far below any that occur.
@@ -117,7 +120,8 @@ class NetworkScales:
     Attributes:
         scales: float64[len(SCALES)].
         per_mweight: ms per million weights (of four bytes) that are read from memory.
-        per_group: ms for every fused group, which in a network meets colder caches than alone.
+        per_group: ms for every fused group, which in a network meets colder caches than alone: less for one whose data
+            and weights fit into the first cache.
         base_ms: what running anything costs.
         rms: relative error beyond that of kinds which nine of ten networks whose whole family was left out stay within,
             as a standard deviation.
@@ -152,7 +156,7 @@ class NetworkScales:
 
 def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[float]) -> FloatArray:
     """float64[groups, len(SCALES) + 4]: ms alone by scale; millions of weights, and of those few rows are multiplied
-    with; 1; millions of elements moved by what is neither product nor window.
+    with; how cold it starts, 0 to 1; millions of elements moved by what is neither product nor window.
     """
     found = np.zeros((len(groups), len(SCALES) + 4))
     for row, group, ms in zip(found, groups, alone, strict=True):
@@ -161,7 +165,8 @@ def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[
         is_thin = first.kind.split(" ")[0] in _MULTIPLIED and first.features[_ROWS] <= _FEW_ROWS
         moved = float(first.features[_READ] + first.features[_WRITTEN]) if scale == len(SCALES) - 1 else 0.0
         row[scale] = ms
-        row[len(SCALES) :] = weights, weights * is_thin, 1.0, moved
+        held = weights + float(first.features[_READ] + first.features[_WRITTEN])
+        row[len(SCALES) :] = weights, weights * is_thin, min(1.0, held / _FIRST_CACHE), moved
     return found
 
 
@@ -260,7 +265,7 @@ class OperatorCosts:
 
     def estimate(self, graph: Graph) -> GraphEstimate:
         """One inference of ``graph``. Raises InputError on operators whose work cannot be counted."""
-        kernels = graph_kernels(graph)
+        kernels = kernels_on(self.target, graph)
         ms, known = self.kernel_ms(kernels)
         groups = group_kernels(kernels, self.rules)
         asked = demands(kernels, groups, group_ms(kernels, groups, ms))
@@ -278,7 +283,10 @@ class OperatorCosts:
         mean = self.scales.base_ms + sum(part.ms for part in parts)
         unknown = sum(part.ms for part in parts if not part.is_known)
         spread = self.kind_spread([(part.kind, part.ms) for part in parts if part.is_known])
-        return GraphEstimate(mean, float(np.sqrt(spread**2 + (self.scales.rms * mean) ** 2 + unknown**2)), parts)
+        within = float(np.linalg.norm((spread, self.scales.rms * mean, unknown)))
+        weight_bytes = 4e6 * sum(map(_four_byte_weights, kernels))
+        (std,) = TYPICAL_SPREAD.widen(np.array([mean]), np.array([within]), np.array([weight_bytes]))
+        return GraphEstimate(mean, float(std), parts)
 
     def kind_spread(self, parts: Iterable[tuple[str, float]]) -> float:
         """Standard deviation in ms of a sum of parts, each with its kind and ms; their errors are independent."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
 import numpy as np
 
@@ -156,6 +157,15 @@ def _pool(name: str) -> Draw:
     return draw
 
 
+def _pad(rng: np.random.Generator) -> Sample:
+    """Before windows that move on by two pixels: of the photo itself, now and then."""
+    shape = _image(rng, 4)
+    if rng.random() < 0.25:
+        side = int(rng.choice((96, 128, 160, 192, 224, 256)))
+        shape = (1, 3, side, side)
+    return Sample(shape, (Stage("pad", (int(rng.choice((1, 1, 2, 3))),)),))
+
+
 def _transpose(rng: np.random.Generator) -> Sample:
     if rng.random() < 0.4:
         heads, tokens, width = _heads(rng)
@@ -240,11 +250,13 @@ DRAWS: dict[str, Draw] = {
     "max_pool": _pool("max_pool"),
     "average_pool": _pool("average_pool"),
     "global_pool": _on_images("global_pool"),
+    "pad": _pad,
     "relu": _on_both("relu"),
     "relu6": _on_images("relu6"),
     "hard_swish": _on_images("hard_swish"),
     "hard_sigmoid": _on_images("hard_sigmoid"),
     "sigmoid": _on_both("sigmoid"),
+    "silu": _on_both("silu"),
     "add": _on_both("add"),
     "multiply": _on_both("multiply"),
     "scale": _on_images("scale"),
@@ -271,7 +283,7 @@ DRAWS: dict[str, Draw] = {
 
 #: How many of each kind that files hold in int8.
 _NARROW = {"pointwise": 60, "conv": 50, "depthwise": 45, "linear": 40} | dict.fromkeys(
-    ("add", "max_pool", "average_pool", "global_pool", "softmax", "concat"), 9
+    ("add", "max_pool", "average_pool", "global_pool", "softmax", "concat", "pad"), 9
 )
 DRAWS |= {f"int8 {kind}": _narrowed(DRAWS[kind]) for kind in _NARROW}
 
@@ -291,13 +303,13 @@ FIRST = (
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "mean", "gather", "leakyrelu", "pool1d"), 9)
     | {"transpose": 80, "conv_transpose": 30, "resize": 16, "lstm": 32, "gru": 32, "split": 16, "slice": 16}
-    | {"gelu_halved": 14}
+    | {"gelu_halved": 14, "silu": 14, "pad": 24}
     | {f"int8 {kind}": count for kind, count in _NARROW.items()}
 )
 
 
 def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
-    """Chains of two and three operators with the operators alone, each at several sizes of map."""
+    """Chains of two and three operators with the operators alone, each at several sizes of map; then paddings."""
     rng = np.random.default_rng([seed, 2])
     for asks, names in _CHAINS:
         for _ in range(sizes):
@@ -309,6 +321,21 @@ def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
             # What a tail adds to a longer chain is told by the chain without it.
             split = [stages[:-1], (alone[-1],)] if asks == "fused" else [(stage,) for stage in alone]
             yield Chain(asks, Sample(shape, stages), tuple(Sample(shape, part) for part in split))
+    yield from _padded_chains(rng, sizes)
+
+
+def _padded_chains(rng: np.random.Generator, sizes: int) -> Iterator[Chain]:
+    """Windows that move on by two pixels, of a map with an even side: TensorFlow pads it otherwise than all others.
+
+    With a side less by one they pad alike, and there is as much to do.
+    """
+    for name, is_narrow in (*product(("conv", "depthwise"), (False, True)), ("max_pool", False)):
+        for _ in range(sizes):
+            channels, side = int(rng.choice((16, 32, 64, 96))), int(rng.choice((28, 56, 80, 112)))
+            groups = channels if name == "depthwise" else 1
+            stage = Stage(name, (3, 2)) if name == "max_pool" else Stage("conv", (channels, 3, 3, 2, groups))
+            even, odd = (Sample((1, channels, each, each), (stage,), is_narrow) for each in (side, side - 1))
+            yield Chain("padded", even, (odd, replace(even, stages=(Stage("pad", (1,)),))))
 
 
 def _plain_link(name: str) -> Callable[[int], Stage]:
@@ -325,7 +352,7 @@ _LINKS: dict[str, Callable[[int], Stage]] = {
     "global_pool": lambda _: Stage("global_pool"),
 }
 _ENDS = ("conv", "pointwise", "depthwise")
-_MIDDLES = ("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "residual", "scale")
+_MIDDLES = ("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "residual", "scale", "silu")
 _LINKS |= {name: _plain_link(name) for name in _MIDDLES}
 
 _CHAINS = (

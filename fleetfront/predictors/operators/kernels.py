@@ -13,10 +13,13 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fleetfront.graphs.channels_last import pad_apart
 from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.quantities import FloatArray
+from fleetfront.runtimes.catalogue import find_facts
+from fleetfront.targets import Target
 
 #: What is known of every operator. Counts in millions: multiply-accumulates, elements of activations read and written,
 #: elements of weights; ``padded`` are the multiply-accumulates if channels came in sixteens, as vectors want them.
@@ -43,6 +46,8 @@ _NARROW = ("int8", "uint8", "float16", "int16")
 #: Activations that a quantised result is cut off by, at no cost.
 _CUTS = ("relu", "relu6")
 _INT8 = " int8"
+#: Kinds of padding; words of files for padding with one number.
+PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
 
 
@@ -67,17 +72,23 @@ class Kernel:
     readers: int = 1
 
 
+def kernels_on(target: Target, graph: Graph) -> list[Kernel]:
+    """``graph_kernels`` of a graph as files for the target's runtime hold it."""
+    facts = find_facts(target.runtime)
+    return graph_kernels(pad_apart(graph) if facts is not None and facts.pads_apart else graph)
+
+
 def graph_kernels(graph: Graph) -> list[Kernel]:
     """The operators of a graph in the order of execution; those that cost nothing are passed through and left out.
 
-    A constant added to a product's last dimension is its bias, what exporters spell Gelu with is one Gelu, and what
+    A constant added to a product's last dimension is its bias, what exporters spell Gelu or SiLU with is one, and what
     stands between dequantised operands and a quantised result is one operator of narrow numbers.
     """
     made: dict[str, int] = {}
     kernels: list[Kernel] = []
     read: Counter[int] = Counter()
     users = Counter(name for operator in graph.operators for name in operator.inputs)
-    spelled, quantised = _spelled_gelus(graph), _quantised(graph)
+    spelled, quantised = _spelled(graph), _quantised(graph)
     for operator in _reading_weights(graph, graph.operators):
         producers = tuple(dict.fromkeys(made[name] for name in operator.inputs if name in made))
         output = operator.outputs[0]
@@ -87,8 +98,8 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
         kind += (quantised.get(output) or _typed(graph, operator)) if kind else ""
         if quantised.get(output) == "":
             kind = ""
-        elif (gelu := spelled.get(output)) is not None:
-            kind, features = gelu[0], _plain(graph, gelu[1], 0.0)
+        elif (known := spelled.get(output)) is not None:
+            kind, features = known[0], _plain(graph, known[1], 0.0)
         elif len(producers) == 1 and _is_bias(graph, operator, kernels[producers[0]], users):
             kind = ""
         if not kind:
@@ -172,10 +183,11 @@ def _reading_weights(graph: Graph, operators: Sequence[Operator]) -> list[Operat
     ]
 
 
-def _spelled_gelus(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
-    """Outputs of the operators of x (1 + erf(x / sqrt 2)) / 2: None, but for its last the kind and its error function.
+def _spelled(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
+    """Outputs of operators that spell one activation: None, but for the last one its kind and its first operator.
 
-    Runtimes know the spelling that multiplies by x first; where the gate is halved before, they run what is written.
+    Gelu is x (1 + erf(x / sqrt 2)) / 2: runtimes know the spelling that multiplies by x first; where the gate is halved
+    before, they run what is written. SiLU is x sigmoid(x).
     """
     readers: dict[str, list[Operator]] = {}
     makers = {name: operator for operator in graph.operators for name in operator.outputs}
@@ -184,6 +196,8 @@ def _spelled_gelus(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
             readers.setdefault(name, []).append(operator)
     found: dict[str, tuple[str, Operator] | None] = {}
     for operator in graph.operators:
+        if operator.family == "sigmoid":
+            found.update(_spelled_silu(operator, readers.get(operator.outputs[0], [])))
         if operator.attributes.get("function") != "erf":
             continue
         steps, at = [operator], operator
@@ -198,6 +212,14 @@ def _spelled_gelus(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
             kind = "gelu halved" if any(name in graph.weights for name in steps[2].inputs) else "gelu"
             found.update({step.outputs[0]: (kind, operator) if step is at else None for step in (source, *steps)})
     return found
+
+
+def _spelled_silu(gate: Operator, readers: Sequence[Operator]) -> dict[str, tuple[str, Operator] | None]:
+    if len(readers) != 1 or readers[0].family != "multiply":
+        return {}
+    if sorted(readers[0].inputs) != sorted((gate.inputs[0], gate.outputs[0])):
+        return {}
+    return {gate.outputs[0]: None, readers[0].outputs[0]: ("silu", gate)}
 
 
 def described(graph: Graph, operator: Operator) -> tuple[str, FloatArray]:
@@ -267,6 +289,8 @@ def _plain_kind(graph: Graph, operator: Operator) -> str:
     """The family, its function where it has several, and whether an operand is spread over the others."""
     attributes = operator.attributes
     kind = str(attributes.get("function", operator.family)).lower()
+    if kind in _PAD_WORDS:
+        return "pad"
     if operator.family == "pool":
         return f"pool {kind}"
     shape = graph.value(operator.inputs[0]).shape

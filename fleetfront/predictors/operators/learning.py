@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import missing
 from fleetfront.predictors.operators.costs import (
@@ -16,6 +17,7 @@ from fleetfront.predictors.operators.costs import (
     roofline_design,
     tree_design,
 )
+from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import grow_trees
 from fleetfront.quantities import FloatArray
 
@@ -28,6 +30,8 @@ _SCALE_PULL = 0.15
 _LEAST_MS = 1e-5
 #: Relative error that a network keeps whatever its scales are.
 _NOISE = 0.08
+#: Networks of less time, ms, have less say: what a few microseconds are made of is another thing.
+_LITTLE_MS = 0.02
 #: Millions of weights of four bytes that caches may keep: from half a megabyte to 64 MB.
 _CACHES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 #: The share of strangers that intervals are to hold, how many standard deviations they reach, and what no spread is
@@ -94,16 +98,19 @@ class MeasuredNetwork:
 def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float) -> NetworkScales:
     """Ridge regression of relative errors towards plain sums; the error is that of families left out.
 
-    The cache is the one of ``_CACHES`` under which families left out are told best.
+    The cache is the one of ``_CACHES`` under which networks left out are told best. What memory costs is the device's,
+    and some families alone can tell it: they are left out of the scales only.
     """
     if not networks:
         return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0)
     measured = np.array([network.ms for network in networks])
     sums = {cache: np.array([from_memory(one.asked, cache).sum(axis=0) for one in networks]) for cache in _CACHES}
-    errors = {cache: _left_out_errors(networks, sums[cache], measured, idle_ms) for cache in _CACHES}
-    best = min(_CACHES, key=lambda cache: float(np.mean(np.square(errors[cache]))) if len(errors[cache]) else 0.0)
+    best = min(_CACHES, key=lambda cache: _left_out_error(sums[cache], measured, idle_ms))
     found = _ridge(sums[best], measured, idle_ms)
-    spread = _beyond_kinds(networks, errors[best]) if len(errors[best]) else 0.25
+    memory = sums[best][:, len(SCALES) :] @ found[len(SCALES) :] + idle_ms
+    families = np.array([network.family for network in networks])
+    errors = _errors(families, sums[best][:, : len(SCALES)], measured, memory)
+    spread = _beyond_kinds(networks, errors) if len(errors) else 0.25
     drift = float(np.sqrt(np.mean([network.drift**2 for network in networks])))
     per_mweight, per_thin, per_group, per_melement = found[len(SCALES) :].tolist()
     rms = max(float(np.hypot(spread, drift)), _LEAST_SPREAD)
@@ -111,18 +118,29 @@ def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float) -> Network
     return NetworkScales(found[: len(SCALES)], per_mweight, per_group, idle_ms, rms, len(networks), *more)
 
 
-def _left_out_errors(
-    networks: Sequence[MeasuredNetwork], sums: FloatArray, measured: FloatArray, idle_ms: float
-) -> FloatArray:
-    """Relative error of each network, float64[n], told by the other families; empty if there is one family alone."""
-    families = np.array([network.family for network in networks])
-    errors = np.zeros(len(networks))
-    for family in dict.fromkeys(families):
-        left_out = families == family
+def _left_out_error(sums: FloatArray, measured: FloatArray, idle_ms: float) -> float:
+    """Mean square relative error of networks told by all others."""
+    errors = _errors(np.arange(len(measured)), sums, measured, np.full(len(measured), idle_ms))
+    return float(np.mean(np.square(_say(measured) * errors))) if len(errors) else 0.0
+
+
+def _say(measured: FloatArray) -> FloatArray:
+    """The weight of each network's relative error, float64[n] of ms."""
+    return measured / (measured + _LITTLE_MS)
+
+
+def _errors(groups: NDArray[np.generic], sums: FloatArray, measured: FloatArray, known_ms: FloatArray) -> FloatArray:
+    """Relative error of each network, float64[n], told by those of other groups; empty if there is one group alone.
+
+    Of what it was measured, ``known_ms`` float64[n] is no sum of ``sums`` float64[n, columns].
+    """
+    errors = np.zeros(len(measured))
+    for group in np.unique(groups):
+        left_out = groups == group
         if left_out.all():
             return np.zeros(0)
-        coefficients = _ridge(sums[~left_out], measured[~left_out], idle_ms)
-        errors[left_out] = measured[left_out] / _applied(sums[left_out], coefficients, idle_ms) - 1
+        coefficients = _ridge(sums[~left_out], measured[~left_out], known_ms[~left_out])
+        errors[left_out] = measured[left_out] / (sums[left_out] @ coefficients + known_ms[left_out]) - 1
     return errors
 
 
@@ -131,27 +149,26 @@ def _beyond_kinds(networks: Sequence[MeasuredNetwork], errors: FloatArray) -> fl
 
     Of n strangers the ceil(0.9 (n + 1))-th must still be held (split conformal prediction, Vovk et al. 2005).
     """
-    spreads = np.array([network.spread for network in networks])
+    spreads = np.array([np.hypot(network.spread, TYPICAL_SPREAD.absolute_ms / network.ms) for network in networks])
     needed = np.sqrt(np.maximum((np.abs(errors) / _REACH) ** 2 - spreads**2, 0.0))
     place = min(len(needed), int(np.ceil(_HELD * (len(needed) + 1))))
     return float(np.sort(needed)[place - 1])
 
 
-def _ridge(sums: FloatArray, measured: FloatArray, idle_ms: float) -> FloatArray:
+def _ridge(sums: FloatArray, measured: FloatArray, known_ms: FloatArray | float) -> FloatArray:
     from scipy.optimize import nnls
 
     # The pull of a scale is that of one network with the error _SCALE_PULL; what joins them starts from nothing.
     more = sums.shape[1] - len(SCALES)
-    units = np.mean(measured) / np.maximum(np.mean(sums[:, -more:], axis=0), 1e-9)
+    units = np.mean(measured) / np.maximum(np.mean(sums[:, len(SCALES) :], axis=0), 1e-9)
     pulls = np.diag([*np.ones(len(SCALES)), *(1 / units)]) / _SCALE_PULL * _NOISE
-    design = np.vstack([sums / measured[:, None], pulls])
-    target = np.concatenate([1 - idle_ms / measured, np.full(len(SCALES), _NOISE / _SCALE_PULL), np.zeros(more)])
+    say = _say(measured)
+    design = np.vstack([say[:, None] * sums / measured[:, None], pulls])
+    target = np.concatenate(
+        [say * (1 - known_ms / measured), np.full(len(SCALES), _NOISE / _SCALE_PULL), np.zeros(more)]
+    )
     solution, _ = nnls(design, target)
     return np.asarray(solution)
-
-
-def _applied(sums: FloatArray, coefficients: FloatArray, idle_ms: float) -> FloatArray:
-    return np.asarray(sums @ coefficients + idle_ms)
 
 
 def learn_allowance(kinds: Mapping[str, KindCosts]) -> FloatArray:

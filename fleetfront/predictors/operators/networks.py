@@ -122,7 +122,7 @@ class _Writer:
 
 
 def draw_networks(seed: int = 0, each: int = 3) -> Iterator[tuple[str, Graph]]:
-    """Family and graph: ``each`` networks of every family; of images of 96 to 192 pixels a side, or of sequences."""
+    """Family and graph: ``each`` networks of every family; most of images of 96 to 192 pixels a side."""
     for family, draw in _FAMILIES.items():
         for number in range(each):
             rng = np.random.default_rng([seed, number, sum(family.encode())])
@@ -327,8 +327,32 @@ def _recurrent(net: _Writer, rng: np.random.Generator) -> str:
     return net.linear(data, 30)
 
 
-#: What networks of families read that do not read an image.
+def _encoded(net: _Writer, rng: np.random.Generator) -> str:
+    """Small linear layers through a bottleneck, and back."""
+    start, wide = int(net.graph.shape(net.start)[-1]), 16 * int(rng.integers(2, 13))
+    data, count = net.start, int(rng.integers(2, 5))
+    for width in (*[wide] * count, 8, *[wide] * count):
+        data = net.linear(data, width, "relu")
+    return net.linear(data, start)
+
+
+def _tiny(net: _Writer, rng: np.random.Generator) -> str:
+    """Few channels of small maps, as microcontrollers run them."""
+    data, is_residual = net.conv(net.start, _width(rng, 24), 3, int(rng.integers(1, 3))), bool(rng.random() < 0.5)
+    for base in (24, 32, 48)[: int(rng.integers(2, 4))]:
+        out = _width(rng, base)
+        if is_residual:
+            inner = net.conv(net.conv(data, out, 3, 2), out, 3, act="")
+            data = net.graph.add("relu", (net.add(inner, net.conv(data, out, 1, 2, act="")),))
+        else:
+            data = net.conv(net.conv(data, net.channels(data), 3, 2, net.channels(data)), out)
+    return net.classified(data)
+
+
+#: What networks of families read that do not read an image of the usual sizes.
 _SHAPES: dict[str, Callable[[np.random.Generator], tuple[int, ...]]] = {
+    "encoded": lambda rng: (1, 32 * int(rng.integers(2, 21))),
+    "tiny": lambda rng: (1, int(rng.choice((1, 3))), *[int(rng.choice((32, 48, 64)))] * 2),
     "waves": lambda rng: (1, 1, int(rng.choice((4000, 8000, 16000)))),
     "recurrent": lambda rng: (int(rng.integers(30, 120)), 1, 8 * int(rng.integers(4, 16))),
 }
@@ -347,4 +371,6 @@ _FAMILIES: dict[str, _Draw] = {
     "hourglass": _hourglass,
     "waves": _waves,
     "recurrent": _recurrent,
+    "encoded": _encoded,
+    "tiny": _tiny,
 }

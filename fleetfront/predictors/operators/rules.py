@@ -6,13 +6,13 @@ They are found by test: chains of operators against their parts (``design.draw_c
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Annotated
 
 import numpy as np
 from annotated_types import Ge, Le
 
-from fleetfront.predictors.operators.kernels import Kernel
+from fleetfront.predictors.operators.kernels import PADS, Kernel
 
 #: Column of ``kernels.FEATURES`` with the millions of elements that a kernel writes.
 _WRITTEN = 3
@@ -25,8 +25,9 @@ _FEWEST, _FUSED_SHARE, _NOISE_SHARE = 3, 0.6, 0.02
 class ChainTest:
     """A chain of kinds with its time and that of its parts, ms, at one size: the evidence for a rule.
 
-    ``asks``: ``fused`` whether the tail vanishes, ``layout`` whether two kinds share one, ``through`` whether the kind
-    in the middle keeps its neighbours from doing so.
+    ``asks``: ``fused`` whether the tail vanishes, ``padded`` whether the padding does that stands in front of the first
+    kind and is the last part, ``layout`` whether two kinds share one, ``through`` whether the kind in the middle keeps
+    its neighbours from doing so.
     """
 
     asks: str
@@ -46,6 +47,7 @@ class Rules:
         through: kinds that take either layout, so that their neighbours need not change it.
         saved_ms: per million elements that need not be changed to it and back, half of it at each end.
         tests: what they were found by.
+        padded: kinds that pad as they go, so that the time of padding in front of them vanishes.
     """
 
     fused: tuple[tuple[str, str], ...] = ()
@@ -53,11 +55,16 @@ class Rules:
     through: tuple[str, ...] = ()
     saved_ms: Annotated[float, Ge(0), Le(1e9)] = 0.0
     tests: tuple[ChainTest, ...] = field(default=(), repr=False)
+    padded: tuple[str, ...] = ()
+
+    def pads(self, kind: str) -> bool:
+        """Tell whether padding in front of a kind costs nothing."""
+        return _plain(kind).replace(" odd", "") in self.padded
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Kernels that run as one, by their places; what it saves of their times alone, in ms."""
+    """Kernels that run as one, by their places, the one first whose time it takes; what it saves of that, in ms."""
 
     members: tuple[int, ...]
     saved_ms: float = 0.0
@@ -70,11 +77,12 @@ def group_kernels(kernels: Sequence[Kernel], rules: Rules) -> list[Group]:
     for place, head in enumerate(heads):
         members.setdefault(head, []).append(place)
     saved = _saved_layouts(kernels, heads, rules)
-    return [Group(tuple(places), saved.get(head, 0.0)) for head, places in members.items()]
+    ordered = ((head, sorted(places, key=lambda place: place != head)) for head, places in members.items())
+    return [Group(tuple(places), saved.get(head, 0.0)) for head, places in ordered]
 
 
 def _heads(kernels: Sequence[Kernel], rules: Rules) -> list[int]:
-    """Of each kernel, the place of the first of its group."""
+    """Of each kernel, the place of the one whose time its group takes."""
     heads, lasts = list(range(len(kernels))), dict(enumerate(range(len(kernels))))
     fused = set(rules.fused)
     for place, kernel in enumerate(kernels):
@@ -84,6 +92,10 @@ def _heads(kernels: Sequence[Kernel], rules: Rules) -> list[int]:
             if is_last and (_plain(kernels[head].kind), kernel.kind) in fused:
                 heads[place], lasts[head] = head, place
                 break
+    for place, kernel in enumerate(kernels):
+        for producer in kernel.producers:
+            if kernels[producer].kind in PADS and kernels[producer].readers == 1 and rules.pads(kernel.kind):
+                heads[producer] = heads[place]
     return heads
 
 
@@ -126,18 +138,21 @@ def find_rules(tests: Sequence[ChainTest]) -> Rules:
     save as much as without it.
     """
     fused = _fused_pairs(_asked(tests, "fused"))
+    padded = {kinds[0] for kinds, chains in _asked(tests, "padded").items() if _vanishes(chains)}
+    padded |= {kind.replace("conv", "grouped") for kind in padded}
+    found = Rules(fused, tests=tuple(tests), padded=tuple(sorted(padded)))
     rates = {kinds: _rate(found) for kinds, found in _asked(tests, "layout").items()}
     level = float(np.median([rate for rate in rates.values() if rate > 0])) if rates else 0.0
     best = {kind: max(rate for pair, rate in rates.items() if kind in pair) for pair in rates for kind in pair}
     if level <= _noise(tests):
-        return Rules(fused, tests=tuple(tests))
+        return found
     inside = tuple(sorted(_like_tested(kind for kind, rate in best.items() if rate > level / 2)))
     through = [
         kinds[1]
-        for kinds, found in _asked(tests, "through").items()
-        if kinds[1] not in inside and _rate(found, is_middle_gone=kinds[:2] in fused) > level / 2
+        for kinds, chains in _asked(tests, "through").items()
+        if kinds[1] not in inside and _rate(chains, is_middle_gone=kinds[:2] in fused) > level / 2
     ]
-    return Rules(fused, inside, tuple(sorted(through)), level, tuple(tests))
+    return replace(found, inside=inside, through=tuple(sorted(through)), saved_ms=level)
 
 
 def _fused_pairs(tests: Mapping[tuple[str, ...], Sequence[ChainTest]]) -> tuple[tuple[str, str], ...]:

@@ -130,6 +130,10 @@ def _conv(chain: _Chain, data: str, out: int, kernel_h: int, kernel_w: int, stri
     )
 
 
+def _pad(chain: _Chain, data: str, each: int) -> str:
+    return chain.builder.add("pad", (data,), padding=(each,) * 4)
+
+
 def _linear(chain: _Chain, data: str, out: int) -> str:
     width = int(chain.builder.shape(data)[-1])
     return chain.builder.add("linear", (data, chain.weight("w", out, width), chain.weight("b", out)))
@@ -184,6 +188,10 @@ def _gelu_halved(chain: _Chain, data: str) -> str:
     raised = builder.add("elementwise", (data, root), function="div")
     gate = builder.add("add", (builder.add("elementwise", (raised,), function="erf"), one))
     return builder.add("multiply", (data, builder.add("multiply", (half, gate))))
+
+
+def _silu(chain: _Chain, data: str) -> str:
+    return chain.builder.add("multiply", (data, chain.builder.add("sigmoid", (data,))))
 
 
 def _matmul(chain: _Chain, data: str, columns: int) -> str:
@@ -268,10 +276,11 @@ def _softmax(chain: _Chain, data: str) -> str:
 
 #: Name -> what adds it. Numbers: conv out x height x width x stride x groups; conv1d out x length x stride x groups;
 #: conv_transpose out x side x stride; resize scale x whether linear; lstm and gru hidden; linear out; matmul columns;
-#: pools kernel x stride; pool1d kernel; concat, split, slice and mean axis; transpose its permutation; gather rows.
-#: ``residual`` adds what the chain's first operator made.
+#: pools kernel x stride; pool1d kernel; pad pixels on each side; concat, split, slice and mean axis; transpose its
+#: permutation; gather rows. ``residual`` adds what the chain's first operator made.
 STAGES: dict[str, Callable[..., str]] = {
     "conv": _conv,
+    "pad": _pad,
     "linear": _linear,
     "max_pool": _pool("max_pool2d"),
     "average_pool": _pool("average_pool2d"),
@@ -299,6 +308,7 @@ STAGES: dict[str, Callable[..., str]] = {
     "conv_transpose": _spread,
     "resize": _resize,
     "gelu_halved": _gelu_halved,
+    "silu": _silu,
     "lstm": _cell("lstm", 4),
     "gru": _cell("gru", 3),
     **{name: _function(name) for name in ("gelu", "erf", "exp", "tanh", "sqrt", "leakyrelu")},

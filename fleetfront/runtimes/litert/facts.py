@@ -31,4 +31,5 @@ FACTS = RuntimeFacts(
     # LiteRT.js takes no dynamic batch.
     fixed_batch_snippets=("browser-litert.mjs",),
     engines=LITERT_ENGINES,
+    pads_apart=True,
 )

@@ -13,7 +13,8 @@ from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.pipelines.measure.operators import IDLE, OperatorDesign, draw_more, first_design, learn_costs
 from fleetfront.predictors.operators.cost_files import costs_path, list_costs, load_costs, save_costs
 from fleetfront.predictors.operators.costs import OperatorCosts
-from fleetfront.predictors.operators.kernels import Kernel, graph_kernels
+from fleetfront.predictors.operators.design import draw_singles
+from fleetfront.predictors.operators.kernels import Kernel, graph_kernels, kernels_on
 from fleetfront.predictors.operators.networks import draw_networks
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
 from fleetfront.profilers.reading.observations import Observations
@@ -72,6 +73,27 @@ def test_networks_that_were_not_seen_are_predicted(costs: OperatorCosts) -> None
     others = [graph for _, graph in draw_networks(seed=7, each=1)]
     errors = [costs.estimate(graph).mean_ms / device_ms(graph) - 1 for graph in others]
     assert np.mean(np.abs(errors)) < 0.08
+
+
+def test_padding_is_taken_off_what_stands_behind_it() -> None:
+    lite = replace(TARGET, runtime="tflite-cpu")
+    drawn = draw_singles({"pad": 24, "conv": 40, "max_pool": 16})
+    design = OperatorDesign({sample.key: sample for sample in (IDLE, *drawn)}, (), {})
+
+    def whole_ms(graph: Graph) -> float:
+        return IDLE_MS + sum(alone_ms(kernel) for kernel in kernels_on(lite, graph))
+
+    blocks = {key: np.full(4, whole_ms(sample.graph())) for key, sample in design.samples.items()}
+    blocks[IDLE.key] = np.full(4, IDLE_MS / 0.9)
+    padded = [key for key in blocks if len(kernels_on(lite, design.samples[key].graph())) == 2]
+    assert len(padded) > 3
+    found = learn_costs(design, [Observations(lite, "", Clock.WALL, {Role.BLOCK: blocks})], {})
+    for key in padded:
+        graph = design.samples[key].graph()
+        parts = found.estimate(graph).parts
+        assert all(part.is_known for part in parts)
+        assert parts[0].kind == "pad"
+        assert parts[0].ms == pytest.approx(alone_ms(kernels_on(lite, graph)[0]), rel=0.05)
 
 
 def test_parts_make_up_the_whole(costs: OperatorCosts, design: OperatorDesign) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
-from fleetfront.predictors.operators.kernels import FEATURES, graph_kernels
+from fleetfront.predictors.operators.kernels import FEATURES, graph_kernels, kernels_on
 from fleetfront.predictors.operators.samples import Sample
+from fleetfront.targets import Target
 
 
 def kinds(key: str) -> list[str]:
@@ -32,6 +33,7 @@ def kinds(key: str) -> list[str]:
         ("1x4x16x32|matmul:16", "matmul"),
         ("1x16x32|gelu", "gelu"),
         ("1x16x32|gelu_halved", "gelu halved"),
+        ("1x16x8x8|silu", "silu"),
         ("int8 1x32x28x28|conv:64x1x1x1x1", "pointwise int8"),
         ("int8 1x32|linear:8", "linear int8"),
         ("1x16x8x8|scale", "multiply broadcast"),
@@ -66,6 +68,48 @@ def test_a_file_is_seen_as_the_graph_that_it_was_written_from(key: str, tmp_path
     assert [kernel.producers for kernel in read] == [kernel.producers for kernel in made]
     for one, other in zip(read, made, strict=True):
         np.testing.assert_allclose(one.features, other.features, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("key", "kinds"),
+    [
+        ("1x32x28x28|conv:64x3x3x1x1", ["conv"]),
+        ("1x32x28x28|conv:64x3x3x2x1", ["pad", "conv"]),
+        ("1x32x27x27|conv:32x3x3x2x32", ["depthwise"]),
+        ("1x32x28x28|conv:32x5x5x2x32", ["pad", "depthwise"]),
+        ("1x16x28x28|max_pool:3x2", ["pad", "max_pool2d"]),
+        ("1x16x28x28|average_pool:3x2", ["pad", "average_pool2d", "multiply"]),
+        ("1x16x28x28|pad:2", ["pad"]),
+    ],
+)
+def test_padding_is_an_operator_where_windows_cannot_pad(key: str, kinds: list[str], tmp_path: Path) -> None:
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
+    from fleetfront.graphs.readers.file import read_graph
+
+    graph = Sample.parse(key).graph()
+    path = tmp_path / "chain.tflite"
+    path.write_bytes(write_tflite(graph))
+    lite = Target("pixel", "tflite-cpu")
+    read, made = kernels_on(lite, read_graph(path)), kernels_on(lite, graph)
+    assert [kernel.kind for kernel in read] == [kernel.kind for kernel in made] == kinds
+    for one, other in zip(read, made, strict=True):
+        # Arithmetic and traffic; the order of dimensions is the file's.
+        np.testing.assert_allclose(one.features[:4], other.features[:4], rtol=1e-6)
+    assert "pad" not in [kernel.kind for kernel in kernels_on(Target("cpu", "onnxruntime"), graph)[:-1]]
+
+
+def test_a_gate_of_something_else_is_no_silu() -> None:
+    builder = GraphBuilder("gated")
+    data, other = builder.input("x", (1, 4, 8)), builder.input("y", (1, 4, 8))
+    gate = builder.add("sigmoid", (data,))
+    made = builder.add("multiply", (other, gate))
+    assert [kernel.kind for kernel in graph_kernels(builder.build([made]))] == ["sigmoid", "multiply"]
+    builder = GraphBuilder("read twice")
+    data = builder.input("x", (1, 4, 8))
+    gate = builder.add("sigmoid", (data,))
+    twice = builder.add("add", (gate, builder.add("multiply", (data, gate))))
+    found = [kernel.kind for kernel in graph_kernels(builder.build([twice]))]
+    assert found == ["sigmoid", "multiply", "add"]
 
 
 def test_what_only_renames_is_passed_through() -> None:

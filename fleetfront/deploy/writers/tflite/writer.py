@@ -197,14 +197,14 @@ class _Tensors:
     def store(self, plain: int, output: str) -> None:
         self.transpose(plain, self.value(output).shape, TO_NHWC, self.output(output))
 
-    def padded(self, operator: Operator, value: float | None = None) -> int:
+    def padded(self, operator: Operator, value: float | None = None, place: int | None = None) -> int:
         data = operator.inputs[0]
         before = self.value(data)
         batch, height, width, channels = stored(before.shape, IMAGE)
         top, left, bottom, right = operator.attributes["padding"]
         pads = self.constant("pads", np.array([(0, 0), (top, bottom), (left, right), (0, 0)], dtype=np.int32))
         shape = (batch, int(height) + top + bottom, int(width) + left + right, channels)
-        place = self.between(operator.output, "padded", shape)
+        place = self.between(operator.output, "padded", shape) if place is None else place
         source = self.read(data, operator, IMAGE)
         if value is None:
             return self.operator("PAD", (source, pads), (place,), table="PadOptions")
