@@ -1,16 +1,20 @@
 """Measure whether predictions hold in later sittings: deployed files timed minutes and more after their profile.
 
 Profiles two spaces in both CPU runtimes, then times networks that no fit has seen as `deploy --measure` does, in
-sittings of fresh processes some minutes apart, one of them beside a busy core. Each sitting is judged by the model as
-it was, and again by the model recalibrated on ten networks of that sitting. Every profile is also split anew into
-calibration and held-out networks many times, since one draw of twenty says little of how much intervals cover.
+sittings of fresh processes some minutes apart, one of them beside a busy core. Each sitting is judged three times: by
+the model as profiled, with its interval for whenever files are run; by what `deploy --measure` promises of that very
+sitting; and by a cold fit of the profile and the sittings before this one, whose level it learns. Every profile is
+also split anew into calibration and held-out networks many times, since one draw of twenty says little of how much
+intervals cover.
 
-    python benchmarks/promises.py                              # an hour: four sittings, ten minutes apart
+    python benchmarks/promises.py --keep DIR                   # an hour: four sittings, ten minutes apart; resumes
     python benchmarks/promises.py --adb                        # the same over ADB, by the daemon of tests/adbd
     python benchmarks/promises.py --smallest                   # the smallest of the small space: 10 to 50 microseconds
     python benchmarks/promises.py --gap 30 --keep DIR --quick  # a look: one sitting, few networks; nothing is written
 
-``--adb`` and ``--smallest`` may shorten it: ``--sittings 2 --gap 60 --rounds 4``; what was run is in the result.
+``--adb`` and ``--smallest`` may shorten it: ``--sittings 2 --gap 60 --rounds 4``; what was run is in the result. What
+was ended is gone on with by the same command with ``--keep``; once a result is written, the same profiles are judged in
+sittings anew.
 """
 
 import argparse
@@ -21,7 +25,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -32,11 +36,11 @@ from machine import RESULTS, describe, write
 
 from fleetfront.deploy.formats import writer_of
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.fit.recalibrate import drifted, fit_drift
+from fleetfront.pipelines.fit.today import company_of, with_promises
 from fleetfront.pipelines.knowledge.cost_models import newest_fit
 from fleetfront.pipelines.knowledge.known import list_known
-from fleetfront.pipelines.measure.company import NETWORKS, find_company
-from fleetfront.pipelines.measure.files import measure_files
+from fleetfront.pipelines.measure.company import find_company
+from fleetfront.pipelines.measure.files import FileLatency, measure_files
 from fleetfront.pipelines.measure.profile import Budget, profile_space, suffixes_of
 from fleetfront.predictors.scores import Z90, score
 from fleetfront.predictors.table.block_model import linear_block_model
@@ -44,11 +48,11 @@ from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.fitting import fit_model, measured_networks
 from fleetfront.profilers.adb.open_agent import adb_target
 from fleetfront.profilers.plan import PlanOptions
-from fleetfront.profilers.reading.observations import Observations, read_observations
+from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Estimate, FloatArray
+from fleetfront.quantities import Estimate, FloatArray, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
@@ -62,12 +66,21 @@ SEED = 20_231
 DRAWN = 60
 #: How often each profile's networks are split anew, half to calibrate and half to judge.
 DRAWS = 60
-#: What the fits in a folder that is kept say of themselves.
-PROFILES = "profiles.json"
+#: What the fits in a folder that is kept say of themselves, and the sittings of a run that was ended.
+PROFILES, SITTINGS = "profiles.json", "sittings.json"
+#: Said in each result of what was known when the intervals were made.
+LOOKED_AT = (
+    "How levels are averaged, and what counts as typical, was settled after looking at the recorded sittings of "
+    "earlier runs, and replayed on those; a run that is made with this code is the first that judges it."
+)
+#: In such a folder, the fits that learn from its sittings.
+LEARNT = "learnt"
+#: Ways to judge a sitting, and what they are called in print.
+JUDGED = {"as_profiled": "as profiled", "today": "as of today", "learnt": "learnt level"}
 BARS = {
     "coverage_90": [0.85, 0.95],
     "quiet": {"median": 2.0, "p95": 5.0, "interval_width": 12.0},
-    "recalibrated": {"median": 2.5, "p95": 6.0},
+    "today": {"median": 2.5, "p95": 6.0},
 }
 
 
@@ -78,10 +91,13 @@ def targets(device: str) -> list[Target]:
 
 def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """Profile and fit every space and runtime; what each fit says of itself."""
-    rows, workspace = [], Workspace(home)
+    rows, workspace = read_kept(home / PROFILES), Workspace(home)
+    done = {(row["space"], row["runtime"]) for row in rows}
     with Store(workspace.store) as store:
         for name in SPACES:
             for target in targets(options.device):
+                if (name, target.runtime) in done:
+                    continue
                 space = load_space(name)
                 profile_space(
                     space,
@@ -100,8 +116,13 @@ def profile(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
                     row |= {"mape": scores.mape, "coverage_90": scores.coverage_90, "floor": fit.floor.mape}
                 rows.append(row)
                 print("profile", row, flush=True)
-    (home / PROFILES).write_text(json.dumps(rows))
+                (home / PROFILES).write_text(json.dumps(rows))
     return rows
+
+
+def read_kept(path: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.exists() else []
+    return found
 
 
 def said_of(others: OtherPrograms | None) -> dict[str, Any] | None:
@@ -137,28 +158,46 @@ def coverage_over_draws(home: Path, options: argparse.Namespace, name: str, runt
 def sit(home: Path, networks: dict[str, int], options: argparse.Namespace) -> list[dict[str, Any]]:
     """One sitting: every space and runtime, judged by its model. The models on disk stay as they are."""
     rows, workspace = [], Workspace(home)
+    learnt = learn(home, networks, options)
     with Store(workspace.store) as store, beside_a_busy_core() if options.sit == "busy" else nullcontext():
         for name, count in networks.items():
             for target in targets(options.device):
                 load, space = os.getloadavg()[0], load_space(name)
                 drawn = space.sample(count * (DRAWN if options.smallest else 1), np.random.default_rng(SEED))
                 order = np.argsort(space.macs(drawn), kind="stable") if options.smallest else np.arange(count)
-                row = judge(space, target, drawn[order[:count]], store, workspace)
+                row = judge(space, target, drawn[order[:count]], store, workspace, learnt[name, target])
                 rows.append({"space": name, "runtime": target.runtime, "load": round(load, 2), **row})
                 print(row, file=sys.stderr, flush=True)
     return rows
 
 
+def learn(home: Path, networks: dict[str, int], options: argparse.Namespace) -> dict[tuple[str, Target], FittedModel]:
+    """Cold fits of the profiles and of all sittings so far, beside those of the profiles alone."""
+    found = {}
+    with Store(Workspace(home).store, read_only=True) as store:
+        for name in networks:
+            for target in targets(options.device):
+                clock = newest_fit(list_known(Workspace(home), None, name), name, target=target).clock
+                fit = fit_target(store, target, load_space(name), clock, Workspace(home / LEARNT)).chosen
+                found[name, target] = fit.fitted.model
+    return found
+
+
 def judge(
-    space: SearchSpace, target: Target, genotypes: Genotypes, store: Store, workspace: Workspace
+    space: SearchSpace,
+    target: Target,
+    genotypes: Genotypes,
+    store: Store,
+    workspace: Workspace,
+    learnt: FittedModel,
 ) -> dict[str, Any]:
-    """Deployed networks int8[n, v] against their model as it was, and as recalibrated on this sitting."""
+    """Deployed networks int8[n, v] against their model as profiled, as `deploy --measure` promises, and as learnt."""
     known = list_known(workspace, None, space.name)
     model = newest_fit(known, space.name, target=target).fit
     assert model is not None
     suffix = suffixes_of(target)[0]
-    # Ten networks of company, since the recalibration reads them; `deploy --measure` takes ``NETWORKS``.
-    company = find_company(store, space.name, target, model.clock, workspace.cache, suffix, networks=2 * NETWORKS)
+    count = company_of(model)
+    company = find_company(store, space.name, target, model.clock, workspace.cache, suffix, networks=count)
     with tempfile.TemporaryDirectory() as folder:
         files = {}
         for index, arch in enumerate(space.arch_ids(genotypes)):
@@ -168,6 +207,8 @@ def judge(
         found = measure_files(
             files, target, store, clock=model.clock, statistic=model.statistic, company=company, workspace=workspace
         )
+    table = CalibratedTable(space, model)
+    latencies = with_promises(found.latencies, found.observations, table)
     measured = np.array([found.latencies[arch].ms or np.nan for arch in space.arch_ids(genotypes)])
     level = [latency.sitting for latency in found.latencies.values() if latency.sitting is not None]
     seen = read_observations(store, target, space.name, model.clock, [found.campaign])
@@ -177,30 +218,35 @@ def judge(
         "level": float(np.median(level)) if level else None,
         "said_busy": any(latency.is_busy for latency in found.latencies.values()),
         "other_programs": said_of(seen.others),
-        "as_profiled": compare(CalibratedTable(space, model).predict(genotypes), measured),
-        "recalibrated": compare(recalibrated(space, model, seen).predict(genotypes), measured),
+        "hours_since_profile": (seen.started_ns - model.fitted_ns) / 3.6e12,
+        "company": count,
+        "learnt_from": learnt.between_sittings.sittings,
+        "learnt_level": float(np.exp(learnt.between_sittings.level)),
+        "as_profiled": compare(table.predict(genotypes), measured),
+        "today": compare(promised_today([latencies[arch] for arch in space.arch_ids(genotypes)]), measured),
+        "learnt": compare(CalibratedTable(space, learnt).predict(genotypes), measured),
     }
 
 
-def recalibrated(space: SearchSpace, model: FittedModel, seen: Observations) -> CalibratedTable:
-    """The model as `fit --recalibrate` would leave it, from this sitting's calibration networks."""
-    known = measured_networks(seen, space, Role.CALIBRATION, model.statistic)
-    predicted = CalibratedTable(space, model).predict(known.genotypes).mean
-    return CalibratedTable(
-        space, replace(model, calibration=drifted(model.calibration, *fit_drift(predicted, known.ms)))
-    )
+def promised_today(latencies: Sequence[FileLatency]) -> Estimate:
+    """What `deploy --measure` promises of files in the sitting in which it timed them; nan of those that failed."""
+    promised = [None if one.promises is None else one.promises.this_sitting for one in latencies]
+    mean = np.array([np.nan if one is None else one.ms for one in promised])
+    std = np.array([np.nan if one is None else one.std_ms for one in promised])
+    return Estimate(mean, std, Tier.MEASURED)
 
 
 def compare(estimate: Estimate, measured: FloatArray) -> dict[str, float]:
     error = 100 * (measured / estimate.mean - 1)
+    # What could not be measured, or was not promised, is not inside.
     inside = np.abs(measured - estimate.mean) <= Z90 * estimate.std
     return {
         "inside": int(inside.sum()),
         "coverage_90": float(inside.mean()),
-        "median": float(np.median(np.abs(error))),
-        "p95": float(np.quantile(np.abs(error), 0.95)),
-        "bias": float(error.mean()),
-        "interval_width": float(np.median(200 * Z90 * estimate.std / estimate.mean)),
+        "median": float(np.nanmedian(np.abs(error))),
+        "p95": float(np.nanquantile(np.abs(error), 0.95)),
+        "bias": float(np.nanmean(error)),
+        "interval_width": float(np.nanmedian(200 * Z90 * estimate.std / estimate.mean)),
     }
 
 
@@ -240,8 +286,9 @@ def spin() -> None:
 
 def sittings(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
     """The sittings of fresh processes, ``--gap`` seconds after one another, the last one beside a busy core."""
-    found: list[dict[str, Any]] = []
-    for number in range(options.sittings):
+    found = read_kept(home / SITTINGS)
+    for number in range(len(found), options.sittings):
+        print(f"sitting {number + 1} of {options.sittings} in {options.gap:.0f} s", flush=True)
         time.sleep(options.gap)
         is_busy = number == options.sittings - 1 and not options.quick
         command = [sys.executable, __file__, "--sit", "busy" if is_busy else "quiet", "--keep", str(home)]
@@ -252,15 +299,23 @@ def sittings(home: Path, options: argparse.Namespace) -> list[dict[str, Any]]:
         )
         rows = json.loads(done.stdout.splitlines()[-1])
         found.append({"sitting": number + 1, "busy_core": is_busy, "machine": machine, "results": rows})
+        (home / SITTINGS).write_text(json.dumps(found))
         for row in rows:
-            then, now = row["as_profiled"], row["recalibrated"]
             print(
                 f"sitting {number + 1}{' (busy core)' if is_busy else ''} {row['space']:14} {row['runtime']:12} "
-                f"{then['inside']}/{row['networks']} inside, median {then['median']:.1f} %, p95 {then['p95']:.1f} %, "
-                f"width {then['interval_width']:.0f} %; recalibrated {now['median']:.1f} / {now['p95']:.1f} %; "
                 f"level {row['level'] or float('nan'):.3f}{', said busy' if row['said_busy'] else ''}",
                 flush=True,
             )
+            for way, title in JUDGED.items():
+                one = row[way]
+                print(
+                    f"  {title:12} {one['inside']}/{row['networks']} inside, median {one['median']:.1f} %, "
+                    f"p95 {one['p95']:.1f} %, width {one['interval_width']:.0f} %",
+                    flush=True,
+                )
+        for way, title in JUDGED.items():
+            inside = sum(row[way]["inside"] for row in rows)
+            print(f"  all, {title}: {inside} of {sum(row['networks'] for row in rows)} inside", flush=True)
     return found
 
 
@@ -289,6 +344,8 @@ def main() -> None:
         networks = {"ofa-mbv3-mini": 10} if options.quick or options.smallest else SPACES
         print(json.dumps(sit(options.keep, networks, options)))
         return
+    if options.adb and options.keep:
+        parser.error("over ADB the daemon has a new address in each run: leave --keep out")
     if options.quick:
         options.sittings, options.rounds = 1, 3
     if options.quick or options.smallest:
@@ -297,15 +354,24 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary, phone(Path(temporary)) if options.adb else nullcontext() as name:
         options.device = name or options.device
         home = options.keep or Path(temporary)
-        profiles = json.loads((home / PROFILES).read_text()) if (home / PROFILES).exists() else profile(home, options)
+        home.mkdir(parents=True, exist_ok=True)
+        profiles = profile(home, options)
         for row in profiles:
             row["coverage_over_draws"] = coverage_over_draws(home, options, row["space"], row["runtime"])
             print("profile", row["space"], row["runtime"], row["coverage_over_draws"], flush=True)
         asked = {"sittings": options.sittings, "gap": options.gap, "rounds": options.rounds}
-        payload = {"bars": BARS, "asked": asked, "profiles": profiles, "sittings": sittings(home, options)}
+        payload = {
+            "bars": BARS,
+            "looked_at": LOOKED_AT,
+            "asked": asked,
+            "profiles": profiles,
+            "sittings": sittings(home, options),
+        }
     if not options.quick:
         name = "promises" + "_adb" * options.adb + "_smallest" * options.smallest
         print(write(name, payload | {"earlier_runs": earlier_runs(name)}, machine))
+    # Judged and written: the next run begins anew.
+    (home / SITTINGS).unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -168,8 +168,8 @@ def load_images(
         labels = labels[keep]
         images = _decoded(folder, [paths[i] for i in keep], chosen, progress)
     split = _stratified(labels, names, validation, test, calibration, rng)
-    content = _content_hash(images, labels, names, split, chosen)
-    return Dataset(str(source), images, labels, names, MappingProxyType(split), chosen, content)
+    loaded = Dataset(str(source), images, labels, names, MappingProxyType(split), chosen, "")
+    return replace(loaded, content_hash=content_hash(loaded))
 
 
 def _default_preprocessing(source: str | Path, size: int) -> Preprocessing:
@@ -384,15 +384,11 @@ def _stratified(
     return split
 
 
-def _content_hash(
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    names: tuple[str, ...],
-    split: Mapping[Split, NDArray[np.int64]],
-    preprocessing: Preprocessing,
-) -> str:
-    digest = hashlib.sha256(repr((images.shape, names, preprocessing.to_dict())).encode())
-    for array in (images, labels, *(split[name] for name in Split)):
+def content_hash(data: Dataset) -> str:
+    """SHA-256 over pixels, labels, classes, splits and preprocessing, whatever ``data`` says that it is."""
+    about = (data.images.shape, data.class_names, data.preprocessing.to_dict())
+    digest = hashlib.sha256(repr(about).encode())
+    for array in (data.images, data.labels, *(data.split[name] for name in Split)):
         digest.update(np.ascontiguousarray(array).tobytes())
         digest.update(b"|")
     return digest.hexdigest()

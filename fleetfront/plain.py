@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleetfront.errors import FileError
+from fleetfront.foreign_text import recognise
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -88,7 +89,9 @@ def read_file(path: Path, parse: Callable[[bytes], T], what: str, remedy: str, m
     except OSError as error:
         raise FileError(f"{path} cannot be read ({error.strerror or error}).", "Check its permissions.") from error
     except ValueError as error:
-        raise FileError(f"{path} is no whole {what}: {error}.", remedy) from error
+        printed = recognise(path)
+        reason = f"it is {printed}" if printed else str(error)
+        raise FileError(f"{path} is no whole {what}: {reason}.", remedy) from error
 
 
 def _adapter(kind: type[T]) -> TypeAdapter[T]:

@@ -26,6 +26,8 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,4})?
 _PLAIN_LETTERS = frozenset("0123456789.eE+- \t")
 #: So much of a cell tells what it looks like.
 _LOOKED_AT = 100
+#: So much of it is shown.
+_SHOWN = 40
 _BLANKS = " \t\r"
 
 #: What a cell looks like that is no number -> what it is, first to last.
@@ -97,6 +99,11 @@ def what_is_wrong(cell: str) -> str:
     except ValueError as error:
         return str(error)
     return ""
+
+
+def quote_cell(cell: str) -> str:
+    """A cell in quotes, as messages show it: what does not fit is cut."""
+    return repr(cell) if len(cell) <= _SHOWN else f"{cell[:_SHOWN]!r}... ({len(cell)} letters)"
 
 
 def read_csv(path: Path) -> TextTable:

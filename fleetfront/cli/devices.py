@@ -40,6 +40,7 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     from fleetfront.pipelines.knowledge.devices import list_devices
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Tier
+    from fleetfront.spaces.catalogue import space_names
     from fleetfront.workspace import Workspace
 
     attached, why_none = _attached()
@@ -65,7 +66,8 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     if why_none:
         hint(f"\n{why_none}")
     device = ready[0] if ready else "cpu"
-    done = [row for row in rows if row.name == device and row.tier == Tier.MEASURED and row.space]
+    # A plug-in's space may be known by its measurements alone.
+    done = [row for row in rows if row.name == device and row.tier == Tier.MEASURED and row.space in space_names()]
     if done:
         next_search(f"--device {quote(device)}", done[0].space)
     else:

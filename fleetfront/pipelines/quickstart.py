@@ -26,6 +26,7 @@ from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
 from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
 from fleetfront.predictors.base import HasClock
+from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -152,22 +153,23 @@ def run_quickstart(
         space, images, settings or replace(TRAINING, seed=seed), workspace=workspace, progress=progress
     )
     progress.note("2/5  Measure blocks and networks on this machine's CPU, in both runtimes, and fit latency models")
-    fits, targets = {}, []
+    fits, targets, tables = {}, [], {}
     for target in TARGETS:
         found = profile_space(space, target, store=store, budget=budget, workspace=workspace, progress=progress)
-        one, fits[one.name] = _fitted(store, target, out, workspace)
+        one, tables[target], fits[one.name] = _fitted(store, target, out, workspace)
         targets.append(one)
     progress.note("3/5  Search both runtimes at once, with measured accuracy")
     accuracy = SupernetAccuracy(trained.supernet, images, f"supernet:{trained.path}", workspace)
-    options = SearchOptions(STRATEGY, evaluations, seed)
+    options = SearchOptions(STRATEGY, evaluations, seed, explain=True)
     fronts = search_space(space, targets, accuracy, options, out=out / FRONTS, progress=progress)
     remember_fronts(out / FRONTS, workspace)
-    at_random = replace(options, strategy="random")
+    at_random = replace(options, strategy="random", explain=False)
     baseline = search_space(space, targets, accuracy, at_random, out=out / BASELINE, progress=progress)
     progress.note("4/5  Deploy three networks for both runtimes, proven against torch, and time the very files")
     picks = _picks(fronts, targets)
     statistics = {Target.parse(report["target"]): report["statistic"] for report in fits.values()}
-    measuring = Measuring(store, TARGETS, found.observations.clock, statistics, space=space.name, workspace=workspace)
+    clock = found.observations.clock
+    measuring = Measuring(store, TARGETS, clock, statistics, space=space.name, workspace=workspace, models=tables)
     weights, formats, bundles = Weights(trained.supernet, images), tuple(FORMATS.values()), out / "bundles"
     done = deploy_picks(picks, space, weights, formats, bundles, measuring=measuring, force=True, progress=progress)
     progress.note("5/5  Run the written files on digits that neither training nor search has seen")
@@ -176,12 +178,14 @@ def run_quickstart(
     return Quickstart(out, trained.path, trained.wall_s, fits, fronts, baseline, tuple(files), failures)
 
 
-def _fitted(store: Store, target: Target, out: Path, workspace: Workspace) -> tuple[ProblemTarget, dict[str, Any]]:
-    """The latency model of what was just measured, ready to be searched with, and its report, which is written too."""
+def _fitted(
+    store: Store, target: Target, out: Path, workspace: Workspace
+) -> tuple[ProblemTarget, CalibratedTable, dict[str, Any]]:
+    """The latency model of what was just measured, to search with and alone, and its report, which is written too."""
     outcome = fit_target(store, target, ofa_mbv3_mini64(), workspace=workspace)
     name, report = f"{target.device}-{target.runtime}", fit_report(outcome)
     write_json(out / FITS / f"fit-{name}.json", report)
-    return ProblemTarget(name, outcome.chosen.table, str(target)), report
+    return ProblemTarget(name, outcome.chosen.table, str(target)), outcome.chosen.table, report
 
 
 def _picks(fronts: Fronts, targets: Sequence[ProblemTarget]) -> list[Pick]:

@@ -67,6 +67,7 @@ class SearchOptions:
         start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
             evaluation: so a device joins later.
         share: so many networks that together serve all devices best are named too.
+        explain: fronts also say what they chose (``DeviceFront.choices``).
         is_chosen: somebody named the strategy, so that no other may take its place.
     """
 
@@ -79,6 +80,7 @@ class SearchOptions:
     share: int | None = None
     is_chosen: bool = False
     excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ def search_space(
     if verify is not None:
         problem, run, verification = _verified(problem, run, options, verify, out, progress)
     shared = None if options.share is None else share(problem, run.references, options.share).to_json()
-    fronts = collect_fronts(problem, run, verification, shared, part.errors)
+    fronts = collect_fronts(problem, run, verification, shared, part.errors, explain=options.explain)
     if out is not None:
         write_fronts(fronts, out)
     return fronts
@@ -219,8 +221,7 @@ def search(
 
     Args:
         space: one, or its name.
-        devices: names of devices of which something is known (``all`` for every one), or targets of your own; a single
-            name serves, too.
+        devices: names of devices (``all`` for every known one), or targets of your own; a single name serves, too.
         accuracy: a model, or a spelling of ``--accuracy``.
         strategy: a name with or without settings, settings, or a class; by default what suits the budget.
         budget: accuracies asked for, over all devices; by default what suits the accuracy.
@@ -253,6 +254,7 @@ def search(
         share,
         is_chosen=strategy is not None,
         excluded=dict(excluded or {}),
+        explain=True,
     )
     targets = fleet_targets(devices, family, limits or {}, objectives, workspace, listed_part(family, accuracy))
     return search_space(family, targets, accuracy, options, out=out, progress=progress)

@@ -15,10 +15,13 @@ from fleetfront.workspace import Workspace
 def supernet_loader(
     images: str | None, workspace: Workspace | None = None, progress: Progress = SILENT
 ) -> SupernetLoader:
-    """The function that answers ``supernet:WEIGHTS``; ``images`` is a folder of labelled images or ``digits``."""
+    """The function that answers ``supernet:WEIGHTS[,classes=a|b]``; ``images`` is a folder of labelled images or
+    ``digits``.
+    """
 
     def load(weights: str, space: SearchSpace) -> AccuracyModel:
         from fleetfront.datasets import load_images
+        from fleetfront.predictors.accuracy.chosen_classes import only_images, only_outputs, split_classes
         from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
         from fleetfront.spaces.base import HasSupernet
         from fleetfront.spaces.supernet.checkpoints import load_supernet
@@ -30,8 +33,11 @@ def supernet_loader(
                 f"Accuracy of {weights} is measured on labelled images, and none were given.",
                 "Give --images FOLDER (one subfolder a class), or --images digits.",
             )
-        supernet = load_supernet(Path(weights), space)
+        path, classes = split_classes(weights)
+        supernet = load_supernet(Path(path), space)
         data = load_images(images, supernet.space.resolutions[-1], progress=progress)
+        if classes:
+            supernet, data = only_outputs(supernet, classes, data.class_names), only_images(data, classes)
         return SupernetAccuracy(supernet, data, f"supernet:{weights}", workspace or Workspace.default())
 
     return load

@@ -28,8 +28,10 @@ from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.deploy.proof import largest_error, logits_of
 from fleetfront.errors import FileError, FleetfrontError, InputError, MissingDependency
 from fleetfront.pipelines.deploy.records import is_timed_on
+from fleetfront.pipelines.fit.today import company_of, model_here, with_promises
 from fleetfront.pipelines.measure.company import Company, find_company
 from fleetfront.pipelines.measure.files import FileLatency, FilesMeasured, measure_files
+from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import OpenAgent, kind_of, open_device
 from fleetfront.profilers.reading.observations import STATISTICS
@@ -253,18 +255,26 @@ def _timed(
     promised, was = _told(verified.bundle.latency, target)
     clock = next((row.clock for row in (promised, was) if row and row.clock != Clock.UNKNOWN), Clock.WALL)
     statistic = was.statistic if was and was.statistic in STATISTICS else "p25"
-    company = _company(place, verified.bundle.space, target, clock, Path(path).suffix)
+    table = model_here(place, verified.bundle.space, target, clock)
+    company = _company(place, verified.bundle.space, target, clock, Path(path).suffix, table)
     files = {path: verified.folder / path}
     measured = measure(files, target, store, clock=clock, statistic=statistic, company=company)
-    verdict = _judged(path, measured.latencies[path], promised, was, within)
+    latency = measured.latencies[path]
+    if table is not None and company is not None:
+        arch = verified.bundle.arch
+        latency = with_promises({arch: latency}, measured.observations, table)[arch]
+    verdict = _judged(path, latency, promised, was, within)
     return replace(verdict, is_alone=company is None and _had_company(promised, was))
 
 
-def _company(place: Workspace, space: str, target: Target, clock: Clock, suffix: str) -> Company | None:
+def _company(
+    place: Workspace, space: str, target: Target, clock: Clock, suffix: str, table: CalibratedTable | None
+) -> Company | None:
     """The company of files in the space's profile on ``target``, if whoever verifies has one."""
     try:
         with Store(place.store, must_exist=True, read_only=True) as known:
-            return find_company(known, space, target, clock, place.cache, suffix)
+            count = company_of(None if table is None else table.model)
+            return find_company(known, space, target, clock, place.cache, suffix, networks=count)
     except InputError:
         return None
 
@@ -318,9 +328,17 @@ def _judged(
         said = "none of it was promised" if was_ms is not None else "the manifest tells nothing of it"
         return made(note=f"{said}: --within PERCENT sets a bar" if was_ms is not None else said)
     if latency.ms > interval[1]:
-        return made(passed=False, note=f"{latency.ms:.4g} ms, slower than the promised {_span(interval)}")
+        said = f"{latency.ms:.4g} ms, slower than the promised {_span(interval)}{_held_today(latency)}"
+        return made(passed=False, note=said)
     faster = f"faster than the promised {_span(interval)}" if latency.ms < interval[0] else ""
     return made(passed=True, note=faster)
+
+
+def _held_today(latency: FileLatency) -> str:
+    promises = latency.promises
+    if promises is None or promises.this_sitting is None or not promises.verdict(promises.this_sitting):
+        return ""
+    return f"; as this machine runs today, {_span(promises.this_sitting.interval)}, it holds"
 
 
 def _span(interval: tuple[float, float]) -> str:
@@ -369,4 +387,5 @@ def _latency_as_json(one: LatencyVerdict) -> Mapping[str, Any]:
         "passed": one.passed,
         "note": one.note or None,
         "is_alone": one.is_alone,
+        "promises": None if one.latency.promises is None else one.latency.promises.to_json(),
     }

@@ -110,7 +110,7 @@ class CampaignResult:
 def find_unfinished(store: Store, target: Target, space: str, identity: str, budget_s: float) -> CampaignRow | None:
     """The newest campaign of this identity, if its last session was cut short or ended at a smaller budget."""
     for row in store.campaigns(target=target, space=space):
-        if row.identity == identity and _is_plan(row.plan):
+        if row.identity == identity and TaskList.from_store(row.plan) is not None:
             has_budget_left = row.reason == "budget" and row.seconds < 0.9 * budget_s
             return row if not row.is_finished or has_budget_left else None
     return None
@@ -373,11 +373,3 @@ class Campaign:
 def _words(failure: Measurement) -> str:
     """An error without what names the file: equal for one cause."""
     return re.sub(r"\S*[0-9a-f]{64}\S*", "", failure.error or "").replace(failure.key, "")
-
-
-def _is_plan(plan: Mapping[str, Any]) -> bool:
-    """Tell whether a stored plan can be gone on with; a damaged one is begun anew."""
-    try:
-        return bool(TaskList.from_json(plan).tasks)
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return False

@@ -138,6 +138,15 @@ class TaskList:
         key, file = data["anchor"]
         return cls(tasks, Task(Role.ANCHOR, key, file))
 
+    @classmethod
+    def from_store(cls, plan: Mapping[str, Any]) -> TaskList | None:
+        """Read a stored plan; None for a damaged one, or one of nothing, which can only be begun anew."""
+        try:
+            found = cls.from_json(plan)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return found if found.tasks else None
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:

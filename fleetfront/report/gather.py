@@ -11,6 +11,7 @@ from fleetfront import __version__
 from fleetfront.progress import SILENT, Progress
 from fleetfront.report.section import Part, Report, Section
 from fleetfront.report.sections.baselines import BASELINES
+from fleetfront.report.sections.choices import CHOICES
 from fleetfront.report.sections.deployed import DEPLOYED
 from fleetfront.report.sections.devices import DEVICES
 from fleetfront.report.sections.fronts import FRONTS
@@ -28,6 +29,7 @@ from fleetfront.workspace import Workspace
 SECTIONS: tuple[Section[Any], ...] = (
     SUMMARY,
     FRONTS,
+    CHOICES,
     DEVICES,
     PREDICTIONS,
     BASELINES,

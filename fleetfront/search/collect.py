@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, quality_of
+from fleetfront.search.choices import ArchivedAccuracy, describe_choices
 from fleetfront.search.front import hypervolume, knee, two_objectives
 from fleetfront.search.problem import Problem
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
-from fleetfront.search.run import SearchRun
+from fleetfront.search.run import SearchRun, one_thread
 
 
 def collect_fronts(
@@ -21,9 +23,13 @@ def collect_fronts(
     verification: Mapping[str, Any] | None = None,
     shared: Mapping[str, Any] | None = None,
     errors: Mapping[str, str] | None = None,
+    *,
+    explain: bool = False,
 ) -> Fronts:
-    """The fronts of a problem's archive after a run; ``errors`` say why further devices have none."""
+    """The fronts of a problem's archive after a run; ``errors`` say why further devices have none. With ``explain``
+    each front says what it chose, too."""
     counter = problem.counter
+    devices = tuple(_device_front(problem, i, run.references[i]) for i in range(len(problem.targets)))
     return Fronts(
         space=problem.space.name,
         strategy=run.strategy,
@@ -32,7 +38,7 @@ def collect_fronts(
         seconds=run.seconds,
         accuracy_source=problem.accuracy.source,
         accuracy_tier=problem.accuracy.tier.value,
-        devices=tuple(_device_front(problem, i, run.references[i]) for i in range(len(problem.targets))),
+        devices=_explained(problem, devices) if explain else devices,
         audit={
             "requested": counter.requested,
             "evaluated": counter.evaluated,
@@ -61,6 +67,18 @@ def judge_held_out(problem: Problem, rows: NDArray[np.intp]) -> tuple[list[float
         return [None] * len(rows), [0.0] * len(rows)
     judged = problem.accuracy.held_out(problem.archive.genotypes[rows])
     return list(quality_of(problem.accuracy).shown(judged.mean).tolist()), judged.std.tolist()
+
+
+def _explained(problem: Problem, devices: tuple[DeviceFront, ...]) -> tuple[DeviceFront, ...]:
+    """The fronts with what they chose."""
+    space, quality = problem.space, quality_of(problem.accuracy)
+    with one_thread()():
+        known = ArchivedAccuracy.of(space, problem.archive)
+        members = [problem.archive.genotypes[problem.front(i)] for i in range(len(devices))]
+        return tuple(
+            replace(front, choices=describe_choices(space, rows, target.cost, known, quality))
+            for front, rows, target in zip(devices, members, problem.targets, strict=True)
+        )
 
 
 def _ties(problem: Problem, column: int, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:

@@ -26,7 +26,7 @@ from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier
 from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
-from fleetfront.search.results import SCHEMA, DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import SearchSpace
 
 #: Relative; beyond, two numbers are different ones.
@@ -63,6 +63,20 @@ class _Metric(TypedDict):
     unit: str
 
 
+class _Difference(TypedDict):
+    networks: _Count
+    latency_ms: float | None
+    accuracy: float | None
+    accuracy_std: _Amount | None
+
+
+class _Choice(TypedDict):
+    gene: str
+    value: str
+    share: _Share
+    difference: _Difference
+
+
 class _Device(TypedDict):
     target: str
     tier: Tier
@@ -75,6 +89,7 @@ class _Device(TypedDict):
     metric: NotRequired[_Metric]
     objectives: NotRequired[list[str]]
     limits: NotRequired[dict[str, _Amount]]
+    choices: NotRequired[list[_Choice]]
 
 
 class _Accuracy(TypedDict):
@@ -259,6 +274,10 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
         objectives=objectives,
         limits=data.get("limits", {}),
         quality=quality,
+        choices=tuple(
+            ChoiceEffect(row["gene"], row["value"], row["share"], **row["difference"])
+            for row in data.get("choices", ())
+        ),
     )
 
 

@@ -65,6 +65,40 @@ class FrontPoint:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class ChoiceEffect:
+    """One value of one gene, and what it would change in a front's networks that have another one.
+
+    Attributes:
+        share: of the front's networks, how many have it; in others it is another value, or the gene changes nothing.
+        networks: how many of the front's were changed to it for the differences, which are means over these.
+        latency_ms, accuracy, accuracy_std: what a network then costs more and what its accuracy gains, in the units of
+            the front; None where nobody can tell.
+    """
+
+    gene: str
+    value: str
+    share: float
+    networks: int = 0
+    latency_ms: float | None = None
+    accuracy: float | None = None
+    accuracy_std: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The row of ``fronts.json``."""
+        return {
+            "gene": self.gene,
+            "value": self.value,
+            "share": self.share,
+            "difference": {
+                "networks": self.networks,
+                "latency_ms": self.latency_ms,
+                "accuracy": self.accuracy,
+                "accuracy_std": self.accuracy_std,
+            },
+        }
+
+
 def _spread(point: FrontPoint, tier: str) -> str:
     return html.escape(format_spread(point.latency_ms, point.latency_std_ms, tier))
 
@@ -80,6 +114,7 @@ class DeviceFront:
         objectives: names of the metrics that it trades beside latency and accuracy.
         limits: name of a further metric -> the most that was allowed.
         quality: what ``accuracy`` of its points is.
+        choices: what its networks chose; empty where nobody asked.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -96,6 +131,7 @@ class DeviceFront:
     objectives: tuple[str, ...] = ()
     limits: Mapping[str, float] = field(default_factory=dict)
     quality: Quality = ACCURACY
+    choices: tuple[ChoiceEffect, ...] = ()
 
     @property
     def is_held_out(self) -> bool:
@@ -240,6 +276,7 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         **({"limits": dict(front.limits)} if front.limits else {}),
         "knee": front.points[front.knee].arch if front.points else None,
         "points": [point.to_json() for point in front.points],
+        **({"choices": [choice.to_json() for choice in front.choices]} if front.choices else {}),
     }
 
 

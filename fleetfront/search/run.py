@@ -88,7 +88,7 @@ def run_search(
     references = references or reference_points(problem)
     progress.start(f"search ({name})", problem.budget)
     trace = _Trace(problem, references, progress, checkpoint, so_far or RunSoFar())
-    alone = _one_thread()
+    alone = one_thread()
     # A measured accuracy runs networks, which may use all cores.
     evaluating = nullcontext if problem.accuracy.tier is Tier.MEASURED else alone
     if isinstance(strategy, TrainedStrategy):
@@ -159,7 +159,7 @@ class _Trace:
         self._points.append(TracePoint(self._problem.counter.requested, time.perf_counter() - self._start, volumes))
 
 
-def _one_thread() -> _Contexts:
+def one_thread() -> _Contexts:
     """Contexts in which matrix products use one thread.
 
     A search makes thousands of small ones. On a machine that does other work too, the threads that wait for one another

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from fleetfront.cli.main import main
+from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
 
 SPACE = load_space("nasbench201")
 (ARCH,) = SPACE.arch_ids(SPACE.sample(1, np.random.default_rng(0)))
@@ -40,3 +45,15 @@ def test_an_empty_file_stays_one(
     assert f"{path} is empty: it is no store of measurements." in " ".join(capsys.readouterr().err.split())
     assert path.read_bytes() == b""
     assert list(tmp_path.rglob(f"{path.name}-*")) == []
+
+
+def test_a_space_whose_plug_in_is_gone_stops_no_list_of_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    with Store(Workspace.default().store) as store:
+        target = Target("cpu", "litert")
+        row = Measurement(target, "their\x1b[31mspace", Role.BLOCK, "k", Clock.WALL, (5,), "", 0, 1)
+        store.append([row])
+    assert main(["devices", "--known"]) == 0
+    printed = capsys.readouterr()
+    assert "space" in printed.out
+    assert "\x1b" not in printed.out + printed.err
+    assert "Next: fleetfront profile --device cpu" in printed.err

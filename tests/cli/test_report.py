@@ -61,9 +61,9 @@ def test_json_tells_what_was_drawn_and_what_not(home: Path, capsys: pytest.Captu
     assert (told["path"], told["format"], told["devices"]) == ("report.html", "html", 2)
     assert told["bytes"] == Path("report.html").stat().st_size
     sections = {section["name"]: section for section in told["sections"]}
-    assert len(sections) == 11
+    assert len(sections) == 12
     for name, section in sections.items():
-        is_gap = name in ("predictions", "operators", "deployed")
+        is_gap = name in ("choices", "predictions", "operators", "deployed")
         assert section["is_drawn"] != is_gap
         assert bool(section["why_not"]) == bool(section["command"]) == is_gap
         assert (section["items"] == 0) == is_gap

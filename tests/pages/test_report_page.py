@@ -33,15 +33,16 @@ def test_every_section_is_drawn(which: str, open_report: Open, request: pytest.F
     assert page.locator("section[id] > h2").all_inner_texts() == [
         "1. Summary",
         "2. Fronts",
-        "3. Devices",
-        "4. Predicted and measured",
-        "5. Baselines",
-        "6. What each device likes and dislikes",
-        "7. What the operators of single files take",
-        "8. Devices against devices",
-        "9. Chosen and deployed networks",
-        "10. What to type for your own phone",
-        "11. Provenance",
+        "3. What the fronts chose, and what other choices would change",
+        "4. Devices",
+        "5. Predicted and measured",
+        "6. Baselines",
+        "7. What each device likes and dislikes",
+        "8. What the operators of single files take",
+        "9. Devices against devices",
+        "10. Chosen and deployed networks",
+        "11. What to type for your own phone",
+        "12. Provenance",
     ]
     opened.assert_clean()
 

@@ -19,6 +19,7 @@ from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.errors import FileError, InputError
 from fleetfront.pipelines.deploy.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
+from fleetfront.pipelines.measure.company import NETWORKS
 from fleetfront.pipelines.measure.files import FileLatency, FilesMeasured
 from fleetfront.pipelines.verify import _judged, time_bundle, verify_bundle
 from fleetfront.profilers.reading.observations import Observations
@@ -204,8 +205,8 @@ def test_files_are_timed_in_the_company_that_the_profile_gave_them(
     beside: list[object] = []
     company = object()
 
-    def find(_: Store, *what: Any) -> object:
-        asked.append(what)
+    def find(_: Store, *what: Any, networks: int) -> object:
+        asked.append((*what, networks))
         return company
 
     def measure(files: dict[str, Path], target: Target, *_: Any, **more: Any) -> FilesMeasured:
@@ -225,7 +226,7 @@ def test_files_are_timed_in_the_company_that_the_profile_gave_them(
     assert main(["verify", str(bundle), "--measure", "--json", "--quiet"]) == 0
     assert [one["is_alone"] for one in json.loads(capsys.readouterr().out)["latency"]] == [False]
     assert beside[-1] is company
-    assert asked == [("ofa-mbv3-mini", TARGET, Clock.WALL, place.cache, ".onnx")]
+    assert asked == [("ofa-mbv3-mini", TARGET, Clock.WALL, place.cache, ".onnx", NETWORKS)]
 
 
 def test_files_that_missed_their_proof_are_not_timed(bundle: Path) -> None:

@@ -124,7 +124,7 @@ def make_measured(root: Path) -> Made:
     """
     space, workspace = ofa_mbv3_mini(), Workspace(root / "home")
     workspace.root.mkdir(parents=True)
-    targets, statistics, clock = [], {}, Clock.THREAD_CPU
+    targets, statistics, tables, clock = [], {}, {}, Clock.THREAD_CPU
     with Store(workspace.store) as store:
         for runtime in ("onnxruntime", "litert"):
             target = Target("cpu", runtime)
@@ -132,15 +132,15 @@ def make_measured(root: Path) -> Made:
                 space, target, store=store, budget=Budget("test", 120.0), rounds=2, options=FEW, workspace=workspace
             )
             outcome = fit_target(store, target, space, workspace=workspace)
-            statistics[target] = outcome.chosen.fitted.model.statistic
+            statistics[target], tables[target] = outcome.chosen.fitted.model.statistic, outcome.chosen.table
             targets.append(ProblemTarget(f"cpu-{runtime}", outcome.chosen.table, str(target)))
-        options = SearchOptions("nsga2-shared", 400)
+        options = SearchOptions("nsga2-shared", 400, explain=True)
         fronts = search_space(space, targets, SizeAccuracy(space), options, out=root / "fronts")
         picks = [
             Pick(f"size-{i}", p.arch, p.latency, p.accuracy) for i, p in enumerate(pick_spread(fronts, "cpu-litert", 2))
         ]
         timed = tuple(Target.parse(t.target) for t in targets)
-        measuring = Measuring(store, timed, clock, statistics, workspace=workspace)
+        measuring = Measuring(store, timed, clock, statistics, space=space.name, workspace=workspace, models=tables)
         done = deploy_picks(picks, space, Weights(), tuple(FORMATS.values()), root / "bundles", measuring=measuring)
     assert all(one.folder is not None for one in done)
     return Made(workspace, (root / "fronts",), tuple(one.folder for one in done if one.folder is not None))

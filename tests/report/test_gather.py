@@ -253,7 +253,7 @@ def test_deployed_files_stand_with_size_and_both_latencies(measured: Made, measu
     for file in measured_report.views("deployed")[0]:
         assert Path(file.path).stat().st_size == file.size_bytes
         assert file.measured_ms is not None
-        assert file.weights == "random"
+        assert (file.weights, "; as of that sitting " in file.held) == ("random", True)
         cold, median, p90, mean = file.app_ms
         assert cold > median > 0
         assert p90 >= median
@@ -283,7 +283,7 @@ def test_provenance_has_hashes_seeds_and_commands(fleet: Made, fleet_report: Rep
     ]
     assert any("--strategy random" in command for command in origin.commands)
     assert origin.sources[0][:2] == ("a made-up table", "CC0")
-    assert len(measured_report.views("provenance")[0].campaigns) == 2
+    assert len(measured_report.views("provenance")[0].campaigns) == 4
 
 
 def test_nothing_measured_is_a_report_too(empty_report: Report) -> None:

@@ -67,7 +67,9 @@ def deploy(
     if chosen or not failed:
         with ExitStack() as held:
             timed = None
-            if measure is not None:
+            if measure is None:
+                given.warn_of_promises(chosen, family)
+            else:
                 opened = held.enter_context(Store(store_path(store)))
                 timed = given.measuring_of(measure, chosen, opened, family, kinds, recipe)
             shown = held.enter_context(progress(quiet))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetfront.cli.console import warn
 from fleetfront.cli.options import split_names
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.targets import Target
@@ -17,10 +19,12 @@ if TYPE_CHECKING:
     from fleetfront.cli.deploy.options import PickChoices, WeightChoices
     from fleetfront.deploy.formats import FileFormat
     from fleetfront.pipelines.deploy.deploy import Deployed, Measuring, Pick, Recipe, Weights
+    from fleetfront.predictors.table.calibrated import FittedModel
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
     from fleetfront.spaces.base import SearchSpace
+    from fleetfront.spaces.supernet.subnets import Supernet
 
 #: ``--measure`` without a target: the local targets that the picks were searched for.
 AUTO = "auto"
@@ -123,6 +127,7 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
     from fleetfront.spaces.supernet.checkpoints import load_supernet
 
     names, is_labelled = read_labels(given.labels), not given.unlabelled
+    classes = _classes(fronts, given)
     if given.random_weights:
         if given.weights is not None:
             raise InputError("--random-weights does not go with --weights.", "Choose one of them.")
@@ -132,6 +137,8 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
         raise InputError(f"{space.name} has no supernet.", "Give --random-weights to deploy its networks untrained.")
     found = given.weights or _weights_of(space, fronts)
     supernet = load_supernet(found, space, recorded_provenance(found))
+    if classes:
+        supernet = _cut(supernet, classes, given)
     if given.images is None:
         if not given.no_recalibration:
             raise InputError(
@@ -139,17 +146,55 @@ def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices
                 "Give --images FOLDER with some of your images, or --no-recalibration, which is recorded.",
             )
         return Weights(supernet, None, names, is_labelled)
-    images = UserImages(given.images, preprocessing=known_preprocessing(supernet), is_labelled=is_labelled)
+    images = UserImages(
+        given.images, preprocessing=known_preprocessing(supernet), is_labelled=is_labelled, classes=classes
+    )
     return Weights(supernet, images, names, is_labelled, recalibrate=not given.no_recalibration)
+
+
+def _classes(fronts: Fronts | None, given: WeightChoices) -> tuple[str, ...]:
+    """The classes that networks are cut to: those that the front was judged on, or that are named; none for all.
+
+    Raises InputError where both differ, and where nothing is known of classes.
+    """
+    from fleetfront.predictors.accuracy.chosen_classes import parse_classes, split_classes
+
+    asked = parse_classes(given.classes)
+    if asked and (given.random_weights or given.unlabelled):
+        refusing = "--random-weights" if given.random_weights else "--unlabelled"
+        raise InputError(
+            f"--classes does not go with {refusing}: nothing there is known of classes.", "Leave one of them out."
+        )
+    judged = split_classes(fronts.accuracy_source)[1] if fronts is not None else ()
+    if asked and fronts is not None and set(asked) != set(judged):
+        of = f"{', '.join(judged)} alone" if judged else "all classes"
+        raise InputError(
+            f"The front was judged on {of}, so its accuracies do not hold for {', '.join(asked)}.",
+            "Search with these --classes, or leave them out.",
+        )
+    return judged or asked
+
+
+def _cut(supernet: Supernet, classes: Sequence[str], given: WeightChoices) -> Supernet:
+    from fleetfront.datasets import load_images
+    from fleetfront.predictors.accuracy.chosen_classes import only_outputs
+
+    if given.unlabelled:
+        raise InputError("The front was judged on some classes, and --unlabelled images have none.", "Leave it out.")
+    named: tuple[str, ...] = ()
+    if not supernet.provenance.class_names and given.images is not None:
+        named = load_images(given.images, supernet.space.resolutions[0]).class_names
+    return only_outputs(supernet, classes, named)
 
 
 def _weights_of(space: SearchSpace, fronts: Fronts | None) -> Path:
     """The weights that the front was searched with, else those known of the space."""
     from fleetfront.pipelines.knowledge.remembered import known_weights
+    from fleetfront.predictors.accuracy.chosen_classes import split_classes
     from fleetfront.workspace import Workspace
 
     source = fronts.accuracy_source if fronts is not None else ""
-    kind, _, path = source.partition(":")
+    kind, _, path = split_classes(source)[0].partition(":")
     if kind == "supernet" and not Path(path).is_file():
         raise InputError(
             f"The weights that the front was searched with, {path}, are not there.",
@@ -186,6 +231,7 @@ def measuring_of(
         DeviceError: the target is neither this machine's CPU nor over ADB.
     """
     from fleetfront.pipelines.deploy.deploy import Measuring
+    from fleetfront.predictors.table.calibrated import CalibratedTable
     from fleetfront.profilers.kinds.base import Choices
     from fleetfront.profilers.kinds.catalogue import open_device
     from fleetfront.quantities import Clock
@@ -198,14 +244,38 @@ def measuring_of(
     clocks = [clock for clock in clocks if clock != Clock.UNKNOWN.value]
     is_threaded = any(target.threads > 1 for target in targets)
     clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
-    chosen = _statistics(space, targets, clock)
+    fits = _fits(space, targets, clock)
     choices = Choices(device="" if measure == AUTO else measure.partition("/")[0])
-    return Measuring(store, targets, clock, chosen, partial(open_device, choices=choices), space.name)
+    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
+    named = {target: fits.get(target) or fits.get(replace(target, precision="fp32")) for target in targets}
+    return Measuring(
+        store,
+        targets,
+        clock,
+        {target: fit.statistic for target, fit in named.items() if fit is not None},
+        partial(open_device, choices=choices),
+        space.name,
+        models={target: CalibratedTable(space, fits[target]) for target in targets if target in fits},
+    )
 
 
-def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, str]:
-    """The statistic by which the model of each target summarises visits; none for a target without a model."""
+def warn_of_promises(picks: Sequence[Pick], space: SearchSpace) -> None:
+    """Say what the models of the picks' targets promise no more, where nothing is measured."""
+    from fleetfront.predictors.table.fit_files import read_fits
+    from fleetfront.predictors.table.warnings import stale_warnings
+    from fleetfront.workspace import Workspace
+
+    promised = {(row["target"], row["clock"]) for pick in picks for row in pick.latency}
+    for _, fit in read_fits(Workspace.default(), space.name)[0]:
+        if (str(fit.target), fit.clock.value) in promised:
+            for warning in stale_warnings(fit, space, now_ns=time.time_ns()):
+                warn(f"{fit.target}: {warning}")
+
+
+def _fits(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, FittedModel]:
+    """The latency models of a space under a clock. Raises InputError where that of a target is damaged."""
     from fleetfront.predictors.table.fit_files import device_stem, read_fits
+    from fleetfront.quantities import LATENCY
     from fleetfront.workspace import Workspace
 
     fits, damaged = read_fits(Workspace.default(), space.name)
@@ -213,10 +283,7 @@ def _statistics(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> 
     for file in damaged:
         if (file.device, file.runtime) in measured:
             raise file.error
-    statistics = {fit.target: fit.statistic for _, fit in fits if fit.clock == clock}
-    # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
-    known = {target: statistics.get(target) or statistics.get(replace(target, precision="fp32")) for target in targets}
-    return {target: name for target, name in known.items() if name}
+    return {fit.target: fit for _, fit in fits if fit.clock == clock and fit.metric == LATENCY}
 
 
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:

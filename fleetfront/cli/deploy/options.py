@@ -42,6 +42,7 @@ class WeightChoices:
     unlabelled: bool = False
     labels: Path | None = None
     no_recalibration: bool = False
+    classes: tuple[str, ...] = ()
 
 
 #: All options of ``PickChoices``, handed to the command as its argument ``picks``.
@@ -96,6 +97,12 @@ weight_options = option_group(
             help="Your images: recalibrate batch-norm, calibrate int8, judge accuracy.",
         ),
         *LABEL_OPTIONS,
+        click.option(
+            "--classes",
+            multiple=True,
+            metavar="A,B",
+            help="Cut the classifier to these classes.  [default: those that the front was judged on]",
+        ),
         click.option("--no-recalibration", is_flag=True, help="Keep the supernet's own statistics; accuracy suffers."),
     ],
 )

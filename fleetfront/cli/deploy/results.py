@@ -15,6 +15,7 @@ from fleetfront.quantities import format_spread
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy.deploy import Deployed
     from fleetfront.pipelines.deploy.records import Pick, WrittenFile
+    from fleetfront.pipelines.measure.files import FileLatency
 
 _HEADERS = (
     "pick",
@@ -29,6 +30,10 @@ _HEADERS = (
 )
 
 
+#: Columns of ``promise_cells``.
+PROMISES = ("target", "measured", "as profiled", "", "as of today", "")
+_VERDICTS = {True: "holds", False: "MISSED", None: "not judged"}
+
 #: Picks that a warning names.
 _NAMED = 3
 
@@ -39,6 +44,7 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
         print_json([_as_json(one) for one in done])
     else:
         print_table(_HEADERS, [row for one in done for row in _rows(one)])
+        _tell_promises(done)
         _tell_app_times(done)
         for one in done:
             _hints(one)
@@ -55,6 +61,29 @@ def _tell_app_times(done: Sequence[Deployed]) -> None:
         hint("\nAs an app runs them (wall clock, ms):")
         rows = [(one.pick.name, str(latency.target), *latency.app.cells()) for one, latency in timed if latency.app]
         print_table(("pick", "target", "cold start", "median", "p90", "sustained mean"), rows)
+
+
+def _tell_promises(done: Sequence[Deployed]) -> None:
+    """Print what the models promise of each file that was timed, for any sitting and for this one, and what holds."""
+    timed = [(one, latency) for one in done for latency in one.measured if latency.promises is not None]
+    if timed:
+        hint("\nPromised, 90 % (ms), whenever they are run, and in today's sitting by networks measured in it:")
+        rows = [(one.pick.name, *promise_cells(latency)) for one, latency in timed]
+        print_table(("pick", *PROMISES), rows)
+
+
+def promise_cells(latency: FileLatency) -> tuple[str, ...]:
+    """Cells under ``PROMISES`` of a file that was timed."""
+    promises = latency.promises
+    if promises is None or latency.ms is None:
+        return (str(latency.target), *("-" for _ in PROMISES[1:]))
+    said = [(promises.any_sitting, promises.verdict(promises.any_sitting))]
+    if promises.this_sitting is not None:
+        said.append((promises.this_sitting, promises.verdict(promises.this_sitting)))
+    cells = [
+        cell for promise, verdict in said for cell in ("{:.4g} to {:.4g}".format(*promise.interval), _VERDICTS[verdict])
+    ]
+    return (str(latency.target), f"{latency.ms:.4g}", *cells, *("-" for _ in range(4 - len(cells))))
 
 
 def _tell_sittings(done: Sequence[Deployed]) -> None:

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     "csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS, call:FILE.py:FUNCTION, perplexity:TABLE, bleu:TABLE[:TASK]"
 )
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
+@click.option("--classes", multiple=True, metavar="A,B", help="Judge on these classes alone, of supernet:WEIGHTS.")
 @click.option(
     "--strategy",
     metavar="NAME[:SETTING=VALUE,...]",
@@ -92,6 +93,7 @@ def search(
     space: str,
     accuracy: str,
     images: str | None,
+    classes: tuple[str, ...],
     strategy: str | None,
     evaluations: int | None,
     limits: tuple[str, ...],
@@ -120,6 +122,7 @@ def search(
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
     from fleetfront.pipelines.search import search_space
+    from fleetfront.predictors.accuracy.chosen_classes import parse_classes, spell_classes
     from fleetfront.search.strategies.catalogue import find_strategy
     from fleetfront.spaces.catalogue import load_space
 
@@ -129,9 +132,9 @@ def search(
     if strategy is not None:
         # A slip in its name is not to hide behind what the devices lack.
         find_strategy(strategy.partition(":")[0])
-    family = load_space(space)
+    accuracy, family = spell_classes(accuracy, parse_classes(classes)), load_space(space)
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family)
-    options = replace(options, share=share, excluded=_barred(excluded, family))
+    options = replace(options, share=share, excluded=_barred(excluded, family), explain=True)
     with progress(quiet) as shown:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None

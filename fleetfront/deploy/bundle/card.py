@@ -122,7 +122,21 @@ def _latency(manifest: Manifest) -> list[str]:
         spread = f" +-{row['std_ms']:.2g}" if row.get("std_ms") else ""
         said = (plain(row.get(key, "")) for key in ("tier", "clock"))
         rows.append((code(row["target"], in_table=True), what, value + spread, *said))
-    return [*_table(("target", "what", "latency", "tier", "clock"), rows), *_app_times(manifest)]
+    table = _table(("target", "what", "latency", "tier", "clock"), rows)
+    return [*table, *_promises(manifest), *_app_times(manifest)]
+
+
+def _promises(manifest: Manifest) -> list[str]:
+    """The 90 % intervals that were promised of what was measured, and whether they held."""
+    rows = []
+    for row in manifest.latency:
+        for when, title in (("as_profiled", "whenever it is run"), ("today", "in the sitting of the measurement")):
+            promise = (row.get("promises") or {}).get(when)
+            if promise:
+                span = f"{promise['low_ms']:.4g} to {promise['high_ms']:.4g} ms"
+                held = {True: "held", False: "missed", None: "not judged"}[promise["holds"]]
+                rows.append((code(row["target"], in_table=True), title, span, held))
+    return ["", *_table(("target", "promised, 90 %", "interval", "measured"), rows)] if rows else []
 
 
 def _app_times(manifest: Manifest) -> list[str]:

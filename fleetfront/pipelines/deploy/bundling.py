@@ -198,6 +198,8 @@ def sitting_facts(latency: FileLatency) -> dict[str, Any]:
         facts = {"sitting": latency.sitting, "ms_as_of_profile": latency.profile_ms, "is_busy": latency.is_busy}
     if latency.others is not None:
         facts |= {"is_busy": latency.is_busy, "other_programs": latency.others.to_json()}
+    if latency.promises is not None:
+        facts["promises"] = latency.promises.to_json()
     return facts
 
 

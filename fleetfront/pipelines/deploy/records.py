@@ -20,6 +20,7 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.reference import ImageVectors
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
@@ -139,8 +140,8 @@ def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterab
 class Measuring:
     """The terms of timing files: under the clock and by the statistic of a fit, so that like is compared with like.
 
-    ``space`` names the one whose profile keeps the files company, in ``workspace``; ``open_agent`` reaches the targets'
-    device.
+    ``space`` names the one whose profile keeps the files company, in ``workspace``; ``models`` are the fits whose
+    promises are judged; ``open_agent`` reaches the targets' device.
     """
 
     store: Store
@@ -150,6 +151,7 @@ class Measuring:
     open_agent: OpenAgent | None = None
     space: str = ""
     workspace: Workspace | None = None
+    models: Mapping[Target, CalibratedTable] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.records import Measuring, Network, WrittenFile, is_timed_on
+from fleetfront.pipelines.fit.today import company_of, with_promises
 from fleetfront.pipelines.measure.company import find_company
 from fleetfront.pipelines.measure.files import FileLatency, measure_files, with_app_times
 from fleetfront.progress import Progress
@@ -46,7 +47,16 @@ def measure_written(
             continue
         workspace = measuring.workspace or Workspace.default()
         suffix = next((path.suffix for path in paths.values()), "")
-        company = find_company(measuring.store, measuring.space, target, measuring.clock, workspace.cache, suffix)
+        table = measuring.models.get(target)
+        company = find_company(
+            measuring.store,
+            measuring.space,
+            target,
+            measuring.clock,
+            workspace.cache,
+            suffix,
+            networks=company_of(None if table is None else table.model),
+        )
         measured = measure_files(
             paths,
             target,
@@ -66,6 +76,8 @@ def measure_written(
             open_agent=measuring.open_agent,
             progress=progress,
         )
+        if table is not None and company is not None:
+            latencies = with_promises(latencies, measured.observations, table)
         for arch, latency in latencies.items():
             results[arch].append(latency)
     return {arch: tuple(latencies) for arch, latencies in results.items()}

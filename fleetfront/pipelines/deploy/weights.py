@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fleetfront.datasets import CROP_FROM, CROP_SHARE, Dataset, Preprocessing, Split, load_images
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
+from fleetfront.predictors.accuracy.chosen_classes import only_images
 from fleetfront.spaces.base import Genotypes, SearchSpace, only_graph
 
 if TYPE_CHECKING:
@@ -40,12 +41,15 @@ class UserImages:
         preprocessing: Preprocessing | None = None,
         limit: int | None = None,
         is_labelled: bool = True,
+        classes: Sequence[str] = (),
     ) -> None:
-        """Nothing is read yet. ``preprocessing`` overrides the data set's own but for the size."""
+        """Nothing is read yet. ``preprocessing`` overrides the data set's own but for the size; of ``classes`` alone,
+        where some are named."""
         self.source = str(source)
         self._is_labelled = is_labelled
         self._preprocessing = preprocessing
         self._limit = limit
+        self._classes = tuple(classes)
         self._at: dict[int, Dataset] = {}
         self._failed: dict[int, InputError] = {}
 
@@ -57,17 +61,21 @@ class UserImages:
             if sum(images.images.nbytes for images in self._at.values()) > _HELD_BYTES:
                 self._at.clear()
             try:
-                self._at[size] = load_images(
-                    self.source,
-                    size,
-                    preprocessing=self._preprocessing,
-                    limit=self._limit,
-                    is_labelled=self._is_labelled,
-                )
+                self._at[size] = self._load(size)
             except InputError as error:  # the next network of this size need not decode as far again
                 self._failed[size] = error
                 raise
         return self._at[size]
+
+    def _load(self, size: int) -> Dataset:
+        images = load_images(
+            self.source,
+            size,
+            preprocessing=self._preprocessing,
+            limit=self._limit,
+            is_labelled=self._is_labelled,
+        )
+        return only_images(images, self._classes) if self._classes else images
 
 
 @dataclass(frozen=True, slots=True)

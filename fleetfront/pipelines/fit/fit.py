@@ -13,7 +13,7 @@ from fleetfront.pipelines.fit.report import ClockFit, FitOutcome, WorstBlock, Wo
 from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
-from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error, without_strangers
 from fleetfront.predictors.table.warnings import fit_warnings
 from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_clocks, read_observations
 from fleetfront.profilers.reading.rows import preferred_campaign
@@ -66,7 +66,8 @@ def fit_target(
     clocks = _clocks(store, target, space, clock, metric)
     place = workspace or Workspace.default()
     fits = []
-    for seen in read_clocks(store, target, space.name, clocks, campaigns, metric=metric):
+    for read in read_clocks(store, target, space.name, clocks, campaigns, metric=metric):
+        seen = without_strangers(read, space)
         is_latency = metric == LATENCY
         sittings = _other_sittings(store, seen) if is_latency else []
         shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)

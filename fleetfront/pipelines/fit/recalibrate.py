@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
+from fleetfront.pipelines.fit.today import bring_up
 from fleetfront.pipelines.measure.profile import measure_networks
-from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
-from fleetfront.predictors.table.calibration import Calibration
+from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import save_fit
-from fleetfront.predictors.table.fitting import measured_networks
-from fleetfront.predictors.table.intervals import TYPICAL_BETWEEN, relative_std
 from fleetfront.profilers.plan import spread_out
 from fleetfront.profilers.reading.observations import read_observations
 from fleetfront.profilers.reading.sittings import RESTLESS
@@ -96,82 +94,19 @@ def recalibrate(
         workspace=workspace,
         progress=progress,
     )
-    networks = measured_networks(outcome.observations, space, Role.CALIBRATION, model.statistic)
-    if not networks.ms.size:
+    fresh = bring_up(space, model, outcome.observations)
+    if fresh is None:
         raise DeviceError(f"None of {len(archs)} networks could be measured on {target}.", "See: fleetfront doctor")
-    predicted = CalibratedTable(space, model.in_its_sitting).predict(networks.genotypes).mean
-    scale, shift = fit_drift(predicted, networks.ms)
-    left_out = predicted_by_others(predicted, networks.ms)
-    fresh = replace(
-        model,
-        calibration=drifted(model.calibration, scale, shift),
-        relative_std=spread_here(model, networks.ms / left_out - 1),
-        between_sittings=model.between_sittings.of_another_sitting(),
-        environment=dict(outcome.observations.environment),
-        fitted_ns=outcome.observations.started_ns,
-        others=outcome.observations.others,
-    )
-    save_fit(fresh, workspace or Workspace.default())
-    ratio = np.log(networks.ms / predicted)
+    save_fit(fresh.model, workspace or Workspace.default())
+    ratio = np.log(fresh.measured / fresh.predicted)
     lower, upper = np.quantile(ratio, (0.25, 0.75))
     return Recalibrated(
-        model=fresh,
+        model=fresh.model,
         level=float(np.exp(np.median(ratio))),
-        error_before=_mape(predicted, networks.ms),
-        error_after=_mape(left_out, networks.ms),
-        networks=int(networks.ms.size),
-        is_busy=fresh.is_busy or bool((upper - lower) / 2 > RESTLESS),
-    )
-
-
-def fit_drift(predicted: FloatArray, measured: FloatArray) -> tuple[float, float]:
-    """Scale and shift (ms) for which ``scale * predicted + shift`` is nearest ``measured``, both float64[n] in ms.
-
-    Relative least squares with a prior (ridge): scales spread by ``TYPICAL_BETWEEN`` around 1, shifts by that share of
-    the median network around 0, against errors of single networks of half as much. So few networks move the level,
-    which they tell well, and the shift, which they tell badly, only as far as they must.
-    """
-    middle = float(np.median(measured))
-    design = np.stack([predicted / measured, middle / measured], axis=1)
-    weight = (0.5 * TYPICAL_BETWEEN) ** 2
-    # The scale's own prior is wide, ten times what is typical: a device may have changed for good.
-    penalty = np.diag([weight / (10 * TYPICAL_BETWEEN) ** 2, weight / TYPICAL_BETWEEN**2])
-    start = np.array([1.0, 0.0])
-    step = np.linalg.solve(design.T @ design + penalty, design.T @ (1 - design @ start))
-    return float(1 + step[0]), float(step[1] * middle)
-
-
-def predicted_by_others(predicted: FloatArray, measured: FloatArray) -> FloatArray:
-    """Each network's ms by the drift that the others show: ``fit_drift`` without it, float64[n]."""
-    if predicted.size < 2:
-        return predicted
-    drifts = (fit_drift(np.delete(predicted, i), np.delete(measured, i)) for i in range(predicted.size))
-    return np.array([scale * ms + shift for ms, (scale, shift) in zip(predicted, drifts, strict=True)])
-
-
-def spread_here(model: FittedModel, errors: FloatArray) -> float:
-    """``relative_std`` of the model in a sitting where ``errors`` float64[n], out of sample, were seen.
-
-    The model's own, or theirs where chance does not explain how much wider it is: by the 95 % point of F for the two
-    variances. So a model that was brought to another machine, or to a busy one, says how far off it is there.
-    """
-    from scipy.special import fdtri
-
-    degrees = errors.size - 2
-    before = max(model.calibration.networks - model.calibration.terms, 1)
-    if degrees < 1 or np.mean(errors**2) <= model.relative_std**2 * float(fdtri(degrees, before, 0.95)):
-        return model.relative_std
-    return relative_std(errors, 2)
-
-
-def drifted(calibration: Calibration, scale: float, shift: float) -> Calibration:
-    """The calibration of a target that takes ``scale`` times as long and ``shift`` ms more."""
-    return replace(
-        calibration,
-        a=scale * calibration.a,
-        b=scale * calibration.b + shift,
-        c=scale * calibration.c,
-        floor_ms=scale * calibration.floor_ms,
+        error_before=_mape(fresh.predicted, fresh.measured),
+        error_after=_mape(fresh.left_out, fresh.measured),
+        networks=int(fresh.measured.size),
+        is_busy=fresh.model.is_busy or bool((upper - lower) / 2 > RESTLESS),
     )
 
 

@@ -24,7 +24,16 @@ from fleetfront.device_configs.loader import device_names, find_devices
 from fleetfront.errors import InputError
 from fleetfront.pipelines.importing.help_folder import read_help_folder
 from fleetfront.pipelines.importing.lookup_yaml import BlockEntry, read_lookup_folder
-from fleetfront.pipelines.importing.table_file import ARCH_COLUMN, PREFIXES, CostTable, Problem, read_table, say_repeats
+from fleetfront.pipelines.importing.table_file import (
+    ARCH_COLUMN,
+    PREFIXES,
+    CostTable,
+    Problem,
+    find_far_apart,
+    read_table,
+    refusal,
+    say_repeats,
+)
 from fleetfront.pipelines.importing.units import doubt_columns, doubt_unit, factor_of, told_doubts
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Source, Store
@@ -48,7 +57,6 @@ OFA_SOURCE = Source(
     "once-for-all lookup tables", "MIT", "https://github.com/mit-han-lab/once-for-all (Cai et al., ICLR 2020)"
 )
 
-_SHOWN = 5
 #: What the name of a device cannot hold.
 _NO_LETTER = re.compile(r"[^A-Za-z0-9_.:\-]+")
 #: So many whole numbers in a row do not happen by chance in a column of measured milliseconds.
@@ -146,14 +154,18 @@ def _checked(
 ) -> tuple[NDArray[np.int8], NDArray[np.bool_], tuple[Problem, ...]]:
     """Networks, the rows they are of, and what is wrong with others; raises what ``import_table`` does."""
     genotypes, valid, unknown_archs = _parsed(space, table)
-    problems = (*table.problems, *unknown_archs)
+    rows = np.flatnonzero(valid)
+    apart = find_far_apart(table, space.arch_ids(genotypes), rows)
+    problems = (*table.problems, *unknown_archs, *apart)
+    left_out = np.isin(table.lines[rows], [problem.line for problem in apart])
+    valid[rows[left_out]], genotypes = False, genotypes[~left_out]
     if not valid.any():
         raise InputError(
             f"{path} holds no architecture of {space.name} ({unknown_archs[0]}).",
             "Name the space that they are of: --space NAME.",
         )
     if problems and not skip_invalid:
-        raise _refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
+        raise refusal(path, tuple(sorted(problems, key=lambda problem: problem.line)))
     return genotypes, valid, problems
 
 
@@ -188,7 +200,7 @@ def import_ofa_lut(
     ((target, warning),) = _targets([device], {}, configs)
     found = read_lookup_folder(folder, family, factor_of(LATENCY, unit))
     if found.problems and not skip_invalid:
-        raise _refusal(folder, found.problems)
+        raise refusal(folder, found.problems)
     if not found.entries:
         raise InputError(f"{folder} holds no block of {family.name}.", "Name the folder with the lookup tables.")
     origin = Source(source.name, source.licence, source.url, found.sha256)
@@ -260,14 +272,6 @@ def _columns(
         columns.append((target, table.values[valid, column], flags))
         warnings.extend(texts)
     return columns, warnings
-
-
-def _refusal(path: Path, problems: tuple[Problem, ...]) -> InputError:
-    shown = "; ".join(str(problem) for problem in problems[:_SHOWN])
-    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-    return InputError(
-        f"{path} was not imported: {shown}{more}.", "Correct these lines, or leave them out with --skip-invalid."
-    )
 
 
 def _is_name(device: str) -> bool:

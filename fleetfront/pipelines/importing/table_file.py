@@ -15,20 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.foreign_text import recognise
 from fleetfront.pipelines.importing.units import factor_of
 from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.quantities import LATENCY, SAMPLES_IN, Metric
-from fleetfront.text_tables import parse_numbers, read_csv, what_is_wrong
+from fleetfront.text_tables import parse_numbers, quote_cell, read_csv, what_is_wrong
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
 ARCH_COLUMN = "arch"
+#: Problems that an error names.
+_SHOWN = 5
 #: How the columns of each metric begin.
 PREFIXES = {"latency": "lat_", "energy": "energy_", "peak_memory": "memory_"}
 #: Twelve days, a megajoule, a petabyte. Beyond lies a mistake, and far beyond what samples of 64 bits cannot hold.
 MOST = {"latency": 1e9, "energy": 1e12, "peak_memory": 1e15}
 MOST_MS = MOST["latency"]
+#: Repeated measurements of one network that differ by more are of two networks, devices or units.
+_FAR_APART = 5.0
 _WORDS = {"latency": "milliseconds", "energy": "microjoules", "peak_memory": "bytes"}
 
 
@@ -106,6 +111,11 @@ def read_table(path: Path, metric: Metric = LATENCY, unit: str = "") -> CostTabl
 
 def _columns(path: Path, header: Sequence[str], metric: Metric) -> tuple[int, list[int]]:
     prefix = PREFIXES[metric.name]
+    if ARCH_COLUMN not in header and (printed := recognise(path)):
+        raise InputError(
+            f"{path} is {printed}, no table of networks.",
+            "Time the model itself: fleetfront profile --file MODEL. Tables have columns arch and lat_<device>.",
+        )
     if ARCH_COLUMN not in header:
         near = difflib.get_close_matches(ARCH_COLUMN, header, n=1, cutoff=0.5)
         hint = f"Rename the column {near[0]!r}." if near else f"Found: {', '.join(header[:8]) or 'nothing'}."
@@ -138,7 +148,7 @@ def _numbers(
         if text:
             look = what_is_wrong(text)
             problems.append(
-                Problem(lines[int(at)], column, f"{text!r} is not {number_of(metric)}{look and f' ({look})'}")
+                Problem(lines[int(at)], column, f"{quote_cell(text)} is not {number_of(metric)}{look and f' ({look})'}")
             )
         else:
             empty += 1
@@ -151,6 +161,25 @@ def number_of(metric: Metric) -> str:
     return f"a positive number of {_WORDS[metric.name]}, up to {MOST[metric.name]:g}"
 
 
+def find_far_apart(table: CostTable, arch_ids: Sequence[str], rows: NDArray[np.intp]) -> list[Problem]:
+    """Find lines that give an architecture a number far from one that it has already.
+
+    ``rows`` int[m] of the table are looked at; ``arch_ids`` are their networks, spelled alike where they are the same.
+    """
+    problems, keys = [], np.asarray(arch_ids)
+    order = np.argsort(keys, kind="stable")
+    repeats = np.flatnonzero(keys[order][1:] == keys[order][:-1]) + 1
+    firsts = np.searchsorted(keys[order], keys[order][repeats])
+    for column, device in enumerate(table.devices):
+        values = table.values[rows[order], column]
+        ratio = values[repeats] / values[firsts]
+        for at in np.flatnonzero((ratio > _FAR_APART) | (ratio < 1 / _FAR_APART)):
+            line, first = (int(table.lines[rows[order[place]]]) for place in (repeats[at], firsts[at]))
+            said = f"{values[repeats[at]]:g} for the architecture that line {first} gives {values[firsts[at]]:g}"
+            problems.append(Problem(line, f"{PREFIXES[table.metric.name]}{device}", said))
+    return problems
+
+
 def say_repeats(name: str, values: FloatArray) -> list[str]:
     """A warning if a column of n numbers repeats those that were measured for networks that compute the same."""
     measured = len(count_once(values))
@@ -160,3 +189,12 @@ def say_repeats(name: str, values: FloatArray) -> list[str]:
         f"{name} has {measured} different values for {len(values)} networks, to the last digit: networks that compute "
         "the same were measured once, and count once where a device is learnt."
     ]
+
+
+def refusal(path: Path, problems: tuple[Problem, ...]) -> InputError:
+    """The error of a file with problems; the first few are named."""
+    shown = "; ".join(str(problem) for problem in problems[:_SHOWN])
+    more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+    return InputError(
+        f"{path} was not imported: {shown}{more}.", "Correct these lines, or leave them out with --skip-invalid."
+    )

@@ -19,6 +19,8 @@ UNITS: dict[str, dict[str, float]] = {
     "peak_memory": {"bytes": 1.0, "KiB": 2.0**10, "MiB": 2.0**20, "kB": 1e3, "MB": 1e6},
 }
 
+_NAMES = {"s": "seconds", "us": "microseconds", "ns": "nanoseconds"}
+
 #: Multiply-accumulates a second, median over networks or blocks, outside of which numbers are more likely in another
 #: unit: public tables of 27 phones, boards, CPUs and GPUs lie between 2e9 and 1.5e10; this is a hundred times wider.
 _PLAUSIBLE_RATE = (2e7, 2e12)
@@ -99,12 +101,14 @@ def _implausible(
         high, beyond = _BEYOND_PEAK * max(peaks) / batch, f"what the data sheet of {config.title} allows"
     if low / batch <= rate <= high:
         return []
-    is_slow = rate < low
+    likely = [
+        unit for unit, factor in UNITS[LATENCY.name].items() if unit != "ms" and low / batch <= rate / factor <= high
+    ]
     return [
         (
             f"{name} has a median of {np.median(values):.4g}, which would mean that {what} run at {rate / 1e6:.3g} "
             f"million multiply-accumulates a second, {f'above {beyond}' if rate > high else 'below any known device'}.",
-            f"If these are {'microseconds' if is_slow else 'seconds'}, give --unit {'us' if is_slow else 's'}.",
+            f"If these are {_NAMES[likely[0]]}, give --unit {likely[0]}." if likely else "Check what they are.",
         )
     ]
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.accuracy.chosen_classes import split_classes
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.spaces.supernet.published import PUBLISHED, weights_path
 from fleetfront.workspace import Workspace
@@ -35,7 +36,7 @@ def known_weights(space: str, workspace: Workspace, accuracy_source: str = "") -
 
     Raises InputError with the command that gets some if there are none.
     """
-    kind, _, measured_with = accuracy_source.partition(":")
+    kind, _, measured_with = split_classes(accuracy_source)[0].partition(":")
     if kind == "supernet" and Path(measured_with).is_file():
         return Path(measured_with)
     if weights_path(space, workspace).is_file():

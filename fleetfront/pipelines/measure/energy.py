@@ -126,8 +126,8 @@ def measure_energy(
 def _calibration(store: Store, space: SearchSpace, target: Target, count: int | None) -> tuple[str, list[Task]]:
     """The campaign of the newest profile, and its calibration networks in the order planned, all parts of each."""
     row = preferred_campaign(store, target, space.name)
-    planned = () if row is None else TaskList.from_json(row.plan).tasks
-    tasks = [task for task in planned if task.role is Role.CALIBRATION]
+    planned = None if row is None else TaskList.from_store(row.plan)
+    tasks = [task for task in (planned.tasks if planned else ()) if task.role is Role.CALIBRATION]
     if row is None or not tasks:
         raise InputError(
             f"No calibration network of {space.name} has been profiled on {target}.",

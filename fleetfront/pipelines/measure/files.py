@@ -22,6 +22,7 @@ from fleetfront.pipelines.measure.app_times import (
 )
 from fleetfront.pipelines.measure.company import Company
 from fleetfront.pipelines.measure.profile import check_clock
+from fleetfront.pipelines.measure.promised import Promises
 from fleetfront.predictors.table.warnings import changes
 from fleetfront.profilers.campaign import (
     Campaign,
@@ -71,6 +72,7 @@ class FileLatency:
         is_busy: other programs kept the device so busy that nothing was promised of such a sitting.
         others: what they did, where the device tells.
         app: what an app feels of the file; None where nobody looked.
+        promises: of the model of its target; None where there is none.
         machine: the hardware, in its own words; empty if it does not say.
     """
 
@@ -86,6 +88,7 @@ class FileLatency:
     others: OtherPrograms | None = None
     app: AppTimes | None = None
     machine: str = ""
+    promises: Promises | None = None
 
     @property
     def profile_ms(self) -> float | None:

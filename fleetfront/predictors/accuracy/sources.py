@@ -23,7 +23,7 @@ SPELLINGS = (
     "built-in",
     "csv:PATH[:COLUMN]",
     "ofa-mlp:PATH",
-    "supernet:WEIGHTS",
+    "supernet:WEIGHTS[,classes=A|B]",
     "perplexity:TABLE",
     "bleu:TABLE[:TASK]",
     "call:FILE.py:FUNCTION",

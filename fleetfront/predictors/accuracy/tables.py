@@ -17,7 +17,7 @@ from fleetfront.predictors.scores import weighted_spearman
 from fleetfront.predictors.table.networks import GenotypeIndex
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.text_tables import TextTable, parse_numbers, read_csv, what_is_wrong
+from fleetfront.text_tables import TextTable, parse_numbers, quote_cell, read_csv, what_is_wrong
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -218,7 +218,7 @@ def _numbers(path: Path, table: TextTable, column: str, *, may_be_empty: bool = 
         at = int(np.argmax(wrong))
         look = what_is_wrong(cells[at])
         raise InputError(
-            f"Line {table.lines[at]} of {path} has {column} = {cells[at]!r}, which is not a percentage"
+            f"Line {table.lines[at]} of {path} has {column} = {quote_cell(cells[at])}, which is not a percentage"
             f"{look and f' ({look})'}.",
             "Give numbers from 0 to 100.",
         )

@@ -125,9 +125,10 @@ class CalibratedTable:
         self._calibrated = block_sum(space, calibration.a * table.ms + calibration.c * params)
         self._params = block_sum(space, params)
         sizes = self._weight_bytes(space.sample(_LOOKED_AT, np.random.default_rng(0)))
+        #: Weights of the network in the middle.
+        self.typical_bytes = float(np.median(sizes))
         # Most spaces lie on one side of the caches as a whole, and need not be counted network by network.
-        self._median_bytes = float(np.median(sizes))
-        self._typical_bytes = self._median_bytes if np.ptp(moving_share(sizes)) < _ALIKE else None
+        self._alike_bytes = self.typical_bytes if np.ptp(moving_share(sizes)) < _ALIKE else None
         has_guesses = Filled.MODELLED in table.filled
         self._fill_variance = block_sum(space, (table.ms * table.relative_std) ** 2) if has_guesses else None
 
@@ -183,7 +184,7 @@ class CalibratedTable:
 
     def _moving_bytes(self, genotypes: Genotypes) -> FloatArray:
         """Bytes of weights, float64[n], or float64[] where the space's networks are alike."""
-        return self._weight_bytes(genotypes) if self._typical_bytes is None else np.array(self._typical_bytes)
+        return self._weight_bytes(genotypes) if self._alike_bytes is None else np.array(self._alike_bytes)
 
     def _weight_bytes(self, genotypes: Genotypes) -> FloatArray:
         return self._params(genotypes) * weight_bytes_of(self.model.target.precision)
@@ -204,7 +205,7 @@ class CalibratedTable:
         values = calibration.a * self._table.ms + calibration.c * block_params(self.space)
         sums = relaxed_sums(self.space, [values], choice_probabilities)
         total = by_look_up(self.space, self._calibrated, choice_probabilities) if sums is None else sums[0]
-        level = self.model.between_sittings.at_level(np.array(self._median_bytes)) if self.metric == LATENCY else 1.0
+        level = self.model.between_sittings.at_level(np.array(self.typical_bytes)) if self.metric == LATENCY else 1.0
         return (total + calibration.b).clamp(min=calibration.floor_ms) * float(level)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from fleetfront.errors import InputError
+from fleetfront.predictors.table.lookup import MOST_COST
 from fleetfront.quantities import FloatArray
 
 #: Under this many networks the coefficient of the parameters is noise.
@@ -35,12 +36,12 @@ class Calibration:
             standard deviation of a new network's error, the coefficients' uncertainty included, float64[networks].
     """
 
-    a: Annotated[float, Gt(0)]
-    b: float
-    c: float
+    a: Annotated[float, Gt(0), Lt(MOST_COST)]
+    b: Annotated[float, Gt(-MOST_COST), Lt(MOST_COST)]
+    c: Annotated[float, Gt(-MOST_COST), Lt(MOST_COST)]
     terms: Annotated[int, Ge(0), Le(3)]
     networks: Annotated[int, Ge(0)]
-    floor_ms: Annotated[float, Ge(0)]
+    floor_ms: Annotated[float, Ge(0), Lt(MOST_COST)]
     out_of_sample: FloatArray
     # Files of version 0.1 lack it, and need it no more.
     scaled: FloatArray = field(default_factory=lambda: np.empty(0))

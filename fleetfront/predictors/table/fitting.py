@@ -57,9 +57,31 @@ class Fitted:
 
 
 def measured_networks(observations: Observations, space: SearchSpace, role: Role, statistic: str) -> Networks:
-    """The networks measured for a role. Raises InputError if one is not of the space."""
-    latencies = summaries(observations, role, statistic)
+    """The networks of the space measured for a role."""
+    latencies = summaries(without_strangers(observations, space), role, statistic)
     return Networks(space.parse(list(latencies)), np.array(list(latencies.values()), dtype=np.float64))
+
+
+def without_strangers(observations: Observations, space: SearchSpace) -> Observations:
+    """The same, where networks whose keys spell none of the space, as in a damaged store, have an error instead."""
+    visits, errors = dict(observations.visits), dict(observations.errors)
+    for role in (Role.CALIBRATION, Role.VALIDATION):
+        keys = list(visits.get(role, {}))
+        try:
+            space.parse(keys)
+        except InputError:
+            strange = {key: why for key in keys if (why := _why_strange(space, key))}
+            visits[role] = {key: values for key, values in visits[role].items() if key not in strange}
+            errors |= strange
+    return replace(observations, visits=visits, errors=errors)
+
+
+def _why_strange(space: SearchSpace, key: str) -> str:
+    try:
+        space.parse([key])
+    except InputError as error:
+        return error.message
+    return ""
 
 
 def fit_model(
@@ -78,7 +100,7 @@ def fit_model(
     measured of networks alone: every block is then modelled, as its share of what the networks cost.
 
     Raises:
-        InputError: if no block was measured, a calibration network is not of the space, or there is none to scale by.
+        InputError: if no block was measured, or there is no calibration network to scale by.
         MissingDependency: if xgboost is needed and not installed.
     """
     statistic = best_statistic(space, observations, shape)

@@ -58,6 +58,10 @@ class MeasuredBlock:
     relative_std: float
 
 
+#: No cost of a network in a metric's unit comes near, and the square of a sum of many is a number.
+MOST_COST = 1e15
+
+
 @dataclass(frozen=True, slots=True)
 class LookupTable:
     """Milliseconds of m blocks in the order of a vocabulary.
@@ -78,9 +82,10 @@ class LookupTable:
         """Raises ValueError if the columns differ in length or hold what no latency or deviation can be."""
         if not self.ms.shape == self.relative_std.shape == (len(self.keys),) == (len(self.filled),):
             raise ValueError("the columns of the lookup table differ in length")
-        if not (np.all(np.isfinite(self.ms)) and np.all(self.ms > 0)):
-            raise ValueError("the lookup table holds a latency that is not a positive number")
-        if not (np.all(np.isfinite(self.relative_std)) and np.all(self.relative_std >= 0)):
+        # Not a number is not within bounds either.
+        if not np.all((self.ms > 0) & (self.ms < MOST_COST)):
+            raise ValueError("the lookup table holds a latency that is not a positive number, or beyond all devices'")
+        if not np.all((self.relative_std >= 0) & (self.relative_std < MOST_COST)):
             raise ValueError("the lookup table holds a deviation that is negative or no number")
 
     def count(self, how: Filled) -> int:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from fleetfront.predictors.table.calibrated import FittedModel
+import numpy as np
+
+from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS
+from fleetfront.predictors.table.intervals import moving_share
 from fleetfront.predictors.table.lookup import Filled
-from fleetfront.quantities import Clock
+from fleetfront.quantities import LATENCY, Z90, Clock
 from fleetfront.spaces.base import SearchSpace
 
 
@@ -39,9 +42,19 @@ _DECISIVE = {
 #: Of those, what makes them another machine's or another program's numbers: no prediction is made from such a fit.
 FOREIGN = ("cpu", "model", "runtime_version")
 
-_DAY_NS = 24 * 3600 * 10**9
+_HOUR_NS = 3600 * 10**9
+_DAY_NS = 24 * _HOUR_NS
+#: Networks of a space that are looked at.
+_LOOKED_AT = 64
+#: Networks of which so much of a machine's wandering is felt are called large: beyond about 5 MiB of weights.
+_LARGE = 0.6
 #: Sittings of one machine differ from day to day hardly more than from hour to hour; in a week much may have changed.
 _OLD_NS = 7 * _DAY_NS
+
+
+def has_aged(model: FittedModel, now_ns: int) -> bool:
+    """Tell whether a model's sitting began over an hour before ``now_ns``, nanoseconds since 1970."""
+    return bool(model.fitted_ns) and now_ns - model.fitted_ns > _HOUR_NS
 
 
 def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
@@ -109,6 +122,14 @@ def stale_warnings(
         text = f"The sitting of this model is {round(age_ns / _DAY_NS)} days old; machines drift by some percent."
         today = f"Bring it up to today in seconds: fleetfront fit {base} --recalibrate"
         found.append(FitWarning("old-sitting", text, today))
+    elif has_aged(model, now_ns or 0) and (wide := _width_of_large(model, space)):
+        age = "a day" if age_ns > _DAY_NS else f"{age_ns // _HOUR_NS} h"
+        text = (
+            f"The sitting of this model is over {age} old. Networks as large as these run some percent otherwise from "
+            f"sitting to sitting; the intervals hold that and are +-{100 * wide:.0f} % wide."
+        )
+        today = f"Ten networks narrow it to this sitting, in about ten seconds: fleetfront fit {base} --recalibrate"
+        found.append(FitWarning("past-sitting", text, today))
     elif model.fitted_ns and now_ns is not None and age_ns < 0:
         text = "The sitting of this model lies in the future: this machine's clock was set back since, or then."
         found.append(
@@ -118,3 +139,15 @@ def stale_warnings(
         text = f"Since this model was fitted, the blocks of {space.name} have changed."
         found.append(FitWarning("changed-space", text, again))
     return tuple(found)
+
+
+def _width_of_large(model: FittedModel, space: SearchSpace | None) -> float:
+    """Half the relative width of the 90 % interval of the space's typical network; 0 if it is not large, or unknown."""
+    keys = () if space is None else tuple(block.key for block in space.vocabulary)
+    if space is None or model.metric != LATENCY or set(keys) - set(model.table.keys):
+        return 0.0
+    table = CalibratedTable(space, model)
+    if float(moving_share(np.array(table.typical_bytes))) < _LARGE:
+        return 0.0
+    estimate = table.predict(space.sample(_LOOKED_AT, np.random.default_rng(0)))
+    return float(np.median(Z90 * estimate.std / estimate.mean))

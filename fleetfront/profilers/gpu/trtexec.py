@@ -13,6 +13,7 @@ from typing import Any
 
 from fleetfront.errors import InputError
 from fleetfront.files import check_regular
+from fleetfront.foreign_text import recognise
 from fleetfront.plain import parse_finite_json
 
 _NS_PER_MS = 1e6
@@ -112,7 +113,8 @@ def _loaded(path: Path, option: str) -> Any:
         raise InputError(f"{path} cannot be read ({error.strerror}).", "Give the file that trtexec wrote.") from error
     except ValueError as error:
         # trtexec writes "nan" where it divided by zero, and leaves half a file when it is killed.
-        raise _wrong(path, option, f"it is not JSON: {error}") from error
+        printed = recognise(path)
+        raise _wrong(path, option, f"it is {printed}" if printed else f"it is not JSON: {error}") from error
 
 
 def _ns(path: Path, place: int, entry: Mapping[str, Any], key: str) -> int:

@@ -19,7 +19,7 @@ from fleetfront.profilers.parts import Seen, join_parts, network_of
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
 from fleetfront.profilers.reading.filters import are_throttled, discard_reasons, numbers_in
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
-from fleetfront.profilers.reading.rows import CampaignRows, gather_rows, rows_under
+from fleetfront.profilers.reading.rows import CampaignRows, collector_at_rest, gather_rows, rows_under
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Aggregation, Clock, FloatArray, Metric
@@ -158,7 +158,8 @@ def read_clocks(
 
 def _observed(read: CampaignRows) -> Observations:
     metric = read.metric
-    visits, errors, discarded, hot = _accepted(read.observed, metric)
+    with collector_at_rest():
+        visits, errors, discarded, hot = _accepted(read.observed, metric)
     return Observations(
         target=read.target,
         space=read.space,

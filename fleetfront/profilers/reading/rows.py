@@ -38,7 +38,7 @@ def gather_rows(
     if campaigns is None and rows:
         campaigns = [_preferred(store, rows).id]
     found = store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name)
-    with _collector_at_rest():
+    with collector_at_rest():
         measurements = list(found)
     return CampaignRows(
         target, space, metric, measurements, [row for row in rows if campaigns is not None and row.id in campaigns]
@@ -46,8 +46,9 @@ def gather_rows(
 
 
 @contextmanager
-def _collector_at_rest() -> Iterator[None]:
-    """Records of rows hold no circles, and looking for some takes three times as long as reading them."""
+def collector_at_rest() -> Iterator[None]:
+    """Keep the garbage collector from its work: records of rows hold no circles, and looking for some takes three times
+    as long as reading them."""
     was_enabled = gc.isenabled()
     gc.disable()
     try:
@@ -75,9 +76,10 @@ def rows_under(read: CampaignRows, clock: Clock | None) -> CampaignRows:
             + (f", only under {', '.join(clocks)}." if clocks else "."),
             f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {read.space}",
         )
-    if clock == Clock.THREAD_CPU:
-        observed = without_interrupted_runs(observed, measurements)
-    return replace(read, observed=[without_clock_cost(measurement) for measurement in observed], clock=clock)
+    with collector_at_rest():
+        if clock == Clock.THREAD_CPU:
+            observed = without_interrupted_runs(observed, measurements)
+        return replace(read, observed=[without_clock_cost(measurement) for measurement in observed], clock=clock)
 
 
 def preferred_campaign(store: Store, target: Target, space: str) -> CampaignRow | None:
@@ -89,7 +91,8 @@ def preferred_campaign(store: Store, target: Target, space: str) -> CampaignRow 
 def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
     def rank(row: CampaignRow) -> tuple[bool, bool, bool]:
         last_round = store.last_round(row.id)
-        has_blocks = Role.BLOCK.value in row.plan.get("tasks", ())
+        tasks = row.plan.get("tasks")
+        has_blocks = isinstance(tasks, dict) and Role.BLOCK.value in tasks
         # Networks alone make no table: `search --verify` after a profile of less than a round must not hide its blocks.
         return has_blocks and last_round >= 1, has_blocks and last_round >= 0, last_round >= 0
 
@@ -104,7 +107,11 @@ def without_interrupted_runs(cpu: Sequence[Measurement], all_clocks: Sequence[Me
     visit would find just that run. They show in the wall time of the same run.
     """
     walls = {_visit(m): m.samples for m in all_clocks if m.clock == Clock.WALL and m.samples}
-    return [with_samples(m, _uninterrupted(m.samples, walls.get(_visit(m), ()))) for m in cpu]
+    found = []
+    for m in cpu:
+        kept = _uninterrupted(m.samples, walls.get(_visit(m), ()))
+        found.append(m if len(kept) == len(m.samples) else with_samples(m, kept))
+    return found
 
 
 def without_clock_cost(measurement: Measurement) -> Measurement:
@@ -117,7 +124,10 @@ def without_clock_cost(measurement: Measurement) -> Measurement:
     cost = int(number_in(told, measurement.clock.value)) if isinstance(told, dict) else 0
     if cost <= 0 or measurement.unit != "ns" or measurement.metric != LATENCY.name:
         return measurement
-    return with_samples(measurement, tuple([ns - min(cost, ns // 2) for ns in measurement.samples]))
+    samples = measurement.samples
+    if samples and min(samples) >= 2 * cost:
+        return with_samples(measurement, tuple([ns - cost for ns in samples]))
+    return with_samples(measurement, tuple([ns - min(cost, ns // 2) for ns in samples]))
 
 
 def _visit(measurement: Measurement) -> tuple[str, int, str, int]:

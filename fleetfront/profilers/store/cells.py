@@ -14,7 +14,7 @@ from pydantic_core import from_json
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.quantities import Clock
+from fleetfront.quantities import LATENCY, METRICS, Clock
 from fleetfront.targets import Target
 
 _ROLES, _CLOCKS = frozenset(role.value for role in Role), frozenset(clock.value for clock in Clock)
@@ -63,6 +63,18 @@ def known_words(target: str, role: str, clock: str) -> tuple[Target, Role, Clock
     return Target.parse(target), Role(role), Clock(clock)
 
 
+@lru_cache(maxsize=64)
+def _is_unit(metric: object, unit: object) -> bool:
+    """Tell whether a known metric can be in a unit; of others nobody knows."""
+    try:
+        METRICS[str(metric)].divisor(str(unit))
+    except InputError:
+        return False
+    except KeyError:
+        pass
+    return True
+
+
 def read_facts(text: object) -> dict[str, Any]:
     """The object that a cell of JSON holds; an empty one if it is damaged."""
     try:
@@ -88,7 +100,7 @@ def read_measurement(row: Sequence[Any]) -> Measurement | None:
     Damaged cells make it a failed visit. Conditions may be shared between measurements.
     """
     target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, blob, *told = row
-    before_text, after_text, flag_text, error = told
+    before_text, after_text, flag_text, error, _ = told
     words = known_words(target, role, clock)
     if words is None:
         return None
@@ -101,8 +113,10 @@ def read_measurement(row: Sequence[Any]) -> Measurement | None:
             raise ValueError("numbers are text")
         samples, before, after = unpack_samples(blob), _conditions(before_text), _conditions(after_text)
         flags = tuple(map(str, json.loads(flag_text))) if flag_text else ()
-        if metric == "latency" and samples and not 0 <= min(samples) <= max(samples) < _MOST_NS:
-            raise ValueError("a run took less than no time, or more than a day")
+        if samples and not _is_unit(metric, unit):
+            raise ValueError(f"nobody measures {str(metric)[:40]} in {str(unit)[:40]!r}")
+        if metric == LATENCY.name and samples and not 0 < min(samples) <= max(samples) < _MOST_NS:
+            raise ValueError("a run took no time, or more than a day")
     except (ValueError, TypeError, RecursionError) as damage:
         samples, before, after, flags, error = (), {}, {}, (), f"{DAMAGED} ({damage})"
     return Measurement(

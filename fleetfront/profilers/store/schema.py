@@ -48,6 +48,13 @@ CREATE TABLE endings (
     finished INTEGER NOT NULL);
 """
 
+#: Answer what is held of each target, and how far a campaign is, without a look at samples and conditions. A store of
+#: this version that was made without them gets them from its next writer.
+_INDICES = {
+    "measurements_held": "(series, source, started_ns) WHERE error IS NULL",
+    "measurements_by_round": "(campaign, round)",
+}
+
 _APPEND_ONLY = "\n".join(
     f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb.upper()} ON {table} BEGIN "
     "SELECT RAISE(ABORT, 'the store is append-only'); END;"
@@ -146,6 +153,23 @@ def fetch_all(connection: sqlite3.Connection, query: str, values: Sequence[Any])
     return connection.execute(query, values).fetchall()
 
 
+def killed_seconds(connection: sqlite3.Connection, campaign: str, killed: float, told: float) -> float:
+    """Seconds of killed sessions: by the system's clock, which may be set, within what visits themselves say.
+
+    Visits take most of a session, but for the files that are written before the first. ``killed`` are seconds by the
+    clock, ``told`` those of the campaign's other sessions.
+    """
+    (visits_ns,) = connection.execute(
+        "SELECT sum(ns) FROM (SELECT DISTINCT started_ns, CASE WHEN json_valid(after) THEN"
+        " json_extract(after, '$.visit_ns') END AS ns FROM measurements WHERE campaign = ?)",
+        (campaign,),
+    ).fetchone()
+    if not isinstance(visits_ns, int):
+        return max(0.0, killed)
+    visits = max(0.0, visits_ns / 1e9 - told)
+    return min(max(killed, visits), 2 * visits + 60.0)
+
+
 def _decoded(data: bytes) -> str:
     """Text of a cell; bytes that are none stand out, and cost no other row."""
     return data.decode("utf-8", errors="replace")
@@ -188,6 +212,7 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute("PRAGMA foreign_keys = ON")
     if version == VERSION:
+        _index(connection)
         return
     connection.execute("BEGIN IMMEDIATE")
     # Asked again under the lock: another process may have made the tables meanwhile.
@@ -201,6 +226,19 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {VERSION}")
     connection.execute("COMMIT")
+    _index(connection)
+
+
+def _index(connection: sqlite3.Connection) -> None:
+    """Make the indices that a store lacks; while another process writes, that waits for the next time."""
+    known = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'index'")}
+    for name, columns in _INDICES.items():
+        if name not in known:
+            try:
+                connection.execute(f"CREATE INDEX IF NOT EXISTS {name} ON measurements {columns}")
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
 
 
 def _use_write_ahead_log(connection: sqlite3.Connection) -> None:

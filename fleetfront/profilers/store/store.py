@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,7 +26,7 @@ from fleetfront.profilers.store.cells import (
     read_all,
     read_facts,
 )
-from fleetfront.profilers.store.schema import explained, fetch_all, open_database, open_for_reading
+from fleetfront.profilers.store.schema import explained, fetch_all, killed_seconds, open_database, open_for_reading
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -105,6 +106,8 @@ class Store:
         """
         self.path = path
         self._connection = open_for_reading(path) if read_only else open_database(path, must_exist)
+        # Whoever only reads tells the time of killed sessions as it was when it was first asked for.
+        self._killed: dict[tuple[str, float, float], float] | None = {} if read_only else None
         self._series: dict[tuple[str, ...], int] = {}
 
     def __enter__(self) -> Store:
@@ -218,11 +221,14 @@ class Store:
             values.extend(campaigns)
         query = (
             f"SELECT {', '.join('s.' + column for column in _SERIES)}, m.uuid, m.campaign, m.round, m.started_ns,"
-            " m.samples, m.before, m.after, m.flags, m.error FROM measurements m JOIN series s ON s.id = m.series"
-            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)} ORDER BY m.id"
+            " m.samples, m.before, m.after, m.flags, m.error, m.id FROM measurements m JOIN series s ON s.id = m.series"
+            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)}"
         )
         with explained(self.path):
-            return read_all(fetch_all(self._connection, query, values))
+            rows = fetch_all(self._connection, query, values)
+        # SQLite would sort whole rows, samples and conditions with them.
+        rows.sort(key=itemgetter(-1))
+        return read_all(rows)
 
     def find_damage(self) -> list[str]:
         """Find what of the store cannot be read, in sentences; empty if everything can. Reads everything."""
@@ -351,22 +357,11 @@ class Store:
         )
         return int(cursor.lastrowid or 0)
 
-    def _bounded(self, campaign: str, killed: float, told: float) -> float:
-        """Seconds of killed sessions: by the system's clock, which may be set, within what visits themselves say.
-
-        Visits take most of a session, but for the files that are written before the first.
-        """
-        if not killed:
-            return 0.0
-        (visits_ns,) = self._connection.execute(
-            "SELECT sum(ns) FROM (SELECT DISTINCT started_ns, CASE WHEN json_valid(after) THEN"
-            " json_extract(after, '$.visit_ns') END AS ns FROM measurements WHERE campaign = ?)",
-            (campaign,),
-        ).fetchone()
-        if not isinstance(visits_ns, int):
-            return max(0.0, killed)
-        visits = max(0.0, visits_ns / 1e9 - told)
-        return min(max(killed, visits), 2 * visits + 60.0)
+    def _killed_seconds(self, campaign: str, killed: float, told: float) -> float:
+        known = {} if self._killed is None else self._killed
+        if (campaign, killed, told) not in known:
+            known[campaign, killed, told] = killed_seconds(self._connection, campaign, killed, told)
+        return known[campaign, killed, told]
 
     def _campaign(self, row: Sequence[Any]) -> CampaignRow:
         campaign, target, space, identity, plan, environment, started_ns = row
@@ -381,7 +376,7 @@ class Store:
         told = sum(max(0, end - start) for start, end, *_ in sessions if end is not None) / 1e9
         # A killed session has no ending: it is taken to have ended with its last visit.
         killed = sum((last or start) - start for start, end, _, _, last in sessions if end is None) / 1e9
-        seconds = told + self._bounded(campaign, killed, told)
+        seconds = told + (self._killed_seconds(campaign, killed, told) if killed else 0.0)
         return CampaignRow(
             id=campaign,
             target=Target.parse(target),

@@ -36,6 +36,7 @@ class DeployedFile:
         app_ms: what an app feels of it: cold start, warm median, 90th percentile and sustained mean of the wall clock;
             empty where nobody looked.
         is_busy: other programs ran while it was measured, so that nothing is promised of it.
+        held: which 90 % intervals held when it was measured, in words.
     """
 
     bundle: str
@@ -58,6 +59,7 @@ class DeployedFile:
     problem: str = ""
     app_ms: tuple[float | None, ...] = ()
     is_busy: bool = False
+    held: str = ""
 
 
 def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
@@ -108,7 +110,20 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
                 weights=described,
                 app_ms=_app_ms(measured),
                 is_busy=measured.get("is_busy") is True,
+                held=_held(measured),
             )
+
+
+def _held(measured: Mapping[str, Any]) -> str:
+    promises = measured.get("promises") or {}
+    found = []
+    for when, title in (("as_profiled", "as profiled"), ("today", "as of that sitting")):
+        promise = promises.get(when) or {}
+        low, high = _number(promise.get("low_ms")), _number(promise.get("high_ms"))
+        if low is not None and high is not None:
+            holds = "not judged" if promise.get("holds") is None else "held" if promise["holds"] else "missed"
+            found.append(f"{title} {format_number(low)} to {format_number(high)}: {holds}")
+    return "; ".join(found)
 
 
 def _app_ms(measured: Mapping[str, Any]) -> tuple[float | None, ...]:
@@ -150,6 +165,7 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
         "predicted ms",
         "measured ms",
         "measured against predicted",
+        "promised, 90 % (ms)",
         "in an app: cold / median / p90 / mean ms",
         "promised accuracy %",
         "accuracy of the file %",
@@ -172,6 +188,7 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 + (f" ({file.tier})" if file.tier else ""),
                 with_spread(file.measured_ms, file.measured_std_ms) + (" (device busy)" if file.is_busy else ""),
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else UNKNOWN,
+                file.held or UNKNOWN,
                 " / ".join(format_number(ms) for ms in file.app_ms) or UNKNOWN,
                 file.promised or UNKNOWN,
                 format_number(file.accuracy, 4),
@@ -179,7 +196,7 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
                 file.weights,
             )
         )
-    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 7, 9, 10}))
+    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 8, 10, 11}))
 
 
 def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:

@@ -10,6 +10,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, StrategyKind, TrainedStrategy
+from fleetfront.search.strategies.botorch_nehvi import BotorchNehvi, BotorchSettings
 from fleetfront.search.strategies.cpe import Cpe, CpeSettings
 from fleetfront.search.strategies.exact import ExactFront
 from fleetfront.search.strategies.hybrid import HybridSettings, HybridStrategy
@@ -18,6 +19,7 @@ from fleetfront.search.strategies.linas import Linas, LinasSettings
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
 from fleetfront.search.strategies.macs_fronts import MacsFronts, MacsFrontsSettings
 from fleetfront.search.strategies.modnas import ModnasSettings, make_modnas
+from fleetfront.search.strategies.optuna_gp import OptunaGp, OptunaGpSettings
 from fleetfront.search.strategies.pdns import Pdns, PdnsSettings
 from fleetfront.search.strategies.pnag import PnagSettings, make_pnag
 from fleetfront.search.strategies.pymoo_algorithms import (
@@ -58,6 +60,10 @@ STRATEGIES: dict[str, StrategyKind] = {
     ),
     "pnag": StrategyKind(
         make_pnag, "trains a generator that answers for any device and budget, by reinforcement", PnagSettings
+    ),
+    "optuna-gp": StrategyKind(OptunaGp, "Optuna's GPSampler, devices in turn (extra optuna)", OptunaGpSettings),
+    "botorch-nehvi": StrategyKind(
+        BotorchNehvi, "BoTorch's qLogNEHVI, devices in turn (extra botorch)", BotorchSettings
     ),
     "local-search": StrategyKind(ParetoLocalSearch, "Pareto local search from the fronts"),
     "random": StrategyKind(RandomSearch, "a baseline", RandomSettings),

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fleetfront.search.front import FULL
 from fleetfront.search.gain.fleet import FleetGain, Steps
 from fleetfront.search.models.features import NetworkFeatures
 from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
+from fleetfront.search.models.log_error import LogError
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import (
     Count,
@@ -139,16 +139,11 @@ class SurrogateStrategy(ReadsArchive):
         grown = len(archive) >= settings.refit * self._searched_at
         if grown:
             self._searched_at = len(archive)
-        values = -np.log(self._error(archive.accuracy[rows]))
+        values = LogError.of(archive.accuracy).values(archive.accuracy[rows])
         groups = self._features(archive.genotypes[rows])
         model = GaussianProcess.fit(groups, values, self._believed, steps=15 if grown else 0)
         self._believed = model.believed
         return model
-
-    def _error(self, accuracy: FloatArray) -> FloatArray:
-        """Error in percent, kept from 0 by a small share of the spread: its logarithm tells good networks apart."""
-        known = self._problem.archive.accuracy
-        return FULL - accuracy + 0.05 * max(float(np.ptp(known)), 0.1)
 
     def _considered(self, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
         """The candidates of the highest expected gain, best first."""
@@ -184,9 +179,7 @@ class SurrogateStrategy(ReadsArchive):
         mean, std = model.predict(self._features(genotypes))
         # A front keeps the answer, luck included: noise is part of what a network may gain.
         std = np.hypot(std, model.noise_std)
-        offset = float(self._error(np.array([FULL]))[0])
-        error = np.exp(-mean)
-        mean, std = np.minimum(FULL + offset - error, FULL), error * std
+        mean, std = LogError.of(self._problem.archive.accuracy).accuracies(mean, std)
         # What every limit forbids gains nothing; the less it misses, the better are its children.
         forbidden = np.all(np.isinf(cost), axis=1)
         bound = self._gain.bound(cost, mean, std, fronts)

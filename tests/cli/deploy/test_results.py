@@ -1,7 +1,35 @@
-"""A deployed network's accuracy stands beside the promise of its front."""
+"""Measurements of a deployed network stand beside what was promised of it."""
 
-from fleetfront.cli.deploy.results import told_promise
-from fleetfront.pipelines.deploy.records import Pick
+from dataclasses import replace
+
+import pytest
+
+from fleetfront.cli.deploy.results import PROMISES, promise_cells, report, told_promise
+from fleetfront.pipelines.deploy.bundling import sitting_facts
+from fleetfront.pipelines.deploy.records import Deployed, Pick
+from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.pipelines.measure.promised import Promise, Promises
+from fleetfront.quantities import Clock
+from fleetfront.targets import Target
+
+TIMED = FileLatency(Target("cpu", "litert"), Clock.WALL, "min", 8.1, 0.0, 12, sitting=0.8)
+PROMISED = replace(TIMED, promises=Promises(Promise(10.0, 1.0), Promise(8.0, 0.1), 10, 8.1))
+
+
+def test_both_promises_of_a_file_are_shown_with_what_holds(tmp_path, capsys: pytest.CaptureFixture[str]) -> None:
+    cells = promise_cells(PROMISED)
+    assert cells == ("cpu/litert/fp32/t1/b1", "8.1", "8.355 to 11.64", "MISSED", "7.836 to 8.164", "holds")
+    assert len(cells) == len(promise_cells(TIMED)) == len(PROMISES)
+    assert PROMISED.promises is not None
+    busy = replace(PROMISED, promises=replace(PROMISED.promises, this_sitting=None, measured_ms=None))
+    assert promise_cells(busy)[3:] == ("not judged", "-", "-")
+    report([Deployed(Pick("one", "net"), folder=tmp_path, measured=(PROMISED,))], as_json=False)
+    said = capsys.readouterr()
+    assert "8.355 to 11.64" in said.out
+    assert "as of today" in said.out
+    facts = sitting_facts(PROMISED)["promises"]
+    assert (facts["as_profiled"]["holds"], facts["today"]["holds"]) == (False, True)
+    assert "promises" not in sitting_facts(TIMED)
 
 
 def test_a_measured_promise_stands_beside_what_was_measured() -> None:

@@ -69,7 +69,9 @@ def test_a_former_name_of_a_strategy_still_serves_and_says_so(capsys: pytest.Cap
     told = ["search", "--device", "pixel3", "--strategy", "house", "--evaluations", "30", "-q", "--json"]
     assert main(told) == 0
     shown = capsys.readouterr()
-    assert json.loads(shown.out)["strategy"] == "hybrid"
+    found = json.loads(shown.out)
+    assert found["strategy"] == "hybrid"
+    assert {"gene", "value", "share", "difference"} == set(found["devices"]["pixel3"]["choices"][0])
     assert "The strategy house is now called hybrid." in shown.err
 
 
@@ -112,3 +114,8 @@ def test_a_slip_in_a_strategys_name_is_told_before_anything_else(capsys: pytest.
     told = capsys.readouterr().err
     assert "Unknown strategy 'surogate'" in told
     assert "Did you mean 'surrogate'" in told
+
+
+def test_classes_are_chosen_among_images(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["search", "--device", "pixel3", "--classes", "cat,dog", "-q"]) == 2
+    assert "the accuracy built-in looks at none" in capsys.readouterr().err

@@ -328,3 +328,18 @@ def test_metrics_that_no_table_of_blocks_tells_are_refused(
         fit_target(store, TARGET, space, workspace=workspace, metric=PEAK_MEMORY)
     with pytest.raises(InputError, match="energy of no block or calibration network"):
         fit_target(store, TARGET, space, workspace=workspace, metric=ENERGY)
+
+
+def test_a_key_that_spells_no_network_costs_its_own_rows(
+    space: OfaMbv3Space, store: Store, workspace: Workspace
+) -> None:
+    device = SyntheticDevice(space)
+    seen = device.observe(calibration=12, validation=6, visits=2)
+    spoilt = {role: dict(things) for role, things in seen.visits.items()}
+    for role in (Role.CALIBRATION, Role.VALIDATION):
+        spoilt[role][f"nonsense-{role}"] = spoilt[role].pop(next(iter(spoilt[role])))
+    keep(store, replace(seen, visits=spoilt))
+    report = fit_report(fit_target(store, TARGET, space, workspace=workspace))
+    assert (report["calibration"]["networks"], report["held_out"]["networks"]) == (11, 5)
+    assert sorted(report["errors"]) == ["nonsense-calibration", "nonsense-validation"]
+    assert "is not an architecture" in report["errors"]["nonsense-validation"]

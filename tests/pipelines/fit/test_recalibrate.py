@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.pipelines.fit.drift import fit_drift, predicted_by_others, spread_here
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.fit.recalibrate import fit_drift, predicted_by_others, recalibrate, spread_here
+from fleetfront.pipelines.fit.recalibrate import recalibrate
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import load_fit

@@ -25,6 +25,7 @@ from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
+CELLS = load_space("nasbench201")
 MINE = Target("mydev", "unknown", "unknown")
 
 
@@ -229,3 +230,37 @@ def test_repeats_are_noticed(tmp_path: Path, store: Store) -> None:
     told = [text for text in import_table(table, cells, store).warnings if "measured once" in text]
     assert len(told) == 1
     assert "lat_shared has 20 different values for 40 networks" in told[0]
+
+
+def test_two_numbers_of_one_network_that_are_far_apart_are_refused(tmp_path: Path, store: Store) -> None:
+    """The median of 10 ms and 999 ms is a time that nobody measured."""
+    archs = CELLS.arch_ids(CELLS.sample(12, np.random.default_rng(0)))
+    path = tmp_path / "table.csv"
+    lines = [f"{arch},{10 + i}" for i, arch in enumerate(archs)]
+    path.write_text("\n".join(["arch,lat_foo", *lines, f"{archs[1]},12", f"{archs[0]},999", f"{archs[2]},0.5"]) + "\n")
+    with pytest.raises(InputError, match="line 15, lat_foo: 999 for the architecture that line 2 gives 10; line 16"):
+        import_table(path, CELLS, store)
+    report = import_table(path, CELLS, store, skip_invalid=True)
+    assert (report.items, report.new, len(report.problems)) == (12, 13, 2)
+
+
+@pytest.mark.parametrize(("scale", "unit"), [(1e-3, "s"), (1e3, "us"), (1e6, "ns")])
+def test_the_unit_that_is_advised_is_one_that_makes_sense(
+    tmp_path: Path, store: Store, scale: float, unit: str
+) -> None:
+    macs = CELLS.macs(genotypes := CELLS.sample(30, np.random.default_rng(0)))
+    rows = [
+        f"{arch},{scale * (1 + work / 5e6):.9g}" for arch, work in zip(CELLS.arch_ids(genotypes), macs, strict=True)
+    ]
+    path = tmp_path / "table.csv"
+    path.write_text("\n".join(["arch,lat_foo", *rows]) + "\n")
+    with pytest.raises(InputError) as caught:
+        import_table(path, CELLS, store)
+    assert f"give --unit {unit}." in caught.value.remedy
+
+
+def test_a_cell_without_end_is_quoted_in_part(tmp_path: Path, store: Store) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(f"arch,lat_foo\n{CELLS.arch_ids(CELLS.sample(1, np.random.default_rng(0)))[0]},{'9' * 400}\n")
+    with pytest.raises(InputError, match=r"line 2, lat_foo: '9{40}'\.\.\. \(400 letters\) is not a positive number"):
+        import_table(path, CELLS, store)

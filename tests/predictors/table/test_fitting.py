@@ -264,12 +264,21 @@ def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Obser
     same = {"cpu": "Abacus 1", "runtime_version": "2.3.0", "load": 3}
     assert stale_warnings(model, space, same) == ()
     day_ns = 24 * 3600 * 10**9
-    old, fresh, ahead = (replace(model, fitted_ns=50 * day_ns - age * day_ns) for age in (20, 1, -1))
-    assert [[c.code for c in stale_warnings(m, space, same, 50 * day_ns)] for m in (old, fresh, ahead)] == [
+    ages = (20, 1, 0.02, -1)
+    old, past, fresh, ahead = (replace(model, fitted_ns=50 * day_ns - int(age * day_ns)) for age in ages)
+    assert [[c.code for c in stale_warnings(m, space, same, 50 * day_ns)] for m in (old, past, fresh, ahead)] == [
         ["old-sitting"],
+        ["past-sitting"],
         [],
         ["clock-set-back"],
     ]
+    (passed,) = stale_warnings(past, space, same, 50 * day_ns)
+    assert "over 24 h old" in passed.text
+    assert "+-8 % wide" in passed.text
+    assert passed.remedy.endswith("--recalibrate")
+    # Networks that the caches hold hardly move.
+    small = fit_model(ofa_mbv3_mini(), SyntheticDevice(ofa_mbv3_mini()).observe()).model
+    assert stale_warnings(replace(small, fitted_ns=49 * day_ns), ofa_mbv3_mini(), now_ns=50 * day_ns) == ()
     assert "--recalibrate" in stale_warnings(old, now_ns=50 * day_ns)[0].remedy
     found = stale_warnings(model, ofa_mbv3_w12(), {"cpu": "Abacus 2", "runtime_version": "2.4.0"})
     assert [warning.code for warning in found] == ["changed-runtime-version", "changed-cpu", "changed-space"]

@@ -155,3 +155,11 @@ def test_public_tables_follow_the_square_of_the_resolution(shared_data: Path) ->
     assert len(errors) > 200
     assert abs(np.mean(errors)) < 0.005
     assert np.std(errors) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("ms", "std"), [(0.0, 0.1), (-1.0, 0.1), (1e300, 0.1), (np.nan, 0.1), (1.0, np.inf), (1.0, -0.1)]
+)
+def test_costs_that_no_block_can_have_are_no_table(ms: float, std: float) -> None:
+    with pytest.raises(ValueError, match="lookup table holds"):
+        LookupTable(("a",), np.array([ms]), np.array([std]), (Filled.MEASURED,))

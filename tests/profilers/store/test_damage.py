@@ -36,6 +36,7 @@ def spoil(path: Path, statement: str, *values: object) -> None:
     [
         ("samples", b"odd"),
         ("samples", "text"),
+        ("samples", bytes(8)),
         ("samples", (-5).to_bytes(8, "little", signed=True)),
         ("samples", (2**60).to_bytes(8, "little")),
         ("before", "{"),
@@ -62,6 +63,27 @@ def test_a_damaged_cell_costs_its_own_row(path: Path, target: Target, column: st
             assert "1 rows are damaged" in store.find_damage()[0]
         assert store.holdings()
         assert store.campaigns() == []
+
+
+def test_a_unit_of_nothing_costs_its_own_rows(path: Path, target: Target) -> None:
+    with Store(path) as store:
+        store.append([measured(target), measured(target, "spoilt")])
+    spoil(path, "UPDATE series SET unit = 'parsec' WHERE key = 'spoilt'")
+    with Store(path, read_only=True) as store:
+        seen = read_observations(store, target, "space", Clock.WALL)
+        assert [list(keys) for keys in seen.visits.values()] == [["k"]]
+        assert "nobody measures latency in 'parsec'" in seen.errors["spoilt"]
+
+
+@pytest.mark.parametrize("plan", ['{"tasks": 7}', '{"tasks": ["block"]}', '{"tasks": {"block": [[1, 2, 3]]}}', "[]"])
+def test_a_damaged_plan_hides_no_rows(path: Path, target: Target, plan: str) -> None:
+    with Store(path) as store:
+        store.add_campaign("c", target, "space", "identity", {"tasks": {}, "anchor": None}, {})
+        store.append([measured(target, campaign="c")])
+    spoil(path, "UPDATE campaigns SET plan = ?", plan)
+    with Store(path) as store:
+        assert read_observations(store, target, "space", Clock.WALL).campaign == "c"
+        assert find_unfinished(store, target, "space", "identity", 60.0) is None
 
 
 def test_a_bit_that_flips_inside_samples_is_seen(path: Path, target: Target) -> None:

@@ -347,3 +347,29 @@ def test_what_is_held_of_one_target_is_told_without_looking_at_others(path: Path
             store._connection.set_trace_callback(None)
             plans += [str(row[3]) for row in store._connection.execute(f"EXPLAIN QUERY PLAN {asked[0]}")]
         assert not [step for step in plans if step.startswith(("SCAN s", "SCAN m"))], plans
+
+
+def test_an_older_store_gets_its_indices_from_the_next_writer(path: Path, target: Target) -> None:
+    """Stores of this version were made without; what they hold is told the same with and without."""
+    with Store(path) as store:
+        store.append([measured(target), measured(target, "other", error="no", samples=())])
+        told = store.holdings()
+    with sqlite3.connect(path) as connection:
+        names = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'measurements%'"
+        made = {name for (name,) in connection.execute(names)}
+        assert {"measurements_held", "measurements_by_round"} < made
+        connection.execute("DROP INDEX measurements_held")
+        connection.execute("DROP INDEX measurements_by_round")
+    connection.close()
+    with Store(path, read_only=True) as store:
+        assert store.holdings() == told
+    with Store(path) as store:
+        assert store.holdings() == told
+        assert {name for (name,) in sqlite3.connect(path).execute(names)} == made
+
+
+def test_rows_come_in_the_order_taken_whatever_their_series(store: Store, target: Target) -> None:
+    keys = ["b", "a", "c", "a", "b", "c"]
+    store.append([measured(target, key, round=i) for i, key in enumerate(keys)])
+    assert [row.key for row in store.measurements()] == keys
+    assert [row.round for row in store.measurements(campaigns=["campaign"])] == list(range(6))

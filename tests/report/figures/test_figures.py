@@ -20,7 +20,8 @@ def kinds(report: Report) -> list[str]:
 
 def test_each_kind_is_drawn(fleet_report: Report, measured_report: Report) -> None:
     assert {name.split("-")[0] for name in kinds(measured_report)} == {
-        *("fronts", "predictions", "residuals", "baselines", "heat", "correlation", "cost", "deployed")
+        *("fronts", "predictions", "residuals", "baselines", "heat", "correlation", "cost", "deployed"),
+        *("choices", "sensitivity"),
     }
     for report in (fleet_report, measured_report):
         for name in kinds(report):

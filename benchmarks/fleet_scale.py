@@ -1,0 +1,210 @@
+"""Measure how long commands take on stores of many samples, and how much memory and disk these take.
+
+    python benchmarks/fleet_scale.py campaign [--samples 1000000]     one campaign of one device: fit
+    python benchmarks/fleet_scale.py store [--samples 10000000]       20 devices: fit of one, devices, open for resume
+
+Samples are made up (work of blocks and networks, lognormal noise, conditions as the agent of a CPU writes them); the
+store, its rows and the commands are real, each run in a process of its own as a user does. Times are wall seconds and
+CPU seconds of that process, its start included; memory is its largest resident set. Each run writes its own part of
+``results/fleet_scale.json``, and the store is deleted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import zlib
+from pathlib import Path
+from typing import Any
+
+import machine
+import numpy as np
+
+from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.targets import Target
+
+SPACE = "ofa-mbv3-w1.2"
+CALIBRATION, VALIDATION, ANCHOR_EVERY = 20, 50, 8
+DEVICES = 20
+#: Timed runs of a visit: as profiles make them, and of the large store, which is to stay below a gigabyte.
+RUNS, RUNS_OF_MANY = 6, 12
+BARS = {
+    "campaign": {"fit_s": 3.0},
+    "store": {"fit_s": 3.0, "devices_s": 1.0, "resume_s": 0.5, "bytes_a_sample": 60},
+}
+NS = 1_700_000_000_000_000_000
+#: Opens a campaign as a profile that goes on does: the campaigns of its target, the newest round, what of it is done.
+RESUME = """
+import sys, time
+from pathlib import Path
+from fleetfront.profilers.store.store import Store
+from fleetfront.targets import Target
+begun = time.perf_counter()
+with Store(Path(sys.argv[1])) as store:
+    row = store.campaigns(target=Target.parse(sys.argv[2]), space=sys.argv[3])[0]
+    done = store.uuids(row.id, max(0, store.last_round(row.id)))
+print(time.perf_counter() - begun, len(done), row.seconds)
+"""
+
+
+class Device:
+    """The things of a campaign and what each visit of them takes."""
+
+    def __init__(self, seed: int) -> None:
+        rng = np.random.default_rng(seed)
+        space = load_space(SPACE)
+        blocks = space.vocabulary
+        block_ms = 0.01 + space.block_macs(blocks) / 2e7 * rng.lognormal(0, 0.2, len(blocks))  # type: ignore[attr-defined]
+        networks = space.sample(CALIBRATION + VALIDATION, rng)
+        whole_ms = 1.1 * space.additive(block_ms)(networks) + 0.2  # type: ignore[attr-defined]
+        archs = space.arch_ids(networks)
+        self.roles = [Role.BLOCK] * len(blocks) + [Role.CALIBRATION] * CALIBRATION + [Role.VALIDATION] * VALIDATION
+        self.keys = [block.key for block in blocks] + list(archs)
+        self.ms = np.concatenate([block_ms, whole_ms])
+        self.anchor = int(np.argsort(block_ms)[len(block_ms) // 2])
+
+
+def fill(path: Path, devices: int, samples: int, runs: int) -> dict[str, int]:
+    """Write a store of so many samples, half under each clock; the last session of each campaign was killed."""
+    with Store(path):
+        pass
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA synchronous = OFF")
+    visits = samples // devices // runs // 2
+    written = 0
+    for number in range(devices):
+        written += _fill_campaign(path, connection, number, visits, runs)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    return {"samples": written, "bytes": sum(file.stat().st_size for file in path.parent.glob(f"{path.name}*"))}
+
+
+def target_of(number: int) -> Target:
+    return Target(f"board_{number:02d}", "onnxruntime")
+
+
+def _fill_campaign(path: Path, connection: sqlite3.Connection, number: int, visits: int, runs: int) -> int:
+    device, rng, target, campaign = Device(number), np.random.default_rng(number), target_of(number), f"scale-{number}"
+    tasks = {role.value: [[key, "0" * 64] for key, of in zip(device.keys, device.roles, strict=True) if of is role]
+             for role in (Role.BLOCK, Role.CALIBRATION, Role.VALIDATION)}  # fmt: skip
+    plan = {"anchor": [device.keys[device.anchor], "0" * 64], "tasks": tasks}
+    with Store(path) as store:
+        store.add_campaign(campaign, target, SPACE, campaign, plan, {"cpu": "made up", "cores": 2})
+        store.begin_session(campaign, NS)
+    series: dict[tuple[str, str, str], int] = {}
+    at, when, rows, waited = 0, NS, [], 0
+    connection.execute("BEGIN")
+    for round_ in range(visits):
+        order = rng.permutation(len(device.keys))
+        things: list[tuple[Role, int]] = []
+        for i, thing in enumerate(order.tolist()):
+            if i % ANCHOR_EVERY == 0:
+                things.append((Role.ANCHOR, device.anchor))
+            things.append((device.roles[thing], thing))
+        for role, thing in things[: visits - at]:
+            wall = (device.ms[thing] * 1e6 * rng.lognormal(0.02, 0.02, runs)).astype("<i8")
+            visit_ns = int(2 * wall.sum() + 5_000_000)
+            waited += 400_000
+            facts = {"clock_ns": when, "load_1m": 0.54, "online_cores": 2, "others_ns": when // 50, "suspended_ns": -7,
+                     "resident_bytes": 83_700_000, "stolen_ticks": 3648, "waited_ns": waited}  # fmt: skip
+            before = json.dumps({**facts, "cores": [1]}, sort_keys=True, separators=(",", ":"))
+            after = {**facts, "visit_ns": visit_ns, "clock_cost_ns": {"thread-cpu": 1072, "wall": 120}}
+            after_text = json.dumps(after, sort_keys=True, separators=(",", ":"))
+            for clock, values in ((Clock.THREAD_CPU, wall - wall // 100), (Clock.WALL, wall)):
+                names = (role.value, device.keys[thing], clock.value)
+                if names not in series:
+                    cells = (str(target), SPACE, names[0], names[1], "latency", "ns", names[2])
+                    insert = "INSERT INTO series (target, space, role, key, metric, unit, clock) VALUES (?,?,?,?,?,?,?)"
+                    series[names] = int(connection.execute(insert, cells).lastrowid or 0)
+                data = values.tobytes()
+                blob = data + zlib.crc32(data).to_bytes(4, "little")
+                name = rng.bytes(16).hex()
+                rows.append((name, series[names], campaign, round_, when, blob, before, after_text))
+            when += visit_ns
+            at += 1
+        if at >= visits or len(rows) > 50_000:
+            connection.executemany(
+                "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, before, after)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows,
+            )  # fmt: skip
+            rows = []
+        if at >= visits:
+            break
+    connection.execute("COMMIT")
+    return 2 * at * runs
+
+
+def run(home: Path, *command: str) -> dict[str, float]:
+    """Seconds, CPU seconds and megabytes of one command in a process of its own."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    begun = time.perf_counter()
+    environment = os.environ | {"FLEETFRONT_HOME": str(home)}
+    # A parent of few pages: the largest resident set of a child counts those that it was forked with.
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    _, told = child.communicate()
+    seconds = time.perf_counter() - begun
+    if child.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}: {told.decode()[-2000:]}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return {"s": round(seconds, 2), "cpu_s": round(cpu, 2), "most_mb": round(after.ru_maxrss / 1024, 1)}
+
+
+def resume(store: Path, target: Target) -> float:
+    """Seconds that opening a store and finding where its campaign stands take, imports left out."""
+    command = [sys.executable, "-c", RESUME, str(store), str(target), SPACE]
+    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+    return round(float(told[0]), 3)
+
+
+def measure(part: str, samples: int) -> dict[str, Any]:
+    """Make the store of a part, run its commands on it, delete it."""
+    devices, runs = (1, RUNS) if part == "campaign" else (DEVICES, RUNS_OF_MANY)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "home"
+        home.mkdir()
+        begun = time.perf_counter()
+        made = fill(home / "store.sqlite", devices, samples, runs)
+        print(
+            f"wrote {made['samples']:,} samples, {made['bytes'] / 1e6:.0f} MB, in {time.perf_counter() - begun:.0f} s"
+        )
+        program = [sys.executable, "-m", "fleetfront"]
+        target = target_of(devices // 2)
+        device = ["--device", target.device, "--runtime", target.runtime, "--space", SPACE]
+        found: dict[str, Any] = {"devices": devices, "runs_a_visit": runs, **made}
+        found["bytes_a_sample"] = round(made["bytes"] / made["samples"], 1)
+        found["start"] = run(home, *program, "--version")
+        found["devices"] = run(home, *program, "devices", "--known", "--json")
+        found["fit"] = run(home, *program, "fit", *device, "--json")
+        found["resume_s"] = resume(home / "store.sqlite", target)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("campaign", "store"))
+    parser.add_argument("--samples", type=int)
+    arguments = parser.parse_args()
+    begun = machine.describe()
+    samples = arguments.samples or {"campaign": 10**6, "store": 10**7}[arguments.part]
+    found = measure(arguments.part, samples) | {"bars": BARS[arguments.part]}
+    for name, value in found.items():
+        print(name, value)
+    path = machine.RESULTS / "fleet_scale.json"
+    kept = json.loads(path.read_text()).get("parts", {}) if path.is_file() else {}
+    kept[arguments.part] = found | {"machine": begun}
+    print(machine.write("fleet_scale", {"parts": kept}, begun))
+
+
+if __name__ == "__main__":
+    main()
