@@ -177,7 +177,9 @@ class Quality:
 ACCURACY, PERPLEXITY, BLEU = Quality("accuracy", "%"), Quality("perplexity", "", False), Quality("BLEU", "")
 #: 1 for a network that somebody calls good enough, else 0.
 PASS = Quality("pass", "")
-QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU, PASS)}
+#: Scores of untrained networks, which rank them and are no accuracy: a decimal and a natural logarithm.
+SYNFLOW, NASWOT = Quality("synflow", "log10"), Quality("naswot", "log")
+QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU, PASS, SYNFLOW, NASWOT)}
 
 
 #: Half-width of a central 90 % interval of the normal distribution, in standard deviations.

@@ -95,7 +95,7 @@ class _Device(TypedDict):
 class _Accuracy(TypedDict):
     source: str
     tier: Tier
-    quality: NotRequired[Literal["accuracy", "perplexity", "BLEU", "pass"]]
+    quality: NotRequired[Literal["accuracy", "perplexity", "BLEU", "pass", "synflow", "naswot"]]
 
 
 class _TracePoint(TypedDict):

@@ -189,6 +189,16 @@ class ExecutesDeadBranches(Protocol):
 
 
 @runtime_checkable
+class WritesNetworks(Protocol):
+    """A space that writes whole networks before batch-norm is folded."""
+
+    def live_graph(self, genotype: Genotypes, weights: Mapping[str, Array] | None = None) -> Graph:
+        """The whole network of one genotype int8[v], batch 1, its batch_norm operators kept. ``weights`` are used as
+        they are, not copied; None gives random ones of a fixed seed.
+        """
+
+
+@runtime_checkable
 class HasSupernet(Protocol):
     """A space whose networks can be cut from the weights of one supernet, be trained together and be deployed.
 

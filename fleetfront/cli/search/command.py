@@ -41,7 +41,8 @@ if TYPE_CHECKING:
 @model_options
 @space_option
 @accuracy_option(
-    "csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS, call:FILE.py:FUNCTION, perplexity:TABLE, bleu:TABLE[:TASK]"
+    "csv:PATH[:COLUMN], ofa-mlp:PATH, supernet:WEIGHTS, call:FILE.py:FUNCTION, perplexity:TABLE, "
+    "bleu:TABLE[:TASK], proxy:synflow|naswot"
 )
 @click.option("--images", metavar="FOLDER|digits", help="Labelled images for supernet:WEIGHTS.")
 @click.option("--classes", multiple=True, metavar="A,B", help="Judge on these classes alone, of supernet:WEIGHTS.")

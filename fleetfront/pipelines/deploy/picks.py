@@ -10,6 +10,7 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.deploy.deploy import FrontPoints, Pick
+from fleetfront.quantities import ACCURACY
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import SearchSpace
 
@@ -77,13 +78,13 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
         promised = (
             (network["accuracy"], network["accuracy_std"]) if held_out is None else (held_out, network["held_out_std"])
         )
-        accuracy = _accuracy(fronts, *promised, is_held_out=held_out is not None)
+        accuracy = _accuracies(fronts, *promised, is_held_out=held_out is not None)
         latency = tuple(
             _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
             for name in devices
         )
-        pictured = _points(fronts.device(devices[0])) if devices else None
-        picks.append(Pick(f"shared-{rank}", network["arch"], latency, (accuracy,), front=pictured))
+        pictured = _points(fronts, fronts.device(devices[0])) if devices else None
+        picks.append(Pick(f"shared-{rank}", network["arch"], latency, accuracy, front=pictured))
     return picks
 
 
@@ -118,11 +119,14 @@ def _pick(
     fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
 ) -> Pick:
     latency = _latency(front, point.latency_ms, point.latency_std_ms)
-    accuracy = _accuracy(fronts, *point.promised, is_held_out=point.held_out_accuracy is not None)
-    return Pick(name, point.arch, (latency,), (accuracy,), max_latency_ms, _points(front))
+    accuracy = _accuracies(fronts, *point.promised, is_held_out=point.held_out_accuracy is not None)
+    return Pick(name, point.arch, (latency,), accuracy, max_latency_ms, _points(fronts, front))
 
 
-def _points(front: DeviceFront) -> FrontPoints:
+def _points(fronts: Fronts, front: DeviceFront) -> FrontPoints | None:
+    """The picture of a front; none where its networks were not chosen by their accuracy."""
+    if fronts.quality != ACCURACY:
+        return None
     return FrontPoints(
         front.name, tuple(p.latency_ms for p in front.points), tuple(p.promised[0] for p in front.points)
     )
@@ -139,9 +143,12 @@ def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
     }
 
 
-def _accuracy(fronts: Fronts, value: float, std: float, *, is_held_out: bool) -> dict[str, Any]:
+def _accuracies(fronts: Fronts, value: float, std: float, *, is_held_out: bool) -> tuple[dict[str, Any], ...]:
+    """The row of a manifest that states the accuracy; none where the search chose by something else."""
+    if fronts.quality != ACCURACY:
+        return ()
     # A manifest travels: of ``csv:PATH`` or ``supernet:PATH`` only the file's name means something elsewhere.
     kind, separator, path = fronts.accuracy_source.partition(":")
     source = f"{kind}{separator}{Path(path).name}"
     row = {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}
-    return {**row, "split": "test"} if is_held_out else row
+    return ({**row, "split": "test"} if is_held_out else row,)

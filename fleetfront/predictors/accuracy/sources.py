@@ -11,6 +11,7 @@ from fleetfront.predictors.accuracy.built_in import load_built_in
 from fleetfront.predictors.accuracy.call import load_call
 from fleetfront.predictors.accuracy.hwgpt_table import learn_perplexity
 from fleetfront.predictors.accuracy.ofa_mlp import OfaMlpAccuracy
+from fleetfront.predictors.accuracy.proxies import load_proxy
 from fleetfront.predictors.accuracy.tables import read_accuracy_csv
 from fleetfront.predictors.base import AccuracyModel
 from fleetfront.spaces.base import SearchSpace
@@ -27,7 +28,11 @@ SPELLINGS = (
     "perplexity:TABLE",
     "bleu:TABLE[:TASK]",
     "call:FILE.py:FUNCTION",
+    "proxy:synflow|naswot",
 )
+
+#: Those that say nothing alone.
+_WITH_MORE = tuple(spelling.partition(":")[0] for spelling in SPELLINGS if ":" in spelling)
 
 #: (what follows ``supernet:``, space) -> model. Evaluating a supernet needs labelled images and a runtime, which the
 #: caller has.
@@ -43,9 +48,9 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     kind, _, rest = spec.partition(":")
     if spec == DEFAULT_ACCURACY:
         return load_built_in(space)
-    if kind in ("csv", "ofa-mlp", "supernet", "perplexity", "bleu", "call") and not rest:
+    if kind in _WITH_MORE and not rest:
         spelling = next(text for text in SPELLINGS if text.startswith(kind))
-        raise InputError(f"--accuracy {spec!r} does not say which file.", f"Write {spelling}.")
+        raise InputError(f"--accuracy {spec!r} does not say which file or name.", f"Write {spelling}.")
     if kind == "csv":
         path, column = _path_and_column(rest)
         return read_accuracy_csv(path, space, column)
@@ -53,6 +58,8 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
         return OfaMlpAccuracy.load(Path(rest), space)
     if kind == "call":
         return load_call(rest, space)
+    if kind == "proxy":
+        return load_proxy(rest, space)
     if kind == "bleu":
         table, task = _path_and_column(rest)
         return learn_bleu(table, space, task or "")

@@ -8,7 +8,7 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy.picks import devices_of, pick_knee, pick_robust, pick_spread, pick_within
 from fleetfront.pipelines.deploy.robust import most_robust, neighbourhood_means
-from fleetfront.quantities import Estimate, Tier
+from fleetfront.quantities import SYNFLOW, Estimate, Tier
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.testing.problems import SyntheticAccuracy
@@ -107,3 +107,10 @@ def test_an_empty_front_and_an_absent_device_are_named():
         devices_of(empty, ["pixl3"])
     assert "pixel3" in raised.value.remedy
     assert np.array_equal(devices_of(empty, []), ["pixel3"])
+
+
+def test_a_front_chosen_by_a_proxy_promises_no_accuracy(deep):
+    scored = replace(deep, devices=tuple(replace(device, quality=SYNFLOW) for device in deep.devices))
+    pick = pick_knee(scored, "pixel3")
+    assert (pick.arch, pick.accuracy, pick.front) == ("net2", (), None)
+    assert pick_knee(deep, "pixel3").accuracy
