@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,13 +14,12 @@ from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
+from fleetfront.pipelines.search_archives import describe_search, load_start, recall_archive
 from fleetfront.pipelines.supernet_accuracy import supernet_loader
 from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasFingerprint, KeepsCalls, quality_of
+from fleetfront.predictors.base import AccuracyModel, CostModel, KeepsCalls
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import ACCURACY
-from fleetfront.search.archive import Archive
-from fleetfront.search.checkpoints import ARCHIVE_FILE, Checkpoints
+from fleetfront.search.checkpoints import Checkpoints
 from fleetfront.search.collect import collect_fronts
 from fleetfront.search.fronts_file import write_fronts
 from fleetfront.search.part import Part, listed_part, searchable_part
@@ -51,8 +49,6 @@ FEW_EVALUATIONS, FEW_STRATEGY = 2000, "surrogate"
 #: What a search is called that looks at the networks of a table alone.
 TABLE_STRATEGY = "table"
 
-_START_REMEDY = "Give --start-from the folder of a finished search of the same space and accuracy."
-
 
 @dataclass(frozen=True, slots=True)
 class SearchOptions:
@@ -68,6 +64,7 @@ class SearchOptions:
             evaluation: so a device joins later.
         share: so many networks that together serve all devices best are named too.
         explain: fronts also say what they chose (``DeviceFront.choices``).
+        retry_failed: networks whose accuracy could not be told in an earlier sitting are asked for again.
         is_chosen: somebody named the strategy, so that no other may take its place.
     """
 
@@ -81,6 +78,7 @@ class SearchOptions:
     is_chosen: bool = False
     excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     explain: bool = False
+    retry_failed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +171,7 @@ def search_space(
         options.extras,
         dict(options.fixed),
         options.evaluations,
-        _recalled(out, space, accuracy),
+        recall_archive(out, space, accuracy, retry_failed=options.retry_failed),
         excluded=dict(options.excluded),
         part=part.networks,
     )
@@ -186,7 +184,7 @@ def search_space(
             out.mkdir(parents=True, exist_ok=True)
             accuracy.keep_calls(out)
     if options.start_from is not None:
-        problem.adopt(Archive.load(options.start_from, _about(space, accuracy), _START_REMEDY, space))
+        problem.adopt(load_start(options.start_from, space, accuracy))
     run = _run(problem, options, out, progress)
     verification = None
     if verify is not None:
@@ -282,8 +280,9 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
     run |= {"fixed": dict(problem.fixed), "version": __version__}
     if problem.excluded:
         run["excluded"] = {name: list(values) for name, values in problem.excluded.items()}
-    kept = Checkpoints(problem, strategy, out, _about(problem.space, problem.accuracy), run)
-    so_far = kept.resume()
+    kept = Checkpoints(problem, strategy, out, describe_search(problem.space, problem.accuracy), run)
+    # The state knows the failures of the networks that are asked for again.
+    so_far = None if options.retry_failed else kept.resume()
     try:
         found = run_search(
             problem,
@@ -303,23 +302,6 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
 
         strategy.generator.save(out / GENERATOR_FILE)
     return found
-
-
-def _recalled(out: Path | None, space: SearchSpace, accuracy: AccuracyModel) -> Archive | None:
-    if out is None or not (out / ARCHIVE_FILE).is_file():
-        return None
-    return Archive.load(out / ARCHIVE_FILE, _about(space, accuracy), space=space)
-
-
-def _about(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:
-    about = {"space": space.name, "accuracy": accuracy.source}
-    quality = quality_of(accuracy)
-    if quality != ACCURACY:
-        about["quality"] = quality.name
-    # A table, weights or images may have changed under the same name.
-    if isinstance(accuracy, HasFingerprint):
-        about[f"{accuracy.source}'s content"] = hashlib.sha256(accuracy.fingerprint.encode()).hexdigest()[:12]
-    return about
 
 
 def _verified(

@@ -161,6 +161,13 @@ class Archive:
         )
         return archive
 
+    def only(self, rows: NDArray[np.intp]) -> Archive:
+        """Another one of some rows int[k], in their order."""
+        chosen = Archive(self.genotypes.shape[1], self.targets, self.extra_names)
+        values = (self.accuracy[rows], self.accuracy_std[rows], self.cost[rows], self.extras[rows])
+        chosen.add(self.genotypes[rows], *values)
+        return chosen
+
     def _hash(self, genotypes: Genotypes) -> NDArray[np.uint64]:
         hashes: NDArray[np.uint64] = (genotypes.astype(np.uint64) * self._multipliers).sum(axis=1, dtype=np.uint64)
         return hashes

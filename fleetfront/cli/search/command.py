@@ -84,6 +84,9 @@ if TYPE_CHECKING:
 )
 @click.option("--start-from", type=click.Path(path_type=Path), help="Folder of a finished search that devices join.")
 @click.option(
+    "--retry-failed", is_flag=True, help="Ask again for networks whose accuracy failed in an earlier sitting."
+)
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fronts"), show_default=True, help="Folder of the results."
 )
 @seed_option
@@ -104,6 +107,7 @@ def search(
     share: int | None,
     verify: str | None,
     start_from: Path | None,
+    retry_failed: bool,
     out: Path,
     seed: int,
     as_json: bool,
@@ -136,6 +140,7 @@ def search(
     accuracy, family = spell_classes(accuracy, parse_classes(classes)), load_space(space)
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family)
     options = replace(options, share=share, excluded=_barred(excluded, family), explain=True)
+    options = replace(options, retry_failed=retry_failed)
     with progress(quiet) as shown:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
@@ -151,6 +156,7 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str
     """Print what was found, note it for later verbs, and name the next one."""
     from fleetfront.cli.search.text import next_deploy, show_fronts
     from fleetfront.pipelines.knowledge.remembered import remember_fronts
+    from fleetfront.predictors.accuracy.call import CALLS_FILE
     from fleetfront.workspace import Workspace
 
     if as_json:
@@ -160,6 +166,10 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str
         beside = [f"{fronts.audit[part]} {part}" for part in ("recalled", "adopted", "failed") if fronts.audit[part]]
         spent = f"{fronts.evaluations} evaluations" + (f" ({', '.join(beside)})" if beside else "")
         hint(f"{spent} in {fronts.seconds:.1f} s; all points: {out / 'fronts.json'}")
+    if fronts.audit["failed"] and (out / CALLS_FILE).is_file():
+        hint(
+            f"{out / CALLS_FILE} says why networks failed. To ask for them again: the same command with --retry-failed"
+        )
     try:
         remember_fronts(out, Workspace.default())
     except InputError as error:

@@ -75,6 +75,8 @@ class CallAccuracy:
         self._digest = hashlib.sha256(spelled).hexdigest()[:12]
         self._path: Path | None = None
         self._known: dict[str, float] = {}
+        # Of networks that have failed so far, by rows of earlier sittings too.
+        self._tried: dict[str, int] = {}
         self._failed = 0
 
     @property
@@ -98,8 +100,10 @@ class CallAccuracy:
         table = read_csv(self._path)
         if tuple(table.header) != _COLUMNS or table.uneven:
             raise InputError(f"{self._path} is no table of calls.", "Move it away.")
-        for arch, accuracy, _, _, error, function in table.rows:
-            if function == self._digest and not error:
+        for arch, accuracy, _, tries, error, function in table.rows:
+            if function == self._digest and error:
+                self._tried[arch] = int(parse_number(tries))
+            elif function == self._digest:
                 self._known[arch] = parse_number(accuracy)
 
     def predict(self, genotypes: Genotypes) -> Estimate:
@@ -116,8 +120,8 @@ class CallAccuracy:
     def _asked(self, arch: str) -> float:
         if arch in self._known:
             return self._known[arch]
-        started, error = time.monotonic(), ""
-        for tries in range(1, 2 + self._settings.retries):
+        started, error, before = time.monotonic(), "", self._tried.get(arch, 0)
+        for tries in range(before + 1, before + 2 + self._settings.retries):
             answer = self._worker.ask(arch, self._settings.timeout)
             error = str(answer.get("error", ""))
             if not error:
@@ -126,6 +130,7 @@ class CallAccuracy:
                 self._write(arch, value, started, tries, "")
                 return value
         self._failed += 1
+        self._tried[arch] = tries
         self._write(arch, None, started, tries, error)
         if not self._known and self._failed >= _HOPELESS:
             raise InputError(

@@ -1,6 +1,8 @@
 """A user's own function is asked in a process of its own; time-outs, crashes and failures become rows, no numbers."""
 
 import csv
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -48,6 +50,9 @@ def some(arch):
     if hash_of(arch) % 3 == 0:
         raise ValueError("diverged\\nbadly")
     return 60 + hash_of(arch) % 20
+
+def repairable(arch):
+    return 75 if os.path.exists("repaired") else some(arch)
 
 def hash_of(arch):
     return sum(map(ord, arch))
@@ -133,6 +138,27 @@ def test_failed_networks_are_rows_and_on_no_front(file, tmp_path):
     assert again.devices[0].points == fronts.devices[0].points
     assert again.audit["failed"] == len(failed)
     assert len(rows_of(tmp_path / "out")) == 24, "what was asked is not asked again"
+
+
+def test_failed_networks_are_asked_for_again_where_a_user_wants_it(file, tmp_path):
+    targets = [ProblemTarget("d", synthetic_latencies(MINI, 1)[0])]
+    options = SearchOptions("random", 24)
+
+    def searched(**changes):
+        model = load_accuracy("call:mine.py:repairable,retries=0", MINI)
+        return search_space(MINI, targets, model, replace(options, **changes), out=tmp_path)
+
+    failed = searched().audit["failed"]
+    assert failed > 0
+    still = searched(retry_failed=True)
+    assert (still.audit["failed"], still.audit["recalled"]) == (failed, 24 - failed)
+    again = [row for row in rows_of(tmp_path) if row["error"]]
+    assert [row["tries"] for row in again] == ["1"] * failed + ["2"] * failed
+    Path("repaired").touch()
+    assert searched().audit["failed"] == failed
+    assert searched(retry_failed=True).audit["failed"] == 0
+    assert {row["tries"] for row in rows_of(tmp_path)[-failed:]} == {"3"}
+    assert searched().audit["failed"] == 0
 
 
 def test_rows_answer_for_the_function_that_wrote_them_alone(file, tmp_path):
