@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fleetfront.cli.console import echo, next_command, print_json, print_table, warn
+from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress, warn
 from fleetfront.cli.options import json_option
-from fleetfront.errors import BarMissed
+from fleetfront.errors import BarMissed, InputError
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.compare import Row
@@ -23,8 +23,22 @@ if TYPE_CHECKING:
 @click.argument("after", metavar="B", type=click.Path(path_type=Path))
 @click.option("--fail-on", metavar="BARS", help="Changes that must not happen, e.g. hypervolume:-1%,error:+1.")
 @click.option("--format", "kind", type=click.Choice(["text", "md"]), default="text", show_default=True)
+@click.option(
+    "--cascade", is_flag=True, help="A and B are deployed files: ask the slower only where the other is unsure."
+)
+@click.option("--images", metavar="FOLDER|digits", help="With --cascade: labelled images of the networks' classes.")
+@click.option("--target", metavar="TARGET", help="With --cascade: whose latencies.  [default: one that both know]")
 @json_option
-def compare(before: Path, after: Path, fail_on: str | None, kind: str, as_json: bool) -> None:
+def compare(
+    before: Path,
+    after: Path,
+    fail_on: str | None,
+    kind: str,
+    cascade: bool,
+    images: str | None,
+    target: str | None,
+    as_json: bool,
+) -> None:
     """Compare two results: fronts, reports of fits, or folders with such files.
 
     A bar names a quantity, a direction and how far it may go: `hypervolume:-1%` fails if a hypervolume falls by more
@@ -35,13 +49,21 @@ def compare(before: Path, after: Path, fail_on: str | None, kind: str, as_json: 
     Model files are compared by their name, target and clock, from what `profile --file --json` printed. latency:+noise
     fails if a file got slower by more than two measurements of it differ nine times of ten.
 
+    With --cascade A and B are model files of two bundles (or bundles: their first files). Both are run on --images: the
+    faster answers where it is sure enough, else the slower one is asked, too. Mean latency stands against accuracy
+    for thresholds chosen on the validation images; the worst case is both.
+
     \b
     Examples:
       fleetfront compare main/fronts new/fronts
       fleetfront compare main/ new/ --fail-on hypervolume:-1%,error:+1
       fleetfront compare main/ new/ --format md
       fleetfront compare profile-main.json profile-new.json --fail-on latency:+noise --format md
+      fleetfront compare --cascade fast/network.onnx good/network.onnx --images photos/
     """
+    if cascade or images is not None or target is not None:
+        _compare_cascade(before, after, cascade, images, target, as_json)
+        return
     from fleetfront.pipelines.compare import compare_results, parse_bars
 
     bars = parse_bars(fail_on) if fail_on is not None else []
@@ -67,6 +89,41 @@ def compare(before: Path, after: Path, fail_on: str | None, kind: str, as_json: 
             f"{len(missed)} of {len(rows)} values went beyond {names}; the first: {worst.quantity} of {worst.subject}.",
             "Find what changed between the two results, or allow more.",
         )
+
+
+def _compare_cascade(
+    first: Path, second: Path, is_wanted: bool, images: str | None, target: str | None, as_json: bool
+) -> None:
+    from fleetfront.pipelines.cascade import compare_cascade
+
+    if not is_wanted:
+        given = "--images" if images is not None else "--target"
+        raise InputError(f"Nothing looks at {given} here.", "Leave it out, or give --cascade.")
+    if images is None:
+        raise InputError(
+            "How sure a network is shows on images, and none were given.",
+            "Give --images FOLDER with one subfolder a class, or --images digits.",
+        )
+    with progress(as_json) as shown:
+        found = compare_cascade(first, second, images, target, progress=shown)
+    if as_json:
+        print_json(found.to_json())
+        return
+    (fast, fast_ms, fast_top), (slow, slow_ms, slow_top) = found.small, found.large
+    rows = [(f"{fast} alone", "-", "-", f"{fast_ms:.4g}", f"{fast_top:.2f}")]
+    for place, row in enumerate(found.rows):
+        mark = "  <- as good as the slower on other images" if place == found.chosen else ""
+        top = f"{row.accuracy:.2f} +-{1.645 * row.accuracy_std:.2f}{mark}"
+        rows.append(("both", f"{row.threshold:.4f}", f"{100 * row.share:.1f}", f"{row.mean_ms:.4g}", top))
+    rows.append((f"{slow} alone", "-", "-", f"{slow_ms:.4g}", f"{slow_top:.2f}"))
+    print_table(("networks", "sure from", "asked twice %", "mean ms", "accuracy %"), rows)
+    echo(f"Worst case, where both are run: {found.worst_ms:.4g} ms. Latencies: {found.target} [{found.tier}].")
+    hint(
+        f"Accuracy is of {found.images} held-out images; thresholds were chosen on others. An image like none of these "
+        "may be asked about twice, and a network that is sure of a wrong answer is believed."
+    )
+    if found.chosen is None:
+        hint("No threshold is as accurate as the slower network alone for less time.")
 
 
 _HEADERS = ("of", "quantity", "A", "B", "change", "change %", "noise", "")

@@ -19,8 +19,9 @@ _START_REMEDY = "Give --start-from the folder of a finished search of the same s
 def recall_archive(
     out: Path | None, space: SearchSpace, accuracy: AccuracyModel, *, retry_failed: bool = False
 ) -> Archive | None:
-    """What earlier sittings in a folder evaluated; None if there were none. With ``retry_failed`` without the networks
-    whose accuracy could not be told.
+    """Load what earlier sittings in a folder evaluated; None if there were none.
+
+    With ``retry_failed`` without the networks whose accuracy could not be told.
 
     Raises InputError if the folder's archive is another search's, or damaged.
     """
