@@ -85,6 +85,17 @@ def test_trees_are_left_out_and_said_so() -> None:
     assert np.allclose(corrected.relaxed(one_hot(MINI, rows)).numpy(), plain.predict(rows).mean, rtol=1e-4)
 
 
+def test_relaxed_costs_are_centred_as_predictions_are() -> None:
+    from dataclasses import replace
+
+    fit = fit_model(MINI, SyntheticDevice(MINI).observe()).model
+    rows = MINI.sample(16, np.random.default_rng(0))
+    centred = CalibratedTable(MINI, replace(fit, between_sittings=replace(fit.between_sittings, level=-0.2)))
+    found = centred.relaxed(one_hot(MINI, rows)).numpy()
+    assert np.allclose(found, centred.predict(rows).mean, rtol=1e-4)
+    assert np.allclose(found / CalibratedTable(MINI, fit).predict(rows).mean, np.exp(-0.2 * 0.2), rtol=1e-4)
+
+
 def test_few_shot_models_of_live_networks_have_gradients() -> None:
     rows = np.unique(MINI.sample(400, np.random.default_rng(0)), axis=0)
     models = synthetic_latencies(MINI, 5)

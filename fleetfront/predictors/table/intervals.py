@@ -71,7 +71,12 @@ class SittingSpread:
         return np.asarray(np.exp(self.level * moving_share(weight_bytes)), np.float64)
 
     def of_another_sitting(self) -> SittingSpread:
-        """The same around a single sitting, which is itself as far from the mean as others are."""
+        """The same around a single sitting, which is itself as far from the mean as others are.
+
+        Without a level it is around one already: that of the model.
+        """
+        if not self.level:
+            return self
         known = self.sittings + 1
         return replace(self, relative=self.relative * math.sqrt(2 / (1 + 1 / known)), level=0.0)
 

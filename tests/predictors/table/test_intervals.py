@@ -82,6 +82,7 @@ def test_the_spread_around_one_sitting_is_that_of_two() -> None:
     assert alone.level == 0.0
     assert alone.relative == pytest.approx(learnt.relative * np.sqrt(2 / 1.1))
     assert TYPICAL_SPREAD.of_another_sitting() == TYPICAL_SPREAD
+    assert alone.of_another_sitting() == alone, "a model may be brought up to today again and again"
 
 
 def test_networks_that_caches_hold_wander_less() -> None:
