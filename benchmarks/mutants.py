@@ -5,6 +5,7 @@ Three steps, each resumed by typing it again; the tree is copied aside first, so
     python benchmarks/mutants.py map              # which tests run which lines (needs: pip install coverage)
     python benchmarks/mutants.py run --count 250  # judge so many mutants, each by the tests that run its line
     python benchmarks/mutants.py again            # after tests were added: judge the survivors once more
+    python benchmarks/mutants.py again --only search/additive tests/search/test_additive.py   # ... by these alone
     python benchmarks/mutants.py table            # counts, survivors with their verdicts; writes the result
 
 A survivor is looked at by a person, who writes into ``benchmarks/mutants_reviewed.json`` why it changes neither a
@@ -244,15 +245,19 @@ def run(bench: Workbench, count: int, seed: int, seconds: float) -> None:
             )
 
 
-def again(bench: Workbench, extra: Sequence[str]) -> None:
-    """Judge survivors by today's tests: those that ran the line before, and the files ``extra``."""
+def again(bench: Workbench, extra: Sequence[str], only: str, seconds: float) -> None:
+    """Judge survivors whose path holds ``only`` by today's tests for about so many seconds: by those that ran the line
+    before or, where any are given, by the files ``extra``."""
+    ends = time.monotonic() + seconds
     bench.copy()
     tests, results = bench.tests(), bench.results()
     reviewed = json.loads(REVIEWED.read_text()) if REVIEWED.exists() else {}
     with bench.judge() as judging:
         for key, result in results.items():
-            if result["verdict"] not in ("survived", "untested") or key in reviewed:
+            if result["verdict"] not in ("survived", "untested") or key in reviewed or only not in result["path"]:
                 continue
+            if time.monotonic() > ends:
+                return
             mutant = Mutant(**{name: result[name] for name in ("path", "line", "column", "source", "before", "after")})
             path = bench.tree / mutant.path
             if not path.exists() or mutant.source not in path.read_text().splitlines():
@@ -304,6 +309,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=250)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant after so long")
+    parser.add_argument("--only", default="", help="again: survivors of files whose path holds this")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "fleetfront-mutants")
     given = parser.parse_args()
     if given.step == "record":
@@ -316,7 +322,7 @@ def main() -> None:
     elif given.step == "run":
         run(bench, given.count, given.seed, given.seconds)
     elif given.step == "again":
-        again(bench, given.rest)
+        again(bench, given.rest, given.only, given.seconds)
     else:
         table(bench)
 

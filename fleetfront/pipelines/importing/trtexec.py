@@ -24,6 +24,9 @@ from fleetfront.targets import Target
 #: The kind of a layer, and what names of those hold that do the work of several.
 _LAYER, _JOINED, _FOREIGN = "layer", " + ", "{ForeignNode["
 
+#: Two numbers of one inference, each rounded, may cross by so much.
+_ROUNDED = 0.99
+
 SOURCE = Source("trtexec", "your own measurement")
 
 
@@ -148,6 +151,16 @@ def _layers(profile: Path | None, layers: Path | None) -> dict[str, Any]:
 
 def _warnings(times: TrtTimes) -> tuple[str, ...]:
     first, rest = times.compute_ns[0], sorted(times.compute_ns[1:])
+    found = []
     if rest and first > 2 * rest[len(rest) // 2]:
-        return ("The first inference took over twice the median: old versions of trtexec export their warm-up, too.",)
-    return ()
+        found.append(
+            "The first inference took over twice the median: old versions of trtexec export their warm-up, too."
+        )
+    # Copies and queueing only add to what the GPU computes; printed milliseconds are rounded.
+    shorter = sum(whole < _ROUNDED * gpu for gpu, whole in zip(times.compute_ns, times.latency_ns, strict=False))
+    if shorter:
+        found.append(
+            f"{shorter} of {len(times.latency_ns)} inferences have a latency below their time on the GPU: that is not "
+            "what trtexec measures. Was the file edited?"
+        )
+    return tuple(found)

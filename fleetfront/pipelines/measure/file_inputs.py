@@ -98,7 +98,9 @@ def _batch(ports: Sequence[Port], shapes: Mapping[str, Shape], wanted: int, is_s
     if found != wanted:
         raise InputError(
             f"The inputs of the file hold a batch of {found}, not {wanted}: {', '.join(map(str, ports))}.",
-            "Leave --batch out, or write the file again for that batch.",
+            "Say that batch in what --shape or --inputs give, too, or leave --batch out."
+            if any(port.shape and isinstance(port.shape[0], str) for port in ports)
+            else "Leave --batch out, or write the file again for that batch.",
         )
     return found
 

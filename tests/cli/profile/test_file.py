@@ -82,6 +82,11 @@ def test_a_batch_is_what_the_open_size_becomes(told: Told, tmp_path: Path) -> No
     code, _, err = told(*asked, str(tmp_path / "two.onnx"), "--dry-run")
     assert code == 2
     assert "hold a batch of 2, not 4" in err
+    assert "write the file again" in err
+    code, _, err = told(*asked, str(tmp_path / "open.onnx"), "--shape", "x=1,3,8,8", "--dry-run")
+    assert code == 2
+    assert "hold a batch of 1, not 4" in err
+    assert "Say that batch in what --shape or --inputs give, too" in err
 
 
 @pytest.mark.parametrize("more", [(), ("--dry-run",), ("--operators",)])

@@ -109,3 +109,12 @@ def test_layers_are_told_beside_both_totals(
     assert "(fused)" in shown
     (kept,), damaged = list_operator_times(Workspace(tmp_path / "home"))
     assert (kept.to_json(), damaged) == (told, [])
+
+
+@pytest.mark.parametrize(("latency", "count"), [(1.5, 0), (1.0, 0), (0.9951, 0), (0.5, 3)])
+def test_an_inference_shorter_than_its_time_on_the_gpu_is_doubted(tmp_path: Path, latency: float, count: int) -> None:
+    path = tmp_path / "times.json"
+    path.write_text(json.dumps([{"computeMs": 1.0, "latencyMs": latency}] * 3))
+    with Store(tmp_path / "s.sqlite") as store:
+        warnings = import_trtexec(path, "h100", store).warnings
+    assert [text.split()[0] for text in warnings] == ([str(count)] if count else [])
