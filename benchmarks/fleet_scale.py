@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -94,54 +95,66 @@ def target_of(number: int) -> Target:
 
 
 def _fill_campaign(path: Path, connection: sqlite3.Connection, number: int, visits: int, runs: int) -> int:
-    device, rng, target, campaign = Device(number), np.random.default_rng(number), target_of(number), f"scale-{number}"
+    device, target, campaign = Device(number), target_of(number), f"scale-{number}"
     tasks = {role.value: [[key, "0" * 64] for key, of in zip(device.keys, device.roles, strict=True) if of is role]
              for role in (Role.BLOCK, Role.CALIBRATION, Role.VALIDATION)}  # fmt: skip
     plan = {"anchor": [device.keys[device.anchor], "0" * 64], "tasks": tasks}
     with Store(path) as store:
         store.add_campaign(campaign, target, SPACE, campaign, plan, {"cpu": "made up", "cores": 2})
         store.begin_session(campaign, NS)
-    series: dict[tuple[str, str, str], int] = {}
-    at, when, rows, waited = 0, NS, [], 0
     connection.execute("BEGIN")
+    series = _add_series(connection, str(target), device)
+    connection.executemany(
+        "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, before, after)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        _rows(device, series, number, campaign, visits, runs),
+    )
+    connection.execute("COMMIT")
+    return 2 * visits * runs
+
+
+def _add_series(connection: sqlite3.Connection, target: str, device: Device) -> dict[tuple[int, bool], list[int]]:
+    """(thing, whether it is the anchor) -> its series under both clocks."""
+    insert = "INSERT INTO series (target, space, role, key, metric, unit, clock) VALUES (?, ?, ?, ?, ?, ?, ?)"
+    found = {}
+    for thing, is_anchor in [*((i, False) for i in range(len(device.keys))), (device.anchor, True)]:
+        role = Role.ANCHOR if is_anchor else device.roles[thing]
+        cells = (target, SPACE, role.value, device.keys[thing], "latency", "ns")
+        found[thing, is_anchor] = [
+            int(connection.execute(insert, (*cells, clock.value)).lastrowid or 0)
+            for clock in (Clock.THREAD_CPU, Clock.WALL)
+        ]
+    return found
+
+
+def _rows(
+    device: Device, series: dict[tuple[int, bool], list[int]], number: int, campaign: str, visits: int, runs: int
+) -> Iterator[tuple[Any, ...]]:
+    """Two rows a visit, in the order taken, rounds in random order with the anchor among them."""
+    rng, at, when = np.random.default_rng(number), 0, NS
     for round_ in range(visits):
-        order = rng.permutation(len(device.keys))
-        things: list[tuple[Role, int]] = []
-        for i, thing in enumerate(order.tolist()):
-            if i % ANCHOR_EVERY == 0:
-                things.append((Role.ANCHOR, device.anchor))
-            things.append((device.roles[thing], thing))
-        for role, thing in things[: visits - at]:
-            wall = (device.ms[thing] * 1e6 * rng.lognormal(0.02, 0.02, runs)).astype("<i8")
-            visit_ns = int(2 * wall.sum() + 5_000_000)
-            waited += 400_000
-            facts = {"clock_ns": when, "load_1m": 0.54, "online_cores": 2, "others_ns": when // 50, "suspended_ns": -7,
-                     "resident_bytes": 83_700_000, "stolen_ticks": 3648, "waited_ns": waited}  # fmt: skip
-            before = json.dumps({**facts, "cores": [1]}, sort_keys=True, separators=(",", ":"))
-            after = {**facts, "visit_ns": visit_ns, "clock_cost_ns": {"thread-cpu": 1072, "wall": 120}}
-            after_text = json.dumps(after, sort_keys=True, separators=(",", ":"))
-            for clock, values in ((Clock.THREAD_CPU, wall - wall // 100), (Clock.WALL, wall)):
-                names = (role.value, device.keys[thing], clock.value)
-                if names not in series:
-                    cells = (str(target), SPACE, names[0], names[1], "latency", "ns", names[2])
-                    insert = "INSERT INTO series (target, space, role, key, metric, unit, clock) VALUES (?,?,?,?,?,?,?)"
-                    series[names] = int(connection.execute(insert, cells).lastrowid or 0)
+        order = rng.permutation(len(device.keys)).tolist()
+        for start in range(0, len(order), ANCHOR_EVERY):
+            order[start + start // ANCHOR_EVERY : start + start // ANCHOR_EVERY] = [-1]
+        ms = device.ms[[device.anchor if thing < 0 else thing for thing in order]]
+        walls = (1e6 * ms[:, None] * rng.lognormal(0.02, 0.02, (len(order), runs))).astype("<i8")
+        for thing, wall in zip(order[: visits - at], walls, strict=False):
+            visit_ns = int(2 * wall.sum()) + 5_000_000
+            told = (
+                f'"load_1m":0.54,"online_cores":2,"others_ns":{when // 50},"resident_bytes":83700000,'
+                f'"stolen_ticks":3648,"suspended_ns":-732,'
+            )
+            before = f'{{"clock_ns":{when},"cores":[1],{told}"waited_ns":{at * 400_000}}}'
+            cost = '"clock_cost_ns":{"thread-cpu":1072,"wall":120}'
+            after = f'{{{cost},"clock_ns":{when},{told}"visit_ns":{visit_ns},"waited_ns":{(at + 1) * 400_000}}}'
+            places = series[(device.anchor, True) if thing < 0 else (thing, False)]
+            for place, values in zip(places, (wall - wall // 100, wall), strict=True):
                 data = values.tobytes()
                 blob = data + zlib.crc32(data).to_bytes(4, "little")
-                name = rng.bytes(16).hex()
-                rows.append((name, series[names], campaign, round_, when, blob, before, after_text))
-            when += visit_ns
-            at += 1
-        if at >= visits or len(rows) > 50_000:
-            connection.executemany(
-                "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, before, after)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)", rows,
-            )  # fmt: skip
-            rows = []
+                yield f"{place:016x}{when:016x}", place, campaign, round_, when, blob, before, after
+            when, at = when + visit_ns, at + 1
         if at >= visits:
-            break
-    connection.execute("COMMIT")
-    return 2 * at * runs
+            return
 
 
 def run(home: Path, *command: str) -> dict[str, float]:
