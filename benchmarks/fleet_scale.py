@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -159,18 +158,15 @@ def _rows(
 
 def run(home: Path, *command: str) -> dict[str, float]:
     """Seconds, CPU seconds and megabytes of one command in a process of its own."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     begun = time.perf_counter()
     environment = os.environ | {"FLEETFRONT_HOME": str(home)}
-    # A parent of few pages: the largest resident set of a child counts those that it was forked with.
-    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    _, told = child.communicate()
+    child = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL)
+    _, status, used = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - begun
-    if child.returncode:
-        raise SystemExit(f"{' '.join(command)} ended with {child.returncode}: {told.decode()[-2000:]}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"s": round(seconds, 2), "cpu_s": round(cpu, 2), "most_mb": round(after.ru_maxrss / 1024, 1)}
+    if status:
+        raise SystemExit(f"{' '.join(command)} ended with {os.waitstatus_to_exitcode(status)}")
+    cpu = used.ru_utime + used.ru_stime
+    return {"s": round(seconds, 2), "cpu_s": round(cpu, 2), "most_mb": round(used.ru_maxrss / 1024, 1)}
 
 
 def resume(store: Path, target: Target) -> float:
@@ -194,7 +190,7 @@ def measure(part: str, samples: int) -> dict[str, Any]:
         program = [sys.executable, "-m", "fleetfront"]
         target = target_of(devices // 2)
         device = ["--device", target.device, "--runtime", target.runtime, "--space", SPACE]
-        found: dict[str, Any] = {"devices": devices, "runs_a_visit": runs, **made}
+        found: dict[str, Any] = {"boards": devices, "runs_a_visit": runs, **made}
         found["bytes_a_sample"] = round(made["bytes"] / made["samples"], 1)
         found["start"] = run(home, *program, "--version")
         found["devices"] = run(home, *program, "devices", "--known", "--json")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -66,7 +67,8 @@ def load_device(name: str) -> DeviceConfig:
 
 
 def find_devices(names: Sequence[str]) -> dict[str, DeviceConfig]:
-    """The configs of those names (or aliases) that have one. All files are read once at most, however many names.
+    """The configs of those names (or aliases) that have one. Files are read for aliases once a process, unless they
+    change.
 
     Raises InputError if the file of a name breaks the schema.
     """
@@ -74,9 +76,11 @@ def find_devices(names: Sequence[str]) -> dict[str, DeviceConfig]:
     found = {name: _read(path) for name, path in paths.items() if path is not None}
     if len(found) < len(paths):
         for known in device_names():
-            config = _read_quietly(next(_files(known)))
+            path = next(_files(known))
+            wanted = [name for name in _aliases(path, _stamp(path)) if name in paths and name not in found]
+            config = _read_quietly(path) if wanted else None
             if config is not None:
-                found |= {name: config for name in config.aliases if name in paths and name not in found}
+                found |= dict.fromkeys(wanted, config)
     return found
 
 
@@ -90,6 +94,21 @@ def _files(name: str) -> Iterator[Path]:
         path = folder / f"{name}.yaml"
         if Path(name).name == name and path.is_file():
             yield path
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Differs where a file was written anew."""
+    try:
+        status = path.stat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_size
+
+
+@functools.lru_cache(maxsize=1024)
+def _aliases(path: Path, stamp: tuple[int, int]) -> tuple[str, ...]:
+    config = _read_quietly(path)
+    return () if config is None else tuple(config.aliases)
 
 
 def _read_quietly(path: Path) -> DeviceConfig | None:

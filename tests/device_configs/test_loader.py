@@ -5,6 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fleetfront.device_configs import loader
+from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import device_names, load_device, load_file
 from fleetfront.errors import InputError
 from fleetfront.targets import Target
@@ -186,3 +188,26 @@ def test_any_damage_is_either_a_config_or_an_input_error(folder: Path, position:
     except InputError:
         return
     assert config.name == "my_phone"
+
+
+def test_files_are_read_for_aliases_once_and_again_when_they_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FLEETFRONT_DEVICES", str(tmp_path))
+    own = tmp_path / "mine.yaml"
+    text = "name: mine\ntitle: Mine\nkind: board\naliases: [{}]\ntarget:\n  runtime: tflite-cpu\n"
+    own.write_text(text.format("first"))
+    assert loader.find_devices(["first", "second"])["first"].name == "mine"
+    reads: list[Path] = []
+    read = loader._read
+
+    def counted(path: Path) -> DeviceConfig:
+        reads.append(path)
+        return read(path)
+
+    monkeypatch.setattr(loader, "_read", counted)
+    assert loader.find_devices(["nobody", "none"]) == {}
+    assert reads == []
+    own.write_text(text.format("second-name"))
+    assert list(loader.find_devices(["first", "second-name"])) == ["second-name"]
+    assert {path.name for path in reads} == {"mine.yaml"}

@@ -16,7 +16,7 @@ from fleetfront.predictors.table.fit_files import report_path, save_fit, write_j
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error, without_strangers
 from fleetfront.predictors.table.warnings import fit_warnings
 from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_clocks, read_observations
-from fleetfront.profilers.reading.rows import preferred_campaign
+from fleetfront.profilers.reading.rows import collector_at_rest, preferred_campaign
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
 from fleetfront.profilers.reading.verdict import find_floor
 from fleetfront.profilers.records import Role
@@ -66,12 +66,14 @@ def fit_target(
     clocks = _clocks(store, target, space, clock, metric)
     place = workspace or Workspace.default()
     fits = []
-    for read in read_clocks(store, target, space.name, clocks, campaigns, metric=metric):
-        seen = without_strangers(read, space)
-        is_latency = metric == LATENCY
-        sittings = _other_sittings(store, seen) if is_latency else []
-        shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)
-        fits.append(_fit_clock(seen, space, place, seen.clock == clocks[0], sittings, shape))
+    # The rows of all clocks stay in memory meanwhile, and each look for circles would go through them.
+    with collector_at_rest():
+        for read in read_clocks(store, target, space.name, clocks, campaigns, metric=metric):
+            seen = without_strangers(read, space)
+            is_latency = metric == LATENCY
+            sittings = _other_sittings(store, seen) if is_latency else []
+            shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)
+            fits.append(_fit_clock(seen, space, place, seen.clock == clocks[0], sittings, shape))
     outcome = FitOutcome(tuple(fits))
     for fit in outcome.fits:
         write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))

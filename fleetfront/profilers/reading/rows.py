@@ -37,8 +37,8 @@ def gather_rows(
     rows = [] if clock == Clock.UNKNOWN and campaigns is None else store.campaigns(target=target, space=space)
     if campaigns is None and rows:
         campaigns = [_preferred(store, rows).id]
-    found = store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name)
     with collector_at_rest():
+        found = store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name)
         measurements = list(found)
     return CampaignRows(
         target, space, metric, measurements, [row for row in rows if campaigns is not None and row.id in campaigns]

@@ -277,10 +277,11 @@ class Store:
         """List the holdings by target, space, role, clock and metric: all, or those of a target and space."""
         where, values = _named(target, space)
         query = (
-            "SELECT s.target, s.space, s.role, s.clock, s.metric, count(DISTINCT s.key), count(m.id),"
-            " max(CAST(m.started_ns AS INTEGER)), m.source IS NOT NULL AS imported"
+            "SELECT target, space, role, clock, metric, count(DISTINCT key), sum(visits), max(last), imported FROM ("
+            "SELECT s.*, count(*) AS visits, max(CAST(m.started_ns AS INTEGER)) AS last,"
+            " m.source IS NOT NULL AS imported"
             f" FROM series s CROSS JOIN measurements m ON m.series = s.id WHERE m.error IS NULL AND {where}"
-            " GROUP BY s.target, s.space, s.role, s.clock, s.metric, imported ORDER BY 1, 2, 3, 4, 5"
+            " GROUP BY s.id, imported) GROUP BY target, space, role, clock, metric, imported ORDER BY 1, 2, 3, 4, 5"
         )
         with explained(self.path):
             rows = self._connection.execute(query, values).fetchall()
