@@ -45,7 +45,7 @@ def static_fronts(group: FrontGroup, *, is_normalised: bool) -> Specification:
     knees = [_point_row(group, front, front.knee, unit) for front, unit in drawn]
     cloud: list[dict[str, Any]] = []
     if len(group.fronts) == 1:
-        scale = _unit(group, group.fronts[0], is_normalised)
+        scale = lowest_cost(group.fronts[0], lowest_shown(group)) if is_normalised else 1.0
         cloud = [{"x": x / scale, "a": a} for x, a in group.fronts[0].cloud.tolist()]
     spec["datasets"] = {POINTS: rows, PICKS: knees, CLOUD: cloud}
     return spec
@@ -99,19 +99,20 @@ def _focus(
         x["scale"] = {**x["scale"], "domain": [0.97 * min(shown), 1.03 * max(shown)]}
 
 
-def lowest_cost(group: FrontGroup, front: FrontView) -> float:
-    """The divisor of a front's normalised costs: its cheapest point that is shown, or 1 if it is empty."""
-    lowest = lowest_shown(group)
+def lowest_cost(front: FrontView, lowest: float | None) -> float:
+    """The divisor of a front's normalised costs: its cheapest point that is shown, or 1 if it is empty.
+
+    ``lowest`` is what ``lowest_shown`` says of its group.
+    """
     shown = [p.cost for p in front.points if lowest is None or p.accuracy >= lowest]
     return min(shown or [p.cost for p in front.points] or [1.0])
 
 
-def _unit(group: FrontGroup, front: FrontView, is_normalised: bool) -> float:
-    return lowest_cost(group, front) if is_normalised else 1.0
-
-
 def _units(group: FrontGroup, is_normalised: bool) -> list[tuple[FrontView, float]]:
-    return [(front, _unit(group, front, is_normalised)) for front in group.fronts]
+    if not is_normalised:
+        return [(front, 1.0) for front in group.fronts]
+    lowest = lowest_shown(group)
+    return [(front, lowest_cost(front, lowest)) for front in group.fronts]
 
 
 def _spec(

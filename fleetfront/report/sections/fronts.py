@@ -139,8 +139,9 @@ def _group_view(group: FrontGroup) -> dict[str, Any]:
 
 def _group_data(group: FrontGroup) -> dict[str, Any]:
     kinds = list(dict.fromkeys(block.group for block in group.blocks))
+    lowest = lowest_shown(group)
     return {
-        "isBounded": lowest_shown(group) is not None,
+        "isBounded": lowest is not None,
         "hasCloud": has_cloud(group),
         "tier": group.accuracy_tier,
         "quality": group.quality.name,
@@ -160,7 +161,7 @@ def _group_data(group: FrontGroup) -> dict[str, Any]:
         "archs": list(group.archs),
         "networks": [[number for pair in network for number in pair] for network in group.networks],
         "cell": _cell_data(group),
-        "devices": [_device_data(group, front) for front in group.fronts],
+        "devices": [_device_data(group, front, lowest) for front in group.fronts],
     }
 
 
@@ -179,13 +180,13 @@ def _cell_data(group: FrontGroup) -> dict[str, Any] | None:
     }
 
 
-def _device_data(group: FrontGroup, front: FrontView) -> dict[str, Any]:
+def _device_data(group: FrontGroup, front: FrontView, lowest: float | None) -> dict[str, Any]:
     return {
         "label": front.label,
         "tier": front.tier,
         "clock": front.clock,
         "knee": front.knee,
-        "lowest": lowest_cost(group, front),
+        "lowest": lowest_cost(front, lowest),
         "points": [
             [p.arch, p.cost, p.cost_std, p.accuracy, p.accuracy_std, int(p.accuracy_is_beyond_range)]
             for p in front.points
