@@ -7,13 +7,14 @@ together can expect to gain most.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from fleetfront.search.gain.fleet import FleetGain, Steps
 from fleetfront.search.models.features import NetworkFeatures
 from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
+from fleetfront.search.models.learnt_proxy import LearntProxy
 from fleetfront.search.models.log_error import LogError
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import (
@@ -32,6 +33,9 @@ from fleetfront.spaces.base import Genotypes
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
+#: Networks that a proxy scores before each model, until it has scored enough: a few seconds at a time.
+_SCORED_A_STEP = 25
+
 
 @dataclass(frozen=True, slots=True)
 class SurrogateSettings:
@@ -47,6 +51,7 @@ class SurrogateSettings:
         screened: candidates whose gain is computed exactly, of those with the highest bound.
         finalists: candidates among which a batch is chosen one by one.
         considered, generations: in a space too large to be considered whole, children of each generation.
+        proxy: scores of untrained networks that are one more feature, learnt from ``scored`` of them; none by default.
     """
 
     first: Count = 16
@@ -60,6 +65,8 @@ class SurrogateSettings:
     finalists: Count = 256
     considered: Count = 1500
     generations: CountOrNone = 4
+    proxy: Literal["", "synflow", "naswot"] = ""
+    scored: Count = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +95,7 @@ class SurrogateStrategy(ReadsArchive):
         self._rng = np.random.default_rng(seed)
         self._candidates = candidates or Candidates(problem, self._rng)
         self._features = NetworkFeatures(problem.space)
+        self._proxy = LearntProxy.of(problem.space, self._settings.proxy) if self._settings.proxy else None
         self._gain = FleetGain(problem, self._candidates.every)
         self._believed: Hyperparameters | None = None
         self._searched_at = 0
@@ -104,13 +112,17 @@ class SurrogateStrategy(ReadsArchive):
     def ask(self, n: int) -> Genotypes:
         if len(self._problem.archive) < self._first:
             return self._spread(n)
+        if self._proxy is not None and self._proxy.scored < self._settings.scored:
+            most = min(_SCORED_A_STEP, self._settings.scored - self._proxy.scored)
+            self._proxy.learn(self._problem.sample(most, self._rng))
         fronts = self._gain.steps(self._gain.archived_cost(), self._problem.archive.accuracy)
         model = self._fitted(fronts)
         return self._batch_of(self._considered(model, fronts), n)
 
     def dump(self) -> State:
         logs, start = (self._believed.logs, self._believed.start) if self._believed else (np.zeros(0), np.zeros(0))
-        return {"rng": dump_generator(self._rng), "searched_at": self._searched_at, "logs": logs, "start": start}
+        own = {"rng": dump_generator(self._rng), "searched_at": self._searched_at, "logs": logs, "start": start}
+        return own if self._proxy is None else {**own, **self._proxy.dump()}
 
     def load(self, state: State, candidates: Candidates | None = None) -> None:
         self._rng = load_generator(str(state["rng"]))
@@ -118,6 +130,8 @@ class SurrogateStrategy(ReadsArchive):
         self._searched_at = int(state["searched_at"])
         logs, start = (np.asarray(state[name], np.float64) for name in ("logs", "start"))
         self._believed = Hyperparameters(logs, start) if len(logs) else None
+        if self._proxy is not None:
+            self._proxy.load(state)
 
     def _spread(self, n: int) -> Genotypes:
         """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns."""
@@ -140,10 +154,14 @@ class SurrogateStrategy(ReadsArchive):
         if grown:
             self._searched_at = len(archive)
         values = LogError.of(archive.accuracy).values(archive.accuracy[rows])
-        groups = self._features(archive.genotypes[rows])
+        groups = self._groups(archive.genotypes[rows])
         model = GaussianProcess.fit(groups, values, self._believed, steps=15 if grown else 0)
         self._believed = model.believed
         return model
+
+    def _groups(self, genotypes: Genotypes) -> tuple[FloatArray, ...]:
+        groups = self._features(genotypes)
+        return groups if self._proxy is None else (*groups, self._proxy(genotypes))
 
     def _considered(self, model: GaussianProcess, fronts: list[Steps]) -> _Judged:
         """The candidates of the highest expected gain, best first."""
@@ -176,7 +194,7 @@ class SurrogateStrategy(ReadsArchive):
             nothing = np.zeros(0)
             return _Judged(genotypes, np.zeros((0, self._gain.columns)), nothing, nothing, nothing)
         cost = self._gain.cost(genotypes)
-        mean, std = model.predict(self._features(genotypes))
+        mean, std = model.predict(self._groups(genotypes))
         # A front keeps the answer, luck included: noise is part of what a network may gain.
         std = np.hypot(std, model.noise_std)
         mean, std = LogError.of(self._problem.archive.accuracy).accuracies(mean, std)

@@ -1,6 +1,7 @@
 """The surrogate strategy on NAS-Bench-201's 13 devices, on a space too large to look at whole, and within limits."""
 
 import csv
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,11 +13,13 @@ from fleetfront.search.checkpoints import ARCHIVE_FILE
 from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import Staircase, hypervolume, target_front
 from fleetfront.search.models.gaussian_process import GaussianProcess
+from fleetfront.search.models.learnt_proxy import LearntProxy
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.search.strategies.surrogate import SurrogateSettings, SurrogateStrategy
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.testing.strategies import StrategyCase, check_state
 
 
 class Column:
@@ -208,3 +211,27 @@ def test_the_process_is_fitted_to_the_networks_nearest_to_the_fronts(cells, monk
         is_fitted = np.isin(-np.log(100 - known + 0.05 * np.ptp(known)), values)
         assert is_fitted.sum() == len(values) == 20
         assert gap[is_fitted].mean() < 0.5 * gap[~is_fitted].mean()
+
+
+def test_a_proxy_is_learnt_from_a_few_scores_and_survives_a_kill(mini):
+    learnt = LearntProxy.of(mini, "synflow")
+    rng = np.random.default_rng(0)
+    assert not learnt(mini.sample(3, rng)).any()
+    learnt.learn(mini.sample(30, rng))
+    learnt.learn(mini.sample(10, rng))
+    others = mini.sample(15, rng)
+    told, true = learnt(others)[:, 0], learnt.model.predict(others).mean
+    assert learnt.scored == 40
+    assert np.corrcoef(told, true)[0, 1] > 0.6
+    heir = LearntProxy.of(mini, "synflow")
+    heir.load(learnt.dump())
+    assert np.array_equal(heir(others), learnt(others))
+
+
+def test_a_search_with_a_proxy_scores_so_many_and_goes_on_where_it_was(make_problem):
+    spelled = "surrogate:first=8,proxy=synflow,scored=30"
+    check_state(StrategyCase(partial(make_strategy, spelled), evaluations=30))
+    problem = make_problem(budget=30)
+    strategy = make_strategy(spelled, problem, 0)
+    run_search(problem, strategy, name=spelled, seed=0)
+    assert strategy._proxy.scored == 30
