@@ -27,7 +27,7 @@ from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.results import Fronts
 from fleetfront.search.run import SearchRun, run_search
 from fleetfront.search.sharing import share
-from fleetfront.search.strategies.base import LeavesGenerator
+from fleetfront.search.strategies.base import LeavesGenerator, TakesPrior
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.search.strategies.listed import ListedNetworks
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -61,7 +61,7 @@ class SearchOptions:
         fixed: gene name -> the one value that it may take, e.g. ``{"resolution": 224}``.
         excluded: gene name -> values that it may not take, e.g. ``{"kernel_1": (7,)}``.
         start_from: an archive of a finished search of the same space and accuracy, whose architectures need no
-            evaluation: so a device joins later.
+            evaluation: so a device joins later. Of another accuracy it is a prior.
         share: so many networks that together serve all devices best are named too.
         explain: fronts also say what they chose (``DeviceFront.choices``).
         retry_failed: networks whose accuracy could not be told in an earlier sitting are asked for again.
@@ -184,7 +184,7 @@ def search_space(
             out.mkdir(parents=True, exist_ok=True)
             accuracy.keep_calls(out)
     if options.start_from is not None:
-        problem.adopt(load_start(options.start_from, space, accuracy))
+        _start(problem, options.start_from, progress)
     run = _run(problem, options, out, progress)
     verification = None
     if verify is not None:
@@ -272,12 +272,31 @@ def _within_tables(space: SearchSpace, accuracy: AccuracyModel, part: Part, opti
     return replace(options, strategy=ListedNetworks)
 
 
+def _start(problem: Problem, path: Path, progress: Progress) -> None:
+    """Adopt an archive of the same accuracy; learn from one of another."""
+    archive, problem.prior = load_start(path, problem.space, problem.accuracy)
+    if problem.prior is None:
+        problem.adopt(archive)
+        return
+    said = "it says where to look first, and none of its accuracies count here."
+    progress.note(f"{path} is of another accuracy, {problem.prior.source}: {said}")
+
+
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
     """Search, keeping the archive now and then and, whatever ends the search, at its end."""
     name = TABLE_STRATEGY if options.strategy is ListedNetworks else spell_strategy(options.strategy)
     strategy = make_strategy(options.strategy, problem, options.seed)
+    if problem.prior is not None:
+        if not isinstance(strategy, TakesPrior):
+            raise InputError(
+                f"The archive is of another accuracy, {problem.prior.source}, and {name} learns nothing from it.",
+                "Search with --strategy surrogate, or start from an archive of the same accuracy.",
+            )
+        strategy.take_prior(problem.prior)
     run = {"strategy": name, "seed": options.seed, "budget": problem.budget, "extras": problem.extras}
     run |= {"fixed": dict(problem.fixed), "version": __version__}
+    if problem.prior is not None:
+        run["prior"] = problem.prior.source
     if problem.excluded:
         run["excluded"] = {name: list(values) for name, values in problem.excluded.items()}
     kept = Checkpoints(problem, strategy, out, describe_search(problem.space, problem.accuracy), run)
@@ -335,6 +354,7 @@ def _verified(
         recall=problem.everything_known(),
         excluded=problem.excluded,
         part=problem.part,
+        prior=problem.prior,
     )
     again.adopt(problem.archive)
     again.counter = EvaluationCounter(adopted=problem.counter.adopted)

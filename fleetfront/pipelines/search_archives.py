@@ -11,15 +11,19 @@ from fleetfront.predictors.base import AccuracyModel, HasFingerprint, quality_of
 from fleetfront.quantities import ACCURACY
 from fleetfront.search.archive import Archive
 from fleetfront.search.checkpoints import ARCHIVE_FILE
+from fleetfront.search.models.prior import Prior
+from fleetfront.search.run import one_thread
 from fleetfront.spaces.base import SearchSpace
 
-_START_REMEDY = "Give --start-from the folder of a finished search of the same space and accuracy."
+_START_REMEDY = "Give --start-from the folder of a finished search of the same space."
 
 
 def recall_archive(
     out: Path | None, space: SearchSpace, accuracy: AccuracyModel, *, retry_failed: bool = False
 ) -> Archive | None:
     """Load what earlier sittings in a folder evaluated; None if there were none.
+
+    With ``retry_failed`` without the networks whose accuracy could not be told.
 
     With ``retry_failed`` without the networks whose accuracy could not be told.
 
@@ -31,9 +35,19 @@ def recall_archive(
     return archive.only(np.flatnonzero(np.isfinite(archive.accuracy_std))) if retry_failed else archive
 
 
-def load_start(path: Path, space: SearchSpace, accuracy: AccuracyModel) -> Archive:
-    """The archive of a finished search of the same space and accuracy. Raises InputError if it is none."""
-    return Archive.load(path, describe_search(space, accuracy), _START_REMEDY, space)
+def load_start(path: Path, space: SearchSpace, accuracy: AccuracyModel) -> tuple[Archive, Prior | None]:
+    """The archive of a finished search of the same space, and, where its accuracy is another one, what that taught:
+    then none of its accuracies are this search's.
+
+    Raises InputError if the file is no such archive, if its accuracy has the same name but changed, or if it holds too
+    little to learn from.
+    """
+    source = Archive.about(path, _START_REMEDY).get("accuracy", accuracy.source)
+    if source == accuracy.source:
+        return Archive.load(path, describe_search(space, accuracy), _START_REMEDY, space), None
+    archive = Archive.load(path, {"space": space.name}, _START_REMEDY, space)
+    with one_thread()():
+        return archive, Prior.of(space, archive, source)
 
 
 def describe_search(space: SearchSpace, accuracy: AccuracyModel) -> dict[str, str]:

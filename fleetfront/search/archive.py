@@ -161,6 +161,11 @@ class Archive:
         )
         return archive
 
+    @staticmethod
+    def about(path: Path, remedy: str = _REMEDY) -> dict[str, str]:
+        """Read what ``save`` was told about the archive in a file. Raises InputError with ``remedy`` as ``load``."""
+        return _read(path, remedy)[0]
+
     def only(self, rows: NDArray[np.intp]) -> Archive:
         """Another one of some rows int[k], in their order."""
         chosen = Archive(self.genotypes.shape[1], self.targets, self.extra_names)

@@ -21,6 +21,7 @@ from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
+    from fleetfront.search.models.prior import Prior
 
 #: Spaces up to this size are looked at whole.
 _SMALL = 40_000
@@ -99,6 +100,7 @@ class Problem:
         counter: what was asked for; see ``EvaluationCounter``.
         columns: the further metrics, objectives and limits, in the order of ``archive.extras``.
         recall: an earlier run's archive that answers in place of the accuracy model, in whatever order it is asked.
+        prior: what another task's search believes of networks; no accuracy of this search comes from it.
         part: int8[k, v], the only networks that tables of costs know; None where any may be asked for.
     """
 
@@ -111,6 +113,7 @@ class Problem:
     recall: Archive | None = None
     excluded: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     part: Genotypes | None = None
+    prior: Prior | None = None
     columns: tuple[MetricColumn, ...] = field(init=False)
     archive: Archive = field(init=False)
     counter: EvaluationCounter = field(init=False, default_factory=EvaluationCounter)

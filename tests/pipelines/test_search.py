@@ -216,6 +216,49 @@ def test_a_device_joins_a_finished_search(space, target, accuracy, tmp_path):
     assert len(both.device("other").points) > 3
 
 
+@pytest.fixture(scope="module")
+def other_accuracy(space, shared_data):
+    return load_accuracy(f"csv:{shared_data / 'nb201/nb201.csv'}:acc_cifar10", space)
+
+
+def test_another_task_says_where_to_look_first_and_counts_nothing(space, target, accuracy, other_accuracy, tmp_path):
+    there = search_space(space, [target], other_accuracy, SearchOptions("surrogate", 60, 1), out=tmp_path / "a")
+    options = SearchOptions("surrogate", 24, 1)
+    plain_search = search_space(space, [target], accuracy, options)
+    led = replace(options, start_from=tmp_path / "a" / ARCHIVE_FILE)
+    found = search_space(space, [target], accuracy, led, out=tmp_path / "b")
+    assert (found.evaluations, found.audit["adopted"], found.audit["evaluated"]) == (24, 0, 24)
+    assert found.device("cpu").hypervolume > plain_search.device("cpu").hypervolume
+    points = found.device("cpu").points
+    own = accuracy.predict(space.parse([point.arch for point in points])).mean
+    assert [point.accuracy for point in points] == own.tolist()
+    assert there.accuracy_source != found.accuracy_source
+    kept = Archive.load(tmp_path / "b" / ARCHIVE_FILE, {"accuracy": accuracy.source})
+    assert len(kept) == 24
+
+
+def test_a_killed_search_with_a_prior_goes_on_to_the_same_end(
+    space, target, accuracy, other_accuracy, tmp_path, monkeypatch
+):
+    search_space(space, [target], other_accuracy, SearchOptions("random", 40, 1), out=tmp_path / "a")
+    options = SearchOptions("surrogate", 28, 1, start_from=tmp_path / "a" / ARCHIVE_FILE)
+    whole = search_space(space, [target], accuracy, options)
+    monkeypatch.setattr("fleetfront.search.checkpoints._EVERY_S", 0.0)
+    with pytest.raises(KeyboardInterrupt):
+        search_space(space, [target], Dying(accuracy, 3), options, out=tmp_path / "b")
+    assert plain(search_space(space, [target], accuracy, options, out=tmp_path / "b")) == plain(whole)
+
+
+def test_a_prior_is_refused_where_nothing_learns_from_it(space, target, accuracy, other_accuracy, tmp_path):
+    search_space(space, [target], other_accuracy, SearchOptions("random", 12, 1), out=tmp_path)
+    start = tmp_path / ARCHIVE_FILE
+    with pytest.raises(InputError, match="12 accuracies, too few"):
+        search_space(space, [target], accuracy, SearchOptions("surrogate", 24, start_from=start))
+    search_space(space, [target], other_accuracy, SearchOptions("random", 30, 1), out=tmp_path)
+    with pytest.raises(InputError, match="random learns nothing from it"):
+        search_space(space, [target], accuracy, SearchOptions("random", 24, start_from=start))
+
+
 def resumed_archive(space, folder):
     return [bytes(row) for row in Archive.load(folder / ARCHIVE_FILE, {"space": space.name}).genotypes]
 

@@ -82,7 +82,11 @@ if TYPE_CHECKING:
 @click.option(
     "--verify", metavar="top:K", help="Measure each front's best K, refit, search again: --evaluations twice."
 )
-@click.option("--start-from", type=click.Path(path_type=Path), help="Folder of a finished search that devices join.")
+@click.option(
+    "--start-from",
+    type=click.Path(path_type=Path),
+    help="Folder of a finished search that devices join; of another accuracy, a prior.",
+)
 @click.option(
     "--retry-failed", is_flag=True, help="Ask again for networks whose accuracy failed in an earlier sitting."
 )

@@ -20,6 +20,7 @@ from fleetfront.spaces.base import Genotypes
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
     from fleetfront.search.generators.generator import Generator
+    from fleetfront.search.models.prior import Prior
 
 #: Types of settings: numbers within bounds that no sensible search leaves.
 Count: TypeAlias = Annotated[int, Ge(1), Le(10_000_000)]
@@ -78,6 +79,14 @@ class TrainedStrategy(Protocol):
 
         ``checkpoint`` is to be called whenever an interruption would lose something.
         """
+
+
+@runtime_checkable
+class TakesPrior(Protocol):
+    """A strategy that another task's search can tell where to look first."""
+
+    def take_prior(self, prior: Prior) -> None:
+        """Go by it from now on; called before the first ``ask``."""
 
 
 @runtime_checkable

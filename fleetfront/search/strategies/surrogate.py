@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from fleetfront.search.front import non_dominated
 from fleetfront.search.gain.fleet import FleetGain, Steps
 from fleetfront.search.models.features import NetworkFeatures
 from fleetfront.search.models.gaussian_process import GaussianProcess, Hyperparameters
 from fleetfront.search.models.learnt_proxy import LearntProxy
 from fleetfront.search.models.log_error import LogError
+from fleetfront.search.models.prior import FeaturesWithPrior, Prior
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import (
     Count,
@@ -28,6 +30,7 @@ from fleetfront.search.strategies.base import (
     load_generator,
 )
 from fleetfront.search.strategies.candidates import Candidates
+from fleetfront.search.strategies.macs_fronts import MacsFronts
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 #: Networks that a proxy scores before each model, until it has scored enough: a few seconds at a time.
 _SCORED_A_STEP = 25
+#: Candidates among which the fronts of a prior are looked for, in a space too large to be considered whole.
+_RANKED = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +49,7 @@ class SurrogateSettings:
 
     Attributes:
         first: networks before the first model, spread over what they cost; at most a quarter of the budget.
+        design: what these are: ``spread`` at random, or on the fronts of ``macs`` against each device's cost.
         growth, least, most: a batch is this share of what is known, within these numbers.
         batch: a batch is so many networks instead; 0 leaves it to ``growth``.
         refit: hyperparameters are searched again when the archive has grown by this factor.
@@ -55,6 +61,7 @@ class SurrogateSettings:
     """
 
     first: Count = 16
+    design: Literal["spread", "macs"] = "spread"
     growth: Share = 0.04
     least: Count = 4
     most: Count = 32
@@ -94,12 +101,18 @@ class SurrogateStrategy(ReadsArchive):
         self._settings = settings or SurrogateSettings()
         self._rng = np.random.default_rng(seed)
         self._candidates = candidates or Candidates(problem, self._rng)
-        self._features = NetworkFeatures(problem.space)
+        self._features: NetworkFeatures | FeaturesWithPrior = NetworkFeatures(problem.space)
+        self._prior: Prior | None = None
         self._proxy = LearntProxy.of(problem.space, self._settings.proxy) if self._settings.proxy else None
         self._gain = FleetGain(problem, self._candidates.every)
         self._believed: Hyperparameters | None = None
         self._searched_at = 0
         self._first = min(self._settings.first, max(2, (problem.budget or 4 * self._settings.first) // 4))
+
+    def take_prior(self, prior: Prior) -> None:
+        """Begin with its fronts, and let the model learn how much it is worth."""
+        self._prior = prior
+        self._features = FeaturesWithPrior(NetworkFeatures(self._problem.space), prior)
 
     @property
     def batch(self) -> int:
@@ -134,14 +147,32 @@ class SurrogateStrategy(ReadsArchive):
             self._proxy.load(state)
 
     def _spread(self, n: int) -> Genotypes:
-        """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns."""
+        """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns; with a
+        prior, those that are on its fronts."""
+        if self._prior is None and self._settings.design == "macs":
+            return MacsFronts(self._problem, int(self._rng.integers(2**31))).ask(n)
         rows = self._candidates.some(50 * n)
+        if self._prior is not None:
+            there = self._problem.archive.unknown(self._problem.complete(self._prior.known))
+            rows = np.unique(np.concatenate([self._candidates.some(_RANKED), there]), axis=0)
         admitted = rows[np.argsort(self._gain.excess(rows), kind="stable")]
         within = int((self._gain.excess(rows) <= 0).sum())
         rows = admitted[: max(within, n)]
+        if self._prior is not None:
+            return self._ranked_best(rows, self._prior, n)
         rank = np.argsort(np.argsort(self._problem.cost(rows), axis=0, kind="stable"), axis=0, kind="stable")
         strata = np.array_split(np.argsort(rank.mean(axis=1), kind="stable"), min(n, len(rows)) or 1)
         return rows[[self._rng.choice(stratum) for stratum in strata if len(stratum)]]
+
+    def _ranked_best(self, rows: Genotypes, prior: Prior, n: int) -> Genotypes:
+        """At most n of the candidates on the fronts of the prior against each device's cost, in even steps of cost."""
+        cost, score = self._problem.cost(rows), prior(rows)
+        fronts = [non_dominated(np.stack([column, -score], axis=1)) for column in cost.T]
+        members = np.unique(np.concatenate(fronts))
+        members = members[np.argsort(cost[members].mean(axis=1), kind="stable")]
+        steps = np.unique(np.linspace(0, len(members) - 1, min(n, len(members))).round().astype(np.intp))
+        best: Genotypes = rows[members[steps]]
+        return best
 
     def _fitted(self, fronts: list[Steps]) -> GaussianProcess:
         """The model of what is known; hyperparameters are searched anew only now and then."""

@@ -235,3 +235,21 @@ def test_a_search_with_a_proxy_scores_so_many_and_goes_on_where_it_was(make_prob
     strategy = make_strategy(spelled, problem, 0)
     run_search(problem, strategy, name=spelled, seed=0)
     assert strategy._proxy.scored == 30
+
+
+def test_the_first_networks_may_be_those_of_the_most_macs(make_problem, mini):
+    problem = make_problem(budget=40)
+    strategy = make_strategy("surrogate:design=macs,first=8", problem, 0)
+    first = strategy.ask(8)
+    assert len(first) == 8
+    cost, macs = problem.cost(first), mini.macs(first)
+    pool = mini.sample(2000, np.random.default_rng(5))
+    pool_cost, pool_macs = problem.cost(pool), mini.macs(pool)
+    dearer_and_smaller = [
+        np.mean((pool_cost[:, 0] < cost[i, 0]) & (pool_macs > macs[i]))
+        + np.mean((pool_cost[:, 1] < cost[i, 1]) & (pool_macs > macs[i]))
+        for i in range(8)
+    ]
+    assert np.median(dearer_and_smaller) < 0.1
+    run_search(problem, strategy, name="surrogate", seed=0)
+    assert len(problem.archive) == 40
