@@ -311,7 +311,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=float("inf"), help="begin no mutant after so long")
     parser.add_argument("--only", default="", help="again: survivors of files whose path holds this")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "fleetfront-mutants")
-    given = parser.parse_args()
+    given = parser.parse_intermixed_args()
     if given.step == "record":
         record(given.rest[0], Path(given.rest[1]))
         return
