@@ -15,6 +15,7 @@ _OTHERS = (
     Distribution("xgboost-cpu", "models", "filling tables and correcting residuals", aliases=("xgboost",)),
     Distribution("scipy", "models", "fitting models, and the surrogate strategy"),
     Distribution("pymoo", "search", "NSGA-II and SMS-EMOA"),
+    Distribution("cma", "search", "CMA-ES inside the regions of LaMOO"),
     Distribution("moocore", "search", "fronts and hypervolume"),
     Distribution("threadpoolctl", "search", "searches that give the same fronts on any number of cores"),
     Distribution("ai-edge-quantizer", "quantise", "int8 in .tflite files"),

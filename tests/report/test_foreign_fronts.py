@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from fleetfront.quantities import ENERGY, PERPLEXITY, Estimate
 from fleetfront.report.gather import gather_report
 from fleetfront.report.markdown import render_markdown
 from fleetfront.report.page.page import render_page
+from fleetfront.search.fronts_file import load_fronts, write_fronts
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.nasbench201.space import NasBench201Space
@@ -87,3 +89,12 @@ def test_a_damaged_front_costs_itself_alone(fleet: Made, tmp_path: Path) -> None
     assert len(report.views("fronts")[0].fronts) == len(NINETEEN)
     with pytest.raises(InputError, match="nowhere"):
         gather_report(fleet.workspace, fronts=[good, tmp_path / "nowhere"])
+
+
+def test_devices_without_a_front_are_said(fleet: Made, tmp_path: Path) -> None:
+    fronts = load_fronts(fleet.fronts[0])
+    write_fronts(replace(fronts, errors={"board <7>": "its table knows none of the networks."}), tmp_path)
+    report = gather_report(fleet.workspace, fronts=[tmp_path], random_seeds=0)
+    (summary,) = report.views("summary")
+    assert "board <7> has no front: its table knows none of the networks." in summary.found
+    assert "board &lt;7&gt; has no front" in render_page(report)

@@ -44,6 +44,7 @@ def summaries(sources: Sources) -> Iterator[Summary]:
             (
                 *_devices_found(entries),
                 *map(_front_found, groups),
+                *_frontless(sources),
                 *map(_baseline_found, sources.views["baselines"]),
                 *map(_deployed_found, sources.views["deployed"]),
             )
@@ -70,6 +71,12 @@ def _front_found(group: FrontGroup) -> str:
         f"{group.space}: {found} of {group.quality.name} and {group.metric.title}{among}; it is "
         f"{group.accuracy_origin} ({group.accuracy_source})."
     )
+
+
+def _frontless(sources: Sources) -> Iterator[str]:
+    """Devices that a search was asked for and left out, each reason once."""
+    errors = {name: error for result in sources.results for name, error in result.fronts.errors.items()}
+    yield from (f"{name} has no front: {error}" for name, error in errors.items())
 
 
 def _baseline_found(view: BaselineView) -> str:
