@@ -18,6 +18,8 @@ from fleetfront.pipelines.deploy.picks import pick_knee as pick_knee
 from fleetfront.pipelines.deploy.picks import pick_shared as pick_shared
 from fleetfront.pipelines.deploy.picks import pick_spread as pick_spread
 from fleetfront.pipelines.deploy.picks import pick_within as pick_within
+from fleetfront.pipelines.file_predictions import FilePrediction as FilePrediction
+from fleetfront.pipelines.file_predictions import Predictions as Predictions
 from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
 from fleetfront.pipelines.generate import generate as generate
@@ -34,8 +36,6 @@ from fleetfront.pipelines.measure.single_file import profile_file as profile_fil
 from fleetfront.pipelines.mlflow_run import log_to_mlflow as log_to_mlflow
 from fleetfront.pipelines.optuna_study import to_optuna as to_optuna
 from fleetfront.pipelines.predict import predict_archs as predict_archs
-from fleetfront.pipelines.predict_files import FilePrediction as FilePrediction
-from fleetfront.pipelines.predict_files import Predictions as Predictions
 from fleetfront.pipelines.predict_files import predict as predict
 from fleetfront.pipelines.search import SearchOptions as SearchOptions
 from fleetfront.pipelines.search import search as search

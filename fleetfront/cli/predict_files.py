@@ -16,7 +16,7 @@ from fleetfront.errors import InputError
 from fleetfront.quantities import interval_90
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.predict_files import FilePrediction, Predictions
+    from fleetfront.pipelines.file_predictions import FilePrediction, Predictions
 
 #: Kinds of files that are read.
 _SUFFIXES = (".onnx", ".tflite")

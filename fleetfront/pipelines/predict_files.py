@@ -7,19 +7,18 @@ and where there are none the estimates that the package ships.
 from __future__ import annotations
 
 import hashlib
-import html
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.device_configs.loader import load_device
-from fleetfront.errors import InputError, MissingDependency, unknown
+from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.file_predictions import FilePrediction, Predictions
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import list_costs
-from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts, OperatorPart
+from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.profilers.file_facts import file_precision
 from fleetfront.profilers.reading.observations import choose_statistic, read_observations, summarise
@@ -31,8 +30,6 @@ from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
-    import pandas
-
     from fleetfront.graphs.readers.torch import Sample
 
 #: Below this share of known operators a prediction is refused, unless the user sets another.
@@ -42,85 +39,6 @@ ALL = "all"
 _SEPARATOR = "/"
 #: Distance between the halves of a file's visits as a share of its time is no less than this: clocks and moods.
 _LEAST_SPREAD = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class FilePrediction:
-    """One inference of one file on one target.
-
-    Attributes:
-        file: the path as given, or the module's name.
-        sha256: of the file's bytes; of the graph for a module.
-        device: as the user may type it.
-        known_share: of the time that lies in operators the model knows, 0 to 1; 1 of a measured file.
-        operators: in the order of execution; empty of a measured file.
-        warnings: what to keep in mind.
-    """
-
-    file: str
-    sha256: str
-    device: str
-    target: Target
-    latency_ms: float
-    latency_std_ms: float
-    tier: Tier
-    known_share: float
-    operators: tuple[OperatorPart, ...] = ()
-    warnings: tuple[str, ...] = ()
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for ``--json``."""
-        return {
-            "file": self.file,
-            "sha256": self.sha256,
-            "device": self.device,
-            "target": str(self.target),
-            "latency_ms": self.latency_ms,
-            "latency_std_ms": self.latency_std_ms,
-            "tier": self.tier.value,
-            "known_share": self.known_share,
-            "operators": [
-                {"name": part.name, "kind": part.kind, "ms": part.ms, "known": part.is_known, "fused": list(part.fused)}
-                for part in self.operators
-            ],
-        }
-
-
-class Predictions(Sequence[FilePrediction]):
-    """Predictions of one or several files, and why there are none for some devices."""
-
-    def __init__(self, rows: Iterable[FilePrediction], refusals: Iterable[str] = ()) -> None:
-        self._rows, self.refusals = tuple(rows), tuple(refusals)
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    def __getitem__(self, index: Any) -> Any:
-        return self._rows[index]
-
-    def to_json(self) -> list[dict[str, Any]]:
-        """Plain values for ``--json``."""
-        return [row.to_json() for row in self._rows]
-
-    def to_frame(self) -> pandas.DataFrame:
-        """A table, a row each. Raises MissingDependency without pandas."""
-        try:
-            import pandas
-        except ImportError as error:
-            raise MissingDependency(
-                "pandas, which makes tables, is not installed.", "Run: pip install pandas"
-            ) from error
-        return pandas.DataFrame([{k: v for k, v in row.items() if k != "operators"} for row in self.to_json()])
-
-    def _repr_html_(self) -> str:
-        """Show a table in a notebook."""
-        rows = [
-            f"<tr><td>{html.escape(row.file)}</td><td>{html.escape(row.device)}</td><td>{row.latency_ms:.4g} &plusmn; "
-            f"{row.latency_std_ms:.2g}</td><td>{row.tier.value}</td><td>{row.known_share:.0%}</td></tr>"
-            for row in self._rows
-        ]
-        head = "<tr><th>file</th><th>device</th><th>ms</th><th>tier</th><th>known</th></tr>"
-        return f"<table>{head}{''.join(rows)}</table>"
 
 
 def predict(
