@@ -33,6 +33,14 @@ class FileError(InputError):
     """A file that is damaged, cannot be read, or belongs to something else."""
 
 
+class OpenSize(InputError):
+    """A size that nobody said, or that only shows when the network runs."""
+
+
+class NotPredicted(InputError):
+    """A model of which too little is known on every device that was asked for."""
+
+
 class BarMissed(FleetfrontError):
     """Everything ran, but a bar that the user set was missed."""
 

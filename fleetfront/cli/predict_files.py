@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,11 @@ import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, shortened, warn
 from fleetfront.cli.options import Amount, ModelChoices, option_group, split_names
-from fleetfront.errors import InputError
+from fleetfront.errors import FleetfrontError, InputError, NotPredicted
 from fleetfront.quantities import interval_90
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.file_predictions import FilePrediction, Predictions
+    from fleetfront.pipelines.file_predictions import FilePrediction, Refusal
 
 #: Kinds of files that are read.
 _SUFFIXES = (".onnx", ".tflite")
@@ -70,16 +70,32 @@ file_options = option_group(
 
 
 def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> None:
-    """Print a row for each file and device. Raises InputError if nothing can be predicted."""
-    rows: list[FilePrediction] = []
-    refusals: list[str] = []
-    for found in _predicted(chosen, models):
-        rows += found
-        refusals += found.refusals
+    """Print a row for each file and device, and for what could not be predicted the reason.
+
+    Raises the last error if nothing could be predicted, and InputError once all is printed if a file, or a device that
+    was named, was left out.
+    """
+    from fleetfront.pipelines.file_predictions import Predictions
+
+    asked = split_names(models.devices)
+    rows, refused = _predicted(chosen, models, asked)
     if as_json:
-        print_json([row.to_json() for row in rows])
-        return
-    cells = (
+        print_json(Predictions(rows, refused).to_json())
+    else:
+        _print(rows, refused, chosen)
+    for text in dict.fromkeys(f"{one.file}: {one}" if one.device else str(one) for one in refused):
+        warn(text)
+    for text in dict.fromkeys(text for row in rows for text in row.warnings):
+        hint(text)
+    _check(rows, refused, asked)
+    at_hand = next((row for row in rows if _is_at_hand(row.device)), None)
+    if not as_json and chosen.files and at_hand and all(row.tier.value != "measured" for row in rows):
+        path = str(chosen.files[0]) if len(chosen.files) == 1 else at_hand.file
+        next_command(f"fleetfront profile --device {quote(at_hand.device)} --file {quote(path)}")
+
+
+def _print(rows: Sequence[FilePrediction], refused: Sequence[Refusal], chosen: FileChoices) -> None:
+    cells = [
         (
             row.file,
             row.device if len({one.target for one in rows if one.device == row.device}) == 1 else str(row.target),
@@ -89,17 +105,40 @@ def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> 
             f"{row.known_share:.0%}",
         )
         for row in rows
-    )
+    ]
+    answered = {row.file for row in rows}
+    # What is about no device is a row of its own only where the file has no other.
+    cells += [
+        (one.file, one.device or "-", "-", "-", "refused" if one.device else "failed", "-")
+        for one in refused
+        if one.device or one.file not in answered
+    ]
     print_table(("file", "device", "latency ms", "90 % interval", "tier", "known"), cells)
     if chosen.by:
         for row in rows:
             _tell_operators(row)
-    for text in dict.fromkeys(refusals):
-        warn(text)
-    for text in dict.fromkeys(text for row in rows for text in row.warnings):
-        hint(text)
-    if chosen.files and all(row.tier.value != "measured" for row in rows):
-        next_command(f"fleetfront profile --device {rows[0].device} --file {quote(str(chosen.files[0]))}")
+
+
+def _check(rows: Sequence[FilePrediction], refused: Sequence[Refusal], asked: Sequence[str]) -> None:
+    """Raise InputError for what was named and has no row."""
+    answered = {(row.file, name) for row in rows for name in (row.device, None)}
+    left_out = dict.fromkeys(
+        f"{one.file} on {one.device}" if one.device else one.file
+        for one in refused
+        if (one.device is None or "all" not in {name.split("/")[0] for name in asked})
+        and (one.file, one.device) not in answered
+    )
+    if left_out:
+        raise InputError(
+            f"{len(left_out)} of what was asked could not be predicted: {', '.join(left_out)}.",
+            "Do what the warnings above say, or name the others.",
+        )
+
+
+def _is_at_hand(device: str) -> bool:
+    from fleetfront.profilers.kinds.catalogue import find_kind
+
+    return find_kind(device) is not None
 
 
 def _interval(row: FilePrediction) -> str:
@@ -107,22 +146,52 @@ def _interval(row: FilePrediction) -> str:
     return f"{low:.4g}..{high:.4g}"
 
 
-def _predicted(chosen: FileChoices, models: ModelChoices) -> Iterator[Predictions]:
+def _predicted(
+    chosen: FileChoices, models: ModelChoices, asked: Sequence[str]
+) -> tuple[list[FilePrediction], list[Refusal]]:
+    """Raises the last error if nothing could be predicted; one that fails keeps no other from being so."""
     from fleetfront.graphs.input_shapes import parse_shapes
+    from fleetfront.pipelines.file_predictions import Refusal
     from fleetfront.pipelines.predict_files import predict
 
-    devices = split_names(models.devices, "all")
-    narrowed = [f"{name}/{models.runtime}" if models.runtime and "/" not in name else name for name in devices]
+    narrowed = [f"{name}/{models.runtime}" if models.runtime and "/" not in name else name for name in asked]
     more: dict[str, Any] = {"least_known": chosen.least_known, "store": models.store}
     if chosen.module is not None:
-        if chosen.files:
-            raise InputError("--file and --torch were both given.", "Give one of them.")
-        module, sample = _made(chosen.module, chosen.shapes)
-        yield predict(module, sample, narrowed, **more)
-        return
+        return _of_module(chosen, narrowed, more)
     shapes = parse_shapes(chosen.shapes)
+    rows: list[FilePrediction] = []
+    refused: list[Refusal] = []
+    failed: FleetfrontError | None = None
     for path in model_files(chosen.files):
-        yield predict(path, devices=narrowed, shapes=shapes, **more)
+        try:
+            found = predict(path, devices=narrowed, shapes=shapes, **more)
+        except FleetfrontError as error:
+            failed = error
+            refused.append(Refusal(str(path), None, error.message, error.remedy))
+        else:
+            rows += found
+            refused += found.refused
+    if failed is not None and not rows:
+        raise failed
+    return rows, refused
+
+
+def _of_module(
+    chosen: FileChoices, devices: Sequence[str], more: Mapping[str, Any]
+) -> tuple[list[FilePrediction], list[Refusal]]:
+    """Raises InputError if nothing could be predicted, with how to make a file of the module."""
+    from fleetfront.pipelines.predict_files import predict
+
+    spec = chosen.module or ""
+    if chosen.files:
+        raise InputError("--file and --torch were both given.", "Give one of them.")
+    module, sample = _made(spec, chosen.shapes)
+    remedy = f"Write it as a file, and time that: fleetfront export --torch {quote(spec)} --measure"
+    try:
+        found = predict(module, sample, devices, **more)
+    except NotPredicted as error:
+        raise InputError(error.message, remedy) from error
+    return list(found), [replace(one, remedy=remedy) if one.device else one for one in found.refused]
 
 
 def model_files(paths: tuple[Path, ...]) -> list[Path]:

@@ -55,14 +55,49 @@ class FilePrediction:
                 {"name": part.name, "kind": part.kind, "ms": part.ms, "known": part.is_known, "fused": list(part.fused)}
                 for part in self.operators
             ],
+            "warnings": list(self.warnings),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a file has no prediction on a device, and what to do.
+
+    Attributes:
+        file: the path as given, or the module's name.
+        device: as it was asked for; None where it is not about one, as a file that cannot be read.
+    """
+
+    file: str
+    device: str | None
+    error: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        said = f"{self.device}: {self.error}" if self.device else self.error
+        return f"{said.rstrip('.')}. {self.remedy}".rstrip()
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for ``--json``."""
+        return {
+            "file": self.file,
+            "device": self.device,
+            "latency_ms": None,
+            "error": self.error,
+            "remedy": self.remedy,
         }
 
 
 class Predictions(Sequence[FilePrediction]):
-    """Predictions of one or several files, and why there are none for some devices."""
+    """Predictions of one or several files, and why there are none for some devices (``refused``)."""
 
-    def __init__(self, rows: Iterable[FilePrediction], refusals: Iterable[str] = ()) -> None:
-        self._rows, self.refusals = tuple(rows), tuple(refusals)
+    def __init__(self, rows: Iterable[FilePrediction], refused: Iterable[Refusal] = ()) -> None:
+        self._rows, self.refused = tuple(rows), tuple(refused)
+
+    @property
+    def refusals(self) -> tuple[str, ...]:
+        """The refusals in words."""
+        return tuple(map(str, self.refused))
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -71,18 +106,19 @@ class Predictions(Sequence[FilePrediction]):
         return self._rows[index]
 
     def to_json(self) -> list[dict[str, Any]]:
-        """Plain values for ``--json``."""
-        return [row.to_json() for row in self._rows]
+        """Plain values for ``--json``, those of refusals last."""
+        return [*(row.to_json() for row in self._rows), *(one.to_json() for one in self.refused)]
 
     def to_frame(self) -> pandas.DataFrame:
-        """A table, a row each. Raises MissingDependency without pandas."""
+        """A table, a row a prediction. Raises MissingDependency without pandas."""
         try:
             import pandas
         except ImportError as error:
             raise MissingDependency(
                 "pandas, which makes tables, is not installed.", "Run: pip install pandas"
             ) from error
-        return pandas.DataFrame([{k: v for k, v in row.items() if k != "operators"} for row in self.to_json()])
+        plain = (row.to_json() for row in self._rows)
+        return pandas.DataFrame([{k: v for k, v in row.items() if k != "operators"} for row in plain])
 
     def _repr_html_(self) -> str:
         """Show a table in a notebook."""

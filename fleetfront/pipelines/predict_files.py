@@ -8,19 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.device_configs.loader import load_device
-from fleetfront.errors import InputError, unknown
+from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unknown
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.file_predictions import FilePrediction, Predictions
+from fleetfront.pipelines.file_predictions import FilePrediction, Predictions, Refusal
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import list_costs
 from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.profilers.file_facts import file_precision
+from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import choose_statistic, read_observations, summarise
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
@@ -39,6 +42,8 @@ ALL = "all"
 _SEPARATOR = "/"
 #: Distance between the halves of a file's visits as a share of its time is no less than this: clocks and moods.
 _LEAST_SPREAD = 0.01
+#: So many kinds, devices or files of weights are listed.
+_LISTED = 6
 
 
 def predict(
@@ -63,7 +68,8 @@ def predict(
         workspace: where operator costs are kept; the user's own by default.
 
     Raises:
-        InputError: a file that is damaged or leaves a size open, an unknown device, or no device that can be answered.
+        InputError: a file that is damaged or leaves a size open, or an unknown device.
+        NotPredicted: too little is known on all of the devices.
         MissingDependency: the package that reads such a model is not installed.
     """
     if not 0 <= least_known <= 1:
@@ -74,72 +80,133 @@ def predict(
         path = Path(model)
         graph, suffix = _read(path, shapes or {})
         sha256, file = hashlib.sha256(path.read_bytes()).hexdigest(), str(model)
-        precision = file_precision(path)
+        precision, notes = file_precision(path), _notes(path)
     else:
         from fleetfront.graphs.readers.torch import read_module
 
         if sample is None:
             raise InputError("A torch module was given without an input.", "Give a sample: predict(module, sample).")
-        graph, suffix, precision = read_module(model, sample), "", "fp32"
+        graph, suffix, precision, notes = read_module(model, sample), "", "fp32", ()
         sha256, file = graph.content_hash, graph.name
-    known = _Known(place, store or place.store, suffix, precision, least_known)
-    return known.predict(file, sha256, fold_batch_norm(graph), names)
+    known = _Known(place, store or place.store, suffix, precision, least_known, _fed(graph, shapes or {}))
+    found = known.predict(file, sha256, fold_batch_norm(graph), names)
+    return Predictions((replace(row, warnings=(*notes, *row.warnings)) for row in found), found.refused)
 
 
 def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[Graph, str]:
     from fleetfront.graphs.readers.file import read_graph
 
-    return read_graph(path, shapes), path.suffix.lower().removeprefix(".")
+    try:
+        return read_graph(path, shapes), path.suffix.lower().removeprefix(".")
+    except InputError as error:
+        if str(path) in error.message:
+            raise
+        raise type(error)(f"{path}: {error.message}", error.remedy) from error
+    except OSError as error:
+        raise FileError(f"{path} cannot be read ({error.strerror}).", "Check its permissions.") from error
+
+
+def _fed(graph: Graph, shapes: Mapping[str, Sequence[int]]) -> str:
+    """Options to type where the file is timed: sizes as given, and values where integers may decide sizes."""
+    sizes = {name: ",".join(map(str, shape)) for name, shape in shapes.items()}
+    typed = [f" --shape {quote(f'{name}={size}' if name else size)}" for name, size in sizes.items()]
+    is_asked = any("int" in graph.tensors[name].dtype for name in graph.inputs) and any(
+        isinstance(size, str) for tensor in graph.tensors.values() for size in tensor.shape[1:]
+    )
+    return "".join([*typed, " --inputs x.npz" if is_asked else ""])
+
+
+def _notes(path: Path) -> tuple[str, ...]:
+    """Objections to a file that was read, whatever the device."""
+    if path.suffix.lower() != ".onnx":
+        return ()
+    from fleetfront.graphs.readers.onnx import missing_weights
+
+    missing = missing_weights(path)
+    if not missing:
+        return ()
+    places = f"{', '.join(missing[:_LISTED])}{' and more' if len(missing) > _LISTED else ''}"
+    return (
+        f"{path} cannot run until its weights are beside it: there is no {places}. Its time is predicted all the same.",
+    )
 
 
 class _Known:
     """The sources that can answer for graphs, by device."""
 
-    def __init__(self, place: Workspace, store: Path, suffix: str, precision: str, least_known: float) -> None:
+    def __init__(
+        self, place: Workspace, store: Path, suffix: str, precision: str, least_known: float, fed: str
+    ) -> None:
         self._store, self._suffix, self._precision = store, suffix, precision
-        self._least_known = least_known
+        self._least_known, self._fed = least_known, fed
         self._costs, damaged = list_costs(place)
         self._damaged = [error.message for error in damaged]
         self._models = operator_models()
 
     def predict(self, file: str, sha256: str, graph: Graph, names: Sequence[str]) -> Predictions:
-        """Raises InputError if no device can be answered for."""
+        """Raises NotPredicted if no device can be answered for, InputError if one is unknown."""
         rows: list[FilePrediction] = []
-        refusals = list(self._damaged)
+        refused = [Refusal(file, None, text) for text in self._damaged]
         measured = self._measured(file, sha256)
         for device in self._wanted(names, measured):
-            found = self._answers(file, sha256, graph, device, measured)
-            rows += [row for row in found if isinstance(row, FilePrediction)]
-            refusals += [row for row in found if isinstance(row, str)]
+            for found in self._answers(file, sha256, graph, device, measured):
+                if isinstance(found, FilePrediction):
+                    rows.append(found)
+                else:
+                    refused.append(found)
         if not rows:
-            raise InputError(
-                f"{file} cannot be predicted on any of these devices: {'; '.join(dict.fromkeys(refusals))}",
-                "Time it where it will run: fleetfront profile --device NAME --file FILE",
-            )
-        return Predictions(rows, refusals)
+            remedy = next((one.remedy for one in refused if one.device), "")
+            raise NotPredicted(f"{file} cannot be predicted: {_together(refused)}", remedy)
+        return Predictions(rows, refused)
 
     def _wanted(self, names: Sequence[str], measured: Sequence[FilePrediction]) -> list[str]:
+        """Devices asked for, each once; ``all/RUNTIME`` are those that have something of that runtime."""
         known = list(
             dict.fromkeys(
                 [*(m.device for m in measured), *(c.target.device for c in self._costs), *sorted(self._models)]
             )
         )
-        wanted = list(dict.fromkeys(one for name in names for one in (known if name == ALL else [name])))
-        for name in wanted:
-            if name.split(_SEPARATOR)[0] not in known:
+        wanted: dict[str, None] = {}
+        for name in names:
+            device, *parts = name.split(_SEPARATOR)
+            if device == ALL:
+                there = [one for one in known if not parts or self._knows(one, parts, measured)]
+                if not there:
+                    raise InputError(
+                        f"Nothing is known of {'/'.join(parts)} on any device.",
+                        f"Known on other runtimes: {', '.join(known[:_LISTED])}; `--devices {ALL}` asks all of them.",
+                    )
+                wanted |= dict.fromkeys(_SEPARATOR.join([one, *parts]) for one in there)
+                continue
+            if device not in known:
                 error = unknown("device with operator costs or a shipped estimate", name, known)
                 raise InputError(
                     error.message,
-                    f"{error.remedy} To measure its operators: fleetfront profile --device {name} --operators",
+                    f"{error.remedy} To measure its operators: fleetfront profile {_options(name)} --operators. "
+                    "All that are known: --devices all",
                 )
-        return wanted
+            wanted[name] = None
+        return list(wanted)
+
+    def _knows(self, device: str, parts: Sequence[str], measured: Sequence[FilePrediction]) -> bool:
+        targets = [*(row.target for row in measured), *(one.target for one in self._costs)]
+        return any(one.device == device and _has(one, parts) for one in targets) or self._estimates(device, parts)
+
+    def _estimates(self, device: str, parts: Sequence[str]) -> bool:
+        """Tell whether a shipped estimate is of the target asked for."""
+        if device not in self._models:
+            return False
+        try:
+            return _has(load_device(device).target, parts)
+        except InputError:
+            return not parts
 
     def _answers(
         self, file: str, sha256: str, graph: Graph, device: str, measured: Sequence[FilePrediction]
-    ) -> list[FilePrediction | str]:
+    ) -> list[FilePrediction | Refusal]:
         """Measured targets of the device first, then its operator costs, else its shipped estimate."""
         name, *parts = device.split(_SEPARATOR)
-        answers: list[FilePrediction | str] = [
+        answers: list[FilePrediction | Refusal] = [
             row for row in measured if row.device == name and _has(row.target, parts)
         ]
         timed = {row.target for row in answers if isinstance(row, FilePrediction)}
@@ -147,10 +214,30 @@ class _Known:
         usual = [one for one in costs if self._opens(one.target)] or costs
         for one in _newest(usual):
             if one.target not in timed:
-                answers.append(self._by_costs(file, sha256, graph, one))
+                found = self._by_costs(file, sha256, graph, one)
+                answers.append(self._refusal(file, device, found) if isinstance(found, str) else found)
+        if not answers and self._estimates(name, parts):
+            found = self._by_classes(file, sha256, graph, name, self._models[name])
+            answers.append(self._refusal(file, device, found) if isinstance(found, str) else found)
         if not answers and name in self._models:
-            answers.append(self._by_classes(file, sha256, graph, name, self._models[name]))
-        return answers or [f"{device}: nothing is known of it"]
+            remedy = f"What is shipped is of other targets: ask for {name} without a runtime."
+            answers.append(Refusal(file, device, "nothing is known of it", remedy))
+        elif not answers:
+            remedy = f"Measure its operators: fleetfront profile {_options(device)} --operators"
+            answers.append(Refusal(file, device, "nothing is known of it", remedy))
+        return answers
+
+    def _refusal(self, file: str, device: str, reason: str) -> Refusal:
+        """With what to type for the file's time instead."""
+        name, *parts = device.split(_SEPARATOR)
+        if not self._suffix:
+            remedy = "Write it as a file with `fleetfront export`, and time that with `fleetfront profile`."
+        elif find_kind(name) is None:
+            remedy = f"Time it on a device at hand: fleetfront profile --device cpu --file {quote(file)}"
+        else:
+            runs = [one for one in parts if (facts := find_facts(one)) is not None and self._suffix in facts.formats]
+            remedy = f"Time it: fleetfront profile {_options('/'.join([name, *runs]))} --file {quote(file)}{self._fed}"
+        return Refusal(file, device, reason, remedy)
 
     def _opens(self, target: Target) -> bool:
         """Tell whether the target runs the file as it is; a module may be written for any."""
@@ -161,7 +248,11 @@ class _Known:
         warnings = []
         if not self._opens(costs.target):
             warnings.append(f"{costs.target.runtime} opens no .{self._suffix} files: of the same network converted.")
-        return self._row(file, sha256, costs.target.device, costs.target, costs.estimate(graph), warnings)
+        try:
+            found = costs.estimate(graph)
+        except OpenSize as error:
+            return _told_by_running(graph, error)
+        return self._row(file, sha256, costs.target.device, costs.target, found, warnings)
 
     def _by_classes(
         self, file: str, sha256: str, graph: Graph, name: str, model: OperatorModel
@@ -169,12 +260,15 @@ class _Known:
         try:
             config = load_device(name)
         except InputError as error:
-            return f"{name}: {error.message}"
+            return error.message
         if objection := model.objection(config):
-            return f"{name}: {objection}"
+            return objection
         if self._precision not in ("fp32", "unknown"):
-            return f"{name}: its estimate is of fp32, the file is {self._precision}"
-        found = estimate_by_classes(model, graph, config.target.batch)
+            return f"its estimate is of fp32, the file is {self._precision}"
+        try:
+            found = estimate_by_classes(model, graph, config.target.batch)
+        except OpenSize as error:
+            return _told_by_running(graph, error)
         return self._row(file, sha256, name, config.target, found, [model.warning])
 
     def _row(
@@ -183,8 +277,9 @@ class _Known:
         if found.known_share < self._least_known:
             kinds = sorted({part.kind for part in found.parts if not part.is_known})
             return (
-                f"{device}: only {found.known_share:.0%} of the time lies in operators that are known there (unknown: "
-                f"{', '.join(kinds[:6])}{' and more' if len(kinds) > 6 else ''}); asked for is {self._least_known:.0%}"
+                f"only {found.known_share:.0%} of the time lies in operators that are known there (unknown: "
+                f"{', '.join(kinds[:_LISTED])}{' and more' if len(kinds) > _LISTED else ''}); asked for is "
+                f"{self._least_known:.0%}"
             )
         return FilePrediction(
             file,
@@ -232,3 +327,36 @@ def _has(target: Target, parts: Sequence[str]) -> bool:
 def _newest(costs: Sequence[OperatorCosts]) -> list[OperatorCosts]:
     """One a target: lists come newest first."""
     return list({one.target: one for one in reversed(costs)}.values())
+
+
+def _together(refused: Sequence[Refusal]) -> str:
+    """Each reason once, behind the devices that have it."""
+    devices: dict[str, list[str]] = {}
+    for one in refused:
+        devices.setdefault(one.error, []).extend([one.device] if one.device else [])
+    return "; ".join(f"{', '.join(names)}: {reason}" if names else reason for reason, names in devices.items())
+
+
+def _options(device: str) -> str:
+    """Options that name ``cpu/onnxruntime`` to ``profile``."""
+    name, *parts = device.split(_SEPARATOR)
+    runtimes = [part for part in parts if find_facts(part) is not None]
+    return " ".join([f"--device {quote(name)}", *(f"--runtime {quote(part)}" for part in runtimes)])
+
+
+def _told_by_running(graph: Graph, error: OpenSize) -> str:
+    """Of a graph whose operators cannot be counted."""
+    open_sizes = {
+        name: operator
+        for operator in graph.operators
+        for name in operator.outputs
+        if any(isinstance(size, str) for size in graph.tensors[name].shape)
+    }
+    # A first size alone may be the batch.
+    certain = (name for name in open_sizes if any(isinstance(size, str) for size in graph.tensors[name].shape[1:]))
+    name = next(certain, next(iter(open_sizes), None))
+    if name is None:
+        return error.message
+    operator = open_sizes[name]
+    kind = operator.origin.kind if operator.origin else operator.family
+    return f"nothing says before it runs how large {name} is, which its {kind} gives"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,8 @@ def test_costs_of_the_runtime_that_opens_the_file_answer(workspace: Workspace, f
     assert [part.kind for part in row.operators] == ["pointwise"]
     assert row.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
     assert set(row.to_json()) == {
-        *("file", "sha256", "device", "target", "latency_ms", "latency_std_ms", "tier", "known_share", "operators")
+        *("file", "sha256", "device", "target", "latency_ms", "latency_std_ms", "tier", "known_share", "operators"),
+        "warnings",
     }
 
 
@@ -126,3 +128,40 @@ def test_int8_files_are_not_answered_by_costs_of_floats(workspace: Workspace, tm
     path.write_bytes(write_onnx(builder.build([made])))
     with pytest.raises(InputError, match="relu int8"):
         ff.predict(path, devices="board", workspace=workspace)
+
+
+def test_a_size_that_only_shows_in_a_run_is_refused_by_name(workspace: Workspace, shared_data: Path) -> None:
+    for name, kind in (("f_resize_size_input", "RESIZE_BILINEAR"), ("g_reshape_shape_input", "RESHAPE")):
+        path = shared_data / "cases" / "tflite" / f"{name}.tflite"
+        save_costs(replace(costs_of("litert"), target=Target("cpu", "litert")), workspace)
+        with pytest.raises(InputError, match=f"{name}.*which its {kind} gives") as told:
+            ff.predict(path, devices="cpu", workspace=workspace)
+        assert told.value.remedy.endswith(f"fleetfront profile --device cpu --file {path} --inputs x.npz")
+
+
+def test_a_file_without_its_weights_is_predicted_and_told(workspace: Workspace, file: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    onnx.save(onnx.load(file), file, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    (row,) = ff.predict(file, devices="board", workspace=workspace)
+    assert row.warnings == ()
+    (file.parent / "weights.bin").unlink()
+    (row,) = ff.predict(file, devices="board", workspace=workspace)
+    assert row.latency_ms > 0
+    assert "cannot run" in row.warnings[0]
+    assert "weights.bin" in row.warnings[0]
+
+
+def test_files_that_are_not_read_are_named(workspace: Workspace, tmp_path: Path) -> None:
+    builder = GraphBuilder("open")
+    made = builder.add("relu", (builder.input("x", ("n", 8, "length")),))
+    path = tmp_path / "open.onnx"
+    path.write_bytes(write_onnx(builder.build([made])))
+    with pytest.raises(InputError, match=r"open\.onnx: .*nothing says length"):
+        ff.predict(path, devices="board", workspace=workspace)
+
+
+def test_all_of_a_runtime_are_those_that_know_it(workspace: Workspace, file: Path) -> None:
+    (row,) = ff.predict(file, devices="all/onnxruntime", workspace=workspace)
+    assert (row.device, row.target.runtime) == ("board", "onnxruntime")
+    with pytest.raises(InputError, match="pixel3/onnxruntime: nothing is known"):
+        ff.predict(file, devices="pixel3/onnxruntime", workspace=workspace)

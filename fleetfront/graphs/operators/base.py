@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
-from fleetfront.errors import InputError
+from fleetfront.errors import InputError, OpenSize
 
 if TYPE_CHECKING:
     from torch import Tensor as TorchTensor
@@ -159,14 +159,14 @@ def as_first(values: Sequence[Value], _: Attributes) -> Sequence[Value]:
 
 
 def number(dimension: int | str) -> int:
-    """A dimension that must be known. Raises InputError for a symbol."""
+    """A dimension that must be known. Raises OpenSize for a symbol."""
     if isinstance(dimension, str):
-        raise InputError(f"The symbolic dimension {dimension!r} cannot be added or multiplied up.", "Give it a number.")
+        raise OpenSize(f"The symbolic dimension {dimension!r} cannot be added or multiplied up.", "Give it a number.")
     return int(dimension)
 
 
 def elements(shape: Shape) -> float:
-    """Number of elements at batch 1: a leading symbol is the batch. Raises InputError for any other symbol."""
+    """Number of elements at batch 1: a leading symbol is the batch. Raises OpenSize for any other symbol."""
     known = shape[1:] if shape and isinstance(shape[0], str) else shape
     return float(math.prod(number(dimension) for dimension in known))
 

@@ -114,6 +114,20 @@ def load_skimmed(path: Path) -> onnx.ModelProto:
     return model
 
 
+def missing_weights(path: Path) -> list[str]:
+    """Names of the files of weights that the file at ``path`` has beside it, and that are not there.
+
+    Raises:
+        FileError: it is no ONNX file, or weights lie outside its folder.
+        MissingDependency: onnx is not installed.
+    """
+    from onnx import TensorProto
+
+    outside = [one for one in load_skimmed(path).graph.initializer if one.data_location == TensorProto.EXTERNAL]
+    places = dict.fromkeys(check_location(one, path) for one in outside)
+    return [place.name for place in places if not place.is_file()]
+
+
 def _take_weights(model: onnx.ModelProto, path: Path) -> dict[str, Value]:
     """Turn large constants of the main graph into inputs: their shapes are all that is needed of them."""
     from onnx import TensorProto, helper

@@ -17,8 +17,8 @@ REASON_SHOWN = 300
 _MOST_NODES = 200_000
 
 
-def check_location(tensor: onnx.TensorProto, path: Path) -> None:
-    """Raise FileError if a weight lies outside the file's folder."""
+def check_location(tensor: onnx.TensorProto, path: Path) -> Path:
+    """The file that holds a weight. Raises FileError if it lies outside the model's folder."""
     location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
     folder = path.resolve().parent
     there = folder / location
@@ -27,6 +27,7 @@ def check_location(tensor: onnx.TensorProto, path: Path) -> None:
             f"Weight {tensor.name!r} of {path} lies at {location!r}, outside the file's folder.",
             "Keep the data beside the file, and save it with relative paths.",
         )
+    return there
 
 
 def check_functions(model: onnx.ModelProto, path: Path) -> None:
