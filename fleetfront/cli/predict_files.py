@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 _SUFFIXES = (".onnx", ".tflite")
 #: Bars are so wide where the largest part is all of the time; as many operators are listed.
 _BAR, _LISTED = 24, 40
+#: So many files that could not be predicted are named again at the end.
+_NAMED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +131,9 @@ def _check(rows: Sequence[FilePrediction], refused: Sequence[Refusal], asked: Se
         and (one.file, one.device) not in answered
     )
     if left_out:
+        more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
         raise InputError(
-            f"{len(left_out)} of what was asked could not be predicted: {', '.join(left_out)}.",
+            f"{len(left_out)} of what was asked could not be predicted: {', '.join([*left_out][:_NAMED])}{more}.",
             "Do what the warnings above say, or name the others.",
         )
 

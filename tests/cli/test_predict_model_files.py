@@ -74,3 +74,14 @@ def test_modules_that_are_refused_are_exported_first(told: Told, tmp_path: Path)
     code, _, err = told("predict", "--torch", spec, "--shape", "5,1,8", "--device", "pixel3")
     assert code == 2
     assert f"fleetfront export --torch {spec} --measure" in err
+
+
+def test_the_end_names_a_few_of_many_files_that_failed(told: Told, file: str, tmp_path: Path) -> None:
+    for number in range(9):
+        (tmp_path / f"broken{number}.onnx").write_bytes(b"nothing")
+    code, _, err = told("predict", "--file", str(tmp_path), "--device", "pixel3")
+    assert code == 2
+    (last,) = (line for line in err.splitlines() if "9 of what was asked" in line)
+    assert "broken5.onnx and 3 more" in last
+    assert "broken6.onnx" not in last
+    assert all(f"broken{number}.onnx is no ONNX file" in err for number in range(9))
