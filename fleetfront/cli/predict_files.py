@@ -253,8 +253,13 @@ def _tell_operators(row: FilePrediction) -> None:
         )
         for part in ranked[:_LISTED]
     ]
+    listed = sum(part.ms for part in ranked[:_LISTED])
+    smaller = sum(part.ms for part in ranked[_LISTED:])
+    more = [("smaller ones", f"{len(ranked) - _LISTED} operators", smaller)] if len(ranked) > _LISTED else []
+    more.append(("rest", "what running anything costs", row.latency_ms - listed - smaller))
+    cells += [(name, kind, f"{ms:.4g}", f"{ms / row.latency_ms:.1%}", "") for name, kind, ms in more]
     print_table(("operator", "kind", "ms", "share", ""), cells)
     if len(ranked) > _LISTED:
-        hint(f"and {len(ranked) - _LISTED} smaller ones; --json has all.")
+        hint("--json has all operators.")
     if any(not part.is_known for part in row.operators):
         hint("? An allowance: operators of this kind and size were not measured.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Container
 
 from fleetfront.graphs.graph import Graph, Operator, Rewriter
 
@@ -28,8 +29,10 @@ def drop_unread(graph: Graph) -> Graph:
     return graph if is_whole else graph.rewrite(keep)
 
 
-def share_equal(graph: Graph) -> Graph:
+def share_equal(graph: Graph, families: Container[str] | None = None) -> Graph:
     """The graph with equal operators once: of one family, with the same inputs, weights and attributes.
+
+    ``families`` are those that it is done for; all by default.
 
     Some runtimes look for them and some do not, so a file that holds them would not say what it costs. An operator
     that makes an output of the graph stays.
@@ -37,6 +40,9 @@ def share_equal(graph: Graph) -> Graph:
     first: dict[tuple[str, tuple[str, ...], str], tuple[str, ...]] = {}
 
     def share(writer: Rewriter, operator: Operator) -> None:
+        if families is not None and operator.family not in families:
+            writer.keep(operator)
+            return
         inputs = [writer.now(name) for name in operator.inputs]
         operands = tuple(sorted(inputs) if operator.family in _COMMUTATIVE else inputs)
         key = operator.family, operands, json.dumps(dict(operator.attributes), sort_keys=True)

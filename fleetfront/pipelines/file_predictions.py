@@ -24,8 +24,10 @@ class FilePrediction:
         file: the path as given, or the module's name.
         sha256: of the file's bytes; of the graph for a module.
         device: as the user may type it.
-        known_share: of the time that lies in operators the model knows, 0 to 1; 1 of a measured file.
-        operators: in the order of execution; empty of a measured file.
+        known_share: of the time that lies in operators the model knows, 0 to 1, if all others take the most that they
+            may; 1 of a measured file.
+        operators: in the order of execution; empty of a measured file. What they leave of the latency is what running
+            anything costs.
         warnings: what to keep in mind.
     """
 
@@ -39,6 +41,11 @@ class FilePrediction:
     known_share: float
     operators: tuple[OperatorPart, ...] = ()
     warnings: tuple[str, ...] = ()
+
+    @property
+    def rest_ms(self) -> float:
+        """The part of no operator: what running anything costs; 0 where there are no parts."""
+        return self.latency_ms - sum(part.ms for part in self.operators) if self.operators else 0.0
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for ``--json``."""
@@ -55,6 +62,7 @@ class FilePrediction:
                 {"name": part.name, "kind": part.kind, "ms": part.ms, "known": part.is_known, "fused": list(part.fused)}
                 for part in self.operators
             ],
+            "rest_ms": self.rest_ms,
             "warnings": list(self.warnings),
         }
 

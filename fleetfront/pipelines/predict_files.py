@@ -7,7 +7,7 @@ and where there are none the estimates that the package ships.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -274,13 +274,19 @@ class _Known:
     def _row(
         self, file: str, sha256: str, device: str, target: Target, found: GraphEstimate, warnings: Sequence[str]
     ) -> FilePrediction | str:
+        unbounded = _listed(part.kind.removeprefix("opaque ") for part in found.parts if not part.is_bounded)
         if found.known_share < self._least_known:
-            kinds = sorted({part.kind for part in found.parts if not part.is_known})
+            if unbounded:
+                return f"nobody can say what {unbounded} may take, so the file has to be timed"
+            new = _listed(part.kind for part in found.parts if not part.is_known and not part.is_beyond)
+            larger = _listed(part.kind for part in found.parts if part.is_beyond)
+            reasons = [f"unknown: {new}"] * bool(new) + [f"beyond the sizes measured: {larger}"] * bool(larger)
             return (
-                f"only {found.known_share:.0%} of the time lies in operators that are known there (unknown: "
-                f"{', '.join(kinds[:_LISTED])}{' and more' if len(kinds) > _LISTED else ''}); asked for is "
-                f"{self._least_known:.0%}"
+                f"only {found.known_share:.0%} of the time is sure to lie in operators that are known there "
+                f"({'; '.join(reasons)}); asked for is {self._least_known:.0%}"
             )
+        if unbounded:
+            warnings = [*warnings, f"Nobody can say what {unbounded} may take: it is hardly counted. Time the file."]
         return FilePrediction(
             file,
             sha256,
@@ -318,6 +324,12 @@ class _Known:
                     file, sha256, row.target.device, row.target, ms, spread, Tier.MEASURED, 1.0
                 )
         return list(found.values())
+
+
+def _listed(kinds: Iterable[str]) -> str:
+    """The kinds once each, the first six by name."""
+    names = sorted(set(kinds))
+    return ", ".join(names[:_LISTED]) + (" and more" if len(names) > _LISTED else "")
 
 
 def _has(target: Target, parts: Sequence[str]) -> bool:

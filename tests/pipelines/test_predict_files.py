@@ -63,7 +63,9 @@ def test_costs_of_the_runtime_that_opens_the_file_answer(workspace: Workspace, f
     assert set(row.to_json()) == {
         *("file", "sha256", "device", "target", "latency_ms", "latency_std_ms", "tier", "known_share", "operators"),
         "warnings",
+        "rest_ms",
     }
+    assert row.to_json()["rest_ms"] == pytest.approx(row.latency_ms - sum(part.ms for part in row.operators))
 
 
 def test_a_device_is_narrowed_to_a_target(workspace: Workspace, file: Path) -> None:
@@ -104,6 +106,33 @@ def test_too_little_that_is_known_is_refused_unless_the_user_allows_it(workspace
         ff.predict(path, devices="board", least_known=0.9, workspace=workspace)
     (row,) = ff.predict(path, devices="board", least_known=0.0, workspace=workspace)
     assert 0 < row.known_share < 0.9
+
+
+def test_sizes_beyond_those_measured_are_told_from_kinds_that_are_unknown(workspace: Workspace, file: Path) -> None:
+    small = costs_of("onnxruntime")
+    kind = replace(small.kinds["pointwise"], highest=np.full(len(FEATURES), 0.02))
+    save_costs(replace(small, kinds={"pointwise": kind}), workspace)
+    with pytest.raises(InputError, match=r"\(beyond the sizes measured: pointwise\)"):
+        ff.predict(file, devices="board/onnxruntime", workspace=workspace)
+
+
+def test_a_file_with_an_operator_of_its_makers_is_refused_unless_the_user_allows_it(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    from onnx import TensorProto, helper, save
+
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, (1, 64)) for name in "xy")
+    nodes = [helper.make_node("Relu", ["x"], ["a"]), helper.make_node("Fancy", ["a"], ["y"], domain="mine")]
+    opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
+    path = tmp_path / "custom.onnx"
+    save(helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=opsets, ir_version=9), path)
+    for device in ("board", "pixel3"):
+        with pytest.raises(InputError, match=r"nobody can say what mine\.Fancy may take") as refused:
+            ff.predict(path, devices=device, workspace=workspace)
+        assert "profile" in refused.value.remedy
+        (row, *_) = ff.predict(path, devices=device, least_known=0.0, workspace=workspace)
+        assert row.known_share == 0.0
+        assert any("mine.Fancy" in text for text in row.warnings)
 
 
 def test_a_torch_module_is_predicted_without_a_file(workspace: Workspace) -> None:

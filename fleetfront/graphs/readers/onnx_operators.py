@@ -9,6 +9,7 @@ from typing import Any
 from fleetfront.graphs.operators.base import IMAGE, Shape, Value
 from fleetfront.graphs.operators.products import spatial
 from fleetfront.graphs.readers.node import Node, Plan, Rule, same_padding
+from fleetfront.graphs.readers.onnx_quantised import quantised_rules
 from fleetfront.graphs.readers.outline import is_known
 
 #: Rank of the data -> the family of a convolution.
@@ -141,10 +142,6 @@ def _matmul(node: Node) -> Plan:
 
 def _integer_matmul(node: Node) -> Plan:
     return Plan("matmul", node.operands(0, 1), {"dtype": "int32"})
-
-
-def _quantised_matmul(node: Node) -> Plan:
-    return Plan("matmul", (node.inputs[0], node.inputs[3]), {"dtype": node.value(7).dtype if node.has(7) else "uint8"})
 
 
 def _quantised_convolution(node: Node) -> Plan:
@@ -347,17 +344,16 @@ def _same(family: str, *places: int) -> Rule:
 
 #: Kind of node -> its rule.
 RULES: Mapping[str, Rule] = {
+    **quantised_rules(_quantised_convolution, _pool, _global_pool),
     "Conv": _convolution,
     "FusedConv": _convolution,
     "ConvInteger": _integer_convolution,
-    "QLinearConv": _quantised_convolution,
     "ConvTranspose": _transposed_convolution,
     **dict.fromkeys(("MaxPool", "AveragePool", "LpPool"), _pool),
     **dict.fromkeys(("GlobalAveragePool", "GlobalMaxPool", "GlobalLpPool"), _global_pool),
     **dict.fromkeys(("Gemm", "FusedGemm"), _gemm),
     "MatMul": _matmul,
     "MatMulInteger": _integer_matmul,
-    "QLinearMatMul": _quantised_matmul,
     "Einsum": _einsum,
     "Attention": _attention,
     **dict.fromkeys(("LSTM", "GRU", "RNN"), _recurrent),

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.base import CLASSES
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import drop_unread
-from fleetfront.predictors.operators.costs import GraphEstimate, OperatorPart
+from fleetfront.predictors.operators.costs import GraphEstimate, OperatorPart, unknown_spread
 from fleetfront.predictors.operators.model import OperatorModel
 from fleetfront.predictors.operators.work import QUANTITIES, Mode, quantities_of
 
@@ -28,10 +30,11 @@ _NEAREST = {
 def estimate_by_classes(model: OperatorModel, graph: Graph, batch: int = 1) -> GraphEstimate:
     """One inference of ``graph``, whose parts are each operator's launch or work, whichever rules, scaled to the whole.
 
-    Operators of classes that the model lacks are counted with the nearest class and are not known. What no output needs
+    Operators of classes that the model lacks are counted with the nearest class and are not known; nobody can bound
+    opaque ones. What no output needs
     counts where the device executes it (``Mode.ALL``: frameworks that are defined by running) and nowhere else.
     """
-    rows, names, known = [], [], []
+    rows, names, known, most = [], [], [], []
     executed = graph if model.mode is Mode.ALL else drop_unread(graph)
     for operator in executed.operators:
         is_opaque = operator.family == "opaque"
@@ -44,13 +47,14 @@ def estimate_by_classes(model: OperatorModel, graph: Graph, batch: int = 1) -> G
         rows.append(work.ravel())
         names.append((operator.outputs[0], str(operator.attributes["kind"]) if is_opaque else operator.family))
         known.append(not is_opaque and kind in CLASSES)
+        most.append(math.inf if is_opaque else 0.0)
     work = np.array(rows).reshape(len(rows), len(CLASSES) * len(QUANTITIES))
     mean = float(model.latency_ms(work.sum(axis=0, keepdims=True), batch)[0])
     launched, busy = model.parts(work, batch)
     share = (launched + busy) / max(float((launched + busy).sum()), 1e-12)
     parts = tuple(
-        OperatorPart(name, kind, float(part * mean), is_known)
-        for (name, kind), part, is_known in zip(names, share, known, strict=True)
+        OperatorPart(name, kind, float(part * mean), is_known, most_ms=most_ms)
+        for (name, kind), part, is_known, most_ms in zip(names, share, known, most, strict=True)
     )
-    unknown = sum(part.ms for part in parts if not part.is_known)
+    unknown = max(sum(part.ms for part in parts if not part.is_known), unknown_spread(mean, parts))
     return GraphEstimate(mean, float(np.hypot(model.relative_std * mean, unknown)), parts)

@@ -6,6 +6,7 @@ few whole networks: times of one operator in a file of its own are warm, and in 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -18,13 +19,14 @@ from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
 from fleetfront.predictors.operators.rules import Group, Rules, group_kernels
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import Trees
-from fleetfront.quantities import Clock, FloatArray
+from fleetfront.quantities import Z90, Clock, FloatArray
 from fleetfront.targets import Target
 
 #: Columns of a kind's roofline: a constant, then features.
 TERMS = ("mmacs", "padded", "read", "written", "weights")
 _TERM_COLUMNS = [FEATURES.index(name) for name in TERMS]
 _WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
+_MMACS, _WINDOW = FEATURES.index("mmacs"), FEATURES.index("window")
 #: Products of which so few rows wait for their weights.
 _MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
 #: Millions of elements of four bytes in a first cache of 32 KiB.
@@ -39,6 +41,18 @@ _SMALL = 0.1
 _MOST_MS = 1e9
 #: Beyond the sizes that a kind was measured at by more than this factor, it is not known.
 REACH = 4.0
+#: What operators may take of which only an allowance is known, as factors of its terms. Of forty kinds under ONNX
+#: Runtime those that ``_SIMPLE`` names stay within the allowance, most others within 10 times what it says of data that
+#: is moved, softplus, mish and softmax across rows within 30, those that sort or look around within 100. Arithmetic is
+#: allowed for amply. Known kinds beyond their sizes grow at most with how often windows look at each element.
+_MOST, _MOST_SIMPLE = np.array([3.0, 3.0, 3.0, 30.0, 30.0, 3.0]), 3.0
+_SIMPLE = frozenset(
+    {"quantise", "dequantise", "cast", "abs", "neg", "floor", "ceil", "round", "max", "min", "clip", "prelu", "expand"}
+    | {"tile", "slice", "concat", "split", "pad", "greater", "less", "equal", "add", "sub", "relu", "relu6", "cumsum"}
+)
+_SORTING, _SORTING_MORE, _BEYOND = ("topk", "unique", "nonmaxsuppression", "local_response_norm"), 100 / 30, 3.0
+#: The factor that intervals reach either way where operators are unbounded: they refuse to say anything.
+_UNBOUNDED = 1000.0
 
 
 def roofline_design(features: FloatArray) -> FloatArray:
@@ -93,9 +107,24 @@ class KindCosts:
         return floor if self.trees is None else floor * np.exp(self.trees.predict(tree_design(features, floor)))
 
     def reaches(self, features: FloatArray) -> bool:
-        """Tell whether one operator's work is near what was measured of the kind."""
+        """Tell whether one operator's work is near what was measured of the kind, and no window looks around more.
+
+        Larger windows of products are more of the same arithmetic; those of pools that overlap run on other code.
+        """
         work = slice(0, len(TERMS))
-        return bool(np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL)))
+        is_near = np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL))
+        return bool(is_near) and self._overlap(features) <= 1.0
+
+    def most_ms(self, features: FloatArray) -> float:
+        """The most that one operator may take alone that is not reached."""
+        return float(self.ms(features[None])[0]) * max(_BEYOND, self._overlap(features))
+
+    def _overlap(self, features: FloatArray) -> float:
+        """How often a wider window than was measured looks at each element, in windows that were; else 0."""
+        widest = max(float(self.highest[_WINDOW]) * (1.0 if scale_of(self.kind) == len(SCALES) - 1 else REACH), 1.0)
+        if features[_WINDOW] <= widest:
+            return 0.0
+        return float(features[_MMACS] / max(features[_READ], _GRAIN)) / widest
 
 
 #: Kinds whose scales are calibrated together.
@@ -191,6 +220,8 @@ class OperatorPart:
         name, kind: of the first of the group; ``fused`` are the names of the others.
         ms: its part, calibrated; of unknown ones the allowance.
         is_known: whether its kind was measured at such sizes.
+        most_ms: what an unknown one may take, infinite where nobody can bound it.
+        is_beyond: whether its kind was measured, but only smaller.
     """
 
     name: str
@@ -198,13 +229,21 @@ class OperatorPart:
     ms: float
     is_known: bool
     fused: tuple[str, ...] = ()
+    most_ms: float = 0.0
+    is_beyond: bool = False
+
+    @property
+    def is_bounded(self) -> bool:
+        """Tell whether anybody can say what it takes at most."""
+        return math.isfinite(self.most_ms)
 
 
 @dataclass(frozen=True, slots=True)
 class GraphEstimate:
     """One inference of a graph: mean and standard deviation in ms, and its parts in the order of execution.
 
-    ``known_share`` of the mean lies in operators that the costs know; the rest is an allowance.
+    ``known_share`` of the time lies in operators that the costs know if all others take the most that they may: none
+    where nobody can bound them.
     """
 
     mean_ms: float
@@ -213,8 +252,10 @@ class GraphEstimate:
 
     @property
     def known_share(self) -> float:
-        unknown = sum(part.ms for part in self.parts if not part.is_known)
-        return max(0.0, 1.0 - unknown / self.mean_ms) if self.mean_ms > 0 else 0.0
+        unknown = [part for part in self.parts if not part.is_known]
+        known = self.mean_ms - sum(part.ms for part in unknown)
+        whole = known + sum(max(part.ms, part.most_ms) for part in unknown)
+        return max(0.0, known / whole) if whole > 0 else 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,26 +312,46 @@ class OperatorCosts:
         asked = demands(kernels, groups, group_ms(kernels, groups, ms))
         each = from_memory(asked, self.scales.cache_mweights) @ self.scales.coefficients
         parts = tuple(
-            OperatorPart(
-                kernels[group.members[0]].name,
-                kernels[group.members[0]].kind,
-                float(own),
-                known[group.members[0]],
-                tuple(kernels[place].name for place in group.members[1:]),
-            )
+            self._part(kernels, group, float(own), is_known=known[group.members[0]])
             for group, own in zip(groups, each, strict=True)
         )
         mean = self.scales.base_ms + sum(part.ms for part in parts)
-        unknown = sum(part.ms for part in parts if not part.is_known)
         spread = self.kind_spread([(part.kind, part.ms) for part in parts if part.is_known])
-        within = float(np.linalg.norm((spread, self.scales.rms * mean, unknown)))
+        within = float(np.linalg.norm((spread, self.scales.rms * mean, unknown_spread(mean, parts))))
         weight_bytes = 4e6 * sum(map(_four_byte_weights, kernels))
         (std,) = TYPICAL_SPREAD.widen(np.array([mean]), np.array([within]), np.array([weight_bytes]))
         return GraphEstimate(mean, float(std), parts)
 
+    def _part(self, kernels: Sequence[Kernel], group: Group, ms: float, *, is_known: bool) -> OperatorPart:
+        first, fused = kernels[group.members[0]], tuple(kernels[place].name for place in group.members[1:])
+        if is_known:
+            return OperatorPart(first.name, first.kind, ms, True, fused)
+        costs = self.kinds.get(first.kind)
+        if not first.is_bounded:
+            most = math.inf
+        elif costs is not None:
+            most = costs.most_ms(first.features)
+        else:
+            most = float((roofline_design(first.features[None]) @ (_most_of(first.kind) * self.allowance))[0])
+        return OperatorPart(first.name, first.kind, ms, False, fused, max(most, ms), costs is not None)
+
     def kind_spread(self, parts: Iterable[tuple[str, float]]) -> float:
         """Standard deviation in ms of a sum of parts, each with its kind and ms; their errors are independent."""
         return float(np.sqrt(sum((self.kinds[kind].rms * ms) ** 2 for kind, ms in parts if kind in self.kinds)))
+
+
+def _most_of(kind: str) -> FloatArray:
+    """Factors of the allowance's terms, float64[1 + len(TERMS)]."""
+    word = kind.split(" ")[0]
+    if word in _SIMPLE:
+        return np.full(len(_MOST), _MOST_SIMPLE)
+    return _MOST * (_SORTING_MORE if word in _SORTING else 1.0)
+
+
+def unknown_spread(mean_ms: float, parts: Sequence[OperatorPart]) -> float:
+    """Standard deviation in ms with which a 90 % interval holds the most that unknown parts may take."""
+    more = sum(max(part.ms, part.most_ms) for part in parts if not part.is_known)
+    return mean_ms * math.log(min(1.0 + more / mean_ms, _UNBOUNDED)) / Z90 if mean_ms > 0 else 0.0
 
 
 def group_ms(kernels: Sequence[Kernel], groups: Sequence[Group], ms: FloatArray) -> list[float]:

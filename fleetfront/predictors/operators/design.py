@@ -19,6 +19,8 @@ Draw = Callable[[np.random.Generator], Sample]
 #: Sides of maps, and multiply-accumulates and elements that one operator has at most: a visit takes 50 ms then.
 _SIDES = (1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
 _MOST_MACS, _MOST_ELEMENTS, _MOST_WEIGHTS = 4e8, 2.5e6, 3e6
+#: Elements that windows look at, and that softmax is taken of across rows: each is dearer there.
+_MOST_POOLED, _MOST_ACROSS = 1e7, 1e6
 _TOKENS = (1, 1, 1, 16, 32, 49, 50, 64, 65, 98, 100, 128, 144, 196, 197, 256, 257, 384, 400, 784, 1024, 3136)
 
 
@@ -157,6 +159,18 @@ def _pool(name: str) -> Draw:
     return draw
 
 
+def _wide_pool(name: str) -> Draw:
+    """Windows that look far around, as those that pool at several scales."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        while True:
+            kernel, shape = int(rng.choice((5, 5, 7, 9, 13))), _image(rng, 10)
+            if shape[1] * shape[2] ** 2 * kernel**2 <= _MOST_POOLED:
+                return Sample(shape, (Stage(name, (kernel, 1)),))
+
+    return draw
+
+
 def _pad(rng: np.random.Generator) -> Sample:
     """Before windows that move on by two pixels: of the photo itself, now and then."""
     shape = _image(rng, 4)
@@ -235,6 +249,17 @@ def _softmax(rng: np.random.Generator) -> Sample:
     return Sample((1, int(rng.integers(1, 17)), tokens, tokens), (Stage("softmax"),))
 
 
+def _softmax_across(rng: np.random.Generator) -> Sample:
+    """Over the channels of a map, or over bins of which the positions are last."""
+    while True:
+        if rng.random() < 0.6:
+            shape, axis = (1, _channels(rng, 4, 512), *[int(rng.choice((10, 20, 28, 40, 56, 64, 80, 128)))] * 2), 1
+        else:
+            shape, axis = (1, int(rng.choice((1, 4, 8))), int(rng.choice((16, 32, 64))), int(_log(rng, 64, 9000))), 2
+        if np.prod(shape) <= _MOST_ACROSS:
+            return Sample(shape, (Stage("softmax", (axis,)),))
+
+
 def _narrowed(draw: Draw) -> Draw:
     return lambda rng: replace(draw(rng), is_narrow=True)
 
@@ -263,6 +288,9 @@ DRAWS: dict[str, Draw] = {
     "concat": lambda rng: Sample(_image(rng), (Stage("concat", (1,)),)),
     "transpose": _transpose,
     "softmax": _softmax,
+    "softmax_across": _softmax_across,
+    "max_pool_wide": _wide_pool("max_pool"),
+    "average_pool_wide": _wide_pool("average_pool"),
     "matmul": _matmul,
     "layer_norm": _on_tokens("layer_norm"),
     "mean": lambda rng: Sample(_tokens(rng), (Stage("mean", (int(rng.integers(1, 3)),)),)),
@@ -303,7 +331,7 @@ FIRST = (
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "mean", "gather", "leakyrelu", "pool1d"), 9)
     | {"transpose": 80, "conv_transpose": 30, "resize": 16, "lstm": 32, "gru": 32, "split": 16, "slice": 16}
-    | {"gelu_halved": 14, "silu": 14, "pad": 24}
+    | {"gelu_halved": 14, "silu": 14, "pad": 24, "softmax_across": 30, "max_pool_wide": 16, "average_pool_wide": 16}
     | {f"int8 {kind}": count for kind, count in _NARROW.items()}
 )
 

@@ -17,6 +17,7 @@ from fleetfront.graphs.channels_last import pad_apart
 from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
+from fleetfront.graphs.prune import drop_unread, share_equal
 from fleetfront.quantities import FloatArray
 from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.targets import Target
@@ -41,14 +42,23 @@ FEATURES = (
     "width",
 )
 _VECTOR = 16
-#: Types of numbers that are not counted with float32.
-_NARROW = ("int8", "uint8", "float16", "int16")
+#: Types of numbers that are not counted with float32; of the wide ones those of a result are asked, as indices are
+#: whole numbers everywhere.
+_NARROW, _PLAIN_TYPES = ("int8", "uint8", "float16", "int16"), ("float32", "bool")
 #: Activations that a quantised result is cut off by, at no cost.
 _CUTS = ("relu", "relu6")
 _INT8 = " int8"
 #: Kinds of padding; words of files for padding with one number.
 PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
+#: Families of which graphs hold every attribute, so that equal ones compute the same.
+_MERGED = frozenset(
+    {"conv2d", "conv1d", "linear", "matmul", "add", "multiply", "relu", "relu6", "sigmoid", "hard_swish"}
+    | {"hard_sigmoid", "transpose", "concat", "softmax", "max_pool2d", "average_pool2d", "global_average_pool"}
+)
+#: What the kinds of operators begin with that take whole numbers with their scales: other code than between changes of
+#: type, which runtimes may compute in floats.
+_OF_SCALES = ("com.microsoft.QLinear", "QLinear", "com.microsoft.QGemm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +72,8 @@ class Kernel:
         features: float64[len(FEATURES)].
         producers: places in the list of kernels of those whose results it reads.
         readers: how many kernels read its result.
+        is_bounded: whether its kind and sizes say what it can take: not of operators that hold graphs of their own, nor
+            of those that only their makers know.
     """
 
     kind: str
@@ -70,11 +82,14 @@ class Kernel:
     features: FloatArray
     producers: tuple[int, ...] = ()
     readers: int = 1
+    is_bounded: bool = True
 
 
 def kernels_on(target: Target, graph: Graph) -> list[Kernel]:
-    """``graph_kernels`` of a graph as files for the target's runtime hold it."""
+    """``graph_kernels`` of a graph as the target's runtime executes files of it."""
     facts = find_facts(target.runtime)
+    if facts is not None and facts.prunes:
+        graph = share_equal(drop_unread(graph), _MERGED)
     return graph_kernels(pad_apart(graph) if facts is not None and facts.pads_apart else graph)
 
 
@@ -99,7 +114,7 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
         if quantised.get(output) == "":
             kind = ""
         elif (known := spelled.get(output)) is not None:
-            kind, features = known[0], _plain(graph, known[1], 0.0)
+            kind, features = known[0] + _typed(graph, known[1]), _plain(graph, known[1], 0.0)
         elif len(producers) == 1 and _is_bias(graph, operator, kernels[producers[0]], users):
             kind = ""
         if not kind:
@@ -108,19 +123,24 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
         read.update(producers)
         made.update(dict.fromkeys(operator.outputs, len(kernels)))
         family = operator.origin.kind if operator.origin else operator.family
-        kernels.append(Kernel(kind, output, family, features, producers))
-    return [Kernel(k.kind, k.name, k.family, k.features, k.producers, read[place]) for place, k in enumerate(kernels)]
+        is_bounded = operator.family != "opaque"
+        kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded))
+    return [replace(kernel, readers=read[place]) for place, kernel in enumerate(kernels)]
 
 
 def _typed(graph: Graph, operator: Operator) -> str:
-    """The addition to a kind for narrower numbers than float32: they run on other code.
+    """The addition to a kind for other numbers than float32: they run on other code.
 
     Narrow weights of floats are a third thing: they are spread, or the data is narrowed for each product.
     """
     known = [name for name in (*operator.outputs, *operator.inputs[:2]) if name in graph.tensors]
     narrow = next((d for d in (graph.tensors[name].dtype for name in known) if d in _NARROW), "")
     if narrow:
-        return f" {narrow}"
+        has_scales = operator.origin is not None and operator.origin.kind.startswith(_OF_SCALES)
+        return f" {narrow} qlinear" if has_scales else f" {narrow}"
+    result = graph.tensors[operator.outputs[0]].dtype
+    if result not in _PLAIN_TYPES:
+        return f" {result}"
     weights = (graph.value(name).dtype for name in operator.inputs[1:2] if name in graph.weights)
     return next((f" {dtype} weights" for dtype in weights if dtype in _NARROW), "")
 
@@ -294,6 +314,8 @@ def _plain_kind(graph: Graph, operator: Operator) -> str:
     if operator.family == "pool":
         return f"pool {kind}"
     shape = graph.value(operator.inputs[0]).shape
+    if operator.family == "softmax" and attributes["axis"] % len(shape) != len(shape) - 1:
+        return "softmax across"
     if operator.family in ("transpose", "reduce"):
         # What leaves the last axis in place copies or adds whole rows.
         last = len(shape) - 1

@@ -270,14 +270,15 @@ def _conv1d(chain: _Chain, data: str, out: int, kernel: int, stride: int, groups
     return chain.builder.add("conv1d", operands, stride=(stride,), padding=pads, dilation=(1,), groups=groups)
 
 
-def _softmax(chain: _Chain, data: str) -> str:
-    return chain.builder.add("softmax", (data,), axis=-1)
+def _softmax(chain: _Chain, data: str, *axis: int) -> str:
+    return chain.builder.add("softmax", (data,), axis=axis[0] if axis else -1)
 
 
 #: Name -> what adds it. Numbers: conv out x height x width x stride x groups; conv1d out x length x stride x groups;
 #: conv_transpose out x side x stride; resize scale x whether linear; lstm and gru hidden; linear out; matmul columns;
 #: pools kernel x stride; pool1d kernel; pad pixels on each side; concat, split, slice and mean axis; transpose its
-#: permutation; gather rows. ``residual`` adds what the chain's first operator made.
+#: permutation; gather rows; softmax nothing, or an axis that is not the last. ``residual`` adds what the chain's first
+#: operator made.
 STAGES: dict[str, Callable[..., str]] = {
     "conv": _conv,
     "pad": _pad,

@@ -57,4 +57,5 @@ FACTS = RuntimeFacts(
         ),
     ),
     engines=ONNXRUNTIME_ENGINES,
+    prunes=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,12 +15,12 @@ from fleetfront.pipelines.measure.operators import IDLE, OperatorDesign, draw_mo
 from fleetfront.predictors.operators.cost_files import costs_path, list_costs, load_costs, save_costs
 from fleetfront.predictors.operators.costs import OperatorCosts
 from fleetfront.predictors.operators.design import draw_singles
-from fleetfront.predictors.operators.kernels import Kernel, graph_kernels, kernels_on
+from fleetfront.predictors.operators.kernels import FEATURES, Kernel, graph_kernels, kernels_on
 from fleetfront.predictors.operators.networks import draw_networks
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.records import Role
-from fleetfront.quantities import Clock, FloatArray
+from fleetfront.quantities import Clock, FloatArray, Tier, interval_90
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -104,15 +105,58 @@ def test_parts_make_up_the_whole(costs: OperatorCosts, design: OperatorDesign) -
     assert len(named) == len(set(named)) == len(graph_kernels(graph))
 
 
-def test_unknown_operators_get_an_allowance_that_is_told(costs: OperatorCosts) -> None:
+def behind_a_relu(family: str, **attributes: Any) -> Graph:
     builder = GraphBuilder("strange")
-    data = builder.input("x", (1, 256, 512))
-    shapes = {"shapes": ((1, 256, 512),), "dtypes": ("float32",), "layouts": ("",)}
-    strange = builder.add("opaque", (builder.add("relu", (data,)),), kind="Strange", **shapes)
-    found = costs.estimate(builder.build([strange]))
-    assert 0 < found.known_share < 1
-    assert [part.is_known for part in found.parts] == [True, False]
-    assert found.std_ms > found.parts[1].ms
+    data = builder.add("relu", (builder.input("x", (1, 256, 512)),))
+    return builder.build([builder.add(family, (data,), **attributes)])
+
+
+@pytest.mark.parametrize(("function", "times"), [("abs", 2), ("mish", 15)])
+def test_unknown_operators_get_an_allowance_and_count_with_the_most_they_may_take(
+    costs: OperatorCosts, function: str, times: float
+) -> None:
+    found = costs.estimate(behind_a_relu("elementwise", function=function))
+    known, strange = found.parts
+    assert (known.is_known, strange.is_known, strange.is_bounded, strange.is_beyond) == (True, False, True, False)
+    assert strange.most_ms > times * strange.ms
+    rest = found.mean_ms - strange.ms
+    assert found.known_share == pytest.approx(rest / (rest + strange.most_ms))
+    assert interval_90(found.mean_ms, found.std_ms, Tier.ESTIMATED)[1] >= found.mean_ms + strange.most_ms
+
+
+def test_nothing_is_known_of_a_network_with_operators_that_nobody_can_bound(costs: OperatorCosts) -> None:
+    said = {"shapes": ((1, 4),), "dtypes": ("float32",), "layouts": ("",)}
+    found = costs.estimate(behind_a_relu("opaque", kind="Loop", **said))
+    assert (found.known_share, [part.is_bounded for part in found.parts]) == (0.0, [True, False])
+    assert interval_90(found.mean_ms, found.std_ms, Tier.ESTIMATED)[1] > 100 * found.mean_ms
+
+
+def test_windows_that_look_around_more_than_measured_are_not_known(costs: OperatorCosts) -> None:
+    kind = costs.kinds["max_pool2d"]
+    for kernel, stride, is_known in ((3, 1, True), (13, 13, True), (17, 1, False)):
+        builder = GraphBuilder("pool")
+        data = builder.input("x", (1, 16, 26, 26), layout="NCHW")
+        pads = ((kernel - 1) // 2 if stride == 1 else 0,) * 4
+        pool = builder.add("max_pool2d", (data,), kernel=(kernel,) * 2, stride=(stride,) * 2, padding=pads)
+        (part,) = costs.estimate(builder.build([pool])).parts
+        assert (part.is_known, part.is_beyond) == (is_known, not is_known)
+        if not is_known:
+            assert part.most_ms > 17**2 / kind.highest[FEATURES.index("window")] * part.ms * 0.9
+
+
+def test_what_onnx_runtime_leaves_out_or_computes_once_is_counted_once(costs: OperatorCosts) -> None:
+    def convolved(count: int) -> Graph:
+        builder = GraphBuilder("twice")
+        data = builder.input("x", (1, 16, 26, 26), layout="NCHW")
+        weight = builder.weight("w", np.zeros((16, 16, 3, 3), np.float32))
+        made = [builder.conv2d(data, weight, padding=1) for _ in range(count)]
+        builder.conv2d(made[0], weight, padding=1)
+        return builder.build([builder.add("add", (made[0], made[-1]))])
+
+    assert [part.kind for part in costs.estimate(convolved(2)).parts] == ["conv", "add"]
+    assert costs.estimate(convolved(2)).mean_ms == costs.estimate(convolved(1)).mean_ms
+    as_written = replace(costs, target=replace(costs.target, runtime="litert")).estimate(convolved(2))
+    assert [part.kind for part in as_written.parts].count("conv") == 3
 
 
 def test_sizes_far_beyond_what_was_measured_are_not_known(costs: OperatorCosts) -> None:

@@ -38,10 +38,27 @@ def kinds(key: str) -> list[str]:
         ("int8 1x32|linear:8", "linear int8"),
         ("1x16x8x8|scale", "multiply broadcast"),
         ("1x16x8x8|multiply", "multiply"),
+        ("1x4x16x16|softmax", "softmax"),
+        ("1x4x16x16|softmax:1", "softmax across"),
+        ("1x16x8x8|max_pool:5x1", "max_pool2d"),
     ],
 )
 def test_a_kind_is_what_devices_have_a_kernel_for(key: str, kind: str) -> None:
     assert kinds(key) == [kind]
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("float64", "add float64"), ("int64", "add int64"), ("float32", "add")])
+def test_other_numbers_than_floats_are_kinds_of_their_own(dtype: str, kind: str) -> None:
+    builder = GraphBuilder("typed")
+    pair = [builder.input(name, (4, 8), dtype) for name in "xy"]
+    assert [kernel.kind for kernel in graph_kernels(builder.build([builder.add("add", pair)]))] == [kind]
+
+
+def test_rows_looked_up_by_whole_numbers_are_floats() -> None:
+    builder = GraphBuilder("table")
+    rows = builder.input("rows", (7,), "int64")
+    table = builder.weight("table", np.zeros((9, 4), np.float32))
+    assert [k.kind for k in graph_kernels(builder.build([builder.add("gather", (table, rows), axis=0)]))] == ["gather"]
 
 
 def test_work_of_a_convolution_is_counted() -> None:
