@@ -191,7 +191,8 @@ def _given(node: Node) -> dict[str, Any]:
 
 
 def _resize(node: Node) -> Plan:
-    return Plan("resize", node.operands(0), {"mode": node.kind.removeprefix("RESIZE_").lower(), **_given(node)})
+    mode = "linear" if node.kind == "RESIZE_BILINEAR" else "nearest"
+    return Plan("resize", node.operands(0), {"mode": mode, **_given(node)})
 
 
 def _same(family: str, **attributes: Any) -> Rule:

@@ -260,8 +260,20 @@ def _embedding(call: Call) -> Plan:
     return Plan("gather", (call.given["weight"], call.given["indices"]), {"axis": 0})
 
 
+#: Torch's word for a mode, without its dimensions -> ONNX's.
+_RESIZED = {
+    "nearest": "nearest",
+    "nearest_exact": "nearest",
+    "linear": "linear",
+    "bilinear": "linear",
+    "trilinear": "linear",
+    "bicubic": "cubic",
+}
+
+
 def _resize(call: Call) -> Plan:
-    return Plan("resize", (call.tensors()[0],), {"mode": call.kind.removeprefix("upsample_"), **call.said()})
+    word = call.kind.removeprefix("_").removeprefix("upsample_")
+    return Plan("resize", (call.tensors()[0],), {"mode": _RESIZED.get(word[:-2], word), **call.said()})
 
 
 def _told(family: str, everything: bool = True) -> Rule:
@@ -341,7 +353,8 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(
         _words(
             "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d "
-            "upsample_nearest3d upsample_trilinear3d _upsample_bilinear2d_aa"
+            "upsample_nearest3d upsample_trilinear3d _upsample_bilinear2d_aa "
+            "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d"
         ),
         _resize,
     ),
