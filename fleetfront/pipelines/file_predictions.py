@@ -24,6 +24,7 @@ class FilePrediction:
         file: the path as given, or the module's name.
         sha256: of the file's bytes; of the graph for a module.
         device: as the user may type it.
+        target: with the precision of the file, and the batch that its inputs make.
         known_share: of the time that lies in operators the model knows, 0 to 1, if all others take the most that they
             may; 1 of a measured file.
         operators: in the order of execution; empty of a measured file. What they leave of the latency is what running

@@ -1,7 +1,7 @@
 """Predict what a model file or a torch module takes on devices: measured before, by operator costs, or estimated.
 
-A file that was timed is answered from the store by its SHA-256. Otherwise a device's measured operator costs are asked,
-and where there are none the estimates that the package ships.
+A file that was timed is answered from the store by its SHA-256 and the shapes that it was fed. Otherwise a device's
+measured operator costs are asked, and where there are none the estimates that the package ships.
 """
 
 from __future__ import annotations
@@ -18,17 +18,16 @@ from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unk
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.file_predictions import FilePrediction, Predictions, Refusal
+from fleetfront.pipelines.predict_timed import Asked, Timed, timed_of
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import list_costs
 from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
-from fleetfront.profilers.file_facts import file_precision
+from fleetfront.profilers.file_facts import file_inputs, file_precision
 from fleetfront.profilers.kinds.catalogue import find_kind
-from fleetfront.profilers.reading.observations import choose_statistic, read_observations, summarise
-from fleetfront.profilers.records import Role
-from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Tier
-from fleetfront.runtimes.catalogue import find_facts
+from fleetfront.quantities import Clock, Tier
+from fleetfront.runtimes.catalogue import find_facts, places
+from fleetfront.runtimes.facts import Half
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -40,8 +39,8 @@ LEAST_KNOWN = 0.7
 ALL = "all"
 #: Between the parts of a narrowed device, ``cpu/onnxruntime``.
 _SEPARATOR = "/"
-#: Distance between the halves of a file's visits as a share of its time is no less than this: clocks and moods.
-_LEAST_SPREAD = 0.01
+#: As many other shapes that a file was timed with are told.
+_TOLD = 3
 #: So many kinds, devices or files of weights are listed.
 _LISTED = 6
 
@@ -52,6 +51,7 @@ def predict(
     devices: str | Sequence[str] = ALL,
     *,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    clock: Clock | None = None,
     least_known: float = LEAST_KNOWN,
     store: Path | None = None,
     workspace: Workspace | None = None,
@@ -63,6 +63,7 @@ def predict(
         sample: an input of the module; see ``graphs.readers.torch.read_module``.
         devices: ``all``, or names; ``cpu/onnxruntime`` narrows one to a target.
         shapes: of a file's open inputs by name, "" for the only one.
+        clock: which the numbers are of; whichever was measured by default.
         least_known: refuse predictions of which less lies in operators that the model knows.
         store: measurements; the user's own by default.
         workspace: where operator costs are kept; the user's own by default.
@@ -77,20 +78,28 @@ def predict(
     place = workspace or Workspace.default()
     names = [devices] if isinstance(devices, str) else list(devices)
     if isinstance(model, str | Path):
-        path = Path(model)
-        graph, suffix = _read(path, shapes or {})
-        sha256, file = hashlib.sha256(path.read_bytes()).hexdigest(), str(model)
-        precision, notes = file_precision(path), _notes(path)
+        asked, notes = _asked_file(model, shapes or {}), _notes(Path(model))
     else:
-        from fleetfront.graphs.readers.torch import read_module
-
-        if sample is None:
-            raise InputError("A torch module was given without an input.", "Give a sample: predict(module, sample).")
-        graph, suffix, precision, notes = read_module(model, sample), "", "fp32", ()
-        sha256, file = graph.content_hash, graph.name
-    known = _Known(place, store or place.store, suffix, precision, least_known, _fed(graph, shapes or {}))
-    found = known.predict(file, sha256, fold_batch_norm(graph), names)
+        asked, notes = _asked_module(model, sample), ()
+    fed = _fed(asked.graph, shapes or {})
+    found = _Known(place, asked, store or place.store, clock, least_known, fed).predict(names)
     return Predictions((replace(row, warnings=(*notes, *row.warnings)) for row in found), found.refused)
+
+
+def _asked_file(file: str | Path, shapes: Mapping[str, Sequence[int]]) -> Asked:
+    path = Path(file)
+    graph, suffix = _read(path, shapes)
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return Asked(str(file), sha256, fold_batch_norm(graph), file_inputs(path), suffix, file_precision(path))
+
+
+def _asked_module(module: Any, sample: Sample | None) -> Asked:
+    from fleetfront.graphs.readers.torch import read_module
+
+    if sample is None:
+        raise InputError("A torch module was given without an input.", "Give a sample: predict(module, sample).")
+    graph = read_module(module, sample)
+    return Asked(graph.name, graph.content_hash, fold_batch_norm(graph), None, "", "fp32")
 
 
 def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> tuple[Graph, str]:
@@ -132,45 +141,44 @@ def _notes(path: Path) -> tuple[str, ...]:
 
 
 class _Known:
-    """The sources that can answer for graphs, by device."""
+    """The sources that can answer for one model, by device."""
 
     def __init__(
-        self, place: Workspace, store: Path, suffix: str, precision: str, least_known: float, fed: str
+        self, place: Workspace, asked: Asked, store: Path, clock: Clock | None, least_known: float, fed: str
     ) -> None:
-        self._store, self._suffix, self._precision = store, suffix, precision
-        self._least_known, self._fed = least_known, fed
-        self._costs, damaged = list_costs(place)
+        self._asked, self._clock, self._least_known, self._fed = asked, clock, least_known, fed
+        costs, damaged = list_costs(place)
+        self._costs = [one for one in costs if clock in (None, one.clock)]
         self._damaged = [error.message for error in damaged]
         self._models = operator_models()
+        self._timed: Timed = timed_of(store, asked, clock)
+        timed = [*(target.device for target in self._timed.found), *self._timed.others]
+        #: Devices of which anything is known, under whichever clock.
+        self._devices = list(dict.fromkeys([*timed, *(one.target.device for one in costs), *sorted(self._models)]))
 
-    def predict(self, file: str, sha256: str, graph: Graph, names: Sequence[str]) -> Predictions:
+    def predict(self, names: Sequence[str]) -> Predictions:
         """Raises NotPredicted if no device can be answered for, InputError if one is unknown."""
         rows: list[FilePrediction] = []
-        refused = [Refusal(file, None, text) for text in self._damaged]
-        measured = self._measured(file, sha256)
-        for device in self._wanted(names, measured):
-            for found in self._answers(file, sha256, graph, device, measured):
+        refused = [Refusal(self._asked.file, None, text) for text in self._damaged]
+        for device in self._wanted(names):
+            for found in self._answers(device):
                 if isinstance(found, FilePrediction):
                     rows.append(found)
                 else:
                     refused.append(found)
         if not rows:
             remedy = next((one.remedy for one in refused if one.device), "")
-            raise NotPredicted(f"{file} cannot be predicted: {_together(refused)}", remedy)
+            raise NotPredicted(f"{self._asked.file} cannot be predicted: {_together(refused)}", remedy)
         return Predictions(rows, refused)
 
-    def _wanted(self, names: Sequence[str], measured: Sequence[FilePrediction]) -> list[str]:
+    def _wanted(self, names: Sequence[str]) -> list[str]:
         """Devices asked for, each once; ``all/RUNTIME`` are those that have something of that runtime."""
-        known = list(
-            dict.fromkeys(
-                [*(m.device for m in measured), *(c.target.device for c in self._costs), *sorted(self._models)]
-            )
-        )
+        known = self._devices
         wanted: dict[str, None] = {}
         for name in names:
             device, *parts = name.split(_SEPARATOR)
             if device == ALL:
-                there = [one for one in known if not parts or self._knows(one, parts, measured)]
+                there = [one for one in known if not parts or self._knows(one, parts)]
                 if not there:
                     raise InputError(
                         f"Nothing is known of {'/'.join(parts)} on any device.",
@@ -188,8 +196,8 @@ class _Known:
             wanted[name] = None
         return list(wanted)
 
-    def _knows(self, device: str, parts: Sequence[str], measured: Sequence[FilePrediction]) -> bool:
-        targets = [*(row.target for row in measured), *(one.target for one in self._costs)]
+    def _knows(self, device: str, parts: Sequence[str]) -> bool:
+        targets = [*self._timed.found, *(self._target(one) for one in self._costs)]
         return any(one.device == device and _has(one, parts) for one in targets) or self._estimates(device, parts)
 
     def _estimates(self, device: str, parts: Sequence[str]) -> bool:
@@ -201,79 +209,108 @@ class _Known:
         except InputError:
             return not parts
 
-    def _answers(
-        self, file: str, sha256: str, graph: Graph, device: str, measured: Sequence[FilePrediction]
-    ) -> list[FilePrediction | Refusal]:
+    def _answers(self, device: str) -> list[FilePrediction | Refusal]:
         """Measured targets of the device first, then its operator costs, else its shipped estimate."""
         name, *parts = device.split(_SEPARATOR)
-        answers: list[FilePrediction | Refusal] = [
-            row for row in measured if row.device == name and _has(row.target, parts)
-        ]
-        timed = {row.target for row in answers if isinstance(row, FilePrediction)}
-        costs = [one for one in self._costs if one.target.device == name and _has(one.target, parts)]
+        timed = [one for one in self._timed.found if one.device == name and _has(one, parts)]
+        found: list[FilePrediction | str] = [self._measured(target) for target in timed]
+        costs = [one for one in self._costs if one.target.device == name and _has(self._target(one), parts)]
         usual = [one for one in costs if self._opens(one.target)] or costs
-        for one in _newest(usual):
-            if one.target not in timed:
-                found = self._by_costs(file, sha256, graph, one)
-                answers.append(self._refusal(file, device, found) if isinstance(found, str) else found)
-        if not answers and self._estimates(name, parts):
-            found = self._by_classes(file, sha256, graph, name, self._models[name])
-            answers.append(self._refusal(file, device, found) if isinstance(found, str) else found)
-        if not answers and name in self._models:
+        found += [self._by_costs(one) for one in _newest(usual) if self._target(one) not in timed]
+        if not found and self._estimates(name, parts):
+            found.append(self._by_classes(name, self._models[name]))
+        if found:
+            return [self._refusal(device, one) if isinstance(one, str) else one for one in found]
+        under = "" if self._clock is None else f" under the {self._clock.value} clock"
+        reason = f"nothing is known of it{under}{self._timed_otherwise(name)}"
+        remedy = f"Measure its operators: fleetfront profile {_options(device)} --operators"
+        if name in self._models:
             remedy = f"What is shipped is of other targets: ask for {name} without a runtime."
-            answers.append(Refusal(file, device, "nothing is known of it", remedy))
-        elif not answers:
-            remedy = f"Measure its operators: fleetfront profile {_options(device)} --operators"
-            answers.append(Refusal(file, device, "nothing is known of it", remedy))
-        return answers
+        elif self._timed.others.get(name):
+            return [self._refusal(device, reason)]
+        return [Refusal(self._asked.file, device, reason, remedy)]
 
-    def _refusal(self, file: str, device: str, reason: str) -> Refusal:
+    def _timed_otherwise(self, name: str) -> str:
+        """Other sizes that the store holds times of, which tell nothing of those asked for; empty for none."""
+        found = self._timed.others.get(name, ())
+        return f"; it was timed there with {' and with '.join(found[:_TOLD])}, which is another time" if found else ""
+
+    def _target(self, costs: OperatorCosts) -> Target:
+        """That of the costs with the batch that is asked for, and the precision that a measured file would have."""
+        target, precision = costs.target, self._asked.precision
+        if not self._asked.suffix or precision == "unknown" or (precision != "int8" and _computes_in_either(target)):
+            precision = target.precision
+        return replace(target, precision=precision, batch=self._asked.batch)
+
+    def _measured(self, target: Target) -> FilePrediction:
+        ms, std = self._timed.found[target]
+        return FilePrediction(self._asked.file, self._asked.sha256, target.device, target, ms, std, Tier.MEASURED, 1.0)
+
+    def _refusal(self, device: str, reason: str) -> Refusal:
         """With what to type for the file's time instead."""
+        file, suffix = self._asked.file, self._asked.suffix
         name, *parts = device.split(_SEPARATOR)
-        if not self._suffix:
+        if not suffix:
             remedy = "Write it as a file with `fleetfront export`, and time that with `fleetfront profile`."
         elif find_kind(name) is None:
-            remedy = f"Time it on a device at hand: fleetfront profile --device cpu --file {quote(file)}"
+            remedy = f"Time it on a device at hand: fleetfront profile --device cpu --file {quote(file)}{self._fed}"
         else:
-            runs = [one for one in parts if (facts := find_facts(one)) is not None and self._suffix in facts.formats]
+            runs = [one for one in parts if (facts := find_facts(one)) is not None and suffix in facts.formats]
             remedy = f"Time it: fleetfront profile {_options('/'.join([name, *runs]))} --file {quote(file)}{self._fed}"
         return Refusal(file, device, reason, remedy)
 
     def _opens(self, target: Target) -> bool:
         """Tell whether the target runs the file as it is; a module may be written for any."""
         facts = find_facts(target.runtime)
-        return not self._suffix or facts is None or self._suffix in facts.formats
+        return not self._asked.suffix or facts is None or self._asked.suffix in facts.formats
 
-    def _by_costs(self, file: str, sha256: str, graph: Graph, costs: OperatorCosts) -> FilePrediction | str:
-        warnings = []
+    def _uncounted(self) -> str:
+        """The reason why work at this batch cannot be counted: a first size that only a run tells would pass as 1."""
+        shapes = {name: tensor.shape for name, tensor in self._asked.graph.tensors.items()}
+        name = next((name for name, shape in shapes.items() if shape and isinstance(shape[0], str)), "")
+        if self._asked.batch == 1 or not name:
+            return ""
+        return f"nothing says before it runs how much of a batch above 1 {name} holds"
+
+    def _by_costs(self, costs: OperatorCosts) -> FilePrediction | str:
+        warnings, graph = [], self._asked.graph
         if not self._opens(costs.target):
-            warnings.append(f"{costs.target.runtime} opens no .{self._suffix} files: of the same network converted.")
+            suffix = self._asked.suffix
+            warnings.append(f"{costs.target.runtime} opens no .{suffix} files: of the same network converted.")
+        if objection := self._uncounted():
+            return objection
         try:
             found = costs.estimate(graph)
         except OpenSize as error:
             return _told_by_running(graph, error)
-        return self._row(file, sha256, costs.target.device, costs.target, found, warnings)
+        return self._row(costs.target.device, self._target(costs), found, warnings)
 
-    def _by_classes(
-        self, file: str, sha256: str, graph: Graph, name: str, model: OperatorModel
-    ) -> FilePrediction | str:
+    def _by_classes(self, name: str, model: OperatorModel) -> FilePrediction | str:
+        graph, batch, precision = self._asked.graph, self._asked.batch, self._asked.precision
         try:
             config = load_device(name)
         except InputError as error:
             return error.message
         if objection := model.objection(config):
             return objection
-        if self._precision not in ("fp32", "unknown"):
-            return f"its estimate is of fp32, the file is {self._precision}"
+        if precision not in ("fp32", "unknown"):
+            return f"its estimate is of fp32, the file is {precision}"
+        if self._clock is not None:
+            return f"its estimate is of no clock, and the {self._clock.value} clock was asked for"
+        if objection := self._uncounted():
+            return objection
+        target = config.target
+        if batch != 1 and target.batch not in (1, batch):
+            held = f"a batch of {batch}" if batch else "nobody knows how large a batch"
+            return f"its estimate is of a batch of {target.batch}, the inputs hold {held}"
         try:
-            found = estimate_by_classes(model, graph, config.target.batch)
+            # Shapes of a larger batch are counted whole.
+            found = estimate_by_classes(model, graph, target.batch if batch == 1 else 1)
         except OpenSize as error:
             return _told_by_running(graph, error)
-        return self._row(file, sha256, name, config.target, found, [model.warning])
+        return self._row(name, target if batch == 1 else replace(target, batch=batch), found, [model.warning])
 
-    def _row(
-        self, file: str, sha256: str, device: str, target: Target, found: GraphEstimate, warnings: Sequence[str]
-    ) -> FilePrediction | str:
+    def _row(self, device: str, target: Target, found: GraphEstimate, warnings: Sequence[str]) -> FilePrediction | str:
         unbounded = _listed(part.kind.removeprefix("opaque ") for part in found.parts if not part.is_bounded)
         if found.known_share < self._least_known:
             if unbounded:
@@ -283,13 +320,13 @@ class _Known:
             reasons = [f"unknown: {new}"] * bool(new) + [f"beyond the sizes measured: {larger}"] * bool(larger)
             return (
                 f"only {found.known_share:.0%} of the time is sure to lie in operators that are known there "
-                f"({'; '.join(reasons)}); asked for is {self._least_known:.0%}"
+                f"({'; '.join(reasons)}); asked for is {self._least_known:.0%}{self._timed_otherwise(target.device)}"
             )
         if unbounded:
             warnings = [*warnings, f"Nobody can say what {unbounded} may take: it is hardly counted. Time the file."]
         return FilePrediction(
-            file,
-            sha256,
+            self._asked.file,
+            self._asked.sha256,
             device,
             target,
             found.mean_ms,
@@ -300,30 +337,12 @@ class _Known:
             tuple(warnings),
         )
 
-    def _measured(self, file: str, sha256: str) -> list[FilePrediction]:
-        """Measurements of this very file in the store, one a target, from the newest campaign that timed it."""
-        if not self._store.is_file():
-            return []
-        found: dict[Target, FilePrediction] = {}
-        with Store(self._store, read_only=True) as store:
-            rows = [row for row in store.measurements(role=Role.FILE, key=sha256, space="") if row.samples]
-            for row in reversed(rows):
-                if row.target in found:
-                    continue
-                seen = read_observations(store, row.target, "", row.clock, [row.campaign])
-                visits = seen.visits.get(Role.FILE, {}).get(sha256)
-                if visits is None:
-                    continue
-                statistic = choose_statistic(seen)
-                ms, half = summarise(visits, statistic), visits.size // 2
-                spread = _LEAST_SPREAD * ms
-                if half:
-                    ends = (summarise(visits[:half], statistic), summarise(visits[-half:], statistic))
-                    spread = max(spread, abs(ends[0] - ends[1]) / 2)
-                found[row.target] = FilePrediction(
-                    file, sha256, row.target.device, row.target, ms, spread, Tier.MEASURED, 1.0
-                )
-        return list(found.values())
+
+def _computes_in_either(target: Target) -> bool:
+    """Tell whether the runtime computes in the float type that it is asked for, whatever floats a file has."""
+    kind = find_kind(target.device)
+    place = None if kind is None else places(kind.name).get(target.runtime)
+    return place is not None and place.half == Half.RUNTIME
 
 
 def _listed(kinds: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,11 +19,13 @@ from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, Oper
 from fleetfront.predictors.operators.kernels import FEATURES
 from fleetfront.predictors.operators.rules import Rules
 from fleetfront.predictors.operators.samples import Sample
+from fleetfront.profilers.file_facts import file_inputs
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
+from tests.graphs.readers.files import node, write_onnx_nodes
 
 #: 1 us and 10 us a million multiply-accumulates of 32 x 32 channels on 28 x 28 pixels.
 CONV = "1x32x28x28|conv:32x1x1x1x1"
@@ -194,3 +197,111 @@ def test_all_of_a_runtime_are_those_that_know_it(workspace: Workspace, file: Pat
     assert (row.device, row.target.runtime) == ("board", "onnxruntime")
     with pytest.raises(InputError, match="pixel3/onnxruntime: nothing is known"):
         ff.predict(file, devices="pixel3/onnxruntime", workspace=workspace)
+
+
+def open_file(path: Path) -> Path:
+    """A convolution of 32 channels whose batch and sides are open."""
+    import onnx
+
+    model = onnx.load_from_string(write_onnx(Sample.parse(CONV).graph()))
+    for port in (*model.graph.input, *model.graph.output):
+        for place, name in ((0, "batch"), (2, "height"), (3, "width")):
+            port.type.tensor_type.shape.dim[place].dim_param = name
+    del model.graph.value_info[:]
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def keep_times(store: Path, file: Path, ms: float, after: dict[str, Any], batch: int = 1) -> None:
+    key, target = hashlib.sha256(file.read_bytes()).hexdigest(), Target("board", "onnxruntime", batch=batch)
+    with Store(store) as kept:
+        kept.append(
+            Measurement(target, "", Role.FILE, key, Clock.WALL, (int(ms * 1e6),), f"c{ms}", turn, turn, after=after)
+            for turn in range(4)
+        )
+
+
+def test_a_time_answers_for_the_shapes_that_it_was_taken_at_alone(workspace: Workspace, tmp_path: Path) -> None:
+    file = open_file(tmp_path / "open.onnx")
+    (name,) = (port.name for port in file_inputs(file) or ())
+
+    def ask(*shape: int) -> ff.FilePrediction:
+        (row,) = ff.predict(file, devices="board/onnxruntime", shapes={"": shape}, workspace=workspace)
+        return row
+
+    keep_times(workspace.store, file, 3.0, {})
+    assert ask(1, 32, 28, 28).tier is Tier.ESTIMATED
+    keep_times(workspace.store, file, 5.0, {"inputs": [[name, [1, 32, 14, 14], "float32"]]})
+    keep_times(workspace.store, file, 9.0, {"inputs": [[name, [8, 32, 28, 28], "float32"]]}, batch=8)
+    assert ask(1, 32, 28, 28).tier is Tier.ESTIMATED
+    small, many = ask(1, 32, 14, 14), ask(8, 32, 28, 28)
+    assert (small.tier, many.tier) == (Tier.MEASURED, Tier.MEASURED)
+    assert (small.latency_ms, many.latency_ms) == (pytest.approx(5.0), pytest.approx(9.0))
+    assert (small.target.batch, many.target.batch) == (1, 8)
+    with pytest.raises(InputError, match=f"timed there with {name}=8,32,28,28 and with {name}=1,32,14,14"):
+        ff.predict(file, devices="board/litert/gpu", shapes={"": (2, 32, 28, 28)}, workspace=workspace)
+
+
+def test_a_batch_is_as_many_times_the_work(workspace: Workspace, tmp_path: Path) -> None:
+    file = open_file(tmp_path / "open.onnx")
+    (row,) = ff.predict(file, devices="board/onnxruntime", shapes={"": (8, 32, 28, 28)}, workspace=workspace)
+    assert row.latency_ms == pytest.approx(0.002 + 0.001 + 0.01 * 8 * 28 * 28 * 32 * 32 / 1e6)
+    assert str(row.target) == "board/onnxruntime/fp32/t1/b8"
+    with pytest.raises(InputError, match=r"only 0% of the time .*beyond the sizes measured: pointwise") as refused:
+        ff.predict(file, devices="board/onnxruntime", shapes={"": (100_000, 32, 28, 28)}, workspace=workspace)
+    assert refused.value.remedy.endswith("--shape 100000,32,28,28")
+
+
+def test_shipped_estimates_are_of_the_batch_that_is_asked_for(workspace: Workspace, tmp_path: Path) -> None:
+    file = open_file(tmp_path / "open.onnx")
+    asked = {"shapes": {"": (32, 32, 28, 28)}, "workspace": workspace}
+    one, many = ff.predict(file, devices=["2080ti_1", "2080ti_32"], **asked)
+    assert one.latency_ms == pytest.approx(many.latency_ms)
+    assert (one.target.batch, many.target.batch) == (32, 32)
+    with pytest.raises(InputError, match="of a batch of 64, the inputs hold a batch of 32"):
+        ff.predict(file, devices="2080ti_64", **asked)
+
+
+def test_numbers_are_of_the_clock_that_is_asked_for(workspace: Workspace, file: Path) -> None:
+    (row,) = ff.predict(file, devices="board/onnxruntime", clock=Clock.WALL, workspace=workspace)
+    assert row.tier is Tier.ESTIMATED
+    keep_times(workspace.store, file, 7.0, {})
+    with pytest.raises(InputError, match="nothing is known of it under the thread-cpu clock"):
+        ff.predict(file, devices="board", clock=Clock.THREAD_CPU, workspace=workspace)
+    with pytest.raises(InputError, match="estimate is of no clock"):
+        ff.predict(file, devices="pixel3", clock=Clock.WALL, workspace=workspace)
+
+
+def test_a_target_has_the_precision_of_the_file(workspace: Workspace, tmp_path: Path) -> None:
+    import onnx
+    from onnx import TensorProto, helper
+
+    made = onnx.load_from_string(write_onnx(Sample.parse(CONV).graph()))
+    made.graph.node.insert(0, helper.make_node("QuantizeLinear", [made.graph.input[0].name, "scale", "zero"], ["q"]))
+    made.graph.node.insert(1, helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["d"]))
+    made.graph.node[2].input[0] = "d"
+    weight = next(one for one in made.graph.initializer if len(one.dims) == 4)
+    weight.CopyFrom(
+        helper.make_tensor(weight.name, TensorProto.INT8, list(weight.dims), bytes(32 * 32), raw=True),
+    )
+    made.graph.node.insert(2, helper.make_node("DequantizeLinear", [weight.name, "scale", "zero"], ["w"]))
+    made.graph.node[3].input[1] = "w"
+    made.graph.initializer.extend(
+        [
+            helper.make_tensor("scale", TensorProto.FLOAT, [], [0.1]),
+            helper.make_tensor("zero", TensorProto.INT8, [], [0]),
+        ]
+    )
+    path = tmp_path / "int8.onnx"
+    path.write_bytes(made.SerializeToString())
+    (row,) = ff.predict(path, devices="board/onnxruntime", least_known=0, workspace=workspace)
+    assert str(row.target) == "board/onnxruntime/int8/t1/b1"
+
+
+def test_a_batch_that_gets_lost_inside_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    nodes = [node("NonZero", ["x"], ["places"]), node("Transpose", ["places"], ["rows"], perm=[1, 0])]
+    nodes += [node("Cast", ["rows"], ["floats"], to=1), node("Relu", ["floats"], ["y"])]
+    path = write_onnx_nodes(tmp_path / "lost.onnx", nodes, {"x": ("batch", 3, 8, 8)})
+    for devices in ("board/onnxruntime", "pixel3"):
+        with pytest.raises(InputError, match="how much of a batch above 1"):
+            ff.predict(path, devices=devices, shapes={"x": (4, 3, 8, 8)}, least_known=0, workspace=workspace)

@@ -1,7 +1,8 @@
 """Describe each operator of a graph by its kind and by the numbers that its time depends on.
 
 Operators of one kind share a model (``costs``): families are split where devices have kernels of their own, as for
-convolutions of one pixel, of one channel a group, and all others. Everything is counted at batch 1.
+convolutions of one pixel, of one channel a group, and all others. Everything is counted at the batch of the graph's
+inputs, a symbolic one as 1: images of a batch are more rows of the same product.
 """
 
 from __future__ import annotations
@@ -268,7 +269,7 @@ def _conv(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArra
     groups, window = int(operator.attributes["groups"]), elements(weight[2:])
     inner, columns = int(weight[1]), int(weight[0]) // groups
     shape = graph.tensors[operator.outputs[0]].shape
-    pixels = elements(shape[1:-1] if operator.attributes.get("channels_last") else shape[2:])
+    pixels = elements(shape[:1]) * elements(shape[1:-1] if operator.attributes.get("channels_last") else shape[2:])
     kind = _conv_kind(groups, inner, columns, is_point=window == 1)
     is_deep = inner > 1 or columns > 1
     padded = pixels * window * (groups * _up(inner) * _up(columns) if is_deep else _up(groups))

@@ -100,8 +100,9 @@ def make_visit(
     }
     if remedy:
         after["remedy"] = remedy
-    if visit.is_cold:
+    if visit.is_cold or visit.role == Role.FILE:
         after["inputs"] = look.inputs
+    if visit.is_cold:
         after["notes"] = look.notes
     row = functools.partial(batch.row, visit, started_ns=started_ns, before=before, after=after, error=error)
     rows = [row(Clock.WALL, look.timing.wall_ns)]

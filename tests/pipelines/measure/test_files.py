@@ -13,7 +13,9 @@ import pytest
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.measure.files import ALL_THROTTLED, FilesMeasured, measure_files
 from fleetfront.pipelines.measure.single_file import profile_file
+from fleetfront.profilers.base import FileInputs
 from fleetfront.profilers.campaign import CampaignInterrupted
+from fleetfront.profilers.plan import RoundOptions
 from fleetfront.profilers.reading.observations import read_observations, summaries
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
@@ -62,6 +64,21 @@ def test_a_file_of_any_inputs_is_measured_and_stored(tmp_path: Path) -> None:
     assert sum(row.metric == "cold_start" for row in rows) == 3
     assert json.loads(json.dumps(found.to_json()))["runs"] == found.runs >= 20
     assert any("peak memory" in row for row in found.rows())
+
+
+def test_visits_tell_what_they_were_fed_and_other_shapes_are_another_campaign(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(gather_onnx(64))
+    campaigns = []
+    with Store(tmp_path / "store.sqlite") as store:
+        for size in (2, 3):
+            said = FileInputs((("indices", (size,)),))
+            target = Target("cpu", "onnxruntime", batch=0)
+            found = measure_files({"model": path}, target, store, rounds=1, options=RoundOptions(inputs=said))
+            campaigns.append(found.campaign)
+            rows = list(store.measurements(role=Role.FILE, campaigns=[found.campaign]))
+            assert {json.dumps(row.after["inputs"]) for row in rows} == {f'[["indices", [{size}], "int64"]]'}
+    assert len(set(campaigns)) == 2
 
 
 @pytest.mark.parametrize("batch", [1, 3])
