@@ -17,7 +17,7 @@ from fleetfront.cli.options import (
     space_option,
     split_names,
 )
-from fleetfront.cli.predict_files import FileChoices, file_options, predict_models
+from fleetfront.cli.predict_files import FileChoices, check_choices, file_options, predict_models
 from fleetfront.cli.search.text import next_search, tell_beyond
 from fleetfront.errors import InputError
 from fleetfront.quantities import FAR_OFF, METRICS, Metric, format_spread
@@ -62,6 +62,7 @@ def predict(
       fleetfront predict --file model.tflite --device cpu --by operator
       fleetfront predict --torch net.py:make --shape 1,3,224,224 --devices cpu,2080ti_1
     """
+    check_choices(chosen, metric)
     if chosen.files or chosen.module is not None:
         if archs or file is not None:
             raise InputError("Architectures and a model were both given.", "Give one of them.")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, shortened, warn
-from fleetfront.cli.options import Amount, ModelChoices, option_group, split_names
+from fleetfront.cli.options import Amount, ModelChoices, is_given, option_group, split_names
 from fleetfront.errors import FleetfrontError, InputError, NotPredicted
-from fleetfront.quantities import interval_90
+from fleetfront.quantities import LATENCY, Clock, interval_90
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.file_predictions import FilePrediction, Refusal
@@ -24,6 +24,8 @@ _SUFFIXES = (".onnx", ".tflite")
 _BAR, _LISTED = 24, 40
 #: So many files that could not be predicted are named again at the end.
 _NAMED = 6
+#: Options that mean something for files and modules alone, and for architectures alone.
+_OF_FILES, _OF_ARCHITECTURES = ("shapes", "by", "least_known"), ("accuracy", "space")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,21 @@ file_options = option_group(
 )
 
 
+def check_choices(chosen: FileChoices, metric: str) -> None:
+    """Raise InputError if the running command was given what means nothing for what is predicted."""
+    is_of_files = bool(chosen.files) or chosen.module is not None
+    strange = [name for name in (_OF_ARCHITECTURES if is_of_files else _OF_FILES) if is_given(name)]
+    if strange:
+        names = ", ".join("--shape" if name == "shapes" else f"--{name.replace('_', '-')}" for name in strange)
+        what = "architectures of a space" if is_of_files else "files and modules"
+        raise InputError(f"{names}: for {what} alone.", f"Leave {'it' if len(strange) == 1 else 'them'} out.")
+    if is_of_files and metric != LATENCY.name:
+        raise InputError(
+            f"--metric {metric}: files and modules are predicted in latency alone.",
+            "Measure it: fleetfront profile --file FILE says what the device tells of memory.",
+        )
+
+
 def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> None:
     """Print a row for each file and device, and for what could not be predicted the reason.
 
@@ -93,7 +110,8 @@ def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> 
     at_hand = next((row for row in rows if _is_at_hand(row.device)), None)
     if not as_json and chosen.files and at_hand and all(row.tier.value != "measured" for row in rows):
         path = str(chosen.files[0]) if len(chosen.files) == 1 else at_hand.file
-        next_command(f"fleetfront profile --device {quote(at_hand.device)} --file {quote(path)}")
+        sizes = "".join(f" --shape {quote(shape)}" for shape in chosen.shapes)
+        next_command(f"fleetfront profile --device {quote(at_hand.device)} --file {quote(path)}{sizes}")
 
 
 def _print(rows: Sequence[FilePrediction], refused: Sequence[Refusal], chosen: FileChoices) -> None:
@@ -158,7 +176,8 @@ def _predicted(
     from fleetfront.pipelines.predict_files import predict
 
     narrowed = [f"{name}/{models.runtime}" if models.runtime and "/" not in name else name for name in asked]
-    more: dict[str, Any] = {"least_known": chosen.least_known, "store": models.store}
+    clock = None if models.clock is None else Clock(models.clock)
+    more: dict[str, Any] = {"least_known": chosen.least_known, "store": models.store, "clock": clock}
     if chosen.module is not None:
         return _of_module(chosen, narrowed, more)
     shapes = parse_shapes(chosen.shapes)
@@ -227,6 +246,11 @@ def _made(spec: str, shapes: tuple[str, ...]) -> tuple[Any, Any]:
         raise InputError(f"{spec!r} does not name a function.", "Write --torch FILE.py:make.")
     made = load_from_file(Path(text), name, "Name a function that gives the module, or (module, input).")
     if isinstance(made, tuple) and len(made) == 2:
+        if shapes:
+            raise InputError(
+                f"{spec} gave the input, too, and --shape says another.",
+                "Leave --shape out, or return the module alone.",
+            )
         return made
     if not shapes:
         raise InputError(

@@ -110,3 +110,24 @@ def test_both_spreads_are_shown_as_json_tells_them(capsys) -> None:
         assert shown[heading.index(name) :].split()[0] == f"{row[spread]:.2g}"
     assert main([*COMMAND[:-1], SPACE.arch_ids(SPACE.sample(1, np.random.default_rng(0)))[0]]) == 0
     assert "same sitting" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--file", "net.onnx", "--metric", "peak_memory"], "files and modules are predicted in latency alone"),
+        (["--file", "net.onnx", "--space", "fbnet"], "--space: for architectures of a space alone"),
+        (["--torch", "net.py:both", "--shape", "1,3,8,8"], "gave the input, too, and --shape says another"),
+        (["5,5,5", "--shape", "1,3,8,8", "--by", "operator"], "--shape, --by: for files and modules alone"),
+    ],
+)
+def test_options_that_would_mean_nothing_are_refused(tmp_path, capsys, monkeypatch, options, words) -> None:
+    pytest.importorskip("torch")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net.py").write_text(
+        "import torch\ndef both():\n    return torch.nn.Conv2d(3, 8, 1), torch.empty(1, 3, 16, 16)\n"
+    )
+    assert main(["predict", *options]) == 2
+    said = capsys.readouterr()
+    assert words in said.err
+    assert said.out == ""
