@@ -11,7 +11,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -226,8 +225,8 @@ class Store:
         )
         with explained(self.path):
             rows = fetch_all(self._connection, query, values)
-        # SQLite would sort whole rows, samples and conditions with them.
-        rows.sort(key=itemgetter(-1))
+        # SQLite would sort whole rows, samples and conditions with them. Of damaged ones not even the number is sure.
+        rows.sort(key=lambda row: row[-1] if isinstance(row[-1], int) else 0)
         return read_all(rows)
 
     def find_damage(self) -> list[str]:

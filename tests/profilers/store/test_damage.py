@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
@@ -179,6 +179,7 @@ def test_a_clock_that_is_set_changes_no_sum(store: Store, target: Target, jump_n
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(damage=[(0.4990771506478691, 48)])
 @given(damage=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=12))
 def test_bytes_that_are_damaged_are_refused_or_cost_their_rows(
     tmp_path: Path, target: Target, damage: list[tuple[float, int]]
