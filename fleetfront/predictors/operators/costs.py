@@ -45,7 +45,7 @@ REACH = 4.0
 #: Runtime those that ``_SIMPLE`` names stay within the allowance, most others within 10 times what it says of data that
 #: is moved, softplus, mish and softmax across rows within 30, those that sort or look around within 100. Arithmetic is
 #: allowed for amply. Known kinds beyond their sizes grow at most with how often windows look at each element.
-_MOST, _MOST_SIMPLE = np.array([3.0, 3.0, 3.0, 30.0, 30.0, 3.0]), 3.0
+_MOST, _MOST_SIMPLE = np.array([3.0, 3.0, 3.0, 30.0, 30.0, 3.0]), 2.0
 _SIMPLE = frozenset(
     {"quantise", "dequantise", "cast", "abs", "neg", "floor", "ceil", "round", "max", "min", "clip", "prelu", "expand"}
     | {"tile", "slice", "concat", "split", "pad", "greater", "less", "equal", "add", "sub", "relu", "relu6", "cumsum"}

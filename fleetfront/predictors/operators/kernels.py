@@ -49,6 +49,8 @@ _NARROW, _PLAIN_TYPES = ("int8", "uint8", "float16", "int16"), ("float32", "bool
 #: Activations that a quantised result is cut off by, at no cost.
 _CUTS = ("relu", "relu6")
 _INT8 = " int8"
+#: In place of an addition: computed in floats between changes of type.
+_IN_FLOATS = "float32"
 #: Kinds of padding; words of files for padding with one number.
 PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
@@ -111,7 +113,8 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
         kind, features = ("", _NOTHING) if output in spelled else described(graph, operator)
         if kind == "matmul" and operator.inputs[1] in graph.weights and len(graph.value(operator.inputs[1]).shape) == 2:
             kind, features = "linear", _product(graph, operator, features[0] * 1e6)
-        kind += (quantised.get(output) or _typed(graph, operator)) if kind else ""
+        if kind and quantised.get(output) != _IN_FLOATS:
+            kind += quantised.get(output) or _typed(graph, operator)
         if quantised.get(output) == "":
             kind = ""
         elif (known := spelled.get(output)) is not None:
@@ -151,7 +154,9 @@ def _quantised(graph: Graph) -> dict[str, str]:
 
     Signed or not is one kind here: ONNX Runtime changes one into the other as the processor wants it. Empty for
     operators that such a pattern needs none of: the activation that the result is cut off by, and the changes of type
-    around it, unless somebody else reads floats from them.
+    around it, unless somebody else reads floats from them. ONNX Runtime computes in floats where an
+    operand is dequantised for others, too, or the result for several, as around residuals in files of its quantiser
+    (seen in version 1.32): it widens the weights at each run then.
     """
     makers = {name: operator for operator in graph.operators for name in operator.outputs}
     readers: dict[str, list[Operator]] = {}
@@ -169,14 +174,22 @@ def _quantised(graph: Graph) -> dict[str, str]:
         if at is None or len(readers[at.outputs[0]]) != 1:
             continue
         sources = [makers.get(name) for name in at.inputs if name in graph.tensors]
-        if sources and all(source is not None and source.family == "dequantise" for source in sources):
-            found[at.outputs[0]] = _INT8
-            found |= {one.outputs[0]: "" for one in swallowed}
+        widened = [source for source in sources if source is not None and source.family == "dequantise"]
+        if not sources or len(widened) < len(sources):
+            continue
+        after = [one for one in readers.get(operator.outputs[0], ()) if one.family == "dequantise"]
+        around = [*(one for one in widened if one.inputs[0] not in graph.weights), *after]
+        if any(len(readers.get(one.outputs[0], ())) > 1 for one in around):
+            found[at.outputs[0]] = _IN_FLOATS
+            continue
+        found[at.outputs[0]] = _INT8
+        found |= {one.outputs[0]: "" for one in swallowed}
     for operator in graph.operators:
         if operator.family != "dequantise":
             continue
-        is_weight = operator.inputs[0] in graph.weights
-        if is_weight or all(found.get(one.outputs[0]) for one in readers.get(operator.outputs[0], ())):
+        codes = [found.get(one.outputs[0]) for one in readers.get(operator.outputs[0], ())]
+        is_stored = operator.inputs[0] in graph.weights and _IN_FLOATS not in codes
+        if is_stored or all(code == _INT8 for code in codes):
             found[operator.outputs[0]] = ""
     return found
 
