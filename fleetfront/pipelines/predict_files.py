@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unknown
+from fleetfront.graphs.attention import spell_attention
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.file_predictions import FilePrediction, Predictions, Refusal
@@ -280,7 +281,8 @@ class _Known:
         if objection := self._uncounted():
             return objection
         try:
-            found = costs.estimate(graph)
+            # Files of modules have no operator for attention.
+            found = costs.estimate(graph if self._asked.suffix else spell_attention(graph))
         except OpenSize as error:
             return _told_by_running(graph, error)
         return self._row(costs.target.device, self._target(costs), found, warnings)

@@ -305,3 +305,20 @@ def test_a_batch_that_gets_lost_inside_is_refused(workspace: Workspace, tmp_path
     for devices in ("board/onnxruntime", "pixel3"):
         with pytest.raises(InputError, match="how much of a batch above 1"):
             ff.predict(path, devices=devices, shapes={"x": (4, 3, 8, 8)}, least_known=0, workspace=workspace)
+
+
+def test_a_module_asks_for_the_operators_of_its_file(workspace: Workspace, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+
+    class Attends(torch.nn.Module):
+        def forward(self, x: Any) -> Any:
+            query, key, value = x.reshape(1, 3, 2, 16, 8).unbind(1)
+            return torch.nn.functional.scaled_dot_product_attention(query, key, value)
+
+    module, sample, path = Attends(), torch.empty(1, 96, 8), tmp_path / "attends.onnx"
+    torch.onnx.export(module, sample, path, dynamo=False)
+    asked = {"devices": "board/onnxruntime", "least_known": 0, "workspace": workspace}
+    ((made,), (written,)) = ff.predict(module, sample, **asked), ff.predict(path, **asked)
+    kinds = [sorted(part.kind for part in row.operators) for row in (made, written)]
+    assert kinds[0] == kinds[1]
+    assert "softmax" in kinds[0]

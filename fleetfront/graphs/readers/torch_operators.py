@@ -276,10 +276,15 @@ def _resize(call: Call) -> Plan:
     return Plan("resize", (call.tensors()[0],), {"mode": _RESIZED.get(word[:-2], word), **call.said()})
 
 
+#: What files hold as a split and a change of shape.
+_SPLIT = {"unbind": "split"}
+
+
 def _told(family: str, everything: bool = True) -> Rule:
     def rule(call: Call) -> Plan:
         operands = call.tensors() if everything else call.tensors()[:1]
-        return Plan(family, operands, {"function": call.kind.rstrip("_"), **call.said()})
+        word = call.kind.rstrip("_")
+        return Plan(family, operands, {"function": _SPLIT.get(word, word), **call.said()})
 
     return rule
 
