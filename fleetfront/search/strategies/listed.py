@@ -22,17 +22,16 @@ class ListedNetworks(ReadsArchive):
     def __init__(self, problem: Problem, seed: int) -> None:
         """Raises InputError if neither costs nor accuracies come from a table, or no network of it is of the values
         that genes are held at and covered by every device."""
-        if problem.part is None and not isinstance(problem.accuracy, ListsNetworks):
+        listed = problem.part
+        if listed is None and isinstance(problem.accuracy, ListsNetworks):
+            listed = problem.accuracy.networks()
+        if listed is None:
             raise InputError(
                 "Only a table of accuracies lists its networks, and these accuracies come from none.",
                 "Give one, as in --accuracy csv:FILE, or choose another strategy.",
             )
         self.batch = _BATCH
         self._problem = problem
-        listed = problem.part
-        if listed is None and isinstance(problem.accuracy, ListsNetworks):
-            listed = problem.accuracy.networks()
-        assert listed is not None
         allowed = (problem.complete(listed) == listed).all(axis=1)
         for target in problem.targets:
             allowed &= target.cost.covers(listed)
