@@ -12,6 +12,9 @@ from typing import Any
 from fleetfront.profilers.store.store import Store
 from fleetfront.workspace import Workspace
 
+#: What a device may take to remove its folder after the command that used it.
+_SWEEPING_S = 10.0
+
 
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
@@ -38,8 +41,13 @@ def typed(*arguments: str) -> tuple[int, str, str]:
 
 
 def left_behind(*daemons: Any) -> list[str]:
-    """What is still in the devices' folders for temporary files."""
-    return [path.name for daemon in daemons for path in (daemon.data / "local" / "tmp").iterdir()]
+    """What stays in the devices' folders for temporary files; they sweep up by themselves, moments after a command."""
+    until = time.monotonic() + _SWEEPING_S
+    while True:
+        found = [path.name for daemon in daemons for path in (daemon.data / "local" / "tmp").iterdir()]
+        if not found or time.monotonic() > until:
+            return found
+        time.sleep(0.05)
 
 
 def rows_in_store() -> int:
