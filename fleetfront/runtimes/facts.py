@@ -142,7 +142,7 @@ class RuntimeFacts:
         libraries: parts of its package that profiling on a GPU needs.
         engines: what computes its files' operators, the runtime itself first.
         pads_apart: whether its windows take no padding but TensorFlow's, so that any other is an operator before them.
-        prunes: whether it leaves out what no output needs, and computes equal operators once.
+        merges_equal: whether it computes equal operators once.
     """
 
     name: str
@@ -157,7 +157,7 @@ class RuntimeFacts:
     libraries: tuple[Library, ...] = ()
     engines: tuple[Engine, ...] = ()
     pads_apart: bool = False
-    prunes: bool = False
+    merges_equal: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:

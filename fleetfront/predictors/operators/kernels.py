@@ -18,7 +18,7 @@ from fleetfront.graphs.channels_last import pad_apart
 from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
-from fleetfront.graphs.prune import drop_unread, share_equal
+from fleetfront.graphs.prune import share_equal
 from fleetfront.quantities import FloatArray
 from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.targets import Target
@@ -91,8 +91,8 @@ class Kernel:
 def kernels_on(target: Target, graph: Graph) -> list[Kernel]:
     """``graph_kernels`` of a graph as the target's runtime executes files of it."""
     facts = find_facts(target.runtime)
-    if facts is not None and facts.prunes:
-        graph = share_equal(drop_unread(graph), _MERGED)
+    if facts is not None and facts.merges_equal:
+        graph = share_equal(graph, _MERGED)
     return graph_kernels(pad_apart(graph) if facts is not None and facts.pads_apart else graph)
 
 

@@ -57,5 +57,5 @@ FACTS = RuntimeFacts(
         ),
     ),
     engines=ONNXRUNTIME_ENGINES,
-    prunes=True,
+    merges_equal=True,
 )
