@@ -18,8 +18,6 @@ from fleetfront.pipelines.deploy.picks import pick_knee as pick_knee
 from fleetfront.pipelines.deploy.picks import pick_shared as pick_shared
 from fleetfront.pipelines.deploy.picks import pick_spread as pick_spread
 from fleetfront.pipelines.deploy.picks import pick_within as pick_within
-from fleetfront.pipelines.file_predictions import FilePrediction as FilePrediction
-from fleetfront.pipelines.file_predictions import Predictions as Predictions
 from fleetfront.pipelines.fit.fit import fit_report as fit_report
 from fleetfront.pipelines.fit.fit import fit_target as fit_target
 from fleetfront.pipelines.generate import generate as generate
@@ -35,8 +33,10 @@ from fleetfront.pipelines.measure.profile import profile_space as profile_space
 from fleetfront.pipelines.measure.single_file import profile_file as profile_file
 from fleetfront.pipelines.mlflow_run import log_to_mlflow as log_to_mlflow
 from fleetfront.pipelines.optuna_study import to_optuna as to_optuna
-from fleetfront.pipelines.predict import predict_archs as predict_archs
-from fleetfront.pipelines.predict_files import predict as predict
+from fleetfront.pipelines.predict.architectures import predict_archs as predict_archs
+from fleetfront.pipelines.predict.files import predict as predict
+from fleetfront.pipelines.predict.predictions import FilePrediction as FilePrediction
+from fleetfront.pipelines.predict.predictions import Predictions as Predictions
 from fleetfront.pipelines.search import SearchOptions as SearchOptions
 from fleetfront.pipelines.search import search as search
 from fleetfront.pipelines.search import search_space as search_space

@@ -104,7 +104,7 @@ def _predicted(
     wanted: list[str], choices: ModelChoices, accuracy: str, family: SearchSpace, metric: Metric
 ) -> tuple[list[dict[str, Any]], ChosenModels]:
     from fleetfront.cli.device_models import chosen_models, tell_accuracy
-    from fleetfront.pipelines.predict import predict_archs
+    from fleetfront.pipelines.predict.architectures import predict_archs
     from fleetfront.predictors.accuracy.built_in import has_built_in
     from fleetfront.predictors.accuracy.sources import load_accuracy
 

@@ -16,7 +16,7 @@ from fleetfront.errors import FleetfrontError, InputError, NotPredicted
 from fleetfront.quantities import LATENCY, Clock, interval_90
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.file_predictions import FilePrediction, Refusal
+    from fleetfront.pipelines.predict.predictions import FilePrediction, Refusal
 
 #: Kinds of files that are read.
 _SUFFIXES = (".onnx", ".tflite")
@@ -94,7 +94,7 @@ def predict_models(chosen: FileChoices, models: ModelChoices, as_json: bool) -> 
     Raises the last error if nothing could be predicted, and InputError once all is printed if a file, or a device that
     was named, was left out.
     """
-    from fleetfront.pipelines.file_predictions import Predictions
+    from fleetfront.pipelines.predict.predictions import Predictions
 
     asked = split_names(models.devices)
     rows, refused = _predicted(chosen, models, asked)
@@ -172,8 +172,8 @@ def _predicted(
 ) -> tuple[list[FilePrediction], list[Refusal]]:
     """Raises the last error if nothing could be predicted; one that fails keeps no other from being so."""
     from fleetfront.graphs.input_shapes import parse_shapes
-    from fleetfront.pipelines.file_predictions import Refusal
-    from fleetfront.pipelines.predict_files import predict
+    from fleetfront.pipelines.predict.files import predict
+    from fleetfront.pipelines.predict.predictions import Refusal
 
     narrowed = [f"{name}/{models.runtime}" if models.runtime and "/" not in name else name for name in asked]
     clock = None if models.clock is None else Clock(models.clock)
@@ -202,7 +202,7 @@ def _of_module(
     chosen: FileChoices, devices: Sequence[str], more: Mapping[str, Any]
 ) -> tuple[list[FilePrediction], list[Refusal]]:
     """Raises InputError if nothing could be predicted, with how to make a file of the module."""
-    from fleetfront.pipelines.predict_files import predict
+    from fleetfront.pipelines.predict.files import predict
 
     spec = chosen.module or ""
     if chosen.files:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.predict import predict_archs
+from fleetfront.pipelines.predict.architectures import predict_archs
 from fleetfront.predictors.scores import Z90
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model

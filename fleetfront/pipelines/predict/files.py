@@ -18,8 +18,8 @@ from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unk
 from fleetfront.graphs.attention import spell_attention
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.file_predictions import FilePrediction, Predictions, Refusal
-from fleetfront.pipelines.predict_timed import Asked, Timed, timed_of
+from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions, Refusal
+from fleetfront.pipelines.predict.timed import Asked, Timed, timed_of
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import list_costs
 from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts

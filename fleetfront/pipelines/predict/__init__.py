@@ -1,0 +1,1 @@
+"""Predicting answers what architectures, model files and torch modules take on devices."""
