@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened
+from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened, warn
 from fleetfront.cli.options import is_given, store_path
 from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Choices, DescribesAtHand, DeviceKind
@@ -93,3 +93,5 @@ def tell_operators(found: FileOperators) -> None:
     hint(f"Times are shares of the undisturbed total; told by {found.how}.")
     if found.taken_in:
         hint(f"{len(found.taken_in)} operators of the file have no time of their own: others do their work.")
+    for note in found.notes:
+        warn(note)

@@ -149,7 +149,11 @@ class _Reader:
         if count == 0:
             return np.zeros([int(size) for size in value.shape], value.dtype)
         data = buffer.DataAsNumpy()
-        if isinstance(data, int) or data.nbytes != count * dtype_of(value.dtype).itemsize:
+        if isinstance(data, int):
+            # Newer quantisers keep constants behind the flatbuffer.
+            kept = slice(buffer.Offset(), buffer.Offset() + buffer.Size())
+            data = np.frombuffer(self._model._tab.Bytes, np.uint8)[kept]
+        if data.nbytes != count * dtype_of(value.dtype).itemsize:
             return None
         return np.asarray(data.view(value.dtype).reshape(value.shape))
 

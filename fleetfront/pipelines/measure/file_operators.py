@@ -124,9 +124,16 @@ def scale_times(
         OperatorRow(one.name, one.kind, one.ms, one.ms / total, whole_ms * one.ms / total, one.is_fused)
         for one in times.operators
     )
+    if total < _LEAST_TOLD * whole_ms:
+        told = (
+            f"The operators that have a time add up to {total:.4g} of {whole_ms:.4g} ms: the shares leave the rest out."
+        )
+        notes = (*notes, told)
     return FileOperators(path, sha256, target, whole_ms, times.total_ms, rows, times.how, times.taken_in, notes)
 
 
+#: Operators that add up to less of a file's time than this were not all told.
+_LEAST_TOLD = 0.5
 #: Between a node's name and what a runtime appends when it fuses others into it.
 _APPENDED = "/"
 #: The setting of kinds of devices whose agents tell times of operators with every visit, and visits that settle them.

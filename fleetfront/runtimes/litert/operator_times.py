@@ -17,6 +17,7 @@ import numpy as np
 from fleetfront.errors import FleetfrontError, InputError, missing
 from fleetfront.runtimes.base import Session
 from fleetfront.runtimes.feeds import random_feeds
+from fleetfront.runtimes.litert.buffers import buffer_content
 from fleetfront.runtimes.operator_times import OperatorTime, OperatorTimes
 
 try:
@@ -38,8 +39,10 @@ def time_operators(data: bytes, open_bytes: Callable[[bytes], Session], runs: in
     Raises InputError if the bytes are no TFLite file, or no operator of it runs alone.
     """
     try:
-        model = schema.ModelT.InitFromPackedBuf(data, 0)
+        model = read_model(data)
         operators = list(model.subgraphs[0].operators)
+    except InputError:
+        raise
     except Exception as damage:
         raise InputError(
             f"The file cannot be taken apart ({damage}).", "Check that it is a whole .tflite file."
@@ -78,6 +81,16 @@ def _timed(session: Session, runs: int) -> float:
         return fastest / _NS_PER_MS
     finally:
         session.close()
+
+
+def read_model(data: bytes) -> Any:
+    """A file as the schema's objects, with every constant inside. Raises InputError where one lies outside the file."""
+    model = schema.ModelT.InitFromPackedBuf(data, 0)
+    for buffer in model.buffers:
+        content = buffer_content(buffer, data)
+        buffer.data = np.frombuffer(content, np.uint8) if content else None
+        buffer.offset = buffer.size = 0
+    return model
 
 
 def cut_operator(model: Any, place: int) -> bytes:

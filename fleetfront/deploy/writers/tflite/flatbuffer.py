@@ -15,6 +15,7 @@ from fleetfront.deploy.writers.tflite.versions import oldest_runtime
 from fleetfront.errors import InputError, missing
 from fleetfront.graphs.graph import Array
 from fleetfront.graphs.operators.base import Shape
+from fleetfront.runtimes.litert.buffers import buffer_content
 
 try:
     import flatbuffers
@@ -176,7 +177,7 @@ def unpack_model(data: bytes) -> Any:
     if data[4:8] != _FILE_IDENTIFIER:
         raise InputError("These bytes are not a TFLite file.", "Give the content of a .tflite file.")
     model = schema.ModelT.InitFromPackedBuf(data, 0)
-    model.buffers = [AlignedBuffer(b"" if b.data is None else bytes(b.data)) for b in model.buffers]
+    model.buffers = [AlignedBuffer(buffer_content(buffer, data)) for buffer in model.buffers]
     return model
 
 
