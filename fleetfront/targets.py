@@ -90,6 +90,19 @@ class Target:
         )
 
     @property
+    def options(self) -> str:
+        """The options of ``profile`` and ``fit`` that name it, on one thread at batch 1."""
+        precision = "" if self.precision in ("fp32", "unknown") else f" --precision {self.precision}"
+        return f"--device {self.device} --runtime {self.runtime}{precision}"
+
+    @property
+    def search_options(self) -> str:
+        """The options of ``search`` that name it; a device that says its precision is narrowed to it."""
+        if self.precision != "int8":
+            return f"--device {self.device} --runtime {self.runtime}"
+        return f"--device {self.device}/{self.runtime}/{self.precision}"
+
+    @property
     def file_stem(self) -> str:
         """The target as one path component."""
         return re.sub(r"[^A-Za-z0-9_.\-]", "_", str(self))

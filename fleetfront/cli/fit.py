@@ -10,6 +10,7 @@ import click
 from fleetfront.cli.console import echo, print_json, progress, warn
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 from fleetfront.cli.search.text import next_search
+from fleetfront.targets import PRECISIONS
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewShotResult
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 @click.command()
 @device_option
 @click.option("--runtime", metavar="NAME", help="Which runtime's measurements.  [default: the newest]")
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), help="Which number format's.  [default: the newest, int8 last]"
+)
 @click.option("--clock", type=click.Choice(["thread-cpu", "wall", "device"]), help="Which clock's model is preferred.")
 @space_option
 @click.option("--recalibrate", is_flag=True, help="Measure ten networks again, and bring the model up to this sitting.")
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
 def fit(
     devices: tuple[str, ...],
     runtime: str | None,
+    precision: str | None,
     clock: str | None,
     space: str,
     recalibrate: bool,
@@ -62,10 +67,10 @@ def fit(
     family = load_space(space)
     names = split_names(devices) if devices else None
     if recalibrate:
-        _recalibrate(family, names, runtime, Clock(clock) if clock else None, store, as_json)
+        _recalibrate(family, names, (runtime, precision), Clock(clock) if clock else None, store, as_json)
         return
     with Store(store_path(store), read_only=True) as opened:
-        targets = profiled_targets(opened, space, names, runtime)
+        targets = profiled_targets(opened, space, names, runtime, precision)
         fits: list[dict[str, Any] | FewShotResult] = []
         for target, has_blocks in targets.items():
             if has_blocks:
@@ -83,18 +88,18 @@ def fit(
         else:
             show_few_shot(one)
     first = next(iter(targets))
-    next_search(f"--device {first.device} --runtime {first.runtime}", space)
+    next_search(first.search_options, space)
 
 
 def _recalibrate(
     space: SearchSpace,
     devices: list[str] | None,
-    runtime: str | None,
+    which: tuple[str | None, str | None],
     clock: Clock | None,
     path: Path | None,
     as_json: bool,
 ) -> None:
-    """Bring the newest model of each device up to this sitting, and say how it changed."""
+    """Bring the newest model of each device, of a runtime and precision, up to this sitting, and say how it changed."""
     from fleetfront.pipelines.fit.recalibrate import recalibrate
     from fleetfront.pipelines.knowledge.cost_models import newest_fit
     from fleetfront.pipelines.knowledge.known import list_known
@@ -105,7 +110,7 @@ def _recalibrate(
     with Store(store_path(path)) as store, progress(as_json) as shown:
         known = list_known(Workspace.default(), None, space.name)
         for device in devices or (None,):
-            newest = newest_fit(known, space.name, device=device, clock=clock, runtime=runtime)
+            newest = newest_fit(known, space.name, device=device, clock=clock, runtime=which[0], precision=which[1])
             if newest.fit is not None:
                 found.append(recalibrate(store, space, newest.fit, progress=shown))
     if as_json:
@@ -121,12 +126,14 @@ def _recalibrate(
             others = one.model.others if one.model.is_busy else None
             said = f"{str(others).capitalize()} meanwhile" if others else "The networks disagree: something else ran"
             warn(f"{said}, so this says little of a quiet device. Close other programs and run this again.")
-    next_search(f"--device {found[0].model.target.device}", space.name)
+    next_search(found[0].model.target.search_options, space.name)
 
 
-def profiled_targets(store: Store, space: str, devices: list[str] | None, runtime: str | None) -> dict[Target, bool]:
+def profiled_targets(
+    store: Store, space: str, devices: list[str] | None, runtime: str | None, precision: str | None = None
+) -> dict[Target, bool]:
     """The target of each device asked for that was measured last, and whether its blocks were; without devices, the
-    last of all. Targets with blocks come before others.
+    last of all. Targets with blocks come before others, and int8 comes last unless it is asked for.
 
     Raises InputError if there is none.
     """
@@ -135,8 +142,10 @@ def profiled_targets(store: Store, space: str, devices: list[str] | None, runtim
 
     found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric == "latency"]
     newest: dict[str, tuple[Target, bool]] = {}
-    for holding in sorted(found, key=lambda h: (h.role == Role.BLOCK, h.last_started_ns), reverse=True):
-        if runtime in (None, holding.target.runtime):
+    for holding in sorted(
+        found, key=lambda h: (h.target.precision != "int8", h.role == Role.BLOCK, h.last_started_ns), reverse=True
+    ):
+        if runtime in (None, holding.target.runtime) and precision in (None, holding.target.precision):
             newest.setdefault(holding.target.device, (holding.target, holding.role == Role.BLOCK))
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from fleetfront.errors import InputError
+from fleetfront.errors import InputError, unknown
 from fleetfront.targets import MOST_BATCH, MOST_THREADS, PRECISIONS
 from fleetfront.text_tables import parse_number
 from fleetfront.workspace import Workspace
@@ -138,6 +138,22 @@ class Batches(click.ParamType):  # type: ignore[type-arg]  # no generic before c
         return batches[0] if len(batches) == 1 else batches
 
 
+class Precisions(click.ParamType):  # type: ignore[type-arg]  # no generic before click 8.4
+    """``int8`` as one word, ``fp32,int8`` as several, each once and in the order of ``targets.PRECISIONS``."""
+
+    name = "|".join(PRECISIONS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str | tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        parts = {part.strip() for part in str(value).split(",")}
+        for part in sorted(parts - set(PRECISIONS)):
+            error = unknown("precision", part[:_SHOWN], PRECISIONS)
+            self.fail(f"{error.message} {error.remedy}", param, ctx)
+        found = tuple(name for name in PRECISIONS if name in parts)
+        return found[0] if len(found) == 1 else found
+
+
 def target_options(function: Function) -> Function:
     """``--runtime``, ``--precision``, ``--threads``, ``--batch``: refine a device to a target."""
     for option in (
@@ -152,7 +168,11 @@ def target_options(function: Function) -> Function:
             "--threads", type=Count(1, MOST_THREADS), default=1, show_default=True, help="Threads per inference."
         ),
         click.option(
-            "--precision", type=click.Choice(PRECISIONS), default="fp32", show_default=True, help="Number format."
+            "--precision",
+            type=Precisions(),
+            default="fp32",
+            show_default=True,
+            help="Number format; of a space several, one after the other: fp32,int8.",
         ),
         click.option(
             "--runtime",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from numpy.typing import NDArray
 
-from fleetfront.deploy.quantise.precisions import half_compute, half_weights, without_hard_swish
+from fleetfront.deploy.quantise.precisions import Piece, half_compute, half_weights, without_hard_swish
 from fleetfront.errors import InputError, unknown
 from fleetfront.graphs.graph import Graph
 from fleetfront.runtimes.catalogue import facts_of
@@ -31,8 +31,8 @@ class FileFormat:
         half: Graph -> the Graph of an fp16 file.
         quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
         weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
-        narrow: bytes of a float file -> int8 from end to end with made-up ranges, in which operators are timed; None
-            for a format without such a form.
+        narrow: (bytes of a float file, what it holds) -> int8 with made-up ranges, for timing; None for a format
+            without such a form.
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
@@ -47,7 +47,7 @@ class FileFormat:
     half: Callable[[Graph], Graph]
     quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
     weights: Callable[[bytes], Mapping[str, Weight]]
-    narrow: Callable[[bytes], bytes] | None
+    narrow: Callable[[bytes, Piece], bytes] | None
     int8: Callable[[Graph], Graph] = lambda graph: graph
     finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
@@ -146,15 +146,16 @@ def writer_of(name: str) -> Callable[[Graph], bytes]:
     return Graph.to_bytes if name == "graph" else ALL_FORMATS[name].write
 
 
-def narrower_of(name: str) -> Callable[[bytes], bytes]:
-    """The function that makes int8 of a float file of that format, for timing.
+def int8_writer_of(name: str) -> Callable[[Graph, Piece], bytes]:
+    """The function that writes a float Graph in int8 for timing, as files are handed out but with ranges made up.
 
     Raises InputError for a format without such a form.
     """
-    found = ALL_FORMATS[name].narrow if name in ALL_FORMATS else None
-    if found is None:
+    found = ALL_FORMATS.get(name)
+    if found is None or found.narrow is None:
         raise InputError(f"Files of format {name} are not written in int8.", "Measure in float.")
-    return found
+    kind, narrow = found, found.narrow
+    return lambda graph, piece: narrow(kind.write(graph if piece is Piece.OPERATOR else kind.int8(graph)), piece)
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:

@@ -155,12 +155,12 @@ class Plan:
     items: tuple[Item, ...]
     anchor: Item
 
-    def written(self, write: Callable[[Graph], str], progress: Progress = SILENT) -> TaskList:
-        """Make every graph and hand it to ``write``, which keeps the file and returns its SHA-256."""
+    def written(self, write: Callable[[Graph, Role], str], progress: Progress = SILENT) -> TaskList:
+        """Make every graph and hand it with its role to ``write``, which keeps the file and returns its SHA-256."""
         progress.start("Writing model files", len(self.items))
         tasks = []
         for item in self.items:
-            tasks += [Task(item.role, key, write(graph)) for key, graph in item.graphs().items()]
+            tasks += [Task(item.role, key, write(graph, item.role)) for key, graph in item.graphs().items()]
             progress.advance()
         progress.finish()
         anchor = next(task for task in tasks if network_of(task.key) == self.anchor.key)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable
+from pathlib import Path
 
 import click
 import pytest
@@ -101,3 +103,24 @@ def test_any_text_is_a_value_within_bounds_or_refused(text: str) -> None:
 def test_any_text_is_a_duration_or_refused(text: str) -> None:
     with contextlib.suppress(InputError):
         assert 0 < parse_duration_s(text) <= 30 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [("int9", "Did you mean 'int8'?"), ("fp32,int9", "Did you mean 'int8'?"), ("", "Unknown precision")],
+)
+def test_precisions_that_are_none_are_refused(value: str, message: str, told: Told) -> None:
+    code, _, err = told("profile", "--precision", value, "--dry-run")
+    assert (code, message in err) == (2, True), err
+
+
+def test_a_file_has_one_precision(tmp_path: Path, told: Told) -> None:
+    code, _, err = told("profile", "--file", str(tmp_path / "a.onnx"), "--precision", "int8,fp32")
+    assert code == 2
+    assert "--precision fp32,int8: a file is timed with one precision at a time." in err
+
+
+def test_several_precisions_are_planned_one_after_the_other(told: Told) -> None:
+    code, out, _ = told("profile", "--device", "cpu", "--precision", "int8,fp32", "--dry-run", "--json")
+    assert code == 0
+    assert [one["target"].split("/")[2] for one in json.loads(out)] == ["fp32", "int8"]

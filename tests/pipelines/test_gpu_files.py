@@ -2,6 +2,7 @@
 
 import pytest
 
+from fleetfront.deploy.quantise.precisions import Piece
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.profile import file_writer, suffixes_of
@@ -24,7 +25,7 @@ SPACE = ofa_mbv3_mini()
 )
 def test_onnx_files_have_the_batch_and_half_precision_from_end_to_end(runtime: str, precision: str, dtype: str) -> None:
     suffix, write = file_writer(Target("cuda:0", runtime, precision, 1, 32))
-    session = load_runtime("onnxruntime").open(write(SPACE.block_graph(SPACE.vocabulary[0])))
+    session = load_runtime("onnxruntime").open(write(SPACE.block_graph(SPACE.vocabulary[0]), Piece.BLOCK))
     assert suffix == ".onnx"
     assert {port.dtype for port in (*session.inputs, *session.outputs)} == {dtype}
     assert {port.shape[0] for port in (*session.inputs, *session.outputs)} == {32}
@@ -32,13 +33,13 @@ def test_onnx_files_have_the_batch_and_half_precision_from_end_to_end(runtime: s
 
 def test_torch_takes_the_graph_as_it_is_and_turns_it_half_itself() -> None:
     suffix, write = file_writer(Target("cuda:0", "torch", "fp16", 1, 64))
-    graph = Graph.from_bytes(write(SPACE.block_graph(SPACE.vocabulary[0])))
+    graph = Graph.from_bytes(write(SPACE.block_graph(SPACE.vocabulary[0]), Piece.BLOCK))
     assert suffix == ".graph"
     assert (graph.tensors[graph.inputs[0]].shape[0], graph.tensors[graph.inputs[0]].dtype) == (64, "float32")
 
 
-def test_cpus_stay_in_fp32_and_have_no_tensorrt() -> None:
-    with pytest.raises(InputError, match="so far"):
+def test_cpus_have_no_half_precision_and_no_tensorrt() -> None:
+    with pytest.raises(InputError, match="int8"):
         file_writer(Target("cpu", "onnxruntime", "fp16"))
     with pytest.raises(InputError, match="tensorrt"):
         suffixes_of(Target("cpu", "tensorrt"))

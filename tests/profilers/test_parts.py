@@ -72,7 +72,7 @@ def store(tmp_path: Any) -> Store:
 def test_a_space_of_several_parts_is_profiled_and_fitted(store: Store) -> None:
     space: Any = Translators()
     plan = make_plan(space, PlanOptions(calibration=12, validation=4))
-    tasks = plan.written(lambda graph: graph.content_hash)
+    tasks = plan.written(lambda graph, _: graph.content_hash)
     ms = {task.key: 0.1 + len(task.key) / 100 for task in tasks.tasks}
     device = SimulatedDevice(ms, clocks=(Clock.WALL,))
     row = begin_campaign(store, TARGET, space.name, "identity", tasks, {})
@@ -94,7 +94,7 @@ def test_a_space_of_several_parts_is_profiled_and_fitted(store: Store) -> None:
 def test_a_network_of_which_a_part_fails_has_an_error_and_no_latency(store: Store) -> None:
     space: Any = Translators()
     plan = make_plan(space, PlanOptions(calibration=2, validation=0, blocks="none"))
-    tasks = plan.written(lambda graph: graph.content_hash)
+    tasks = plan.written(lambda graph, _: graph.content_hash)
     assert plan.anchor.key in {network_of(task.key) for task in tasks.tasks}
     broken = next(task.key for task in tasks.tasks if "#step" in task.key)
     device = SimulatedDevice({task.key: 1.0 for task in tasks.tasks if task.key != broken}, clocks=(Clock.WALL,))

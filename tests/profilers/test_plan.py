@@ -83,7 +83,7 @@ def test_the_anchor_is_a_block_at_three_quarters_of_the_work() -> None:
 def test_a_task_list_survives_json() -> None:
     space = load_space("ofa-mbv3-mini")
     plan = make_plan(space, PlanOptions(calibration=2, validation=2, blocks="none"))
-    tasks = plan.written(lambda graph: graph.content_hash)
+    tasks = plan.written(lambda graph, _: graph.content_hash)
     assert TaskList.from_json(json.loads(json.dumps(tasks.to_json()))) == tasks
     assert len({task.file for task in tasks.tasks}) == 4
 

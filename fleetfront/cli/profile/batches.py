@@ -1,4 +1,4 @@
-"""``profile --batch 1,64``: one campaign a batch, and the errors of their fits side by side."""
+"""``profile --batch 1,64 --precision fp32,int8``: one campaign each, and the errors of their fits side by side."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import json
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from fleetfront.cli.console import print_json, print_table
@@ -15,30 +16,49 @@ from fleetfront.targets import Target
 Json = dict[str, Any]
 
 
-def profile_batches(batches: tuple[int, ...], run: Callable[[int], None], as_json: bool) -> None:
-    """Profile one batch after the other, each a target and campaign of its own, then state their errors apart.
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """A target of a device among several that one command profiles."""
 
-    A batch that misses its bar does not keep the next from being measured.
+    batch: int
+    precision: str
+
+    def to_options(self) -> dict[str, Any]:
+        """The values of the command's options."""
+        return asdict(self)
+
+
+def variants_of(batch: int | tuple[int, ...], precision: str | tuple[str, ...]) -> list[Variant]:
+    """Every precision at every batch that the options name."""
+    batches = batch if isinstance(batch, tuple) else (batch,)
+    precisions = precision if isinstance(precision, tuple) else (precision,)
+    return [Variant(one, name) for name in precisions for one in batches]
+
+
+def profile_variants(variants: Sequence[Variant], run: Callable[[Variant], None], as_json: bool) -> None:
+    """Profile one after the other, each a target and campaign of its own.
+
+    One that misses its bar does not keep the next from being measured.
 
     Args:
-        batches: ascending.
-        run: the command for one batch, which prints its result.
+        variants: what to profile.
+        run: the command for one, which prints its result.
         as_json: print one list of what each printed.
 
-    Raises BarMissed at the end if any batch missed its bar.
+    Raises BarMissed at the end if any missed its bar.
     """
     documents: list[Json] = []
     missed: list[str] = []
-    for batch in batches:
+    for variant in variants:
         said = io.StringIO()
         try:
             if as_json:
                 with redirect_stdout(said):
-                    run(batch)
+                    run(variant)
             else:
-                run(batch)
+                run(variant)
         except BarMissed as error:
-            missed.append(f"batch {batch}: {error.message}")
+            missed.append(f"{variant.precision}, batch {variant.batch}: {error.message}")
         if said.getvalue().strip():
             documents.append(json.loads(said.getvalue()))
     if as_json:
@@ -47,8 +67,8 @@ def profile_batches(batches: tuple[int, ...], run: Callable[[int], None], as_jso
         raise BarMissed(" ".join(missed), "Run again with a longer --budget: it goes on from here.")
 
 
-def summarise_batches(targets: Sequence[Target], space: str) -> None:
-    """The held-out errors of each batch's newest fit, apart, on stdout. Nothing for batches without a fit.
+def summarise_variants(targets: Sequence[Target], space: str) -> None:
+    """The held-out errors of each target's newest fit, apart, on stdout. Nothing for targets without a fit.
 
     A dash stands where no held-out network was measured.
     """
@@ -67,6 +87,7 @@ def summarise_batches(targets: Sequence[Target], space: str) -> None:
             rows.append((names.index(report["target"]), report["clock"], report))
     shown = [
         (
+            targets[place].precision,
             str(targets[place].batch),
             clock,
             _shown(report, "held_out", "mape", ".2f"),
@@ -76,7 +97,7 @@ def summarise_batches(targets: Sequence[Target], space: str) -> None:
         for place, clock, report in sorted(rows, key=lambda row: row[:2])
     ]
     if shown:
-        print_table(("batch", "clock", "MAPE %", "within 10 %", "floor MAPE %"), shown)
+        print_table(("precision", "batch", "clock", "MAPE %", "within 10 %", "floor MAPE %"), shown)
 
 
 def _shown(report: Json, group: str, name: str, form: str) -> str:

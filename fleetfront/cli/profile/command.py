@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from fleetfront.cli.options import (
     store_option,
     target_options,
 )
-from fleetfront.cli.profile.batches import profile_batches, summarise_batches
+from fleetfront.cli.profile.batches import profile_variants, summarise_variants, variants_of
 from fleetfront.cli.profile.each_file import profile_each_file
 from fleetfront.cli.profile.energy import profile_energy
 from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
@@ -91,7 +90,7 @@ from fleetfront.profilers.kinds.base import Capability
 def profile(
     devices: tuple[str, ...],
     runtime: str | None,
-    precision: str,
+    precision: str | tuple[str, ...],
     threads: int,
     batch: int | tuple[int, ...],
     files: tuple[Path, ...],
@@ -115,6 +114,7 @@ def profile(
       fleetfront profile --device adb:SERIAL --cores big --max-temp 38
       fleetfront profile --device adb:SERIAL --energy 3m
       fleetfront profile --device cuda:0 --runtime torch --batch 1,64 --target-error 2.5
+      fleetfront profile --device cpu --runtime onnxruntime --precision fp32,int8
       fleetfront profile --file detector.onnx --shape images=1,3,640,640
       fleetfront profile --file model.onnx --operators
       fleetfront profile --device cpu --runtime onnxruntime --operators
@@ -127,26 +127,26 @@ def profile(
     if len(files) > 1 or (file is not None and file.is_dir()):
         profile_each_file(files, as_json)
         return
-    check_file_request(file, batch)
+    check_file_request(file, variants := variants_of(batch, precision))
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
     check_can(kind, name, _asked(file, sustained, wanted, batch, operators))
     choices = choices_of(name, kind, others, is_sustained=(sustained or wanted.energy) is not None)
     if file is not None or sustained is not None:
         seconds = sustained_seconds(file, sustained)
-        target = file_target(kind, name, runtime, precision, threads, batch, file)
+        target = file_target(kind, name, runtime, variants[0].precision, threads, variants[0].batch, file)
         given = (shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
         (profile_file_operators if operators else profile_file_there)(kind, target, choices, file, *given)
         return
-    target_of = partial(kind.target, name, runtime=runtime, precision=precision, threads=threads)
-    if not isinstance(batch, tuple):
+    targets = [kind.target(name, runtime=runtime, threads=threads, **one.to_options()) for one in variants]
+    if len(targets) == 1:
         of_space = profile_energy if wanted.energy else profile_family
         measure = profile_device_operators if operators else of_space
-        measure(kind, target_of(batch=batch), choices, wanted, store, as_json, quiet)
+        measure(kind, targets[0], choices, wanted, store, as_json, quiet)
         return
     each = click.get_current_context()
-    profile_batches(batch, lambda one: each.invoke(profile, **{**each.params, "batch": one}), as_json)
+    profile_variants(variants, lambda one: each.invoke(profile, **{**each.params, **one.to_options()}), as_json)
     if wanted.with_fit and not (as_json or wanted.dry_run):
-        summarise_batches([target_of(batch=one) for one in batch], wanted.space)
+        summarise_variants(targets, wanted.space)
 
 
 def _asked(

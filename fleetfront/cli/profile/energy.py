@@ -65,7 +65,7 @@ def profile_energy(
     _tell(found)
     if report is not None:
         show_fit(report, details=False)
-    next_search(f"--device {target.device} --runtime {target.runtime} --objective energy", wanted.space)
+    next_search(f"{target.search_options} --objective energy", wanted.space)
 
 
 def _tell(found: EnergyOutcome) -> None:

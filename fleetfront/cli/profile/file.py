@@ -17,6 +17,7 @@ from fleetfront.quantities import format_duration, parse_duration_s
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
+    from fleetfront.cli.profile.batches import Variant
     from fleetfront.profilers.store.store import Store
     from fleetfront.progress import Progress
 
@@ -26,8 +27,8 @@ _OF_SPACES = ("budget", "target_error", "few", "calibration", "validation")
 _LONG_REST_S = 5.0
 
 
-def check_file_request(file: Path | None, batch: int | tuple[int, ...]) -> None:
-    """Raise InputError if the running command was given what means nothing with ``--file``, or several batches."""
+def check_file_request(file: Path | None, variants: Sequence[Variant]) -> None:
+    """Raise InputError if the running command was given what means nothing with ``--file``, or several targets."""
     if file is None:
         return
     given = [f"--{name.replace('_', '-')}" for name in _OF_SPACES if is_given(name)]
@@ -36,11 +37,13 @@ def check_file_request(file: Path | None, batch: int | tuple[int, ...]) -> None:
             f"{', '.join(given)}: for profiles of a space; one file is timed as it is, in seconds.",
             f"Leave {'it' if len(given) == 1 else 'them'} out, or leave out --file to profile a space.",
         )
-    if not isinstance(batch, int):
-        raise InputError(
-            f"--batch {','.join(map(str, batch))}: a file is timed with one batch at a time.",
-            f"Give one, e.g. --batch {batch[-1]}, or leave it out for the file's own.",
-        )
+    for option in ("batch", "precision"):
+        values = list(dict.fromkeys(str(one.to_options()[option]) for one in variants))
+        if len(values) > 1:
+            raise InputError(
+                f"--{option} {','.join(values)}: a file is timed with one {option} at a time.",
+                f"Give one, e.g. --{option} {values[-1]}, or leave it out for the file's own.",
+            )
 
 
 def file_target(
@@ -49,7 +52,7 @@ def file_target(
     runtime: str | None,
     precision: str,
     threads: int,
-    batch: int | tuple[int, ...],
+    batch: int,
     file: Path | None,
 ) -> Target:
     """Where a file runs: what its user did not type, the file tells. Raises what ``kind.target`` raises."""
@@ -58,7 +61,7 @@ def file_target(
         runtime=runtime,
         precision=precision if is_given("precision") else None,
         threads=threads,
-        batch=batch if isinstance(batch, int) and is_given("batch") else None,
+        batch=batch if is_given("batch") else None,
         file=file,
     )
 

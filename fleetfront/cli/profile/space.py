@@ -161,7 +161,7 @@ def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bo
         from fleetfront.cli.fit_text import show_fit
 
         show_fit(report, details=False)
-    next_search(f"--device {target.device} --runtime {target.runtime}", space)
+    next_search(target.search_options, space)
 
 
 def launch_bound(store: Path | None, campaign: str) -> dict[str, Any]:

@@ -4,6 +4,8 @@ of finished files, in ``quantise.onnx`` and ``quantise.tflite``.
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 import numpy as np
 
 from fleetfront.deploy.proof import FP32_LIMIT
@@ -21,6 +23,18 @@ SPREAD_LIMITS = {"fp32": FP32_LIMIT, "fp16": 5e-3}
 
 #: int8 is judged by how often its class is torch's on real images: rounding to 256 steps moves logits visibly.
 AGREEMENT_LIMIT = 0.9
+
+
+class Piece(StrEnum):
+    """A file in int8 for timing alone, whose ranges are made up: what of a network it holds."""
+
+    #: One operator or two, of which each stands between int8 operands and an int8 result.
+    OPERATOR = "operator"
+    #: A part of a network, as the quantiser of files makes it, between int8 ends.
+    BLOCK = "block"
+    #: A whole network as it is handed out, between float ends.
+    NETWORK = "network"
+
 
 #: The largest float16.
 _LARGEST_HALF = float(np.finfo(np.float16).max)

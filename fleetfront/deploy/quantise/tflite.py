@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.deploy.contract import PREFIX, PROBABILITIES
+from fleetfront.deploy.quantise.precisions import Piece
 from fleetfront.errors import InputError, missing
 from fleetfront.runtimes.base import native_words
 
@@ -52,8 +53,7 @@ def quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> b
         warnings.simplefilter("ignore")
         try:
             made = quantizer.Quantizer(data, recipe.static_wi8_ai8())
-            for kind in (operation.INPUT, operation.OUTPUT):
-                made.update_quantization_recipe(regex=".*", operation_name=kind, algorithm_key=skip)
+            _keep_ends(made)
             for scope in (re.escape(PREFIX), re.escape(PROBABILITIES)):
                 made.update_quantization_recipe(regex=scope, operation_name=operation.ALL_SUPPORTED, algorithm_key=skip)
             result = made.quantize(
@@ -64,6 +64,14 @@ def quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> b
                 f"ai-edge-quantizer gave up ({native_words(error)}).", "Leave int8 out of --precisions for this one."
             ) from error
     return bytes(result.quantized_model)
+
+
+def _keep_ends(made: Any) -> None:
+    """Leave the inputs and outputs of what a quantiser makes in float."""
+    from ai_edge_quantizer import qtyping, recipe
+
+    for kind in (qtyping.TFLOperationName.INPUT, qtyping.TFLOperationName.OUTPUT):
+        made.update_quantization_recipe(regex=".*", operation_name=kind, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
 
 
 def activation_ranges(data: bytes, images: Sequence[NDArray[Any]]) -> dict[str, dict[str, NDArray[np.float32]]]:
@@ -106,8 +114,8 @@ def activation_ranges(data: bytes, images: Sequence[NDArray[Any]]) -> dict[str, 
     }
 
 
-def narrow_tflite(data: bytes) -> bytes:
-    """A float file in int8 from its inputs to its outputs, for timing alone: its ranges are made up.
+def narrow_tflite(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
+    """A float file in int8, for timing alone: its ranges are made up. Whole networks keep float inputs and outputs.
 
     Raises:
         InputError: the quantiser gives up, or leaves floats.
@@ -135,6 +143,8 @@ def narrow_tflite(data: bytes) -> bytes:
         warnings.simplefilter("ignore")
         try:
             made = quantizer.Quantizer(data, recipe.static_wi8_ai8())
+            if piece is Piece.NETWORK:
+                _keep_ends(made)
             result = bytes(
                 made.quantize(ranges, enable_progress_bar=False, enable_progress_report=False).quantized_model
             )
@@ -143,6 +153,8 @@ def narrow_tflite(data: bytes) -> bytes:
                 f"ai-edge-quantizer gave up ({native_words(error)}).", "Time a finished int8 file instead."
             ) from error
     quantised = unpack_model(result).subgraphs[0]
-    if any(quantised.tensors[int(index)].type != _INT8 for index in (*quantised.inputs, *quantised.outputs)):
+    if piece is not Piece.NETWORK and any(
+        quantised.tensors[int(index)].type != _INT8 for index in (*quantised.inputs, *quantised.outputs)
+    ):
         raise InputError("ai-edge-quantizer left an operator in float.", "Time a finished int8 file instead.")
     return result

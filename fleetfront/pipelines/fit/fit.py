@@ -122,7 +122,7 @@ def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | No
         what = "No block" if metric == LATENCY else f"The {metric.title} of no block or calibration network"
         raise InputError(
             f"{what} of {space.name} has been measured on {target}.",
-            f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {space.name}",
+            f"Run: fleetfront profile {target.options} --space {space.name}",
         )
     if wanted is not None and wanted not in found:
         raise unknown(f"clock of {target}", wanted.value, [clock.value for clock in found])

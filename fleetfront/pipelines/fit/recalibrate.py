@@ -80,8 +80,7 @@ def recalibrate(
     if not known:
         raise InputError(
             f"The store has no network that {target} was calibrated on.",
-            f"Profile it again: fleetfront profile --device {target.device} --runtime {target.runtime} "
-            f"--space {space.name}",
+            f"Profile it again: fleetfront profile {target.options} --space {space.name}",
         )
     archs = [known[row] for row in spread_out(space, space.parse(known), NETWORKS)]
     outcome = measure_networks(

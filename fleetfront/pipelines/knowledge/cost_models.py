@@ -91,7 +91,7 @@ def device_models(
     if asked is not None:
         few = sources.by_device(tiers, everywhere=True)
         found = [_for_networks(model, asked, few.get(model.name)) for model in found]
-    found = [_with_unused_table(model, space, sources) for model in found] if everywhere else found
+    found = [_with_unused_table(_with_int8(model), space, sources) for model in found] if everywhere else found
     return [_with_part(model, space) for model in found] if parts else found
 
 
@@ -137,10 +137,13 @@ def newest_fit(
     *,
     device: str | None = None,
     runtime: str | None = None,
+    precision: str | None = None,
     target: Target | None = None,
     clock: Clock | None = None,
 ) -> Known:
     """The newest fit of a space that matches, among what is known; of clocks fitted together, the preferred one.
+
+    Without ``target`` or ``precision``, int8 serves only where nothing else is known: its accuracies are others.
 
     Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
     """
@@ -153,8 +156,15 @@ def newest_fit(
             is_theirs = device is None or known.device in ("", device_stem(device))
             if is_theirs and (target is None or known.path.name.startswith(f"{target.file_stem}@")):
                 raise known.error
-        elif device in (None, known.device) and target in (None, known.target) and clock in (None, known.clock):
+        elif (
+            device in (None, known.device)
+            and target in (None, known.target)
+            and clock in (None, known.clock)
+            and (precision is None or (known.target is not None and precision == known.target.precision))
+        ):
             fits.append(known)
+    if target is None and precision is None:
+        fits = [known for known in fits if known.target is None or not _is_int8(known.target)] or fits
     if not fits:
         wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
         raise InputError(
@@ -189,8 +199,20 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
     known = sources.partly_known().get(model.name)
     if known is None or model.model.tier is not Tier.ESTIMATED:
         return model
+    learn = f"Learn the others: fleetfront fit --device {model.name} --space {space.name}"
+    return replace(model, warnings=(*model.warnings, f"{known} networks of it are known. {learn}"))
+
+
+def _is_int8(target: Target) -> bool:
+    return target.precision == "int8"
+
+
+def _with_int8(model: DeviceModel) -> DeviceModel:
+    """The same, saying so if a search would put its times beside accuracies of networks in float."""
+    if not _is_int8(model.target):
+        return model
     warning = (
-        f"{known} networks of it are known. Learn the others: fleetfront fit --device {model.name} --space {space.name}"
+        "Its times are of int8 files, accuracies are of networks in float; deploy --precisions int8 measures both."
     )
     return replace(model, warnings=(*model.warnings, warning))
 
@@ -296,7 +318,8 @@ class _Sources:
             named = re.split("[_@]", file.path.name) if file.path is not None else []
             if file.error is not None and file.device == _as_file(device) and set(parts) <= set(named):
                 return functools.partial(_refuse, file.error)
-        fitted = list(dict.fromkeys(k.target for k in self._whole(Kind.FIT) if k.device == device))
+        newest_first = dict.fromkeys(k.target for k in self._whole(Kind.FIT) if k.device == device)
+        fitted = sorted((target for target in newest_first if target is not None), key=_is_int8)
         for target in fitted:
             if set(parts) <= set(str(target).split(SEPARATOR)[1:]):
                 return functools.partial(self._open_newest, device, target, name.replace(SEPARATOR, "-"))

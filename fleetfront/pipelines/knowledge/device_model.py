@@ -100,7 +100,7 @@ def check_is_of_here(fit: FittedModel) -> None:
     changed = changes(fit.environment, present_environment(fit.target))
     foreign = [changed[name] for name in FOREIGN if name in changed]
     if foreign:
-        base = f"--device {fit.target.device} --runtime {fit.target.runtime} --space {fit.space}"
+        base = f"{fit.target.options} --space {fit.space}"
         raise ForeignFit(
             f"The model of {fit.space} on {fit.target} is of another sitting than this machine's: since it was fitted, "
             f"{' and '.join(foreign)}.",

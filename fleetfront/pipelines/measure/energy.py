@@ -131,8 +131,7 @@ def _calibration(store: Store, space: SearchSpace, target: Target, count: int | 
     if row is None or not tasks:
         raise InputError(
             f"No calibration network of {space.name} has been profiled on {target}.",
-            f"Profile first: fleetfront profile --device {target.device} --runtime {target.runtime} "
-            f"--space {space.name}",
+            f"Profile first: fleetfront profile {target.options} --space {space.name}",
         )
     networks = list(dict.fromkeys(network_of(task.key) for task in tasks))[:count]
     return row.id, [task for task in tasks if network_of(task.key) in networks]

@@ -15,10 +15,11 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fleetfront import __version__
+from fleetfront.deploy.quantise.precisions import Piece
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.files import STATISTIC
-from fleetfront.pipelines.measure.profile import file_writer, narrow_writer
+from fleetfront.pipelines.measure.profile import file_writer, operator_writer
 from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts, demands, group_ms
 from fleetfront.predictors.operators.design import FIRST, Chain, draw_chains, draw_singles
 from fleetfront.predictors.operators.kernels import FEATURES, PADS, Kernel, kernels_on
@@ -98,11 +99,15 @@ def profile_operators(
         raise InputError(f"Operators are measured at batch 1, not {target.batch}.", "Leave --batch out.")
     began, started_ns = time.monotonic(), time.time_ns()
     place = workspace or Workspace.default()
-    suffix, write = file_writer(target)
+    if target.precision == "int8":
+        raise InputError("Costs of int8 operators are measured with those in float.", "Leave --precision out.")
+    suffix, write_piece = file_writer(target)
     cache = FileCache(place.cache / "files", suffix)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
     with closing(opener(target)) as agent:
-        measure = _Measuring(target, store, agent, cache, write, seed, progress)
+        measure = _Measuring(
+            target, store, agent, cache, lambda graph: write_piece(graph, Piece.OPERATOR), seed, progress
+        )
         design = first_design(seed, scale)
         seen = [measure(design, seconds * _FIRST_SHARE, "first")]
         costs = learn_costs(design, seen, agent.describe())
@@ -169,9 +174,7 @@ class _Measuring:
     def _file(self, sample: Sample) -> bytes:
         if not sample.is_narrow:
             return self.write(sample.graph())
-        # Asked for first: a format without int8 may take seconds for each float file.
-        narrow = narrow_writer(self.target)
-        return narrow(self.write(sample.float_graph()))
+        return operator_writer(self.target)(sample.float_graph())
 
     def _written(self, design: OperatorDesign) -> TaskList:
         """Files of what the runtime's format can say; the rest is left out with its reason."""

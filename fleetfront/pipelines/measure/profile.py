@@ -14,8 +14,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from fleetfront.deploy.formats import narrower_of, writer_of
-from fleetfront.deploy.quantise.precisions import half_throughout
+from fleetfront.deploy.formats import int8_writer_of, writer_of
+from fleetfront.deploy.quantise.precisions import Piece, half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph
@@ -197,7 +197,7 @@ def profile_space(
         identity = campaign_identity(target, space.name, chosen, environment)
         row = find_unfinished(store, target, space.name, identity, budget.seconds)
         if row is None or not all(cache.has(file) for file in TaskList.from_json(row.plan).files):
-            made = make_plan(space, chosen).written(lambda graph: cache.put(write(graph)), progress)
+            made = make_plan(space, chosen).written(lambda one, role: cache.put(write(one, _piece_of(role))), progress)
             row = _go_on_with(made, row) or begin_campaign(store, target, space.name, identity, made, environment)
         tasks = TaskList.from_json(row.plan)
         files = {file: str(cache.path(file)) for file in tasks.files}
@@ -283,10 +283,11 @@ def suffixes_of(target: Target) -> tuple[str, ...]:
 
 def check_precision(target: Target) -> None:
     """Raises InputError for a precision that no writer and no delegate gives the target."""
-    if target.precision not in _place(target).precisions:
+    known = _place(target).precisions
+    if target.precision not in known:
         raise InputError(
-            f"Spaces are profiled in fp32 on {target.runtime} so far, not in {target.precision}.",
-            "Use --precision fp32, or time a finished file with: fleetfront profile --file FILE",
+            f"Spaces are profiled in {' or '.join(known)} on {target.runtime}, not in {target.precision}.",
+            f"Use --precision {known[0]}, or time a finished file with: fleetfront profile --file FILE",
         )
 
 
@@ -305,23 +306,36 @@ def _place(target: Target) -> OnDevice:
     return known[target.runtime]
 
 
-def file_writer(target: Target) -> tuple[str, Callable[[Graph], bytes]]:
-    """The suffix of the target's files and what writes them."""
+def file_writer(target: Target) -> tuple[str, Callable[[Graph, Piece], bytes]]:
+    """The suffix of the target's files and what writes them, given what of a network each holds."""
     place = _place(target)
     check_precision(target)
+    if target.precision == "int8":
+        narrow = int8_writer_of(place.file_format)
+        return place.suffix, lambda graph, piece: narrow(_at_batch(graph, target), piece)
     write = writer_of(place.file_format)
     is_half_file = target.precision == "fp16" and place.half == Half.FILE
 
-    def write_batch(graph: Graph) -> bytes:
-        batched = graph if target.batch == 1 else with_batch(graph, target.batch)
+    def write_batch(graph: Graph, _: Piece) -> bytes:
+        batched = _at_batch(graph, target)
         return write(half_throughout(batched) if is_half_file else batched)
 
     return place.suffix, write_batch
 
 
-def narrow_writer(target: Target) -> Callable[[bytes], bytes]:
-    """The function that makes int8 of a float file of the target's format, its ranges made up: for timing alone.
+def _at_batch(graph: Graph, target: Target) -> Graph:
+    return graph if target.batch == 1 else with_batch(graph, target.batch)
+
+
+def operator_writer(target: Target) -> Callable[[Graph], bytes]:
+    """The function that writes an operator in int8 for a float target.
 
     Raises InputError where such files are not written; what it gives raises MissingDependency without the quantiser.
     """
-    return narrower_of(_place(target).file_format)
+    write = int8_writer_of(_place(target).file_format)
+    return lambda graph: write(graph, Piece.OPERATOR)
+
+
+def _piece_of(role: Role) -> Piece:
+    """A block or a network of a space."""
+    return Piece.BLOCK if role is Role.BLOCK else Piece.NETWORK

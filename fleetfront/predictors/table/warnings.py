@@ -60,7 +60,7 @@ def has_aged(model: FittedModel, now_ns: int) -> bool:
 def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
     """Warnings of the model itself: too few calibration networks, guessed blocks."""
     found = []
-    run = f"fleetfront profile --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+    run = f"fleetfront profile {model.target.options} --space {model.space}"
     # Imported numbers do not say by which clock, and their device is seldom at hand.
     is_imported = model.clock is Clock.UNKNOWN
     remedy = "Imported blocks stay so; profile the device if you have one." if is_imported else f"Run: {run}"
@@ -73,7 +73,7 @@ def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
         found.append(FitWarning("few-calibration-networks", text, remedy))
     if model.is_busy:
         text = f"{str(model.others).capitalize()} while this model was measured, so intervals are wide."
-        again = f"fleetfront fit --device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+        again = f"fleetfront fit {model.target.options} --space {model.space}"
         found.append(FitWarning("busy-sitting", text, f"Close them and run: {again} --recalibrate"))
     guessed, entries = model.table.count(Filled.MODELLED), len(model.table.keys)
     if guessed == entries:
@@ -111,7 +111,7 @@ def stale_warnings(
     """
     found = []
     target = model.target
-    base = f"--device {target.device} --runtime {target.runtime} --space {model.space}"
+    base = f"{target.options} --space {model.space}"
     again = f"Profile and fit again: fleetfront profile {base}"
     rebase = f"Base it on ten networks of today: fleetfront fit {base} --recalibrate. Or profile and fit again."
     for name, change in changes(model.environment, environment or {}).items():

@@ -120,10 +120,7 @@ def find_floor(observations: Observations, statistic: str) -> tuple[Role, Floor]
 
 def _command(observations: Observations, budget: str) -> str:
     target = observations.target
-    return (
-        f"fleetfront profile --device {target.device} --runtime {target.runtime} --space {observations.space}"
-        f" --budget {budget}"
-    )
+    return f"fleetfront profile {target.options} --space {observations.space} --budget {budget}"
 
 
 def _against_floor(observations: Observations, floor: Floor, role: Role) -> list[Reason]:

@@ -19,9 +19,9 @@ FACTS = RuntimeFacts(
         Package("flatbuffers", "cpu", "writing .tflite files"),
     ),
     on={
-        "cpu": (OnDevice("litert", "tflite"),),
+        "cpu": (OnDevice("litert", "tflite", ("fp32", "int8")),),
         "adb": (
-            OnDevice("tflite-cpu", "tflite"),
+            OnDevice("tflite-cpu", "tflite", ("fp32", "int8")),
             OnDevice("tflite-gpu", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="GPU"),
             OnDevice("tflite-npu", "tflite", clocks=(Clock.WALL,), delegate="NPU"),
             OnDevice("tflite-nnapi", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="NNAPI"),

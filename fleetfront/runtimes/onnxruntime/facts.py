@@ -21,7 +21,7 @@ FACTS = RuntimeFacts(
         Package("onnx", "cpu", "writing ONNX files"),
     ),
     on={
-        "cpu": (OnDevice("onnxruntime", "onnx"),),
+        "cpu": (OnDevice("onnxruntime", "onnx", ("fp32", "int8")),),
         "cuda": (
             OnDevice(
                 "onnxruntime",

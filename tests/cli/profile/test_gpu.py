@@ -9,7 +9,7 @@ import click
 import pytest
 
 from fleetfront.cli.main import main
-from fleetfront.cli.profile.batches import profile_batches, summarise_batches
+from fleetfront.cli.profile.batches import Variant, profile_variants, summarise_variants, variants_of
 from fleetfront.cli.profile.space import launch_bound, tell_launch_bound
 from fleetfront.errors import BarMissed, MissingDependency
 from fleetfront.predictors.table.fit_files import list_fits, load_fit
@@ -113,9 +113,9 @@ def test_batches_are_profiled_and_fitted_apart(
         rows = list(opened.measurements(target=Target.parse(results[1]["target"])))
     assert {row.clock for row in rows} == {Clock.DEVICE, Clock.WALL}
     assert launch_bound(store, results[0]["campaign"])["networks"] > 0
-    summarise_batches([Target.parse(one["target"]) for one in results], "ofa-mbv3-mini")
+    summarise_variants([Target.parse(one["target"]) for one in results], "ofa-mbv3-mini")
     table = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [row[:2] for row in table[1:]] == [["1", "device"], ["1", "wall"], ["2", "device"], ["2", "wall"]]
+    assert [row[1:3] for row in table[1:]] == [["1", "device"], ["1", "wall"], ["2", "device"], ["2", "wall"]]
     assert main(["fit", "--device", "cuda:0", *SPACE, "--store", str(store), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["clock"] == "device"
 
@@ -132,13 +132,13 @@ def test_launch_bound_networks_are_said(capsys: pytest.CaptureFixture[str]) -> N
 def test_one_batch_missing_its_bar_does_not_stop_the_next(capsys: pytest.CaptureFixture[str]) -> None:
     done = []
 
-    def run(batch: int) -> None:
-        done.append(batch)
-        click.echo(json.dumps({"batch": batch}))
-        if batch == 1:
+    def run(one: Variant) -> None:
+        done.append(one.batch)
+        click.echo(json.dumps({"batch": one.batch}))
+        if one.batch == 1:
             raise BarMissed("The target error of 2 % was not reached.")
 
-    with pytest.raises(BarMissed, match="batch 1: The target error"):
-        profile_batches((1, 64), run, True)
+    with pytest.raises(BarMissed, match="fp32, batch 1: The target error"):
+        profile_variants(variants_of((1, 64), "fp32"), run, True)
     assert done == [1, 64]
     assert json.loads(capsys.readouterr().out) == [{"batch": 1}, {"batch": 64}]

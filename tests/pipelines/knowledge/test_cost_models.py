@@ -249,6 +249,19 @@ def test_fits_of_one_device_stand_side_by_side(workspace) -> None:
         models(["cpu/tensorrt"], space, workspace)
 
 
+def test_int8_serves_where_it_is_named_or_nothing_else_is_known(workspace) -> None:
+    space = load_space("ofa-mbv3-mini")
+    fitted(workspace, Target("cpu", "litert", "int8"), space)
+    (alone,) = models(["cpu"], space, workspace)
+    assert alone.target.precision == "int8"
+    (searched,) = device_models(["cpu"], space, workspace=workspace, everywhere=True)
+    assert any("accuracies are of networks in float" in warning for warning in searched.warnings)
+    fitted(workspace, Target("cpu", "litert"), space)
+    fitted(workspace, Target("cpu", "litert", "int8"), space)
+    found = models(["cpu", "cpu/litert", "cpu/int8"], space, workspace)
+    assert [one.target.precision for one in found] == ["fp32", "fp32", "int8"]
+
+
 def test_an_estimate_that_cannot_be_defended_serves_nobody(workspace) -> None:
     space = load_space("ofa-mbv3-mini")
     assert "gold_6226" not in {device.name for device in models(["all"], space, workspace)}

@@ -54,7 +54,7 @@ def profiled() -> Iterator[tuple[Store, SimulatedDevice]]:
     place = Workspace.default()
     cache = FileCache(place.cache / "files", ".tflite")
     tasks = make_plan(SPACE, PlanOptions(calibration=10, validation=0)).written(
-        lambda graph: cache.put(graph.content_hash.encode())
+        lambda graph, _: cache.put(graph.content_hash.encode())
     )
     device = SimulatedDevice(true_ms(tasks), watts=WATTS, gauge_uah=100, clocks=(Clock.WALL,))
     with Store(place.store) as store:

@@ -143,12 +143,13 @@ def test_what_only_renames_is_passed_through() -> None:
 )
 @pytest.mark.parametrize("suffix", ["onnx", "tflite"])
 def test_a_narrow_file_is_seen_as_the_sample_that_it_was_made_from(key: str, suffix: str, tmp_path: Path) -> None:
-    from fleetfront.deploy.formats import narrower_of, writer_of
+    from fleetfront.deploy.formats import int8_writer_of
+    from fleetfront.deploy.quantise.precisions import Piece
     from fleetfront.graphs.readers.file import read_graph
 
     sample = Sample.parse(f"int8 {key}")
     path = tmp_path / f"narrow.{suffix}"
-    path.write_bytes(narrower_of(suffix)(writer_of(suffix)(sample.float_graph())))
+    path.write_bytes(int8_writer_of(suffix)(sample.float_graph(), Piece.OPERATOR))
     (read,), (made,) = graph_kernels(read_graph(path)), graph_kernels(sample.graph())
     assert read.kind == made.kind
     # An empty bias may be left out, or come with the file.
@@ -157,10 +158,10 @@ def test_a_narrow_file_is_seen_as_the_sample_that_it_was_made_from(key: str, suf
 
 @pytest.mark.parametrize("name", ["trt", "graph"])
 def test_formats_without_int8_say_so_before_a_file_is_written(name: str) -> None:
-    from fleetfront.deploy.formats import narrower_of
+    from fleetfront.deploy.formats import int8_writer_of
 
     with pytest.raises(InputError, match="not written in int8"):
-        narrower_of(name)
+        int8_writer_of(name)
 
 
 def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
