@@ -155,7 +155,7 @@ def int8_writer_of(name: str) -> Callable[[Graph, Piece], bytes]:
     if found is None or found.narrow is None:
         raise InputError(f"Files of format {name} are not written in int8.", "Measure in float.")
     kind, narrow = found, found.narrow
-    return lambda graph, piece: narrow(kind.write(graph if piece is Piece.OPERATOR else kind.int8(graph)), piece)
+    return lambda graph, piece: narrow(kind.write(graph if piece.is_operator else kind.int8(graph)), piece)
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:

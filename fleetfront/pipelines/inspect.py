@@ -242,6 +242,9 @@ def _notes(graph: Graph) -> Iterable[str]:
         if operator.outputs[0] not in names
         and any(isinstance(size, str) for name in operator.outputs for size in graph.tensors[name].shape)
     ]
+    double = sum(graph.tensors[operator.outputs[0]].dtype == "float64" for operator in graph.operators)
+    if double:
+        yield f"{double} operators give float64, whatever the weights are: devices run them on other, slower code."
     if unsized:
         yield f"The sizes of {len(unsized)} operators depend on the numbers that are fed; they are not counted."
 

@@ -1,6 +1,7 @@
 """Files of single operators that torch's functions are asked for: the families that no graph computes by itself."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -187,24 +188,37 @@ def bordered(pads: tuple[int, ...], value: float = 0.0) -> Case:
     )
 
 
-def sliced(shape: tuple[int, ...], left: tuple[int, ...]) -> Case:
+def sliced(shape: tuple[int, ...], left: tuple[int, ...], *steps: int) -> Case:
+    said = {"steps": steps} if steps else {}
+    ends = [(size - 1) * step + 1 for size, step in zip(left, steps or (1,) * len(left), strict=True)]
     return Case(
-        lambda b: [b.add("rearrange", [b.input("x", shape)], function="slice", **given(*left))],
-        lambda data: data[tuple(slice(size) for size in left)],
+        lambda b: [b.add("rearrange", [b.input("x", shape)], function="slice", **said, **given(*left))],
+        lambda data: data[
+            tuple(slice(0, end, step) for end, step in zip(ends, steps or (1,) * len(left), strict=True))
+        ],
     )
 
 
-def averaged(shape: tuple[int, ...], axes: tuple[int, ...], keep: bool) -> Case:
+def expanded(shape: tuple[int, ...], wide: tuple[int, ...]) -> Case:
+    def build(b: Builder) -> Sequence[str]:
+        return [b.add("rearrange", [b.input("x", shape)], function="expand", **given(*wide))]
+
+    return Case(build, lambda data: data.expand(wide))
+
+
+def averaged(shape: tuple[int, ...], axes: tuple[int, ...], keep: bool, function: str = "mean") -> Case:
+    compute = {"mean": torch.mean, "sum": torch.sum, "max": torch.amax, "min": torch.amin}[function]
     return Case(
-        lambda b: [b.add("reduce", [x(b, shape)], function="mean", axes=axes, keep=keep)],
-        lambda data: data.mean(dim=axes, keepdim=keep) if axes else data,
+        lambda b: [b.add("reduce", [x(b, shape)], function=function, axes=axes, keep=keep)],
+        lambda data: compute(data, dim=axes, keepdim=keep) if axes else data,
     )
 
 
-def resized(shape: tuple[int, ...], sides: tuple[int, ...], mode: str, torch_mode: str) -> Case:
+def resized(shape: tuple[int, ...], sides: tuple[int, ...], mode: str, torch_mode: str, **said: Any) -> Case:
+    is_averaged = bool(said.get("antialias"))
     return Case(
-        lambda b: [b.add("resize", [b.input("x", shape)], mode=mode, **given(*shape[:2], *sides))],
-        lambda data: functional.interpolate(data, size=sides, mode=torch_mode),
+        lambda b: [b.add("resize", [b.input("x", shape)], mode=mode, **said, **given(*shape[:2], *sides))],
+        lambda data: functional.interpolate(data, size=sides, mode=torch_mode, antialias=is_averaged),
     )
 
 
@@ -266,6 +280,7 @@ CASES: dict[str, Case] = {
     "exp of a sequence": function("exp", torch.exp, TOKENS),
     "gelu": function("gelu", functional.gelu),
     "gelu of a sequence": function("gelu", functional.gelu, TOKENS),
+    "gelu nearly": function("gelu", partial(functional.gelu, approximate="tanh"), approximate="tanh"),
     "leakyrelu": function("leakyrelu", functional.leaky_relu),
     "sqrt": root(TOKENS),
     "tanh": function("tanh", torch.tanh),
@@ -298,7 +313,10 @@ CASES: dict[str, Case] = {
     "pool of a volume": windowed((1, 2, 4, 5, 6), kernel=(2, 2, 3), stride=(2, 1, 2), padding=(0, 1, 1, 0, 0, 1)),
     "rearrange": sliced(TOKENS, (2, 3, 8)),
     "rearrange all sides": sliced(PICTURE, (1, 4, 9, 3)),
+    "rearrange by steps": sliced(PICTURE, (2, 3, 9, 4), 1, 2, 1, 2),
+    "rearrange wider": expanded((1, 6, 1, 8), PICTURE),
     "reduce": averaged(TOKENS, (1,), False),
+    **{f"reduce to the {name}": averaged(PICTURE, (1, 3), True, name) for name in ("sum", "max", "min")},
     "reduce and keep": averaged(TOKENS, (-1,), True),
     "reduce several": averaged(PICTURE, (-1, 1), False),
     "reduce all": averaged(TOKENS, (0, 1, 2), True),
@@ -307,6 +325,8 @@ CASES: dict[str, Case] = {
     "resize nearest thrice": resized(PICTURE, (27, 24), "nearest", "nearest"),
     "resize nearest unevenly": resized(PICTURE, (13, 20), "nearest", "nearest"),
     "resize nearest to less": resized(PICTURE, (3, 4), "nearest", "nearest"),
+    "resize nearest to the pixel before": resized(PICTURE, (18, 16), "nearest", "nearest", places="floor"),
+    "resize linear by averages": resized(PICTURE, (3, 4), "linear", "bilinear", antialias=True),
     "resize linear": resized(PICTURE, (18, 16), "linear", "bilinear"),
     "resize linear unevenly": resized(PICTURE, (13, 5), "linear", "bilinear"),
     "resize linear of a sound": resized(SOUND, (22,), "linear", "linear"),

@@ -79,6 +79,17 @@ def test_a_branch_is_said_to_be_unknown(tmp_path: Path) -> None:
     assert any(note.startswith("If: which branch is taken") for note in found.notes)
 
 
+def test_wide_floats_are_said_whatever_the_weights_are(tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Cast", ["x"], ["wide"], to=TensorProto.DOUBLE),
+        helper.make_node("Exp", ["wide"], ["more"]),
+        helper.make_node("Cast", ["more"], ["y"], to=TensorProto.FLOAT),
+    ]
+    found = inspect(onnx_file(tmp_path / "m.onnx", nodes, [1, 4], {}))
+    assert found.precision == "fp32"
+    assert any(note.startswith("2 operators give float64") for note in found.notes)
+
+
 def test_open_sizes_are_bound_or_asked_for(tmp_path: Path) -> None:
     nodes = [helper.make_node("Conv", ["x", "w"], ["y"], pads=[1] * 4)]
     weights = {"w": np.zeros((8, 3, 3, 3), np.float32)}

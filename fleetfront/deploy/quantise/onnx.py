@@ -106,7 +106,7 @@ def narrow_onnx(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
         raise missing("onnx", "cpu", "Quantising ONNX files") from error
     model = onnx.load_from_string(data)
     graph = model.graph
-    positive = set() if piece is Piece.OPERATOR else _leave_to_ranges(graph)
+    positive = set() if piece.is_operator else _leave_to_ranges(graph)
     nodes = list(graph.node)
     made, scales = [], dict[str, NDArray[Any]]()
     is_float_ended = piece is Piece.NETWORK
@@ -114,7 +114,7 @@ def narrow_onnx(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
     for port in graph.input:
         fed[port.name] = f"{port.name}{_NARROW}" if is_float_ended else port.name
         made += _changes(fed[port.name], port.name, scales, _STEP, np.uint8)[0 if is_float_ended else 1 :]
-    wide = _narrow_weights(graph, scales, made)
+    wide = _narrow_weights(graph, scales, made, is_unsigned=piece is Piece.UNSIGNED_OPERATOR)
     for node in nodes:
         node.input[:] = [
             f"{fed[name]}{_WIDE}" if name in fed else f"{name}{_WIDE}" if name in wide else name for name in node.input
@@ -138,7 +138,7 @@ def narrow_onnx(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
     return result
 
 
-def _narrow_weights(graph: Any, scales: dict[str, NDArray[Any]], made: list[Any]) -> set[str]:
+def _narrow_weights(graph: Any, scales: dict[str, NDArray[Any]], made: list[Any], *, is_unsigned: bool) -> set[str]:
     """Turn float constants narrow in place; what widens them again joins ``made``. Gives their names."""
     from onnx import numpy_helper
 
@@ -154,7 +154,7 @@ def _narrow_weights(graph: Any, scales: dict[str, NDArray[Any]], made: list[Any]
         step, zero = _STEP, _MIDDLE
         if weight.name in biases:
             dtype, step, zero = np.int32, _STEP * _STEP, 0
-        elif weight.name in weights:
+        elif weight.name in weights and not is_unsigned:
             dtype, zero = np.int8, 0
         limit = np.iinfo(dtype).max
         narrow = np.clip(np.round(array / step) + zero, 0 if zero else -limit, limit).astype(dtype)

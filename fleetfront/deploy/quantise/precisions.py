@@ -30,10 +30,17 @@ class Piece(StrEnum):
 
     #: One operator or two, of which each stands between int8 operands and an int8 result.
     OPERATOR = "operator"
+    #: The same with weights from 0 to 255, as some quantisers write them.
+    UNSIGNED_OPERATOR = "unsigned operator"
     #: A part of a network, as the quantiser of files makes it, between int8 ends.
     BLOCK = "block"
     #: A whole network as it is handed out, between float ends.
     NETWORK = "network"
+
+    @property
+    def is_operator(self) -> bool:
+        """Tell whether it is no part of a network."""
+        return self in (Piece.OPERATOR, Piece.UNSIGNED_OPERATOR)
 
 
 #: The largest float16.

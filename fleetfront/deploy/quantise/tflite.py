@@ -118,9 +118,11 @@ def narrow_tflite(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
     """A float file in int8, for timing alone: its ranges are made up. Whole networks keep float inputs and outputs.
 
     Raises:
-        InputError: the quantiser gives up, or leaves floats.
+        InputError: the quantiser gives up, or leaves floats; weights from 0 to 255 are wanted.
         MissingDependency: ai-edge-quantizer is not installed.
     """
+    if piece is Piece.UNSIGNED_OPERATOR:
+        raise InputError("TFLite files hold no weights from 0 to 255 any more.", "Quantise to int8.")
     try:
         from ai_edge_quantizer import quantizer, recipe
     except ImportError as error:

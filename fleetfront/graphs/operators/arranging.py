@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -71,6 +71,8 @@ def _typed(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     return [values[0]._replace(dtype=attributes["dtype"])]
 
 
+#: The operator sets that know Gelu and resizing by averages.
+_OPSET_OF_GELU, _OPSET_OF_AVERAGES = 20, 18
 #: Function -> what ONNX and TFLite call it. Gelu is spelled out below: it is younger than the operator set written.
 _ONNX = {name.lower(): name for name in ("Div", "Erf", "Exp", "LeakyRelu", "Sqrt", "Sub", "Tanh")}
 _TFLITE = {"div": "DIV", "exp": "EXP", "gelu": "GELU", "sqrt": "SQRT", "sub": "SUB", "tanh": "TANH"}
@@ -79,7 +81,10 @@ _TABLES = {"DIV": "DivOptions", "EXP": "ExpOptions", "GELU": "GeluOptions", "SUB
 
 def _onnx_elementwise(file: OnnxEmitter, operator: Operator) -> None:
     function = str(operator.attributes["function"])
-    if function == "gelu":
+    if function == "gelu" and "approximate" in operator.attributes:
+        file.require(_OPSET_OF_GELU)
+        file.node("Gelu", operator.inputs, operator.outputs, approximate=str(operator.attributes["approximate"]))
+    elif function == "gelu":
         _onnx_gelu(file, operator)
     elif function in _ONNX:
         file.node(_ONNX[function], operator.inputs, operator.outputs)
@@ -109,7 +114,8 @@ def _tflite_elementwise(file: TfliteEmitter, operator: Operator, _: str) -> None
         refuse(f"The function of {operator.output!r} is not written.", "Use the file that it came from.")
     layout = file.value(operator.output).layout
     operands = [file.read(name, operator, layout) for name in operator.inputs]
-    file.operator(kind, operands, (file.output(operator.output),), table=_TABLES.get(kind, ""))
+    options = {"approximate": True} if "approximate" in operator.attributes else {}
+    file.operator(kind, operands, (file.output(operator.output),), table=_TABLES.get(kind, ""), **options)
 
 
 def _onnx_layer_norm(file: OnnxEmitter, operator: Operator) -> None:
@@ -121,24 +127,37 @@ def _onnx_layer_norm(file: OnnxEmitter, operator: Operator) -> None:
 
 def _onnx_reduce(file: OnnxEmitter, operator: Operator) -> None:
     said = operator.attributes
-    if said["function"] != "mean":
+    kind = _ONNX_REDUCTIONS.get(said["function"])
+    if kind is None:
         refuse(f"Reduction {operator.output!r} is not written.", "Use the file that it came from.")
-    if not said["axes"]:  # ONNX would take the mean of everything.
+    if not said["axes"]:  # ONNX would reduce everything.
         file.node("Identity", operator.inputs, operator.outputs)
         return
-    file.node("ReduceMean", operator.inputs, operator.outputs, axes=list(said["axes"]), keepdims=int(said["keep"]))
+    if kind == "ReduceSum":
+        axes = file.constant(f"{operator.output}.axes", np.array(said["axes"], np.int64))
+        file.node(kind, [operator.inputs[0], axes], operator.outputs, keepdims=int(said["keep"]))
+        return
+    file.node(kind, operator.inputs, operator.outputs, axes=list(said["axes"]), keepdims=int(said["keep"]))
+
+
+_ONNX_REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "min": "ReduceMin"}
 
 
 def _onnx_rearranged(file: OnnxEmitter, operator: Operator) -> None:
-    """A slice leaves what is first on every side: where else it might begin is not known."""
-    if operator.attributes["function"] != "slice":
-        refuse(f"Operator {operator.outputs[0]!r} is not written.", "Use the file that it came from.")
+    """A slice begins with what is first on every side: where else it might is not known."""
+    function, output = operator.attributes["function"], operator.outputs[0]
     shape = [int(size) for size in operator.attributes["shapes"][0]]
-    begins, ends = (
-        file.constant(f"{operator.outputs[0]}.{name}", np.array(places, np.int64))
-        for name, places in (("begins", [0] * len(shape)), ("ends", shape))
-    )
-    file.node("Slice", [operator.inputs[0], begins, ends], operator.outputs)
+    if function == "expand":
+        file.node("Expand", [operator.inputs[0], file.constant(f"{output}.shape", np.array(shape, np.int64))], [output])
+        return
+    steps = operator.attributes.get("steps", (1,) * len(shape))
+    if function != "slice" or min(steps, default=0) < 1:
+        refuse(f"Operator {output!r} is not written.", "Use the file that it came from.")
+    ends = [(size - 1) * step + 1 for size, step in zip(shape, steps, strict=True)]
+    said = {"begins": [0] * len(shape), "ends": ends}
+    said |= {"axes": list(range(len(shape))), "steps": list(steps)} if max(steps) > 1 else {}
+    places = [file.constant(f"{output}.{name}", np.array(numbers, np.int64)) for name, numbers in said.items()]
+    file.node("Slice", [operator.inputs[0], *places], operator.outputs)
 
 
 def _onnx_resize(file: OnnxEmitter, operator: Operator) -> None:
@@ -152,7 +171,11 @@ def _onnx_resize(file: OnnxEmitter, operator: Operator) -> None:
     is_even = not any(size % old for size, old in zip(sizes, before, strict=True))
     said = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     wanted = file.constant(f"{operator.outputs[0]}.sizes", np.array(sizes, np.int64))
-    places = said if mode == "nearest" and not is_even else {}
+    is_floored = mode == "nearest" and (not is_even or operator.attributes.get("places") == "floor")
+    places: dict[str, Any] = dict(said) if is_floored else {}
+    if operator.attributes.get("antialias"):
+        file.require(_OPSET_OF_AVERAGES)
+        places |= {"antialias": 1, "exclude_outside": 1}
     file.node("Resize", [operator.inputs[0], "", "", wanted], operator.outputs, mode=mode, **places)
 
 
@@ -196,7 +219,9 @@ FAMILIES = (
         _rearranged_work,
         _onnx_rearranged,
     ),
-    described("resize", f"(data, ...): mode, {_DECLARED}", declared, plain_work("resampling"), _onnx_resize),
+    described(
+        "resize", f"(data, ...): mode, antialias, places, {_DECLARED}", declared, plain_work("resampling"), _onnx_resize
+    ),
     described(
         "reduce",
         "(data): function, axes, keep, dtype where it is not the data's",

@@ -32,6 +32,9 @@ class OnnxEmitter(Emitter, Protocol):
     def free(self, name: str) -> str:
         """A name like ``name`` that the graph does not use."""
 
+    def require(self, opset: int) -> None:
+        """Write for a later operator set than usual, as something in the file is younger."""
+
     def element_type(self, dtype: str) -> int:
         """ONNX's number of a numpy dtype name."""
 

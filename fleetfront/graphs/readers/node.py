@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array
@@ -13,6 +15,42 @@ from fleetfront.graphs.readers.outline import Found, Outline, is_known
 
 #: What may come of a file that says other things than its operators allow.
 WRONG = (InputError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError)
+
+
+class Asked(Mapping[str, Any]):
+    """The attributes of an operator, which remember those that a rule has looked at."""
+
+    def __init__(self, said: Mapping[str, Any]) -> None:
+        self._said, self._asked = dict(said), set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        self._asked.add(name)
+        return self._said[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._said)
+
+    def __len__(self) -> int:
+        return len(self._said)
+
+    def beside(self, usual: Mapping[str, Any], plain: Collection[str]) -> dict[str, str]:
+        """As an attribute of a graph's operator, what it says that no rule looked at; none is said if nothing is left.
+
+        ``usual`` values are those that stand for nothing said, ``plain`` names change numbers alone, not what there is
+        to do.
+        """
+        left = {name: value for name, value in self._said.items() if name not in self._asked and name not in plain}
+        words = [f"{name}={_word(value)}" for name, value in sorted(left.items()) if not _is(value, usual.get(name))]
+        return {"beside": " ".join(words)} if words else {}
+
+
+def _is(value: Any, usual: Any) -> bool:
+    return usual is not None and bool(np.all(np.asarray(value) == np.asarray(usual)))
+
+
+def _word(value: Any) -> str:
+    """A value without spaces, as kinds are told apart by them."""
+    return "x".join(map(str, value)) if isinstance(value, list | tuple) else "".join(str(value).split())[:40]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +65,7 @@ class Node:
         attributes: as the file has them.
         outline: what was read so far.
         constants: small constants with their data, by name.
+        version: of the operator set that its kind belongs to; 0 where files have none.
     """
 
     kind: str
@@ -36,6 +75,7 @@ class Node:
     attributes: Mapping[str, Any]
     outline: Outline
     constants: Mapping[str, Array]
+    version: int = 0
 
     def has(self, place: int) -> bool:
         """Tell whether an operand is there."""

@@ -15,11 +15,12 @@ from fleetfront.graphs.graph import Array, Graph, Origin
 from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
 from fleetfront.graphs.readers.folding import fold
-from fleetfront.graphs.readers.node import Node, planned
+from fleetfront.graphs.readers.node import Asked, Node, planned
 from fleetfront.graphs.readers.onnx_branches import inline_taken_branches
 from fleetfront.graphs.readers.onnx_checks import REASON_SHOWN, check_functions, check_location, check_model
 from fleetfront.graphs.readers.onnx_operators import ALIASES, RULES
 from fleetfront.graphs.readers.onnx_skim import skim_onnx
+from fleetfront.graphs.readers.onnx_variants import PLAIN
 from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, UNKNOWN, Found, Outline, is_known
 
 if TYPE_CHECKING:
@@ -303,6 +304,7 @@ class _Reader:
         self._model, self._values, self._constants, self._weights = model, values, constants, weights
         self._aliases: dict[str, str] = {}
         self._said = said
+        self._versions = {one.domain.replace("ai.onnx", ""): one.version for one in model.opset_import}
         self._read = {name for node in model.graph.node for name in node.input}
         self._read.update(one.name for one in model.graph.output)
 
@@ -330,7 +332,8 @@ class _Reader:
         if self._is_constant(proto, inputs, outputs):
             return
         name = proto.name or next((found.name for found in outputs if found.name), proto.op_type)
-        node = Node(proto.op_type, name, inputs, outputs, attributes_of(proto), self.outline, self._constants)
+        said, version = Asked(attributes_of(proto)), self._versions.get(proto.domain, 0)
+        node = Node(proto.op_type, name, inputs, outputs, said, self.outline, self._constants, version)
         rule = RULES.get(proto.op_type) if proto.domain in _DOMAINS else None
         plan = planned(rule, node)
         if plan is None and any(found.name in self._said for found in outputs):
@@ -343,7 +346,8 @@ class _Reader:
             return
         if plan.image:
             self.outline.declare_image(plan.inputs[0], plan.image)
-        self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes)
+        beside = said.beside(_usual(proto, version), PLAIN)
+        self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **beside)
 
     def _is_constant(self, proto: onnx.NodeProto, inputs: tuple[str, ...], outputs: tuple[Found, ...]) -> bool:
         """Tell whether a node computes constants from constants, which runtimes do once; they are declared then."""
@@ -359,6 +363,19 @@ class _Reader:
 
     def _tensors(self, inputs: Sequence[str]) -> Iterator[str]:
         return (name for name in inputs if name and self.outline.has(name))
+
+
+def _usual(node: onnx.NodeProto, version: int) -> dict[str, Any]:
+    """The values that a node's attributes have where it does not say them."""
+    from onnx import defs, helper
+
+    try:
+        schema = defs.get_schema(node.op_type, version, node.domain)
+    except defs.SchemaError:
+        return {}
+    values = {name: one.default_value for name, one in schema.attributes.items() if one.default_value.name}
+    found = {name: helper.get_attribute_value(value) for name, value in values.items()}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
 
 
 def _value(kind: onnx.TypeProto) -> Value:

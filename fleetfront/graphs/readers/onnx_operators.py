@@ -8,6 +8,7 @@ from typing import Any
 
 from fleetfront.graphs.operators.base import IMAGE, Shape, Value
 from fleetfront.graphs.operators.products import spatial
+from fleetfront.graphs.readers import onnx_variants
 from fleetfront.graphs.readers.node import Node, Plan, Rule, same_padding
 from fleetfront.graphs.readers.onnx_quantised import quantised_rules
 from fleetfront.graphs.readers.outline import is_known
@@ -24,12 +25,12 @@ def _words(text: str) -> tuple[str, ...]:
 #: Kinds that combine operands element by element. Comparisons and tests give bool.
 _ELEMENTWISE = _words("""
     Abs Acos Acosh Asin Asinh Atan Atanh BitwiseAnd BitwiseNot BitwiseOr BitwiseXor BitShift Ceil Celu Cos Cosh Div Elu
-    Erf Exp Floor Gelu LeakyRelu Log LogSoftmax Max Mean Min Mish Mod Neg Pow Reciprocal Round Selu Shrink Sign
+    Erf Exp Floor LeakyRelu Log LogSoftmax Max Mean Min Mish Mod Neg Pow Reciprocal Round Selu Shrink Sign
     Sin Sinh Softplus Softsign Sqrt Sub Sum Swish Tan Tanh ThresholdedRelu FastGelu QuickGelu BiasGelu Hardmax
 """)
 _TESTS = _words("And Or Not Xor Equal Greater GreaterOrEqual Less LessOrEqual IsInf IsNaN")
 _REARRANGED = _words("""
-    CenterCropPad Col2Im Compress DepthToSpace Expand EyeLike Pad ReverseSequence Slice SpaceToDepth Tile Trilu Upsample
+    CenterCropPad Col2Im Compress DepthToSpace Expand EyeLike Pad ReverseSequence SpaceToDepth Tile Trilu Upsample
     GridSample AffineGrid RoiAlign
 """)
 _LOOKED_UP = _words("GatherElements GatherND OneHot ScatterElements ScatterND Scatter TensorScatter")
@@ -181,6 +182,7 @@ def _recurrent(node: Node) -> Plan:
         "dtypes": (value.dtype,) * count,
         "layouts": ("",) * count,
     }
+    node.attributes.get("direction")
     return Plan(node.kind.lower(), node.operands(), attributes)
 
 
@@ -286,10 +288,6 @@ def _transpose(node: Node) -> Plan:
     return Plan("transpose", node.operands(0), {"permutation": tuple(permutation)})
 
 
-def _softmax(node: Node) -> Plan:
-    return Plan("softmax", node.operands(0), {"axis": node.attributes.get("axis", -1)})
-
-
 def _concat(node: Node) -> Plan:
     return Plan("concat", node.operands(), {"axis": node.attributes["axis"]})
 
@@ -310,10 +308,6 @@ def _gather(node: Node) -> Plan:
 
 def _cast(node: Node) -> Plan:
     return Plan("cast", node.operands(0), {"dtype": node.result_type()})
-
-
-def _resize(node: Node) -> Plan:
-    return Plan("resize", node.operands(0), {"mode": str(node.attributes.get("mode", "nearest")), **node.said()})
 
 
 def _quantise(node: Node) -> Plan:
@@ -378,12 +372,14 @@ RULES: Mapping[str, Rule] = {
     **dict.fromkeys(("ArgMax", "ArgMin"), _extreme_place),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
     "Transpose": _transpose,
-    "Softmax": _softmax,
+    "Softmax": onnx_variants.plan_softmax,
     "Concat": _concat,
     "Split": _split,
     "Gather": _gather,
     "Cast": _cast,
-    "Resize": _resize,
+    "Resize": onnx_variants.plan_resize,
+    "Slice": onnx_variants.plan_slice,
+    "Gelu": onnx_variants.plan_gelu,
     **dict.fromkeys(("QuantizeLinear", "DynamicQuantizeLinear", "DequantizeLinear"), _quantise),
     **dict.fromkeys(_REARRANGED, _told("rearrange", 0)),
     **dict.fromkeys(_LOOKED_UP, _told("lookup")),

@@ -14,9 +14,9 @@ from fleetfront.errors import FileError, InputError, missing, unknown
 from fleetfront.graphs.graph import Array, Graph, Origin
 from fleetfront.graphs.input_shapes import ANONYMOUS, Port, resolve_shapes
 from fleetfront.graphs.operators.base import Value
-from fleetfront.graphs.readers.node import Node, planned
+from fleetfront.graphs.readers.node import Asked, Node, planned
 from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, Found, Outline, dtype_of, is_known
-from fleetfront.graphs.readers.tflite_operators import RULES
+from fleetfront.graphs.readers.tflite_operators import PLAIN, RULES
 from fleetfront.graphs.readers.tflite_shapes import fold
 
 #: Kinds that hold or call other graphs.
@@ -173,7 +173,8 @@ class _Reader:
             return
         outputs = tuple(Found(self._made(one), self._said(one)) for one in made)
         name = outputs[0].name if outputs else f"{kind} {index}"
-        attributes = self._attributes(operator)
+        options = self._attributes(operator)
+        attributes = Asked(options)
         node = Node(kind, name, inputs, outputs, attributes, self.outline, self._constants)
         origin = Origin(kind, name)
         constants = fold(node, [found.value.dtype for found in outputs if found.value])
@@ -189,7 +190,8 @@ class _Reader:
             self.outline.declare_image(plan.inputs[0], plan.image)
         fused = attributes.get("FusedActivationFunction")
         also = {"activation": self._activation(fused)} if fused else {}
-        self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **also)
+        beside = attributes.beside({name: value for name, value in options.items() if not value}, PLAIN)
+        self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **also, **beside)
 
     def _fold_shape(self, data: str, index: int) -> None:
         """The sizes of a tensor are a constant once they are known."""

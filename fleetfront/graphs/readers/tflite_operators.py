@@ -25,12 +25,12 @@ def _words(text: str) -> tuple[str, ...]:
 
 _ELEMENTWISE = _words("""
     SUB DIV MAXIMUM MINIMUM POW SQUARED_DIFFERENCE FLOOR_DIV FLOOR_MOD ATAN2 ADD_N FLOOR TANH EXP NEG SIN COS LOG SQRT
-    RSQRT SQUARE ABS CEIL ELU ROUND SIGN GELU LEAKY_RELU PRELU RELU_N1_TO_1 RELU_0_TO_1 LOG_SOFTMAX BITWISE_XOR
+    RSQRT SQUARE ABS CEIL ELU ROUND SIGN LEAKY_RELU PRELU RELU_N1_TO_1 RELU_0_TO_1 LOG_SOFTMAX BITWISE_XOR
     RIGHT_SHIFT ZEROS_LIKE FAKE_QUANT
 """)
 _TESTS = _words("LESS GREATER GREATER_EQUAL LESS_EQUAL EQUAL NOT_EQUAL LOGICAL_OR LOGICAL_AND LOGICAL_NOT")
 _REARRANGED = _words("""
-    DEPTH_TO_SPACE SPACE_TO_DEPTH PAD PADV2 MIRROR_PAD BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND STRIDED_SLICE SLICE TILE
+    DEPTH_TO_SPACE SPACE_TO_DEPTH PAD PADV2 MIRROR_PAD BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND TILE
     REVERSE_V2 REVERSE_SEQUENCE BROADCAST_TO FILL DILATE DYNAMIC_UPDATE_SLICE UNPACK
 """)
 _LOOKED_UP = _words("GATHER_ND SCATTER_ND ONE_HOT HASHTABLE_LOOKUP SPARSE_TO_DENSE EMBEDDING_LOOKUP_SPARSE")
@@ -45,6 +45,16 @@ _REDUCED = {
     "REDUCE_ALL": "all",
 }
 _RESHAPED = _words("RESHAPE SQUEEZE EXPAND_DIMS BITCAST")
+
+
+#: Options that change numbers, or how they are said, and not how much there is to do.
+PLAIN = frozenset(
+    _words("""
+    AlignCorners Alpha Axis BeginMask Beta Bias CacheCoefficient DepthMultiplier EllipsisMask EndMask
+    FusedActivationFunction HalfPixelCenters InDataType KeepDims KeepNumDims NewAxisMask NewShape Num NumBits NumSplits
+    Offset OutDataType OutputType Pot3ScaleInt16 PotScaleInt16 QuantizedBiasType ShrinkAxisMask SqueezeDims ValuesCount
+""")
+)
 
 
 def _window(node: Node, sides: list[int], kernel: list[int], dilation: list[int], axes: str = "HW") -> dict[str, Any]:
@@ -195,6 +205,21 @@ def _resize(node: Node) -> Plan:
     return Plan("resize", node.operands(0), {"mode": mode, **_given(node)})
 
 
+def _gelu(node: Node) -> Plan:
+    how = {"approximate": "tanh"} if node.attributes.get("Approximate") else {}
+    return Plan("elementwise", node.operands(), {"function": "gelu", **how})
+
+
+def _slice(node: Node) -> Plan:
+    """Where it begins is of no account, steps are; none are said of those fed, or of axes that join or go."""
+    shape, said = node.shape(), [1] * len(node.shape())
+    if node.kind == "STRIDED_SLICE":
+        said = node.numbers(3) if node.is_constant(3) else []
+    given = _given(node)
+    steps = tuple(said) if len(given["shapes"][0]) == len(said) == len(shape) else ()
+    return Plan("rearrange", node.operands(0), {"function": "slice", "steps": steps, **given})
+
+
 def _same(family: str, **attributes: Any) -> Rule:
     return lambda node: Plan(family, node.operands(), attributes)
 
@@ -237,6 +262,8 @@ RULES: Mapping[str, Rule] = {
     "QUANTIZE": lambda node: Plan("quantise", node.operands(0), {"dtype": node.result_type()}),
     "DEQUANTIZE": lambda node: Plan("dequantise", node.operands(0), {"dtype": node.result_type()}),
     **dict.fromkeys(_REARRANGED, _told("rearrange", 0)),
+    **dict.fromkeys(("STRIDED_SLICE", "SLICE"), _slice),
+    "GELU": _gelu,
     **dict.fromkeys(_LOOKED_UP, _told("lookup")),
     **dict.fromkeys(_SCANNED, _told("scan", 0)),
 }

@@ -174,7 +174,8 @@ class _Measuring:
     def _file(self, sample: Sample) -> bytes:
         if not sample.is_narrow:
             return self.write(sample.graph())
-        return operator_writer(self.target)(sample.float_graph())
+        piece = Piece.UNSIGNED_OPERATOR if sample.is_unsigned else Piece.OPERATOR
+        return operator_writer(self.target, piece)(sample.float_graph())
 
     def _written(self, design: OperatorDesign) -> TaskList:
         """Files of what the runtime's format can say; the rest is left out with its reason."""

@@ -327,13 +327,13 @@ def _at_batch(graph: Graph, target: Target) -> Graph:
     return graph if target.batch == 1 else with_batch(graph, target.batch)
 
 
-def operator_writer(target: Target) -> Callable[[Graph], bytes]:
-    """The function that writes an operator in int8 for a float target.
+def operator_writer(target: Target, piece: Piece = Piece.OPERATOR) -> Callable[[Graph], bytes]:
+    """The function that writes an operator in int8 for a float target, as that ``piece``.
 
     Raises InputError where such files are not written; what it gives raises MissingDependency without the quantiser.
     """
     write = int8_writer_of(_place(target).file_format)
-    return lambda graph: write(graph, Piece.OPERATOR)
+    return lambda graph: write(graph, piece)
 
 
 def _piece_of(role: Role) -> Piece:

@@ -19,6 +19,8 @@ from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import share_equal
+from fleetfront.predictors.operators.variants import PADS as PADS
+from fleetfront.predictors.operators.variants import Stored, beside, variant_of
 from fleetfront.quantities import FloatArray
 from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.targets import Target
@@ -49,10 +51,11 @@ _NARROW, _PLAIN_TYPES = ("int8", "uint8", "float16", "int16"), ("float32", "bool
 #: Activations that a quantised result is cut off by, at no cost.
 _CUTS = ("relu", "relu6")
 _INT8 = " int8"
+#: The same with weights from 0 to 255, which few instructions multiply.
+_UNSIGNED = " int8 unsigned"
+_MULTIPLIED = ("conv2d", "conv1d", "conv_transpose", "linear", "matmul")
 #: In place of an addition: computed in floats between changes of type.
 _IN_FLOATS = "float32"
-#: Kinds of padding; words of files for padding with one number.
-PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
 #: Families of which graphs hold every attribute, so that equal ones compute the same.
 _MERGED = frozenset(
@@ -93,16 +96,18 @@ def kernels_on(target: Target, graph: Graph) -> list[Kernel]:
     facts = find_facts(target.runtime)
     if facts is not None and facts.merges_equal:
         graph = share_equal(graph, _MERGED)
-    return graph_kernels(pad_apart(graph) if facts is not None and facts.pads_apart else graph)
+    is_last = facts is not None and facts.pads_apart
+    return graph_kernels(pad_apart(graph) if is_last else graph, is_last=is_last)
 
 
-def graph_kernels(graph: Graph) -> list[Kernel]:
+def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
     """The operators of a graph in the order of execution; those that cost nothing are passed through and left out.
 
+    ``is_last``: the runtime stores the channels of images last.
     A constant added to a product's last dimension is its bias, what exporters spell Gelu or SiLU with is one, and what
     stands between dequantised operands and a quantised result is one operator of narrow numbers.
     """
-    made: dict[str, int] = {}
+    view, made = Stored(graph, is_last), dict[str, int]()
     kernels: list[Kernel] = []
     read: Counter[int] = Counter()
     users = Counter(name for operator in graph.operators for name in operator.inputs)
@@ -110,7 +115,7 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
     for operator in _reading_weights(graph, graph.operators):
         producers = tuple(dict.fromkeys(made[name] for name in operator.inputs if name in made))
         output = operator.outputs[0]
-        kind, features = ("", _NOTHING) if output in spelled else described(graph, operator)
+        kind, features = ("", _NOTHING) if output in spelled else described(view, operator)
         if kind == "matmul" and operator.inputs[1] in graph.weights and len(graph.value(operator.inputs[1]).shape) == 2:
             kind, features = "linear", _product(graph, operator, features[0] * 1e6)
         if kind and quantised.get(output) != _IN_FLOATS:
@@ -129,7 +134,17 @@ def graph_kernels(graph: Graph) -> list[Kernel]:
         family = operator.origin.kind if operator.origin else operator.family
         is_bounded = operator.family != "opaque"
         kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded))
+    kernels += _copies(graph, made)
     return [replace(kernel, readers=read[place]) for place, kernel in enumerate(kernels)]
+
+
+def _copies(graph: Graph, made: Mapping[str, int]) -> list[Kernel]:
+    """Results that are an input in another shape: nothing is computed, but they lie elsewhere."""
+    makers = {name: operator for operator in graph.operators for name in operator.outputs}
+    return [
+        Kernel("copy", name, one.origin.kind if one.origin else one.family, _plain(graph, one, 0.0))
+        for name, one in ((name, makers[name]) for name in graph.outputs if name in makers and name not in made)
+    ]
 
 
 def _typed(graph: Graph, operator: Operator) -> str:
@@ -139,20 +154,22 @@ def _typed(graph: Graph, operator: Operator) -> str:
     """
     known = [name for name in (*operator.outputs, *operator.inputs[:2]) if name in graph.tensors]
     narrow = next((d for d in (graph.tensors[name].dtype for name in known) if d in _NARROW), "")
+    weights = [graph.value(name).dtype for name in operator.inputs[1:2] if name in graph.weights]
     if narrow:
         has_scales = operator.origin is not None and operator.origin.kind.startswith(_OF_SCALES)
+        if narrow == "int8" and weights == ["uint8"]:
+            return _UNSIGNED
         return f" {narrow} qlinear" if has_scales else f" {narrow}"
     result = graph.tensors[operator.outputs[0]].dtype
     if result not in _PLAIN_TYPES:
         return f" {result}"
-    weights = (graph.value(name).dtype for name in operator.inputs[1:2] if name in graph.weights)
     return next((f" {dtype} weights" for dtype in weights if dtype in _NARROW), "")
 
 
 def _quantised(graph: Graph) -> dict[str, str]:
     """Additions to kinds of operators between dequantised operands and a quantised result, by output.
 
-    Signed or not is one kind here: ONNX Runtime changes one into the other as the processor wants it. Empty for
+    Data is signed or not in one kind: ONNX Runtime changes one into the other as the processor wants it. Empty for
     operators that such a pattern needs none of: the activation that the result is cut off by, and the changes of type
     around it, unless somebody else reads floats from them. ONNX Runtime computes in floats where an
     operand is dequantised for others, too, or the result for several, as around residuals in files of its quantiser
@@ -182,14 +199,16 @@ def _quantised(graph: Graph) -> dict[str, str]:
         if any(len(readers.get(one.outputs[0], ())) > 1 for one in around):
             found[at.outputs[0]] = _IN_FLOATS
             continue
-        found[at.outputs[0]] = _INT8
+        stored = [graph.value(source.inputs[0]).dtype for source in widened if source.inputs[0] in graph.weights]
+        is_unsigned = at.family in _MULTIPLIED and "uint8" in stored
+        found[at.outputs[0]] = _UNSIGNED if is_unsigned else _INT8
         found |= {one.outputs[0]: "" for one in swallowed}
     for operator in graph.operators:
         if operator.family != "dequantise":
             continue
         codes = [found.get(one.outputs[0]) for one in readers.get(operator.outputs[0], ())]
         is_stored = operator.inputs[0] in graph.weights and _IN_FLOATS not in codes
-        if is_stored or all(code == _INT8 for code in codes):
+        if is_stored or all(code in (_INT8, _UNSIGNED) for code in codes):
             found[operator.outputs[0]] = ""
     return found
 
@@ -256,25 +275,27 @@ def _spelled_silu(gate: Operator, readers: Sequence[Operator]) -> dict[str, tupl
     return {gate.outputs[0]: None, readers[0].outputs[0]: ("silu", gate)}
 
 
-def described(graph: Graph, operator: Operator) -> tuple[str, FloatArray]:
+def described(view: Stored, operator: Operator) -> tuple[str, FloatArray]:
     """Kind and features of one operator; no kind if it costs nothing."""
+    graph = view.graph
     if operator.family == "opaque":
         return f"opaque {operator.attributes['kind']}", _plain(graph, operator, 0.0)
     asked = work_of(graph, operator)
     macs = asked.macs
     if asked.kind is None:
         return "", _NOTHING
-    if operator.family == "resize":
-        return f"resize {operator.attributes['mode']}", _plain(graph, operator, macs)
     if operator.family in ("conv2d", "conv1d"):
         kind, features = _conv(graph, operator, macs)
-        return (kind if operator.family == "conv2d" else f"1d {kind}"), features
+        return (kind if operator.family == "conv2d" else f"1d {kind}") + beside(graph, operator), features
     if operator.family == "matmul":
-        return "matmul", _matrix(graph, operator, macs)
+        return "matmul" + beside(graph, operator), _matrix(graph, operator, macs)
     if operator.family == "linear":
         return "linear", _product(graph, operator, macs)
+    kind, sizes = variant_of(view, operator)
     features = _plain(graph, operator, macs)
-    return _plain_kind(graph, operator), features
+    for name, size in sizes.items():
+        features[FEATURES.index(name)] = size
+    return kind, features
 
 
 def _conv(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArray]:
@@ -317,30 +338,6 @@ def _matrix(graph: Graph, operator: Operator, macs: float) -> FloatArray:
     padded = times * rows * inner * _up(int(columns))
     sizes = (1, 1, 1, rows, inner, columns, times, columns)
     return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
-
-
-def _plain_kind(graph: Graph, operator: Operator) -> str:
-    """The family, its function where it has several, and whether an operand is spread over the others."""
-    attributes = operator.attributes
-    kind = str(attributes.get("function", operator.family)).lower()
-    if kind in _PAD_WORDS:
-        return "pad"
-    if operator.family == "pool":
-        return f"pool {kind}"
-    shape = graph.value(operator.inputs[0]).shape
-    if operator.family == "softmax" and attributes["axis"] % len(shape) != len(shape) - 1:
-        return "softmax across"
-    if operator.family in ("transpose", "reduce"):
-        # What leaves the last axis in place copies or adds whole rows.
-        last = len(shape) - 1
-        moved = attributes["permutation"][last:] if operator.family == "transpose" else attributes["axes"]
-        keeps = list(moved) == [last] if operator.family == "transpose" else last not in [a % (last + 1) for a in moved]
-        return f"{kind} rows" if keeps else kind
-    if attributes.get("kernel") and not attributes.get("channels_last") and elements(shape[1:2]) % 4:
-        return f"{kind} odd"
-    computed = [elements(graph.tensors[name].shape) for name in operator.inputs if name in graph.tensors]
-    is_spread = len(operator.inputs) == 2 and len(set(computed)) > 1 and work_of(graph, operator).kind == "elementwise"
-    return f"{kind} broadcast" if is_spread else kind
 
 
 def work_of(graph: Graph, operator: Operator) -> Work:

@@ -17,8 +17,11 @@ _POOL_SIZE = 1 << 20
 _STEP = 7919
 #: Stages and permutations whose four dimensions are heads of attention, and no image.
 _OF_HEADS, _TURNS = ("matmul", "softmax"), ((0, 2, 1, 3), (0, 1, 3, 2))
-#: What keys of samples in int8 begin with.
-_NARROW = "int8 "
+#: What keys of samples in int8 begin with; of those whose weights are from 0 to 255.
+_NARROW, _UNSIGNED = "int8 ", "uint8 "
+#: What resizing does beside its mode: by numbers of its stage.
+_MODES, _HOW = ("nearest", "linear", "cubic"), ("", "floor", "antialias", "inside")
+_FUNCTIONS, _REDUCTIONS = ("add", "multiply", "div"), ("mean", "sum", "max")
 _drawn: Array | None = None
 
 
@@ -35,25 +38,31 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """An input and the operators that run on it, one after the other; ``is_narrow`` in int8 from end to end."""
+    """An input and the operators that run on it, one after the other; ``is_narrow`` in int8 from end to end, with
+    weights from 0 to 255 if ``is_unsigned``.
+    """
 
     shape: tuple[int, ...]
     stages: tuple[Stage, ...]
     is_narrow: bool = False
+    is_unsigned: bool = False
 
     @property
     def key(self) -> str:
         """Its spelled form, e.g. ``1x32x56x56|conv:64x3x3x1x1|relu``, or ``int8 1x64|linear:10``."""
-        return (_NARROW if self.is_narrow else "") + "|".join(("x".join(map(str, self.shape)), *map(str, self.stages)))
+        return (_UNSIGNED if self.is_unsigned else _NARROW if self.is_narrow else "") + "|".join(
+            ("x".join(map(str, self.shape)), *map(str, self.stages))
+        )
 
     @classmethod
     def parse(cls, key: str) -> Sample:
         """Read ``key`` back. Raises InputError on anything else."""
         try:
-            shape, *stages = key.removeprefix(_NARROW).split("|")
+            is_unsigned, is_narrow = key.startswith(_UNSIGNED), key.startswith((_UNSIGNED, _NARROW))
+            shape, *stages = (key.partition(" ")[2] if is_narrow else key).split("|")
             parts = [stage.partition(":") for stage in stages]
             made = tuple(Stage(name, _numbers(text)) for name, _, text in parts)
-            sample = cls(_numbers(shape), made, key.startswith(_NARROW))
+            sample = cls(_numbers(shape), made, is_narrow, is_unsigned)
         except ValueError as error:
             raise InputError(f"{key!r} is no chain of operators.", "Measure the device's operators again.") from error
         unknown = [stage.name for stage in sample.stages if stage.name not in STAGES]
@@ -68,7 +77,9 @@ class Sample:
             return graph
         return graph.rewrite(
             inputs=lambda writer, tensor: writer.redeclare(tensor, dtype="int8"),
-            weights=lambda _, array: array.astype(np.int8) if array.ndim > 1 else array,
+            weights=lambda _, array: (
+                array.astype(np.uint8 if self.is_unsigned else np.int8) if array.ndim > 1 else array
+            ),
         )
 
     def float_graph(self) -> Graph:
@@ -76,6 +87,9 @@ class Sample:
         builder = GraphBuilder("operators")
         first_stage = self.stages[0]
         is_image = len(self.shape) == 4 and first_stage.name not in _OF_HEADS and first_stage.numbers not in _TURNS
+        is_image = is_image and not (
+            first_stage.name == "resize" and first_stage.numbers[2:] == (_HOW.index("inside"),)
+        )
         start = builder.input("x", self.shape, layout=IMAGE if is_image else "")
         data, first, counted = start, "", list[str]()
         for stage in self.stages:
@@ -163,6 +177,25 @@ def _scaled(chain: _Chain, data: str) -> str:
     return chain.builder.add("multiply", (data, factors))
 
 
+def _spread_over(chain: _Chain, data: str, function: int, is_constant: int, *shape: int) -> str:
+    """With an operand of another shape that broadcasting fits, a constant or another input."""
+    name = _FUNCTIONS[function]
+    if is_constant:
+        other = chain.weight("k", *shape)
+    else:
+        chain.counted.append(data)
+        layout = chain.builder.value(data).layout if len(shape) == len(chain.builder.shape(data)) else ""
+        other = chain.builder.input(f"side{len(chain.counted)}", shape, layout=layout)
+    if name == "div":
+        return chain.builder.add("elementwise", (data, other), function=name)
+    return chain.builder.add(name, (data, other))
+
+
+def _expand(chain: _Chain, data: str, *shape: int) -> str:
+    said: dict[str, Any] = {"shapes": (shape,), "dtypes": (chain.builder.value(data).dtype,), "layouts": ("",)}
+    return chain.builder.add("rearrange", (data,), function="expand", **said)
+
+
 def _concat(chain: _Chain, data: str, axis: int) -> str:
     return chain.builder.add("concat", (data, chain.side(data)), axis=axis)
 
@@ -211,6 +244,17 @@ def _mean(chain: _Chain, data: str, axis: int) -> str:
     return chain.builder.add("reduce", (data,), function="mean", axes=(axis,), keep=False)
 
 
+def _reduce(chain: _Chain, data: str, function: int, *axes: int) -> str:
+    return chain.builder.add("reduce", (data,), function=_REDUCTIONS[function], axes=axes, keep=True)
+
+
+def _pick(chain: _Chain, data: str, axis: int, count: int) -> str:
+    """So many along an axis, each some places behind the one before."""
+    indices = chain.weight("places", count)
+    chain.builder._weights[indices] = np.arange(count, dtype=np.int64) * 7 % int(chain.builder.shape(data)[axis])
+    return chain.builder.add("gather", (data, indices), axis=axis)
+
+
 def _gather(chain: _Chain, data: str, rows: int) -> str:
     """Rows of a table of so many rows and as wide as the chain's input is long."""
     indices = chain.weight("rows", rows)
@@ -218,27 +262,34 @@ def _gather(chain: _Chain, data: str, rows: int) -> str:
     return chain.builder.add("gather", (data, indices), axis=0)
 
 
-def _spread(chain: _Chain, data: str, out: int, kernel: int, stride: int) -> str:
+def _spread(chain: _Chain, data: str, out: int, kernel: int, stride: int, groups: int = 1) -> str:
     channels = int(chain.builder.shape(data)[1])
-    operands = (data, chain.weight("w", channels, out, kernel, kernel), chain.weight("b", out))
+    operands = (data, chain.weight("w", channels, out // groups, kernel, kernel), chain.weight("b", out))
     pads, strides = ((kernel - stride) // 2,) * 4, (stride, stride)
-    return chain.builder.add("conv_transpose", operands, stride=strides, padding=pads, dilation=(1, 1), groups=1)
+    return chain.builder.add("conv_transpose", operands, stride=strides, padding=pads, dilation=(1, 1), groups=groups)
 
 
-def _resize(chain: _Chain, data: str, scale: int, is_linear: int) -> str:
+def _resize(chain: _Chain, data: str, scale: int, mode: int, how: int = 0) -> str:
+    """So many times larger, or smaller where pixels are averaged."""
     value = chain.builder.value(data)
-    batch, channels, height, width = (int(size) for size in value.shape)
-    said: dict[str, Any] = {"shapes": ((batch, channels, height * scale, width * scale),), "dtypes": (value.dtype,)}
-    mode = "linear" if is_linear else "nearest"
-    return chain.builder.add("resize", (data,), mode=mode, layouts=(value.layout,), **said)
+    sizes = [int(size) for size in value.shape]
+    sides = (1, 2) if _HOW[how] == "inside" else (2, 3)
+    is_averaged = _HOW[how] == "antialias"
+    for axis in sides:
+        sizes[axis] = max(1, sizes[axis] // scale) if is_averaged else sizes[axis] * scale
+    said: dict[str, Any] = {"shapes": (tuple(sizes),), "dtypes": (value.dtype,), "layouts": (value.layout,)}
+    said |= {"antialias": True} if is_averaged else {"places": "floor"} if _HOW[how] == "floor" else {}
+    return chain.builder.add("resize", (data,), mode=_MODES[mode], **said)
 
 
 def _cell(family: str, gates: int) -> Callable[..., str]:
-    def add(chain: _Chain, data: str, hidden: int) -> str:
+    def add(chain: _Chain, data: str, hidden: int, directions: int = 1) -> str:
         steps, batch, features = (int(size) for size in chain.builder.shape(data))
-        matrices = (chain.weight("w", 1, gates * hidden, features), chain.weight("r", 1, gates * hidden, hidden))
-        operands = (data, *matrices, chain.weight("b", 1, 2 * gates * hidden))
-        said: dict[str, Any] = {"shapes": ((steps, 1, batch, hidden),), "dtypes": ("float32",), "layouts": ("",)}
+        shapes = ((directions, gates * hidden, features), (directions, gates * hidden, hidden))
+        matrices = (chain.weight("w", *shapes[0]), chain.weight("r", *shapes[1]))
+        operands = (data, *matrices, chain.weight("b", directions, 2 * gates * hidden))
+        whole = (steps, directions, batch, hidden)
+        said: dict[str, Any] = {"shapes": (whole,), "dtypes": ("float32",), "layouts": ("",)}
         return chain.builder.add(family, operands, matrices=2, **said)
 
     return add
@@ -250,11 +301,14 @@ def _split(chain: _Chain, data: str, axis: int) -> str:
     return chain.builder.add_all("split", (data,), axis=axis, sizes=halves)[0]
 
 
-def _slice(chain: _Chain, data: str, axis: int) -> str:
+def _slice(chain: _Chain, data: str, axis: int, step: int = 1) -> str:
+    """The first half along an axis, or every so manieth."""
     value = chain.builder.value(data)
-    shape = tuple(max(1, int(size) // 2) if place == axis else int(size) for place, size in enumerate(value.shape))
+    whole = [int(size) for size in value.shape]
+    shape = tuple(max(1, size // max(2, step)) if place == axis else size for place, size in enumerate(whole))
     said: dict[str, Any] = {"shapes": (shape,), "dtypes": (value.dtype,), "layouts": (value.layout,)}
-    return chain.builder.add("rearrange", (data,), function="slice", **said)
+    steps = tuple(step if place == axis else 1 for place in range(len(whole)))
+    return chain.builder.add("rearrange", (data,), function="slice", steps=steps, **said)
 
 
 def _pool1d(chain: _Chain, data: str, kernel: int) -> str:
@@ -275,10 +329,11 @@ def _softmax(chain: _Chain, data: str, *axis: int) -> str:
 
 
 #: Name -> what adds it. Numbers: conv out x height x width x stride x groups; conv1d out x length x stride x groups;
-#: conv_transpose out x side x stride; resize scale x whether linear; lstm and gru hidden; linear out; matmul columns;
-#: pools kernel x stride; pool1d kernel; pad pixels on each side; concat, split, slice and mean axis; transpose its
-#: permutation; gather rows; softmax nothing, or an axis that is not the last. ``residual`` adds what the chain's first
-#: operator made.
+#: conv_transpose out x side x stride [x groups]; resize scale x mode [x how]; lstm and gru hidden [x directions];
+#: linear out; matmul columns; pools kernel x stride; pool1d kernel; pad pixels on each side; concat, split and mean
+#: axis; slice axis [x step]; transpose its permutation; gather rows; pick axis x how many; softmax nothing, or an axis
+#: that is not the last; spread function x whether constant x shape; expand and copy shape; reduce function x axes.
+#: ``residual`` adds what the chain's first operator made.
 STAGES: dict[str, Callable[..., str]] = {
     "conv": _conv,
     "pad": _pad,
@@ -308,6 +363,12 @@ STAGES: dict[str, Callable[..., str]] = {
     "pool1d": _pool1d,
     "conv_transpose": _spread,
     "resize": _resize,
+    "spread": _spread_over,
+    "expand": _expand,
+    "reduce": _reduce,
+    "pick": _pick,
+    "copy": lambda chain, data, *shape: chain.builder.add("reshape", (data,), shape=shape),
+    "gelu_tanh": lambda chain, data: chain.builder.add("elementwise", (data,), function="gelu", approximate="tanh"),
     "gelu_halved": _gelu_halved,
     "silu": _silu,
     "lstm": _cell("lstm", 4),

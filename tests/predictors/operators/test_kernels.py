@@ -36,10 +36,10 @@ def kinds(key: str) -> list[str]:
         ("1x16x8x8|silu", "silu"),
         ("int8 1x32x28x28|conv:64x1x1x1x1", "pointwise int8"),
         ("int8 1x32|linear:8", "linear int8"),
-        ("1x16x8x8|scale", "multiply broadcast"),
+        ("1x16x8x8|scale", "arithmetic spread runs"),
         ("1x16x8x8|multiply", "multiply"),
         ("1x4x16x16|softmax", "softmax"),
-        ("1x4x16x16|softmax:1", "softmax across"),
+        ("1x4x16x16|softmax:1", "softmax across far"),
         ("1x16x8x8|max_pool:5x1", "max_pool2d"),
     ],
 )
@@ -95,7 +95,7 @@ def test_a_file_is_seen_as_the_graph_that_it_was_written_from(key: str, tmp_path
         ("1x32x27x27|conv:32x3x3x2x32", ["depthwise"]),
         ("1x32x28x28|conv:32x5x5x2x32", ["pad", "depthwise"]),
         ("1x16x28x28|max_pool:3x2", ["pad", "max_pool2d"]),
-        ("1x16x28x28|average_pool:3x2", ["pad", "average_pool2d", "multiply"]),
+        ("1x16x28x28|average_pool:3x2", ["pad", "average_pool2d", "arithmetic spread runs"]),
         ("1x16x28x28|pad:2", ["pad"]),
     ],
 )

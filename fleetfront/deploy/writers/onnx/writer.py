@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 #: The operator set and file version: old enough for the runtimes of 2022, new enough for HardSwish (opset 14).
 OPSET = 17
 IR_VERSION = 8
+#: Operator set -> the version of files that hold it. Nodes that are spelled otherwise since the first of them.
+_IR_VERSIONS = {OPSET: IR_VERSION, 18: 8, 20: 9}
+_SPELLED_ANEW = ("ReduceMean", "ReduceMax", "ReduceMin")
 
 
 def write_onnx(graph: Graph, *, producer: str = "fleetfront") -> bytes:
@@ -38,11 +41,12 @@ def write_onnx(graph: Graph, *, producer: str = "fleetfront") -> bytes:
     except ImportError as error:
         raise missing("onnx", "cpu", "Writing ONNX files") from error
     graph.check_weights()
+    file = _OnnxFile(fold_batch_norm(drop_unread(graph)))
     model = helper.make_model(
-        _OnnxFile(fold_batch_norm(drop_unread(graph))).graph_proto(),
+        file.graph_proto(),
         producer_name=producer,
-        ir_version=IR_VERSION,
-        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=_IR_VERSIONS[file.opset],
+        opset_imports=[helper.make_opsetid("", file.opset)],
     )
     helper.set_model_props(model, dict(sorted(graph.labels.items())))
     data: bytes = model.SerializeToString(deterministic=True)
@@ -53,6 +57,7 @@ class _OnnxFile:
     """The nodes and initialisers of one file while they are made: an OnnxEmitter."""
 
     def __init__(self, graph: Graph) -> None:
+        self.opset = OPSET
         self._graph = graph
         self._nodes: list[onnx.NodeProto] = []
         self._arrays: dict[str, Array] = {}
@@ -69,6 +74,11 @@ class _OnnxFile:
             if write is None:
                 raise InputError(f"Operator family {operator.family!r} has no ONNX form.", "Leave onnx out.")
             write(self, operator)
+        old = next((node.op_type for node in self._nodes if node.op_type in _SPELLED_ANEW), "")
+        if old and self.opset > OPSET:
+            raise InputError(
+                f"The network needs operator set {self.opset}, for which {old} is not written.", "Leave onnx out."
+            )
         read = {name for node in self._nodes for name in node.input}
         return helper.make_graph(
             self._nodes,
@@ -108,6 +118,9 @@ class _OnnxFile:
         while name in self._graph.tensors or name in self._graph.weights:
             name += "_"
         return name
+
+    def require(self, opset: int) -> None:
+        self.opset = max(self.opset, opset)
 
     def element_type(self, dtype: str) -> int:
         from onnx import helper

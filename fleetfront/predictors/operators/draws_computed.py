@@ -1,0 +1,227 @@
+"""Draw samples of operators that multiply, of windows, activations and resizing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from fleetfront.predictors.operators.samples import Sample, Stage
+from fleetfront.predictors.operators.sizes import (
+    MOST_ELEMENTS,
+    MOST_POOLED,
+    TOKENS,
+    Draw,
+    draw_channels,
+    draw_heads,
+    draw_image,
+    draw_side,
+    draw_tokens,
+    fits,
+    log_uniform,
+)
+
+_NEAREST, _LINEAR, _CUBIC = range(3)
+_DOUBLED, _AVERAGED, _INSIDE = range(1, 4)
+
+
+def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False) -> Draw:
+    sizes, shares = zip(*kernels, strict=True)
+
+    def draw(rng: np.random.Generator) -> Sample:
+        while True:
+            kernel = int(rng.choice(sizes, p=shares))
+            channels = draw_channels(rng, 3, 1536)
+            is_stem = kernel > 1 and not grouped and rng.random() < 0.12
+            if is_stem:
+                channels = int(rng.choice((1, 3, 3, 3)))
+            out = draw_channels(rng, max(8, channels // 6), min(2048, 12 + channels * 6))
+            groups = 1
+            if grouped:
+                groups = int(rng.choice((2, 2, 3, 4, 8, 16, 32)))
+                channels, out = (max(1, size // groups) * groups for size in (channels, out))
+            side = int(rng.choice((49, 96, 112, 128, 160, 192, 224, 256))) if is_stem else draw_side(rng, channels)
+            other = side if rng.random() < 0.85 else draw_side(rng, channels)
+            stride = 2 if rng.random() < (0.7 if is_stem else 0.2) and side > 3 else 1
+            macs = side * other * kernel**2 * channels * out / groups / stride**2
+            moved = side * other * (channels + out / stride**2)
+            if fits(macs, moved, kernel**2 * channels * out / groups):
+                window = (kernel, kernel) if other > 1 else (kernel, 1)
+                stage = Stage("conv", (out, *window, stride, groups))
+                return Sample((1, channels, side, other), (stage,))
+
+    return draw
+
+
+def _patches(rng: np.random.Generator) -> Sample:
+    """How an image becomes tokens: windows beside each other."""
+    while True:
+        patch, out = int(rng.choice((2, 4, 8, 14, 16, 32))), draw_channels(rng, 32, 768)
+        channels = 3 if patch > 2 else draw_channels(rng, 32, 256)
+        side = int(rng.choice((96, 128, 160, 192, 224))) if channels == 3 else int(rng.choice((14, 28, 56)))
+        if fits((side / patch) ** 2 * patch**2 * channels * out, side**2 * channels, patch**2 * channels * out):
+            return Sample((1, channels, side, side), (Stage("conv", (out, patch, patch, patch, 1)),))
+
+
+def _depthwise(rng: np.random.Generator) -> Sample:
+    while True:
+        channels, kernel = draw_channels(rng, 8, 1600), int(rng.choice((3, 5, 7), p=(0.55, 0.3, 0.15)))
+        side = draw_side(rng, channels, 3)
+        other = side if rng.random() < 0.9 else draw_side(rng, channels, 3)
+        stride = 2 if rng.random() < 0.3 else 1
+        if fits(0, side * other * channels * 2):
+            stage = Stage("conv", (channels, kernel, kernel, stride, channels))
+            return Sample((1, channels, side, other), (stage,))
+
+
+def _linear(rng: np.random.Generator) -> Sample:
+    while True:
+        rows, inner, out = int(rng.choice(TOKENS)), draw_channels(rng, 16, 3072), draw_channels(rng, 10, 3072)
+        if fits(rows * inner * out, rows * (inner + out), inner * out):
+            return Sample((1, inner) if rows == 1 else (1, rows, inner), (Stage("linear", (out,)),))
+
+
+def _pool(name: str) -> Draw:
+    def draw(rng: np.random.Generator) -> Sample:
+        kernel, stride = (int(number) for number in rng.choice(((2, 2), (3, 2), (3, 1), (3, 2))))
+        return Sample(draw_image(rng, 4), (Stage(name, (kernel, stride)),))
+
+    return draw
+
+
+def _wide_pool(name: str) -> Draw:
+    """Windows that look far around, as those that pool at several scales."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        while True:
+            kernel, shape = int(rng.choice((5, 5, 7, 9, 13))), draw_image(rng, 10)
+            if shape[1] * shape[2] ** 2 * kernel**2 <= MOST_POOLED:
+                return Sample(shape, (Stage(name, (kernel, 1)),))
+
+    return draw
+
+
+def _matmul(rng: np.random.Generator) -> Sample:
+    heads, tokens, width = draw_heads(rng)
+    if rng.random() < 0.5:
+        return Sample((1, heads, tokens, width), (Stage("matmul", (tokens,)),))
+    return Sample((1, heads, tokens, tokens), (Stage("matmul", (width,)),))
+
+
+def _conv1d(rng: np.random.Generator) -> Sample:
+    while True:
+        channels, length = draw_channels(rng, 1, 512), int(rng.choice((50, 64, 100, 128, 250, 400, 1000, 4000, 16000)))
+        out, kernel = draw_channels(rng, 8, 512), int(rng.choice((1, 3, 5, 9, 15, 31)))
+        groups = channels if rng.random() < 0.3 and channels > 1 else 1
+        out, stride = (channels if groups > 1 else out), int(rng.choice((1, 1, 2, 4)))
+        macs = length / stride * kernel * channels * out / groups
+        if fits(macs, length * (channels + out / stride), kernel * channels * out / groups):
+            return Sample((1, channels, length), (Stage("conv1d", (out, kernel, stride, groups)),))
+
+
+def _spread(rng: np.random.Generator, *, is_grouped: bool = False) -> Sample:
+    while True:
+        channels, out = draw_channels(rng, 8, 512), draw_channels(rng, 3, 256)
+        side, (kernel, stride) = draw_side(rng, channels), ((2, 2), (4, 2), (3, 1))[int(rng.integers(3))]
+        groups: tuple[int, ...] = ()
+        if is_grouped:
+            groups = (channels,) if rng.random() < 0.5 else (int(rng.choice((2, 4, 8, 16))),)
+            channels, out = (max(1, size // groups[0]) * groups[0] for size in (channels, out))
+            out = channels if rng.random() < 0.5 else out
+        weights = kernel**2 * channels * out / (groups[0] if groups else 1)
+        if fits(side**2 * weights, (side * stride) ** 2 * out, weights):
+            return Sample((1, channels, side, side), (Stage("conv_transpose", (out, kernel, stride, *groups)),))
+
+
+def _resize(mode: int, how: int = 0) -> Draw:
+    """Modes and what is done beside them by their numbers in ``samples``."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        while True:
+            shape, scale = draw_image(rng, 4), int(rng.choice((2, 2, 3, 4)))
+            shape = (1, shape[2], shape[3], shape[1]) if how == _INSIDE else shape
+            scale = 2 if how == _DOUBLED else scale
+            more = scale**2 if how != _AVERAGED else 1
+            if np.prod(shape) * more <= MOST_ELEMENTS:
+                return Sample(shape, (Stage("resize", (scale, mode, how) if how else (scale, mode)),))
+
+    return draw
+
+
+def _cell(name: str, *, is_both_ways: bool = False) -> Draw:
+    directions = (2,) if is_both_ways else ()
+
+    def draw(rng: np.random.Generator) -> Sample:
+        steps, features, hidden = (
+            int(log_uniform(rng, 10, 150)),
+            draw_channels(rng, 16, 256),
+            draw_channels(rng, 32, 320),
+        )
+        return Sample((steps, 1, features), (Stage(name, (hidden, *directions)),))
+
+    return draw
+
+
+def narrowed(draw: Draw, *, is_unsigned: bool = False) -> Draw:
+    """Draw the same in int8, with weights from 0 to 255 if ``is_unsigned``."""
+    return lambda rng: replace(draw(rng), is_narrow=True, is_unsigned=is_unsigned)
+
+
+def _on_images(name: str) -> Draw:
+    return lambda rng: Sample(draw_image(rng), (Stage(name),))
+
+
+def _on_both(name: str) -> Draw:
+    return lambda rng: Sample(draw_image(rng) if rng.random() < 0.6 else draw_tokens(rng), (Stage(name),))
+
+
+def _on_tokens(name: str) -> Draw:
+    return lambda rng: Sample(draw_tokens(rng), (Stage(name),))
+
+
+#: Kind -> what draws one of it.
+COMPUTED: dict[str, Draw] = {
+    "pointwise": _conv([(1, 1.0)]),
+    "conv": _conv([(3, 0.75), (5, 0.13), (7, 0.12)]),
+    "depthwise": _depthwise,
+    "patches": _patches,
+    "grouped": _conv([(1, 0.35), (3, 0.65)], grouped=True),
+    "linear": _linear,
+    "max_pool": _pool("max_pool"),
+    "average_pool": _pool("average_pool"),
+    "global_pool": _on_images("global_pool"),
+    "relu": _on_both("relu"),
+    "relu6": _on_images("relu6"),
+    "hard_swish": _on_images("hard_swish"),
+    "hard_sigmoid": _on_images("hard_sigmoid"),
+    "sigmoid": _on_both("sigmoid"),
+    "silu": _on_both("silu"),
+    "add": _on_both("add"),
+    "multiply": _on_both("multiply"),
+    "scale": _on_images("scale"),
+    "max_pool_wide": _wide_pool("max_pool"),
+    "average_pool_wide": _wide_pool("average_pool"),
+    "matmul": _matmul,
+    "layer_norm": _on_tokens("layer_norm"),
+    "conv1d": _conv1d,
+    "pool1d": lambda rng: Sample(
+        (1, draw_channels(rng, 8, 512), int(log_uniform(rng, 30, 4000))), (Stage("pool1d", (4,)),)
+    ),
+    "conv_transpose": _spread,
+    "transposed_grouped": lambda rng: _spread(rng, is_grouped=True),
+    "resize": _resize(_NEAREST),
+    "resize_linear": _resize(_LINEAR),
+    "resize_cubic": _resize(_CUBIC),
+    "resize_doubled": _resize(_NEAREST, _DOUBLED),
+    "resize_averaged": _resize(_LINEAR, _AVERAGED),
+    "resize_inside": _resize(_LINEAR, _INSIDE),
+    "resize_nearest_inside": _resize(_NEAREST, _INSIDE),
+    "gelu_tanh": _on_both("gelu_tanh"),
+    "lstm": _cell("lstm"),
+    "gru": _cell("gru"),
+    "lstm_both_ways": _cell("lstm", is_both_ways=True),
+    "gru_both_ways": _cell("gru", is_both_ways=True),
+    **{name: _on_both(name) for name in ("gelu", "gelu_halved", "tanh", "sub", "div", "leakyrelu")},
+    **{name: _on_tokens(name) for name in ("erf", "exp", "sqrt")},
+}

@@ -1,0 +1,303 @@
+"""Variants tell operators of one family apart that devices run on other code, and count the sizes that each turns on.
+
+A variant is part of a kind's name, and a kind is known if it was measured: one that nobody measured is counted with an
+allowance, never with the price of its neighbour. ``_VARIANTS`` lists what is looked at of each family; what a file says
+beside that (``beside``, of readers) is a variant as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import NamedTuple
+
+from fleetfront.graphs.channels_last import TO_NHWC, stored
+from fleetfront.graphs.graph import Graph, Operator
+from fleetfront.graphs.operators.base import IMAGE, Shape, elements
+
+#: Kinds of padding; words of files for padding with one number.
+PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
+#: Functions that cost alike where one operand is spread over the other: what is moved counts.
+_ARITHMETIC = ("add", "sub", "multiply")
+#: Reductions that cost alike.
+_ALIKE = {"mean": "sum", "min": "max"}
+#: Families whose operand 1 is a weight, and runs on other code where it is computed.
+_WEIGHTED = ("conv1d", "conv2d", "conv3d", "conv_transpose", "lstm", "gru", "rnn")
+_GATES = {"lstm": 4, "gru": 3, "rnn": 1}
+
+
+class Variant(NamedTuple):
+    """A kind by name, empty if it costs nothing; sizes in place of features, by the names of ``kernels.FEATURES``."""
+
+    kind: str
+    sizes: Mapping[str, float] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A graph as a runtime stores its tensors: those that ``is_last`` is told of keep the channels of images last."""
+
+    graph: Graph
+    is_last: bool = False
+
+    def order(self, name: str) -> tuple[int, ...]:
+        """The axes of a tensor of the graph in the order in which they are stored."""
+        value = self.graph.value(name)
+        return TO_NHWC if self.is_last and value.layout == IMAGE else tuple(range(len(value.shape)))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Its stored shape, a symbolic size as 1."""
+        value = self.graph.value(name)
+        return _numbers(stored(value.shape, value.layout) if self.is_last else value.shape)
+
+    def axis(self, name: str, axis: int) -> int:
+        """Where an axis of the graph's tensor is stored; negative ones count from the end."""
+        order = self.order(name)
+        return order.index(axis % len(order))
+
+    def beside(self, name: str, wide: str) -> tuple[int, ...]:
+        """The shape of an operand that is spread over ``wide``, with as many dimensions, stored as that is."""
+        order, shape = self.order(wide), self.graph.value(name).shape
+        full = (1,) * (len(order) - len(shape)) + _numbers(shape)
+        return tuple(full[axis] for axis in order)
+
+
+def _numbers(shape: Shape) -> tuple[int, ...]:
+    return tuple(1 if isinstance(size, str) else size for size in shape)
+
+
+def variant_of(view: Stored, operator: Operator) -> Variant:
+    """The kind of an operator that is described by its family and its variant."""
+    rule = _VARIANTS.get(operator.family)
+    found = rule(view, operator) if rule else Variant(_function(operator))
+    if not found.kind:
+        return found
+    return found._replace(kind=found.kind + beside(view.graph, operator))
+
+
+def beside(graph: Graph, operator: Operator) -> str:
+    """The words that are added to any kind: of weights that are fed, and those that only the file knows."""
+    is_fed = operator.family in _WEIGHTED and operator.inputs[1] in graph.tensors
+    words = (" fed" if is_fed else "", str(operator.attributes.get("beside", "")))
+    return words[0] + (f" {words[1]}" if words[1] else "")
+
+
+def _function(operator: Operator) -> str:
+    kind = str(operator.attributes.get("function", operator.family)).lower()
+    return "pad" if kind in _PAD_WORDS else kind
+
+
+def _merged(sizes: Sequence[int], marks: Sequence[object]) -> list[tuple[int, object]]:
+    """Neighbouring dimensions of one mark as one, without those of one element."""
+    pairs = [(size, mark) for size, mark in zip(sizes, marks, strict=True) if size != 1]
+    return [(math.prod(size for size, _ in group), mark) for mark, group in groupby(pairs, lambda pair: pair[1])]
+
+
+def _softmax(view: Stored, operator: Operator) -> Variant:
+    """Along the last axis, along the one before it, or along one with others between: runtimes swap it with the last.
+
+    ``flattens``: all axes from that one on are one, as in older files.
+    """
+    name = operator.inputs[0]
+    shape, axis = view.shape(name), view.axis(name, operator.attributes["axis"])
+    outer, after = math.prod(shape[:axis]), [size for size in shape[axis + 1 :] if size != 1]
+    if operator.attributes.get("flattens"):
+        return Variant("softmax", {"rows": 1, "inner": outer, "width": math.prod(shape[axis:])})
+    if not after:
+        return Variant("softmax")
+    sizes = {"rows": outer, "inner": shape[axis], "times": math.prod(after[:-1]), "width": after[-1]}
+    return Variant("softmax across far" if after[:-1] else "softmax across near", sizes)
+
+
+def _reduced(view: Stored, operator: Operator) -> Variant:
+    """Which dimensions are kept (k) and which are gone (r), neighbours together: each order has loops of its own."""
+    name, attributes = operator.inputs[0], operator.attributes
+    gone = {view.axis(name, axis) for axis in attributes["axes"]}
+    shape = view.shape(name)
+    return _reduction(attributes["function"], shape, gone)
+
+
+def _reduction(function: str, shape: Sequence[int], gone: set[int]) -> Variant:
+    dims = _merged(shape, ["r" if axis in gone else "k" for axis in range(len(shape))])
+    order = "".join(str(mark) for _, mark in dims) or "k"
+    places = [place for place, mark in enumerate(order) if mark == "r"] or [len(order)]
+    sizes = [size for size, _ in dims]
+    return Variant(
+        f"reduce {_ALIKE.get(function, function)} {order}",
+        {
+            "rows": math.prod(sizes[: places[0]]),
+            "inner": math.prod(size for size, mark in dims if mark == "r"),
+            "width": math.prod(sizes[places[-1] + 1 :]),
+            "times": math.prod(size for size, mark in dims[places[0] : places[-1] + 1] if mark == "k"),
+        },
+    )
+
+
+def _pooled_whole(view: Stored, operator: Operator) -> Variant:
+    """The mean of an image's pixels; a runtime that keeps channels first has other code for a mean over axes."""
+    if view.is_last or operator.origin is None or not operator.origin.kind.startswith("Reduce"):
+        return Variant(operator.family)
+    return _reduction("mean", view.shape(operator.inputs[0]), {2, 3})
+
+
+def _transposed(view: Stored, operator: Operator) -> Variant:
+    """The permutation of what really moves: dimensions of one are left out, those that stay together are one."""
+    name, permutation = operator.inputs[0], operator.attributes["permutation"]
+    shape, into = view.shape(name), view.order(name)
+    moves = [into.index(permutation[axis]) for axis in view.order(operator.outputs[0])]
+    kept = [axis for axis in moves if shape[axis] != 1]
+    blocks = [[axis for _, axis in group] for _, group in groupby(_numbered(kept, shape), lambda pair: pair[0])]
+    firsts = sorted(block[0] for block in blocks)
+    order = "".join(str(firsts.index(block[0])) for block in blocks)
+    if len(blocks) < 2:
+        is_free = view.is_last and (operator.origin is None or operator.origin.kind != "TRANSPOSE")
+        return Variant("" if is_free else "transpose copy")
+    sizes = [float(math.prod(shape[axis] for axis in block)) for block in sorted(blocks)] + [1.0, 1.0]
+    last = float(math.prod(shape[axis] for axis in blocks[-1]))
+    named = dict(zip(("rows", "inner", "columns", "times"), sizes, strict=False))
+    return Variant(f"transpose {order}", {**named, "width": last})
+
+
+def _numbered(kept: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
+    """Each axis with the number of its block: one goes on where the axis is the next that has elements."""
+    following = {}
+    before: int | None = None
+    for axis in (axis for axis, size in enumerate(shape) if size != 1):
+        following[before], before = axis, axis
+    found, block = list[tuple[int, int]](), -1
+    for place, axis in enumerate(kept):
+        block += place == 0 or following.get(kept[place - 1]) != axis
+        found.append((block, axis))
+    return found
+
+
+def _gathered(view: Stored, operator: Operator) -> Variant:
+    """Whole rows of a table, elements one by one, or blocks between both."""
+    shape, axis = view.graph.value(operator.inputs[0]).shape, operator.attributes["axis"]
+    axis %= len(shape)
+    outer, block = elements(shape[:axis]), elements(shape[axis + 1 :])
+    if outer == 1 and block > 1:
+        return Variant("gather")
+    sizes = {"rows": outer, "inner": elements(view.graph.value(operator.inputs[1]).shape), "width": block}
+    return Variant("gather blocks" if block > 1 else "gather elements", sizes)
+
+
+def _rearranged(view: Stored, operator: Operator) -> Variant:
+    kind = _function(operator)
+    before, after = view.shape(operator.inputs[0]), view.shape(operator.outputs[0])
+    if kind == "slice":
+        return _sliced(before, after, operator.attributes.get("steps", (1,) * len(before)))
+    if kind == "expand":
+        return _expanded(kind, (1,) * (len(after) - len(before)) + before, after)
+    return Variant(kind)
+
+
+def _sliced(before: Sequence[int], after: Sequence[int], steps: Sequence[int]) -> Variant:
+    """Runs that lie together, or elements one by one where the last dimension is stepped through. No steps are fed."""
+    if not steps:
+        return Variant("slice stepped")
+    cut = [axis for axis, sizes in enumerate(zip(before, after, steps, strict=True)) if sizes[0] != sizes[1]]
+    last = cut[-1] if cut else 0
+    run = math.prod(after[last + (steps[last] != 1) :])
+    return Variant("slice runs" if run > 1 else "slice elements", {"rows": math.prod(after) / run, "width": run})
+
+
+def _expanded(kind: str, before: Sequence[int], after: Sequence[int]) -> Variant:
+    """Runs of one number, or rows that are repeated."""
+    dims = _merged(after, [old != new for old, new in zip(before, after, strict=True)])
+    run = dims[-1][0] if dims else 1
+    is_run = bool(dims and dims[-1][1])
+    return Variant(f"{kind} runs" if is_run else f"{kind} rows", {"rows": math.prod(after) / run, "width": run})
+
+
+def _resized(view: Stored, operator: Operator) -> Variant:
+    """The mode; whether pixels are averaged, or doubled as they are; and whether the last dimension stays as it is."""
+    attributes = operator.attributes
+    before, after = view.shape(operator.inputs[0]), view.shape(operator.outputs[0])
+    changed = [axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[0] != sizes[1]]
+    kind = f"resize {attributes['mode']}" + " antialias" * bool(attributes.get("antialias"))
+    doubled = [axis for axis in changed if after[axis] == 2 * before[axis]]
+    if attributes.get("places") == "floor" and doubled == changed == [len(after) - 2, len(after) - 1]:
+        kind += " doubled"
+    if not set(changed) <= {len(after) - 2, len(after) - 1}:
+        kind += " inside" if changed[-1] < len(after) - 1 else " across"
+    return Variant(kind)
+
+
+def _combined(view: Stored, operator: Operator) -> Variant:
+    """Operands that are spread over others: each number over a run, or a row again and again, or both grow."""
+    kind, output = _function(operator), operator.outputs[0]
+    if approximation := operator.attributes.get("approximate"):
+        kind += f" {approximation}"
+    whole = view.shape(output)
+    given = [view.beside(name, output) for name in operator.inputs if elements(view.graph.value(name).shape) != 1]
+    if len(given) < 2 or all(shape == whole for shape in given):
+        return Variant(kind)
+    marks = list(zip(*([size == 1 for size in shape] for shape in given), strict=True))
+    dims = _merged(whole, marks)
+    run, last = dims[-1]
+    is_run = any(last) if isinstance(last, tuple) else False
+    name = "arithmetic" if kind in _ARITHMETIC else kind
+    name += " spread grown" if whole not in given else " spread runs" if is_run else " spread rows"
+    return Variant(name, {"rows": math.prod(whole) / run, "width": run, "columns": min(map(math.prod, given))})
+
+
+def _spread(view: Stored, operator: Operator) -> Variant:
+    """A transposed convolution: each element of the data makes a window."""
+    groups, weight = int(operator.attributes["groups"]), view.graph.value(operator.inputs[1]).shape
+    inner, columns = int(weight[0]) // groups, int(weight[1])
+    kind = "transposed conv" if groups == 1 else "transposed grouped" if inner > 1 else "transposed depthwise"
+    data = view.graph.value(operator.inputs[0]).shape
+    sizes = {"window": elements(weight[2:]), "groups": groups, "inner": inner, "columns": columns}
+    return Variant(kind, {**sizes, "rows": elements(data) / max(int(weight[0]), 1)})
+
+
+def _recurrent(view: Stored, operator: Operator) -> Variant:
+    """One direction or both; with a projection behind each step matrices have other heights."""
+    matrices = operator.inputs[1 : 1 + operator.attributes["matrices"]]
+    shapes = [view.graph.value(name).shape for name in matrices]
+    whole, gates = operator.attributes["shapes"][0], _GATES[operator.family]
+    kind = operator.family
+    if len(shapes[0]) == 3:
+        return Variant(f"{kind} both ways" if shapes[0][0] == 2 else kind)
+    if len({shape[0] for shape in shapes}) > 1:
+        kind += " projected"
+    return Variant(f"{kind} both ways" if gates * int(whole[-1]) == 2 * int(shapes[0][0]) else kind)
+
+
+def _joined(view: Stored, operator: Operator) -> Variant:
+    """Parts one behind the other, or row by row."""
+    parts = operator.inputs if operator.family == "concat" else operator.outputs
+    axis = view.axis(parts[0], operator.attributes["axis"])
+    outer = math.prod(view.shape(parts[0])[:axis])
+    if outer == 1:
+        return Variant(operator.family)
+    return Variant(f"{operator.family} rows", {"rows": outer, "width": math.prod(view.shape(parts[0])[axis:])})
+
+
+def _pooled(view: Stored, operator: Operator) -> Variant:
+    """Windows of images; channels that are no multiple of four go elsewhere where they come first."""
+    attributes, shape = operator.attributes, view.graph.value(operator.inputs[0]).shape
+    kind = f"pool {_function(operator)}" if operator.family == "pool" else operator.family
+    if operator.family != "pool" and not attributes.get("channels_last") and elements(shape[1:2]) % 4:
+        kind += " odd"
+    return Variant(kind + " indexed" * (len(operator.outputs) > 1))
+
+
+#: Family -> what tells its variants.
+_VARIANTS: Mapping[str, Callable[[Stored, Operator], Variant]] = {
+    "softmax": _softmax,
+    "reduce": _reduced,
+    "global_average_pool": _pooled_whole,
+    "transpose": _transposed,
+    "gather": _gathered,
+    "rearrange": _rearranged,
+    "resize": _resized,
+    **dict.fromkeys(("add", "multiply", "elementwise"), _combined),
+    "conv_transpose": _spread,
+    **dict.fromkeys(_GATES, _recurrent),
+    **dict.fromkeys(("concat", "split"), _joined),
+    **dict.fromkeys(("pool", "max_pool2d", "average_pool2d"), _pooled),
+}
