@@ -13,6 +13,7 @@ from fleetfront.graphs.graph import Graph, Operator, Rewriter
 from fleetfront.graphs.operators.catalogue import family_of
 
 _Vector = NDArray[np.float64]
+_CONVOLUTIONS = ("conv1d", "conv2d", "conv3d")
 
 
 class _Affine(NamedTuple):
@@ -25,9 +26,9 @@ class _Affine(NamedTuple):
 def fold_batch_norm(graph: Graph) -> Graph:
     """The same function of the inputs without batch_norm operators.
 
-    A batch_norm that alone reads a conv2d, or a linear of two dimensions, with constant weights is folded into them;
-    any other becomes a multiply and an add by constants. Arithmetic is in float64, results have the weights' dtype.
-    Operators, tensors and weights that no batch_norm touches stay as they are, under their names.
+    A batch_norm that alone reads a convolution, or a linear of two dimensions, with constant weights is folded into
+    them; any other becomes a multiply and an add by constants. Arithmetic is in float64, results have the weights'
+    dtype. Operators, tensors and weights that no batch_norm touches stay as they are, under their names.
 
     Raises:
         InputError: the parameters of a batch_norm are computed rather than constant.
@@ -73,10 +74,10 @@ def _affine(graph: Graph, norm: Operator) -> _Affine:
 
 
 def _can_absorb(graph: Graph, operator: Operator) -> bool:
-    if not family_of(operator.family).is_weighted:
+    if not family_of(operator.family).is_weighted and operator.family not in _CONVOLUTIONS:
         return False
     # Batch-norm normalises dimension 1, which for linear is the dimension of its outputs only without time steps.
-    flat = operator.family == "conv2d" or len(graph.tensors[operator.output].shape) == 2
+    flat = operator.family in _CONVOLUTIONS or len(graph.tensors[operator.output].shape) == 2
     return flat and all(name in graph.weights for name in operator.inputs[1:])
 
 

@@ -152,8 +152,8 @@ def test_a_module_that_branches_on_numbers_is_refused() -> None:
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             return x.relu() if x.sum() > 0 else x.abs()
 
-    with pytest.raises(InputError, match="depends on the numbers") as caught:
+    with pytest.raises(InputError, match="branches, loops or cuts by numbers") as caught:
         inspect(Branching(), torch.zeros(1, 4))
-    assert "Export it to ONNX" in caught.value.remedy
+    assert "torch.jit.trace(module, input)" in caught.value.remedy
     with pytest.raises(InputError, match="does not run on that input"):
         inspect(nn.Linear(3, 4), torch.zeros(1, 4))

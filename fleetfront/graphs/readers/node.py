@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -163,3 +164,18 @@ def same_padding(
     ]
     small, large = [one // 2 for one in total], [one - one // 2 for one in total]
     return (*large, *small) if lower else (*small, *large)
+
+
+def contraction(equation: str, shapes: Sequence[Shape]) -> dict[str, Any] | None:
+    """The attributes of a ``contract`` that an einsum of two operands is, with one sum over what both have.
+
+    None for any other einsum. Raises ValueError if the equation does not fit the shapes.
+    """
+    terms, _, result = "".join(equation.split()).partition("->")
+    if len(shapes) != 2 or terms.count(",") != 1 or "." in equation or not result:
+        return None
+    sizes: dict[str, int] = {}
+    for letters, shape in zip(terms.split(","), shapes, strict=True):
+        sizes.update(zip(letters, map(int, shape), strict=True))
+    summed = math.prod(size for letter, size in sizes.items() if letter not in result)
+    return {"summed": summed, "shape": tuple(sizes[letter] for letter in result)}

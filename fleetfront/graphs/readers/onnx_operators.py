@@ -9,7 +9,7 @@ from typing import Any
 from fleetfront.graphs.operators.base import IMAGE, Shape, Value
 from fleetfront.graphs.operators.products import spatial
 from fleetfront.graphs.readers import onnx_variants
-from fleetfront.graphs.readers.node import Node, Plan, Rule, same_padding
+from fleetfront.graphs.readers.node import Node, Plan, Rule, contraction, same_padding
 from fleetfront.graphs.readers.onnx_quantised import quantised_rules
 from fleetfront.graphs.readers.outline import is_known
 
@@ -154,18 +154,8 @@ def _integer_convolution(node: Node) -> Plan:
 
 
 def _einsum(node: Node) -> Plan | None:
-    """A product of two operands with no more than one sum over what both have; anything else is not known."""
-    equation = "".join(str(node.attributes["equation"]).split())
-    terms, _, result = equation.partition("->")
-    if len(node.inputs) != 2 or terms.count(",") != 1 or "." in equation or not result:
-        return None
-    left, right = terms.split(",")
-    sizes: dict[str, int] = {}
-    for letters, place in ((left, 0), (right, 1)):
-        sizes.update(zip(letters, (int(size) for size in node.shape(place)), strict=True))
-    summed = math.prod(size for letter, size in sizes.items() if letter not in result)
-    shape = tuple(sizes[letter] for letter in result)
-    return Plan("contract", node.operands(), {"summed": summed, "shape": shape})
+    found = contraction(str(node.attributes["equation"]), [node.shape(place) for place in range(len(node.inputs))])
+    return None if found is None else Plan("contract", node.operands(), found)
 
 
 def _recurrent(node: Node) -> Plan:

@@ -78,6 +78,11 @@ class Outline(GraphBuilder):
         self._has_placeholders = True
         return self.constant(name, np.broadcast_to(np.zeros((), dtype_of(dtype)), tuple(shape)))
 
+    def number(self, value: float, dtype: str) -> str:
+        """A constant of one number, the same one each time."""
+        name = f"number {value} {dtype}"
+        return name if self.is_weight(name) else self.placeholder(name, (), dtype)
+
     def like(self, name: str, value: Value) -> str:
         """A placeholder of the shape and type of ``value``, which must be known."""
         return self.placeholder(name, [int(size) for size in value.shape], value.dtype)

@@ -7,8 +7,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.graphs.operators.base import IMAGE, Value
-from fleetfront.graphs.readers.node import Plan, same_padding
+from fleetfront.graphs.readers.node import Plan, contraction, same_padding
 from fleetfront.graphs.readers.outline import Outline
+from fleetfront.graphs.readers.torch_words import (
+    BESIDE,
+    ELEMENTWISE,
+    FUNCTIONS,
+    LOOKED_UP,
+    MOVED,
+    MOVES,
+    PADDED,
+    REDUCED,
+    REDUCTIONS,
+    RESIZED,
+    SCANNED,
+    VIEWS,
+    words,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +53,17 @@ class Call:
             return (default,) * count
         return (int(given),) * count if isinstance(given, int) else tuple(map(int, given)) * (count // len(given))
 
+    def operand(self, name: str) -> str | None:
+        """An argument that is a tensor, or the constant that files have for a number; None if it is neither."""
+        given = self.given.get(name)
+        if isinstance(given, Ref):
+            return given
+        if isinstance(given, bool) or not isinstance(given, int | float):
+            return None
+        others = [self.outline.value(one).dtype for one in self.tensors()]
+        dtype = next((one for one in others if one != "bool"), self.results[0].dtype)
+        return self.outline.number(given, dtype)
+
     def tensors(self) -> tuple[str, ...]:
         """Names of all tensors that were given, in order."""
         return tuple(
@@ -63,10 +89,6 @@ class Ref(str):
 
 
 Rule = Callable[[Call], Plan | None]
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(text.split())
 
 
 def _there(*names: Any) -> tuple[str, ...]:
@@ -114,26 +136,33 @@ def _product(call: Call) -> Plan:
     return Plan("matmul", (left, right))
 
 
-def _attention(call: Call) -> Plan:
-    given = call.given
-    return Plan("attention", _there(given["query"], given["key"], given["value"], given.get("attn_mask")))
+def recurrent(outline: Outline, family: str, operands: Sequence[str]) -> Plan:
+    """A layer of cells: (data, parameters, states), its parameters joined as ONNX has them, directions first.
 
-
-def _recurrent(call: Call) -> Plan:
-    given = call.given
-    matrices = [name for name in given["params"] if len(call.outline.shape(name)) == 2]
-    others = [name for name in given["params"] if len(call.outline.shape(name)) != 2]
-    states = given["hx"] if isinstance(given["hx"], list) else [given["hx"]]
-    family = call.kind.split("_")[0]
-    inputs = (given["input"], *matrices, *others, *states)
-    return Plan(family, inputs, {"matrices": len(matrices), **call.said()})
+    Those of one with a projection stay apart: no file holds such a cell.
+    """
+    data, *others = operands
+    shapes = {name: outline.shape(name) for name in others}
+    matrices = [name for name in others if len(shapes[name]) == 2]
+    if len({shapes[name] for name in matrices}) > 2:
+        parts = (*matrices, *(name for name in others if name not in matrices))
+        return Plan(family, (data, *parts), {"matrices": len(matrices)})
+    vectors = [name for name in others if len(shapes[name]) == 1]
+    ways, dtype = len(matrices) // 2, outline.value(data).dtype
+    joined = [outline.placeholder(name, (ways, *map(int, shapes[name])), dtype) for name in matrices[:2]]
+    if vectors:
+        joined.append(outline.placeholder(vectors[0], (ways, 2 * int(shapes[vectors[0]][0])), dtype))
+    states = [name for name in others if len(shapes[name]) == 3]
+    return Plan(family, (data, *joined, *states), {"matrices": 2})
 
 
 def _batch_norm(call: Call) -> Plan | None:
     given = call.given
-    parameters = _there(*(given.get(name) for name in ("weight", "bias", "running_mean", "running_var")))
-    if len(parameters) < 4:
+    if given.get("running_mean") is None or given.get("running_var") is None:
         return Plan("group_norm", (given["input"],), {"groups": 1})
+    mean = call.value("running_mean")
+    learnt = [given.get(word) or call.outline.like(f"batch_norm.{word}", mean) for word in ("weight", "bias")]
+    parameters = (*learnt, given["running_mean"], given["running_var"])
     return Plan("batch_norm", (given["input"], *parameters), {"epsilon": float(given["eps"])})
 
 
@@ -171,39 +200,30 @@ def _pool(call: Call) -> Plan:
     return Plan("pool", (given["self"],), {"function": function, **said, "dilation": dilation})
 
 
-def _adaptive_pool(call: Call) -> Plan:
-    before, after = call.value("self").shape, call.results[0].shape
-    rank = int(call.kind[-2])
-    function = "max" if "max" in call.kind else "average"
-    if rank == 2 and len(before) == 4 and after[2:] == (1, 1) and function == "average":
-        return Plan("global_average_pool", (call.given["self"],), image=IMAGE)
-    axes = tuple(range(-rank, 0))
-    if all(size == 1 for size in after[-rank:]):
-        return Plan("reduce", (call.given["self"],), {"function": function, "axes": axes, "keep": True})
-    sides = [(int(have), int(want)) for have, want in zip(before[-rank:], after[-rank:], strict=True)]
-    stride = tuple(have // want for have, want in sides)
-    kernel = tuple(have - (want - 1) * step for (have, want), step in zip(sides, stride, strict=True))
-    said = {"function": function, "kernel": kernel, "stride": stride, "padding": (0,) * 2 * rank}
-    return Plan("pool", (call.given["self"],), {**said, "dilation": (1,) * rank})
-
-
 def _same(family: str) -> Rule:
     return lambda call: Plan(family, call.tensors())
 
 
+#: What may be a number where others have a tensor; the bounds of a clip and the slope of an activation are no operands.
+_OPERANDS = ("self", "other", "exponent", "end", "tensor1", "tensor2", "weight", "input", "condition")
+
+
 def _elementwise(call: Call) -> Plan:
-    return Plan("elementwise", call.tensors(), {"function": call.kind.rstrip("_"), "dtype": call.results[0].dtype})
+    found = [call.operand(name) for name in call.given if name in _OPERANDS]
+    operands = _there(*found) or call.tensors()
+    said = {"function": FUNCTIONS.get(call.kind, call.kind), "dtype": call.results[0].dtype}
+    if call.given.get("approximate", "none") != "none":
+        said["approximate"] = call.given["approximate"]
+    return Plan("elementwise", operands[::-1] if call.kind == "rsub" else operands, said)
 
 
 def _two(family: str) -> Rule:
-    """add and mul: of two tensors where there are two and their types are one, else like any other function."""
+    """add and mul: of operands of one type, else like any other function."""
 
     def rule(call: Call) -> Plan:
-        operands = call.tensors()
-        values = [call.outline.value(name) for name in operands]
-        if len(operands) == 2 and {value.dtype for value in values} == {call.results[0].dtype}:
-            return Plan(family, operands)
-        return _elementwise(call)
+        operands = _there(call.operand("self"), call.operand("other"))
+        types = {call.outline.value(name).dtype for name in operands}
+        return Plan(family, operands) if types == {call.results[0].dtype} else _elementwise(call)
 
     return rule
 
@@ -216,6 +236,10 @@ def _clamp(call: Call) -> Plan:
     low, high = (call.given.get("min_val", call.given.get("min")), call.given.get("max_val", call.given.get("max")))
     if (low, high) == (0, 6):
         return Plan("relu6", (call.tensors()[0],))
+    if call.kind == "clamp" and None in (low, high):
+        # A bound of clamp is an operand of the larger or smaller of two; that of hardtanh is not.
+        operands = _there(call.tensors()[0], call.operand("min"), call.operand("max"))
+        return Plan("elementwise", operands, {"function": "max" if high is None else "min"})
     return Plan("elementwise", call.tensors(), {"function": "clip"})
 
 
@@ -226,7 +250,10 @@ def _reduce(call: Call) -> Plan:
     keep = bool(call.given.get("keepdim", False))
     if call.kind == "mean" and keep and rank == 4 and sorted(axis % 4 for axis in axes) == [2, 3]:
         return Plan("global_average_pool", (call.tensors()[0],), image=IMAGE)
-    said = {"function": call.kind, "axes": tuple(axes), "keep": keep, "dtype": call.results[0].dtype}
+    function = REDUCTIONS.get(call.kind, call.kind)
+    if call.kind == "linalg_vector_norm" and call.given.get("ord", 2) == 1:
+        function = "l1"
+    said = {"function": function, "axes": tuple(axes), "keep": keep, "dtype": call.results[0].dtype}
     return Plan("reduce", (call.tensors()[0],), said)
 
 
@@ -260,110 +287,103 @@ def _embedding(call: Call) -> Plan:
     return Plan("gather", (call.given["weight"], call.given["indices"]), {"axis": 0})
 
 
-#: Torch's word for a mode, without its dimensions -> ONNX's.
-_RESIZED = {
-    "nearest": "nearest",
-    "nearest_exact": "nearest",
-    "linear": "linear",
-    "bilinear": "linear",
-    "trilinear": "linear",
-    "bicubic": "cubic",
-}
+def _select(call: Call) -> Plan:
+    index = call.outline.number(call.given["index"], "int64")
+    return Plan("gather", (call.given["self"], index), {"axis": int(call.given["dim"])})
+
+
+def _index_select(call: Call) -> Plan:
+    return Plan("gather", (call.given["self"], call.given["index"]), {"axis": int(call.given["dim"])})
+
+
+def _index(call: Call) -> Plan:
+    """By one tensor along one axis, rows are gathered; by several, single elements."""
+    indices = call.given["indices"]
+    places = [place for place, one in enumerate(indices) if isinstance(one, Ref)]
+    if len(places) == 1 and call.outline.value(indices[places[0]]).dtype == "int64":
+        return Plan("gather", (call.given["self"], indices[places[0]]), {"axis": places[0]})
+    return Plan("lookup", call.tensors(), {"function": "gathernd", **call.said()})
+
+
+def _einsum(call: Call) -> Plan | None:
+    operands = call.given["tensors"]
+    found = contraction(str(call.given["equation"]), [call.outline.shape(name) for name in operands])
+    return None if found is None else Plan("contract", operands, found)
 
 
 def _resize(call: Call) -> Plan:
     word = call.kind.removeprefix("_").removeprefix("upsample_")
-    return Plan("resize", (call.tensors()[0],), {"mode": _RESIZED.get(word[:-2], word), **call.said()})
-
-
-#: What files hold as a split and a change of shape.
-_SPLIT = {"unbind": "split"}
+    said = {"antialias": True} if word.endswith("_aa") else {"places": "floor"} if word.startswith("nearest") else {}
+    if "nearest_exact" in word:
+        said = {}
+    word = word.removesuffix("_aa")
+    return Plan("resize", (call.tensors()[0],), {"mode": RESIZED.get(word[:-2], word), **said, **call.said()})
 
 
 def _told(family: str, everything: bool = True) -> Rule:
     def rule(call: Call) -> Plan:
-        operands = call.tensors() if everything else call.tensors()[:1]
-        word = call.kind.rstrip("_")
-        return Plan(family, operands, {"function": _SPLIT.get(word, word), **call.said()})
+        operands = call.tensors() if everything and call.kind != "expand_as" else call.tensors()[:1]
+        word = MOVES.get(call.kind, call.kind)
+        return Plan(family, operands, {"function": word, **_beside(call), **call.said()})
 
     return rule
 
 
-_ELEMENTWISE = _words("""
-    sub rsub div true_divide floor_divide pow abs neg exp log log2 log1p sqrt rsqrt reciprocal sin cos tan tanh erf gelu
-    silu elu selu celu leaky_relu mish softplus softsign prelu log_sigmoid hardtanh_ maximum minimum where masked_fill
-    masked_fill_ logical_and logical_or logical_not logical_xor bitwise_and bitwise_or bitwise_not eq ne lt le gt ge
-    floor ceil round sign square remainder fmod isnan isinf isfinite addcmul addcdiv lerp fill fill_ zero_ sub_ div_
-    pow_ neg_ exp_ sqrt_ tanh_ silu_ elu_ leaky_relu_ gelu_ mish_ celu_ selu_ log_softmax _log_softmax glu rrelu
-    clamp_min clamp_max sinh cosh atan atan2 asin acos erfc expm1 trunc frac sigmoid_backward hardshrink softshrink
-    special_expit special_erf
-""")
-_REDUCED = _words("sum mean amax amin prod argmax argmin var std any all logsumexp norm linalg_vector_norm nansum")
-_VIEWS = _words("""
-    view reshape _unsafe_view view_as reshape_as flatten unflatten unsqueeze unsqueeze_ squeeze squeeze_ ravel
-    view_as_real view_as_complex
-""")
-_MOVED = _words("""
-    unbind slice select narrow expand expand_as constant_pad_nd pad reflection_pad1d reflection_pad2d replication_pad2d
-    roll flip repeat tile stack pixel_shuffle pixel_unshuffle unfold im2col col2im triu tril diagonal channel_shuffle
-    repeat_interleave broadcast_to grid_sampler grid_sampler_2d hstack vstack copy_ slice_scatter select_scatter
-""")
-_LOOKED_UP = _words("""
-    gather index index_select take take_along_dim scatter scatter_ scatter_add index_put index_put_ index_add
-    embedding_bag masked_select nonzero one_hot
-""")
-_SCANNED = _words("cumsum cumprod sort topk argsort unique")
+def _beside(call: Call) -> dict[str, Any]:
+    """The attributes of files that tell variants of what moves data apart."""
+    given, rank = call.given, len(call.outline.shape(call.tensors()[0]))
+    if call.kind == "slice" and given.get("step", 1) != 1:
+        axis = int(given.get("dim", 0)) % rank
+        return {"steps": tuple(int(given["step"]) if place == axis else 1 for place in range(rank))}
+    if call.kind == "flip":
+        axes = {axis % rank for axis in given["dims"]}
+        return {"steps": tuple(-1 if place in axes else 1 for place in range(rank))}
+    if call.kind == "pixel_shuffle":
+        return {"beside": f"blocksize={given['upscale_factor']} mode=CRD"}
+    word = BESIDE.get(call.kind) or PADDED.get(str(given.get("mode", "constant")) if call.kind == "pad" else "")
+    return {"beside": word} if word else {}
 
-#: Operators that give what they were given.
-ALIASES = frozenset(
-    _words("contiguous clone detach alias dropout dropout_ feature_dropout lift_fresh positive to _to_copy")
-)
 
 RULES: Mapping[str, Rule] = {
     **dict.fromkeys(
-        _words("conv1d conv2d conv3d convolution _convolution conv_transpose1d conv_transpose2d conv_transpose3d"),
+        words("conv1d conv2d conv3d convolution _convolution conv_transpose1d conv_transpose2d conv_transpose3d"),
         _convolution,
     ),
     "linear": _linear,
-    **dict.fromkeys(_words("mm bmm matmul addmm baddbmm"), _product),
-    "scaled_dot_product_attention": _attention,
-    **dict.fromkeys(_words("lstm gru rnn_tanh rnn_relu"), _recurrent),
-    **dict.fromkeys(_words("batch_norm native_batch_norm _native_batch_norm_legit_no_training"), _batch_norm),
-    **dict.fromkeys(_words("layer_norm native_layer_norm rms_norm"), _axis_norm),
-    **dict.fromkeys(_words("group_norm instance_norm"), _group_norm),
-    **dict.fromkeys(_words("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d"), _pool),
-    **dict.fromkeys([f"adaptive_{kind}_pool{rank}d" for kind in ("avg", "max") for rank in (1, 2, 3)], _adaptive_pool),
-    **{
-        name: _same(family)
-        for family, names in {
-            "relu": "relu relu_",
-            "relu6": "relu6 relu6_",
-            "sigmoid": "sigmoid sigmoid_",
-            "hard_swish": "hardswish hardswish_",
-            "hard_sigmoid": "hardsigmoid hardsigmoid_",
-        }.items()
-        for name in names.split()
-    },
-    **dict.fromkeys(("add", "add_"), _two("add")),
-    **dict.fromkeys(("mul", "mul_"), _two("multiply")),
-    **dict.fromkeys(_ELEMENTWISE, _elementwise),
-    **dict.fromkeys(_words("softmax _softmax _safe_softmax"), _softmax),
-    **dict.fromkeys(_words("hardtanh hardtanh_ clamp clamp_"), _clamp),
-    **dict.fromkeys(_REDUCED, _reduce),
-    **dict.fromkeys(_VIEWS, _reshape),
-    **dict.fromkeys(_words("permute transpose t"), _transpose),
-    **dict.fromkeys(_words("cat concat concatenate"), _concat),
-    **dict.fromkeys(_words("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk"), _split),
+    **dict.fromkeys(words("mm bmm matmul addmm baddbmm"), _product),
+    **dict.fromkeys(words("batch_norm native_batch_norm _native_batch_norm_legit_no_training"), _batch_norm),
+    **dict.fromkeys(words("layer_norm native_layer_norm rms_norm"), _axis_norm),
+    **dict.fromkeys(words("group_norm instance_norm"), _group_norm),
+    **dict.fromkeys(words("max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d"), _pool),
+    "relu": _same("relu"),
+    "relu6": _same("relu6"),
+    "sigmoid": _same("sigmoid"),
+    "hardswish": _same("hard_swish"),
+    "hardsigmoid": _same("hard_sigmoid"),
+    "add": _two("add"),
+    "mul": _two("multiply"),
+    **dict.fromkeys(ELEMENTWISE, _elementwise),
+    **dict.fromkeys(words("softmax _softmax _safe_softmax"), _softmax),
+    **dict.fromkeys(("hardtanh", "clamp"), _clamp),
+    **dict.fromkeys(REDUCED, _reduce),
+    **dict.fromkeys(VIEWS, _reshape),
+    **dict.fromkeys(words("permute transpose t"), _transpose),
+    **dict.fromkeys(words("cat concat concatenate"), _concat),
+    **dict.fromkeys(words("split split_with_sizes chunk tensor_split unsafe_split unsafe_chunk"), _split),
     "embedding": _embedding,
+    "select": _select,
+    "index_select": _index_select,
+    "index": _index,
+    "einsum": _einsum,
     **dict.fromkeys(
-        _words(
+        words(
             "upsample_nearest1d upsample_nearest2d upsample_bilinear2d upsample_bicubic2d upsample_linear1d "
             "upsample_nearest3d upsample_trilinear3d _upsample_bilinear2d_aa "
             "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d"
         ),
         _resize,
     ),
-    **dict.fromkeys(_MOVED, _told("rearrange")),
-    **dict.fromkeys(_LOOKED_UP, _told("lookup")),
-    **dict.fromkeys(_SCANNED, _told("scan", everything=False)),
+    **dict.fromkeys(MOVED, _told("rearrange")),
+    **dict.fromkeys(LOOKED_UP, _told("lookup")),
+    **dict.fromkeys(SCANNED, _told("scan", everything=False)),
 }

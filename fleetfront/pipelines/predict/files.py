@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.device_configs.loader import load_device
 from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unknown
-from fleetfront.graphs.attention import spell_attention
+from fleetfront.graphs.exported import spell_exported
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions, Refusal
@@ -265,6 +265,11 @@ class _Known:
         facts = find_facts(target.runtime)
         return not self._asked.suffix or facts is None or self._asked.suffix in facts.formats
 
+    def _is_exported(self, target: Target) -> bool:
+        """Tell whether what is asked for is a module that the target runs as an ONNX file."""
+        facts = find_facts(target.runtime)
+        return not self._asked.suffix and facts is not None and "onnx" in facts.formats
+
     def _uncounted(self) -> str:
         """The reason why work at this batch cannot be counted: a first size that only a run tells would pass as 1."""
         shapes = {name: tensor.shape for name, tensor in self._asked.graph.tensors.items()}
@@ -281,8 +286,7 @@ class _Known:
         if objection := self._uncounted():
             return objection
         try:
-            # Files of modules have no operator for attention.
-            found = costs.estimate(graph if self._asked.suffix else spell_attention(graph))
+            found = costs.estimate(spell_exported(graph) if self._is_exported(costs.target) else graph)
         except OpenSize as error:
             return _told_by_running(graph, error)
         return self._row(costs.target.device, self._target(costs), found, warnings)
