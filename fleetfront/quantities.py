@@ -209,12 +209,19 @@ class Estimate:
         tier: of all of them.
         within: float64[n], the same in the very sitting that the model was made from; None where nobody tells them
             apart.
+        unpromised: why ``std`` is what is typical elsewhere and not to be promised; empty where it is of this target.
     """
 
     mean: FloatArray
     std: FloatArray
     tier: Tier
     within: FloatArray | None = None
+    unpromised: str = ""
+
+    @property
+    def promised_std(self) -> list[float | None]:
+        """``std`` as far as it may be told: None of n where it is not to be promised."""
+        return [None] * len(self.std) if self.unpromised else self.std.tolist()
 
     @property
     def may_be_far_off(self) -> NDArray[np.bool_]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from fleetfront.cli.console import echo, print_json, progress, warn
+from fleetfront.cli.console import echo, hint, print_json, progress, warn
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 from fleetfront.cli.search.text import next_search
 from fleetfront.targets import PRECISIONS
@@ -122,6 +122,8 @@ def _recalibrate(
             f"{one.model.target}: {abs(percent):.1f} % {'slower' if percent > 0 else 'faster'} now than when its model "
             f"was made. On {one.networks} networks it was {one.error_before:.1f} % off and is {one.error_after:.1f} %."
         )
+        if one.unpromised:
+            hint(f"No interval is promised for when you run networks: {one.unpromised}.")
         if one.is_busy:
             others = one.model.others if one.model.is_busy else None
             said = f"{str(others).capitalize()} meanwhile" if others else "The networks disagree: something else ran"

@@ -153,17 +153,15 @@ def _raise_with_line(name: str, lines: list[str], family: SearchSpace) -> None:
 def _cells(row: dict[str, Any], metric: Metric, has_sittings: bool) -> tuple[str, ...]:
     """Of one row; with ``has_sittings`` also its spread within the sitting of its model, where it has one."""
     known = row.get("accuracy")
-    within = row.get(f"{metric.name}_std_same_sitting_{metric.unit}")
+    ms, std, within = (row.get(f"{metric.name}_{part}{metric.unit}") for part in ("", "std_", "std_same_sitting_"))
     mark = "*" if row.get("accuracy_is_beyond_range") else ""
     accuracy = "-" if known is None else f"{known:.2f}{mark} +-{row['accuracy_std']:.2f} [{row['accuracy_tier']}]"
     return (
         row["arch"],
         row["device"],
         row["target"].split("/")[1] if "target" in row else "-",
-        f"{row[f'{metric.name}_{metric.unit}']:.4g}{' ?' if row['may_be_far_off'] else ''}",
-        format_spread(row[f"{metric.name}_{metric.unit}"], row[f"{metric.name}_std_{metric.unit}"], row["tier"]).lstrip(
-            "+-"
-        ),
+        f"{ms:.4g}{' ?' if row['may_be_far_off'] else ''}",
+        "-" if ms is None or std is None else format_spread(ms, std, row["tier"]).lstrip("+-"),
         *(["-" if within is None else f"{within:.2g}"] if has_sittings else []),
         row["tier"],
         row.get("clock", "-"),

@@ -128,7 +128,8 @@ def _file_row(file: FileResult) -> tuple[str, ...]:
         f"{file.promised_accuracy:.1f} +-{file.promised_std:.1f}",
         f"{file.file_accuracy:.1f}",
         f"{file.same_class:.1f} %",
-        f"{format_number(file.predicted_ms)} +-{format_number(file.predicted_std_ms, 2)}",
+        format_number(file.predicted_ms)
+        + ("" if file.predicted_std_ms is None else f" +-{format_number(file.predicted_std_ms, 2)}"),
         "-" if file.measured_ms is None else format_number(file.measured_ms),
         file.clock,
     )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, progress, warn
-from fleetfront.cli.deploy.results import PROMISES, promise_cells
+from fleetfront.cli.deploy.results import PROMISES, promise_cells, tell_unpromised
 from fleetfront.cli.options import Amount, json_option, quiet_option
 from fleetfront.errors import BarMissed, InputError, MissingDependency
 
@@ -88,6 +88,7 @@ def _show(found: Verified) -> None:
         if promised:
             hint("\nBy this machine's own model, 90 % (ms), whenever they are run, and in today's sitting:")
             print_table(("file", *PROMISES), [(one.path, *promise_cells(one.latency)) for one in promised])
+            tell_unpromised(one.latency for one in promised)
     for file in found.files:
         if file.passed is None and not file.is_missing:
             warn(f"{file.path}: {file.note}")

@@ -190,6 +190,7 @@ def _device(generator: Generator, target: ProblemTarget, request: Request) -> De
         str(target.cost.clock) if isinstance(target.cost, HasClock) else "",
         target.cost.metric,
         objectives=generator.training.costs[1:],
+        not_promised=models[0].predict(found.genotypes).unpromised,
     )
 
 
@@ -203,7 +204,8 @@ def _points(space: SearchSpace, models: Sequence[CostModel], found: Judged) -> t
     for i, model in enumerate(models[1:]):
         if model.metric.name not in COUNTED:
             more[f"{model.metric.name}_{model.metric.unit}"] = found.costs[:, i + 1].tolist()
-    archs, costs, stds = space.arch_ids(found.genotypes), found.costs[:, 0].tolist(), found.cost_std[:, 0].tolist()
+    archs, costs = space.arch_ids(found.genotypes), found.costs[:, 0].tolist()
+    stds = models[0].predict(found.genotypes).promised_std
     accuracy, accuracy_std = found.accuracy.tolist(), found.accuracy_std.tolist()
     return tuple(
         FrontPoint(

@@ -43,7 +43,9 @@ def log_to_mlflow(folder: Path | str, *, bundles: tuple[Path | str, ...] = ()) -
                 accuracy, std = knee.promised
                 unit = front.metric.unit
                 found |= {f"knee_{front.metric.name}_{unit}": knee.latency_ms, "knee_accuracy": accuracy}
-                found |= {f"knee_{front.metric.name}_std_{unit}": knee.latency_std_ms, "knee_accuracy_std": std}
+                found |= {"knee_accuracy_std": std}
+                if knee.latency_std_ms is not None:
+                    found |= {f"knee_{front.metric.name}_std_{unit}": knee.latency_std_ms}
             mlflow.log_metrics({f"{front.name}/{key}": value for key, value in found.items()})
             mlflow.set_tag(f"{front.name}.tier", front.tier)
         path = Path(folder)

@@ -70,7 +70,7 @@ class FileResult:
     file_accuracy: float
     same_class: float
     predicted_ms: float
-    predicted_std_ms: float
+    predicted_std_ms: float | None
     measured_ms: float | None
     clock: str
 
@@ -200,7 +200,7 @@ def _picks(fronts: Fronts, targets: Sequence[ProblemTarget]) -> list[Pick]:
                 {
                     "target": target.target,
                     "ms": float(estimate.mean[0]),
-                    "std_ms": float(estimate.std[0]),
+                    "std_ms": estimate.promised_std[0],
                     "tier": estimate.tier.value,
                     "clock": model.clock.value if isinstance(model, HasClock) else "unknown",
                     "is_prediction": True,

@@ -326,6 +326,8 @@ def _judged(
         return made(note=f"the manifest's figures are of another machine ({machine}; this is {latency.machine})")
     if interval is None:
         said = "none of it was promised" if was_ms is not None else "the manifest tells nothing of it"
+        if promised is not None and promised.not_promised:
+            said = f"nothing was promised for when it is run ({promised.not_promised})"
         return made(note=f"{said}: --within PERCENT sets a bar" if was_ms is not None else said)
     if latency.ms > interval[1]:
         said = f"{latency.ms:.4g} ms, slower than the promised {_span(interval)}{_held_today(latency)}"

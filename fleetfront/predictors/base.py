@@ -136,6 +136,7 @@ def predict_covered(model: CostModel, genotypes: Genotypes) -> Estimate:
     if covered.any():
         known = model.predict(genotypes[covered])
         mean[covered], std[covered] = known.mean, known.std
+        return Estimate(mean, std, model.tier, unpromised=known.unpromised)
     return Estimate(mean, std, model.tier)
 
 

@@ -96,7 +96,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
     rows = problem.front(column)
     archive, quality = problem.archive, quality_of(problem.accuracy)
     genotypes = archive.genotypes[rows]
-    std = target.cost.predict(genotypes).std if len(rows) else np.zeros(0)
+    estimate = target.cost.predict(genotypes)
     cost, accuracy = archive.cost[rows, column], archive.accuracy[rows]
     more: dict[str, list[Any]] = {
         "macs": problem.space.macs(genotypes).tolist(),
@@ -108,14 +108,15 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         if metric.is_of(column) and metric.target is not None:
             named = metric.model.metric
             more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
-    columns = [problem.space.arch_ids(genotypes), cost, std, quality.shown(accuracy), archive.accuracy_std[rows]]
+    archs, stds = problem.space.arch_ids(genotypes), estimate.promised_std
+    columns = [archs, cost, stds, quality.shown(accuracy), archive.accuracy_std[rows]]
     held_out, held_out_std = judge_held_out(problem, rows)
     equal = [tuple(problem.space.arch_ids(archive.genotypes[ties])) for ties in _ties(problem, column, rows)]
     points = tuple(
         FrontPoint(
             arch,
             float(c),
-            float(c_std),
+            c_std,
             float(a),
             float(a_std),
             {name: more[name][i] for name in more},
@@ -143,4 +144,5 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         objectives=problem.extras,
         limits=dict(target.limits),
         quality=quality,
+        not_promised=estimate.unpromised,
     )

@@ -50,7 +50,8 @@ _open = with_config(ConfigDict(extra="allow"))
 class _Point(TypedDict):
     arch: str
     latency_ms: _Cost
-    latency_std_ms: _Amount
+    # None where nothing is promised for when it is run.
+    latency_std_ms: _Amount | None
     accuracy: _Amount
     accuracy_std: NotRequired[_Amount]
     held_out_accuracy: NotRequired[_Amount]
@@ -90,6 +91,7 @@ class _Device(TypedDict):
     objectives: NotRequired[list[str]]
     limits: NotRequired[dict[str, _Amount]]
     choices: NotRequired[list[_Choice]]
+    not_promised: NotRequired[str]
 
 
 class _Accuracy(TypedDict):
@@ -134,7 +136,7 @@ class _SharedNetwork(TypedDict):
     held_out_accuracy: NotRequired[_Amount]
     held_out_std: NotRequired[_Amount]
     latency_ms: dict[str, _Cost]
-    latency_std_ms: dict[str, _Amount]
+    latency_std_ms: dict[str, _Amount | None]
 
 
 class _Served(TypedDict):
@@ -278,6 +280,7 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
             ChoiceEffect(row["gene"], row["value"], row["share"], **row["difference"])
             for row in data.get("choices", ())
         ),
+        not_promised=data.get("not_promised", ""),
     )
 
 

@@ -27,7 +27,8 @@ class FrontPoint:
     """One network on a front.
 
     Attributes:
-        latency_ms, latency_std_ms: prediction and its standard deviation, of the front's tier.
+        latency_ms, latency_std_ms: prediction and its standard deviation, of the front's tier; None where the front's
+            ``not_promised`` says why.
         accuracy, accuracy_std: percent, or what the front's quality is in; the front was chosen by it.
         held_out_accuracy, held_out_std: on images that neither training nor search looked at; None if nobody judged so.
         more: what else is known: ``macs``, ``params``, ``measured_ms``, ``accuracy_is_beyond_range``.
@@ -36,7 +37,7 @@ class FrontPoint:
 
     arch: str
     latency_ms: float
-    latency_std_ms: float
+    latency_std_ms: float | None
     accuracy: float
     accuracy_std: float = 0.0
     more: Mapping[str, Any] = field(default_factory=dict)
@@ -100,7 +101,8 @@ class ChoiceEffect:
 
 
 def _spread(point: FrontPoint, tier: str) -> str:
-    return html.escape(format_spread(point.latency_ms, point.latency_std_ms, tier))
+    std = point.latency_std_ms
+    return "" if std is None else html.escape(format_spread(point.latency_ms, std, tier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +117,7 @@ class DeviceFront:
         limits: name of a further metric -> the most that was allowed.
         quality: what ``accuracy`` of its points is.
         choices: what its networks chose; empty where nobody asked.
+        not_promised: why nothing is promised for when its networks are run; empty where something is.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -132,6 +135,7 @@ class DeviceFront:
     limits: Mapping[str, float] = field(default_factory=dict)
     quality: Quality = ACCURACY
     choices: tuple[ChoiceEffect, ...] = ()
+    not_promised: str = ""
 
     @property
     def is_held_out(self) -> bool:
@@ -276,6 +280,7 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         **({"limits": dict(front.limits)} if front.limits else {}),
         "knee": front.points[front.knee].arch if front.points else None,
         "points": [point.to_json() for point in front.points],
+        **({"not_promised": front.not_promised} if front.not_promised else {}),
         **({"choices": [choice.to_json() for choice in front.choices]} if front.choices else {}),
     }
 

@@ -32,7 +32,8 @@ class Sharing:
         archs: spelled, most accurate first.
         accuracy, accuracy_std: float64[K], percent, or what the quality is in.
         held_out, held_out_std: K accuracies on images that chose nothing; None where nobody judged on such.
-        latency_ms, latency_std_ms: float64[K, t].
+        latency_ms: float64[K, t].
+        latency_std_ms: K of each of the t devices; None where nothing is promised for when they are run.
         devices: names of the t devices.
         tiers: of each device, where its latencies come from.
         shares: float64[t]: which share of the hypervolume of a device's own front the K networks keep.
@@ -46,7 +47,7 @@ class Sharing:
     held_out: tuple[float | None, ...]
     held_out_std: tuple[float, ...]
     latency_ms: FloatArray
-    latency_std_ms: FloatArray
+    latency_std_ms: tuple[tuple[float | None, ...], ...]
     devices: tuple[str, ...]
     tiers: tuple[str, ...]
     shares: FloatArray
@@ -62,7 +63,9 @@ class Sharing:
                     "accuracy_std": float(self.accuracy_std[row]),
                     **held_out_json(self.held_out[row], self.held_out_std[row]),
                     "latency_ms": dict(zip(self.devices, self.latency_ms[row].tolist(), strict=True)),
-                    "latency_std_ms": dict(zip(self.devices, self.latency_std_ms[row].tolist(), strict=True)),
+                    "latency_std_ms": {
+                        name: stds[row] for name, stds in zip(self.devices, self.latency_std_ms, strict=True)
+                    },
                 }
                 for row, arch in enumerate(self.archs)
             ],
@@ -114,7 +117,7 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         held_out=tuple(held_out),
         held_out_std=tuple(held_out_std),
         latency_ms=cost,
-        latency_std_ms=np.stack([target.cost.predict(genotypes).std for target in problem.targets], axis=1),
+        latency_std_ms=tuple(tuple(target.cost.predict(genotypes).promised_std) for target in problem.targets),
         devices=tuple(target.name for target in problem.targets),
         tiers=tuple(target.cost.tier.value for target in problem.targets),
         shares=gains.of(chosen),

@@ -10,7 +10,7 @@ from fleetfront.cli.main import main
 from fleetfront.predictors.table.fit_files import save_fit
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.spaces.catalogue import load_space
-from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w10
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import SyntheticDevice
@@ -108,6 +108,14 @@ def test_both_spreads_are_shown_as_json_tells_them(capsys) -> None:
     assert row["latency_std_ms"] > row["latency_std_same_sitting_ms"]
     for name, spread in (("+- when you run it", "latency_std_ms"), ("+- same sitting", "latency_std_same_sitting_ms")):
         assert shown[heading.index(name) :].split()[0] == f"{row[spread]:.2g}"
+    large = ofa_mbv3_w10()
+    save_fit(fit_model(large, SyntheticDevice(large).observe(validation=0)).model, Workspace.default())
+    arch = large.arch_ids(large.sample(1, np.random.default_rng(0)))[0]
+    assert main(["predict", arch, "--device", "synthetic", "--space", large.name, "--accuracy", "none"]) == 0
+    said = capsys.readouterr()
+    heading, *_, shown = said.out.strip().splitlines()
+    assert shown[heading.index("+- when you run it") :].split()[0] == "-"
+    assert "no interval is promised for when you run them" in said.err
     assert main([*COMMAND[:-1], SPACE.arch_ids(SPACE.sample(1, np.random.default_rng(0)))[0]]) == 0
     assert "same sitting" not in capsys.readouterr().out
 

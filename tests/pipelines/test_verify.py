@@ -288,3 +288,11 @@ def test_latency_is_held_against_what_was_promised(
     found = _judged("net.onnx", measured(ms), promised, before, within)
     assert found.passed is passed
     assert note in found.note
+
+
+def test_a_prediction_without_a_promise_is_not_judged() -> None:
+    silent = replace(row(10.0, None, True), not_promised="known from one sitting alone")
+    found = _judged("net.onnx", measured(30.0), silent, row(10.0, None, False, "here"), None)
+    assert (found.interval, found.passed) == (None, None)
+    assert "nothing was promised for when it is run (known from one sitting alone)" in found.note
+    assert "--within PERCENT" in found.note

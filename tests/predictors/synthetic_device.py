@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from fleetfront.profilers.reading.observations import Observations
@@ -77,8 +79,10 @@ class SyntheticDevice:
         )
 
 
-def keep(store: Store, seen: Observations, campaign: str = "synthetic-1") -> None:
-    """Write observations into a store as the visits of one campaign, three runs a visit, the middle one fastest."""
+def keep(store: Store, seen: Observations, campaign: str = "synthetic-1", began_ns: int = 0) -> None:
+    """Write observations into a store as the visits of one campaign, three runs a visit, the middle one fastest; it
+    begins now, or when ``began_ns`` says.
+    """
     rows, started, unit = [], 0, SAMPLES_IN[seen.metric.name]
     for role, things in seen.visits.items():
         for key, visits in things.items():
@@ -102,5 +106,8 @@ def keep(store: Store, seen: Observations, campaign: str = "synthetic-1") -> Non
                     )
                 )
     plan = {"tasks": {role.value: [[key, "file"] for key in things] for role, things in seen.visits.items()}}
-    store.add_campaign(campaign, seen.target, seen.space, "identity", plan, dict(seen.environment))
+    with pytest.MonkeyPatch.context() as clock:
+        if began_ns:
+            clock.setattr(time, "time_ns", lambda: began_ns)
+        store.add_campaign(campaign, seen.target, seen.space, "identity", plan, dict(seen.environment))
     store.append(rows)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -63,6 +64,34 @@ def test_written_fronts_come_back_equal_and_the_table_agrees(searched, tmp_path,
         rows = list(csv.DictReader(file))
     points = [(front.name, point.arch) for front in fronts.devices for point in front.points]
     assert [(row["device"], row["arch"]) for row in rows] == points
+
+
+def test_what_is_not_promised_is_null_in_the_file_with_the_reason(searched, tmp_path, mini):
+    fronts = collect_fronts(*searched)
+    silent = replace(
+        fronts.devices[0],
+        not_promised="known from one sitting alone",
+        points=tuple(replace(point, latency_std_ms=None) for point in fronts.devices[0].points),
+    )
+    path = write_fronts(replace(fronts, devices=(silent, *fronts.devices[1:])), tmp_path)
+    first, second = json.loads(path.read_text())["devices"].values()
+    assert {point["latency_std_ms"] for point in first["points"]} == {None}
+    assert (first["not_promised"], "not_promised" in second) == ("known from one sitting alone", False)
+    assert load_fronts(tmp_path, mini).devices[0] == silent
+    assert "+-" not in silent._repr_html_().split("</td>")[0]
+
+
+def test_a_model_of_one_sitting_gives_a_front_without_promises(searched, monkeypatch):
+    problem, run = searched
+    cost = problem.targets[0].cost
+    heard = cost.predict
+    monkeypatch.setattr(
+        cost, "predict", lambda rows: replace(heard(rows), unpromised="known from one sitting alone"), raising=False
+    )
+    first, second = collect_fronts(problem, run).devices
+    assert (first.not_promised, second.not_promised) == ("known from one sitting alone", "")
+    assert {point.latency_std_ms for point in first.points} == {None}
+    assert None not in {point.latency_std_ms for point in second.points}
 
 
 def test_picks(searched):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
@@ -70,6 +70,15 @@ def _tell_promises(done: Sequence[Deployed]) -> None:
         hint("\nPromised, 90 % (ms), whenever they are run, and in today's sitting by networks measured in it:")
         rows = [(one.pick.name, *promise_cells(latency)) for one, latency in timed]
         print_table(("pick", *PROMISES), rows)
+        tell_unpromised(latency for _, latency in timed)
+
+
+def tell_unpromised(latencies: Iterable[FileLatency]) -> None:
+    """Say, once a target, why nothing is promised of files for when they are run."""
+    said = {str(one.target): one.promises.not_promised for one in latencies if one.promises is not None}
+    for target, why in said.items():
+        if why:
+            hint(f"{target}: nothing is promised for whenever they are run: its model is {why}.")
 
 
 def promise_cells(latency: FileLatency) -> tuple[str, ...]:
@@ -77,13 +86,16 @@ def promise_cells(latency: FileLatency) -> tuple[str, ...]:
     promises = latency.promises
     if promises is None or latency.ms is None:
         return (str(latency.target), *("-" for _ in PROMISES[1:]))
-    said = [(promises.any_sitting, promises.verdict(promises.any_sitting))]
-    if promises.this_sitting is not None:
-        said.append((promises.this_sitting, promises.verdict(promises.this_sitting)))
     cells = [
-        cell for promise, verdict in said for cell in ("{:.4g} to {:.4g}".format(*promise.interval), _VERDICTS[verdict])
+        cell
+        for promise in (promises.any_sitting, promises.this_sitting)
+        for cell in (
+            ("-", "-")
+            if promise is None
+            else ("{:.4g} to {:.4g}".format(*promise.interval), _VERDICTS[promises.verdict(promise)])
+        )
     ]
-    return (str(latency.target), f"{latency.ms:.4g}", *cells, *("-" for _ in range(4 - len(cells))))
+    return (str(latency.target), f"{latency.ms:.4g}", *cells)
 
 
 def _tell_sittings(done: Sequence[Deployed]) -> None:
@@ -209,7 +221,8 @@ def _rows(one: Deployed) -> list[tuple[str, ...]]:
 
 
 def _promised(row: Mapping[str, Any]) -> str:
-    return f"{row['ms']:.4g} {format_spread(row['ms'], row['std_ms'], row['tier'])} [{row['tier']}]"
+    spread = "" if row["std_ms"] is None else f"{format_spread(row['ms'], row['std_ms'], row['tier'])} "
+    return f"{row['ms']:.4g} {spread}[{row['tier']}]"
 
 
 def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, str]]:

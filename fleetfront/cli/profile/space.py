@@ -90,6 +90,7 @@ def _profile_space(
     target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
 ) -> tuple[ProfileOutcome, dict[str, object] | None]:
     from fleetfront.pipelines.fit.fit import fit_all, quick_error
+    from fleetfront.pipelines.fit.recalibrate import end_long_profile
     from fleetfront.pipelines.measure.profile import TargetError, parse_budget, profile_space
     from fleetfront.predictors.table.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
@@ -121,6 +122,7 @@ def _profile_space(
         )
         if not wanted.with_fit:
             return outcome, None
+        end_long_profile(opened, family, outcome.observations, open_agent=open_agent, progress=shown)
         report = fit_all(opened, target, family)
     return replace(outcome, verdict=judge(outcome.observations, report["statistic"])), report
 

@@ -170,7 +170,7 @@ def _ties(point: FrontPoint) -> str:
 
 
 def _is_far(point: FrontPoint) -> bool:
-    return 1.645 * point.latency_std_ms > FAR_OFF * point.latency_ms
+    return point.latency_std_ms is not None and 1.645 * point.latency_std_ms > FAR_OFF * point.latency_ms
 
 
 def _say_how_far(fronts: Sequence[DeviceFront]) -> None:
@@ -209,7 +209,8 @@ def _short(point: FrontPoint, front: DeviceFront) -> str:
 
 
 def _spread(point: FrontPoint, front: DeviceFront) -> str:
-    return format_spread(point.latency_ms, point.latency_std_ms, front.tier)
+    std = point.latency_std_ms
+    return "" if std is None else format_spread(point.latency_ms, std, front.tier)
 
 
 def _show_shared(fronts: Fronts) -> None:

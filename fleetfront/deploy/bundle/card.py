@@ -136,7 +136,16 @@ def _promises(manifest: Manifest) -> list[str]:
                 span = f"{promise['low_ms']:.4g} to {promise['high_ms']:.4g} ms"
                 held = {True: "held", False: "missed", None: "not judged"}[promise["holds"]]
                 rows.append((code(row["target"], in_table=True), title, span, held))
-    return ["", *_table(("target", "promised, 90 %", "interval", "measured"), rows)] if rows else []
+    said = {str(row["target"]): _not_promised(row) for row in manifest.latency if _not_promised(row)}
+    lines = [
+        f"- {code(target)}: nothing is promised for whenever it is run: {plain(why)}." for target, why in said.items()
+    ]
+    table = ["", *_table(("target", "promised, 90 %", "interval", "measured"), rows)] if rows else []
+    return [*table, *(["", *lines] if lines else [])]
+
+
+def _not_promised(row: Mapping[str, Any]) -> str:
+    return str(row.get("not_promised") or (row.get("promises") or {}).get("not_promised") or "")
 
 
 def _app_times(manifest: Manifest) -> list[str]:

@@ -84,6 +84,8 @@ class LatencyRow:
     machine: str = ""
     #: What was measured among a profile's networks tells how that sitting ran.
     sitting: float | None = None
+    #: Why a prediction has no ``std_ms``: nothing is promised for when the file is run.
+    not_promised: str = ""
 
 
 @dataclass(frozen=True, slots=True)

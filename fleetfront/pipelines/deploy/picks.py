@@ -132,7 +132,7 @@ def _points(fronts: Fronts, front: DeviceFront) -> FrontPoints | None:
     )
 
 
-def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
+def _latency(front: DeviceFront, ms: float, std_ms: float | None) -> dict[str, Any]:
     return {
         "target": front.target,
         "ms": ms,
@@ -140,6 +140,7 @@ def _latency(front: DeviceFront, ms: float, std_ms: float) -> dict[str, Any]:
         "tier": front.tier,
         "clock": front.clock or "unknown",
         "is_prediction": True,
+        **({"not_promised": front.not_promised} if std_ms is None and front.not_promised else {}),
     }
 
 

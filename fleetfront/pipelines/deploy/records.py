@@ -116,7 +116,8 @@ class Pick:
     Attributes:
         name: what its folder is called.
         arch: arch id.
-        latency: rows of a manifest: ``target``, ``ms``, ``std_ms``, ``tier``, ``clock``.
+        latency: rows of a manifest: ``target``, ``ms``, ``std_ms`` (None with ``not_promised``, the reason, where
+            nothing is promised for when it is run), ``tier``, ``clock``.
         accuracy: rows of a manifest: ``value``, ``std``, ``tier``, ``source``.
         max_latency_ms: the limit that the pick was chosen under, if any.
         front: where it was picked from, if anywhere.

@@ -71,7 +71,7 @@ def fit_target(
         for read in read_clocks(store, target, space.name, clocks, campaigns, metric=metric):
             seen = without_strangers(read, space)
             is_latency = metric == LATENCY
-            sittings = _other_sittings(store, seen) if is_latency else []
+            sittings = other_sittings(store, seen, choose_statistic(seen)) if is_latency else []
             shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)
             fits.append(_fit_clock(seen, space, place, seen.clock == clocks[0], sittings, shape))
     outcome = FitOutcome(tuple(fits))
@@ -134,9 +134,9 @@ def _clocks(store: Store, target: Target, space: SearchSpace, wanted: Clock | No
     return [first, *(clock for clock in preference if clock in found and clock != first)]
 
 
-def _other_sittings(store: Store, seen: Observations) -> list[SittingRatio]:
-    """How the target's other sittings on the same machine ran against that of ``seen``."""
-    statistic, found = choose_statistic(seen), []
+def other_sittings(store: Store, seen: Observations, statistic: str) -> list[SittingRatio]:
+    """How the target's other sittings on the same machine ran against that of ``seen``, by one statistic."""
+    found = []
     for row in store.campaigns(target=seen.target, space=seen.space):
         if row.id == seen.campaign or row.environment != seen.environment:
             continue
@@ -181,7 +181,7 @@ def _fit_clock(
         *find_floor(observations, statistic),
         _worst_blocks(fitted),
         worst,
-        fit_warnings(fitted.model),
+        fit_warnings(fitted.model, space),
         observations.seconds,
         dict(observations.errors),
     )

@@ -115,7 +115,9 @@ def with_promises(
         std = np.hypot(estimate.same_sitting, fresh.model.between_sittings.absolute_ms)
         now = [Promise(ms, spread) for ms, spread in zip(estimate.mean.tolist(), std.tolist(), strict=True)]
     found = dict(latencies)
-    for arch, ms, std_ms, this in zip(ran, ever.mean.tolist(), ever.std.tolist(), now, strict=True):
+    for arch, ms, std_ms, this in zip(ran, ever.mean.tolist(), ever.promised_std, now, strict=True):
         judged = None if latencies[arch].is_busy else latencies[arch].ms
-        found[arch] = replace(latencies[arch], promises=Promises(Promise(ms, std_ms), this, count, judged))
+        whenever = None if std_ms is None else Promise(ms, std_ms)
+        promises = Promises(whenever, this, count, judged, ever.unpromised)
+        found[arch] = replace(latencies[arch], promises=promises)
     return found

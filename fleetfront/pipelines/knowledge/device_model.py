@@ -54,7 +54,7 @@ class ModelOpener:
         if known.fit is not None:
             environment = present_environment(known.fit.target)
             stale = stale_warnings(known.fit, self._space, environment, time.time_ns())
-            warnings = map(str, (*fit_warnings(known.fit), *stale))
+            warnings = map(str, (*fit_warnings(known.fit, self._space), *stale))
             return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(warnings))
         if known.few_shot is not None:
             report = known.few_shot.report

@@ -32,26 +32,31 @@ class Promises:
     """The promises for one file, beside its measurement.
 
     Attributes:
-        any_sitting: by the model as it was profiled and fitted, for whenever the file is run.
+        any_sitting: by the model as it was profiled and fitted, for whenever the file is run; None where it promises
+            nothing of other sittings.
         this_sitting: by the model brought up to the sitting of the measurement, for that sitting alone; None where too
             few networks were measured in it.
         networks: calibration networks that brought it up.
         measured_ms: what the file took; None where nothing is promised of such a sitting, since other programs ran.
+        not_promised: why ``any_sitting`` is None.
     """
 
-    any_sitting: Promise
+    any_sitting: Promise | None
     this_sitting: Promise | None
     networks: int
     measured_ms: float | None
+    not_promised: str = ""
 
     def verdict(self, promise: Promise) -> bool | None:
         """True if a promise holds, False if not; None where it is not judged."""
         return None if self.measured_ms is None else promise.holds(self.measured_ms)
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values for manifests and ``--json``: ``as_profiled``, and ``today`` or None."""
+        """Plain values for manifests and ``--json``: ``as_profiled`` and ``today``, None where there is none; why the
+        former is, as ``not_promised``."""
+        ever = None if self.any_sitting is None else self._plain(self.any_sitting)
         today = None if self.this_sitting is None else self._plain(self.this_sitting) | {"networks": self.networks}
-        return {"as_profiled": self._plain(self.any_sitting), "today": today}
+        return {"as_profiled": ever, "today": today, **({"not_promised": self.not_promised} if ever is None else {})}
 
     def _plain(self, promise: Promise) -> dict[str, Any]:
         low, high = promise.interval

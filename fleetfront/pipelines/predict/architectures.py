@@ -21,7 +21,8 @@ def predict_archs(
     """One row for each architecture and device (``models``: name -> model), architectures in the order given.
 
     A row has ``arch``, ``device``, the metric as ``latency_ms`` and ``latency_std_ms``, the ends of its 90 % interval
-    as ``latency_low_ms`` and ``latency_high_ms``, ``tier``, and ``target`` and ``clock`` where the model has them; with
+    as ``latency_low_ms`` and ``latency_high_ms`` (these three None, with the reason as ``not_promised``, where nothing
+    is promised for when they are run), ``tier``, and ``target`` and ``clock`` where the model has them; with
     ``accuracy`` also ``accuracy`` and ``accuracy_std`` in percent, ``accuracy_tier``, and
     ``accuracy_is_beyond_range`` where its model has a range; None with ``accuracy_note`` for architectures that it
     refuses.
@@ -41,11 +42,16 @@ def predict_archs(
             facts["target"] = str(model.target)
         if isinstance(model, HasClock):
             facts["clock"] = str(model.clock)
-        numbers = {f"{name}_{unit}": estimate.mean.tolist(), f"{name}_std_{unit}": estimate.std.tolist()}
+        if estimate.unpromised:
+            facts["not_promised"] = estimate.unpromised
+        numbers: dict[str, list[Any]] = {
+            f"{name}_{unit}": estimate.mean.tolist(),
+            f"{name}_std_{unit}": estimate.promised_std,
+        }
         if estimate.within is not None:
             numbers[f"{name}_std_same_sitting_{unit}"] = estimate.within.tolist()
         for end, values in zip(("low", "high"), estimate.interval, strict=True):
-            numbers[f"{name}_{end}_{unit}"] = values.tolist()
+            numbers[f"{name}_{end}_{unit}"] = [None] * len(spelled) if estimate.unpromised else values.tolist()
         numbers["may_be_far_off"] = estimate.may_be_far_off.tolist()
         rows = zip(*numbers.values(), strict=True)
         columns.append([dict(zip(numbers, row, strict=True)) | facts for row in rows])

@@ -14,7 +14,13 @@ from fleetfront.errors import InputError
 from fleetfront.predictors.table.block_model import block_model, linear_block_model
 from fleetfront.predictors.table.calibrated import FittedModel, block_params, block_sum
 from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS, Calibration, fit_calibration
-from fleetfront.predictors.table.intervals import count_by_age, moving_share, relative_std, spread_between
+from fleetfront.predictors.table.intervals import (
+    APART_NS,
+    count_by_age,
+    moving_share,
+    relative_std,
+    spread_between,
+)
 from fleetfront.predictors.table.lookup import BlockModel, Filled, LookupTable, fill_table
 from fleetfront.predictors.table.measured_blocks import half_variances, measured_blocks, typical_variance, vocabulary_of
 from fleetfront.predictors.table.residual import FEWEST_NETWORKS, ResidualTrial, residual_features, try_residual
@@ -125,27 +131,33 @@ def fit_model(
         is_preferred=is_preferred,
         created_with=__version__,
         metric=observations.metric,
-        between_sittings=_spread_between(sittings, observations, networks.ms, params, statistic),
+        between_sittings=learn_spread(space, observations, statistic, sittings),
         others=observations.others,
         fitted_ns=observations.started_ns,
     )
     return Fitted(model, _mape(errors), trial)
 
 
-def _spread_between(
-    sittings: Sequence[SittingRatio],
-    observations: Observations,
-    networks_ms: FloatArray,
-    params: FloatArray,
-    statistic: str,
+def learn_spread(
+    space: SearchSpace, observations: Observations, statistic: str, sittings: Sequence[SittingRatio]
 ) -> SittingSpread:
-    """The level and spread that quiet sittings tell of the next; ``params`` float64[n] are of the networks."""
-    quiet = [ratio for ratio in sittings if not ratio.is_busy]
-    keys = summaries(observations, Role.CALIBRATION, statistic)
+    """The level and spread that other ``sittings`` tell of the next, against that of ``observations``.
+
+    Only quiet ones do, and those that began at least ``APART_NS`` before or after it.
+    """
+    networks = measured_networks(observations, space, Role.CALIBRATION, statistic)
+    params = block_sum(space, block_params(space))(networks.genotypes)
+    own = observations.started_ns
+    apart = [one for one in sittings if not one.is_busy and not _is_near(one.started_ns, own)]
+    keys = summaries(without_strangers(observations, space), Role.CALIBRATION, statistic)
     shares = dict(zip(keys, moving_share(params * weight_bytes_of(observations.target.precision)), strict=True))
-    moves = [_moved(ratio, shares, networks_ms) for ratio in quiet]
-    began = np.array([observations.started_ns, *(ratio.started_ns for ratio in quiet)], np.float64)
-    return spread_between(moves, count_by_age(began))
+    moves = [_moved(ratio, shares, networks.ms) for ratio in apart]
+    return spread_between(moves, count_by_age(np.array([own, *(ratio.started_ns for ratio in apart)], np.float64)))
+
+
+def _is_near(one_ns: int, other_ns: int) -> bool:
+    """Tell whether two sittings are known to have begun together."""
+    return bool(one_ns and other_ns) and abs(one_ns - other_ns) < APART_NS
 
 
 def _moved(ratio: SittingRatio, shares: Mapping[str, float], networks_ms: FloatArray) -> FloatArray:

@@ -43,6 +43,8 @@ _CACHED_BYTES, _UNCACHED_BYTES = 2 * 2**20, 12 * 2**20
 BUSY_STD = 0.05
 #: Under this many degrees of freedom a Student interval is wider than knowing nothing.
 _FEWEST_DEGREES = 2
+#: Sittings that began within so much of each other count as one between them: of closer ones nearly none was looked at.
+APART_NS = 10 * 60 * 10**9
 #: A sitting counts half as much as one that is so much newer: sittings differ from day to day hardly more than from
 #: hour to hour; in a week much may have changed.
 _HALVED_AFTER_NS = 7 * 24 * 3600 * 10**9
@@ -144,9 +146,14 @@ def spread_between(moves: Sequence[FloatArray], counts: FloatArray | None = None
 
 
 def count_by_age(started_ns: FloatArray) -> FloatArray:
-    """How much sittings count that began then (nanoseconds since 1970; 0 if nobody says), float64[s] up to 1."""
+    """How much sittings count that began then (nanoseconds since 1970; 0 if nobody says), float64[s] up to 1.
+
+    Those within ``APART_NS`` of each other share what one counts.
+    """
     age = np.where(started_ns > 0, started_ns.max() - started_ns, 0.0)
-    return np.asarray(0.5 ** (age / _HALVED_AFTER_NS), np.float64)
+    is_near = (np.abs(started_ns[:, None] - started_ns[None, :]) < APART_NS) & (started_ns > 0)
+    alike = np.maximum(is_near.sum(axis=1), 1)
+    return np.asarray(0.5 ** (age / _HALVED_AFTER_NS) / alike, np.float64)
 
 
 def student_95(degrees: float) -> float:

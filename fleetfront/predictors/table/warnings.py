@@ -9,7 +9,6 @@ import numpy as np
 
 from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS
-from fleetfront.predictors.table.intervals import moving_share
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.quantities import LATENCY, Z90, Clock
 from fleetfront.spaces.base import SearchSpace
@@ -46,8 +45,6 @@ _HOUR_NS = 3600 * 10**9
 _DAY_NS = 24 * _HOUR_NS
 #: Networks of a space that are looked at.
 _LOOKED_AT = 64
-#: Networks of which so much of a machine's wandering is felt are called large: beyond about 5 MiB of weights.
-_LARGE = 0.6
 #: Sittings of one machine differ from day to day hardly more than from hour to hour; in a week much may have changed.
 _OLD_NS = 7 * _DAY_NS
 
@@ -57,8 +54,10 @@ def has_aged(model: FittedModel, now_ns: int) -> bool:
     return bool(model.fitted_ns) and now_ns - model.fitted_ns > _HOUR_NS
 
 
-def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
-    """Warnings of the model itself: too few calibration networks, guessed blocks."""
+def fit_warnings(model: FittedModel, space: SearchSpace | None = None) -> tuple[FitWarning, ...]:
+    """Warnings of the model itself: too few calibration networks, guessed blocks, of its ``space`` also what it does
+    not promise.
+    """
     found = []
     run = f"fleetfront profile {model.target.options} --space {model.space}"
     # Imported numbers do not say by which clock, and their device is seldom at hand.
@@ -85,6 +84,15 @@ def fit_warnings(model: FittedModel) -> tuple[FitWarning, ...]:
             f"{guessed} of {entries} blocks were measured at fewer than two resolutions; a model guesses their latency."
         )
         found.append(FitWarning("modelled-blocks", text, remedy if is_imported else f"To measure them, run: {run}"))
+    table = _open_large(model, space)
+    if table is not None and table.unpromised:
+        text = (
+            "This model knows one sitting alone, and networks as large as these run some percent otherwise from "
+            "sitting to sitting: no interval is promised for when you run them."
+        )
+        base = f"--device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+        today = f"Ten minutes after its sitting or later, in about ten seconds: fleetfront fit {base} --recalibrate"
+        found.append(FitWarning("one-sitting", text, today))
     return tuple(found)
 
 
@@ -122,7 +130,7 @@ def stale_warnings(
         text = f"The sitting of this model is {round(age_ns / _DAY_NS)} days old; machines drift by some percent."
         today = f"Bring it up to today in seconds: fleetfront fit {base} --recalibrate"
         found.append(FitWarning("old-sitting", text, today))
-    elif has_aged(model, now_ns or 0) and (wide := _width_of_large(model, space)):
+    elif has_aged(model, now_ns or 0) and (wide := _promised_width(model, space)):
         age = "a day" if age_ns > _DAY_NS else f"{age_ns // _HOUR_NS} h"
         text = (
             f"The sitting of this model is over {age} old. Networks as large as these run some percent otherwise from "
@@ -141,13 +149,19 @@ def stale_warnings(
     return tuple(found)
 
 
-def _width_of_large(model: FittedModel, space: SearchSpace | None) -> float:
-    """Half the relative width of the 90 % interval of the space's typical network; 0 if it is not large, or unknown."""
+def _open_large(model: FittedModel, space: SearchSpace | None) -> CalibratedTable | None:
+    """The table of a latency model whose space's typical network is large; None if it is not, or unknown."""
     keys = () if space is None else tuple(block.key for block in space.vocabulary)
     if space is None or model.metric != LATENCY or set(keys) - set(model.table.keys):
-        return 0.0
+        return None
     table = CalibratedTable(space, model)
-    if float(moving_share(np.array(table.typical_bytes))) < _LARGE:
+    return table if table.is_large else None
+
+
+def _promised_width(model: FittedModel, space: SearchSpace | None) -> float:
+    """Half the relative width of the 90 % interval of a large space's typical network; 0 if none is promised."""
+    table = _open_large(model, space)
+    if table is None or table.unpromised:
         return 0.0
-    estimate = table.predict(space.sample(_LOOKED_AT, np.random.default_rng(0)))
+    estimate = table.predict(table.space.sample(_LOOKED_AT, np.random.default_rng(0)))
     return float(np.median(Z90 * estimate.std / estimate.mean))

@@ -65,9 +65,10 @@ def figure_spec(
     }
 
 
-def interval(ms: float, std_ms: float, tier: str = Tier.MEASURED) -> tuple[float, float]:
-    """Ends of the 90 % interval of a latency, in its unit: above 0, which a logarithmic axis does not have."""
-    low, high = interval_90(ms, std_ms, tier)
+def interval(ms: float, std_ms: float | None, tier: str = Tier.MEASURED) -> tuple[float, float]:
+    """Ends of the 90 % interval of a latency, in its unit: above 0, which a logarithmic axis does not have; the latency
+    itself where no interval is promised."""
+    low, high = (ms, ms) if std_ms is None else interval_90(ms, std_ms, tier)
     return float(low), float(high)
 
 

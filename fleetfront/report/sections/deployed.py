@@ -123,6 +123,8 @@ def _held(measured: Mapping[str, Any]) -> str:
         if low is not None and high is not None:
             holds = "not judged" if promise.get("holds") is None else "held" if promise["holds"] else "missed"
             found.append(f"{title} {format_number(low)} to {format_number(high)}: {holds}")
+        elif when == "as_profiled" and promises.get("not_promised"):
+            found.append("nothing promised from one sitting")
     return "; ".join(found)
 
 
@@ -223,7 +225,7 @@ def _deployed_values(file: DeployedFile) -> Iterator[dict[str, Any]]:
         ("measured", file.measured_ms, file.measured_std_ms, Tier.MEASURED),
     ):
         if ms is not None:
-            low, high = interval(ms, std or 0.0, tier)
+            low, high = interval(ms, std, tier)
             yield {
                 "file": f"{file.bundle} {file.format} {file.precision}",
                 "target": file.target,

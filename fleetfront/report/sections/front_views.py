@@ -34,13 +34,14 @@ GENERATED = " (generator)"
 
 @dataclass(frozen=True, slots=True)
 class ChoicePoint:
-    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric,
-    ``accuracy`` what may be promised: on held-out images where the front has such.
+    """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric
+    (``cost_std`` is None where nothing is promised of it), ``accuracy`` what may be promised: on held-out images where
+    the front has such.
     """
 
     arch: int
     cost: float
-    cost_std: float
+    cost_std: float | None
     accuracy: float
     accuracy_std: float
     accuracy_is_beyond_range: bool = False

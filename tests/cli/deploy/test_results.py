@@ -32,6 +32,17 @@ def test_both_promises_of_a_file_are_shown_with_what_holds(tmp_path, capsys: pyt
     assert "promises" not in sitting_facts(TIMED)
 
 
+def test_what_one_sitting_does_not_promise_is_a_dash_with_the_reason(
+    tmp_path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    alone = replace(TIMED, promises=Promises(None, Promise(8.0, 0.1), 10, 8.1, "known from one sitting alone"))
+    assert promise_cells(alone)[2:] == ("-", "-", "7.836 to 8.164", "holds")
+    report([Deployed(Pick("one", "net"), folder=tmp_path, measured=(alone,))], as_json=False)
+    assert "nothing is promised for whenever they are run: its model is known from one" in capsys.readouterr().err
+    facts = sitting_facts(alone)["promises"]
+    assert (facts["as_profiled"], facts["not_promised"]) == (None, "known from one sitting alone")
+
+
 def test_a_measured_promise_stands_beside_what_was_measured() -> None:
     def promised(**more: object) -> str:
         row = {"value": 97.0, "std": 0.9, "tier": "measured", "source": "supernet:w", **more}

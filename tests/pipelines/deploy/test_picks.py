@@ -114,3 +114,11 @@ def test_a_front_chosen_by_a_proxy_promises_no_accuracy(deep):
     pick = pick_knee(scored, "pixel3")
     assert (pick.arch, pick.accuracy, pick.front) == ("net2", (), None)
     assert pick_knee(deep, "pixel3").accuracy
+
+
+def test_a_pick_of_a_front_that_promises_nothing_says_why(deep):
+    points = tuple(replace(point, latency_std_ms=None) for point in deep.device("pixel3").points)
+    silent = replace(deep, devices=tuple(replace(d, points=points, not_promised="one sitting") for d in deep.devices))
+    (row,) = pick_knee(silent, "pixel3").latency
+    assert (row["std_ms"], row["not_promised"]) == (None, "one sitting")
+    assert "not_promised" not in pick_knee(deep, "pixel3").latency[0]

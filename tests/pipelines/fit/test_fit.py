@@ -1,6 +1,7 @@
 """From a store to models, scores and the JSON that outsiders rely on."""
 
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -80,7 +81,8 @@ def test_both_clocks_are_fitted_and_the_steadier_chosen(
     found = serving(workspace, space, device="synthetic")
     model = found.model
     assert model.clock == Clock.THREAD_CPU
-    assert found.warnings == ()
+    (one_sitting,) = found.warnings
+    assert "no interval is promised for when you run them" in one_sitting
     genotypes = space.sample(10, np.random.default_rng(0))
     np.testing.assert_array_equal(model.predict(genotypes).mean, chosen.table.predict(genotypes).mean)
     preferred = fit_target(store, TARGET, space, Clock.WALL, workspace).chosen
@@ -245,6 +247,9 @@ def test_real_measurements_of_this_machine_become_a_model(store: Store, workspac
     assert np.all(estimate.std > 0)
 
 
+HOUR_NS = 3600 * 10**9
+
+
 def later_sitting(wall: Observations, level: float, environment: dict[str, object] | None = None) -> Observations:
     """The first eight calibration networks again, ``level`` times as slow."""
     again = list(wall.visits[Role.CALIBRATION].items())[:8]
@@ -255,12 +260,14 @@ def later_sitting(wall: Observations, level: float, environment: dict[str, objec
 def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observations, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "home")
     with Store(tmp_path / "store.sqlite") as store:
-        keep(store, wall)
+        began = time.time_ns()
+        keep(store, wall, began_ns=began)
         alone = fit_target(store, TARGET, space, workspace=workspace).chosen
         for number, level in enumerate((1.08, 0.93, 1.1)):
-            keep(store, later_sitting(wall, level), f"later-{number}")
-        # Of another machine: no sitting of this one.
-        keep(store, later_sitting(wall, 3.0, {"cpu": "Abacus 2"}), "elsewhere")
+            keep(store, later_sitting(wall, level), f"later-{number}", began + (number + 1) * HOUR_NS)
+        # Of another machine: no sitting of this one. And one that began with the profile.
+        keep(store, later_sitting(wall, 3.0, {"cpu": "Abacus 2"}), "elsewhere", began + 9 * HOUR_NS)
+        keep(store, later_sitting(wall, 2.0), "at-once", began + HOUR_NS // 60)
         learnt = fit_target(store, TARGET, space, workspace=workspace).chosen
     between = [fit.fitted.model.between_sittings for fit in (alone, learnt)]
     assert [spread.sittings for spread in between] == [0, 3]
@@ -271,6 +278,9 @@ def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observat
     before, after = (fit.table.predict(genotypes) for fit in (alone, learnt))
     assert after.within is not None
     assert (after.std > 1.3 * before.std).all()
+    assert before.unpromised.startswith("known from one sitting alone")
+    assert before.promised_std == [None] * 10
+    assert (after.unpromised, after.promised_std) == ("", after.std.tolist())
     # Blocks of its own sitting and of three others: the mean of log levels, that of the own one 0.
     moved = np.exp((np.log(1.08) + np.log(0.93) + np.log(1.1)) / 4)
     np.testing.assert_allclose(after.mean / before.mean, moved, rtol=1e-3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -8,13 +9,14 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.pipelines.fit.drift import fit_drift, predicted_by_others, spread_here
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.fit.recalibrate import recalibrate
+from fleetfront.pipelines.fit.recalibrate import end_long_profile, recalibrate
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.predictors.table.calibrated import FittedModel
 from fleetfront.predictors.table.fit_files import load_fit
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.rows import preferred_campaign
+from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.store.store import Store
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import Target
@@ -79,6 +81,34 @@ def test_ten_networks_bring_a_model_to_this_sitting(tmp_path: Path) -> None:
     assert found.model.fitted_ns > fit.fitted.model.fitted_ns
     assert found.error_after <= found.error_before + 1.0
     assert 0.2 < found.level < 5.0
+
+
+def test_later_sittings_teach_how_far_they_differ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A long profile ends with a second sitting; bringing a model up, too, learns from every other one."""
+    # Whatever else runs beside the tests.
+    monkeypatch.setattr(SittingRatio, "is_busy", False)
+    ahead, clock = [0.0], time.time_ns
+    monkeypatch.setattr(time, "time_ns", lambda: clock() + int(ahead[0] * 3600e9))
+    space, workspace = ofa_mbv3_mini(), Workspace(tmp_path)
+    options = PlanOptions(calibration=12, validation=0)
+    with Store(workspace.store) as store:
+        profiled = profile_space(
+            space, TARGET, store=store, budget=Budget("test", 60.0), rounds=1, options=options, workspace=workspace
+        ).observations
+        assert not end_long_profile(store, space, profiled, workspace=workspace)
+        model = fit_target(store, TARGET, space, workspace=workspace).chosen.fitted.model
+        at_once = recalibrate(store, space, model, workspace)
+        assert at_once.model.between_sittings.sittings == 0, "a minute later is the same sitting"
+        ahead[0] = 2.0
+        assert end_long_profile(store, space, profiled, workspace=workspace)
+        model = fit_target(store, TARGET, space, workspace=workspace).chosen.fitted.model
+        assert model.between_sittings.sittings == 1
+        ahead[0] = 4.0
+        found = recalibrate(store, space, model, workspace)
+    # The profile, what followed it at once, and its end.
+    assert found.model.between_sittings.sittings == 3
+    assert found.model.between_sittings.level == 0.0, "it is of today"
+    assert (found.unpromised, found.to_json()["not_promised"]) == ("", None)
 
 
 def test_a_store_without_the_profile_cannot_recalibrate(tmp_path: Path) -> None:

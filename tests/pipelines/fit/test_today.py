@@ -36,8 +36,14 @@ def profile(space: OfaMbv3Space) -> Observations:
 
 
 @pytest.fixture(scope="module")
-def model(space: OfaMbv3Space, profile: Observations) -> FittedModel:
+def alone(space: OfaMbv3Space, profile: Observations) -> FittedModel:
+    """Known from one sitting."""
     return fit_model(space, profile).model
+
+
+@pytest.fixture(scope="module")
+def model(alone: FittedModel) -> FittedModel:
+    return replace(alone, between_sittings=replace(alone.between_sittings, sittings=3))
 
 
 def later(profile: Observations, level: float, networks: int = 10) -> Observations:
@@ -59,7 +65,7 @@ def timed(profile: Observations, level: float, is_busy: bool = False) -> dict[st
 def held(found: dict[str, FileLatency]) -> tuple[list[bool | None], list[bool | None]]:
     promises = [latency.promises for latency in found.values() if latency.promises is not None]
     this = [p.verdict(p.this_sitting) for p in promises if p.this_sitting is not None]
-    return [p.verdict(p.any_sitting) for p in promises], this
+    return [p.verdict(p.any_sitting) for p in promises if p.any_sitting is not None], this
 
 
 def test_a_machine_that_runs_otherwise_today_keeps_todays_promise(
@@ -74,11 +80,23 @@ def test_a_machine_that_runs_otherwise_today_keeps_todays_promise(
     assert failed.promises is None
     assert one.promises is not None
     assert one.promises.this_sitting is not None
+    assert one.promises.any_sitting is not None
     ever, now = one.promises.any_sitting, one.promises.this_sitting
     assert now.std_ms / now.ms < 0.5 * ever.std_ms / ever.ms
     plain = one.promises.to_json()
     assert (plain["as_profiled"]["holds"], plain["today"]["holds"], plain["today"]["networks"]) == (False, True, 10)
     assert plain["today"]["low_ms"] < one.ms < plain["today"]["high_ms"] < plain["as_profiled"]["low_ms"]  # type: ignore[operator]
+
+
+def test_one_sitting_promises_today_alone(space: OfaMbv3Space, profile: Observations, alone: FittedModel) -> None:
+    found = with_promises(timed(profile, 0.8), later(profile, 0.8), CalibratedTable(space, alone))
+    as_profiled, today = held(found)
+    assert (as_profiled, len(today)) == ([], 19)
+    promises = next(iter(found.values())).promises
+    assert promises is not None
+    plain = promises.to_json()
+    assert (plain["as_profiled"], plain["today"]["holds"]) == (None, True)
+    assert plain["not_promised"].startswith("known from one sitting alone")
 
 
 def test_a_promise_that_is_wrong_today_is_missed(
@@ -136,5 +154,6 @@ def test_a_machine_that_was_started_since_is_in_another_sitting(
 
 def test_an_interval_is_what_is_judged() -> None:
     promises = Promises(Promise(10.0, 1.0), Promise(8.0, 0.1), 10, 8.1)
+    assert promises.any_sitting is not None
     assert promises.any_sitting.interval == pytest.approx((8.355, 11.645), abs=1e-3)
     assert [promises.verdict(p) for p in (promises.any_sitting, promises.this_sitting) if p] == [False, True]

@@ -1,6 +1,7 @@
 """Rows of ``predict --json``."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,8 +32,23 @@ class OnlyLargeImages:
 
 
 @pytest.fixture(scope="module")
-def model() -> CalibratedTable:
+def alone() -> CalibratedTable:
+    """Known from one sitting."""
     return CalibratedTable(SPACE, fit_model(SPACE, SyntheticDevice(SPACE).observe(validation=0)).model)
+
+
+@pytest.fixture(scope="module")
+def model(alone: CalibratedTable) -> CalibratedTable:
+    between = replace(alone.model.between_sittings, sittings=3)
+    return CalibratedTable(SPACE, replace(alone.model, between_sittings=between))
+
+
+def test_what_is_not_promised_is_null_with_the_reason(alone: CalibratedTable) -> None:
+    archs = SPACE.arch_ids(SPACE.sample(2, np.random.default_rng(0)))
+    for row in predict_archs(SPACE, archs, {"mine": alone}):
+        assert [row[f"latency_{name}_ms"] for name in ("std", "low", "high")] == [None] * 3
+        assert row["not_promised"].startswith("known from one sitting alone")
+        assert row["latency_ms"] > row["latency_std_same_sitting_ms"] > 0
 
 
 def test_rows(model: CalibratedTable) -> None:

@@ -1,6 +1,7 @@
 """Fitting a synthetic device whose truth is known, through the real spaces."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +28,7 @@ from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.records import Role
+from fleetfront.quantities import Clock
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_mini, ofa_mbv3_w10, ofa_mbv3_w12
@@ -97,6 +99,31 @@ def test_sittings_are_judged_at_the_size_of_networks(space: OfaMbv3Space, observ
     assert (between(1.0).level, between(1.06).sittings) == (0.0, 8)
     busy = between(1.06, OtherPrograms(1.0, 2))
     assert (busy.sittings, busy.relative) == (0, fit_model(space, observations).model.between_sittings.relative)
+
+
+def test_one_sitting_promises_nothing_of_others_to_large_networks(
+    space: OfaMbv3Space, observations: Observations
+) -> None:
+    def promised(family: OfaMbv3Space, seen: Observations, sittings: Sequence[SittingRatio] = ()) -> tuple[bool, bool]:
+        """Whether an interval is, and whether it is said that none is."""
+        model = fit_model(family, seen, sittings=sittings).model
+        estimate = CalibratedTable(family, model).predict(family.sample(5, np.random.default_rng(0)))
+        assert (None in estimate.promised_std) == bool(estimate.unpromised)
+        return not estimate.unpromised, "one-sitting" in [warning.code for warning in fit_warnings(model, family)]
+
+    began = 10**18
+    seen, keys = replace(observations, started_ns=began), list(observations.visits[Role.CALIBRATION])[:5]
+
+    def sitting(minutes: int, others: OtherPrograms | None = None) -> SittingRatio:
+        return SittingRatio("c", np.full(5, 10.0), np.zeros(5), others, tuple(keys), began + minutes * 60 * 10**9)
+
+    assert promised(space, seen) == (False, True)
+    assert promised(space, seen, [sitting(3)]) == (False, True), "it is the same sitting"
+    assert promised(space, seen, [sitting(30, OtherPrograms(1.0, 2))]) == (False, True), "that one was busy"
+    assert promised(space, seen, [sitting(30)]) == (True, False)
+    assert promised(space, replace(seen, clock=Clock.UNKNOWN)) == (True, False), "an imported table is of its source"
+    small = ofa_mbv3_mini()
+    assert promised(small, SyntheticDevice(small).observe()) == (True, False), "what the caches hold hardly moves"
 
 
 def test_a_model_of_a_busy_sitting_promises_less_and_says_so(space: OfaMbv3Space, observations: Observations) -> None:
@@ -268,11 +295,14 @@ def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Obser
     old, past, fresh, ahead = (replace(model, fitted_ns=50 * day_ns - int(age * day_ns)) for age in ages)
     assert [[c.code for c in stale_warnings(m, space, same, 50 * day_ns)] for m in (old, past, fresh, ahead)] == [
         ["old-sitting"],
-        ["past-sitting"],
+        [],
         [],
         ["clock-set-back"],
     ]
-    (passed,) = stale_warnings(past, space, same, 50 * day_ns)
+    # Of one sitting nothing is promised; of several, the interval is said.
+    known = replace(past, between_sittings=replace(past.between_sittings, sittings=3))
+    (passed,) = stale_warnings(known, space, same, 50 * day_ns)
+    assert passed.code == "past-sitting"
     assert "over 24 h old" in passed.text
     assert "+-8 % wide" in passed.text
     assert passed.remedy.endswith("--recalibrate")

@@ -69,11 +69,17 @@ def test_networks_that_move_unlike_in_one_sitting_widen_it() -> None:
 
 def test_newer_sittings_count_more() -> None:
     day = 24 * 3600 * 1e9
-    counts = count_by_age(1e18 + day * np.array([0.0, 0.0, 27.9, 28.0]))
+    counts = count_by_age(1e18 + day * np.array([0.0, 0.1, 27.9, 28.0]))
     np.testing.assert_allclose(counts, [1 / 16, 1 / 16, 1.0, 1.0], rtol=0.02)
     moves = [np.array([log]) for log in (0.0, 0.06, 0.06)]
     assert spread_between(moves, counts).level > 1.5 * spread_between(moves).level > 0
     np.testing.assert_array_equal(count_by_age(np.array([0.0, 0.0])), 1.0)
+
+
+def test_sittings_within_minutes_count_as_one_between_them() -> None:
+    minute = 60 * 10**9
+    counts = count_by_age(1e18 + minute * np.array([0.0, 60.0, 63.0, 66.0]))
+    np.testing.assert_allclose(counts, [1.0, 1 / 3, 1 / 3, 1 / 3], rtol=0.01)
 
 
 def test_the_spread_around_one_sitting_is_that_of_two() -> None:
