@@ -41,6 +41,7 @@ from fleetfront.profilers.reading.observations import (
 )
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
+from fleetfront.profilers.reading.verdict import against_breaks
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -159,13 +160,23 @@ def measure_files(
     seen = Observations(target, space, seen_clock, {})
     if is_told:
         seen = read_observations(store, target, space, seen_clock, [row.id])
-    if company is not None:
-        for change in changes(company.reference.environment, environment).values():
-            progress.note(f"{target}: since the profile of {space}, {change}; what was predicted from it may not hold.")
+    _tell_doubts(seen, company, environment, progress)
     sitting = None if company is None else compare_sittings(company.reference, seen, statistic)
     about = (statistic, common, sitting, _machine(environment))
     latencies = {name: _latency(seen, sha256, *about) for name, sha256 in hashes.items()}
     return FilesMeasured(row.id, seen, latencies, hashes)
+
+
+def _tell_doubts(
+    seen: Observations, company: Company | None, environment: Mapping[str, Any], progress: Progress
+) -> None:
+    """Say what broke the sitting, and what has changed since the profile."""
+    for reason in against_breaks(seen):
+        progress.note(f"{seen.target}: {reason.text}")
+    if company is not None:
+        for change in changes(company.reference.environment, environment).values():
+            said = f"since the profile of {company.space}, {change}; what was predicted from it may not hold."
+            progress.note(f"{seen.target}: {said}")
 
 
 def _machine(environment: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -143,16 +144,19 @@ def learn_spread(
 ) -> SittingSpread:
     """The level and spread that other ``sittings`` tell of the next, against that of ``observations``.
 
-    Only quiet ones do, and those that began at least ``APART_NS`` before or after it.
+    Only quiet ones do, and those that began at least ``APART_NS`` before or after it. What a clock that was set back
+    since dates into the future counts as of now.
     """
     networks = measured_networks(observations, space, Role.CALIBRATION, statistic)
     params = block_sum(space, block_params(space))(networks.genotypes)
-    own = observations.started_ns
-    apart = [one for one in sittings if not one.is_busy and not _is_near(one.started_ns, own)]
+    now = time.time_ns()
+    own = min(observations.started_ns, now)
+    apart = [one for one in sittings if not one.is_busy and not _is_near(min(one.started_ns, now), own)]
     keys = summaries(without_strangers(observations, space), Role.CALIBRATION, statistic)
     shares = dict(zip(keys, moving_share(params * weight_bytes_of(observations.target.precision)), strict=True))
     moves = [_moved(ratio, shares, networks.ms) for ratio in apart]
-    return spread_between(moves, count_by_age(np.array([own, *(ratio.started_ns for ratio in apart)], np.float64)))
+    began = np.array([own, *(min(ratio.started_ns, now) for ratio in apart)], np.float64)
+    return spread_between(moves, count_by_age(began))
 
 
 def _is_near(one_ns: int, other_ns: int) -> bool:

@@ -32,6 +32,8 @@ _DECISIVE = {
     "cpu": "the processor",
     "cores": "the number of cores",
     "governor": "the clock governor",
+    "governors": "the clock governors",
+    "max_khz": "the highest clocks of its cores",
     "clock_limit_khz": "the highest clock allowed",
     "boost": "boosting of clocks",
     "model": "the device",

@@ -102,7 +102,7 @@ def judge(observations: Observations, statistic: str | None = None) -> Verdict:
         *_against_discarded(observations),
         *_against_heat(observations),
         *_against_others(observations),
-        *_against_breaks(observations),
+        *against_breaks(observations),
         *_against_missing(observations),
     )
     return Verdict(not reasons, statistic, floor, role, drift, dict(observations.discarded), reasons)
@@ -177,7 +177,8 @@ def _against_others(observations: Observations) -> list[Reason]:
     return [Reason(Weakness.BUSY, others.used, others.limit, text, remedy)]
 
 
-def _against_breaks(observations: Observations) -> list[Reason]:
+def against_breaks(observations: Observations) -> list[Reason]:
+    """Reasons against a sitting in which the device slept, or its clock was set."""
     breaks, again, reasons = observations.breaks, f"Run: {_command(observations, 'standard')}", []
     if breaks.slept_s:
         text = f"The device slept for {format_duration(breaks.slept_s)} while this was timed, and may run otherwise."

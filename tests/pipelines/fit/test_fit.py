@@ -260,7 +260,7 @@ def later_sitting(wall: Observations, level: float, environment: dict[str, objec
 def test_intervals_learn_from_later_sittings(space: OfaMbv3Space, wall: Observations, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "home")
     with Store(tmp_path / "store.sqlite") as store:
-        began = time.time_ns()
+        began = time.time_ns() - 12 * HOUR_NS
         keep(store, wall, began_ns=began)
         alone = fit_target(store, TARGET, space, workspace=workspace).chosen
         for number, level in enumerate((1.08, 0.93, 1.1)):

@@ -16,10 +16,12 @@ from fleetfront.pipelines.measure.single_file import profile_file
 from fleetfront.profilers.base import FileInputs
 from fleetfront.profilers.campaign import CampaignInterrupted
 from fleetfront.profilers.plan import RoundOptions
-from fleetfront.profilers.reading.observations import read_observations, summaries
+from fleetfront.profilers.reading.breaks import Breaks
+from fleetfront.profilers.reading.observations import Observations, read_observations, summaries
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
+from fleetfront.progress import Silent
 from fleetfront.quantities import ENERGY, Clock
 from fleetfront.targets import Target
 from fleetfront.testing.simulated_device import SimulatedDevice
@@ -224,6 +226,33 @@ def test_a_file_that_failed_is_measured_anew_once_the_cause_is_gone(files: dict[
     one = {"small": files["small"]}
     assert measured(one, store, SimulatedDevice({}), rounds=4).latencies["small"].ms is None
     assert measured(one, store, device_of(files), rounds=4).latencies["small"].visits == 4
+
+
+class Notes(Silent):
+    """Remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.said.append(text)
+
+
+def test_a_machine_that_slept_or_whose_clock_was_set_meanwhile_is_said(
+    files: dict[str, Path], store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quiet, broken = Notes(), Notes()
+    measured(files, store, device_of(files), rounds=2, progress=quiet)
+
+    def slept(*asked: Any, **more: Any) -> Observations:
+        return replace(read_observations(*asked, **more), breaks=Breaks(slept_s=600.0, clock_step_s=-3600.0))
+
+    monkeypatch.setattr("fleetfront.pipelines.measure.files.read_observations", slept)
+    measured(files, store, device_of(files), rounds=2, progress=broken)
+    assert quiet.said == []
+    asleep, clock = broken.said
+    assert "slept for 10 min 00 s" in asleep
+    assert "clock was set back by 1 h" in clock
 
 
 def test_energy_is_read_as_latency_is(files: dict[str, Path], store: Store) -> None:

@@ -1,6 +1,7 @@
 """Fitting a synthetic device whose truth is known, through the real spaces."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -13,7 +14,13 @@ from fleetfront.predictors.scores import score
 from fleetfront.predictors.table import fitting
 from fleetfront.predictors.table.calibrated import CalibratedTable, block_params, block_sum
 from fleetfront.predictors.table.fit_files import model_to_json
-from fleetfront.predictors.table.fitting import calibrated_by, fit_model, measured_networks, quick_error
+from fleetfront.predictors.table.fitting import (
+    calibrated_by,
+    fit_model,
+    learn_spread,
+    measured_networks,
+    quick_error,
+)
 from fleetfront.predictors.table.intervals import SittingSpread
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.predictors.table.measured_blocks import (
@@ -319,6 +326,27 @@ def test_changes_since_the_fit_are_told(space: OfaMbv3Space, observations: Obser
     slower = stale_warnings(limited, environment={"clock_limit_khz": "1200000", "boost": "0"})
     assert [warning.code for warning in slower] == ["changed-clock-limit-khz", "changed-boost"]
     assert "the highest clock allowed changed from 4000000 to 1200000" in slower[0].text
+    # Phones tell of several clusters of cores.
+    phone = replace(model, environment={"governors": ["schedutil"], "max_khz": [1800000, 2800000]})
+    saving = stale_warnings(phone, environment={"governors": ["powersave"], "max_khz": [1800000, 2100000]})
+    assert [warning.code for warning in saving] == ["changed-governors", "changed-max-khz"]
+
+
+def test_a_sitting_dated_by_a_clock_that_was_set_back_since_outweighs_nothing(
+    space: OfaMbv3Space, observations: Observations
+) -> None:
+    now, hour = time.time_ns(), 3600 * 10**9
+    seen, keys = replace(observations, started_ns=now - 50 * hour), list(observations.visits[Role.CALIBRATION])[:5]
+
+    def level(later_ns: int) -> float:
+        began = (now - 30 * hour, later_ns)
+        ratios = [
+            SittingRatio("c", np.full(5, 10.0), np.full(5, move), None, tuple(keys), at)
+            for move, at in ((0.0, began[0]), (0.1, began[1]))
+        ]
+        return learn_spread(space, seen, "min", ratios).level
+
+    assert level(now + 10_000 * hour) == pytest.approx(level(now), rel=1e-3)
 
 
 def test_formula_for_people(space: OfaMbv3Space, observations: Observations) -> None:
