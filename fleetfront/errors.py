@@ -38,7 +38,11 @@ class OpenSize(InputError):
 
 
 class NotPredicted(InputError):
-    """A model of which too little is known on every device that was asked for."""
+    """A model of which too little is known on every device that was asked for: ``reasons`` has device, why, remedy."""
+
+    def __init__(self, message: str, remedy: str = "", reasons: tuple[tuple[str | None, str, str], ...] = ()) -> None:
+        super().__init__(message, remedy)
+        self.reasons = reasons
 
 
 class BarMissed(FleetfrontError):

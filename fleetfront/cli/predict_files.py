@@ -140,13 +140,12 @@ def _print(rows: Sequence[FilePrediction], refused: Sequence[Refusal], chosen: F
 
 
 def _check(rows: Sequence[FilePrediction], refused: Sequence[Refusal], asked: Sequence[str]) -> None:
-    """Raise InputError for what was named and has no row."""
+    """Raise InputError for what was named and has no row: a file on a device, or anywhere if all were asked for."""
     answered = {(row.file, name) for row in rows for name in (row.device, None)}
+    is_all = "all" in {name.split("/")[0] for name in asked}
+    named = [(one.file, None if is_all else one.device) for one in refused]
     left_out = dict.fromkeys(
-        f"{one.file} on {one.device}" if one.device else one.file
-        for one in refused
-        if (one.device is None or "all" not in {name.split("/")[0] for name in asked})
-        and (one.file, one.device) not in answered
+        f"{file} on {device}" if device else file for file, device in named if (file, device) not in answered
     )
     if left_out:
         more = f" and {len(left_out) - _NAMED} more" if len(left_out) > _NAMED else ""
@@ -189,7 +188,8 @@ def _predicted(
             found = predict(path, devices=narrowed, shapes=shapes, **more)
         except FleetfrontError as error:
             failed = error
-            refused.append(Refusal(str(path), None, error.message, error.remedy))
+            reasons = error.reasons if isinstance(error, NotPredicted) else ()
+            refused += [Refusal(str(path), *one) for one in reasons or [(None, error.message, error.remedy)]]
         else:
             rows += found
             refused += found.refused

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from fleetfront.deploy.formats import writer_of
 from fleetfront.predictors.operators.samples import Sample
+from tests.graphs.readers.files import node, write_onnx_nodes
 
 Told = Callable[..., tuple[int, str, str]]
 
@@ -51,6 +53,18 @@ def test_devices_that_are_refused_are_rows(told: Told, file: str) -> None:
     code, out, err = told("predict", "--file", file, "--devices", "all")
     assert code == 0
     assert "refused" in next(line for line in out.splitlines() if " gold_6226 " in line)
+
+
+def test_a_file_that_is_refused_everywhere_has_a_row_for_each_device(told: Told, file: str, tmp_path: Path) -> None:
+    write_onnx_nodes(tmp_path / "det.onnx", [node("Det", ["x"], ["y"])], {"x": (1, 64, 64)})
+    shutil.copy(file, tmp_path / "good.onnx")
+    for devices, others in (("pixel3,raspi4", {"pixel3", "raspi4"}), ("all", {"pixel3", "gold_6226"})):
+        code, out, err = told("predict", "--file", str(tmp_path), "--devices", devices, "--json")
+        assert code == 2
+        refused = [row for row in json.loads(out) if row["file"].endswith("det.onnx")]
+        assert others <= {row["device"] for row in refused}
+        assert all(row["latency_ms"] is None and row["error"] for row in refused)
+        assert "det.onnx" in err.splitlines()[-2]
 
 
 def test_without_a_device_a_file_is_predicted_on_the_cpu(told: Told, file: str) -> None:

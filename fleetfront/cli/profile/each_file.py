@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from fleetfront.cli.console import hint, print_json, print_table, shortened, warn
+from fleetfront.cli.profile.many import most_pressing
 from fleetfront.errors import FleetfrontError, InputError
 
 Json = dict[str, Any]
@@ -22,11 +23,11 @@ _SUFFIXES = (".onnx", ".ort", ".tflite")
 def profile_each_file(paths: Sequence[Path], as_json: bool) -> None:
     """Run the command again for every file, and tell of all together; one that fails keeps no other from being timed.
 
-    Raises the last error if none could be timed.
+    Raises the last error if none could be timed, and the most pressing one once all is printed if some could not.
     """
     each = click.get_current_context()
     documents: list[Json] = []
-    failed: FleetfrontError | None = None
+    failed: dict[Path, FleetfrontError] = {}
     files = files_in(paths)
     for number, path in enumerate(files, start=1):
         hint(f"{number} of {len(files)}: {path}")
@@ -36,16 +37,21 @@ def profile_each_file(paths: Sequence[Path], as_json: bool) -> None:
                 each.invoke(each.command, **{**each.params, "files": (path,), "as_json": True})
             documents.append(json.loads(said.getvalue()))
         except FleetfrontError as error:
-            failed = error
+            failed[path] = error
             documents.append({"path": str(path), "error": error.message, "remedy": error.remedy})
             warn(f"{path}: {error}")
-    if failed is not None and all("error" in one for one in documents):
-        raise failed
+    if len(failed) == len(files):
+        raise failed[files[-1]]
     if as_json:
         print_json(documents)
     else:
         print_table(
             ("file", "target", "latency ms", "+-", "p95 ms", "cold start ms", "peak MiB"), map(_cells, documents)
+        )
+    if failed:
+        raise most_pressing(error.exit_code for error in failed.values())(
+            f"{len(failed)} of {len(files)} files could not be timed: {shortened(', '.join(map(str, failed)))}.",
+            "Do what the warnings above say, or name the others.",
         )
 
 

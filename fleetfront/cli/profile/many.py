@@ -55,6 +55,12 @@ def profile_each(names: Sequence[str], as_json: bool = False) -> None:
     _raise_for(codes)
 
 
+def most_pressing(codes: Iterable[int]) -> type[FleetfrontError]:
+    """The error that speaks for several commands, by their exit codes other than 0."""
+    found = set(codes)
+    return next((error for code, error in _ERRORS.items() if code in found), DeviceError)
+
+
 def without_devices(arguments: Sequence[str]) -> list[str]:
     """Command line arguments without any ``--device`` or ``--devices`` and their values."""
     kept: list[str] = []
@@ -130,10 +136,12 @@ def _raise_for(codes: Mapping[str, int]) -> None:
     failed = {name: code for name, code in codes.items() if code}
     if not failed:
         return
-    pressing = next((code for code in _ERRORS if code in failed.values()), DeviceError.exit_code)
+    pressing = most_pressing(failed.values())
     listed = ", ".join(f"{name} (exit code {code})" for name, code in failed.items())
     correct = "Correct what their lines above say"
-    raise _ERRORS[pressing](
+    raise pressing(
         f"Profiling failed on {listed}.",
-        f"{correct}." if pressing == InputError.exit_code else f"{correct}; the same command goes on where it stopped.",
+        f"{correct}."
+        if pressing.exit_code == InputError.exit_code
+        else f"{correct}; the same command goes on where it stopped.",
     )

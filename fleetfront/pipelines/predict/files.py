@@ -169,7 +169,8 @@ class _Known:
                     refused.append(found)
         if not rows:
             remedy = next((one.remedy for one in refused if one.device), "")
-            raise NotPredicted(f"{self._asked.file} cannot be predicted: {_together(refused)}", remedy)
+            reasons = tuple((one.device, one.error, one.remedy) for one in refused)
+            raise NotPredicted(f"{self._asked.file} cannot be predicted: {_together(refused)}", remedy, reasons)
         return Predictions(rows, refused)
 
     def _wanted(self, names: Sequence[str]) -> list[str]:

@@ -109,8 +109,9 @@ def test_what_is_typed_counts_for_each_of_several_files(told: Told, tmp_path: Pa
     (tmp_path / "two.onnx").write_bytes(convolution(2, 3, 8, 8))
     asked = ("profile", "--file", str(tmp_path), "--dry-run")
     code, out, err = told(*asked, "--batch", "4", "--json")
-    assert code == 0
+    assert code == 2
     assert "hold a batch of 2, not 4" in err
+    assert "1 of 2 files could not be timed" in err
     opened, two = json.loads(out)
     assert opened["target"] == "cpu/onnxruntime/fp32/t1/b4"
     assert "not 4" in two["error"]
