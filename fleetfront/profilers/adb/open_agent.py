@@ -24,7 +24,7 @@ from fleetfront.files import device_lock, explained_os_error, write_whole
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
-from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent, remedy
+from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent, ServerSilent, remedy
 from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport, is_address
 from fleetfront.profilers.adb.link.transport import AUTHORIZE_S, Transport
 from fleetfront.profilers.adb.runners.base import Runner
@@ -66,6 +66,7 @@ def list_adb_devices() -> list[AdbDevice]:
     """List what the adb server knows, or what is plugged in by USB if none runs. Nothing is started or connected.
 
     Raises:
+        DeviceError: an adb server holds its port and does not answer.
         InputError: the environment names an adb server in a way that is none.
     """
     server = AdbServer.configured()
@@ -171,7 +172,13 @@ def _connected(
             "Ports are 1 to 65535; adb's own is 5555, and Android shows another under 'Wireless debugging'.",
         )
     server = AdbServer.configured()
-    if server.is_running():
+    try:
+        is_served = server.is_running()
+    except ServerSilent:
+        if address is None:  # it holds the phones on USB, and none in the network that it was not told of
+            raise
+        is_served = False
+    if is_served:
         return Connection(ServerTransport(server, serial), heartbeat)
     transport: Transport
     if address:

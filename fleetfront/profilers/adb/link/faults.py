@@ -46,6 +46,17 @@ class DeviceSilent(ConnectionLost):
         super().__init__(serial, f"no sign of life for {seconds:.1f} s")
 
 
+class ServerSilent(DeviceSilent):
+    """The adb server holds its port and says nothing."""
+
+    def __init__(self, address: str, seconds: float) -> None:
+        DeviceError.__init__(
+            self,
+            f"The adb server at {address} does not answer (nothing within {seconds:.0f} s).",
+            "Start it anew: adb kill-server && adb start-server; if that hangs too, end the process `adb` first.",
+        )
+
+
 class ServiceClosed(ConnectionLost):
     """The device closed one stream at once: it has no such service, or could not start it."""
 

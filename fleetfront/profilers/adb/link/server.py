@@ -18,6 +18,7 @@ from fleetfront.profilers.adb.link.faults import (
     REMEDIES,
     DeviceRefused,
     DeviceSilent,
+    ServerSilent,
     ServiceClosed,
     explain_failure,
     refused,
@@ -131,9 +132,11 @@ class AdbServer:
         return f"{self._host}:{self._port}"
 
     def is_running(self) -> bool:
-        """Tell whether an adb server answers, and in time."""
+        """Tell whether an adb server answers. Raises ServerSilent for one that holds the port and says nothing."""
         try:
             return bool(re.fullmatch(r"[0-9a-fA-F]{4}", self.ask("host:version", _PROBE_S)))
+        except ServerSilent:
+            raise
         except DeviceError:
             return False
 
@@ -154,14 +157,14 @@ class AdbServer:
         """Let the server forget a network device. Raises DeviceError if it does not know it."""
         self.ask(f"host:disconnect:{address}")
 
-    def ask(self, request: str, timeout_s: float = STEP_S) -> str:
-        """The text that the server answers to one request."""
-        pipe = self._request(request, self.address, timeout_s)
+    def ask(self, request: str, timeout_s: float = STEP_S, about: str = "") -> str:
+        """The text that the server answers to one request, ``about`` a device if it names one."""
+        pipe = self._request(request, about or self.address, timeout_s)
         try:
             size = int(pipe.read_exactly(4, timeout_s), 16)
             return pipe.read_exactly(size, timeout_s).decode(errors="replace")
         except TimeoutError as error:
-            raise DeviceSilent(f"the adb server at {self.address}", timeout_s) from error
+            raise ServerSilent(self.address, timeout_s) from error
         except ValueError as error:
             raise _not_a_server(self.address) from error
         finally:
@@ -184,6 +187,8 @@ class AdbServer:
     def _request(self, request: str, serial: str, timeout_s: float) -> SocketPipe:
         try:
             pipe = SocketPipe(connect_tcp(self._host, self._port, timeout_s), serial)
+        except TimeoutError as error:
+            raise ServerSilent(self.address, timeout_s) from error
         except OSError as error:
             raise DeviceError(
                 f"No adb server answers at {self.address} ({error.strerror or error}).", "Run: adb start-server"
@@ -192,7 +197,7 @@ class AdbServer:
             _exchange(pipe, request, serial, timeout_s)
         except TimeoutError as error:
             pipe.close()
-            raise DeviceSilent(f"the adb server at {self.address}", timeout_s) from error
+            raise ServerSilent(self.address, timeout_s) from error
         except BaseException:
             pipe.close()
             raise
@@ -227,7 +232,7 @@ class ServerTransport:
             raise refused(serial, listed[serial].state)
         device = self._device = listed[serial]
         which = f"host-transport-id:{device.id}" if device.is_twin else f"host-serial:{serial}"
-        self.features = frozenset(server.ask(f"{which}:features").split(","))
+        self.features = frozenset(server.ask(f"{which}:features", about=serial).split(","))
 
     def open(self, service: str, timeout_s: float = STEP_S) -> ServerStream:
         return ServerStream(self._server.open(self._device, service, timeout_s))

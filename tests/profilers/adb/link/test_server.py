@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.errors import DeviceError
+from fleetfront.profilers.adb.link import server
 from fleetfront.profilers.adb.link.faults import DeviceRefused, ServiceClosed
 from fleetfront.profilers.adb.link.server import AdbServer, parse_devices
 from fleetfront.profilers.adb.open_agent import adb_target, connect, full_name, list_adb_devices
@@ -98,6 +100,32 @@ def test_of_several_devices_those_that_can_be_used_are_named_as_a_shell_takes_th
     serve("space.txt")
     assert main(["devices"]) == 0
     assert "fleetfront profile --device 'adb:ZUG 5S'" in capsys.readouterr().err
+
+
+def test_a_server_that_hangs_is_named_and_phones_in_the_network_are_reached_without_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fleetfront.cli.main import main
+
+    monkeypatch.setattr(server, "_PROBE_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as hanging:
+        monkeypatch.setenv("ADB_SERVER_SOCKET", f"tcp:{hanging.getsockname()[1]}")
+        for device in ("adb", "adb:R58", "adb:transport_id:2"):
+            with pytest.raises(DeviceError, match=r"The adb server at 127\.0\.0\.1:\d+ does not answer") as silent:
+                connect(device)
+            assert "adb kill-server && adb start-server" in silent.value.remedy
+        with pytest.raises(DeviceError, match=f"No device answers at 127.0.0.1:{(closed := free_port())}"):
+            connect(f"adb:127.0.0.1:{closed}")
+        assert main(["devices"]) == 0
+        told = capsys.readouterr().err
+    assert "Attached phones cannot be listed: The adb server at" in told
+    assert "No phone is attached" not in told
+
+
+def test_a_device_that_the_server_forgot_meanwhile_is_named(serve: Callable[[str], None]) -> None:
+    serve("ok.txt")
+    with pytest.raises(DeviceError, match=r"The device R5CT is not attached \(device 'R5CT' not found\)"):
+        connect("adb:R5CT")
 
 
 def test_every_kind_of_line(shared_data: Path) -> None:
