@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_regular
 
 if TYPE_CHECKING:
     import yaml
@@ -67,6 +68,7 @@ def read_yaml(path: Path, max_bytes: int) -> Document:
 
 
 def _text(path: Path, max_bytes: int) -> str:
+    check_regular(path)
     try:
         with path.open("rb") as file:
             data = file.read(max_bytes + 1)

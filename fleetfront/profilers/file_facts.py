@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_regular
 from fleetfront.graphs.input_shapes import ANONYMOUS, is_batch
 from fleetfront.graphs.readers.onnx_skim import skim_onnx
 from fleetfront.runtimes.base import Port
@@ -133,6 +134,7 @@ def _known(port: Port) -> Iterator[int]:
 
 def _told(path: Path, readers: Mapping[str, Callable[[Path], _Told]]) -> _Told | None:
     """Read the file by the reader of its format; None if there is no reader, or the file is damaged."""
+    check_regular(path)
     read = readers.get(path.suffix.lower())
     try:
         return None if read is None else read(path)

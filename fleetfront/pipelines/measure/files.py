@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_regular
 from fleetfront.pipelines.measure.app_times import (
     COLD_STARTS,
     AppTimes,
@@ -216,6 +217,7 @@ def with_app_times(
 
 
 def _sha256(path: Path) -> str:
+    check_regular(path)
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError as error:

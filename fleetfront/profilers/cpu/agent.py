@@ -29,6 +29,8 @@ from fleetfront.targets import Target
 VISIT_TIMEOUT_S = 60.0
 #: Importing a runtime from a cold disk may take its time.
 START_TIMEOUT_S = 120.0
+#: Loading may take minutes; a first run beyond this never ends, or measuring the file would take hours.
+FIRST_RUN_TIMEOUT_S = 120.0
 #: So many visits in a row without a result mean that the runtime cannot work here at all.
 MOST_CRASHES_IN_A_ROW = 5
 
@@ -84,16 +86,16 @@ class Worker:
         except (BrokenPipeError, ConnectionError) as error:
             raise WorkerLost(self._epitaph()) from error
 
-    def receive(self, timeout_s: float) -> dict[str, Any]:
-        """Read one line. Raises WorkerLost if none comes in time or the process ended, and what the worker refused with
-        (MissingDependency, InputError).
+    def receive(self, timeout_s: float, late: str = "no result") -> dict[str, Any]:
+        """Read one line. Raises WorkerLost if none comes in time (which is ``late``) or the process ended, and what the
+        worker refused with (MissingDependency, InputError).
         """
         descriptor = self._pipe(self._process.stdout).fileno()
         deadline = time.monotonic() + timeout_s
         while b"\n" not in self._buffer:
             readable, _, _ = select.select([descriptor], [], [], max(0.0, deadline - time.monotonic()))
             if not readable:
-                raise WorkerLost(f"no result within {timeout_s:g} s")
+                raise WorkerLost(f"{late} within {timeout_s:g} s")
             data = os.read(descriptor, 1 << 16)
             if not data:
                 raise WorkerLost(self._epitaph())
@@ -143,7 +145,12 @@ class LocalCpuAgent:
     """Measures on cores of this machine, one core a thread of the target."""
 
     def __init__(
-        self, target: Target, *, cores: Sequence[int] | None = None, visit_timeout_s: float = VISIT_TIMEOUT_S
+        self,
+        target: Target,
+        *,
+        cores: Sequence[int] | None = None,
+        visit_timeout_s: float = VISIT_TIMEOUT_S,
+        first_run_timeout_s: float = FIRST_RUN_TIMEOUT_S,
     ) -> None:
         """Choose the cores and start the worker.
 
@@ -154,7 +161,7 @@ class LocalCpuAgent:
         """
         self.target = target
         self.cores = tuple(choose_cores(target.threads) if cores is None else cores)
-        self._visit_timeout_s = visit_timeout_s
+        self._visit_timeout_s, self._first_run_timeout_s = visit_timeout_s, first_run_timeout_s
         self._crashes = 0
         self._worker: Worker | None = None
         self._is_used = False
@@ -187,6 +194,8 @@ class LocalCpuAgent:
                 worker.send(batch_to_json(replace(batch, visits=tuple(left))))
                 while left:
                     message = worker.receive(longest_s(left[0], self._visit_timeout_s))
+                    if "opened" in message:
+                        message = worker.receive(self._first_run_timeout_s, "its first run did not end")
                     if "begin" in message:
                         begun = left[0]
                     elif "visit" in message:

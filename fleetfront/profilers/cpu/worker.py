@@ -21,6 +21,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,18 +78,24 @@ class _Look:
 
 
 def make_visit(
-    runtime: Runtime, batch: VisitBatch, visit: Visit, conditions: Conditions, feeds: Feeds
+    runtime: Runtime,
+    batch: VisitBatch,
+    visit: Visit,
+    conditions: Conditions,
+    feeds: Feeds,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> list[Measurement]:
     """Open, warm up, time and close one file: one measurement a clock, or one that carries the error.
 
     A cold visit, the first of its process, also gives ``load`` and ``cold_start`` (loading and the first run; the
     runtime is already imported and the file in the system's cache, as when an app restarts), and ``peak_memory``.
+    ``tell`` hears ``opened`` and ``ran`` around that run.
     """
     started_ns, begun = time.time_ns(), time.perf_counter_ns()
     before = conditions.read()
     look, error, remedy = _Look(), None, ""
     try:
-        look = _look(runtime, batch, visit, feeds)
+        look = _look(runtime, batch, visit, feeds, tell)
     # A native runtime may raise anything; whatever it is belongs to this visit alone.
     except Exception as raised:
         error = f"{type(raised).__name__}: {raised}"
@@ -124,7 +131,7 @@ def clock_cost_ns() -> dict[Clock, int]:
     return measure_clock_cost()
 
 
-def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds) -> _Look:
+def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds, tell: Callable[[str], None]) -> _Look:
     baseline = resident_bytes()
     can_tell = visit.is_cold and reset_peak()
     begun = time.perf_counter_ns()
@@ -133,11 +140,14 @@ def _look(runtime: Runtime, batch: VisitBatch, visit: Visit, feeds: Feeds) -> _L
     try:
         inputs, look.notes = feeds.of(session, batch)
         look.inputs = [(port.name, list(inputs[port.name].shape), port.dtype) for port in session.inputs]
+        if visit.is_cold:
+            tell("opened")
         begun = time.perf_counter_ns()
         call = session.bind(inputs)
         if visit.is_cold:
             call()
             look.first_run_ns = time.perf_counter_ns() - begun
+            tell("ran")
         if visit.timed_s > 0:
             look.timing = time_for(call, visit.timed_s, warm_runs=visit.warm_runs, least_runs=visit.timed_runs)
         else:
@@ -215,7 +225,9 @@ def main() -> int:
         faulthandler.dump_traceback_later(2 * (longest + 1.0) * (len(batch.visits) + 1), exit=True)
         for visit in batch.visits:
             channel.send({"begin": visit.uuid})
-            measurements = make_visit(runtime, batch, visit, conditions, feeds)
+            measurements = make_visit(
+                runtime, batch, visit, conditions, feeds, lambda step, uuid=visit.uuid: channel.send({step: uuid})
+            )
             channel.send({"visit": visit.uuid, "measurements": [measurement_to_json(m) for m in measurements]})
         channel.send({"end": True})
         faulthandler.cancel_dump_traceback_later()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.errors import InputError
+from fleetfront.files import check_regular
 from fleetfront.spaces.base import SupernetSpace
 from fleetfront.spaces.supernet.safetensors_file import read_safetensors, write_safetensors
 from fleetfront.spaces.supernet.subnets import Provenance, Supernet
@@ -36,6 +37,7 @@ def load_supernet(path: Path | str, space: SupernetSpace, provenance: Provenance
         MissingDependency: torch or safetensors is not installed.
     """
     path = Path(path)
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(16)

@@ -114,6 +114,32 @@ def test_a_hang_inside_a_visit_is_reported(files: dict[str, str]) -> None:
     assert results[0][0].error == "no result within 2 s"
 
 
+def test_a_file_that_never_ends_is_given_up_after_its_first_run(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    make, number, truth = onnx.helper.make_tensor_value_info, onnx.TensorProto.FLOAT, onnx.TensorProto.BOOL
+    body = onnx.helper.make_graph(
+        [onnx.helper.make_node("Identity", ["go"], ["on"]), onnx.helper.make_node("Add", ["v", "v"], ["w"])],
+        "body",
+        [make("i", onnx.TensorProto.INT64, []), make("go", truth, []), make("v", number, [1])],
+        [make("on", truth, []), make("w", number, [1])],
+    )
+    endless = onnx.helper.make_graph(
+        [onnx.helper.make_node("Loop", ["", "yes", "x"], ["y"], body=body)],
+        "endless",
+        [make("x", number, [1])],
+        [make("y", number, [1])],
+        [onnx.helper.make_tensor("yes", truth, [], [True])],
+    )
+    model = onnx.helper.make_model(endless, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    cache = FileCache(tmp_path, ".onnx")
+    sha256 = cache.put(model.SerializeToString())
+    visit = Visit(uuid.uuid4().hex, Role.FILE, sha256, sha256, 1, 6, timed_s=0.1, is_cold=True)
+    whole = VisitBatch(Target("cpu", "onnxruntime"), "", "c", 0, (visit,), {sha256: str(cache.path(sha256))})
+    with closing(LocalCpuAgent(Target("cpu", "onnxruntime"), first_run_timeout_s=0.3)) as impatient:
+        ((row,),) = impatient.run(whole)
+    assert row.error == "its first run did not end within 0.3 s"
+
+
 def test_a_runtime_that_never_works_is_a_lost_device(agent: LocalCpuAgent, files: dict[str, str]) -> None:
     done = threading.Event()
 
