@@ -21,6 +21,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,7 @@ def target_of(number: int) -> Target:
 
 
 def _fill_campaign(path: Path, connection: sqlite3.Connection, number: int, visits: int, runs: int) -> int:
-    device, target, campaign = Device(number), target_of(number), f"scale-{number}"
+    device, target, campaign = Device(number), target_of(number), f"{number:012x}-1"
     tasks = {role.value: [[key, "0" * 64] for key, of in zip(device.keys, device.roles, strict=True) if of is role]
              for role in (Role.BLOCK, Role.CALIBRATION, Role.VALIDATION)}  # fmt: skip
     plan = {"anchor": [device.keys[device.anchor], "0" * 64], "tasks": tasks}
@@ -103,11 +104,17 @@ def _fill_campaign(path: Path, connection: sqlite3.Connection, number: int, visi
         store.begin_session(campaign, NS)
     connection.execute("BEGIN")
     series = _add_series(connection, str(target), device)
-    connection.executemany(
-        "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, before, after)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-        _rows(device, series, number, campaign, visits, runs),
-    )
+    rows = _rows(device, series, number, campaign, visits, runs)
+    while piece := list(islice(rows, 20_000)):
+        (visit,) = connection.execute("SELECT coalesce(max(id), 0) FROM visits").fetchone()
+        told = dict.fromkeys(row[-2:] for row in piece)
+        numbers = {conditions: visit + place for place, conditions in enumerate(told, 1)}
+        connection.executemany("INSERT INTO visits VALUES (?, ?, ?)", ((numbers[two], *two) for two in told))
+        connection.executemany(
+            "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, visit)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            ((*row[:-2], numbers[row[-2:]]) for row in piece),
+        )
     connection.execute("COMMIT")
     return 2 * visits * runs
 

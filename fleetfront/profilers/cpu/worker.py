@@ -175,6 +175,9 @@ class _Channel:
         self._descriptor = os.dup(1)
         os.dup2(2, 1)
 
+    def tell(self, step: str) -> None:
+        self.send({step: True})
+
     def send(self, message: dict[str, Any]) -> None:
         data = (json.dumps(message, separators=(",", ":")) + "\n").encode()
         while data:
@@ -225,9 +228,7 @@ def main() -> int:
         faulthandler.dump_traceback_later(2 * (longest + 1.0) * (len(batch.visits) + 1), exit=True)
         for visit in batch.visits:
             channel.send({"begin": visit.uuid})
-            measurements = make_visit(
-                runtime, batch, visit, conditions, feeds, lambda step, uuid=visit.uuid: channel.send({step: uuid})
-            )
+            measurements = make_visit(runtime, batch, visit, conditions, feeds, channel.tell)
             channel.send({"visit": visit.uuid, "measurements": [measurement_to_json(m) for m in measurements]})
         channel.send({"end": True})
         faulthandler.cancel_dump_traceback_later()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -95,7 +95,7 @@ _conditions = lru_cache(maxsize=8)(_object)
 
 
 def read_measurement(row: Sequence[Any]) -> Measurement | None:
-    """The measurement of a row, cells in the order of ``Store.measurements``; None if ``known_words`` has none for it.
+    """The measurement of a row, cells in the order of ``queries.read_rows``; None if ``known_words`` has none for it.
 
     Damaged cells make it a failed visit. Conditions may be shared between measurements.
     """
@@ -137,12 +137,3 @@ def read_measurement(row: Sequence[Any]) -> Measurement | None:
         None if error is None else str(error),
         str(uuid),
     )
-
-
-def read_all(rows: list[Sequence[Any]]) -> Iterator[Measurement]:
-    """The measurements of rows, which are let go of one by one: both at once would be twice the memory."""
-    rows.reverse()
-    while rows:
-        measurement = read_measurement(rows.pop())
-        if measurement is not None:
-            yield measurement

@@ -10,7 +10,13 @@ from pathlib import Path
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.store.cells import is_target
-from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
+from fleetfront.profilers.store.schema import (
+    WITH_VISITS,
+    explained,
+    open_database,
+    open_for_reading,
+    version_of,
+)
 from fleetfront.targets import Target
 
 #: Device -> its name in the store that rows are merged into.
@@ -19,8 +25,14 @@ Rename = Callable[[str], str]
 _SERIES = "target, space, role, key, metric, unit, clock"
 _TARGET = "renamed(x.target)"
 
+_NEW_VISITS = (
+    "INSERT INTO visits (id, before, after) SELECT v.id + :known, v.before, v.after FROM other.visits v WHERE v.id IN"
+    " (SELECT m.visit FROM other.measurements m JOIN other.series x ON x.id = m.series"
+    f" WHERE {_TARGET} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM measurements o WHERE o.uuid = m.uuid))"
+)
+
 #: In this order, each step finding what the ones before it brought. Sessions have no identity of their own: two of one
-#: campaign cannot begin in the same nanosecond.
+#: campaign cannot begin in the same nanosecond. Nor have visits, which get numbers beyond the ``known`` ones.
 _STEPS = {
     "sources": "INSERT OR IGNORE INTO sources (name, licence, url, sha256, imported_ns)"
     " SELECT name, licence, url, sha256, imported_ns FROM other.sources",
@@ -40,9 +52,11 @@ _STEPS = {
     "endings": "INSERT OR IGNORE INTO endings (session, ended_ns, reason, finished)"
     " SELECT s.id, e.ended_ns, e.reason, e.finished FROM other.endings e JOIN other.sessions x ON x.id = e.session"
     " JOIN sessions s ON s.campaign = x.campaign AND s.started_ns = x.started_ns",
+    "visits": _NEW_VISITS,
     "measurements": "INSERT OR IGNORE INTO measurements (uuid, series, campaign, round, started_ns, samples, before,"
-    " after, flags, error, source)"
-    " SELECT m.uuid, s.id, m.campaign, m.round, m.started_ns, m.samples, m.before, m.after, m.flags, m.error, o.id"
+    " after, flags, error, source, visit)"
+    " SELECT m.uuid, s.id, m.campaign, m.round, m.started_ns, m.samples, m.before, m.after, m.flags, m.error, o.id,"
+    " m.visit + :known"
     " FROM other.measurements m JOIN other.series x ON x.id = m.series"
     " JOIN series s ON s.target = renamed(x.target) AND s.space = x.space AND s.role = x.role AND s.key = x.key"
     " AND s.metric = x.metric AND s.unit = x.unit AND s.clock = x.clock"
@@ -95,7 +109,7 @@ def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
         connection.execute("ATTACH ? AS other", (str(other),))
         connection.execute("BEGIN IMMEDIATE")
         try:
-            new = {table: max(0, connection.execute(statement).rowcount) for table, statement in _STEPS.items()}
+            new = _copy(connection)
             total, named = _counts(connection)
             connection.execute("COMMIT")
         except BaseException:
@@ -104,6 +118,16 @@ def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
             raise
     rows = new["measurements"]
     return Merged(tuple(devices), rows, named - rows, total - named, new["campaigns"])
+
+
+def _copy(connection: sqlite3.Connection) -> dict[str, int]:
+    """Rows that each table got."""
+    (known,) = connection.execute("SELECT coalesce(max(id), 0) FROM main.visits").fetchone()
+    steps = dict(_STEPS)
+    if version_of(connection, "other") < WITH_VISITS:
+        del steps["visits"]
+        steps["measurements"] = steps["measurements"].replace("m.visit + :known", "NULL")
+    return {table: max(0, connection.execute(sql, {"known": known}).rowcount) for table, sql in steps.items()}
 
 
 def _renaming(rename: Rename) -> Callable[[object], str | None]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from fleetfront.errors import InputError
 from fleetfront.files import disk_full, explained_os_error
@@ -19,8 +18,10 @@ from fleetfront.files import disk_full, explained_os_error
 APPLICATION_ID = 0x666C6674
 
 #: Goes up with every change of what rows hold; ``_MIGRATIONS[n]`` leads from version n to n + 1. Since version 2 new
-#: samples end with a checksum, which older programs would take for a sample.
-VERSION = 2
+#: samples end with a checksum, which older programs would take for a sample. Since version 3 new rows of one visit
+#: share its conditions, which are more than half of what a row takes; older rows stay as they are.
+VERSION = 3
+WITH_VISITS = 3
 
 _TABLES = """
 CREATE TABLE sources (
@@ -61,13 +62,25 @@ _APPEND_ONLY = "\n".join(
     for table in ("sources", "series", "measurements", "campaigns", "sessions", "endings")
     for verb in ("update", "delete")
 )
+_VISITS = """
+CREATE TABLE visits (id INTEGER PRIMARY KEY, before TEXT, after TEXT);
+ALTER TABLE measurements ADD COLUMN visit INTEGER REFERENCES visits;
+CREATE TRIGGER visits_no_update BEFORE UPDATE ON visits BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
+CREATE TRIGGER visits_no_delete BEFORE DELETE ON visits BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
+"""
 
 #: How long another process may keep the file for itself.
 _BUSY_S = 10.0
 
 #: Only writers migrate, so readers take rows of every version.
-_MIGRATIONS: dict[int, str] = {1: ""}
+_MIGRATIONS: dict[int, str] = {1: "", 2: _VISITS}
 _TABLE_NAMES = frozenset({"sources", "series", "measurements", "campaigns", "sessions", "endings"})
+
+
+def version_of(connection: sqlite3.Connection, schema: str = "main") -> int:
+    """The version of an open store: one that is only read may be older than ``VERSION``."""
+    (version,) = connection.execute(f"PRAGMA {schema}.user_version").fetchone()
+    return int(version)
 
 
 def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
@@ -86,7 +99,7 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
         raise explained_os_error(error, path.parent) from error
     with explained(path):
         connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
-        connection.text_factory = _decoded
+        connection.text_factory = decoded
         try:
             _prepare(connection, path)
         except BaseException:
@@ -126,7 +139,7 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
 def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
     uri = f"{path.absolute().as_uri()}?{how}"
     connection = sqlite3.connect(uri, timeout=_BUSY_S, isolation_level=None, uri=True)
-    connection.text_factory = _decoded
+    connection.text_factory = decoded
     try:
         connection.execute("PRAGMA query_only = ON")
         if _checked_version(connection, path) == 0:
@@ -140,37 +153,7 @@ def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
     return connection
 
 
-def fetch_all(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
-    """All rows of a query. Where every text is one, they are read without a call of Python's for each."""
-    connection.text_factory = str
-    try:
-        return connection.execute(query, values).fetchall()
-    except (sqlite3.OperationalError, UnicodeDecodeError) as error:
-        if "decode" not in str(error):
-            raise
-    finally:
-        connection.text_factory = _decoded
-    return connection.execute(query, values).fetchall()
-
-
-def killed_seconds(connection: sqlite3.Connection, campaign: str, killed: float, told: float) -> float:
-    """Seconds of killed sessions: by the system's clock, which may be set, within what visits themselves say.
-
-    Visits take most of a session, but for the files that are written before the first. ``killed`` are seconds by the
-    clock, ``told`` those of the campaign's other sessions.
-    """
-    (visits_ns,) = connection.execute(
-        "SELECT sum(ns) FROM (SELECT DISTINCT started_ns, CASE WHEN json_valid(after) THEN"
-        " json_extract(after, '$.visit_ns') END AS ns FROM measurements WHERE campaign = ?)",
-        (campaign,),
-    ).fetchone()
-    if not isinstance(visits_ns, int):
-        return max(0.0, killed)
-    visits = max(0.0, visits_ns / 1e9 - told)
-    return min(max(killed, visits), 2 * visits + 60.0)
-
-
-def _decoded(data: bytes) -> str:
+def decoded(data: bytes) -> str:
     """Text of a cell; bytes that are none stand out, and cost no other row."""
     return data.decode("utf-8", errors="replace")
 
@@ -217,7 +200,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("BEGIN IMMEDIATE")
     # Asked again under the lock: another process may have made the tables meanwhile.
     version = _checked_version(connection, path)
-    steps = [_TABLES + _APPEND_ONLY] if version == 0 else [_MIGRATIONS[step] for step in range(version, VERSION)]
+    steps = (
+        [_TABLES + _APPEND_ONLY + _VISITS] if version == 0 else [_MIGRATIONS[step] for step in range(version, VERSION)]
+    )
     if version == VERSION:
         steps = []
     for script in steps:
@@ -285,7 +270,8 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
             "Upgrade fleetfront, or set FLEETFRONT_HOME to another folder.",
         )
     # A view in place of a table may compute without end, and nothing of ours is a view.
-    strange = sorted(name for name in {*kinds, *_TABLE_NAMES} if kinds.get(name) != "table")
+    wanted = _TABLE_NAMES | {"visits"} if version >= WITH_VISITS else _TABLE_NAMES
+    strange = sorted(name for name in {*kinds, *wanted} if kinds.get(name) != "table")
     if strange:
         raise InputError(
             f"{path} is not a readable store ({strange[0]!r} is not a table of its own).",

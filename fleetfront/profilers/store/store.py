@@ -22,10 +22,10 @@ from fleetfront.profilers.store.cells import (
     known_words,
     pack_facts,
     pack_samples,
-    read_all,
     read_facts,
 )
-from fleetfront.profilers.store.schema import explained, fetch_all, killed_seconds, open_database, open_for_reading
+from fleetfront.profilers.store.queries import SERIES, killed_seconds, read_rows
+from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
 
@@ -83,7 +83,6 @@ class Holding:
 
 #: How long another command may write before this one gives up.
 _WAIT_S = 600.0
-_SERIES = ("target", "space", "role", "key", "metric", "unit", "clock")
 
 
 def _named(target: Target | None, space: str | None) -> tuple[str, list[str]]:
@@ -124,16 +123,22 @@ class Store:
     def append(self, measurements: Iterable[Measurement], source: Source | None = None) -> int:
         """Write measurements in one transaction: all of them or, on an error, none. Returns how many were new.
 
-        Rows whose ``uuid`` is already there are left as they are. ``source`` marks the rows as imported from there.
+        Rows whose ``uuid`` is already there are left as they are. ``source`` marks the rows as imported from there. The
+        conditions of a visit are kept once for its rows, which come one after the other.
         Raises InputError if the disk is full or the file cannot be written.
         """
-        new = 0
+        new, told, visit = 0, (None, None), None
         with self._transaction() as connection:
             origin = None if source is None else self._source_id(source)
             for measurement in measurements:
-                cursor = connection.execute(
-                    "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, before, after,"
-                    " flags, error, source) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (uuid) DO NOTHING",
+                if connection.execute("SELECT 1 FROM measurements WHERE uuid = ?", (measurement.uuid,)).fetchone():
+                    continue
+                conditions = pack_facts(measurement.before), pack_facts(measurement.after)
+                if conditions != told:
+                    told, visit = conditions, self._visit_id(*conditions)
+                connection.execute(
+                    "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, flags, error,"
+                    " source, visit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                     (
                         measurement.uuid,
                         self._series_id(measurement),
@@ -141,14 +146,13 @@ class Store:
                         measurement.round,
                         measurement.started_ns,
                         pack_samples(measurement.samples),
-                        pack_facts(measurement.before),
-                        pack_facts(measurement.after),
                         pack_facts(measurement.flags),
                         measurement.error,
                         origin,
+                        visit,
                     ),
                 )
-                new += cursor.rowcount
+                new += 1
         return new
 
     def add_campaign(
@@ -211,23 +215,10 @@ class Store:
         A row with damaged samples or conditions comes as one with an error that says so; rows whose target, role or
         clock nobody here knows are left out, see ``find_damage``.
         """
-        name = None if target is None else str(target)
-        wanted = {"target": name, "space": space, "role": role, "key": key, "clock": clock, "metric": metric}
-        conditions = [f"s.{column} = ?" for column, value in wanted.items() if value is not None]
-        values: list[Any] = [str(value) for value in wanted.values() if value is not None]
-        if campaigns is not None:
-            conditions.append(f"m.campaign IN ({','.join('?' * len(campaigns))})")
-            values.extend(campaigns)
-        query = (
-            f"SELECT {', '.join('s.' + column for column in _SERIES)}, m.uuid, m.campaign, m.round, m.started_ns,"
-            " m.samples, m.before, m.after, m.flags, m.error, m.id FROM measurements m JOIN series s ON s.id = m.series"
-            f"{' WHERE ' if conditions else ''}{' AND '.join(conditions)}"
-        )
+        wanted = {"target": target, "space": space, "role": role, "key": key, "clock": clock, "metric": metric}
+        named = {column: None if value is None else str(value) for column, value in wanted.items()}
         with explained(self.path):
-            rows = fetch_all(self._connection, query, values)
-        # SQLite would sort whole rows, samples and conditions with them. Of damaged ones not even the number is sure.
-        rows.sort(key=lambda row: row[-1] if isinstance(row[-1], int) else 0)
-        return read_all(rows)
+            yield from read_rows(self._connection, named, campaigns)
 
     def find_damage(self) -> list[str]:
         """Find what of the store cannot be read, in sentences; empty if everything can. Reads everything."""
@@ -336,14 +327,20 @@ class Store:
             measurement.clock.value,
         )
         if names not in self._series:
-            where = " AND ".join(f"{column} = ?" for column in _SERIES)
+            where = " AND ".join(f"{column} = ?" for column in SERIES)
             row = self._connection.execute(f"SELECT id FROM series WHERE {where}", names).fetchone()
             if row is None:
-                columns, marks = ", ".join(_SERIES), ", ".join("?" * len(_SERIES))
+                columns, marks = ", ".join(SERIES), ", ".join("?" * len(SERIES))
                 cursor = self._connection.execute(f"INSERT INTO series ({columns}) VALUES ({marks})", names)
                 row = (cursor.lastrowid,)
             self._series[names] = int(row[0])
         return self._series[names]
+
+    def _visit_id(self, before: str | None, after: str | None) -> int | None:
+        if before is None and after is None:
+            return None
+        cursor = self._connection.execute("INSERT INTO visits (before, after) VALUES (?, ?)", (before, after))
+        return int(cursor.lastrowid or 0)
 
     def _source_id(self, source: Source) -> int:
         found = self._connection.execute(

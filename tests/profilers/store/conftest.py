@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.store import schema
+from fleetfront.profilers.store.cells import pack_facts, pack_samples
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -23,6 +26,24 @@ def path(tmp_path: Path) -> Path:
 def store(path: Path) -> Iterator[Store]:
     with Store(path) as opened:
         yield opened
+
+
+def older_store(path: Path, version: int, *rows: Measurement) -> None:
+    """A store as programs of ``version`` made it, every row with conditions of its own."""
+    connection = sqlite3.connect(path)
+    connection.executescript(schema._TABLES + schema._APPEND_ONLY)
+    connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
+    connection.execute(f"PRAGMA user_version = {version}")
+    for number, row in enumerate(rows, 1):
+        names = (str(row.target), row.space, row.role, row.key, row.metric, row.unit, row.clock)
+        connection.execute("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, *names))
+        samples = pack_samples(row.samples)
+        cells = (row.uuid, number, row.campaign, row.round, row.started_ns, samples if version > 1 else samples[:-4])
+        told = (pack_facts(row.before), pack_facts(row.after), pack_facts(row.flags), row.error)
+        marks = ", ".join("?" * 12)
+        connection.execute(f"INSERT INTO measurements VALUES ({marks})", (number, *cells, *told, None))
+    connection.commit()
+    connection.close()
 
 
 def measured(target: Target, key: str = "k", clock: Clock = Clock.WALL, **changes: object) -> Measurement:

@@ -19,7 +19,7 @@ from fleetfront.profilers.reading.verdict import judge
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
-from tests.profilers.store.conftest import measured
+from tests.profilers.store.conftest import measured, older_store
 
 
 def spoil(path: Path, statement: str, *values: object) -> None:
@@ -99,10 +99,7 @@ def test_a_bit_that_flips_inside_samples_is_seen(path: Path, target: Target) -> 
 
 
 def test_samples_of_older_stores_have_no_checksum(path: Path, target: Target) -> None:
-    with Store(path) as store:
-        store.append([measured(target)])
-    spoil(path, "UPDATE measurements SET samples = substr(samples, 1, 24)")
-    spoil(path, "PRAGMA user_version = 1")
+    older_store(path, 1, measured(target))
     for read_only in (True, False):
         with Store(path, read_only=read_only) as store:
             (row,) = store.measurements()

@@ -12,7 +12,7 @@ from fleetfront.errors import InputError
 from fleetfront.profilers.store.merging import Merged, devices_in, merge_store
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.targets import Target
-from tests.profilers.store.conftest import measured
+from tests.profilers.store.conftest import measured, older_store
 
 PHONE = Target("R5CT10", "tflite-cpu")
 
@@ -27,7 +27,8 @@ def other(tmp_path: Path) -> Path:
     path, cpu = tmp_path / "other.sqlite", Target("cpu", "onnxruntime")
     with Store(path) as store:
         store.append([measured(cpu, "a", campaign="done"), measured(cpu, "b", samples=(), error="no such operator")])
-        store.append([measured(PHONE, "a"), measured(PHONE, "a", metric="energy", unit="uJ")])
+        warm = {"before": {"load_1m": 1.5}, "after": {"visit_ns": 8}}
+        store.append([measured(PHONE, "a", **warm), measured(PHONE, "a", metric="energy", unit="uJ", **warm)])
         store.append([measured(Target("board", "litert"), "a")], Source("a paper", "MIT", "https://x.org", "ab12"))
         for name in ("done", "killed"):
             store.add_campaign(name, cpu, "space", "identity", {"tasks": {}}, {"cpu": "Abacus"})
@@ -40,7 +41,7 @@ def other(tmp_path: Path) -> Path:
 def test_all_of_it_arrives_and_machines_stay_apart(tmp_path: Path, other: Path) -> None:
     path, cpu = tmp_path / "own.sqlite", Target("cpu", "onnxruntime")
     with Store(path) as store:
-        store.append([measured(cpu, "a", samples=(9,))])
+        store.append([measured(cpu, "a", samples=(9,), before={"load_1m": 7})])
     assert devices_in(other) == ["R5CT10", "board", "cpu"]
     found = merge_store(path, other, as_lab)
     assert found == Merged(("R5CT10", "board", "lab-cpu"), rows=5, known=0, left_out=0, campaigns=2)
@@ -71,6 +72,17 @@ def test_merging_again_brings_what_is_new_alone(tmp_path: Path, other: Path) -> 
         for file in (path, other)
     ]
     assert counts == [(3, 1), (3, 1)]
+
+
+def test_a_store_of_an_older_program_is_merged(tmp_path: Path) -> None:
+    path, other = tmp_path / "own.sqlite", tmp_path / "older.sqlite"
+    rows = [measured(PHONE, key, before={"load_1m": 2}) for key in ("a", "b")]
+    older_store(other, 2, *rows)
+    with Store(path) as store:
+        store.append([measured(PHONE, "own", after={"visit_ns": 8})])
+    assert merge_store(path, other, as_lab).rows == 2
+    with Store(path, read_only=True) as store:
+        assert list(store.measurements())[1:] == rows
 
 
 def test_an_older_profile_of_the_same_phone_does_not_hide_one_s_own(tmp_path: Path) -> None:
