@@ -28,6 +28,7 @@ from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.cpu.agent import LocalCpuAgent
 from fleetfront.profilers.cpu.conditions import choose_cores
 from fleetfront.profilers.model_files import FileCache
+from fleetfront.profilers.reading.columns import collect_visits
 from fleetfront.profilers.reading.other_programs import find_other_programs
 from fleetfront.profilers.reading.rows import without_clock_cost
 from fleetfront.profilers.records import Measurement, Role
@@ -147,7 +148,7 @@ def measure(runtime: str, turns: int, folder: Path) -> dict[str, Any]:
                         "visits": int(ms.size),
                     }
                 )
-    beside = find_other_programs(bench.rows)
+    beside = find_other_programs(collect_visits(bench.rows))
     return {"runtime": runtime, "other_programs": beside and beside.to_json(), "rows": rows}
 
 

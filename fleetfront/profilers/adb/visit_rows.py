@@ -16,7 +16,7 @@ from fleetfront.profilers.adb.failures import remedy_of
 from fleetfront.profilers.adb.runners.base import Runner, Timings
 from fleetfront.profilers.adb.runners.session import Visited
 from fleetfront.profilers.base import Visit, VisitBatch
-from fleetfront.profilers.reading.filters import REPEATED
+from fleetfront.profilers.reading.columns import REPEATED
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.quantities import PEAK_MEMORY, Clock
 from fleetfront.targets import Target

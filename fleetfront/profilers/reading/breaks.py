@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from fleetfront.profilers.reading.filters import numbers_in
-from fleetfront.profilers.records import Measurement
+from fleetfront.profilers.reading.columns import Visits
+from fleetfront.quantities import FloatArray
 
 #: Clocks are steered by milliseconds all the time; somebody who sets one means more.
 _SET_S = 2.0
@@ -25,16 +24,21 @@ class Breaks:
     clock_step_s: float = 0.0
 
 
-def find_breaks(measurements: Sequence[Measurement]) -> Breaks:
+def find_breaks(visits: Visits) -> Breaks:
     """Find both in the conditions of visits, in the order taken.
 
     A machine that was started anew in between counts both from there: then the counter of sleep falls, and its visits
     are compared among themselves alone.
     """
-    told = [facts for m in measurements for facts in (m.before, m.after) if "suspended_ns" in facts]
-    asleep, clock = np.diff(numbers_in(told, "suspended_ns") / 1e9), np.diff(numbers_in(told, "clock_ns") / 1e9)
+    is_told = np.column_stack(visits.tells("suspended_ns")).ravel()
+
+    def steps(name: str) -> FloatArray:
+        both = np.column_stack([visits.before(name), visits.after(name)]).ravel()
+        return np.diff(both[is_told] / 1e9)
+
+    asleep, clock = steps("suspended_ns"), steps("clock_ns")
     is_same_start = asleep >= -_SLEPT_S
     slept = float(np.maximum(asleep[is_same_start], 0.0).sum())
-    steps = clock[is_same_start]
-    step = float(steps[np.abs(steps).argmax()]) if steps.size else 0.0
+    set_s = clock[is_same_start]
+    step = float(set_s[np.abs(set_s).argmax()]) if set_s.size else 0.0
     return Breaks(slept if slept > _SLEPT_S else 0.0, step if abs(step) > _SET_S else 0.0)

@@ -13,13 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fleetfront.errors import unknown
 from fleetfront.profilers.parts import Seen, join_parts, network_of
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
-from fleetfront.profilers.reading.filters import are_throttled, discard_reasons, numbers_in
+from fleetfront.profilers.reading.columns import Visits
+from fleetfront.profilers.reading.filters import are_throttled, discard_reasons
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
-from fleetfront.profilers.reading.rows import CampaignRows, collector_at_rest, gather_rows, rows_under
+from fleetfront.profilers.reading.rows import CampaignRows, gather_rows, rows_under
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Aggregation, Clock, FloatArray, Metric
@@ -158,8 +160,7 @@ def read_clocks(
 
 def _observed(read: CampaignRows) -> Observations:
     metric = read.metric
-    with collector_at_rest():
-        visits, errors, discarded, hot = _accepted(read.observed, metric)
+    visits, errors, discarded, hot = _accepted(read.observed, metric)
     return Observations(
         target=read.target,
         space=read.space,
@@ -187,11 +188,14 @@ def read_runs(
     Raises InputError as it does.
     """
     read = rows_under(gather_rows(store, target, space, clock, campaigns, LATENCY), clock)
-    runs: dict[str, list[float]] = defaultdict(list)
-    for measurement, reason in _judged(read.observed):
-        if not reason and measurement.role == role:
-            runs[measurement.key].extend(sample / LATENCY.divisor(measurement.unit) for sample in measurement.samples)
-    return {key: np.asarray(ms) for key, ms in runs.items()}
+    good, reasons = _judged(read.observed)
+    good = good.rows((reasons == "") & good.are(lambda one: one.role == role))
+    ms = good.samples / np.repeat(good.by_series(lambda one: LATENCY.divisor(one.unit)), good.count)
+    of = np.repeat(good.of, good.count)
+    runs: dict[str, list[FloatArray]] = defaultdict(list)
+    for series in dict.fromkeys(good.of.tolist()):
+        runs[good.series[series].key].append(ms[of == series])
+    return {key: np.concatenate(parts) for key, parts in runs.items()}
 
 
 def summarise(visits: FloatArray, statistic: str) -> float:
@@ -274,11 +278,11 @@ def anchor_drift(observations: Observations, statistic: str) -> Drift:
     return Drift(int(visits.size), 100 * change, float(100 * (upper / lower - 1)))
 
 
-def _role_seconds(measurements: Sequence[Measurement]) -> dict[Role, float]:
+def _role_seconds(visits: Visits) -> dict[Role, float]:
+    spent = np.bincount(visits.of, visits.after("visit_ns") / 1e9, minlength=len(visits.series))
     seconds: dict[Role, float] = defaultdict(float)
-    spent = numbers_in([m.after for m in measurements], "visit_ns") / 1e9
-    for measurement, visit_s in zip(measurements, spent.tolist(), strict=True):
-        seconds[measurement.role] += visit_s
+    for series in dict.fromkeys(visits.of.tolist()):
+        seconds[visits.series[series].role] += float(spent[series])
     return {role: total for role, total in seconds.items() if total}
 
 
@@ -297,29 +301,54 @@ def printed_ms(measurements: Sequence[Measurement]) -> dict[str, float]:
     return {name: statistics.median(float(one[name]) for one in printed) / 1000 for name in names} if printed else {}
 
 
-def _judged(measurements: Sequence[Measurement]) -> list[tuple[Measurement, str]]:
-    """Visits with samples, each with the reason for which it is left out, or an empty string."""
-    good = [m for m in measurements if m.error is None and m.samples]
-    return list(zip(good, discard_reasons(good), strict=True))
+def _judged(visits: Visits) -> tuple[Visits, NDArray[np.str_]]:
+    """Rows with samples, and str[n]: of each the reason for which it is left out, or an empty string."""
+    good = visits.rows(visits.is_good)
+    return good, discard_reasons(good)
 
 
 def _accepted(
-    measurements: Sequence[Measurement], metric: Metric
+    visits: Visits, metric: Metric
 ) -> tuple[dict[Role, dict[str, FloatArray]], dict[str, str], dict[str, int], dict[Role, dict[str, int]]]:
-    one = min if metric.aggregation == Aggregation.SUM else max
-    judged = _judged(measurements)
-    discarded = Counter(reason for _, reason in judged if reason)
-    series: dict[Role, dict[str, list[Seen]]] = defaultdict(lambda: defaultdict(list))
-    good = [measurement for measurement, reason in judged if not reason]
-    for measurement, is_hot in zip(good, are_throttled(good).tolist(), strict=True):
-        value = one(measurement.samples) / metric.divisor(measurement.unit)
-        seen = Seen(measurement.campaign, measurement.round, value, is_hot)
-        series[measurement.role][measurement.key].append(seen)
-    joined = {role: join_parts(keys, metric) for role, keys in series.items()}
-    accepted = {key for keys in joined.values() for key in keys}
-    errors = {m.key: m.error for m in measurements if m.error is not None and network_of(m.key) not in accepted}
-    visits = {r: {key: np.array([s.value for s in seen]) for key, seen in keys.items()} for r, keys in joined.items()}
+    judged, reasons = _judged(visits)
+    good = judged.rows(reasons == "")
+    least = np.minimum if metric.aggregation == Aggregation.SUM else np.maximum
+    values = good.reduced(least) / good.by_series(lambda one: metric.divisor(one.unit))
+    is_hot = are_throttled(good)
+    found: dict[Role, dict[str, FloatArray]] = defaultdict(dict)
     hot: dict[Role, dict[str, int]] = defaultdict(dict)
-    for role, keys in joined.items():
-        hot[role] |= {key: count for key, seen in keys.items() if (count := sum(s.is_hot for s in seen))}
-    return visits, errors, dict(discarded), hot
+    for role, things in _rows_by_thing(good).items():
+        parts = {key: rows for key, rows in things.items() if network_of(key) != key}
+        joined = join_parts({key: _seen(good, rows, values, is_hot) for key, rows in parts.items()}, metric)
+        for key, rows in things.items():
+            if key not in parts:
+                found[role][key], count = values[rows], int(is_hot[rows].sum())
+                hot[role] |= {key: count} if count else {}
+        for key, seen in joined.items():
+            found[role][key], count = np.array([s.value for s in seen]), sum(s.is_hot for s in seen)
+            hot[role] |= {key: count} if count else {}
+    accepted = {key for keys in found.values() for key in keys}
+    failed = np.flatnonzero(visits.has_error)
+    errors = {visits.series[visits.of[row]].key: str(visits.errors[row]) for row in failed}
+    errors = {key: error for key, error in errors.items() if network_of(key) not in accepted}
+    discarded = Counter(reason for reason in reasons.tolist() if reason)
+    return dict(found), errors, dict(discarded), dict(hot)
+
+
+def _rows_by_thing(visits: Visits) -> dict[Role, dict[str, NDArray[np.intp]]]:
+    """Role -> key -> its rows, in the order taken; what was seen first comes first."""
+    order = np.argsort(visits.of, kind="stable")
+    pieces = np.split(order, np.flatnonzero(np.diff(visits.of[order])) + 1) if len(visits) else []
+    things: dict[Role, dict[str, NDArray[np.intp]]] = defaultdict(dict)
+    for rows in sorted(pieces, key=lambda rows: int(rows[0])):
+        series = visits.series[visits.of[rows[0]]]
+        known = things[series.role].get(series.key)
+        things[series.role][series.key] = rows if known is None else np.sort(np.concatenate([known, rows]))
+    return things
+
+
+def _seen(visits: Visits, rows: NDArray[np.intp], values: FloatArray, is_hot: NDArray[np.bool_]) -> list[Seen]:
+    return [
+        Seen(visits.campaigns[visits.campaign[row]], int(visits.round[row]), float(values[row]), bool(is_hot[row]))
+        for row in rows
+    ]

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fleetfront.profilers.reading.filters import numbers_in
-from fleetfront.profilers.records import Measurement
+import numpy as np
+
+from fleetfront.profilers.reading.columns import Visits
 
 #: One program that never rests is one core; what runs on an idle desktop with a browser is a tenth of that or two.
 #: Devices with many cores are shared by many programs and suffer less from each.
@@ -42,12 +42,11 @@ class OtherPrograms:
         return asdict(self)
 
 
-def find_other_programs(measurements: Sequence[Measurement]) -> OtherPrograms | None:
+def find_other_programs(visits: Visits) -> OtherPrograms | None:
     """Find what other programs did during visits, each given once; None where a device tells nothing, or too little."""
-    told = [m for m in measurements if "others_ns" in m.before and "others_ns" in m.after]
-    before, after = [m.before for m in told], [m.after for m in told]
-    seconds = float(numbers_in(after, "visit_ns").sum())
-    if not seconds or _TOLD_TO_NS * math.sqrt(len(told)) > _MUCH / 2 * seconds:
+    is_told = np.logical_and(*visits.tells("others_ns"))
+    seconds = float(visits.after("visit_ns")[is_told].sum())
+    if not seconds or _TOLD_TO_NS * math.sqrt(np.count_nonzero(is_told)) > _MUCH / 2 * seconds:
         return None
-    grown = float((numbers_in(after, "others_ns") - numbers_in(before, "others_ns")).sum())
-    return OtherPrograms(max(0.0, grown / seconds), int(numbers_in(after, "online_cores").max()))
+    grown = float(visits.grown("others_ns")[is_told].sum())
+    return OtherPrograms(max(0.0, grown / seconds), int(visits.after("online_cores")[is_told].max()))

@@ -7,7 +7,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from fleetfront.errors import InputError
+from fleetfront.profilers.reading.columns import Visits, collect_visits
 from fleetfront.profilers.reading.filters import number_in
 from fleetfront.profilers.records import CLOCK_COST, Measurement, Role, with_samples
 from fleetfront.profilers.store.store import CampaignRow, Store
@@ -25,7 +28,7 @@ class CampaignRows:
     target: Target
     space: str
     metric: Metric
-    observed: list[Measurement]
+    observed: Visits
     campaigns: list[CampaignRow]
     clock: Clock = Clock.UNKNOWN
 
@@ -38,11 +41,9 @@ def gather_rows(
     if campaigns is None and rows:
         campaigns = [_preferred(store, rows).id]
     with collector_at_rest():
-        found = store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name)
-        measurements = list(found)
-    return CampaignRows(
-        target, space, metric, measurements, [row for row in rows if campaigns is not None and row.id in campaigns]
-    )
+        found = collect_visits(store.measurements(target=target, space=space, campaigns=campaigns, metric=metric.name))
+    named = [row for row in rows if campaigns is not None and row.id in campaigns]
+    return CampaignRows(target, space, metric, found, named)
 
 
 @contextmanager
@@ -63,23 +64,24 @@ def rows_under(read: CampaignRows, clock: Clock | None) -> CampaignRows:
 
     Raises InputError if there are none.
     """
-    measurements = read.observed
+    visits = read.observed
     if clock is None:
-        clock = measurements[-1].clock if measurements else Clock.UNKNOWN
-    observed = [m for m in measurements if m.clock == clock or m.error is not None]
-    if not observed:
-        clocks = sorted({m.clock.value for m in measurements})
+        clock = visits.series[visits.of[-1]].clock if len(visits) else Clock.UNKNOWN
+    observed = visits.rows(visits.are(lambda one: one.clock == clock) | visits.has_error)
+    if not len(observed):
+        clocks = sorted({one.clock.value for one in visits.series})
         metric, target = read.metric, read.target
         what = "measurements" if metric == LATENCY else f"measurements of {metric.name.replace('_', ' ')}"
         raise InputError(
             f"{target} has no {what} of {read.space!r} under the clock {clock.value!r}"
             + (f", only under {', '.join(clocks)}." if clocks else "."),
-            f"Run: fleetfront profile {target.options} --space {read.space}",
+            f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {read.space}",
         )
-    with collector_at_rest():
-        if clock == Clock.THREAD_CPU:
-            observed = without_interrupted_runs(observed, measurements)
-        return replace(read, observed=[without_clock_cost(measurement) for measurement in observed], clock=clock)
+    if clock == Clock.THREAD_CPU:
+        observed = without_interrupted_runs(observed, visits)
+    if read.metric == LATENCY:
+        observed = _without_clock_costs(observed, clock)
+    return replace(read, observed=observed, clock=clock)
 
 
 def preferred_campaign(store: Store, target: Target, space: str) -> CampaignRow | None:
@@ -100,18 +102,42 @@ def _preferred(store: Store, rows: Sequence[CampaignRow]) -> CampaignRow:
     return max(rows, key=rank)
 
 
-def without_interrupted_runs(cpu: Sequence[Measurement], all_clocks: Sequence[Measurement]) -> list[Measurement]:
-    """Thread-CPU visits without the runs in which another thread got the core, as far as any run is left.
+def without_interrupted_runs(cpu: Visits, all_clocks: Visits) -> Visits:
+    """Thread-CPU rows without the runs in which another thread got the core, as far as any run is left.
 
     On virtual machines the CPU time of such a run may be counted too low, up to several times, and the minimum of a
     visit would find just that run. They show in the wall time of the same run.
     """
-    walls = {_visit(m): m.samples for m in all_clocks if m.clock == Clock.WALL and m.samples}
-    found = []
-    for m in cpu:
-        kept = _uninterrupted(m.samples, walls.get(_visit(m), ()))
-        found.append(m if len(kept) == len(m.samples) else with_samples(m, kept))
-    return found
+    walls = all_clocks.rows(all_clocks.is_good & all_clocks.are(lambda one: one.clock == Clock.WALL))
+    place = {visit: row for row, visit in enumerate(_names(walls))}
+    paired = np.array([place.get(visit, -1) for visit in _names(cpu)], dtype=np.intp)
+    count = np.append(walls.count, -1)
+    paired[cpu.count != count[paired]] = -1
+    wall = np.full(cpu.samples.shape, -1, dtype=np.int64)
+    begins = np.cumsum(walls.count) - walls.count
+    row = np.repeat(np.arange(len(cpu)), cpu.count)
+    has_pair = paired[row] >= 0
+    within = np.arange(row.size) - np.repeat(np.cumsum(cpu.count) - cpu.count, cpu.count)
+    wall[has_pair] = walls.samples[begins[paired[row[has_pair]]] + within[has_pair]]
+    is_kept = wall <= _INTERRUPTED * cpu.samples
+    has_any = np.bincount(row[is_kept], minlength=len(cpu)) > 0
+    return cpu.with_runs(is_kept | ~has_any[row])
+
+
+def _names(visits: Visits) -> Iterator[tuple[int, int, str, int]]:
+    """What the rows of one visit have in common."""
+    keys = [one.key for one in visits.series]
+    columns = (visits.campaign, visits.round, visits.of, visits.started_ns)
+    for campaign, round_, of, started_ns in zip(*(column.tolist() for column in columns), strict=True):
+        yield campaign, round_, keys[of], started_ns
+
+
+def _without_clock_costs(visits: Visits, clock: Clock) -> Visits:
+    """``without_clock_cost`` of all rows under one clock."""
+    cost = visits.after(clock.value).astype(np.int64)
+    cost[visits.are(lambda one: one.unit != "ns" or one.clock != clock)] = 0
+    each = np.repeat(np.maximum(cost, 0), visits.count)
+    return replace(visits, samples=visits.samples - np.minimum(each, visits.samples // 2))
 
 
 def without_clock_cost(measurement: Measurement) -> Measurement:
@@ -128,14 +154,3 @@ def without_clock_cost(measurement: Measurement) -> Measurement:
     if samples and min(samples) >= 2 * cost:
         return with_samples(measurement, tuple([ns - cost for ns in samples]))
     return with_samples(measurement, tuple([ns - min(cost, ns // 2) for ns in samples]))
-
-
-def _visit(measurement: Measurement) -> tuple[str, int, str, int]:
-    return measurement.campaign, measurement.round, measurement.key, measurement.started_ns
-
-
-def _uninterrupted(cpu_ns: tuple[int, ...], wall_ns: tuple[int, ...]) -> tuple[int, ...]:
-    if len(cpu_ns) != len(wall_ns):
-        return cpu_ns
-    kept = tuple(cpu for cpu, wall in zip(cpu_ns, wall_ns, strict=True) if wall <= _INTERRUPTED * cpu)
-    return kept or cpu_ns

@@ -127,7 +127,8 @@ class Store:
         conditions of a visit are kept once for its rows, which come one after the other.
         Raises InputError if the disk is full or the file cannot be written.
         """
-        new, told, visit = 0, (None, None), None
+        new, visit = 0, None
+        told: tuple[str | None, str | None] = (None, None)
         with self._transaction() as connection:
             origin = None if source is None else self._source_id(source)
             for measurement in measurements:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 
 from fleetfront.profilers.reading.breaks import Breaks, find_breaks
+from fleetfront.profilers.reading.columns import collect_visits
 from fleetfront.profilers.reading.filters import discard_reasons
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import Clock
@@ -25,10 +26,15 @@ def visit(number: int, slept: Sequence[float], clock: Sequence[float] = (0, 0)) 
     )
 
 
+def reasons_of(rows: Sequence[Measurement]) -> list[str]:
+    reasons: list[str] = discard_reasons(collect_visits(rows)).tolist()
+    return reasons
+
+
 def test_a_machine_that_is_awake_has_no_breaks() -> None:
-    assert find_breaks([visit(i, (7.0, 7.0), (0.001 * i, 0.001 * i)) for i in range(5)]) == Breaks()
+    assert find_breaks(collect_visits([visit(i, (7.0, 7.0), (0.001 * i, 0.001 * i)) for i in range(5)])) == Breaks()
     silent = Measurement(Target("cpu", "litert"), "", Role.FILE, "k", Clock.WALL, (S,), "c", 0, 0)
-    assert find_breaks([silent]) == Breaks()
+    assert find_breaks(collect_visits([silent])) == Breaks()
 
 
 @pytest.mark.parametrize(
@@ -44,8 +50,12 @@ def test_a_machine_that_is_awake_has_no_breaks() -> None:
     ids=["between visits", "in a visit, too", "set back", "set forwards in a visit", "started anew"],
 )
 def test_sleep_and_a_clock_that_was_set_are_found(visits: list[Measurement], breaks: Breaks) -> None:
-    assert find_breaks(visits) == breaks
+    assert find_breaks(collect_visits(visits)) == breaks
 
 
 def test_a_visit_that_slept_is_left_out() -> None:
-    assert discard_reasons([visit(0, (7, 7)), visit(1, (7, 67)), visit(2, (67, 67))]) == ["", "slept", ""]
+    assert reasons_of([visit(0, (7, 7)), visit(1, (7, 67)), visit(2, (67, 67))]) == [
+        "",
+        "slept",
+        "",
+    ]

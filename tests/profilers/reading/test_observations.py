@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
+from fleetfront.profilers.reading.columns import collect_visits
 from fleetfront.profilers.reading.filters import discard_reasons, number_in
 from fleetfront.profilers.reading.observations import (
     Observations,
@@ -35,6 +36,11 @@ def visit(number: int, ms: float = 1.0, role: Role = Role.BLOCK, key: str = "k",
     target = Target("cpu", "litert")
     ns = round(ms * 1e6)
     return Measurement(target, "s", role, key, Clock.WALL, (ns + 9, ns), "c", number, number, **changes)  # type: ignore[arg-type]
+
+
+def reasons_of(rows: Sequence[Measurement]) -> list[str]:
+    reasons: list[str] = discard_reasons(collect_visits(rows)).tolist()
+    return reasons
 
 
 def test_statistics_of_visits() -> None:
@@ -124,21 +130,30 @@ def test_a_throttled_visit_is_left_out() -> None:
     flagged = visit(1, flags=("throttled",))
     slow = visit(2, after={"frequency_khz": 1_000_000})
     fine = [visit(i, before={"throttles": 4}, after={"throttles": 4, "frequency_khz": 2_000_000}) for i in range(3, 9)]
-    assert discard_reasons([counted, flagged, slow, *fine]) == ["throttled", "throttled", "slow clock", *[""] * 6]
+    assert reasons_of([counted, flagged, slow, *fine]) == [
+        "throttled",
+        "throttled",
+        "slow clock",
+        *[""] * 6,
+    ]
 
 
 def test_visits_that_were_made_again_never_count() -> None:
     hot = [visit(i, flags=("throttled", "repeated")) for i in range(2)]
-    assert discard_reasons([*hot, visit(2)]) == ["throttled", "throttled", ""]
+    assert reasons_of([*hot, visit(2)]) == ["throttled", "throttled", ""]
     # The last try counts, for lack of another.
-    assert discard_reasons([*hot, visit(2, flags=("throttled",))]) == ["throttled", "throttled", ""]
+    assert reasons_of([*hot, visit(2, flags=("throttled",))]) == [
+        "throttled",
+        "throttled",
+        "",
+    ]
 
 
 def test_waiting_for_a_core_spoils_wall_time_only() -> None:
     facts = {"before": {"waited_ns": 0}, "after": {"waited_ns": 5_000_000}}
     others = [visit(i) for i in range(1, 4)]
-    assert discard_reasons([visit(0, **facts), *others]) == ["preempted", "", "", ""]  # type: ignore[arg-type]
-    assert discard_reasons([visit(0, 100.0, **facts), *others])[0] == ""  # type: ignore[arg-type]
+    assert reasons_of([visit(0, **facts), *others]) == ["preempted", "", "", ""]  # type: ignore[arg-type]
+    assert reasons_of([visit(0, 100.0, **facts), *others])[0] == ""  # type: ignore[arg-type]
 
 
 def test_visits_between_two_slow_anchors_are_left_out() -> None:
@@ -147,7 +162,7 @@ def test_visits_between_two_slow_anchors_are_left_out() -> None:
         slow = 2.0 if 24 <= number < 36 else 1.0
         is_anchor = number % 3 == 0
         rows.append(visit(number, slow, Role.ANCHOR if is_anchor else Role.BLOCK, "a" if is_anchor else "k"))
-    reasons = discard_reasons(rows)
+    reasons = reasons_of(rows)
     assert {i for i, reason in enumerate(reasons) if reason} == {i for i in range(24, 33) if i % 3}
     assert set(reasons) == {"", "slow phase"}
 
@@ -156,7 +171,7 @@ def test_visits_between_two_slow_anchors_are_left_out() -> None:
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=40))
 def test_at_least_half_of_each_thing_stays(pairs: Sequence[tuple[str, bool]]) -> None:
     rows = [visit(i, key=key, flags=("throttled",) if bad else ()) for i, (key, bad) in enumerate(pairs)]
-    reasons = discard_reasons(rows)
+    reasons = reasons_of(rows)
     for key in "abc":
         left = [not reason for row, reason in zip(rows, reasons, strict=True) if row.key == key]
         assert not left or sum(left) >= len(left) / 2

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from fleetfront.profilers.reading.columns import collect_visits
 from fleetfront.profilers.reading.other_programs import OtherPrograms, find_other_programs
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.quantities import Clock
@@ -22,21 +23,21 @@ def visit(took_ms: float, others_ms: float, **more: Any) -> Measurement:
 
 
 def test_cores_that_others_used_are_a_mean_over_all_visits() -> None:
-    found = find_other_programs([visit(1000, 900), visit(3000, 300)])
+    found = find_other_programs(collect_visits([visit(1000, 900), visit(3000, 300)]))
     assert found == OtherPrograms(0.3, 4)
     assert str(found) == "other programs used 0.3 of 4 cores"
 
 
 def test_ticks_that_count_us_too_low_make_no_negative_company() -> None:
-    assert find_other_programs([visit(1000, -20)]) == OtherPrograms(0.0, 4)
+    assert find_other_programs(collect_visits([visit(1000, -20)])) == OtherPrograms(0.0, 4)
 
 
 def test_too_short_a_look_or_none_tells_nothing() -> None:
-    assert find_other_programs([visit(5, 10)]) is None
-    assert find_other_programs([visit(5, 5) for _ in range(400)]) == OtherPrograms(1.0, 4)
+    assert find_other_programs(collect_visits([visit(5, 10)])) is None
+    assert find_other_programs(collect_visits([visit(5, 5) for _ in range(400)])) == OtherPrograms(1.0, 4)
     silent = Measurement(Target("cpu", "litert"), "", Role.FILE, "k", Clock.WALL, (1,), "c", 0, 0)
-    assert find_other_programs([silent]) is None
-    assert find_other_programs([visit(1000, 0, others_ns="damaged")]) == OtherPrograms(0.0, 4)
+    assert find_other_programs(collect_visits([silent])) is None
+    assert find_other_programs(collect_visits([visit(1000, 0, others_ns="damaged")])) == OtherPrograms(0.0, 4)
 
 
 @pytest.mark.parametrize(

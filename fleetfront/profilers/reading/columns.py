@@ -1,0 +1,196 @@
+"""Keep visits in columns: what is read of a long campaign are arrays, not a record and two tables for each visit."""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.profilers.records import CLOCK_COST, Measurement, Role
+from fleetfront.quantities import Clock, FloatArray
+
+#: Flag of a row whose visit was made once more because the device was throttled: whatever is left, it never counts.
+REPEATED = "repeated"
+THROTTLED = "throttled"
+
+#: Conditions that readers ask for.
+_BEFORE = ("suspended_ns", "clock_ns", "waited_ns", "throttles", "others_ns")
+_AFTER = (*_BEFORE, "visit_ns", "frequency_khz", "online_cores")
+_CLOCKS = tuple(clock.value for clock in Clock)
+_PLACES = {name: place for place, name in enumerate((*(f"before {name}" for name in _BEFORE), *_AFTER, *_CLOCKS))}
+#: No counter reaches it in this world.
+_BEYOND = 2.0**63
+_PLAIN = {int, float}
+
+
+class Series(NamedTuple):
+    """Whose samples a row has, under which clock."""
+
+    role: Role
+    key: str
+    clock: Clock
+    unit: str
+
+
+@dataclass(frozen=True, slots=True)
+class Visits:
+    """n rows in the order taken, each of one visit under one clock.
+
+    Attributes:
+        series: [s], ``of`` int[n] names one for each row.
+        campaigns: [c], ``campaign`` int[n] names one for each row.
+        round, started_ns: int64[n].
+        samples: int64[m] of all rows one after the other, ``count`` int[n] of each.
+        facts: float64[v, f], conditions of visits; NaN for what is not told, infinite for what is damaged. ``visit``
+            int[n] names that of each row.
+        is_throttled, is_repeated: bool[n], by the rows' flags.
+        has_error: bool[n]; ``errors`` object[n] are the texts, None for rows without one.
+    """
+
+    series: tuple[Series, ...]
+    of: NDArray[np.intp]
+    campaigns: tuple[str, ...]
+    campaign: NDArray[np.intp]
+    round: NDArray[np.int64]
+    started_ns: NDArray[np.int64]
+    samples: NDArray[np.int64]
+    count: NDArray[np.intp]
+    facts: FloatArray
+    visit: NDArray[np.intp]
+    is_throttled: NDArray[np.bool_]
+    is_repeated: NDArray[np.bool_]
+    has_error: NDArray[np.bool_]
+    errors: NDArray[np.object_]
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+    @property
+    def is_good(self) -> NDArray[np.bool_]:
+        """bool[n]: rows with samples and without an error."""
+        return ~self.has_error & (self.count > 0)
+
+    def are(self, how: Callable[[Series], bool]) -> NDArray[np.bool_]:
+        """bool[n]: what holds of each row's series."""
+        return self.by_series(how).astype(np.bool_)
+
+    def by_series(self, how: Callable[[Series], float]) -> FloatArray:
+        """float64[n]: a number of each row's series."""
+        used, place = np.unique(self.of, return_inverse=True)
+        return np.array([how(self.series[one]) for one in used], dtype=np.float64)[place]
+
+    def before(self, name: str) -> FloatArray:
+        """float64[n]: a condition before each visit; 0 for one that is not told or damaged."""
+        return self.after(f"before {name}")
+
+    def after(self, name: str, default: float = 0.0) -> FloatArray:
+        """float64[n]: a condition after each visit; ``default`` for one that is not told or damaged."""
+        column = self.facts[self.visit, _PLACES[name]]
+        return np.where(np.isfinite(column), column, default)
+
+    def grown(self, counter: str) -> FloatArray:
+        """float64[n]: by how much a counter grew meanwhile."""
+        return self.after(counter) - self.before(counter)
+
+    def tells(self, name: str) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+        """Bool[n] before and after each visit: whether the device told a condition at all."""
+        before, after = (self.facts[self.visit, _PLACES[place]] for place in (f"before {name}", name))
+        return ~np.isnan(before), ~np.isnan(after)
+
+    def reduced(self, how: np.ufunc) -> NDArray[np.int64]:
+        """int64[n]: each row's samples reduced to one; every row must have some."""
+        begins = np.concatenate([[0], np.cumsum(self.count)[:-1]]).astype(np.intp)
+        return how.reduceat(self.samples, begins) if len(self) else np.empty(0, np.int64)
+
+    def rows(self, chosen: NDArray[np.bool_]) -> Visits:
+        """Those rows that ``chosen`` bool[n] names."""
+        kept = replace(self, samples=self.samples[np.repeat(chosen, self.count)])
+        return replace(
+            kept,
+            of=self.of[chosen],
+            campaign=self.campaign[chosen],
+            round=self.round[chosen],
+            started_ns=self.started_ns[chosen],
+            count=self.count[chosen],
+            visit=self.visit[chosen],
+            is_throttled=self.is_throttled[chosen],
+            is_repeated=self.is_repeated[chosen],
+            has_error=self.has_error[chosen],
+            errors=self.errors[chosen],
+        )
+
+    def with_runs(self, kept: NDArray[np.bool_]) -> Visits:
+        """All rows with those of their samples that ``kept`` bool[m] names."""
+        row = np.repeat(np.arange(len(self)), self.count)
+        count = np.bincount(row[kept], minlength=len(self)).astype(np.intp)
+        return replace(self, samples=self.samples[kept], count=count)
+
+
+def collect_visits(measurements: Iterable[Measurement]) -> Visits:
+    """Put measurements into columns, and let go of each."""
+    series: dict[Series, int] = {}
+    campaigns: dict[str, int] = {}
+    numbers = [array("q") for _ in range(6)]
+    samples, facts = array("q"), array("d")
+    flagged: list[tuple[bool, bool]] = []
+    errors: list[str | None] = []
+    told: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+    visits = 0
+    for m in measurements:
+        # Rows of one visit share its conditions.
+        if told is None or m.before is not told[0] or m.after is not told[1]:
+            told, visits = (m.before, m.after), visits + 1
+            facts.extend(_facts(*told))
+        of = series.setdefault(Series(m.role, m.key, m.clock, m.unit), len(series))
+        campaign = campaigns.setdefault(m.campaign, len(campaigns))
+        row = (of, campaign, m.round, m.started_ns, len(m.samples), visits - 1)
+        for column, number in zip(numbers, row, strict=True):
+            column.append(number)
+        samples.extend(m.samples)
+        flagged.append((THROTTLED in m.flags, REPEATED in m.flags) if m.flags else (False, False))
+        errors.append(m.error)
+    of_, campaign_, round_, started_ns, count, visit = (np.array(column, dtype=np.int64) for column in numbers)
+    table = np.array(facts, dtype=np.float64).reshape(visits, len(_PLACES))
+    table[np.abs(table) >= _BEYOND] = math.inf
+    flags = np.array(flagged, dtype=np.bool_).reshape(len(errors), 2)
+    return Visits(
+        series=tuple(series),
+        of=of_.astype(np.intp),
+        campaigns=tuple(campaigns),
+        campaign=campaign_.astype(np.intp),
+        round=round_,
+        started_ns=started_ns,
+        samples=np.array(samples, dtype=np.int64),
+        count=count.astype(np.intp),
+        facts=table,
+        visit=visit.astype(np.intp),
+        is_throttled=flags[:, 0],
+        is_repeated=flags[:, 1],
+        has_error=np.array([error is not None for error in errors], dtype=np.bool_),
+        errors=np.array(errors, dtype=object),
+    )
+
+
+def _facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[float]:
+    cost = after.get(CLOCK_COST)
+    costs: Mapping[str, Any] = cost if isinstance(cost, dict) else {}
+    found = [before.get(name, math.nan) for name in _BEFORE] + [after.get(name, math.nan) for name in _AFTER]
+    found += [costs.get(clock, math.nan) for clock in _CLOCKS]
+    if set(map(type, found)) <= _PLAIN:
+        try:
+            return [float(value) for value in found]
+        except OverflowError:
+            pass
+    return [_number(value) for value in found]
+
+
+def _number(value: object) -> float:
+    """A number as it is, NaN for what is not told, infinity for what is no number that a counter can have."""
+    if isinstance(value, float) and math.isnan(value):
+        return value
+    return float(value) if isinstance(value, int | float) and abs(value) < _BEYOND else math.inf
