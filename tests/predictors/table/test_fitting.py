@@ -212,6 +212,10 @@ def test_trees_enter_with_many_networks_that_need_them(space: OfaMbv3Space) -> N
     assert plain.trial is not None
     assert corrected.trial is not None
     assert corrected.model.residual is not None
+    # The error is that of what is used: with the trees where they won, without them where they did not.
+    assert corrected.cross_validated_mape == pytest.approx(corrected.trial.mape_with)
+    assert plain.model.residual is None
+    assert plain.cross_validated_mape != pytest.approx(plain.trial.mape_with)
     fresh = space.sample(200, np.random.default_rng(9))
     truth = device.network_ms(fresh) * np.where(fresh[:, -1] > 12, 1.2, 1.0)
     with_trees = CalibratedTable(space, corrected.model).predict(fresh).mean
