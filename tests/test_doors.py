@@ -46,7 +46,6 @@ from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import load_fit, save_fit
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.predictors.trees import Trees
-from fleetfront.profilers.file_facts import file_precision
 from fleetfront.profilers.gpu.trtexec import read_layers, read_profile, read_times
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.feeds import load_arrays
@@ -54,7 +53,6 @@ from fleetfront.search.archive import Archive
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w12
-from fleetfront.spaces.supernet.checkpoints import load_supernet
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.predictors.synthetic_device import SyntheticDevice
@@ -391,19 +389,3 @@ def test_every_door_lets_the_right_file_in(doors: dict[str, tuple[Door, bytes]])
         read_arrays(Path(os.devnull))
     with pytest.raises(InputError):
         load_arrays(Path(os.devnull))
-
-
-PIPES: dict[str, Callable[[Path], object]] = {
-    "model.onnx": file_precision,
-    "model.tflite": file_precision,
-    "weights.pth": lambda path: load_supernet(path, ofa_mbv3_mini()),
-    "weights.safetensors": lambda path: load_supernet(path, ofa_mbv3_mini()),
-    "224_lookup_table.yaml": lambda path: read_lookup_folder(path.parent, ofa_mbv3_w12(), 1.0),
-}
-
-
-@pytest.mark.parametrize("name", list(PIPES))
-def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(FleetfrontError, match="is no regular file"):
-        PIPES[name](tmp_path / name)

@@ -1,10 +1,15 @@
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fleetfront.errors import FileError
+from fleetfront.errors import FileError, FleetfrontError
 from fleetfront.files import check_regular, whole_file, write_whole
+from fleetfront.pipelines.importing.lookup_yaml import read_lookup_folder
+from fleetfront.profilers.file_facts import file_precision
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w12
+from fleetfront.spaces.supernet.checkpoints import load_supernet
 
 
 def test_a_file_appears_with_the_permissions_of_any_other(tmp_path: Path) -> None:
@@ -39,3 +44,19 @@ def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
         with pytest.raises(FileError, match="no regular file"):
             check_regular(path)
     check_regular(tmp_path / "nothing")
+
+
+PIPES: dict[str, Callable[[Path], object]] = {
+    "model.onnx": file_precision,
+    "model.tflite": file_precision,
+    "weights.pth": lambda path: load_supernet(path, ofa_mbv3_mini()),
+    "weights.safetensors": lambda path: load_supernet(path, ofa_mbv3_mini()),
+    "224_lookup_table.yaml": lambda path: read_lookup_folder(path.parent, ofa_mbv3_w12(), 1.0),
+}
+
+
+@pytest.mark.parametrize("name", list(PIPES))
+def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(FleetfrontError, match="is no regular file"):
+        PIPES[name](tmp_path / name)

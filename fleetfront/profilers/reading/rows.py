@@ -109,8 +109,8 @@ def without_interrupted_runs(cpu: Visits, all_clocks: Visits) -> Visits:
     visit would find just that run. They show in the wall time of the same run.
     """
     walls = all_clocks.rows(all_clocks.is_good & all_clocks.are(lambda one: one.clock == Clock.WALL))
-    place = {visit: row for row, visit in enumerate(_names(walls))}
-    paired = np.array([place.get(visit, -1) for visit in _names(cpu)], dtype=np.intp)
+    place = {visit: row for row, visit in enumerate(_visits(walls))}
+    paired = np.array([place.get(visit, -1) for visit in _visits(cpu)], dtype=np.intp)
     count = np.append(walls.count, -1)
     paired[cpu.count != count[paired]] = -1
     wall = np.full(cpu.samples.shape, -1, dtype=np.int64)
@@ -124,8 +124,8 @@ def without_interrupted_runs(cpu: Visits, all_clocks: Visits) -> Visits:
     return cpu.with_runs(is_kept | ~has_any[row])
 
 
-def _names(visits: Visits) -> Iterator[tuple[int, int, str, int]]:
-    """What the rows of one visit have in common."""
+def _visits(visits: Visits) -> Iterator[tuple[int, int, str, int]]:
+    """The cells that the rows of one visit have in common."""
     keys = [one.key for one in visits.series]
     columns = (visits.campaign, visits.round, visits.of, visits.started_ns)
     for campaign, round_, of, started_ns in zip(*(column.tolist() for column in columns), strict=True):
