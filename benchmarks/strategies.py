@@ -32,6 +32,7 @@ PATH = RESULTS / "strategies.json"
 DEFAULT = "surrogate"
 STRATEGIES = (
     DEFAULT,
+    "surrogate:design=spread",
     "lamoo",
     "lamoo:selection=path",
     "lamoo:sampling=cma",

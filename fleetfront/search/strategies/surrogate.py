@@ -31,7 +31,7 @@ from fleetfront.search.strategies.base import (
 )
 from fleetfront.search.strategies.candidates import Candidates
 from fleetfront.search.strategies.macs_fronts import MacsFronts
-from fleetfront.spaces.base import Genotypes
+from fleetfront.spaces.base import DescribesNetworks, Genotypes
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -49,7 +49,8 @@ class SurrogateSettings:
 
     Attributes:
         first: networks before the first model, spread over what they cost; at most a quarter of the budget.
-        design: what these are: ``spread`` at random, or on the fronts of ``macs`` against each device's cost.
+        design: what these are: ``spread`` at random, or on the fronts of ``macs`` against each device's cost; ``auto``
+            takes ``macs`` in spaces that describe their networks by nothing but genes, where a model knows little.
         growth, least, most: a batch is this share of what is known, within these numbers.
         batch: a batch is so many networks instead; 0 leaves it to ``growth``.
         refit: hyperparameters are searched again when the archive has grown by this factor.
@@ -61,7 +62,7 @@ class SurrogateSettings:
     """
 
     first: Count = 16
-    design: Literal["spread", "macs"] = "spread"
+    design: Literal["auto", "spread", "macs"] = "auto"
     growth: Share = 0.04
     least: Count = 4
     most: Count = 32
@@ -149,7 +150,10 @@ class SurrogateStrategy(ReadsArchive):
     def _spread(self, n: int) -> Genotypes:
         """Random networks of even steps in cost: one of each of n strata of the mean cost over all columns; with a
         prior, those that are on its fronts."""
-        if self._prior is None and self._settings.design == "macs":
+        begins_by_macs = self._settings.design == "macs" or (
+            self._settings.design == "auto" and not isinstance(self._problem.space, DescribesNetworks)
+        )
+        if self._prior is None and begins_by_macs:
             return MacsFronts(self._problem, int(self._rng.integers(2**31))).ask(n)
         rows = self._candidates.some(50 * n)
         if self._prior is not None:
