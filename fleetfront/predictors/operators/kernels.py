@@ -26,7 +26,8 @@ from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.targets import Target
 
 #: What is known of every operator. Counts in millions: multiply-accumulates, elements of activations read and written,
-#: elements of weights; ``padded`` are the multiply-accumulates if channels came in sixteens, as vectors want them.
+#: elements of weights; ``padded`` are the multiply-accumulates if channels came in sixteens, as vectors want them, or
+#: the runs of what is worked through run by run.
 #: Then sizes: of the windows, and of the product (rows x inner -> columns, so many times), or of the last two
 #: dimensions where nothing is multiplied.
 FEATURES = (

@@ -15,8 +15,10 @@ from fleetfront.predictors.operators.costs import (
     NetworkScales,
     from_memory,
     roofline_design,
+    scale_of,
     tree_design,
 )
+from fleetfront.predictors.operators.kernels import FEATURES
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import grow_trees
 from fleetfront.quantities import FloatArray
@@ -28,6 +30,7 @@ _TREE_ROUNDS = 150
 #: How far scales may lie from 1 before networks say so: as in the first version's fits, warm sums are 0 to 20 % off.
 _SCALE_PULL = 0.15
 _LEAST_MS = 1e-5
+_MMACS, _PADDED = FEATURES.index("mmacs"), FEATURES.index("padded")
 #: Relative error that a network keeps whatever its scales are.
 _NOISE = 0.08
 #: Networks of less time, ms, have less say: what a few microseconds are made of is another thing.
@@ -171,7 +174,14 @@ def _ridge(sums: FloatArray, measured: FloatArray, known_ms: FloatArray | float)
     return np.asarray(solution)
 
 
+def _counts_runs(costs: KindCosts) -> bool:
+    return scale_of(costs.kind) == len(SCALES) - 1 and bool(costs.highest[_PADDED] != costs.highest[_MMACS])
+
+
 def learn_allowance(kinds: Mapping[str, KindCosts]) -> FloatArray:
-    """Of kinds that nobody measured: no arithmetic is free, so each term is the upper quartile of the kinds'."""
-    found = np.array([costs.roofline for costs in kinds.values()])
+    """Of kinds that nobody measured: no arithmetic is free, so each term is the upper quartile of the kinds'.
+
+    Runs of those that are worked through run by run are no arithmetic.
+    """
+    found = np.array([costs.roofline for costs in kinds.values() if not _counts_runs(costs)])
     return np.quantile(found, 0.75, axis=0) if len(found) else np.zeros(1)

@@ -77,6 +77,11 @@ def variant_of(view: Stored, operator: Operator) -> Variant:
     return found._replace(kind=found.kind + beside(view.graph, operator))
 
 
+def _runs(elements: float, run: float, **sizes: float) -> dict[str, float]:
+    """Sizes of what is worked through in runs that lie together: how many there are counts as much as how long."""
+    return {"rows": elements / run, "width": run, "padded": elements / run / 1e6, **sizes}
+
+
 def beside(graph: Graph, operator: Operator) -> str:
     """The words that are added to any kind: of weights that are fed, and those that only the file knows."""
     is_fed = operator.family in _WEIGHTED and operator.inputs[1] in graph.tensors
@@ -102,12 +107,14 @@ def _softmax(view: Stored, operator: Operator) -> Variant:
     """
     name = operator.inputs[0]
     shape, axis = view.shape(name), view.axis(name, operator.attributes["axis"])
-    outer, after = math.prod(shape[:axis]), [size for size in shape[axis + 1 :] if size != 1]
+    outer, after = math.prod(shape[:axis]), shape[axis + 1 :]
     if operator.attributes.get("flattens"):
         return Variant("softmax", {"rows": 1, "inner": outer, "width": math.prod(shape[axis:])})
-    if not after:
+    if math.prod(after) == 1:
         return Variant("softmax")
-    sizes = {"rows": outer, "inner": shape[axis], "times": math.prod(after[:-1]), "width": after[-1]}
+    between, last = math.prod(after[:-1]), after[-1]
+    runs = outer * between * last / 1e6
+    sizes = {"rows": outer, "inner": shape[axis], "times": between, "width": last, "padded": runs}
     return Variant("softmax across far" if after[:-1] else "softmax across near", sizes)
 
 
@@ -123,10 +130,11 @@ def _reduction(function: str, shape: Sequence[int], gone: set[int]) -> Variant:
     dims = _merged(shape, ["r" if axis in gone else "k" for axis in range(len(shape))])
     order = "".join(str(mark) for _, mark in dims) or "k"
     places = [place for place, mark in enumerate(order) if mark == "r"] or [len(order)]
-    sizes = [size for size, _ in dims]
+    sizes = [size for size, _ in dims] or [1]
     return Variant(
         f"reduce {_ALIKE.get(function, function)} {order}",
         {
+            "padded": math.prod(sizes[: places[0]]) / 1e6,
             "rows": math.prod(sizes[: places[0]]),
             "inner": math.prod(size for size, mark in dims if mark == "r"),
             "width": math.prod(sizes[places[-1] + 1 :]),
@@ -157,7 +165,8 @@ def _transposed(view: Stored, operator: Operator) -> Variant:
     sizes = [float(math.prod(shape[axis] for axis in block)) for block in sorted(blocks)] + [1.0, 1.0]
     last = float(math.prod(shape[axis] for axis in blocks[-1]))
     named = dict(zip(("rows", "inner", "columns", "times"), sizes, strict=False))
-    return Variant(f"transpose {order}", {**named, "width": last})
+    runs = math.prod(shape) / (last if order.endswith(str(len(blocks) - 1)) else 1)
+    return Variant(f"transpose {order}", {**named, "width": last, "padded": runs / 1e6})
 
 
 def _numbered(kept: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -180,7 +189,8 @@ def _gathered(view: Stored, operator: Operator) -> Variant:
     outer, block = elements(shape[:axis]), elements(shape[axis + 1 :])
     if outer == 1 and block > 1:
         return Variant("gather")
-    sizes = {"rows": outer, "inner": elements(view.graph.value(operator.inputs[1]).shape), "width": block}
+    count = elements(view.graph.value(operator.inputs[1]).shape)
+    sizes = _runs(outer * count * block, block, rows=outer, inner=count)
     return Variant("gather blocks" if block > 1 else "gather elements", sizes)
 
 
@@ -201,7 +211,7 @@ def _sliced(before: Sequence[int], after: Sequence[int], steps: Sequence[int]) -
     cut = [axis for axis, sizes in enumerate(zip(before, after, steps, strict=True)) if sizes[0] != sizes[1]]
     last = cut[-1] if cut else 0
     run = math.prod(after[last + (steps[last] != 1) :])
-    return Variant("slice runs" if run > 1 else "slice elements", {"rows": math.prod(after) / run, "width": run})
+    return Variant("slice runs" if run > 1 else "slice elements", _runs(math.prod(after), run))
 
 
 def _expanded(kind: str, before: Sequence[int], after: Sequence[int]) -> Variant:
@@ -209,7 +219,7 @@ def _expanded(kind: str, before: Sequence[int], after: Sequence[int]) -> Variant
     dims = _merged(after, [old != new for old, new in zip(before, after, strict=True)])
     run = dims[-1][0] if dims else 1
     is_run = bool(dims and dims[-1][1])
-    return Variant(f"{kind} runs" if is_run else f"{kind} rows", {"rows": math.prod(after) / run, "width": run})
+    return Variant(f"{kind} runs" if is_run else f"{kind} rows", _runs(math.prod(after), run))
 
 
 def _resized(view: Stored, operator: Operator) -> Variant:
@@ -223,6 +233,7 @@ def _resized(view: Stored, operator: Operator) -> Variant:
         kind += " doubled"
     if not set(changed) <= {len(after) - 2, len(after) - 1}:
         kind += " inside" if changed[-1] < len(after) - 1 else " across"
+        return Variant(kind, _runs(math.prod(after), after[-1]))
     return Variant(kind)
 
 
@@ -241,17 +252,18 @@ def _combined(view: Stored, operator: Operator) -> Variant:
     is_run = any(last) if isinstance(last, tuple) else False
     name = "arithmetic" if kind in _ARITHMETIC else kind
     name += " spread grown" if whole not in given else " spread runs" if is_run else " spread rows"
-    return Variant(name, {"rows": math.prod(whole) / run, "width": run, "columns": min(map(math.prod, given))})
+    return Variant(name, _runs(math.prod(whole), run, columns=min(map(math.prod, given))))
 
 
 def _spread(view: Stored, operator: Operator) -> Variant:
     """A transposed convolution: each element of the data makes a window."""
     groups, weight = int(operator.attributes["groups"]), view.graph.value(operator.inputs[1]).shape
     inner, columns = int(weight[0]) // groups, int(weight[1])
-    kind = "transposed conv" if groups == 1 else "transposed grouped" if inner > 1 else "transposed depthwise"
-    data = view.graph.value(operator.inputs[0]).shape
-    sizes = {"window": elements(weight[2:]), "groups": groups, "inner": inner, "columns": columns}
-    return Variant(kind, {**sizes, "rows": elements(data) / max(int(weight[0]), 1)})
+    kind = "transposed conv" if groups == 1 else "transposed grouped"
+    pixels, window = elements(view.graph.value(operator.inputs[0]).shape) / max(int(weight[0]), 1), elements(weight[2:])
+    sizes = {"window": window, "groups": groups, "rows": pixels, "inner": inner, "columns": columns}
+    # Products of all windows are written before they are added up.
+    return Variant(kind, {**sizes, "padded": pixels * window * groups * columns / 1e6})
 
 
 def _recurrent(view: Stored, operator: Operator) -> Variant:
@@ -274,7 +286,8 @@ def _joined(view: Stored, operator: Operator) -> Variant:
     outer = math.prod(view.shape(parts[0])[:axis])
     if outer == 1:
         return Variant(operator.family)
-    return Variant(f"{operator.family} rows", {"rows": outer, "width": math.prod(view.shape(parts[0])[axis:])})
+    run = math.prod(view.shape(parts[0])[axis:])
+    return Variant(f"{operator.family} rows", _runs(outer * run * len(parts), run, rows=outer))
 
 
 def _pooled(view: Stored, operator: Operator) -> Variant:

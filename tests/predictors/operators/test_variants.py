@@ -55,6 +55,7 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x4x16x16|softmax", "softmax"),
         ("1x32x1x1|softmax:1", "softmax"),
         ("1x32x100|softmax:1", "softmax across near"),
+        ("1x32x1x100|softmax:1", "softmax across far"),
         ("1x32x10x10|softmax:1", "softmax across far"),
         ("1x64x20x20|reduce:0x2x3", "reduce sum kr"),
         ("1x64x20x20|reduce:0x1", "reduce sum rk"),
@@ -91,7 +92,7 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x20x64|gelu_tanh", "gelu tanh"),
         ("1x8x12x12|conv_transpose:8x2x2", "transposed conv"),
         ("1x8x12x12|conv_transpose:8x2x2x4", "transposed grouped"),
-        ("1x8x12x12|conv_transpose:8x2x2x8", "transposed depthwise"),
+        ("1x8x12x12|conv_transpose:8x2x2x8", "transposed grouped"),
         ("9x1x8|lstm:16", "lstm"),
         ("9x1x8|lstm:16x2", "lstm both ways"),
         ("1x20x64|copy:1x64x20", "copy"),
@@ -119,12 +120,14 @@ def test_where_channels_are_stored_last_axes_are_too(key: str, kind: str) -> Non
 def test_sizes_are_those_that_loops_run_over() -> None:
     (across,) = graph_kernels(Sample.parse("2x32x5x9|softmax:1").graph())
     assert sizes(across, "rows", "inner", "times", "width") == (2, 32, 5, 9)
+    assert sizes(across, "padded") == (2 * 5 * 9 / 1e6,)
     (reduced,) = graph_kernels(Sample.parse("2x32x9|reduce:0x1").graph())
     assert sizes(reduced, "rows", "inner", "width") == (2, 32, 9)
     (picked,) = graph_kernels(Sample.parse("4x20x64|pick:1x7").graph())
     assert sizes(picked, "rows", "inner", "width") == (4, 7, 64)
     (scaled,) = graph_kernels(Sample.parse("1x8x12x12|spread:1x1x1x8x1x1").graph())
     assert sizes(scaled, "rows", "width", "columns") == (8, 144, 8)
+    assert sizes(scaled, "padded") == (8 / 1e6,)
     (lite,) = kernels_on(LITE, Sample.parse("1x3x12x12|spread:1x1x1x3x1x1").graph())
     assert sizes(lite, "rows", "width") == (144, 3)
 
