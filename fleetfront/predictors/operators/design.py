@@ -75,7 +75,15 @@ FIRST = (
     | dict.fromkeys(("lstm_both_ways", "gru_both_ways", "grown", "expand", "concat_rows", "split_rows"), 14)
     | {"transposed_grouped": 44, "regroup": 40, "over": 60, "pick": 16, "pick_blocks": 12, "stepped": 24}
     | {"reduce_mean": 30, "reduce_sum": 16, "reduce_max": 30}
-    | {"gelu_halved": 14, "silu": 14, "pad": 24, "softmax_across": 44, "max_pool_wide": 16, "average_pool_wide": 16}
+    | {
+        "gelu_halved": 14,
+        "silu": 14,
+        "pad": 24,
+        "softmax_across": 44,
+        "softmax_narrow": 14,
+        "max_pool_wide": 16,
+        "average_pool_wide": 16,
+    }
     | {f"int8 {kind}": count for kind, count in _NARROW.items()}
     | {f"uint8 {kind}": count for kind, count in _UNSIGNED.items()}
 )

@@ -160,6 +160,12 @@ def _softmax(rng: np.random.Generator) -> Sample:
     return Sample((1, int(rng.integers(1, 17)), tokens, tokens), (Stage("softmax"),))
 
 
+def _softmax_narrow(rng: np.random.Generator) -> Sample:
+    """Of few classes or bins at each of many places."""
+    width = int(rng.choice((4, 8, 10, 16, 17, 21, 32)))
+    return Sample((1, int(log_uniform(rng, 300, MOST_ACROSS / width)), width), (Stage("softmax"),))
+
+
 def _softmax_across(rng: np.random.Generator) -> Sample:
     """Over the channels of a map, or over bins of which the positions are last, near that axis or far from it."""
     shape: tuple[int, ...]
@@ -186,6 +192,7 @@ MOVED: dict[str, Draw] = {
     "transpose": _transpose,
     "softmax": _softmax,
     "softmax_across": _softmax_across,
+    "softmax_narrow": _softmax_narrow,
     "gather": lambda rng: Sample(
         (int(log_uniform(rng, 50, 5000)), draw_channels(rng, 16, 512)),
         (Stage("gather", (int(log_uniform(rng, 1, 300)),)),),

@@ -109,9 +109,9 @@ def _softmax(view: Stored, operator: Operator) -> Variant:
     shape, axis = view.shape(name), view.axis(name, operator.attributes["axis"])
     outer, after = math.prod(shape[:axis]), shape[axis + 1 :]
     if operator.attributes.get("flattens"):
-        return Variant("softmax", {"rows": 1, "inner": outer, "width": math.prod(shape[axis:])})
+        return Variant("softmax rows", _runs(math.prod(shape), math.prod(shape[axis:])))
     if math.prod(after) == 1:
-        return Variant("softmax")
+        return Variant("softmax rows", _runs(math.prod(shape), shape[axis]))
     between, last = math.prod(after[:-1]), after[-1]
     runs = outer * between * last / 1e6
     sizes = {"rows": outer, "inner": shape[axis], "times": between, "width": last, "padded": runs}

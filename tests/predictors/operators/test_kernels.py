@@ -38,7 +38,7 @@ def kinds(key: str) -> list[str]:
         ("int8 1x32|linear:8", "linear int8"),
         ("1x16x8x8|scale", "arithmetic spread runs"),
         ("1x16x8x8|multiply", "multiply"),
-        ("1x4x16x16|softmax", "softmax"),
+        ("1x4x16x16|softmax", "softmax rows"),
         ("1x4x16x16|softmax:1", "softmax across far"),
         ("1x16x8x8|max_pool:5x1", "max_pool2d"),
     ],

@@ -52,8 +52,8 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
 @pytest.mark.parametrize(
     ("key", "kind"),
     [
-        ("1x4x16x16|softmax", "softmax"),
-        ("1x32x1x1|softmax:1", "softmax"),
+        ("1x4x16x16|softmax", "softmax rows"),
+        ("1x32x1x1|softmax:1", "softmax rows"),
         ("1x32x100|softmax:1", "softmax across near"),
         ("1x32x1x100|softmax:1", "softmax across far"),
         ("1x32x10x10|softmax:1", "softmax across far"),
@@ -121,6 +121,8 @@ def test_sizes_are_those_that_loops_run_over() -> None:
     (across,) = graph_kernels(Sample.parse("2x32x5x9|softmax:1").graph())
     assert sizes(across, "rows", "inner", "times", "width") == (2, 32, 5, 9)
     assert sizes(across, "padded") == (2 * 5 * 9 / 1e6,)
+    (rows,) = graph_kernels(Sample.parse("2x32x9|softmax").graph())
+    assert sizes(rows, "padded", "rows", "width") == (64 / 1e6, 64, 9)
     (reduced,) = graph_kernels(Sample.parse("2x32x9|reduce:0x1").graph())
     assert sizes(reduced, "rows", "inner", "width") == (2, 32, 9)
     (picked,) = graph_kernels(Sample.parse("4x20x64|pick:1x7").graph())
@@ -185,7 +187,11 @@ def test_values_that_are_usual_are_said_by_nobody(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("opset", "axis", "kind", "width"),
-    [(11, {}, "softmax", 300), (11, {"axis": -1}, "softmax", 10), (13, {"axis": 1}, "softmax across far", 10)],
+    [
+        (11, {}, "softmax rows", 300),
+        (11, {"axis": -1}, "softmax rows", 10),
+        (13, {"axis": 1}, "softmax across far", 10),
+    ],
 )
 def test_older_softmax_works_on_all_that_follows(
     opset: int, axis: dict[str, int], kind: str, width: int, tmp_path: Path
