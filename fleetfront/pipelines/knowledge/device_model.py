@@ -82,7 +82,8 @@ class ModelOpener:
                     return DeviceModel(known.device, target, LearntTable(regression, target, known.metric), (warning,))
                 return DeviceModel(known.device, target, table)
             fit = fit_model(self._space, read_observations(store, target, self._space.name, known.clock)).model
-        return DeviceModel(known.device, target, CalibratedTable(self._space, fit), tuple(map(str, fit_warnings(fit))))
+        cautions = tuple(map(str, fit_warnings(fit, self._space)))
+        return DeviceModel(known.device, target, CalibratedTable(self._space, fit), cautions)
 
     @functools.cached_property
     def _work(self) -> NetworkWork:

@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from fleetfront.errors import DeviceError, InputError
+from fleetfront.pipelines.fit.fit import other_sittings
 from fleetfront.pipelines.measure.profile import measure_networks
 from fleetfront.pipelines.search import Verified
 from fleetfront.predictors.base import BlockCosts, HasClock, HasTarget
@@ -16,7 +17,12 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.kinds.base import Capability
 from fleetfront.profilers.kinds.catalogue import find_kind
-from fleetfront.profilers.reading.observations import Observations, read_observations, summaries
+from fleetfront.profilers.reading.observations import (
+    Observations,
+    choose_statistic,
+    read_observations,
+    summaries,
+)
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
@@ -66,7 +72,9 @@ class DeviceVerifier:
             progress=self.progress,
         )
         before = read_observations(self.store, table.target, self.space.name, table.clock)
-        model = fit_model(self.space, _joined(before, outcome.observations)).model
+        # What was known of other sittings stays known.
+        sittings = other_sittings(self.store, before, choose_statistic(before))
+        model = fit_model(self.space, _joined(before, outcome.observations), sittings=sittings).model
         measured = summaries(outcome.observations, Role.CALIBRATION, model.statistic)
         if not measured:
             raise DeviceError(

@@ -11,13 +11,15 @@ from fleetfront.pipelines.fit.drift import fit_drift, predicted_by_others, sprea
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.fit.recalibrate import end_long_profile, recalibrate
 from fleetfront.pipelines.measure.profile import Budget, profile_space
-from fleetfront.predictors.table.calibrated import FittedModel
+from fleetfront.pipelines.measure.verify import DeviceVerifier
+from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
 from fleetfront.predictors.table.fit_files import load_fit
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.reading.rows import preferred_campaign
 from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.store.store import Store
+from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -103,6 +105,12 @@ def test_later_sittings_teach_how_far_they_differ(tmp_path: Path, monkeypatch: p
         assert end_long_profile(store, space, profiled, workspace=workspace)
         model = fit_target(store, TARGET, space, workspace=workspace).chosen.fitted.model
         assert model.between_sittings.sittings == 1
+        # A search that measures its front's best goes on with what is known.
+        target = ProblemTarget("cpu", CalibratedTable(space, model), str(TARGET))
+        best = space.sample(2, np.random.default_rng(1))
+        checked = DeviceVerifier(space, store, workspace, rounds=1).verify(target, best)
+        assert isinstance(checked.refitted, CalibratedTable)
+        assert checked.refitted.model.between_sittings.sittings == 1
         ahead[0] = 4.0
         found = recalibrate(store, space, model, workspace)
     # The profile, what followed it at once, and its end.
