@@ -122,7 +122,7 @@ def _read_quietly(path: Path) -> DeviceConfig | None:
 def _read(path: Path) -> DeviceConfig:
     from fleetfront.device_configs.schema import problems
 
-    document = _document(path)
+    document = _document(path, _stamp(path))
     model, found = problems(_merged(document, path))
     if model is None:
         lines = sorted((document.line(at), ".".join(str(part) for part in at), text) for at, text in found)
@@ -140,7 +140,8 @@ def _read(path: Path) -> DeviceConfig:
     return _config(model, path)
 
 
-def _document(path: Path) -> Document:
+@functools.lru_cache(maxsize=1024)
+def _document(path: Path, stamp: tuple[int, int]) -> Document:
     from fleetfront.device_configs.yaml_file import read_yaml
 
     document = read_yaml(path, _MAX_BYTES)
@@ -162,7 +163,7 @@ def _merged(document: Document, path: Path) -> dict[str, Any]:
     if base_path is None:
         error = unknown("device", like, (name for name in device_names() if name != path.stem))
         raise InputError(f"{where}: {error.message}", error.remedy)
-    base: dict[str, Any] = dict(_document(base_path).value)
+    base: dict[str, Any] = dict(_document(base_path, _stamp(base_path)).value)
     if "like" in base:
         raise InputError(f"{where}: {like!r} is itself like {base['like']!r}.", f"Write like: {base['like']}.")
     try:

@@ -26,6 +26,7 @@ _PLACES = {name: place for place, name in enumerate((*(f"before {name}" for name
 #: No counter reaches it in this world.
 _BEYOND = 2.0**63
 _PLAIN = {int, float}
+_UNFLAGGED = (False, False)
 
 
 class Series(NamedTuple):
@@ -132,45 +133,52 @@ class Visits:
 
 
 def collect_visits(measurements: Iterable[Measurement]) -> Visits:
-    """Put measurements into columns, and let go of each."""
-    series: dict[Series, int] = {}
+    """Put measurements into columns."""
+    return collect_rows(
+        (m.target, m.space, m.role, m.key, m.clock, m.samples, m.campaign, m.round, m.started_ns, m.metric, m.unit,
+         m.before, m.after, m.flags, m.error, m.uuid)
+        for m in measurements
+    )  # fmt: skip
+
+
+def collect_rows(rows: Iterable[tuple[Any, ...]]) -> Visits:
+    """Put rows, as ``Store.rows`` gives them, into columns, and let go of each."""
+    series: dict[tuple[Any, ...], int] = {}
     campaigns: dict[str, int] = {}
-    numbers = [array("q") for _ in range(6)]
+    numbers = array("q")
     samples, facts = array("q"), array("d")
     flagged: list[tuple[bool, bool]] = []
     errors: list[str | None] = []
     told: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
     visits = 0
-    for m in measurements:
+    for _, _, role, key, clock, runs, campaign, round_, started_ns, _, unit, before, after, flags, error, _ in rows:
         # Rows of one visit share its conditions.
-        if told is None or m.before is not told[0] or m.after is not told[1]:
-            told, visits = (m.before, m.after), visits + 1
-            facts.extend(_facts(*told))
-        of = series.setdefault(Series(m.role, m.key, m.clock, m.unit), len(series))
-        campaign = campaigns.setdefault(m.campaign, len(campaigns))
-        row = (of, campaign, m.round, m.started_ns, len(m.samples), visits - 1)
-        for column, number in zip(numbers, row, strict=True):
-            column.append(number)
-        samples.extend(m.samples)
-        flagged.append((THROTTLED in m.flags, REPEATED in m.flags) if m.flags else (False, False))
-        errors.append(m.error)
-    of_, campaign_, round_, started_ns, count, visit = (np.array(column, dtype=np.int64) for column in numbers)
+        if told is None or before is not told[0] or after is not told[1]:
+            told, visits = (before, after), visits + 1
+            facts.extend(_facts(before, after))
+        of = series.setdefault((role, key, clock, unit), len(series))
+        named = campaigns.setdefault(campaign, len(campaigns))
+        numbers.extend((of, named, round_, started_ns, len(runs), visits - 1))
+        samples.extend(runs)
+        flagged.append((THROTTLED in flags, REPEATED in flags) if flags else _UNFLAGGED)
+        errors.append(error)
+    columns = np.array(numbers, dtype=np.int64).reshape(len(errors), 6).T
     table = np.array(facts, dtype=np.float64).reshape(visits, len(_PLACES))
     table[np.abs(table) >= _BEYOND] = math.inf
-    flags = np.array(flagged, dtype=np.bool_).reshape(len(errors), 2)
+    flags_ = np.array(flagged, dtype=np.bool_).reshape(len(errors), 2)
     return Visits(
-        series=tuple(series),
-        of=of_.astype(np.intp),
+        series=tuple(Series(*one) for one in series),
+        of=columns[0].astype(np.intp),
         campaigns=tuple(campaigns),
-        campaign=campaign_.astype(np.intp),
-        round=round_,
-        started_ns=started_ns,
+        campaign=columns[1].astype(np.intp),
+        round=columns[2].copy(),
+        started_ns=columns[3].copy(),
         samples=np.array(samples, dtype=np.int64),
-        count=count.astype(np.intp),
+        count=columns[4].astype(np.intp),
         facts=table,
-        visit=visit.astype(np.intp),
-        is_throttled=flags[:, 0],
-        is_repeated=flags[:, 1],
+        visit=columns[5].astype(np.intp),
+        is_throttled=flags_[:, 0],
+        is_repeated=flags_[:, 1],
         has_error=np.array([error is not None for error in errors], dtype=np.bool_),
         errors=np.array(errors, dtype=object),
     )

@@ -202,7 +202,17 @@ def summarise(visits: FloatArray, statistic: str) -> float:
     """One number for [visits]: ``min``, ``p25`` (linear between visits) or ``median``."""
     if statistic not in _QUANTILES:
         raise unknown("statistic", statistic, STATISTICS)
-    return float(np.quantile(visits, _QUANTILES[statistic]))
+    return _quantile(visits, _QUANTILES[statistic])
+
+
+def _quantile(values: FloatArray, share: float) -> float:
+    """``numpy.quantile`` of a few numbers, to the last bit, in a tenth of the time: a table of blocks asks often."""
+    place = share * (values.size - 1)
+    lower = int(place)
+    upper, part = min(lower + 1, values.size - 1), place - lower
+    ordered = np.partition(values, (lower, upper))
+    least, most = float(ordered[lower]), float(ordered[upper])
+    return least + (most - least) * part if part < 0.5 else most - (most - least) * (1 - part)
 
 
 def summaries(observations: Observations, role: Role, statistic: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Make cells of samples and conditions, and measurements of cells: what is damaged becomes the error of its own row."""
+"""Make cells of samples and conditions, and read them back: what is damaged becomes the error of its own row."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import struct
 import zlib
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from pydantic_core import from_json
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.records import Role
 from fleetfront.quantities import LATENCY, METRICS, Clock
 from fleetfront.targets import Target
 
@@ -94,10 +94,31 @@ def _object(text: object) -> dict[str, Any]:
 _conditions = lru_cache(maxsize=8)(_object)
 
 
-def read_measurement(row: Sequence[Any]) -> Measurement | None:
-    """The measurement of a row, cells in the order of ``queries.read_rows``; None if ``known_words`` has none for it.
+class Cells(NamedTuple):
+    """A row as it was read, in the order of ``Measurement``'s fields."""
 
-    Damaged cells make it a failed visit. Conditions may be shared between measurements.
+    target: Target
+    space: str
+    role: Role
+    key: str
+    clock: Clock
+    samples: tuple[int, ...]
+    campaign: str
+    round: int
+    started_ns: int
+    metric: str
+    unit: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    flags: tuple[str, ...]
+    error: str | None
+    uuid: str
+
+
+def read_cells(row: Sequence[Any]) -> Cells | None:
+    """The values of a row, cells in the order of ``queries.read_rows``; None if ``known_words`` has none for it.
+
+    Damaged cells make it a failed visit. Conditions may be shared between rows.
     """
     target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, blob, *told = row
     before_text, after_text, flag_text, error, _ = told
@@ -119,7 +140,7 @@ def read_measurement(row: Sequence[Any]) -> Measurement | None:
             raise ValueError("a run took no time, or more than a day")
     except (ValueError, TypeError, RecursionError) as damage:
         samples, before, after, flags, error = (), {}, {}, (), f"{DAMAGED} ({damage})"
-    return Measurement(
+    return Cells(
         words[0],
         space,
         words[1],

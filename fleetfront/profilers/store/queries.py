@@ -8,19 +8,26 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from fleetfront.profilers.records import Measurement
-from fleetfront.profilers.store.cells import read_measurement
+from fleetfront.profilers.store.cells import Cells, read_cells
 from fleetfront.profilers.store.schema import WITH_VISITS, decoded, version_of
+from fleetfront.targets import Target
 
 SERIES = ("target", "space", "role", "key", "metric", "unit", "clock")
 #: Rows in memory at a time.
 _AT_ONCE = 2000
 
 
+def where_named(target: Target | None, space: str | None) -> tuple[str, list[str]]:
+    """The condition on ``series s`` that its index answers without looking at others, and its values."""
+    asked = {"s.target": None if target is None else str(target), "s.space": space}
+    given = {column: value for column, value in asked.items() if value is not None}
+    return " AND ".join(f"{column} = ?" for column in given) or "1", list(given.values())
+
+
 def read_rows(
     connection: sqlite3.Connection, wanted: Mapping[str, str | None], campaigns: Sequence[str] | None
-) -> Iterator[Measurement]:
-    """Measurements of the series with the cells ``wanted`` (``None``: any), of these campaigns, in the order taken.
+) -> Iterator[Cells]:
+    """Rows of the series with the cells ``wanted`` (``None``: any), of these campaigns, in the order taken.
 
     Takes memory for some thousand rows, and 8 bytes for each. Raises sqlite3.Error, also for rows that are in an index
     alone.
@@ -48,7 +55,7 @@ def read_rows(
         if len(rows) != len(piece):
             raise sqlite3.DatabaseError("rows of an index are missing")
         rows.sort(key=lambda row: row[-1])
-        yield from filter(None, map(read_measurement, rows))
+        yield from filter(None, map(read_cells, rows))
 
 
 def conditions_of(connection: sqlite3.Connection, schema: str = "main") -> tuple[str, str, str]:

@@ -50,6 +50,12 @@ def test_statistics_of_visits() -> None:
         summarise(visits, "p2")
 
 
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=30))
+def test_statistics_are_numpy_s_to_the_last_bit(values: list[float]) -> None:
+    for name, share in (("min", 0.0), ("p25", 0.25), ("median", 0.5)):
+        assert summarise(np.array(values), name) == np.quantile(values, share)
+
+
 def _networks(rng: np.random.Generator, draw: str) -> dict[str, FloatArray]:
     """16 networks of 12 visits whose noise makes one statistic the steadiest."""
     networks = {}
