@@ -17,7 +17,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from types import FrameType
@@ -35,6 +35,8 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration
 from fleetfront.targets import Target
 
+#: Rounds that visit only what is first: three tell a block's time, and one of them may be an unlucky one.
+FIRST_ROUNDS = 3
 #: What failed so often in a row is left out of later rounds.
 MOST_FAILURES = 2
 #: So many different things that fail in a row, and in the same words, have one cause that no repetition removes.
@@ -268,14 +270,13 @@ class Campaign:
 
     def _order(self, number: int) -> list[Visit]:
         """All visits of a round in their order, the same whenever it is asked for."""
-        tasks = self._list.tasks
-        shuffled = np.random.default_rng([self._options.seed, number]).permutation(len(tasks))
+        tasks = self._tasks(number)
         anchor = () if self._list.anchor is None else (self._list.anchor,)
         order: list[Task] = []
-        for position, index in enumerate(shuffled):
+        for position, task in enumerate(tasks):
             if position % self._options.anchor_every == 0:
                 order.extend(anchor)
-            order.append(tasks[index])
+            order.append(task)
         order.extend(anchor)
         visits = [self._visit(task, number, position) for position, task in enumerate(order)]
         kept = [visit for visit in visits if self._failures[visit.key] < MOST_FAILURES]
@@ -284,6 +285,24 @@ class Campaign:
                 f"Nothing can be measured on {self._row.target}: {self._last_error}.", "Fix this first."
             )
         return kept
+
+    def _tasks(self, number: int) -> list[Task]:
+        """Order what a round visits at random. The first rounds pass over blocks that are not first."""
+        places = {key: place for place, key in enumerate(self._options.first)}
+        tasks = [
+            task
+            for task in self._list.tasks
+            if not places or number >= FIRST_ROUNDS or task.role != Role.BLOCK or task.key in places
+        ]
+        shuffled = np.random.default_rng([self._options.seed, number]).permutation(len(tasks))
+        order = [tasks[index] for index in shuffled]
+        if not places or number:
+            return order
+        first = sorted((task for task in order if task.key in places), key=lambda task: places[task.key])
+        others = [task for task in order if task.key not in places]
+        # Networks lie between them: a budget that ends in this round leaves some, or the blocks would scale nothing.
+        ranked = [*_spread(first), *_spread(others)]
+        return [task for _, task in sorted(ranked, key=lambda pair: pair[0])]
 
     def _visit(self, task: Task, number: int, position: int) -> Visit:
         identity = uuid.uuid5(uuid.NAMESPACE_URL, f"fleetfront:{self._row.id}:{number}:{position}").hex
@@ -368,6 +387,11 @@ class Campaign:
             yield
         finally:
             signal.signal(signal.SIGINT, previous)
+
+
+def _spread(tasks: Sequence[Task]) -> list[tuple[float, Task]]:
+    """Each with its place, the first at 0 and all before 1."""
+    return [(place / len(tasks), task) for place, task in enumerate(tasks)]
 
 
 def _words(failure: Measurement) -> str:

@@ -42,6 +42,7 @@ class RoundOptions:
         seed: of the order.
         anchor_every: visits between two anchors.
         inputs: see ``VisitBatch``.
+        first: keys of what the first rounds visit, in this order in the first; everything if it is empty.
     """
 
     seed: int = 0
@@ -51,6 +52,7 @@ class RoundOptions:
     timed_s: float = 0.0
     is_cold: bool = False
     inputs: FileInputs = field(default_factory=FileInputs)
+    first: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +70,7 @@ class PlanOptions:
         warm_runs, timed_runs: of a visit. Longer visits were tried (up to 20 warm and 20 timed runs, and warm-up by
             time): they cost more time than the noise that they removed, because most of it differs from one opening of
             a file to the next. More rounds are the better use of time.
+        first: keys of blocks that are measured before the others, in this order; see ``RoundOptions``.
     """
 
     seed: int = 0
@@ -78,6 +81,7 @@ class PlanOptions:
     anchor_every: int = 8
     warm_runs: int = 2
     timed_runs: int = 6
+    first: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.blocks not in (*_RESOLUTIONS, "all", "none"):
@@ -90,7 +94,7 @@ class PlanOptions:
     @property
     def rounds(self) -> RoundOptions:
         """The part of it that a campaign needs to make its rounds."""
-        return RoundOptions(self.seed, self.anchor_every, self.warm_runs, self.timed_runs)
+        return RoundOptions(self.seed, self.anchor_every, self.warm_runs, self.timed_runs, first=self.first)
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +177,9 @@ def campaign_identity(
     target: Target, space: str, options: PlanOptions | RoundOptions, environment: Mapping[str, Any]
 ) -> str:
     """Hash over what must be equal for a command to continue a campaign that an earlier one began."""
-    facts = {"target": str(target), "space": space, "options": asdict(options), "environment": dict(environment)}
+    # An order that nobody asked for is not told: campaigns from before there was one go on.
+    chosen = {name: value for name, value in asdict(options).items() if name != "first" or value}
+    facts = {"target": str(target), "space": space, "options": chosen, "environment": dict(environment)}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=list).encode()).hexdigest()
 
 

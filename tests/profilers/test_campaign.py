@@ -12,6 +12,7 @@ import pytest
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import (
+    FIRST_ROUNDS,
     Campaign,
     CampaignInterrupted,
     CampaignResult,
@@ -58,13 +59,14 @@ def run(store: Store, tasks: TaskList, begin: Callable[[float], CampaignRow]) ->
         rule: StopRule | None = None,
         seed: int = 0,
         progress: Any = None,
+        first: tuple[str, ...] = (),
     ) -> CampaignResult:
         files = {task.file: f"/nowhere/{task.file}" for task in (*tasks.tasks, tasks.anchor)}
         campaign = Campaign(
             store,
             device,
             begin(seconds),
-            RoundOptions(seed=seed),
+            RoundOptions(seed=seed, first=first),
             files,
             clock=Clock.WALL,
             now=device.now,
@@ -91,6 +93,23 @@ def test_a_round_visits_everything_once_in_fresh_order_between_anchors(
         assert order[0] == order[-1] == anchor
         assert all(order[9 * i] == anchor for i in range(5))
     assert len({tuple(order) for order in orders}) == 3
+
+
+def test_what_is_first_is_visited_alone_until_its_time_is_known(
+    run: Run, simulated: Any, latency_ms: dict[str, float], tasks: TaskList
+) -> None:
+    device, first = simulated(latency_ms), tuple(f"block{place}" for place in (9, 3, 21, 5))
+    run(device, rounds=FIRST_ROUNDS + 1, first=first)
+    networks = {task.key for task in tasks.tasks if task.role != Role.BLOCK}
+    orders = [
+        [key for number, key in device.visits if number == wanted and key != tasks.anchor.key]
+        for wanted in range(FIRST_ROUNDS + 1)
+    ]
+    assert [key for key in orders[0] if key not in networks] == list(first)
+    assert orders[0][1] in networks, "a budget that ends early leaves networks, too"
+    assert all(set(order) == {*first, *networks} for order in orders[:FIRST_ROUNDS])
+    assert len({tuple(order) for order in orders[1:]}) == FIRST_ROUNDS
+    assert set(orders[FIRST_ROUNDS]) == {task.key for task in tasks.tasks} - {tasks.anchor.key}
 
 
 def test_an_agent_is_told_what_is_left_of_the_budget(

@@ -73,6 +73,13 @@ from fleetfront.profilers.kinds.base import Capability
     "--calibration", type=Count(0, MOST_NETWORKS), help="Calibration networks.  [default: 20, or the budget's]"
 )
 @click.option("--validation", type=Count(0, MOST_NETWORKS), default=50, show_default=True, help="Held-out networks.")
+@click.option(
+    "--from-front",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FRONTS",
+    help="Measure what networks of this fronts.json use first, and say what the rest is worth.",
+)
 @click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
 @click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
 @click.option("--energy", metavar="3m", help="ADB: what a profile's networks take from the battery, so long each.")
@@ -112,7 +119,7 @@ def profile(
     Examples:
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
       fleetfront profile --device adb:SERIAL --cores big --max-temp 38
-      fleetfront profile --device adb:SERIAL --energy 3m
+      fleetfront profile --device adb:SERIAL --from-front fronts --budget 2m
       fleetfront profile --device cuda:0 --runtime torch --batch 1,64 --target-error 2.5
       fleetfront profile --device cpu --runtime onnxruntime --precision fp32,int8
       fleetfront profile --file detector.onnx --shape images=1,3,640,640
@@ -157,6 +164,11 @@ def _asked(
     Raises InputError for wishes that exclude each other.
     """
     energy, few = wanted.energy, wanted.few
+    if wanted.from_front and (energy is not None or few is not None or operators):
+        raise InputError(
+            "--from-front is an order of a space's blocks, of which --few, --energy and --operators measure none.",
+            "Leave one of them out.",
+        )
     if energy is not None and (file is not None or sustained is not None or few is not None or operators):
         raise InputError(
             "--energy is of the networks of a space's profile, which it needs first.",

@@ -17,6 +17,7 @@ _PLURAL = {"block": "blocks", "calibration": "calibration networks", "validation
 
 def plan_space(target: Target, wanted: Wanted) -> dict[str, Any]:
     """Say what of a space would be measured. Raises whatever would end the command itself before it opens a device."""
+    from fleetfront.pipelines.measure.front_blocks import read_front_use
     from fleetfront.pipelines.measure.profile import check_precision, parse_budget
     from fleetfront.profilers.plan import PlanOptions, make_plan
     from fleetfront.spaces.catalogue import load_space
@@ -26,12 +27,15 @@ def plan_space(target: Target, wanted: Wanted) -> dict[str, Any]:
     count = few or (allowed.calibration if wanted.calibration is None else wanted.calibration)
     blocks = "spread" if few is None else "none"
     options = PlanOptions(calibration=count, validation=wanted.held_out, blocks=blocks)
-    plan = make_plan(load_space(wanted.space), options)
+    space = load_space(wanted.space)
+    plan = make_plan(space, options)
+    first = {"measured_first": read_front_use(space, wanted.from_front).used} if wanted.from_front else {}
     counts = Counter(item.role.value for item in plan.items)
     anchors = -(-len(plan.items) // options.anchor_every) + 1
     return {
         "space": wanted.space,
         "planned": {role: counts[role] for role in sorted(counts)},
+        **first,
         "visits_per_round": len(plan.items) + anchors,
         "runs_per_visit": options.warm_runs + options.timed_runs,
         "budget_seconds": allowed.seconds,

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from fleetfront.progress import Progress
 
 #: What is chosen about spaces alone.
-_OF_SPACES = ("budget", "target_error", "few", "calibration", "validation")
+_OF_SPACES = ("budget", "target_error", "few", "calibration", "validation", "from_front")
 #: Opening a file and a look at the heat take less.
 _LONG_REST_S = 5.0
 

@@ -19,6 +19,7 @@ from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewShotProfile, FewShotResult
+    from fleetfront.pipelines.measure.front_blocks import RestWorth
     from fleetfront.pipelines.measure.profile import ProfileOutcome
     from fleetfront.profilers.base import Agent
     from fleetfront.profilers.kinds.catalogue import OpenAgent
@@ -39,6 +40,7 @@ class Wanted:
     seed: int
     dry_run: bool
     energy: str | None = None
+    from_front: tuple[Path, ...] = ()
 
     @property
     def held_out(self) -> int:
@@ -71,7 +73,7 @@ def profile_family(
     if wanted.few is not None:
         show_few_shot_profile(few_shot, as_json)
         return
-    _tell(outcome, report, as_json, launch_bound(store, outcome.result.campaign))
+    _tell(outcome, report, as_json, launch_bound(store, outcome.result.campaign), _worth(wanted, outcome, report))
     if wanted.target_error is not None and outcome.result.ended_by != "target":
         raise _missed(wanted.target_error, wanted.budget, outcome)
 
@@ -88,9 +90,10 @@ def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
 
 def _profile_space(
     target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
-) -> tuple[ProfileOutcome, dict[str, object] | None]:
+) -> tuple[ProfileOutcome, dict[str, Any] | None]:
     from fleetfront.pipelines.fit.fit import fit_all, quick_error
     from fleetfront.pipelines.fit.recalibrate import end_long_profile
+    from fleetfront.pipelines.measure.front_blocks import read_front_use
     from fleetfront.pipelines.measure.profile import TargetError, parse_budget, profile_space
     from fleetfront.predictors.table.fitting import FEWEST_FOR_ERROR
     from fleetfront.profilers.plan import PlanOptions
@@ -100,7 +103,8 @@ def _profile_space(
 
     family, allowed = load_space(wanted.space), parse_budget(wanted.budget)
     count = allowed.calibration if wanted.calibration is None else wanted.calibration
-    options = PlanOptions(seed=wanted.seed, calibration=count, validation=wanted.validation)
+    first = read_front_use(family, wanted.from_front).first(family) if wanted.from_front else ()
+    options = PlanOptions(seed=wanted.seed, calibration=count, validation=wanted.validation, first=first)
     percent, rule = wanted.target_error, None
     if percent is not None:
         rule = TargetError(lambda seen: quick_error(seen, family), percent)
@@ -127,6 +131,21 @@ def _profile_space(
     return replace(outcome, verdict=judge(outcome.observations, report["statistic"])), report
 
 
+def _worth(wanted: Wanted, outcome: ProfileOutcome, report: dict[str, Any] | None) -> RestWorth | None:
+    """Say what fronts use and the rest is worth; None where no fronts were given."""
+    if not wanted.from_front:
+        return None
+    from fleetfront.pipelines.measure.front_blocks import read_front_use, rest_worth
+    from fleetfront.predictors.table.fit_files import load_fit
+    from fleetfront.profilers.records import Role
+    from fleetfront.spaces.catalogue import load_space
+
+    family = load_space(wanted.space)
+    table = None if report is None else load_fit(Path(report["path"])).table
+    measured = list(outcome.observations.visits.get(Role.BLOCK, ()))
+    return rest_worth(family, read_front_use(family, wanted.from_front), measured, table)
+
+
 def _profile_few_shot(
     count: int, target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
 ) -> FewShotProfile:
@@ -151,10 +170,17 @@ def _profile_few_shot(
         )
 
 
-def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bool, launches: dict[str, Any]) -> None:
+def _tell(
+    outcome: ProfileOutcome,
+    report: dict[str, object] | None,
+    as_json: bool,
+    launches: dict[str, Any],
+    worth: RestWorth | None,
+) -> None:
     target, space = outcome.observations.target, outcome.observations.space
     if as_json:
         more = {"launches": launches} if launches["networks"] else {}
+        more |= {} if worth is None else {"from_front": worth.to_json()}
         print_json({**outcome.to_json(), "fit": report, **more})
         return
     _show(outcome, with_floor=report is None)
@@ -163,6 +189,8 @@ def _tell(outcome: ProfileOutcome, report: dict[str, object] | None, as_json: bo
         from fleetfront.cli.fit_text import show_fit
 
         show_fit(report, details=False)
+    for line in () if worth is None else worth.lines():
+        echo(line)
     next_search(target.search_options, space)
 
 
