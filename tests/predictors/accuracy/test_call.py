@@ -140,6 +140,16 @@ def test_failed_networks_are_rows_and_on_no_front(file, tmp_path):
     assert len(rows_of(tmp_path / "out")) == 24, "what was asked is not asked again"
 
 
+def test_a_failed_network_counts_as_the_worst_known(file, tmp_path):
+    model = load_accuracy("call:mine.py:some,retries=0", MINI)
+    model.keep_calls(tmp_path)
+    networks = np.unique(MINI.sample(24, np.random.default_rng(1)), axis=0)
+    told = model.predict(networks)
+    failed = np.isinf(told.std)
+    assert 0 < failed.sum() < len(networks)
+    assert set(told.mean[failed]) == {told.mean[~failed].min()} != {told.mean[~failed].max()}
+
+
 def test_failed_networks_are_asked_for_again_where_a_user_wants_it(file, tmp_path):
     targets = [ProblemTarget("d", synthetic_latencies(MINI, 1)[0])]
     options = SearchOptions("random", 24)
