@@ -121,6 +121,8 @@ def _softmax(view: Stored, operator: Operator) -> Variant:
 def _reduced(view: Stored, operator: Operator) -> Variant:
     """Which dimensions are kept (k) and which are gone (r), neighbours together: each order has loops of its own."""
     name, attributes = operator.inputs[0], operator.attributes
+    if operator.origin is not None and operator.origin.kind.startswith("Global"):
+        return Variant(f"global {attributes['function']}")
     gone = {view.axis(name, axis) for axis in attributes["axes"]}
     shape = view.shape(name)
     return _reduction(attributes["function"], shape, gone)
