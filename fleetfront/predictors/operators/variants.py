@@ -153,7 +153,10 @@ def _pooled_whole(view: Stored, operator: Operator) -> Variant:
 
 
 def _transposed(view: Stored, operator: Operator) -> Variant:
-    """The permutation of what really moves: dimensions of one are left out, those that stay together are one."""
+    """The permutation of what really moves: dimensions of one are left out, those that stay together are one.
+
+    Where the last stays last, runs are copied, in whichever order.
+    """
     name, permutation = operator.inputs[0], operator.attributes["permutation"]
     shape, into = view.shape(name), view.order(name)
     moves = [into.index(permutation[axis]) for axis in view.order(operator.outputs[0])]
@@ -163,12 +166,13 @@ def _transposed(view: Stored, operator: Operator) -> Variant:
     order = "".join(str(firsts.index(block[0])) for block in blocks)
     if len(blocks) < 2:
         is_free = view.is_last and (operator.origin is None or operator.origin.kind != "TRANSPOSE")
-        return Variant("" if is_free else "transpose copy")
+        return Variant("" if is_free else "copy")
     sizes = [float(math.prod(shape[axis] for axis in block)) for block in sorted(blocks)] + [1.0, 1.0]
     last = float(math.prod(shape[axis] for axis in blocks[-1]))
     named = dict(zip(("rows", "inner", "columns", "times"), sizes, strict=False))
-    runs = math.prod(shape) / (last if order.endswith(str(len(blocks) - 1)) else 1)
-    return Variant(f"transpose {order}", {**named, "width": last, "padded": runs / 1e6})
+    if order.endswith(str(len(blocks) - 1)):
+        return Variant("transpose runs", {**named, **_runs(math.prod(shape), last)})
+    return Variant(f"transpose {order}", {**named, "width": last, "padded": math.prod(shape) / 1e6})
 
 
 def _numbered(kept: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
