@@ -49,3 +49,11 @@ def test_what_was_recorded_beside_fetched_weights_is_known(tmp_path: Path) -> No
     (tmp_path / "w.pth.json").write_text("[]")
     with pytest.raises(InputError, match="not a record"):
         recorded_provenance(weights)
+
+
+def test_times_of_int8_files_are_handed_out_with_int8_files_alone(tmp_path: Path) -> None:
+    times = {"target": "cpu/litert/int8/t1/b1", "ms": 1.0, "std_ms": 0.1, "tier": "measured", "clock": "wall"}
+    with pytest.raises(InputError, match="times of int8 files") as caught:
+        deploy_picks([Pick("a", arch(), latency=(times,))], ofa_mbv3_mini(), Weights(), BOTH, tmp_path / "out")
+    assert "--precisions int8" in caught.value.remedy
+    assert list(tmp_path.iterdir()) == []

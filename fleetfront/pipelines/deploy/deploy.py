@@ -71,7 +71,7 @@ def deploy_picks(
         progress: counts files.
 
     Raises:
-        InputError: no picks, two of one name, a bundle that exists, or a target that runs no file.
+        InputError: no picks, two of one name, a bundle that exists, a target without a file, times without files.
         DeviceError: the device that measures is gone.
     """
     recipe = recipe or Recipe()
@@ -79,6 +79,7 @@ def deploy_picks(
     _check_names(picks)
     for kind in formats:
         kind.check()
+    _check_int8(picks, recipe.precisions)
     check_targets(measuring, formats, recipe.precisions)
     wanted = _Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
     there = {pick.name: out / folder_name(pick, weights) for pick in picks}
@@ -99,6 +100,19 @@ def deploy_picks(
                 timed = measured.get(arch, ())
                 done[pick.name] = bundle_network(pick, network, timed, space.name, recipe, out, force=force)
     return [done[pick.name] for pick in picks]
+
+
+def _check_int8(picks: Sequence[Pick], precisions: Sequence[str]) -> None:
+    """Raise InputError for times of int8 files beside files of other precisions alone."""
+    if "int8" in precisions:
+        return
+    for pick in picks:
+        for target in (str(row["target"]) for row in pick.latency):
+            if "/int8/" in target:
+                raise InputError(
+                    f"What is known of {pick.name} are times of int8 files ({target}), and none would be written.",
+                    "Add --precisions int8, or fp32,int8, with --images to calibrate on.",
+                )
 
 
 @dataclass(frozen=True, slots=True)
