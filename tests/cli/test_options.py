@@ -124,3 +124,16 @@ def test_several_precisions_are_planned_one_after_the_other(told: Told) -> None:
     code, out, _ = told("profile", "--device", "cpu", "--precision", "int8,fp32", "--dry-run", "--json")
     assert code == 0
     assert [one["target"].split("/")[2] for one in json.loads(out)] == ["fp32", "int8"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--precision", "fp32,fp16"), "not in fp16"),
+        (("--operators",), "--operators has no --dry-run"),
+        (("--operators", "--precision", "int8"), "--operators has no --dry-run"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_is_measured(options: tuple[str, ...], said: str, told: Told) -> None:
+    code, out, err = told("profile", "--device", "cpu", *options, "--dry-run")
+    assert (code, out, said in err) == (2, "", True), err

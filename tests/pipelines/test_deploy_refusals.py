@@ -1,12 +1,14 @@
 """See what `deploy` refuses before any work, and what it knows of fetched weights."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.errors import InputError
+from fleetfront.pipelines.deploy.bundling import _with_times_of
 from fleetfront.pipelines.deploy.deploy import Pick, Weights, deploy_picks
 from fleetfront.pipelines.deploy.weights import recorded_provenance
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
@@ -57,3 +59,13 @@ def test_times_of_int8_files_are_handed_out_with_int8_files_alone(tmp_path: Path
         deploy_picks([Pick("a", arch(), latency=(times,))], ofa_mbv3_mini(), Weights(), BOTH, tmp_path / "out")
     assert "--precisions int8" in caught.value.remedy
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("known", "files"), [("int8", "float"), ("fp32", "int8")])
+def test_times_without_their_files_are_left_out(known: str, files: str) -> None:
+    row = {"target": f"cpu/litert/{known}/t1/b1", "ms": 1.0, "std_ms": 0.1, "tier": "measured", "clock": "wall"}
+    other = {**row, "target": f"cpu/litert/{'fp32' if known == 'int8' else 'int8'}/t1/b1"}
+    file = SimpleNamespace(precision="int8" if files == "int8" else "fp32")
+    pick, left_out = _with_times_of(Pick("a", arch(), latency=(row, other)), [file])  # type: ignore[list-item]
+    assert [one["target"] for one in pick.latency] == [other["target"]]
+    assert left_out == (row["target"],)

@@ -49,6 +49,7 @@ def report(done: Sequence[Deployed], as_json: bool) -> None:
         for one in done:
             _hints(one)
         _tell_sittings(done)
+    _tell_times_left_out(done)
     _raise_failures(done)
     hint("")
     next_command(shlex.join(["ls", str(done[0].folder)]))
@@ -114,6 +115,14 @@ def _tell_sittings(done: Sequence[Deployed]) -> None:
         percent = 100 * (sum(values) / len(values) - 1)
         direction = "slower" if percent > 0 else "faster"
         hint(f"{target}: {abs(percent):.1f} % {direction} in this sitting than in that of its profile")
+
+
+def _tell_times_left_out(done: Sequence[Deployed]) -> None:
+    """Warn of times that were known of a pick, but are of other files than its bundle has."""
+    for one in done:
+        for target in one.without_files:
+            other = "int8" if "/int8/" in target else "float"
+            warn(f"{one.pick.name}: times on {target} are of {other} files, of which it has none: left out.")
 
 
 def _raise_failures(done: Sequence[Deployed]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -33,6 +33,19 @@ def variants_of(batch: int | tuple[int, ...], precision: str | tuple[str, ...]) 
     batches = batch if isinstance(batch, tuple) else (batch,)
     precisions = precision if isinstance(precision, tuple) else (precision,)
     return [Variant(one, name) for name in precisions for one in batches]
+
+
+def targets_of(variants: Sequence[Variant], make: Callable[[Mapping[str, Any]], Target]) -> list[Target]:
+    """The target of each, made of its options.
+
+    Raises InputError, before any of several is measured, for one in a precision that it is not profiled in.
+    """
+    from fleetfront.pipelines.measure.profile import check_precision
+
+    targets = [make(one.to_options()) for one in variants]
+    for target in targets if len(targets) > 1 else ():
+        check_precision(target)
+    return targets
 
 
 def profile_variants(variants: Sequence[Variant], run: Callable[[Variant], None], as_json: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from fleetfront.cli.options import (
     store_option,
     target_options,
 )
-from fleetfront.cli.profile.batches import profile_variants, summarise_variants, variants_of
+from fleetfront.cli.profile.batches import Variant, profile_variants, summarise_variants, targets_of, variants_of
 from fleetfront.cli.profile.each_file import profile_each_file
 from fleetfront.cli.profile.energy import profile_energy
 from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
@@ -136,7 +137,7 @@ def profile(
         return
     check_file_request(file, variants := variants_of(batch, precision))
     kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
-    check_can(kind, name, _asked(file, sustained, wanted, batch, operators))
+    check_can(kind, name, _asked(file, sustained, wanted, variants, operators))
     choices = choices_of(name, kind, others, is_sustained=(sustained or wanted.energy) is not None)
     if file is not None or sustained is not None:
         seconds = sustained_seconds(file, sustained)
@@ -144,7 +145,7 @@ def profile(
         given = (shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
         (profile_file_operators if operators else profile_file_there)(kind, target, choices, file, *given)
         return
-    targets = [kind.target(name, runtime=runtime, threads=threads, **one.to_options()) for one in variants]
+    targets = targets_of(variants, lambda one: kind.target(name, runtime=runtime, threads=threads, **one))
     if len(targets) == 1:
         of_space = profile_energy if wanted.energy else profile_family
         measure = profile_device_operators if operators else of_space
@@ -157,7 +158,7 @@ def profile(
 
 
 def _asked(
-    file: Path | None, sustained: str | None, wanted: Wanted, batch: int | tuple[int, ...], operators: bool
+    file: Path | None, sustained: str | None, wanted: Wanted, variants: Sequence[Variant], operators: bool
 ) -> dict[str, Capability]:
     """The wishes of the user beyond a space's profile, in words, and what a device must be able to do for it.
 
@@ -174,6 +175,10 @@ def _asked(
             "--energy is of the networks of a space's profile, which it needs first.",
             "Leave out --file, --sustained, --few and --operators; --sustained tells the energy of one file.",
         )
+    if operators and file is None and wanted.dry_run:
+        raise InputError("--operators has no --dry-run: it takes the minutes of its --budget.", "Leave one out.")
+    if operators and file is None and any(one.precision == "int8" for one in variants):
+        raise InputError("Costs of int8 operators are measured with those in float.", "Leave --precision out.")
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),
@@ -181,6 +186,6 @@ def _asked(
         "--energy": (energy is not None, Capability.SUSTAINED),
         "--few": (few is not None, Capability.FEW_SHOT),
         "--operators": (operators, Capability.OPERATORS),
-        "Several batches": (isinstance(batch, tuple), Capability.BATCHES),
+        "Several batches": (len({one.batch for one in variants}) > 1, Capability.BATCHES),
     }
     return {words: capability for words, (is_asked, capability) in asked.items() if is_asked}

@@ -62,8 +62,10 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
         next_command(f"{command} --random-weights")
         hint(f"  {fronts.space} has no supernet: its files have the speed of its networks, and know nothing.")
         return
-    is_int8 = any(front.target.split("/")[2:3] == ["int8"] for front in fronts.devices)
-    shown = f"{' --precisions int8' if is_int8 else ''} --images {quote(images) if images else 'FOLDER'}"
+    precisions = {front.target.split("/")[2] if front.target.count("/") > 2 else "fp32" for front in fronts.devices}
+    others = "" if precisions == {"int8"} else "fp32,"
+    shown = f" --precisions {others}int8" if "int8" in precisions else ""
+    shown += f" --images {quote(images) if images else 'FOLDER'}"
     try:
         known_weights(fronts.space, Workspace.default(), fronts.accuracy_source)
     except InputError as error:

@@ -6,7 +6,7 @@ import contextlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -72,8 +72,10 @@ def bundle_network(
     """One bundle of a written network under ``out``, with its texts; or the error that the network met."""
     if isinstance(network, FleetfrontError):
         return Deployed(pick, error=type(network)(f"{pick.name}: {network.message}", network.remedy))
+    pick, without_files = _with_times_of(pick, network.files)
     deployed = Deployed(
         pick,
+        without_files=without_files,
         proofs={file.key: file.proof for file in network.files},
         measured=measured,
         files=network.files,
@@ -91,6 +93,13 @@ def bundle_network(
         return replace(deployed, error=error)
     moved = tuple(replace(file, path=folder / file.name) for file in network.files)
     return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed) or _left_out(pick, network))
+
+
+def _with_times_of(pick: Pick, files: Sequence[WrittenFile]) -> tuple[Pick, tuple[str, ...]]:
+    """The pick without times of int8 files beside float ones alone, or the other way round; and their targets."""
+    has = {file.precision == "int8" for file in files}
+    strange = tuple(str(row["target"]) for row in pick.latency if ("/int8/" in str(row["target"])) not in has)
+    return replace(pick, latency=tuple(row for row in pick.latency if str(row["target"]) not in strange)), strange
 
 
 def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) -> Manifest:

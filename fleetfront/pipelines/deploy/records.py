@@ -163,6 +163,7 @@ class Deployed:
         proofs: by file, e.g. ``onnx`` (fp32) or ``tflite-int8``.
         files: what was written, where it lies now.
         torch_accuracy: of the network in torch on ``test_images`` held-out images, percent; None without labels.
+        without_files: targets whose times are known, but of int8 or float files that are not among its own.
     """
 
     pick: Pick
@@ -173,3 +174,4 @@ class Deployed:
     files: tuple[WrittenFile, ...] = ()
     torch_accuracy: float | None = None
     test_images: int = 0
+    without_files: tuple[str, ...] = ()
