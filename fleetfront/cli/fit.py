@@ -152,13 +152,15 @@ def profiled_targets(
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
         what = (f" on {absent[0]}" if absent else "") + (f" under {runtime}" if runtime else "")
+        what += f" in {precision}" if precision else ""
         near = f"{unknown('device', absent[0], newest).remedy} " if absent and newest else ""
         asked = [h for h in store.holdings() if h.role != Role.FILE and (not absent or h.target.device == absent[0])]
-        others = sorted({h.space for h in asked if h.space != space})
+        others = sorted({h.space for h in asked if h.space not in ("", space)})
         near += f"Of {', '.join(others)} there is: give --space. " if others else ""
-        with_runtime = f" --runtime {runtime}" if runtime else ""
+        chosen = f" --runtime {runtime}" if runtime else ""
+        chosen += f" --precision {precision}" if precision else ""
         raise InputError(
             f"Nothing of {space} has been measured{what}.",
-            f"{near}Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{with_runtime}",
+            f"{near}Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{chosen}",
         )
     return dict([newest[name] for name in devices] if devices else [next(iter(newest.values()))])

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 from fleetfront.cli.main import cli
 from fleetfront.cli.options import Amount, Batches, Count
 from fleetfront.errors import InputError
+from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import parse_duration_s
+from fleetfront.workspace import Workspace
 
 pytestmark = pytest.mark.usefixtures("no_adb_server")
 
@@ -137,3 +139,11 @@ def test_several_precisions_are_planned_one_after_the_other(told: Told) -> None:
 def test_what_cannot_be_is_refused_before_anything_is_measured(options: tuple[str, ...], said: str, told: Told) -> None:
     code, out, err = told("profile", "--device", "cpu", *options, "--dry-run")
     assert (code, out, said in err) == (2, "", True), err
+
+
+def test_a_precision_that_was_not_measured_is_named(told: Told) -> None:
+    Store(Workspace.default().store).close()
+    code, _, err = told("fit", "--precision", "fp16", "--space", "ofa-mbv3-mini")
+    assert code == 2
+    assert "Nothing of ofa-mbv3-mini has been measured in fp16." in err
+    assert "Of  there" not in err

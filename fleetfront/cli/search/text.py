@@ -62,10 +62,7 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
         next_command(f"{command} --random-weights")
         hint(f"  {fronts.space} has no supernet: its files have the speed of its networks, and know nothing.")
         return
-    precisions = {front.target.split("/")[2] if front.target.count("/") > 2 else "fp32" for front in fronts.devices}
-    others = "" if precisions == {"int8"} else "fp32,"
-    shown = f" --precisions {others}int8" if "int8" in precisions else ""
-    shown += f" --images {quote(images) if images else 'FOLDER'}"
+    shown = f"{precisions_option(fronts)} --images {quote(images) if images else 'FOLDER'}"
     try:
         known_weights(fronts.space, Workspace.default(), fronts.accuracy_source)
     except InputError as error:
@@ -73,6 +70,12 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
         hint(f"  {error.remedy}")
         return
     next_command(f"{command}{shown}")
+
+
+def precisions_option(fronts: Fronts) -> str:
+    """The option of ``deploy`` for files that have the times of the fronts; empty where float ones do."""
+    is_int8 = {"/int8/" in front.target for front in fronts.devices}
+    return "" if True not in is_int8 else " --precisions fp32,int8" if False in is_int8 else " --precisions int8"
 
 
 def show_strategies() -> None:
