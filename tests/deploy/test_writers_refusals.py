@@ -25,7 +25,7 @@ REFUSED: dict[str, tuple[str, Refused]] = {
     "erf": ("tflite", function("erf", torch.erf).build),
     "leakyrelu": ("tflite", function("leakyrelu", functional.leaky_relu).build),
     "cosh": ("onnx tflite", function("cosh", torch.cosh).build),
-    "largest": ("onnx", lambda b: [b.add("reduce", [x(b, TOKENS)], function="max", axes=(1,), keep=False)]),
+    "product along": ("onnx", lambda b: [b.add("reduce", [x(b, TOKENS)], function="prod", axes=(1,), keep=False)]),
     "average window": (
         "onnx",
         lambda b: [b.add("pool", [x(b, SOUND)], function="average", kernel=(2,), stride=(2,), padding=(0, 0))],
