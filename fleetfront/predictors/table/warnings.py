@@ -92,7 +92,7 @@ def fit_warnings(model: FittedModel, space: SearchSpace | None = None) -> tuple[
             "This model knows one sitting alone, and networks as large as these run some percent otherwise from "
             "sitting to sitting: no interval is promised for when you run them."
         )
-        base = f"--device {model.target.device} --runtime {model.target.runtime} --space {model.space}"
+        base = f"{model.target.options} --space {model.space}"
         today = f"Ten minutes after its sitting or later, in about ten seconds: fleetfront fit {base} --recalibrate"
         found.append(FitWarning("one-sitting", text, today))
     return tuple(found)

@@ -75,7 +75,7 @@ def rows_under(read: CampaignRows, clock: Clock | None) -> CampaignRows:
         raise InputError(
             f"{target} has no {what} of {read.space!r} under the clock {clock.value!r}"
             + (f", only under {', '.join(clocks)}." if clocks else "."),
-            f"Run: fleetfront profile --device {target.device} --runtime {target.runtime} --space {read.space}",
+            f"Run: fleetfront profile {target.options} --space {read.space}",
         )
     if clock == Clock.THREAD_CPU:
         observed = without_interrupted_runs(observed, visits)

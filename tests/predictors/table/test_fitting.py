@@ -382,3 +382,10 @@ def test_the_statistic_whose_calibration_is_clearly_nearer_is_taken(
     spoilt = {role: {key: spoil(visits) for key, visits in keys.items()} for role, keys in seen.visits.items()}
     monkeypatch.setattr(fitting, "choose_statistic", lambda _: {"min": "median", "median": "min"}[steady])
     assert fitting.best_statistic(space, replace(seen, visits=spoilt)) == steady
+
+
+def test_a_remedy_names_the_precision_of_its_model(space: OfaMbv3Space, observations: Observations) -> None:
+    fitted = fit_model(space, observations).model
+    model = replace(fitted, target=replace(fitted.target, precision="fp16"))
+    (warning,) = [one for one in fit_warnings(model, space) if one.code == "one-sitting"]
+    assert "--precision fp16" in warning.remedy
