@@ -20,12 +20,21 @@ MOST_THREADS, MOST_BATCH = 4096, 1_000_000
 
 _WEIGHT_BYTES = {"fp16": 2, "int8": 1}
 
+#: Formats in which networks answer as the floats do that they were trained in, to far within what images tell.
+FLOATS = ("fp32", "tf32", "fp16", "unknown", "")
+
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
 
 
 def weight_bytes_of(precision: str) -> int:
     """Bytes that a weight takes in files of a precision; of an unknown one, as in fp32."""
     return _WEIGHT_BYTES.get(precision, 4)
+
+
+def precision_in(spelled: str) -> str:
+    """The precision in a spelled target, which need not be one that can be run; empty if there is none."""
+    parts = spelled.split("/")
+    return parts[2] if len(parts) > 2 else ""
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -22,7 +22,7 @@ from fleetfront.search.front import FULL, hypervolume, knee, two_objectives
 from fleetfront.search.fronts_file import write_fronts
 from fleetfront.search.metrics import COUNTED, CountedCost
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.workspace import Workspace
@@ -191,6 +191,7 @@ def _device(generator: Generator, target: ProblemTarget, request: Request) -> De
         target.cost.metric,
         objectives=generator.training.costs[1:],
         not_promised=models[0].predict(found.genotypes).unpromised,
+        accuracy_precision=precision_beside(target.target),
     )
 
 

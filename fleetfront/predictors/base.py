@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
 
 
+#: Of accuracies whose source does not say which number format they are of.
+UNSTATED = "unstated"
+
+
 @runtime_checkable
 class CostModel(Protocol):
     """Predicts one metric on one target."""
@@ -173,6 +177,20 @@ class HasQuality(Protocol):
 def quality_of(model: AccuracyModel) -> Quality:
     """The quality that a model answers with: top-1 accuracy in percent unless it says otherwise."""
     return model.quality if isinstance(model, HasQuality) else ACCURACY
+
+
+@runtime_checkable
+class HasPrecision(Protocol):
+    """An accuracy model that says which number format the networks compute in that it answers for."""
+
+    @property
+    def precision(self) -> str:
+        """E.g. ``fp32``."""
+
+
+def precision_of(model: object) -> str:
+    """The number format that accuracies are of; ``unstated`` where their source does not say."""
+    return model.precision if isinstance(model, HasPrecision) else UNSTATED
 
 
 @runtime_checkable

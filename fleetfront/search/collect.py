@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, quality_of
+from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, precision_of, quality_of
 from fleetfront.search.choices import ArchivedAccuracy, describe_choices
 from fleetfront.search.front import hypervolume, knee, two_objectives
 from fleetfront.search.problem import Problem
-from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.search.run import SearchRun, one_thread
 
 
@@ -145,4 +145,5 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         limits=dict(target.limits),
         quality=quality,
         not_promised=estimate.unpromised,
+        accuracy_precision=precision_beside(target.target, precision_of(problem.accuracy)),
     )

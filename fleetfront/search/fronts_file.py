@@ -26,7 +26,7 @@ from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier
 from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
-from fleetfront.search.results import SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.spaces.base import SearchSpace
 
 #: Relative; beyond, two numbers are different ones.
@@ -92,6 +92,7 @@ class _Device(TypedDict):
     limits: NotRequired[dict[str, _Amount]]
     choices: NotRequired[list[_Choice]]
     not_promised: NotRequired[str]
+    accuracy_precision: NotRequired[str]
 
 
 class _Accuracy(TypedDict):
@@ -281,6 +282,8 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
             for row in data.get("choices", ())
         ),
         not_promised=data.get("not_promised", ""),
+        # Files of earlier versions keep silent about it.
+        accuracy_precision=data.get("accuracy_precision", precision_beside(data["target"])),
     )
 
 
@@ -317,10 +320,13 @@ def _named(name: str, unit: str) -> Metric:
 def _as_csv(fronts: Fronts) -> str:
     keys = list(dict.fromkeys(key for d in fronts.devices for point in d.points for key in point.to_json()))
     text = io.StringIO()
-    writer = csv.DictWriter(text, ["device", "target", "tier", *keys], lineterminator="\n")
+    of = ["accuracy_precision"] if any(device.accuracy_precision for device in fronts.devices) else []
+    writer = csv.DictWriter(text, ["device", "target", "tier", *of, *keys], lineterminator="\n")
     writer.writeheader()
     for device in fronts.devices:
         facts = {"device": device.name, "target": device.target, "tier": device.tier}
+        if device.accuracy_precision:
+            facts["accuracy_precision"] = device.accuracy_precision
         for point in device.points:
             writer.writerow(facts | point.to_json() | ({"equal": " ".join(point.equal)} if point.equal else {}))
     return text.getvalue()

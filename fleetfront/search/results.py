@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fleetfront.errors import MissingDependency, unknown
+from fleetfront.predictors.base import UNSTATED
 from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality, format_spread
 from fleetfront.search.front import best_within, two_objectives
+from fleetfront.targets import FLOATS, precision_in
 
 if TYPE_CHECKING:
     import pandas
@@ -118,6 +120,8 @@ class DeviceFront:
         quality: what ``accuracy`` of its points is.
         choices: what its networks chose; empty where nobody asked.
         not_promised: why nothing is promised for when its networks are run; empty where something is.
+        accuracy_precision: the number format of the networks that its accuracies are of, ``unstated`` where their
+            source does not say; empty where it is that of the files that its costs are of.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -136,6 +140,17 @@ class DeviceFront:
     quality: Quality = ACCURACY
     choices: tuple[ChoiceEffect, ...] = ()
     not_promised: str = ""
+    accuracy_precision: str = ""
+
+    @property
+    def accuracy_caution(self) -> str:
+        """The reason why accuracies are not of the files that costs are of, in words; empty if they are."""
+        if not self.accuracy_precision:
+            return ""
+        files = f"are of {precision_in(self.target)} files"
+        if self.accuracy_precision == UNSTATED:
+            return f"Its times {files}; of which number format the accuracies are, their source does not say."
+        return f"Its times {files}, its accuracies of networks in {self.accuracy_precision}."
 
     @property
     def is_held_out(self) -> bool:
@@ -164,7 +179,8 @@ class DeviceFront:
         cost = html.escape(f"{self.metric.title} {self.metric.unit}")
         accuracy = self.quality.title + (" (held out)" if self.is_held_out else "")
         head = f"<tr><th>{cost}</th><th>{html.escape(accuracy)}</th><th>architecture</th></tr>"
-        return f"<table><caption>{title}</caption>{head}{''.join(rows)}</table>"
+        caution = f"<p>{html.escape(self.accuracy_caution)}</p>" if self.accuracy_caution else ""
+        return f"<table><caption>{title}</caption>{head}{''.join(rows)}</table>{caution}"
 
     def within(self, limit_ms: float) -> FrontPoint:
         """The most accurate point within a latency. Raises InputError naming the fastest if there is none."""
@@ -252,6 +268,11 @@ class Fronts:
         }
 
 
+def precision_beside(target: str, stated: str = UNSTATED) -> str:
+    """The number format of accuracies, ``stated``, beside costs on a spelled target; empty where that is its own."""
+    return "" if precision_in(target) in (*FLOATS, stated) else stated
+
+
 def held_out_json(accuracy: float | None, std: float) -> dict[str, float]:
     """Keys of ``fronts.json`` for an accuracy on held-out images; none if there is none."""
     return {} if accuracy is None else {"held_out_accuracy": accuracy, "held_out_std": std}
@@ -281,6 +302,7 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         "knee": front.points[front.knee].arch if front.points else None,
         "points": [point.to_json() for point in front.points],
         **({"not_promised": front.not_promised} if front.not_promised else {}),
+        **({"accuracy_precision": front.accuracy_precision} if front.accuracy_precision else {}),
         **({"choices": [choice.to_json() for choice in front.choices]} if front.choices else {}),
     }
 

@@ -322,3 +322,33 @@ def test_networks_that_tie_exactly_are_listed(make_problem, mini, tmp_path):
     fronts = collect_fronts(problem, run)
     write_fronts(fronts, tmp_path)
     assert [point.equal for point in load_fronts(tmp_path, mini).devices[0].points] == [p.equal for p in front.points]
+
+
+def test_an_int8_front_says_that_its_accuracies_are_of_float_networks(make_problem, tmp_path):
+    problem = make_problem(budget=60, devices=1)
+    run = run_search(problem, make_strategy("random", problem, 0), name="random", seed=0)
+    float_fronts = collect_fronts(problem, run)
+    assert float_fronts.devices[0].accuracy_caution == ""
+    front = replace(float_fronts.devices[0], target="cpu/litert/int8/t1/b1", accuracy_precision="fp32")
+    path = write_fronts(replace(float_fronts, devices=(front,)), tmp_path)
+    said = "Its times are of int8 files, its accuracies of networks in fp32."
+    assert load_fronts(path).devices[0].accuracy_caution == said
+    assert said in front._repr_html_()
+    assert {row["accuracy_precision"] for row in csv.DictReader((tmp_path / "fronts.csv").open())} == {"fp32"}
+    # A file of an earlier version does not say it.
+    data = json.loads(path.read_text())
+    del data["devices"]["device_0"]["accuracy_precision"]
+    path.write_text(json.dumps(data))
+    assert load_fronts(path).devices[0].accuracy_precision == "unstated"
+
+
+def test_accuracies_of_an_int8_target_are_of_what_their_model_says(make_problem):
+    class Floats(SyntheticAccuracy):
+        precision = "fp32"
+
+    for kind, said in ((Floats, "fp32"), (SyntheticAccuracy, "unstated")):
+        problem = make_problem(budget=20, devices=1, accuracy=kind(load_space("ofa-mbv3-mini")))
+        for target, expected in (("cpu/litert/int8/t1/b1", said), ("cpu/litert/fp32/t1/b1", ""), ("", "")):
+            problem.targets = (replace(problem.targets[0], target=target),)
+            run = run_search(problem, make_strategy("random", problem, 0), name="random", seed=0)
+            assert collect_fronts(problem, run).devices[0].accuracy_precision == expected

@@ -139,6 +139,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
     )
     _say_how_far([front])
     _say_held_out([front])
+    _caution([front])
     tell_beyond(front.points[row].more.get(_BEYOND) for row in shown)
     checked = (fronts.verification or {}).get("devices", {}).get(front.name)
     if checked and checked["optimism_percent"] is not None:
@@ -164,6 +165,7 @@ def _show_lines(fronts: Fronts) -> None:
     print_table(header, rows)
     _say_how_far(fronts.devices)
     _say_held_out(fronts.devices)
+    _caution(fronts.devices)
     measured_in = "in percent" if fronts.quality == ACCURACY else "as it is"
     hint(f"Latency is in ms with one standard deviation, {fronts.quality.name} ({fronts.accuracy_tier}) {measured_in}.")
 
@@ -200,6 +202,13 @@ def _say_held_out(fronts: Sequence[DeviceFront]) -> None:
         f"Their {quality.name} is of held-out images, which neither training nor search looked at. On the images that "
         f"the search chose by they have {gap:+.2f}{quality.suffix} on average."
     )
+
+
+def _caution(fronts: Sequence[DeviceFront]) -> None:
+    """Say where accuracies are not of the files that the times are of."""
+    for front in fronts:
+        if front.points and front.accuracy_caution:
+            hint(f"{front.name}: {front.accuracy_caution}")
 
 
 def _notable(front: DeviceFront) -> list[str]:

@@ -65,7 +65,7 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
     """
     if fronts.shared is None:
         raise InputError("This front names no shared networks.", "Search again with: fleetfront search --share 3")
-    picks = []
+    picks, fronts_there = [], [fronts.device(name) for name in devices]
     for rank, network in enumerate(fronts.shared["networks"], 1):
         absent = [
             name for name in devices if not network["latency_ms"].keys() & network["latency_std_ms"].keys() & {name}
@@ -78,7 +78,7 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
         promised = (
             (network["accuracy"], network["accuracy_std"]) if held_out is None else (held_out, network["held_out_std"])
         )
-        accuracy = _accuracies(fronts, *promised, is_held_out=held_out is not None)
+        accuracy = _accuracies(fronts, fronts_there, *promised, is_held_out=held_out is not None)
         latency = tuple(
             _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
             for name in devices
@@ -119,7 +119,7 @@ def _pick(
     fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
 ) -> Pick:
     latency = _latency(front, point.latency_ms, point.latency_std_ms)
-    accuracy = _accuracies(fronts, *point.promised, is_held_out=point.held_out_accuracy is not None)
+    accuracy = _accuracies(fronts, (front,), *point.promised, is_held_out=point.held_out_accuracy is not None)
     return Pick(name, point.arch, (latency,), accuracy, max_latency_ms, _points(fronts, front))
 
 
@@ -144,12 +144,17 @@ def _latency(front: DeviceFront, ms: float, std_ms: float | None) -> dict[str, A
     }
 
 
-def _accuracies(fronts: Fronts, value: float, std: float, *, is_held_out: bool) -> tuple[dict[str, Any], ...]:
-    """The row of a manifest that states the accuracy; none where the search chose by something else."""
+def _accuracies(
+    fronts: Fronts, of: Sequence[DeviceFront], value: float, std: float, *, is_held_out: bool
+) -> tuple[dict[str, Any], ...]:
+    """The row of a manifest that states the accuracy; none where the search chose by something else. It says its
+    number format where that is not the one of the files that are timed on one of the fronts."""
     if fronts.quality != ACCURACY:
         return ()
     # A manifest travels: of ``csv:PATH`` or ``supernet:PATH`` only the file's name means something elsewhere.
     kind, separator, path = fronts.accuracy_source.partition(":")
     source = f"{kind}{separator}{Path(path).name}"
     row = {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}
+    stated = next((front.accuracy_precision for front in of if front.accuracy_precision), "")
+    row |= {"precision": stated} if stated else {}
     return ({**row, "split": "test"} if is_held_out else row,)

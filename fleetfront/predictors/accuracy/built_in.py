@@ -84,6 +84,7 @@ class MeasuredRegression:
 
     source: str = SOURCE
     tier: Tier = Tier.PREDICTED
+    precision: str = "fp32"
 
     @property
     def required(self) -> dict[str, Any]:
@@ -157,6 +158,7 @@ class RankedLevel:
 
     source: str = SOURCE
     tier: Tier = Tier.PREDICTED
+    precision: str = "fp32"
 
     @property
     def lowest(self) -> float:

@@ -52,6 +52,11 @@ class OfaMlpAccuracy:
         return Tier.PREDICTED
 
     @property
+    def precision(self) -> str:
+        """It was trained on networks in float."""
+        return "fp32"
+
+    @property
     def fingerprint(self) -> str:
         """Differs where the weights do, whatever their file is called."""
         content = hashlib.sha256()

@@ -76,6 +76,11 @@ class SupernetAccuracy:
         return Tier.MEASURED
 
     @property
+    def precision(self) -> str:
+        """Networks compute in torch as they were trained."""
+        return _PRECISION
+
+    @property
     def fingerprint(self) -> str:
         """Differs where weights or images do, whatever their files are called."""
         return " ".join(self._key)

@@ -58,6 +58,7 @@ class FrontView:
         knee: position in ``points``.
         cloud: float64[m, 2]: cost and accuracy of some of the architectures that the search evaluated.
         block_costs: row in ``FrontGroup.blocks`` -> what that block alone costs on this target, where it is known.
+        caution: why its accuracies are not of the files that its costs are of, in words; empty if they are.
     """
 
     label: str
@@ -74,6 +75,7 @@ class FrontView:
     knee: int
     cloud: FloatArray
     block_costs: Mapping[int, float] = field(default_factory=dict)
+    caution: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +212,7 @@ def _view(
         knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
         cloud=_cloud(result, front, grid),
         block_costs=_block_costs(sources, space, front, blocks),
+        caution=front.accuracy_caution,
     )
 
 

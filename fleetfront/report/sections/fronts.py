@@ -11,7 +11,7 @@ from fleetfront.report.figures.fronts import has_cloud, interactive_fronts, lowe
 from fleetfront.report.figures.networks import cell_edges, cell_nodes, cell_picture, network_picture
 from fleetfront.report.figures.specifications import Figure, bare, slug
 from fleetfront.report.figures.theme import series_colour, series_dash
-from fleetfront.report.markdown import fenced, html, table_lines
+from fleetfront.report.markdown import escape, fenced, html, table_lines
 from fleetfront.report.section import Section
 from fleetfront.report.sections.front_views import FrontGroup, FrontView, front_groups
 from fleetfront.report.tables import Table, with_spread
@@ -103,6 +103,7 @@ def _brief(groups: Sequence[FrontGroup]) -> Iterator[str]:
         shown = _SHOWN_BRIEFLY if len(group.fronts) <= _MANY_FRONTS else _SHOWN_OF_MANY
         yield from table_lines(front_table(group, shown))
         yield from table_lines(volume_table(group))
+        yield from (f"\n{escape(f'{front.label}: {front.caution}')}" for front in group.fronts if front.caution)
     yield from _commands(groups)
 
 

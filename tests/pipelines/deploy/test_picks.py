@@ -122,3 +122,9 @@ def test_a_pick_of_a_front_that_promises_nothing_says_why(deep):
     (row,) = pick_knee(silent, "pixel3").latency
     assert (row["std_ms"], row["not_promised"]) == (None, "one sitting")
     assert "not_promised" not in pick_knee(deep, "pixel3").latency[0]
+
+
+def test_the_accuracy_of_a_pick_of_an_int8_front_says_that_it_is_of_a_float_network(deep):
+    front = replace(deep.devices[0], target="cpu/litert/int8/t1/b1", accuracy_precision="fp32")
+    assert pick_knee(fronts_of(front), "pixel3").accuracy[0]["precision"] == "fp32"
+    assert "precision" not in pick_knee(deep, "pixel3").accuracy[0]
