@@ -2,10 +2,12 @@
 
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy.bundling import _with_times_of
@@ -61,11 +63,60 @@ def test_times_of_int8_files_are_handed_out_with_int8_files_alone(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("known", "files"), [("int8", "float"), ("fp32", "int8")])
-def test_times_without_their_files_are_left_out(known: str, files: str) -> None:
-    row = {"target": f"cpu/litert/{known}/t1/b1", "ms": 1.0, "std_ms": 0.1, "tier": "measured", "clock": "wall"}
-    other = {**row, "target": f"cpu/litert/{'fp32' if known == 'int8' else 'int8'}/t1/b1"}
-    file = SimpleNamespace(precision="int8" if files == "int8" else "fp32")
-    pick, left_out = _with_times_of(Pick("a", arch(), latency=(row, other)), [file])  # type: ignore[list-item]
-    assert [one["target"] for one in pick.latency] == [other["target"]]
-    assert left_out == (row["target"],)
+@pytest.mark.parametrize(
+    ("target", "files"),
+    [
+        ("cpu/litert/int8/t1/b1", ("tflite fp32",)),
+        ("cpu/litert/fp32/t1/b1", ("tflite int8",)),
+        ("cpu/litert/fp32/t1/b1", ("onnx fp32", "ort fp32")),
+        ("cpu/litert/int8/t1/b1", ("tflite fp32", "onnx int8")),
+        ("cpu/onnxruntime/fp32/t1/b1", ("tflite fp32",)),
+        ("cpu/torch/fp32/t1/b1", ("onnx fp32", "tflite fp32")),
+        ("adb:1/tflite-gpu/fp16/t1/b1", ("onnx fp32",)),
+        ("pixel3/tflite/fp32/t1/b1", ("onnx fp32",)),
+    ],
+)
+def test_times_without_their_files_are_left_out(target: str, files: tuple[str, ...]) -> None:
+    pick, left_out = _with_times_of(Pick("a", arch(), latency=(_time(target),)), _files(*files))
+    assert (pick.latency, left_out) == ((), (target,))
+
+
+@pytest.mark.parametrize(
+    ("target", "files"),
+    [
+        ("cpu/litert/int8/t1/b1", ("tflite fp32", "tflite int8")),
+        ("cpu/litert/fp32/t1/b1", ("onnx fp32", "tflite fp32")),
+        ("cpu/onnxruntime/fp32/t1/b1", ("ort fp32",)),
+        ("cuda:0/tensorrt/fp16/t1/b1", ("onnx fp32",)),
+        ("adb:1/tflite-gpu/fp16/t1/b1", ("tflite fp32",)),
+        ("pixel3/tflite/fp32/t1/b1", ("tflite fp32",)),
+        ("", ("onnx fp32",)),
+    ],
+)
+def test_times_of_files_that_are_there_stay(target: str, files: tuple[str, ...]) -> None:
+    pick, left_out = _with_times_of(Pick("a", arch(), latency=(_time(target),)), _files(*files))
+    assert (pick.latency, left_out) == ((_time(target),), ())
+
+
+def test_published_times_in_an_unknown_runtime_say_that_they_are_not_of_the_files() -> None:
+    known = _time("1080ti_1/pytorch/fp32/t1/b1")
+    pick, left_out = _with_times_of(Pick("a", arch(), latency=(known,)), _files("onnx fp32"))
+    assert (pick.latency, left_out) == (({**known, "is_of_files": False},), ())
+
+
+def test_a_bundle_of_another_runtime_carries_no_time(tmp_path: Path) -> None:
+    known = Pick("a", arch(), latency=(_time("cpu/litert/fp32/t1/b1"),), max_latency_ms=5)
+    (done,) = deploy_picks([known], ofa_mbv3_mini(), Weights(), parse_formats("onnx"), tmp_path)
+    assert done.without_files == ("cpu/litert/fp32/t1/b1",)
+    assert done.folder is not None
+    assert read_manifest(done.folder)["latency"] == []
+    assert "Neither predicted nor measured." in (done.folder / "model-card.md").read_text()
+
+
+def _time(target: str) -> dict[str, object]:
+    return {"target": target, "ms": 1.0, "std_ms": 0.1, "tier": "measured", "clock": "wall"}
+
+
+def _files(*spelled: str) -> list[Any]:
+    named = (one.split() for one in spelled)
+    return [SimpleNamespace(kind=parse_formats(name)[0], precision=precision) for name, precision in named]

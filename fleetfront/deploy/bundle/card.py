@@ -118,6 +118,8 @@ def _latency(manifest: Manifest) -> list[str]:
     rows = []
     for row in manifest.latency:
         what = "predicted" if row.get("is_prediction") else "measured, this very file"
+        if row.get("is_of_files") is False:
+            what += ", in a runtime that opens none of these files"
         value = f"{row['ms']:.4g} ms" if row.get("ms") is not None else f"failed: {plain(row.get('error', ''))}"
         spread = f" +-{row['std_ms']:.2g}" if row.get("std_ms") else ""
         said = (plain(row.get(key, "")) for key in ("tier", "clock"))

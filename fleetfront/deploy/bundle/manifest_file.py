@@ -74,6 +74,7 @@ class _Latency(TypedDict):
     tier: NotRequired[str]
     clock: NotRequired[str | None]
     is_prediction: NotRequired[bool]
+    is_of_files: NotRequired[bool]
 
 
 @_open

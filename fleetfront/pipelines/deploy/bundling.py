@@ -6,7 +6,7 @@ import contextlib
 import platform
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +28,7 @@ from fleetfront.deploy.bundle.picture import png_of
 from fleetfront.deploy.bundle.vectors import CASES, PICTURE, PIXELS, Vectors, VectorWriter
 from fleetfront.deploy.proof import log_probabilities
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
-from fleetfront.pipelines.deploy.records import Deployed, Network, Pick, Recipe, WrittenFile
+from fleetfront.pipelines.deploy.records import Deployed, Network, Pick, Recipe, WrittenFile, formats_timed_on
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.quantities import Tier
@@ -96,10 +96,22 @@ def bundle_network(
 
 
 def _with_times_of(pick: Pick, files: Sequence[WrittenFile]) -> tuple[Pick, tuple[str, ...]]:
-    """The pick without times of int8 files beside float ones alone, or the other way round; and their targets."""
-    has = {file.precision == "int8" for file in files}
-    strange = tuple(str(row["target"]) for row in pick.latency if ("/int8/" in str(row["target"])) not in has)
-    return replace(pick, latency=tuple(row for row in pick.latency if str(row["target"]) not in strange)), strange
+    """The pick without times of files that are none of these, and their targets; times in a runtime that nobody here
+    knows, which are published ones, stay and say so.
+    """
+    kept: list[Mapping[str, Any]] = []
+    strange: list[str] = []
+    for row in pick.latency:
+        target = str(row["target"])
+        formats = formats_timed_on(target) if target else ()
+        is_int8 = "/int8/" in target
+        if not target or any(file.kind.name in formats and (file.precision == "int8") == is_int8 for file in files):
+            kept.append(row)
+        elif formats:
+            strange.append(target)
+        else:
+            kept.append({**row, "is_of_files": False})
+    return replace(pick, latency=tuple(kept)), tuple(strange)
 
 
 def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) -> Manifest:
@@ -245,7 +257,9 @@ def _missed_limit(deployed: Deployed) -> BarMissed | None:
     pick = deployed.pick
     if pick.max_latency_ms is None:
         return None
-    promised = {str(row["target"]).split("/", 1)[0] for row in pick.latency}
+    promised = {
+        target.split("/", 1)[0] for target in (*(str(row["target"]) for row in pick.latency), *deployed.without_files)
+    }
     for latency in deployed.measured:
         is_meant = not promised or latency.target.device in promised
         if is_meant and latency.ms is None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.contract import InputContract
-from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.formats import ALL_FORMATS, FileFormat
 from fleetfront.deploy.layout_lint import LayoutReport
 from fleetfront.deploy.proof import Proof
 from fleetfront.deploy.quantise.precisions import AGREEMENT_LIMIT, SPREAD_LIMITS
@@ -24,7 +24,7 @@ from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
-from fleetfront.runtimes.catalogue import facts_of
+from fleetfront.runtimes.catalogue import facts_of, find_facts
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -137,6 +137,19 @@ def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterab
     return is_same and precision == target.precision and kind.twin not in {other.name for other in beside}
 
 
+def formats_timed_on(target: str) -> tuple[str, ...]:
+    """The formats whose files times on a target are of: those that its runtime opens, or is timed with; none where
+    nobody here knows the runtime. ``target`` is spelled.
+    """
+    runtime = target.split("/")[1]
+    facts = find_facts(runtime)
+    if facts is None:
+        # Published times say ``tflite`` alone.
+        return (runtime,) if runtime in ALL_FORMATS else ()
+    timed = (place.file_format for places in facts.on.values() for place in places if place.name == runtime)
+    return (*facts.formats, *timed)
+
+
 @dataclass(frozen=True, slots=True)
 class Measuring:
     """The terms of timing files: under the clock and by the statistic of a fit, so that like is compared with like.
@@ -163,7 +176,8 @@ class Deployed:
         proofs: by file, e.g. ``onnx`` (fp32) or ``tflite-int8``.
         files: what was written, where it lies now.
         torch_accuracy: of the network in torch on ``test_images`` held-out images, percent; None without labels.
-        without_files: targets whose times are known, but of int8 or float files that are not among its own.
+        without_files: targets whose times are known, but of files that are not among its own: of another runtime, or of
+            int8 beside float ones.
     """
 
     pick: Pick
