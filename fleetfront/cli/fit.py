@@ -134,33 +134,46 @@ def _recalibrate(
 def profiled_targets(
     store: Store, space: str, devices: list[str] | None, runtime: str | None, precision: str | None = None
 ) -> dict[Target, bool]:
-    """The target of each device asked for that was measured last, and whether its blocks were; without devices, the
-    last of all. Targets with blocks come before others, and int8 comes last unless it is asked for.
+    """The target of each device asked for, plain or narrowed (``cpu/int8``), that was measured last, and whether its
+    blocks were; without devices, the last of all. Targets with blocks come before others, and int8 comes last unless it
+    is asked for.
 
     Raises InputError if there is none.
     """
     from fleetfront.errors import InputError, unknown
     from fleetfront.profilers.records import Role
+    from fleetfront.runtimes.catalogue import check_parts, options_of
 
     found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric == "latency"]
+    narrowed = {name: name.split("/") for name in devices or () if "/" in name}
     newest: dict[str, tuple[Target, bool]] = {}
     for holding in sorted(
         found, key=lambda h: (h.target.precision != "int8", h.role == Role.BLOCK, h.last_started_ns), reverse=True
     ):
         if runtime in (None, holding.target.runtime) and precision in (None, holding.target.precision):
             newest.setdefault(holding.target.device, (holding.target, holding.role == Role.BLOCK))
+            for name, (device, *parts) in narrowed.items():
+                if device == holding.target.device and set(parts) <= set(str(holding.target).split("/")):
+                    newest.setdefault(name, (holding.target, holding.role == Role.BLOCK))
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
         what = (f" on {absent[0]}" if absent else "") + (f" under {runtime}" if runtime else "")
         what += f" in {precision}" if precision else ""
-        near = f"{unknown('device', absent[0], newest).remedy} " if absent and newest else ""
-        asked = [h for h in store.holdings() if h.role != Role.FILE and (not absent or h.target.device == absent[0])]
+        device, *parts = absent[0].split("/") if absent else ["cpu"]
+        check_parts(parts, (h.target for h in found))
+        near = f"{unknown('device', device, newest).remedy} " if absent and newest and device not in newest else ""
+        asked = [
+            h
+            for h in store.holdings()
+            if h.role != Role.FILE
+            and (not absent or h.target.device == device)
+            and set(parts) <= {*str(h.target).split("/")}
+        ]
         others = sorted({h.space for h in asked if h.space not in ("", space)})
         near += f"Of {', '.join(others)} there is: give --space. " if others else ""
-        chosen = f" --runtime {runtime}" if runtime else ""
-        chosen += f" --precision {precision}" if precision else ""
+        wanted = "/".join(filter(None, (device, *parts, *(one for one in (runtime, precision) if one not in parts))))
         raise InputError(
             f"Nothing of {space} has been measured{what}.",
-            f"{near}Run: fleetfront profile --device {absent[0] if absent else 'cpu'} --space {space}{chosen}",
+            f"{near}Run: fleetfront profile {options_of(wanted)} --space {space}",
         )
     return dict([newest[name] for name in devices] if devices else [next(iter(newest.values()))])

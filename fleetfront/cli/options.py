@@ -147,6 +147,10 @@ class Precisions(click.ParamType):  # type: ignore[type-arg]  # no generic befor
         if isinstance(value, tuple):
             return value
         parts = {part.strip() for part in str(value).split(",")}
+        if "" in parts and len(parts) > 1:
+            self.fail(
+                f"{str(value)[:_SHOWN]!r} has a comma too many: write one, or several such as fp32,int8.", param, ctx
+            )
         for part in sorted(parts - set(PRECISIONS)):
             error = unknown("precision", part[:_SHOWN], PRECISIONS)
             self.fail(f"{error.message} {error.remedy}", param, ctx)

@@ -89,7 +89,10 @@ def predict(
     if any(row["may_be_far_off"] for row in rows):
         hint(f"? The 90 % interval reaches further than {FAR_OFF:.0%}: measure these before you rely on them.")
     with_accuracy = f" --accuracy {quote(accuracy)}" if is_given("accuracy") and accuracy != NO_ACCURACY else ""
-    next_search(f"--devices {','.join(split_names(models.devices))}", space, with_accuracy)
+    narrowed = "".join(
+        f" --{name} {quote(value)}" for name, value in (("runtime", models.runtime), ("clock", models.clock)) if value
+    )
+    next_search(f"--devices {','.join(split_names(models.devices))}{narrowed}", space, with_accuracy)
     devices.check()
 
 

@@ -174,7 +174,8 @@ def _predicted(
     from fleetfront.pipelines.predict.files import predict
     from fleetfront.pipelines.predict.predictions import Refusal
 
-    narrowed = [f"{name}/{models.runtime}" if models.runtime and "/" not in name else name for name in asked]
+    runtime = models.runtime
+    narrowed = [f"{name}/{runtime}" if runtime and runtime not in name.split("/")[1:] else name for name in asked]
     clock = None if models.clock is None else Clock(models.clock)
     more: dict[str, Any] = {"least_known": chosen.least_known, "store": models.store, "clock": clock}
     if chosen.module is not None:
@@ -209,6 +210,11 @@ def _of_module(
         raise InputError("--file and --torch were both given.", "Give one of them.")
     module, sample = _made(spec, chosen.shapes)
     remedy = f"Write it as a file, and time that: fleetfront export --torch {quote(spec)} --measure"
+    if any("int8" in name.split("/")[1:] for name in devices):
+        remedy = (
+            "A module is float. Write it in int8, and predict that file: "
+            f"fleetfront export --torch {quote(spec)} --precisions int8 --images FOLDER"
+        )
     try:
         found = predict(module, sample, devices, **more)
     except NotPredicted as error:

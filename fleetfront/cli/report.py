@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
 from fleetfront.cli.options import Count, json_option, option_group, quiet_option, store_option
+from fleetfront.cli.search.text import next_deploy
 from fleetfront.errors import InputError
 
 if TYPE_CHECKING:
@@ -146,6 +146,7 @@ def report(
       fleetfront report --json
     """
     from fleetfront.report.gather import gather_report
+    from fleetfront.search.fronts_file import load_fronts
     from fleetfront.workspace import Workspace
 
     seeds = random_seeds if output.compares and not list_figures else 0
@@ -172,8 +173,8 @@ def report(
         hint(f"Open it in a browser: {path.absolute().as_uri()}")
     searched = gathered.views("fronts")
     if searched:
-        named = f" --front {shlex.quote(str(searched[0].fronts[0].path))}" if fronts else ""
-        next_command(f"fleetfront deploy{named} --knee")
+        path = Path(searched[0].fronts[0].path)
+        next_deploy(load_fronts(path), path, "--knee", None)
     else:
         next_command("fleetfront search --devices all")
 

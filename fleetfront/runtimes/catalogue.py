@@ -5,10 +5,12 @@ A package offers a runtime through an entry point of the group ``fleetfront.runt
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
@@ -18,6 +20,7 @@ from fleetfront.runtimes.litert.facts import FACTS as LITERT
 from fleetfront.runtimes.onnxruntime.facts import FACTS as ONNXRUNTIME
 from fleetfront.runtimes.tensorrt.facts import FACTS as TENSORRT
 from fleetfront.runtimes.torch.facts import FACTS as TORCH
+from fleetfront.targets import PRECISIONS, Target
 
 GROUP = "fleetfront.runtimes"
 #: The first that a kind of device has is the one that serves where the user names none.
@@ -70,6 +73,28 @@ def place_of(kind: str, runtime: str) -> OnDevice:
     if runtime not in known:
         raise unknown(f"runtime of a device of the kind {kind}", runtime, known)
     return known[runtime]
+
+
+def check_parts(parts: Iterable[str], targets: Iterable[Target] = ()) -> None:
+    """Raise InputError for a part of a narrowed device, ``cpu/onnxruntime/int8``, that no target has, with the nearest;
+    parts of ``targets`` are known beside runtimes and precisions.
+    """
+    known = {name for facts in all_facts().values() for name in facts.names} | set(PRECISIONS)
+    known |= {part for target in targets for part in str(target).split("/")[1:]}
+    for part in parts:
+        if part not in known and not re.fullmatch(r"[tb]\d+|b\?", part, re.A):
+            raise unknown(
+                "runtime or precision", part, (name for name in known if not re.fullmatch(r"[tb][\d?]+", name))
+            )
+
+
+def options_of(name: str) -> str:
+    """The options of ``profile`` and ``fit`` that name a device, plain or narrowed: ``cpu/onnxruntime/int8``."""
+    device, *parts = name.split("/")
+    runtimes = [part for part in parts if find_facts(part) is not None]
+    precisions = [part for part in parts if part in PRECISIONS]
+    words = [f"--device {quote(device)}", *(f"--runtime {quote(part)}" for part in runtimes)]
+    return " ".join([*words, *(f"--precision {part}" for part in precisions)])
 
 
 def load_runtime(name: str) -> Runtime:

@@ -156,3 +156,9 @@ def test_the_next_command_deploys_the_front_that_was_looked_at(
     spaced.symlink_to(home / "random-0")
     assert main(["report", "--front", str(spaced), "--random-seeds", "0"]) == 0
     assert f"fleetfront deploy --front '{spaced}/fronts.json' --knee" in capsys.readouterr().err
+    document = (home / "random-0" / "fronts.json").read_text()
+    spaced.unlink()
+    spaced.mkdir()
+    (spaced / "fronts.json").write_text(re.sub("/(fp32|unknown)/", "/int8/", document))
+    assert main(["report", "--front", str(spaced), "--random-seeds", "0"]) == 0
+    assert " --precisions int8 --images FOLDER" in capsys.readouterr().err

@@ -87,11 +87,12 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
     )
 
     limits = parse_limits(given.limits)
-    picks = [pick_arch(arch, space, fronts) for arch in given.archs]
+    named = split_names(given.devices) if given.devices else []
+    picks = [pick_arch(arch, space, fronts, named) for arch in given.archs]
     failed: list[Deployed] = []
     if fronts is None:
         return picks, failed
-    chosen = devices_of(fronts, split_names(given.devices) if given.devices else ())
+    chosen = devices_of(fronts, named)
     _check_limits(limits, devices_of(fronts, [name for name in limits if name]), chosen)
     if given.shared:
         picks.extend(pick_shared(fronts, chosen))

@@ -56,7 +56,7 @@ from fleetfront.profilers.kinds.base import Capability
     default="standard",
     show_default=True,
     metavar="quick|standard|long|10m",
-    help="Time in all: 1, 5 or 10 minutes, or any duration. `long` calibrates on 80 networks.",
+    help="Time in all of each precision: 1, 5 or 10 minutes, or any duration. `long` calibrates on 80 networks.",
 )
 @click.option(
     "--target-error",

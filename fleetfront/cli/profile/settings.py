@@ -93,8 +93,13 @@ def kind_for(device: str) -> DeviceKind:
     """
     from fleetfront.device_configs.loader import device_names
     from fleetfront.profilers.kinds.catalogue import kind_of
+    from fleetfront.runtimes.catalogue import check_parts, options_of
 
     if find_kind(device) is None and device not in device_names():
+        name, *parts = device.split("/")
+        if parts and find_kind(name) is not None:
+            check_parts(parts)
+            raise InputError(f"{device} is more than a device.", f"Write {options_of(device)}.")
         raise unknown("device", device, ["cpu", *device_names()])
     return kind_of(device)
 

@@ -58,11 +58,12 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
     from fleetfront.workspace import Workspace
 
     command = f"fleetfront deploy --front {quote(str(out))} {which}"
+    precisions, folder = precisions_option(fronts), f" --images {quote(images) if images else 'FOLDER'}"
     if not isinstance(load_space(fronts.space), HasSupernet):
-        next_command(f"{command} --random-weights")
+        next_command(f"{command} --random-weights{precisions}{folder if precisions else ''}")
         hint(f"  {fronts.space} has no supernet: its files have the speed of its networks, and know nothing.")
         return
-    shown = f"{precisions_option(fronts)} --images {quote(images) if images else 'FOLDER'}"
+    shown = f"{precisions}{folder}"
     try:
         known_weights(fronts.space, Workspace.default(), fronts.accuracy_source)
     except InputError as error:

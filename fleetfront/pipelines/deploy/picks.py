@@ -88,11 +88,13 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
     return picks
 
 
-def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None) -> Pick:
-    """A named architecture, with what a front file promises of it on any device."""
+def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None, devices: Sequence[str] = ()) -> Pick:
+    """A named architecture, with what a front file promises of it on one of ``devices``, by default on any."""
     spelled = space.arch_ids(space.parse([arch]))[0]
     if fronts is not None:
         for front in fronts.devices:
+            if devices and front.name not in devices:
+                continue
             for point in front.points:
                 if point.arch == spelled:
                     return _pick(fronts, front, point, spelled)

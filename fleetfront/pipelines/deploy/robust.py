@@ -30,11 +30,29 @@ def most_robust(front: DeviceFront, space: SearchSpace, accuracy: AccuracyModel)
 
 
 def neighbourhood_means(space: SearchSpace, accuracy: AccuracyModel, archs: Sequence[str]) -> list[float]:
-    """The mean accuracy of each network and all that differ from it in one choice."""
+    """The mean accuracy of each network and those that differ from it in one choice, as far as anything is known of
+    them: a model of one resolution has no neighbours at others.
+
+    Raises InputError for a network that the accuracy itself does not answer for.
+    """
     found = []
     for row in space.parse(archs):
-        found.append(float(accuracy.predict(_neighbourhood(space, row[None])).mean.mean()))
+        near = _neighbourhood(space, row[None])
+        known = np.array(_known(accuracy, near))
+        if len(known) < len(near):
+            accuracy.predict(row[None])
+        found.append(float(known.mean()))
     return found
+
+
+def _known(accuracy: AccuracyModel, genotypes: Genotypes) -> list[float]:
+    """Accuracies of those that the model answers for; where it refuses, halves are asked."""
+    try:
+        return [float(value) for value in accuracy.predict(genotypes).mean]
+    except InputError:
+        if len(genotypes) == 1:
+            return []
+        return [values for half in np.array_split(genotypes, 2) for values in _known(accuracy, half)]
 
 
 def _neighbourhood(space: SearchSpace, row: Genotypes) -> Genotypes:

@@ -14,14 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
-from fleetfront.errors import InputError, unknown
+from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit, ModelOpener, check_is_of_here
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
+from fleetfront.pipelines.knowledge.refusals import no_model, spaces_of, with_article
 from fleetfront.predictors.base import NetworkCosts
-from fleetfront.predictors.table.fit_files import device_stem, read_fits
+from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.predictors.table.networks import holds_whole_space
-from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
+from fleetfront.runtimes.catalogue import check_parts, options_of
 from fleetfront.spaces.base import Genotypes, KnownByTables, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -79,14 +80,14 @@ def device_models(
     if not wanted:
         under = f" under {runtime}" if runtime else ""
         raise InputError(
-            f"No device has {_a(metric)} model of {space.name}{under} yet.",
+            f"No device has {with_article(metric)} model of {space.name}{under} yet.",
             f"Run: fleetfront profile --space {space.name}{f' --runtime {runtime}' if runtime else ''}",
         )
     known |= {name: sources.narrowed(name) for name in wanted if SEPARATOR in name}
     for name in wanted:
         if name not in known:
             sources.check_estimate(name)
-            raise _no_model(name, space, runtime, known, sources.partly_known(), metric, _spaces_of(name, place))
+            raise no_model(name, space, runtime, known, sources.partly_known(), metric, spaces_of(name, place, metric))
     found = _opened(wanted, known, names, passed_over)
     if asked is not None:
         few = sources.by_device(tiers, everywhere=True)
@@ -142,22 +143,24 @@ def newest_fit(
     clock: Clock | None = None,
 ) -> Known:
     """The newest fit of a space that matches, among what is known; of clocks fitted together, the preferred one.
+    ``device`` may be narrowed: ``cpu/int8``.
 
     Without ``target`` or ``precision``, int8 serves only where nothing else is known: its accuracies are others.
 
     Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
     """
     fits = []
+    name, *parts = (device or "").split(SEPARATOR)
     for known in found:
         if known.kind is not Kind.FIT or runtime not in (None, known.runtime):
             continue
         if known.error is not None and known.path is not None:
             # Whose a damaged file is, its name alone says.
-            is_theirs = device is None or known.device in ("", device_stem(device))
+            is_theirs = device is None or known.device in ("", device_stem(name))
             if is_theirs and (target is None or known.path.name.startswith(f"{target.file_stem}@")):
                 raise known.error
         elif (
-            device in (None, known.device)
+            (device is None or (name == known.device and _has_parts(known.target, parts)))
             and target in (None, known.target)
             and clock in (None, known.clock)
             and (precision is None or (known.target is not None and precision == known.target.precision))
@@ -166,11 +169,12 @@ def newest_fit(
     if target is None and precision is None:
         fits = [known for known in fits if known.target is None or not _is_int8(known.target)] or fits
     if not fits:
+        check_parts(parts)
         wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
         raise InputError(
             f"There is no {metric.name} model of {space} on {wanted}"
             + (f" under the {clock} clock." if clock else "."),
-            f"Run: fleetfront profile --device {device or (target.device if target else 'cpu')} --space {space}",
+            f"Run: fleetfront profile {options_of(device or (target.device if target else 'cpu'))} --space {space}",
         )
     together = [known for known in fits if known.target == fits[0].target]
     return next((known for known in together if known.fit is not None and known.fit.is_preferred), fits[0])
@@ -203,6 +207,10 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
     return replace(model, warnings=(*model.warnings, f"{known} networks of it are known. {learn}"))
 
 
+def _has_parts(target: Target | None, parts: Sequence[str]) -> bool:
+    return not parts or (target is not None and set(parts) <= set(str(target).split(SEPARATOR)[1:]))
+
+
 def _is_int8(target: Target) -> bool:
     return target.precision == "int8"
 
@@ -229,39 +237,6 @@ def _with_part(model: DeviceModel, space: SearchSpace) -> DeviceModel:
         f"Learn the others: fleetfront fit --device {model.name} --space {space.name}"
     )
     return replace(model, warnings=(*model.warnings, warning))
-
-
-def _spaces_of(device: str, workspace: Workspace) -> list[str]:
-    """The spaces that a device has a fit of."""
-    return sorted({fit.space for _, fit in read_fits(workspace)[0] if fit.target.device == device})
-
-
-def _a(metric: Metric) -> str:
-    return f"{'an' if metric.name[0] in 'aeiou' else 'a'} {metric.name.replace('_', ' ')}"
-
-
-def _no_model(
-    name: str,
-    space: SearchSpace,
-    runtime: str | None,
-    known: Collection[str],
-    partly: Mapping[str, int],
-    metric: Metric,
-    elsewhere: Sequence[str],
-) -> InputError:
-    if name in partly:
-        return InputError(
-            f"Of {space.name} on {name}, {partly[name]} networks are known, and a search asks for any.",
-            f"Learn the others: fleetfront fit --device {name} --space {space.name}",
-        )
-    under = f" under {runtime}" if runtime else ""
-    refused = f"There is no {metric.name} model of {space.name} on {name!r}{under}."
-    near = unknown("device", name, known).remedy if known else ""
-    if name not in known and find_kind(name) is None:
-        # Nothing here could measure it: a slip, or the name of a device that is reached otherwise.
-        return InputError(refused, near or f"To make one of this machine: fleetfront profile --space {space.name}")
-    there = f"Known of it: {', '.join(elsewhere)}. " if elsewhere else f"{near} " if near else ""
-    return InputError(refused, f"{there}To make one: fleetfront profile --device {name} --space {space.name}")
 
 
 class _Sources:
@@ -321,12 +296,13 @@ class _Sources:
         newest_first = dict.fromkeys(k.target for k in self._whole(Kind.FIT) if k.device == device)
         fitted = sorted((target for target in newest_first if target is not None), key=_is_int8)
         for target in fitted:
-            if set(parts) <= set(str(target).split(SEPARATOR)[1:]):
+            if _has_parts(target, parts):
                 return functools.partial(self._open_newest, device, target, name.replace(SEPARATOR, "-"))
+        check_parts(parts, fitted)
         others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
         raise InputError(
             f"No fit of {self._space.name} is of {name!r}.",
-            f"{others}To make one: fleetfront profile --device {device} --space {self._space.name}",
+            f"{others}To make one: fleetfront profile {options_of(name)} --space {self._space.name}",
         )
 
     def check_estimate(self, name: str) -> None:

@@ -18,7 +18,7 @@ from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unk
 from fleetfront.graphs.exported import spell_exported
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions, Refusal
+from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions, Refusal, told_by_running
 from fleetfront.pipelines.predict.timed import Asked, Timed, timed_of
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import list_costs
@@ -27,9 +27,9 @@ from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.profilers.file_facts import file_inputs, file_precision
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import Clock, Tier
-from fleetfront.runtimes.catalogue import find_facts, places
+from fleetfront.runtimes.catalogue import check_parts, find_facts, options_of, places
 from fleetfront.runtimes.facts import Half
-from fleetfront.targets import Target
+from fleetfront.targets import PRECISIONS, Target
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -192,15 +192,20 @@ class _Known:
                 error = unknown("device with operator costs or a shipped estimate", name, known)
                 raise InputError(
                     error.message,
-                    f"{error.remedy} To measure its operators: fleetfront profile {_options(name)} --operators. "
+                    f"{error.remedy} To measure its operators: fleetfront profile {options_of(name)} --operators. "
                     "All that are known: --devices all",
                 )
+            check_parts(parts, (one for one in self._targets() if one.device == device))
             wanted[name] = None
         return list(wanted)
 
+    def _targets(self) -> list[Target]:
+        """Those that something measured answers for."""
+        return [*self._timed.found, *(self._target(one) for one in self._costs)]
+
     def _knows(self, device: str, parts: Sequence[str]) -> bool:
-        targets = [*self._timed.found, *(self._target(one) for one in self._costs)]
-        return any(one.device == device and _has(one, parts) for one in targets) or self._estimates(device, parts)
+        is_there = any(one.device == device and _has(one, parts) for one in self._targets())
+        return is_there or self._estimates(device, parts)
 
     def _estimates(self, device: str, parts: Sequence[str]) -> bool:
         """Tell whether a shipped estimate is of the target asked for."""
@@ -223,9 +228,15 @@ class _Known:
             found.append(self._by_classes(name, self._models[name]))
         if found:
             return [self._refusal(device, one) if isinstance(one, str) else one for one in found]
+        floats = [part for part in parts if part not in PRECISIONS]
+        if len(floats) < len(parts) and self._knows(name, floats):
+            other = _SEPARATOR.join([name, *floats])
+            what = "this file" if self._asked.suffix else "this module"
+            reason = f"{what} computes in {self._asked.precision}"
+            return [Refusal(self._asked.file, device, reason, f"Ask for {other}, or for a file in that precision.")]
         under = "" if self._clock is None else f" under the {self._clock.value} clock"
         reason = f"nothing is known of it{under}{self._timed_otherwise(name)}"
-        remedy = f"Measure its operators: fleetfront profile {_options(device)} --operators"
+        remedy = f"Measure its operators: fleetfront profile {options_of(device)} --operators"
         if name in self._models:
             remedy = f"What is shipped is of other targets: ask for {name} without a runtime."
         elif self._timed.others.get(name):
@@ -258,7 +269,9 @@ class _Known:
             remedy = f"Time it on a device at hand: fleetfront profile --device cpu --file {quote(file)}{self._fed}"
         else:
             runs = [one for one in parts if (facts := find_facts(one)) is not None and suffix in facts.formats]
-            remedy = f"Time it: fleetfront profile {_options('/'.join([name, *runs]))} --file {quote(file)}{self._fed}"
+            remedy = (
+                f"Time it: fleetfront profile {options_of('/'.join([name, *runs]))} --file {quote(file)}{self._fed}"
+            )
         return Refusal(file, device, reason, remedy)
 
     def _opens(self, target: Target) -> bool:
@@ -289,7 +302,7 @@ class _Known:
         try:
             found = costs.estimate(spell_exported(graph) if self._is_exported(costs.target) else graph)
         except OpenSize as error:
-            return _told_by_running(graph, error)
+            return told_by_running(graph, error)
         return self._row(costs.target.device, self._target(costs), found, warnings)
 
     def _by_classes(self, name: str, model: OperatorModel) -> FilePrediction | str:
@@ -314,7 +327,7 @@ class _Known:
             # Shapes of a larger batch are counted whole.
             found = estimate_by_classes(model, graph, target.batch if batch == 1 else 1)
         except OpenSize as error:
-            return _told_by_running(graph, error)
+            return told_by_running(graph, error)
         return self._row(name, target if batch == 1 else replace(target, batch=batch), found, [model.warning])
 
     def _row(self, device: str, target: Target, found: GraphEstimate, warnings: Sequence[str]) -> FilePrediction | str:
@@ -373,28 +386,3 @@ def _together(refused: Sequence[Refusal]) -> str:
     for one in refused:
         devices.setdefault(one.error, []).extend([one.device] if one.device else [])
     return "; ".join(f"{', '.join(names)}: {reason}" if names else reason for reason, names in devices.items())
-
-
-def _options(device: str) -> str:
-    """Options that name ``cpu/onnxruntime`` to ``profile``."""
-    name, *parts = device.split(_SEPARATOR)
-    runtimes = [part for part in parts if find_facts(part) is not None]
-    return " ".join([f"--device {quote(name)}", *(f"--runtime {quote(part)}" for part in runtimes)])
-
-
-def _told_by_running(graph: Graph, error: OpenSize) -> str:
-    """Of a graph whose operators cannot be counted."""
-    open_sizes = {
-        name: operator
-        for operator in graph.operators
-        for name in operator.outputs
-        if any(isinstance(size, str) for size in graph.tensors[name].shape)
-    }
-    # A first size alone may be the batch.
-    certain = (name for name in open_sizes if any(isinstance(size, str) for size in graph.tensors[name].shape[1:]))
-    name = next(certain, next(iter(open_sizes), None))
-    if name is None:
-        return error.message
-    operator = open_sizes[name]
-    kind = operator.origin.kind if operator.origin else operator.family
-    return f"nothing says before it runs how large {name} is, which its {kind} gives"

@@ -29,7 +29,8 @@ _ARCH = "ARCHITECTURE"
 def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
     """The command that deploys one network of a front."""
     words = ["fleetfront", "deploy", "--front", front.path, "--device", front.name, "--arch", arch]
-    return " ".join(filter(None, (shlex.join(words), group.deploy_options)))
+    precisions = "--precisions int8" if "/int8/" in front.target else ""
+    return " ".join(filter(None, (shlex.join(words), precisions, group.deploy_options)))
 
 
 def front_figures(group: FrontGroup) -> Iterator[Figure]:

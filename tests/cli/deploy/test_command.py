@@ -74,12 +74,10 @@ def test_picks_of_all_devices(front: Path, capsys: pytest.CaptureFixture[str]) -
 def test_a_limit_of_one_device_that_nothing_meets_costs_that_pick_only(
     front: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    limits = ("--max-latency", "1.5", "--max-latency", "pixel3=5")
-    assert deploy(front, *limits, "--formats", "onnx") == 1
+    assert deploy(front, "--max-latency", "1.5", "--max-latency", "pixel3=5", "--formats", "onnx") == 1
     assert bundles(front) == ["pixel3-within-5ms-random-weights"]
     said = capsys.readouterr().err
-    assert "pixel2: the fastest takes 2 ms" in said
-    assert "are of float .tflite files, of which it has none: left out. Nobody knows whether it keeps its limit" in said
+    assert all(one in said for one in ("pixel2: the fastest takes 2 ms", "Nobody knows whether it keeps its limit"))
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.pipelines.deploy.picks import devices_of, pick_knee, pick_robust, pick_spread, pick_within
+from fleetfront.pipelines.deploy.picks import devices_of, pick_arch, pick_knee, pick_robust, pick_spread, pick_within
 from fleetfront.pipelines.deploy.robust import most_robust, neighbourhood_means
+from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import SYNFLOW, Estimate, Tier
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.catalogue import load_space
@@ -96,6 +97,35 @@ def test_a_neighbourhood_is_every_network_one_choice_away():
     active = space.active(row)[0]
     least = sum(len(values) - 1 for values, used in zip(space.choices, active, strict=True) if used)
     assert len(accuracy.asked) == 1 + least
+
+
+def test_neighbours_that_the_accuracy_does_not_know_do_not_count():
+    space = load_space("ofa-mbv3-w1.0")
+    accuracy = load_accuracy("built-in", space)
+    rows = space.canonical(space.sample(2, np.random.default_rng(2)))
+    at = space.gene_names.index("resolution")
+    rows[:, at] = space.choices[at].index(224)
+    archs = space.arch_ids(rows)
+    means = neighbourhood_means(space, accuracy, archs)
+    own = accuracy.predict(rows).mean
+    assert all(abs(mean - one) < 1 for mean, one in zip(means, own, strict=True))
+    rows[:, at] = 0
+    with pytest.raises(InputError, match="224 px only"):
+        neighbourhood_means(space, accuracy, space.arch_ids(rows))
+
+
+def test_a_named_network_has_the_times_of_the_devices_that_are_meant():
+    space = load_space("ofa-mbv3-mini")
+    (arch,) = space.arch_ids(space.sample(1, np.random.default_rng(5)))
+    devices = [
+        DeviceFront(
+            name, f"cpu/litert/{precision}/t1/b1", "measured", 1.0, (9.0, 40.0), (FrontPoint(arch, ms, 0.1, 70),)
+        )
+        for name, precision, ms in (("cpu", "fp32", 2.0), ("cpu-int8", "int8", 1.0))
+    ]
+    for devices_meant, ms in (((), 2.0), (("cpu-int8",), 1.0), (("cpu",), 2.0)):
+        (row,) = pick_arch(arch, space, fronts_of(*devices), devices_meant).latency
+        assert row["ms"] == ms
 
 
 def test_an_empty_front_and_an_absent_device_are_named():

@@ -242,7 +242,7 @@ def test_a_time_answers_for_the_shapes_that_it_was_taken_at_alone(workspace: Wor
     assert (small.latency_ms, many.latency_ms) == (pytest.approx(5.0), pytest.approx(9.0))
     assert (small.target.batch, many.target.batch) == (1, 8)
     with pytest.raises(InputError, match=f"timed there with {name}=8,32,28,28 and with {name}=1,32,14,14"):
-        ff.predict(file, devices="board/litert/gpu", shapes={"": (2, 32, 28, 28)}, workspace=workspace)
+        ff.predict(file, devices="board/tflite-gpu", shapes={"": (2, 32, 28, 28)}, workspace=workspace)
 
 
 def test_a_batch_is_as_many_times_the_work(workspace: Workspace, tmp_path: Path) -> None:
