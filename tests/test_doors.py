@@ -35,9 +35,9 @@ from fleetfront.predictors.accuracy.tables import read_accuracy_csv
 from fleetfront.predictors.few_shot.basis import make_basis
 from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
 from fleetfront.predictors.few_shot.files import load_few_shot, read_few_shot, save_few_shot
-from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport
 from fleetfront.predictors.few_shot.pooled_trees import PooledContent, PooledModel, described_by
 from fleetfront.predictors.few_shot.posterior import Hypothesis
+from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.cost_files import load_costs, save_costs
 from fleetfront.predictors.operators.costs import TERMS, KindCosts, NetworkScales, OperatorCosts
 from fleetfront.predictors.operators.kernels import FEATURES

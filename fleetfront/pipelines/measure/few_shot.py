@@ -17,7 +17,8 @@ from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.pipelines.measure.profile import Budget, ProfileOutcome, profile_space
 from fleetfront.predictors.few_shot.basis import count_once
 from fleetfront.predictors.few_shot.files import save_few_shot
-from fleetfront.predictors.few_shot.model import FewShotFit, Teacher
+from fleetfront.predictors.few_shot.model import Teacher
+from fleetfront.predictors.few_shot.report import FewShotFit
 from fleetfront.predictors.scores import Scores, score
 from fleetfront.predictors.table.fitting import Networks, measured_networks
 from fleetfront.predictors.table.networks import load_network_table

@@ -10,8 +10,8 @@ from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.plain import from_plain, read_file, read_record, to_plain
 from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
-from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport
 from fleetfront.predictors.few_shot.pooled_trees import PooledContent, PooledModel
+from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, model_file_name, write_json
 from fleetfront.quantities import LATENCY, Clock, Metric, NamedMetric

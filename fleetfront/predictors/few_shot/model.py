@@ -10,14 +10,11 @@ import copy
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Annotated, Any, Literal
 
 import numpy as np
-from annotated_types import Ge, Gt
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, MissingDependency
-from fleetfront.plain import to_plain
 from fleetfront.predictors.few_shot.basis import WorkBasis, count_once, make_basis, mode_coordinates
 from fleetfront.predictors.few_shot.choice import choose_informative
 from fleetfront.predictors.few_shot.cost_model import LEAST_WEIGHT, FewShotContent, FewShotModel, mix
@@ -53,6 +50,7 @@ from fleetfront.predictors.few_shot.prior import (
     learn_device,
     learn_prior,
 )
+from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.quantities import LATENCY, FloatArray, Metric
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
@@ -80,54 +78,6 @@ class KnownTable:
     genotypes: Genotypes
     ms: FloatArray
     facts: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class FewShotReport:
-    """How a few-shot model came about.
-
-    Attributes:
-        serves: ``transfer`` or ``trees``.
-        mode: execution mode found (of the transfer model).
-        teachers: names of the known devices.
-        networks: how many were measured.
-        mape: percent, of the serving opinion over the known devices, each left out in turn.
-        other_mape: of the other one, None if it could not be tried.
-        interval_factor: what the trials widen the intervals by.
-        left_out: devices that could have taught, each with why it did not.
-        expected_mape: percent, of this very device: from its measurements, each left out in turn, and the width of its
-            intervals, scaled by how such guesses did on known devices; ``mape`` where trees serve. None in old files.
-        warnings: what speaks against the measurements.
-    """
-
-    serves: Literal["transfer", "trees"]
-    mode: str
-    teachers: tuple[str, ...]
-    networks: Annotated[int, Ge(1)]
-    mape: Annotated[float, Ge(0)]
-    other_mape: Annotated[float, Ge(0)] | None
-    interval_factor: Annotated[float, Gt(0)]
-    left_out: tuple[str, ...] = ()
-    expected_mape: Annotated[float, Ge(0)] | None = None
-    warnings: tuple[str, ...] = ()
-
-    @property
-    def error(self) -> float:
-        """The error to be expected, percent."""
-        return self.mape if self.expected_mape is None else self.expected_mape
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        plain: dict[str, Any] = to_plain(self)
-        return plain
-
-
-@dataclass(frozen=True, slots=True)
-class FewShotFit:
-    """The serving cost model and how it came about."""
-
-    model: FewShotModel | PooledModel
-    report: FewShotReport
 
 
 class Teacher:

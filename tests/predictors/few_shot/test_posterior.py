@@ -9,9 +9,10 @@ from fleetfront.errors import FileError, InputError
 from fleetfront.predictors.few_shot.basis import WorkBasis, count_once
 from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotModel
 from fleetfront.predictors.few_shot.files import load_few_shot, read_few_shot, save_few_shot
-from fleetfront.predictors.few_shot.model import FewShotFit, FewShotReport, KnownTable, Teacher
+from fleetfront.predictors.few_shot.model import KnownTable, Teacher
 from fleetfront.predictors.few_shot.posterior import Hypothesis, fit_posterior, found_step
 from fleetfront.predictors.few_shot.prior import KnownDevice, learn_device, learn_prior
+from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.work import DETAILED_NAMES, Mode, NetworkWork
 from fleetfront.predictors.relaxed import one_hot
 from fleetfront.quantities import Clock, Tier
