@@ -119,8 +119,12 @@ def find_floor(observations: Observations, statistic: str) -> tuple[Role, Floor]
 
 
 def _command(observations: Observations, budget: str) -> str:
-    target = observations.target
-    return f"fleetfront profile {target.options} --space {observations.space} --budget {budget}"
+    """The command that measures as much again, or with ``budget``: few networks are few in any time."""
+    visits, amount = observations.visits, f"--budget {budget}"
+    if visits.get(Role.CALIBRATION) and not visits.get(Role.BLOCK):
+        failed = 0 if visits.get(Role.VALIDATION) else len(observations.errors)
+        amount = f"--few {len(visits[Role.CALIBRATION]) + failed}"
+    return f"fleetfront profile {observations.target.options} --space {observations.space} {amount}"
 
 
 def _against_floor(observations: Observations, floor: Floor, role: Role) -> list[Reason]:

@@ -62,6 +62,14 @@ def test_each_trouble_is_named_with_a_command_that_helps() -> None:
         assert abs(reason.value) > reason.limit or doubt == Weakness.TOO_FEW
 
 
+def test_few_networks_are_measured_again_as_few() -> None:
+    few = observed(drift=0.2, errors=("crashed",))
+    few = replace(few, visits={role: keys for role, keys in few.visits.items() if role != Role.VALIDATION})
+    assert all(reason.remedy.endswith("--space ofa-mbv3-mini --few 13") for reason in judge(few).reasons)
+    with_blocks = replace(few, visits={**few.visits, Role.BLOCK: {"b": np.ones(8)}})
+    assert all(reason.remedy.endswith("--budget standard") for reason in judge(with_blocks).reasons)
+
+
 def test_verdict_and_fit_say_one_floor() -> None:
     seen = observed(noise=0.02)
     for statistic in ("min", "p25", "median"):
