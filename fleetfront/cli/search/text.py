@@ -184,12 +184,25 @@ def _is_far(point: FrontPoint) -> bool:
 
 def _say_how_far(fronts: Sequence[DeviceFront]) -> None:
     """How many latencies to expect outside of what stands beside them, where nobody measured these networks."""
-    points = [point for front in fronts if front.tier != Tier.MEASURED for point in front.points]
-    far = sum(map(_is_far, points))
-    if points:
-        outside = max(1, round(0.1 * len(points)))
-        text = f"Expect {outside} of {len(points)} latencies that nobody measured outside +-1.6 deviations"
+    for tier in (Tier.TRANSFERRED, Tier.ESTIMATED):
+        told = [front for front in fronts if front.tier == tier and front.points]
+        points = [point for front in told for point in front.points]
+        if not points:
+            continue
+        if tier is Tier.ESTIMATED:
+            text = (
+                f"Estimates of one device are all too high or too low together: of ten such devices ({_names(told)}), "
+                "expect one with many latencies outside of their intervals, and hardly any on the others"
+            )
+        else:
+            outside = max(1, round(0.1 * len(points)))
+            text = f"Expect {outside} of {len(points)} latencies that nobody measured outside +-1.6 deviations"
+        far = sum(map(_is_far, points))
         hint(text + (f"; {far} (?) may be more than {FAR_OFF:.0%} off." if far else "."))
+
+
+def _names(fronts: Sequence[DeviceFront]) -> str:
+    return ", ".join(front.name for front in fronts[:_IN_FULL]) + (", ..." if len(fronts) > _IN_FULL else "")
 
 
 def _say_held_out(fronts: Sequence[DeviceFront]) -> None:

@@ -25,6 +25,7 @@ def test_an_empty_front_is_told_and_the_next_command_can_be_typed(capsys: pytest
     told = capsys.readouterr()
     assert "0 points" in told.out
     assert "No network that was evaluated is within its limit." in told.err
+    assert "of ten such devices (pixel2), expect one with many latencies outside" in told.err
     (line,) = (line for line in told.err.splitlines() if line.startswith("Next: "))
     assert shlex.split(line)[1:6] == ["fleetfront", "deploy", "--front", "my fronts", "--knee"]
 
