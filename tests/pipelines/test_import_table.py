@@ -195,6 +195,22 @@ def test_ten_measurements_in_whole_milliseconds_are_said(tmp_path: Path, store: 
     assert "whole milliseconds" in warning
 
 
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ([5, 10, 15, 20], "comes in steps of 5 ms: rounding alone is up to 20.0 %"),
+        ([0.3, 0.9, 1.2, 1.5], "comes in steps of 0.3 ms"),
+        ([10.7, 12.31], "has only 2 different values for 20 networks"),
+        ([8830, 7450, 2620, 7265, 8540], ""),
+    ],
+)
+def test_coarse_and_stuck_clocks_are_said(tmp_path: Path, store: Store, column: list[float], said: str) -> None:
+    lines = [f"{arch},{column[i % len(column)]}" for i, arch in enumerate(archs(20 if said else 5))]
+    report = import_table(table(tmp_path, ["arch,lat_pixel3", *lines]), SPACE, store)
+    assert said in "".join(report.warnings)
+    assert bool(report.warnings) == bool(said)
+
+
 def test_help_folder(tmp_path: Path, store: Store) -> None:
     torch = pytest.importorskip("torch")
     a, b = archs(2)

@@ -33,6 +33,7 @@ from fleetfront.pipelines.importing.table_file import (
     read_table,
     refusal,
     say_repeats,
+    say_steps,
 )
 from fleetfront.pipelines.importing.units import doubt_columns, doubt_unit, factor_of, told_doubts
 from fleetfront.profilers.records import Measurement, Role
@@ -316,14 +317,9 @@ def _column_warnings(device: str, values: FloatArray, metric: Metric) -> tuple[t
         return (IMPORTED,), []
     if np.ptp(values) == 0:
         return (IMPORTED,), [f"{name} has the same value everywhere."]
-    if metric == LATENCY and np.array_equal(values, np.round(values)):
-        step = 100 * 0.5 / float(np.median(values))
-        text = (
-            f"{name} is in whole milliseconds: rounding alone is up to {step:.1f} % of a typical latency, and small "
-            "differences mean nothing."
-        )
-        return (IMPORTED, WHOLE_MILLISECONDS), [text]
-    return (IMPORTED,), say_repeats(name, values)
+    is_whole = metric == LATENCY and np.array_equal(values, np.round(values))
+    flags = (IMPORTED, WHOLE_MILLISECONDS) if is_whole else (IMPORTED,)
+    return flags, say_repeats(name, values) or say_steps(name, values, metric)
 
 
 def _network_rows(

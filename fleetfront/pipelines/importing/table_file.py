@@ -6,6 +6,7 @@ Values are checked here, cell by cell with line numbers; architectures and devic
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from fleetfront.errors import InputError
 from fleetfront.foreign_text import recognise
 from fleetfront.pipelines.importing.units import factor_of
 from fleetfront.predictors.few_shot.basis import count_once
+from fleetfront.predictors.few_shot.posterior import found_step
 from fleetfront.quantities import LATENCY, SAMPLES_IN, Metric
 from fleetfront.text_tables import parse_numbers, quote_cell, read_csv, what_is_wrong
 
@@ -34,6 +36,10 @@ MOST = {"latency": 1e9, "energy": 1e12, "peak_memory": 1e15}
 MOST_MS = MOST["latency"]
 #: Repeated measurements of one network that differ by more are of two networks, devices or units.
 _FAR_APART = 5.0
+#: Of many networks drawn at random, more differ in what they take.
+_LEAST_DIFFERENT = 0.5
+#: Half a step that is a larger share of a typical number is said.
+_COARSE = 0.01
 _WORDS = {"latency": "milliseconds", "energy": "microjoules", "peak_memory": "bytes"}
 
 
@@ -182,12 +188,30 @@ def find_far_apart(table: CostTable, arch_ids: Sequence[str], rows: NDArray[np.i
 
 def say_repeats(name: str, values: FloatArray) -> list[str]:
     """A warning if a column of n numbers repeats those that were measured for networks that compute the same."""
-    measured = len(count_once(values))
+    measured, different = len(count_once(values)), len(np.unique(values))
     if measured == len(values):
-        return []
+        if different > _LEAST_DIFFERENT * len(values) or found_step(values):
+            return []
+        return [
+            f"{name} has only {different} different values for {len(values)} networks: was each of them measured, with "
+            "a clock that is fine enough?"
+        ]
     return [
         f"{name} has {measured} different values for {len(values)} networks, to the last digit: networks that compute "
         "the same were measured once, and count once where a device is learnt."
+    ]
+
+
+def say_steps(name: str, values: FloatArray, metric: Metric) -> list[str]:
+    """A warning if n numbers come in steps that are coarse beside a typical one."""
+    step, typical = found_step(values), float(np.median(values))
+    if step / 2 <= _COARSE * typical:
+        return []
+    is_whole = metric == LATENCY and math.isclose(step, 1.0)
+    steps = "is in whole milliseconds" if is_whole else f"comes in steps of {step:.4g} {metric.unit}"
+    return [
+        f"{name} {steps}: rounding alone is up to {50 * step / typical:.1f} % of a typical "
+        f"{metric.title}, and small differences mean nothing."
     ]
 
 
