@@ -2,7 +2,7 @@
 
 What ``fleetfront profile --few 10 --validation 50`` does, in a workspace that knows nothing else. The transfer between
 public tables is in ``transfer.py``. How wrong estimates are made to be was chosen with blocks of this kind of machine
-in view (see ``predictors/doubt.py``), so this is no test on a foreign device.
+in view (see ``pipelines/fit/teachers.py``), so this is no test on a foreign device.
 
     python benchmarks/few.py [--few 10] [--seeds 3]
 """
@@ -64,7 +64,7 @@ def one_run(runtime, seed, arguments):
         "clock": outcome.result.clock.value,
         "serves": report.serves,
         "mape": round(found.mape, 2),
-        "expected_mape": round(report.mape, 2),
+        "expected_mape": round(report.error, 2),
         "within_10": found.within_10,
         "spearman": round(found.spearman, 4),
         "coverage_90": found.coverage_90,
