@@ -167,7 +167,8 @@ def _one(teacher: Teacher, table: KnownTable, k: int, how: str, spoiler: Any, se
     # Steps of 5 ms, where half of the networks take less than 12.5.
     truth = table.ms * (12.5 / np.median(table.ms)) if spoiler is SPOILERS["in steps of 5 ms"] else table.ms
     measured = truth[rows] if spoiler is None else spoiler(truth[rows], rng)
-    fit = teacher.fit(target_of(table.name), few, measured, second_opinion=False)
+    is_chosen = how != "random"
+    fit = teacher.fit(target_of(table.name), few, measured, second_opinion=False, are_chosen=is_chosen)
     rest = np.setdiff1d(np.arange(len(truth)), rows)
     estimate = fit.model.predict(table.genotypes[rest])
     error = np.abs(estimate.mean / truth[rest] - 1)

@@ -14,10 +14,13 @@ from fleetfront.targets import PRECISIONS
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewShotResult
-    from fleetfront.profilers.store.store import Store
-    from fleetfront.quantities import Clock
+    from fleetfront.profilers.store.store import Holding, Store
+    from fleetfront.quantities import Clock, Metric
     from fleetfront.spaces.base import SearchSpace
     from fleetfront.targets import Target
+
+#: Metrics that are learnt from few networks: what adds up over operators.
+LEARNT = ("latency", "energy")
 
 
 @click.command()
@@ -46,7 +49,8 @@ def fit(
     A lookup table of blocks, calibrated on whole networks, judged on networks that chose nothing. Every clock that was
     measured is fitted; the preferred one serves `predict` and `search`, and so does a model of the energy where that
     was measured too. A device of which only whole networks are
-    known, such as an imported table, is learnt from up to 40 of them and from other devices, and judged on the rest.
+    known, such as an imported table of latencies or energies, is learnt from up to 40 of them and from other devices,
+    and judged on the rest.
 
     \b
     Examples:
@@ -77,7 +81,10 @@ def fit(
                 fits.append(fit_all(opened, target, family, Clock(clock) if clock else None))
             else:
                 with progress(as_json) as shown:
-                    fits.append(learn_from_table(opened, target, family, progress=shown))
+                    fits += [
+                        learn_from_table(opened, target, family, metric=metric, progress=shown)
+                        for metric in held_metrics(opened, space, target)
+                    ]
     if as_json:
         reports = [one if isinstance(one, dict) else one.to_json() for one in fits]
         print_json(reports[0] if len(reports) == 1 else reports)
@@ -135,8 +142,8 @@ def profiled_targets(
     store: Store, space: str, devices: list[str] | None, runtime: str | None, precision: str | None = None
 ) -> dict[Target, bool]:
     """The target of each device asked for, plain or narrowed (``cpu/int8``), that was measured last, and whether its
-    blocks were; without devices, the last of all. Targets with blocks come before others, and int8 comes last unless it
-    is asked for.
+    blocks were; without devices, the last of all. Targets with blocks come before others, then those with latencies,
+    and int8 comes last unless it is asked for.
 
     Raises InputError if there is none.
     """
@@ -144,12 +151,14 @@ def profiled_targets(
     from fleetfront.profilers.records import Role
     from fleetfront.runtimes.catalogue import check_parts, options_of
 
-    found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric == "latency"]
+    found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric in LEARNT]
     narrowed = {name: name.split("/") for name in devices or () if "/" in name}
     newest: dict[str, tuple[Target, bool]] = {}
-    for holding in sorted(
-        found, key=lambda h: (h.target.precision != "int8", h.role == Role.BLOCK, h.last_started_ns), reverse=True
-    ):
+
+    def preferred(h: Holding) -> tuple[bool, bool, bool, int]:
+        return h.target.precision != "int8", h.role == Role.BLOCK, h.metric == "latency", h.last_started_ns
+
+    for holding in sorted(found, key=preferred, reverse=True):
         if runtime in (None, holding.target.runtime) and precision in (None, holding.target.precision):
             newest.setdefault(holding.target.device, (holding.target, holding.role == Role.BLOCK))
             for name, (device, *parts) in narrowed.items():
@@ -177,3 +186,11 @@ def profiled_targets(
             f"{near}Run: fleetfront profile {options_of(wanted)} --space {space}",
         )
     return dict([newest[name] for name in devices] if devices else [next(iter(newest.values()))])
+
+
+def held_metrics(store: Store, space: str, target: Target) -> list[Metric]:
+    """The metrics by which the store knows networks of a target, of those that are learnt from few."""
+    from fleetfront.quantities import METRICS
+
+    held = {h.metric for h in store.holdings(target, space)}
+    return [METRICS[name] for name in LEARNT if name in held]

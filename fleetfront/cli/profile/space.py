@@ -15,6 +15,7 @@ from fleetfront.cli.profile.dry_run import plan_space, tell_plan
 from fleetfront.cli.search.text import next_search
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.profilers.kinds.base import Choices, DeviceKind
+from fleetfront.quantities import LATENCY
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -266,7 +267,9 @@ def show_few_shot_profile(outcome: FewShotProfile, as_json: bool) -> None:
 def show_few_shot(result: FewShotResult) -> None:
     """Print a few-shot model beside its errors."""
     report = result.fit.report
-    echo(click.style(f"{result.space} on {result.target}", bold=True) + f"  [{result.fit.model.tier.value}]")
+    model = result.fit.model
+    of_what = "" if model.metric == LATENCY else f"{model.metric.title} of "
+    echo(click.style(f"{of_what}{result.space} on {result.target}", bold=True) + f"  [{model.tier.value}]")
     opinion = "operator costs" if report.serves == "transfer" else "XGBoost over all devices"
     echo(f"model: {opinion}, from {report.networks} networks of it and {len(report.teachers)} devices")
     rows = [("known devices, each left out in turn", f"{report.mape:.1f}", "-", "-", "-")]

@@ -7,6 +7,7 @@ learnt from them is written in ``predictors.few_shot``.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from fleetfront.predictors.few_shot.model import KnownTable, Teacher, usable
 from fleetfront.predictors.operators.model import OperatorEstimate, OperatorModel, operator_models
 from fleetfront.predictors.operators.work import CLASSES, KERNEL_SIZES, NetworkWork
 from fleetfront.predictors.table.calibrated import block_sum
+from fleetfront.quantities import LATENCY, Metric
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -54,17 +56,24 @@ def find_teacher(
     unknown_device: str,
     seed: int = 0,
     own_files: bool = False,
+    metric: Metric = LATENCY,
 ) -> Teacher:
     """Everything known of the space except the device that is to be predicted, ready to choose networks and to fit.
 
     If that device has an estimate of its own, it joins in as far as estimates of known devices proved right. With
-    ``own_files`` its networks are this project's files, of which it is known what they hold.
+    ``own_files`` its networks are this project's files, of which it is known what they hold. Where fewer than four
+    devices are known by another ``metric`` than latency, those known by their latencies teach too: how a cost splits
+    over operators is learnt as shares, whatever its unit.
 
     Raises InputError if nothing is known and no estimate is shipped.
     """
     work = NetworkWork(space)
     asked = usable(space, space.sample(_ASKED, np.random.default_rng(seed)))
-    known, left_out = _known_tables(space, workspace, store, asked, unknown_device)
+    known, left_out = _known_tables(space, workspace, store, asked, unknown_device, metric)
+    if metric != LATENCY and len(known) < _FEWEST_TEACHERS:
+        timed, broken = _known_tables(space, workspace, store, asked, "", LATENCY)
+        known = [*known, *(replace(table, name=f"{table.name} (latency)") for table in timed)]
+        left_out = [*left_out, *broken]
     if len(known) < _FEWEST_TEACHERS:
         taken = {table.name for table in known} | {unknown_device}
         estimated, broken = _estimated_tables(work, asked, taken, seed)
@@ -76,7 +85,8 @@ def find_teacher(
         work=work,
         seed=seed,
         left_out=left_out,
-        estimates=estimates if unknown_device in estimates else None,
+        metric=metric,
+        estimates=estimates if unknown_device in estimates and metric == LATENCY else None,
         device=unknown_device,
         mode=work.own_mode if own_files else None,
     )
@@ -98,10 +108,10 @@ def own_estimates(work: NetworkWork, genotypes: Genotypes, names: Sequence[str])
 
 
 def _known_tables(
-    space: SearchSpace, workspace: Workspace, store: Path, asked: Genotypes, unknown_device: str
+    space: SearchSpace, workspace: Workspace, store: Path, asked: Genotypes, unknown_device: str, metric: Metric
 ) -> tuple[list[KnownTable], list[str]]:
     """Of each measured device that can be read; and why others cannot."""
-    models, left_out = measured_models(space, workspace=workspace, store=store, without=unknown_device)
+    models, left_out = measured_models(space, workspace=workspace, store=store, without=unknown_device, metric=metric)
     tables = []
     for found in models:
         try:

@@ -28,7 +28,7 @@ from fleetfront.profilers.reading.observations import choose_statistic
 from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
-from fleetfront.quantities import Clock
+from fleetfront.quantities import LATENCY, Clock, Metric
 from fleetfront.spaces.base import Genotypes, MayDisconnect, SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -75,6 +75,7 @@ class FewShotResult:
             "space": self.space,
             "target": str(self.target),
             "model": "operator costs learnt from few networks" if report.serves == "transfer" else "pooled XGBoost",
+            "metric": self.fit.model.metric.name,
             "tier": self.fit.model.tier.value,
             "clock": self.clock.value,
             "held_out": None if self.held_out is None else self.held_out.to_json(),
@@ -171,6 +172,7 @@ def learn_from_table(
     *,
     workspace: Workspace | None = None,
     seed: int = 0,
+    metric: Metric = LATENCY,
     progress: Progress = SILENT,
 ) -> FewShotResult:
     """The model of a device of which the store holds whole networks and no blocks, an imported table for instance.
@@ -181,7 +183,7 @@ def learn_from_table(
     """
     place = workspace or Workspace.default()
     facts = device_facts(target.device)
-    table = load_network_table(store, space, target)
+    table = load_network_table(store, space, target, metric=metric)
     genotypes, ms = _usable(space, table.genotypes, table.ms)
     measured_once = count_once(ms)
     genotypes, ms = genotypes[measured_once], ms[measured_once]
@@ -191,14 +193,17 @@ def learn_from_table(
             f"Import or measure {FEWEST} or more.",
         )
     progress.start("learn from known devices", 1)
-    teacher = find_teacher(space, workspace=place, store=store.path, unknown_device=target.device, seed=seed)
+    teacher = find_teacher(
+        space, workspace=place, store=store.path, unknown_device=target.device, seed=seed, metric=metric
+    )
     count = len(ms) if len(ms) <= FEWEST_TO_SPLIT else min(MOST, len(ms) - len(ms) // 4)
     chosen = teacher.choose(count, np.random.default_rng(seed), genotypes) if count < len(ms) else genotypes
     progress.finish()
     names = {row.tobytes() for row in chosen}
     is_chosen = np.array([row.tobytes() in names for row in genotypes])
     measured, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
-    return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress)
+    are_chosen = count < len(ms)
+    return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress, are_chosen)
 
 
 def _resolution_ms(device: str) -> float:
@@ -222,9 +227,11 @@ def _learn(
     clock: Clock,
     workspace: Workspace,
     progress: Progress,
+    are_chosen: bool = True,
 ) -> FewShotResult:
     progress.start("fit, trying the method on known devices", 1)
-    fit = teacher.fit(target, measured.genotypes, measured.ms, facts=facts, step_ms=_resolution_ms(target.device))
+    step = _resolution_ms(target.device) if teacher.metric == LATENCY else 0.0
+    fit = teacher.fit(target, measured.genotypes, measured.ms, facts=facts, step_ms=step, are_chosen=are_chosen)
     path = save_few_shot(fit, workspace, teacher.space.name, clock)
     progress.finish()
     scores = None

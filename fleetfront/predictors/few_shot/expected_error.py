@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -9,7 +10,8 @@ import numpy as np
 
 from fleetfront.predictors.few_shot.posterior import MEAN_OF_NORMAL, Posterior
 from fleetfront.predictors.scores import Z90
-from fleetfront.quantities import FloatArray
+from fleetfront.predictors.table.intervals import student_95
+from fleetfront.quantities import FloatArray, Metric
 
 #: Bounds of the factor on intervals: trials on a few devices must not make them absurd.
 _FACTOR_BOUNDS = (0.5, 4.0)
@@ -66,7 +68,9 @@ class Calibration:
 def calibrate(trials: Sequence[Trial]) -> Calibration:
     """Learn both exponents by least squares of logarithms, between 0 (believe the model) and 1 (the measurements).
 
-    With the width, 90 % intervals would have covered 90 % over all trials; the level is the median one.
+    With the width, 90 % intervals would have covered 90 % over all trials; how much wider the next device needs them is
+    told by as few devices as were tried, so that Student's factor widens them as a prediction from that many (Geisser
+    1993, section 2.2). The level is the mean one: an expected error is a mean.
     """
     surprise = np.log([trial.surprise for trial in trials])
     needed = np.log([max(float(np.quantile(trial.ratios, 0.9)), 1e-6) / Z90 for trial in trials])
@@ -78,8 +82,14 @@ def calibrate(trials: Sequence[Trial]) -> Calibration:
         for column in zip(*((t.implied_mape, t.shown_mape, t.transfer_mape) for t in trials), strict=True)
     )
     error_exponent = _slope(shown - implied, true - implied)
-    level = float(np.exp(np.median(true - implied - error_exponent * (shown - implied))))
-    return Calibration(float(np.quantile(ratios, 0.9)) / Z90, width_exponent, level, error_exponent)
+    level = float(np.mean(np.exp(true - implied - error_exponent * (shown - implied))))
+    width = float(np.quantile(ratios, 0.9)) / Z90 * _of_the_next(len({trial.device for trial in trials}))
+    return Calibration(width, width_exponent, level, error_exponent)
+
+
+def _of_the_next(devices: int) -> float:
+    """By what 90 % intervals known from n devices widen to hold for one more."""
+    return student_95(max(devices - 1, 1)) * math.sqrt(1 + 1 / devices) / Z90
 
 
 def _slope(x: FloatArray, y: FloatArray) -> float:
@@ -102,24 +112,28 @@ def spread_of_networks(tables: Sequence[FloatArray]) -> tuple[float, float]:
     return float(100 * np.mean([share.mean() for share in away])), max(float(np.quantile(a, 0.9)) / Z90 for a in away)
 
 
-def reasons_to_doubt(ms: FloatArray, posterior: Posterior, step_ms: float, of_equals: float) -> dict[str, str]:
-    """Doubts about k measurements, by a code: all equal, coarse, drifting, or in an order that no device has.
+def reasons_to_doubt(
+    ms: FloatArray, posterior: Posterior, step_ms: float, of_equals: float, metric: Metric
+) -> dict[str, str]:
+    """Doubts about k measurements in the unit of ``metric``, by a code: all equal, coarse, drifting, or in an order
+    that no device has.
 
     That is where they are likelier if all networks take the same (``evidence_of_equals``, of which ``of_equals`` is the
     result) than if networks take what they compute.
     """
     found = {}
-    typical = float(np.median(ms))
+    typical, unit = float(np.median(ms)), metric.unit
     if len(ms) > 1 and np.ptp(ms) == 0:
-        found["equal"] = f"All {len(ms)} measurements are {ms[0]:g} ms: they say nothing of how networks differ."
+        found["equal"] = f"All {len(ms)} measurements are {ms[0]:g} {unit}: they say nothing of how networks differ."
     elif step_ms > _COARSE * typical:
         found["coarse"] = (
-            f"Measurements come in steps of {step_ms:g} ms, {100 * step_ms / typical:.0f} % of a typical one."
+            f"Measurements come in steps of {step_ms:g} {unit}, {100 * step_ms / typical:.0f} % of a typical one."
         )
     if posterior.drift:
+        rose, share = "rose" if posterior.drift > 0 else "fell", abs(posterior.drift)
         found["drift"] = (
-            f"Latency {'rose' if posterior.drift > 0 else 'fell'} by {100 * abs(posterior.drift):.0f} % from the first "
-            f"of the {len(ms)} measurements to the last: let the device settle, and measure again."
+            f"{metric.title.capitalize()} {rose} by {100 * share:.0f} % from the first of the {len(ms)} measurements "
+            "to the last: let the device settle, and measure again."
         )
     if len(ms) >= _FEWEST_FOR_ORDER and np.ptp(ms) > 0 and posterior.log_evidence < of_equals:
         found["order"] = (

@@ -118,7 +118,7 @@ class Teacher:
         self.work = work or NetworkWork(space)
         self._seed = seed
         self._left_out = tuple(left_out)
-        self._metric = metric
+        self.metric = metric
         self._mode, self._settings = mode, settings
         reference = usable(space, space.sample(_REFERENCE, np.random.default_rng(seed)))
         self.basis: WorkBasis = make_basis(self.work, reference)
@@ -154,7 +154,7 @@ class Teacher:
         self._is_estimated = device in self._estimates
         at_large = self._prior(self.devices, device)
         self.prior: Prior = at_large if self._mode is None else at_large.within(self._mode)
-        self._trials: dict[tuple[int, bool], tuple[Trial, ...]] = {}
+        self._trials: dict[tuple[int, bool, bool], tuple[Trial, ...]] = {}
 
     def coordinates(self, genotypes: Genotypes) -> dict[Mode, FloatArray]:
         """Coordinates float64[n, r] of networks in each mode of the space."""
@@ -181,11 +181,14 @@ class Teacher:
         facts: Mapping[str, float] | None = None,
         second_opinion: bool = True,
         step_ms: float = 0.0,
+        are_chosen: bool = True,
     ) -> FewShotFit:
         """The model of a new device from k measured networks int8[k, v] with latencies float64[k] in ms.
 
         ``step_ms`` is what its clock is known to round to; coarser steps are found in the values. Networks come in the
-        order in which they were measured, as far as that is known: a drift is told by it.
+        order in which they were measured, as far as that is known: a drift is told by it. Unless ``are_chosen``, they
+        are what somebody happened to measure, which tells less: the method is tried on known devices with as many
+        drawn at random.
 
         Raises InputError if a latency is not positive.
         """
@@ -194,9 +197,10 @@ class Teacher:
         coordinates = self._in_mode(self.coordinates(genotypes))
         posterior = fit_posterior(self.prior, coordinates, ms, step)
         mean, std = _spread(posterior, self._reference, ms, step)
-        warnings = reasons_to_doubt(ms, posterior, step, evidence_of_equals(self.prior, coordinates, ms, step))
+        of_equals = evidence_of_equals(self.prior, coordinates, ms, step)
+        warnings = reasons_to_doubt(ms, posterior, step, of_equals, self.metric)
         ask_trees = FEWEST_FOR_TREES <= len(ms) <= MOST_FOR_TREES
-        trials = self.trials(len(ms), second_opinion=second_opinion and ask_trees)
+        trials = self.trials(len(ms), second_opinion=second_opinion and ask_trees, are_chosen=are_chosen)
         calibration = calibrate(trials)
         stretch = calibration.stretch(posterior.surprise)
         implied = implied_error(mean, std)
@@ -214,7 +218,7 @@ class Teacher:
             interval_factor=stretch,
             step_ms=step,
         )
-        transfer = FewShotModel(content, self.work, self._metric)
+        transfer = FewShotModel(content, self.work, self.metric)
         others = [trial.trees_mape for trial in trials if trial.trees_mape is not None]
         report = FewShotReport(
             "transfer",
@@ -242,10 +246,11 @@ class Teacher:
         std = 1.25 * other / 100
         pooled = PooledContent(fit.model.target, self.space.name, self.basis, trees.trees, ms, facts, std)
         report = replace(fit.report, serves="trees", mape=other, other_mape=mape, interval_factor=1.0)
-        return FewShotFit(PooledModel(pooled, self.work, self._metric), replace(report, expected_mape=other))
+        return FewShotFit(PooledModel(pooled, self.work, self.metric), replace(report, expected_mape=other))
 
-    def trials(self, k: int, *, second_opinion: bool = True) -> tuple[Trial, ...]:
-        """Treat each known device as unknown, with ``k`` chosen networks and the others as teachers, a few times each.
+    def trials(self, k: int, *, second_opinion: bool = True, are_chosen: bool = True) -> tuple[Trial, ...]:
+        """Treat each known device as unknown, with ``k`` networks, chosen or drawn at random, and the others as
+        teachers, a few times each.
 
         Raises InputError if that leaves too few teachers.
         """
@@ -254,21 +259,23 @@ class Teacher:
                 f"{len(self.devices)} known devices are too few to try the method on.",
                 "Import or profile more devices.",
             )
-        if (k, second_opinion) not in self._trials:
-            self._trials[k, second_opinion] = tuple(
-                self._trial(at, k, repeat, second_opinion and repeat == 0)
+        asked = (k, second_opinion, are_chosen)
+        if asked not in self._trials:
+            self._trials[asked] = tuple(
+                self._trial(at, k, repeat, second_opinion and repeat == 0, are_chosen)
                 for at in range(len(self.devices))
                 for repeat in range(_REPEATS if k <= _MANY else 1)
             )
-        return self._trials[k, second_opinion]
+        return self._trials[asked]
 
-    def _trial(self, at: int, k: int, repeat: int, second_opinion: bool) -> Trial:
+    def _trial(self, at: int, k: int, repeat: int, second_opinion: bool, are_chosen: bool) -> Trial:
         table, coordinates = self.known[at], self._coordinates[at]
         others = [i for i in range(len(self.devices)) if i != at]
         prior = self._prior([self.devices[i] for i in others], table.name if self._is_estimated else "")
         rng = np.random.default_rng([self._seed, at, repeat])
-        candidates = rng.permutation(len(table.ms))[: CANDIDATES_PER_CHOICE * k]
-        few = candidates[choose_informative(prior, _rows(coordinates, candidates), min(k, len(table.ms) // 2))]
+        candidates, count = rng.permutation(len(table.ms))[: CANDIDATES_PER_CHOICE * k], min(k, len(table.ms) // 2)
+        best = choose_informative(prior, _rows(coordinates, candidates), count) if are_chosen else slice(count)
+        few = candidates[best]
         tested = np.setdiff1d(rng.permutation(len(table.ms))[: 4 * _PER_DEVICE], few)
         few_ms, truth = table.ms[few], table.ms[tested]
         step = found_step(few_ms)

@@ -69,6 +69,45 @@ def test_a_table_of_some_networks_becomes_a_model_of_all(tmp_path, capsys) -> No
     assert "measured under litert" in capsys.readouterr().err
 
 
+def test_energies_of_some_networks_become_a_model_of_all(tmp_path, capsys) -> None:
+    space = load_space("nasbench201")
+    rng = np.random.default_rng(5)
+    genotypes = np.unique(space.sample(130, rng), axis=0)
+    genotypes = genotypes[~space.disconnected(genotypes)]
+    macs = np.asarray(space.macs(genotypes))
+    ms = np.stack([1 + i + macs / (1 + i) / 1e7 for i in range(4)], axis=1)
+    archs = space.arch_ids(genotypes)
+    known, new = tmp_path / "known.csv", tmp_path / "new.csv"
+    timed = [",".join([arch, *map(str, row)]) for arch, row in zip(archs, ms, strict=True)]
+    known.write_text("\n".join(["arch,lat_a,lat_b,lat_c,lat_d", *timed]) + "\n")
+    millijoules = 3 + macs / 5e6
+    rows = [f"{arch},{value}" for arch, value in zip(archs[:20], millijoules, strict=False)]
+    new.write_text("\n".join(["arch,energy_my_board", *rows]) + "\n")
+    assert main(["import", "table", str(known), "--space", space.name, "--unit", "ms"]) == 0
+    energy = ["--space", space.name, "--metric", "energy"]
+    assert main(["import", "table", str(new), *energy, "--unit", "mJ"]) == 0
+    command = ["predict", *energy, "--device", "my_board", "--accuracy", "none", "--json", *archs[60:64]]
+    assert main(command) == 2
+    assert "fleetfront fit --device my_board" in capsys.readouterr().err
+    assert main(["fit", "--device", "my_board", "--space", space.name, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["metric"] == "energy"
+    assert report["few"]["teachers"] == [f"{name} (latency)" for name in "abcd"]
+    assert main(command) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert [row["energy_uJ"] for row in told] == pytest.approx(1e3 * millijoules[60:64], rel=0.1)
+
+
+def test_ten_equal_values_are_learnt_and_said(tmp_path, capsys) -> None:
+    space = load_space("nasbench201")
+    cells = space.every()[~space.disconnected(space.every())][::1500]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join(["arch,lat_my_board", *(f"{arch},12.5" for arch in space.arch_ids(cells))]) + "\n")
+    assert main(["import", "table", str(table), "--space", space.name]) == 0
+    assert main(["fit", "--device", "my_board", "--space", space.name]) == 0
+    assert f"All {len(cells)} measurements are 12.5 ms" in capsys.readouterr().err
+
+
 def test_too_few_or_contradicting_options_are_refused(tmp_path, capsys) -> None:
     with Store(tmp_path / "s.sqlite") as store, pytest.raises(InputError, match="--few 3"):
         profile_few_shot(

@@ -352,6 +352,21 @@ def test_networks_that_were_measured_once_count_once(shared_data: Path) -> None:
     assert len(count_once(np.ceil(ms))) == len(ms)
 
 
+@pytest.mark.parametrize("ms", [np.full(10, 12.5), np.full(300, 12.5), np.where(np.arange(300) % 2, 10.71, 12.3)])
+def test_a_stuck_clock_makes_no_networks_equal(ms: np.ndarray) -> None:
+    assert len(count_once(ms)) == len(ms)
+
+
+def test_networks_that_nobody_chose_promise_less(teacher: Teacher, work: NetworkWork, cells: np.ndarray) -> None:
+    ms = synthetic(work, cells, 31, Mode.ALL)
+    chosen, drawn = (
+        teacher.fit(TARGET, cells[:4], ms[:4], second_opinion=False, are_chosen=chosen).report
+        for chosen in (True, False)
+    )
+    assert drawn.mape > chosen.mape
+    assert drawn.error > chosen.error
+
+
 def few_shot(work: NetworkWork, weights: tuple[float, ...], step_ms: float = 0.0) -> FewShotModel:
     """A model whose every hypothesis says constantly 10, 20, ... ms, 1 % of that as its noise."""
     count = len(DETAILED_NAMES)
