@@ -63,7 +63,6 @@ def fit(
     from fleetfront.cli.fit_text import show_fit
     from fleetfront.cli.profile.space import show_few_shot
     from fleetfront.pipelines.fit.fit import fit_all
-    from fleetfront.pipelines.measure.few_shot import learn_from_table
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.spaces.catalogue import load_space
@@ -80,11 +79,7 @@ def fit(
             if has_blocks:
                 fits.append(fit_all(opened, target, family, Clock(clock) if clock else None))
             else:
-                with progress(as_json) as shown:
-                    fits += [
-                        learn_from_table(opened, target, family, metric=metric, progress=shown)
-                        for metric in held_metrics(opened, space, target)
-                    ]
+                fits += _learn_from_tables(opened, target, family, as_json)
     if as_json:
         reports = [one if isinstance(one, dict) else one.to_json() for one in fits]
         print_json(reports[0] if len(reports) == 1 else reports)
@@ -96,6 +91,17 @@ def fit(
             show_few_shot(one)
     first = next(iter(targets))
     next_search(first.search_options, space)
+
+
+def _learn_from_tables(store: Store, target: Target, space: SearchSpace, as_json: bool) -> list[FewShotResult]:
+    """A model of each metric that the store holds of whole networks of a target."""
+    from fleetfront.pipelines.measure.few_shot import learn_from_table
+
+    with progress(as_json) as shown:
+        return [
+            learn_from_table(store, target, space, metric=metric, progress=shown)
+            for metric in held_metrics(store, space.name, target)
+        ]
 
 
 def _recalibrate(

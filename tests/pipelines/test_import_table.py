@@ -211,6 +211,13 @@ def test_coarse_and_stuck_clocks_are_said(tmp_path: Path, store: Store, column: 
     assert bool(report.warnings) == bool(said)
 
 
+def test_few_networks_are_kept_in_the_order_of_the_file(tmp_path: Path, store: Store) -> None:
+    rows = [f"{arch},{1.5 + i}" for i, arch in enumerate(sorted(archs(12), reverse=True))]
+    assert import_table(table(tmp_path, ["arch,lat_pixel3", *rows]), SPACE, store).new == 12
+    assert [row.key for row in store.measurements()] == [row.split(",")[0] for row in rows]
+    assert import_table(table(tmp_path, ["arch,lat_pixel3", *reversed(rows)]), SPACE, store).new == 0
+
+
 def test_help_folder(tmp_path: Path, store: Store) -> None:
     torch = pytest.importorskip("torch")
     a, b = archs(2)

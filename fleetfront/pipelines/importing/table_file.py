@@ -36,6 +36,8 @@ MOST = {"latency": 1e9, "energy": 1e12, "peak_memory": 1e15}
 MOST_MS = MOST["latency"]
 #: Repeated measurements of one network that differ by more are of two networks, devices or units.
 _FAR_APART = 5.0
+#: Tables of so few networks are stored in their own order.
+MOST_IN_ORDER = 1000
 #: Of many networks drawn at random, more differ in what they take.
 _LEAST_DIFFERENT = 0.5
 #: Half a step that is a larger share of a typical number is said.

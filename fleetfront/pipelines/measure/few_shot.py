@@ -13,6 +13,7 @@ import numpy as np
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.fit.teachers import find_teacher
+from fleetfront.pipelines.importing.table_file import MOST_IN_ORDER
 from fleetfront.pipelines.knowledge.known import device_facts
 from fleetfront.pipelines.measure.profile import Budget, ProfileOutcome, profile_space
 from fleetfront.predictors.few_shot.basis import count_once
@@ -202,8 +203,22 @@ def learn_from_table(
     names = {row.tobytes() for row in chosen}
     is_chosen = np.array([row.tobytes() in names for row in genotypes])
     measured, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
-    are_chosen = count < len(ms)
-    return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress, are_chosen)
+    origin = _Origin(are_chosen=count < len(ms), in_order=_are_in_order(space, genotypes, table.clock))
+    return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress, origin)
+
+
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """How measurements came about; by default as ``profile --few`` makes them, round after round."""
+
+    are_chosen: bool = True
+    in_order: bool = False
+
+
+def _are_in_order(space: SearchSpace, genotypes: Genotypes, clock: Clock) -> bool:
+    """True for a small imported table, unless it is sorted by architecture: its rows may be in order of measuring."""
+    names = space.arch_ids(genotypes)
+    return clock is Clock.UNKNOWN and len(names) <= MOST_IN_ORDER and list(names) != sorted(names)
 
 
 def _resolution_ms(device: str) -> float:
@@ -227,11 +242,20 @@ def _learn(
     clock: Clock,
     workspace: Workspace,
     progress: Progress,
-    are_chosen: bool = True,
+    origin: _Origin | None = None,
 ) -> FewShotResult:
     progress.start("fit, trying the method on known devices", 1)
     step = _resolution_ms(target.device) if teacher.metric == LATENCY else 0.0
-    fit = teacher.fit(target, measured.genotypes, measured.ms, facts=facts, step_ms=step, are_chosen=are_chosen)
+    how = origin or _Origin()
+    fit = teacher.fit(
+        target,
+        measured.genotypes,
+        measured.ms,
+        facts=facts,
+        step_ms=step,
+        are_chosen=how.are_chosen,
+        in_order=how.in_order,
+    )
     path = save_few_shot(fit, workspace, teacher.space.name, clock)
     progress.finish()
     scores = None

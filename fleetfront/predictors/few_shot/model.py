@@ -182,20 +182,21 @@ class Teacher:
         second_opinion: bool = True,
         step_ms: float = 0.0,
         are_chosen: bool = True,
+        in_order: bool = True,
     ) -> FewShotFit:
         """The model of a new device from k measured networks int8[k, v] with latencies float64[k] in ms.
 
-        ``step_ms`` is what its clock is known to round to; coarser steps are found in the values. Networks come in the
-        order in which they were measured, as far as that is known: a drift is told by it. Unless ``are_chosen``, they
-        are what somebody happened to measure, which tells less: the method is tried on known devices with as many
-        drawn at random.
+        ``step_ms`` is what its clock is known to round to; coarser steps are found in the values. A drift is looked
+        for if networks come ``in_order``, as they were measured one after another. Unless ``are_chosen``, they are what
+        somebody happened to measure, which tells less: the method is tried on known devices with as many drawn at
+        random.
 
         Raises InputError if a latency is not positive.
         """
         ms = np.asarray(ms, np.float64)
         step = max(found_step(ms), step_ms)
         coordinates = self._in_mode(self.coordinates(genotypes))
-        posterior = fit_posterior(self.prior, coordinates, ms, step)
+        posterior = fit_posterior(self.prior, coordinates, ms, step, in_order=in_order)
         mean, std = _spread(posterior, self._reference, ms, step)
         of_equals = evidence_of_equals(self.prior, coordinates, ms, step)
         warnings = reasons_to_doubt(ms, posterior, step, of_equals, self.metric)
@@ -209,15 +210,7 @@ class Teacher:
             # Such measurements say nothing of how networks differ: intervals must hold what networks may take at all.
             spread, widest = spread_of_networks([table.ms for table in self.known])
             stretch, expected = max(stretch, widest / float(np.mean(std / mean))), max(expected, spread)
-        content = FewShotContent(
-            target,
-            self.space.name,
-            self.basis,
-            tuple(h for h in posterior.hypotheses if h.weight > LEAST_WEIGHT),
-            least_ms=least_latency(ms),
-            interval_factor=stretch,
-            step_ms=step,
-        )
+        content = self._content(target, posterior, ms, stretch, step)
         transfer = FewShotModel(content, self.work, self.metric)
         others = [trial.trees_mape for trial in trials if trial.trees_mape is not None]
         report = FewShotReport(
@@ -233,6 +226,19 @@ class Teacher:
             tuple(warnings.values()),
         )
         return self._better_opinion(FewShotFit(transfer, report), genotypes, ms, facts or {})
+
+    def _content(
+        self, target: Target, posterior: Posterior, ms: FloatArray, stretch: float, step: float
+    ) -> FewShotContent:
+        return FewShotContent(
+            target,
+            self.space.name,
+            self.basis,
+            tuple(h for h in posterior.hypotheses if h.weight > LEAST_WEIGHT),
+            least_ms=least_latency(ms),
+            interval_factor=stretch,
+            step_ms=step,
+        )
 
     def _better_opinion(
         self, fit: FewShotFit, genotypes: Genotypes, ms: FloatArray, facts: Mapping[str, float]

@@ -100,11 +100,12 @@ class Posterior:
 
 
 def fit_posterior(
-    prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0
+    prior: Prior, coordinates: Mapping[Mode, FloatArray], ms: FloatArray, step_ms: float = 0.0, *, in_order: bool = True
 ) -> Posterior:
     """The posterior after measuring k networks: coordinates float64[k, r] in each mode, milliseconds float64[k].
 
-    ``step_ms`` is what the values were rounded to: a normal part of the noise that is the same for all networks.
+    ``step_ms`` is what the values were rounded to: a normal part of the noise that is the same for all networks. A
+    drift is looked for if networks were measured ``in_order``, one after another.
 
     Raises:
         InputError: if a latency is not positive.
@@ -114,7 +115,7 @@ def fit_posterior(
         raise InputError("A measured latency is not a positive number.", "Leave that network out or measure again.")
     terms = _Terms(prior, coordinates, ms, step_ms)
     posterior = Posterior(_by_mode(terms, coordinates), *terms.left_out(), log_evidence=terms.log_evidence)
-    if len(ms) < _FEWEST_FOR_DRIFT:
+    if len(ms) < _FEWEST_FOR_DRIFT or not in_order:
         return posterior
     drifting = _Terms(*_with_drift(prior, coordinates, ms), ms, step_ms)
     if drifting.log_evidence - posterior.log_evidence < _SURELY:

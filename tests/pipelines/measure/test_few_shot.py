@@ -8,9 +8,9 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.cost_models import device_models
-from fleetfront.pipelines.measure.few_shot import profile_few_shot
+from fleetfront.pipelines.measure.few_shot import _are_in_order, profile_few_shot
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Tier
+from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -96,6 +96,16 @@ def test_energies_of_some_networks_become_a_model_of_all(tmp_path, capsys) -> No
     assert main(command) == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["energy_uJ"] for row in told] == pytest.approx(1e3 * millijoules[60:64], rel=0.1)
+
+
+def test_a_table_sorted_by_name_is_in_no_order_of_measuring() -> None:
+    space = load_space("nasbench201")
+    cells = space.every()[::1500]
+    by_name = cells[np.argsort(space.arch_ids(cells))]
+    assert _are_in_order(space, by_name[::-1], Clock.UNKNOWN)
+    assert not _are_in_order(space, by_name, Clock.UNKNOWN)
+    assert not _are_in_order(space, by_name[::-1], Clock.WALL)
+    assert not _are_in_order(space, space.every()[:1001][::-1], Clock.UNKNOWN)
 
 
 def test_ten_equal_values_are_learnt_and_said(tmp_path, capsys) -> None:

@@ -286,6 +286,8 @@ def test_a_drift_over_the_measurements_is_said_and_taken_off(
     assert not teacher.fit(TARGET, few, steady, second_opinion=False).report.warnings
     fit = teacher.fit(TARGET, few, steady * np.linspace(0.8, 1.2, 10), second_opinion=False)
     assert "rose by" in fit.report.warnings[0]
+    drifting = steady * np.linspace(0.8, 1.2, 10)
+    assert not teacher.fit(TARGET, few, drifting, second_opinion=False, in_order=False).report.warnings
     estimate = fit.model.predict(cells)
     assert np.mean(np.abs(estimate.mean / ms - 1)) < 0.1
     assert np.mean(np.abs(estimate.mean - ms) <= 1.645 * estimate.std) > 0.8
