@@ -24,7 +24,7 @@ import numpy as np
 import xgboost
 from fbnet_networks import read_fbnet
 from note10 import default_data
-from scipy.stats import spearmanr
+from scipy.stats import norm, spearmanr
 
 from fleetfront.device_configs.facts import DeviceConfig
 from fleetfront.device_configs.loader import device_names, load_device
@@ -94,19 +94,17 @@ def levelled(ratio: np.ndarray) -> tuple[float, np.ndarray]:
 
 def no_samples(shipped: dict[str, OperatorModel], tables: list[tuple[str, np.ndarray]]) -> dict[str, Any]:
     """Coverage of 90 % intervals on tables of other spaces (setting, estimated over measured), hardware by hardware
-    from what was seen of the others: of latencies, and of latencies among each other (with the level taken off).
+    from what was seen of the others (levels: of those that work off queues, or of those that do not): of latencies, and
+    of latencies among each other (with the level taken off).
     """
-    checks = {name: shipped[name].foreign_checks for name, _ in tables}
+    checks = {hardware_of(name): shipped[name].foreign_checks for name, _ in tables}
+    is_queue = {hardware_of(name): shipped[name].is_queue for name, _ in tables}
     rows = []
     for setting, ratio in tables:
-        others = [c for name, cs in checks.items() if hardware_of(name) != hardware_of(setting) for c in cs]
-        per_hardware = [
-            [c for c in others if hardware_of(c.setting) == h] for h in {hardware_of(c.setting) for c in others}
-        ]
-        level_std, rank_std = (
-            float(np.sqrt(np.mean([np.mean([getattr(c, key) ** 2 for c in cs]) for cs in per_hardware])))
-            for key in ("level", "rank")
-        )
+        own = hardware_of(setting)
+        others = [name for name in checks if name != own]
+        level_std = _rms_over("level", [checks[name] for name in others if is_queue[name] == is_queue[own]])
+        rank_std = _rms_over("rank", [checks[name] for name in others])
         level, apart = levelled(ratio)
         whole = np.abs(level + apart) <= Z90 * np.hypot(level_std, rank_std)
         row = {"setting": setting, "level": level, "level_std": level_std, "rank_std": rank_std}
@@ -122,8 +120,32 @@ def no_samples(shipped: dict[str, OperatorModel], tables: list[tuple[str, np.nda
     }
     shares |= {"share_covered_80": float(np.mean([row["coverage_90"] >= 0.8 for row in rows]))}
     shares |= {"coverage_of_all": float(np.mean([row["coverage_90"] for row in rows]))}
+    right = [right_intervals(row["level_std"], row["rank_std"]) for row in rows]
+    shares |= {key: float(np.mean([one[key] for one in right])) for key in right[0]}
     print(shares)
     return shares | {"settings": rows}
+
+
+def _rms_over(key: str, checks: list[tuple[Check, ...]]) -> float:
+    """Root mean square of a field over pieces of hardware, each of which counts once."""
+    return float(np.sqrt(np.mean([np.mean([getattr(check, key) ** 2 for check in own]) for own in checks])))
+
+
+def right_intervals(level_std: float, rank_std: float) -> dict[str, float]:
+    """Of what share of devices normal errors of these two sizes, a level a device and a rank a network, leave 80 to
+    98 % of networks inside: of right 90 % intervals, and of those whose width makes it most.
+    """
+    levels = np.abs(np.random.default_rng(0).normal(0, level_std, 20_000))
+
+    def share_within(half_width: float) -> float:
+        inside = norm.cdf((half_width - levels) / rank_std) - norm.cdf((-half_width - levels) / rank_std)
+        return float(np.mean((inside >= 0.8) & (inside <= 0.98)))
+
+    right = Z90 * float(np.hypot(level_std, rank_std))
+    return {
+        "inside_by_right_intervals": share_within(right),
+        "inside_by_best_width": max(map(share_within, np.linspace(0.01, 2 * right, 200))),
+    }
 
 
 def ceiling(features: np.ndarray, ms: np.ndarray) -> float:

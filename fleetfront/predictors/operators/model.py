@@ -40,9 +40,9 @@ _ARITHMETIC_BOUNDS = (0.25, 50.0)
 _WEIGHT_BOUNDS = (0.25, 500.0)
 
 #: Standard deviations of logarithms, root mean squares over the twelve pieces of hardware whose estimates could be
-#: checked on other spaces: by how much all latencies are off together, and among each other.
-#: ``benchmarks/operator_models.py`` holds each against the other eleven.
-LEVEL_STD, RANK_STD = 0.39, 0.15
+#: checked on other spaces: by how much all latencies are off together (of seven where overhead and work add up, of five
+#: that work off a queue), and among each other. ``benchmarks/operator_models.py`` holds each against the others.
+LEVEL_STD, LEVEL_STD_OF_QUEUES, RANK_STD = 0.49, 0.18, 0.15
 #: The logarithm of powers that doubles hold both ways, and a sum of two as well.
 _LOG_OF_MOST = 600.0
 #: An estimate that nobody could check lies within a factor of six either way in nine of ten cases.
@@ -153,6 +153,11 @@ class OperatorModel:
         return ""
 
     @property
+    def is_queue(self) -> bool:
+        """True where the longer of overhead and work counts, as on a GPU."""
+        return self.exponent > 1.0
+
+    @property
     def foreign_checks(self) -> tuple[Check, ...]:
         """Checks on another space than the coefficients were fitted on."""
         return tuple(check for check in self.checks if check.space != self.fitted_space)
@@ -168,7 +173,8 @@ class OperatorModel:
     def level_std(self) -> float:
         """Standard deviation of the logarithm of the factor by which all latencies are off together."""
         levels = [check.level for check in self.foreign_checks]
-        return _with_others(levels, LEVEL_STD) if levels else math.sqrt(UNCHECKED_STD**2 - RANK_STD**2)
+        of_like = LEVEL_STD_OF_QUEUES if self.is_queue else LEVEL_STD
+        return _with_others(levels, of_like) if levels else math.sqrt(UNCHECKED_STD**2 - RANK_STD**2)
 
     @property
     def relative_std(self) -> float:

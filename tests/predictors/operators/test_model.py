@@ -8,6 +8,7 @@ from fleetfront.device_configs.loader import load_device
 from fleetfront.predictors.base import GraphCost
 from fleetfront.predictors.operators.fit import Start, fit_operators
 from fleetfront.predictors.operators.model import (
+    LEVEL_STD_OF_QUEUES,
     UNCHECKED_STD,
     OperatorEstimate,
     OperatorModel,
@@ -75,6 +76,9 @@ def test_what_nobody_could_check_says_so() -> None:
     assert 0.36 < checked.level_std < abs(check.level)
     assert checked.relative_std == pytest.approx(np.hypot(checked.level_std, checked.rank_std))
     assert card.foreign_checks
+    # GPUs, which work off a queue, were off by less.
+    assert (card.is_queue, checked.is_queue) == (True, False)
+    assert card.level_std == pytest.approx(np.sqrt(np.mean(np.square([0.11, 0.16, LEVEL_STD_OF_QUEUES]))), abs=0.01)
     assert "ofa-mbv3-w1.0" in card.warning
     assert {check.space for check in card.checks} == {"fbnet", "ofa-mbv3-w1.0"}
 
