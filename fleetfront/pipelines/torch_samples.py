@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from fleetfront.errors import InputError
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -15,7 +17,7 @@ _IMAGE = (1, 3, 224, 224)
 def load_sampled(
     spec: str, shapes: Mapping[str, Sequence[int]] | None = None, example: str | None = None
 ) -> tuple[nn.Module, Any]:
-    """The network that ``FILE.py:FACTORY`` gives, which is run, and a sample of its inputs.
+    """The network that ``FILE.py:FACTORY`` gives, which is run, and a sample of its inputs, unless it gives that, too.
 
     Args:
         spec: the file and the function, which takes no arguments.
@@ -24,13 +26,21 @@ def load_sampled(
         example: ``inputs.py[:NAME]`` or ``x.npz``, in place of shapes: inputs of other types.
 
     Raises:
-        InputError: there is no such file or function, it fails, or there is no such example.
+        InputError: there is no such file or function, it fails, there is no such example, or inputs are said twice.
         MissingDependency: torch is not installed.
     """
-    from fleetfront.deploy.writers.torch_export import load_factory
+    from fleetfront.deploy.writers.torch_export import load_pair
     from fleetfront.pipelines.deploy.export_example import read_example
 
-    network = load_factory(spec)
+    network, own = load_pair(spec)
+    if own is not None:
+        if shapes or example is not None:
+            said = "--example" if example is not None else "--shape"
+            raise InputError(
+                f"{spec} gave the input, too, and {said} says another.",
+                f"Leave {said} out, or return the module alone.",
+            )
+        return network, own
     import torch
 
     if example is not None:

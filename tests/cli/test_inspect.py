@@ -69,6 +69,18 @@ def test_a_torch_network_is_told(told: Told, tmp_path: Path) -> None:
     assert json.loads(out)["macs"] == 2 * 8 * 8 * 8 * 27
 
 
+def test_a_function_may_give_the_input_with_its_network(told: Told, tmp_path: Path) -> None:
+    pair = f"{NETWORK}\ndef both():\n    return make(), torch.zeros(1, 3, 10, 10)\n"
+    (tmp_path / "net.py").write_text(pair)
+    spec = f"{tmp_path / 'net.py'}:both"
+    code, out, _ = told("inspect", "--torch", spec, "--json")
+    assert code == 0
+    assert json.loads(out)["macs"] == 8 * 8 * 8 * 27
+    code, _, err = told("inspect", "--torch", spec, "--shape", "1,3,10,10")
+    assert code == 2
+    assert "gave the input, too, and --shape says another" in err
+
+
 def test_names_from_files_cannot_act_on_the_terminal(told: Told, tmp_path: Path, onnx_bytes: bytes) -> None:
     path = tmp_path / "m.onnx"
     path.write_bytes(onnx_bytes.replace(b"x", b"\x1b"))

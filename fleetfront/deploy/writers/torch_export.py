@@ -40,7 +40,17 @@ _LISTED = 10
 
 
 def load_factory(spec: str) -> nn.Module:
+    """The network of ``load_pair``. Raises as that does, and InputError if an input comes with it."""
+    network, given = load_pair(spec)
+    if given is not None:
+        raise InputError(f"{spec} gave a tuple.", "Return a torch.nn.Module with its weights loaded.")
+    return network
+
+
+def load_pair(spec: str) -> tuple[nn.Module, Any]:
     """The network that ``module.py:factory`` makes or is, or a zoo has by that name, in eval mode. User's code is run.
+
+    Beside it the input that the function gave with it; None where it gave none.
 
     Raises:
         InputError: there is no such file or function, it fails, or what it gives is no ``torch.nn.Module`` that can be
@@ -56,12 +66,13 @@ def load_factory(spec: str) -> nn.Module:
     else:
         path, name = split_factory(spec)
         network = load_from_file(path, name, "Name a function without arguments that gives the network.")
+    network, given = network if isinstance(network, tuple) and len(network) == 2 else (network, None)
     if not isinstance(network, nn.Module):
         raise InputError(
             f"{spec} gave a {type(network).__name__}.", "Return a torch.nn.Module with its weights loaded."
         )
     _check_exportable(spec, network)
-    return network.eval()
+    return network.eval(), given
 
 
 def split_factory(spec: str) -> tuple[Path, str]:
