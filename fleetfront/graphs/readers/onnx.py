@@ -17,10 +17,16 @@ from fleetfront.graphs.operators.base import Value
 from fleetfront.graphs.readers.folding import fold
 from fleetfront.graphs.readers.node import Asked, Node, planned
 from fleetfront.graphs.readers.onnx_branches import inline_taken_branches
-from fleetfront.graphs.readers.onnx_checks import REASON_SHOWN, check_functions, check_location, check_model
+from fleetfront.graphs.readers.onnx_checks import (
+    REASON_SHOWN,
+    check_functions,
+    check_location,
+    check_misfits,
+    check_model,
+)
 from fleetfront.graphs.readers.onnx_operators import ALIASES, RULES
 from fleetfront.graphs.readers.onnx_skim import skim_onnx
-from fleetfront.graphs.readers.onnx_variants import PLAIN
+from fleetfront.graphs.readers.onnx_variants import PLAIN, usual_values
 from fleetfront.graphs.readers.outline import MOST_LOOKED_AT, UNKNOWN, Found, Outline, is_known
 
 if TYPE_CHECKING:
@@ -72,7 +78,9 @@ def _read(path: Path, shapes: Mapping[str, Sequence[int]]) -> Graph:
     reader = _Reader(path.name, model, values, constants, weights, said)
     for port in ports:
         reader.outline.input(port.name, sizes[port.name], port.dtype)
-    return reader.read()
+    graph = reader.read()
+    check_misfits(graph, model, path)
+    return graph
 
 
 def input_ports(model: onnx.ModelProto, weights: Mapping[str, Value]) -> tuple[Port, ...]:
@@ -346,7 +354,7 @@ class _Reader:
             return
         if plan.image:
             self.outline.declare_image(plan.inputs[0], plan.image)
-        beside = said.beside(_usual(proto, version), PLAIN)
+        beside = said.beside(usual_values(proto, version), PLAIN)
         self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **beside)
 
     def _is_constant(self, proto: onnx.NodeProto, inputs: tuple[str, ...], outputs: tuple[Found, ...]) -> bool:
@@ -363,19 +371,6 @@ class _Reader:
 
     def _tensors(self, inputs: Sequence[str]) -> Iterator[str]:
         return (name for name in inputs if name and self.outline.has(name))
-
-
-def _usual(node: onnx.NodeProto, version: int) -> dict[str, Any]:
-    """The values that a node's attributes have where it does not say them."""
-    from onnx import defs, helper
-
-    try:
-        schema = defs.get_schema(node.op_type, version, node.domain)
-    except defs.SchemaError:
-        return {}
-    values = {name: one.default_value for name, one in schema.attributes.items() if one.default_value.name}
-    found = {name: helper.get_attribute_value(value) for name, value in values.items()}
-    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}
 
 
 def _value(kind: onnx.TypeProto) -> Value:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.errors import FileError
+from fleetfront.graphs.readers.onnx_operators import RULES
 
 if TYPE_CHECKING:
     import onnx
+
+    from fleetfront.graphs.graph import Graph
 
 #: Characters of onnx's own words.
 REASON_SHOWN = 300
@@ -71,6 +74,22 @@ def check_model(model: onnx.ModelProto, path: Path) -> None:
     except checker.ValidationError as error:
         reason = " ".join(str(error).split("\n\n")[0].split())[:REASON_SHOWN]
         raise FileError(f"onnx refuses {path}: {reason}", "Export the file again.") from error
+
+
+def check_misfits(graph: Graph, model: onnx.ModelProto, path: Path) -> None:
+    """Raise FileError if operators of known kinds could not be read, and onnx says that their operands contradict.
+
+    ``graph`` is what was read of ``model``, whose shapes were inferred leniently: what runtimes allow is no error.
+    """
+    from onnx import shape_inference
+
+    if not any(one.family == "opaque" and one.origin and one.origin.kind in RULES for one in graph.operators):
+        return
+    try:
+        shape_inference.infer_shapes(model, strict_mode=True)
+    except shape_inference.InferenceError as error:
+        reason = " ".join(str(error).replace("[ShapeInferenceError]", "").split())[:REASON_SHOWN]
+        raise FileError(f"{path} cannot run: {reason.rstrip('.')}.", "Export the file again.") from error
 
 
 def _with_ranks(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleetfront.graphs.readers.node import Node, Plan
+
+if TYPE_CHECKING:
+    import onnx
 
 #: The version of the operator set since which softmax works along one axis.
 _ONE_AXIS = 13
@@ -57,3 +60,16 @@ def plan_gelu(node: Node) -> Plan:
     """By the error function, or by what comes near it."""
     how = str(node.attributes.get("approximate", "none"))
     return Plan("elementwise", node.operands(), {"function": "gelu", **({} if how == "none" else {"approximate": how})})
+
+
+def usual_values(node: onnx.NodeProto, version: int) -> dict[str, Any]:
+    """The values that a node's attributes have where it does not say them."""
+    from onnx import defs, helper
+
+    try:
+        schema = defs.get_schema(node.op_type, version, node.domain)
+    except defs.SchemaError:
+        return {}
+    values = {name: one.default_value for name, one in schema.attributes.items() if one.default_value.name}
+    found = {name: helper.get_attribute_value(value) for name, value in values.items()}
+    return {name: value.decode() if isinstance(value, bytes) else value for name, value in found.items()}

@@ -7,7 +7,7 @@ measured operator costs are asked, and where there are none the estimates that t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
@@ -18,7 +18,15 @@ from fleetfront.errors import FileError, InputError, NotPredicted, OpenSize, unk
 from fleetfront.graphs.exported import spell_exported
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions, Refusal, told_by_running
+from fleetfront.pipelines.predict.predictions import FilePrediction, Predictions, Refusal
+from fleetfront.pipelines.predict.reasons import (
+    LISTED,
+    SEPARATOR,
+    listed,
+    together,
+    told_by_running,
+    uncountable,
+)
 from fleetfront.pipelines.predict.timed import Asked, Timed, timed_of
 from fleetfront.predictors.operators.classes import estimate_by_classes
 from fleetfront.predictors.operators.cost_files import list_costs
@@ -38,12 +46,8 @@ if TYPE_CHECKING:
 #: Below this share of known operators a prediction is refused, unless the user sets another.
 LEAST_KNOWN = 0.7
 ALL = "all"
-#: Between the parts of a narrowed device, ``cpu/onnxruntime``.
-_SEPARATOR = "/"
 #: As many other shapes that a file was timed with are told.
 _TOLD = 3
-#: So many kinds, devices or files of weights are listed.
-_LISTED = 6
 
 
 def predict(
@@ -135,7 +139,7 @@ def _notes(path: Path) -> tuple[str, ...]:
     missing = missing_weights(path)
     if not missing:
         return ()
-    places = f"{', '.join(missing[:_LISTED])}{' and more' if len(missing) > _LISTED else ''}"
+    places = f"{', '.join(missing[:LISTED])}{' and more' if len(missing) > LISTED else ''}"
     return (
         f"{path} cannot run until its weights are beside it: there is no {places}. Its time is predicted all the same.",
     )
@@ -170,7 +174,7 @@ class _Known:
         if not rows:
             remedy = next((one.remedy for one in refused if one.device), "")
             reasons = tuple((one.device, one.error, one.remedy) for one in refused)
-            raise NotPredicted(f"{self._asked.file} cannot be predicted: {_together(refused)}", remedy, reasons)
+            raise NotPredicted(f"{self._asked.file} cannot be predicted: {together(refused)}", remedy, reasons)
         return Predictions(rows, refused)
 
     def _wanted(self, names: Sequence[str]) -> list[str]:
@@ -178,15 +182,15 @@ class _Known:
         known = self._devices
         wanted: dict[str, None] = {}
         for name in names:
-            device, *parts = name.split(_SEPARATOR)
+            device, *parts = name.split(SEPARATOR)
             if device == ALL:
                 there = [one for one in known if not parts or self._knows(one, parts)]
                 if not there:
                     raise InputError(
                         f"Nothing is known of {'/'.join(parts)} on any device.",
-                        f"Known on other runtimes: {', '.join(known[:_LISTED])}; `--devices {ALL}` asks all of them.",
+                        f"Known on other runtimes: {', '.join(known[:LISTED])}; `--devices {ALL}` asks all of them.",
                     )
-                wanted |= dict.fromkeys(_SEPARATOR.join([one, *parts]) for one in there)
+                wanted |= dict.fromkeys(SEPARATOR.join([one, *parts]) for one in there)
                 continue
             if device not in known:
                 error = unknown("device with operator costs or a shipped estimate", name, known)
@@ -218,7 +222,7 @@ class _Known:
 
     def _answers(self, device: str) -> list[FilePrediction | Refusal]:
         """Measured targets of the device first, then its operator costs, else its shipped estimate."""
-        name, *parts = device.split(_SEPARATOR)
+        name, *parts = device.split(SEPARATOR)
         timed = [one for one in self._timed.found if one.device == name and _has(one, parts)]
         found: list[FilePrediction | str] = [self._measured(target) for target in timed]
         costs = [one for one in self._costs if one.target.device == name and _has(self._target(one), parts)]
@@ -230,7 +234,7 @@ class _Known:
             return [self._refusal(device, one) if isinstance(one, str) else one for one in found]
         floats = [part for part in parts if part not in PRECISIONS]
         if len(floats) < len(parts) and self._knows(name, floats):
-            other = _SEPARATOR.join([name, *floats])
+            other = SEPARATOR.join([name, *floats])
             what = "this file" if self._asked.suffix else "this module"
             reason = f"{what} computes in {self._asked.precision}"
             return [Refusal(self._asked.file, device, reason, f"Ask for {other}, or for a file in that precision.")]
@@ -262,7 +266,7 @@ class _Known:
     def _refusal(self, device: str, reason: str) -> Refusal:
         """With what to type for the file's time instead."""
         file, suffix = self._asked.file, self._asked.suffix
-        name, *parts = device.split(_SEPARATOR)
+        name, *parts = device.split(SEPARATOR)
         if not suffix:
             remedy = "Write it as a file with `fleetfront export`, and time that with `fleetfront profile`."
         elif find_kind(name) is None:
@@ -286,11 +290,10 @@ class _Known:
 
     def _uncounted(self) -> str:
         """The reason why work at this batch cannot be counted: a first size that only a run tells would pass as 1."""
-        shapes = {name: tensor.shape for name, tensor in self._asked.graph.tensors.items()}
+        graph = self._asked.graph
+        shapes = {name: tensor.shape for name, tensor in graph.tensors.items()}
         name = next((name for name, shape in shapes.items() if shape and isinstance(shape[0], str)), "")
-        if self._asked.batch == 1 or not name:
-            return ""
-        return f"nothing says before it runs how much of a batch above 1 {name} holds"
+        return told_by_running(graph, name) if name and self._asked.batch != 1 else ""
 
     def _by_costs(self, costs: OperatorCosts) -> FilePrediction | str:
         warnings, graph = [], self._asked.graph
@@ -302,7 +305,7 @@ class _Known:
         try:
             found = costs.estimate(spell_exported(graph) if self._is_exported(costs.target) else graph)
         except OpenSize as error:
-            return told_by_running(graph, error)
+            return uncountable(graph, error)
         return self._row(costs.target.device, self._target(costs), found, warnings)
 
     def _by_classes(self, name: str, model: OperatorModel) -> FilePrediction | str:
@@ -327,16 +330,18 @@ class _Known:
             # Shapes of a larger batch are counted whole.
             found = estimate_by_classes(model, graph, target.batch if batch == 1 else 1)
         except OpenSize as error:
-            return told_by_running(graph, error)
+            return uncountable(graph, error)
         return self._row(name, target if batch == 1 else replace(target, batch=batch), found, [model.warning])
 
     def _row(self, device: str, target: Target, found: GraphEstimate, warnings: Sequence[str]) -> FilePrediction | str:
-        unbounded = _listed(part.kind.removeprefix("opaque ") for part in found.parts if not part.is_bounded)
+        if not found.parts:
+            return "nothing that it computes can be counted: its outputs are its inputs or constants"
+        unbounded = listed(part.kind.removeprefix("opaque ") for part in found.parts if not part.is_bounded)
         if found.known_share < self._least_known:
             if unbounded:
                 return f"nobody can say what {unbounded} may take, so the file has to be timed"
-            new = _listed(part.kind for part in found.parts if not part.is_known and not part.is_beyond)
-            larger = _listed(part.kind for part in found.parts if part.is_beyond)
+            new = listed(part.kind for part in found.parts if not part.is_known and not part.is_beyond)
+            larger = listed(part.kind for part in found.parts if part.is_beyond)
             reasons = [f"unknown: {new}"] * bool(new) + [f"beyond the sizes measured: {larger}"] * bool(larger)
             return (
                 f"only {found.known_share:.0%} of the time is sure to lie in operators that are known there "
@@ -365,24 +370,10 @@ def _computes_in_either(target: Target) -> bool:
     return place is not None and place.half == Half.RUNTIME
 
 
-def _listed(kinds: Iterable[str]) -> str:
-    """The kinds once each, the first six by name."""
-    names = sorted(set(kinds))
-    return ", ".join(names[:_LISTED]) + (" and more" if len(names) > _LISTED else "")
-
-
 def _has(target: Target, parts: Sequence[str]) -> bool:
-    return set(parts) <= set(str(target).split(_SEPARATOR)[1:])
+    return set(parts) <= set(str(target).split(SEPARATOR)[1:])
 
 
 def _newest(costs: Sequence[OperatorCosts]) -> list[OperatorCosts]:
     """One a target: lists come newest first."""
     return list({one.target: one for one in reversed(costs)}.values())
-
-
-def _together(refused: Sequence[Refusal]) -> str:
-    """Each reason once, behind the devices that have it."""
-    devices: dict[str, list[str]] = {}
-    for one in refused:
-        devices.setdefault(one.error, []).extend([one.device] if one.device else [])
-    return "; ".join(f"{', '.join(names)}: {reason}" if names else reason for reason, names in devices.items())

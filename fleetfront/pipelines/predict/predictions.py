@@ -7,8 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fleetfront.errors import MissingDependency, OpenSize
-from fleetfront.graphs.graph import Graph
+from fleetfront.errors import MissingDependency
 from fleetfront.predictors.operators.costs import OperatorPart
 from fleetfront.quantities import Tier
 from fleetfront.targets import Target
@@ -139,21 +138,3 @@ class Predictions(Sequence[FilePrediction]):
         ]
         head = "<tr><th>file</th><th>device</th><th>ms</th><th>tier</th><th>known</th></tr>"
         return f"<table>{head}{''.join(rows)}</table>"
-
-
-def told_by_running(graph: Graph, error: OpenSize) -> str:
-    """The reason why a graph whose operators cannot be counted is not predicted."""
-    open_sizes = {
-        name: operator
-        for operator in graph.operators
-        for name in operator.outputs
-        if any(isinstance(size, str) for size in graph.tensors[name].shape)
-    }
-    # A first size alone may be the batch.
-    certain = (name for name in open_sizes if any(isinstance(size, str) for size in graph.tensors[name].shape[1:]))
-    name = next(certain, next(iter(open_sizes), None))
-    if name is None:
-        return error.message
-    operator = open_sizes[name]
-    kind = operator.origin.kind if operator.origin else operator.family
-    return f"nothing says before it runs how large {name} is, which its {kind} gives"

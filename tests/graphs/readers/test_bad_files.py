@@ -47,6 +47,21 @@ def many(numbers: list[int], kind: str) -> list[onnx.NodeProto]:
 
 
 BAD: dict[str, tuple[str, Callable[[Path], Path]]] = {
+    "a slice by steps of 0": (
+        "cannot run",
+        lambda p: write_onnx_nodes(
+            p,
+            [node("Slice", ["x", "b", "e", "a", "s"], ["y"])],
+            {"x": [4, 8]},
+            {name: np.array([number]) for name, number in (("b", 0), ("e", 8), ("a", 1), ("s", 0))},
+        ),
+    ),
+    "a sum of shapes that do not fit": (
+        "cannot run",
+        lambda p: write_onnx_nodes(
+            p, [node("Add", ["x", "w"], ["y"])], {"x": [4, 8]}, {"w": np.zeros((4, 7), np.float32)}
+        ),
+    ),
     "an input of 2^80 numbers": (
         "no machine can hold",
         lambda p: write_onnx_nodes(p, [node("Relu", ["x"], ["y"])], {"x": [2**40, 2**40]}),

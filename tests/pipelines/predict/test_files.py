@@ -306,8 +306,14 @@ def test_a_batch_that_gets_lost_inside_is_refused(workspace: Workspace, tmp_path
     nodes += [node("Cast", ["rows"], ["floats"], to=1), node("Relu", ["floats"], ["y"])]
     path = write_onnx_nodes(tmp_path / "lost.onnx", nodes, {"x": ("batch", 3, 8, 8)})
     for devices in ("board/onnxruntime", "pixel3"):
-        with pytest.raises(InputError, match="how much of a batch above 1"):
+        with pytest.raises(InputError, match="nothing says before it runs how large"):
             ff.predict(path, devices=devices, shapes={"x": (4, 3, 8, 8)}, least_known=0, workspace=workspace)
+
+
+def test_a_file_that_computes_nothing_has_no_price(workspace: Workspace, tmp_path: Path) -> None:
+    path = write_onnx_nodes(tmp_path / "same.onnx", [node("Identity", ["x"], ["y"])], {"x": (1, 3)})
+    with pytest.raises(InputError, match="nothing that it computes can be counted"):
+        ff.predict(path, devices="board/onnxruntime", workspace=workspace)
 
 
 def test_a_module_asks_for_the_operators_of_its_file(workspace: Workspace, tmp_path: Path) -> None:
