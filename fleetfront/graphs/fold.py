@@ -28,12 +28,17 @@ def fold_batch_norm(graph: Graph) -> Graph:
 
     A batch_norm that alone reads a convolution, or a linear of two dimensions, with constant weights is folded into
     them; any other becomes a multiply and an add by constants. Arithmetic is in float64, results have the weights'
-    dtype. Operators, tensors and weights that no batch_norm touches stay as they are, under their names.
+    dtype. Operators, tensors and weights that no batch_norm touches stay as they are, under their names; so does a
+    batch_norm that says so (``stays``), to be measured by itself.
 
     Raises:
         InputError: the parameters of a batch_norm are computed rather than constant.
     """
-    norms = {operator.inputs[0]: operator for operator in graph.operators if operator.family == "batch_norm"}
+    norms = {
+        operator.inputs[0]: operator
+        for operator in graph.operators
+        if operator.family == "batch_norm" and not operator.attributes.get("stays")
+    }
     if not norms:
         return graph
     readers = Counter(name for operator in graph.operators for name in operator.inputs)
@@ -41,7 +46,7 @@ def fold_batch_norm(graph: Graph) -> Graph:
     absorbed: set[str] = set()
 
     def fold(writer: Rewriter, operator: Operator) -> None:
-        if operator.family == "batch_norm":
+        if operator.family == "batch_norm" and not operator.attributes.get("stays"):
             if operator.output not in absorbed:
                 _spell_out(writer, operator, _affine(graph, operator))
             return
@@ -108,5 +113,5 @@ def _spell_out(writer: Rewriter, norm: Operator, affine: _Affine) -> None:
         writer.weight(writer.free(f"{norm.output}.{name}"), array.reshape(aligned).astype(value.dtype))
         for name, array in (("scale", affine.scale), ("shift", affine.shift))
     )
-    scaled = writer.add("multiply", (data, scale), writer.free(f"{norm.output}.scaled"))
-    writer.add("add", (scaled, shift), norm.output)
+    (scaled,) = writer.add_all("multiply", (data, scale), [writer.free(f"{norm.output}.scaled")], norm.origin)
+    writer.add_all("add", (scaled, shift), norm.outputs, norm.origin)

@@ -18,6 +18,7 @@ from fleetfront.graphs.operators.base import (
     described,
     elements,
     number,
+    one_node,
     plain_work,
     refuse,
 )
@@ -144,18 +145,21 @@ _ONNX_REDUCTIONS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax"
 
 
 def _onnx_rearranged(file: OnnxEmitter, operator: Operator) -> None:
-    """A slice begins with what is first on every side: where else it might is not known."""
+    """A slice begins with what is first on every side, or with what is last and goes back one by one: where else it
+    might is not known.
+    """
     function, output = operator.attributes["function"], operator.outputs[0]
     shape = [int(size) for size in operator.attributes["shapes"][0]]
     if function == "expand":
         file.node("Expand", [operator.inputs[0], file.constant(f"{output}.shape", np.array(shape, np.int64))], [output])
         return
     steps = operator.attributes.get("steps", (1,) * len(shape))
-    if function != "slice" or min(steps, default=0) < 1:
+    if function != "slice" or min(steps, default=0) < -1 or 0 in steps:
         refuse(f"Operator {output!r} is not written.", "Use the file that it came from.")
-    ends = [(size - 1) * step + 1 for size, step in zip(shape, steps, strict=True)]
-    said = {"begins": [0] * len(shape), "ends": ends}
-    said |= {"axes": list(range(len(shape))), "steps": list(steps)} if max(steps) > 1 else {}
+    begins = [-1 if step < 0 else 0 for step in steps]
+    ends = [-size - 1 if step < 0 else (size - 1) * step + 1 for size, step in zip(shape, steps, strict=True)]
+    said = {"begins": begins, "ends": ends}
+    said |= {"axes": list(range(len(shape))), "steps": list(steps)} if set(steps) != {1} else {}
     places = [file.constant(f"{output}.{name}", np.array(numbers, np.int64)) for name, numbers in said.items()]
     file.node("Slice", [operator.inputs[0], *places], operator.outputs)
 
@@ -232,6 +236,6 @@ FAMILIES = (
     described(
         "scan", f"(data, ...), every element waits for others: function, {_DECLARED}", declared, plain_work("reduction")
     ),
-    described("quantise", "(data, ...): dtype", _typed, plain_work("quantisation")),
-    described("dequantise", "(data, ...): dtype", _typed, plain_work("quantisation")),
+    described("quantise", "(data, ...): dtype", _typed, plain_work("quantisation"), one_node("QuantizeLinear")),
+    described("dequantise", "(data, ...): dtype", _typed, plain_work("quantisation"), one_node("DequantizeLinear")),
 )

@@ -144,10 +144,11 @@ FAMILIES = (
     _binary("multiply", lambda a, b: a * b, "Mul", "MUL"),
     OperatorFamily(
         "batch_norm",
-        "(data, scale, shift, mean, variance), each but data of dimension 1: epsilon. Folded before files are written",
+        "(data, scale, shift, mean, variance), each but data of dimension 1: epsilon, and whether it stays. Others are "
+        "folded before files are written",
         as_first,
         lambda operands, operator, running: running.normalise(operator, *operands),
-        None,
+        one_node("BatchNormalization", lambda said: {"epsilon": said["epsilon"]}),
         None,
         _WORK,
     ),

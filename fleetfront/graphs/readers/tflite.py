@@ -21,6 +21,8 @@ from fleetfront.graphs.readers.tflite_shapes import fold
 
 #: Kinds that hold or call other graphs.
 CONTROL = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
+#: Activations that are bounds of what computes; any other is worked out of all its results.
+_CUTS = frozenset({"relu", "relu6", "relu_n1_to_1"})
 #: Kinds that give a constant back in another form.
 _SPREAD = frozenset({"DEQUANTIZE", "DENSIFY", "CAST"})
 #: Tables of a flatbuffer may overlap, so that a small file can pretend to hold very many.
@@ -188,9 +190,11 @@ class _Reader:
             return
         if plan.image:
             self.outline.declare_image(plan.inputs[0], plan.image)
-        fused = attributes.get("FusedActivationFunction")
+        fused = options.get("FusedActivationFunction")
         also = {"activation": self._activation(fused)} if fused else {}
         beside = attributes.beside({name: value for name, value in options.items() if not value}, PLAIN)
+        if also and also["activation"] not in _CUTS:
+            beside = {"beside": " ".join((also["activation"], *beside.values()))}
         self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **also, **beside)
 
     def _fold_shape(self, data: str, index: int) -> None:

@@ -249,7 +249,7 @@ def _network(family: str, graph: Graph, ms: float, drift: float, costs: Operator
     kernels = kernels_on(costs.target, graph)
     groups = group_kernels(kernels, costs.rules)
     alone = group_ms(kernels, groups, costs.kernel_ms(kernels)[0])
-    spread = costs.kind_spread((kernels[one.members[0]].kind, own) for one, own in zip(groups, alone, strict=True))
+    spread = costs.kind_spread((kernels[one.members[0]], own) for one, own in zip(groups, alone, strict=True))
     return MeasuredNetwork(family, demands(kernels, groups, alone), spread / max(sum(alone), 1e-9), ms, drift)
 
 

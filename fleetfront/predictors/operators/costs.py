@@ -26,7 +26,7 @@ from fleetfront.targets import Target
 TERMS = ("mmacs", "padded", "read", "written", "weights")
 _TERM_COLUMNS = [FEATURES.index(name) for name in TERMS]
 _WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
-_MMACS, _WINDOW = FEATURES.index("mmacs"), FEATURES.index("window")
+_MMACS, _WINDOW, _STRIDE = (FEATURES.index(name) for name in ("mmacs", "window", "stride"))
 #: Products of which so few rows wait for their weights.
 _MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
 #: Millions of elements of four bytes in a first cache of 32 KiB.
@@ -39,8 +39,9 @@ _GRAIN = 1e-6
 _SMALL = 0.1
 #: Nothing here costs more: ms per million of anything, and ten days.
 _MOST_MS = 1e9
-#: Beyond the sizes that a kind was measured at by more than this factor, it is not known.
-REACH = 4.0
+#: Beyond the sizes that a kind was measured at by more than this factor, it is not known; up to there the error grows
+#: with the logarithm. Softmax and pools that were twice as large as any measured took 1.4 times as long as told.
+REACH, _FURTHER = 4.0, 0.3
 #: What operators may take of which only an allowance is known, as factors of its terms. Of forty kinds under ONNX
 #: Runtime those that ``_SIMPLE`` names stay within the allowance, most others within 10 times what it says of data that
 #: is moved, softplus, mish and softmax across rows within 30, those that sort or look around within 100. Arithmetic is
@@ -107,13 +108,28 @@ class KindCosts:
         return floor if self.trees is None else floor * np.exp(self.trees.predict(tree_design(features, floor)))
 
     def reaches(self, features: FloatArray) -> bool:
-        """Tell whether one operator's work is near what was measured of the kind, and no window looks around more.
+        """Tell whether one operator's work and sizes are near what was measured of the kind, and no window looks around
+        more.
 
-        Larger windows of products are more of the same arithmetic; those of pools that overlap run on other code.
+        Less work is no other thing, fewer rows or a narrower matrix may be. Larger windows of products are more of the
+        same arithmetic, and wider steps are less of it; windows of pools that overlap run on other code.
+        """
+        work, steps = slice(0, len(TERMS)), slice(_STRIDE, len(FEATURES))
+        is_near = np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL))
+        is_alike = np.all(features[steps] * REACH >= self.lowest[steps]) and np.all(
+            features[_STRIDE + 1 :] <= REACH * self.highest[_STRIDE + 1 :]
+        )
+        return bool(is_near and is_alike) and self._overlap(features) <= 1.0
+
+    def error(self, features: FloatArray) -> float:
+        """Standard deviation of one operator's time, as a share: more the further its work is beyond what was measured.
+
+        What was measured in caches may have to come from memory.
         """
         work = slice(0, len(TERMS))
-        is_near = np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL))
-        return bool(is_near) and self._overlap(features) <= 1.0
+        with np.errstate(divide="ignore"):
+            beyond = float(np.max(features[work] / np.maximum(self.highest[work], _SMALL), initial=1.0))
+        return math.hypot(self.rms, _FURTHER * math.log(max(beyond, 1.0)))
 
     def most_ms(self, features: FloatArray) -> float:
         """The most that one operator may take alone that is not reached."""
@@ -316,7 +332,8 @@ class OperatorCosts:
             for group, own in zip(groups, each, strict=True)
         )
         mean = self.scales.base_ms + sum(part.ms for part in parts)
-        spread = self.kind_spread([(part.kind, part.ms) for part in parts if part.is_known])
+        firsts = [kernels[group.members[0]] for group in groups]
+        spread = self.kind_spread((one, part.ms) for one, part in zip(firsts, parts, strict=True) if part.is_known)
         within = float(np.linalg.norm((spread, self.scales.rms * mean, unknown_spread(mean, parts))))
         weight_bytes = 4e6 * sum(map(_four_byte_weights, kernels))
         (std,) = TYPICAL_SPREAD.widen(np.array([mean]), np.array([within]), np.array([weight_bytes]))
@@ -335,9 +352,12 @@ class OperatorCosts:
             most = float((roofline_design(first.features[None]) @ (_most_of(first.kind) * self.allowance))[0])
         return OperatorPart(first.name, first.kind, ms, False, fused, max(most, ms), costs is not None)
 
-    def kind_spread(self, parts: Iterable[tuple[str, float]]) -> float:
-        """Standard deviation in ms of a sum of parts, each with its kind and ms; their errors are independent."""
-        return float(np.sqrt(sum((self.kinds[kind].rms * ms) ** 2 for kind, ms in parts if kind in self.kinds)))
+    def kind_spread(self, parts: Iterable[tuple[Kernel, float]]) -> float:
+        """Standard deviation in ms of a sum of parts, each with its kernel and ms; their errors are independent."""
+        known = [
+            (self.kinds[kernel.kind].error(kernel.features), ms) for kernel, ms in parts if kernel.kind in self.kinds
+        ]
+        return math.sqrt(sum((error * ms) ** 2 for error, ms in known))
 
 
 def _most_of(kind: str) -> FloatArray:

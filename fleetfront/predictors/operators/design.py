@@ -47,10 +47,10 @@ DRAWS: dict[str, Draw] = {**COMPUTED, **MOVED}
 
 #: How many of each kind that files hold in int8.
 _NARROW = {"pointwise": 60, "conv": 50, "depthwise": 45, "linear": 40} | dict.fromkeys(
-    ("add", "max_pool", "average_pool", "global_pool", "softmax", "concat", "pad"), 9
+    ("add", "max_pool", "average_pool", "global_pool", "softmax", "concat", "pad", "linear_row"), 12
 )
 #: How many with weights from 0 to 255.
-_UNSIGNED = {"pointwise": 30, "conv": 30, "depthwise": 24, "linear": 24}
+_UNSIGNED = {"pointwise": 30, "conv": 30, "depthwise": 24, "linear": 24, "linear_row": 9}
 DRAWS |= {f"int8 {kind}": narrowed(DRAWS[kind]) for kind in _NARROW}
 DRAWS |= {f"uint8 {kind}": narrowed(DRAWS[kind], is_unsigned=True) for kind in _UNSIGNED}
 
@@ -61,24 +61,38 @@ FIRST = (
         "conv": 150,
         "depthwise": 110,
         "grouped": 90,
-        "linear": 100,
+        "linear": 90,
+        "linear_row": 48,
         "matmul": 50,
+        "matmul_row": 20,
+        "multiplied": 20,
+        "batch_norm": 14,
         "conv1d": 120,
         "patches": 30,
     }
-    | dict.fromkeys(("max_pool", "average_pool", "global_pool", "add", "multiply", "scale", "concat", "softmax"), 16)
+    | dict.fromkeys(("max_pool", "average_pool", "global_pool", "add", "multiply", "scale", "softmax"), 16)
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "gather", "leakyrelu", "pool1d", "gelu_tanh", "divided"), 9)
-    | {"transpose": 80, "conv_transpose": 30, "lstm": 32, "gru": 32, "split": 16, "slice": 16}
+    | {"transpose": 70, "conv_transpose": 30, "lstm": 32, "gru": 32, "split": 16, "slice": 16}
+    | {
+        "transpose_even": 44,
+        "by_number": 14,
+        "concat": 24,
+        "quantise": 18,
+        "dequantise": 18,
+        "divided_by_number": 9,
+        "flip": 24,
+    }
     | dict.fromkeys(("resize", "resize_linear", "resize_cubic", "resize_doubled", "resize_averaged"), 9)
     | dict.fromkeys(("resize_inside", "resize_nearest_inside", "unmoved", "copy"), 8)
     | dict.fromkeys(("lstm_both_ways", "gru_both_ways", "grown", "expand", "concat_rows", "split_rows"), 14)
     | {"transposed_grouped": 44, "regroup": 40, "over": 60, "pick": 16, "pick_blocks": 12, "stepped": 24}
     | {"reduce_mean": 30, "reduce_sum": 16, "reduce_max": 30}
+    | dict.fromkeys(("reduce_channels_mean", "reduce_channels_max"), 40)
     | {
         "gelu_halved": 14,
         "silu": 14,
-        "pad": 24,
+        "pad": 36,
         "softmax_across": 44,
         "softmax_narrow": 14,
         "max_pool_wide": 16,

@@ -77,9 +77,17 @@ def _depthwise(rng: np.random.Generator) -> Sample:
 
 def _linear(rng: np.random.Generator) -> Sample:
     while True:
-        rows, inner, out = int(rng.choice(TOKENS)), draw_channels(rng, 16, 3072), draw_channels(rng, 10, 3072)
+        rows, inner, out = int(rng.choice(TOKENS[1:])), draw_channels(rng, 16, 3072), draw_channels(rng, 10, 3072)
         if fits(rows * inner * out, rows * (inner + out), inner * out):
-            return Sample((1, inner) if rows == 1 else (1, rows, inner), (Stage("linear", (out,)),))
+            return Sample((1, rows, inner), (Stage("linear", (out,)),))
+
+
+def _linear_row(rng: np.random.Generator) -> Sample:
+    """Of one row, as classifiers end: weights are all that counts, and some do not fit into caches."""
+    while True:
+        inner, out = draw_channels(rng, 16, 25088 if rng.random() < 0.2 else 4096), draw_channels(rng, 10, 4096)
+        if fits(inner * out, inner + out, inner * out / 2):
+            return Sample((1, inner), (Stage("linear", (out,)),))
 
 
 def _pool(name: str) -> Draw:
@@ -102,6 +110,16 @@ def _wide_pool(name: str) -> Draw:
     return draw
 
 
+def _matmul_row(rng: np.random.Generator) -> Sample:
+    """One token that asks many others, head by head or not."""
+    heads, inner, columns = (
+        int(rng.choice((1, 1, 4, 8, 12, 16))),
+        draw_channels(rng, 16, 512),
+        draw_channels(rng, 16, 512),
+    )
+    return Sample((1, heads, 1, inner), (Stage("matmul", (columns,)),))
+
+
 def _matmul(rng: np.random.Generator) -> Sample:
     heads, tokens, width = draw_heads(rng)
     if rng.random() < 0.5:
@@ -118,6 +136,17 @@ def _conv1d(rng: np.random.Generator) -> Sample:
         macs = length / stride * kernel * channels * out / groups
         if fits(macs, length * (channels + out / stride), kernel * channels * out / groups):
             return Sample((1, channels, length), (Stage("conv1d", (out, kernel, stride, groups)),))
+
+
+def _multiplied(rng: np.random.Generator) -> Sample:
+    """Several results for each channel."""
+    while True:
+        channels, times, kernel = draw_channels(rng, 8, 512), int(rng.choice((2, 2, 3, 4))), int(rng.choice((3, 3, 5)))
+        side, stride = draw_side(rng, channels, 3), 2 if rng.random() < 0.3 else 1
+        if fits(side**2 * channels * times * kernel**2, side**2 * channels * (1 + times)):
+            return Sample(
+                (1, channels, side, side), (Stage("conv", (channels * times, kernel, kernel, stride, channels)),)
+            )
 
 
 def _spread(rng: np.random.Generator, *, is_grouped: bool = False) -> Sample:
@@ -149,16 +178,15 @@ def _resize(mode: int, how: int = 0) -> Draw:
     return draw
 
 
-def _cell(name: str, *, is_both_ways: bool = False) -> Draw:
+def _cell(name: str, *, is_both_ways: bool = False, is_batch: bool = False) -> Draw:
     directions = (2,) if is_both_ways else ()
 
     def draw(rng: np.random.Generator) -> Sample:
-        steps, features, hidden = (
-            int(log_uniform(rng, 10, 150)),
-            draw_channels(rng, 16, 256),
-            draw_channels(rng, 32, 320),
-        )
-        return Sample((steps, 1, features), (Stage(name, (hidden, *directions)),))
+        while True:
+            steps, batch = int(log_uniform(rng, 10, 150)), int(rng.choice((2, 4, 8, 16))) if is_batch else 1
+            features, hidden = draw_channels(rng, 16, 256), draw_channels(rng, 32, 320)
+            if batch == 1 or fits(steps * batch * 8 * hidden * (features + hidden), 0):
+                return Sample((steps, batch, features), (Stage(name, (hidden, *directions)),))
 
     return draw
 
@@ -203,6 +231,10 @@ COMPUTED: dict[str, Draw] = {
     "max_pool_wide": _wide_pool("max_pool"),
     "average_pool_wide": _wide_pool("average_pool"),
     "matmul": _matmul,
+    "matmul_row": _matmul_row,
+    "linear_row": _linear_row,
+    "multiplied": _multiplied,
+    "batch_norm": _on_images("batch_norm"),
     "layer_norm": _on_tokens("layer_norm"),
     "conv1d": _conv1d,
     "pool1d": lambda rng: Sample(
@@ -220,6 +252,8 @@ COMPUTED: dict[str, Draw] = {
     "gelu_tanh": _on_both("gelu_tanh"),
     "lstm": _cell("lstm"),
     "gru": _cell("gru"),
+    "lstm_batch": _cell("lstm", is_batch=True),
+    "gru_batch": _cell("gru", is_batch=True),
     "lstm_both_ways": _cell("lstm", is_both_ways=True),
     "gru_both_ways": _cell("gru", is_both_ways=True),
     **{name: _on_both(name) for name in ("gelu", "gelu_halved", "tanh", "sub", "div", "leakyrelu")},

@@ -7,8 +7,10 @@ import numpy as np
 from fleetfront.predictors.operators.samples import Sample, Stage
 from fleetfront.predictors.operators.sizes import (
     MOST_ACROSS,
+    MOST_ELEMENTS,
     Draw,
     draw_channels,
+    draw_even,
     draw_heads,
     draw_image,
     draw_tokens,
@@ -36,6 +38,17 @@ def _transpose(rng: np.random.Generator) -> Sample:
         permutation = ((0, 2, 3, 1), (0, 3, 1, 2), (0, 2, 1, 3), (0, 1, 3, 2))[int(rng.integers(4))]
         return Sample(draw_image(rng, 4), (Stage("transpose", permutation),))
     return Sample((batch, *draw_tokens(rng)[1:]), (Stage("transpose", (0, 2, 1)),))
+
+
+def _transpose_even(rng: np.random.Generator) -> Sample:
+    """Rows of powers of two turn into columns, as maps of such sides do."""
+    while True:
+        rows, width = draw_channels(rng, 8, 1024), draw_even(rng, 256, 16384)
+        if rng.random() < 0.25:
+            rows, width = draw_even(rng), draw_even(rng)
+        batch = int(rng.choice((1, 1, 2, 8)))
+        if batch * rows * width <= MOST_ELEMENTS:
+            return Sample((batch, rows, width), (Stage("transpose", (0, 2, 1)),))
 
 
 def _regroup(rng: np.random.Generator) -> Sample:
@@ -105,16 +118,50 @@ def _expand(rng: np.random.Generator) -> Sample:
     return Sample((1, 1, width), (Stage("expand", (1, rows, width)),))
 
 
+def _by_number(rng: np.random.Generator) -> Sample:
+    shape = draw_image(rng) if rng.random() < 0.5 else draw_tokens(rng)
+    return Sample(shape, (Stage("spread", (int(rng.integers(2)), 1, 1)),))
+
+
+def _divided_by_number(rng: np.random.Generator) -> Sample:
+    shape = draw_image(rng) if rng.random() < 0.5 else draw_tokens(rng)
+    return Sample(shape, (Stage("spread", (2, 1, 1)),))
+
+
+def _flip(rng: np.random.Generator) -> Sample:
+    """Images or tokens from back to front, along the last axis or the one before."""
+    shape = draw_image(rng, 4) if rng.random() < 0.7 else draw_tokens(rng)
+    axis = len(shape) - 1 if rng.random() < 0.6 else len(shape) - 2
+    return Sample(shape, (Stage("flip", (axis,)),))
+
+
 def _reduce(function: int) -> Draw:
-    """Along the last axes, those before, those in the middle, or all."""
+    """Along the last axes, those before, those in the middle, the first one, or all."""
 
     def draw(rng: np.random.Generator) -> Sample:
-        place = int(rng.integers(6))
-        axes: tuple[int, ...] = ((1,), (2, 3), (2,), (2,), (1,), (0, 1, 2))[place]
+        place = int(rng.integers(7))
+        axes: tuple[int, ...] = ((1,), (2, 3), (2,), (2,), (1,), (0, 1, 2), (0,))[place]
         if place < 3:
             return Sample(draw_image(rng, 4), (Stage("reduce", (function, *axes)),))
+        if place == 6:
+            return Sample(
+                (draw_channels(rng, 4, 256), int(log_uniform(rng, 64, 9000))), (Stage("reduce", (function, 0)),)
+            )
         batch = int(rng.choice((1, 2, 8)))
         return Sample((batch, *draw_tokens(rng)[1:]), (Stage("reduce", (function, *axes)),))
+
+    return draw
+
+
+def _reduce_channels(function: int) -> Draw:
+    """Over the channels of one image, or over its rows of tokens; steps of powers of two as often as others."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        while True:
+            channels = draw_channels(rng, 4, 512)
+            width = draw_even(rng, 256, 16384) if rng.random() < 0.5 else draw_channels(rng, 64, 9000)
+            if channels * width <= MOST_ELEMENTS / 4:
+                return Sample((1, channels, width), (Stage("reduce", (function, 1)),))
 
     return draw
 
@@ -138,6 +185,20 @@ def _sliced(rng: np.random.Generator) -> Sample:
     return Sample(shape, (Stage("slice", (axis, int(rng.choice((2, 2, 3, 4))))),))
 
 
+def _concat(rng: np.random.Generator) -> Sample:
+    """Of two maps, or of as many as dense networks join."""
+    while True:
+        shape, others = draw_image(rng), int(rng.choice((1, 1, 1, 2, 3, 7, 15)))
+        if np.prod(shape) * (1 + others) <= MOST_ELEMENTS:
+            return Sample(shape, (Stage("concat", (1, *[others] * (others > 1))),))
+
+
+def _typed(name: str) -> Draw:
+    return lambda rng: Sample(
+        draw_image(rng) if rng.random() < 0.6 else draw_tokens(rng), (Stage(name, (int(rng.integers(2)),)),)
+    )
+
+
 def _rows_joined(name: str) -> Draw:
     """Along the last axis, or along the channels of several images."""
 
@@ -146,6 +207,9 @@ def _rows_joined(name: str) -> Draw:
             shape, axis = (int(rng.choice((2, 4, 8))), *draw_image(rng, 4)[1:]), 1
         elif rng.random() < 0.4:
             shape, axis = draw_image(rng, 4), 3
+            if rng.random() < 0.4:
+                # Of boxes, points or colours: a few numbers behind one another.
+                shape, axis = (1, int(log_uniform(rng, 64, 16384)), int(rng.choice((2, 4, 6, 8)))), 2
         else:
             shape, axis = draw_tokens(rng), 2
         return Sample(shape, (Stage(name, (axis,)),))
@@ -188,7 +252,9 @@ def _softmax_across(rng: np.random.Generator) -> Sample:
 #: Kind -> what draws one of it.
 MOVED: dict[str, Draw] = {
     "pad": _pad,
-    "concat": lambda rng: Sample(draw_image(rng), (Stage("concat", (1,)),)),
+    "concat": _concat,
+    "quantise": _typed("quantise"),
+    "dequantise": _typed("dequantise"),
     "transpose": _transpose,
     "softmax": _softmax,
     "softmax_across": _softmax_across,
@@ -199,6 +265,10 @@ MOVED: dict[str, Draw] = {
     ),
     "split": lambda rng: Sample(draw_image(rng, 4), (Stage("split", (1,)),)),
     "slice": lambda rng: Sample(draw_tokens(rng), (Stage("slice", (int(rng.integers(1, 3)),)),)),
+    "transpose_even": _transpose_even,
+    "by_number": _by_number,
+    "divided_by_number": _divided_by_number,
+    "flip": _flip,
     "regroup": _regroup,
     "unmoved": _unmoved("transpose"),
     "copy": _unmoved("copy"),
@@ -209,6 +279,8 @@ MOVED: dict[str, Draw] = {
     "reduce_sum": _reduce(1),
     "reduce_mean": _reduce(0),
     "reduce_max": _reduce(2),
+    "reduce_channels_mean": _reduce_channels(0),
+    "reduce_channels_max": _reduce_channels(2),
     "pick": _pick(0),
     "pick_blocks": _pick(1),
     "stepped": _sliced,

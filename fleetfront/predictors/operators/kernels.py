@@ -19,6 +19,7 @@ from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import share_equal
+from fleetfront.predictors.operators.quantised import IN_FLOATS, NARROW, UNSIGNED, quantised_codes
 from fleetfront.predictors.operators.variants import PADS as PADS
 from fleetfront.predictors.operators.variants import Stored, beside, variant_of
 from fleetfront.quantities import FloatArray
@@ -46,18 +47,13 @@ FEATURES = (
     "width",
 )
 _VECTOR = 16
-#: Types of numbers that are not counted with float32; of the wide ones those of a result are asked, as indices are
-#: whole numbers everywhere.
-_NARROW, _PLAIN_TYPES = ("int8", "uint8", "float16", "int16"), ("float32", "bool")
-#: Activations that a quantised result is cut off by, at no cost.
-_CUTS = ("relu", "relu6")
-_INT8 = " int8"
-#: The same with weights from 0 to 255, which few instructions multiply.
-_UNSIGNED = " int8 unsigned"
-_MULTIPLIED = ("conv2d", "conv1d", "conv_transpose", "linear", "matmul")
-#: In place of an addition: computed in floats between changes of type.
-_IN_FLOATS = "float32"
+#: Types that are counted with float32; of other wide ones those of a result are asked, as indices are whole numbers
+#: everywhere.
+_PLAIN_TYPES = ("float32", "bool")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
+_ROWS = FEATURES.index("rows")
+#: Kinds of products of two computed matrices.
+_OF_MATRICES = ("matmul", "matmul row")
 #: Families of which graphs hold every attribute, so that equal ones compute the same.
 _MERGED = frozenset(
     {"conv2d", "conv1d", "linear", "matmul", "add", "multiply", "relu", "relu6", "sigmoid", "hard_swish"}
@@ -112,14 +108,18 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
     kernels: list[Kernel] = []
     read: Counter[int] = Counter()
     users = Counter(name for operator in graph.operators for name in operator.inputs)
-    spelled, quantised = _spelled(graph), _quantised(graph)
+    spelled, quantised = _spelled(graph, is_last=is_last), quantised_codes(graph)
     for operator in _reading_weights(graph, graph.operators):
         producers = tuple(dict.fromkeys(made[name] for name in operator.inputs if name in made))
         output = operator.outputs[0]
         kind, features = ("", _NOTHING) if output in spelled else described(view, operator)
-        if kind == "matmul" and operator.inputs[1] in graph.weights and len(graph.value(operator.inputs[1]).shape) == 2:
-            kind, features = "linear", _product(graph, operator, features[0] * 1e6)
-        if kind and quantised.get(output) != _IN_FLOATS:
+        if (
+            kind in _OF_MATRICES
+            and operator.inputs[1] in graph.weights
+            and len(graph.value(operator.inputs[1]).shape) == 2
+        ):
+            kind, features = _linear(graph, operator, features[0] * 1e6)
+        if kind and quantised.get(output) != IN_FLOATS:
             kind += quantised.get(output) or _typed(graph, operator)
         if quantised.get(output) == "":
             kind = ""
@@ -153,71 +153,26 @@ def _typed(graph: Graph, operator: Operator) -> str:
 
     Narrow weights of floats are a third thing: they are spread, or the data is narrowed for each product.
     """
+    if operator.family == "dequantise":
+        return f" {graph.value(operator.inputs[0]).dtype}"
     known = [name for name in (*operator.outputs, *operator.inputs[:2]) if name in graph.tensors]
-    narrow = next((d for d in (graph.tensors[name].dtype for name in known) if d in _NARROW), "")
+    narrow = next((d for d in (graph.tensors[name].dtype for name in known) if d in NARROW), "")
     weights = [graph.value(name).dtype for name in operator.inputs[1:2] if name in graph.weights]
     if narrow:
         has_scales = operator.origin is not None and operator.origin.kind.startswith(_OF_SCALES)
         if narrow == "int8" and weights == ["uint8"]:
-            return _UNSIGNED
+            return UNSIGNED
         return f" {narrow} qlinear" if has_scales else f" {narrow}"
     result = graph.tensors[operator.outputs[0]].dtype
     if result not in _PLAIN_TYPES:
         return f" {result}"
-    return next((f" {dtype} weights" for dtype in weights if dtype in _NARROW), "")
-
-
-def _quantised(graph: Graph) -> dict[str, str]:
-    """Additions to kinds of operators between dequantised operands and a quantised result, by output.
-
-    Data is signed or not in one kind: ONNX Runtime changes one into the other as the processor wants it. Empty for
-    operators that such a pattern needs none of: the activation that the result is cut off by, and the changes of type
-    around it, unless somebody else reads floats from them. ONNX Runtime computes in floats where an
-    operand is dequantised for others, too, or the result for several, as around residuals in files of its quantiser
-    (seen in version 1.32): it widens the weights at each run then.
-    """
-    makers = {name: operator for operator in graph.operators for name in operator.outputs}
-    readers: dict[str, list[Operator]] = {}
-    for operator in graph.operators:
-        for name in dict.fromkeys(operator.inputs):
-            readers.setdefault(name, []).append(operator)
-    found: dict[str, str] = {}
-    for operator in graph.operators:
-        if operator.family != "quantise" or graph.tensors[operator.outputs[0]].dtype not in _NARROW:
-            continue
-        swallowed, at = [operator], makers.get(operator.inputs[0])
-        while at is not None and at.family in _CUTS and len(readers[at.outputs[0]]) == 1:
-            swallowed.append(at)
-            at = makers.get(at.inputs[0])
-        if at is None or len(readers[at.outputs[0]]) != 1:
-            continue
-        sources = [makers.get(name) for name in at.inputs if name in graph.tensors]
-        widened = [source for source in sources if source is not None and source.family == "dequantise"]
-        if not sources or len(widened) < len(sources):
-            continue
-        after = [one for one in readers.get(operator.outputs[0], ()) if one.family == "dequantise"]
-        around = [*(one for one in widened if one.inputs[0] not in graph.weights), *after]
-        if any(len(readers.get(one.outputs[0], ())) > 1 for one in around):
-            found[at.outputs[0]] = _IN_FLOATS
-            continue
-        stored = [graph.value(source.inputs[0]).dtype for source in widened if source.inputs[0] in graph.weights]
-        is_unsigned = at.family in _MULTIPLIED and "uint8" in stored
-        found[at.outputs[0]] = _UNSIGNED if is_unsigned else _INT8
-        found |= {one.outputs[0]: "" for one in swallowed}
-    for operator in graph.operators:
-        if operator.family != "dequantise":
-            continue
-        codes = [found.get(one.outputs[0]) for one in readers.get(operator.outputs[0], ())]
-        is_stored = operator.inputs[0] in graph.weights and _IN_FLOATS not in codes
-        if is_stored or all(code in (_INT8, _UNSIGNED) for code in codes):
-            found[operator.outputs[0]] = ""
-    return found
+    return next((f" {dtype} weights" for dtype in weights if dtype in NARROW), "")
 
 
 def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[str, int]) -> bool:
     """Tell whether an addition of constants, one for each column, is all that reads a product."""
     constants = [name for name in operator.inputs if name in graph.weights]
-    if operator.family != "add" or len(constants) != 1 or producer.kind != "linear":
+    if operator.family != "add" or len(constants) != 1 or producer.kind not in ("linear", "linear row"):
         return False
     width = graph.tensors[operator.outputs[0]].shape[-1]
     computed = next((name for name in operator.inputs if name in graph.tensors), "")
@@ -237,11 +192,12 @@ def _reading_weights(graph: Graph, operators: Sequence[Operator]) -> list[Operat
     ]
 
 
-def _spelled(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
+def _spelled(graph: Graph, *, is_last: bool) -> dict[str, tuple[str, Operator] | None]:
     """Outputs of operators that spell one activation: None, but for the last one its kind and its first operator.
 
     Gelu is x (1 + erf(x / sqrt 2)) / 2: runtimes know the spelling that multiplies by x first; where the gate is halved
-    before, they run what is written. SiLU is x sigmoid(x).
+    before, they run what is written. SiLU is x sigmoid(x). Batch-norm by itself stays one operator in files that keep
+    channels first.
     """
     readers: dict[str, list[Operator]] = {}
     makers = {name: operator for operator in graph.operators for name in operator.outputs}
@@ -250,6 +206,9 @@ def _spelled(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
             readers.setdefault(name, []).append(operator)
     found: dict[str, tuple[str, Operator] | None] = {}
     for operator in graph.operators:
+        source = makers.get(operator.inputs[0]) if operator.inputs else None
+        if not is_last and source is not None and _is_batch_norm(source, operator):
+            found.update({source.outputs[0]: None, operator.outputs[0]: ("batch_norm", source)})
         if operator.family == "sigmoid":
             found.update(_spelled_silu(operator, readers.get(operator.outputs[0], [])))
         if operator.attributes.get("function") != "erf":
@@ -266,6 +225,12 @@ def _spelled(graph: Graph) -> dict[str, tuple[str, Operator] | None]:
             kind = "gelu halved" if any(name in graph.weights for name in steps[2].inputs) else "gelu"
             found.update({step.outputs[0]: (kind, operator) if step is at else None for step in (source, *steps)})
     return found
+
+
+def _is_batch_norm(scaled: Operator, shifted: Operator) -> bool:
+    """Tell whether a product and a sum are what one operator of a file was spelled as."""
+    is_one = scaled.origin is not None and scaled.origin == shifted.origin
+    return is_one and (scaled.family, shifted.family) == ("multiply", "add")
 
 
 def _spelled_silu(gate: Operator, readers: Sequence[Operator]) -> dict[str, tuple[str, Operator] | None]:
@@ -289,9 +254,10 @@ def described(view: Stored, operator: Operator) -> tuple[str, FloatArray]:
         kind, features = _conv(graph, operator, macs)
         return (kind if operator.family == "conv2d" else f"1d {kind}") + beside(graph, operator), features
     if operator.family == "matmul":
-        return "matmul" + beside(graph, operator), _matrix(graph, operator, macs)
+        kind, features = _matmul(graph, operator, macs)
+        return kind + beside(graph, operator), features
     if operator.family == "linear":
-        return "linear", _product(graph, operator, macs)
+        return _linear(graph, operator, macs)
     kind, sizes = variant_of(view, operator)
     features = _plain(graph, operator, macs)
     for name, size in sizes.items():
@@ -316,10 +282,18 @@ def _conv_kind(groups: int, inner: int, columns: int, *, is_point: bool) -> str:
     """Vector code wants channels in fours, and in sixteens within each of several groups; few channels go elsewhere."""
     if groups > 1 and inner == columns == 1:
         return "depthwise" if groups % 4 == 0 else "depthwise odd"
+    if groups > 1 and inner == 1:
+        return "depthwise multiplied"
     if groups > 1:
         return "grouped" if inner % _VECTOR == 0 and columns % _VECTOR == 0 else "grouped odd"
     kind = "pointwise" if is_point else "conv"
     return f"{kind} narrow" if inner < _VECTOR else kind
+
+
+def _linear(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArray]:
+    """A product with weights; that of one row is another algorithm."""
+    features = _product(graph, operator, macs)
+    return "linear row" if features[_ROWS] == 1 else "linear", features
 
 
 def _product(graph: Graph, operator: Operator, macs: float) -> FloatArray:
@@ -329,6 +303,11 @@ def _product(graph: Graph, operator: Operator, macs: float) -> FloatArray:
     padded = rows * inner * _up(int(columns))
     sizes = (1, 1, 1, rows, inner, columns, 1, columns)
     return np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+
+
+def _matmul(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArray]:
+    features = _matrix(graph, operator, macs)
+    return "matmul row" if features[_ROWS] == 1 else "matmul", features
 
 
 def _matrix(graph: Graph, operator: Operator, macs: float) -> FloatArray:

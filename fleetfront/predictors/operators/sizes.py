@@ -18,7 +18,7 @@ _SIDES = (1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 8
 _MOST_MACS, MOST_ELEMENTS, _MOST_WEIGHTS = 4e8, 2.5e6, 3e6
 #: Elements that windows look at, and that softmax is taken of across rows: each is dearer there.
 MOST_POOLED, MOST_ACROSS = 1e7, 1e6
-TOKENS = (1, 1, 1, 16, 32, 49, 50, 64, 65, 98, 100, 128, 144, 196, 197, 256, 257, 384, 400, 784, 1024, 3136)
+TOKENS = (1, 2, 4, 8, 16, 32, 49, 50, 64, 65, 98, 100, 128, 144, 196, 197, 256, 257, 384, 400, 784, 1024, 3136)
 
 
 def log_uniform(rng: np.random.Generator, low: float, high: float) -> float:
@@ -53,6 +53,11 @@ def draw_image(rng: np.random.Generator, fewest: int = 1) -> tuple[int, ...]:
         side = draw_side(rng, channels, fewest)
         if side * side * channels <= MOST_ELEMENTS:
             return 1, channels, side, side
+
+
+def draw_even(rng: np.random.Generator, least: int = 16, most: int = 1024) -> int:
+    """A power of two: walks by as many elements meet few sets of caches."""
+    return int(2 ** rng.integers(least.bit_length() - 1, most.bit_length()))
 
 
 def draw_tokens(rng: np.random.Generator) -> tuple[int, ...]:

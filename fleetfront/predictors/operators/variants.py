@@ -21,6 +21,11 @@ from fleetfront.graphs.operators.base import IMAGE, Shape, elements
 PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 #: Functions that cost alike where one operand is spread over the other: what is moved counts.
 _ARITHMETIC = ("add", "sub", "multiply")
+#: Lines that caches keep side by side: a second one has so many sets, a first one 64. Walks that meet few of them are
+#: crowded: three to ten times slower under ONNX Runtime on x86.
+_SETS, _LINE_BYTES, _FEW_SETS = 1024, 64, 32
+#: Functions whose further operands are numbers as a rule.
+_BOUNDED = ("clip", "prelu", "celu", "elu")
 #: Reductions that cost alike.
 _ALIKE = {"mean": "sum", "min": "max"}
 #: Families whose operand 1 is a weight, and runs on other code where it is computed.
@@ -82,6 +87,16 @@ def _runs(elements: float, run: float, **sizes: float) -> dict[str, float]:
     return {"rows": elements / run, "width": run, "padded": elements / run / 1e6, **sizes}
 
 
+def _sets(pitch: float) -> float:
+    """The cache sets that a walk by so many elements of four bytes reaches: few where steps are powers of two."""
+    lines, rest = divmod(4 * int(pitch), _LINE_BYTES)
+    return float(_SETS) if rest or not lines else _SETS / math.gcd(lines, _SETS)
+
+
+def _crowded(sets: float) -> str:
+    return " crowded" if sets <= _FEW_SETS else ""
+
+
 def beside(graph: Graph, operator: Operator) -> str:
     """The words that are added to any kind: of weights that are fed, and those that only the file knows."""
     is_fed = operator.family in _WEIGHTED and operator.inputs[1] in graph.tensors
@@ -94,9 +109,9 @@ def _function(operator: Operator) -> str:
     return "pad" if kind in _PAD_WORDS else kind
 
 
-def _merged(sizes: Sequence[int], marks: Sequence[object]) -> list[tuple[int, object]]:
-    """Neighbouring dimensions of one mark as one, without those of one element."""
-    pairs = [(size, mark) for size, mark in zip(sizes, marks, strict=True) if size != 1]
+def _merged(sizes: Sequence[int], marks: Sequence[object], *, counts_ones: bool = False) -> list[tuple[int, object]]:
+    """Neighbouring dimensions of one mark as one, without those of one element unless they count."""
+    pairs = [(size, mark) for size, mark in zip(sizes, marks, strict=True) if size != 1 or counts_ones]
     return [(math.prod(size for size, _ in group), mark) for mark, group in groupby(pairs, lambda pair: pair[1])]
 
 
@@ -115,32 +130,40 @@ def _softmax(view: Stored, operator: Operator) -> Variant:
     between, last = math.prod(after[:-1]), after[-1]
     runs = outer * between * last / 1e6
     sizes = {"rows": outer, "inner": shape[axis], "times": between, "width": last, "padded": runs}
+    sizes["stride"] = _sets(math.prod(after))
     return Variant("softmax across far" if after[:-1] else "softmax across near", sizes)
 
 
 def _reduced(view: Stored, operator: Operator) -> Variant:
-    """Which dimensions are kept (k) and which are gone (r), neighbours together: each order has loops of its own."""
+    """Which dimensions are kept (k) and which are gone (r), neighbours together: each order has loops of its own.
+
+    Runtimes that keep channels first look for it in the shape as it is, where dimensions of one count (o): such a
+    batch leaves them one loop less to share.
+    """
     name, attributes = operator.inputs[0], operator.attributes
     if operator.origin is not None and operator.origin.kind.startswith("Global"):
         return Variant(f"global {attributes['function']}")
     gone = {view.axis(name, axis) for axis in attributes["axes"]}
     shape = view.shape(name)
-    return _reduction(attributes["function"], shape, gone)
+    return _reduction(attributes["function"], shape, gone, counts_ones=not view.is_last)
 
 
-def _reduction(function: str, shape: Sequence[int], gone: set[int]) -> Variant:
-    dims = _merged(shape, ["r" if axis in gone else "k" for axis in range(len(shape))])
-    order = "".join(str(mark) for _, mark in dims) or "k"
+def _reduction(function: str, shape: Sequence[int], gone: set[int], *, counts_ones: bool) -> Variant:
+    marks = ["r" if axis in gone else "k" for axis in range(len(shape))]
+    dims = _merged(shape, marks, counts_ones=counts_ones)
+    order = "".join("o" if size == 1 and mark == "k" else str(mark) for size, mark in dims) or "k"
     places = [place for place, mark in enumerate(order) if mark == "r"] or [len(order)]
     sizes = [size for size, _ in dims] or [1]
+    sets = min(_sets(math.prod(sizes[place + 1 :])) for place in places)
     return Variant(
-        f"reduce {_ALIKE.get(function, function)} {order}",
+        f"reduce {_ALIKE.get(function, function)} {order}{_crowded(sets)}",
         {
             "padded": math.prod(sizes[: places[0]]) / 1e6,
             "rows": math.prod(sizes[: places[0]]),
             "inner": math.prod(size for size, mark in dims if mark == "r"),
             "width": math.prod(sizes[places[-1] + 1 :]),
             "times": math.prod(size for size, mark in dims[places[0] : places[-1] + 1] if mark == "k"),
+            "stride": sets,
         },
     )
 
@@ -149,7 +172,7 @@ def _pooled_whole(view: Stored, operator: Operator) -> Variant:
     """The mean of an image's pixels; a runtime that keeps channels first has other code for a mean over axes."""
     if view.is_last or operator.origin is None or not operator.origin.kind.startswith("Reduce"):
         return Variant(operator.family)
-    return _reduction("mean", view.shape(operator.inputs[0]), {2, 3})
+    return _reduction("mean", view.shape(operator.inputs[0]), {2, 3}, counts_ones=True)
 
 
 def _transposed(view: Stored, operator: Operator) -> Variant:
@@ -170,9 +193,13 @@ def _transposed(view: Stored, operator: Operator) -> Variant:
     sizes = [float(math.prod(shape[axis] for axis in block)) for block in sorted(blocks)] + [1.0, 1.0]
     last = float(math.prod(shape[axis] for axis in blocks[-1]))
     named = dict(zip(("rows", "inner", "columns", "times"), sizes, strict=False))
+    # Who writes what lies together reads by steps of all that stood behind it.
+    named["stride"] = _sets(math.prod(shape[blocks[-1][-1] + 1 :]))
     if order.endswith(str(len(blocks) - 1)):
         return Variant("transpose runs", {**named, **_runs(math.prod(shape), last)})
-    return Variant(f"transpose {order}", {**named, "width": last, "padded": math.prod(shape) / 1e6})
+    return Variant(
+        f"transpose {order}{_crowded(named['stride'])}", {**named, "width": last, "padded": math.prod(shape) / 1e6}
+    )
 
 
 def _numbered(kept: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
@@ -186,6 +213,17 @@ def _numbered(kept: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]
         block += place == 0 or following.get(kept[place - 1]) != axis
         found.append((block, axis))
     return found
+
+
+def _normalised(view: Stored, operator: Operator) -> Variant:
+    """Batch-norm by itself: a scale and a shift for each channel are what is read beside the data."""
+    return Variant(operator.family, {"weights": elements(view.graph.value(operator.inputs[1]).shape) / 1e6})
+
+
+def _widened(view: Stored, operator: Operator) -> Variant:
+    """From narrow numbers, which may be weights, to floats."""
+    read = elements(view.graph.value(operator.inputs[0]).shape) / 1e6
+    return Variant(operator.family, {"read": read, "weights": 0.0, "groups": 1.0, "columns": 1.0})
 
 
 def _gathered(view: Stored, operator: Operator) -> Variant:
@@ -203,6 +241,8 @@ def _gathered(view: Stored, operator: Operator) -> Variant:
 def _rearranged(view: Stored, operator: Operator) -> Variant:
     kind = _function(operator)
     before, after = view.shape(operator.inputs[0]), view.shape(operator.outputs[0])
+    if kind == "pad":
+        return _padded(view, operator)
     if kind == "slice":
         return _sliced(before, after, operator.attributes.get("steps", (1,) * len(before)))
     if kind == "expand":
@@ -214,10 +254,21 @@ def _sliced(before: Sequence[int], after: Sequence[int], steps: Sequence[int]) -
     """Runs that lie together, or elements one by one where the last dimension is stepped through. No steps are fed."""
     if not steps:
         return Variant("slice stepped")
-    cut = [axis for axis, sizes in enumerate(zip(before, after, steps, strict=True)) if sizes[0] != sizes[1]]
+    there = enumerate(zip(before, after, steps, strict=True))
+    cut = [axis for axis, (old, new, step) in there if old != new or step not in (0, 1)]
     last = cut[-1] if cut else 0
     run = math.prod(after[last + (steps[last] != 1) :])
-    return Variant("slice runs" if run > 1 else "slice elements", _runs(math.prod(after), run))
+    kind = "slice runs" if run > 1 else "slice elements"
+    return Variant(kind + " back" * (min(steps) < 0), _runs(math.prod(after), run))
+
+
+def _padded(view: Stored, operator: Operator) -> Variant:
+    """Around the sides of images, or elsewhere; rows that lie together are copied."""
+    before, after = view.shape(operator.inputs[0]), view.shape(operator.outputs[0])
+    grown = [axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
+    kind = "pad" if len(after) == 4 and grown in ([1, 2], [2, 3], []) else "pad elsewhere"
+    run = math.prod(before[grown[-1] :]) if grown else math.prod(before)
+    return Variant(kind, _runs(math.prod(after), max(run, 1)))
 
 
 def _expanded(kind: str, before: Sequence[int], after: Sequence[int]) -> Variant:
@@ -244,12 +295,16 @@ def _resized(view: Stored, operator: Operator) -> Variant:
 
 
 def _combined(view: Stored, operator: Operator) -> Variant:
-    """Operands that are spread over others: each number over a run, or a row again and again, or both grow."""
+    """Operands that are spread over others: each number over a run, or a row again and again, or both grow; or an
+    operand of one number.
+    """
     kind, output = _function(operator), operator.outputs[0]
     if approximation := operator.attributes.get("approximate"):
         kind += f" {approximation}"
     whole = view.shape(output)
     given = [view.beside(name, output) for name in operator.inputs if elements(view.graph.value(name).shape) != 1]
+    if len(given) == 1 < len(operator.inputs) and kind not in _BOUNDED:
+        return Variant("arithmetic number" if kind in _ARITHMETIC else f"{kind} number")
     if len(given) < 2 or all(shape == whole for shape in given):
         return Variant(kind)
     marks = list(zip(*([size == 1 for size in shape] for shape in given), strict=True))
@@ -273,16 +328,19 @@ def _spread(view: Stored, operator: Operator) -> Variant:
 
 
 def _recurrent(view: Stored, operator: Operator) -> Variant:
-    """One direction or both; with a projection behind each step matrices have other heights."""
+    """One direction or both, of one sequence or several; with a projection behind each step matrices have other
+    heights.
+    """
     matrices = operator.inputs[1 : 1 + operator.attributes["matrices"]]
     shapes = [view.graph.value(name).shape for name in matrices]
     whole, gates = operator.attributes["shapes"][0], _GATES[operator.family]
+    is_both = shapes[0][0] == 2 if len(shapes[0]) == 3 else gates * int(whole[-1]) == 2 * int(shapes[0][0])
     kind = operator.family
-    if len(shapes[0]) == 3:
-        return Variant(f"{kind} both ways" if shapes[0][0] == 2 else kind)
-    if len({shape[0] for shape in shapes}) > 1:
+    if len(shapes[0]) < 3 and len({shape[0] for shape in shapes}) > 1:
         kind += " projected"
-    return Variant(f"{kind} both ways" if gates * int(whole[-1]) == 2 * int(shapes[0][0]) else kind)
+    data = view.shape(operator.inputs[0])
+    # Whichever comes first, steps or sequences: there is one of them, or several of both.
+    return Variant(kind + " both ways" * is_both + " batch" * (min(data[:2], default=1) > 1))
 
 
 def _joined(view: Stored, operator: Operator) -> Variant:
@@ -313,6 +371,9 @@ _VARIANTS: Mapping[str, Callable[[Stored, Operator], Variant]] = {
     "transpose": _transposed,
     "gather": _gathered,
     "rearrange": _rearranged,
+    "pad": _padded,
+    "batch_norm": _normalised,
+    "dequantise": _widened,
     "resize": _resized,
     **dict.fromkeys(("add", "multiply", "elementwise"), _combined),
     "conv_transpose": _spread,

@@ -144,6 +144,16 @@ def test_windows_that_look_around_more_than_measured_are_not_known(costs: Operat
             assert part.most_ms > 17**2 / kind.highest[FEATURES.index("window")] * part.ms * 0.9
 
 
+@pytest.mark.parametrize("key", ["lstm", "transpose 10", "linear"])
+def test_sizes_far_from_those_measured_are_not_known(costs: OperatorCosts, key: str) -> None:
+    kind, inner = costs.kinds[key], FEATURES.index("inner")
+    assert kind.reaches(kind.highest)
+    for sizes, factor in ((kind.highest, 5), (kind.lowest, 1 / 5)):
+        changed = sizes.copy()
+        changed[inner] *= factor
+        assert not kind.reaches(changed)
+
+
 def test_what_onnx_runtime_computes_once_is_counted_once_and_what_nobody_reads_is_counted(costs: OperatorCosts) -> None:
     def convolved(count: int) -> Graph:
         builder = GraphBuilder("twice")

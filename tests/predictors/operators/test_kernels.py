@@ -35,7 +35,8 @@ def kinds(key: str) -> list[str]:
         ("1x16x32|gelu_halved", "gelu halved"),
         ("1x16x8x8|silu", "silu"),
         ("int8 1x32x28x28|conv:64x1x1x1x1", "pointwise int8"),
-        ("int8 1x32|linear:8", "linear int8"),
+        ("int8 1x4x32|linear:8", "linear int8"),
+        ("int8 1x32|linear:8", "linear row int8"),
         ("1x16x8x8|scale", "arithmetic spread runs"),
         ("1x16x8x8|multiply", "multiply"),
         ("1x4x16x16|softmax", "softmax rows"),
@@ -167,7 +168,7 @@ def test_formats_without_int8_say_so_before_a_file_is_written(name: str) -> None
 def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
     builder = GraphBuilder("qdq")
     weight = builder.weight("w", np.ones((8, 16), np.int8))
-    data = builder.add("dequantise", (builder.input("x", (1, 16), dtype="uint8"),), dtype="float32")
+    data = builder.add("dequantise", (builder.input("x", (4, 16), dtype="uint8"),), dtype="float32")
     wide = builder.add("dequantise", (weight,), dtype="float32")
     turned = builder.add("transpose", (wide,), permutation=(1, 0))
     relu = builder.add("relu", (builder.add("matmul", (data, turned)),))
@@ -176,7 +177,7 @@ def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
     assert "matmul" in [kernel.kind for kernel in graph_kernels(kept)]
     plain = GraphBuilder("qdq")
     weight = plain.weight("w", np.ones((8, 16), np.int8))
-    data = plain.add("dequantise", (plain.input("x", (1, 16), dtype="uint8"),), dtype="float32")
+    data = plain.add("dequantise", (plain.input("x", (4, 16), dtype="uint8"),), dtype="float32")
     product = plain.add("linear", (data, plain.add("dequantise", (weight,), dtype="float32")))
     quantised = plain.add("quantise", (plain.add("relu", (product,)),), dtype="uint8")
     assert [kernel.kind for kernel in graph_kernels(plain.build([quantised]))] == ["linear int8"]
@@ -187,7 +188,7 @@ def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
 @pytest.mark.parametrize(("readers", "kind"), [(1, "linear int8"), (2, "linear")])
 def test_what_shares_a_dequantised_operand_runs_in_floats(readers: int, kind: str) -> None:
     builder = GraphBuilder("residual")
-    data = builder.add("dequantise", (builder.input("x", (1, 16), dtype="int8"),), dtype="float32")
+    data = builder.add("dequantise", (builder.input("x", (4, 16), dtype="int8"),), dtype="float32")
     weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16), np.int8)),), dtype="float32")
     made = [builder.add("quantise", (builder.add("linear", (data, weight)),), dtype="int8")]
     if readers > 1:
@@ -202,7 +203,7 @@ def test_what_shares_a_dequantised_operand_runs_in_floats(readers: int, kind: st
 def test_floats_by_narrow_weights_are_neither_kind() -> None:
     builder = GraphBuilder("hybrid")
     weight = builder.weight("w", np.ones((8, 16), np.int8))
-    made = builder.add("linear", (builder.input("x", (1, 16)), weight))
+    made = builder.add("linear", (builder.input("x", (4, 16)), weight))
     assert [kernel.kind for kernel in graph_kernels(builder.build([made]))] == ["linear int8 weights"]
 
 

@@ -13,7 +13,9 @@ from onnx import TensorProto, helper, numpy_helper
 from fleetfront.deploy.formats import int8_writer_of
 from fleetfront.deploy.quantise.precisions import Piece
 from fleetfront.deploy.writers.onnx.writer import write_onnx
+from fleetfront.deploy.writers.tflite.flatbuffer import TfliteFile
 from fleetfront.errors import InputError
+from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph, GraphBuilder
 from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.graphs.readers.file import read_graph
@@ -58,10 +60,13 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x32x1x100|softmax:1", "softmax across far"),
         ("1x32x10x10|softmax:1", "softmax across far"),
         ("1x64x20x20|reduce:0x2x3", "reduce sum kr"),
-        ("1x64x20x20|reduce:0x1", "reduce sum rk"),
+        ("1x64x20x20|reduce:0x1", "reduce sum ork"),
+        ("4x64x20|reduce:0x0", "reduce sum rk"),
+        ("1x32x4096|reduce:0x1", "reduce sum ork crowded"),
+        ("1x64x1024|transpose:0x2x1", "transpose 10 crowded"),
         ("1x64x20x20|reduce:1x2", "reduce sum krk"),
         ("2x64x20x20|reduce:2x1", "reduce max krk"),
-        ("2x64x20x20|reduce:2x0x2", "reduce max rkrk"),
+        ("2x64x20x20|reduce:2x0x2", "reduce max rkrk crowded"),
         ("1x64x20x20|reduce:0x0x1x2x3", "reduce sum r"),
         ("1x20x64|transpose:0x2x1", "transpose 10"),
         ("1x20x64|transpose:1x0x2", "copy"),
@@ -95,9 +100,25 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x8x12x12|conv_transpose:8x2x2x4", "transposed grouped"),
         ("1x8x12x12|conv_transpose:8x2x2x8", "transposed grouped"),
         ("9x1x8|lstm:16", "lstm"),
+        ("9x4x8|gru:16", "gru batch"),
+        ("9x4x8|gru:16x2", "gru both ways batch"),
         ("9x1x8|lstm:16x2", "lstm both ways"),
         ("1x20x64|copy:1x64x20", "copy"),
-        ("uint8 1x32|linear:8", "linear int8 unsigned"),
+        ("uint8 4x32|linear:8", "linear int8 unsigned"),
+        ("uint8 1x32|linear:8", "linear row int8 unsigned"),
+        ("1x32|linear:8", "linear row"),
+        ("1x4x1x16|matmul:20", "matmul row"),
+        ("1x16x9x9|conv:32x3x3x1x16", "depthwise multiplied"),
+        ("1x16x9x9|batch_norm", "batch_norm"),
+        ("1x16x9x9|flip:3", "slice elements back"),
+        ("1x16x9x9|flip:2", "slice runs back"),
+        ("1x16x9|spread:1x1x1", "arithmetic number"),
+        ("1x16x9|spread:2x1x1", "div number"),
+        ("1x16x9x9|pad:1", "pad"),
+        ("1x16x9x9|quantise:0", "quantise uint8"),
+        ("1x16x9x9|quantise:1", "quantise int8"),
+        ("1x16x9x9|dequantise:0", "dequantise uint8"),
+        ("1x16x9x9|concat:1x3", "concat"),
     ],
 )
 def test_each_variant_is_a_kind(key: str, kind: str) -> None:
@@ -157,8 +178,8 @@ def test_a_file_holds_the_variant_that_it_was_written_for(kind: str, tmp_path: P
             (1, 3, 8, 8),
             "resize nearest cropped",
         ),
-        (helper.make_node("Pad", ["x", "i0_0_1_1"], ["y"], mode="reflect"), (4, 8), "pad mode=reflect"),
-        (helper.make_node("Pad", ["x", "i0_0_1_1"], ["y"], mode="constant"), (4, 8), "pad"),
+        (helper.make_node("Pad", ["x", "i0_0_1_1"], ["y"], mode="reflect"), (4, 8), "pad elsewhere mode=reflect"),
+        (helper.make_node("Pad", ["x", "i0_0_1_1"], ["y"], mode="constant"), (4, 8), "pad elsewhere"),
         (helper.make_node("Slice", ["x", "i0", "i8", "i1", "i2"], ["y"]), (4, 8), "slice elements"),
         (helper.make_node("ReduceMean", ["x", "i2_3"], ["y"], keepdims=1), (1, 3, 8, 8), "reduce sum kr"),
         (helper.make_node("GlobalAveragePool", ["x"], ["y"]), (1, 3, 8, 8), "global_average_pool"),
@@ -224,7 +245,7 @@ def test_a_projection_is_no_plain_lstm() -> None:
 def test_weights_from_0_to_255_between_changes_of_type_are_another_kind() -> None:
     for dtype, kind in ((np.int8, "linear int8"), (np.uint8, "linear int8 unsigned")):
         builder = GraphBuilder("qdq")
-        data = builder.add("dequantise", (builder.input("x", (1, 16), dtype="uint8"),), dtype="float32")
+        data = builder.add("dequantise", (builder.input("x", (4, 16), dtype="uint8"),), dtype="float32")
         weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16), dtype)),), dtype="float32")
         product = builder.add("linear", (data, weight))
         assert kinds(builder.build([builder.add("quantise", (product,), dtype="uint8")])) == [kind]
@@ -246,4 +267,46 @@ def test_a_constant_of_one_element_is_no_operand_that_is_spread() -> None:
     builder = GraphBuilder("halved")
     data = builder.input("x", (1, 8, 4, 4), layout=IMAGE)
     half = builder.weight("half", np.array(0.5, np.float32))
-    assert kinds(builder.build([builder.add("multiply", (data, half))])) == ["multiply"]
+    assert kinds(builder.build([builder.add("multiply", (data, half))])) == ["arithmetic number"]
+
+
+@pytest.mark.parametrize(
+    ("activation", "kind"), [("NONE", "conv"), ("RELU6", "conv"), ("TANH", "conv tanh"), ("SIGN_BIT", "conv sign_bit")]
+)
+def test_a_function_that_is_worked_out_of_all_results_makes_another_kind(
+    activation: str, kind: str, tmp_path: Path
+) -> None:
+    file = TfliteFile("fused")
+    x = file.tensor("x", (1, 8, 8, 16), "float32")
+    weight, bias = file.constant("w", np.ones((16, 3, 3, 16), np.float32)), file.constant("b", np.ones(16, np.float32))
+    y = file.tensor("y", (1, 8, 8, 16), "float32")
+    said = {"padding": "SAME", "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    options = {**said, "fusedActivationFunction": activation}
+    file.operator("CONV_2D", (x, weight, bias), (y,), table="Conv2DOptions", version=1, **options)
+    (tmp_path / "fused.tflite").write_bytes(file.finish({"x": x}, {"y": y}, {}))
+    assert [kernel.kind for kernel in kernels_on(LITE, read_graph(tmp_path / "fused.tflite"))] == [kind]
+
+
+@pytest.mark.parametrize(
+    ("key", "sets"),
+    [
+        ("1x64x1024|transpose:0x2x1", 16),
+        ("1x1024x64|transpose:0x2x1", 256),
+        ("1x60x1030|transpose:0x2x1", 1024),
+        ("1x32x64x64|reduce:2x1", 4),
+        ("1x32x64x64|reduce:2x3", 1024),
+        ("1x32x64x64|softmax:1", 4),
+        ("1x32x60x60|softmax:1", 1024 / 1),
+    ],
+)
+def test_walks_by_powers_of_two_meet_few_sets_of_caches(key: str, sets: float) -> None:
+    (kernel,) = graph_kernels(Sample.parse(key).graph())
+    assert sizes(kernel, "stride") == (sets,)
+
+
+def test_batch_norm_by_itself_is_one_operator_where_channels_come_first(tmp_path: Path) -> None:
+    path = tmp_path / "norm.onnx"
+    path.write_bytes(write_onnx(Sample.parse("1x16x9x9|batch_norm").graph()))
+    graph = fold_batch_norm(read_graph(path))
+    assert kinds(graph) == ["batch_norm"]
+    assert [kernel.kind for kernel in kernels_on(LITE, graph)] == ["arithmetic spread runs"] * 2
