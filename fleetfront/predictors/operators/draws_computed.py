@@ -191,6 +191,17 @@ def _cell(name: str, *, is_both_ways: bool = False, is_batch: bool = False) -> D
     return draw
 
 
+def _fed(draw: Draw) -> Draw:
+    """With weights that are another input: what quantised files compute in floats widens them at each run."""
+
+    def fed(rng: np.random.Generator) -> Sample:
+        sample = draw(rng)
+        (stage,) = sample.stages
+        return replace(sample, stages=(Stage("conv", (*stage.numbers, 1)),))
+
+    return fed
+
+
 def narrowed(draw: Draw, *, is_unsigned: bool = False) -> Draw:
     """Draw the same in int8, with weights from 0 to 255 if ``is_unsigned``."""
     return lambda rng: replace(draw(rng), is_narrow=True, is_unsigned=is_unsigned)
@@ -234,11 +245,15 @@ COMPUTED: dict[str, Draw] = {
     "matmul_row": _matmul_row,
     "linear_row": _linear_row,
     "multiplied": _multiplied,
+    "pointwise_fed": _fed(_conv([(1, 1.0)])),
+    "conv_fed": _fed(_conv([(3, 0.75), (5, 0.13), (7, 0.12)])),
+    "depthwise_fed": _fed(_depthwise),
     "batch_norm": _on_images("batch_norm"),
     "layer_norm": _on_tokens("layer_norm"),
     "conv1d": _conv1d,
     "pool1d": lambda rng: Sample(
-        (1, draw_channels(rng, 8, 512), int(log_uniform(rng, 30, 4000))), (Stage("pool1d", (4,)),)
+        (1, draw_channels(rng, 8, 512), int(log_uniform(rng, 30, 4000))),
+        (Stage("pool1d", (int(rng.choice((2, 3, 4, 8))),)),),
     ),
     "conv_transpose": _spread,
     "transposed_grouped": lambda rng: _spread(rng, is_grouped=True),

@@ -51,7 +51,7 @@ _VECTOR = 16
 #: everywhere.
 _PLAIN_TYPES = ("float32", "bool")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
-_ROWS = FEATURES.index("rows")
+_ROWS, _READ, _WEIGHTS = (FEATURES.index(name) for name in ("rows", "read", "weights"))
 #: Kinds of products of two computed matrices.
 _OF_MATRICES = ("matmul", "matmul row")
 #: Families of which graphs hold every attribute, so that equal ones compute the same.
@@ -119,7 +119,9 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
             and len(graph.value(operator.inputs[1]).shape) == 2
         ):
             kind, features = _linear(graph, operator, features[0] * 1e6)
-        if kind and quantised.get(output) != IN_FLOATS:
+        if quantised.get(output) == IN_FLOATS:
+            kind, features = _fed(graph, operator, kind, features)
+        elif kind:
             kind += quantised.get(output) or _typed(graph, operator)
         if quantised.get(output) == "":
             kind = ""
@@ -137,6 +139,16 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded))
     kernels += _copies(graph, made)
     return [replace(kernel, readers=read[place]) for place, kernel in enumerate(kernels)]
+
+
+def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray) -> tuple[str, FloatArray]:
+    """A product whose weights are widened at each run: no runtime can lay them out beforehand."""
+    if operator.family not in ("conv2d", "conv1d") or operator.inputs[1] not in graph.weights:
+        return kind, features
+    moved = features.copy()
+    moved[_READ] += moved[_WEIGHTS]
+    moved[_WEIGHTS] = 0.0
+    return f"{kind} fed", moved
 
 
 def _copies(graph: Graph, made: Mapping[str, int]) -> list[Kernel]:

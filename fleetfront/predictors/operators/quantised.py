@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -28,9 +29,9 @@ def quantised_codes(graph: Graph) -> dict[str, str]:
 
     Data is signed or not in one kind: ONNX Runtime changes one into the other as the processor wants it. Empty for
     operators that such a pattern needs none of: the activation that the result is cut off by, and the changes of type
-    around it, unless somebody else reads floats from them. ONNX Runtime computes in floats where an
-    operand is dequantised for others, too, or the result for several, as around residuals in files of its quantiser
-    (seen in version 1.32): it widens the weights at each run then.
+    around it, unless somebody else reads floats from them. On x86 ONNX Runtime computes in floats what is signed and
+    not between a change of type and one back that nobody else reads (seen in version 1.32): it widens the weights at
+    each run then.
     """
     makers = {name: operator for operator in graph.operators for name in operator.outputs}
     readers: dict[str, list[Operator]] = {}
@@ -52,9 +53,8 @@ def quantised_codes(graph: Graph) -> dict[str, str]:
         widened = [source for source in sources if source is not None and source.family == "dequantise"]
         if not sources or len(widened) < len(sources):
             continue
-        after = [one for one in readers.get(operator.outputs[0], ()) if one.family == "dequantise"]
-        around = [*(one for one in widened if one.inputs[0] not in graph.weights), *after]
-        if not is_cut or any(len(readers.get(one.outputs[0], ())) > 1 for one in around):
+        data = [source.inputs[0] for source in widened if source.inputs[0] not in graph.weights]
+        if not is_cut or not all(_is_between(graph, name, makers, readers) for name in (*data, operator.outputs[0])):
             found[at.outputs[0]] = IN_FLOATS
             continue
         stored = [graph.value(source.inputs[0]).dtype for source in widened if source.inputs[0] in graph.weights]
@@ -73,6 +73,18 @@ def quantised_codes(graph: Graph) -> dict[str, str]:
         if (is_stored and IN_FLOATS not in codes) or (codes and all(code in (_INT8, UNSIGNED) for code in codes)):
             found[operator.outputs[0]] = ""
     return found
+
+
+def _is_between(
+    graph: Graph, name: str, makers: Mapping[str, Operator], readers: Mapping[str, Sequence[Operator]]
+) -> bool:
+    """Tell whether a quantised tensor is made by one change of type and read by the one back alone, if it is signed."""
+    if graph.tensors[name].dtype != "int8":
+        return True
+    after = readers.get(name, ())
+    made = makers.get(name)
+    is_pair = made is not None and made.family == "quantise" and [one.family for one in after] == ["dequantise"]
+    return is_pair and len(readers.get(after[0].outputs[0], ())) <= 1
 
 
 def _is_cut(graph: Graph, quantise: Operator, activation: Operator) -> bool:

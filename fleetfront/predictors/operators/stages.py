@@ -49,9 +49,13 @@ def random_array(shape: Sequence[int], place: int = 0) -> Array:
     return np.resize(_drawn[place * _STEP % (_POOL_SIZE // 2) :], tuple(shape))
 
 
-def _conv(chain: Chain, data: str, out: int, kernel_h: int, kernel_w: int, stride: int, groups: int) -> str:
+def _conv(
+    chain: Chain, data: str, out: int, kernel_h: int, kernel_w: int, stride: int, groups: int, is_fed: int = 0
+) -> str:
+    """``is_fed``: its weight is another input."""
     channels = int(chain.builder.shape(data)[1])
-    weight = chain.weight("w", out, channels // groups, kernel_h, kernel_w)
+    sizes = (out, channels // groups, kernel_h, kernel_w)
+    weight = chain.builder.input("fed", sizes) if is_fed else chain.weight("w", *sizes)
     pads = ((kernel_h - 1) // 2, (kernel_w - 1) // 2) * 2
     return chain.builder.add(
         "conv2d",
@@ -276,7 +280,8 @@ def _softmax(chain: Chain, data: str, *axis: int) -> str:
     return chain.builder.add("softmax", (data,), axis=axis[0] if axis else -1)
 
 
-#: Name -> what adds it. Numbers: conv out x height x width x stride x groups; conv1d out x length x stride x groups;
+#: Name -> what adds it. Numbers: conv out x height x width x stride x groups
+#: [x whether its weight is fed]; conv1d out x length x stride x groups;
 #: conv_transpose out x side x stride [x groups]; resize scale x mode [x how]; lstm and gru hidden [x directions];
 #: linear out; matmul columns; pools kernel x stride; pool1d kernel; pad pixels on each side; split and mean axis;
 #: concat axis [x others]; quantise and dequantise 0 without sign, 1 with one; slice axis [x step]; flip axes; transpose

@@ -185,21 +185,6 @@ def test_a_cut_off_result_between_changes_of_type_is_one_operator() -> None:
     assert "linear int8" in [kernel.kind for kernel in both]
 
 
-@pytest.mark.parametrize(("readers", "kind"), [(1, "linear int8"), (2, "linear")])
-def test_what_shares_a_dequantised_operand_runs_in_floats(readers: int, kind: str) -> None:
-    builder = GraphBuilder("residual")
-    data = builder.add("dequantise", (builder.input("x", (4, 16), dtype="int8"),), dtype="float32")
-    weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16), np.int8)),), dtype="float32")
-    made = [builder.add("quantise", (builder.add("linear", (data, weight)),), dtype="int8")]
-    if readers > 1:
-        gate = builder.add("elementwise", (data,), function="tanh")
-        made.append(builder.add("quantise", (gate,), dtype="int8"))
-    kernels = graph_kernels(builder.build(made))
-    assert kind in [kernel.kind for kernel in kernels]
-    # Weights that are widened at each run are an operator as well.
-    assert sum(kernel.kind.startswith("dequantise") for kernel in kernels) == 2 * (readers - 1)
-
-
 def test_floats_by_narrow_weights_are_neither_kind() -> None:
     builder = GraphBuilder("hybrid")
     weight = builder.weight("w", np.ones((8, 16), np.int8))

@@ -7,18 +7,23 @@ import pytest
 
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.predictors.operators.kernels import graph_kernels
+from fleetfront.predictors.operators.samples import Sample
 
 
 def kinds(activation: str, dtype: str, zero: int, scale: float) -> list[str]:
     """A product of dequantised data and weights, cut off and quantised again."""
     builder = GraphBuilder("qdq")
-    data = builder.add("dequantise", (builder.input("x", (4, 16), dtype=dtype),), dtype="float32")
+    narrow = builder.add("quantise", (builder.input("x", (4, 16)),), dtype=dtype)
+    data = builder.add("dequantise", (narrow,), dtype="float32")
     weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16), np.int8)),), dtype="float32")
     product = builder.add("linear", (data, weight))
     result = builder.add(activation, (product,)) if activation else product
     numbers = builder.weight("scale", np.array(scale, np.float32)), builder.weight("zero", np.array(zero, dtype))
-    made = builder.build([builder.add("quantise", (result, *numbers), dtype=dtype)])
-    return [kernel.kind for kernel in graph_kernels(made)]
+    quantised = builder.add("quantise", (result, *numbers), dtype=dtype)
+    made = builder.build([builder.add("dequantise", (quantised,), dtype="float32")])
+    first, *others, last = [kernel.kind for kernel in graph_kernels(made)]
+    assert (first, last) == (f"quantise {dtype}", f"dequantise {dtype}")
+    return others
 
 
 @pytest.mark.parametrize(
@@ -54,6 +59,43 @@ def test_where_something_is_cut_off_floats_are_multiplied(activation: str, dtype
         activation,
         f"quantise {dtype}",
     ]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shared", "kind"),
+    [
+        ("uint8", "data", "linear int8"),
+        ("uint8", "result", "linear int8"),
+        ("uint8", "made", "linear int8"),
+        ("int8", "", "linear int8"),
+        ("int8", "data", "linear"),
+        ("int8", "result", "linear"),
+        ("int8", "made", "linear"),
+    ],
+)
+def test_signed_numbers_that_others_read_or_make_are_multiplied_in_floats(dtype: str, shared: str, kind: str) -> None:
+    builder = GraphBuilder("residual")
+    start = builder.input("x", (4, 16), dtype=dtype if shared == "made" else "float32")
+    narrow = start if shared == "made" else builder.add("quantise", (start,), dtype=dtype)
+    data = builder.add("dequantise", (narrow,), dtype="float32")
+    weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16), np.int8)),), dtype="float32")
+    quantised = builder.add("quantise", (builder.add("linear", (data, weight)),), dtype=dtype)
+    result = builder.add("dequantise", (quantised,), dtype="float32")
+    outputs = [builder.add("elementwise", (result,), function="tanh")]
+    if shared in ("data", "result"):
+        other = data if shared == "data" else result
+        outputs.append(builder.add("elementwise", (other,), function="erf"))
+    assert kind in [kernel.kind for kernel in graph_kernels(builder.build(outputs))]
+
+
+def test_a_convolution_in_floats_cannot_lay_its_widened_weights_out() -> None:
+    builder = GraphBuilder("stored")
+    weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16, 3, 3), np.int8)),), dtype="float32")
+    made = builder.build([builder.conv2d(builder.input("x", (1, 16, 9, 9), layout="NCHW"), weight, padding=1)])
+    widened, convolved = graph_kernels(made)
+    (fed,) = graph_kernels(Sample.parse("1x16x9x9|conv:8x3x3x1x1x1").graph())
+    assert (widened.kind, convolved.kind) == ("dequantise int8", fed.kind) == ("dequantise int8", "conv fed")
+    np.testing.assert_allclose(convolved.features, fed.features, atol=1e-5)
 
 
 def test_weights_that_alone_are_narrow_are_widened_for_a_product_of_floats() -> None:
