@@ -50,7 +50,7 @@ _RESHAPED = _words("RESHAPE SQUEEZE EXPAND_DIMS BITCAST")
 #: Options that change numbers, or how they are said, and not how much there is to do.
 PLAIN = frozenset(
     _words("""
-    AlignCorners Alpha Axis BeginMask Beta Bias CacheCoefficient DepthMultiplier EllipsisMask EndMask
+    AlignCorners Alpha Axis BeginMask Bias CacheCoefficient DepthMultiplier EllipsisMask EndMask
     FusedActivationFunction HalfPixelCenters InDataType KeepDims KeepNumDims NewAxisMask NewShape Num NumBits NumSplits
     Offset OutDataType OutputType Pot3ScaleInt16 PotScaleInt16 QuantizedBiasType ShrinkAxisMask SqueezeDims ValuesCount
 """)
@@ -220,6 +220,19 @@ def _slice(node: Node) -> Plan:
     return Plan("rearrange", node.operands(0), {"function": "slice", "steps": steps, **given})
 
 
+def _response_norm(node: Node) -> Plan:
+    node.attributes.get("Beta")
+    return Plan("local_response_norm", node.operands(), {"size": 2 * int(node.attributes["Radius"]) + 1})
+
+
+def _softmax(node: Node) -> Plan:
+    """Sharpness other than 1 is multiplied in before."""
+    sharpness = float(node.attributes.get("Beta", 1.0))
+    return Plan(
+        "softmax", node.operands(), {"axis": -1} | ({} if sharpness in (0.0, 1.0) else {"sharpness": sharpness})
+    )
+
+
 def _same(family: str, **attributes: Any) -> Rule:
     return lambda node: Plan(family, node.operands(), attributes)
 
@@ -241,11 +254,9 @@ RULES: Mapping[str, Rule] = {
     "RELU6": _same("relu6"),
     "LOGISTIC": _same("sigmoid"),
     "HARD_SWISH": _same("hard_swish"),
-    "SOFTMAX": _same("softmax", axis=-1),
+    "SOFTMAX": _softmax,
     "L2_NORMALIZATION": _same("l2_norm", axis=-1),
-    "LOCAL_RESPONSE_NORMALIZATION": lambda node: Plan(
-        "local_response_norm", node.operands(), {"size": 2 * int(node.attributes["Radius"]) + 1}
-    ),
+    "LOCAL_RESPONSE_NORMALIZATION": _response_norm,
     **dict.fromkeys(_ELEMENTWISE, _elementwise),
     **dict.fromkeys(_TESTS, _test),
     **dict.fromkeys(("SELECT", "SELECT_V2"), _select),

@@ -39,10 +39,10 @@ _GRAIN = 1e-6
 _SMALL = 0.1
 #: Nothing here costs more: ms per million of anything, and ten days.
 _MOST_MS = 1e9
-#: Beyond the sizes that a kind was measured at by more than this factor, it is not known; up to there the error grows
-#: with the logarithm. Softmax that was twice as large as any measured took 1.5 times as long as told, and comparisons
-#: that were three times as large 2.4 times.
-REACH, _FURTHER = 4.0, 0.5
+#: Beyond the sizes that a kind was measured at by more than this factor, it is not known; if it only moves data, by
+#: more than the second factor: caches end somewhere. Up to there the error grows with the logarithm: softmax that was
+#: twice as large as any measured took 1.5 times as long as told, and comparisons three times as large 2.4 times.
+REACH, _REACH_MOVED, _FURTHER = 4.0, 2.0, 0.5
 #: What operators may take of which only an allowance is known, as factors of its terms. Of forty kinds under ONNX
 #: Runtime those that ``_SIMPLE`` names stay within the allowance, most others within 10 times what it says of data that
 #: is moved, softplus, mish and softmax across rows within 30, those that sort or look around within 100. Arithmetic is
@@ -116,7 +116,8 @@ class KindCosts:
         same arithmetic, and wider steps are less of it; windows of pools that overlap run on other code.
         """
         work, steps = slice(0, len(TERMS)), slice(_STRIDE, len(FEATURES))
-        is_near = np.all(features[work] <= np.maximum(REACH * self.highest[work], _SMALL))
+        reach = _REACH_MOVED if scale_of(self.kind) == len(SCALES) - 1 else REACH
+        is_near = np.all(features[work] <= np.maximum(reach * self.highest[work], _SMALL))
         is_alike = np.all(features[steps] * REACH >= self.lowest[steps]) and np.all(
             features[_STRIDE + 1 :] <= REACH * self.highest[_STRIDE + 1 :]
         )

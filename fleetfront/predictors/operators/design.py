@@ -73,7 +73,8 @@ FIRST = (
         "conv1d": 120,
         "patches": 30,
     }
-    | dict.fromkeys(("max_pool", "average_pool", "global_pool", "add", "multiply", "scale", "softmax"), 16)
+    | dict.fromkeys(("max_pool", "average_pool"), 30)
+    | dict.fromkeys(("global_pool", "add", "multiply", "scale", "softmax"), 16)
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "gather", "leakyrelu", "pool1d", "gelu_tanh", "divided"), 9)
     | {"transpose": 70, "conv_transpose": 30, "lstm": 32, "gru": 32, "split": 16, "slice": 16}

@@ -204,7 +204,8 @@ def _rows_joined(name: str) -> Draw:
 
     def draw(rng: np.random.Generator) -> Sample:
         if rng.random() < 0.3:
-            shape, axis = (int(rng.choice((2, 4, 8))), *draw_image(rng, 4)[1:]), 1
+            batch, image = int(rng.choice((2, 4, 8))), draw_image(rng, 4)
+            shape, axis = (batch, max(2, image[1] // batch), *image[2:]), 1
         elif rng.random() < 0.4:
             shape, axis = draw_image(rng, 4), 3
             if rng.random() < 0.4:

@@ -16,6 +16,7 @@ Draw = Callable[[np.random.Generator], Sample]
 #: Sides of maps, and multiply-accumulates and elements that one operator has at most: a visit takes 50 ms then.
 _SIDES = (1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
 _MOST_MACS, MOST_ELEMENTS, _MOST_WEIGHTS = 4e8, 2.5e6, 3e6
+_LARGE_SHARE, _LARGE_SIDES, _LARGE_ELEMENTS = 0.125, (56, 112, 128, 160, 224), 8e5
 #: Elements that windows look at, and that softmax is taken of across rows: each is dearer there.
 MOST_POOLED, MOST_ACROSS = 1e7, 1e6
 TOKENS = (1, 2, 4, 8, 16, 32, 49, 50, 64, 65, 98, 100, 128, 144, 196, 197, 256, 257, 384, 400, 784, 1024, 3136)
@@ -47,7 +48,10 @@ def fits(sample_macs: float, elements: float, weights: float = 0.0) -> bool:
 
 
 def draw_image(rng: np.random.Generator, fewest: int = 1) -> tuple[int, ...]:
-    """Shape of an image with square maps, channels first."""
+    """Shape of an image with square maps, channels first; one in eight is larger than caches are."""
+    if rng.random() < _LARGE_SHARE:
+        side = int(rng.choice(_LARGE_SIDES))
+        return 1, max(1, int(log_uniform(rng, _LARGE_ELEMENTS, MOST_ELEMENTS)) // side**2), side, side
     while True:
         channels = draw_channels(rng, 8, 1600)
         side = draw_side(rng, channels, fewest)

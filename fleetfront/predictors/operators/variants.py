@@ -123,6 +123,8 @@ def _softmax(view: Stored, operator: Operator) -> Variant:
     name = operator.inputs[0]
     shape, axis = view.shape(name), view.axis(name, operator.attributes["axis"])
     outer, after = math.prod(shape[:axis]), shape[axis + 1 :]
+    if "sharpness" in operator.attributes:
+        return Variant("softmax sharpened")
     if operator.attributes.get("flattens"):
         return Variant("softmax rows", _runs(math.prod(shape), math.prod(shape[axis:])))
     if math.prod(after) == 1:

@@ -1,4 +1,4 @@
-"""What stands between changes of type runs in narrow numbers only where a runtime finds nothing to cut off."""
+"""Operators between changes of type run in narrow numbers only where a runtime finds nothing to cut off."""
 
 from __future__ import annotations
 

@@ -310,3 +310,13 @@ def test_batch_norm_by_itself_is_one_operator_where_channels_come_first(tmp_path
     graph = fold_batch_norm(read_graph(path))
     assert kinds(graph) == ["batch_norm"]
     assert [kernel.kind for kernel in kernels_on(LITE, graph)] == ["arithmetic spread runs"] * 2
+
+
+def test_what_follows_an_addition_and_a_sharper_softmax_are_other_kinds(tmp_path: Path) -> None:
+    file = TfliteFile("two")
+    x, y, z = (file.tensor(name, (1, 8, 8, 16), "float32") for name in "xyz")
+    file.operator("ADD", (x, x), (y,), table="AddOptions", version=1, fusedActivationFunction="RELU")
+    file.operator("SOFTMAX", (y,), (z,), table="SoftmaxOptions", version=1, beta=2.0)
+    (tmp_path / "two.tflite").write_bytes(file.finish({"x": x}, {"z": z}, {}))
+    found = [kernel.kind for kernel in kernels_on(LITE, read_graph(tmp_path / "two.tflite"))]
+    assert found == ["add relu", "softmax sharpened"]
