@@ -210,6 +210,7 @@ class Estimate:
         within: float64[n], the same in the very sitting that the model was made from; None where nobody tells them
             apart.
         unpromised: why ``std`` is what is typical elsewhere and not to be promised; empty where it is of this target.
+        withheld: bool[n], the architectures that ``unpromised`` is about; None for all.
     """
 
     mean: FloatArray
@@ -217,11 +218,23 @@ class Estimate:
     tier: Tier
     within: FloatArray | None = None
     unpromised: str = ""
+    withheld: NDArray[np.bool_] | None = None
+
+    @property
+    def is_promised(self) -> NDArray[np.bool_]:
+        """bool[n]: where ``std`` may be told."""
+        if not self.unpromised or self.withheld is None:
+            return np.full(len(self.std), not self.unpromised)
+        return ~self.withheld
 
     @property
     def promised_std(self) -> list[float | None]:
         """``std`` as far as it may be told: None of n where it is not to be promised."""
-        return [None] * len(self.std) if self.unpromised else self.std.tolist()
+        return self.promised(self.std)
+
+    def promised(self, values: FloatArray) -> list[float | None]:
+        """Of float64[n] those that may be told; None elsewhere."""
+        return [one if told else None for one, told in zip(values.tolist(), self.is_promised.tolist(), strict=True)]
 
     @property
     def may_be_far_off(self) -> NDArray[np.bool_]:

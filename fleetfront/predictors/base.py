@@ -140,7 +140,9 @@ def predict_covered(model: CostModel, genotypes: Genotypes) -> Estimate:
     if covered.any():
         known = model.predict(genotypes[covered])
         mean[covered], std[covered] = known.mean, known.std
-        return Estimate(mean, std, model.tier, unpromised=known.unpromised)
+        withheld = np.ones(len(genotypes), np.bool_)
+        withheld[covered] = ~known.is_promised
+        return Estimate(mean, std, model.tier, unpromised=known.unpromised, withheld=withheld)
     return Estimate(mean, std, model.tier)
 
 

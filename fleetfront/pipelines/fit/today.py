@@ -118,6 +118,6 @@ def with_promises(
     for arch, ms, std_ms, this in zip(ran, ever.mean.tolist(), ever.promised_std, now, strict=True):
         judged = None if latencies[arch].is_busy else latencies[arch].ms
         whenever = None if std_ms is None else Promise(ms, std_ms)
-        promises = Promises(whenever, this, count, judged, ever.unpromised)
+        promises = Promises(whenever, this, count, judged, ever.unpromised if whenever is None else "")
         found[arch] = replace(latencies[arch], promises=promises)
     return found

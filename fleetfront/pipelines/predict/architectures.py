@@ -42,8 +42,6 @@ def predict_archs(
             facts["target"] = str(model.target)
         if isinstance(model, HasClock):
             facts["clock"] = str(model.clock)
-        if estimate.unpromised:
-            facts["not_promised"] = estimate.unpromised
         numbers: dict[str, list[Any]] = {
             f"{name}_{unit}": estimate.mean.tolist(),
             f"{name}_std_{unit}": estimate.promised_std,
@@ -51,10 +49,15 @@ def predict_archs(
         if estimate.within is not None:
             numbers[f"{name}_std_same_sitting_{unit}"] = estimate.within.tolist()
         for end, values in zip(("low", "high"), estimate.interval, strict=True):
-            numbers[f"{name}_{end}_{unit}"] = [None] * len(spelled) if estimate.unpromised else values.tolist()
+            numbers[f"{name}_{end}_{unit}"] = estimate.promised(values)
         numbers["may_be_far_off"] = estimate.may_be_far_off.tolist()
         rows = zip(*numbers.values(), strict=True)
-        columns.append([dict(zip(numbers, row, strict=True)) | facts for row in rows])
+        columns.append(
+            [
+                dict(zip(numbers, row, strict=True)) | facts | ({} if told else {"not_promised": estimate.unpromised})
+                for row, told in zip(rows, estimate.is_promised.tolist(), strict=True)
+            ]
+        )
     return [{"arch": arch, **column[index], **known[index]} for index, arch in enumerate(spelled) for column in columns]
 
 

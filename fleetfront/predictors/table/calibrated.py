@@ -34,11 +34,6 @@ _LARGE = 0.6
 #: Networks whose weights are counted to see whether a space's networks are alike, and what share of a machine's
 #: wandering they may differ by to be.
 _LOOKED_AT, _ALIKE = 64, 0.05
-#: Said where the interval for whenever networks are run is kept back.
-ONE_SITTING = (
-    "known from one sitting alone, which says too little of how large networks run in others; "
-    "fleetfront fit --recalibrate, ten minutes later or more, learns it in about ten seconds"
-)
 
 
 def block_sum(space: SearchSpace, values: FloatArray) -> Callable[[Genotypes], FloatArray]:
@@ -134,6 +129,7 @@ class CalibratedTable:
         sizes = self._weight_bytes(space.sample(_LOOKED_AT, np.random.default_rng(0)))
         #: Weights of the network in the middle.
         self.typical_bytes = float(np.median(sizes))
+        self._largest_share = float(moving_share(sizes).max())
         # Most spaces lie on one side of the caches as a whole, and need not be counted network by network.
         self._alike_bytes = self.typical_bytes if np.ptp(moving_share(sizes)) < _ALIKE else None
         has_guesses = Filled.MODELLED in table.filled
@@ -145,18 +141,34 @@ class CalibratedTable:
         return float(moving_share(np.array(self.typical_bytes))) >= _LARGE
 
     @property
+    def has_large(self) -> bool:
+        """True if the largest of some networks of the space does."""
+        return self._largest_share >= _LARGE
+
+    @property
     def unpromised(self) -> str:
-        """Why nothing is promised of networks in other sittings; empty where something is.
+        """Why nothing is promised of large networks in other sittings; empty where something is of all of the space.
 
         Of large networks one sitting alone tells too little: files deployed hours after five profiles, with intervals
         for the typical wandering, lay inside in 75 % of one profile's cases and 95 to 97 % of the others'; one more
         sitting took the least to 89 %. Small networks moved by half a percent.
         """
+        return self._one_sitting if self.has_large else ""
+
+    @property
+    def _one_sitting(self) -> str:
+        """The reason to promise nothing of large networks, of whatever size those of the space are."""
         model = self.model
-        if model.metric != LATENCY or not self.is_large or model.between_sittings.sittings:
+        if model.metric != LATENCY or model.between_sittings.sittings:
             return ""
         # Imported numbers are of whatever sitting their source took.
-        return "" if model.clock is Clock.UNKNOWN else ONE_SITTING
+        if model.clock is Clock.UNKNOWN:
+            return ""
+        again = f"fleetfront fit {model.target.options} --space {model.space} --recalibrate"
+        return (
+            "known from one sitting alone, which says too little of how large networks run in others; "
+            f"{again}, ten minutes later or more, learns it in about ten seconds"
+        )
 
     @property
     def target(self) -> Target:
@@ -206,7 +218,11 @@ class CalibratedTable:
         std = within
         if weights is not None:
             std = model.between_sittings.widen(mean, within, weights, model.is_busy)
-        return Estimate(mean, std, self.tier, within, self.unpromised)
+        unpromised = self._one_sitting
+        if not unpromised or weights is None or self.is_large:
+            return Estimate(mean, std, self.tier, within, unpromised)
+        withheld = np.broadcast_to(moving_share(weights) >= _LARGE, mean.shape)
+        return Estimate(mean, std, self.tier, within, unpromised if withheld.any() else "", withheld)
 
     def _moving_bytes(self, genotypes: Genotypes) -> FloatArray:
         """Bytes of weights, float64[n], or float64[] where the space's networks are alike."""

@@ -86,11 +86,12 @@ def fit_warnings(model: FittedModel, space: SearchSpace | None = None) -> tuple[
             f"{guessed} of {entries} blocks were measured at fewer than two resolutions; a model guesses their latency."
         )
         found.append(FitWarning("modelled-blocks", text, remedy if is_imported else f"To measure them, run: {run}"))
-    table = _open_large(model, space)
+    table = _open_latency(model, space)
     if table is not None and table.unpromised:
+        which = "networks as large as these" if table.is_large else "those of its networks with over 5 MiB of weights"
         text = (
-            "This model knows one sitting alone, and networks as large as these run some percent otherwise from "
-            "sitting to sitting: no interval is promised for when you run them."
+            f"This model knows one sitting alone, and {which} run some percent otherwise from sitting to sitting: no "
+            "interval is promised for when you run them."
         )
         base = f"{model.target.options} --space {model.space}"
         today = f"Ten minutes after its sitting or later, in about ten seconds: fleetfront fit {base} --recalibrate"
@@ -151,19 +152,18 @@ def stale_warnings(
     return tuple(found)
 
 
-def _open_large(model: FittedModel, space: SearchSpace | None) -> CalibratedTable | None:
-    """The table of a latency model whose space's typical network is large; None if it is not, or unknown."""
+def _open_latency(model: FittedModel, space: SearchSpace | None) -> CalibratedTable | None:
+    """The table of a latency model of a space; None of another metric or space, or without one."""
     keys = () if space is None else tuple(block.key for block in space.vocabulary)
     if space is None or model.metric != LATENCY or set(keys) - set(model.table.keys):
         return None
-    table = CalibratedTable(space, model)
-    return table if table.is_large else None
+    return CalibratedTable(space, model)
 
 
 def _promised_width(model: FittedModel, space: SearchSpace | None) -> float:
     """Half the relative width of the 90 % interval of a large space's typical network; 0 if none is promised."""
-    table = _open_large(model, space)
-    if table is None or table.unpromised:
+    table = _open_latency(model, space)
+    if table is None or not table.is_large or table.unpromised:
         return 0.0
     estimate = table.predict(table.space.sample(_LOOKED_AT, np.random.default_rng(0)))
     return float(np.median(Z90 * estimate.std / estimate.mean))
