@@ -239,7 +239,8 @@ def time_bundle(
                 measure = partial(measure_files, workspace=workspace, open_agent=opener, progress=progress)
                 found.append(_timed(verified, path, target, within, measure, store, place))
     if not found:
-        raise InputError(f"No file of {verified.folder} runs on {device}.", "Name another device: --measure cpu")
+        what = ", ".join(f"{file.format} {file.precision}" for file in files.values()) or "none that kept its proof"
+        raise InputError(f"No file of {verified.folder} runs on {device}.", f"Name a device for its files: {what}.")
     return tuple(found)
 
 
@@ -294,7 +295,10 @@ def _targets(verified: Verified, device: str) -> list[Target]:
     }
     here = {target.device for target in usual}
     told = [Target.parse(row.target) for row in verified.bundle.latency]
-    return list(dict.fromkeys(target for target in told if target.device in here)) or sorted(usual)
+    files = [(ALL_FORMATS[file.format], file.precision) for file in verified.bundle.files if file.format in ALL_FORMATS]
+    # Times of a target that none of the files runs on are of others.
+    told = [one for one in told if one.device in here and any(is_timed_on(one, *file) for file in files)]
+    return list(dict.fromkeys(told)) or sorted(usual)
 
 
 def _told(rows: Sequence[LatencyRow], target: Target) -> tuple[LatencyRow | None, LatencyRow | None]:

@@ -236,6 +236,15 @@ def test_files_that_missed_their_proof_are_not_timed(bundle: Path) -> None:
         time_bundle(failed, "cpu")
 
 
+def test_a_target_of_files_that_are_not_there_is_passed_over(bundle: Path) -> None:
+    found = verify_bundle(bundle)
+    strange = replace(row(10.0, 1.0, True), target="cpu/onnxruntime/fp16/t1/b1")
+    found = replace(found, bundle=replace(found.bundle, latency=(strange,)))
+    assert {one.latency.target.precision for one in time_bundle(found, "cpu")} == {
+        file.precision for file in found.bundle.files
+    }
+
+
 def test_vectors_beyond_any_bundles_are_not_read(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(received, "MOST_BYTES", 1000)
     with pytest.raises(FileError, match="more than any bundle's"):

@@ -23,7 +23,8 @@ _SUFFIXES = (".onnx", ".ort", ".tflite")
 def profile_each_file(paths: Sequence[Path], as_json: bool) -> None:
     """Run the command again for every file, and tell of all together; one that fails keeps no other from being timed.
 
-    Raises the last error if none could be timed, and the most pressing one once all is printed if some could not.
+    Raises an error of the last one's kind if none could be timed, and the most pressing one once all is printed if some
+    could not.
     """
     each = click.get_current_context()
     documents: list[Json] = []
@@ -39,9 +40,9 @@ def profile_each_file(paths: Sequence[Path], as_json: bool) -> None:
         except FleetfrontError as error:
             failed[path] = error
             documents.append({"path": str(path), "error": error.message, "remedy": error.remedy})
-            warn(f"{path}: {error}")
+            warn(str(error) if str(path) in error.message else f"{path}: {error}")
     if len(failed) == len(files):
-        raise failed[files[-1]]
+        raise type(failed[files[-1]])(f"None of {len(files)} files could be timed.", "Do what the warnings above say.")
     if as_json:
         print_json(documents)
     else:

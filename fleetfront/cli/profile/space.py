@@ -13,7 +13,7 @@ from fleetfront.cli.console import echo, hint, print_json, print_table, progress
 from fleetfront.cli.options import is_given, store_path
 from fleetfront.cli.profile.dry_run import plan_space, tell_plan
 from fleetfront.cli.search.text import next_search
-from fleetfront.errors import BarMissed, InputError
+from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.quantities import LATENCY
 from fleetfront.targets import Target
@@ -70,11 +70,17 @@ def profile_family(
         if wanted.few is not None:
             few_shot = _profile_few_shot(wanted.few, target, wanted, open_agent, store, shown)
         else:
-            outcome, report = _profile_space(target, wanted, open_agent, store, shown)
+            outcome, report, lost = _profile_space(target, wanted, open_agent, store, shown)
     if wanted.few is not None:
         show_few_shot_profile(few_shot, as_json)
         return
     _tell(outcome, report, as_json, launch_bound(store, outcome.result.campaign), _worth(wanted, outcome, report))
+    if lost is not None:
+        raise type(lost)(
+            f"The second sitting, which ends a long profile, failed: {lost.message} The model above knows the first "
+            "alone.",
+            f"{lost.remedy} Then run: fleetfront fit {target.options} --space {wanted.space} --recalibrate",
+        )
     if wanted.target_error is not None and outcome.result.ended_by != "target":
         raise _missed(wanted.target_error, wanted.budget, outcome)
 
@@ -91,7 +97,7 @@ def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
 
 def _profile_space(
     target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
-) -> tuple[ProfileOutcome, dict[str, Any] | None]:
+) -> tuple[ProfileOutcome, dict[str, Any] | None, FleetfrontError | None]:
     from fleetfront.pipelines.fit.fit import fit_all, quick_error
     from fleetfront.pipelines.fit.recalibrate import end_long_profile
     from fleetfront.pipelines.measure.front_blocks import read_front_use
@@ -126,10 +132,15 @@ def _profile_space(
             progress=shown,
         )
         if not wanted.with_fit:
-            return outcome, None
-        end_long_profile(opened, family, outcome.observations, open_agent=open_agent, progress=shown)
+            return outcome, None, None
+        lost = None
+        try:
+            end_long_profile(opened, family, outcome.observations, open_agent=open_agent, progress=shown)
+        except FleetfrontError as error:
+            # What the profile measured is there all the same.
+            lost = error
         report = fit_all(opened, target, family)
-    return replace(outcome, verdict=judge(outcome.observations, report["statistic"])), report
+    return replace(outcome, verdict=judge(outcome.observations, report["statistic"])), report, lost
 
 
 def _worth(wanted: Wanted, outcome: ProfileOutcome, report: dict[str, Any] | None) -> RestWorth | None:

@@ -120,7 +120,10 @@ class FileProfile:
                 "machines count too little CPU time of runs that were interrupted. Go by the wall clock."
             )
         if self.runs < FEWEST_FOR_P99:
-            texts.append(f"The 99th percentile of {self.runs} runs is close to their maximum.")
+            texts.append(
+                f"The 99th percentile of {self.runs} runs is close to their maximum. Go by the 95th: more runs of a "
+                "file this slow would take minutes."
+            )
         return tuple(texts)
 
     def rows(self) -> list[tuple[str, str]]:

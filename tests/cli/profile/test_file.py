@@ -115,6 +115,15 @@ def test_what_is_typed_counts_for_each_of_several_files(told: Told, tmp_path: Pa
     opened, two = json.loads(out)
     assert opened["target"] == "cpu/onnxruntime/fp32/t1/b4"
     assert "not 4" in two["error"]
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.onnx").write_bytes(b"nothing")
+    broken = [str(tmp_path / f"{name}.onnx") for name in ("a", "b")]
+    code, _, err = told("profile", "--file", broken[0], "--file", broken[1])
+    assert (code, "None of 2 files could be timed." in err) == (2, True), err
+    starts = [line.split(":")[0] for line in err.splitlines()]
+    assert (starts.count("Warning"), starts.count("Error")) == (2, 1)
+    for name in broken:
+        Path(name).unlink()
     for more, said in ((("--precision", "int8"), "are fp32, not int8"), (("--budget", "quick"), "for profiles of a")):
         code, _, err = told(*asked, *more)
         assert code == 2
