@@ -9,13 +9,8 @@ import pytest
 
 from fleetfront.arrays import read_arrays, write_arrays
 from fleetfront.errors import InputError
-from fleetfront.pipelines.search import (
-    SearchOptions,
-    Verified,
-    Verify,
-    parse_verify,
-    search_space,
-)
+from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.pipelines.search_verify import Verified, Verify, parse_verify
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.quantities import Estimate, Tier
 from fleetfront.search.archive import Archive

@@ -297,7 +297,7 @@ def _verify(text: str | None, space: SearchSpace, store: Path | None, shown: Any
     if text is None:
         return None
     from fleetfront.pipelines.measure.verify import DeviceVerifier
-    from fleetfront.pipelines.search import Verify, parse_verify
+    from fleetfront.pipelines.search_verify import Verify, parse_verify
     from fleetfront.profilers.store.store import Store
     from fleetfront.workspace import Workspace
 

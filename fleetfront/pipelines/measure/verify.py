@@ -11,7 +11,7 @@ import numpy as np
 from fleetfront.errors import DeviceError, InputError
 from fleetfront.pipelines.fit.fit import other_sittings
 from fleetfront.pipelines.measure.profile import measure_networks
-from fleetfront.pipelines.search import Verified
+from fleetfront.pipelines.search_verify import Verified
 from fleetfront.predictors.base import BlockCosts, HasClock, HasTarget
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
