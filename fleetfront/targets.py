@@ -37,6 +37,12 @@ def precision_in(spelled: str) -> str:
     return parts[2] if len(parts) > 2 else ""
 
 
+def with_precision(spelled: str, precision: str) -> str:
+    """A spelled target with another precision, which may be several: ``cpu/litert/fp32,int8/t1/b1``."""
+    parts = spelled.split("/")
+    return "/".join([*parts[:2], precision, *parts[3:]]) if len(parts) > 2 else spelled
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class Target:
     """Device, runtime and the conditions under which a network runs there.

@@ -30,8 +30,24 @@ _SHOWN = 40
 def space_option(function: Function) -> Function:
     """``--space NAME``."""
     return click.option(
-        "--space", default=DEFAULT_SPACE, show_default=True, metavar="NAME", help="Family of networks to work on."
+        "--space",
+        default=DEFAULT_SPACE,
+        show_default=True,
+        metavar="NAME",
+        callback=_plain_name,
+        help="Family of networks to work on.",
     )(function)
+
+
+def _plain_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+    """The name of a space as it is measured. Raises InputError for one with precisions, which searches alone have."""
+    plain, separator, precisions = name.partition("@")
+    if separator:
+        raise InputError(
+            f"{name} is how a search calls {plain} in several precisions.",
+            f"Write --space {plain}, and --precisions {precisions} for a search.",
+        )
+    return name
 
 
 def device_option(function: Function) -> Function:

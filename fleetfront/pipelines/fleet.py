@@ -10,11 +10,13 @@ from pathlib import Path
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit
+from fleetfront.pipelines.knowledge.precision_models import in_precisions
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace, plain_space
+from fleetfront.targets import with_precision
 from fleetfront.text_tables import parse_number
 from fleetfront.workspace import Workspace
 
@@ -97,6 +99,10 @@ def search_targets(
         raise InputError("Latency is an objective of every front.", "Leave it out of --objective.")
     targets = []
     for device in devices:
+        spelled = str(device.target)
+        if isinstance(space, HasPrecisions):
+            device = in_precisions(device, space, workspace=workspace, store=store)
+            spelled = with_precision(spelled, ",".join(space.precisions))
         own = dict(limits.get(device.name, {}))
         latency = own.pop(LATENCY.name, None)
         further = {
@@ -104,7 +110,7 @@ def search_targets(
             for metric in dict.fromkeys((*objectives, *own))
             if metric not in COUNTED
         }
-        targets.append(ProblemTarget(device.name, device.model, str(device.target), latency, further, own))
+        targets.append(ProblemTarget(device.name, device.model, spelled, latency, further, own))
     return targets
 
 
@@ -129,7 +135,7 @@ def fleet_targets(
     found = (
         device_models(
             named,
-            space,
+            plain_space(space),
             workspace=place,
             everywhere=listed is None,
             parts=True,
@@ -166,7 +172,7 @@ def _model(
     name = device.target.device
     (found,) = device_models(
         [name],
-        space,
+        plain_space(space),
         workspace=workspace,
         store=store,
         everywhere=listed is None,
@@ -179,4 +185,6 @@ def _model(
             f"The {named.title} of {name} is known on {found.target}, its latency on {device.target}.",
             "Choose one with --runtime, or profile it there.",
         )
+    if isinstance(space, HasPrecisions):
+        found = in_precisions(found, space, workspace=workspace, store=store, metric=named)
     return found.model

@@ -7,13 +7,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
+from fleetfront.pipelines.precision_drops import accuracy_in_precisions
 from fleetfront.pipelines.search_archives import describe_search, load_start, recall_archive
 from fleetfront.pipelines.search_verify import Verify, search_verified
 from fleetfront.pipelines.supernet_accuracy import supernet_loader
+from fleetfront.predictors.accuracy.precisions import Drop
 from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
 from fleetfront.predictors.base import AccuracyModel, KeepsCalls
 from fleetfront.progress import SILENT, Progress
@@ -28,8 +32,9 @@ from fleetfront.search.sharing import share
 from fleetfront.search.strategies.base import LeavesGenerator, TakesPrior
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.search.strategies.listed import ListedNetworks
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import HasPrecisions, SearchSpace
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.spaces.precisions import with_precisions
 from fleetfront.workspace import Workspace
 
 DEFAULT_STRATEGY = "hybrid"
@@ -128,8 +133,7 @@ def search_space(
         part=part.networks,
     )
     if verify is not None:
-        for target in problem.targets:
-            verify.verifier.check(target)
+        verify.check(problem)
     if out is not None:
         check_folder(out, out)
         if isinstance(accuracy, KeepsCalls):
@@ -167,6 +171,8 @@ def search(
     start_from: Path | None = None,
     images: str | None = None,
     workspace: Workspace | None = None,
+    precisions: Sequence[str] = (),
+    drops: Mapping[str, Drop] | None = None,
     progress: Progress = SILENT,
 ) -> Fronts:
     """Fronts of a space for devices, as ``fleetfront search`` finds them; also ``fleetfront.search(...)``.
@@ -187,29 +193,27 @@ def search(
         start_from: the archive of a finished search, which devices join.
         images: labelled images, for ``supernet:WEIGHTS``.
         workspace: where measurements and models are, by default the user's own.
+        precisions: such as ``("fp32", "int8")``: each network is searched in each of them.
+        drops: what a precision costs in accuracy, where somebody knows; else it is learnt (``find_drops``).
         progress: is told how far it is.
 
     Raises:
-        InputError: wrong or unknown names and values, as in ``search_space``.
+        InputError: wrong or unknown names and values, as in ``search_space``; a device without a fit in a precision.
     """
     family = load_space(space) if isinstance(space, str) else space
     if isinstance(accuracy, str):
         accuracy = load_accuracy(accuracy, family, supernet=supernet_loader(images, progress=progress))
     evaluations = default_evaluations(accuracy.source) if budget is None else budget
-    options = SearchOptions(
-        strategy or default_strategy(evaluations),
-        evaluations,
-        seed,
-        tuple(objectives),
-        dict(fixed or {}),
-        start_from,
-        share,
-        is_chosen=strategy is not None,
-        excluded=dict(excluded or {}),
-        explain=True,
-    )
-    targets = fleet_targets(devices, family, limits or {}, objectives, workspace, listed_part(family, accuracy))
-    return search_space(family, targets, accuracy, options, out=out, progress=progress)
+    options = SearchOptions(strategy or default_strategy(evaluations), evaluations, seed, tuple(objectives))
+    options = replace(options, fixed=dict(fixed or {}), excluded=dict(excluded or {}), start_from=start_from)
+    options = replace(options, share=share, is_chosen=strategy is not None, explain=True)
+    searched = with_precisions(family, precisions) if precisions else family
+    targets = fleet_targets(devices, searched, limits or {}, objectives, workspace, listed_part(family, accuracy))
+    if isinstance(searched, HasPrecisions):
+        accuracy = accuracy_in_precisions(
+            searched, accuracy, targets, drops or {}, workspace=workspace, progress=progress
+        )
+    return search_space(searched, targets, accuracy, options, out=out, progress=progress)
 
 
 def _within_tables(space: SearchSpace, accuracy: AccuracyModel, part: Part, options: SearchOptions) -> SearchOptions:
@@ -234,6 +238,17 @@ def _start(problem: Problem, path: Path, progress: Progress) -> None:
         return
     said = "it says where to look first, and none of its accuracies count here."
     progress.note(f"{path} is of another accuracy, {problem.prior.source}: {said}")
+
+
+def _add_other_precisions(problem: Problem, space: HasPrecisions) -> None:
+    """Add what was evaluated in its other precisions: accuracies of these follow from those that were asked for, so
+    nothing is asked and nothing counted."""
+    archive = problem.archive
+    known = np.unique(archive.genotypes[np.isfinite(archive.accuracy_std), :-1], axis=0)
+    rows = np.concatenate([space.in_precision(known, precision) for precision in space.precisions])
+    rows = archive.unknown(rows[np.all(problem.complete(rows) == rows, axis=1)])
+    estimate = problem.accuracy.predict(rows)
+    archive.add(rows, estimate.mean, estimate.std, problem.cost(rows), problem.extra_values(rows))
 
 
 def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: Progress) -> SearchRun:
@@ -270,6 +285,8 @@ def _run(problem: Problem, options: SearchOptions, out: Path | None, progress: P
         kept.save()
         raise
     kept.finish()
+    if isinstance(problem.space, HasPrecisions):
+        _add_other_precisions(problem, problem.space)
     if out is not None and isinstance(strategy, LeavesGenerator):
         from fleetfront.search.generators.generator import GENERATOR_FILE
 

@@ -14,7 +14,7 @@ from fleetfront.predictors.base import CostModel
 from fleetfront.progress import Progress
 from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
-from fleetfront.spaces.base import Genotypes
+from fleetfront.spaces.base import Genotypes, HasPrecisions
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,6 +51,16 @@ class Verify:
 
     top: int
     verifier: Verifier
+
+    def check(self, problem: Problem) -> None:
+        """Raise InputError where networks are in several precisions, or a target cannot be measured."""
+        if isinstance(problem.space, HasPrecisions):
+            raise InputError(
+                "--verify measures networks of one precision, and these are in several.",
+                "Leave it out, and measure what you deploy: fleetfront deploy --measure",
+            )
+        for target in problem.targets:
+            self.verifier.check(target)
 
 
 def parse_verify(text: str) -> int:

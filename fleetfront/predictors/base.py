@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from fleetfront.datasets import Dataset
     from fleetfront.graphs.graph import Graph
     from fleetfront.quantities import FloatArray
+    from fleetfront.spaces.supernet.subnets import Supernet
 
 
 #: Of accuracies whose source does not say which number format they are of.
@@ -182,12 +184,36 @@ def quality_of(model: AccuracyModel) -> Quality:
 
 
 @runtime_checkable
+class JudgesWeights(Protocol):
+    """An accuracy model that cuts networks from weights and judges them on labelled images."""
+
+    @property
+    def supernet(self) -> Supernet:
+        """The weights that networks are cut from."""
+
+    @property
+    def images(self) -> Dataset:
+        """The images that they are judged on."""
+
+
+@runtime_checkable
 class HasPrecision(Protocol):
     """An accuracy model that says which number format the networks compute in that it answers for."""
 
     @property
     def precision(self) -> str:
         """E.g. ``fp32``."""
+
+
+@runtime_checkable
+class TellsTiers(Protocol):
+    """An accuracy model of networks in several precisions, each of which has accuracies of its own."""
+
+    def tiers(self, genotypes: Genotypes) -> list[str]:
+        """Where the accuracy of each of n networks comes from."""
+
+    def costs_of_precisions(self) -> Mapping[str, Mapping[str, Any]]:
+        """Precision -> points of accuracy that it costs, with their deviation, tier and source, as plain values."""
 
 
 def precision_of(model: object) -> str:

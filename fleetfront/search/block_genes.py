@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.search.problem import Problem
-from fleetfront.spaces.base import Genotypes
+from fleetfront.spaces.base import Genotypes, HasPrecisions
 
 #: Architectures whose genes are changed one by one; each gene must be active in some of them.
 _PROBES = 64
@@ -67,6 +67,9 @@ def find_block_genes(problem: Problem) -> BlockGenes:
     used = np.any(changes, axis=0)
     free = np.array([count > 1 for count in counts])
     is_context = free & (changes[:, used].sum(axis=1) > _CONTEXT_SHARE * max(1, used.sum()))
+    if isinstance(space, HasPrecisions):
+        # Blocks keep their names, and each costs something else.
+        is_context[-1] = free[-1]
     members = np.flatnonzero(free & ~is_context)
     linked = (changes[members].astype(int) @ changes[members].T.astype(int)) > 0
     linked |= switches[np.ix_(members, members)] | switches[np.ix_(members, members)].T

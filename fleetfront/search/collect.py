@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, precision_of, quality_of
+from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, TellsTiers, precision_of, quality_of
 from fleetfront.search.choices import ArchivedAccuracy, describe_choices
 from fleetfront.search.front import hypervolume, knee, two_objectives
 from fleetfront.search.problem import Problem
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.search.run import SearchRun, one_thread
+from fleetfront.spaces.base import Genotypes, HasPrecisions
 
 
 def collect_fronts(
@@ -55,6 +56,7 @@ def collect_fronts(
         verification=verification,
         shared=shared,
         errors=errors or {},
+        drops=problem.accuracy.costs_of_precisions() if isinstance(problem.accuracy, TellsTiers) else {},
     )
 
 
@@ -91,13 +93,8 @@ def _ties(problem: Problem, column: int, rows: NDArray[np.intp]) -> list[NDArray
     return found
 
 
-def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
-    target = problem.targets[column]
-    rows = problem.front(column)
-    archive, quality = problem.archive, quality_of(problem.accuracy)
-    genotypes = archive.genotypes[rows]
-    estimate = target.cost.predict(genotypes)
-    cost, accuracy = archive.cost[rows, column], archive.accuracy[rows]
+def _further(problem: Problem, column: int, rows: NDArray[np.intp], genotypes: Genotypes) -> dict[str, list[Any]]:
+    """The values that points hold beside latency and accuracy: by key, one for each row of a target's front."""
     more: dict[str, list[Any]] = {
         "macs": problem.space.macs(genotypes).tolist(),
         "params": problem.space.params(genotypes).tolist(),
@@ -107,10 +104,32 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
     for index, metric in enumerate(problem.columns):
         if metric.is_of(column) and metric.target is not None:
             named = metric.model.metric
-            more[f"{named.name}_{named.unit}"] = archive.extras[rows, index].tolist()
+            more[f"{named.name}_{named.unit}"] = problem.archive.extras[rows, index].tolist()
+    if isinstance(problem.accuracy, TellsTiers):
+        more["accuracy_tier"] = problem.accuracy.tiers(genotypes)
+    return more
+
+
+def _accuracy_precision(problem: Problem, target: str) -> str:
+    if isinstance(problem.accuracy, TellsTiers):
+        return ""
+    return precision_beside(target, precision_of(problem.accuracy))
+
+
+def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -> DeviceFront:
+    target = problem.targets[column]
+    rows = problem.front(column)
+    archive, quality = problem.archive, quality_of(problem.accuracy)
+    genotypes = archive.genotypes[rows]
+    estimate = target.cost.predict(genotypes)
+    cost, accuracy = archive.cost[rows, column], archive.accuracy[rows]
+    more = _further(problem, column, rows, genotypes)
     archs, stds = problem.space.arch_ids(genotypes), estimate.promised_std
     columns = [archs, cost, stds, quality.shown(accuracy), archive.accuracy_std[rows]]
     held_out, held_out_std = judge_held_out(problem, rows)
+    precisions = (
+        problem.space.precisions_of(genotypes) if isinstance(problem.space, HasPrecisions) else [""] * len(rows)
+    )
     equal = [tuple(problem.space.arch_ids(archive.genotypes[ties])) for ties in _ties(problem, column, rows)]
     points = tuple(
         FrontPoint(
@@ -123,6 +142,7 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
             held_out[i],
             held_out_std[i],
             equal[i],
+            precisions[i],
         )
         for i, (arch, c, c_std, a, a_std) in enumerate(zip(*columns, strict=True))
     )
@@ -145,5 +165,5 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         limits=dict(target.limits),
         quality=quality,
         not_promised=estimate.unpromised,
-        accuracy_precision=precision_beside(target.target, precision_of(problem.accuracy)),
+        accuracy_precision=_accuracy_precision(problem, target.target),
     )

@@ -57,6 +57,8 @@ class _Point(TypedDict):
     held_out_accuracy: NotRequired[_Amount]
     held_out_std: NotRequired[_Amount]
     equal: NotRequired[list[str]]
+    precision: NotRequired[str]
+    accuracy_tier: NotRequired[Tier]
 
 
 class _Metric(TypedDict):
@@ -95,9 +97,18 @@ class _Device(TypedDict):
     accuracy_precision: NotRequired[str]
 
 
+class _Drop(TypedDict):
+    points: float
+    std: _Amount
+    tier: Tier
+    source: str
+    networks: _Count
+
+
 class _Accuracy(TypedDict):
     source: str
     tier: Tier
+    drops: NotRequired[dict[str, _Drop]]
     quality: NotRequired[Literal["accuracy", "perplexity", "BLEU", "pass", "synflow", "naswot"]]
 
 
@@ -244,6 +255,7 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
         verification=_plain(data.get("verification")),
         shared=_plain(data.get("shared")),
         errors=data.get("errors", {}),
+        drops={name: {**drop, "tier": drop["tier"].value} for name, drop in data["accuracy"].get("drops", {}).items()},
     )
 
 
@@ -283,8 +295,13 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
         ),
         not_promised=data.get("not_promised", ""),
         # Files of earlier versions keep silent about it.
-        accuracy_precision=data.get("accuracy_precision", precision_beside(data["target"])),
+        accuracy_precision=data.get("accuracy_precision", _precision_beside(points, data["target"])),
     )
+
+
+def _precision_beside(points: Sequence[FrontPoint], target: str) -> str:
+    """Networks in several precisions have accuracies of their own."""
+    return "" if any(point.precision for point in points) else precision_beside(target)
 
 
 def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality: Quality) -> float:
@@ -309,7 +326,10 @@ def _point(row: dict[str, Any]) -> FrontPoint:
     known = {key: row.pop(key) for key in ("arch", "latency_ms", "latency_std_ms", "accuracy")}
     stds = {key: row.pop(key, 0.0) for key in ("accuracy_std", "held_out_std")}
     equal, held_out = tuple(row.pop("equal", ())), row.pop("held_out_accuracy", None)
-    return FrontPoint(**known, **stds, held_out_accuracy=held_out, equal=equal, more=row)
+    precision = row.pop("precision", "")
+    if "accuracy_tier" in row:
+        row["accuracy_tier"] = row["accuracy_tier"].value
+    return FrontPoint(**known, **stds, held_out_accuracy=held_out, equal=equal, precision=precision, more=row)
 
 
 def _named(name: str, unit: str) -> Metric:

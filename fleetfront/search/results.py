@@ -13,7 +13,7 @@ from fleetfront.errors import MissingDependency, unknown
 from fleetfront.predictors.base import UNSTATED
 from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality, format_spread
 from fleetfront.search.front import best_within, two_objectives
-from fleetfront.targets import FLOATS, precision_in
+from fleetfront.targets import FLOATS, precision_in, with_precision
 
 if TYPE_CHECKING:
     import pandas
@@ -35,6 +35,7 @@ class FrontPoint:
         held_out_accuracy, held_out_std: on images that neither training nor search looked at; None if nobody judged so.
         more: what else is known: ``macs``, ``params``, ``measured_ms``, ``accuracy_is_beyond_range``.
         equal: other evaluated networks that tie with it exactly in everything that the front is made of.
+        precision: of its file, where the front's networks are in several.
     """
 
     arch: str
@@ -46,6 +47,7 @@ class FrontPoint:
     held_out_accuracy: float | None = None
     held_out_std: float = 0.0
     equal: tuple[str, ...] = ()
+    precision: str = ""
 
     @property
     def promised(self) -> tuple[float, float]:
@@ -64,6 +66,7 @@ class FrontPoint:
             "accuracy_std": self.accuracy_std,
             **held_out_json(self.held_out_accuracy, self.held_out_std),
             **({"equal": list(self.equal)} if self.equal else {}),
+            **({"precision": self.precision} if self.precision else {}),
             **self.more,
         }
 
@@ -142,6 +145,10 @@ class DeviceFront:
     not_promised: str = ""
     accuracy_precision: str = ""
 
+    def target_of(self, precision: str) -> str:
+        """The target that a network in ``precision`` runs on; the front's own where that is empty."""
+        return with_precision(self.target, precision) if precision else self.target
+
     @property
     def accuracy_caution(self) -> str:
         """The reason why accuracies are not of the files that costs are of, in words; empty if they are."""
@@ -199,6 +206,7 @@ class Fronts:
         verification: what measuring the front's best showed, if that was asked for.
         shared: the networks that serve all devices best (``Sharing.to_json``), if they were asked for.
         errors: name of each device that was asked for and has no front -> why.
+        drops: precision -> what it costs in accuracy (``Drop.to_json``), where networks are in several.
     """
 
     space: str
@@ -215,6 +223,7 @@ class Fronts:
     verification: Mapping[str, Any] | None = None
     shared: Mapping[str, Any] | None = None
     errors: Mapping[str, str] = field(default_factory=dict)
+    drops: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     @property
     def quality(self) -> Quality:
@@ -255,6 +264,7 @@ class Fronts:
                 "source": self.accuracy_source,
                 "tier": self.accuracy_tier,
                 **({} if self.quality == ACCURACY else {"quality": self.quality.name}),
+                **({"drops": {name: dict(drop) for name, drop in self.drops.items()}} if self.drops else {}),
             },
             "devices": {front.name: _device_json(front) for front in self.devices},
             # Files are written with sorted keys; the trace's columns are in this order.

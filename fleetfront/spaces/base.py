@@ -274,6 +274,37 @@ class RelaxesActivity(Protocol):
 
 
 @runtime_checkable
+class HasPrecisions(Protocol):
+    """A space of networks in several number formats: its last gene, ``precision``, says in which."""
+
+    @property
+    def name(self) -> str:
+        """That of the space, with its precisions."""
+
+    @property
+    def networks(self) -> SearchSpace:
+        """The space without that gene."""
+
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """The values of the gene."""
+
+    def without(self, genotypes: Genotypes) -> Genotypes:
+        """The networks int8[..., v] of genotypes int8[..., v + 1]."""
+
+    def in_precision(self, genotypes: Genotypes, precision: str) -> Genotypes:
+        """Networks int8[n, v] in one precision: int8[n, v + 1]."""
+
+    def precisions_of(self, genotypes: Genotypes) -> list[str]:
+        """The precision of each of int8[n, v + 1]."""
+
+
+def plain_space(space: SearchSpace) -> SearchSpace:
+    """The space itself, or of networks in several precisions the one without them."""
+    return space.networks if isinstance(space, HasPrecisions) else space
+
+
+@runtime_checkable
 class KnownByTables(Protocol):
     """A space without blocks and graphs: others measured some of its networks, and the rest is learnt from these."""
 

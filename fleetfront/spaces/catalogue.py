@@ -14,6 +14,7 @@ from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_mini64, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.precisions import COMMA, SEPARATOR, with_precisions
 from fleetfront.spaces.tabular.hat import hat_wmt14
 from fleetfront.spaces.tabular.hwgpt import hw_gpt_l, hw_gpt_m, hw_gpt_s
 
@@ -43,10 +44,14 @@ def space_names() -> tuple[str, ...]:
 @cache
 def load_space(name: str) -> SearchSpace:
     """The space of that name, the same object every time; fleetfront's own come before plug-ins of the same name.
+    ``NAME@fp32,int8`` is the space of its networks in these precisions.
 
     Raises InputError on an unknown name (with the nearest known ones), and on a plug-in that does not load or that is
     not a space.
     """
+    if SEPARATOR in name:
+        networks, _, precisions = name.partition(SEPARATOR)
+        return with_precisions(load_space(networks), precisions.split(COMMA))
     if name in _OWN:
         return _OWN[name]()
     plugin = load_plugin(GROUP, name, "search space")

@@ -55,13 +55,13 @@ def deploy(
     from fleetfront.cli.deploy.results import report
     from fleetfront.pipelines.deploy.deploy import deploy_picks
     from fleetfront.profilers.store.store import Store
-    from fleetfront.spaces.catalogue import load_space
+    from fleetfront.spaces.base import plain_space
 
     kinds, recipe = files.kinds(), files.recipe()
     fronts = given.read_fronts(front, needed=picks.needs_front)
-    family = load_space(space or (fronts.space if fronts is not None else DEFAULT_SPACE))
-    given.check_space(fronts, family)
+    family = given.read_space(fronts, space or DEFAULT_SPACE, files.precisions, is_named=space is not None)
     chosen, failed = given.choose(fronts, family, picks)
+    family = plain_space(family)
     known = given.read_weights(family, fronts, weights)
     done = []
     if chosen or not failed:

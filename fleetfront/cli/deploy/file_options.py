@@ -30,7 +30,7 @@ class FileChoices:
     """Values of ``file_options``, as typed."""
 
     formats: str
-    precisions: str
+    precisions: str | None
     input_kind: str
     channels: str
     layout: str
@@ -54,7 +54,7 @@ class FileChoices:
 
         if self.max_drop is not None and not math.isfinite(self.max_drop):
             raise InputError(f"--max-drop {self.max_drop} is no limit.", "Write percent points, e.g. --max-drop 1.")
-        return Recipe(parse_precisions(self.precisions), self._contract(), self.max_drop, self.test_images)
+        return Recipe(parse_precisions(self.precisions or "fp32"), self._contract(), self.max_drop, self.test_images)
 
     def _contract(self) -> InputContract:
         from fleetfront.deploy.contract import InputContract
@@ -86,15 +86,21 @@ def file_options(
         precisions: all of them.
         is_of_space: whether networks are of a space, which can have other batches.
     """
-    options = [*_kinds(formats, precisions), *_contract(), *(_BATCH if is_of_space else ()), *_bars(is_of_space)]
+    options = [
+        *_kinds(formats, precisions, is_of_space),
+        *_contract(),
+        *(_BATCH if is_of_space else ()),
+        *_bars(is_of_space),
+    ]
     return option_group(FileChoices, "files", [*options, *_places()])
 
 
-def _kinds(formats: tuple[str, str], precisions: str) -> list[Any]:
+def _kinds(formats: tuple[str, str], precisions: str, is_of_space: bool) -> list[Any]:
     default, known = formats
+    default_precision = "what the front says, else fp32" if is_of_space else "fp32"
     return [
         click.option("--formats", default=default, show_default=True, help=f"Files of each bundle: {known}."),
-        click.option("--precisions", default="fp32", show_default=True, help=f"Of each format: {precisions}."),
+        click.option("--precisions", help=f"Of each format: {precisions}.  [default: {default_precision}]"),
     ]
 
 

@@ -44,14 +44,27 @@ def read_fronts(front: Path | None, *, needed: bool) -> Fronts | None:
     return load_fronts(front if front is not None else latest_fronts(Workspace.default()))
 
 
-def check_space(fronts: Fronts | None, space: SearchSpace) -> None:
-    """Raise InputError unless every architecture of the fronts is of ``space``."""
-    if fronts is None:
-        return
-    if fronts.space != space.name:
-        raise InputError(f"The front is of {fronts.space}, not of {space.name}.", f"Use --space {fronts.space}.")
-    space.parse([point.arch for device in fronts.devices for point in device.points])
-    space.parse([row["arch"] for row in (fronts.shared or {}).get("networks", ())])
+def read_space(fronts: Fronts | None, name: str, precisions: str | None, *, is_named: bool) -> SearchSpace:
+    """The space of the fronts, or that of ``name`` where somebody names it or there are none.
+
+    Raises InputError unless every architecture of the fronts is of it, and where ``--precisions`` is typed for networks
+    that have precisions of their own.
+    """
+    from fleetfront.spaces.base import HasPrecisions
+    from fleetfront.spaces.catalogue import load_space
+
+    space = load_space(name if is_named or fronts is None else fronts.space)
+    if precisions is not None and isinstance(space, HasPrecisions):
+        raise InputError(
+            f"Each network of {space.name} is in a precision of its own, which its time and accuracy are of.",
+            "Leave --precisions out.",
+        )
+    if fronts is not None:
+        if fronts.space != space.name:
+            raise InputError(f"The front is of {fronts.space}, not of {space.name}.", f"Use --space {fronts.space}.")
+        space.parse([point.arch for device in fronts.devices for point in device.points])
+        space.parse([row["arch"] for row in (fronts.shared or {}).get("networks", ())])
+    return space
 
 
 def parse_limits(values: Sequence[str]) -> dict[str, float]:
@@ -231,13 +244,14 @@ def measuring_of(
         InputError: nothing that is written can be timed, or not on that target; a model of it is damaged.
         DeviceError: the target is neither this machine's CPU nor over ADB.
     """
-    from fleetfront.pipelines.deploy.deploy import Measuring
+    from fleetfront.pipelines.deploy.deploy import Measuring, precisions_of
     from fleetfront.predictors.table.calibrated import CalibratedTable
     from fleetfront.profilers.kinds.base import Choices
     from fleetfront.profilers.kinds.catalogue import open_device
     from fleetfront.quantities import Clock
 
     promised: dict[str, str] = {row["target"]: row["clock"] for pick in picks for row in pick.latency}
+    recipe = replace(recipe, precisions=precisions_of(picks, recipe))
     targets = _targets(measure, promised, kinds, recipe)
     # What was promised of one number format or batch is compared with what is measured of another.
     runtimes = [[target.device, target.runtime] for target in targets]

@@ -22,6 +22,7 @@ from fleetfront.cli.options import (
     quiet_option,
     seed_option,
     space_option,
+    split_names,
     store_path,
 )
 from fleetfront.cli.search.text import show_strategies
@@ -77,6 +78,18 @@ if TYPE_CHECKING:
     "--exclude", "excluded", multiple=True, metavar="GENE=VALUE", help="Bar a value, e.g. resolution=160; repeatable."
 )
 @click.option(
+    "--precisions",
+    metavar="NAME[,NAME]",
+    help="Search each network in each of these, such as fp32,int8: a gene more, with times and accuracies of its own.",
+)
+@click.option(
+    "--drop",
+    "drops",
+    multiple=True,
+    metavar="PRECISION=POINTS+-STD",
+    help="What a precision costs in accuracy, where you know it.  [default: learnt]",
+)
+@click.option(
     "--share", type=Count(1, MOST_NETWORKS), metavar="K", help="Also name the K networks that serve all best."
 )
 @click.option(
@@ -108,6 +121,8 @@ def search(
     extras: tuple[str, ...],
     fixed: tuple[str, ...],
     excluded: tuple[str, ...],
+    precisions: str | None,
+    drops: tuple[str, ...],
     share: int | None,
     verify: str | None,
     start_from: Path | None,
@@ -128,12 +143,12 @@ def search(
       fleetfront search --device cpu
       fleetfront search --devices all --limit pixel3=60 --share 3
       fleetfront search --device cpu --verify top:10
+      fleetfront search --device cpu --precisions fp32,int8
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
     from fleetfront.pipelines.search import search_space
     from fleetfront.predictors.accuracy.chosen_classes import parse_classes, spell_classes
     from fleetfront.search.strategies.catalogue import find_strategy
-    from fleetfront.spaces.catalogue import load_space
 
     if strategy == "help":
         show_strategies()
@@ -141,17 +156,17 @@ def search(
     if strategy is not None:
         # A slip in its name is not to hide behind what the devices lack.
         find_strategy(strategy.partition(":")[0])
-    accuracy, family = spell_classes(accuracy, parse_classes(classes)), load_space(space)
-    options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, family)
-    options = replace(options, share=share, excluded=_barred(excluded, family), explain=True)
+    accuracy, (family, searched) = spell_classes(accuracy, parse_classes(classes)), _spaces(space, precisions, drops)
+    options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, searched)
+    options = replace(options, share=share, explain=True, excluded=_barred(excluded, searched))
     options = replace(options, retry_failed=retry_failed)
     with progress(quiet) as shown:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
-        targets, devices = _targets(models, family, limits, extras, known)
-        known = known or _accuracy(accuracy, images, family, shown)
+        targets, devices = _targets(models, searched, limits, extras, known)
         checking = _verify(verify, family, models.store, shown)
-        fronts = search_space(family, targets, known, options, out=out, verify=checking, progress=shown)
+        known = _with_drops(searched, known or _accuracy(accuracy, images, family, shown), targets, drops, shown)
+        fronts = search_space(searched, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None, images, devices)
     devices.check()
 
@@ -207,6 +222,36 @@ def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress
     return known
 
 
+def _spaces(name: str, precisions: str | None, drops: Sequence[str]) -> tuple[SearchSpace, SearchSpace]:
+    """The space of a name, and with the gene that ``--precisions`` asks for. Raises InputError on a wrong ``--drop``,
+    too."""
+    from fleetfront.predictors.accuracy.precisions import parse_drop
+    from fleetfront.spaces.catalogue import load_space
+    from fleetfront.spaces.precisions import with_precisions
+
+    space = load_space(name)
+    if precisions is None:
+        if drops:
+            raise InputError("--drop says what a precision costs, and none is searched.", "Add --precisions fp32,int8.")
+        return space, space
+    for drop in drops:
+        parse_drop(drop)
+    return space, with_precisions(space, split_names((precisions,)))
+
+
+def _with_drops(
+    space: SearchSpace, known: AccuracyModel, targets: list[ProblemTarget], drops: Sequence[str], shown: Progress
+) -> AccuracyModel:
+    """The accuracies of a space, in each of its precisions where it has several."""
+    from fleetfront.pipelines.precision_drops import accuracy_in_precisions
+    from fleetfront.predictors.accuracy.precisions import parse_drop
+    from fleetfront.spaces.base import HasPrecisions
+
+    if not isinstance(space, HasPrecisions):
+        return known
+    return accuracy_in_precisions(space, known, targets, dict(map(parse_drop, drops)), progress=shown)
+
+
 def _is_quick(accuracy: str) -> bool:
     return not accuracy.startswith(("supernet:", "call:"))
 
@@ -221,9 +266,11 @@ def _targets(
     from fleetfront.cli.device_models import chosen_models
     from fleetfront.pipelines.fleet import parse_limits, search_targets
     from fleetfront.search.part import listed_part
+    from fleetfront.spaces.base import plain_space
 
-    listed = listed_part(space, accuracy)
-    found = chosen_models(choices, space, everywhere=listed is None, parts=True, asked=listed)
+    plain = plain_space(space)
+    listed = listed_part(plain, accuracy)
+    found = chosen_models(choices, plain, everywhere=listed is None, parts=True, asked=listed)
     allowed = parse_limits(limits, [device.name for device in found])
     store = store_path(choices.store)
     targets = search_targets(found.found, space, limits=allowed, objectives=objectives, store=store, listed=listed)

@@ -14,6 +14,7 @@ import click
 from fleetfront.cli.console import echo, hint, next_command, print_table
 from fleetfront.errors import InputError
 from fleetfront.quantities import ACCURACY, FAR_OFF, METRICS, Tier, format_spread
+from fleetfront.spaces.precisions import SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -53,19 +54,21 @@ def tell_beyond(marks: Iterable[object]) -> None:
 def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> None:
     """Name the deploy that follows a search, with weights and images as far as it needs them; ``which`` are picks."""
     from fleetfront.pipelines.knowledge.remembered import known_weights
-    from fleetfront.spaces.base import HasSupernet
+    from fleetfront.spaces.base import HasSupernet, plain_space
     from fleetfront.spaces.catalogue import load_space
     from fleetfront.workspace import Workspace
 
     command = f"fleetfront deploy --front {quote(str(out))} {which}"
     precisions, folder = precisions_option(fronts), f" --images {quote(images) if images else 'FOLDER'}"
-    if not isinstance(load_space(fronts.space), HasSupernet):
-        next_command(f"{command} --random-weights{precisions}{folder if precisions else ''}")
-        hint(f"  {fronts.space} has no supernet: its files have the speed of its networks, and know nothing.")
+    space = plain_space(load_space(fronts.space))
+    if not isinstance(space, HasSupernet):
+        is_int8 = precisions or any(point.precision == "int8" for front in fronts.devices for point in front.points)
+        next_command(f"{command} --random-weights{precisions}{folder if is_int8 else ''}")
+        hint(f"  {space.name} has no supernet: its files have the speed of its networks, and know nothing.")
         return
     shown = f"{precisions}{folder}"
     try:
-        known_weights(fronts.space, Workspace.default(), fronts.accuracy_source)
+        known_weights(space.name, Workspace.default(), fronts.accuracy_source)
     except InputError as error:
         next_command(f"{command} --weights WEIGHTS{shown}")
         hint(f"  {error.remedy}")
@@ -74,7 +77,10 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
 
 
 def precisions_option(fronts: Fronts) -> str:
-    """The option of ``deploy`` for files that have the times of the fronts; empty where float ones do."""
+    """The option of ``deploy`` for files that have the times of the fronts; empty where float ones do, or where each
+    network says its own."""
+    if SEPARATOR in fronts.space:
+        return ""
     is_int8 = {"/int8/" in front.target for front in fronts.devices}
     return "" if True not in is_int8 else " --precisions fp32,int8" if False in is_int8 else " --precisions int8"
 
@@ -99,6 +105,9 @@ def show_fronts(fronts: Fronts) -> None:
         _show_lines(fronts)
     for name, error in fronts.errors.items():
         echo(click.style(name, bold=True) + f"  error: {error}")
+    for precision, drop in fronts.drops.items():
+        lost = f"{drop['points']:.2f} +-{drop['std']:.2f} points of accuracy"
+        hint(f"{precision} costs {lost} ({drop['tier']}: {drop['source']}).")
     if fronts.statement:
         hint(fronts.statement)
     if fronts.shared is not None:
@@ -128,7 +137,7 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
             f"{point.latency_ms:.4g} {_spread(point, front)}{' ?' if _is_far(point) else ''}",
             front.tier,
             f"{point.promised[0]:.2f}{'*' if point.more.get(_BEYOND) else ''} +-{point.promised[1]:.2f}",
-            fronts.accuracy_tier,
+            point.more.get("accuracy_tier", fronts.accuracy_tier),
             *(f"{point.more[key]:.4g}" if key in point.more else "-" for key in further),
             point.arch + _ties(point) + ("  <- knee" if row == front.knee else ""),
         )

@@ -40,6 +40,10 @@ __all__ = [
 ]
 
 
+#: Architecture and precision, as ``Pick.key``.
+_Key = tuple[str, str]
+
+
 def deploy_picks(
     picks: Sequence[Pick],
     space: SearchSpace,
@@ -64,7 +68,7 @@ def deploy_picks(
         weights: what the networks know.
         formats: which files each bundle gets.
         out: the folder of the bundles.
-        recipe: precisions, input contract, bars; fp32 without any by default.
+        recipe: precisions (of picks that have none of their own), input contract, bars; fp32 without any by default.
         measuring: time the very files that the bundles get.
         limit: of the proof of fp32 against torch, share of what inputs change in the logits.
         force: replace bundles that exist.
@@ -76,11 +80,10 @@ def deploy_picks(
     """
     recipe = recipe or Recipe()
     recipe = replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
-    _check_names(picks)
+    _check_picks(picks, recipe)
     for kind in formats:
         kind.check()
-    _check_int8(picks, recipe.precisions)
-    check_targets(measuring, formats, recipe.precisions)
+    check_targets(measuring, formats, precisions_of(picks, recipe))
     wanted = _Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
     there = {pick.name: out / folder_name(pick, weights) for pick in picks}
     done = {} if force else {p.name: Deployed(p, folder=there[p.name]) for p in picks if wanted.has(p, there[p.name])}
@@ -91,22 +94,37 @@ def deploy_picks(
         check_replaceable(there[pick.name], force=force)
     with staging_folder(out) as staging:
         making = _make(left, space, weights, formats, recipe, staging, progress)
-        measured: Mapping[str, tuple[FileLatency, ...]] = {}
+        measured: Mapping[_Key, tuple[FileLatency, ...]] = {}
         if measuring is not None:
             made = dict(making)
-            measured, making = measure_networks(made, measuring, progress), iter(made.items())
-        for arch, network in making:
-            for pick in (pick for pick in left if pick.arch == arch):
-                timed = measured.get(arch, ())
-                done[pick.name] = bundle_network(pick, network, timed, space.name, recipe, out, force=force)
+            measured, making = _measured(made, measuring, progress), iter(made.items())
+        for key, network in making:
+            timed = measured.get(key, ())
+            for pick in (pick for pick in left if pick.key == key):
+                own = pick.recipe(recipe)
+                done[pick.name] = bundle_network(pick, network, timed, space.name, own, out, force=force)
     return [done[pick.name] for pick in picks]
 
 
-def _check_int8(picks: Sequence[Pick], precisions: Sequence[str]) -> None:
+def _measured(
+    made: Mapping[_Key, Network | FleetfrontError], measuring: Measuring, progress: Progress
+) -> dict[_Key, tuple[FileLatency, ...]]:
+    """Measure what was made, each file under a name of its own."""
+    named = {" ".join(filter(None, key)): key for key in made}
+    timed = measure_networks({name: made[key] for name, key in named.items()}, measuring, progress)
+    return {named[name]: latencies for name, latencies in timed.items()}
+
+
+def precisions_of(picks: Sequence[Pick], recipe: Recipe) -> tuple[str, ...]:
+    """Every precision that files of the picks are written in."""
+    return tuple(dict.fromkeys(name for pick in picks for name in pick.recipe(recipe).precisions))
+
+
+def _check_int8(picks: Sequence[Pick], recipe: Recipe) -> None:
     """Raise InputError for times of int8 files beside files of other precisions alone."""
-    if "int8" in precisions:
-        return
     for pick in picks:
+        if "int8" in pick.recipe(recipe).precisions:
+            continue
         for target in (str(row["target"]) for row in pick.latency):
             if "/int8/" in target:
                 raise InputError(
@@ -135,7 +153,7 @@ class _Wanted:
             return False
         files = [(file["format"], file["precision"], file["contract"]) for file in manifest["files"]]
         contract = self.recipe.contract.to_dict()
-        asked = [(kind.name, name, contract) for name in self.recipe.precisions for kind in self.formats]
+        asked = [(kind.name, name, contract) for name in pick.recipe(self.recipe).precisions for kind in self.formats]
         known = (manifest["arch"], manifest["space"], manifest["weights"].get("id"), manifest["weights"]["random"])
         return (
             known == (pick.arch, self.space, self.weights.get("id"), self.weights["random"])
@@ -144,13 +162,15 @@ class _Wanted:
         )
 
 
-def _check_names(picks: Sequence[Pick]) -> None:
+def _check_picks(picks: Sequence[Pick], recipe: Recipe) -> None:
+    """Raise InputError where there are none, two have one name, or times are of files that would not be written."""
     if not picks:
         raise InputError("There is nothing to deploy.", "Choose with --knee, --max-latency MS or --arch ARCH.")
     names = [safe_name(pick.name) for pick in picks]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"Two picks are called {twice[0]!r}.", "Choose each network once.")
+    _check_int8(picks, recipe)
 
 
 def _make(
@@ -161,22 +181,22 @@ def _make(
     recipe: Recipe,
     staging: Path,
     progress: Progress,
-) -> Iterator[tuple[str, Network | FleetfrontError]]:
-    """Every distinct architecture with its network, or why there is none."""
-    archs = list(dict.fromkeys(pick.arch for pick in picks))
-    progress.start("Writing and proving", len(archs) * len(formats) * len(recipe.precisions))
-    for number, arch in enumerate(archs):
+) -> Iterator[tuple[_Key, Network | FleetfrontError]]:
+    """Every distinct architecture and precision with its network, or why there is none."""
+    distinct = {pick.key: pick.recipe(recipe) for pick in picks}
+    progress.start("Writing and proving", len(formats) * sum(len(own.precisions) for own in distinct.values()))
+    for number, ((arch, precision), own) in enumerate(distinct.items()):
         folder = staging / str(number)
         folder.mkdir()
         try:
-            graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, recipe)
-            made: Network | FleetfrontError = write_network(graph, weights, formats, recipe, folder, progress=progress)
+            graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, own)
+            made: Network | FleetfrontError = write_network(graph, weights, formats, own, folder, progress=progress)
         except FleetfrontError as error:
             made = error
         except OSError as error:
             remedy = "Free space or choose another --out."
             made = InputError(f"The files of {arch} could not be written ({error}).", remedy)
-        yield arch, made
+        yield (arch, precision), made
     progress.finish()
 
 

@@ -102,17 +102,21 @@ def _check_images(network: Network, recipe: Recipe) -> None:
 def _written(
     network: Network, reference: Reference, kind: FileFormat, precision: str, recipe: Recipe, folder: Path
 ) -> WrittenFile:
-    contract = recipe.contract
+    graph = form_of(network, kind, precision, recipe.contract)
+    data = kind.write(graph)
+    if precision == "int8":
+        data = quantised(network, reference, kind, recipe, folder, data, graph.inputs[0])
+    return finish_file(network, reference, kind, precision, recipe, folder, graph, data)
+
+
+def form_of(network: Network, kind: FileFormat, precision: str, contract: InputContract) -> Graph:
+    """The graph of a network's file in one precision; of int8 that of the float file which it is made of."""
     graph = with_channels(network.graph, contract.channels)
     if precision == "fp16":
         graph = kind.half(graph)
     if precision == "int8":
         graph = kind.int8(graph)
-    graph = contracted(graph, contract, kind.layout, network.preprocessing)
-    data = kind.write(graph)
-    if precision == "int8":
-        data = quantised(network, reference, kind, recipe, folder, data, graph.inputs[0])
-    return finish_file(network, reference, kind, precision, recipe, folder, graph, data)
+    return contracted(graph, contract, kind.layout, network.preprocessing)
 
 
 def quantised(

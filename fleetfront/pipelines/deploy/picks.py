@@ -12,7 +12,8 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.deploy.deploy import FrontPoints, Pick
 from fleetfront.quantities import ACCURACY
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import HasPrecisions, SearchSpace, plain_space
+from fleetfront.spaces.precisions import SEPARATOR, split_precision
 
 
 def pick_knee(fronts: Fronts, device: str) -> Pick:
@@ -27,11 +28,15 @@ def pick_robust(fronts: Fronts, device: str, space: SearchSpace) -> Pick:
     Raises InputError where accuracy is not known of networks beside the front.
     """
     from fleetfront.pipelines.deploy.robust import check_source, most_robust
+    from fleetfront.predictors.accuracy.precisions import Drop, in_precisions
     from fleetfront.predictors.accuracy.sources import load_accuracy
 
     front = _nonempty(fronts, device)
     check_source(fronts.accuracy_source)
-    point = most_robust(front, space, load_accuracy(fronts.accuracy_source, space))
+    accuracy = load_accuracy(fronts.accuracy_source, plain_space(space))
+    if isinstance(space, HasPrecisions):
+        accuracy = in_precisions(space, accuracy, {name: Drop.of_json(drop) for name, drop in fronts.drops.items()})
+    point = most_robust(front, space, accuracy)
     return _pick(fronts, front, point, f"{device}-robust")
 
 
@@ -78,13 +83,14 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
         promised = (
             (network["accuracy"], network["accuracy_std"]) if held_out is None else (held_out, network["held_out_std"])
         )
-        accuracy = _accuracies(fronts, fronts_there, *promised, is_held_out=held_out is not None)
+        accuracy = _accuracies(fronts, fronts_there, network["arch"], *promised, is_held_out=held_out is not None)
+        arch, precision = _of_network(fronts, network["arch"])
         latency = tuple(
-            _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name])
+            _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name], precision)
             for name in devices
         )
         pictured = _points(fronts, fronts.device(devices[0])) if devices else None
-        picks.append(Pick(f"shared-{rank}", network["arch"], latency, accuracy, front=pictured))
+        picks.append(Pick(f"shared-{rank}", arch, latency, accuracy, front=pictured, precision=precision))
     return picks
 
 
@@ -97,8 +103,18 @@ def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None, devic
                 continue
             for point in front.points:
                 if point.arch == spelled:
-                    return _pick(fronts, front, point, spelled)
-    return Pick(spelled, spelled)
+                    return _pick(fronts, front, point, _folder_of(spelled))
+    arch, precision = split_precision(spelled)
+    return Pick(_folder_of(spelled), arch, precision=precision)
+
+
+def _folder_of(arch: str) -> str:
+    return arch.replace(SEPARATOR, "-")
+
+
+def _of_network(fronts: Fronts, arch: str) -> tuple[str, str]:
+    """The architecture and the precision of a network of the fronts; the latter is empty where they are of one."""
+    return split_precision(arch) if SEPARATOR in fronts.space else (arch, "")
 
 
 def devices_of(fronts: Fronts, wanted: Sequence[str]) -> list[str]:
@@ -120,9 +136,12 @@ def _nonempty(fronts: Fronts, device: str) -> DeviceFront:
 def _pick(
     fronts: Fronts, front: DeviceFront, point: FrontPoint, name: str, max_latency_ms: float | None = None
 ) -> Pick:
-    latency = _latency(front, point.latency_ms, point.latency_std_ms)
-    accuracy = _accuracies(fronts, (front,), *point.promised, is_held_out=point.held_out_accuracy is not None)
-    return Pick(name, point.arch, (latency,), accuracy, max_latency_ms, _points(fronts, front))
+    arch, precision = _of_network(fronts, point.arch)
+    latency = _latency(front, point.latency_ms, point.latency_std_ms, precision)
+    accuracy = _accuracies(
+        fronts, (front,), point.arch, *point.promised, is_held_out=point.held_out_accuracy is not None
+    )
+    return Pick(name, arch, (latency,), accuracy, max_latency_ms, _points(fronts, front), precision)
 
 
 def _points(fronts: Fronts, front: DeviceFront) -> FrontPoints | None:
@@ -134,9 +153,9 @@ def _points(fronts: Fronts, front: DeviceFront) -> FrontPoints | None:
     )
 
 
-def _latency(front: DeviceFront, ms: float, std_ms: float | None) -> dict[str, Any]:
+def _latency(front: DeviceFront, ms: float, std_ms: float | None, precision: str) -> dict[str, Any]:
     return {
-        "target": front.target,
+        "target": front.target_of(precision),
         "ms": ms,
         "std_ms": std_ms,
         "tier": front.tier,
@@ -147,7 +166,7 @@ def _latency(front: DeviceFront, ms: float, std_ms: float | None) -> dict[str, A
 
 
 def _accuracies(
-    fronts: Fronts, of: Sequence[DeviceFront], value: float, std: float, *, is_held_out: bool
+    fronts: Fronts, of: Sequence[DeviceFront], arch: str, value: float, std: float, *, is_held_out: bool
 ) -> tuple[dict[str, Any], ...]:
     """The row of a manifest that states the accuracy; none where the search chose by something else. It says its
     number format where that is not the one of the files that are timed on one of the fronts."""
@@ -158,5 +177,9 @@ def _accuracies(
     source = f"{kind}{separator}{Path(path).name}"
     row = {"value": value, "std": std, "tier": fronts.accuracy_tier, "source": source}
     stated = next((front.accuracy_precision for front in of if front.accuracy_precision), "")
+    precision = _of_network(fronts, arch)[1]
+    if precision:
+        tiers = (point.more.get("accuracy_tier") for front in of for point in front.points if point.arch == arch)
+        row["tier"], stated = next(filter(None, tiers), fronts.accuracy_tier), precision
     row |= {"precision": stated} if stated else {}
     return ({**row, "split": "test"} if is_held_out else row,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +121,7 @@ class Pick:
         accuracy: rows of a manifest: ``value``, ``std``, ``tier``, ``source``.
         max_latency_ms: the limit that the pick was chosen under, if any.
         front: where it was picked from, if anywhere.
+        precision: what its files are written in, whatever is asked for otherwise; empty where nobody chose one for it.
     """
 
     name: str
@@ -129,6 +130,16 @@ class Pick:
     accuracy: tuple[Mapping[str, Any], ...] = ()
     max_latency_ms: float | None = None
     front: FrontPoints | None = None
+    precision: str = ""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Architecture and precision: picks that have both in common share their files."""
+        return self.arch, self.precision
+
+    def recipe(self, recipe: Recipe) -> Recipe:
+        """How its files are written."""
+        return replace(recipe, precisions=(self.precision,)) if self.precision else recipe
 
 
 def is_timed_on(target: Target, kind: FileFormat, precision: str, beside: Iterable[FileFormat] = ()) -> bool:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from fleetfront.device_configs.loader import device_names, load_device
 from fleetfront.errors import InputError
-from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit, ModelOpener, check_is_of_here
+from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit, ModelOpener, NoFit, check_is_of_here
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.pipelines.knowledge.refusals import no_model, spaces_of, with_article
 from fleetfront.predictors.base import NetworkCosts
@@ -300,7 +300,7 @@ class _Sources:
                 return functools.partial(self._open_newest, device, target, name.replace(SEPARATOR, "-"))
         check_parts(parts, fitted)
         others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
-        raise InputError(
+        raise NoFit(
             f"No fit of {self._space.name} is of {name!r}.",
             f"{others}To make one: fleetfront profile {options_of(name)} --space {self._space.name}",
         )

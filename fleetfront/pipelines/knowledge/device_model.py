@@ -41,6 +41,10 @@ class ForeignFit(InputError):
     """A fit is of another machine or another runtime than what is at hand."""
 
 
+class NoFit(InputError):
+    """There is no fit of a target that a device was narrowed to."""
+
+
 class ModelOpener:
     """Opens models of one space; what several of them count of its networks is counted once."""
 

@@ -76,6 +76,16 @@ class SupernetAccuracy:
         return Tier.MEASURED
 
     @property
+    def supernet(self) -> Supernet:
+        """The weights that networks are cut from."""
+        return self._supernet
+
+    @property
+    def images(self) -> Dataset:
+        """The images that they are judged on."""
+        return self._images
+
+    @property
     def precision(self) -> str:
         """Networks compute in torch as they were trained."""
         return _PRECISION
