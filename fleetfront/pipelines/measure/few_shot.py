@@ -193,9 +193,17 @@ def learn_from_table(
             f"The store holds {len(ms)} networks of {space.name} on {target}, too few to learn from.",
             f"Import or measure {FEWEST} or more.",
         )
+    # What was measured here were this project's files, which profile --few chose.
+    is_own = table.clock is not Clock.UNKNOWN
     progress.start("learn from known devices", 1)
     teacher = find_teacher(
-        space, workspace=place, store=store.path, unknown_device=target.device, seed=seed, metric=metric
+        space,
+        workspace=place,
+        store=store.path,
+        unknown_device=target.device,
+        seed=seed,
+        own_files=is_own,
+        metric=metric,
     )
     count = len(ms) if len(ms) <= FEWEST_TO_SPLIT else min(MOST, len(ms) - len(ms) // 4)
     chosen = teacher.choose(count, np.random.default_rng(seed), genotypes) if count < len(ms) else genotypes
@@ -203,7 +211,7 @@ def learn_from_table(
     names = {row.tobytes() for row in chosen}
     is_chosen = np.array([row.tobytes() in names for row in genotypes])
     measured, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
-    origin = _Origin(are_chosen=count < len(ms), in_order=_are_in_order(space, genotypes, table.clock))
+    origin = _Origin(is_own or count < len(ms), not is_own and _are_in_order(space, genotypes))
     return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress, origin)
 
 
@@ -215,10 +223,10 @@ class _Origin:
     in_order: bool = False
 
 
-def _are_in_order(space: SearchSpace, genotypes: Genotypes, clock: Clock) -> bool:
+def _are_in_order(space: SearchSpace, genotypes: Genotypes) -> bool:
     """True for a small imported table, unless it is sorted by architecture: its rows may be in order of measuring."""
     names = space.arch_ids(genotypes)
-    return clock is Clock.UNKNOWN and len(names) <= MOST_IN_ORDER and list(names) != sorted(names)
+    return len(names) <= MOST_IN_ORDER and list(names) != sorted(names)
 
 
 def _resolution_ms(device: str) -> float:

@@ -8,7 +8,9 @@ import pytest
 from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.cost_models import device_models
-from fleetfront.pipelines.measure.few_shot import _are_in_order, profile_few_shot
+from fleetfront.pipelines.measure.few_shot import _are_in_order, learn_from_table, profile_few_shot
+from fleetfront.predictors.operators.work import NetworkWork
+from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
 from fleetfront.spaces.catalogue import load_space
@@ -102,10 +104,22 @@ def test_a_table_sorted_by_name_is_in_no_order_of_measuring() -> None:
     space = load_space("nasbench201")
     cells = space.every()[::1500]
     by_name = cells[np.argsort(space.arch_ids(cells))]
-    assert _are_in_order(space, by_name[::-1], Clock.UNKNOWN)
-    assert not _are_in_order(space, by_name, Clock.UNKNOWN)
-    assert not _are_in_order(space, by_name[::-1], Clock.WALL)
-    assert not _are_in_order(space, space.every()[:1001][::-1], Clock.UNKNOWN)
+    assert _are_in_order(space, by_name[::-1])
+    assert not _are_in_order(space, by_name)
+    assert not _are_in_order(space, space.every()[:1001][::-1])
+
+
+def test_networks_that_were_measured_here_are_learnt_as_this_projects_files(tmp_path) -> None:
+    space, target = load_space("nasbench201"), Target("my_phone", "litert")
+    cells = space.every()[~space.disconnected(space.every())][::2000]
+    with Store(tmp_path / "s.sqlite") as store:
+        store.add_campaign("c", target, space.name, "c", {"tasks": {"calibration": []}}, {})
+        store.append(
+            Measurement(target, space.name, Role.CALIBRATION, arch, Clock.WALL, (10**6 * (2 + i),), "c", 0, i)
+            for i, arch in enumerate(space.arch_ids(cells))
+        )
+        found = learn_from_table(store, target, space, workspace=Workspace(tmp_path))
+    assert {hypothesis.mode for hypothesis in found.fit.model.content.hypotheses} == {NetworkWork(space).own_mode}
 
 
 def test_ten_equal_values_are_learnt_and_said(tmp_path, capsys) -> None:
