@@ -6,7 +6,8 @@ the other Samsung phone. What others cannot teach (``PriorSettings``) is chosen 
 the other half, both ways; so is how errors are told. Devices of a seed that are done are kept in the folder
 ``--pieces``: the same call goes on after the last one.
 
-    python benchmarks/transfer.py [--seeds 10] [--space nasbench201|ofa-mbv3-w1.0] [--pieces FOLDER] [--trees]
+    python benchmarks/transfer.py [--seeds 10] [--fewer 3] [--space nasbench201|ofa-mbv3-w1.0] [--pieces FOLDER]
+        [--trees]
 """
 
 from __future__ import annotations
@@ -104,6 +105,8 @@ TRIED = [
     ("own estimate and 1", 1, "chosen", "estimate", None),
     ("own estimate and 3", 3, "chosen", "estimate", None),
 ]
+#: Groups of rows that a bar is on.
+MAIN = ((10, "chosen", "others"), (3, "chosen", "others"))
 #: Rows of spaces other than NAS-Bench-201.
 SHORT = ("chosen 10", "chosen 3", "chosen 20", "own estimate and 3")
 GRID = [PriorSettings(*values) for values in itertools.product((0.1, 0.3, 0.6), (0.5,), (0.1, 0.2, 0.4))]
@@ -123,40 +126,48 @@ KEYS = (
 Kept = Callable[[str, Callable[[], Any]], Any]
 
 
-def one_seed(
-    space: SearchSpace, work: NetworkWork, tables: list[KnownTable], seed: int, kept: Kept
+Group = tuple[int, str, str]
+Everybody = Callable[[int], tuple[Teacher, dict[str, KnownTable]]]
+
+
+def grouped(space: SearchSpace) -> dict[Group, list[tuple[str, str | None]]]:
+    """(k, how, who) -> rows with what spoils each: rows of one group learn from the same trials."""
+    groups: dict[Group, list[tuple[str, str | None]]] = {}
+    for name, k, how, who, spoiler in TRIED:
+        if space.name == "nasbench201" or name in SHORT:
+            groups.setdefault((k, how, who), []).append((name, spoiler))
+    return groups
+
+
+def run_group(
+    group: Group,
+    rows: list[tuple[str, str | None]],
+    tables: list[KnownTable],
+    seed: int,
+    of_seed: Everybody,
+    kept: Kept,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Rows of every device for all that is tried."""
+    """Rows of every device, each in turn the unknown one; none where a device or space lacks such teachers."""
+    k, how, who = group
 
-    @functools.cache
-    def everybody() -> tuple[Teacher, dict[str, KnownTable]]:
-        estimates = own_estimates(work, tables[0].genotypes, [table.name for table in tables])
-        return Teacher(space, tables, work=work, seed=seed, estimates=estimates), estimates
+    def tried(at: int) -> dict[str, dict[str, Any]]:
+        everybody, estimates = of_seed(seed)
+        table = tables[at]
+        like = [t.name for t in tables if family(t.name) == family(table.name)]
+        if who == "siblings" and len({family(t.name) for t in tables}) <= 4:
+            return {}
+        if who == "estimate" and table.name not in estimates:
+            return {}
+        without = like if who == "siblings" else [table.name]
+        teacher = everybody.without(without, device=table.name if who == "estimate" else "")
+        return {name: _one(teacher, table, k, how, SPOILERS.get(spoiler or ""), [seed, at]) for name, spoiler in rows}
 
-    rows: dict[str, list[dict[str, Any]]] = {}
+    found: dict[str, list[dict[str, Any]]] = {}
     for at, table in enumerate(tables):
-        of_device = kept(f"{seed}-{table.name}", lambda at=at: one_device(*everybody(), tables, at, [seed, at]))
+        of_device = kept(f"{seed}-{table.name}-{k}-{how}-{who}", lambda at=at: tried(at))
         for name, row in of_device.items():
-            rows.setdefault(name, []).append(row)
-    return rows
-
-
-def one_device(
-    everybody: Teacher, estimates: dict[str, KnownTable], tables: list[KnownTable], at: int, seed: list[int]
-) -> dict[str, dict[str, Any]]:
-    """A row for all that is tried with one device as the unknown one."""
-    table = tables[at]
-    like = [t.name for t in tables if family(t.name) == family(table.name)]
-    teachers = {"others": everybody.without([table.name])}
-    if len({family(t.name) for t in tables}) > 4:
-        teachers["siblings"] = everybody.without(like)
-    if table.name in estimates:
-        teachers["estimate"] = everybody.without([table.name], device=table.name)
-    return {
-        name: _one(teachers[who], table, k, how, SPOILERS.get(spoiler or ""), seed)
-        for name, k, how, who, spoiler in TRIED
-        if who in teachers and (everybody.space.name == "nasbench201" or name in SHORT)
-    }
+            found.setdefault(name, []).append(row)
+    return found
 
 
 def _one(teacher: Teacher, table: KnownTable, k: int, how: str, spoiler: Any, seed: list[int]) -> dict[str, Any]:
@@ -272,6 +283,7 @@ def second_opinion(everybody: Teacher, k: int = 10) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--fewer", type=int, help="seeds of what no bar is on (as many by default)")
     parser.add_argument("--space", choices=TABLES, default="nasbench201")
     parser.add_argument("--trees", action="store_true", help="try boosted trees, too (minutes)")
     parser.add_argument("--pieces", type=Path, help="folder of seeds that are done; a fresh one by default")
@@ -290,10 +302,17 @@ def main() -> None:
             print(f"{name} after {time.perf_counter() - started:.0f} s", flush=True)
         return json.loads(piece.read_text())
 
-    runs = [one_seed(space, work, tables, seed, kept) for seed in range(arguments.seeds)]
+    @functools.cache
+    def of_seed(seed: int) -> tuple[Teacher, dict[str, KnownTable]]:
+        estimates = own_estimates(work, tables[0].genotypes, [table.name for table in tables])
+        return Teacher(space, tables, work=work, seed=seed, estimates=estimates), estimates
+
     results: dict[str, Any] = {}
-    for name, k, how, who, _ in TRIED:
-        if name in runs[0]:
+    for group, rows in grouped(space).items():
+        seeds = arguments.seeds if arguments.fewer is None or group in MAIN else arguments.fewer
+        runs = [run_group(group, rows, tables, seed, of_seed, kept) for seed in range(seeds)]
+        for name in runs[0]:
+            k, how, who = group
             results[name] = summary([run[name] for run in runs]) | {"k": k, "how": how, "teachers": who}
             _show(name, results[name])
     if len(tables) > 8:
