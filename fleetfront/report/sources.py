@@ -28,6 +28,7 @@ from fleetfront.search.fronts_file import FRONTS_FILE, load_fronts
 from fleetfront.search.results import DeviceFront, Fronts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.spaces.precisions import SEPARATOR
 from fleetfront.workspace import Workspace
 
 #: Tiers of which a device's own table or fit is not the source.
@@ -206,7 +207,9 @@ def open_sources(
     notes += dict.fromkeys(Reason(error.message, error.remedy) for error in damaged)
     times, broken = list_operator_times(workspace)
     notes += (Reason(error.message, error.remedy) for error in broken)
-    of_fronts = list(dict.fromkeys(result.fronts.space for result in results))
+    # What is known of networks in several precisions is known of each precision by itself.
+    named = [(result.fronts.space, result.fronts.space.partition(SEPARATOR)[0]) for result in results]
+    of_fronts = list(dict.fromkeys(space for pair in named for space in pair))
     return Sources(
         store_path,
         store,

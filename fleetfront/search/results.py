@@ -231,6 +231,15 @@ class Fronts:
         return self.devices[0].quality if self.devices else ACCURACY
 
     @property
+    def drop_sentences(self) -> tuple[str, ...]:
+        """The cost of each precision in accuracy, and how it is known, in words; none where networks are in one."""
+        return tuple(
+            f"{name} costs {drop['points']:.2f} +-{drop['std']:.2f} points of accuracy "
+            f"({drop['tier']}: {drop['source']})."
+            for name, drop in self.drops.items()
+        )
+
+    @property
     def fronts(self) -> dict[str, DeviceFront]:
         """The fronts by the name of their device."""
         return {front.name: front for front in self.devices}

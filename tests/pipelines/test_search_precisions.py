@@ -102,6 +102,20 @@ def test_picks_say_their_precision_and_the_target_that_runs_it(fronts: tuple[Fro
         pick_robust(replace(found, accuracy_source="built-in"), "phone", SPACE)
 
 
+def test_a_report_says_that_each_precision_is_measured_by_itself(fronts: tuple[Fronts, Path], place: Workspace) -> None:
+    from fleetfront.report.sections.devices import device_entries
+    from fleetfront.report.sources import open_sources
+
+    sources = open_sources(place, place.store, [fronts[1]])
+    rows = {(one.space, one.target): one for one in device_entries(sources)}
+    assert sources.store is not None
+    sources.store.close()
+    joint = rows["ofa-mbv3-mini@fp32,int8", "phone/litert/fp32,int8/t1/b1"]
+    assert (joint.measured, joint.tier, joint.reasons) == ("each precision by itself", "measured", ())
+    for precision in ("fp32", "int8"):
+        assert "blocks" in rows["ofa-mbv3-mini", f"phone/litert/{precision}/t1/b1"].measured
+
+
 def test_bundles_hold_the_precision_that_was_picked_and_its_times_alone(tmp_path: Path) -> None:
     from fleetfront.datasets import load_images
     from fleetfront.deploy.bundle.manifest import read_manifest

@@ -105,9 +105,8 @@ def show_fronts(fronts: Fronts) -> None:
         _show_lines(fronts)
     for name, error in fronts.errors.items():
         echo(click.style(name, bold=True) + f"  error: {error}")
-    for precision, drop in fronts.drops.items():
-        lost = f"{drop['points']:.2f} +-{drop['std']:.2f} points of accuracy"
-        hint(f"{precision} costs {lost} ({drop['tier']}: {drop['source']}).")
+    for sentence in fronts.drop_sentences:
+        hint(sentence)
     if fronts.statement:
         hint(fronts.statement)
     if fronts.shared is not None:

@@ -283,10 +283,13 @@ def suffixes_of(target: Target) -> tuple[str, ...]:
 
 def check_precision(target: Target) -> None:
     """Raises InputError for a precision that no writer and no delegate gives the target."""
-    known = _place(target).precisions
+    place = _place(target)
+    known = place.precisions
     if target.precision not in known:
+        is_idle = target.precision == "fp16" and place.half is Half.NOBODY
+        why = " On x86 both runtimes compute fp16 files in float32, in the time of fp32 ones." if is_idle else ""
         raise InputError(
-            f"Spaces are profiled in {' or '.join(known)} on {target.runtime}, not in {target.precision}.",
+            f"Spaces are profiled in {' or '.join(known)} on {target.runtime}, not in {target.precision}.{why}",
             f"Use --precision {known[0]}, or time a finished file with: fleetfront profile --file FILE",
         )
 

@@ -21,6 +21,7 @@ from fleetfront.report.section import Reason, Section
 from fleetfront.report.sources import Sources
 from fleetfront.report.tables import Table, percent
 from fleetfront.search.results import DeviceFront
+from fleetfront.spaces.precisions import SEPARATOR
 from fleetfront.targets import Target
 
 #: What is said of numbers that nobody here could watch being taken.
@@ -115,7 +116,7 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
         verdict=_verdict_word(verdict),
         reasons=(
             *_reasons(verdict, is_imported, report),
-            *_absence(name, other, bool(holdings) or few_shot is not None),
+            *_absence(name, other, bool(holdings) or few_shot is not None or SEPARATOR in space),
             *_few_shot_reasons(few_shot if fit is None else None),
         ),
         scores=report.get("held_out") or {},
@@ -155,7 +156,7 @@ def _measured(sources: Sources, holdings: Sequence[Holding], space: str, target:
             parts.append(f"{max(holding.keys for holding in of_role):,} {words}")
             visits += max(holding.visits for holding in of_role)
     if not parts:
-        return "nothing"
+        return "each precision by itself" if SEPARATOR in space else "nothing"
     text = f"{', '.join(parts)}; {visits:,} visits"
     if any(holding.is_imported for holding in holdings) and sources.store is not None:
         found = sources.store.sources(Target.parse(target), space)

@@ -36,7 +36,7 @@ GENERATED = " (generator)"
 class ChoicePoint:
     """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric
     (``cost_std`` is None where nothing is promised of it), ``accuracy`` what may be promised: on held-out images where
-    the front has such.
+    the front has such, ``accuracy_tier`` its origin where that is another than the group's.
     """
 
     arch: int
@@ -45,6 +45,7 @@ class ChoicePoint:
     accuracy: float
     accuracy_std: float
     accuracy_is_beyond_range: bool = False
+    accuracy_tier: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class FrontView:
         knee: position in ``points``.
         cloud: float64[m, 2]: cost and accuracy of some of the architectures that the search evaluated.
         block_costs: row in ``FrontGroup.blocks`` -> what that block alone costs on this target, where it is known.
-        caution: why its accuracies are not of the files that its costs are of, in words; empty if they are.
+        caution: why its accuracies are not of the files that its costs are of, or what precisions cost in accuracy.
     """
 
     label: str
@@ -194,6 +195,7 @@ def _view(
             p.promised[0],
             p.promised[1],
             bool(p.more.get("accuracy_is_beyond_range", False)),
+            str(p.more.get("accuracy_tier", "")),
         )
         for p in (front.points[i] for i in kept)
     )
@@ -212,7 +214,7 @@ def _view(
         knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
         cloud=_cloud(result, front, grid),
         block_costs=_block_costs(sources, space, front, blocks),
-        caution=front.accuracy_caution,
+        caution=" ".join(filter(None, (front.accuracy_caution, *result.fronts.drop_sentences))),
     )
 
 

@@ -59,7 +59,7 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
                     front.tier,
                     with_spread(point.accuracy, point.accuracy_std, 4)
                     + ("*" if point.accuracy_is_beyond_range else ""),
-                    group.accuracy_tier,
+                    point.accuracy_tier or group.accuracy_tier,
                     "knee" if at == front.knee else "",
                     group.archs[point.arch],
                 )

@@ -27,6 +27,7 @@ from fleetfront.pipelines.measure.profile import (
     Budget,
     ProfileOutcome,
     TargetError,
+    check_precision,
     measure_networks,
     parse_budget,
     profile_space,
@@ -319,3 +320,12 @@ def test_ctrl_c_commits_the_visit_in_flight_and_frees_everything(workspace: Work
         assert len(list(store.measurements(clock=Clock.WALL))) == lines.count("visit") >= 10
     assert any("press Ctrl-C again" in line for line in lines)
     assert _has_ended(worker)
+
+
+def test_fp16_is_refused_on_a_cpu_with_the_measured_reason() -> None:
+    with pytest.raises(InputError) as raised:
+        check_precision(Target("cpu", "litert", "fp16"))
+    assert "compute fp16 files in float32" in raised.value.message
+    with pytest.raises(InputError) as raised:
+        check_precision(Target("cpu", "litert", "tf32"))
+    assert "float32" not in raised.value.message
