@@ -11,7 +11,6 @@ import hashlib
 import importlib.util
 import io
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.contract import InputContract, scale_and_shift
 from fleetfront.deploy.writers.torch_zoo import is_zoo_name, load_from_zoo
 from fleetfront.errors import InputError, MissingDependency, missing
+from fleetfront.user_code import import_file, neighbours, reason_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
 OPSET = 18
 
 INPUT, LOGITS = "input", "logits"
-
-#: Characters of a foreign reason.
-_LONGEST = 600
-
 
 #: Functions of a file that are named where none is near.
 _LISTED = 10
@@ -97,7 +93,7 @@ def load_from_file(path: Path, name: str, remedy: str) -> Any:
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Give the path of a Python file.")
     with neighbours(path):
-        module = _imported(path)
+        module = import_file(path)
         found: Any = getattr(module, name, None)
         if found is None:
             own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
@@ -136,38 +132,6 @@ def weights_of(spec: str, module: nn.Module, licence: str) -> dict[str, Any]:
 def spec_neighbours(spec: str) -> contextlib.AbstractContextManager[None]:
     """``neighbours`` of the file that ``spec`` names; a zoo's network has none."""
     return contextlib.nullcontext() if is_zoo_name(spec) else neighbours(Path(spec.rpartition(":")[0]))
-
-
-@contextlib.contextmanager
-def neighbours(path: Path) -> Iterator[None]:
-    """The files beside a user's file can be imported, as when it is run, and what it prints goes to stderr."""
-    folder = str(path.resolve().parent)
-    for beside in Path(folder).glob("*.py"):
-        # Of another user's folder and never to be found again, a module of that name would be taken for this one.
-        origin = getattr(sys.modules.get(beside.stem), "__file__", None)
-        if origin is not None and str(Path(origin).parent) not in (folder, *sys.path):
-            del sys.modules[beside.stem]
-    sys.path.insert(0, folder)
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # what users' code prints is not the command's answer
-            yield
-    finally:
-        with contextlib.suppress(ValueError):
-            sys.path.remove(folder)
-
-
-def _imported(path: Path) -> Any:
-    module_name = f"fleetfront_user_{path.stem}"
-    module_spec = importlib.util.spec_from_file_location(module_name, path)
-    if module_spec is None or module_spec.loader is None:
-        raise InputError(f"{path} is not a Python file.", "Write module.py:factory.")
-    module = importlib.util.module_from_spec(module_spec)
-    sys.modules[module_name] = module
-    try:
-        module_spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise InputError(f"{path} cannot be imported: {reason_of(error)}", "Repair it.") from error
-    return module
 
 
 def _check_exportable(spec: str, network: nn.Module) -> None:
@@ -311,11 +275,3 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         logging.disable(before)
-
-
-def reason_of(error: BaseException) -> str:
-    """The first paragraph of what began it: exporters wrap their reasons in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    paragraph = " ".join(str(error).strip().split("\n\n")[0].split())
-    return f"{type(error).__name__}: {paragraph}"[:_LONGEST]

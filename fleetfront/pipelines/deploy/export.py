@@ -27,6 +27,7 @@ from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
 from fleetfront.pipelines.deploy.weights import UserImages, Weights
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.user_code import reason_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -108,7 +109,7 @@ def _network(wanted: TorchNetwork, module: nn.Module) -> Network:
     """The network with a graph that has ports and nothing else. Raises InputError if torch cannot run it."""
     import torch
 
-    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, reason_of, weights_of
+    from fleetfront.deploy.writers.torch_export import INPUT, LOGITS, weights_of
 
     shape = (1, 3, wanted.size, wanted.size)
     try:
