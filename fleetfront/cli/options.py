@@ -28,18 +28,18 @@ _SHOWN = 40
 
 
 def space_option(function: Function) -> Function:
-    """``--space NAME``."""
+    """``--space NAME|FILE.py``."""
     return click.option(
         "--space",
         default=DEFAULT_SPACE,
         show_default=True,
         metavar="NAME",
         callback=_plain_name,
-        help="Family of networks to work on.",
+        help="Family of networks to work on; FILE.py for one of your own.",
     )(function)
 
 
-def _plain_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
+def _plain_name(context: click.Context, parameter: click.Parameter, name: str) -> str | None:
     """The name of a space as it is measured. Raises InputError for one with precisions, which searches alone have."""
     plain, separator, precisions = name.partition("@")
     if separator:
@@ -47,7 +47,18 @@ def _plain_name(_context: click.Context, _parameter: click.Parameter, name: str)
             f"{name} is how a search calls {plain} in several precisions.",
             f"Write --space {plain}, and --precisions {precisions} for a search.",
         )
-    return name
+    return opened_space(context, parameter, name)
+
+
+def opened_space(_: click.Context, __: click.Parameter, given: str | None) -> str | None:
+    """The name of a space; a file of a family is run for it."""
+    if given is None or not given.endswith(".py"):
+        return given
+    from fleetfront.cli.console import progress
+    from fleetfront.spaces.from_torch.remembered import open_family
+
+    with progress() as shown:
+        return open_family(Path(given), shown).name
 
 
 def device_option(function: Function) -> Function:

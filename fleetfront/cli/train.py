@@ -5,14 +5,21 @@ from __future__ import annotations
 import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress
-from fleetfront.cli.options import MOST_EPOCHS, Count, json_option, quiet_option, seed_option
+from fleetfront.cli.options import MOST_EPOCHS, Count, json_option, opened_space, quiet_option, seed_option
 from fleetfront.errors import InputError, unknown
 from fleetfront.targets import MOST_THREADS
 
 
 @click.command()
 @click.argument("images", metavar="FOLDER|digits")
-@click.option("--space", default="ofa-mbv3-mini", show_default=True, metavar="NAME", help="Family to train.")
+@click.option(
+    "--space",
+    default="ofa-mbv3-mini",
+    show_default=True,
+    metavar="NAME",
+    callback=opened_space,
+    help="Family to train.",
+)
 @click.option("--epochs", type=Count(1, MOST_EPOCHS), default=30, show_default=True, help="Passes over the images.")
 @click.option("--threads", type=Count(1, MOST_THREADS), default=1, show_default=True, help="Threads of torch.")
 @seed_option

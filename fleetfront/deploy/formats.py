@@ -143,7 +143,15 @@ FORMATS = {name: ALL_FORMATS[name] for name in ("onnx", "tflite")}
 
 def writer_of(name: str) -> Callable[[Graph], bytes]:
     """The writer of Graphs as a kind of file that networks are timed from: a format, or ``graph``, torch's."""
-    return Graph.to_bytes if name == "graph" else ALL_FORMATS[name].write
+    return _serialise if name == "graph" else ALL_FORMATS[name].write
+
+
+def _serialise(graph: Graph) -> bytes:
+    exported = graph.exported("graph")
+    if exported is not None:
+        return exported
+    graph.check_weights()
+    return graph.to_bytes()
 
 
 def int8_writer_of(name: str) -> Callable[[Graph, Piece], bytes]:

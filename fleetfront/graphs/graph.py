@@ -81,6 +81,8 @@ class Graph:
         labels: free strings that writers store in the file's metadata.
         has_placeholders: whether weights stand for their shapes alone, as readers leave them: nothing can be computed
             or written of such a graph.
+        exports: format -> what gives the bytes of such a file, where the framework that the graph was read from writes
+            its files. A graph that is rewritten has none.
     """
 
     name: str
@@ -91,6 +93,7 @@ class Graph:
     weights: Mapping[str, Array]
     labels: Mapping[str, str] = field(default_factory=dict)
     has_placeholders: bool = False
+    exports: Mapping[str, Callable[[], bytes]] = field(default_factory=dict, compare=False, repr=False)
 
     def value(self, name: str) -> Value:
         """Shape, type and layout of a tensor or weight."""
@@ -133,6 +136,20 @@ class Graph:
                 f"Of {self.name}'s weights only the shapes were read, so no file can be written of it.",
                 "Hand out the file that it was read from, or export the module with torch.onnx.",
             )
+
+    def exported(self, kind: str) -> bytes | None:
+        """The file of that format by the framework that the graph was read from; None where writers here write it.
+
+        Raises InputError where that framework writes other formats alone.
+        """
+        if not self.exports:
+            return None
+        if kind not in self.exports:
+            raise InputError(
+                f"{self.name} is written by its own framework, as {', '.join(self.exports)} and not as {kind}.",
+                "Choose a runtime that runs such files, e.g. --runtime onnxruntime.",
+            )
+        return self.exports[kind]()
 
     @property
     def content_hash(self) -> str:

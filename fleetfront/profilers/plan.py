@@ -18,7 +18,7 @@ from fleetfront.profilers.base import FileInputs
 from fleetfront.profilers.parts import network_of, spell_parts
 from fleetfront.profilers.records import Role
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import Genotypes, Interpolable, MayDisconnect, SearchSpace
+from fleetfront.spaces.base import DescribesBlocks, Genotypes, Interpolable, MayDisconnect, OfUserFile, SearchSpace
 from fleetfront.spaces.blocks import Block
 from fleetfront.targets import Target
 
@@ -219,9 +219,18 @@ def _planned_networks(space: SearchSpace, options: PlanOptions) -> dict[Role, Ge
     drawn = _sample(space, options.validation, np.random.default_rng([options.seed, 0]), taken)
     pool = _sample(space, max(_POOL, 4 * options.calibration), np.random.default_rng([options.seed, 1]), set(taken))
     calibration = pool[spread_out(space, pool, options.calibration)]
+    if options.validation and len(calibration) < options.calibration:
+        calibration, drawn = _divided(space, np.concatenate([drawn, pool]), options)
     for role, sampled in ((Role.VALIDATION, drawn), (Role.CALIBRATION, calibration)):
         networks[role] = np.concatenate([networks[role], sampled]) if role in networks else sampled
     return networks
+
+
+def _divided(space: SearchSpace, everything: Genotypes, options: PlanOptions) -> tuple[Genotypes, Genotypes]:
+    """Calibration and validation networks of a space that has too few for both: half of them calibrate at most."""
+    chosen = spread_out(space, everything, min(options.calibration, (len(everything) + 1) // 2))
+    left = np.delete(everything, chosen, axis=0)
+    return everything[chosen], left[: options.validation]
 
 
 def spread_out(space: SearchSpace, genotypes: Genotypes, count: int) -> NDArray[np.intp]:
@@ -264,10 +273,14 @@ def _sample(space: SearchSpace, count: int, rng: np.random.Generator, taken: set
 def _anchor(space: SearchSpace, items: list[Item]) -> Item:
     blocks = [item for item in items if item.role == Role.BLOCK]
     candidates = blocks or items
-    if blocks:
-        work = [graph_macs(graph) for item in blocks for graph in item.graphs().values()]
-    else:
+    if not blocks:
         work = space.macs(space.parse([item.key for item in items])).tolist()
+    elif isinstance(space, OfUserFile) and isinstance(space, DescribesBlocks):
+        # Its graphs are dear to make.
+        known = {block.key: block for block in space.vocabulary}
+        work = space.block_macs([known[item.key] for item in blocks]).tolist()
+    else:
+        work = [graph_macs(graph) for item in blocks for graph in item.graphs().values()]
     rank = _ANCHOR_RANK if blocks else 0.5
     by_work = sorted(range(len(candidates)), key=lambda index: (work[index], candidates[index].key))
     chosen = candidates[by_work[min(len(by_work) - 1, int(rank * len(by_work)))]]

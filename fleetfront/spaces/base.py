@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from fleetfront.spaces.blocks import Block
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 Genotypes = NDArray[np.int8]
 Config = dict[str, Any]
@@ -312,6 +314,36 @@ class KnownByTables(Protocol):
         """The additions of each of the f choices of genes to the few numbers that sum a network up, float64[f, s], and
         their s names. Inactive genes add nothing.
         """
+
+
+class OwnAccuracy(NamedTuple):
+    """A function of genes that tells accuracies: its file and name, and the unit of what it returns, as ``--accuracy
+    call:`` spells units; empty if undeclared.
+    """
+
+    file: Path
+    function: str
+    unit: str
+
+
+@runtime_checkable
+class OfUserFile(Protocol):
+    """A space of a user's file, which makes its networks with their weights and may say how good they are."""
+
+    @property
+    def own_file(self) -> Path:
+        """The file."""
+
+    @property
+    def own_accuracy(self) -> OwnAccuracy | None:
+        """The function in it that tells accuracies, if there is one."""
+
+    def own_network(self, genotype: Genotypes) -> tuple[Module, tuple[Tensor, ...]]:
+        """The network of one genotype int8[v] as the file makes it, and what one inference is fed."""
+
+
+class UserFamily(SearchSpace, OfUserFile, Protocol):
+    """A search space of a user's file. Ask with ``isinstance(space, OfUserFile)``, which computes less."""
 
 
 @runtime_checkable

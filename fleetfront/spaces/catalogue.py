@@ -1,4 +1,4 @@
-"""Find search spaces by name: those that fleetfront brings, and users' own from installed packages.
+"""Find search spaces by name: those that fleetfront brings, users' own from installed packages, and those of files.
 
 A package offers a space through an entry point of the group ``fleetfront.spaces``: its name is the space's, its value a
 function without arguments that makes it.
@@ -6,10 +6,11 @@ function without arguments that makes it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import cache
 
-from fleetfront.errors import unknown
+from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
@@ -19,6 +20,9 @@ from fleetfront.spaces.tabular.hat import hat_wmt14
 from fleetfront.spaces.tabular.hwgpt import hw_gpt_l, hw_gpt_m, hw_gpt_s
 
 GROUP = "fleetfront.spaces"
+
+#: What ``FamilyFile.name`` gives.
+_NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{8}")
 
 #: Used where a user names none.
 DEFAULT_SPACE = "ofa-mbv3-w1.2"
@@ -43,11 +47,12 @@ def space_names() -> tuple[str, ...]:
 
 @cache
 def load_space(name: str) -> SearchSpace:
-    """The space of that name, the same object every time; fleetfront's own come before plug-ins of the same name.
-    ``NAME@fp32,int8`` is the space of its networks in these precisions.
+    """The space of that name, the same object every time; fleetfront's own come before plug-ins of the same name, and
+    families of files, which must have been opened before, after them. ``NAME@fp32,int8`` is the space of its networks
+    in these precisions.
 
-    Raises InputError on an unknown name (with the nearest known ones), and on a plug-in that does not load or that is
-    not a space.
+    Raises InputError on an unknown name (with the nearest known ones), on a plug-in that does not load or that is not a
+    space, and on a family whose file has changed.
     """
     if SEPARATOR in name:
         networks, _, precisions = name.partition(SEPARATOR)
@@ -56,6 +61,18 @@ def load_space(name: str) -> SearchSpace:
         return _OWN[name]()
     plugin = load_plugin(GROUP, name, "search space")
     if plugin is None:
-        raise unknown("search space", name, space_names())
+        return _family(name)
     space: SearchSpace = plugin.make(SearchSpace, "space")
     return space
+
+
+def _family(name: str) -> SearchSpace:
+    # Names come from files of others, too; the code of a file is run only where its user names the file.
+    from fleetfront.spaces.from_torch.remembered import family_names, recall_family
+
+    if name.endswith(".py"):
+        raise InputError(f"{name} is a file, not the name of a search space.", f"Give --space {name}.")
+    found = recall_family(name) if _NAME.fullmatch(name) else None
+    if found is None:
+        raise unknown("search space", name, (*space_names(), *family_names()))
+    return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,13 +13,18 @@ from fleetfront.cli.console import progress
 from fleetfront.cli.deploy.file_options import FileChoices, file_options
 from fleetfront.cli.deploy.inputs import AUTO
 from fleetfront.cli.deploy.options import PickChoices, WeightChoices, pick_options, weight_options
-from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
+from fleetfront.cli.options import DEFAULT_SPACE, json_option, opened_space, quiet_option, store_option, store_path
 
 
 @click.command()
 @click.option("--front", type=click.Path(path_type=Path), help="fronts.json or its folder.  [default: the newest]")
 @pick_options
-@click.option("--space", metavar="NAME", help="Space of --arch where there is no front.  [default: the front's]")
+@click.option(
+    "--space",
+    metavar="NAME",
+    callback=opened_space,
+    help="Space of --arch where there is no front.  [default: the front's]",
+)
 @weight_options
 @file_options(formats=("onnx,tflite", "onnx, tflite, ort, trt"), precisions="fp32, fp16, int8", is_of_space=True)
 @click.option(
@@ -53,17 +60,25 @@ def deploy(
     """
     from fleetfront.cli.deploy import inputs as given
     from fleetfront.cli.deploy.results import report
-    from fleetfront.pipelines.deploy.deploy import deploy_picks
+    from fleetfront.deploy.formats import parse_formats
+    from fleetfront.pipelines.deploy.deploy import Deployed, deploy_picks
+    from fleetfront.pipelines.deploy.own_family import deploy_family
     from fleetfront.profilers.store.store import Store
-    from fleetfront.spaces.base import plain_space
+    from fleetfront.spaces.base import OfUserFile, plain_space
 
     kinds, recipe = files.kinds(), files.recipe()
     fronts = given.read_fronts(front, needed=picks.needs_front)
     family = given.read_space(fronts, space or DEFAULT_SPACE, files.precisions, is_named=space is not None)
     chosen, failed = given.choose(fronts, family, picks)
     family = plain_space(family)
-    known = given.read_weights(family, fronts, weights)
-    done = []
+    write: Callable[..., list[Deployed]]
+    if isinstance(family, OfUserFile):
+        given.check_own(family, weights)
+        kinds = kinds if given.is_asked("formats") else parse_formats("onnx")
+        write = partial(deploy_family, chosen, family)
+    else:
+        write = partial(deploy_picks, chosen, family, given.read_weights(family, fronts, weights))
+    done: list[Deployed] = []
     if chosen or not failed:
         with ExitStack() as held:
             timed = None
@@ -73,15 +88,5 @@ def deploy(
                 opened = held.enter_context(Store(store_path(store)))
                 timed = given.measuring_of(measure, chosen, opened, family, kinds, recipe)
             shown = held.enter_context(progress(quiet))
-            done = deploy_picks(
-                chosen,
-                family,
-                known,
-                kinds,
-                files.out,
-                recipe=recipe,
-                measuring=timed,
-                force=files.force,
-                progress=shown,
-            )
+            done = write(kinds, files.out, recipe=recipe, measuring=timed, force=files.force, progress=shown)
     report([*done, *failed], as_json)

@@ -9,6 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+from click.core import ParameterSource
+
 from fleetfront.cli.console import warn
 from fleetfront.cli.options import split_names
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
     from fleetfront.search.results import Fronts
-    from fleetfront.spaces.base import SearchSpace
+    from fleetfront.spaces.base import OfUserFile, SearchSpace
     from fleetfront.spaces.supernet.subnets import Supernet
 
 #: ``--measure`` without a target: the local targets that the picks were searched for.
@@ -131,6 +134,22 @@ def _check_limits(limits: Mapping[str, float], known: Sequence[str], chosen: Seq
             raise InputError(
                 f"A limit is given for {name}, which --device leaves out.", f"Leave the limit out, or add {name}."
             )
+
+
+def check_own(space: OfUserFile, given: WeightChoices) -> None:
+    """Raise InputError for weights, images or labels of networks that a user's file makes with their weights."""
+    asked = [name for name in ("weights", "random_weights", "images", "labels", "classes") if getattr(given, name)]
+    if asked:
+        raise InputError(
+            f"Networks of {space.own_file.name} have the weights that it gives them, and nothing is known of their "
+            "inputs' meaning.",
+            f"Leave --{asked[0].replace('_', '-')} out.",
+        )
+
+
+def is_asked(parameter: str) -> bool:
+    """Tell whether the user gave this option of the running command."""
+    return click.get_current_context().get_parameter_source(parameter) is not ParameterSource.DEFAULT
 
 
 def read_weights(space: SearchSpace, fronts: Fronts | None, given: WeightChoices) -> Weights:

@@ -10,7 +10,7 @@ import click
 from fleetfront.cli.console import echo, hint, next_command, print_json, progress, warn
 from fleetfront.cli.importing.store import import_store_command
 from fleetfront.cli.importing.trtexec import import_trtexec_command
-from fleetfront.cli.options import DEFAULT_SPACE, json_option, quiet_option, store_option, store_path
+from fleetfront.cli.options import DEFAULT_SPACE, json_option, opened_space, quiet_option, store_option, store_path
 from fleetfront.cli.search.text import next_search
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ import_.add_command(import_store_command)
 @import_.command("table")
 @click.argument("path", metavar="CSV", type=click.Path(path_type=Path))
 @click.option(
-    "--space", default=DEFAULT_SPACE, show_default=True, metavar="NAME", help="Space that the networks are of."
+    "--space",
+    default=DEFAULT_SPACE,
+    show_default=True,
+    metavar="NAME",
+    callback=opened_space,
+    help="Space that the networks are of.",
 )
 @click.option("--source", help="Where the numbers come from.  [default: the file's name]")
 @click.option("--licence", default="unknown", show_default=True, help="Licence of the numbers.")

@@ -31,7 +31,7 @@ from fleetfront.cli.profile.operators import profile_device_operators
 from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, settings_options
 from fleetfront.cli.profile.space import Wanted, profile_family
 from fleetfront.errors import InputError
-from fleetfront.profilers.kinds.base import Capability
+from fleetfront.profilers.kinds.base import Capability, DeviceKind
 
 
 @click.command()
@@ -145,16 +145,37 @@ def profile(
         given = (shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
         (profile_file_operators if operators else profile_file_there)(kind, target, choices, file, *given)
         return
+    runtime = runtime or (None if operators else _runtime_of(wanted.space, kind))
     targets = targets_of(variants, lambda one: kind.target(name, runtime=runtime, threads=threads, **one))
     if len(targets) == 1:
-        of_space = profile_energy if wanted.energy else profile_family
-        measure = profile_device_operators if operators else of_space
+        measure = profile_device_operators if operators else profile_energy if wanted.energy else profile_family
         measure(kind, targets[0], choices, wanted, store, as_json, quiet)
         return
     each = click.get_current_context()
     profile_variants(variants, lambda one: each.invoke(profile, **{**each.params, **one.to_options()}), as_json)
     if wanted.with_fit and not (as_json or wanted.dry_run):
         summarise_variants(targets, wanted.space)
+
+
+def _runtime_of(space: str, kind: DeviceKind) -> str | None:
+    """The runtime of networks that are written in one format alone; None for those that the device may choose for.
+
+    Raises InputError if such devices run no files of that format.
+    """
+    from fleetfront.runtimes.catalogue import places
+    from fleetfront.spaces.base import OfUserFile
+    from fleetfront.spaces.catalogue import load_space
+
+    family = load_space(space)
+    if not isinstance(family, OfUserFile):
+        return None
+    found = next((place.name for place in places(kind.name).values() if place.file_format == "onnx"), None)
+    if found is None:
+        raise InputError(
+            f"Networks of {family.own_file.name} are written as .onnx files, which devices of {kind.name} do not run.",
+            "Profile them on --device cpu, or export single networks: fleetfront export --torch FILE.py:make.",
+        )
+    return found
 
 
 def _asked(

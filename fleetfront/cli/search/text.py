@@ -32,12 +32,17 @@ _IN_FULL = 3
 def next_search(where: str, space: str, options: str = "") -> None:
     """Name the search that follows, with an accuracy that it can have; ``where`` are its options of devices."""
     from fleetfront.predictors.accuracy.built_in import has_built_in
-    from fleetfront.spaces.base import HasSupernet
+    from fleetfront.spaces.base import HasSupernet, OfUserFile
     from fleetfront.spaces.catalogue import load_space
 
-    if has_built_in(space) or options:
+    family = load_space(space)
+    brings = isinstance(family, OfUserFile) and family.own_accuracy is not None
+    if has_built_in(space) or options or brings:
         next_command(f"fleetfront search {where} --space {space}{options}")
-    elif isinstance(load_space(space), HasSupernet):
+    elif isinstance(family, OfUserFile):
+        next_command(f"fleetfront search {where} --space {space} --accuracy csv:PATH")
+        hint(f"  Or write def accuracy(**genes) into {family.own_file.name}, which returns percent.")
+    elif isinstance(family, HasSupernet):
         next_command(f"fleetfront search {where} --space {space} --accuracy supernet:WEIGHTS --images FOLDER")
         hint(f"  To make WEIGHTS: fleetfront train FOLDER --space {space}; a table serves, too: --accuracy csv:PATH")
     else:
@@ -54,13 +59,16 @@ def tell_beyond(marks: Iterable[object]) -> None:
 def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> None:
     """Name the deploy that follows a search, with weights and images as far as it needs them; ``which`` are picks."""
     from fleetfront.pipelines.knowledge.remembered import known_weights
-    from fleetfront.spaces.base import HasSupernet, plain_space
+    from fleetfront.spaces.base import HasSupernet, OfUserFile, plain_space
     from fleetfront.spaces.catalogue import load_space
     from fleetfront.workspace import Workspace
 
     command = f"fleetfront deploy --front {quote(str(out))} {which}"
     precisions, folder = precisions_option(fronts), f" --images {quote(images) if images else 'FOLDER'}"
     space = plain_space(load_space(fronts.space))
+    if isinstance(space, OfUserFile):
+        next_command(command)
+        return
     if not isinstance(space, HasSupernet):
         is_int8 = precisions or any(point.precision == "int8" for front in fronts.devices for point in front.points)
         next_command(f"{command} --random-weights{precisions}{folder if is_int8 else ''}")

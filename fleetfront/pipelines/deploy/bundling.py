@@ -92,7 +92,7 @@ def bundle_network(
     except FleetfrontError as error:
         return replace(deployed, error=error)
     moved = tuple(replace(file, path=folder / file.name) for file in network.files)
-    return replace(deployed, folder=folder, files=moved, error=_missed_limit(deployed) or _left_out(pick, network))
+    return replace(deployed, folder=folder, files=moved, error=missed_limit(deployed) or _left_out(pick, network))
 
 
 def _with_times_of(pick: Pick, files: Sequence[WrittenFile]) -> tuple[Pick, tuple[str, ...]]:
@@ -123,7 +123,7 @@ def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) 
         weights=network.weights.describe(size),
         files=tuple(_described(file, network, recipe) for file in network.files),
         accuracy=(*pick.accuracy, *_accuracy_rows(network)),
-        latency=(*pick.latency, *(_measured_row(latency) for latency in deployed.measured)),
+        latency=(*pick.latency, *(measured_row(latency) for latency in deployed.measured)),
         labels=network.class_names,
         made_with={"fleetfront": __version__, "python": platform.python_version(), **versions()},
     )
@@ -229,7 +229,8 @@ def app_facts(latency: FileLatency) -> dict[str, Any]:
     return {} if latency.app is None else latency.app.to_json()
 
 
-def _measured_row(latency: FileLatency) -> dict[str, Any]:
+def measured_row(latency: FileLatency) -> dict[str, Any]:
+    """The row of a manifest that tells how long a file took."""
     row: dict[str, Any] = {
         "target": str(latency.target),
         "ms": latency.ms,
@@ -252,7 +253,7 @@ def _left_out(pick: Pick, network: Network) -> BarMissed | None:
     return BarMissed(f"{pick.name}: {' '.join(error.message for error in network.missed)}", network.missed[0].remedy)
 
 
-def _missed_limit(deployed: Deployed) -> BarMissed | None:
+def missed_limit(deployed: Deployed) -> BarMissed | None:
     """A limit on one device says nothing of a file that was timed on another."""
     pick = deployed.pick
     if pick.max_latency_ms is None:

@@ -18,7 +18,7 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.proof import FP32_LIMIT, Proof, error_allowed, judge_outputs
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, Tensor
-from fleetfront.pipelines.deploy.bundling import versions
+from fleetfront.pipelines.deploy.bundling import measured_row, versions
 from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, WrittenFile
 from fleetfront.runtimes.catalogue import load_runtime
 
@@ -89,18 +89,21 @@ def bundle_called(
     out: Path,
     *,
     made_with: Mapping[str, str] | None = None,
+    space: str = NO_SPACE,
     force: bool = False,
 ) -> Deployed:
-    """Write the bundle of proven files, with ``weights`` and ``made_with`` in its manifest.
+    """Write the bundle of proven files, with ``weights``, ``made_with`` and what is known of the pick in its manifest.
 
     Raises InputError if there is one already.
     """
     vectors = _vectors(network, done.files)
     manifest = Manifest(
         arch=network.spec,
-        space=NO_SPACE,
+        space=space,
         weights=weights,
         files=tuple(_described(file) for file in done.files),
+        accuracy=done.pick.accuracy,
+        latency=(*done.pick.latency, *map(measured_row, done.measured)),
         made_with={"fleetfront": __version__, "python": platform.python_version(), **versions(), **(made_with or {})},
         test_vectors=vectors.rows,
     )

@@ -82,12 +82,12 @@ def export_example(
     progress.start("Exporting and proving", len(formats))
     try:
         with spec_neighbours(wanted.spec), contextlib.ExitStack() as until:
-            network = _Called(wanted.spec, module, read_example(wanted.example))
+            network = TorchCall(wanted.spec, module, read_example(wanted.example))
             staging = until.enter_context(staging_folder(out))
             try:
                 files = []
                 for kind in formats:
-                    files.append(_written(network, kind, staging))
+                    files.append(write_proven(network, kind, staging, _exported(network)))
                     progress.advance(detail=files[-1].name)
                 timed = {} if measuring is None else measure_written({pick.arch: files}, measuring, progress)
                 done = Deployed(pick, proofs={f.key: f.proof for f in files}, measured=timed.get(pick.arch, ()))
@@ -114,7 +114,7 @@ def read_example(text: str) -> Any:
     return load_from_file(Path(path), name, "Define `example`: a tensor, a tuple or a dict of them, or a function.")
 
 
-class _Called:
+class TorchCall:
     """A torch network with the call that its example makes: flat tensors in, flat tensors out, each with a name."""
 
     origin = "torch"
@@ -253,10 +253,17 @@ def _distinct(names: Sequence[str]) -> list[str]:
     return [name if names.count(name) == 1 else f"{name}_{place}" for place, name in enumerate(names)]
 
 
-def _written(network: _Called, kind: FileFormat, folder: Path) -> WrittenFile:
+def _exported(network: TorchCall) -> bytes:
     from fleetfront.deploy.writers.torch_export import export_onnx
 
-    exported = export_onnx(network.flat(), network.example, network.inputs, network.outputs)
+    return export_onnx(network.flat(), network.example, network.inputs, network.outputs)
+
+
+def write_proven(network: TorchCall, kind: FileFormat, folder: Path, exported: bytes) -> WrittenFile:
+    """The ONNX file ``exported`` as a file of ``kind`` in ``folder``, proven against the network.
+
+    Raises BarMissed if it computes something else, or if nobody could tell.
+    """
     data = kind.finish(exported, FileDescription("network", network.spec))
     name = f"network.{kind.name}"
     path = folder / name

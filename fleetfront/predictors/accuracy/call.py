@@ -25,7 +25,7 @@ import numpy as np
 from fleetfront.errors import InputError, unknown
 from fleetfront.plain import parse_finite_json
 from fleetfront.quantities import ACCURACY, PASS, Estimate, Quality, Tier
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Config, Genotypes, OfUserFile, OwnAccuracy, SearchSpace
 from fleetfront.text_tables import parse_number, read_csv
 
 if TYPE_CHECKING:
@@ -65,9 +65,13 @@ class CallAccuracy:
     tier = Tier.MEASURED
 
     def __init__(self, space: SearchSpace, file: Path, function: str, settings: CallSettings, source: str) -> None:
-        """Raises InputError if there is no such file."""
+        """The function takes the genes by name if the file is the space's own, else the architecture's id.
+
+        Raises InputError if there is no such file.
+        """
         if not file.is_file():
             raise InputError(f"There is no file {file}.", _WRITE)
+        self._takes_genes = isinstance(space, OfUserFile) and space.own_file == file.resolve()
         self.source = source
         self._space, self._settings = space, settings
         self._worker = _Worker(file, function)
@@ -122,7 +126,7 @@ class CallAccuracy:
             return self._known[arch]
         started, error, before = time.monotonic(), "", self._tried.get(arch, 0)
         for tries in range(before + 1, before + 2 + self._settings.retries):
-            answer = self._worker.ask(arch, self._settings.timeout)
+            answer = self._worker.ask(self._question(arch), self._settings.timeout)
             error = str(answer.get("error", ""))
             if not error:
                 value = self._percent(arch, answer.get("accuracy"))
@@ -137,6 +141,9 @@ class CallAccuracy:
                 f"{self.source} failed for each of the first {self._failed} networks: {error}", "Repair the function."
             )
         return float("nan")
+
+    def _question(self, arch: str) -> str | Config:
+        return self._space.to_config(self._space.parse([arch])[0]) if self._takes_genes else arch
 
     def _percent(self, arch: str, value: Any) -> float:
         unit = self._settings.unit
@@ -187,6 +194,12 @@ def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
     return CallAccuracy(space, Path(file), function, _settings(settings), f"call:{spelled}")
 
 
+def load_own(own: OwnAccuracy, space: SearchSpace) -> CallAccuracy:
+    """The model of the function that a space's own file brings. Raises InputError on an unknown unit."""
+    settings = _settings([f"unit={own.unit}"] if own.unit else [])
+    return CallAccuracy(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
+
+
 def _settings(texts: list[str]) -> CallSettings:
     from pydantic import TypeAdapter, ValidationError
 
@@ -215,8 +228,8 @@ class _Worker:
     _process: subprocess.Popen[str] | None = None
     _answers: queue.Queue[str] = field(default_factory=queue.Queue)
 
-    def ask(self, arch: str, timeout: float) -> dict[str, Any]:
-        """``accuracy`` or ``error`` for an architecture. Raises InputError if the file cannot be loaded."""
+    def ask(self, arch: str | Config, timeout: float) -> dict[str, Any]:
+        """``accuracy`` or ``error`` for an architecture, or genes. Raises InputError if the file cannot be loaded."""
         process = self._process
         if process is None or process.poll() is not None:
             process = self._start()

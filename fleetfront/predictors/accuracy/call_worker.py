@@ -1,4 +1,4 @@
-"""Run a user's function for architectures that come as lines of JSON, and answer with lines of JSON:
+"""Run a user's function for architectures, or their genes, that come as lines of JSON, and answer with lines of JSON:
 ``python -m fleetfront.predictors.accuracy.call_worker FILE FUNCTION``.
 """
 
@@ -50,9 +50,9 @@ def _loaded(file: Path, name: str, answers: TextIO) -> Callable[[str], Any] | No
     return function  # type: ignore[no-any-return]
 
 
-def _asked(function: Callable[[str], Any], arch: str) -> dict[str, Any]:
+def _asked(function: Callable[..., Any], arch: str | dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"accuracy": float(function(arch))}
+        return {"accuracy": float(function(**arch) if isinstance(arch, dict) else function(arch))}
     except KeyboardInterrupt:
         raise
     except BaseException as error:

@@ -8,13 +8,13 @@ from pathlib import Path
 from fleetfront.errors import InputError
 from fleetfront.predictors.accuracy.bleu_table import learn_bleu
 from fleetfront.predictors.accuracy.built_in import load_built_in
-from fleetfront.predictors.accuracy.call import load_call
+from fleetfront.predictors.accuracy.call import load_call, load_own
 from fleetfront.predictors.accuracy.hwgpt_table import learn_perplexity
 from fleetfront.predictors.accuracy.ofa_mlp import OfaMlpAccuracy
 from fleetfront.predictors.accuracy.proxies import load_proxy
 from fleetfront.predictors.accuracy.tables import read_accuracy_csv
 from fleetfront.predictors.base import AccuracyModel
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import OfUserFile, SearchSpace, UserFamily
 
 #: Used where a user says nothing.
 DEFAULT_ACCURACY = "built-in"
@@ -47,7 +47,7 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     """
     kind, _, rest = spec.partition(":")
     if spec == DEFAULT_ACCURACY:
-        return load_built_in(space)
+        return _load_own(space) if isinstance(space, OfUserFile) else load_built_in(space)
     if kind in _WITH_MORE and not rest:
         spelling = next(text for text in SPELLINGS if text.startswith(kind))
         raise InputError(f"--accuracy {spec!r} does not say which file or name.", f"Write {spelling}.")
@@ -73,6 +73,15 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
             )
         return supernet(rest, space)
     raise InputError(f"--accuracy {spec!r} is not known.", f"Use one of {', '.join(SPELLINGS)}.")
+
+
+def _load_own(space: UserFamily) -> AccuracyModel:
+    if space.own_accuracy is None:
+        raise InputError(
+            f"{space.own_file.name} has no function accuracy(**genes).",
+            "Write one that returns percent, or use --accuracy csv:PATH or call:FILE.py:FUNCTION.",
+        )
+    return load_own(space.own_accuracy, space)
 
 
 def _path_and_column(rest: str) -> tuple[Path, str | None]:

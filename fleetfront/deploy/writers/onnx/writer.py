@@ -40,6 +40,8 @@ def write_onnx(graph: Graph, *, producer: str = "fleetfront") -> bytes:
         from onnx import helper
     except ImportError as error:
         raise missing("onnx", "cpu", "Writing ONNX files") from error
+    if (exported := graph.exported("onnx")) is not None:
+        return exported
     graph.check_weights()
     file = _OnnxFile(fold_batch_norm(drop_unread(graph)))
     model = helper.make_model(

@@ -39,6 +39,8 @@ def write_tflite(graph: Graph) -> bytes:
     """
     from fleetfront.deploy.writers.tflite.flatbuffer import TfliteFile
 
+    if (exported := graph.exported("tflite")) is not None:
+        return exported
     graph.check_weights()
     folded = fold_batch_norm(drop_unread(graph))
     file = TfliteFile(graph.name)

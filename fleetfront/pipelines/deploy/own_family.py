@@ -1,0 +1,133 @@
+"""Deploy networks of a user's own family: their files by torch's exporter, proven against the very modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
+from fleetfront.deploy.contract import InputContract
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder
+from fleetfront.pipelines.deploy.called import bundle_called
+from fleetfront.pipelines.deploy.export_example import FORMATS, TorchCall, write_proven
+from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
+from fleetfront.pipelines.deploy.timing import check_targets, measure_written
+from fleetfront.progress import SILENT, Progress
+from fleetfront.spaces.base import UserFamily, only_graph
+
+
+def deploy_family(
+    picks: Sequence[Pick],
+    family: UserFamily,
+    formats: Sequence[FileFormat],
+    out: Path,
+    *,
+    recipe: Recipe | None = None,
+    measuring: Measuring | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> list[Deployed]:
+    """Write one bundle a pick, fp32, with the weights that the user's file gives. A pick that fails carries its error
+    and costs no other pick. The files are those that profiles of the family time.
+
+    Raises:
+        InputError: a format, precision or contract that such networks are not written in, a bundle that exists, a
+            target without a file.
+        DeviceError: the device that measures is gone.
+    """
+    recipe = recipe or Recipe()
+    _check(family, formats, recipe)
+    _check_floats(picks, family)
+    check_targets(measuring, formats, recipe.precisions)
+    for pick in picks:
+        check_replaceable(out / safe_name(pick.name), force=force)
+    done: list[Deployed] = []
+    with staging_folder(out) as staging:
+        made = _make({pick.arch for pick in picks}, family, formats, staging, progress)
+        written = {arch: files for arch, (_, files) in made.items() if not isinstance(files, FleetfrontError)}
+        timed = {} if measuring is None else measure_written(written, measuring, progress)
+        for pick in picks:
+            network, files = made[pick.arch]
+            if isinstance(files, FleetfrontError):
+                done.append(Deployed(pick, error=type(files)(f"{pick.name}: {files.message}", files.remedy)))
+                continue
+            one = Deployed(
+                pick, proofs={f.key: f.proof for f in files}, measured=timed.get(pick.arch, ()), files=tuple(files)
+            )
+            done.append(_bundled(one, network, family, out, force=force))
+    return done
+
+
+def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe) -> None:
+    strange = [kind.name for kind in formats if kind.name not in FORMATS]
+    if strange:
+        raise InputError(
+            f"Networks of {family.own_file.name} are not written as {strange[0]}.",
+            f"Choose from --formats {','.join(FORMATS)}.",
+        )
+    other = [name for name in recipe.precisions if name != "fp32"]
+    if other:
+        raise InputError(
+            f"Networks of {family.own_file.name} are not handed out in {other[0]}.",
+            "Leave --precisions out; what their files would take in it, a profile with --precision tells.",
+        )
+    if recipe.contract != InputContract():
+        raise InputError(
+            f"Networks of {family.own_file.name} are fed as its inputs(**genes) says, nothing else before or behind.",
+            "Leave --input, --channels, --layout and --softmax out, or write it into make(**genes).",
+        )
+
+
+def _check_floats(picks: Sequence[Pick], family: UserFamily) -> None:
+    """Raise InputError for picks that were chosen, or whose times are known, in int8."""
+    for pick in picks:
+        if pick.precision not in ("", "fp32") or any("/int8/" in str(row["target"]) for row in pick.latency):
+            raise InputError(
+                f"{pick.name} was chosen in int8, and networks of {family.own_file.name} are handed out in fp32 alone.",
+                "Search among fp32 models, e.g. --device cpu --runtime onnxruntime.",
+            )
+
+
+def _make(
+    archs: set[str], family: UserFamily, formats: Sequence[FileFormat], staging: Path, progress: Progress
+) -> Mapping[str, tuple[TorchCall, list[WrittenFile] | FleetfrontError]]:
+    """Every distinct architecture with its network and files, or why there are none."""
+    made: dict[str, tuple[TorchCall, list[WrittenFile] | FleetfrontError]] = {}
+    progress.start("Writing and proving", len(archs) * len(formats))
+    for number, arch in enumerate(sorted(archs)):
+        (genotype,) = family.parse([arch])
+        folder = staging / str(number)
+        folder.mkdir()
+        module, sample = family.own_network(genotype)
+        network = TorchCall(arch, module, sample)
+        try:
+            exported = only_graph(family, family.subnet_graphs(genotype)).exported("onnx")
+            assert exported is not None
+            files = []
+            for kind in formats:
+                files.append(write_proven(network, kind, folder, exported))
+                progress.advance(detail=files[-1].name)
+            made[arch] = network, files
+        except FleetfrontError as error:
+            made[arch] = network, error
+    progress.finish()
+    return made
+
+
+def _bundled(done: Deployed, network: TorchCall, family: UserFamily, out: Path, *, force: bool) -> Deployed:
+    from fleetfront.deploy.writers.torch_export import weights_id
+
+    weights = {
+        "random": False,
+        "id": weights_id(network.module),
+        "source": f"make(**genes) of {family.own_file.name}",
+        "licence": "unknown",
+    }
+    try:
+        bundled = bundle_called(done, network, weights, out, space=family.name, force=force)
+    except FleetfrontError as error:
+        return replace(done, error=error)
+    return replace(bundled, error=missed_limit(bundled))

@@ -1,0 +1,88 @@
+"""Write parts and networks of a family as ONNX files, through torch's own exporter.
+
+The exporter of TorchScript is used: that of ``torch.export`` takes seconds a file, and a profile writes hundreds.
+Importing this module imports torch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from fleetfront.errors import InputError
+from fleetfront.graphs.graph import Graph
+from fleetfront.graphs.readers.torch import read_module
+from fleetfront.user_code import reason_of
+
+_OPSET = 17
+
+
+def exported_graph(name: str, module: nn.Module, sample: Sequence[Tensor]) -> Graph:
+    """The graph of a module whose files torch writes, when they are asked for."""
+    from dataclasses import replace
+
+    graph = read_module(module, tuple(sample))
+    return replace(graph, name=name, exports={"onnx": partial(export_onnx, module, tuple(sample))})
+
+
+def export_onnx(module: nn.Module, sample: Sequence[Tensor]) -> bytes:
+    """The ``.onnx`` file of a module for inputs like ``sample``, batch 1. Raises InputError if torch gives up."""
+    buffer = io.BytesIO()
+    with quiet_torch(), plain_paths(), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            torch.onnx.export(
+                module,
+                tuple(sample),
+                buffer,  # type: ignore[arg-type]
+                dynamo=False,
+                opset_version=_OPSET,
+                input_names=input_names(module, len(sample)),
+                output_names=["output"],
+            )
+        except Exception as error:
+            raise InputError(
+                f"torch.onnx gave up on {type(module).__name__} ({reason_of(error)}).",
+                "Rewrite what it cannot trace: branches and shapes that depend on the input's values.",
+            ) from error
+    return buffer.getvalue()
+
+
+def input_names(module: nn.Module, count: int) -> list[str]:
+    """Names of a module's first inputs: those of ``forward``'s parameters, where it names them one by one."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    named = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
+    return [named[place] if place < len(named) else f"input_{place}" for place in range(count)]
+
+
+@contextlib.contextmanager
+def plain_paths() -> Iterator[None]:
+    """Transformers without their fused path, which would hide their operators."""
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+
+
+@contextlib.contextmanager
+def quiet_torch() -> Iterator[None]:
+    """Without the exporter's warnings, and on one thread: a busy machine makes small networks wait for the others."""
+    before, threads = logging.root.manager.disable, torch.get_num_threads()
+    logging.disable(logging.CRITICAL)
+    torch.set_num_threads(1)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        logging.disable(before)

@@ -1,0 +1,203 @@
+"""Read a user's Python file that describes a family of torch networks, and call its functions."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.errors import InputError, missing
+from fleetfront.user_code import import_file, neighbours, reason_of
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+Value = int | float | str | bool
+Genes = Mapping[str, Value]
+
+#: A gene has at most as many values: genotypes are int8.
+_MOST_VALUES = 127
+_WORD = re.compile(r"[A-Za-z0-9_.+-]+")
+_SHOWN = 60
+_WRITE = "See docs/own-family.md: choices = {...}, make(**genes) and inputs(**genes)."
+
+
+@dataclass(frozen=True, slots=True)
+class FamilyFile:
+    """A family as its file has it.
+
+    Attributes:
+        path: of the file, absolute.
+        digest: SHA-256 over the file and the files beside it that it imports.
+        choices: gene -> its values, numbers ascending.
+        make: genes -> torch module.
+        inputs: genes -> what the module is fed: a tensor, or a tuple of tensors.
+        active: genes -> names of those that matter; None if the file does not say.
+        judges: whether the file has a function ``accuracy``.
+        unit: of what that function returns, as ``--accuracy call:`` spells units; empty if undeclared.
+    """
+
+    path: Path
+    digest: str
+    choices: Mapping[str, tuple[Value, ...]]
+    make: Callable[..., Any]
+    inputs: Callable[..., Any]
+    active: Callable[..., Any] | None
+    judges: bool
+    unit: str
+
+    @property
+    def name(self) -> str:
+        """The file's stem and the first eight digits of its digest: another file is another family."""
+        return f"{re.sub('[^A-Za-z0-9]+', '-', self.path.stem).strip('-') or 'family'}-{self.digest[:8]}"
+
+    def network(self, genes: Genes) -> nn.Module:
+        """The module of some genes, in evaluation mode; random weights are the same each time.
+
+        Raises InputError if ``make`` fails or gives something else.
+        """
+        import torch
+        from torch import nn
+
+        with neighbours(self.path), torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            made = self._called("make", self.make, genes)
+        if not isinstance(made, nn.Module):
+            raise InputError(
+                f"make({spell_genes(genes)}) of {self.path.name} gave a {type(made).__name__}.",
+                "Return a torch.nn.Module with its weights loaded.",
+            )
+        return made.eval()
+
+    def sample(self, genes: Genes) -> tuple[Tensor, ...]:
+        """The tensors that such a module is fed. Raises InputError if ``inputs`` fails or gives no tensors."""
+        import torch
+
+        with neighbours(self.path), torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            given = self._called("inputs", self.inputs, genes)
+        tensors = (given,) if isinstance(given, torch.Tensor) else given
+        if not isinstance(tensors, tuple | list) or not tensors:
+            tensors = (None,)
+        strange = [type(one).__name__ for one in tensors if not isinstance(one, torch.Tensor)]
+        if strange:
+            raise InputError(
+                f"inputs({spell_genes(genes)}) of {self.path.name} gave {strange[0]} where a tensor is needed.",
+                "Return a tensor, or a tuple of tensors in the order of forward's parameters.",
+            )
+        scalar = [tuple(one.shape) for one in tensors if not one.dim() or one.shape[0] != 1]
+        if scalar:
+            raise InputError(
+                f"inputs({spell_genes(genes)}) of {self.path.name} gave a tensor of shape {list(scalar[0])}.",
+                "Return what one inference is fed: the first dimension is the batch, and it is 1.",
+            )
+        return tuple(one.detach().cpu() for one in tensors)
+
+    def active_names(self, genes: Genes) -> frozenset[str]:
+        """The genes that matter beside the given ones. Raises InputError if ``active`` fails or names no genes."""
+        if self.active is None:
+            return frozenset(self.choices)
+        with neighbours(self.path):
+            given = self._called("active", self.active, genes)
+        names = [one for one, there in given.items() if there] if isinstance(given, Mapping) else given
+        try:
+            found = frozenset(map(str, names))
+        except TypeError:
+            found = frozenset({str(names)})
+        if found - set(self.choices):
+            raise InputError(
+                f"active({spell_genes(genes)}) of {self.path.name} named {min(found - set(self.choices))!r}.",
+                f"Return names of genes: {', '.join(self.choices)}.",
+            )
+        return found
+
+    def _called(self, name: str, function: Callable[..., Any], genes: Genes) -> Any:
+        try:
+            return function(**genes)
+        except (Exception, SystemExit) as error:
+            raise InputError(
+                f"{name}({spell_genes(genes)}) of {self.path.name} failed: {reason_of(error)}", "Repair it."
+            ) from error
+
+
+def spell_genes(genes: Genes) -> str:
+    """``width=16,depth=3``, as architectures of such families are spelled."""
+    return ",".join(f"{name}={value}" for name, value in genes.items())
+
+
+def read_family(path: Path) -> FamilyFile:
+    """The family that a file describes; its code is run.
+
+    Raises:
+        InputError: there is no such file, it fails, or it does not say what a family needs.
+        MissingDependency: torch is not installed.
+    """
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise missing("torch", "torch", "A family of torch networks") from error
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.", f"Give the path of a Python file. {_WRITE}")
+    path = path.resolve()
+    with neighbours(path):
+        written = vars(import_file(path))
+    choices = _choices(path, written.get("choices"))
+    functions = {name: written.get(name) for name in ("make", "inputs", "active", "accuracy")}
+    for name, function in functions.items():
+        if function is None and name in ("make", "inputs"):
+            raise InputError(f"{path.name} has no function {name}(**genes).", _WRITE)
+        if function is not None and not callable(function):
+            raise InputError(f"{name} of {path.name} is no function.", f"Write def {name}(**genes).")
+    make, inputs, active, accuracy = functions.values()
+    assert make is not None
+    assert inputs is not None
+    unit = str(written.get("accuracy_unit", ""))
+    found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit)
+    # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
+    first = {name: values[0] for name, values in choices.items()}
+    found.network(first)
+    found.sample(first)
+    return replace(found, digest=_digest(path))
+
+
+def _digest(path: Path) -> str:
+    beside = {
+        origin
+        for name, module in list(sys.modules.items())
+        if name not in ("__main__", "__mp_main__")
+        and (origin := getattr(module, "__file__", None))
+        and Path(origin).parent == path.parent
+    }
+    digest = hashlib.sha256(path.read_bytes())
+    for origin in sorted(beside - {str(path)}):
+        digest.update(Path(origin).read_bytes())
+    return digest.hexdigest()
+
+
+def _choices(path: Path, given: Any) -> dict[str, tuple[Value, ...]]:
+    if not isinstance(given, Mapping) or not given:
+        raise InputError(f"{path.name} has no choices = {{gene: values, ...}}.", _WRITE)
+    choices = {}
+    for name, values in given.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise InputError(f"{name!r} cannot be a gene of {path.name}.", "Name genes as Python names parameters.")
+        listed = tuple(values) if isinstance(values, list | tuple | range) else ()
+        if not 0 < len(listed) <= _MOST_VALUES:
+            raise InputError(
+                f"Gene {name} of {path.name} is {str(values)[:_SHOWN]}, not a list of 1 to {_MOST_VALUES} values.",
+                "Write e.g. 'width': [16, 24, 32].",
+            )
+        strange = [value for value in listed if not isinstance(value, Value) or not _WORD.fullmatch(str(value))]
+        if strange or len({str(value) for value in listed}) < len(listed):
+            said = f"has the value {strange[0]!r}" if strange else "has a value twice"
+            raise InputError(
+                f"Gene {name} of {path.name} {said}.",
+                "Values are distinct numbers, or words of letters, digits and . _ + -: make may look others up.",
+            )
+        are_numbers = all(isinstance(value, int | float) for value in listed)
+        choices[name] = tuple(sorted(listed, key=float)) if are_numbers else listed
+    return choices

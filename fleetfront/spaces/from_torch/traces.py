@@ -1,0 +1,131 @@
+"""Keep what a family's networks are made of: traced once, then read from a file of the cache."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from fleetfront import __version__
+from fleetfront.files import write_whole
+from fleetfront.plain import from_plain, to_plain
+from fleetfront.progress import SILENT, Progress
+from fleetfront.spaces.from_torch.family_file import FamilyFile, Value
+from fleetfront.spaces.from_torch.tables import Slot, learn_slots
+from fleetfront.workspace import Workspace
+
+if TYPE_CHECKING:
+    from fleetfront.spaces.from_torch.tracing import Tracer
+
+#: Beginnings of places that hold no part: operators after one, and weights of none.
+BETWEEN, LOOSE = "after ", "weights "
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """The facts of a part, the same wherever it occurs.
+
+    Attributes:
+        label: class of its first module.
+        inputs: shape of each tensor that it is fed, without the batch.
+        macs, params: multiply-accumulates, and numbers in its weights.
+        moved: numbers that its operators read and write.
+        operators: how many it has.
+        genes, place: of one network that has it, and where there.
+    """
+
+    label: str
+    inputs: tuple[tuple[int, ...], ...]
+    macs: int
+    params: int
+    moved: int
+    operators: int
+    genes: dict[str, Value]
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """Names of classes of modules: those that are taken apart into parts, and those that never are."""
+
+    apart: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FamilyParts:
+    """The parts of a family's networks: places, and what each holds; every part by its signature."""
+
+    slots: tuple[Slot, ...]
+    described: dict[str, Described]
+    decisions: Decisions
+
+    @cached_property
+    def loose(self) -> tuple[tuple[Slot, tuple[int, ...]], ...]:
+        """Places of weights of no part, with how many numbers these have for each combination of genes."""
+        return tuple(
+            (slot, tuple(int(held or 0) for held in slot.held)) for slot in self.slots if slot.place.startswith(LOOSE)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    made_by: str
+    parts: FamilyParts
+
+
+def family_parts(file: FamilyFile, progress: Progress = SILENT) -> FamilyParts:
+    """The parts of a family's networks, from the cache where this very file was traced before.
+
+    Raises InputError if a network cannot be made or run, or if what they are made of cannot be told.
+    """
+    path = Workspace.default().cache / "families" / f"{file.digest}.json"
+    made_by = _maker()
+    with contextlib.suppress(OSError, ValueError):
+        kept = from_plain(_Kept, path.read_bytes())
+        if kept.made_by == made_by:
+            return kept.parts
+    parts = _traced(file, progress)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, json.dumps(to_plain(_Kept(made_by, parts))).encode())
+    return parts
+
+
+def _maker() -> str:
+    import torch
+
+    return f"fleetfront {__version__}, torch {torch.__version__}"
+
+
+def _traced(file: FamilyFile, progress: Progress) -> FamilyParts:
+    from fleetfront.spaces.from_torch.tracing import Tracer
+
+    names, choices = list(file.choices), list(file.choices.values())
+    tracer = Tracer(file)
+    tracer.settle({name: values[-1] for name, values in file.choices.items()})
+
+    def trace(genotype: tuple[int, ...]) -> dict[str, str]:
+        return tracer.trace(
+            {name: choices[at][gene] for at, (name, gene) in enumerate(zip(names, genotype, strict=True))}
+        )
+
+    counts = [len(values) for values in choices]
+    while True:
+        before = tracer.decisions
+        slots = learn_slots(counts, names, trace, progress)
+        if tracer.decisions == before:
+            break
+        # A later network showed that a module must stay whole: what was traced before was cut otherwise.
+        tracer = Tracer(file, tracer.decisions)
+    occurring = {held for slot in slots for held in slot.held}
+    return FamilyParts(slots, {key: one for key, one in tracer.described.items() if key in occurring}, tracer.decisions)
+
+
+def tracer_of(file: FamilyFile, parts: FamilyParts) -> Tracer:
+    """A tracer that takes networks apart as ``parts`` were."""
+    from fleetfront.spaces.from_torch.tracing import Tracer
+
+    return Tracer(file, parts.decisions)

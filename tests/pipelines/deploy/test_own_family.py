@@ -1,0 +1,123 @@
+"""A user's family goes all the way: profiled, fitted, searched by its own accuracy, handed out and proven."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetfront.deploy.contract import InputContract
+from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
+from fleetfront.errors import BarMissed, InputError
+from fleetfront.pipelines.deploy.own_family import deploy_family
+from fleetfront.pipelines.deploy.records import Pick, Recipe
+from fleetfront.pipelines.fit.fit import fit_target
+from fleetfront.pipelines.measure.profile import Budget, profile_space
+from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.pipelines.verify import verify_bundle
+from fleetfront.predictors.accuracy.sources import load_accuracy
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.profilers.plan import PlanOptions
+from fleetfront.profilers.store.store import Store
+from fleetfront.search.problem import ProblemTarget
+from fleetfront.spaces.from_torch.remembered import open_family
+from fleetfront.spaces.from_torch.space import TorchFamily
+from fleetfront.targets import Target
+from fleetfront.workspace import Workspace
+from tests.spaces.from_torch.conftest import FAMILY
+
+TARGET = Target("cpu", "onnxruntime")
+
+
+@pytest.fixture(scope="module")
+def family(tmp_path_factory: pytest.TempPathFactory) -> TorchFamily:
+    folder = tmp_path_factory.mktemp("own")
+    (folder / "steps.py").write_text(FAMILY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLEETFRONT_HOME", str(folder / "home"))
+        yield open_family(folder / "steps.py")
+
+
+def test_from_a_file_to_a_front(family: TorchFamily, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    with Store(workspace.store) as store:
+        options = PlanOptions(calibration=20, validation=50)
+        outcome = profile_space(
+            family, TARGET, store=store, budget=Budget("test", 60.0), rounds=2, options=options, workspace=workspace
+        )
+        assert outcome.observations.errors == {}
+        # Of twenty networks, half calibrate: all of both roles would leave none to the other.
+        assert {role.value: count for role, count in outcome.planned.items()} == {
+            "block": len(family.vocabulary),
+            "calibration": 10,
+            "validation": 10,
+        }
+        model = fit_target(store, TARGET, family, workspace=workspace).chosen.fitted.model
+    accuracy = load_accuracy("built-in", family)
+    target = ProblemTarget("cpu", CalibratedTable(family, model), str(TARGET))
+    fronts = search_space(family, [target], accuracy, SearchOptions("surrogate", 12), out=tmp_path / "fronts")
+    best = max(fronts.fronts["cpu"].points, key=lambda point: point.accuracy)
+    assert best.arch == "width=8,depth=3,second=relu,drop=0.0" or best.accuracy == 73.0
+    assert json.loads((tmp_path / "fronts" / "fronts.json").read_text())["space"] == family.name
+
+
+def test_bundles_hold_proven_files_and_what_is_known_of_them(family: TorchFamily, tmp_path: Path) -> None:
+    row = {"target": str(TARGET), "ms": 0.1, "std_ms": 0.01, "tier": "measured", "clock": "thread-cpu"}
+    pick = Pick("best", "width=8,depth=3,second=tanh,drop=0.0", latency=(row,), accuracy=({"value": 73.0},))
+    (done,) = deploy_family([pick], family, parse_formats("onnx,ort"), tmp_path)
+    assert done.error is None
+    assert done.folder is not None
+    manifest = json.loads((done.folder / "manifest.json").read_text())
+    assert (manifest["arch"], manifest["space"]) == (pick.arch, family.name)
+    assert manifest["latency"][0]["ms"] == 0.1
+    assert [file["format"] for file in manifest["files"]] == ["onnx", "ort"]
+    assert all(proof.passed for proof in done.proofs.values())
+    assert verify_bundle(done.folder).failed == ()
+
+
+def test_a_file_that_computes_something_else_is_not_handed_out(
+    family: TorchFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = family.subnet_graphs(family.parse(["width=8,depth=2,second=tanh,drop=0.0"])[0])
+    monkeypatch.setattr(TorchFamily, "subnet_graphs", lambda *_: other)
+    picks = [Pick("wrong", "width=8,depth=3,second=tanh,drop=0.0")]
+    (done,) = deploy_family(picks, family, (ALL_FORMATS["onnx"],), tmp_path)
+    assert isinstance(done.error, BarMissed)
+    assert "differs from torch" in done.error.message
+    assert not (tmp_path / "wrong").exists()
+
+
+@pytest.mark.parametrize(
+    ("formats", "recipe", "said"),
+    [
+        ("tflite", Recipe(), "not written as tflite"),
+        ("onnx", Recipe(precisions=("fp32", "int8")), "not handed out in int8"),
+        ("onnx", Recipe(contract=InputContract(softmax=True)), "nothing else before or behind"),
+    ],
+)
+def test_what_such_networks_do_not_have_is_refused(
+    formats: str, recipe: Recipe, said: str, family: TorchFamily, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=said):
+        deploy_family([Pick("one", "")], family, parse_formats(formats), tmp_path, recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    "pick",
+    [
+        Pick("one", "", precision="int8"),
+        Pick("one", "", latency=({"target": "cpu/onnxruntime/int8/t1/b1", "ms": 1.0},)),
+    ],
+)
+def test_no_time_of_int8_stands_beside_a_float_file(pick: Pick, family: TorchFamily, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="chosen in int8"):
+        deploy_family([pick], family, parse_formats("onnx"), tmp_path)
+
+
+def test_accuracy_is_asked_by_genes(family: TorchFamily) -> None:
+    model = load_accuracy("built-in", family)
+    rows = family.parse(["width=8,depth=2,second=relu,drop=0.5"])
+    np.testing.assert_array_equal(model.predict(rows).mean, [63.0])
+    # The same function by its spelling; any other is asked by the network's id.
+    spelled = load_accuracy(f"call:{family.own_file}:accuracy", family)
+    np.testing.assert_array_equal(spelled.predict(rows).mean, [63.0])

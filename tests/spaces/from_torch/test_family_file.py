@@ -1,0 +1,58 @@
+"""A file that describes no family says what it lacks."""
+
+from pathlib import Path
+
+import pytest
+
+from fleetfront.errors import InputError
+from fleetfront.spaces.from_torch.family_file import read_family
+from fleetfront.spaces.from_torch.space import make_family
+
+GOOD = """
+import torch
+choices = {"a": [2, 1]}
+def make(a):
+    return torch.nn.Linear(3, a)
+def inputs(a):
+    return torch.zeros(1, 3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ('choices = {"a": [2, 1]}', "", "no choices"),
+        ("[2, 1]", "[]", "not a list of 1 to 127 values"),
+        ("[2, 1]", "3", "not a list of 1 to 127 values"),
+        ("[2, 1]", "[1, None]", "has the value None"),
+        ("[2, 1]", "['x,y']", "has the value 'x,y'"),
+        ("[2, 1]", "[1, 1]", "has a value twice"),
+        ('{"a"', '{"a b"', "cannot be a gene"),
+        ("def make", "def build", r"no function make\("),
+        ("def inputs", "accuracy = 3\ndef inputs", "accuracy of .* is no function"),
+        ("torch.nn.Linear(3, a)", "3", "gave a int"),
+        ("torch.nn.Linear(3, a)", "1 / 0", r"make\(a=1\) .* ZeroDivisionError"),
+        ("torch.zeros(1, 3)", "'text'", "gave NoneType where a tensor|gave str where a tensor"),
+        ("torch.zeros(1, 3)", "torch.zeros(4, 3)", r"shape \[4, 3\]"),
+        ("torch.zeros(1, 3)", "torch.zeros(1, 5)", r"a=2 does not run on its inputs"),
+        ("import torch", "import torch_of_nobody", "cannot be imported"),
+        ("import torch", "import torch\nraise SystemExit(3)", "cannot be imported"),
+    ],
+)
+def test_what_is_wrong_is_said(before: str, after: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "family.py"
+    assert before in GOOD
+    path.write_text(GOOD.replace(before, after))
+    with pytest.raises(InputError, match=said):
+        make_family(read_family(path))
+
+
+def test_numbers_ascend_and_words_stay(tmp_path: Path) -> None:
+    path = tmp_path / "family.py"
+    path.write_text(GOOD.replace("[2, 1]", "[2, 1], 'b': ['z', 'a']").replace("(a)", "(a, b='z')"))
+    assert read_family(path).choices == {"a": (1, 2), "b": ("z", "a")}
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="There is no file"):
+        read_family(tmp_path / "none.py")
