@@ -220,7 +220,8 @@ def _with_int8(model: DeviceModel) -> DeviceModel:
     if not _is_int8(model.target):
         return model
     warning = (
-        "Its times are of int8 files, accuracies are of networks in float; deploy --precisions int8 measures both."
+        "Its times are of int8 files, accuracies are of networks in float: search --precisions int8, or fp32,int8, has "
+        "accuracies of int8, too."
     )
     return replace(model, warnings=(*model.warnings, warning))
 
