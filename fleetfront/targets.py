@@ -24,6 +24,8 @@ _WEIGHT_BYTES = {"fp16": 2, "int8": 1}
 FLOATS = ("fp32", "tf32", "fp16", "unknown", "")
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
+#: ``adb:SERIAL@HOST`` is behind another host.
+_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*(@[A-Za-z0-9][A-Za-z0-9_.:\-]*)?\Z")
 
 
 def weight_bytes_of(precision: str) -> int:
@@ -59,8 +61,8 @@ class Target:
     delegate: str = ""
 
     def __post_init__(self) -> None:
-        for name in ("device", "runtime"):
-            if not _PART.match(getattr(self, name)):
+        for name, form in (("device", _DEVICE), ("runtime", _PART)):
+            if not form.match(getattr(self, name)):
                 raise InputError(
                     f"Target {name} {getattr(self, name)!r} holds characters that a target cannot have.",
                     "Use letters, digits and _ . : - only.",

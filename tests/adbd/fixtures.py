@@ -100,7 +100,7 @@ def adb_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
     if shutil.which("adb") is None:
         pytest.skip("the adb server needs the Debian package adb")
     environment = {**os.environ, "HOME": str(tmp_path)}
-    process, port = _started_server(environment)
+    process, port = start_server(environment)
     monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
     try:
         yield port
@@ -109,7 +109,7 @@ def adb_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
         process.wait()
 
 
-def _started_server(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
+def start_server(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
     """An adb server that answers, and its port. Another test may take a free port first: then it ends at once."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:

@@ -19,7 +19,8 @@ _OF_HEAT = frozenset({"max_temp", "cooldown_s", "is_sustained"})
 
 
 class AdbKind:
-    """``adb:SERIAL``, ``adb:HOST:PORT``, or ``adb`` for the only one attached. A ``DeviceKind``.
+    """``adb:SERIAL``, ``adb:HOST:PORT``, or ``adb`` for the only one attached; behind another host's adb server
+    ``adb:SERIAL@HOST``. A ``DeviceKind``.
 
     Its settings are the arguments of ``open_adb_agent`` (``cores``, ``runner``, ``benchmark_model``, ``litert_wheel``,
     ``npu_libraries``, ``with_operators``) and ``max_temp`` (degrees Celsius), ``cooldown_s`` (rest between rounds),

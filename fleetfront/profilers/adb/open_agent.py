@@ -25,7 +25,7 @@ from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent, ServerSilent, remedy
-from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport, is_address
+from fleetfront.profilers.adb.link.server import AdbServer, ServerTransport, is_address, split_host
 from fleetfront.profilers.adb.link.transport import AUTHORIZE_S, Transport
 from fleetfront.profilers.adb.runners.base import Runner
 from fleetfront.profilers.adb.runners.benchmark_model import BenchmarkModelRunner, find_benchmark_model
@@ -35,7 +35,7 @@ from fleetfront.runtimes.catalogue import places
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
-#: How users spell a device over ADB: ``adb:SERIAL`` or ``adb:HOST:PORT``.
+#: How users spell a device over ADB: ``adb:SERIAL`` or ``adb:HOST:PORT``; with ``@HOST`` behind it, on another host.
 PREFIX = "adb:"
 #: The only device attached.
 ANY = "adb"
@@ -105,26 +105,28 @@ def why_none_attached() -> str:
 
 def full_name(device: str) -> str:
     """``adb:SERIAL`` for ``adb``, the only device attached, and for ``adb:transport_id:N``; other names as they are.
+    The adb server of another host is asked for ``adb:@HOST``, and the host stays in the name.
 
     Raises:
         DeviceError: there is none, or there are several.
         MissingDependency: no adb server runs, and USB needs a package.
     """
-    server = AdbServer.configured()
+    device, host = split_host(device)
+    server = AdbServer.at(host)
     by_id = device.removeprefix(f"{PREFIX}transport_id:")
     if by_id != device and server.is_running():
-        named = [PREFIX + listed.name for listed in server.devices() if listed.id == by_id]
+        named = [PREFIX + listed.name + host for listed in server.devices() if listed.id == by_id]
         if not named:
             raise DeviceError(
                 f"No device has the transport id {by_id}.", "`fleetfront devices` lists what is attached."
             )
         return named[0]
     if device not in (ANY, PREFIX):
-        return device
-    if not server.is_running():
+        return device + host
+    if not host and not server.is_running():
         return PREFIX + _only(serials := _usb_serials(), serials)
     listed = server.devices()
-    return PREFIX + _only([d.name for d in listed], [d.name for d in listed if d.state == _READY])
+    return PREFIX + _only([d.name + host for d in listed], [d.name + host for d in listed if d.state == _READY])
 
 
 def connect(
@@ -135,7 +137,8 @@ def connect(
     heartbeat: Heartbeat | None = None,
     progress: Progress = SILENT,
 ) -> Connection:
-    """Connect to ``adb:SERIAL``, ``adb:HOST:PORT`` or, if one device alone is attached, ``adb``.
+    """Connect to ``adb:SERIAL``, ``adb:HOST:PORT`` or, if one device alone is attached, ``adb``; with ``@HOST`` or
+    ``@HOST:PORT`` behind it through the adb server that answers there, and in no other way.
 
     Args:
         device: as the user typed it.
@@ -162,7 +165,8 @@ def connect(
 def _connected(
     device: str, key: Path | None, authorize_s: float, heartbeat: Heartbeat | None, progress: Progress
 ) -> Connection:
-    serial = full_name(device).removeprefix(PREFIX)
+    name, host = split_host(full_name(device))
+    serial = name.removeprefix(PREFIX)
     if not serial.isprintable():
         raise InputError(f"{serial!r} is no serial number.", "`fleetfront devices` lists what is attached.")
     address = re.fullmatch(r"(?P<host>.+):(?P<port>\d+)", serial) if is_address(serial) else None
@@ -171,7 +175,9 @@ def _connected(
             f"{device} names the port {address.group('port')}, which cannot be.",
             "Ports are 1 to 65535; adb's own is 5555, and Android shows another under 'Wireless debugging'.",
         )
-    server = AdbServer.configured()
+    server = AdbServer.at(host)
+    if host:
+        return Connection(ServerTransport(server, serial), heartbeat)
     try:
         is_served = server.is_running()
     except ServerSilent:
@@ -224,7 +230,8 @@ def adb_target(
     if runtime not in known:
         raise unknown("runtime of a device over ADB", runtime, known)
     # Serial numbers of devices found by mDNS hold characters that a target cannot have.
-    name = PREFIX + re.sub(r"[^A-Za-z0-9_.:\-]+", "-", device.removeprefix(PREFIX)).strip("-")
+    serial, host = split_host(device.removeprefix(PREFIX))
+    name = PREFIX + re.sub(r"[^A-Za-z0-9_.:\-]+", "-", serial).strip("-") + host
     return Target(name, runtime, precision, threads, batch)
 
 

@@ -46,6 +46,10 @@ _OTHER = re.compile(
     r"(?!List of devices )(?P<serial>\S+)\s+(?P<state>[^:\s]+(?: [^:\s]+)*)(?P<rest>(?:\s+[a-z_]+:\S*)*)\s*"
 )
 _BY_ID = "transport_id:"
+#: ``SERIAL@HOST`` or ``SERIAL@HOST:PORT``; behind the same sign stands where one of twins is plugged in.
+_HOSTED = re.compile(
+    r"(?P<device>.*)@(?P<host>(?!usb:|transport_id:)[A-Za-z0-9][A-Za-z0-9.\-]*)(?::(?P<port>\d{1,5}))?"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +104,41 @@ def is_address(serial: str) -> bool:
     return bool(re.fullmatch(r".+:\d+", serial)) and "@usb:" not in serial and _BY_ID not in serial
 
 
-class AdbServer:
-    """An adb server on this machine. Each request has its own connection, as the protocol wants."""
+def split_host(device: str) -> tuple[str, str]:
+    """A device's name without the host whose adb server has it, and that host as ``@HOST`` or ``@HOST:PORT``; the
+    latter is empty where the device is this machine's.
 
-    def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT) -> None:
+    Raises InputError for a port that cannot be.
+    """
+    match = _HOSTED.fullmatch(device)
+    if match is None:
+        return device, ""
+    port = int(match.group("port") or DEFAULT_PORT)
+    if not 0 < port < 65536:
+        raise InputError(
+            f"{device} names the port {port}, which cannot be.", "Ports are 1 to 65535; adb's own is 5037."
+        )
+    return match.group("device"), f"@{match.group('host')}{'' if port == DEFAULT_PORT else f':{port}'}"
+
+
+class AdbServer:
+    """An adb server, mostly on this machine. Each request has its own connection, as the protocol wants.
+
+    ``named`` is the host as users write it behind a device, ``@HOST:PORT``; empty for the server of this machine.
+    """
+
+    def __init__(self, host: str = "127.0.0.1", port: int = DEFAULT_PORT, named: str = "") -> None:
         self._host = host
         self._port = port
+        self.named = named
+
+    @classmethod
+    def at(cls, named: str) -> AdbServer:
+        """The server of a host of ``split_host``; the configured one for none."""
+        if not named:
+            return cls.configured()
+        host, _, port = named.removeprefix("@").partition(":")
+        return cls(host, int(port or DEFAULT_PORT), named)
 
     @classmethod
     def configured(cls) -> AdbServer:
@@ -184,6 +217,14 @@ class AdbServer:
             raise
         return pipe
 
+    def _start_remedy(self) -> str:
+        if not self.named:
+            return "Run: adb start-server"
+        return (
+            f"Run `adb start-server` on {self._host} and lead its port here: ssh -N -L 5038:localhost:{self._port} "
+            f"{self._host}, then name the device @localhost:5038."
+        )
+
     def _request(self, request: str, serial: str, timeout_s: float) -> SocketPipe:
         try:
             pipe = SocketPipe(connect_tcp(self._host, self._port, timeout_s), serial)
@@ -191,7 +232,7 @@ class AdbServer:
             raise ServerSilent(self.address, timeout_s) from error
         except OSError as error:
             raise DeviceError(
-                f"No adb server answers at {self.address} ({error.strerror or error}).", "Run: adb start-server"
+                f"No adb server answers at {self.address} ({error.strerror or error}).", self._start_remedy()
             ) from error
         try:
             _exchange(pipe, request, serial, timeout_s)
@@ -216,7 +257,7 @@ class ServerTransport:
         if is_address(serial) and _is_away(listed.get(serial)):
             listed = _connected(server, serial)
         twins = [
-            shlex.quote(f"adb:{device.name}")
+            shlex.quote(f"adb:{device.name}{server.named}")
             for device in listed.values()
             if device.is_twin and device.serial == serial
         ]
