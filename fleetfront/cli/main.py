@@ -8,9 +8,11 @@ import importlib
 import io
 import os
 import select
+import signal
 import sys
 import traceback
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
@@ -49,7 +51,7 @@ The story:
 \b
 Exit codes: 0 done; 1 a bar you set was missed; 2 wrong usage or input;
 3 a device was lost or refused; 4 something needed is not installed;
-70 an error that nobody foresaw: please report it; 130 interrupted.
+70 an error that nobody foresaw: please report it; 130 interrupted, by Ctrl-C or a request to end (SIGTERM).
 """
 
 
@@ -209,7 +211,18 @@ def _fail(error: FleetfrontError) -> int:
 
 
 def entry_point() -> None:
-    """Run the installed ``fleetfront`` script."""
+    """Run the installed ``fleetfront`` script. A request to end is heard as Ctrl-C is."""
+    ours = os.getpid()
+
+    def hear(number: int, _frame: FrameType | None) -> None:
+        if os.getpid() == ours:
+            signal.raise_signal(signal.SIGINT)
+        else:
+            # Processes that were forked end as ever.
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
+
+    signal.signal(signal.SIGTERM, hear)
     sys.exit(main())
 
 
