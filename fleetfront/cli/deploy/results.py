@@ -173,15 +173,23 @@ def told_promise(pick: Pick, accuracy: float, images: int) -> str:
     return f"; the front says {row['value']:.2f} +-{row['std']:.2f} %{missed}"
 
 
+def accuracy_lines(one: Deployed, in_torch: float) -> list[str]:
+    """Tell the accuracy in torch and, where the front promised that of another precision, of each file in it."""
+    images = one.test_images
+    said = f"torch in fp32: {in_torch:.2f} % of {images} held-out images"
+    if one.pick.precision in ("", "fp32"):
+        return [f"{said}{told_promise(one.pick, in_torch, images)}"]
+    judged = [(file.name, file.accuracy) for file in one.files if file.accuracy is not None]
+    return [said, *(f"{name}: {found:.2f} %{told_promise(one.pick, found, images)}" for name, found in judged)]
+
+
 def _hints(one: Deployed) -> None:
     if one.folder is None:
         return
     hint(f"{one.pick.name}: {one.folder}")
     if one.torch_accuracy is not None:
-        hint(
-            f"  torch in fp32: {one.torch_accuracy:.2f} % of {one.test_images} held-out images"
-            f"{told_promise(one.pick, one.torch_accuracy, one.test_images)}"
-        )
+        for line in accuracy_lines(one, one.torch_accuracy):
+            hint(f"  {line}")
     elif one.test_images:
         hint("  accuracy is not judged: the folders of --images are not the network's classes")
     for file in one.files:

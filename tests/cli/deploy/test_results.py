@@ -1,10 +1,11 @@
 """Measurements of a deployed network stand beside what was promised of it."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from fleetfront.cli.deploy.results import PROMISES, promise_cells, report, told_promise
+from fleetfront.cli.deploy.results import PROMISES, accuracy_lines, promise_cells, report, told_promise
 from fleetfront.pipelines.deploy.bundling import sitting_facts
 from fleetfront.pipelines.deploy.records import Deployed, Pick
 from fleetfront.pipelines.measure.files import FileLatency
@@ -52,3 +53,17 @@ def test_a_measured_promise_stands_beside_what_was_measured() -> None:
     assert "harder or easier" in promised(split="test", value=99.9)
     assert "flatter" in promised()
     assert promised(source="csv:t") == ""
+
+
+def test_what_the_front_says_of_int8_stands_beside_the_int8_file() -> None:
+    row = {"value": 96.0, "std": 0.9, "tier": "predicted", "source": "supernet:w", "split": "test"}
+    file = SimpleNamespace(name="network-int8.tflite", accuracy=95.5)
+    one = Deployed(Pick("one", "net", accuracy=(row,), precision="int8"), files=(file,), test_images=400)  # type: ignore[arg-type]
+    assert accuracy_lines(one, 97.0) == [
+        "torch in fp32: 97.00 % of 400 held-out images",
+        "network-int8.tflite: 95.50 %; the front says 96.00 +-0.90 %",
+    ]
+    floats = replace(one, pick=replace(one.pick, precision="fp32"))
+    assert accuracy_lines(floats, 97.0) == [
+        "torch in fp32: 97.00 % of 400 held-out images; the front says 96.00 +-0.90 %"
+    ]
