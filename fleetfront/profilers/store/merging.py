@@ -105,10 +105,13 @@ def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
         raise InputError(f"{other} is this very store.", "Name the file of another one.")
     devices = sorted({rename(device) for device in devices_in(other)})
     with closing(open_database(path)) as connection, explained(other):
-        connection.create_function("renamed", 1, _renaming(rename), deterministic=True)
         connection.execute("ATTACH ? AS other", (str(other),))
         connection.execute("BEGIN IMMEDIATE")
         try:
+            # Nothing of Python runs inside a statement: an interruption there would be told as an error of the store.
+            told = connection.execute("SELECT target FROM other.series UNION SELECT target FROM other.campaigns")
+            names = {target: _renamed(target, rename) for (target,) in told.fetchall()}
+            connection.create_function("renamed", 1, names.get, deterministic=True)
             new = _copy(connection)
             total, named = _counts(connection)
             connection.execute("COMMIT")
@@ -130,15 +133,13 @@ def _copy(connection: sqlite3.Connection) -> dict[str, int]:
     return {table: max(0, connection.execute(sql, {"known": known}).rowcount) for table, sql in steps.items()}
 
 
-def _renaming(rename: Rename) -> Callable[[object], str | None]:
-    def renamed(text: object) -> str | None:
-        if not is_target(text):
-            return None
-        target = Target.parse(str(text))
-        name = rename(target.device)
-        return str(text) if name == target.device else str(text).replace(target.device, name, 1)
-
-    return renamed
+def _renamed(text: object, rename: Rename) -> str | None:
+    """The target with its device's name here; None for what is no target."""
+    if not is_target(text):
+        return None
+    target = Target.parse(str(text))
+    name = rename(target.device)
+    return str(text) if name == target.device else str(text).replace(target.device, name, 1)
 
 
 def _counts(connection: sqlite3.Connection) -> tuple[int, int]:

@@ -123,6 +123,21 @@ def test_what_is_no_store_is_refused_and_nothing_is_written(tmp_path: Path, othe
     assert path.read_bytes() == held
 
 
+def test_an_interruption_in_the_middle_is_one_and_changes_nothing(tmp_path: Path, other: Path) -> None:
+    path, asked = tmp_path / "own.sqlite", devices_in(other)
+
+    def interrupted(device: str) -> str:
+        if not asked:
+            raise KeyboardInterrupt
+        asked.pop()
+        return device
+
+    with pytest.raises(KeyboardInterrupt):
+        merge_store(path, other, interrupted)
+    assert devices_in(path) == []
+    assert merge_store(path, other, as_lab).rows == 5
+
+
 def test_a_damaged_store_leaves_one_s_own_as_it_was(tmp_path: Path, other: Path) -> None:
     path = tmp_path / "own.sqlite"
     merge_store(path, other, as_lab)
