@@ -37,6 +37,8 @@ _DAMAGED = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError,
 _INITIALISERS_ALONE = 4
 #: Rounds of inferring shapes and folding what becomes known by them.
 _ROUNDS, _ROUNDS_ALONE = 4, 40
+#: Elements of constants that runtimes compute beforehand: ONNX Runtime leaves a range of four billion to each run.
+_MOST_KEPT = 1 << 27
 #: Kinds that hold graphs of their own.
 CONTROL = frozenset({"If", "Loop", "Scan", "SequenceMap"})
 #: Kinds whose constant operands are no reason to compute them beforehand: they say how the weights are stored.
@@ -358,12 +360,16 @@ class _Reader:
         self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **beside)
 
     def _is_constant(self, proto: onnx.NodeProto, inputs: tuple[str, ...], outputs: tuple[Found, ...]) -> bool:
-        """Tell whether a node computes constants from constants, which runtimes do once; they are declared then."""
+        """Tell whether a node computes constants from constants, which runtimes do once unless they are huge; they
+        are declared then.
+        """
         if not inputs or proto.op_type in _KEPT or not all(self.outline.is_weight(one) for one in inputs if one):
             return False
         named = [found for found in outputs if found.name]
         values = [(found.name, found.value) for found in named if found.value is not None]
         if len(values) < len(named) or not all(is_known(value.shape) for _, value in values):
+            return False
+        if sum(math.prod(map(int, value.shape)) for _, value in values) > _MOST_KEPT:
             return False
         for name, value in values:
             self.outline.like(name, value)

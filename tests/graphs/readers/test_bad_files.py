@@ -224,3 +224,11 @@ def test_a_damaged_file_is_read_or_refused_and_nothing_else(
     else:
         assert all(np.isfinite(cost.macs) and cost.moved_bytes >= 0 for cost in operator_costs(graph))
         assert peak_activation_bytes(graph) >= 0
+
+
+@pytest.mark.parametrize(("count", "kinds"), [(10**4, ["Add"]), (10**9, ["Range", "ReduceSum", "Add"])])
+def test_constants_too_large_to_be_kept_are_computed_at_each_run(count: int, kinds: list[str], tmp_path: Path) -> None:
+    nodes = [node("Range", ["a", "b", "c"], ["r"]), node("ReduceSum", ["r"], ["s"], keepdims=0)]
+    numbers = {name: np.array(number, np.float32) for name, number in (("a", 0), ("b", count), ("c", 1))}
+    path = write_onnx_nodes(tmp_path / "range.onnx", [*nodes, node("Add", ["x", "s"], ["y"])], {"x": [1, 8]}, numbers)
+    assert [one.origin.kind for one in read_graph(path).operators if one.origin] == kinds
