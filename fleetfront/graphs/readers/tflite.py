@@ -21,8 +21,6 @@ from fleetfront.graphs.readers.tflite_shapes import fold
 
 #: Kinds that hold or call other graphs.
 CONTROL = frozenset({"IF", "WHILE", "CALL", "CALL_ONCE", "STABLEHLO_WHILE", "STABLEHLO_CASE"})
-#: Families of which runtimes cut results off as they are computed; others are followed by an operator for it.
-_CUTTING = frozenset({"conv2d", "linear", "conv_transpose", "max_pool2d", "average_pool2d", "matmul"})
 #: Activations that are bounds of what computes; any other is worked out of all its results.
 _CUTS = frozenset({"relu", "relu6", "relu_n1_to_1"})
 #: Kinds that give a constant back in another form.
@@ -195,7 +193,7 @@ class _Reader:
         fused = options.get("FusedActivationFunction")
         also = {"activation": self._activation(fused)} if fused else {}
         beside = attributes.beside({name: value for name, value in options.items() if not value}, PLAIN)
-        if also and (also["activation"] not in _CUTS or plan.family not in _CUTTING):
+        if also and also["activation"] not in _CUTS:
             beside = {"beside": " ".join((also["activation"], *beside.values()))}
         self.outline.found(plan.family, plan.inputs, outputs, origin, **plan.attributes, **also, **beside)
 

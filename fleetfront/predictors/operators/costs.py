@@ -26,7 +26,12 @@ from fleetfront.targets import Target
 TERMS = ("mmacs", "padded", "read", "written", "weights")
 _TERM_COLUMNS = [FEATURES.index(name) for name in TERMS]
 _WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
-_MMACS, _WINDOW, _STRIDE = (FEATURES.index(name) for name in ("mmacs", "window", "stride"))
+_MMACS, _WINDOW = FEATURES.index("mmacs"), FEATURES.index("window")
+#: Sizes that tell one algorithm from another, and with them the sets of caches that walks meet.
+_SIZES = [FEATURES.index(name) for name in ("rows", "inner", "columns", "width")]
+_WALKED = [FEATURES.index("stride"), *_SIZES]
+#: Words of kinds whose sizes are those that loops run over; of others that move data they are a file's dimensions.
+_WALKING = ("reduce", "transpose", "softmax", "slice", "gather", "expand", "arithmetic")
 #: Products of which so few rows wait for their weights.
 _MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
 #: Millions of elements of four bytes in a first cache of 32 KiB.
@@ -112,16 +117,22 @@ class KindCosts:
         """Tell whether one operator's work and sizes are near what was measured of the kind, and no window looks around
         more.
 
-        Less work is no other thing, fewer rows or a narrower matrix may be. Larger windows of products are more of the
-        same arithmetic, and wider steps are less of it; windows of pools that overlap run on other code.
+        Less work is no other thing, fewer rows or a narrower matrix may be; more groups or products are more of the
+        same, as are larger windows of products; windows of pools that overlap run on other code. Where every element is
+        for itself, dimensions are of no account.
         """
-        work, steps = slice(0, len(TERMS)), slice(_STRIDE, len(FEATURES))
-        reach = _REACH_MOVED if scale_of(self.kind) == len(SCALES) - 1 else REACH
-        is_near = np.all(features[work] <= np.maximum(reach * self.highest[work], _SMALL))
-        is_alike = np.all(features[steps] * REACH >= self.lowest[steps]) and np.all(
-            features[_STRIDE + 1 :] <= REACH * self.highest[_STRIDE + 1 :]
-        )
-        return bool(is_near and is_alike) and self._overlap(features) <= 1.0
+        work = slice(0, len(TERMS))
+        is_moved = scale_of(self.kind) == len(SCALES) - 1
+        reach = _REACH_MOVED if is_moved else REACH
+        if (
+            not np.all(features[work] <= np.maximum(reach * self.highest[work], _SMALL))
+            or self._overlap(features) > 1.0
+        ):
+            return False
+        if is_moved and self.kind.split(" ")[0] not in _WALKING and not self.kind.endswith(" rows"):
+            return True
+        is_small = np.any(features[_WALKED] * REACH < self.lowest[_WALKED])
+        return not is_small and bool(np.all(features[_SIZES] <= REACH * self.highest[_SIZES]))
 
     def error(self, features: FloatArray) -> float:
         """Standard deviation of one operator's time, as a share: more the further its work, or its window, is beyond

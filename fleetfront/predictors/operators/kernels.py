@@ -51,7 +51,9 @@ _VECTOR = 16
 #: everywhere.
 _PLAIN_TYPES = ("float32", "bool")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
-_ROWS, _READ, _WEIGHTS = (FEATURES.index(name) for name in ("rows", "read", "weights"))
+_ROWS, _READ, _WRITTEN, _WEIGHTS = (FEATURES.index(name) for name in ("rows", "read", "written", "weights"))
+#: Families behind which LiteRT runs a comparison of its own where files say one beside them, if in floats.
+_CUT_APART = ("add", "multiply", "elementwise")
 #: Kinds of products of two computed matrices.
 _OF_MATRICES = ("matmul", "matmul row")
 #: Families of which graphs hold every attribute, so that equal ones compute the same.
@@ -137,8 +139,22 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         family = operator.origin.kind if operator.origin else operator.family
         is_bounded = operator.family != "opaque"
         kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded))
+        cut = operator.attributes.get("activation") if operator.family in _CUT_APART else None
+        if cut in ("relu", "relu6"):
+            made.update(dict.fromkeys(operator.outputs, len(kernels)))
+            read.update((len(kernels) - 1,))
+            kernels.append(_cut(graph, operator, cut, len(kernels) - 1))
     kernels += _copies(graph, made)
     return [replace(kernel, readers=read[place]) for place, kernel in enumerate(kernels)]
+
+
+def _cut(graph: Graph, operator: Operator, activation: str, producer: int) -> Kernel:
+    """The comparison that a file says beside an operator, and runtimes do behind it."""
+    features = _plain(graph, operator, 0.0)
+    features[[_READ, _WEIGHTS]] = features[_WRITTEN], 0.0
+    features[[FEATURES.index("groups"), FEATURES.index("columns")]] = 1.0, 1e6 * features[_WRITTEN]
+    kind = activation + _typed(graph, operator)
+    return Kernel(kind, f"{operator.outputs[0]}.{activation}", activation, features, (producer,))
 
 
 def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray) -> tuple[str, FloatArray]:

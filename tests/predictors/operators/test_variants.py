@@ -319,4 +319,4 @@ def test_what_follows_an_addition_and_a_sharper_softmax_are_other_kinds(tmp_path
     file.operator("SOFTMAX", (y,), (z,), table="SoftmaxOptions", version=1, beta=2.0)
     (tmp_path / "two.tflite").write_bytes(file.finish({"x": x}, {"z": z}, {}))
     found = [kernel.kind for kernel in kernels_on(LITE, read_graph(tmp_path / "two.tflite"))]
-    assert found == ["add relu", "softmax sharpened"]
+    assert found == ["add", "relu", "softmax sharpened"]
