@@ -143,6 +143,22 @@ def test_bundles_hold_the_precision_that_was_picked_and_its_times_alone(tmp_path
     assert done[0].folder is not None
 
 
+def test_files_are_measured_by_their_architecture_one_precision_after_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fleetfront.pipelines.deploy import deploy
+
+    asked = []
+
+    def measure(networks, _measuring, _progress):  # type: ignore[no-untyped-def]
+        asked.append(dict(networks))
+        return {arch: (network,) for arch, network in networks.items()}
+
+    monkeypatch.setattr(deploy, "measure_networks", measure)
+    made = {("a", "fp32"): 1, ("a", "int8"): 2, ("b", "fp32"): 3}
+    found = deploy._measured(made, None, None)  # type: ignore[arg-type]
+    assert asked == [{"a": 1, "b": 3}, {"a": 2}]
+    assert found == {key: (network,) for key, network in made.items()}
+
+
 def test_a_precision_without_a_profile_is_refused_with_the_command_that_makes_one(tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     profile(place, "fp32", 0)

@@ -109,10 +109,13 @@ def deploy_picks(
 def _measured(
     made: Mapping[_Key, Network | FleetfrontError], measuring: Measuring, progress: Progress
 ) -> dict[_Key, tuple[FileLatency, ...]]:
-    """Measure what was made, each file under a name of its own."""
-    named = {" ".join(filter(None, key)): key for key in made}
-    timed = measure_networks({name: made[key] for name, key in named.items()}, measuring, progress)
-    return {named[name]: latencies for name, latencies in timed.items()}
+    """Measure what was made, one precision after another: files are told apart by their architecture."""
+    found: dict[_Key, tuple[FileLatency, ...]] = {}
+    for precision in dict.fromkeys(own for _, own in made):
+        networks = {arch: network for (arch, own), network in made.items() if own == precision}
+        timed = measure_networks(networks, measuring, progress)
+        found |= {(arch, precision): latencies for arch, latencies in timed.items()}
+    return found
 
 
 def precisions_of(picks: Sequence[Pick], recipe: Recipe) -> tuple[str, ...]:
