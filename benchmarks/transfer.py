@@ -63,13 +63,13 @@ def read_tables(data: Path, space: SearchSpace) -> list[KnownTable]:
     return [*tables, read_pi5(data, space)] if space.name == "nasbench201" else tables
 
 
-def read_pi5(data: Path, space: SearchSpace) -> KnownTable:
+def read_pi5(data: Path, space: SearchSpace, column: str = "lat") -> KnownTable:
     """The Raspberry Pi 5 under PyTorch Mobile, which merges equal operators: of cells that compute the same, the table
-    repeats the number of one, so each counts once."""
+    repeats the number of one, so each counts once. ``column`` is ``lat`` (ms) or ``energy_mj``."""
     with (data / "nb201/pi5_torchmobile.csv").open(newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["index"] == row["rep_index"]]
     genotypes = space.parse([row["arch"] for row in rows])
-    ms = np.array([float(row["lat_pi5_torchmobile_cifar100"]) for row in rows])
+    ms = np.array([float(row[f"{column}_pi5_torchmobile_cifar100"]) for row in rows])
     kept = ~space.disconnected(genotypes)
     return KnownTable(PI5, genotypes[kept], ms[kept])
 
@@ -270,6 +270,14 @@ def summary(runs: list[list[dict[str, Any]]]) -> dict[str, Any]:
     }
 
 
+def energies(space: SearchSpace, work: NetworkWork, tables: list[KnownTable], data: Path) -> dict[str, Any]:
+    """Ten energies of the Pi 5, learnt from the latencies of all other devices: means of three draws."""
+    table = read_pi5(data, space, "energy_mj")
+    teacher = Teacher(space, [known for known in tables if known.name != PI5], work=work)
+    rows = [_one(teacher, table, 10, "chosen", None, [seed]) for seed in range(3)]
+    return {key: float(np.mean([row[key] for row in rows])) for key in KEYS}
+
+
 def second_opinion(everybody: Teacher, k: int = 10) -> dict[str, Any]:
     """Operator costs against boosted trees, each known device left out in turn."""
     trials = [trial for trial in everybody.trials(k) if trial.trees_mape is not None]
@@ -318,6 +326,8 @@ def main() -> None:
     if len(tables) > 8:
         results["cross-fitted"] = {str(k): cross_fit(space, work, tables, kept, k) for k in (3, 10)}
         print(json.dumps(results["cross-fitted"], indent=1))
+        results["energies 10"] = kept("energies", lambda: energies(space, work, tables, arguments.data))
+        print(results["energies 10"])
     everybody = Teacher(space, tables, work=work)
     if arguments.trees:
         results["second opinion 10"] = kept("trees", lambda: second_opinion(everybody))
