@@ -110,8 +110,10 @@ def _predicted(
     from fleetfront.pipelines.predict.architectures import predict_archs
     from fleetfront.predictors.accuracy.built_in import has_built_in
     from fleetfront.predictors.accuracy.sources import load_accuracy
+    from fleetfront.spaces.base import OfUserFile
 
-    if not is_given("accuracy") and not has_built_in(family.name):
+    brings = isinstance(family, OfUserFile) and family.own_accuracy is not None
+    if not (is_given("accuracy") or brings or has_built_in(family.name)):
         accuracy = NO_ACCURACY
         hint(f"Latency alone: no accuracies are shipped for {family.name}; --accuracy csv:PATH brings your own.")
     genotypes = family.parse(wanted)

@@ -62,7 +62,8 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
     turned = format_name != "tflite" and contract.onnx_layout == "NHWC"
     # An fp16 ONNX file converts its input and its output; bytes become floats once.
     needed_casts = (2 if format_name != "tflite" and precision == "fp16" else 0) + (contract.input == "uint8")
-    undelegated = tuple(sorted(kind for kind in counts if kind not in known))
+    # A constant is a weight by another name.
+    undelegated = tuple(sorted(counts.keys() - known - {"Constant"}))
     return LayoutReport(dict(counts), transposes, casts, int(turned), needed_casts, undelegated)
 
 

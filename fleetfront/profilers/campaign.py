@@ -213,7 +213,7 @@ class Campaign:
         if self._store.last_round(self._row.id) < 0:
             raise InputError(
                 f"The budget of {format_duration(limits.seconds)} was spent before the first visit.",
-                "Give more, e.g. --budget quick.",
+                f"Give more, e.g. --budget {max(2 * math.ceil(limits.seconds), 60)}s.",
             )
         return result
 

@@ -1,0 +1,133 @@
+"""Measure how well families of a user's file are predicted on this machine's CPU, and how long they take.
+
+Each example of ``examples/families`` is profiled and searched by the two commands that a user types, in a fresh home.
+
+    python benchmarks/families.py --work DIR --family audio    # about two minutes; of each family
+    python benchmarks/families.py --work DIR --judge
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from machine import describe, write
+
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.spaces.from_torch.family_file import FamilyFile, read_family
+from fleetfront.spaces.from_torch.space import TorchFamily, make_family
+from fleetfront.spaces.from_torch.tracing import Tracer
+
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples" / "families"
+FAMILIES = ("convolutional", "transformer", "audio")
+BARS = {
+    "mape": 3.0,
+    "within_10": 0.97,
+    "coverage_90": [0.85, 0.95],
+    "two_commands_s": 360.0,
+    "trace_ms": 50.0,
+    "architectures_per_s": 1e5,
+    "relative_error": 1e-5,
+}
+TRACED, COSTED = 12, 1_000_000
+
+
+def commands(name: str, work: Path, budget: str) -> dict[str, Any]:
+    """What the two commands take and say, in a home where nothing is known."""
+    home = work / name
+    file, environment = str(EXAMPLES / f"{name}.py"), {**os.environ, "FLEETFRONT_HOME": str(home)}
+    run = (sys.executable, "-m", "fleetfront")
+    device = ("--device", "cpu", "--space", file, "--json")
+    seconds, answers = {}, {}
+    for verb, options in (
+        ("profile", ("--budget", budget)),
+        ("search", ("--evaluations", "100", "--out", str(home / "fronts"))),
+    ):
+        began = time.perf_counter()
+        done = subprocess.run(
+            [*run, verb, *device, *options], env=environment, capture_output=True, text=True, check=True
+        )
+        seconds[verb], answers[verb] = time.perf_counter() - began, json.loads(done.stdout)
+    front = answers["search"]["devices"]["cpu"]["points"]
+    return {
+        "seconds": {verb: round(value, 1) for verb, value in seconds.items()},
+        "budget": budget,
+        "fit": {
+            key: answers["profile"]["fit"][key]
+            for key in ("held_out", "floor", "model")
+            if key in answers["profile"]["fit"]
+        },
+        "measured": answers["profile"]["measured"],
+        "verdict": answers["profile"]["verdict"],
+        "front_points": len(front),
+    }
+
+
+def speeds(file: FamilyFile, family: TorchFamily) -> dict[str, float]:
+    """Milliseconds of tracing a network, the middle of a dozen, and architectures summed a second."""
+    rng, tracer, took = np.random.default_rng(0), Tracer(file, family.parts.decisions), []
+    for row in family.sample(TRACED, rng):
+        began = time.perf_counter()
+        tracer.trace(family.genes(row))
+        took.append(time.perf_counter() - began)
+    rows = family.sample(COSTED, rng)
+    costs = family.additive(rng.random(len(family.vocabulary)))
+    began = time.perf_counter()
+    costs(rows)
+    return {
+        "trace_ms": round(1e3 * float(np.median(took)), 1),
+        "architectures_per_s": round(COSTED / (time.perf_counter() - began)),
+    }
+
+
+def worst_error(family: TorchFamily, folder: Path) -> float:
+    """The largest difference of any part's file from torch, as a share of the range of its outputs."""
+    import torch
+
+    runtime, worst = load_runtime("onnxruntime"), 0.0
+    for signature, part in family.parts.described.items():
+        module, sample = family._capture(part.genes)[part.place]
+        fed = [torch.randn_like(one) if one.is_floating_point() else one for one in sample]
+        path = folder / f"{signature}.onnx"
+        graph = family.block_graph(next(b for b in family.vocabulary if b.parameter("part") == signature))
+        path.write_bytes(graph.exported("onnx") or b"")
+        session = runtime.open(path)
+        found = session.run({port.name: one.numpy() for port, one in zip(session.inputs, fed, strict=True)})
+        session.close()
+        with torch.no_grad():
+            wanted = module(*fed).numpy()
+        worst = max(worst, float(np.abs(next(iter(found.values())) - wanted).max() / np.ptp(wanted)))
+    return worst
+
+
+def main() -> None:
+    """Measure one family, or gather what was measured."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--family", choices=FAMILIES)
+    parser.add_argument("--budget", default="60s")
+    parser.add_argument("--judge", action="store_true")
+    given = parser.parse_args()
+    given.work.mkdir(parents=True, exist_ok=True)
+    if given.judge:
+        found = {path.stem: json.loads(path.read_text()) for path in sorted(given.work.glob("*.json"))}
+        print(write("families", {"bars": BARS, "families": found}))
+        return
+    begun = describe()
+    said = commands(given.family, given.work, given.budget)
+    file = read_family(EXAMPLES / f"{given.family}.py")
+    family = make_family(file)
+    facts = {**said, **speeds(file, family), "parts": len(family.vocabulary)}
+    facts["relative_error"] = worst_error(family, given.work / given.family)
+    facts["machine"] = {**begun, "load_average_at_end": describe()["load_average"]}
+    (given.work / f"{given.family}.json").write_text(json.dumps(facts, indent=1))
+    print(json.dumps({key: facts[key] for key in facts if key not in ("fit", "machine", "verdict")}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
