@@ -11,6 +11,8 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.operators.catalogue import FAMILIES
 from tests.deploy.test_writers_more_families import CASES as MORE_CASES
 from tests.deploy.test_writers_more_families import one_operator
+from tests.deploy.test_writers_quantised import FAMILIES as QUANTISED
+from tests.deploy.test_writers_quantised import one_operator as quantised
 from tests.deploy.written import Builder, Make, agree, image_or_not
 
 IMAGE = (2, 6, 9, 8)
@@ -156,7 +158,7 @@ def test_a_family_computes_the_same_in_every_runtime(name: str) -> None:
 
 
 def test_every_family_has_a_case() -> None:
-    graphs = [*map(make, CASES), *map(one_operator, MORE_CASES)]
+    graphs = [*map(make, CASES), *map(one_operator, MORE_CASES), *map(quantised, QUANTISED)]
     used = {operator.family for graph in graphs for operator in graph.operators}
     written = {name for name, family in FAMILIES.items() if family.onnx is not None}
     assert used == written - {"opaque"} | {"batch_norm"}
