@@ -88,7 +88,8 @@ def check_misfits(graph: Graph, model: onnx.ModelProto, path: Path) -> None:
     try:
         shape_inference.infer_shapes(model, strict_mode=True)
     except shape_inference.InferenceError as error:
-        reason = " ".join(str(error).replace("[ShapeInferenceError]", "").split())[:REASON_SHOWN]
+        words = str(error).replace("[ShapeInferenceError]", "").replace("Inference error(s):", "")
+        reason = " ".join(words.split())[:REASON_SHOWN]
         raise FileError(f"{path} cannot run: {reason.rstrip('.')}.", "Export the file again.") from error
 
 

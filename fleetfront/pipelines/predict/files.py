@@ -299,7 +299,9 @@ class _Known:
         warnings, graph = [], self._asked.graph
         if not self._opens(costs.target):
             suffix = self._asked.suffix
-            warnings.append(f"{costs.target.runtime} opens no .{suffix} files: of the same network converted.")
+            warnings.append(
+                f"{costs.target.runtime} opens no .{suffix} files: the time is that of the same network, converted."
+            )
         if objection := self._uncounted():
             return objection
         try:
