@@ -222,14 +222,14 @@ def test_predict_names_the_metric(tmp_path: Path, capsys: pytest.CaptureFixture[
 
 def test_repeats_are_noticed(tmp_path: Path, store: Store) -> None:
     cells = load_space("nasbench201")
-    archs = cells.arch_ids(np.unique(cells.sample(60, np.random.default_rng(0)), axis=0)[:40])
-    once, shared = np.arange(40) + 3.14159, np.arange(40) // 2 + 3.14159
+    archs = cells.arch_ids(np.unique(cells.sample(200, np.random.default_rng(0)), axis=0)[:120])
+    once, shared = np.arange(120) + 3.14159, np.arange(120) // 2 + 3.14159
     lines = [f"{arch},{a:.5f},{b:.5f}" for arch, a, b in zip(archs, once, shared, strict=True)]
     table = tmp_path / "table.csv"
     table.write_text("\n".join(["arch,lat_once,lat_shared", *lines]) + "\n")
     told = [text for text in import_table(table, cells, store).warnings if "measured once" in text]
     assert len(told) == 1
-    assert "lat_shared has 20 different values for 40 networks" in told[0]
+    assert "lat_shared has 60 different values for 120 networks" in told[0]
 
 
 def test_two_numbers_of_one_network_that_are_far_apart_are_refused(tmp_path: Path, store: Store) -> None:
