@@ -71,6 +71,8 @@ class Chain(nn.Module):
     def __init__(self, modules: Sequence[nn.Module]) -> None:
         super().__init__()
         self.chained = nn.ModuleList(modules)
+        # An exporter puts its modules back into the mode that the chain was in.
+        self.eval()
 
     def forward(self, *tensors: Tensor) -> Any:
         first, *others = self.chained

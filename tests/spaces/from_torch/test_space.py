@@ -76,6 +76,21 @@ def test_files_compute_what_the_module_does(family: TorchFamily, tmp_path: Path)
         graph.exported("tflite")
 
 
+def test_files_of_parts_compute_what_the_modules_do_and_leave_them_as_they_were(family: TorchFamily) -> None:
+    import torch
+
+    runtime = pytest.importorskip("onnxruntime")
+    for block in family.vocabulary:
+        session = runtime.InferenceSession(family.block_graph(block).exported("onnx"))
+        described = family.parts.described[str(block.parameter("part"))]
+        module, sample = family._capture(described.genes)[described.place]
+        assert not any(one.training for one in module.modules())
+        fed = [torch.randn_like(one) for one in sample]
+        named = {port.name: one.numpy() for port, one in zip(session.get_inputs(), fed, strict=True)}
+        with torch.no_grad():
+            np.testing.assert_allclose(session.run(None, named)[0], module(*fed).numpy(), atol=1e-5)
+
+
 @pytest.mark.parametrize(
     ("name", "fewer", "part"),
     [
