@@ -24,6 +24,7 @@ from fleetfront.predictors.few_shot.expected_error import (
     calibrate,
     implied_error,
     reasons_to_doubt,
+    reasons_to_doubt_level,
     spread_of_networks,
 )
 from fleetfront.predictors.few_shot.pooled_trees import (
@@ -137,6 +138,7 @@ class Teacher:
             name: learn_device(name, coordinates_of[table.genotypes.tobytes()], table.ms)
             for name, table in estimated.items()
         }
+        self._estimated_ms = {name: float(table.ms.mean()) for name, table in estimated.items()}
         self._reference = self.coordinates(reference[:_PER_DEVICE])
         self._learn_prior(device)
 
@@ -151,7 +153,7 @@ class Teacher:
         return fewer
 
     def _learn_prior(self, device: str) -> None:
-        self._is_estimated = device in self._estimates
+        self._device, self._is_estimated = device, device in self._estimates
         at_large = self._prior(self.devices, device)
         self.prior: Prior = at_large if self._mode is None else at_large.within(self._mode)
         self._trials: dict[tuple[int, bool, bool], tuple[Trial, ...]] = {}
@@ -200,6 +202,8 @@ class Teacher:
         mean, std = _spread(posterior, self._reference, ms, step)
         of_equals = evidence_of_equals(self.prior, coordinates, ms, step)
         warnings = reasons_to_doubt(ms, posterior, step, of_equals, self.metric)
+        if self._is_estimated:
+            warnings |= reasons_to_doubt_level(ms, self._estimated(genotypes), self._device, self.metric)
         ask_trees = FEWEST_FOR_TREES <= len(ms) <= MOST_FOR_TREES
         trials = self.trials(len(ms), second_opinion=second_opinion and ask_trees, are_chosen=are_chosen)
         calibration = calibrate(trials)
@@ -226,6 +230,12 @@ class Teacher:
             tuple(warnings.values()),
         )
         return self._better_opinion(FewShotFit(transfer, report), genotypes, ms, facts or {})
+
+    def _estimated(self, genotypes: Genotypes) -> FloatArray:
+        """The device's own estimate of n networks, float64[n]."""
+        estimate = self._estimates[self._device]
+        shares: FloatArray = self.coordinates(genotypes)[estimate.mode] @ estimate.shares
+        return shares * self._estimated_ms[self._device]
 
     def _content(
         self, target: Target, posterior: Posterior, ms: FloatArray, stretch: float, step: float
