@@ -86,8 +86,8 @@ def safe_name(text: str) -> str:
         raise InputError(
             f"The name {text[:40]!r}... has {len(text)} characters.", f"Use at most {LONGEST_NAME} characters."
         )
-    name = re.sub(r"[|~+:]+", "-", text).strip("-")
-    if not re.fullmatch(r"[A-Za-z0-9|][A-Za-z0-9_.~|+:-]*", text) or ".." in text or name[:1] in ("", "."):
+    name = re.sub(r"[|~+:=,]+", "-", text).strip("-")
+    if not re.fullmatch(r"[A-Za-z0-9|][A-Za-z0-9_.~|+:=,-]*", text) or ".." in text or name[:1] in ("", "."):
         raise InputError(
             f"{text!r} cannot be the name of a file or folder.", "Use letters, digits, '_', '.', '-' only."
         )

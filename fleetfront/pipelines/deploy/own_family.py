@@ -42,8 +42,9 @@ def deploy_family(
     _check(family, formats, recipe)
     _check_floats(picks, family)
     check_targets(measuring, formats, recipe.precisions)
+    picks = [replace(pick, name=safe_name(pick.name)) for pick in picks]
     for pick in picks:
-        check_replaceable(out / safe_name(pick.name), force=force)
+        check_replaceable(out / pick.name, force=force)
     done: list[Deployed] = []
     with staging_folder(out) as staging:
         made = _make({pick.arch for pick in picks}, family, formats, staging, progress)

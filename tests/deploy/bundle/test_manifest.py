@@ -89,6 +89,7 @@ def test_foreign_manifests_are_refused(tmp_path: Path) -> None:
 def test_names_stay_one_path_component() -> None:
     assert safe_name("|nor_conv_3x3~0|+|skip~0|none~1|") == "nor_conv_3x3-0-skip-0-none-1"
     assert safe_name("k353_e346_d2_r160") == "k353_e346_d2_r160"
+    assert safe_name("width=16,depth=3") == "width-16-depth-3"
     assert safe_name("adb:192.168.1.7:5555-knee") == "adb-192.168.1.7-5555-knee"
     for bad in ("../x", "a/b", "", "a\\b", ".hidden", "|", "|.", "|.hidden"):
         with pytest.raises(InputError):

@@ -63,10 +63,11 @@ def test_from_a_file_to_a_front(family: TorchFamily, tmp_path: Path) -> None:
 
 def test_bundles_hold_proven_files_and_what_is_known_of_them(family: TorchFamily, tmp_path: Path) -> None:
     row = {"target": str(TARGET), "ms": 0.1, "std_ms": 0.01, "tier": "measured", "clock": "thread-cpu"}
-    pick = Pick("best", "width=8,depth=3,second=tanh,drop=0.0", latency=(row,), accuracy=({"value": 73.0},))
+    arch = "width=8,depth=3,second=tanh,drop=0.0"
+    pick = Pick(arch, arch, latency=(row,), accuracy=({"value": 73.0},))
     (done,) = deploy_family([pick], family, parse_formats("onnx,ort"), tmp_path)
     assert done.error is None
-    assert done.folder is not None
+    assert done.folder == tmp_path / "width-8-depth-3-second-tanh-drop-0.0"
     manifest = json.loads((done.folder / "manifest.json").read_text())
     assert (manifest["arch"], manifest["space"]) == (pick.arch, family.name)
     assert manifest["latency"][0]["ms"] == 0.1
