@@ -62,6 +62,12 @@ def prove_called(network: Called, path: Path, kind: FileFormat) -> tuple[Proof, 
     finally:
         session.close()
     want = [network.run(sample) for sample in samples]
+    lost = [name for name in network.outputs if name not in got[0]]
+    if lost:
+        raise InputError(
+            f"{path.name} has no output {lost[0]!r}, which the network has in {network.origin}.",
+            "Return each tensor once, in a tuple, and none that is an input.",
+        )
     outputs = []
     for name in network.outputs:
         pairs = [(w[name], g[name]) for w, g in zip(want, got, strict=True)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
 from fleetfront.deploy.contract import InputContract
@@ -17,6 +18,13 @@ from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recip
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import UserFamily, only_graph
+
+
+class _Made(NamedTuple):
+    """A network with its proven files."""
+
+    network: TorchCall
+    files: Sequence[WrittenFile]
 
 
 def deploy_family(
@@ -48,17 +56,16 @@ def deploy_family(
     done: list[Deployed] = []
     with staging_folder(out) as staging:
         made = _make({pick.arch for pick in picks}, family, formats, staging, progress)
-        written = {arch: files for arch, (_, files) in made.items() if not isinstance(files, FleetfrontError)}
+        written = {arch: one.files for arch, one in made.items() if isinstance(one, _Made)}
         timed = {} if measuring is None else measure_written(written, measuring, progress)
         for pick in picks:
-            network, files = made[pick.arch]
-            if isinstance(files, FleetfrontError):
-                done.append(Deployed(pick, error=type(files)(f"{pick.name}: {files.message}", files.remedy)))
+            found = made[pick.arch]
+            if isinstance(found, FleetfrontError):
+                done.append(Deployed(pick, error=type(found)(f"{pick.name}: {found.message}", found.remedy)))
                 continue
-            one = Deployed(
-                pick, proofs={f.key: f.proof for f in files}, measured=timed.get(pick.arch, ()), files=tuple(files)
-            )
-            done.append(_bundled(one, network, family, out, force=force))
+            proofs, measured = {file.key: file.proof for file in found.files}, timed.get(pick.arch, ())
+            one = Deployed(pick, proofs=proofs, measured=measured, files=tuple(found.files))
+            done.append(_bundled(one, found.network, family, out, force=force))
     return done
 
 
@@ -94,26 +101,24 @@ def _check_floats(picks: Sequence[Pick], family: UserFamily) -> None:
 
 def _make(
     archs: set[str], family: UserFamily, formats: Sequence[FileFormat], staging: Path, progress: Progress
-) -> Mapping[str, tuple[TorchCall, list[WrittenFile] | FleetfrontError]]:
+) -> Mapping[str, _Made | FleetfrontError]:
     """Every distinct architecture with its network and files, or why there are none."""
-    made: dict[str, tuple[TorchCall, list[WrittenFile] | FleetfrontError]] = {}
+    made: dict[str, _Made | FleetfrontError] = {}
     progress.start("Writing and proving", len(archs) * len(formats))
     for number, arch in enumerate(sorted(archs)):
         (genotype,) = family.parse([arch])
         folder = staging / str(number)
         folder.mkdir()
-        module, sample = family.own_network(genotype)
-        network = TorchCall(arch, module, sample)
         try:
-            exported = only_graph(family, family.subnet_graphs(genotype)).exported("onnx")
-            assert exported is not None
+            network = TorchCall(arch, *family.own_network(genotype))
+            exported = only_graph(family, family.subnet_graphs(genotype)).exports["onnx"]()
             files = []
             for kind in formats:
                 files.append(write_proven(network, kind, folder, exported))
                 progress.advance(detail=files[-1].name)
-            made[arch] = network, files
+            made[arch] = _Made(network, files)
         except FleetfrontError as error:
-            made[arch] = network, error
+            made[arch] = error
     progress.finish()
     return made
 

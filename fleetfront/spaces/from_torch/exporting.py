@@ -10,12 +10,14 @@ import contextlib
 import inspect
 import io
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
@@ -46,7 +48,7 @@ def export_onnx(module: nn.Module, sample: Sequence[Tensor]) -> bytes:
                 dynamo=False,
                 opset_version=_OPSET,
                 input_names=input_names(module, len(sample)),
-                output_names=["output"],
+                output_names=_output_names(module(*sample)),
             )
         except Exception as error:
             raise InputError(
@@ -61,6 +63,13 @@ def input_names(module: nn.Module, count: int) -> list[str]:
     parameters = inspect.signature(module.forward).parameters.values()
     named = [one.name for one in parameters if one.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
     return [named[place] if place < len(named) else f"input_{place}" for place in range(count)]
+
+
+def _output_names(results: object) -> list[str]:
+    """``output``, with the place of each tensor among several behind it."""
+    leaves, _ = pytree.tree_flatten_with_path(results)
+    places = [re.sub(r"\W+", "_", pytree.keystr(path)).strip("_") for path, leaf in leaves if isinstance(leaf, Tensor)]
+    return [f"output_{place}" if place else "output" for place in places]
 
 
 @contextlib.contextmanager

@@ -146,15 +146,8 @@ def read_family(path: Path) -> FamilyFile:
     with neighbours(path):
         written = vars(import_file(path))
     choices = _choices(path, written.get("choices"))
-    functions = {name: written.get(name) for name in ("make", "inputs", "active", "accuracy")}
-    for name, function in functions.items():
-        if function is None and name in ("make", "inputs"):
-            raise InputError(f"{path.name} has no function {name}(**genes).", _WRITE)
-        if function is not None and not callable(function):
-            raise InputError(f"{name} of {path.name} is no function.", f"Write def {name}(**genes).")
-    make, inputs, active, accuracy = functions.values()
-    assert make is not None
-    assert inputs is not None
+    make, inputs = (_needed(path, written, name) for name in ("make", "inputs"))
+    active, accuracy = (_function(path, written, name) for name in ("active", "accuracy"))
     unit = str(written.get("accuracy_unit", ""))
     found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
@@ -162,6 +155,20 @@ def read_family(path: Path) -> FamilyFile:
     found.network(first)
     found.sample(first)
     return replace(found, digest=_digest(path))
+
+
+def _function(path: Path, written: Mapping[str, Any], name: str) -> Callable[..., Any] | None:
+    found: Callable[..., Any] | None = written.get(name)
+    if found is not None and not callable(found):
+        raise InputError(f"{name} of {path.name} is no function.", f"Write def {name}(**genes).")
+    return found
+
+
+def _needed(path: Path, written: Mapping[str, Any], name: str) -> Callable[..., Any]:
+    found = _function(path, written, name)
+    if found is None:
+        raise InputError(f"{path.name} has no function {name}(**genes).", _WRITE)
+    return found
 
 
 def _digest(path: Path) -> str:

@@ -88,6 +88,36 @@ def test_a_file_that_computes_something_else_is_not_handed_out(
     assert not (tmp_path / "wrong").exists()
 
 
+SEVERAL = """
+import torch
+from torch import nn
+choices = {"width": [4, 8]}
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.cells, self.head = nn.LSTM(3, width, batch_first=True), nn.Linear(width, 2)
+    def forward(self, x):
+        steps, (state, _) = self.cells(x)
+        return self.head(steps[:, -1]), (state, steps)
+def make(width):
+    return Net(width)
+def inputs(width):
+    return torch.randn(1, 5, 3) * (1 if width == 4 else torch.nan)
+"""
+
+
+def test_several_outputs_are_proven_and_one_that_fails_costs_no_other(tmp_path: Path) -> None:
+    (tmp_path / "several.py").write_text(SEVERAL)
+    family = open_family(tmp_path / "several.py")
+    picks = [Pick("good", "width=4"), Pick("bad", "width=8")]
+    good, bad = deploy_family(picks, family, parse_formats("onnx"), tmp_path / "out")
+    assert (good.error, good.folder) == (None, tmp_path / "out" / "good")
+    manifest = json.loads((tmp_path / "out" / "good" / "manifest.json").read_text())
+    assert [port["name"] for port in manifest["files"][0]["outputs"]] == ["output_0", "output_1_0", "output_1_1"]
+    assert isinstance(bad.error, InputError)
+    assert "NaN" in bad.error.message
+
+
 @pytest.mark.parametrize(
     ("formats", "recipe", "said"),
     [
