@@ -10,7 +10,7 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, GraphBuilder
 
-#: Of every batch-norm; the default of torch, which once-for-all and NAS-Bench-201 keep.
+#: Of batch-norm; the default of torch, which NAS-Bench-201 and most of once-for-all keep.
 EPSILON = 1e-5
 
 #: (name, shape, mean, standard deviation) -> array. Mean and deviation say how a random array is drawn.
@@ -51,12 +51,15 @@ def given_weights(weights: Mapping[str, Array]) -> Source:
 class LayerWriter:
     """Adds layers to a builder, their weights from a source. Every method returns the name of its output.
 
+    ``epsilon`` is every batch-norm's.
+
     ``gain`` is the variance that He initialisation multiplies 1 / fan-in with: 2 beside a rectifier, 1 elsewhere.
     """
 
-    def __init__(self, name: str, source: Source) -> None:
+    def __init__(self, name: str, source: Source, epsilon: float = EPSILON) -> None:
         self.builder = GraphBuilder(name)
         self.source = source
+        self.epsilon = epsilon
 
     def weight(self, name: str, shape: tuple[int, ...], mean: float, deviation: float) -> str:
         """Register an array of the source."""
@@ -85,7 +88,7 @@ class LayerWriter:
             ("variance", variance, 0.1 * variance),
         )
         names = [self.weight(f"{prefix}.{name}", size, mean, deviation) for name, mean, deviation in drawn]
-        return self.builder.add("batch_norm", (data, *names), epsilon=EPSILON)
+        return self.builder.add("batch_norm", (data, *names), epsilon=self.epsilon)
 
     def linear(self, data: str, prefix: str, out: int, name: str) -> str:
         """Linear layer with weights ``prefix.{weight,bias}``; ``name`` is its output's."""

@@ -14,7 +14,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
-from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_mini64, ofa_mbv3_w10, ofa_mbv3_w12
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_mini64, ofa_mbv3_w10, ofa_mbv3_w12, ofa_proxyless
 from fleetfront.spaces.precisions import COMMA, SEPARATOR, with_precisions
 from fleetfront.spaces.tabular.hat import hat_wmt14
 from fleetfront.spaces.tabular.hwgpt import hw_gpt_l, hw_gpt_m, hw_gpt_s
@@ -32,6 +32,7 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-mbv3-w1.2": ofa_mbv3_w12,
     "ofa-mbv3-mini": ofa_mbv3_mini,
     "ofa-mbv3-mini64": ofa_mbv3_mini64,
+    "ofa-proxyless": ofa_proxyless,
     "nasbench201": NasBench201Space,
     "hw-gpt-s": hw_gpt_s,
     "hw-gpt-m": hw_gpt_m,

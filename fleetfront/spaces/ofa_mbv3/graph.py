@@ -1,4 +1,4 @@
-"""Write blocks and networks of the once-for-all MobileNetV3 family as graphs, their batch-norm kept.
+"""Write blocks and networks of the once-for-all families of MobileNet blocks as graphs, their batch-norm kept.
 
 Names of weights, the same in every architecture of a family so that a supernet can be cut slot by slot
 (``slotN``: N from 1, at stage ``(N - 1) // slots_per_stage``, also the block's index in once-for-all checkpoints):
@@ -9,7 +9,7 @@ Names of weights, the same in every architecture of a family so that a supernet 
   ``slotN.se.{reduce,expand}.{weight,bias}`` (weights (out, in, 1, 1)),
   ``slotN.project.conv.weight``, ``slotN.project.bn.*``
 - ``head.expand.conv.weight``, ``head.expand.bn.*``, ``head.mix.conv.weight`` (no batch-norm, no bias),
-  ``head.classifier.{weight,bias}``
+  ``head.classifier.{weight,bias}``; where nothing is mixed behind the pooling, ``head.mix.bn.*`` and no expansion
 
 In the graph of a single block the part is called ``block``, ``stem`` or ``head``. The input is ``input``,
 the output of a network or head ``logits``.
@@ -71,10 +71,12 @@ class _Writer(LayerWriter):
         return self.builder.add("add", (data, entered)) if shape.has_shortcut else data
 
     def head(self, data: str, prefix: str, shape: BlockShape) -> str:
-        data = self.conv_bn(data, f"{prefix}.expand", shape.width_mid, activation=shape.activation)
+        before = f"{prefix}.expand" if shape.width_out else f"{prefix}.mix"
+        data = self.conv_bn(data, before, shape.width_mid, activation=shape.activation)
         data = self.builder.add("global_average_pool", (data,))
-        data = self.conv(data, f"{prefix}.mix.conv.weight", shape.width_out)
-        data = self.builder.add(shape.activation, (data,))
+        if shape.width_out:
+            data = self.conv(data, f"{prefix}.mix.conv.weight", shape.width_out)
+            data = self.builder.add(shape.activation, (data,))
         data = self.builder.add("flatten", (data,))
         return self.linear(data, f"{prefix}.classifier", shape.classes, "logits")
 
@@ -96,14 +98,18 @@ def write_block(block: Block) -> Graph:
 
 
 def write_network(
-    name: str, parts: Iterable[tuple[str, Block]], labels: Mapping[str, str], weights: Mapping[str, Array] | None
+    name: str,
+    parts: Iterable[tuple[str, Block]],
+    labels: Mapping[str, str],
+    weights: Mapping[str, Array] | None,
+    epsilon: float,
 ) -> Graph:
-    """Blocks one after the other, each with the prefix of its weights; batch-norm kept.
+    """Blocks one after the other, each with the prefix of its weights; batch-norm of this ``epsilon`` kept.
 
     Raises InputError if ``weights`` lack an array or one has another shape than the blocks ask for.
     """
     source = random_weights(name) if weights is None else given_weights(weights)
-    writer = _Writer(name, source)
+    writer = _Writer(name, source, epsilon)
     data = ""
     for prefix, block in parts:
         if not data:

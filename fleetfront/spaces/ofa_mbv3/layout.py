@@ -1,18 +1,20 @@
-"""Describe what no gene of a once-for-all MobileNetV3 family changes, and count what its blocks cost.
+"""Describe what no gene of a once-for-all family of MobileNet blocks changes, and count what its blocks cost.
 
-Facts are those of the once-for-all project (https://github.com/mit-han-lab/once-for-all, OFAMobileNetV3).
+Facts are those of the once-for-all project (https://github.com/mit-han-lab/once-for-all: OFAMobileNetV3,
+OFAProxylessNASNets).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
+from fleetfront.graphs.layers import EPSILON
 from fleetfront.spaces.blocks import Block, Parameter
 
 #: Block families of these spaces. ``mbconv`` with expansion 1 is the first block, which has no choices.
@@ -37,7 +39,15 @@ class Stage:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Everything about a family that no gene changes, and the choices of the genes in ascending order."""
+    """Everything about a family that no gene changes, and the choices of the genes in ascending order.
+
+    Attributes:
+        expand_width: of the convolution before the pooling, ``mix_width`` of the one behind it; with 0 the mix is
+            before the pooling, and normalised.
+        tail: a last stage of one block that is always there.
+        activation: of stem and head, ``first_activation`` of the block behind the stem.
+        epsilon: of every batch-norm.
+    """
 
     stem_width: int
     first_width: int
@@ -49,6 +59,11 @@ class Layout:
     kernels: tuple[int, ...] = (3, 5, 7)
     expansions: tuple[int, ...] = (3, 4, 6)
     depths: tuple[int, ...] = (2, 3, 4)
+    # Not in the spelling, by which files of trained weights are named.
+    tail: Stage | None = field(default=None, repr=False)
+    activation: str = field(default="hard_swish", repr=False)
+    first_activation: str = field(default="relu", repr=False)
+    epsilon: float = field(default=EPSILON, repr=False)
 
     @property
     def slots_per_stage(self) -> int:
@@ -58,7 +73,7 @@ class Layout:
     @property
     def slots(self) -> int:
         """Block slots of the whole network at full depth."""
-        return len(self.stages) * self.slots_per_stage
+        return len(self.stages) * self.slots_per_stage + (self.tail is not None)
 
     @property
     def variants(self) -> int:
@@ -86,6 +101,29 @@ def full_layout(width_multiplier: float, resolutions: tuple[int, ...]) -> Layout
         mix_width=width(1280),
         classes=1000,
         resolutions=resolutions,
+    )
+
+
+def proxyless_layout(width_multiplier: float, resolutions: tuple[int, ...]) -> Layout:
+    """The ImageNet family of ProxylessNAS blocks at a width multiplier: five stages of up to four slots and one block
+    more, no squeeze-and-excitation, 1,000 classes.
+    """
+
+    def stage(base: int, stride: int) -> Stage:
+        return Stage(make_divisible(base * width_multiplier), stride, "relu6", False)
+
+    return Layout(
+        stem_width=make_divisible(32 * width_multiplier),
+        first_width=make_divisible(16 * width_multiplier),
+        stages=tuple(stage(base, stride) for base, stride in ((24, 2), (40, 2), (80, 2), (96, 1), (192, 2))),
+        tail=stage(320, 1),
+        expand_width=0,
+        mix_width=make_divisible(1280 * width_multiplier),
+        classes=1000,
+        resolutions=resolutions,
+        activation="relu6",
+        first_activation="relu6",
+        epsilon=1e-3,
     )
 
 
@@ -131,18 +169,21 @@ def halved(side: int, stride: int) -> int:
 
 def blocks_at(layout: Layout, resolution: int) -> list[Block]:
     """Every block that can occur at one resolution: stem, the block behind it (3 x 3, no expansion), the variants of
-    each stage's first slot and of its later slots, head.
+    each stage's first slot and of its later slots, those of the tail, head.
     """
-    stem = Block.make(STEM, ((3, resolution, resolution),), act="hard_swish", k=3, out=layout.stem_width, s=2)
+    stem = Block.make(STEM, ((3, resolution, resolution),), act=layout.activation, k=3, out=layout.stem_width, s=2)
     width, side = layout.first_width, halved(resolution, 2)
-    blocks = [stem, _mbconv(layout.stem_width, side, 3, 1, Stage(width, 1, "relu", False))]
+    blocks = [stem, _mbconv(layout.stem_width, side, 3, 1, Stage(width, 1, layout.first_activation, False))]
     variants = [(kernel, expansion) for kernel in layout.kernels for expansion in layout.expansions]
     for stage in layout.stages:
         blocks += [_mbconv(width, side, *variant, stage) for variant in variants]
         width, side = stage.width, halved(side, stage.stride)
         blocks += [_mbconv(width, side, *variant, replace(stage, stride=1)) for variant in variants]
+    if (tail := layout.tail) is not None:
+        blocks += [_mbconv(width, side, *variant, tail) for variant in variants]
+        width, side = tail.width, halved(side, tail.stride)
     head: dict[str, Parameter] = {
-        "act": "hard_swish",
+        "act": layout.activation,
         "classes": layout.classes,
         "expand": layout.expand_width,
         "mix": layout.mix_width,
@@ -162,7 +203,9 @@ def _mbconv(width_in: int, side: int, kernel: int, expansion: int, stage: Stage)
 
 
 class BlockShape(NamedTuple):
-    """The integers that decide what a block computes. ``reduced`` is the squeeze width, 0 without SE."""
+    """The integers that decide what a block computes. ``reduced`` is the squeeze width, 0 without SE; a head has the
+    ``width_out`` 0 if nothing is mixed behind its pooling.
+    """
 
     family: str
     kernel: int
@@ -186,7 +229,7 @@ class BlockShape(NamedTuple):
 def block_shape(block: Block) -> BlockShape:
     """Read a block. Raises InputError on a block of another family."""
     if block.family not in (STEM, MBCONV, HEAD):
-        raise InputError(f"{block.key} is not a block of a MobileNetV3 space.", "Take blocks from its vocabulary.")
+        raise InputError(f"{block.key} is not a block of a MobileNet space.", "Take blocks from its vocabulary.")
     values = dict(block.parameters)
     width_in, side, _ = block.inputs[0]
     activation = str(values["act"])
@@ -196,6 +239,8 @@ def block_shape(block: Block) -> BlockShape:
         return BlockShape(STEM, kernel, 1, stride, width_in, 0, out, side, halved(side, stride), 0, activation, 0)
     if block.family == HEAD:
         expand, mix, classes = (int(values[name]) for name in ("expand", "mix", "classes"))
+        if not expand:
+            expand, mix = mix, 0
         return BlockShape(HEAD, 1, 1, 1, width_in, expand, mix, side, side, 0, activation, classes)
     kernel, expansion, stride, out, has_se = (int(values[name]) for name in ("k", "e", "s", "out", "se"))
     mid = make_divisible(width_in * expansion) if expansion > 1 else width_in
@@ -218,7 +263,7 @@ def block_work(shape: BlockShape) -> Work:
     if shape.family == STEM:
         return Work(0, kernel_area * shape.width_in * shape.width_out, 0)
     if shape.family == HEAD:
-        mix = shape.width_mid * shape.width_out + shape.width_out * shape.classes
+        mix = shape.width_mid * shape.width_out + (shape.width_out or shape.width_mid) * shape.classes
         return Work(0, shape.width_in * shape.width_mid, mix)
     expand = shape.width_in * shape.width_mid if shape.expansion > 1 else 0
     return Work(expand, shape.width_mid * (kernel_area + shape.width_out), 2 * shape.width_mid * shape.reduced)

@@ -1,4 +1,4 @@
-"""OfaMbv3Space holds once-for-all MobileNetV3 networks: genotypes, spelling, blocks, exact sums, shared weights.
+"""OfaMbv3Space holds once-for-all networks of MobileNet blocks: genotypes, spelling, blocks, sums, shared weights.
 
 A genotype is a kernel and an expansion gene a slot, a depth gene a stage and a resolution gene: indices into choices.
 """
@@ -30,8 +30,10 @@ from fleetfront.spaces.ofa_mbv3.layout import (
     blocks_at,
     effective_side,
     full_layout,
+    proxyless_layout,
 )
 from fleetfront.spaces.ofa_mbv3.spelling import Spelling
+from fleetfront.spaces.ofa_mbv3.sums import stage_sums
 from fleetfront.spaces.ofa_mbv3.supernet import cut, describe_misfit, graph_name, with_matrices
 
 if TYPE_CHECKING:
@@ -58,9 +60,14 @@ def ofa_mbv3_mini64() -> OfaMbv3Space:
     return OfaMbv3Space("ofa-mbv3-mini64", MINI64_LAYOUT)
 
 
+def ofa_proxyless() -> OfaMbv3Space:
+    """ProxylessNAS blocks, width 1.3 at 128 to 224 pixels in steps of 4."""
+    return OfaMbv3Space("ofa-proxyless", proxyless_layout(1.3, tuple(range(128, 225, 4))))
+
+
 @dataclass(frozen=True)
 class OfaMbv3Space:
-    """One family of once-for-all MobileNetV3 networks. Equal by name and layout; tables are made on first use."""
+    """A once-for-all family of MobileNet blocks. Equal by name and layout; tables are made on first use."""
 
     name: str
     layout: Layout
@@ -96,7 +103,10 @@ class OfaMbv3Space:
         one = self.layout
         depths = np.asarray(one.depths, dtype=np.int8)[genotypes[:, 2 * one.slots : -1]]
         within = np.arange(one.slots_per_stage, dtype=np.int8) < depths[:, :, None]
-        return within.reshape(len(genotypes), one.slots)
+        chosen = len(one.stages) * one.slots_per_stage
+        slots = np.ones((len(genotypes), one.slots), dtype=np.bool_)
+        slots[:, :chosen] = within.reshape(len(genotypes), chosen)
+        return slots
 
     def active(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n, v]: kernel and expansion of slots beyond a stage's depth change nothing."""
@@ -162,8 +172,8 @@ class OfaMbv3Space:
     def _blocks(self) -> tuple[tuple[Block, ...], NDArray[np.int32]]:
         """The vocabulary, and for each resolution where its blocks are: int32[resolutions, parts].
 
-        Parts are stem, first block, the variants of every stage's first slot and later slots, head. Resolutions share
-        blocks where rounding up makes their maps equal.
+        Parts are stem, first block, the variants of every stage's first slot and later slots, and of the tail, head.
+        Resolutions share blocks where rounding up makes their maps equal.
         """
         index: dict[Block, int] = {}
         rows = []
@@ -224,7 +234,11 @@ class OfaMbv3Space:
         columns[2:-1] = [torch.zeros_like(columns[0])] * (at.shape[1] - 3)
         for slot, parts in enumerate(self._slot_parts.tolist()):
             stage, within = divmod(slot, one.slots_per_stage)
-            is_there = depths[stage][:, [depth > within for depth in one.depths]].sum(dim=1)
+            is_there = (
+                depths[stage][:, [depth > within for depth in one.depths]].sum(dim=1)
+                if stage < len(depths)
+                else torch.ones_like(probabilities[-1][:, 0])
+            )
             chosen = kernels[slot][:, :, None] * expansions[slot][:, None, :] * is_there[:, None, None]
             for part, column in zip(parts, chosen.flatten(1).unbind(1), strict=True):
                 columns[part] = columns[part] + column[:, None]
@@ -241,39 +255,15 @@ class OfaMbv3Space:
         reach = [
             depths[i][:, [d > j for d in one.depths]].sum(1) for i, j in np.ndindex(len(depths), one.slots_per_stage)
         ]
+        reach += [torch.ones_like(reach[0])] * (one.slots - len(reach))
         slots = torch.stack(reach, dim=1)
         return torch.cat([slots, slots, torch.ones_like(slots[:, : len(depths) + 1])], dim=1)
 
     # Costs
 
     def additive(self, values: NDArray[np.float64]) -> SumOfTables:
-        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, inactive genes or not.
-
-        Every stage has two tables: its slots that are always there, and the others together with the depth. Their
-        entries are the sums of all combinations, so an architecture is two gathers a stage.
-        """
-        one, parts = self.layout, np.asarray(values, dtype=np.float64)[self._blocks[1]]
-        resolutions, stages = len(self.resolutions), len(one.stages)
-        always = one.depths[0]
-        kinds, radix, tables = one.variants, np.zeros((2 * stages, len(self.choices)), dtype=np.float32), []
-        fixed = parts[:, 0] + parts[:, 1] + parts[:, -1]
-        for stage in range(stages):
-            slots = range(stage * one.slots_per_stage, (stage + 1) * one.slots_per_stage)
-            per_slot = [parts[:, self._slot_parts[slot]] for slot in slots]
-            base = fixed[:, None] if stage == 0 else np.zeros((resolutions, 1))
-            tables.append(_combinations(base, per_slot[:always]))
-            later = [_combinations(np.zeros((resolutions, 1)), per_slot[always:depth]) for depth in one.depths]
-            width = kinds ** (one.slots_per_stage - always)
-            tables.append(np.concatenate([np.tile(sums, width // sums.shape[1]) for sums in later], axis=1))
-            for code, members in ((2 * stage, slots[:always]), (2 * stage + 1, slots[always:])):
-                for position, slot in enumerate(members):
-                    radix[code, slot] = len(one.expansions) * kinds**position
-                    radix[code, one.slots + slot] = kinds**position
-            radix[2 * stage + 1, 2 * one.slots + stage] = width
-        sizes = [table.shape[1] for table in tables]
-        radix[:, -1] = sum(sizes)
-        offset = np.cumsum([0, *sizes[:-1]]).astype(np.float32)[:, None]
-        return SumOfTables(radix, offset, np.concatenate(tables, axis=1).ravel())
+        """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, inactive genes or not."""
+        return stage_sums(self.layout, np.asarray(values, dtype=np.float64)[self._blocks[1]], self._slot_parts)
 
     @cached_property
     def _macs(self) -> SumOfTables:
@@ -335,7 +325,7 @@ class OfaMbv3Space:
         """
         arch = self.arch_id(genotype)
         labels = {"space": self.name, "arch": arch} | ({"weights": "random"} if weights is None else {})
-        return write_network(f"{self.name}/{arch}", self.parts(genotype), labels, weights)
+        return write_network(f"{self.name}/{arch}", self.parts(genotype), labels, weights, self.layout.epsilon)
 
     def subnet_graphs(
         self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
@@ -390,11 +380,3 @@ class OfaMbv3Space:
     def describe_misfit(self, tensors: Mapping[str, Tensor]) -> str:
         """Which member of the family ``tensors`` seem to be of."""
         return describe_misfit(tensors)
-
-
-def _combinations(base: NDArray[np.float64], slots: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
-    """Sums of one value from each slot (float64[r, variants]), the first changing fastest: float64[r, products]."""
-    sums = base
-    for values in slots:
-        sums = (values[:, :, None] + sums[:, None, :]).reshape(len(sums), -1)
-    return sums

@@ -37,7 +37,7 @@ class Spelling:
     def __init__(self, space: str, layout: Layout) -> None:
         slots, stages = layout.slots, len(layout.stages)
         template = f"k{'0' * slots}_e{'0' * slots}_d{'0' * stages}_r"
-        self._space = space
+        self._space, self._has_tail = space, layout.tail is not None
         self._slots, self._stages = slots, stages
         self._template = np.frombuffer(template.encode(), dtype=np.uint8)
         self._genes = np.flatnonzero(self._template == ord("0"))
@@ -109,6 +109,9 @@ class Spelling:
         parts = []
         for key, count in (("ks", self._slots), ("e", self._slots), ("d", self._stages)):
             digits = [str(value).strip() for value in values[key]]
+            if key == "d" and self._has_tail and len(digits) == count + 1:
+                # Once-for-all writes a depth for the tail, too, and leaves it at its one block whatever is written.
+                del digits[-1]
             long = [digit for digit in digits if len(digit) != 1]
             if len(digits) != count or long:
                 why = f"holds {long[0]}" if long else f"has {len(digits)} values for {count} slots or stages"

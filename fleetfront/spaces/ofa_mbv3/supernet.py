@@ -12,7 +12,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.ofa_mbv3.layout import MINI64_LAYOUT, MINI_LAYOUT, BlockShape, block_shape, full_layout
+from fleetfront.spaces.ofa_mbv3.layout import (
+    MINI64_LAYOUT,
+    MINI_LAYOUT,
+    BlockShape,
+    block_shape,
+    full_layout,
+    proxyless_layout,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -119,6 +126,9 @@ def _matrix(depthwise: str, larger: int, smaller: int) -> str:
 def describe_misfit(tensors: Tensors) -> str:
     """Which member of the family weights belong to, judged by the two widths that no width multiplier shares."""
     expand, mix = tensors.get("head.expand.conv.weight"), tensors.get("head.mix.conv.weight")
+    if expand is None and mix is not None and "head.mix.bn.scale" in tensors:
+        is_known = len(mix) == proxyless_layout(1.3, ()).mix_width
+        return " They seem to be of ofa-proxyless." if is_known else " They seem to be of ProxylessNAS blocks."
     if expand is None or mix is None:
         return ""
     widths = (len(expand), len(mix))

@@ -59,6 +59,12 @@ PUBLISHED: dict[str, PublishedWeights] = {
     "ofa-mbv3-w1.2": PublishedWeights(
         _OFA_FILES + "ofa_mbv3_d234_e346_k357_w1.2", "MIT", _OFA_PROJECT, "d75a3613bae216091f61fc4b7df77d49cc82ed32"
     ),
+    "ofa-proxyless": PublishedWeights(
+        _OFA_FILES + "ofa_proxyless_d234_e346_k357_w1.3",
+        "MIT",
+        _OFA_PROJECT,
+        "c97035a7a6fe611508f3bb35ffac0ef77262f5e0",
+    ),
 }
 
 

@@ -116,7 +116,7 @@ def test_the_same_network_is_the_same_file_and_another_is_not() -> None:
 
 
 def test_a_block_of_another_family_is_refused() -> None:
-    with pytest.raises(InputError, match="not a block of a MobileNetV3 space"):
+    with pytest.raises(InputError, match="not a block of a MobileNet space"):
         MINI.block_graph(Block.make("nb201_pool", ((16, 32, 32),)))
 
 
