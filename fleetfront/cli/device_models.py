@@ -56,10 +56,13 @@ def chosen_models(
 ) -> ChosenModels:
     """The models of the devices chosen, with a warning for whatever speaks against them.
 
-    ``everywhere``, ``parts`` and ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a
-    device has none, or a ``store`` that the user names is not there: estimates must not stand in for its measurements.
+    Of a space of several precisions each device has the models of those that it knows. ``everywhere``, ``parts`` and
+    ``asked`` as in ``pipelines.cost_models.device_models``. Raises InputError if a device has none, or a ``store`` that
+    the user names is not there: estimates must not stand in for its measurements.
     """
     from fleetfront.pipelines.knowledge.cost_models import device_models
+    from fleetfront.pipelines.knowledge.precision_models import fleet_in_precisions
+    from fleetfront.spaces.base import HasPrecisions, plain_space
 
     if choices.store is not None and not choices.store.is_file():
         raise InputError(
@@ -68,7 +71,7 @@ def chosen_models(
     refused: dict[str, ForeignFit] = {}
     found = device_models(
         split_names(choices.devices),
-        space,
+        plain_space(space),
         workspace=Workspace.default(),
         store=store_path(choices.store),
         runtime=choices.runtime,
@@ -76,9 +79,12 @@ def chosen_models(
         everywhere=everywhere,
         parts=parts,
         asked=asked,
+        precisions=isinstance(space, HasPrecisions),
         metric=metric,
         passed_over=refused,
     )
+    if isinstance(space, HasPrecisions):
+        found = fleet_in_precisions(found, space, workspace=Workspace.default(), store=store_path(choices.store))
     _warn(found, space)
     for name, error in refused.items():
         warn(f"{name} is left out: {error}")

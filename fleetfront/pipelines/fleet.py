@@ -10,7 +10,7 @@ from pathlib import Path
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.knowledge.cost_models import device_models
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit
-from fleetfront.pipelines.knowledge.precision_models import in_precisions
+from fleetfront.pipelines.knowledge.precision_models import fleet_in_precisions, in_precisions, known_precisions
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
 from fleetfront.search.metrics import COUNTED
@@ -91,6 +91,8 @@ def search_targets(
 ) -> list[ProblemTarget]:
     """The targets of a search for ``devices``, with models of every metric that ``limits`` and ``objectives`` name.
 
+    Where ``space`` has several precisions, ``devices`` are as ``fleet_in_precisions`` makes them.
+
     ``listed`` int8[n, v] is what a table of accuracies holds, where that is a part of the space.
 
     Raises InputError on an unknown metric, one that a device has no model of, or one known for another target of it.
@@ -101,8 +103,7 @@ def search_targets(
     for device in devices:
         spelled = str(device.target)
         if isinstance(space, HasPrecisions):
-            device = in_precisions(device, space, workspace=workspace, store=store)
-            spelled = with_precision(spelled, ",".join(space.precisions))
+            spelled = with_precision(spelled, ",".join(known_precisions(device)))
         own = dict(limits.get(device.name, {}))
         latency = own.pop(LATENCY.name, None)
         further = {
@@ -140,11 +141,14 @@ def fleet_targets(
             everywhere=listed is None,
             parts=True,
             asked=listed,
+            precisions=isinstance(space, HasPrecisions),
             passed_over=passed_over,
         )
         if named
         else []
     )
+    if named and isinstance(space, HasPrecisions):
+        found = fleet_in_precisions(found, space, workspace=place)
     for name, error in passed_over.items():
         warnings.warn(f"{name} is left out: {error}", stacklevel=3)
     allowed = parse_limits(
@@ -169,7 +173,7 @@ def _model(
     if metric not in METRICS:
         raise unknown("objective", metric, (*COUNTED, *METRICS))
     named = metric_named(metric)
-    name = device.target.device
+    name = str(device.target) if device.holds_precision else device.target.device
     (found,) = device_models(
         [name],
         plain_space(space),
@@ -178,6 +182,7 @@ def _model(
         everywhere=listed is None,
         parts=True,
         asked=listed,
+        precisions=isinstance(space, HasPrecisions),
         metric=named,
     )
     if found.target != device.target:
@@ -187,4 +192,10 @@ def _model(
         )
     if isinstance(space, HasPrecisions):
         found = in_precisions(found, space, workspace=workspace, store=store, metric=named)
+        lacking = [name for name in known_precisions(device) if name not in known_precisions(found)]
+        if lacking:
+            raise InputError(
+                f"The {named.title} of {device.name} is not known in {', '.join(lacking)}, as its latency is.",
+                f"Profile it there, or name {device.target.device}/{known_precisions(found)[0]}.",
+            )
     return found.model

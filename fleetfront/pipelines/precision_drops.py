@@ -32,7 +32,7 @@ from fleetfront.quantities import Tier
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import Genotypes, HasPrecisions
-from fleetfront.targets import Target, with_precision
+from fleetfront.targets import Target, precision_in, with_precision
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -77,8 +77,8 @@ def accuracy_in_precisions(
 
     ``accuracy`` knows the networks in float. Raises InputError as ``find_drops`` and ``in_precisions`` do.
     """
-    spelled = [with_precision(target.target, FLOAT) for target in targets if target.target]
-    known = [Target.parse(text) for text in spelled]
+    named = [(target.target, precision_in(target.target).split(",")) for target in targets if target.target]
+    known = [Target.parse(with_precision(text, precision)) for text, names in named for precision in names]
     drops = find_drops(space, accuracy, known, stated, workspace=workspace, progress=progress)
     return in_precisions(space, accuracy, drops)
 
@@ -167,7 +167,7 @@ def judge_files(
 
 def _kinds_of(targets: Sequence[Target], precision: str) -> list[FileFormat]:
     """The formats of the files that targets run, but for twins."""
-    asked = [Target(target.device, target.runtime, precision) for target in targets]
+    asked = [target for target in targets if target.precision == precision]
     kinds = [kind for kind in ALL_FORMATS.values() if not kind.twin]
     return [kind for kind in kinds if any(is_timed_on(target, kind, precision) for target in asked)]
 

@@ -91,6 +91,25 @@ class NetworkCosts(Protocol):
 
 
 @runtime_checkable
+class KnowsPrecisions(Protocol):
+    """A cost model of networks in several precisions, which may know some of these alone. Of others it predicts what
+    they cost in one that it knows, so that costs are numbers everywhere; ``covers`` tells that they mean nothing."""
+
+    @property
+    def known_precisions(self) -> tuple[str, ...]:
+        """At least one, in the order of the space's."""
+
+    def runs(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: which networks int8[n, v] are in a precision that it knows."""
+
+
+def knows_costs(model: CostModel, genotypes: Genotypes) -> NDArray[np.bool_]:
+    """bool[n]: which networks a search may ask a model about: what it covers, and what its device does not run."""
+    covered = model.covers(genotypes)
+    return covered | ~model.runs(genotypes) if isinstance(model, KnowsPrecisions) else covered
+
+
+@runtime_checkable
 class GraphCost(Protocol):
     """A cost model that answers for any graph, whether it is of a space or not."""
 

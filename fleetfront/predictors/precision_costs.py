@@ -26,18 +26,17 @@ class PrecisionCosts:
 
     Attributes:
         space: of networks in several precisions.
-        models: a model of the space without precisions for each of them, all of one metric, tier and clock.
+        models: a model of the space without precisions for at least one of them, all of one metric, tier and clock.
     """
 
     space: HasPrecisions
     models: Mapping[str, CostModel]
 
     def __post_init__(self) -> None:
-        """Raises InputError if a precision has no model, or they do not compare."""
-        lacking = [name for name in self.space.precisions if name not in self.models]
-        if lacking:
+        """Raises InputError if no precision has a model, or they do not compare."""
+        if not self.known_precisions:
             raise InputError(
-                f"There is no cost model of {self.space.networks.name} in {', '.join(lacking)}.",
+                f"There is no cost model of {self.space.networks.name} in {' or '.join(self.space.precisions)}.",
                 "Give one for each precision.",
             )
         clocks = {name: str(model.clock) for name, model in self.models.items() if isinstance(model, HasClock)}
@@ -61,11 +60,16 @@ class PrecisionCosts:
         return self._first.clock if isinstance(self._first, HasClock) else Clock.UNKNOWN
 
     @property
+    def known_precisions(self) -> tuple[str, ...]:
+        """Those that have a model."""
+        return tuple(name for name in self.space.precisions if name in self.models)
+
+    @property
     def _first(self) -> CostModel:
-        return self.models[self.space.precisions[0]]
+        return self.models[self.known_precisions[0]]
 
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Each of n networks by the model of its precision.
+        """Each of n networks by the model of its precision; what is not covered, by the first that there is.
 
         Nothing is promised of any where nothing is of one of them.
         """
@@ -82,7 +86,13 @@ class PrecisionCosts:
         covered = np.zeros(len(genotypes), np.bool_)
         for model, rows in self._by_model(genotypes):
             covered[rows] = model.covers(self.space.without(genotypes[rows]))
-        return covered
+        return covered & self.runs(genotypes)
+
+    def runs(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """bool[n]: which are in a precision that has a model."""
+        is_known = np.array([name in self.models for name in self.space.precisions])
+        found: NDArray[np.bool_] = is_known[genotypes[:, -1]]
+        return found
 
     def relaxed(self, choice_probabilities: Tensor) -> Tensor:
         """Expected costs float32[n] of relaxed networks float32[n, f], differentiable in the precision, too."""
@@ -92,7 +102,7 @@ class PrecisionCosts:
         inside, likely = choice_probabilities[:, :genes], choice_probabilities[:, genes:]
         total = choice_probabilities.new_zeros(len(choice_probabilities))
         for at, name in enumerate(self.space.precisions):
-            model = self.models[name]
+            model = self.models.get(name, self._first)
             if isinstance(model, Relaxed):
                 cost = model.relaxed(inside)
             else:
@@ -103,7 +113,7 @@ class PrecisionCosts:
     def _by_model(self, genotypes: Genotypes) -> list[tuple[CostModel, NDArray[np.intp]]]:
         rows = [np.flatnonzero(genotypes[:, -1] == gene) for gene in range(len(self.space.precisions))]
         named = zip(self.space.precisions, rows, strict=True)
-        return [(self.models[name], of) for name, of in named if len(of)]
+        return [(self.models.get(name, self._first), of) for name, of in named if len(of)]
 
 
 def _means(model: CostModel) -> Callable[[Genotypes], FloatArray]:

@@ -152,11 +152,14 @@ def additive_front(layout: Layout, cost: FloatArray, gain: FloatArray, most: int
     """The front of two additive functions over the whole space: ``cost`` is minimised, ``gain`` maximised.
 
     ``cost`` and ``gain`` are tables [contexts, per_context]. ``most`` bounds the length of every partial front by
-    leaving out all but evenly spaced members; None keeps the front exact.
+    leaving out all but evenly spaced members; None keeps the front exact. A context in which everything costs
+    infinitely much is on no front.
     """
     v = layout.rows.shape[1]
-    fronts = []
+    fronts = [PartFront(np.zeros((0, v), dtype=np.int8), np.zeros(0), np.zeros(0))]
     for c, context in enumerate(layout.contexts):
+        if not np.isfinite(cost[c]).any():
+            continue
         genes = np.zeros((1, v), dtype=np.int8)
         genes[0, layout.block_genes.context] = context
         front = PartFront(genes, cost[c, :1], gain[c, :1])

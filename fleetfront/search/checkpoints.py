@@ -50,7 +50,8 @@ class Checkpoints:
         self._problem, self._folder, self._about = problem, folder, dict(about)
         self._strategy = strategy if isinstance(strategy, StatefulStrategy) else None
         targets = [[target.name, target.limit] for target in problem.targets]
-        self._run = json.dumps({**about, **run, "targets": targets}, sort_keys=True, default=str)
+        columns = {"columns": [column.name for column in problem.columns]} if problem.columns else {}
+        self._run = json.dumps({**about, **run, "targets": targets, **columns}, sort_keys=True, default=str)
         self._state: dict[str, Any] | None = None
         self._saved_at, self._saved = time.monotonic(), problem.counter.evaluated
 

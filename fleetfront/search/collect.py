@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, TellsTiers, precision_of, quality_of
 from fleetfront.search.choices import ArchivedAccuracy, describe_choices
 from fleetfront.search.front import hypervolume, knee, two_objectives
+from fleetfront.search.metrics import STRANGE
 from fleetfront.search.problem import Problem
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.search.run import SearchRun, one_thread
@@ -85,7 +86,9 @@ def _explained(problem: Problem, devices: tuple[DeviceFront, ...]) -> tuple[Devi
 
 def _ties(problem: Problem, column: int, rows: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Other archive rows that equal each row of a front in every objective, to the last digit."""
-    cost, found = problem.archive.cost[:, column], []
+    archive, found = problem.archive, []
+    # What is not within a limit is on no front, however well it would fit.
+    cost = np.where(problem.is_within(column, archive.cost, archive.extras), archive.cost[:, column], np.nan)
     for row, values in zip(rows, problem.objectives(column), strict=True):
         alike = np.flatnonzero(cost == cost[row])
         alike = alike[alike != row]
@@ -102,7 +105,7 @@ def _further(problem: Problem, column: int, rows: NDArray[np.intp], genotypes: G
     if isinstance(problem.accuracy, HasRange) and len(rows):
         more["accuracy_is_beyond_range"] = problem.accuracy.beyond_range(genotypes).tolist()
     for index, metric in enumerate(problem.columns):
-        if metric.is_of(column) and metric.target is not None:
+        if metric.is_of(column) and metric.target is not None and metric.model.metric != STRANGE:
             named = metric.model.metric
             more[f"{named.name}_{named.unit}"] = problem.archive.extras[rows, index].tolist()
     if isinstance(problem.accuracy, TellsTiers):

@@ -10,6 +10,7 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY
+from fleetfront.search.metrics import STRANGE
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -60,6 +61,11 @@ def extreme_cost(problem: Problem, model: CostModel, sign: int = 1) -> float:
 def check_limit(problem: Problem, name: str, model: CostModel, limit: float) -> None:
     """Raises InputError, naming the lowest cost there is, if no architecture is within a limit on a target."""
     lowest, unit = extreme_cost(problem, model), model.metric.unit
+    if lowest > limit and model.metric.name == STRANGE.name:
+        raise InputError(
+            f"Of the networks that may be searched, none is in a precision that is known on {name}.",
+            f"Leave {name} out, or hold another precision.",
+        )
     if lowest > limit:
         is_time = model.metric.name == LATENCY.name
         word, much = ("fastest", "long") if is_time else ("least demanding", "much")

@@ -1,11 +1,12 @@
 """Keep metrics of networks beside the cost on each target as columns: objectives of fronts, or limits alone.
 
-A column is of the network itself (MACs, parameters), and then the same for all targets, or of it on one target.
+A column is of the network itself (MACs, parameters), and then the same for all targets, or of it on one target. What a
+target does not run at all is a column with a limit, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.predictors.base import CostModel, covers_all
+from fleetfront.predictors.base import CostModel, KnowsPrecisions, covers_all
 from fleetfront.quantities import METRICS, Estimate, Metric, Tier
-from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace
 
 if TYPE_CHECKING:
     from fleetfront.search.problem import ProblemTarget
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 #: What every space counts exactly.
 MACS, PARAMS = Metric("macs", "MACs"), Metric("params", "parameters")
 COUNTED = {metric.name: metric for metric in (MACS, PARAMS)}
+#: 1 of networks in a precision that is not known on a target, else 0.
+STRANGE = Metric("in strange precision", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,31 @@ class CountedCost:
         """Exact numbers of n architectures."""
         count = self.space.macs if self.metric == MACS else self.space.params
         return Estimate(np.asarray(count(genotypes), np.float64), np.zeros(len(genotypes)), self.tier)
+
+    def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
+        """Every architecture of the space."""
+        return covers_all(genotypes)
+
+
+@dataclass(frozen=True, slots=True)
+class StrangePrecision:
+    """Networks in a precision of which a model knows nothing. A CostModel."""
+
+    model: KnowsPrecisions
+
+    @property
+    def metric(self) -> Metric:
+        """``STRANGE``."""
+        return STRANGE
+
+    @property
+    def tier(self) -> Tier:
+        """Known for certain."""
+        return Tier.MEASURED
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """1 for each of n networks that the target does not run, else 0."""
+        return Estimate((~self.model.runs(genotypes)).astype(np.float64), np.zeros(len(genotypes)), self.tier)
 
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """Every architecture of the space."""
@@ -72,7 +100,8 @@ class MetricColumn:
 def metric_columns(
     space: SearchSpace, targets: Sequence[ProblemTarget], objectives: Sequence[str]
 ) -> tuple[MetricColumn, ...]:
-    """The columns of the further ``objectives`` and of every limit that is not on a target's own cost.
+    """The columns of the further ``objectives``, of every limit that is not on a target's own cost, and of what a
+    target does not run.
 
     Raises InputError on a metric that a target has no model of.
     """
@@ -90,7 +119,14 @@ def metric_columns(
             own = {i: limits[i]} if i in limits else {}
             name = f"{targets[i].name}:{metric}"
             columns.append(MetricColumn(name, _model(targets[i], metric), i, metric in objectives, own))
-    return tuple(columns)
+    return (*columns, *_strange_columns(space, targets))
+
+
+def _strange_columns(space: SearchSpace, targets: Sequence[ProblemTarget]) -> Iterator[MetricColumn]:
+    precisions = set(space.precisions) if isinstance(space, HasPrecisions) else set()
+    for i, target in enumerate(targets):
+        if isinstance(target.cost, KnowsPrecisions) and not precisions <= set(target.cost.known_precisions):
+            yield MetricColumn(f"{target.name}:{STRANGE.name}", StrangePrecision(target.cost), i, False, {i: 0.0})
 
 
 def _model(target: ProblemTarget, metric: str) -> CostModel:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import AccuracyModel, ListsNetworks
+from fleetfront.predictors.base import AccuracyModel, ListsNetworks, knows_costs
 from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import Genotypes, SearchSpace
@@ -50,7 +50,7 @@ def searchable_part(space: SearchSpace, targets: Sequence[ProblemTarget], accura
         common = networks
         held = [(target.costs[name], part) for name, part in parts.items() if part is not None]
         for cost, part in held:
-            common = part if common is None else common[cost.covers(common)]
+            common = part if common is None else common[knows_costs(cost, common)]
         if held and common is not None and not len(common):
             before = " and ".join([*([accuracy.source] if networks is not None else []), *(t.name for t in kept)])
             errors[target.name] = f"its table knows {len(held[0][1]):,} networks, and none of those that {before} know."

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import AccuracyModel, CostModel
+from fleetfront.predictors.base import AccuracyModel, CostModel, knows_costs
 from fleetfront.search.archive import Archive
 from fleetfront.search.cost_range import check_limit
 from fleetfront.search.front import FULL, target_front
@@ -361,7 +361,7 @@ class Problem:
         if self.part is not None:
             for target in self.targets:
                 for cost in target.costs.values():
-                    known &= cost.covers(genotypes)
+                    known &= knows_costs(cost, genotypes)
         return known
 
     def _accuracy(self, fresh: Genotypes) -> tuple[FloatArray, FloatArray]:

@@ -13,6 +13,7 @@ from fleetfront.errors import MissingDependency, unknown
 from fleetfront.predictors.base import UNSTATED
 from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality, format_spread
 from fleetfront.search.front import best_within, two_objectives
+from fleetfront.spaces.precisions import split_precision
 from fleetfront.targets import FLOATS, precision_in, with_precision
 
 if TYPE_CHECKING:
@@ -149,6 +150,10 @@ class DeviceFront:
         """The target that a network in ``precision`` runs on; the front's own where that is empty."""
         return with_precision(self.target, precision) if precision else self.target
 
+    def knows(self, precision: str) -> bool:
+        """Tell whether networks in a precision can be on the front; an empty one is that of all its networks."""
+        return not precision or precision in precision_in(self.target).split(",")
+
     @property
     def accuracy_caution(self) -> str:
         """The reason why accuracies are not of the files that costs are of, in words; empty if they are."""
@@ -229,6 +234,13 @@ class Fronts:
     def quality(self) -> Quality:
         """The quality that the accuracies are of."""
         return self.devices[0].quality if self.devices else ACCURACY
+
+    def precisions_alone(self, front: DeviceFront) -> str:
+        """The precisions that the front of one of its devices is of alone, in words; empty where it is of all."""
+        searched, known = split_precision(self.space)[1], precision_in(front.target)
+        if known == searched or not searched:
+            return ""
+        return f"The front of {front.name} is of {known.replace(',', ' and ')} files alone."
 
     @property
     def drop_sentences(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import quality_of
+from fleetfront.predictors.base import predict_covered, quality_of
 from fleetfront.search.collect import judge_held_out
 from fleetfront.search.front import hypervolume, target_front
 from fleetfront.search.problem import Problem
@@ -32,7 +32,7 @@ class Sharing:
         archs: spelled, most accurate first.
         accuracy, accuracy_std: float64[K], percent, or what the quality is in.
         held_out, held_out_std: K accuracies on images that chose nothing; None where nobody judged on such.
-        latency_ms: float64[K, t].
+        latency_ms: float64[K, t]; NaN where the network's precision is not known on the device.
         latency_std_ms: K of each of the t devices; None where nothing is promised for when they are run.
         devices: names of the t devices.
         tiers: of each device, where its latencies come from.
@@ -62,10 +62,8 @@ class Sharing:
                     "accuracy": float(self.accuracy[row]),
                     "accuracy_std": float(self.accuracy_std[row]),
                     **held_out_json(self.held_out[row], self.held_out_std[row]),
-                    "latency_ms": dict(zip(self.devices, self.latency_ms[row].tolist(), strict=True)),
-                    "latency_std_ms": {
-                        name: stds[row] for name, stds in zip(self.devices, self.latency_std_ms, strict=True)
-                    },
+                    "latency_ms": {name: float(self.latency_ms[row, column]) for column, name in self._running(row)},
+                    "latency_std_ms": {name: self.latency_std_ms[column][row] for column, name in self._running(row)},
                 }
                 for row, arch in enumerate(self.archs)
             ],
@@ -79,6 +77,10 @@ class Sharing:
             },
             "mean_hypervolume_share": float(np.mean(self.shares)),
         }
+
+    def _running(self, row: int) -> list[tuple[int, str]]:
+        """The devices, with their columns, that a network's time is known on."""
+        return [(column, name) for column, name in enumerate(self.devices) if np.isfinite(self.latency_ms[row, column])]
 
 
 def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int) -> Sharing:
@@ -108,7 +110,8 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
     accuracy = problem.archive.accuracy[rows]
     chosen.sort(key=lambda candidate: (-accuracy[candidate], candidate))
     kept = rows[chosen]
-    genotypes, cost = problem.archive.genotypes[kept], problem.archive.cost[kept]
+    genotypes = problem.archive.genotypes[kept]
+    costs = [predict_covered(target.cost, genotypes) for target in problem.targets]
     held_out, held_out_std = judge_held_out(problem, kept)
     return Sharing(
         archs=tuple(problem.space.arch_ids(genotypes)),
@@ -116,8 +119,8 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         accuracy_std=problem.archive.accuracy_std[kept],
         held_out=tuple(held_out),
         held_out_std=tuple(held_out_std),
-        latency_ms=cost,
-        latency_std_ms=tuple(tuple(target.cost.predict(genotypes).promised_std) for target in problem.targets),
+        latency_ms=np.stack([found.mean for found in costs], axis=1),
+        latency_std_ms=tuple(tuple(found.promised_std) for found in costs),
         devices=tuple(target.name for target in problem.targets),
         tiers=tuple(target.cost.tier.value for target in problem.targets),
         shares=gains.of(chosen),

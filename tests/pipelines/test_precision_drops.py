@@ -24,7 +24,7 @@ from fleetfront.workspace import Workspace
 PLAIN = load_space("ofa-mbv3-mini")
 SPACE = with_precisions(PLAIN, ["fp32", "int8"])
 STATED = Drop(0.5, 0.2, Tier.ESTIMATED, "stated")
-CPU = [Target("cpu", "onnxruntime")]
+CPU = [Target("cpu", "onnxruntime"), Target("cpu", "onnxruntime", "int8")]
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def test_a_supernet_learns_its_drop_from_the_formats_that_targets_run(
 
     monkeypatch.setattr(precision_drops, "judge_files", judged)
     accuracy = SupernetAccuracy(supernet, digits, "supernet:w", Workspace(tmp_path))
-    found = find_drops(SPACE, accuracy, [*CPU, Target("adb:X", "tflite-cpu")], {})
+    found = find_drops(SPACE, accuracy, [*CPU, Target("adb:X", "tflite-cpu", "int8")], {})
     assert asked == [(precision_drops.NETWORKS, "int8", ["onnx", "tflite"])]
     assert (found["int8"].points, found["int8"].tier) == (1.0, Tier.PREDICTED)
     assert found["int8"].source == "12 networks in onnx and tflite files on 100 images"

@@ -34,12 +34,12 @@ SPACE = with_precisions(PLAIN, ["fp32", "int8"])
 INT8 = {"int8": Drop(0.5, 0.2, Tier.ESTIMATED, "stated")}
 
 
-def profile(place: Workspace, precision: str, seed: int) -> None:
+def profile(place: Workspace, precision: str, seed: int, device: str = "phone") -> None:
     """Keep a made-up profile of a phone in a precision, and its fit."""
-    target = Target("phone", "litert", precision)
+    target = Target(device, "litert", precision)
     seen = replace(SyntheticDevice(PLAIN, seed=seed).observe(validation=30), target=target)
     with Store(place.store) as store:
-        keep(store, seen, f"{precision}-1")
+        keep(store, seen, f"{device}-{precision}-1")
         fit_target(store, target, PLAIN, workspace=place)
 
 

@@ -55,8 +55,8 @@ def test_nothing_is_promised_of_a_precision_that_knows_one_sitting():
 
 def test_models_that_do_not_compare_are_refused():
     floats, narrow = synthetic_latencies(PLAIN)
-    with pytest.raises(InputError, match="no cost model of ofa-mbv3-mini in int8"):
-        PrecisionCosts(SPACE, {"fp32": floats})
+    with pytest.raises(InputError, match="no cost model of ofa-mbv3-mini in fp32 or int8"):
+        PrecisionCosts(SPACE, {"fp16": floats})
     other = Unpromised(narrow, "")
     other.clock = Clock.THREAD_CPU
     with pytest.raises(InputError, match="fp32 under wall, int8 under thread-cpu"):
@@ -74,3 +74,13 @@ def test_relaxed_costs_are_the_predicted_ones_at_networks_and_in_between_at_mixt
     networks = SPACE.without(genotypes)
     middle = (floats.predict(networks).mean + narrow.predict(networks).mean) / 2
     assert np.allclose(costs.relaxed(one_hot).numpy(), middle, rtol=1e-5)
+
+
+def test_a_device_that_knows_one_precision_covers_no_network_of_another():
+    _, narrow = synthetic_latencies(PLAIN)
+    costs = PrecisionCosts(SPACE, {"int8": narrow})
+    genotypes = SPACE.sample(40, np.random.default_rng(0))
+    assert costs.known_precisions == ("int8",)
+    assert np.array_equal(costs.covers(genotypes), genotypes[:, -1] == 1)
+    # So that costs are numbers everywhere; nobody is told them.
+    assert np.array_equal(costs.predict(genotypes).mean, narrow.predict(SPACE.without(genotypes)).mean)

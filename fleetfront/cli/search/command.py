@@ -268,9 +268,8 @@ def _targets(
     from fleetfront.search.part import listed_part
     from fleetfront.spaces.base import plain_space
 
-    plain = plain_space(space)
-    listed = listed_part(plain, accuracy)
-    found = chosen_models(choices, plain, everywhere=listed is None, parts=True, asked=listed)
+    listed = listed_part(plain_space(space), accuracy)
+    found = chosen_models(choices, space, everywhere=listed is None, parts=True, asked=listed)
     allowed = parse_limits(limits, [device.name for device in found])
     store = store_path(choices.store)
     targets = search_targets(found.found, space, limits=allowed, objectives=objectives, store=store, listed=listed)

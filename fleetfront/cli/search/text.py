@@ -113,8 +113,9 @@ def show_fronts(fronts: Fronts) -> None:
         _show_lines(fronts)
     for name, error in fronts.errors.items():
         echo(click.style(name, bold=True) + f"  error: {error}")
-    for sentence in fronts.drop_sentences:
-        hint(sentence)
+    for sentence in (*map(fronts.precisions_alone, fronts.devices), *fronts.drop_sentences):
+        if sentence:
+            hint(sentence)
     if fronts.statement:
         hint(fronts.statement)
     if fronts.shared is not None:

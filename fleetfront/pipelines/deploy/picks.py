@@ -65,15 +65,19 @@ def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
 def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
     """The networks that a search chose for all its devices, with what it promises on ``devices``.
 
-    They stand on the front of the first of ``devices``. Raises InputError if the search was not asked to choose any, or
-    not for all of ``devices``.
+    They stand on the front of the first of ``devices``. A network in a precision that is known on none of these is left
+    out. Raises InputError if the search was not asked to choose any, or not for all of ``devices``.
     """
     if fronts.shared is None:
         raise InputError("This front names no shared networks.", "Search again with: fleetfront search --share 3")
     picks, fronts_there = [], [fronts.device(name) for name in devices]
     for rank, network in enumerate(fronts.shared["networks"], 1):
+        arch, precision = _of_network(fronts, network["arch"])
+        running = [front.name for front in fronts_there if front.knows(precision)]
+        if devices and not running:
+            continue
         absent = [
-            name for name in devices if not network["latency_ms"].keys() & network["latency_std_ms"].keys() & {name}
+            name for name in running if not network["latency_ms"].keys() & network["latency_std_ms"].keys() & {name}
         ]
         if absent:
             raise InputError(
@@ -84,12 +88,11 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
             (network["accuracy"], network["accuracy_std"]) if held_out is None else (held_out, network["held_out_std"])
         )
         accuracy = _accuracies(fronts, fronts_there, network["arch"], *promised, is_held_out=held_out is not None)
-        arch, precision = _of_network(fronts, network["arch"])
         latency = tuple(
             _latency(fronts.device(name), network["latency_ms"][name], network["latency_std_ms"][name], precision)
-            for name in devices
+            for name in running
         )
-        pictured = _points(fronts, fronts.device(devices[0])) if devices else None
+        pictured = _points(fronts, fronts.device(running[0])) if running else None
         picks.append(Pick(f"shared-{rank}", arch, latency, accuracy, front=pictured, precision=precision))
     return picks
 

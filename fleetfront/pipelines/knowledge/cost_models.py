@@ -47,6 +47,7 @@ def device_models(
     everywhere: bool = False,
     parts: bool = False,
     asked: Genotypes | None = None,
+    precisions: bool = False,
     metric: Metric = LATENCY,
     passed_over: dict[str, ForeignFit] | None = None,
 ) -> list[DeviceModel]:
@@ -60,7 +61,7 @@ def device_models(
     of the space, since a search may ask for any, and says so among the warnings; with ``parts``, a device that is named
     and has nothing else gets its table all the same, for a search that stays within it.
     ``asked`` int8[n, v] are the only networks that will be asked for: a table that lacks one of them gives way to what
-    was learnt from it.
+    was learnt from it. With ``precisions``, accuracies beside these models are of each precision by itself.
 
     A damaged file is no reason to take a worse source, nor to stop a command on other devices. ``passed_over`` is
     filled with those of ``all`` whose fit is of another machine or runtime than what is at hand, and why.
@@ -78,11 +79,7 @@ def device_models(
         wanted = wanted or _wanted(names, tables)
         known |= {name: tables[name] for name in wanted if name not in known and name in tables}
     if not wanted:
-        under = f" under {runtime}" if runtime else ""
-        raise InputError(
-            f"No device has {with_article(metric)} model of {space.name}{under} yet.",
-            f"Run: fleetfront profile --space {space.name}{f' --runtime {runtime}' if runtime else ''}",
-        )
+        raise _nothing_known(space, runtime, metric)
     known |= {name: sources.narrowed(name) for name in wanted if SEPARATOR in name}
     for name in wanted:
         if name not in known:
@@ -92,8 +89,17 @@ def device_models(
     if asked is not None:
         few = sources.by_device(tiers, everywhere=True)
         found = [_for_networks(model, asked, few.get(model.name)) for model in found]
-    found = [_with_unused_table(_with_int8(model), space, sources) for model in found] if everywhere else found
+    if everywhere:
+        found = [_with_unused_table(model if precisions else _with_int8(model), space, sources) for model in found]
     return [_with_part(model, space) for model in found] if parts else found
+
+
+def _nothing_known(space: SearchSpace, runtime: str | None, metric: Metric) -> InputError:
+    under, option = (f" under {runtime}", f" --runtime {runtime}") if runtime else ("", "")
+    return InputError(
+        f"No device has {with_article(metric)} model of {space.name}{under} yet.",
+        f"Run: fleetfront profile --space {space.name}{option}",
+    )
 
 
 def _opened(
@@ -298,7 +304,10 @@ class _Sources:
         fitted = sorted((target for target in newest_first if target is not None), key=_is_int8)
         for target in fitted:
             if _has_parts(target, parts):
-                return functools.partial(self._open_newest, device, target, name.replace(SEPARATOR, "-"))
+                holds_precision = target.precision in parts
+                return functools.partial(
+                    self._open_newest, device, target, name.replace(SEPARATOR, "-"), holds_precision
+                )
         check_parts(parts, fitted)
         others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
         raise NoFit(
@@ -340,7 +349,9 @@ class _Sources:
             if file.error is not None and self._runtime in (None, file.runtime)
         }
 
-    def _open_newest(self, device: str, target: Target | None = None, name: str | None = None) -> DeviceModel:
+    def _open_newest(
+        self, device: str, target: Target | None = None, name: str | None = None, holds_precision: bool = False
+    ) -> DeviceModel:
         newest = newest_fit(
             self._known,
             self._space.name,
@@ -353,7 +364,7 @@ class _Sources:
         if newest.fit is not None:
             check_is_of_here(newest.fit)
         found = self._opener.open(newest)
-        return replace(found, name=name or found.name)
+        return replace(found, name=name or found.name, holds_precision=holds_precision)
 
 
 def _is_as_configured(known: Known) -> bool:

@@ -29,12 +29,17 @@ from fleetfront.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class DeviceModel:
-    """A device's cost model, the target that it is of, and what speaks against trusting it."""
+    """A device's cost model, the target that it is of, and what speaks against trusting it.
+
+    Attributes:
+        holds_precision: somebody named the precision of its target, so that no other is meant.
+    """
 
     name: str
     target: Target
     model: CostModel
     warnings: tuple[str, ...] = ()
+    holds_precision: bool = False
 
 
 class ForeignFit(InputError):

@@ -214,8 +214,12 @@ def _view(
         knee=int(np.searchsorted(kept, front.knee)) if len(kept) else 0,
         cloud=_cloud(result, front, grid),
         block_costs=_block_costs(sources, space, front, blocks),
-        caution=" ".join(filter(None, (front.accuracy_caution, *result.fronts.drop_sentences))),
+        caution=" ".join(filter(None, _cautions(result.fronts, front))),
     )
+
+
+def _cautions(fronts: Fronts, front: DeviceFront) -> tuple[str, ...]:
+    return (front.accuracy_caution, fronts.precisions_alone(front), *fronts.drop_sentences)
 
 
 def _is_generated(fronts: Fronts) -> bool:

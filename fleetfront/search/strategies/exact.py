@@ -11,6 +11,7 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.search.additive import additive_fronts, additive_values, additivity_error, make_layout
 from fleetfront.search.block_genes import find_block_genes, is_separable
+from fleetfront.search.metrics import STRANGE
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import ReadsArchive, State
 from fleetfront.spaces.base import Genotypes
@@ -32,6 +33,11 @@ class ExactFront(ReadsArchive):
     """
 
     def __init__(self, problem: Problem, seed: int) -> None:
+        if any(column.model.metric == STRANGE for column in problem.columns):
+            raise InputError(
+                "The exact strategy searches devices of which every precision is known, and one here lacks some.",
+                "Use --strategy hybrid, or leave such devices out.",
+            )
         if problem.columns:
             raise InputError(
                 "The exact strategy knows one cost and accuracy, not also "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import ListsNetworks
+from fleetfront.predictors.base import ListsNetworks, knows_costs
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import ReadsArchive, State
 from fleetfront.spaces.base import Genotypes
@@ -34,7 +34,7 @@ class ListedNetworks(ReadsArchive):
         self._problem = problem
         allowed = (problem.complete(listed) == listed).all(axis=1)
         for target in problem.targets:
-            allowed &= target.cost.covers(listed)
+            allowed &= knows_costs(target.cost, listed)
         if not allowed.any():
             raise InputError(
                 f"None of the {len(listed)} networks of {problem.accuracy.source} can be searched: their costs are not "
