@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.base import CostModel, KnowsPrecisions
 from fleetfront.progress import Progress
 from fleetfront.search.problem import EvaluationCounter, Problem, ProblemTarget
 from fleetfront.search.run import SearchRun
-from fleetfront.spaces.base import Genotypes, HasPrecisions
+from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace
+from fleetfront.targets import with_precision
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,14 +54,36 @@ class Verify:
     verifier: Verifier
 
     def check(self, problem: Problem) -> None:
-        """Raise InputError where networks are in several precisions, or a target cannot be measured."""
-        if isinstance(problem.space, HasPrecisions):
-            raise InputError(
-                "--verify measures networks of one precision, and these are in several.",
-                "Leave it out, and measure what you deploy: fleetfront deploy --measure",
-            )
+        """Raise InputError where a target cannot be measured, in one of its precisions if these are several."""
         for target in problem.targets:
-            self.verifier.check(target)
+            for one in _in_each_precision(target).values():
+                self.verifier.check(one)
+
+    def verify(self, target: ProblemTarget, space: SearchSpace, genotypes: Genotypes) -> Verified:
+        """Measure k architectures int8[k, v] of a space on a target, each in its own precision, and refit.
+
+        Raises DeviceError if the device is lost.
+        """
+        if not isinstance(space, HasPrecisions) or not isinstance(target.cost, KnowsPrecisions):
+            return self.verifier.verify(target, genotypes)
+        measured_ms, refitted = np.full(len(genotypes), np.nan), {}
+        precisions = np.array(space.precisions_of(genotypes))
+        for precision, one in _in_each_precision(target).items():
+            rows = np.flatnonzero(precisions == precision)
+            if len(rows):
+                found = self.verifier.verify(one, space.without(genotypes[rows]))
+                measured_ms[rows], refitted[precision] = found.measured_ms, found.refitted
+        return Verified(measured_ms, target.cost.with_models(refitted))
+
+
+def _in_each_precision(target: ProblemTarget) -> dict[str, ProblemTarget]:
+    """Precision -> a target with the cost model of it alone; the target itself where networks are in one."""
+    if not isinstance(target.cost, KnowsPrecisions):
+        return {"": target}
+    return {
+        name: replace(target, cost=model, target=with_precision(target.target, name))
+        for name, model in target.cost.models.items()
+    }
 
 
 def parse_verify(text: str) -> int:
@@ -91,7 +114,7 @@ def search_verified(
             progress.advance(1, target.name)
             continue
         genotypes = problem.archive.genotypes[picks]
-        found = verify.verifier.verify(target, genotypes)
+        found = verify.verify(target, problem.space, genotypes)
         predicted = problem.archive.cost[picks, column]
         refit = found.refitted.predict(genotypes).mean
         rows.append(_compared(target.name, problem.space.arch_ids(genotypes), predicted, found.measured_ms, refit))

@@ -99,6 +99,13 @@ class KnowsPrecisions(Protocol):
     def known_precisions(self) -> tuple[str, ...]:
         """At least one, in the order of the space's."""
 
+    @property
+    def models(self) -> Mapping[str, CostModel]:
+        """Precision -> the cost model of networks in it, for each that is known."""
+
+    def with_models(self, models: Mapping[str, CostModel]) -> CostModel:
+        """The same with others in the place of some of ``models``."""
+
     def runs(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: which networks int8[n, v] are in a precision that it knows."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -87,6 +87,10 @@ class PrecisionCosts:
         for model, rows in self._by_model(genotypes):
             covered[rows] = model.covers(self.space.without(genotypes[rows]))
         return covered & self.runs(genotypes)
+
+    def with_models(self, models: Mapping[str, CostModel]) -> PrecisionCosts:
+        """The same with others in the place of some of ``models``."""
+        return replace(self, models={**self.models, **models})
 
     def runs(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: which are in a precision that has a model."""

@@ -1,22 +1,24 @@
 """Precision is searched with the network, on a device that was profiled in each: from models to fronts to files."""
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fleetfront.cli.main import main
 from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy.deploy import Weights, deploy_picks
 from fleetfront.pipelines.deploy.picks import pick_arch, pick_knee, pick_robust, pick_shared
 from fleetfront.pipelines.fit.fit import fit_target
-from fleetfront.pipelines.search import _add_other_precisions, search
-from fleetfront.pipelines.search_verify import Verify
+from fleetfront.pipelines.search import SearchOptions, _add_other_precisions, search, search_space
+from fleetfront.pipelines.search_verify import Verified, Verify
 from fleetfront.predictors.accuracy.precisions import Drop
+from fleetfront.predictors.base import CostModel
 from fleetfront.profilers.store.store import Store
-from fleetfront.quantities import Tier
+from fleetfront.quantities import LATENCY, Estimate, FloatArray, Tier
 from fleetfront.search.fronts_file import load_fronts
 from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.results import Fronts
@@ -204,13 +206,62 @@ def test_what_was_evaluated_is_known_in_every_precision_that_may_be_searched(fix
     assert len(np.unique(SPACE.without(problem.archive.genotypes), axis=0)) == 8
 
 
-def test_verify_is_refused_in_words(place: Workspace) -> None:
-    from fleetfront.pipelines.search import search_space
+class Biased:
+    """Measures networks in float as 1.25 times what their model says, in int8 as twice that."""
 
-    costs = synthetic_latencies(PLAIN)
-    target = ProblemTarget("d", _costs(*costs))
-    with pytest.raises(InputError, match="--verify measures networks of one precision"):
-        search_space(SPACE, [target], _accuracy(), verify=Verify(3, None))  # type: ignore[arg-type]
+    def __init__(self, refused: str = "") -> None:
+        self.seen: list[str] = []
+        self._refused = refused
+
+    def check(self, target: ProblemTarget) -> None:
+        self.seen.append(target.target)
+        if self._refused and self._refused in target.target:
+            raise InputError(f"The networks of {target.target} cannot be measured here.", "Leave them out.")
+
+    def verify(self, target: ProblemTarget, genotypes: NDArray[np.int8]) -> Verified:
+        assert genotypes.shape[1] == len(PLAIN.choices)
+        factor = 2.0 if "int8" in target.target else 1.25
+        measured: FloatArray = factor * target.cost.predict(genotypes).mean
+        return Verified(measured, Scaled(target.cost, factor))
+
+
+@dataclass(frozen=True)
+class Scaled:
+    model: CostModel
+    factor: float
+    metric, tier = LATENCY, Tier.MEASURED
+
+    def predict(self, genotypes: NDArray[np.int8]) -> Estimate:
+        return replace(found := self.model.predict(genotypes), mean=self.factor * found.mean)
+
+    def covers(self, genotypes: NDArray[np.int8]) -> NDArray[np.bool_]:
+        return self.model.covers(genotypes)
+
+
+def test_verify_measures_each_network_of_a_front_in_its_own_precision() -> None:
+    floats, narrow = synthetic_latencies(PLAIN)
+    target = ProblemTarget("d", _costs(floats, narrow), "d/litert/fp32,int8/t1/b1")
+    device = Biased()
+    found = search_space(SPACE, [target], _accuracy(), SearchOptions("random", 200), verify=Verify(8, device))
+    assert device.seen == ["d/litert/fp32/t1/b1", "d/litert/int8/t1/b1"]
+    assert found.verification is not None
+    points = found.verification["devices"]["d"]["points"]
+    assert {point["arch"][-4:] for point in points} == {"fp32", "int8"}
+    for point in points:
+        factor = 2.0 if point["arch"].endswith("int8") else 1.25
+        assert point["measured_ms"] == pytest.approx(factor * point["predicted_ms"])
+        assert point["refitted_ms"] == pytest.approx(point["measured_ms"])
+    # The second search goes by both refits.
+    for point in found.devices[0].points:
+        networks = PLAIN.parse([point.arch.rpartition("@")[0]])
+        model, factor = (narrow, 2.0) if point.precision == "int8" else (floats, 1.25)
+        assert point.latency_ms == pytest.approx(factor * model.predict(networks).mean[0])
+
+
+def test_verify_refuses_a_device_that_cannot_be_measured_in_one_of_its_precisions() -> None:
+    target = ProblemTarget("d", _costs(*synthetic_latencies(PLAIN)), "d/litert/fp32,int8/t1/b1")
+    with pytest.raises(InputError, match="d/litert/int8/t1/b1 cannot be measured"):
+        search_space(SPACE, [target], _accuracy(), SearchOptions("random", 9), verify=Verify(3, Biased("int8")))
 
 
 @pytest.mark.parametrize("name", ["random", "hybrid", "surrogate", "nsga2", "lamoo", "linas", "local-search"])
