@@ -20,7 +20,7 @@ from fleetfront.runtimes.cuda_device import cuda_index
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 
-NETWORKS, REPEATS = 6, 3
+NETWORKS, REPEATS = 4, 3
 #: What a profile takes for each network, and four times that.
 SECONDS, LONG_SECONDS = 0.5, 2.0
 #: Without work, before the first network.

@@ -106,6 +106,8 @@ def import_onnxruntime() -> Any:
         import onnxruntime
     except ImportError as error:
         raise missing("onnxruntime-gpu", "gpu", "Profiling ONNX files on a GPU") from error
+    # Each session would warn that its provider is not one of those that are registered as plug-ins.
+    onnxruntime.set_default_logger_severity(_ERRORS_ONLY)
     if hasattr(onnxruntime, "preload_dlls"):
         # It prints what it cannot find; standard output belongs to our results.
         with redirect_stdout(sys.stderr):
