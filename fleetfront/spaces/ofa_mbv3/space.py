@@ -32,9 +32,9 @@ from fleetfront.spaces.ofa_mbv3.layout import (
     full_layout,
     proxyless_layout,
 )
-from fleetfront.spaces.ofa_mbv3.spelling import Spelling
 from fleetfront.spaces.ofa_mbv3.sums import stage_sums
 from fleetfront.spaces.ofa_mbv3.supernet import cut, describe_misfit, graph_name, with_matrices
+from fleetfront.spaces.spelling import Spelling
 
 if TYPE_CHECKING:
     from torch import Tensor
