@@ -1,7 +1,7 @@
-"""Read and write ``k<digits>_e<digits>_d<digits>_r<pixels>``, many at a time as a matrix of characters.
+"""Read and write ids like ``k<digits>_e<digits>_d<digits>_r<pixels>``, many at a time as a matrix of characters.
 
-Also read: once-for-all's dicts ``{"ks": [...], "e": [...], "d": [...], "r": 224}``, and PNAG's
-``depths:kernels:expansions``, values separated by commas, which stand for networks at 224 px.
+Also read: once-for-all's dicts like ``{"ks": [...], "e": [...], "d": [...], "r": 224}``, and, of networks with kernels,
+PNAG's ``depths:kernels:expansions``, values separated by commas, which stand for networks at 224 px.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,6 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import Genotypes
-from fleetfront.spaces.ofa_mbv3.layout import Layout
 
 _Mask = NDArray[np.bool_]
 
@@ -25,41 +25,63 @@ _OUTSIDE, _UNSET = -1, -2
 
 #: Of the networks that PNAG publishes (arXiv 2103.00250).
 PNAG_RESOLUTION = 224
-#: Keys of once-for-all's dicts.
-_MEANING = {"ks": "kernels", "e": "expansions", "d": "depths", "r": "resolution"}
 #: No dict of a network is longer.
 _LONGEST = 2000
 
 
-class Spelling:
-    """The characters of one family's architecture ids."""
+@dataclass(frozen=True, slots=True)
+class Digits:
+    """Genes that are written one digit each behind a letter.
 
-    def __init__(self, space: str, layout: Layout) -> None:
-        slots, stages = layout.slots, len(layout.stages)
-        template = f"k{'0' * slots}_e{'0' * slots}_d{'0' * stages}_r"
-        self._space, self._has_tail = space, layout.tail is not None
-        self._slots, self._stages = slots, stages
+    Attributes:
+        letter: e.g. ``k``.
+        key: what once-for-all's dicts call them.
+        name: of one gene.
+        genes: for each gene, the digit of each of its choices.
+        unset: 0 is written for a gene of an inactive slot.
+        theirs: once-for-all's value -> the digit, where it is not the value itself.
+        spare: once-for-all may write one value more, which changes nothing.
+    """
+
+    letter: str
+    key: str
+    name: str
+    genes: tuple[str, ...]
+    unset: bool = False
+    theirs: Mapping[str, str] = field(default_factory=dict)
+    spare: bool = False
+
+
+class Spelling:
+    """The characters of one family's architecture ids: digits of genes in their order, then the resolution."""
+
+    def __init__(self, space: str, groups: Sequence[Digits], resolutions: Sequence[int]) -> None:
+        template = "_".join(group.letter + "0" * len(group.genes) for group in groups) + "_r"
+        self._space, self._groups = space, tuple(groups)
+        self._form = "_".join(f"{group.letter}.." for group in groups) + "_r.."
         self._template = np.frombuffer(template.encode(), dtype=np.uint8)
         self._genes = np.flatnonzero(self._template == ord("0"))
         self._fixed = np.flatnonzero(self._template != ord("0"))
-        self._digits = (
-            ("kernel", layout.kernels, slice(0, slots)),
-            ("expansion", layout.expansions, slice(slots, 2 * slots)),
-            ("depth", layout.depths, slice(2 * slots, None)),
-        )
-        self._tails = np.asarray([str(pixels).encode() for pixels in layout.resolutions])
-        self._shown = ", ".join(map(str, layout.resolutions))
-        largest = (str(layout.kernels[-1]) * slots, str(layout.expansions[-1]) * slots, str(layout.depths[-1]) * stages)
-        self._example = "k{}_e{}_d{}_r{}".format(*largest, layout.resolutions[-1])
+        most = max(len(digits) for group in groups for digits in group.genes)
+        padded = [digits.ljust(most, digits[-1]).encode() for group in groups for digits in group.genes]
+        self._written = np.frombuffer(b"".join(padded), dtype=np.uint8).reshape(-1, most)
+        self._tails = np.asarray([str(pixels).encode() for pixels in resolutions])
+        self._shown = ", ".join(map(str, resolutions))
+        largest = [group.letter + "".join(digits[-1] for digits in group.genes) for group in groups]
+        self._example = "_".join([*largest, f"r{resolutions[-1]}"])
+        may_be_unset = np.array([group.unset for group in groups for _ in group.genes], np.bool_)
+        self._columns, self._unset = np.arange(len(padded)), np.flatnonzero(may_be_unset)
+        self._read = np.full((len(padded), 256), _OUTSIDE, dtype=np.int8)
+        self._read[may_be_unset, ord("0")] = _UNSET
+        for table, digits in zip(self._read, (d for group in groups for d in group.genes), strict=True):
+            table[np.frombuffer(digits.encode(), dtype=np.uint8)] = np.arange(len(digits))
 
-    def write(self, genotypes: Genotypes, active_slots: _Mask) -> list[str]:
-        """The ids of int8[n, v]."""
+    def write(self, genotypes: Genotypes, active: _Mask) -> list[str]:
+        """The ids of int8[n, v]; ``active`` is bool[n, v]."""
         width = len(self._template)
         tail_width = self._tails.dtype.itemsize
-        digits = np.empty((len(genotypes), len(self._genes)), dtype=np.uint8)
-        for _, values, columns in self._digits:
-            digits[:, columns] = (np.asarray(values, dtype=np.uint8) + ord("0"))[genotypes[:, :-1][:, columns]]
-        digits[:, : 2 * self._slots][~np.concatenate([active_slots, active_slots], axis=1)] = ord("0")
+        digits = self._written[self._columns, genotypes[:, :-1]]
+        digits[:, self._unset] = np.where(active[:, self._unset], digits[:, self._unset], np.uint8(ord("0")))
         text = np.empty((len(genotypes), width + tail_width), dtype=np.uint8)
         text[:, :width] = self._template
         text[:, self._genes] = digits
@@ -67,31 +89,31 @@ class Spelling:
         spelled: list[str] = text.view(f"S{text.shape[1]}").ravel().astype(str).tolist()
         return spelled
 
-    def read(self, arch_ids: Sequence[str], active_slots: Callable[[Genotypes], _Mask]) -> Genotypes:
-        """int8[n, v]; a 0 is read as the first choice. ``active_slots`` tells bool[n, slots] of the depths read.
+    def read(self, arch_ids: Sequence[str], active: Callable[[Genotypes], _Mask]) -> Genotypes:
+        """int8[n, v]; a 0 of an inactive slot is read as the first choice. ``active`` tells bool[n, v] of those read.
 
         Raises InputError naming the first id that is outside the space and the first thing that is wrong with it.
         """
-        arch_ids = [arch if arch[:1] == "k" else self._respelled(arch) for arch in arch_ids]
+        first = self._groups[0].letter
+        arch_ids = [arch if arch[:1] == first else self._respelled(arch) for arch in arch_ids]
         text, wrong_length = self._characters(arch_ids)
         problems: list[tuple[_Mask, str]] = [(wrong_length, "it has too many characters, or one that is not printable")]
         head = text[:, : len(self._template)]
         misplaced = (head[:, self._fixed] != self._template[self._fixed]).any(axis=1)
-        problems.append((misplaced, "it does not have the form k.._e.._d.._r.. with this space's numbers of digits"))
+        problems.append((misplaced, f"it does not have the form {self._form} with this space's numbers of digits"))
         codes = np.empty((len(text), len(self._genes) + 1), dtype=np.int8)
-        for name, values, columns in self._digits:
-            table = np.full(256, _OUTSIDE, dtype=np.int8)
-            table[np.asarray(values, dtype=np.uint8) + ord("0")] = np.arange(len(values))
-            if name != "depth":
-                table[ord("0")] = _UNSET
-            read = codes[:, :-1][:, columns] = table[head[:, self._genes[columns]]]
-            problems.append(((read == _OUTSIDE).any(axis=1), f"each {name} is one of {', '.join(map(str, values))}"))
+        codes[:, :-1] = self._read[self._columns, head[:, self._genes]]
+        start = 0
+        for group in self._groups:
+            read = codes[:, start : start + len(group.genes)]
+            start += len(group.genes)
+            listed = ", ".join(sorted(set("".join(group.genes))))
+            problems.append(((read == _OUTSIDE).any(axis=1), f"each {group.name} is one of {listed}"))
         codes[:, -1] = self._resolutions(text[:, len(self._template) :])
         problems.append((codes[:, -1] == _OUTSIDE, f"the resolution is one of {self._shown}"))
-        unset = codes[:, : 2 * self._slots] == _UNSET
+        unset = codes == _UNSET
         genotypes = np.maximum(codes, np.int8(0))
-        slots = active_slots(genotypes)
-        missing = (unset & np.concatenate([slots, slots], axis=1)).any(axis=1)
+        missing = (unset & active(genotypes)).any(axis=1)
         problems.append((missing, "a slot within its stage's depth is written 0"))
         self._refuse_first(arch_ids, problems)
         return genotypes
@@ -101,23 +123,24 @@ class Spelling:
         text, values = arch.strip(), None
         if text.startswith("{"):
             values = self._of_dict(text[:_LONGEST], arch)
-        elif text.count(":") == 2:
+        elif text.count(":") == 2 and {"ks", "e", "d"} == {group.key for group in self._groups}:
             depths, kernels, expansions = (part.split(",") for part in text.split(":"))
             values = {"ks": kernels, "e": expansions, "d": depths, "r": [PNAG_RESOLUTION]}
         if values is None:
             return arch
         parts = []
-        for key, count in (("ks", self._slots), ("e", self._slots), ("d", self._stages)):
-            digits = [str(value).strip() for value in values[key]]
-            if key == "d" and self._has_tail and len(digits) == count + 1:
-                # Once-for-all writes a depth for the tail, too, and leaves it at its one block whatever is written.
-                del digits[-1]
-            long = [digit for digit in digits if len(digit) != 1]
-            if len(digits) != count or long:
-                why = f"holds {long[0]}" if long else f"has {len(digits)} values for {count} slots or stages"
-                raise self._error(arch, f"{_MEANING[key]} ({key}) {why}")
-            parts.append("".join(digits))
-        return "k{}_e{}_d{}_r{}".format(*parts, values["r"][0])
+        for group in self._groups:
+            given = [str(value).strip() for value in values[group.key]]
+            if group.spare and len(given) == len(group.genes) + 1:
+                del given[-1]
+            digits = [group.theirs.get(value, "" if group.theirs else value) for value in given]
+            wrong = [value for value, digit in zip(given, digits, strict=True) if len(digit) != 1]
+            if len(digits) != len(group.genes) or wrong:
+                count = len(group.genes)
+                why = f"holds {wrong[0]}" if wrong else f"has {len(digits)} values for {count} slots or stages"
+                raise self._error(arch, f"{group.name}s ({group.key}) {why}")
+            parts.append(group.letter + "".join(digits))
+        return "_".join([*parts, f"r{values['r'][0]}"])
 
     def _of_dict(self, text: str, arch: str) -> Mapping[str, list[Any]]:
         """The lists of once-for-all's dict, in Python's or JSON's spelling; a single number is a list of one."""
@@ -127,11 +150,12 @@ class Spelling:
         if not isinstance(read, dict):
             raise self._error(arch, "it begins like a dict and is none")
         values = {key: list(value) if isinstance(value, (list, tuple)) else [value] for key, value in read.items()}
-        missing = [key for key in _MEANING if not values.get(key) or values[key] == [None]]
+        meaning = {group.key: f"{group.name}s" for group in self._groups} | {"r": "resolution"}
+        missing = [key for key in meaning if not values.get(key) or values[key] == [None]]
         if missing == ["r"] and len(self._tails) == 1:
             return values | {"r": [self._shown]}
         if missing:
-            raise self._error(arch, f"the dict lacks {', '.join(f'{key} ({_MEANING[key]})' for key in missing)}")
+            raise self._error(arch, f"the dict lacks {', '.join(f'{key} ({meaning[key]})' for key in missing)}")
         return values
 
     def _characters(self, arch_ids: Sequence[str]) -> tuple[NDArray[np.uint8], _Mask]:

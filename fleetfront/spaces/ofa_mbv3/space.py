@@ -6,19 +6,19 @@ A genotype is a kernel and an expansion gene a slot, a depth gene a stage and a 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.image_space import BlockRules, ImageSpace
 from fleetfront.spaces.ofa_mbv3.graph import write_block, write_network
 from fleetfront.spaces.ofa_mbv3.layout import (
     MINI64_LAYOUT,
@@ -34,7 +34,7 @@ from fleetfront.spaces.ofa_mbv3.layout import (
 )
 from fleetfront.spaces.ofa_mbv3.sums import stage_sums
 from fleetfront.spaces.ofa_mbv3.supernet import cut, describe_misfit, graph_name, with_matrices
-from fleetfront.spaces.spelling import Spelling
+from fleetfront.spaces.spelling import Digits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,11 +66,8 @@ def ofa_proxyless() -> OfaMbv3Space:
 
 
 @dataclass(frozen=True)
-class OfaMbv3Space:
-    """A once-for-all family of MobileNet blocks. Equal by name and layout; tables are made on first use."""
-
-    name: str
-    layout: Layout
+class OfaMbv3Space(ImageSpace[Layout]):
+    """A once-for-all family of MobileNet blocks."""
 
     @cached_property
     def choices(self) -> tuple[tuple[int, ...], ...]:
@@ -85,18 +82,6 @@ class OfaMbv3Space:
         slots, stages = range(1, self.layout.slots + 1), range(1, len(self.layout.stages) + 1)
         kernels, expansions = [f"kernel_{i}" for i in slots], [f"expansion_{i}" for i in slots]
         return (*kernels, *expansions, *(f"depth_{i}" for i in stages), "resolution")
-
-    @property
-    def resolutions(self) -> tuple[int, ...]:
-        """Sides of the input image in pixels, ascending."""
-        return self.layout.resolutions
-
-    # Genotypes
-
-    def sample(self, n: int, rng: np.random.Generator) -> Genotypes:
-        """``n`` architectures drawn uniformly gene by gene, canonical: int8[n, v]."""
-        counts = [len(values) for values in self.choices]
-        return self.canonical(rng.integers(0, counts, size=(n, len(counts)), dtype=np.int8))
 
     def active_slots(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n, slots]: whether a slot lies within its stage's depth."""
@@ -113,32 +98,6 @@ class OfaMbv3Space:
         slots = self.active_slots(genotypes)
         always = np.ones((len(genotypes), len(self.layout.stages) + 1), dtype=np.bool_)
         return np.concatenate([slots, slots, always], axis=1)
-
-    def canonical(self, genotypes: Genotypes) -> Genotypes:
-        """A copy with inactive genes set to 0."""
-        kept: Genotypes = np.where(self.active(genotypes), genotypes, np.int8(0))
-        return kept
-
-    # Spelling
-
-    @cached_property
-    def _spelling(self) -> Spelling:
-        return Spelling(self.name, self.layout)
-
-    def arch_ids(self, genotypes: Genotypes) -> list[str]:
-        """``k<slots digits>_e<slots digits>_d<stages digits>_r<pixels>``, digits of inactive slots 0."""
-        return self._spelling.write(genotypes, self.active_slots(genotypes))
-
-    def arch_id(self, genotype: Genotypes) -> str:
-        """``arch_ids`` of one."""
-        return self.arch_ids(genotype[None])[0]
-
-    def parse(self, arch_ids: Sequence[str]) -> Genotypes:
-        """Canonical int8[n, v]. Digits of inactive slots may be 0 or any choice; they are dropped.
-
-        Raises InputError naming the first id that is outside the space and what is wrong with it.
-        """
-        return self.canonical(self._spelling.read(arch_ids, self.active_slots))
 
     def to_config(self, genotype: Genotypes) -> Config:
         """``kernels``, ``expansions`` of every slot (0 where inactive), ``depths`` of every stage, ``resolution``."""
@@ -166,36 +125,25 @@ class OfaMbv3Space:
         genotype: Genotypes = self.parse([arch])[0]
         return genotype
 
+    @cached_property
+    def digits(self) -> tuple[Digits, ...]:
+        """A kernel and an expansion a slot, a depth a stage."""
+        one = self.layout
+        kernels, expansions, depths = ("".join(map(str, some)) for some in (one.kernels, one.expansions, one.depths))
+        return (
+            Digits("k", "ks", "kernel", (kernels,) * one.slots, unset=True),
+            Digits("e", "e", "expansion", (expansions,) * one.slots, unset=True),
+            # Once-for-all writes a depth for the tail, too, and leaves it at its one block whatever is written.
+            Digits("d", "d", "depth", (depths,) * len(one.stages), spare=one.tail is not None),
+        )
+
     # Blocks
 
     @cached_property
-    def _blocks(self) -> tuple[tuple[Block, ...], NDArray[np.int32]]:
-        """The vocabulary, and for each resolution where its blocks are: int32[resolutions, parts].
-
-        Parts are stem, first block, the variants of every stage's first slot and later slots, and of the tail, head.
-        Resolutions share blocks where rounding up makes their maps equal.
-        """
-        index: dict[Block, int] = {}
-        rows = []
-        for resolution in self.resolutions:
-            rows.append([index.setdefault(block, len(index)) for block in blocks_at(self.layout, resolution)])
-        return tuple(index), np.asarray(rows, dtype=np.int32)
-
-    @property
-    def vocabulary(self) -> tuple[Block, ...]:
-        """Every block that can occur, without repetition."""
-        return self._blocks[0]
-
-    def blocks_at(self, resolution: int) -> NDArray[np.int32]:
-        """Indices into ``vocabulary`` of every block that can occur at one input resolution in pixels.
-
-        Raises InputError if the space has no such resolution.
-        """
-        if resolution not in self.resolutions:
-            known = ", ".join(map(str, self.resolutions))
-            raise InputError(f"{self.name} has no resolution {resolution}.", f"Use one of {known}.")
-        found: NDArray[np.int32] = self._blocks[1][self.resolutions.index(resolution)]
-        return found
+    def rules(self) -> BlockRules:
+        """Stem, first block, the variants of every stage's first slot and later slots, and of the tail, head."""
+        at = partial(blocks_at, self.layout)
+        return BlockRules(at, block_macs, block_params, effective_side, block_features, write_block)
 
     @cached_property
     def _slot_parts(self) -> NDArray[np.int32]:
@@ -265,51 +213,6 @@ class OfaMbv3Space:
         """The sum of per-block ``values`` float64[|V|] as a fast function of genotypes, inactive genes or not."""
         return stage_sums(self.layout, np.asarray(values, dtype=np.float64)[self._blocks[1]], self._slot_parts)
 
-    @cached_property
-    def _macs(self) -> SumOfTables:
-        return self.additive(np.asarray([block_macs(block) for block in self.vocabulary], dtype=np.float64))
-
-    @cached_property
-    def _params(self) -> SumOfTables:
-        return self.additive(np.asarray([block_params(block) for block in self.vocabulary], dtype=np.float64))
-
-    def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """int64[n]: convolutions and linear layers, squeeze-and-excitation included. Doubles hold them exactly."""
-        return self._macs(genotypes).astype(np.int64)
-
-    def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """int64[n]: weights, biases, batch-norm scales and shifts."""
-        return self._params(genotypes).astype(np.int64)
-
-    def block_macs(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
-        """Multiply-accumulates of m blocks, int64[m]."""
-        return np.asarray([block_macs(block) for block in blocks], dtype=np.int64)
-
-    def block_params(self, blocks: Sequence[Block]) -> NDArray[np.int64]:
-        """Trainable parameters of m blocks, int64[m]."""
-        return np.asarray([block_params(block) for block in blocks], dtype=np.int64)
-
-    def block_features(self, blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-        """Numbers that explain a block's latency: float64[m, f] and the f names."""
-        return block_features(blocks)
-
-    def interpolation_groups(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """For each block of the vocabulary, which layer it is regardless of resolution (int32[|V|], from 0), and the
-        effective side in pixels (float64[|V|]) whose square its cost is linear in.
-        """
-        layers: dict[tuple[Any, ...], int] = {}
-        group = [
-            layers.setdefault((block.family, block.parameters, block.inputs[0][0]), len(layers))
-            for block in self.vocabulary
-        ]
-        return np.asarray(group, dtype=np.int32), np.asarray([effective_side(b) for b in self.vocabulary])
-
-    # Graphs
-
-    def block_graph(self, block: Block) -> Graph:
-        """The graph of one block, batch 1, with random weights (fixed seed, batch-norm folded)."""
-        return fold_batch_norm(write_block(block))
-
     def parts(self, genotype: Genotypes) -> list[tuple[str, Block]]:
         """(prefix of the weights, block) in order of execution, of one genotype int8[v]."""
         indices = self.block_indices(genotype[None])[0].tolist()
@@ -326,40 +229,6 @@ class OfaMbv3Space:
         arch = self.arch_id(genotype)
         labels = {"space": self.name, "arch": arch} | ({"weights": "random"} if weights is None else {})
         return write_network(f"{self.name}/{arch}", self.parts(genotype), labels, weights, self.layout.epsilon)
-
-    def subnet_graphs(
-        self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
-    ) -> dict[str, tuple[Graph, int]]:
-        """``network``: the live graph with batch-norm folded, one call an inference."""
-        return {"network": (fold_batch_norm(self.live_graph(genotype, weights)), 1)}
-
-    # Supernet
-
-    @property
-    def identity(self) -> str:
-        """Name and layout."""
-        return repr(self)
-
-    @property
-    def classes(self) -> int:
-        """Classes that the networks tell apart."""
-        return self.layout.classes
-
-    def with_classes(self, classes: int) -> OfaMbv3Space:
-        """The space with another number of classes; architectures stay the same."""
-        return replace(self, layout=replace(self.layout, classes=classes))
-
-    def classes_in(self, tensors: Mapping[str, Tensor]) -> int | None:
-        """Outputs of the classifier in ``tensors``; None if they have none."""
-        bias = tensors.get("head.classifier.bias")
-        return len(bias) if bias is not None and bias.ndim == 1 else None
-
-    def at_resolution(self, genotypes: Genotypes, side: int) -> Genotypes:
-        """The same networks int8[..., v] for images of ``side`` pixels. Raises InputError if there are none."""
-        self.blocks_at(side)
-        changed = genotypes.copy()
-        changed[..., -1] = self.resolutions.index(side)
-        return changed
 
     def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every tensor of a supernet: those of the largest network, and ``slotN.depthwise.conv.7to5``

@@ -20,6 +20,7 @@ from fleetfront.spaces.ofa_mbv3.layout import (
     full_layout,
     proxyless_layout,
 )
+from fleetfront.spaces.supernet.once_for_all import plain_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -43,7 +44,6 @@ _PARTS = {
     "feature_mix_layer.": "head.mix.",
     "classifier.linear.": "head.classifier.",
 }
-_STATISTICS = {"weight": "scale", "bias": "shift", "running_mean": "mean", "running_var": "variance"}
 
 
 def with_matrices(shapes: Mapping[str, tuple[int, ...]], kernels: Sequence[int]) -> dict[str, tuple[int, ...]]:
@@ -144,9 +144,10 @@ def describe_misfit(tensors: Tensors) -> str:
 
 def graph_name(name: str) -> str:
     """A name of a once-for-all state dict, in any of its published spellings, as a graph has it."""
-    name = name.removeprefix("module.").replace(".mobile_inverted_conv.", ".conv.")
-    # Elastic layers wrap plain ones under the same name: `.bn.bn.`, `.conv.conv.`, `.linear.linear.`.
-    name = re.sub(r"\.(bn|conv|linear)\.\1\.", r".\1.", name)
+    return plain_name(name, _in_graph)
+
+
+def _in_graph(name: str) -> str:
     for theirs, ours in _PARTS.items():
         if name.startswith(theirs):
             name = ours + name.removeprefix(theirs)
@@ -155,6 +156,4 @@ def graph_name(name: str) -> str:
         name = re.sub(r"^blocks\.(\d+)\.conv\.", r"slot\1.", name)
     for theirs, ours in _LAYERS.items():
         name = re.sub(rf"^(first|slot\d+)\.{re.escape(theirs)}", rf"\1.{ours}", name)
-    name = name.removesuffix("_matrix")
-    layer, _, statistic = name.rpartition(".")
-    return f"{layer}.{_STATISTICS.get(statistic, statistic)}" if layer.endswith(".bn") else name
+    return name
