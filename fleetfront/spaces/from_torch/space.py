@@ -17,8 +17,9 @@ from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes, OwnAccuracy
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.from_torch.family_file import FamilyFile, Genes, Value, spell_genes
-from fleetfront.spaces.from_torch.tables import Slot, codes
+from fleetfront.spaces.from_torch.tables import Slot
 from fleetfront.spaces.from_torch.traces import FamilyParts, family_parts, tracer_of
+from fleetfront.spaces.slot_tables import codes, sum_tables
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,7 +75,7 @@ class TorchFamily:
             # One gene after the other: two that change nothing alone may do so together.
             matters = np.zeros(len(rows), np.bool_)
             for slot, sensitive in self._sensitive[gene]:
-                matters |= sensitive[codes(slot, self._counts, rows)]
+                matters |= sensitive[codes(slot.genes, self._counts, rows)]
             if named is not None:
                 self._check_named(rows, gene, matters & ~named[:, gene] & (rows[:, gene] > 0))
                 matters = named[:, gene]
@@ -205,7 +206,7 @@ class TorchFamily:
     def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
         """int32[n, b]: indices into ``vocabulary`` of each network's parts, padded with -1."""
         columns = [
-            blocks[codes(slot, self._counts, genotypes)]
+            blocks[codes(slot.genes, self._counts, genotypes)]
             for slot, blocks in zip(self.parts.slots, self._blocks, strict=True)
             if (blocks >= 0).any()
         ]
@@ -217,13 +218,7 @@ class TorchFamily:
         return self._summed([padded[blocks] for blocks in self._blocks])
 
     def _summed(self, tables: Sequence[NDArray[np.float64]]) -> SumOfTables:
-        radix = np.zeros((len(tables), len(self._counts)), np.float32)
-        for row, slot in zip(radix, self.parts.slots, strict=True):
-            weight = 1
-            for gene in reversed(slot.genes):
-                row[gene], weight = weight, weight * self._counts[gene]
-        offset = np.cumsum([0, *(len(table) for table in tables[:-1])])
-        return SumOfTables(radix, offset.astype(np.float32)[:, None], np.concatenate(tables))
+        return sum_tables([slot.genes for slot in self.parts.slots], self._counts, tables)
 
     def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """Multiply-accumulates of the parts, int64[n]."""
@@ -232,7 +227,7 @@ class TorchFamily:
     def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """Numbers in the weights, those between the parts too, int64[n]."""
         inside = self.additive(self.block_params(self.vocabulary).astype(np.float64))(genotypes)
-        loose = sum(np.array(counts)[codes(slot, self._counts, genotypes)] for slot, counts in self.parts.loose)
+        loose = sum(np.array(counts)[codes(slot.genes, self._counts, genotypes)] for slot, counts in self.parts.loose)
         return np.rint(inside + loose).astype(np.int64)
 
     def _described(self, blocks: Sequence[Block]) -> list[Any]:

@@ -15,7 +15,6 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import Genotypes
 
 #: What a place holds in one network: a part's signature, or the number of parameters between the parts; empty if it is
 #: not there.
@@ -188,11 +187,3 @@ def learn_slots(
         return tuple(Slot(place, genes, tuple(held.get(place, "") for held in traced)) for place in places)
     finally:
         progress.finish()
-
-
-def codes(slot: Slot, counts: Sequence[int], genotypes: Genotypes) -> np.ndarray[tuple[int], np.dtype[np.intp]]:
-    """Which of ``slot.held`` each of n genotypes int8[n, v] has: intp[n]."""
-    found = np.zeros(len(genotypes), np.intp)
-    for gene in slot.genes:
-        found = found * counts[gene] + genotypes[:, gene]
-    return found

@@ -65,6 +65,10 @@ PUBLISHED: dict[str, PublishedWeights] = {
         _OFA_PROJECT,
         "c97035a7a6fe611508f3bb35ffac0ef77262f5e0",
     ),
+    # Published as a file alone: its hash is recorded on first use.
+    "ofa-resnet50": PublishedWeights(
+        "https://huggingface.co/han-cai/ofa/resolve/main/ofa_supernet_resnet50", "MIT", _OFA_PROJECT
+    ),
 }
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
-from fleetfront.spaces.from_torch.tables import codes, learn_slots
+from fleetfront.spaces.from_torch.tables import learn_slots
+from fleetfront.spaces.slot_tables import codes
 
 
 def test_a_large_family_is_learnt_from_a_part_of_its_networks() -> None:
@@ -27,7 +28,7 @@ def test_a_large_family_is_learnt_from_a_part_of_its_networks() -> None:
     }
     rows = np.random.default_rng(0).integers(0, 3, (500, 10)).astype(np.int8)
     for slot in slots:
-        found = [slot.held[code] for code in codes(slot, counts, rows)]
+        found = [slot.held[code] for code in codes(slot.genes, counts, rows)]
         assert found == [trace(tuple(row)).get(slot.place, "") for row in rows.tolist()]
 
 
