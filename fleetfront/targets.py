@@ -24,8 +24,14 @@ _WEIGHT_BYTES = {"fp16": 2, "int8": 1}
 FLOATS = ("fp32", "tf32", "fp16", "unknown", "")
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
-#: ``adb:SERIAL@HOST`` is behind another host.
-_DEVICE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*(@[A-Za-z0-9][A-Za-z0-9_.:\-]*)?\Z")
+#: ``adb:SERIAL@HOST`` is behind another host, ``ssh:HOST/cpu`` a device of one, whose user may be said: ``me@HOST``.
+_DEVICE = re.compile(
+    r"(ssh:([A-Za-z0-9_][A-Za-z0-9_.\-]*@)?[A-Za-z0-9_][A-Za-z0-9_.\-]*(:\d{1,5})?/)?"
+    r"[A-Za-z0-9][A-Za-z0-9_.:\-]*(@[A-Za-z0-9][A-Za-z0-9_.:\-]*)?\Z"
+)
+_SPELLED = re.compile(r"(ssh:[^/]+/[^/]+|[^/]+)/([^/]+)/([^/]+)/t(\d{1,9})/b([1-9]\d{0,8}|\?)(?:/([^/]+))?", re.A)
+#: The part of a spelled target, or of a narrowed device, that is the device.
+_FIRST = re.compile(r"ssh:[^/]*/[^/]*|[^/]*")
 
 
 def weight_bytes_of(precision: str) -> int:
@@ -33,15 +39,25 @@ def weight_bytes_of(precision: str) -> int:
     return _WEIGHT_BYTES.get(precision, 4)
 
 
+def split_spelled(spelled: str) -> list[str]:
+    """The device, and the parts behind it, of a spelled target or a narrowed device such as ``cpu/litert/int8``.
+
+    The device of another host holds a ``/`` itself: ``ssh:pi/cpu``.
+    """
+    device = _FIRST.match(spelled)
+    first = "" if device is None else device[0]
+    return [first, *spelled[len(first) :].split("/")[1:]]
+
+
 def precision_in(spelled: str) -> str:
     """The precision in a spelled target, which need not be one that can be run; empty if there is none."""
-    parts = spelled.split("/")
+    parts = split_spelled(spelled)
     return parts[2] if len(parts) > 2 else ""
 
 
 def with_precision(spelled: str, precision: str) -> str:
     """A spelled target with another precision, which may be several: ``cpu/litert/fp32,int8/t1/b1``."""
-    parts = spelled.split("/")
+    parts = split_spelled(spelled)
     return "/".join([*parts[:2], precision, *parts[3:]]) if len(parts) > 2 else spelled
 
 
@@ -84,7 +100,9 @@ class Target:
     @classmethod
     def parse(cls, text: str) -> Target:
         """Read the spelled form back. Raises InputError on anything else."""
-        match = re.fullmatch(r"([^/]+)/([^/]+)/([^/]+)/t(\d{1,9})/b([1-9]\d{0,8}|\?)(?:/([^/]+))?", text, re.A)
+        match = re.fullmatch(
+            r"(ssh:[^/]+/[^/]+|[^/]+)/([^/]+)/([^/]+)/t(\d{1,9})/b([1-9]\d{0,8}|\?)(?:/([^/]+))?", text, re.A
+        )
         if match is None:
             raise InputError(
                 f"{text!r} is not a target.",

@@ -10,7 +10,7 @@ import click
 from fleetfront.cli.console import echo, hint, print_json, progress, warn
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 from fleetfront.cli.search.text import next_search
-from fleetfront.targets import PRECISIONS
+from fleetfront.targets import PRECISIONS, split_spelled
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewShotResult
@@ -158,7 +158,7 @@ def profiled_targets(
     from fleetfront.runtimes.catalogue import check_parts, options_of
 
     found = [h for h in store.holdings() if h.space == space and h.role != Role.FILE and h.metric in LEARNT]
-    narrowed = {name: name.split("/") for name in devices or () if "/" in name}
+    narrowed = {name: parts for name in devices or () if len(parts := split_spelled(name)) > 1}
     newest: dict[str, tuple[Target, bool]] = {}
 
     def preferred(h: Holding) -> tuple[bool, bool, bool, int]:
@@ -168,13 +168,13 @@ def profiled_targets(
         if runtime in (None, holding.target.runtime) and precision in (None, holding.target.precision):
             newest.setdefault(holding.target.device, (holding.target, holding.role == Role.BLOCK))
             for name, (device, *parts) in narrowed.items():
-                if device == holding.target.device and set(parts) <= set(str(holding.target).split("/")):
+                if device == holding.target.device and set(parts) <= set(split_spelled(str(holding.target))):
                     newest.setdefault(name, (holding.target, holding.role == Role.BLOCK))
     absent = [name for name in devices or () if name not in newest]
     if absent or not newest:
         what = (f" on {absent[0]}" if absent else "") + (f" under {runtime}" if runtime else "")
         what += f" in {precision}" if precision else ""
-        device, *parts = absent[0].split("/") if absent else ["cpu"]
+        device, *parts = split_spelled(absent[0]) if absent else ["cpu"]
         check_parts(parts, (h.target for h in found))
         near = f"{unknown('device', device, newest).remedy} " if absent and newest and device not in newest else ""
         asked = [
@@ -182,7 +182,7 @@ def profiled_targets(
             for h in store.holdings()
             if h.role != Role.FILE
             and (not absent or h.target.device == device)
-            and set(parts) <= {*str(h.target).split("/")}
+            and set(parts) <= {*split_spelled(str(h.target))}
         ]
         others = sorted({h.space for h in asked if h.space not in ("", space)})
         near += f"Of {', '.join(others)} there is: give --space. " if others else ""

@@ -21,6 +21,7 @@ from fleetfront.cli.predict_files import FileChoices, check_choices, file_option
 from fleetfront.cli.search.text import next_search, tell_beyond
 from fleetfront.errors import InputError
 from fleetfront.quantities import FAR_OFF, METRICS, Metric, format_spread
+from fleetfront.targets import split_spelled
 
 if TYPE_CHECKING:
     from fleetfront.cli.device_models import ChosenModels
@@ -164,7 +165,7 @@ def _cells(row: dict[str, Any], metric: Metric, has_sittings: bool) -> tuple[str
     return (
         row["arch"],
         row["device"],
-        row["target"].split("/")[1] if "target" in row else "-",
+        split_spelled(row["target"])[1] if "target" in row else "-",
         f"{ms:.4g}{' ?' if row['may_be_far_off'] else ''}",
         "-" if ms is None or std is None else format_spread(ms, std, row["tier"]).lstrip("+-"),
         *(["-" if within is None else f"{within:.2g}"] if has_sittings else []),

@@ -14,6 +14,7 @@ from fleetfront.cli.console import echo, hint, next_command, print_json, print_t
 from fleetfront.cli.options import Amount, ModelChoices, is_given, option_group, split_names
 from fleetfront.errors import FleetfrontError, InputError, NotPredicted
 from fleetfront.quantities import LATENCY, Clock, interval_90
+from fleetfront.targets import split_spelled
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.predict.predictions import FilePrediction, Refusal
@@ -142,7 +143,7 @@ def _print(rows: Sequence[FilePrediction], refused: Sequence[Refusal], chosen: F
 def _check(rows: Sequence[FilePrediction], refused: Sequence[Refusal], asked: Sequence[str]) -> None:
     """Raise InputError for what was named and has no row: a file on a device, or anywhere if all were asked for."""
     answered = {(row.file, name) for row in rows for name in (row.device, None)}
-    is_all = "all" in {name.split("/")[0] for name in asked}
+    is_all = "all" in {split_spelled(name)[0] for name in asked}
     named = [(one.file, None if is_all else one.device) for one in refused]
     left_out = dict.fromkeys(
         f"{file} on {device}" if device else file for file, device in named if (file, device) not in answered
@@ -175,7 +176,7 @@ def _predicted(
     from fleetfront.pipelines.predict.predictions import Refusal
 
     runtime = models.runtime
-    narrowed = [f"{name}/{runtime}" if runtime and runtime not in name.split("/")[1:] else name for name in asked]
+    narrowed = [f"{name}/{runtime}" if runtime and runtime not in split_spelled(name)[1:] else name for name in asked]
     clock = None if models.clock is None else Clock(models.clock)
     more: dict[str, Any] = {"least_known": chosen.least_known, "store": models.store, "clock": clock}
     if chosen.module is not None:
@@ -210,7 +211,7 @@ def _of_module(
         raise InputError("--file and --torch were both given.", "Give one of them.")
     module, sample = _made(spec, chosen.shapes)
     remedy = f"Write it as a file, and time that: fleetfront export --torch {quote(spec)} --measure"
-    if any("int8" in name.split("/")[1:] for name in devices):
+    if any("int8" in split_spelled(name)[1:] for name in devices):
         remedy = (
             "A module is float. Write it in int8, and predict that file: "
             f"fleetfront export --torch {quote(spec)} --precisions int8 --images FOLDER"

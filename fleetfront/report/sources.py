@@ -29,6 +29,7 @@ from fleetfront.search.results import DeviceFront, Fronts
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.precisions import SEPARATOR
+from fleetfront.targets import split_spelled
 from fleetfront.workspace import Workspace
 
 #: Tiers of which a device's own table or fit is not the source.
@@ -160,7 +161,7 @@ class Sources:
 
     def _tell_refused(self, target: str) -> None:
         """Note why an estimate of the target's device, which has nothing else, serves no more."""
-        device = target.split("/")[0]
+        device = split_spelled(target)[0]
         for known in self.known:
             if known.kind is Kind.ESTIMATE and known.device == device and known.error is not None:
                 self.note(known.error)
@@ -236,7 +237,7 @@ def unique_labels(pairs: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str
 
 
 def _with_runtime(pair: tuple[str, str]) -> str:
-    parts = pair[1].split("/")
+    parts = split_spelled(pair[1])
     return f"{pair[0]} {parts[1]}" if len(parts) > 1 else pair[0]
 
 

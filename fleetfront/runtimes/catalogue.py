@@ -20,7 +20,7 @@ from fleetfront.runtimes.litert.facts import FACTS as LITERT
 from fleetfront.runtimes.onnxruntime.facts import FACTS as ONNXRUNTIME
 from fleetfront.runtimes.tensorrt.facts import FACTS as TENSORRT
 from fleetfront.runtimes.torch.facts import FACTS as TORCH
-from fleetfront.targets import PRECISIONS, Target
+from fleetfront.targets import PRECISIONS, Target, split_spelled
 
 GROUP = "fleetfront.runtimes"
 #: The first that a kind of device has is the one that serves where the user names none.
@@ -80,7 +80,7 @@ def check_parts(parts: Iterable[str], targets: Iterable[Target] = ()) -> None:
     parts of ``targets`` are known beside runtimes and precisions.
     """
     known = {name for facts in all_facts().values() for name in facts.names} | set(PRECISIONS)
-    known |= {part for target in targets for part in str(target).split("/")[1:]}
+    known |= {part for target in targets for part in split_spelled(str(target))[1:]}
     for part in parts:
         if part not in known and not re.fullmatch(r"[tb]\d+|b\?", part, re.A):
             raise unknown(
@@ -90,7 +90,7 @@ def check_parts(parts: Iterable[str], targets: Iterable[Target] = ()) -> None:
 
 def options_of(name: str) -> str:
     """The options of ``profile`` and ``fit`` that name a device, plain or narrowed: ``cpu/onnxruntime/int8``."""
-    device, *parts = name.split("/")
+    device, *parts = split_spelled(name)
     runtimes = [part for part in parts if find_facts(part) is not None]
     precisions = [part for part in parts if part in PRECISIONS]
     words = [f"--device {quote(device)}", *(f"--runtime {quote(part)}" for part in runtimes)]

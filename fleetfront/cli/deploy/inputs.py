@@ -15,7 +15,7 @@ from click.core import ParameterSource
 from fleetfront.cli.console import warn
 from fleetfront.cli.options import split_names
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
-from fleetfront.targets import Target
+from fleetfront.targets import Target, split_spelled
 from fleetfront.text_tables import parse_number
 
 if TYPE_CHECKING:
@@ -274,12 +274,12 @@ def measuring_of(
     targets = _targets(measure, promised, kinds, recipe)
     # What was promised of one number format or batch is compared with what is measured of another.
     runtimes = [[target.device, target.runtime] for target in targets]
-    clocks = [clock for text, clock in promised.items() if text.split("/")[:2] in runtimes]
+    clocks = [clock for text, clock in promised.items() if split_spelled(text)[:2] in runtimes]
     clocks = [clock for clock in clocks if clock != Clock.UNKNOWN.value]
     is_threaded = any(target.threads > 1 for target in targets)
     clock = Clock(clocks[0]) if clocks and not is_threaded else Clock.WALL
     fits = _fits(space, targets, clock)
-    choices = Choices(device="" if measure == AUTO else measure.partition("/")[0])
+    choices = Choices(device="" if measure == AUTO else split_spelled(measure)[0])
     # The best statistic of a runtime's visits does not depend on the number format; only fp32 is fitted by default.
     named = {target: fits.get(target) or fits.get(replace(target, precision="fp32")) for target in targets}
     return Measuring(
@@ -337,7 +337,7 @@ def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat],
         local = local or [Target(_HERE, runtime) for runtime in sorted(runtimes)]
         wanted = [replace(target, precision=name, batch=batch) for target in local for name in recipe.precisions]
         return tuple(dict.fromkeys(wanted))
-    device, _, rest = measure.partition("/")
+    device, *rest = split_spelled(measure)
     kind = find_kind(device)
     if kind is None or Capability.FILES not in kind.can:
         raise DeviceError(

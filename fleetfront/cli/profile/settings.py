@@ -14,6 +14,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
 from fleetfront.profilers.kinds.catalogue import find_kind, kinds_that
 from fleetfront.quantities import parse_duration_s
+from fleetfront.targets import split_spelled
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -96,7 +97,7 @@ def kind_for(device: str) -> DeviceKind:
     from fleetfront.runtimes.catalogue import check_parts, options_of
 
     if find_kind(device) is None and device not in device_names():
-        name, *parts = device.split("/")
+        name, *parts = split_spelled(device)
         if parts and find_kind(name) is not None:
             check_parts(parts)
             raise InputError(f"{device} is more than a device.", f"Write {options_of(device)}.")

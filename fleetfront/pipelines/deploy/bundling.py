@@ -32,6 +32,7 @@ from fleetfront.pipelines.deploy.records import Deployed, Network, Pick, Recipe,
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.quantities import Tier
+from fleetfront.targets import split_spelled
 
 #: Equal bytes are promised for equal versions of these.
 _WRITERS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "numpy", "onnx", "onnxruntime", "torch")
@@ -259,7 +260,7 @@ def missed_limit(deployed: Deployed) -> BarMissed | None:
     if pick.max_latency_ms is None:
         return None
     promised = {
-        target.split("/", 1)[0] for target in (*(str(row["target"]) for row in pick.latency), *deployed.without_files)
+        split_spelled(target)[0] for target in (*(str(row["target"]) for row in pick.latency), *deployed.without_files)
     }
     for latency in deployed.measured:
         is_meant = not promised or latency.target.device in promised

@@ -25,7 +25,7 @@ from fleetfront.profilers.kinds.catalogue import OpenAgent
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import facts_of, find_facts
-from fleetfront.targets import Target
+from fleetfront.targets import Target, split_spelled
 from fleetfront.workspace import Workspace
 
 #: What a manifest calls the space of users' own networks, which are of none.
@@ -152,7 +152,7 @@ def formats_timed_on(target: str) -> tuple[str, ...]:
     """The formats whose files times on a target are of: those that its runtime opens, or is timed with; none where
     nobody here knows the runtime. ``target`` is spelled.
     """
-    runtime = target.split("/")[1]
+    runtime = split_spelled(target)[1]
     facts = find_facts(runtime)
     if facts is None:
         # Published times say ``tflite`` alone.

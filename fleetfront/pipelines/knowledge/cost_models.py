@@ -24,13 +24,11 @@ from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.runtimes.catalogue import check_parts, options_of
 from fleetfront.spaces.base import Genotypes, KnownByTables, SearchSpace
-from fleetfront.targets import Target
+from fleetfront.targets import Target, split_spelled
 from fleetfront.workspace import Workspace
 
 #: What users write for every device that has a model of the space.
 ALL = "all"
-#: Between the parts of a spelled target.
-SEPARATOR = "/"
 
 _Open = Callable[[], DeviceModel]
 
@@ -80,7 +78,7 @@ def device_models(
         known |= {name: tables[name] for name in wanted if name not in known and name in tables}
     if not wanted:
         raise _nothing_known(space, runtime, metric)
-    known |= {name: sources.narrowed(name) for name in wanted if SEPARATOR in name}
+    known |= {name: sources.narrowed(name) for name in wanted if len(split_spelled(name)) > 1}
     for name in wanted:
         if name not in known:
             sources.check_estimate(name)
@@ -156,7 +154,7 @@ def newest_fit(
     Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
     """
     fits = []
-    name, *parts = (device or "").split(SEPARATOR)
+    name, *parts = split_spelled(device or "")
     for known in found:
         if known.kind is not Kind.FIT or runtime not in (None, known.runtime):
             continue
@@ -214,7 +212,7 @@ def _with_unused_table(model: DeviceModel, space: SearchSpace, sources: _Sources
 
 
 def _has_parts(target: Target | None, parts: Sequence[str]) -> bool:
-    return not parts or (target is not None and set(parts) <= set(str(target).split(SEPARATOR)[1:]))
+    return not parts or (target is not None and set(parts) <= set(split_spelled(str(target))[1:]))
 
 
 def _is_int8(target: Target) -> bool:
@@ -262,7 +260,7 @@ class _Sources:
         """``names`` as the user spells them; a damaged file tells its device only as files are named."""
         self._space, self._opener = space, ModelOpener(space, store)
         self._runtime, self._clock, self._metric = runtime, clock, metric
-        self._spelled = {_as_file(device): device for device in (name.split(SEPARATOR)[0] for name in names)}
+        self._spelled = {_as_file(device): device for device in (split_spelled(name)[0] for name in names)}
         opened = open_for_listing(store)
         try:
             self._known = list_known(workspace, opened, space.name, metric)
@@ -295,7 +293,7 @@ class _Sources:
 
     def narrowed(self, name: str) -> _Open:
         """A door to the newest fit whose target has all parts of ``name``. Raises InputError if there is none."""
-        device, *parts = name.split(SEPARATOR)
+        device, *parts = split_spelled(name)
         for file in self._of(Kind.FIT):
             named = re.split("[_@]", file.path.name) if file.path is not None else []
             if file.error is not None and file.device == _as_file(device) and set(parts) <= set(named):
@@ -305,9 +303,7 @@ class _Sources:
         for target in fitted:
             if _has_parts(target, parts):
                 holds_precision = target.precision in parts
-                return functools.partial(
-                    self._open_newest, device, target, name.replace(SEPARATOR, "-"), holds_precision
-                )
+                return functools.partial(self._open_newest, device, target, "-".join([device, *parts]), holds_precision)
         check_parts(parts, fitted)
         others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
         raise NoFit(

@@ -37,7 +37,7 @@ from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import Clock, Tier
 from fleetfront.runtimes.catalogue import check_parts, find_facts, options_of, places
 from fleetfront.runtimes.facts import Half
-from fleetfront.targets import PRECISIONS, Target
+from fleetfront.targets import PRECISIONS, Target, split_spelled
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class _Known:
         known = self._devices
         wanted: dict[str, None] = {}
         for name in names:
-            device, *parts = name.split(SEPARATOR)
+            device, *parts = split_spelled(name)
             if device == ALL:
                 there = [one for one in known if not parts or self._knows(one, parts)]
                 if not there:
@@ -222,7 +222,7 @@ class _Known:
 
     def _answers(self, device: str) -> list[FilePrediction | Refusal]:
         """Measured targets of the device first, then its operator costs, else its shipped estimate."""
-        name, *parts = device.split(SEPARATOR)
+        name, *parts = split_spelled(device)
         timed = [one for one in self._timed.found if one.device == name and _has(one, parts)]
         found: list[FilePrediction | str] = [self._measured(target) for target in timed]
         costs = [one for one in self._costs if one.target.device == name and _has(self._target(one), parts)]
@@ -266,7 +266,7 @@ class _Known:
     def _refusal(self, device: str, reason: str) -> Refusal:
         """With what to type for the file's time instead."""
         file, suffix = self._asked.file, self._asked.suffix
-        name, *parts = device.split(SEPARATOR)
+        name, *parts = split_spelled(device)
         if not suffix:
             remedy = "Write it as a file with `fleetfront export`, and time that with `fleetfront profile`."
         elif find_kind(name) is None:
@@ -373,7 +373,7 @@ def _computes_in_either(target: Target) -> bool:
 
 
 def _has(target: Target, parts: Sequence[str]) -> bool:
-    return set(parts) <= set(str(target).split(SEPARATOR)[1:])
+    return set(parts) <= set(split_spelled(str(target))[1:])
 
 
 def _newest(costs: Sequence[OperatorCosts]) -> list[OperatorCosts]:

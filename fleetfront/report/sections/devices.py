@@ -22,7 +22,7 @@ from fleetfront.report.sources import Sources
 from fleetfront.report.tables import Table, percent
 from fleetfront.search.results import DeviceFront
 from fleetfront.spaces.precisions import SEPARATOR
-from fleetfront.targets import Target
+from fleetfront.targets import Target, split_spelled
 
 #: What is said of numbers that nobody here could watch being taken.
 _IMPORTED = Reason("Imported, so their noise cannot be judged here.")
@@ -93,7 +93,7 @@ def _entry(sources: Sources, space: str, name: str, target: str) -> DeviceEntry:
     holdings = [h for h in sources.holdings if h.space == space and str(h.target) == target]
     fit, few_shot = (next(iter(sources.of(kind, space, target)), None) for kind in (Kind.FIT, Kind.FEW_SHOT))
     front = next((front for _, front in sources.fronts(space, target)), None)
-    config = sources.config(target.split("/")[0]) or sources.config(name)
+    config = sources.config(split_spelled(target)[0]) or sources.config(name)
     is_imported = bool(holdings) and all(holding.is_imported for holding in holdings)
     verdict = None if is_imported or not holdings else _verdict(sources, space, target, fit)
     report: Mapping[str, Any] = {} if fit is None else fit.report

@@ -20,6 +20,7 @@ from fleetfront.report.section import Section
 from fleetfront.report.sections.devices import day
 from fleetfront.report.sources import SearchResult, Sources
 from fleetfront.report.tables import Table
+from fleetfront.targets import split_spelled
 
 #: Packages whose versions decide numbers of a report, where they are installed.
 _PACKAGES = (
@@ -73,13 +74,13 @@ def provenance(sources: Sources) -> Provenance:
 def search_command(result: SearchResult) -> str:
     """The command that makes a front again, as far as its file tells; empty if no search command makes such a front."""
     fronts = result.fronts
-    if any(front.target.split("/")[0] not in (front.name, "") for front in fronts.devices):
+    if any(split_spelled(front.target)[0] not in (front.name, "") for front in fronts.devices):
         # A program gave its targets names of their own, as quickstart does for two runtimes of one device.
         return ""
     words = ["fleetfront", "search", "--devices", ",".join(front.name for front in fronts.devices)]
     words += ["--space", fronts.space, "--accuracy", fronts.accuracy_source, "--strategy", fronts.strategy]
     words += ["--evaluations", str(fronts.evaluations), "--seed", str(fronts.seed)]
-    runtimes = {front.target.split("/")[1] for front in fronts.devices if "/" in front.target}
+    runtimes = {split_spelled(front.target)[1] for front in fronts.devices if "/" in front.target}
     if len(runtimes) == 1:
         words += ["--runtime", *runtimes]
     for front in fronts.devices:
