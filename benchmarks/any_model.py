@@ -27,7 +27,7 @@ from fleetfront.errors import FleetfrontError
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.readers.file import read_graph
-from fleetfront.pipelines.measure.file_operators import time_file_operators, told_groups
+from fleetfront.pipelines.measure.file_operators import told_groups
 from fleetfront.pipelines.measure.files import measure_files
 from fleetfront.pipelines.measure.operators import profile_operators
 from fleetfront.predictors.operators.cost_files import (
@@ -37,6 +37,7 @@ from fleetfront.predictors.operators.cost_files import (
 )
 from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
 from fleetfront.predictors.operators.samples import random_array
+from fleetfront.profilers.cpu.file_operators import time_file_operators
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.catalogue import load_runtime

@@ -57,6 +57,10 @@ class DeviceError(FleetfrontError):
     exit_code = 3
 
 
+class DeviceBusy(DeviceError):
+    """Another process measures the device."""
+
+
 class MissingDependency(FleetfrontError):
     """Something that an optional feature needs is not installed."""
 

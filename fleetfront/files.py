@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
 import re
+import secrets
 import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
-from fleetfront.errors import DeviceError, FileError, InputError
+from fleetfront.errors import DeviceBusy, FileError, InputError
 
 
 @contextlib.contextmanager
@@ -65,6 +67,21 @@ def check_regular(path: Path) -> None:
         raise FileError(f"{path} is no regular file.", "Give the path of a file.")
 
 
+def lasting_name(path: Path) -> str:
+    """Eight hexadecimal digits, drawn once and kept at ``path``: a name that no other home, container or computer has.
+
+    Raises InputError if it cannot be read or written.
+    """
+    try:
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, secrets.token_hex(4).encode())
+        named = path.read_text().strip()
+    except OSError as error:
+        raise explained_os_error(error, path) from error
+    return named if re.fullmatch(r"[0-9a-f]{8}", named) else hashlib.sha256(named.encode()).hexdigest()[:8]
+
+
 @contextlib.contextmanager
 def device_lock(folder: Path, device: str, identity: str = "") -> Iterator[None]:
     """Hold a device for this process, however it is spelled: two commands on one device would measure each other.
@@ -77,7 +94,7 @@ def device_lock(folder: Path, device: str, identity: str = "") -> Iterator[None]
         identity: what the device says that it is, where it may go by several names; empty holds the name alone.
 
     Raises:
-        DeviceError: another process holds it, under this or another name.
+        DeviceBusy: another process holds it, under this or another name.
         InputError: ``folder`` cannot be written.
     """
     with contextlib.ExitStack() as held:
@@ -100,7 +117,7 @@ def _lock(folder: Path, name: str, subject: str) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.read(descriptor, 32).decode(errors="replace").strip() or "unknown"
-            raise DeviceError(
+            raise DeviceBusy(
                 f"{subject} already being measured by process {holder}.",
                 "Wait until it ends (or stop it), then run the same command again.",
             ) from error

@@ -21,9 +21,10 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.option("--known", is_flag=True, help="Leave out devices of which nothing is known yet.")
+@click.option("--host", metavar="HOST", help="List the devices of HOST, through ssh, and nothing else.")
 @store_option
 @json_option
-def devices(known: bool, store: Path | None, as_json: bool) -> None:
+def devices(known: bool, host: str | None, store: Path | None, as_json: bool) -> None:
     """List devices and what is known about each.
 
     Attached phones come first, each with its state and what to do about it. Then every configured, profiled or imported
@@ -33,7 +34,11 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
     Examples:
       fleetfront devices
       fleetfront devices --known --json
+      fleetfront devices --host pi
     """
+    if host is not None:
+        _list_host(host, as_json)
+        return
     from dataclasses import asdict
 
     from fleetfront.cli.search.text import next_search
@@ -72,6 +77,23 @@ def devices(known: bool, store: Path | None, as_json: bool) -> None:
         next_search(f"--device {quote(device)}", done[0].space)
     else:
         next_command(f"fleetfront profile --device {quote(device)}")
+
+
+def _list_host(host: str, as_json: bool) -> None:
+    """Print what ``host`` has, by the names to type here."""
+    from dataclasses import asdict
+
+    from fleetfront.profilers.remote.kind import host_devices
+    from fleetfront.profilers.remote.names import PREFIX
+    from fleetfront.workspace import Workspace
+
+    found = [(f"{PREFIX}{host}/{one.name}", one) for one in host_devices(host, Workspace.default())]
+    if as_json:
+        print_json({"host": host, "attached": [{**asdict(one), "name": name} for name, one in found]})
+        return
+    rows = [(name, one.state, one.model or "-", one.remedy or "-") for name, one in found]
+    print_table(("device", "state", "model", "what to do"), rows)
+    next_command(f"fleetfront profile --device {quote(found[0][0])}")
 
 
 def _show(rows: Sequence[DeviceKnowledge]) -> None:

@@ -69,7 +69,7 @@ def device_option(function: Function) -> Function:
         "devices",
         multiple=True,
         metavar="NAME[,NAME]",
-        help="Devices: cpu, cuda:0, adb:SERIAL[@HOST] or a config's name.  [default: cpu]",
+        help="Devices: cpu, cuda:0, adb:SERIAL[@HOST], ssh:HOST/cpu or a config's name.  [default: cpu]",
     )(function)
 
 

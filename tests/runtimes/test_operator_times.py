@@ -9,8 +9,8 @@ import pytest
 
 from fleetfront.deploy.formats import writer_of
 from fleetfront.errors import InputError
-from fleetfront.pipelines.measure.file_operators import time_file_operators
 from fleetfront.predictors.operators.samples import Sample
+from fleetfront.profilers.cpu.file_operators import time_file_operators
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.runtimes.onnxruntime.operator_times import read_profile
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened, warn
 from fleetfront.cli.options import is_given, store_path
 from fleetfront.errors import InputError
-from fleetfront.profilers.kinds.base import Choices, DescribesAtHand, DeviceKind
+from fleetfront.profilers.kinds.base import Choices, DeviceKind, TimesOperators
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -34,11 +34,10 @@ def profile_file_operators(
 ) -> None:
     """Time the file undisturbed, then its operators, and print both. Raises what ``profile_file`` raises."""
     from fleetfront.graphs.input_shapes import parse_shapes
-    from fleetfront.pipelines.measure.file_operators import device_operators, scale_operators, time_file_operators
+    from fleetfront.pipelines.measure.file_operators import device_operators, scale_operators
     from fleetfront.pipelines.measure.operator_time_files import save_operator_times
     from fleetfront.pipelines.measure.single_file import profile_file
     from fleetfront.profilers.store.store import Store
-    from fleetfront.runtimes.catalogue import load_runtime
 
     if file is None or seconds is not None or dry_run:
         raise InputError("--operators goes with --file, and not with --sustained or --dry-run.", "Leave one out.")
@@ -54,9 +53,8 @@ def profile_file_operators(
             open_agent=lambda one: kind.open(one, choices, shown),
             progress=shown,
         )
-        if isinstance(kind, DescribesAtHand):
-            runtime = load_runtime(target.runtime)
-            times = time_file_operators(runtime, whole.path, threads=target.threads, shapes=sizes, arrays=arrays)
+        if isinstance(kind, TimesOperators):
+            times = kind.time_operators(target, choices, whole.path, sizes, arrays)
         else:
             times = device_operators(kind, target, choices, whole.path, shown)
     found = scale_operators(whole, times)

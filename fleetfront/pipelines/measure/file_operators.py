@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -22,9 +21,7 @@ from fleetfront.profilers.reading.observations import mean_run_ns
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import NS_PER_MS
-from fleetfront.runtimes.base import Runtime
-from fleetfront.runtimes.feeds import GivenInputs, load_arrays, make_feeds
-from fleetfront.runtimes.operator_times import OperatorTime, OperatorTimes, TellsOperatorTimes
+from fleetfront.runtimes.operator_times import OperatorTime, OperatorTimes
 from fleetfront.targets import Target
 
 
@@ -177,31 +174,6 @@ def device_operators(
     )
     total = float(np.median([mean_run_ns(row) for row in rows])) / NS_PER_MS
     return OperatorTimes(operators, total, "the profile of the program that ran it there")
-
-
-def time_file_operators(
-    runtime: Runtime,
-    path: Path,
-    *,
-    threads: int = 1,
-    shapes: Mapping[str, tuple[int, ...]] | None = None,
-    arrays: Path | None = None,
-) -> OperatorTimes:
-    """Time the operators of the file at ``path`` as its runtime tells them, on the inputs given or drawn.
-
-    Raises InputError if the runtime tells none, or does not open the file or run it so.
-    """
-    if not isinstance(runtime, TellsOperatorTimes):
-        raise InputError(
-            f"{runtime.name} does not tell times of operators here.", "Use --runtime onnxruntime or litert on a CPU."
-        )
-    session = runtime.open(path, threads=threads)
-    try:
-        given = GivenInputs(dict(shapes or {}), load_arrays(arrays) if arrays else {})
-        feeds, _ = make_feeds(session, np.random.default_rng(0), given)
-    finally:
-        session.close()
-    return runtime.operator_times(path, feeds, threads=threads)
 
 
 def told_groups(graph: Graph, times: OperatorTimes) -> dict[str, int]:

@@ -5,10 +5,8 @@ A running adb server owns the USB devices, so it is used where one answers; othe
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
-import secrets
 import shlex
 import socket
 import time
@@ -20,7 +18,7 @@ from types import ModuleType
 from typing import TypedDict, Unpack
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, missing, unknown
-from fleetfront.files import device_lock, explained_os_error, write_whole
+from fleetfront.files import device_lock, lasting_name
 from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions
 from fleetfront.profilers.adb.facts.device import Device, read_device
 from fleetfront.profilers.adb.link.connection import Connection, Heartbeat
@@ -286,7 +284,8 @@ def open_adb_agent(
     """
     place = workspace or Workspace.default()
     connected = partial(connect, device, key=key, authorize_s=authorize_s, heartbeat=heartbeat, progress=progress)
-    name = _our_name(place)
+    # The same for every command with this workspace, so that a later one finds and cleans what was left on a device.
+    name = lasting_name(place.root / "adb-name")
     connection = connected()
     try:
         facts = read_device(connection)
@@ -341,19 +340,3 @@ def _only(serials: Sequence[str], ready: Sequence[str]) -> str:
     raise DeviceError(
         f"Several devices are attached: {', '.join(serials)}.", f"Say which: --device {shlex.quote(names[0])}{several}"
     )
-
-
-def _our_name(place: Workspace) -> str:
-    """The same for every command with this workspace, so that a later one finds and cleans what was left on a device.
-
-    Another home, container or computer has another, even if user and host are called the same.
-    """
-    path = place.root / "adb-name"
-    try:
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, secrets.token_hex(4).encode())
-        named = path.read_text().strip()
-    except OSError as error:
-        raise explained_os_error(error, path) from error
-    return named if re.fullmatch(r"[0-9a-f]{8}", named) else hashlib.sha256(named.encode()).hexdigest()[:8]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, Refine, check_own, refined
@@ -12,6 +14,7 @@ from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.profilers.base import Agent
+    from fleetfront.runtimes.operator_times import OperatorTimes
 
 #: How users spell it.
 CPU = "cpu"
@@ -59,6 +62,15 @@ class CpuKind:
             with suppress(PackageNotFoundError):
                 facts["runtime_version"] = version(runtime.packages[0].name)
         return facts
+
+    def time_operators(
+        self, target: Target, choices: Choices, path: Path, shapes: Mapping[str, tuple[int, ...]], arrays: Path | None
+    ) -> OperatorTimes:
+        from fleetfront.profilers.cpu.file_operators import time_file_operators
+        from fleetfront.runtimes.catalogue import load_runtime
+
+        runtime = load_runtime(target.runtime)
+        return time_file_operators(runtime, path, threads=target.threads, shapes=shapes, arrays=arrays)
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
         """Nothing: measuring changes nothing here."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fleetfront.profilers.base import Agent, VisitBatch
     from fleetfront.profilers.records import Measurement
     from fleetfront.quantities import Clock
+    from fleetfront.runtimes.operator_times import OperatorTimes
 
 
 class Capability(enum.StrEnum):
@@ -125,6 +126,19 @@ class IsOfMachine(Protocol):
     """A kind whose devices' names, such as ``cpu``, mean another device on every machine."""
 
     is_of_machine: bool
+
+
+@runtime_checkable
+class TimesOperators(Protocol):
+    """A kind whose devices tell times of a file's operators when they are asked, rather than with every visit."""
+
+    def time_operators(
+        self, target: Target, choices: Choices, path: Path, shapes: Mapping[str, tuple[int, ...]], arrays: Path | None
+    ) -> OperatorTimes:
+        """The operators of the file at ``path``, run on inputs of ``shapes`` or on ``arrays``, a ``.npz`` file.
+
+        Raises InputError if the runtime tells none, or does not run the file so; what ``DeviceKind.open`` raises.
+        """
 
 
 def check_own(kind: DeviceKind, target: Target, choices: Choices) -> None:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fleetfront.errors import DeviceError
+from fleetfront.errors import DeviceError, InputError
 from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.profilers.adb.kind import AdbKind
 from fleetfront.profilers.cpu.kind import CpuKind
 from fleetfront.profilers.gpu.kind import CudaKind
 from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
+from fleetfront.profilers.remote.kind import remote_kind
+from fleetfront.profilers.remote.names import split_far
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
 
@@ -35,8 +37,19 @@ def kind_names() -> tuple[str, ...]:
 def find_kind(device: str) -> DeviceKind | None:
     """The kind that a device's name means, None if no kind here knows it. Own kinds come before plug-ins.
 
-    Raises InputError on a plug-in that does not load, where no kind before it matches.
+    Raises InputError on a plug-in that does not load, where no kind before it matches; on ``ssh:`` before what is no
+    host, or no device.
     """
+    if (far := split_far(device)) is not None:
+        if "/" in far.inner:
+            return None
+        inner = find_kind(far.inner)
+        if inner is None:
+            raise InputError(
+                f"{far.inner!r} is no device that could be measured on {far.host}.",
+                f"`fleetfront devices --host {far.host}` lists those that can.",
+            )
+        return remote_kind(inner)
     for kind in _OWN:
         if kind.matches(device):
             return kind

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from fleetfront.deploy.writers.onnx.writer import write_onnx
 from fleetfront.graphs.readers.file import read_graph
-from fleetfront.pipelines.measure.file_operators import scale_times, time_file_operators, told_groups
+from fleetfront.pipelines.measure.file_operators import scale_times, told_groups
 from fleetfront.predictors.operators.samples import Sample
+from fleetfront.profilers.cpu.file_operators import time_file_operators
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.runtimes.operator_times import OperatorTime, OperatorTimes
 from fleetfront.targets import Target
