@@ -179,7 +179,24 @@ ACCURACY, PERPLEXITY, BLEU = Quality("accuracy", "%"), Quality("perplexity", "",
 PASS = Quality("pass", "")
 #: Scores of untrained networks, which rank them and are no accuracy: a decimal and a natural logarithm.
 SYNFLOW, NASWOT = Quality("synflow", "log10"), Quality("naswot", "log")
+_LONGEST_NAME = 40
 QUALITIES = {quality.name: quality for quality in (ACCURACY, PERPLEXITY, BLEU, PASS, SYNFLOW, NASWOT)}
+
+
+def own_quality(name: str, unit: str, is_higher_better: bool) -> Quality:
+    """The quality that a user names. Raises InputError on words that tables cannot show, and on a known name that means
+    something else.
+    """
+    long = next((text for text in (name, unit) if not text.isprintable() or len(text) > _LONGEST_NAME), None)
+    if long is not None or not name.strip():
+        raise InputError(
+            f"{(long or name)[:80]!r} cannot name a quality or its unit.", "Use a few words of printable letters."
+        )
+    quality, known = Quality(name, unit, is_higher_better), QUALITIES.get(name)
+    if known not in (None, quality):
+        meant = f"{known.title}, the {'higher' if known.is_higher_better else 'lower'} the better"
+        raise InputError(f"{name} is already {meant}.", "Choose another name, or declare it like that.")
+    return quality
 
 
 #: Half-width of a central 90 % interval of the normal distribution, in standard deviations.

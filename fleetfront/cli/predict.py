@@ -84,8 +84,9 @@ def predict(
     heading = f"{cost.name.replace('_', ' ')} {cost.unit}"
     has_sittings = any(f"{cost.name}_std_same_sitting_{cost.unit}" in row for row in rows)
     spreads = ("+- when you run it", "+- same sitting") if has_sittings else ("+-",)
+    judged = next((str(row["accuracy_of"]) for row in rows if "accuracy_of" in row), "accuracy %")
     cells = (_cells(row, cost, has_sittings) for row in rows)
-    print_table(("architecture", "device", "runtime", heading, *spreads, "tier", "clock", "accuracy %"), cells)
+    print_table(("architecture", "device", "runtime", heading, *spreads, "tier", "clock", judged), cells)
     tell_beyond(row.get("accuracy_is_beyond_range") for row in rows)
     if any(row["may_be_far_off"] for row in rows):
         hint(f"? The 90 % interval reaches further than {FAR_OFF:.0%}: measure these before you rely on them.")

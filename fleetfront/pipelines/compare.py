@@ -47,6 +47,7 @@ QUANTITIES: dict[str, Quantity] = {
     for quantity in (
         Quantity("hypervolume", "hypervolume of a front against the first result's reference point", True),
         Quantity("accuracy", "highest accuracy of a front, percentage points", True),
+        Quantity("loss", "lowest of a front where lower is better (perplexity), in its own unit", False),
         Quantity("latency", "latency of a file, or at the accuracy of the first result's knee, ms", False),
         Quantity("p90", "90th percentile of a file's wall clock, ms", False),
         Quantity(
@@ -278,9 +279,10 @@ def _front_values(found: _Found | None, against: _Found | None) -> dict[str, flo
     values = {"hypervolume": _volume(front, reference)}
     if front.points:
         latency, accuracy = latency_of
-        values["accuracy"] = float(accuracy.max())
+        best = "accuracy" if front.quality.is_higher_better else "loss"
+        values[best] = float(front.quality.shown(accuracy.max()))
         if against[1].points:
-            enough = accuracy >= against[1].points[against[1].knee].accuracy
+            enough = accuracy >= front.quality.score(against[1].points[against[1].knee].accuracy)
             if enough.any():
                 values["latency"] = float(latency[enough].min())
     checked = (fronts.verification or {}).get("devices", {}).get(front.name, {})

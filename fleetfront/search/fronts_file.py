@@ -24,7 +24,7 @@ from fleetfront.errors import InputError, MissingDependency
 from fleetfront.files import write_whole
 from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.predictors.table.fit_files import write_json
-from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier
+from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier, own_quality
 from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
 from fleetfront.search.results import SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.spaces.base import SearchSpace
@@ -109,7 +109,9 @@ class _Accuracy(TypedDict):
     source: str
     tier: Tier
     drops: NotRequired[dict[str, _Drop]]
-    quality: NotRequired[Literal["accuracy", "perplexity", "BLEU", "pass", "synflow", "naswot"]]
+    quality: NotRequired[str]
+    quality_unit: NotRequired[str]
+    higher_is_better: NotRequired[bool]
 
 
 class _TracePoint(TypedDict):
@@ -230,7 +232,7 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
     order = data.get("device_order") or list(data["devices"])
     if sorted(order) != sorted(data["devices"]):
         raise ValueError("device_order does not name the devices")
-    trace, quality = data.get("trace", []), QUALITIES[data["accuracy"].get("quality", ACCURACY.name)]
+    trace, quality = data.get("trace", []), _quality(data["accuracy"])
     shared = data.get("shared")
     if quality == ACCURACY and shared and any(network["accuracy"] > FULL for network in shared["networks"]):
         raise ValueError("an accuracy of a shared network is over 100 %")
@@ -257,6 +259,16 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
         errors=data.get("errors", {}),
         drops={name: {**drop, "tier": drop["tier"].value} for name, drop in data["accuracy"].get("drops", {}).items()},
     )
+
+
+def _quality(data: _Accuracy) -> Quality:
+    """Read the quality. Raises ValueError for a name that says neither unit nor direction and is not known."""
+    name = data.get("quality", ACCURACY.name)
+    if "higher_is_better" in data:
+        return own_quality(name, data.get("quality_unit", ""), data["higher_is_better"])
+    if name not in QUALITIES:
+        raise ValueError(f"accuracy: {name!r} is none of {', '.join(QUALITIES)}")
+    return QUALITIES[name]
 
 
 def _plain(checked: Any) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from fleetfront.errors import MissingDependency, unknown
 from fleetfront.predictors.base import UNSTATED
-from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality, format_spread
+from fleetfront.quantities import ACCURACY, LATENCY, QUALITIES, Metric, Quality, format_spread
 from fleetfront.search.front import best_within, two_objectives
 from fleetfront.spaces.precisions import split_precision
 from fleetfront.targets import FLOATS, precision_in, with_precision
@@ -284,7 +284,7 @@ class Fronts:
             "accuracy": {
                 "source": self.accuracy_source,
                 "tier": self.accuracy_tier,
-                **({} if self.quality == ACCURACY else {"quality": self.quality.name}),
+                **_quality_json(self.quality),
                 **({"drops": {name: dict(drop) for name, drop in self.drops.items()}} if self.drops else {}),
             },
             "devices": {front.name: _device_json(front) for front in self.devices},
@@ -336,6 +336,13 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
         **({"accuracy_precision": front.accuracy_precision} if front.accuracy_precision else {}),
         **({"choices": [choice.to_json() for choice in front.choices]} if front.choices else {}),
     }
+
+
+def _quality_json(quality: Quality) -> dict[str, Any]:
+    if quality == ACCURACY:
+        return {}
+    own = {"quality_unit": quality.unit, "higher_is_better": quality.is_higher_better}
+    return {"quality": quality.name, **({} if quality.name in QUALITIES else own)}
 
 
 def front_arrays(front: DeviceFront) -> tuple[FloatArray, FloatArray]:

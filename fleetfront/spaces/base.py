@@ -317,13 +317,19 @@ class KnownByTables(Protocol):
 
 
 class OwnAccuracy(NamedTuple):
-    """A function of genes that tells accuracies: its file and name, and the unit of what it returns, as ``--accuracy
-    call:`` spells units; empty if undeclared.
+    """A function of genes that tells how good networks are.
+
+    Attributes:
+        unit: of what it returns, as ``--accuracy call:`` spells units; empty if undeclared.
+        name: of another quality than accuracy, whose unit may be any; empty for accuracy.
+        is_higher_better: of that quality.
     """
 
     file: Path
     function: str
     unit: str
+    name: str = ""
+    is_higher_better: bool = True
 
 
 @runtime_checkable

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import AccuracyModel, CostModel, HasClock, HasRange, HasTarget
+from fleetfront.predictors.base import AccuracyModel, CostModel, HasClock, HasRange, HasTarget, quality_of
+from fleetfront.quantities import ACCURACY
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 
@@ -70,9 +71,11 @@ def _accuracies(accuracy: AccuracyModel, genotypes: Genotypes) -> list[dict[str,
             return [{"accuracy": None, "accuracy_std": None, "accuracy_tier": None, "accuracy_note": str(error)}]
         return [row for half in np.array_split(genotypes, 2) for row in _accuracies(accuracy, half)]
     tier = estimate.tier.value
+    quality = quality_of(accuracy)
+    named = {} if quality == ACCURACY else {"accuracy_of": quality.title}
     rows = [
-        {"accuracy": mean, "accuracy_std": std, "accuracy_tier": tier}
-        for mean, std in zip(estimate.mean.tolist(), estimate.std.tolist(), strict=True)
+        {"accuracy": mean, "accuracy_std": std, "accuracy_tier": tier, **named}
+        for mean, std in zip(quality.shown(estimate.mean).tolist(), estimate.std.tolist(), strict=True)
     ]
     if not isinstance(accuracy, HasRange):
         return rows

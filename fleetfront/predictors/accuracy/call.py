@@ -24,7 +24,7 @@ import numpy as np
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plain import parse_finite_json
-from fleetfront.quantities import ACCURACY, PASS, Estimate, Quality, Tier
+from fleetfront.quantities import ACCURACY, PASS, Estimate, Quality, Tier, own_quality
 from fleetfront.spaces.base import Config, Genotypes, OfUserFile, OwnAccuracy, SearchSpace
 from fleetfront.text_tables import parse_number, read_csv
 
@@ -34,10 +34,15 @@ if TYPE_CHECKING:
 CALLS_FILE = "calls.csv"
 #: So many networks whose every try failed, before any answered, end a search.
 _HOPELESS = 3
+#: What is larger is taken for a mistake.
+_MOST = 1e9
 #: Seconds for loading the user's file.
 _LOADING_S = 300.0
 _COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function")
 _WRITE = "Write --accuracy call:FILE.py:FUNCTION[,timeout=600,retries=1,unit=percent|fraction|error|pass]."
+_UNITS = ("", "percent", "fraction", "error", "pass")
+#: The reference point lies beyond the smallest network by so much of what that reaches.
+_MARGIN = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +53,16 @@ class CallSettings:
         timeout: seconds of one try.
         retries: further tries of a network whose try failed.
         unit: of what it returns: ``percent``, ``fraction`` of 1, ``error`` in percent, or ``pass``, whether a network
-            is good enough; undeclared it is percent, and what looks like a fraction is refused.
+            is good enough; undeclared it is percent, and what looks like a fraction is refused. With a ``name`` any.
+        name: what it tells where that is not accuracy, e.g. ``perplexity``.
+        better: ``lower`` or ``higher``, of what has a name.
     """
 
     timeout: float = 3600.0
     retries: int = 1
-    unit: Literal["", "percent", "fraction", "error", "pass"] = ""
+    unit: str = ""
+    name: str = ""
+    better: Literal["higher", "lower"] = "higher"
 
 
 class CallAccuracy:
@@ -75,7 +84,8 @@ class CallAccuracy:
         self.source = source
         self._space, self._settings = space, settings
         self._worker = _Worker(file, function)
-        spelled = file.read_bytes() + f"\n{function} {settings.unit}".encode()
+        named = f" {settings.name} {settings.better}" if settings.name else ""
+        spelled = file.read_bytes() + f"\n{function} {settings.unit}{named}".encode()
         self._digest = hashlib.sha256(spelled).hexdigest()[:12]
         self._path: Path | None = None
         self._known: dict[str, float] = {}
@@ -108,7 +118,7 @@ class CallAccuracy:
             if function == self._digest and error:
                 self._tried[arch] = int(parse_number(tries))
             elif function == self._digest:
-                self._known[arch] = parse_number(accuracy)
+                self._known[arch] = self.quality.score(parse_number(accuracy))
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Call the function for each of n genotypes that no row answers.
@@ -129,7 +139,7 @@ class CallAccuracy:
             answer = self._worker.ask(self._question(arch), self._settings.timeout)
             error = str(answer.get("error", ""))
             if not error:
-                value = self._percent(arch, answer.get("accuracy"))
+                value = self._score(arch, answer.get("accuracy"))
                 self._known[arch] = value
                 self._write(arch, value, started, tries, "")
                 return value
@@ -145,7 +155,7 @@ class CallAccuracy:
     def _question(self, arch: str) -> str | Config:
         return self._space.to_config(self._space.parse([arch])[0]) if self._takes_genes else arch
 
-    def _percent(self, arch: str, value: Any) -> float:
+    def _score(self, arch: str, value: Any) -> float:
         unit = self._settings.unit
         number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
         if unit == "pass":
@@ -178,8 +188,41 @@ class CallAccuracy:
             writer = csv.writer(file)
             if is_new:
                 writer.writerow(_COLUMNS)
-            shown = "" if accuracy is None else repr(accuracy)
+            shown = "" if accuracy is None else repr(self.quality.shown(accuracy))
             writer.writerow([arch, shown, seconds, tries, " ".join(error.split()), self._digest])
+
+
+class CallQuality(CallAccuracy):
+    """A user's function that tells another quality than accuracy: perplexity, a loss, frames a second."""
+
+    @property
+    def quality(self) -> Quality:
+        """The quality as the user named it."""
+        one = self._settings
+        return own_quality(one.name, one.unit, one.better == "higher")
+
+    @property
+    def lowest(self) -> float:
+        """A score somewhat below that of the smallest network: what is worse is slower, too, as a rule."""
+        smallest = self._space.canonical(np.zeros((1, len(self._space.choices)), np.int8))
+        score = self._asked(self._space.arch_ids(smallest)[0])
+        if not np.isfinite(score):
+            raise InputError(f"{self.source} failed for the smallest network.", "Repair the function.")
+        return score - _MARGIN * max(abs(score), 1e-9)
+
+    def _score(self, arch: str, value: Any) -> float:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+        if not abs(number) <= _MOST:
+            raise InputError(
+                f"{self.source} gave {value!r} for {arch}, which is no {self.quality.name}.",
+                f"Return a number up to {_MOST:g}, or raise an exception where there is none.",
+            )
+        return float(self.quality.score(number))
+
+
+def _make(space: SearchSpace, file: Path, function: str, settings: CallSettings, source: str) -> CallAccuracy:
+    kind = CallQuality if settings.name else CallAccuracy
+    return kind(space, file, function, settings, source)
 
 
 def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
@@ -191,13 +234,14 @@ def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
     file, _, function = spelled.rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
         raise InputError(f"call:{rest} does not name a function of a Python file.", _WRITE)
-    return CallAccuracy(space, Path(file), function, _settings(settings), f"call:{spelled}")
+    return _make(space, Path(file), function, _settings(settings), f"call:{spelled}")
 
 
 def load_own(own: OwnAccuracy, space: SearchSpace) -> CallAccuracy:
     """The model of the function that a space's own file brings. Raises InputError on an unknown unit."""
-    settings = _settings([f"unit={own.unit}"] if own.unit else [])
-    return CallAccuracy(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
+    given = {"unit": own.unit, "name": own.name, "better": "" if own.is_higher_better else "lower"}
+    settings = _settings([f"{name}={value}" for name, value in given.items() if value])
+    return _make(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
 
 
 def _settings(texts: list[str]) -> CallSettings:
@@ -214,6 +258,14 @@ def _settings(texts: list[str]) -> CallSettings:
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
         raise InputError(f"call: cannot take {name} = {given[name]}.", _WRITE) from error
+    if settings.name:
+        own_quality(settings.name, settings.unit, settings.better == "higher")
+    elif settings.unit not in _UNITS:
+        raise InputError(
+            f"call: cannot take unit = {settings.unit}.", f"{_WRITE} What is no accuracy has a name: name=perplexity."
+        )
+    elif settings.better == "lower":
+        raise InputError("call: cannot take better = lower without a name.", "Say of what: name=perplexity.")
     if not 0 < settings.timeout <= 1e7 or not 0 <= settings.retries <= 100:
         raise InputError(f"call: cannot take timeout={settings.timeout:g},retries={settings.retries}.", _WRITE)
     return settings

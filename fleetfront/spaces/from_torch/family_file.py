@@ -39,6 +39,8 @@ class FamilyFile:
         active: genes -> names of those that matter; None if the file does not say.
         judges: whether the file has a function ``accuracy``.
         unit: of what that function returns, as ``--accuracy call:`` spells units; empty if undeclared.
+        quality: its name, where it is not accuracy.
+        is_higher_better: of that quality.
     """
 
     path: Path
@@ -49,6 +51,8 @@ class FamilyFile:
     active: Callable[..., Any] | None
     judges: bool
     unit: str
+    quality: str = ""
+    is_higher_better: bool = True
 
     @property
     def name(self) -> str:
@@ -148,8 +152,14 @@ def read_family(path: Path) -> FamilyFile:
     choices = _choices(path, written.get("choices"))
     make, inputs = (_needed(path, written, name) for name in ("make", "inputs"))
     active, accuracy = (_function(path, written, name) for name in ("active", "accuracy"))
-    unit = str(written.get("accuracy_unit", ""))
-    found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit)
+    unit, quality = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name"))
+    better = bool(written.get("higher_is_better", True))
+    if not better and not quality:
+        raise InputError(
+            f"{path.name} has higher_is_better = False and does not say of what.",
+            "Name it: accuracy_name = 'perplexity'. For an error in percent write accuracy_unit = 'error' alone.",
+        )
+    found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit, quality, better)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
     first = {name: values[0] for name, values in choices.items()}
     found.network(first)

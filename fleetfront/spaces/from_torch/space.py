@@ -44,7 +44,8 @@ class TorchFamily:
     @property
     def own_accuracy(self) -> OwnAccuracy | None:
         """The file's own ``accuracy``, if it has one."""
-        return OwnAccuracy(self.file.path, "accuracy", self.file.unit) if self.file.judges else None
+        one = self.file
+        return OwnAccuracy(one.path, "accuracy", one.unit, one.quality, one.is_higher_better) if one.judges else None
 
     @property
     def own_file(self) -> Path:
