@@ -89,12 +89,14 @@ def check_parts(parts: Iterable[str], targets: Iterable[Target] = ()) -> None:
 
 
 def options_of(name: str) -> str:
-    """The options of ``profile`` and ``fit`` that name a device, plain or narrowed: ``cpu/onnxruntime/int8``."""
+    """The options of ``profile`` that name a device, plain or narrowed: ``cpu/onnxruntime/int8``, ``cuda:0/b64``."""
     device, *parts = split_spelled(name)
     runtimes = [part for part in parts if find_facts(part) is not None]
     precisions = [part for part in parts if part in PRECISIONS]
     words = [f"--device {quote(device)}", *(f"--runtime {quote(part)}" for part in runtimes)]
-    return " ".join([*words, *(f"--precision {part}" for part in precisions)])
+    counts = [(part[0], part[1:]) for part in parts if re.fullmatch("[tb][0-9]+", part)]
+    words += [f"--precision {part}" for part in precisions]
+    return " ".join([*words, *(f"--{'threads' if kind == 't' else 'batch'} {count}" for kind, count in counts)])
 
 
 def load_runtime(name: str) -> Runtime:

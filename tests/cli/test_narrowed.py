@@ -15,7 +15,9 @@ from fleetfront.predictors.operators.cost_files import save_costs
 from fleetfront.predictors.operators.samples import Sample
 from fleetfront.predictors.table.fit_files import save_fit
 from fleetfront.predictors.table.fitting import fit_model
+from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -112,3 +114,20 @@ def test_a_module_is_written_in_int8_first(file: str, told: Told, tmp_path: Path
 def test_one_comma_too_many_is_told(told: Told) -> None:
     code, _, err = told("profile", "--device", "cpu", "--precision", "fp32,", "--dry-run")
     assert (code, "'fp32,' has a comma too many" in err) == (2, True), err
+
+
+@pytest.mark.parametrize(
+    ("device", "said"),
+    [
+        ("cuda:0/b64", "To make one: fleetfront fit --device cuda:0/torch/fp32/t1/b64 --space"),
+        ("cuda:0/torch/b8", "To make one: fleetfront profile --device cuda:0 --runtime torch --batch 8 --space"),
+    ],
+)
+def test_what_was_measured_is_sent_to_fit_and_what_was_not_to_profile(
+    device: str, said: str, arch: str, told: Told
+) -> None:
+    with Store(Workspace.default().store) as store:
+        target = Target("cuda:0", "torch", batch=64)
+        store.append([Measurement(target, SPACE.name, Role.BLOCK, "b", Clock.DEVICE, (5,), "c", 0, 1)])
+    code, _, err = told("predict", arch, "--device", device, *OF_SPACE, "--accuracy", "none")
+    assert (code, said in err) == (2, True), err

@@ -306,9 +306,11 @@ class _Sources:
                 return functools.partial(self._open_newest, device, target, "-".join([device, *parts]), holds_precision)
         check_parts(parts, fitted)
         others = f"These are: {', '.join(map(str, fitted))}. " if fitted else ""
+        measured = [k.target for k in self._of(Kind.BLOCKS) if k.device == device and _has_parts(k.target, parts)]
+        make = f"profile {options_of(name)}" if not measured else f"fit --device {measured[-1]}"
         raise NoFit(
-            f"No fit of {self._space.name} is of {name!r}.",
-            f"{others}To make one: fleetfront profile {options_of(name)} --space {self._space.name}",
+            f"No fit of {self._space.name} is of {name!r}{', though it was measured' if measured else ''}.",
+            f"{others}To make one: fleetfront {make} --space {self._space.name}",
         )
 
     def check_estimate(self, name: str) -> None:

@@ -1,7 +1,7 @@
 """The state of an NVIDIA GPU around a visit, read through NVML. It only ever reads: no clock, limit or mode is changed.
 
 Needs the package nvidia-ml-py (module ``pynvml``), which needs the driver's library. What a GPU does not tell is left
-out. Written against https://docs.nvidia.com/deploy/nvml-api/; tested with a stand-in of the module, not on a GPU yet.
+out. Written against https://docs.nvidia.com/deploy/nvml-api/; tested with a stand-in of the module, and run on an H200.
 """
 
 from __future__ import annotations
