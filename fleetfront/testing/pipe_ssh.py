@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 HOSTS, LINKS = "FLEETFRONT_HOSTS", "links"
-_SSH_FAILED = 255
+_SSH_FAILED, _NOT_FOUND = 255, 127
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -23,13 +23,17 @@ def main(arguments: Sequence[str]) -> int:
     host, command = arguments[arguments.index("--") + 1 :]
     home = Path(os.environ[HOSTS]) / host
     (home / LINKS).mkdir(parents=True, exist_ok=True)
-    process = subprocess.Popen(
-        shlex.split(command),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        env={**os.environ, "FLEETFRONT_HOME": str(home)},
-        start_new_session=True,
-    )
+    try:
+        process = subprocess.Popen(
+            shlex.split(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "FLEETFRONT_HOME": str(home)},
+            start_new_session=True,
+        )
+    except OSError as error:
+        sys.stderr.write(f"{shlex.split(command)[0]}: {error.strerror}\n")
+        return _NOT_FOUND
     listed = home / LINKS / str(os.getpid())
     listed.write_text(str(process.pid))
     if process.stdin is None or process.stdout is None:

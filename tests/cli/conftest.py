@@ -9,8 +9,9 @@ import pytest
 
 from fleetfront.cli.main import main
 from tests.adbd.fixtures import adb_server, adbd_root, daemon, make_daemon, models, no_adb_server, phone
+from tests.far_hosts.fixtures import hosts
 
-__all__ = ["adb_server", "adbd_root", "daemon", "make_daemon", "models", "no_adb_server", "phone"]
+__all__ = ["adb_server", "adbd_root", "daemon", "hosts", "make_daemon", "models", "no_adb_server", "phone"]
 
 
 @pytest.fixture

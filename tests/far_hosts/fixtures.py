@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from fleetfront.testing.pipe_ssh import HOSTS
+from tests.far_hosts.sshd import Sshd, why_not
 
 AGENT = f"{sys.executable} -m fleetfront agent --stdio"
 
@@ -34,3 +36,17 @@ def install_simulated(site: Path) -> None:
     (info / "entry_points.txt").write_text(
         "[fleetfront.devices]\nsimulated = fleetfront.testing.simulated_kind:SimulatedKind\n"
     )
+
+
+@pytest.fixture
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sshd]:
+    """A host behind a real sshd on loopback: ``ssh:desk/...``, with a workspace of its own."""
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    path = ":".join(entry for entry in sys.path if entry)
+    sshd = Sshd(tmp_path / "desk", {"FLEETFRONT_HOME": str(tmp_path / "desk" / "home"), "PYTHONPATH": path})
+    monkeypatch.setenv("FLEETFRONT_SSH", sshd.ssh)
+    monkeypatch.setenv("FLEETFRONT_AGENT", AGENT)
+    yield sshd
+    sshd.stop()

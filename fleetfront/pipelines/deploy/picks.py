@@ -19,7 +19,7 @@ from fleetfront.spaces.precisions import SEPARATOR, split_precision
 def pick_knee(fronts: Fronts, device: str) -> Pick:
     """The point of a device's front where more latency begins to buy little."""
     front = _nonempty(fronts, device)
-    return _pick(fronts, front, front.points[front.knee], f"{device}-knee")
+    return _pick(fronts, front, front.points[front.knee], f"{_folder_of(device)}-knee")
 
 
 def pick_robust(fronts: Fronts, device: str, space: SearchSpace) -> Pick:
@@ -37,13 +37,13 @@ def pick_robust(fronts: Fronts, device: str, space: SearchSpace) -> Pick:
     if isinstance(space, HasPrecisions):
         accuracy = in_precisions(space, accuracy, {name: Drop.of_json(drop) for name, drop in fronts.drops.items()})
     point = most_robust(front, space, accuracy)
-    return _pick(fronts, front, point, f"{device}-robust")
+    return _pick(fronts, front, point, f"{_folder_of(device)}-robust")
 
 
 def pick_within(fronts: Fronts, device: str, max_latency_ms: float) -> Pick:
     """The most accurate point of a device's front within a limit. Raises InputError if even the fastest is slower."""
     front = _nonempty(fronts, device)
-    name = f"{device}-within-{max_latency_ms:g}ms"
+    name = f"{_folder_of(device)}-within-{max_latency_ms:g}ms"
     return _pick(fronts, front, front.within(max_latency_ms), name, max_latency_ms)
 
 
@@ -54,12 +54,12 @@ def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
     """
     front = _nonempty(fronts, device)
     if count == 1:
-        return [_pick(fronts, front, front.points[front.knee], f"{device}-1")]
+        return [_pick(fronts, front, front.points[front.knee], f"{_folder_of(device)}-1")]
     points = front.trade_offs
     accuracy = np.array([point.accuracy for point in points])
     wanted = np.linspace(accuracy[0], accuracy[-1], count)
     rows = list(dict.fromkeys(int(np.argmin(np.abs(accuracy - value))) for value in wanted))
-    return [_pick(fronts, front, points[row], f"{device}-{rank}") for rank, row in enumerate(rows, 1)]
+    return [_pick(fronts, front, points[row], f"{_folder_of(device)}-{rank}") for rank, row in enumerate(rows, 1)]
 
 
 def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
@@ -112,7 +112,8 @@ def pick_arch(arch: str, space: SearchSpace, fronts: Fronts | None = None, devic
 
 
 def _folder_of(arch: str) -> str:
-    return arch.replace(SEPARATOR, "-")
+    """A name for the folder of a network, or of a pick: the device of another host, ``ssh:me@pi/cpu``, is none yet."""
+    return arch.replace(SEPARATOR, "-").replace("/", "-")
 
 
 def _of_network(fronts: Fronts, arch: str) -> tuple[str, str]:

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fleetfront.deploy.bundle.manifest import safe_name
 from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy.picks import devices_of, pick_arch, pick_knee, pick_robust, pick_spread, pick_within
 from fleetfront.pipelines.deploy.robust import most_robust, neighbourhood_means
@@ -32,6 +33,15 @@ def test_a_spread_goes_from_the_fastest_to_the_most_accurate(deep):
     assert [pick.arch for pick in pick_spread(deep, "pixel3", 1)] == ["net2"]
     every = [pick.arch for pick in pick_spread(deep, "pixel3", 50)]
     assert every == ["net0", "net2", "net3", "net5"]
+
+
+def test_picks_of_a_device_behind_a_host_can_name_folders(deep):
+    front = replace(deep.devices[0], name="ssh:me@pi/cpu", target="ssh:me@pi/cpu/litert/fp32/t1/b1")
+    far = fronts_of(front)
+    picks = [pick_knee(far, front.name), pick_within(far, front.name, 25), *pick_spread(far, front.name, 2)]
+    names = ["ssh:me-pi-cpu-knee", "ssh:me-pi-cpu-within-25ms", "ssh:me-pi-cpu-1", "ssh:me-pi-cpu-2"]
+    assert [pick.name for pick in picks] == names
+    assert [safe_name(pick.name) for pick in picks] == [name.replace(":", "-") for name in names]
 
 
 def test_knee_and_limit(deep):
