@@ -39,9 +39,10 @@ from fleetfront.predictors.few_shot.pooled_trees import PooledContent, PooledMod
 from fleetfront.predictors.few_shot.posterior import Hypothesis
 from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.cost_files import load_costs, save_costs
-from fleetfront.predictors.operators.costs import TERMS, KindCosts, NetworkScales, OperatorCosts
+from fleetfront.predictors.operators.costs import TERMS, KindCosts, OperatorCosts
 from fleetfront.predictors.operators.kernels import FEATURES
 from fleetfront.predictors.operators.rules import ChainTest, Rules
+from fleetfront.predictors.operators.scales import NetworkScales
 from fleetfront.predictors.operators.work import Mode, NetworkWork
 from fleetfront.predictors.table.fit_files import load_fit, save_fit
 from fleetfront.predictors.table.fitting import fit_model

@@ -20,13 +20,14 @@ from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.files import STATISTIC
 from fleetfront.pipelines.measure.profile import file_writer, operator_writer
-from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts, demands, group_ms
+from fleetfront.predictors.operators.costs import KindCosts, OperatorCosts, group_ms
 from fleetfront.predictors.operators.design import FIRST, Chain, draw_chains, draw_singles
 from fleetfront.predictors.operators.kernels import FEATURES, PADS, Kernel, kernels_on
 from fleetfront.predictors.operators.learning import MeasuredNetwork, learn_allowance, learn_kind, learn_scales
 from fleetfront.predictors.operators.networks import draw_networks
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
 from fleetfront.predictors.operators.samples import Sample, Stage
+from fleetfront.predictors.operators.scales import NetworkScales, demands
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign, find_unfinished
 from fleetfront.profilers.kinds.base import Choices

@@ -12,11 +12,21 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge, Gt
+from annotated_types import Ge
 
 from fleetfront.graphs.graph import Graph
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
 from fleetfront.predictors.operators.rules import Group, Rules, group_kernels
+from fleetfront.predictors.operators.scales import (
+    MOST_MS,
+    SCALES,
+    NetworkScales,
+    check_costs,
+    demands,
+    four_byte_weights,
+    from_memory,
+    scale_of,
+)
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Z90, Clock, FloatArray
@@ -32,18 +42,12 @@ _SIZES = [FEATURES.index(name) for name in ("rows", "inner", "columns", "width")
 _WALKED = [FEATURES.index("stride"), *_SIZES]
 #: Words of kinds whose sizes are those that loops run over; of others that move data they are a file's dimensions.
 _WALKING = ("reduce", "transpose", "softmax", "slice", "gather", "expand", "arithmetic")
-#: Products of which so few rows wait for their weights.
-_MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
-#: Millions of elements of four bytes in a first cache of 32 KiB.
-_FIRST_CACHE = 0.008192
 #: No kernel takes less, ms: below is the grain of clocks.
 _LEAST_MS = 1e-5
 #: Keeps logarithms of absent quantities finite; far below any that occur.
 _GRAIN = 1e-6
 #: Millions of anything that are little work for every device.
 _SMALL = 0.1
-#: Nothing here costs more: ms per million of anything, and ten days.
-_MOST_MS = 1e9
 #: Beyond the sizes that a kind was measured at by more than this factor, it is not known; if it only moves data, by
 #: more than the second factor: caches end somewhere. Up to there the error grows with the logarithm: softmax that was
 #: twice as large as any measured took 1.5 times as long as told, and comparisons three times as large 2.4 times.
@@ -72,11 +76,6 @@ def tree_design(features: FloatArray, roofline_ms: FloatArray) -> FloatArray:
     return np.column_stack([np.log(features + _GRAIN), np.log(roofline_ms)])
 
 
-def _check_costs(costs: FloatArray, count: int, what: str) -> None:
-    if costs.shape != (count,) or not np.all(np.abs(costs) <= _MOST_MS):
-        raise ValueError(f"the {what} are not {count} numbers of ms")
-
-
 @dataclass(frozen=True, slots=True)
 class KindCosts:
     """The costs of operators of one kind, ms.
@@ -100,12 +99,12 @@ class KindCosts:
 
     def __post_init__(self) -> None:
         """Raises ValueError if arrays have other shapes than this version's, or costs are beyond all devices'."""
-        _check_costs(self.roofline, 1 + len(TERMS), f"costs of {self.kind}")
+        check_costs(self.roofline, 1 + len(TERMS), f"costs of {self.kind}")
         if self.lowest.shape != (len(FEATURES),) or self.highest.shape != (len(FEATURES),):
             raise ValueError(f"the sizes of {self.kind} have the wrong shape")
         if self.trees is not None and self.trees.columns != len(FEATURES) + 1:
             raise ValueError(f"the trees of {self.kind} look at other columns")
-        if self.rms > _MOST_MS:
+        if self.rms > MOST_MS:
             raise ValueError(f"the error of {self.kind} is beyond all numbers")
 
     def ms(self, features: FloatArray) -> FloatArray:
@@ -154,91 +153,6 @@ class KindCosts:
         if features[_WINDOW] <= widest:
             return 0.0
         return float(features[_MMACS] / max(features[_READ], _GRAIN)) / widest
-
-
-#: Kinds whose scales are calibrated together.
-SCALES = ("products", "windows", "others")
-_PRODUCTS = ("1d", "conv", "pointwise", "linear", "matmul", "attention", "lstm", "gru", "rnn")
-_WINDOWS = ("depthwise", "grouped")
-
-
-def scale_of(kind: str) -> int:
-    """The place in ``SCALES`` that a kind is calibrated with."""
-    word = kind.split(" ")[0]
-    return 0 if word in _PRODUCTS else 1 if word in _WINDOWS else 2
-
-
-@dataclass(frozen=True, slots=True)
-class NetworkScales:
-    """From operators alone to networks: ``scales`` times their sums, ``base_ms``, and what only whole networks pay.
-
-    Alone in a file an operator finds its weights in a cache. A network of more weights than the cache holds reads a
-    share of them from memory at each run: ``1 - cache_mweights / all weights``.
-
-    Attributes:
-        scales: float64[len(SCALES)].
-        per_mweight: ms per million weights (of four bytes) that are read from memory.
-        per_group: ms for every fused group, which in a network meets colder caches than alone: less for one whose data
-            and weights fit into the first cache.
-        base_ms: what running anything costs.
-        rms: relative error beyond that of kinds which nine of ten networks whose whole family was left out stay within,
-            as a standard deviation.
-        networks: how many it was told from.
-        per_thin_mweight: ms more per million such weights where few rows are multiplied, so that nothing hides it.
-        per_melement: ms more per million elements that other than products and windows read and write.
-        cache_mweights: millions of weights that stay in a cache.
-    """
-
-    scales: FloatArray
-    per_mweight: Annotated[float, Ge(0)]
-    per_group: Annotated[float, Ge(0)]
-    base_ms: Annotated[float, Ge(0)]
-    rms: Annotated[float, Gt(0)]
-    networks: Annotated[int, Ge(0)]
-    per_thin_mweight: Annotated[float, Ge(0)] = 0.0
-    per_melement: Annotated[float, Ge(0)] = 0.0
-    cache_mweights: Annotated[float, Ge(0)] = 0.0
-
-    def __post_init__(self) -> None:
-        """Raises ValueError if there are not ``len(SCALES)`` scales, or a cost is beyond all devices'."""
-        _check_costs(self.scales, len(SCALES), "scales")
-        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights) > _MOST_MS:
-            raise ValueError("a network would cost more than any device's")
-
-    @property
-    def coefficients(self) -> FloatArray:
-        """float64[len(SCALES) + 4], of the columns of ``demands``."""
-        more = (self.per_mweight, self.per_thin_mweight, self.per_group, self.per_melement)
-        return np.array([*self.scales, *more])
-
-
-def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[float]) -> FloatArray:
-    """float64[groups, len(SCALES) + 4]: ms alone by scale; millions of weights, and of those few rows are multiplied
-    with; how cold it starts, 0 to 1; millions of elements moved by what is neither product nor window.
-    """
-    found = np.zeros((len(groups), len(SCALES) + 4))
-    for row, group, ms in zip(found, groups, alone, strict=True):
-        first, scale = kernels[group.members[0]], scale_of(kernels[group.members[0]].kind)
-        weights = sum(_four_byte_weights(kernels[place]) for place in group.members)
-        is_thin = first.kind.split(" ")[0] in _MULTIPLIED and first.features[_ROWS] <= _FEW_ROWS
-        moved = float(first.features[_READ] + first.features[_WRITTEN]) if scale == len(SCALES) - 1 else 0.0
-        row[scale] = ms
-        held = weights + float(first.features[_READ] + first.features[_WRITTEN])
-        row[len(SCALES) :] = weights, weights * is_thin, min(1.0, held / _FIRST_CACHE), moved
-    return found
-
-
-def from_memory(asked: FloatArray, cache_mweights: float) -> FloatArray:
-    """``demands`` of a network with the weights that its runs read from memory in place of all weights."""
-    columns = slice(len(SCALES), len(SCALES) + 2)
-    total = max(float(asked[:, len(SCALES)].sum()), 1e-12)
-    found = asked.copy()
-    found[:, columns] *= max(0.0, 1.0 - cache_mweights / total)
-    return found
-
-
-def _four_byte_weights(kernel: Kernel) -> float:
-    return float(kernel.features[_WEIGHTS]) * (0.25 if "int8" in kernel.kind else 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -316,7 +230,7 @@ class OperatorCosts:
 
     def __post_init__(self) -> None:
         """Raises ValueError if the allowance is none."""
-        _check_costs(self.allowance, 1 + len(TERMS), "allowance")
+        check_costs(self.allowance, 1 + len(TERMS), "allowance")
 
     def kernel_ms(self, kernels: Sequence[Kernel]) -> tuple[FloatArray, list[bool]]:
         """Milliseconds of each kernel alone, float64[k], and whether it is known."""
@@ -348,7 +262,7 @@ class OperatorCosts:
         firsts = [kernels[group.members[0]] for group in groups]
         spread = self.kind_spread((one, part.ms) for one, part in zip(firsts, parts, strict=True) if part.is_known)
         within = float(np.linalg.norm((spread, self.scales.rms * mean, unknown_spread(mean, parts))))
-        weight_bytes = 4e6 * sum(map(_four_byte_weights, kernels))
+        weight_bytes = 4e6 * sum(map(four_byte_weights, kernels))
         (std,) = TYPICAL_SPREAD.widen(np.array([mean]), np.array([within]), np.array([weight_bytes]))
         return GraphEstimate(mean, float(std), parts)
 

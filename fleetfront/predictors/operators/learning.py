@@ -9,16 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import missing
-from fleetfront.predictors.operators.costs import (
-    SCALES,
-    KindCosts,
-    NetworkScales,
-    from_memory,
-    roofline_design,
-    scale_of,
-    tree_design,
-)
+from fleetfront.predictors.operators.costs import KindCosts, roofline_design, tree_design
 from fleetfront.predictors.operators.kernels import FEATURES
+from fleetfront.predictors.operators.scales import SCALES, NetworkScales, from_memory, scale_of
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import grow_trees
 from fleetfront.quantities import FloatArray

@@ -18,10 +18,11 @@ from fleetfront.deploy.writers.torch_export import OPSET
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.predictors.operators.cost_files import save_costs
-from fleetfront.predictors.operators.costs import KindCosts, NetworkScales, OperatorCosts
+from fleetfront.predictors.operators.costs import KindCosts, OperatorCosts
 from fleetfront.predictors.operators.kernels import FEATURES
 from fleetfront.predictors.operators.rules import Rules
 from fleetfront.predictors.operators.samples import Sample
+from fleetfront.predictors.operators.scales import NetworkScales
 from fleetfront.profilers.file_facts import file_inputs
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.store.store import Store

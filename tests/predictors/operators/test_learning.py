@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fleetfront.predictors.operators.costs import SCALES, from_memory
 from fleetfront.predictors.operators.learning import MeasuredNetwork, learn_scales
+from fleetfront.predictors.operators.scales import SCALES, from_memory
 from fleetfront.quantities import FloatArray
 
 CACHE, PER_MWEIGHT, IDLE = 2.0, 0.3, 0.002

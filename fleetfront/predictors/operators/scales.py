@@ -1,0 +1,114 @@
+"""Lead from operators alone to whole networks: scales, and what reading weights and starting cold costs there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt
+
+from fleetfront.predictors.operators.kernels import FEATURES, Kernel
+from fleetfront.predictors.operators.rules import Group
+from fleetfront.quantities import FloatArray
+
+_WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
+#: Products of which so few rows wait for their weights.
+_MULTIPLIED, _FEW_ROWS = ("linear", "pointwise", "conv"), 8
+#: Millions of elements of four bytes in a first cache of 32 KiB.
+_FIRST_CACHE = 0.008192
+#: Nothing here costs more: ms per million of anything, and ten days.
+MOST_MS = 1e9
+
+
+def check_costs(costs: FloatArray, count: int, what: str) -> None:
+    """Raise ValueError if ``costs`` are not ``count`` numbers that some device may have."""
+    if costs.shape != (count,) or not np.all(np.abs(costs) <= MOST_MS):
+        raise ValueError(f"the {what} are not {count} numbers of ms")
+
+
+#: Kinds whose scales are calibrated together.
+SCALES = ("products", "windows", "others")
+_PRODUCTS = ("1d", "conv", "pointwise", "linear", "matmul", "attention", "lstm", "gru", "rnn")
+_WINDOWS = ("depthwise", "grouped")
+
+
+def scale_of(kind: str) -> int:
+    """The place in ``SCALES`` that a kind is calibrated with."""
+    word = kind.split(" ")[0]
+    return 0 if word in _PRODUCTS else 1 if word in _WINDOWS else 2
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkScales:
+    """From operators alone to networks: ``scales`` times their sums, ``base_ms``, and what only whole networks pay.
+
+    Alone in a file an operator finds its weights in a cache. A network of more weights than the cache holds reads a
+    share of them from memory at each run: ``1 - cache_mweights / all weights``.
+
+    Attributes:
+        scales: float64[len(SCALES)].
+        per_mweight: ms per million weights (of four bytes) that are read from memory.
+        per_group: ms for every fused group, which in a network meets colder caches than alone: less for one whose data
+            and weights fit into the first cache.
+        base_ms: what running anything costs.
+        rms: relative error beyond that of kinds which nine of ten networks whose whole family was left out stay within,
+            as a standard deviation.
+        networks: how many it was told from.
+        per_thin_mweight: ms more per million such weights where few rows are multiplied, so that nothing hides it.
+        per_melement: ms more per million elements that other than products and windows read and write.
+        cache_mweights: millions of weights that stay in a cache.
+    """
+
+    scales: FloatArray
+    per_mweight: Annotated[float, Ge(0)]
+    per_group: Annotated[float, Ge(0)]
+    base_ms: Annotated[float, Ge(0)]
+    rms: Annotated[float, Gt(0)]
+    networks: Annotated[int, Ge(0)]
+    per_thin_mweight: Annotated[float, Ge(0)] = 0.0
+    per_melement: Annotated[float, Ge(0)] = 0.0
+    cache_mweights: Annotated[float, Ge(0)] = 0.0
+
+    def __post_init__(self) -> None:
+        """Raises ValueError if there are not ``len(SCALES)`` scales, or a cost is beyond all devices'."""
+        check_costs(self.scales, len(SCALES), "scales")
+        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights) > MOST_MS:
+            raise ValueError("a network would cost more than any device's")
+
+    @property
+    def coefficients(self) -> FloatArray:
+        """float64[len(SCALES) + 4], of the columns of ``demands``."""
+        more = (self.per_mweight, self.per_thin_mweight, self.per_group, self.per_melement)
+        return np.array([*self.scales, *more])
+
+
+def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[float]) -> FloatArray:
+    """float64[groups, len(SCALES) + 4]: ms alone by scale; millions of weights, and of those few rows are multiplied
+    with; how cold it starts, 0 to 1; millions of elements moved by what is neither product nor window.
+    """
+    found = np.zeros((len(groups), len(SCALES) + 4))
+    for row, group, ms in zip(found, groups, alone, strict=True):
+        first, scale = kernels[group.members[0]], scale_of(kernels[group.members[0]].kind)
+        weights = sum(four_byte_weights(kernels[place]) for place in group.members)
+        is_thin = first.kind.split(" ")[0] in _MULTIPLIED and first.features[_ROWS] <= _FEW_ROWS
+        moved = float(first.features[_READ] + first.features[_WRITTEN]) if scale == len(SCALES) - 1 else 0.0
+        row[scale] = ms
+        held = weights + float(first.features[_READ] + first.features[_WRITTEN])
+        row[len(SCALES) :] = weights, weights * is_thin, min(1.0, held / _FIRST_CACHE), moved
+    return found
+
+
+def from_memory(asked: FloatArray, cache_mweights: float) -> FloatArray:
+    """``demands`` of a network with the weights that its runs read from memory in place of all weights."""
+    columns = slice(len(SCALES), len(SCALES) + 2)
+    total = max(float(asked[:, len(SCALES)].sum()), 1e-12)
+    found = asked.copy()
+    found[:, columns] *= max(0.0, 1.0 - cache_mweights / total)
+    return found
+
+
+def four_byte_weights(kernel: Kernel) -> float:
+    """Millions of weights of four bytes that are as much to read as the kernel's."""
+    return float(kernel.features[_WEIGHTS]) * (0.25 if "int8" in kernel.kind else 1.0)
