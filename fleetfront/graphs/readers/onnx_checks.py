@@ -59,9 +59,15 @@ def check_functions(model: onnx.ModelProto, path: Path) -> None:
 
 
 def check_model(model: onnx.ModelProto, path: Path) -> None:
-    """Raise FileError if onnx's checker refuses a file, or its opset is newer than the installed onnx."""
-    from onnx import checker, defs
+    """Raise FileError if onnx's checker refuses a file, or its format or opset is newer than the installed onnx."""
+    from onnx import IR_VERSION, checker, defs
 
+    if model.ir_version > IR_VERSION:
+        raise FileError(
+            f"{path} is written in version {model.ir_version} of ONNX's format; the installed onnx knows up to "
+            f"{IR_VERSION}.",
+            "Update onnx (pip install -U onnx), or set the file's ir_version to one that your runtime knows.",
+        )
     newest = defs.onnx_opset_version()
     for one in model.opset_import:
         if one.domain in ("", "ai.onnx") and one.version > newest:

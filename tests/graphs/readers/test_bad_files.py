@@ -140,6 +140,16 @@ def test_a_file_that_means_harm_is_refused_in_a_sentence(tmp_path: Path, name: s
     assert caught.value.remedy
 
 
+def test_a_format_newer_than_the_installed_onnx_asks_for_a_newer_onnx(tmp_path: Path) -> None:
+    path = write_onnx_nodes(tmp_path / "new.onnx", [node("Relu", ["x"], ["y"])], {"x": [2, 3]})
+    model = onnx.load(path)
+    model.ir_version = 99
+    onnx.save(model, path)
+    with pytest.raises(FileError, match=f"version 99 of ONNX's format.* up to {onnx.IR_VERSION}") as refused:
+        read_graph(path)
+    assert "Update onnx" in refused.value.remedy
+
+
 def test_links_do_not_lead_out_of_the_folder(tmp_path: Path) -> None:
     (tmp_path / "inside").mkdir()
     (tmp_path / "w.bin").write_bytes(bytes(64))
