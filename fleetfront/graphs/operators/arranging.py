@@ -72,6 +72,10 @@ def _typed(values: Sequence[Value], attributes: Attributes) -> Sequence[Value]:
     return [values[0]._replace(dtype=attributes["dtype"])]
 
 
+def _axis(attributes: Attributes) -> dict[str, Any]:
+    return {"axis": attributes["axis"]} if "axis" in attributes else {}
+
+
 #: The operator sets that know Gelu and resizing by averages.
 _OPSET_OF_GELU, _OPSET_OF_AVERAGES = 20, 18
 #: Function -> what ONNX and TFLite call it. Gelu is spelled out below: it is younger than the operator set written.
@@ -236,6 +240,14 @@ FAMILIES = (
     described(
         "scan", f"(data, ...), every element waits for others: function, {_DECLARED}", declared, plain_work("reduction")
     ),
-    described("quantise", "(data, ...): dtype", _typed, plain_work("quantisation"), one_node("QuantizeLinear")),
-    described("dequantise", "(data, ...): dtype", _typed, plain_work("quantisation"), one_node("DequantizeLinear")),
+    *(
+        described(
+            family,
+            "(data, ...): dtype, axis of several scales",
+            _typed,
+            plain_work("quantisation"),
+            one_node(kind, _axis),
+        )
+        for family, kind in (("quantise", "QuantizeLinear"), ("dequantise", "DequantizeLinear"))
+    ),
 )

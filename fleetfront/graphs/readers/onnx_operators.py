@@ -304,7 +304,9 @@ def _quantise(node: Node) -> Plan:
     family = "dequantise" if node.kind.startswith("Dequantize") else "quantise"
     default = node.value(1).dtype if family == "dequantise" else node.value(2).dtype if node.has(2) else "uint8"
     said = node.outputs[0].value
-    return Plan(family, node.operands(), {"dtype": said.dtype if said is not None else default})
+    has_axis = node.has(1) and node.shape(1) not in ((), (1,))
+    axis = {"axis": node.attributes.get("axis", 1)} if has_axis else {}
+    return Plan(family, node.operands(), {"dtype": said.dtype if said is not None else default, **axis})
 
 
 def _told(family: str, *places: int) -> Rule:

@@ -21,13 +21,20 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.files import STATISTIC
 from fleetfront.pipelines.measure.profile import file_writer, operator_writer
 from fleetfront.predictors.operators.costs import KindCosts, OperatorCosts, group_ms
-from fleetfront.predictors.operators.design import FIRST, Chain, draw_chains, draw_singles
+from fleetfront.predictors.operators.design import COLD, FIRST, Chain, draw_chains, draw_singles
 from fleetfront.predictors.operators.kernels import FEATURES, PADS, Kernel, kernels_on
-from fleetfront.predictors.operators.learning import MeasuredNetwork, learn_allowance, learn_kind, learn_scales
+from fleetfront.predictors.operators.learning import (
+    ColdProduct,
+    MeasuredNetwork,
+    learn_allowance,
+    learn_cold,
+    learn_kind,
+    learn_scales,
+)
 from fleetfront.predictors.operators.networks import draw_networks
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
 from fleetfront.predictors.operators.samples import Sample, Stage
-from fleetfront.predictors.operators.scales import NetworkScales, demands
+from fleetfront.predictors.operators.scales import NetworkScales, demands, four_byte_weights
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign, find_unfinished
 from fleetfront.profilers.kinds.base import Choices
@@ -223,7 +230,7 @@ def learn_costs(
         )
     idle = _IDLE_SHARE * blocks[IDLE.key]
     kernels = {key: kernels_on(first.target, design.samples[key].graph()) for key in blocks if key in design.samples}
-    tests = (_test(first.target, chain, blocks, idle) for chain in design.chains)
+    tests = (_test(first.target, chain, blocks, idle) for chain in design.chains if chain.asks != COLD)
     rules = find_rules([test for test in tests if test is not None])
     kinds = _learn_kinds(kernels, {key: ms - idle for key, ms in blocks.items()}, rules)
     unscaled = OperatorCosts(
@@ -238,12 +245,14 @@ def learn_costs(
         dict(environment),
         created_with=__version__,
     )
+    told = (_cold(first.target, chain, blocks, idle) for chain in design.chains if chain.asks == COLD)
+    cold = learn_cold([one for one in told if one is not None])
     measured = [
         _network(*design.networks[key], ms, drifts.get(key, 0.0), unscaled)
         for key, ms in networks.items()
         if key in design.networks
     ]
-    return replace(unscaled, scales=learn_scales(measured, idle))
+    return replace(unscaled, scales=learn_scales(measured, idle, cold))
 
 
 def _network(family: str, graph: Graph, ms: float, drift: float, costs: OperatorCosts) -> MeasuredNetwork:
@@ -273,6 +282,15 @@ def _learn_kinds(
 
 def _learn_rows(kind: str, rows: Sequence[tuple[FloatArray, float]]) -> KindCosts:
     return learn_kind(kind, np.array([features for features, _ in rows]), np.array([ms for _, ms in rows]))
+
+
+def _cold(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) -> ColdProduct | None:
+    """The last operator of a chain, by the whole and by its parts; None if one of them was not measured."""
+    if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
+        return None
+    weights = [four_byte_weights(kernel) for kernel in kernels_on(target, chain.whole.graph())]
+    body, alone = (ms[part.key] for part in chain.parts)
+    return ColdProduct(alone - idle, ms[chain.whole.key] - body - (alone - idle), weights[-1], sum(weights))
 
 
 def _test(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | None:

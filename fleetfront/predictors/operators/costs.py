@@ -25,6 +25,7 @@ from fleetfront.predictors.operators.scales import (
     demands,
     four_byte_weights,
     from_memory,
+    is_thin,
     scale_of,
 )
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
@@ -39,7 +40,7 @@ _WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights",
 _MMACS, _WINDOW = FEATURES.index("mmacs"), FEATURES.index("window")
 #: Sizes that tell one algorithm from another, and with them the sets of caches that walks meet.
 _SIZES = [FEATURES.index(name) for name in ("rows", "inner", "columns", "width")]
-_WALKED = [FEATURES.index("stride"), *_SIZES]
+_WALKED, _CROWDED = [FEATURES.index("stride"), *_SIZES], [FEATURES.index("groups"), *_SIZES]
 #: Words of kinds whose sizes are those that loops run over; of others that move data they are a file's dimensions.
 _WALKING = ("reduce", "transpose", "softmax", "slice", "gather", "expand", "arithmetic")
 #: No kernel takes less, ms: below is the grain of clocks.
@@ -52,6 +53,12 @@ _SMALL = 0.1
 #: more than the second factor: caches end somewhere. Up to there the error grows with the logarithm: softmax that was
 #: twice as large as any measured took 1.5 times as long as told, and comparisons three times as large 2.4 times.
 REACH, _REACH_MOVED, _FURTHER = 4.0, 2.0, 0.5
+#: A kind that was measured less often, or is told worse than this by all others of its kind, is not known.
+_FEWEST_KNOWN, _WORST_KNOWN = 3, 0.75
+#: If the weights of products of few rows outgrow a second cache (millions of elements of four bytes), what they take
+#: moves with the state of the next, all of them together: the same files took 0.05 to 0.12 ms a million weights alone,
+#: and behind other work 0.02 to 0.4 ms more.
+_SECOND_CACHE, _THIN_SPREAD = 0.25, 0.4
 #: What operators may take of which only an allowance is known, as factors of its terms. Of forty kinds under ONNX
 #: Runtime those that ``_SIMPLE`` names stay within the allowance, most others within 10 times what it says of data that
 #: is moved, softplus, mish and softmax across rows within 30, those that sort or look around within 100. Arithmetic is
@@ -112,14 +119,21 @@ class KindCosts:
         floor = np.maximum(roofline_design(features) @ self.roofline, _LEAST_MS)
         return floor if self.trees is None else floor * np.exp(self.trees.predict(tree_design(features, floor)))
 
+    @property
+    def is_priced(self) -> bool:
+        """Tell whether enough were measured, and told by each other."""
+        return self.samples >= _FEWEST_KNOWN and self.rms <= _WORST_KNOWN
+
     def reaches(self, features: FloatArray) -> bool:
         """Tell whether one operator's work and sizes are near what was measured of the kind, and no window looks around
         more.
 
         Less work is no other thing, fewer rows or a narrower matrix may be; more groups or products are more of the
         same, as are larger windows of products; windows of pools that overlap run on other code. Where every element is
-        for itself, dimensions are of no account.
+        for itself, dimensions are of no account. Nothing is near kinds that cannot be priced.
         """
+        if not self.is_priced:
+            return False
         work = slice(0, len(TERMS))
         is_moved = scale_of(self.kind) == len(SCALES) - 1
         reach = _REACH_MOVED if is_moved else REACH
@@ -131,7 +145,7 @@ class KindCosts:
         if is_moved and self.kind.split(" ")[0] not in _WALKING and not self.kind.endswith(" rows"):
             return True
         is_small = np.any(features[_WALKED] * REACH < self.lowest[_WALKED])
-        return not is_small and bool(np.all(features[_SIZES] <= REACH * self.highest[_SIZES]))
+        return not is_small and bool(np.all(features[_CROWDED] <= REACH * self.highest[_CROWDED]))
 
     def error(self, features: FloatArray) -> float:
         """Standard deviation of one operator's time, as a share: more the further its work, or its window, is beyond
@@ -145,7 +159,8 @@ class KindCosts:
 
     def most_ms(self, features: FloatArray) -> float:
         """The most that one operator may take alone that is not reached."""
-        return float(self.ms(features[None])[0]) * max(_BEYOND, self._overlap(features))
+        unsure = 1.0 + _BEYOND * self.rms * (not self.is_priced)
+        return float(self.ms(features[None])[0]) * max(_BEYOND, unsure, self._overlap(features))
 
     def _overlap(self, features: FloatArray) -> float:
         """How often a wider window than was measured looks at each element, in windows that were; else 0."""
@@ -253,7 +268,7 @@ class OperatorCosts:
         ms, known = self.kernel_ms(kernels)
         groups = group_kernels(kernels, self.rules)
         asked = demands(kernels, groups, group_ms(kernels, groups, ms))
-        each = from_memory(asked, self.scales.cache_mweights) @ self.scales.coefficients
+        each = from_memory(asked, self.scales.cache_mweights, self.scales.cold) @ self.scales.coefficients
         parts = tuple(
             self._part(kernels, group, float(own), is_known=known[group.members[0]])
             for group, own in zip(groups, each, strict=True)
@@ -280,11 +295,18 @@ class OperatorCosts:
         return OperatorPart(first.name, first.kind, ms, False, fused, max(most, ms), costs is not None)
 
     def kind_spread(self, parts: Iterable[tuple[Kernel, float]]) -> float:
-        """Standard deviation in ms of a sum of parts, each with its kernel and ms; their errors are independent."""
-        known = [
-            (self.kinds[kernel.kind].error(kernel.features), ms) for kernel, ms in parts if kernel.kind in self.kinds
-        ]
-        return math.sqrt(sum((error * ms) ** 2 for error, ms in known))
+        """Standard deviation in ms of a sum of parts, each with its kernel and ms: their errors are independent, but
+        for the state of the memory that weights come from.
+        """
+        known = [(kernel, ms) for kernel, ms in parts if kernel.kind in self.kinds]
+        waiting = sum(ms for kernel, ms in known if _waits_for_memory(kernel))
+        errors = [self.kinds[kernel.kind].error(kernel.features) * ms for kernel, ms in known]
+        return math.hypot(*errors, _THIN_SPREAD * waiting)
+
+
+def _waits_for_memory(kernel: Kernel) -> bool:
+    """Tell whether few rows are multiplied with weights that no second cache holds."""
+    return is_thin(kernel.kind, kernel.features) and four_byte_weights(kernel) > _SECOND_CACHE
 
 
 def _most_of(kind: str) -> FloatArray:

@@ -16,12 +16,15 @@ from fleetfront.predictors.operators.draws_moved import MOVED
 from fleetfront.predictors.operators.samples import Sample, Stage
 from fleetfront.predictors.operators.sizes import Draw
 
+#: What chains ask that tell what weights cost behind other work: no rule, but a scale of networks.
+COLD = "cold"
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """A chain and its parts: what ``whole`` saves against them is what a runtime fuses, or lays out once.
 
-    ``asks`` as in ``rules.ChainTest``.
+    ``asks`` as in ``rules.ChainTest``, or ``COLD``.
     """
 
     asks: str
@@ -46,8 +49,10 @@ def draw_singles(counts: dict[str, int], seed: int = 0) -> list[Sample]:
 DRAWS: dict[str, Draw] = {**COMPUTED, **MOVED}
 
 #: How many of each kind that files hold in int8.
-_NARROW = {"pointwise": 60, "conv": 50, "depthwise": 45, "linear": 40} | dict.fromkeys(
-    ("add", "max_pool", "average_pool", "global_pool", "softmax", "concat", "pad", "linear_row"), 12
+_NARROW = (
+    {"pointwise": 60, "conv": 50, "depthwise": 50, "linear": 40}
+    | dict.fromkeys(("add", "global_pool", "softmax", "concat", "linear_row", "depthwise_odd"), 12)
+    | {"max_pool": 20, "average_pool": 20, "pad": 34}
 )
 #: How many with weights from 0 to 255.
 _UNSIGNED = {"pointwise": 30, "conv": 30, "depthwise": 24, "linear": 24, "linear_row": 9}
@@ -61,11 +66,14 @@ FIRST = (
         "conv": 150,
         "depthwise": 110,
         "grouped": 90,
+        "grouped_even": 24,
         "linear": 90,
-        "linear_row": 48,
+        "linear_row": 66,
         "matmul": 50,
-        "matmul_row": 20,
-        "multiplied": 20,
+        "matmul_row": 30,
+        "matmul_wide": 20,
+        "multiplied": 40,
+        "depthwise_odd": 30,
         "pointwise_fed": 16,
         "conv_fed": 30,
         "depthwise_fed": 16,
@@ -73,13 +81,14 @@ FIRST = (
         "conv1d": 120,
         "patches": 30,
     }
-    | dict.fromkeys(("max_pool", "average_pool"), 30)
+    | dict.fromkeys(("max_pool", "average_pool"), 36)
+    | dict.fromkeys(("max_pool_odd", "average_pool_odd"), 20)
     | dict.fromkeys(("global_pool", "add", "multiply", "scale", "softmax"), 16)
     | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "gather", "leakyrelu", "pool1d", "gelu_tanh", "divided"), 9)
-    | {"transpose": 70, "conv_transpose": 30, "lstm": 32, "gru": 32, "split": 16, "slice": 16}
+    | {"transpose": 70, "conv_transpose": 30, "lstm": 32, "gru": 32, "split": 36, "slice": 16}
     | {
-        "transpose_even": 44,
+        "transpose_even": 96,
         "by_number": 14,
         "concat": 24,
         "quantise": 18,
@@ -88,11 +97,21 @@ FIRST = (
         "flip": 24,
     }
     | dict.fromkeys(("resize", "resize_linear", "resize_cubic", "resize_doubled", "resize_averaged"), 9)
-    | dict.fromkeys(("resize_inside", "resize_nearest_inside", "unmoved", "copy"), 8)
-    | dict.fromkeys(("lstm_both_ways", "gru_both_ways", "grown", "expand", "concat_rows", "split_rows"), 14)
-    | {"transposed_grouped": 44, "regroup": 40, "over": 60, "pick": 16, "pick_blocks": 12, "stepped": 24}
-    | {"reduce_mean": 30, "reduce_sum": 16, "reduce_max": 30}
-    | dict.fromkeys(("reduce_channels_mean", "reduce_channels_max"), 40)
+    | dict.fromkeys(
+        ("resize_inside", "resize_nearest_inside", "resize_along", "resize_linear_along", "unmoved", "copy"), 8
+    )
+    | dict.fromkeys(("lstm_both_ways", "gru_both_ways", "grown", "expand", "concat_rows"), 14)
+    | {
+        "transposed_grouped": 44,
+        "regroup": 40,
+        "over": 60,
+        "pick": 16,
+        "pick_blocks": 12,
+        "stepped": 24,
+        "split_rows": 26,
+    }
+    | {"reduce_mean": 60, "reduce_sum": 40, "reduce_max": 60}
+    | dict.fromkeys(("reduce_channels_mean", "reduce_channels_max"), 80)
     | {
         "gelu_halved": 14,
         "silu": 14,
@@ -121,6 +140,18 @@ def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
             split = [stages[:-1], (alone[-1],)] if asks == "fused" else [(stage,) for stage in alone]
             yield Chain(asks, Sample(shape, stages), tuple(Sample(shape, part) for part in split))
     yield from _padded_chains(rng, sizes)
+    yield from _cold_chains()
+
+
+def _cold_chains() -> Iterator[Chain]:
+    """Products of one row behind convolutions of few weights and of many, alone and without them."""
+    for (repeats, channels, side), (width, outs) in product(_BODIES, _CLASSIFIERS):
+        convs = [Stage("conv", (channels, 3, 3, 1, 1))] * repeats + [Stage("conv", (width, 1, 1, 1, 1))]
+        body = Sample((1, channels, side, side), (*convs, Stage("global_pool"), Stage("flat")))
+        for out in outs:
+            last = Stage("linear", (out,))
+            whole = replace(body, stages=(*body.stages, last))
+            yield Chain(COLD, whole, (body, Sample((1, width), (last,))))
 
 
 def _padded_chains(rng: np.random.Generator, sizes: int) -> Iterator[Chain]:
@@ -128,11 +159,14 @@ def _padded_chains(rng: np.random.Generator, sizes: int) -> Iterator[Chain]:
 
     With a side less by one they pad alike, and there is as much to do.
     """
-    for name, is_narrow in (*product(("conv", "depthwise"), (False, True)), ("max_pool", False)):
+    for name, is_narrow in (*product(("conv", "depthwise"), (False, True)), ("max_pool", False), ("stem", False)):
         for _ in range(sizes):
             channels, side = int(rng.choice((16, 32, 64, 96))), int(rng.choice((28, 56, 80, 112)))
-            groups = channels if name == "depthwise" else 1
-            stage = Stage(name, (3, 2)) if name == "max_pool" else Stage("conv", (channels, 3, 3, 2, groups))
+            stage = Stage("conv", (channels, 3, 3, 2, channels if name == "depthwise" else 1))
+            if name == "stem":
+                channels, side = 3, 2 * side
+            elif name == "max_pool":
+                stage = Stage(name, (3, 2))
             even, odd = (Sample((1, channels, each, each), (stage,), is_narrow) for each in (side, side - 1))
             yield Chain("padded", even, (odd, replace(even, stages=(Stage("pad", (1,)),))))
 
@@ -141,6 +175,10 @@ def _plain_link(name: str) -> Callable[[int], Stage]:
     return lambda _: Stage(name)
 
 
+#: Convolutions of 0.1 to 10 million weights: how many, of how many channels, on maps of which side; and the products
+#: behind them, by what they multiply and how many results they have.
+_BODIES = ((1, 96, 14), (2, 192, 7), (3, 256, 7), (3, 384, 4), (4, 512, 4))
+_CLASSIFIERS = ((512, (1000,)), (1280, (400, 1000)), (2048, (1000,)))
 #: What chains are made of, by the channels that flow through: all but pools at the end keep the size of the map.
 _LINKS: dict[str, Callable[[int], Stage]] = {
     "conv": lambda channels: Stage("conv", (channels, 3, 3, 1, 1)),

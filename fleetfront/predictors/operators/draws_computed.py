@@ -23,10 +23,11 @@ from fleetfront.predictors.operators.sizes import (
 )
 
 _NEAREST, _LINEAR, _CUBIC = range(3)
-_DOUBLED, _AVERAGED, _INSIDE = range(1, 4)
+_DOUBLED, _AVERAGED, _INSIDE, _ALONG = range(1, 5)
 
 
-def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False) -> Draw:
+def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False, step: int = 1) -> Draw:
+    """``step``: what the channels of each group are multiples of."""
     sizes, shares = zip(*kernels, strict=True)
 
     def draw(rng: np.random.Generator) -> Sample:
@@ -40,7 +41,7 @@ def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False) -> Dra
             groups = 1
             if grouped:
                 groups = int(rng.choice((2, 2, 3, 4, 8, 16, 32)))
-                channels, out = (max(1, size // groups) * groups for size in (channels, out))
+                channels, out = (max(1, size // groups // step) * groups * step for size in (channels, out))
             side = int(rng.choice((49, 96, 112, 128, 160, 192, 224, 256))) if is_stem else draw_side(rng, channels)
             other = side if rng.random() < 0.85 else draw_side(rng, channels)
             stride = 2 if rng.random() < (0.7 if is_stem else 0.2) and side > 3 else 1
@@ -64,15 +65,21 @@ def _patches(rng: np.random.Generator) -> Sample:
             return Sample((1, channels, side, side), (Stage("conv", (out, patch, patch, patch, 1)),))
 
 
-def _depthwise(rng: np.random.Generator) -> Sample:
+def _depthwise(rng: np.random.Generator, *, is_odd: bool = False) -> Sample:
     while True:
         channels, kernel = draw_channels(rng, 8, 1600), int(rng.choice((3, 5, 7), p=(0.55, 0.3, 0.15)))
+        channels = _odd(rng, channels) if is_odd else channels
         side = draw_side(rng, channels, 3)
         other = side if rng.random() < 0.9 else draw_side(rng, channels, 3)
         stride = 2 if rng.random() < 0.3 else 1
         if fits(0, side * other * channels * 2):
             stage = Stage("conv", (channels, kernel, kernel, stride, channels))
             return Sample((1, channels, side, other), (stage,))
+
+
+def _odd(rng: np.random.Generator, channels: int) -> int:
+    """As many, or few more, that are no multiple of four."""
+    return channels // 4 * 4 + int(rng.integers(1, 4))
 
 
 def _linear(rng: np.random.Generator) -> Sample:
@@ -86,14 +93,18 @@ def _linear_row(rng: np.random.Generator) -> Sample:
     """Of one row, as classifiers end: weights are all that counts, and some do not fit into caches."""
     while True:
         inner, out = draw_channels(rng, 16, 25088 if rng.random() < 0.2 else 4096), draw_channels(rng, 10, 4096)
-        if fits(inner * out, inner + out, inner * out / 2):
+        if rng.random() < 0.3:
+            inner, out = draw_channels(rng, 512, 4096), draw_channels(rng, 256, 4096)
+        if fits(inner * out, inner + out, inner * out / 4):
             return Sample((1, inner), (Stage("linear", (out,)),))
 
 
-def _pool(name: str) -> Draw:
+def _pool(name: str, *, is_odd: bool = False) -> Draw:
     def draw(rng: np.random.Generator) -> Sample:
-        kernel, stride = (int(number) for number in rng.choice(((2, 2), (3, 2), (3, 1), (3, 2))))
-        return Sample(draw_image(rng, 4), (Stage(name, (kernel, stride)),))
+        kernel, stride = (int(number) for number in rng.choice(((2, 2), (3, 2), (3, 1), (2, 2))))
+        shape = draw_image(rng, 4)
+        shape = (1, _odd(rng, shape[1]), *shape[2:]) if is_odd else shape
+        return Sample(shape, (Stage(name, (kernel, stride)),))
 
     return draw
 
@@ -120,6 +131,12 @@ def _matmul_row(rng: np.random.Generator) -> Sample:
     return Sample((1, heads, 1, inner), (Stage("matmul", (columns,)),))
 
 
+def _matmul_wide(rng: np.random.Generator) -> Sample:
+    """As linear layers whose weights are widened at each run."""
+    sample = _linear(rng)
+    return replace(sample, stages=(Stage("matmul", sample.stages[0].numbers),))
+
+
 def _matmul(rng: np.random.Generator) -> Sample:
     heads, tokens, width = draw_heads(rng)
     if rng.random() < 0.5:
@@ -141,7 +158,8 @@ def _conv1d(rng: np.random.Generator) -> Sample:
 def _multiplied(rng: np.random.Generator) -> Sample:
     """Several results for each channel."""
     while True:
-        channels, times, kernel = draw_channels(rng, 8, 512), int(rng.choice((2, 2, 3, 4))), int(rng.choice((3, 3, 5)))
+        channels, times = draw_channels(rng, 3, 512), int(rng.choice((2, 2, 3, 4, 8)))
+        kernel = int(rng.choice((1, 3, 3, 3, 5, 7)))
         side, stride = draw_side(rng, channels, 3), 2 if rng.random() < 0.3 else 1
         if fits(side**2 * channels * times * kernel**2, side**2 * channels * (1 + times)):
             return Sample(
@@ -170,8 +188,9 @@ def _resize(mode: int, how: int = 0) -> Draw:
         while True:
             shape, scale = draw_image(rng, 4), int(rng.choice((2, 2, 3, 4)))
             shape = (1, shape[2], shape[3], shape[1]) if how == _INSIDE else shape
+            shape = (1, shape[1], shape[2] * shape[3]) if how == _ALONG else shape
             scale = 2 if how == _DOUBLED else scale
-            more = scale**2 if how != _AVERAGED else 1
+            more = {_AVERAGED: 1, _ALONG: scale}.get(how, scale**2)
             if np.prod(shape) * more <= MOST_ELEMENTS:
                 return Sample(shape, (Stage("resize", (scale, mode, how) if how else (scale, mode)),))
 
@@ -226,9 +245,13 @@ COMPUTED: dict[str, Draw] = {
     "depthwise": _depthwise,
     "patches": _patches,
     "grouped": _conv([(1, 0.35), (3, 0.65)], grouped=True),
+    "grouped_even": _conv([(1, 0.2), (3, 0.8)], grouped=True, step=16),
     "linear": _linear,
     "max_pool": _pool("max_pool"),
     "average_pool": _pool("average_pool"),
+    "max_pool_odd": _pool("max_pool", is_odd=True),
+    "average_pool_odd": _pool("average_pool", is_odd=True),
+    "depthwise_odd": lambda rng: _depthwise(rng, is_odd=True),
     "global_pool": _on_images("global_pool"),
     "relu": _on_both("relu"),
     "relu6": _on_images("relu6"),
@@ -243,6 +266,7 @@ COMPUTED: dict[str, Draw] = {
     "average_pool_wide": _wide_pool("average_pool"),
     "matmul": _matmul,
     "matmul_row": _matmul_row,
+    "matmul_wide": _matmul_wide,
     "linear_row": _linear_row,
     "multiplied": _multiplied,
     "pointwise_fed": _fed(_conv([(1, 1.0)])),
@@ -264,6 +288,8 @@ COMPUTED: dict[str, Draw] = {
     "resize_averaged": _resize(_LINEAR, _AVERAGED),
     "resize_inside": _resize(_LINEAR, _INSIDE),
     "resize_nearest_inside": _resize(_NEAREST, _INSIDE),
+    "resize_along": _resize(_NEAREST, _ALONG),
+    "resize_linear_along": _resize(_LINEAR, _ALONG),
     "gelu_tanh": _on_both("gelu_tanh"),
     "lstm": _cell("lstm"),
     "gru": _cell("gru"),

@@ -41,12 +41,12 @@ def _transpose(rng: np.random.Generator) -> Sample:
 
 
 def _transpose_even(rng: np.random.Generator) -> Sample:
-    """Rows of powers of two turn into columns, as maps of such sides do."""
+    """Rows of powers of two turn into columns, as maps of such sides do: few, and more than caches hold of them."""
     while True:
         rows, width = draw_channels(rng, 8, 1024), draw_even(rng, 256, 16384)
         if rng.random() < 0.25:
             rows, width = draw_even(rng), draw_even(rng)
-        batch = int(rng.choice((1, 1, 2, 8)))
+        batch = int(rng.choice((1, 1, 2, 4, 8)))
         if batch * rows * width <= MOST_ELEMENTS:
             return Sample((batch, rows, width), (Stage("transpose", (0, 2, 1)),))
 
@@ -139,11 +139,11 @@ def _reduce(function: int) -> Draw:
     """Along the last axes, those before, those in the middle, the first one, or all."""
 
     def draw(rng: np.random.Generator) -> Sample:
-        place = int(rng.integers(7))
-        axes: tuple[int, ...] = ((1,), (2, 3), (2,), (2,), (1,), (0, 1, 2), (0,))[place]
+        place = int(rng.integers(8))
+        axes: tuple[int, ...] = ((1,), (2, 3), (2,), (2,), (1,), (0, 1, 2), (0,), (0,))[place]
         if place < 3:
             return Sample(draw_image(rng, 4), (Stage("reduce", (function, *axes)),))
-        if place == 6:
+        if place > 5:
             return Sample(
                 (draw_channels(rng, 4, 256), int(log_uniform(rng, 64, 9000))), (Stage("reduce", (function, 0)),)
             )
@@ -185,6 +185,13 @@ def _sliced(rng: np.random.Generator) -> Sample:
     return Sample(shape, (Stage("slice", (axis, int(rng.choice((2, 2, 3, 4))))),))
 
 
+def _split(rng: np.random.Generator) -> Sample:
+    """In two, as for the heads of attention, or in as many as groups are worked on apart."""
+    shape = draw_image(rng, 4)
+    parts = min(int(rng.choice((2, 2, 3, 4, 8, 16))), shape[1])
+    return Sample(shape, (Stage("split", (1, *[parts] * (parts > 2))),))
+
+
 def _concat(rng: np.random.Generator) -> Sample:
     """Of two maps, or of as many as dense networks join."""
     while True:
@@ -213,7 +220,8 @@ def _rows_joined(name: str) -> Draw:
                 shape, axis = (1, int(log_uniform(rng, 64, 16384)), int(rng.choice((2, 4, 6, 8)))), 2
         else:
             shape, axis = draw_tokens(rng), 2
-        return Sample(shape, (Stage(name, (axis,)),))
+        parts = min(int(rng.choice((2, 2, 3, 4))), shape[axis]) if name == "split" else 2
+        return Sample(shape, (Stage(name, (axis, *[parts] * (parts > 2))),))
 
     return draw
 
@@ -246,7 +254,7 @@ def _softmax_across(rng: np.random.Generator) -> Sample:
             shape, axis = (1, draw_channels(rng, 4, 512), *[int(rng.choice((10, 20, 28, 40, 56, 64, 80, 128)))] * 2), 1
         else:
             shape, axis = (1, heads, bins, places), 2
-        if np.prod(shape) <= MOST_ACROSS:
+        if np.prod(shape) <= MOST_ACROSS * (2 if rng.random() < 0.1 else 1):
             return Sample(shape, (Stage("softmax", (axis,)),))
 
 
@@ -264,7 +272,7 @@ MOVED: dict[str, Draw] = {
         (int(log_uniform(rng, 50, 5000)), draw_channels(rng, 16, 512)),
         (Stage("gather", (int(log_uniform(rng, 1, 300)),)),),
     ),
-    "split": lambda rng: Sample(draw_image(rng, 4), (Stage("split", (1,)),)),
+    "split": _split,
     "slice": lambda rng: Sample(draw_tokens(rng), (Stage("slice", (int(rng.integers(1, 3)),)),)),
     "transpose_even": _transpose_even,
     "by_number": _by_number,

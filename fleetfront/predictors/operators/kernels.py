@@ -20,6 +20,7 @@ from fleetfront.graphs.operators.base import Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import share_equal
 from fleetfront.predictors.operators.quantised import IN_FLOATS, NARROW, UNSIGNED, quantised_codes
+from fleetfront.predictors.operators.spellings import reading_weights, spelled_activations
 from fleetfront.predictors.operators.variants import PADS as PADS
 from fleetfront.predictors.operators.variants import Stored, beside, variant_of
 from fleetfront.quantities import FloatArray
@@ -79,6 +80,7 @@ class Kernel:
         readers: how many kernels read its result.
         is_bounded: whether its kind and sizes say what it can take: not of operators that hold graphs of their own, nor
             of those that only their makers know.
+        is_again: whether an earlier kernel read all of its weights, as those of a cell that is written step by step.
     """
 
     kind: str
@@ -88,6 +90,7 @@ class Kernel:
     producers: tuple[int, ...] = ()
     readers: int = 1
     is_bounded: bool = True
+    is_again: bool = False
 
 
 def kernels_on(target: Target, graph: Graph) -> list[Kernel]:
@@ -108,10 +111,12 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
     """
     view, made = Stored(graph, is_last), dict[str, int]()
     kernels: list[Kernel] = []
+    seen: set[str] = set()
     read: Counter[int] = Counter()
     users = Counter(name for operator in graph.operators for name in operator.inputs)
-    spelled, quantised = _spelled(graph, is_last=is_last), quantised_codes(graph)
-    for operator in _reading_weights(graph, graph.operators):
+    spelled, quantised = spelled_activations(graph, is_last=is_last), quantised_codes(graph)
+    makers = {name: operator for operator in graph.operators for name in operator.outputs}
+    for operator in reading_weights(graph, graph.operators):
         producers = tuple(dict.fromkeys(made[name] for name in operator.inputs if name in made))
         output = operator.outputs[0]
         kind, features = ("", _NOTHING) if output in spelled else described(view, operator)
@@ -122,7 +127,8 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         ):
             kind, features = _linear(graph, operator, features[0] * 1e6)
         if quantised.get(output) == IN_FLOATS:
-            kind, features = _fed(graph, operator, kind, features)
+            source = makers.get(operator.inputs[0])
+            kind, features = _fed(graph, operator, kind, features, source.family if source else "")
         elif kind:
             kind += quantised.get(output) or _typed(graph, operator)
         if quantised.get(output) == "":
@@ -138,7 +144,10 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         made.update(dict.fromkeys(operator.outputs, len(kernels)))
         family = operator.origin.kind if operator.origin else operator.family
         is_bounded = operator.family != "opaque"
-        kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded))
+        stored = graph.weights.keys() & set(operator.inputs)
+        is_again = bool(stored) and stored <= seen
+        seen |= stored
+        kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded, is_again=is_again))
         cut = operator.attributes.get("activation") if operator.family in _CUT_APART else None
         if cut in ("relu", "relu6"):
             made.update(dict.fromkeys(operator.outputs, len(kernels)))
@@ -157,14 +166,24 @@ def _cut(graph: Graph, operator: Operator, activation: str, producer: int) -> Ke
     return Kernel(kind, f"{operator.outputs[0]}.{activation}", activation, features, (producer,))
 
 
-def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray) -> tuple[str, FloatArray]:
-    """A product whose weights are widened at each run: no runtime can lay them out beforehand."""
-    if operator.family not in ("conv2d", "conv1d") or operator.inputs[1] not in graph.weights:
+def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray, data: str) -> tuple[str, FloatArray]:
+    """A product whose weights are widened at each run: no runtime can lay them out beforehand.
+
+    ``data``: the family of what makes its data. Floats that are multiplied with narrow weights and nothing more run on
+    code of their own under ONNX Runtime.
+    """
+    if len(operator.inputs) < 2 or operator.inputs[1] not in graph.weights:
         return kind, features
     moved = features.copy()
     moved[_READ] += moved[_WEIGHTS]
     moved[_WEIGHTS] = 0.0
-    return f"{kind} fed", moved
+    if operator.family in ("conv2d", "conv1d"):
+        return f"{kind} fed", moved
+    if operator.family not in ("linear", "matmul"):
+        return kind, features
+    if data != "dequantise" and len(operator.inputs) == 2:
+        return f"{kind} {graph.value(operator.inputs[1]).dtype} weights", features
+    return "matmul row" if features[_ROWS] == 1 else "matmul", moved
 
 
 def _copies(graph: Graph, made: Mapping[str, int]) -> list[Kernel]:
@@ -205,68 +224,6 @@ def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[
     width = graph.tensors[operator.outputs[0]].shape[-1]
     computed = next((name for name in operator.inputs if name in graph.tensors), "")
     return graph.weights[constants[0]].size == width and users[computed] == 1
-
-
-def _reading_weights(graph: Graph, operators: Sequence[Operator]) -> list[Operator]:
-    """Operators with the weights that they read widened in place of what widens them."""
-    widened = {
-        o.outputs[0]: o.inputs[0] for o in operators if o.family == "dequantise" and o.inputs[0] in graph.weights
-    }
-    return [
-        replace(one, inputs=tuple(widened.get(name, name) for name in one.inputs))
-        if widened and not widened.keys().isdisjoint(one.inputs)
-        else one
-        for one in operators
-    ]
-
-
-def _spelled(graph: Graph, *, is_last: bool) -> dict[str, tuple[str, Operator] | None]:
-    """Outputs of operators that spell one activation: None, but for the last one its kind and its first operator.
-
-    Gelu is x (1 + erf(x / sqrt 2)) / 2: runtimes know the spelling that multiplies by x first; where the gate is halved
-    before, they run what is written. SiLU is x sigmoid(x). Batch-norm by itself stays one operator in files that keep
-    channels first.
-    """
-    readers: dict[str, list[Operator]] = {}
-    makers = {name: operator for operator in graph.operators for name in operator.outputs}
-    for operator in graph.operators:
-        for name in operator.inputs:
-            readers.setdefault(name, []).append(operator)
-    found: dict[str, tuple[str, Operator] | None] = {}
-    for operator in graph.operators:
-        source = makers.get(operator.inputs[0]) if operator.inputs else None
-        if not is_last and source is not None and _is_batch_norm(source, operator):
-            found.update({source.outputs[0]: None, operator.outputs[0]: ("batch_norm", source)})
-        if operator.family == "sigmoid":
-            found.update(_spelled_silu(operator, readers.get(operator.outputs[0], [])))
-        if operator.attributes.get("function") != "erf":
-            continue
-        steps, at = [operator], operator
-        for family in ("add", "multiply", "multiply"):
-            following = readers.get(at.outputs[0], [])
-            if len(following) != 1 or following[0].family != family:
-                break
-            at = following[0]
-            steps.append(at)
-        source = makers.get(operator.inputs[0])
-        if len(steps) == 4 and source is not None:
-            kind = "gelu halved" if any(name in graph.weights for name in steps[2].inputs) else "gelu"
-            found.update({step.outputs[0]: (kind, operator) if step is at else None for step in (source, *steps)})
-    return found
-
-
-def _is_batch_norm(scaled: Operator, shifted: Operator) -> bool:
-    """Tell whether a product and a sum are what one operator of a file was spelled as."""
-    is_one = scaled.origin is not None and scaled.origin == shifted.origin
-    return is_one and (scaled.family, shifted.family) == ("multiply", "add")
-
-
-def _spelled_silu(gate: Operator, readers: Sequence[Operator]) -> dict[str, tuple[str, Operator] | None]:
-    if len(readers) != 1 or readers[0].family != "multiply":
-        return {}
-    if sorted(readers[0].inputs) != sorted((gate.inputs[0], gate.outputs[0])):
-        return {}
-    return {gate.outputs[0]: None, readers[0].outputs[0]: ("silu", gate)}
 
 
 def described(view: Stored, operator: Operator) -> tuple[str, FloatArray]:

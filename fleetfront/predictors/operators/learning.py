@@ -11,18 +11,27 @@ from numpy.typing import NDArray
 from fleetfront.errors import missing
 from fleetfront.predictors.operators.costs import KindCosts, roofline_design, tree_design
 from fleetfront.predictors.operators.kernels import FEATURES
-from fleetfront.predictors.operators.scales import SCALES, NetworkScales, from_memory, scale_of
+from fleetfront.predictors.operators.scales import (
+    SCALES,
+    ColdWeights,
+    NetworkScales,
+    from_memory,
+    scale_of,
+    thin_share,
+)
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import grow_trees
 from fleetfront.quantities import FloatArray
 
 #: Trees need as many samples to say more than a roofline.
-_FEWEST_FOR_TREES, _FOLDS = 30, 5
+_FEWEST_FOR_TREES, _FOLDS = 20, 5
 _TREES = {"max_depth": 4, "eta": 0.08, "lambda": 1.0, "subsample": 0.8, "colsample_bytree": 0.7}
 _TREE_ROUNDS = 150
 #: How far scales may lie from 1 before networks say so: as in the first version's fits, warm sums are 0 to 20 % off.
 _SCALE_PULL = 0.15
 _LEAST_MS = 1e-5
+#: No operator's error counts more.
+_WORST = 3.0
 _MMACS, _PADDED = FEATURES.index("mmacs"), FEATURES.index("padded")
 #: Relative error that a network keeps whatever its scales are.
 _NOISE = 0.08
@@ -30,6 +39,10 @@ _NOISE = 0.08
 _LITTLE_MS = 0.02
 #: Millions of weights of four bytes that caches may keep: from half a megabyte to 64 MB.
 _CACHES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
+#: The same where few rows are multiplied.
+_THIN_CACHES = tuple(0.25 * 2 ** (step / 4) for step in range(29))
+#: Fewer products behind other work than this tell nothing; the column of their weights.
+_FEWEST_COLD, _THIN = 4, len(SCALES) + 1
 #: The share of strangers that intervals are to hold, how many standard deviations they reach, and what no spread is
 #: below: clocks and moods.
 _HELD, _REACH, _LEAST_SPREAD = 0.9, 1.645, 0.01
@@ -53,8 +66,11 @@ def learn_kind(kind: str, features: FloatArray, ms: FloatArray) -> KindCosts:
             errors[is_tree] += (model.ms(features[left_out]) / ms[left_out] - 1).tolist()
     is_tree = with_trees and np.mean(np.abs(errors[True])) < np.mean(np.abs(errors[False]))
     final = _learnt(kind, features, ms, bool(is_tree))
-    absolute = np.abs(np.minimum(errors[bool(is_tree)] or [1.0], 3.0))
-    mape, rms = 100 * float(np.mean(absolute)), float(np.sqrt(np.mean(absolute**2)))
+    relative = np.array(errors[bool(is_tree)] or [1.0])
+    mape = 100 * float(np.mean(np.abs(np.minimum(relative, _WORST))))
+    # Deviations are stated as shares of what is told, and what is told three times too low is off by two of them.
+    told = np.minimum(np.maximum(np.abs(relative), np.abs(1 / np.maximum(1 + relative, 1e-3) - 1)), _WORST)
+    rms = float(np.sqrt(np.mean(told**2)))
     return KindCosts(kind, final.roofline, final.trees, features.min(axis=0), features.max(axis=0), len(ms), mape, rms)
 
 
@@ -91,32 +107,78 @@ class MeasuredNetwork:
     drift: float = 0.0
 
 
-def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float) -> NetworkScales:
+@dataclass(frozen=True, slots=True)
+class ColdProduct:
+    """A product of one row behind other work, whose weights come from where that left them.
+
+    Attributes:
+        alone_ms, more_ms: what it took alone in a file, and what more than that.
+        mweights, all_mweights: millions of weights, its own and those of the whole file.
+    """
+
+    alone_ms: float
+    more_ms: float
+    mweights: float
+    all_mweights: float
+
+
+def learn_cold(products: Sequence[ColdProduct]) -> ColdWeights | None:
+    """The cache and the cost of memory under which products behind other work are told best; None of too few."""
+    if len(products) < _FEWEST_COLD:
+        return None
+    rows = [(one.alone_ms, one.more_ms, one.mweights, one.all_mweights) for one in products]
+    alone, more, own, whole = np.array(rows).T
+    found = []
+    for cache in _THIN_CACHES:
+        read = thin_share(own, whole, ColdWeights(0.0, cache))
+        is_read = read > 0
+        # The median, weighed by what is read: single visits may have met another state of memory.
+        costs = ((more / np.where(is_read, read, 1.0) + alone) / own)[is_read]
+        cost = max(_weighed_median(costs, (read * own)[is_read]), 0.0) if is_read.any() else 0.0
+        missed = more - read * np.maximum(cost * own - alone, 0.0)
+        found.append((float(np.abs(missed).sum()), cost, cache))
+    _, cost, cache = min(found)
+    return ColdWeights(cost, cache)
+
+
+def _weighed_median(numbers: FloatArray, weights: FloatArray) -> float:
+    order = np.argsort(numbers)
+    upto = np.cumsum(weights[order])
+    return float(numbers[order][np.searchsorted(upto, upto[-1] / 2)])
+
+
+def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float, cold: ColdWeights | None = None) -> NetworkScales:
     """Ridge regression of relative errors towards plain sums; the error is that of families left out.
 
     The cache is the one of ``_CACHES`` under which networks left out are told best. What memory costs is the device's,
-    and some families alone can tell it: they are left out of the scales only.
+    and some families alone can tell it: they are left out of the scales only. What ``cold`` says is known already.
     """
+    thin, held = (cold.per_mweight, cold.cache_mweights) if cold else (0.0, 0.0)
     if not networks:
-        return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0)
+        return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0, thin, 0.0, 0.0, held)
     measured = np.array([network.ms for network in networks])
-    sums = {cache: np.array([from_memory(one.asked, cache).sum(axis=0) for one in networks]) for cache in _CACHES}
-    best = min(_CACHES, key=lambda cache: _left_out_error(sums[cache], measured, idle_ms))
-    found = _ridge(sums[best], measured, idle_ms)
-    memory = sums[best][:, len(SCALES) :] @ found[len(SCALES) :] + idle_ms
+    sums = {cache: np.array([from_memory(one.asked, cache, cold).sum(axis=0) for one in networks]) for cache in _CACHES}
+    known = np.full(len(measured), idle_ms)
+    if cold:
+        known += thin * sums[_CACHES[0]][:, _THIN]
+        for of_cache in sums.values():
+            of_cache[:, _THIN] = 0.0
+    best = min(_CACHES, key=lambda cache: _left_out_error(sums[cache], measured, known))
+    found = _ridge(sums[best], measured, known)
+    memory = sums[best][:, len(SCALES) :] @ found[len(SCALES) :] + known
     families = np.array([network.family for network in networks])
     errors = _errors(families, sums[best][:, : len(SCALES)], measured, memory)
     spread = _beyond_kinds(networks, errors) if len(errors) else 0.25
     drift = float(np.sqrt(np.mean([network.drift**2 for network in networks])))
     per_mweight, per_thin, per_group, per_melement = found[len(SCALES) :].tolist()
     rms = max(float(np.hypot(spread, drift)), _LEAST_SPREAD)
-    more = (per_thin, per_melement, best)
+    more = (thin if cold else per_thin, per_melement, best, held)
     return NetworkScales(found[: len(SCALES)], per_mweight, per_group, idle_ms, rms, len(networks), *more)
 
 
-def _left_out_error(sums: FloatArray, measured: FloatArray, idle_ms: float) -> float:
+def _left_out_error(sums: FloatArray, measured: FloatArray, known_ms: FloatArray) -> float:
     """Mean square relative error of networks told by all others."""
-    errors = _errors(np.arange(len(measured)), sums, measured, np.full(len(measured), idle_ms))
+    errors = _errors(np.arange(len(measured)), sums, measured, known_ms)
     return float(np.mean(np.square(_say(measured) * errors))) if len(errors) else 0.0
 
 

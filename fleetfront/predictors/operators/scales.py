@@ -34,6 +34,11 @@ _PRODUCTS = ("1d", "conv", "pointwise", "linear", "matmul", "attention", "lstm",
 _WINDOWS = ("depthwise", "grouped")
 
 
+def is_thin(kind: str, features: FloatArray) -> bool:
+    """Tell whether a product of ``kind`` has so few rows that it waits for its weights."""
+    return kind.split(" ")[0] in _MULTIPLIED and bool(features[_ROWS] <= _FEW_ROWS)
+
+
 def scale_of(kind: str) -> int:
     """The place in ``SCALES`` that a kind is calibrated with."""
     word = kind.split(" ")[0]
@@ -41,11 +46,25 @@ def scale_of(kind: str) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class ColdWeights:
+    """The cost of weights that few rows are multiplied with if others drive them out of their cache.
+
+    Attributes:
+        per_mweight: ms per million (of four bytes), the multiplication included.
+        cache_mweights: millions that stay.
+    """
+
+    per_mweight: float
+    cache_mweights: float
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkScales:
     """From operators alone to networks: ``scales`` times their sums, ``base_ms``, and what only whole networks pay.
 
     Alone in a file an operator finds its weights in a cache. A network of more weights than the cache holds reads a
-    share of them from memory at each run: ``1 - cache_mweights / all weights``.
+    share of them from memory at each run: ``1 - cache_mweights / all weights``. Where few rows are multiplied, nothing
+    hides that, and the share is another one (``thin_share``).
 
     Attributes:
         scales: float64[len(SCALES)].
@@ -56,9 +75,10 @@ class NetworkScales:
         rms: relative error beyond that of kinds which nine of ten networks whose whole family was left out stay within,
             as a standard deviation.
         networks: how many it was told from.
-        per_thin_mweight: ms more per million such weights where few rows are multiplied, so that nothing hides it.
+        per_thin_mweight: ms per million such weights where few rows are multiplied; without ``thin_cache_mweights``
+            what they take more than ``per_mweight``, and from the same cache.
         per_melement: ms more per million elements that other than products and windows read and write.
-        cache_mweights: millions of weights that stay in a cache.
+        cache_mweights, thin_cache_mweights: millions of weights that stay in a cache.
     """
 
     scales: FloatArray
@@ -70,12 +90,18 @@ class NetworkScales:
     per_thin_mweight: Annotated[float, Ge(0)] = 0.0
     per_melement: Annotated[float, Ge(0)] = 0.0
     cache_mweights: Annotated[float, Ge(0)] = 0.0
+    thin_cache_mweights: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError if there are not ``len(SCALES)`` scales, or a cost is beyond all devices'."""
         check_costs(self.scales, len(SCALES), "scales")
-        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights) > MOST_MS:
+        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights, self.thin_cache_mweights) > MOST_MS:
             raise ValueError("a network would cost more than any device's")
+
+    @property
+    def cold(self) -> ColdWeights | None:
+        """The cost of weights that others drove out of their cache; None if nobody measured it."""
+        return ColdWeights(self.per_thin_mweight, self.thin_cache_mweights) if self.thin_cache_mweights else None
 
     @property
     def coefficients(self) -> FloatArray:
@@ -92,23 +118,48 @@ def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[
     for row, group, ms in zip(found, groups, alone, strict=True):
         first, scale = kernels[group.members[0]], scale_of(kernels[group.members[0]].kind)
         weights = sum(four_byte_weights(kernels[place]) for place in group.members)
-        is_thin = first.kind.split(" ")[0] in _MULTIPLIED and first.features[_ROWS] <= _FEW_ROWS
+        own = weights * is_thin(first.kind, first.features)
         moved = float(first.features[_READ] + first.features[_WRITTEN]) if scale == len(SCALES) - 1 else 0.0
         row[scale] = ms
         held = weights + float(first.features[_READ] + first.features[_WRITTEN])
-        row[len(SCALES) :] = weights, weights * is_thin, min(1.0, held / _FIRST_CACHE), moved
+        row[len(SCALES) :] = weights, own, min(1.0, held / _FIRST_CACHE), moved
     return found
 
 
-def from_memory(asked: FloatArray, cache_mweights: float) -> FloatArray:
-    """``demands`` of a network with the weights that its runs read from memory in place of all weights."""
-    columns = slice(len(SCALES), len(SCALES) + 2)
-    total = max(float(asked[:, len(SCALES)].sum()), 1e-12)
+def thin_share(own: FloatArray, total: FloatArray | float, cold: ColdWeights) -> FloatArray:
+    """The share of each product's weights ``own`` that is read from memory, of ``total`` that are read in turn: none up
+    to a cache, all from twice as many on, if others as many drive them out. What is asked for in the same order again
+    and again is gone before its turn.
+    """
+    others = (total - own) / np.maximum(own, 1e-12)
+    return np.clip(total / cold.cache_mweights - 1.0, 0.0, 1.0) * np.clip(others, 0.0, 1.0)
+
+
+def from_memory(asked: FloatArray, cache_mweights: float, cold: ColdWeights | None = None) -> FloatArray:
+    """``demands`` of a network with the weights that its runs read from memory in place of all weights.
+
+    By ``cold`` those that few rows are multiplied with are apart, and cost that in place of what they took alone,
+    unless that was more.
+    """
+    every, thin, alone = len(SCALES), len(SCALES) + 1, slice(0, len(SCALES))
+    total = max(float(asked[:, every].sum()), 1e-12)
+    share = max(0.0, 1.0 - cache_mweights / total)
     found = asked.copy()
-    found[:, columns] *= max(0.0, 1.0 - cache_mweights / total)
+    if cold is not None:
+        own = asked[:, thin]
+        is_more = cold.per_mweight * own > asked[:, alone].sum(axis=1)
+        read = np.where(is_more, thin_share(own, total, cold), 0.0)
+        found[:, every] -= own
+        found[:, thin] *= read
+        found[:, alone] *= 1.0 - read[:, None]
+    else:
+        found[:, thin] *= share
+    found[:, every] *= share
     return found
 
 
 def four_byte_weights(kernel: Kernel) -> float:
-    """Millions of weights of four bytes that are as much to read as the kernel's."""
+    """Millions of weights of four bytes that are as much to read as the kernel's, which no earlier one read."""
+    if kernel.is_again:
+        return 0.0
     return float(kernel.features[_WEIGHTS]) * (0.25 if "int8" in kernel.kind else 1.0)

@@ -15,7 +15,7 @@ from fleetfront.graphs.operators.base import IMAGE
 _POOL_SIZE = 1 << 20
 _STEP = 7919
 #: What resizing does beside its mode: by numbers of its stage.
-_MODES, HOW = ("nearest", "linear", "cubic"), ("", "floor", "antialias", "inside")
+_MODES, HOW = ("nearest", "linear", "cubic"), ("", "floor", "antialias", "inside", "along")
 BYTES = ("uint8", "int8")
 _FUNCTIONS, _REDUCTIONS = ("add", "multiply", "div"), ("mean", "sum", "max")
 _drawn: Array | None = None
@@ -214,10 +214,10 @@ def _spread(chain: Chain, data: str, out: int, kernel: int, stride: int, groups:
 
 
 def _resize(chain: Chain, data: str, scale: int, mode: int, how: int = 0) -> str:
-    """So many times larger, or smaller where pixels are averaged."""
+    """So many times larger, or smaller where pixels are averaged; ``along`` the last dimension alone."""
     value = chain.builder.value(data)
     sizes = [int(size) for size in value.shape]
-    sides = (1, 2) if HOW[how] == "inside" else (2, 3)
+    sides = {"inside": (1, 2), "along": (len(sizes) - 1,)}.get(HOW[how], (2, 3))
     is_averaged = HOW[how] == "antialias"
     for axis in sides:
         sizes[axis] = max(1, sizes[axis] // scale) if is_averaged else sizes[axis] * scale
@@ -239,10 +239,10 @@ def _cell(family: str, gates: int) -> Callable[..., str]:
     return add
 
 
-def _split(chain: Chain, data: str, axis: int) -> str:
+def _split(chain: Chain, data: str, axis: int, parts: int = 2) -> str:
     size = int(chain.builder.shape(data)[axis])
-    halves = (size // 2, size - size // 2)
-    return chain.builder.add_all("split", (data,), axis=axis, sizes=halves)[0]
+    sizes = (*[size // parts] * (parts - 1), size - size // parts * (parts - 1))
+    return chain.builder.add_all("split", (data,), axis=axis, sizes=sizes)[0]
 
 
 def _flip(chain: Chain, data: str, *axes: int) -> str:
@@ -283,11 +283,11 @@ def _softmax(chain: Chain, data: str, *axis: int) -> str:
 #: Name -> what adds it. Numbers: conv out x height x width x stride x groups
 #: [x whether its weight is fed]; conv1d out x length x stride x groups;
 #: conv_transpose out x side x stride [x groups]; resize scale x mode [x how]; lstm and gru hidden [x directions];
-#: linear out; matmul columns; pools kernel x stride; pool1d kernel; pad pixels on each side; split and mean axis;
-#: concat axis [x others]; quantise and dequantise 0 without sign, 1 with one; slice axis [x step]; flip axes; transpose
-#: its permutation; gather rows; pick axis x how many; softmax nothing, or an axis that is not the last; spread function
-#: x whether constant x shape; expand and copy shape; reduce function x axes. ``residual`` adds what the chain's first
-#: operator made.
+#: linear out; matmul columns; pools kernel x stride; pool1d kernel; pad pixels on each side; mean axis; split axis
+#: [x parts]; concat axis [x others]; quantise and dequantise 0 without sign, 1 with one; slice axis [x step]; flip
+#: axes; transpose its permutation; gather rows; pick axis x how many; softmax nothing, or an axis that is not the last;
+#: spread function x whether constant x shape; expand and copy shape; reduce function x axes. ``residual`` adds what the
+#: chain's first operator made.
 STAGES: dict[str, Callable[..., str]] = {
     "conv": _conv,
     "pad": _pad,
@@ -306,6 +306,7 @@ STAGES: dict[str, Callable[..., str]] = {
     "scale": _scaled,
     "concat": _concat,
     "transpose": _transpose,
+    "flat": _unary("flatten"),
     "softmax": _softmax,
     "matmul": _matmul,
     "layer_norm": _layer_norm,

@@ -16,16 +16,16 @@ from typing import NamedTuple
 from fleetfront.graphs.channels_last import TO_NHWC, stored
 from fleetfront.graphs.graph import Graph, Operator
 from fleetfront.graphs.operators.base import IMAGE, Shape, elements
+from fleetfront.predictors.operators.walks import Walk, block_axes, merged, runs
 
 #: Kinds of padding; words of files for padding with one number.
 PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 #: Functions that cost alike where one operand is spread over the other: what is moved counts.
 _ARITHMETIC = ("add", "sub", "multiply")
-#: Lines that caches keep side by side: a second one has so many sets, a first one 64. Walks that meet few of them are
-#: crowded: three to ten times slower under ONNX Runtime on x86.
-_SETS, _LINE_BYTES, _FEW_SETS = 1024, 64, 32
 #: Functions whose further operands are numbers as a rule.
 _BOUNDED = ("clip", "prelu", "celu", "elu")
+#: Of fewer elements with one scale no vectors are made.
+_FEW_ALIKE = 8
 #: Reductions that cost alike.
 _ALIKE = {"mean": "sum", "min": "max"}
 #: Families whose operand 1 is a weight, and runs on other code where it is computed.
@@ -82,21 +82,6 @@ def variant_of(view: Stored, operator: Operator) -> Variant:
     return found._replace(kind=found.kind + beside(view.graph, operator))
 
 
-def _runs(elements: float, run: float, **sizes: float) -> dict[str, float]:
-    """Sizes of what is worked through in runs that lie together: how many there are counts as much as how long."""
-    return {"rows": elements / run, "width": run, "padded": elements / run / 1e6, **sizes}
-
-
-def _sets(pitch: float) -> float:
-    """The cache sets that a walk by so many elements of four bytes reaches: few where steps are powers of two."""
-    lines, rest = divmod(4 * int(pitch), _LINE_BYTES)
-    return float(_SETS) if rest or not lines else _SETS / math.gcd(lines, _SETS)
-
-
-def _crowded(sets: float) -> str:
-    return " crowded" if sets <= _FEW_SETS else ""
-
-
 def beside(graph: Graph, operator: Operator) -> str:
     """The words that are added to any kind: of weights that are fed, and those that only the file knows."""
     is_fed = operator.family in _WEIGHTED and operator.inputs[1] in graph.tensors
@@ -107,12 +92,6 @@ def beside(graph: Graph, operator: Operator) -> str:
 def _function(operator: Operator) -> str:
     kind = str(operator.attributes.get("function", operator.family)).lower()
     return "pad" if kind in _PAD_WORDS else kind
-
-
-def _merged(sizes: Sequence[int], marks: Sequence[object], *, counts_ones: bool = False) -> list[tuple[int, object]]:
-    """Neighbouring dimensions of one mark as one, without those of one element unless they count."""
-    pairs = [(size, mark) for size, mark in zip(sizes, marks, strict=True) if size != 1 or counts_ones]
-    return [(math.prod(size for size, _ in group), mark) for mark, group in groupby(pairs, lambda pair: pair[1])]
 
 
 def _softmax(view: Stored, operator: Operator) -> Variant:
@@ -126,13 +105,18 @@ def _softmax(view: Stored, operator: Operator) -> Variant:
     if "sharpness" in operator.attributes:
         return Variant("softmax sharpened")
     if operator.attributes.get("flattens"):
-        return Variant("softmax rows", _runs(math.prod(shape), math.prod(shape[axis:])))
+        return Variant("softmax rows", runs(math.prod(shape), math.prod(shape[axis:])))
     if math.prod(after) == 1:
-        return Variant("softmax rows", _runs(math.prod(shape), shape[axis]))
+        return Variant("softmax rows", runs(math.prod(shape), shape[axis]))
     between, last = math.prod(after[:-1]), after[-1]
-    runs = outer * between * last / 1e6
-    sizes = {"rows": outer, "inner": shape[axis], "times": between, "width": last, "padded": runs}
-    sizes["stride"] = _sets(math.prod(after))
+    sizes = {
+        "rows": outer,
+        "inner": shape[axis],
+        "times": between,
+        "width": last,
+        "padded": outer * between * last / 1e6,
+    }
+    sizes |= Walk(shape[axis], math.prod(after)).sizes()
     return Variant("softmax across far" if after[:-1] else "softmax across near", sizes)
 
 
@@ -152,20 +136,21 @@ def _reduced(view: Stored, operator: Operator) -> Variant:
 
 def _reduction(function: str, shape: Sequence[int], gone: set[int], *, counts_ones: bool) -> Variant:
     marks = ["r" if axis in gone else "k" for axis in range(len(shape))]
-    dims = _merged(shape, marks, counts_ones=counts_ones)
+    dims = merged(shape, marks, counts_ones=counts_ones)
     order = "".join("o" if size == 1 and mark == "k" else str(mark) for size, mark in dims) or "k"
     places = [place for place, mark in enumerate(order) if mark == "r"] or [len(order)]
     sizes = [size for size, _ in dims] or [1]
-    sets = min(_sets(math.prod(sizes[place + 1 :])) for place in places)
+    walks = [Walk((*sizes, 1)[place], math.prod(sizes[place + 1 :])) for place in places]
+    walk = max(walks, key=lambda one: (one.word, -one.sets()))
     return Variant(
-        f"reduce {_ALIKE.get(function, function)} {order}{_crowded(sets)}",
+        f"reduce {_ALIKE.get(function, function)} {order}{walk.word}",
         {
             "padded": math.prod(sizes[: places[0]]) / 1e6,
             "rows": math.prod(sizes[: places[0]]),
             "inner": math.prod(size for size, mark in dims if mark == "r"),
             "width": math.prod(sizes[places[-1] + 1 :]),
             "times": math.prod(size for size, mark in dims[places[0] : places[-1] + 1] if mark == "k"),
-            "stride": sets,
+            **walk.sizes(),
         },
     )
 
@@ -186,7 +171,7 @@ def _transposed(view: Stored, operator: Operator) -> Variant:
     shape, into = view.shape(name), view.order(name)
     moves = [into.index(permutation[axis]) for axis in view.order(operator.outputs[0])]
     kept = [axis for axis in moves if shape[axis] != 1]
-    blocks = [[axis for _, axis in group] for _, group in groupby(_numbered(kept, shape), lambda pair: pair[0])]
+    blocks = [[axis for _, axis in group] for _, group in groupby(block_axes(kept, shape), lambda pair: pair[0])]
     firsts = sorted(block[0] for block in blocks)
     order = "".join(str(firsts.index(block[0])) for block in blocks)
     if len(blocks) < 2:
@@ -196,25 +181,11 @@ def _transposed(view: Stored, operator: Operator) -> Variant:
     last = float(math.prod(shape[axis] for axis in blocks[-1]))
     named = dict(zip(("rows", "inner", "columns", "times"), sizes, strict=False))
     # Who writes what lies together reads by steps of all that stood behind it.
-    named["stride"] = _sets(math.prod(shape[blocks[-1][-1] + 1 :]))
+    walk = Walk(last, math.prod(shape[blocks[-1][-1] + 1 :]))
+    named |= walk.sizes()
     if order.endswith(str(len(blocks) - 1)):
-        return Variant("transpose runs", {**named, **_runs(math.prod(shape), last)})
-    return Variant(
-        f"transpose {order}{_crowded(named['stride'])}", {**named, "width": last, "padded": math.prod(shape) / 1e6}
-    )
-
-
-def _numbered(kept: Sequence[int], shape: Sequence[int]) -> list[tuple[int, int]]:
-    """Each axis with the number of its block: one goes on where the axis is the next that has elements."""
-    following = {}
-    before: int | None = None
-    for axis in (axis for axis, size in enumerate(shape) if size != 1):
-        following[before], before = axis, axis
-    found, block = list[tuple[int, int]](), -1
-    for place, axis in enumerate(kept):
-        block += place == 0 or following.get(kept[place - 1]) != axis
-        found.append((block, axis))
-    return found
+        return Variant("transpose runs", {**named, **runs(math.prod(shape), last)})
+    return Variant(f"transpose {order}{walk.word}", {**named, "width": last, "padded": math.prod(shape) / 1e6})
 
 
 def _normalised(view: Stored, operator: Operator) -> Variant:
@@ -223,9 +194,13 @@ def _normalised(view: Stored, operator: Operator) -> Variant:
 
 
 def _widened(view: Stored, operator: Operator) -> Variant:
-    """From narrow numbers, which may be weights, to floats."""
-    read = elements(view.graph.value(operator.inputs[0]).shape) / 1e6
-    return Variant(operator.family, {"read": read, "weights": 0.0, "groups": 1.0, "columns": 1.0})
+    """From narrow numbers, which may be weights, to floats; of scales that change along rows one by one."""
+    shape = view.graph.value(operator.inputs[0]).shape
+    read, axis = elements(shape) / 1e6, operator.attributes.get("axis")
+    is_by_one = axis is not None and elements(shape[axis % len(shape) + 1 :]) < _FEW_ALIKE
+    return Variant(
+        operator.family + " by column" * is_by_one, {"read": read, "weights": 0.0, "groups": 1.0, "columns": 1.0}
+    )
 
 
 def _gathered(view: Stored, operator: Operator) -> Variant:
@@ -236,7 +211,7 @@ def _gathered(view: Stored, operator: Operator) -> Variant:
     if outer == 1 and block > 1:
         return Variant("gather")
     count = elements(view.graph.value(operator.inputs[1]).shape)
-    sizes = _runs(outer * count * block, block, rows=outer, inner=count)
+    sizes = runs(outer * count * block, block, rows=outer, inner=count)
     return Variant("gather blocks" if block > 1 else "gather elements", sizes)
 
 
@@ -261,7 +236,7 @@ def _sliced(before: Sequence[int], after: Sequence[int], steps: Sequence[int]) -
     last = cut[-1] if cut else 0
     run = math.prod(after[last + (steps[last] != 1) :])
     kind = "slice runs" if run > 1 else "slice elements"
-    return Variant(kind + " back" * (min(steps) < 0), _runs(math.prod(after), run))
+    return Variant(kind + " back" * (min(steps) < 0), runs(math.prod(after), run))
 
 
 def _padded(view: Stored, operator: Operator) -> Variant:
@@ -270,19 +245,22 @@ def _padded(view: Stored, operator: Operator) -> Variant:
     grown = [axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     kind = "pad" if len(after) == 4 and grown in ([1, 2], [2, 3], []) else "pad elsewhere"
     run = math.prod(before[grown[-1] :]) if grown else math.prod(before)
-    return Variant(kind, _runs(math.prod(after), max(run, 1)))
+    return Variant(kind, runs(math.prod(after), max(run, 1)))
 
 
 def _expanded(kind: str, before: Sequence[int], after: Sequence[int]) -> Variant:
     """Runs of one number, or rows that are repeated."""
-    dims = _merged(after, [old != new for old, new in zip(before, after, strict=True)])
+    dims = merged(after, [old != new for old, new in zip(before, after, strict=True)])
     run = dims[-1][0] if dims else 1
     is_run = bool(dims and dims[-1][1])
-    return Variant(f"{kind} runs" if is_run else f"{kind} rows", _runs(math.prod(after), run))
+    return Variant(f"{kind} runs" if is_run else f"{kind} rows", runs(math.prod(after), run))
 
 
 def _resized(view: Stored, operator: Operator) -> Variant:
-    """The mode; whether pixels are averaged, or doubled as they are; and whether the last dimension stays as it is."""
+    """The mode; whether pixels are averaged, or doubled as they are; whether fewer are left, or one dimension
+    alone changes, the last or another;
+    and whether the last dimension stays as it is.
+    """
     attributes = operator.attributes
     before, after = view.shape(operator.inputs[0]), view.shape(operator.outputs[0])
     changed = [axis for axis, sizes in enumerate(zip(before, after, strict=True)) if sizes[0] != sizes[1]]
@@ -290,9 +268,12 @@ def _resized(view: Stored, operator: Operator) -> Variant:
     doubled = [axis for axis in changed if after[axis] == 2 * before[axis]]
     if attributes.get("places") == "floor" and doubled == changed == [len(after) - 2, len(after) - 1]:
         kind += " doubled"
+    is_shrunk = any(after[axis] < before[axis] for axis in changed)
+    kind += " shrunk" * (is_shrunk and "antialias" not in kind) + " along" * (changed == [len(after) - 1])
+    kind += " down" * (len(changed) == 1 and changed[0] < len(after) - 1)
     if not set(changed) <= {len(after) - 2, len(after) - 1}:
         kind += " inside" if changed[-1] < len(after) - 1 else " across"
-        return Variant(kind, _runs(math.prod(after), after[-1]))
+        return Variant(kind, runs(math.prod(after), after[-1]))
     return Variant(kind)
 
 
@@ -310,12 +291,12 @@ def _combined(view: Stored, operator: Operator) -> Variant:
     if len(given) < 2 or all(shape == whole for shape in given):
         return Variant(kind)
     marks = list(zip(*([size == 1 for size in shape] for shape in given), strict=True))
-    dims = _merged(whole, marks)
+    dims = merged(whole, marks)
     run, last = dims[-1]
     is_run = any(last) if isinstance(last, tuple) else False
     name = "arithmetic" if kind in _ARITHMETIC else kind
     name += " spread grown" if whole not in given else " spread runs" if is_run else " spread rows"
-    return Variant(name, _runs(math.prod(whole), run, columns=min(map(math.prod, given))))
+    return Variant(name, runs(math.prod(whole), run, columns=min(map(math.prod, given))))
 
 
 def _spread(view: Stored, operator: Operator) -> Variant:
@@ -351,17 +332,22 @@ def _joined(view: Stored, operator: Operator) -> Variant:
     axis = view.axis(parts[0], operator.attributes["axis"])
     outer = math.prod(view.shape(parts[0])[:axis])
     if outer == 1:
-        return Variant(operator.family)
+        return Variant(operator.family, {"groups": len(parts), "padded": len(parts) / 1e6})
     run = math.prod(view.shape(parts[0])[axis:])
-    return Variant(f"{operator.family} rows", _runs(outer * run * len(parts), run, rows=outer))
+    return Variant(f"{operator.family} rows", runs(outer * run * len(parts), run, rows=outer))
 
 
 def _pooled(view: Stored, operator: Operator) -> Variant:
-    """Windows of images; channels that are no multiple of four go elsewhere where they come first."""
+    """Windows of images, signals or volumes, with gaps or without; channels that are no multiple of four go elsewhere
+    where they come first.
+    """
     attributes, shape = operator.attributes, view.graph.value(operator.inputs[0]).shape
-    kind = f"pool {_function(operator)}" if operator.family == "pool" else operator.family
-    if operator.family != "pool" and not attributes.get("channels_last") and elements(shape[1:2]) % 4:
+    kind = operator.family
+    if operator.family == "pool":
+        kind = f"pool {_function(operator)}" + f" {len(shape) - 2}d" * (len(shape) != 3)
+    elif not attributes.get("channels_last") and elements(shape[1:2]) % 4:
         kind += " odd"
+    kind += " dilated" * (max(attributes.get("dilation", (1,))) > 1)
     return Variant(kind + " indexed" * (len(operator.outputs) > 1))
 
 

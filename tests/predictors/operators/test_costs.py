@@ -144,7 +144,18 @@ def test_windows_that_look_around_more_than_measured_are_not_known(costs: Operat
             assert part.most_ms > 17**2 / kind.highest[FEATURES.index("window")] * part.ms * 0.9
 
 
-@pytest.mark.parametrize("key", ["lstm", "transpose 10", "linear"])
+def test_a_kind_that_was_measured_twice_is_not_known(costs: OperatorCosts) -> None:
+    kind = costs.kinds["linear"]
+    assert kind.reaches(kind.highest)
+    assert not replace(kind, samples=2).reaches(kind.highest)
+
+
+def test_weights_cost_nothing_more_on_a_device_without_caches(costs: OperatorCosts) -> None:
+    assert costs.scales.thin_cache_mweights > 0
+    assert costs.scales.per_thin_mweight == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.parametrize("key", ["lstm", "reduce max ork", "linear"])
 def test_sizes_far_from_those_measured_are_not_known(costs: OperatorCosts, key: str) -> None:
     kind, inner = costs.kinds[key], FEATURES.index("inner")
     assert kind.reaches(kind.highest)

@@ -11,6 +11,7 @@ from fleetfront.errors import InputError
 from fleetfront.graphs.graph import GraphBuilder
 from fleetfront.predictors.operators.kernels import FEATURES, graph_kernels, kernels_on
 from fleetfront.predictors.operators.samples import Sample
+from fleetfront.predictors.operators.scales import four_byte_weights
 from fleetfront.targets import Target
 
 
@@ -208,3 +209,15 @@ def test_keys_lead_back_to_their_samples() -> None:
     sample = Sample.parse("1x32x28x28|conv:64x3x3x1x1|relu")
     assert Sample.parse(sample.key) == sample
     assert sample.graph().content_hash == Sample.parse(sample.key).graph().content_hash
+
+
+def test_weights_that_are_read_step_by_step_are_read_from_memory_once() -> None:
+    builder = GraphBuilder("steps")
+    weight = builder.weight("w", np.ones((64, 64), np.float32))
+    data = builder.input("x", (1, 64))
+    for _ in range(3):
+        data = builder.add("linear", (data, weight))
+    first, *others = graph_kernels(builder.build([data]))
+    assert four_byte_weights(first) == 64 * 64 / 1e6
+    assert [four_byte_weights(one) for one in others] == [0.0, 0.0]
+    assert [one.kind for one in others] == ["linear row"] * 2

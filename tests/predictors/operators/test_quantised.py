@@ -55,7 +55,7 @@ def test_where_something_is_cut_off_floats_are_multiplied(activation: str, dtype
     assert kinds(activation, dtype, zero, scale) == [
         f"dequantise {dtype}",
         "dequantise int8",
-        "linear",
+        "matmul",
         activation,
         f"quantise {dtype}",
     ]
@@ -68,9 +68,9 @@ def test_where_something_is_cut_off_floats_are_multiplied(activation: str, dtype
         ("uint8", "result", "linear int8"),
         ("uint8", "made", "linear int8"),
         ("int8", "", "linear int8"),
-        ("int8", "data", "linear"),
-        ("int8", "result", "linear"),
-        ("int8", "made", "linear"),
+        ("int8", "data", "matmul"),
+        ("int8", "result", "matmul"),
+        ("int8", "made", "matmul"),
     ],
 )
 def test_signed_numbers_that_others_read_or_make_are_multiplied_in_floats(dtype: str, shared: str, kind: str) -> None:
@@ -102,7 +102,7 @@ def test_weights_that_alone_are_narrow_are_widened_for_a_product_of_floats() -> 
     builder = GraphBuilder("stored")
     weight = builder.add("dequantise", (builder.weight("w", np.ones((8, 16), np.int8)),), dtype="float32")
     made = builder.build([builder.add("linear", (builder.input("x", (4, 16)), weight))])
-    assert [kernel.kind for kernel in graph_kernels(made)] == ["dequantise int8", "linear"]
+    assert [kernel.kind for kernel in graph_kernels(made)] == ["dequantise int8", "linear int8 weights"]
 
 
 def test_what_nobody_computes_with_is_widened_all_the_same() -> None:

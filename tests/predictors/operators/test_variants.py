@@ -64,9 +64,13 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("4x64x20|reduce:0x0", "reduce sum rk"),
         ("1x32x4096|reduce:0x1", "reduce sum ork crowded"),
         ("1x64x1024|transpose:0x2x1", "transpose 10 crowded"),
+        ("1x8x1024|transpose:0x2x1", "transpose 10"),
+        ("1x16x512|reduce:2x1", "reduce max ork"),
+        ("1x17x512|reduce:2x1", "reduce max ork crowded"),
+        ("2x64x1024|transpose:0x2x1", "transpose 021 crowded"),
         ("1x64x20x20|reduce:1x2", "reduce sum krk"),
         ("2x64x20x20|reduce:2x1", "reduce max krk"),
-        ("2x64x20x20|reduce:2x0x2", "reduce max rkrk crowded"),
+        ("2x64x20x20|reduce:2x0x2", "reduce max rkrk"),
         ("1x64x20x20|reduce:0x0x1x2x3", "reduce sum r"),
         ("1x20x64|transpose:0x2x1", "transpose 10"),
         ("1x20x64|transpose:1x0x2", "copy"),
@@ -88,6 +92,7 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x8x12x12|resize:2x2", "resize cubic"),
         ("1x8x12x12|resize:2x1x2", "resize linear antialias"),
         ("1x12x12x8|resize:2x1x3", "resize linear inside"),
+        ("1x12x20|resize:2x1x4", "resize linear along"),
         ("1x8x12x12|spread:1x1x1x8x1x1", "arithmetic spread runs"),
         ("1x8x12x12|spread:0x1x1x1x12x12", "arithmetic spread rows"),
         ("1x8x1x1|spread:0x0x1x1x12x12", "arithmetic spread grown"),
@@ -184,6 +189,21 @@ def test_a_file_holds_the_variant_that_it_was_written_for(kind: str, tmp_path: P
         (helper.make_node("ReduceMean", ["x", "i2_3"], ["y"], keepdims=1), (1, 3, 8, 8), "reduce sum kr"),
         (helper.make_node("GlobalAveragePool", ["x"], ["y"]), (1, 3, 8, 8), "global_average_pool"),
         (helper.make_node("GlobalMaxPool", ["x"], ["y"]), (1, 3, 8, 8), "global max"),
+        (
+            helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3, 3], dilations=[2, 2]),
+            (1, 4, 8, 8),
+            "pool max 2d dilated",
+        ),
+        (
+            helper.make_node("Resize", ["x", "", "", "i1_3_4_4"], ["y"], mode="linear"),
+            (1, 3, 8, 8),
+            "resize linear shrunk",
+        ),
+        (
+            helper.make_node("Resize", ["x", "", "", "i1_3_8_16"], ["y"], mode="linear"),
+            (1, 3, 8, 8),
+            "resize linear along",
+        ),
         (helper.make_node("LeakyRelu", ["x"], ["y"], alpha=0.3), (4, 8), "leakyrelu"),
     ],
 )
@@ -302,6 +322,50 @@ def test_a_function_that_is_worked_out_of_all_results_makes_another_kind(
 def test_walks_by_powers_of_two_meet_few_sets_of_caches(key: str, sets: float) -> None:
     (kernel,) = graph_kernels(Sample.parse(key).graph())
     assert sizes(kernel, "stride") == (sets,)
+
+
+@pytest.mark.parametrize(("key", "lines"), [("1x64x1024|transpose:0x2x1", 64), ("1x60x1030|reduce:2x1", 1)])
+def test_lines_of_a_walk_share_the_few_sets_that_it_meets(key: str, lines: float) -> None:
+    (kernel,) = graph_kernels(Sample.parse(key).graph())
+    assert sizes(kernel, "groups") == (lines,)
+
+
+@pytest.mark.parametrize("parts", [2, 16])
+def test_a_split_counts_its_parts(parts: int) -> None:
+    (kernel,) = graph_kernels(Sample.parse(f"1x64x9x9|split:1x{parts}").graph())
+    assert (kernel.kind, *sizes(kernel, "groups", "padded")) == ("split", parts, parts / 1e6)
+
+
+@pytest.mark.parametrize(("axis", "kind"), [(0, "dequantise int8"), (1, "dequantise by column int8")])
+def test_scales_that_change_along_rows_are_widened_one_by_one(axis: int, kind: str, tmp_path: Path) -> None:
+    def constant(name: str, array: np.ndarray[Any, Any]) -> onnx.TensorProto:
+        return numpy_helper.from_array(array, name)
+
+    held = [constant("s", np.ones(12, np.float32)), constant("z", np.zeros(12, np.int8))]
+    nodes = [helper.make_node("DequantizeLinear", ["x", "s", "z"], ["y"], axis=axis)]
+    ports = [helper.make_tensor_value_info("x", TensorProto.INT8, (12, 12))]
+    result = helper.make_tensor_value_info("y", TensorProto.FLOAT, (12, 12))
+    model = helper.make_model(
+        helper.make_graph(nodes, "one", ports, [result], held),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=9,
+    )
+    (tmp_path / "one.onnx").write_bytes(model.SerializeToString())
+    graph = read_graph(tmp_path / "one.onnx")
+    assert kinds(graph) == [kind]
+    (tmp_path / "two.onnx").write_bytes(write_onnx(graph))
+    assert kinds(read_graph(tmp_path / "two.onnx")) == [kind]
+
+
+@pytest.mark.parametrize(("is_widened", "kind"), [(True, "matmul"), (False, "linear int8 weights")])
+def test_narrow_weights_that_are_widened_at_each_run_are_not_laid_out_before(is_widened: bool, kind: str) -> None:
+    builder = GraphBuilder("widened")
+    data = builder.input("x", (4, 16), dtype="uint8" if is_widened else "float32")
+    if is_widened:
+        data = builder.add("dequantise", (data,), dtype="float32")
+    weight = builder.add("dequantise", (builder.weight("w", np.ones((16, 8), np.int8)),), dtype="float32")
+    product = builder.add("matmul", (data, weight))
+    assert kind in kinds(builder.build([product]))
 
 
 def test_batch_norm_by_itself_is_one_operator_where_channels_come_first(tmp_path: Path) -> None:
