@@ -202,6 +202,12 @@ def error_allowed(want: NDArray[Any], limit: float) -> float:
     return limit * max(_spread(values) if len(values) > 1 else _span(values), _OF_RANGE * _span(values))
 
 
+def spread_of_range(want: NDArray[Any]) -> float:
+    """Tell what samples change in an output [samples, ...], as a share of its range."""
+    values = want.astype(np.float64)
+    return _spread(values) / _span(values)
+
+
 def int8_error_allowed(outputs: NDArray[Any]) -> float:
     """How far outputs of an int8 file may be off from what it gave elsewhere, from its outputs [samples, ...]."""
     values = outputs.astype(np.float64)
