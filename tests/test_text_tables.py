@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import math
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleetfront.errors import FileError, InputError
+from fleetfront.errors import FileError, InputError, MissingDependency
 from fleetfront.text_tables import parse_number, parse_numbers, read_csv, what_is_wrong
 
 
@@ -92,8 +94,8 @@ def test_uneven_lines_are_told(tmp_path: Path) -> None:
     ("text", "encoding", "said"),
     [
         ("a,a\n1,2\n", "utf-8", "occurs twice"),
-        ("a;b\n1;2\n", "utf-8", "semicolons"),
-        ("a\tb\n1\t2\n", "utf-8", "tabs"),
+        ("a;b,c\n1;2,3\n", "utf-8", "semicolons"),
+        ("a\tb,c\n1\t2,3\n", "utf-8", "tabs"),
         ("a,b\n1,2\n", "utf-16", "not UTF-8"),
         ("a,b\n\0,2\n", "utf-8", "not UTF-8"),
         ('a,b\n"1,2\n', "utf-8", "not CSV"),
@@ -106,6 +108,54 @@ def test_other_tables_are_refused(text: str, encoding: str, said: str, tmp_path:
         read_csv(tmp_path / "missing.csv")
 
 
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("a;b\n1,5;x\n-2,25;1,125\n", ["1.5", "x", "-2.25", "1.125"]),
+        ("# note\na;b\n0,125;3\n", ["0.125", "3"]),
+        ("a\tb\n1,5e-3\t,5\n", ["1.5e-3", ".5"]),
+        ('a,b\n"12,5",7\n', ["12,5", "7"]),
+        # One comma that may group thousands, or a point elsewhere: nobody can tell.
+        ("a;b\n1,234;x\n", ["1,234", "x"]),
+        ("a;b\n1,5;2.5\n", ["1,5", "2.5"]),
+        ("a;b\nwidth=1,5;2,5,3\n", ["width=1,5", "2,5,3"]),
+    ],
+)
+def test_decimal_commas_are_read_where_nothing_else_can_be_meant(text: str, cells: list[str], tmp_path: Path) -> None:
+    found = read_csv(saved(tmp_path / "t.csv", text, "utf-8"))
+    assert [cell for row in found.rows for cell in row] == cells
+
+
+def test_gzipped_tables_are_read_and_damaged_ones_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, packed = tmp_path / "t.csv.gz", gzip.compress(b"a,b\n1,2\n")
+    path.write_bytes(packed)
+    found = read_csv(path)
+    assert (found.header, list(map(list, found.rows))) == (("a", "b"), [["1", "2"]])
+    assert found.sha256 == hashlib.sha256(packed).hexdigest()
+    path.write_bytes(packed[:-9])
+    with pytest.raises(FileError, match="damaged gzip"):
+        read_csv(path)
+    path.write_bytes(gzip.compress(b"a,b\n" + b"1,2\n" * 500))
+    monkeypatch.setattr("fleetfront.text_tables.MAX_BYTES", 1000)
+    with pytest.raises(FileError, match="unpacks to more"):
+        read_csv(path)
+
+
+def test_parquet_files_are_read(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet
+
+    path = tmp_path / "t.parquet"
+    table = pyarrow.table({"arch": ["x", "y"], " ms": [0.1, None], "n": [1, 2]})
+    parquet.write_table(table, path)
+    found = read_csv(path)
+    assert found.header == ("arch", "ms", "n")
+    assert list(found.rows) == [("x", "0.1", "1"), ("y", "", "2")]
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(FileError, match="no Parquet file"):
+        read_csv(path)
+
+
 @given(st.binary(max_size=200))
 def test_any_bytes_are_a_table_or_an_error(data: bytes) -> None:
     import tempfile
@@ -115,6 +165,6 @@ def test_any_bytes_are_a_table_or_an_error(data: bytes) -> None:
         file.flush()
         try:
             found = read_csv(Path(file.name))
-        except InputError:
+        except (InputError, MissingDependency):
             return
         assert np.all([len(row) == len(found.header) for row in found.rows])
