@@ -102,6 +102,8 @@ _PARTS = {("ns", "ms"): NS_PER_MS, ("nJ", "uJ"): 1e3}
 LATENCY = Metric("latency", "ms")
 PEAK_MEMORY = Metric("peak_memory", "bytes", Aggregation.MAX)
 ENERGY = Metric("energy", "uJ")
+#: Of the file that a device is handed.
+SIZE = Metric("size", "bytes")
 #: Loading a file in a process that has its runtime, and with the first run.
 LOAD, COLD_START = Metric("load", "ms"), Metric("cold_start", "ms")
 #: What devices, networks and fronts are compared by.

@@ -13,13 +13,15 @@ from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit
 from fleetfront.pipelines.knowledge.precision_models import fleet_in_precisions, in_precisions, known_precisions
 from fleetfront.predictors.base import CostModel
 from fleetfront.quantities import LATENCY, METRICS, metric_named
-from fleetfront.search.metrics import COUNTED
+from fleetfront.search.metrics import COUNTED, NAMED, WRITTEN
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace, plain_space
 from fleetfront.targets import with_precision
 from fleetfront.text_tables import parse_number
 from fleetfront.workspace import Workspace
 
+#: What may stand behind a number of bytes, the longer ones first.
+_BYTES = {"kib": 2**10, "mib": 2**20, "gib": 2**30, "kb": 10**3, "mb": 10**6, "gb": 10**9, "b": 1}
 #: Device -> metric -> the most that is allowed.
 Limits = Mapping[str, Mapping[str, float]]
 
@@ -40,7 +42,7 @@ def parse_limits(texts: Sequence[str], devices: Collection[str]) -> Limits:
         kept = of_one if device else everywhere
         for one in (device,) if device else devices:
             if kept[one].setdefault(metric, number) != number:
-                unit = (METRICS | COUNTED)[metric].unit
+                unit = NAMED[metric].unit
                 raise InputError(
                     f"--limit gives {one} both {kept[one][metric]:g} and {number:g} {unit}.",
                     "Give each device one limit of a metric.",
@@ -50,22 +52,22 @@ def parse_limits(texts: Sequence[str], devices: Collection[str]) -> Limits:
 
 def _device_and_metric(name: str, devices: Collection[str]) -> tuple[str, str]:
     """Split what stands before ``=``; an empty device is every one."""
-    metrics = (*METRICS, *COUNTED)
     if not name or name in devices:
         return name, LATENCY.name
-    if name in metrics:
+    if name in NAMED:
         return "", name
     device, _, metric = name.rpartition(":")
     if device in devices:
-        if metric not in metrics:
-            raise unknown("metric", metric, metrics)
+        if metric not in NAMED:
+            raise unknown("metric", metric, NAMED)
         return device, metric
-    raise unknown("device of this search", device if metric in metrics else name, devices)
+    raise unknown("device of this search", device if metric in NAMED else name, devices)
 
 
 def _positive(text: str, value: str, metric: str) -> float:
+    digits, factor = _without_suffix(value) if metric in NAMED and NAMED[metric].unit == "bytes" else (value, 1)
     try:
-        number = parse_number(value)
+        number = factor * parse_number(digits)
     except ValueError:
         number = 0.0
     if not number > 0:
@@ -73,10 +75,18 @@ def _positive(text: str, value: str, metric: str) -> float:
             raise InputError(
                 f"--limit {text!r} is not a latency.", "Write milliseconds: --limit 60 or --limit pixel3=60."
             )
-        raise InputError(
-            f"--limit {text!r} is no {metric}.", f"Write a positive number of {(METRICS | COUNTED)[metric].unit}."
-        )
+        unit = NAMED[metric].unit
+        example = f", or with a unit: --limit {metric}=4MiB" if unit == "bytes" else ""
+        raise InputError(f"--limit {text!r} is no {metric}.", f"Write a positive number of {unit}{example}.")
     return number
+
+
+def _without_suffix(value: str) -> tuple[str, int]:
+    """The digits of ``4MiB``, and how many bytes one of it is."""
+    for suffix, factor in _BYTES.items():
+        if value.lower().endswith(suffix):
+            return value[: -len(suffix)].rstrip(), factor
+    return value, 1
 
 
 def search_targets(
@@ -89,7 +99,8 @@ def search_targets(
     store: Path | None = None,
     listed: Genotypes | None = None,
 ) -> list[ProblemTarget]:
-    """The targets of a search for ``devices``, with models of every metric that ``limits`` and ``objectives`` name.
+    """The targets of a search for ``devices``, with models of every metric that ``limits`` and ``objectives`` name but
+    the size of files, which ``with_sizes`` adds.
 
     Where ``space`` has several precisions, ``devices`` are as ``fleet_in_precisions`` makes them.
 
@@ -109,7 +120,7 @@ def search_targets(
         further = {
             metric: _model(device, metric, space, workspace, store, listed)
             for metric in dict.fromkeys((*objectives, *own))
-            if metric not in COUNTED
+            if metric not in COUNTED and metric not in WRITTEN
         }
         targets.append(ProblemTarget(device.name, device.model, spelled, latency, further, own))
     return targets
@@ -171,7 +182,7 @@ def _model(
     listed: Genotypes | None,
 ) -> CostModel:
     if metric not in METRICS:
-        raise unknown("objective", metric, (*COUNTED, *METRICS))
+        raise unknown("objective", metric, NAMED)
     named = metric_named(metric)
     name = str(device.target) if device.holds_precision else device.target.device
     (found,) = device_models(

@@ -24,14 +24,14 @@ from fleetfront.pipelines.deploy.records import Network, is_timed_on
 from fleetfront.pipelines.deploy.reference import TORCH_BATCH, torch_network
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.plain import read_record, to_plain
-from fleetfront.predictors.accuracy.precisions import FLOAT, Drop, PrecisionAccuracy, in_precisions, published_drop
+from fleetfront.predictors.accuracy.precisions import FLOAT, Drop, in_precisions, published_drop
 from fleetfront.predictors.base import AccuracyModel, JudgesWeights
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Tier
 from fleetfront.runtimes.catalogue import load_runtime
 from fleetfront.search.problem import ProblemTarget
-from fleetfront.spaces.base import Genotypes, HasPrecisions
+from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace
 from fleetfront.targets import Target, precision_in, with_precision
 from fleetfront.workspace import Workspace
 
@@ -65,18 +65,19 @@ class JudgedFile:
 
 
 def accuracy_in_precisions(
-    space: HasPrecisions,
+    space: SearchSpace,
     accuracy: AccuracyModel,
     targets: Sequence[ProblemTarget],
     stated: Mapping[str, Drop],
     *,
     workspace: Workspace | None = None,
     progress: Progress = SILENT,
-) -> PrecisionAccuracy:
-    """The accuracies of networks in the precisions of ``space`` for a search on ``targets``.
-
-    ``accuracy`` knows the networks in float. Raises InputError as ``find_drops`` and ``in_precisions`` do.
+) -> AccuracyModel:
+    """The accuracies of networks in the precisions of ``space`` for a search on ``targets``; ``accuracy`` itself, which
+    knows the networks in float, where the space has none. Raises InputError as ``find_drops`` and ``in_precisions`` do.
     """
+    if not isinstance(space, HasPrecisions):
+        return accuracy
     named = [(target.target, precision_in(target.target).split(",")) for target in targets if target.target]
     known = [Target.parse(with_precision(text, precision)) for text, names in named for precision in names]
     drops = find_drops(space, accuracy, known, stated, workspace=workspace, progress=progress)

@@ -12,6 +12,7 @@ import numpy as np
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
+from fleetfront.pipelines.file_sizes import with_sizes
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.precision_drops import accuracy_in_precisions
 from fleetfront.pipelines.search_archives import describe_search, load_start, recall_archive
@@ -183,8 +184,8 @@ def search(
         accuracy: a model, or a spelling of ``--accuracy``.
         strategy: a name with or without settings, settings, or a class; by default what suits the budget.
         budget: accuracies asked for, over all devices; by default what suits the accuracy.
-        limits: ``{"pixel3": 60, "pixel3:energy": 900, "macs": 6e8}``; latency is in ms.
-        objectives: further metrics: ``macs``, ``params``, ``energy``, ``peak_memory``.
+        limits: ``{"pixel3": 60, "pixel3:energy": 900, "macs": 6e8, "size": 4e6}``; latency is in ms, size in bytes.
+        objectives: further metrics: ``size``, ``macs``, ``params``, ``energy``, ``peak_memory``.
         fixed: gene name -> the one value that it may take.
         excluded: gene name -> values that it may not take.
         share: so many networks that serve all devices best are named too.
@@ -209,11 +210,9 @@ def search(
     options = replace(options, share=share, is_chosen=strategy is not None, explain=True)
     searched = with_precisions(family, precisions) if precisions else family
     targets = fleet_targets(devices, searched, limits or {}, objectives, workspace, listed_part(family, accuracy))
-    if isinstance(searched, HasPrecisions):
-        accuracy = accuracy_in_precisions(
-            searched, accuracy, targets, drops or {}, workspace=workspace, progress=progress
-        )
-    return search_space(searched, targets, accuracy, options, out=out, progress=progress)
+    targets = with_sizes(searched, targets, accuracy, objectives, workspace=workspace, progress=progress)
+    known = accuracy_in_precisions(searched, accuracy, targets, drops or {}, workspace=workspace, progress=progress)
+    return search_space(searched, targets, known, options, out=out, progress=progress)
 
 
 def _within_tables(space: SearchSpace, accuracy: AccuracyModel, part: Part, options: SearchOptions) -> SearchOptions:

@@ -173,11 +173,20 @@ def additive_fronts(problem: Problem, layout: Layout, gain: FloatArray, most: in
     """For each column of ``Problem.front_costs``, the networks on its front against an additive gain.
 
     ``gain`` float64[len(layout.rows)] are the values of the gain at the layout's rows; costs count as additive, too.
+    Limits on other metrics do not add up: what they forbid is left out of the finished fronts.
     """
     rows, table = layout.rows, layout.table(gain)
-    cost = problem.front_costs(problem.cost(rows), problem.extra_values(rows))
-    fronts = (additive_front(layout, layout.table(column), table, most) for column in cost.T)
-    return [problem.complete(front.genes) for front in fronts]
+    cost, extras = problem.cost(rows), problem.extra_values(rows)
+    is_forbidden = np.isinf(problem.front_costs(cost, extras))
+    objectives = [i for i, column in enumerate(problem.columns) if column.is_objective]
+    found = []
+    for index, column in enumerate(np.concatenate([cost, extras[:, objectives]], axis=1).T):
+        costs = layout.table(column).copy()
+        costs[layout.table(is_forbidden[:, index]).all(axis=1)] = np.inf
+        genotypes = problem.complete(additive_front(layout, costs, table, most).genes)
+        kept = np.isfinite(problem.front_costs(problem.cost(genotypes), problem.extra_values(genotypes))[:, index])
+        found.append(genotypes[kept])
+    return found
 
 
 def _group_front(layout: Layout, index: int, cost: FloatArray, gain: FloatArray, most: int | None) -> PartFront:

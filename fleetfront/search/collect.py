@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -9,12 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.predictors.base import HasClock, HasHeldOut, HasRange, TellsTiers, precision_of, quality_of
+from fleetfront.predictors.base import (
+    CostModel,
+    HasClock,
+    HasHeldOut,
+    HasRange,
+    TellsTiers,
+    precision_of,
+    predict_covered,
+    quality_of,
+)
 from fleetfront.search.choices import ArchivedAccuracy, describe_choices
 from fleetfront.search.front import hypervolume, knee, two_objectives
-from fleetfront.search.metrics import STRANGE
+from fleetfront.search.metrics import STRANGE, WRITTEN
 from fleetfront.search.problem import Problem
-from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, precision_beside
+from fleetfront.search.results import SIZE_KEYS, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.search.run import SearchRun, one_thread
 from fleetfront.spaces.base import Genotypes, HasPrecisions
 
@@ -107,10 +117,20 @@ def _further(problem: Problem, column: int, rows: NDArray[np.intp], genotypes: G
     for index, metric in enumerate(problem.columns):
         if metric.is_of(column) and metric.target is not None and metric.model.metric != STRANGE:
             named = metric.model.metric
-            more[f"{named.name}_{named.unit}"] = problem.archive.extras[rows, index].tolist()
+            if named.name in WRITTEN:
+                more |= size_values(metric.model, genotypes)
+            else:
+                more[f"{named.name}_{named.unit}"] = problem.archive.extras[rows, index].tolist()
     if isinstance(problem.accuracy, TellsTiers):
         more["accuracy_tier"] = problem.accuracy.tiers(genotypes)
     return more
+
+
+def size_values(model: CostModel, genotypes: Genotypes) -> dict[str, list[Any]]:
+    """The values of ``SIZE_KEYS`` of n networks; None of those that the model does not cover."""
+    found = predict_covered(model, genotypes)
+    sizes, stds = ([v if math.isfinite(v) else None for v in part.tolist()] for part in (found.mean, found.std))
+    return dict(zip(SIZE_KEYS, (sizes, stds, [found.tier.value] * len(genotypes)), strict=True))
 
 
 def _accuracy_precision(problem: Problem, target: str) -> str:

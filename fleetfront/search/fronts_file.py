@@ -26,13 +26,14 @@ from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier, own_quality
 from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
+from fleetfront.search.metrics import WRITTEN
 from fleetfront.search.results import SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.spaces.base import SearchSpace
 
 #: Relative; beyond, two numbers are different ones.
 _ROUNDING = 1e-6
 #: How points call what they hold of further objectives, where it is not the objective's own name.
-_METRIC_KEYS = {name: f"{name}_{metric.unit}" for name, metric in METRICS.items()}
+_METRIC_KEYS = {name: f"{name}_{metric.unit}" for name, metric in (METRICS | WRITTEN).items()}
 
 FRONTS_FILE, CSV_FILE = "fronts.json", "fronts.csv"
 _REMEDY = "Make it again with: fleetfront search"
@@ -46,8 +47,14 @@ _Count: TypeAlias = Annotated[int, Ge(0)]
 _open = with_config(ConfigDict(extra="allow"))
 
 
+class _Size(TypedDict):
+    size_bytes: NotRequired[_Cost]
+    size_std_bytes: NotRequired[_Amount]
+    size_tier: NotRequired[Tier]
+
+
 @_open
-class _Point(TypedDict):
+class _Point(_Size):
     arch: str
     latency_ms: _Cost
     # None where nothing is promised for when it is run.
@@ -151,6 +158,7 @@ class _SharedNetwork(TypedDict):
     held_out_std: NotRequired[_Amount]
     latency_ms: dict[str, _Cost]
     latency_std_ms: dict[str, _Amount | None]
+    size: NotRequired[dict[str, _Size]]
 
 
 class _Served(TypedDict):
@@ -339,8 +347,9 @@ def _point(row: dict[str, Any]) -> FrontPoint:
     stds = {key: row.pop(key, 0.0) for key in ("accuracy_std", "held_out_std")}
     equal, held_out = tuple(row.pop("equal", ())), row.pop("held_out_accuracy", None)
     precision = row.pop("precision", "")
-    if "accuracy_tier" in row:
-        row["accuracy_tier"] = row["accuracy_tier"].value
+    for key in ("accuracy_tier", "size_tier"):
+        if key in row:
+            row[key] = row[key].value
     return FrontPoint(**known, **stds, held_out_accuracy=held_out, equal=equal, precision=precision, more=row)
 
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.predictors.base import CostModel, KnowsPrecisions, covers_all
-from fleetfront.quantities import METRICS, Estimate, Metric, Tier
+from fleetfront.quantities import METRICS, SIZE, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace
 
 if TYPE_CHECKING:
@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 #: What every space counts exactly.
 MACS, PARAMS = Metric("macs", "MACs"), Metric("params", "parameters")
 COUNTED = {metric.name: metric for metric in (MACS, PARAMS)}
+#: What is learnt of files that this project writes, for any target.
+WRITTEN = {SIZE.name: SIZE}
+#: Everything that limits and further objectives may name.
+NAMED = {**METRICS, **COUNTED, **WRITTEN}
 #: 1 of networks in a precision that is not known on a target, else 0.
 STRANGE = Metric("in strange precision", "")
 
@@ -132,8 +136,8 @@ def _strange_columns(space: SearchSpace, targets: Sequence[ProblemTarget]) -> It
 def _model(target: ProblemTarget, metric: str) -> CostModel:
     if metric in target.further:
         return target.further[metric]
-    if metric not in METRICS:
-        raise unknown("objective", metric, (*COUNTED, *METRICS))
+    if metric not in NAMED:
+        raise unknown("objective", metric, NAMED)
     raise InputError(
         f"There is no {metric.replace('_', ' ')} model of {target.name}.",
         f"Leave it out, or use what every network has: {', '.join(COUNTED)}.",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 
 SCHEMA = "fleetfront.fronts/1"
+#: What points and shared networks call the size of their file, its deviation and tier, where it was asked for.
+SIZE_KEYS = ("size_bytes", "size_std_bytes", "size_tier")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ Which networks there are to choose from is the search's business; this only choo
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import predict_covered, quality_of
-from fleetfront.search.collect import judge_held_out
+from fleetfront.search.collect import judge_held_out, size_values
 from fleetfront.search.front import hypervolume, target_front
+from fleetfront.search.metrics import WRITTEN
 from fleetfront.search.problem import Problem
-from fleetfront.search.results import held_out_json
+from fleetfront.search.results import SIZE_KEYS, held_out_json
+from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -39,6 +41,7 @@ class Sharing:
         shares: float64[t]: which share of the hypervolume of a device's own front the K networks keep.
         serving: of each device, the positions of the networks that are on its front of the K and within its limit,
             ascending in latency; empty if none is within the limit.
+        sizes: of each of the K, device -> what ``SIZE_KEYS`` name, of devices whose files' size was asked for.
     """
 
     archs: tuple[str, ...]
@@ -52,6 +55,7 @@ class Sharing:
     tiers: tuple[str, ...]
     shares: FloatArray
     serving: tuple[tuple[int, ...], ...]
+    sizes: tuple[Mapping[str, Mapping[str, Any]], ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """The value of ``shared`` in ``fronts.json``."""
@@ -64,6 +68,7 @@ class Sharing:
                     **held_out_json(self.held_out[row], self.held_out_std[row]),
                     "latency_ms": {name: float(self.latency_ms[row, column]) for column, name in self._running(row)},
                     "latency_std_ms": {name: self.latency_std_ms[column][row] for column, name in self._running(row)},
+                    **({"size": dict(self.sizes[row])} if self.sizes and self.sizes[row] else {}),
                 }
                 for row, arch in enumerate(self.archs)
             ],
@@ -125,7 +130,20 @@ def share(problem: Problem, references: Sequence[tuple[float, ...]], count: int)
         tiers=tuple(target.cost.tier.value for target in problem.targets),
         shares=gains.of(chosen),
         serving=tuple(_serving(problem, kept, column) for column in range(len(problem.targets))),
+        sizes=_sizes(problem, genotypes),
     )
+
+
+def _sizes(problem: Problem, genotypes: Genotypes) -> tuple[dict[str, dict[str, Any]], ...]:
+    """Of each of n networks, device -> the size of its file there."""
+    found: list[dict[str, dict[str, Any]]] = [{} for _ in genotypes]
+    for target in problem.targets:
+        for name in WRITTEN.keys() & target.further.keys():
+            values = size_values(target.further[name], genotypes)
+            for row, size in enumerate(values[SIZE_KEYS[0]]):
+                if size is not None:
+                    found[row][target.name] = {key: values[key][row] for key in SIZE_KEYS}
+    return tuple(found)
 
 
 def _serving(problem: Problem, kept: NDArray[np.intp], target: int) -> tuple[int, ...]:

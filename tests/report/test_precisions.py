@@ -29,3 +29,15 @@ def test_fronts_say_what_precisions_cost() -> None:
     drop = {"points": 0.264, "std": 1.408, "tier": "estimated", "source": "9 networks", "networks": 9}
     fronts = Fronts("s", "random", 0, 1, 1.0, "built-in", "predicted", (), drops={"int8": drop})
     assert fronts.drop_sentences == (SAID,)
+
+
+def test_a_front_tells_the_size_of_files_where_it_was_asked_for() -> None:
+    points = (ChoicePoint(0, 1.0, 0.1, 70.0, 1.4, size=(2.0 * 2**20, 2.0**10)), ChoicePoint(0, 2.0, 0.1, 71.0, 0.1))
+    view = FrontView(
+        "cpu", "cpu", "t", "measured", "", "", 1.0, (9.0, 50.0), None, 2, points, 0, np.zeros((0, 2)), caution=SAID
+    )
+    group = FrontGroup("s", LATENCY, "built-in", "predicted", 0, (view,), ("a",), ((),), (), (), "", "")
+    table = front_table(group)
+    assert table.headers[5] == "size MiB (estimated)"
+    assert [row[5] for row in table.rows] == ["2.000 ±0.00098", "–"]
+    assert len(table.headers) == len(table.rows[0])

@@ -1,11 +1,13 @@
 """See what a space falls apart into, sums along it, and exact fronts against looking at every network."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.search import additive
-from fleetfront.search.additive import additive_front, additive_values, additivity_error, make_layout
+from fleetfront.search.additive import additive_front, additive_fronts, additive_values, additivity_error, make_layout
 from fleetfront.search.block_genes import combinations, find_block_genes
 from fleetfront.search.front import target_front
 from fleetfront.search.problem import Problem, ProblemTarget
@@ -163,3 +165,18 @@ def test_genes_of_two_values_are_found_to_decide_blocks():
     found = find_block_genes(Switches())
     assert found.context == (2,)
     assert [group.leaves for group in found.groups] == [((0,),), ((1,),)]
+
+
+@pytest.mark.filterwarnings("error")
+def test_fronts_of_sums_leave_out_what_another_limit_forbids(make_problem, mini, synthetic):
+    plain = make_problem()
+    most = float(np.median(mini.params(mini.sample(500, np.random.default_rng(0)))))
+    targets = [replace(target, limits={"params": most}) for target in plain.targets]
+    problem = Problem(mini, tuple(targets), synthetic)
+    layout = make_layout(problem, find_block_genes(problem))
+    gain = mini.macs(layout.rows).astype(float)
+    fronts = additive_fronts(problem, layout, gain, 200)
+    whole = additive_fronts(plain, make_layout(plain, find_block_genes(plain)), gain, 200)
+    for limited, free in zip(fronts, whole, strict=True):
+        assert 5 < len(limited) < len(free)
+        assert mini.params(limited).max() <= most < mini.params(free).max()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import hint, next_command, print_json, print_table, warn
@@ -192,6 +192,8 @@ def _hints(one: Deployed) -> None:
             hint(f"  {line}")
     elif one.test_images:
         hint("  accuracy is not judged: the folders of --images are not the network's classes")
+    for said in _sizes(one):
+        hint(f"  {said}")
     for file in one.files:
         if file.proof.is_weak:
             warn(
@@ -204,6 +206,20 @@ def _hints(one: Deployed) -> None:
                 f"  {file.name}: {layout.transposes} transposes, {layout.casts} casts"
                 f"{', left by delegates: ' + ', '.join(layout.undelegated) if layout.undelegated else ''}"
             )
+
+
+def _sizes(one: Deployed) -> Iterator[str]:
+    """Tell what was predicted of the size of each file, beside what it is."""
+    from fleetfront.pipelines.deploy.records import formats_timed_on
+    from fleetfront.targets import precision_in
+
+    for row in one.pick.size:
+        formats, precision = formats_timed_on(row["target"]), precision_in(row["target"])
+        spread = "" if row["std_bytes"] is None else f" +-{row['std_bytes']:,.0f}"
+        for file in one.files:
+            if file.kind.name in formats and file.precision == precision and file.path.is_file():
+                written = file.path.stat().st_size
+                yield f"{file.name}: {written:,} bytes; the front says {row['bytes']:,.0f}{spread}"
 
 
 def _followed(file: WrittenFile) -> str:
@@ -275,6 +291,7 @@ def _as_json(one: Deployed) -> dict[str, Any]:
         "test_images": one.test_images,
         "files": [_file_as_json(file) for file in one.files],
         "predicted": [dict(row) for row in one.pick.latency],
+        **({"predicted_size": [dict(row) for row in one.pick.size]} if one.pick.size else {}),
         "measured": [
             {
                 "target": str(latency.target),
@@ -295,6 +312,7 @@ def _as_json(one: Deployed) -> dict[str, Any]:
 def _file_as_json(file: WrittenFile) -> dict[str, Any]:
     return {
         "path": str(file.path),
+        **({"bytes": file.path.stat().st_size} if file.path.is_file() else {}),
         "format": file.kind.name,
         "precision": file.precision,
         "accuracy": file.accuracy,

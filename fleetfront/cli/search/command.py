@@ -62,14 +62,14 @@ if TYPE_CHECKING:
     "limits",
     multiple=True,
     metavar="[DEVICE[:METRIC]=]NUMBER",
-    help="Only networks this fast (ms), or within another metric: pixel3:energy=900; repeatable.",
+    help="Only networks this fast (ms), or within another metric: pixel3:energy=900, size=4MiB; repeatable.",
 )
 @click.option(
     "--objective",
     "extras",
     multiple=True,
     metavar="METRIC",
-    help="A further objective: macs, params, energy or peak_memory; repeatable.",
+    help="A further objective: size (of the file), macs, params, energy or peak_memory; repeatable.",
 )
 @click.option(
     "--fix", "fixed", multiple=True, metavar="GENE=VALUE", help="Hold a gene, e.g. resolution=224; repeatable."
@@ -157,15 +157,15 @@ def search(
         # A slip in its name is not to hide behind what the devices lack.
         find_strategy(strategy.partition(":")[0])
     accuracy, (family, searched) = spell_classes(accuracy, parse_classes(classes)), _spaces(space, precisions, drops)
-    options = _options(accuracy, strategy, evaluations, seed, extras, fixed, start_from, searched)
-    options = replace(options, share=share, explain=True, excluded=_barred(excluded, searched))
-    options = replace(options, retry_failed=retry_failed)
+    options = _options(accuracy, strategy, evaluations, seed, extras, fixed, excluded, start_from, searched)
+    options = replace(options, share=share, explain=True, retry_failed=retry_failed)
     with progress(quiet) as shown:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
         targets, devices = _targets(models, searched, limits, extras, known)
         checking = _verify(verify, family, models.store, shown)
-        known = _with_drops(searched, known or _accuracy(accuracy, images, family, shown), targets, drops, shown)
+        known = known or _accuracy(accuracy, images, family, shown)
+        targets, known = _completed(searched, targets, known, extras, drops, shown)
         fronts = search_space(searched, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None, images, devices)
     devices.check()
@@ -239,17 +239,21 @@ def _spaces(name: str, precisions: str | None, drops: Sequence[str]) -> tuple[Se
     return space, with_precisions(space, split_names((precisions,)))
 
 
-def _with_drops(
-    space: SearchSpace, known: AccuracyModel, targets: list[ProblemTarget], drops: Sequence[str], shown: Progress
-) -> AccuracyModel:
-    """The accuracies of a space, in each of its precisions where it has several."""
+def _completed(
+    space: SearchSpace,
+    targets: list[ProblemTarget],
+    known: AccuracyModel,
+    objectives: Sequence[str],
+    drops: Sequence[str],
+    shown: Progress,
+) -> tuple[list[ProblemTarget], AccuracyModel]:
+    """Targets with the sizes of their files, where these are asked for, and accuracies of each precision of a space."""
+    from fleetfront.pipelines.file_sizes import with_sizes
     from fleetfront.pipelines.precision_drops import accuracy_in_precisions
     from fleetfront.predictors.accuracy.precisions import parse_drop
-    from fleetfront.spaces.base import HasPrecisions
 
-    if not isinstance(space, HasPrecisions):
-        return known
-    return accuracy_in_precisions(space, known, targets, dict(map(parse_drop, drops)), progress=shown)
+    targets = with_sizes(space, targets, known, objectives, progress=shown)
+    return targets, accuracy_in_precisions(space, known, targets, dict(map(parse_drop, drops)), progress=shown)
 
 
 def _is_quick(accuracy: str) -> bool:
@@ -283,6 +287,7 @@ def _options(
     seed: int,
     extras: tuple[str, ...],
     fixed: tuple[str, ...],
+    excluded: tuple[str, ...],
     start_from: Path | None,
     space: SearchSpace,
 ) -> SearchOptions:
@@ -299,6 +304,7 @@ def _options(
         _held(fixed, space),
         archive,
         is_chosen=strategy is not None,
+        excluded=_barred(excluded, space),
     )
 
 

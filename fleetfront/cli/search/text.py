@@ -13,7 +13,8 @@ import click
 
 from fleetfront.cli.console import echo, hint, next_command, print_table
 from fleetfront.errors import InputError
-from fleetfront.quantities import ACCURACY, FAR_OFF, METRICS, Tier, format_spread
+from fleetfront.quantities import ACCURACY, FAR_OFF, SIZE, Tier, format_number, format_spread
+from fleetfront.search.metrics import COUNTED, NAMED
 from fleetfront.spaces.precisions import SEPARATOR
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Points of each front that are printed; all of them are in the files.
 _SHOWN = 8
+#: The key of the size of a network's file, and of its deviation.
+_SIZE, _SIZE_STD = f"{SIZE.name}_{SIZE.unit}", f"{SIZE.name}_std_{SIZE.unit}"
 #: What a point says of an accuracy that is held at the end of what was measured.
 _BEYOND = "accuracy_is_beyond_range"
 #: Fronts of more devices are printed as one line each.
@@ -124,7 +127,26 @@ def show_fronts(fronts: Fronts) -> None:
 
 def _metric_key(metric: str) -> str:
     """The key of a further metric's value in a point: ``macs``, ``energy_uJ``."""
-    return f"{metric}_{METRICS[metric].unit}" if metric in METRICS else metric
+    return f"{metric}_{NAMED[metric].unit}" if metric in NAMED and metric not in COUNTED else metric
+
+
+def _headed(key: str) -> str:
+    return "size MiB" if key == _SIZE else key.replace("_", " ")
+
+
+def _say_size(points: Sequence[FrontPoint]) -> None:
+    """Say how sizes are known, and how far off they may be."""
+    stds = [point.more[_SIZE_STD] / point.more[_SIZE] for point in points if _SIZE_STD in point.more]
+    if stds:
+        hint(f"Size is that of the file that the device is handed, estimated from written ones to +-{max(stds):.1%}.")
+
+
+def _told(key: str, point: FrontPoint) -> str:
+    """A further metric's value; the size of a file in MiB."""
+    value = point.more.get(key)
+    if value is None:
+        return "-"
+    return format_number(value / 2**20) if key == _SIZE else f"{value:.4g}"
 
 
 def _show(front: DeviceFront, fronts: Fronts) -> None:
@@ -146,15 +168,14 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
             front.tier,
             f"{point.promised[0]:.2f}{'*' if point.more.get(_BEYOND) else ''} +-{point.promised[1]:.2f}",
             point.more.get("accuracy_tier", fronts.accuracy_tier),
-            *(f"{point.more[key]:.4g}" if key in point.more else "-" for key in further),
+            *(_told(key, point) for key in further),
             point.arch + _ties(point) + ("  <- knee" if row == front.knee else ""),
         )
         for row, point in ((row, front.points[row]) for row in shown)
     ]
     cost = f"{front.metric.title} {front.metric.unit}"
-    print_table(
-        (cost, "tier", fronts.quality.title, "tier", *(key.replace("_", " ") for key in further), "architecture"), rows
-    )
+    print_table((cost, "tier", fronts.quality.title, "tier", *map(_headed, further), "architecture"), rows)
+    _say_size([front.points[row] for row in shown])
     _say_how_far([front])
     _say_held_out([front])
     _caution([front])

@@ -76,6 +76,8 @@ class Manifest:
     labels: tuple[str, ...] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
     test_vectors: tuple[VectorRow, ...] = ()
+    #: What was predicted of the bytes of its files.
+    size: tuple[Mapping[str, Any], ...] = ()
 
 
 def safe_name(text: str) -> str:
@@ -238,6 +240,7 @@ def _as_json(manifest: Manifest, folder: Path, paths: Sequence[str]) -> dict[str
         "files": [described(file) for file in manifest.files],
         "accuracy": _plain(manifest.accuracy),
         "latency": _plain(manifest.latency),
+        **({"size": _plain(manifest.size)} if manifest.size else {}),
         "labels": list(manifest.labels),
         "made_with": dict(manifest.made_with),
         "test_vectors": [asdict(row) for row in manifest.test_vectors],

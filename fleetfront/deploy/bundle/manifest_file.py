@@ -78,6 +78,14 @@ class _Latency(TypedDict):
 
 
 @_open
+class _Size(TypedDict):
+    target: _Name
+    bytes: Annotated[float, Gt(0)]
+    std_bytes: NotRequired[_Amount | None]
+    tier: NotRequired[str | None]
+
+
+@_open
 class _Weights(TypedDict):
     random: NotRequired[bool]
     id: NotRequired[str | None]
@@ -91,6 +99,7 @@ class _Manifest(TypedDict):
     files: list[_File]
     accuracy: list[_Accuracy]
     latency: list[_Latency]
+    size: NotRequired[list[_Size]]
     labels: NotRequired[list[str]]
     made_with: NotRequired[dict[str, str]]
 

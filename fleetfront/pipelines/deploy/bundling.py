@@ -127,6 +127,7 @@ def _manifest(deployed: Deployed, network: Network, space: str, recipe: Recipe) 
         latency=(*pick.latency, *(measured_row(latency) for latency in deployed.measured)),
         labels=network.class_names,
         made_with={"fleetfront": __version__, "python": platform.python_version(), **versions()},
+        size=pick.size,
     )
 
 

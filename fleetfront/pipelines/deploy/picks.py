@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.deploy.deploy import FrontPoints, Pick
 from fleetfront.quantities import ACCURACY
-from fleetfront.search.results import DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import SIZE_KEYS, DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import HasPrecisions, SearchSpace, plain_space
 from fleetfront.spaces.precisions import SEPARATOR, split_precision
 
@@ -93,7 +93,11 @@ def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:
             for name in running
         )
         pictured = _points(fronts, fronts.device(running[0])) if running else None
-        picks.append(Pick(f"shared-{rank}", arch, latency, accuracy, front=pictured, precision=precision))
+        sizes = network.get("size", {})
+        size = [row for name in running for row in _size(fronts.device(name), sizes.get(name, {}), precision)]
+        picks.append(
+            Pick(f"shared-{rank}", arch, latency, accuracy, front=pictured, precision=precision, size=tuple(size))
+        )
     return picks
 
 
@@ -145,7 +149,8 @@ def _pick(
     accuracy = _accuracies(
         fronts, (front,), point.arch, *point.promised, is_held_out=point.held_out_accuracy is not None
     )
-    return Pick(name, arch, (latency,), accuracy, max_latency_ms, _points(fronts, front), precision)
+    size = _size(front, point.more, precision)
+    return Pick(name, arch, (latency,), accuracy, max_latency_ms, _points(fronts, front), precision, size)
 
 
 def _points(fronts: Fronts, front: DeviceFront) -> FrontPoints | None:
@@ -167,6 +172,14 @@ def _latency(front: DeviceFront, ms: float, std_ms: float | None, precision: str
         "is_prediction": True,
         **({"not_promised": front.not_promised} if std_ms is None and front.not_promised else {}),
     }
+
+
+def _size(front: DeviceFront, known: Mapping[str, Any], precision: str) -> tuple[dict[str, Any], ...]:
+    """The row of a manifest that states the size of the file on a front's device; none where nobody asked for it."""
+    if known.get(SIZE_KEYS[0]) is None:
+        return ()
+    size, std, tier = (known.get(key) for key in SIZE_KEYS)
+    return ({"target": front.target_of(precision), "bytes": size, "std_bytes": std, "tier": tier},)
 
 
 def _accuracies(

@@ -122,6 +122,7 @@ class Pick:
         max_latency_ms: the limit that the pick was chosen under, if any.
         front: where it was picked from, if anywhere.
         precision: what its files are written in, whatever is asked for otherwise; empty where nobody chose one for it.
+        size: rows of a manifest: ``target``, ``bytes``, ``std_bytes``, ``tier``, of the file that runs there.
     """
 
     name: str
@@ -131,6 +132,7 @@ class Pick:
     max_latency_ms: float | None = None
     front: FrontPoints | None = None
     precision: str = ""
+    size: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def key(self) -> tuple[str, str]:

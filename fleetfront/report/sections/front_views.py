@@ -15,7 +15,7 @@ from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality
 from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_networks
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
-from fleetfront.search.results import DeviceFront, Fronts, front_arrays
+from fleetfront.search.results import SIZE_KEYS, DeviceFront, Fronts, front_arrays
 from fleetfront.spaces.base import HasSupernet, SearchSpace, plain_space
 from fleetfront.spaces.supernet.published import PUBLISHED
 
@@ -36,7 +36,8 @@ GENERATED = " (generator)"
 class ChoicePoint:
     """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric
     (``cost_std`` is None where nothing is promised of it), ``accuracy`` what may be promised: on held-out images where
-    the front has such, ``accuracy_tier`` its origin where that is another than the group's.
+    the front has such, ``accuracy_tier`` its origin where that is another than the group's, ``size`` the bytes of its
+    file and their deviation, where somebody asked.
     """
 
     arch: int
@@ -46,6 +47,7 @@ class ChoicePoint:
     accuracy_std: float
     accuracy_is_beyond_range: bool = False
     accuracy_tier: str = ""
+    size: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +198,7 @@ def _view(
             p.promised[1],
             bool(p.more.get("accuracy_is_beyond_range", False)),
             str(p.more.get("accuracy_tier", "")),
+            None if SIZE_KEYS[0] not in p.more else (p.more[SIZE_KEYS[0]], p.more.get(SIZE_KEYS[1], 0.0)),
         )
         for p in (front.points[i] for i in kept)
     )

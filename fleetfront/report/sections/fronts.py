@@ -48,6 +48,7 @@ def front_figures(group: FrontGroup) -> Iterator[Figure]:
 def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
     """Some points of every front, the knee among them."""
     rows = []
+    has_sizes = any(point.size is not None for front in group.fronts for point in front.points)
     for front in group.fronts:
         count = len(front.points)
         step = max(1, -(-count // shown))
@@ -61,13 +62,20 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
                     with_spread(point.accuracy, point.accuracy_std, 4)
                     + ("*" if point.accuracy_is_beyond_range else ""),
                     point.accuracy_tier or group.accuracy_tier,
+                    *([_mebibytes(point.size)] if has_sizes else []),
                     "knee" if at == front.knee else "",
                     group.archs[point.arch],
                 )
             )
     name, unit = group.metric.title, group.metric.unit
-    headers = ("device", f"{name} {unit}", f"{name} tier", group.quality.title, "accuracy tier", "", "architecture")
-    return Table(f"Fronts of {group.space}", headers, tuple(rows), frozenset({1, 3}))
+    sizes = ["size MiB (estimated)"] if has_sizes else []
+    told = (f"{name} {unit}", f"{name} tier", group.quality.title, "accuracy tier", *sizes)
+    numbers = frozenset({1, 3, 5} if has_sizes else {1, 3})
+    return Table(f"Fronts of {group.space}", ("device", *told, "", "architecture"), tuple(rows), numbers)
+
+
+def _mebibytes(size: tuple[float, float] | None) -> str:
+    return format_number(None) if size is None else with_spread(size[0] / 2**20, size[1] / 2**20, 4)
 
 
 def volume_table(group: FrontGroup) -> Table:

@@ -110,6 +110,22 @@ def test_further_metrics_are_shown_beside_latency(capsys: pytest.CaptureFixture[
     assert header.split() == ["latency", "ms", "tier", "accuracy", "%", "tier", "macs", "params", "architecture"]
 
 
+def test_sizes_are_shown_in_mebibytes_with_where_they_come_from(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fleetfront.pipelines import file_sizes
+
+    monkeypatch.setattr(file_sizes, "FILES", 8)
+    told = ["search", "--device", "pixel3", "--strategy", "random", "--evaluations", "30", "-q"]
+    assert main([*told, "--objective", "size", "--limit", "size=24MiB"]) == 0
+    shown = capsys.readouterr()
+    (header,) = (line for line in shown.out.splitlines() if line.strip().startswith("latency ms"))
+    assert header.split()[-3:] == ["size", "MiB", "architecture"]
+    assert "Size is that of the file that the device is handed, estimated from written ones to" in shown.err
+    assert main([*told, "--limit", "size=24MiBB"]) == 2
+    assert "or with a unit: --limit size=4MiB" in capsys.readouterr().err
+
+
 def test_a_slip_in_a_strategys_name_is_told_before_anything_else(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["search", "--device", "nobody-has-this", "--strategy", "surogate"]) == 2
     told = capsys.readouterr().err
