@@ -1,7 +1,9 @@
-"""Measure how long commands take on stores of many samples, and how much memory and disk these take.
+"""Measure how long commands take on stores of many samples, and what devices of other hosts cost and lose.
 
     python benchmarks/fleet_scale.py campaign [--samples 1000000]     one campaign of one device: fit
     python benchmarks/fleet_scale.py store [--samples 10000000]       20 devices: fit of one, devices, open for resume
+    python benchmarks/fleet_scale.py ssh                              a CPU through ssh to loopback, and directly
+    python benchmarks/fleet_scale.py kills [--kills 100]              8 devices of 3 hosts while processes die
 
 Samples are made up (work of blocks and networks, lognormal noise, conditions as the agent of a CPU writes them); the
 store, its rows and the commands are real, each run in a process of its own as a user does. Times are wall seconds and
@@ -34,6 +36,7 @@ from fleetfront.quantities import Clock
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.targets import Target
 
+ROOT = Path(__file__).resolve().parents[1]
 SPACE = "ofa-mbv3-w1.2"
 CALIBRATION, VALIDATION, ANCHOR_EVERY = 20, 50, 8
 DEVICES = 20
@@ -42,6 +45,8 @@ RUNS, RUNS_OF_MANY = 6, 12
 BARS = {
     "campaign": {"fit_s": 3.0},
     "store": {"fit_s": 3.0, "devices_s": 1.0, "resume_s": 0.5, "bytes_a_sample": 60},
+    "ssh": {"median_off_percent": 1.0, "overhead_a_visit_ms": 20.0},
+    "kills": {"lost": 0, "doubled": 0},
 }
 NS = 1_700_000_000_000_000_000
 #: Opens a campaign as a profile that goes on does: the campaigns of its target, the newest round, what of it is done.
@@ -206,14 +211,56 @@ def measure(part: str, samples: int) -> dict[str, Any]:
     return found
 
 
+def kill(kills: int) -> dict[str, Any]:
+    """Measure six simulated devices and two of Android's own daemons behind three hosts while processes are killed."""
+    sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "adbd")]
+    import daemon as adbd
+    import fleet_kills
+
+    from fleetfront.deploy.writers.tflite.writer import write_tflite
+    from fleetfront.graphs.graph import GraphBuilder
+    from tests.far_hosts.fixtures import install_simulated
+
+    if reason := adbd.why_not():
+        sys.exit(reason)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        install_simulated(folder / "site")
+        os.environ.update(fleet_kills.environment(folder, folder / "site"))
+        os.environ["ANDROID_ADB_SERVER_PORT"] = str(adbd.free_port())
+        sys.path.insert(0, str(folder / "site"))
+        builder = GraphBuilder("sum")
+        one = builder.input("x", (1, 64))
+        model = folder / "sum.tflite"
+        model.write_bytes(write_tflite(builder.build([builder.add("add", [one, one], "sum")])))
+        root = adbd.build()
+        phones = [adbd.Daemon(root, folder / f"phone{number}").start() for number in range(2)]
+        try:
+            devices = [f"ssh:host{number}/adb:{phone.address}" for number, phone in enumerate(phones)]
+            devices += [f"ssh:host{number % 3}/simulated:{number}" for number in range(6)]
+            experiment = fleet_kills.Experiment(folder, tuple(devices), (model,), rounds=50, kills=kills)
+            return fleet_kills.as_json(experiment, fleet_kills.run(experiment))
+        finally:
+            for phone in phones:
+                phone.stop()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", choices=("campaign", "store"))
+    parser.add_argument("part", choices=tuple(BARS))
     parser.add_argument("--samples", type=int)
+    parser.add_argument("--kills", type=int, default=100)
     arguments = parser.parse_args()
     begun = machine.describe()
-    samples = arguments.samples or {"campaign": 10**6, "store": 10**7}[arguments.part]
-    found = measure(arguments.part, samples) | {"bars": BARS[arguments.part]}
+    if arguments.part == "ssh":
+        from fleet_links import compare
+
+        found = compare()
+    elif arguments.part == "kills":
+        found = kill(arguments.kills)
+    else:
+        found = measure(arguments.part, arguments.samples or {"campaign": 10**6, "store": 10**7}[arguments.part])
+    found |= {"bars": BARS[arguments.part]}
     for name, value in found.items():
         print(name, value)
     path = machine.RESULTS / "fleet_scale.json"

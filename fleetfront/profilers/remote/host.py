@@ -289,7 +289,9 @@ class Host:
     @staticmethod
     def _made(agent: Agent, batch: VisitBatch, visits: Sequence[Visit]) -> Iterator[tuple[Visit, Any]]:
         with closing(agent.run(batch)) as answers:
-            yield from zip(visits, answers, strict=False)
+            # Answers first: an agent that is not heard out believes the rest to be abandoned.
+            for rows, visit in zip(answers, visits, strict=False):
+                yield visit, rows
 
     def _path(self, sha256: str, suffix: str) -> str:
         if not _HASH.fullmatch(sha256) or not _SUFFIX.fullmatch(suffix):

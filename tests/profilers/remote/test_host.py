@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,9 @@ import pytest
 
 from fleetfront.errors import FileError
 from fleetfront.files import device_lock
+from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.records import Measurement, Role
+from fleetfront.profilers.remote.host import Host
 from fleetfront.profilers.remote.lines import Lines, LinkEnded
 from fleetfront.profilers.remote.messages import (
     PROTOCOL,
@@ -33,6 +36,8 @@ from fleetfront.profilers.remote.messages import (
     to_line,
 )
 from fleetfront.profilers.remote.received import ReceivedFiles
+from fleetfront.targets import Target
+from fleetfront.testing.simulated_device import SimulatedDevice
 from fleetfront.workspace import Workspace
 
 GREETING = {"kind": "greeting", "protocol": PROTOCOL, "fleetfront": "9.9", "controller": "abcd"}
@@ -194,6 +199,23 @@ def test_a_silent_controller_frees_the_device_and_a_long_visit_does_not(hosts: P
     with device_lock(tmp_path / "home" / "locks", "simulated:a"):
         pass
     talk.drop()
+
+
+def test_an_agent_is_heard_out_so_that_its_process_lives_on_to_the_next_batch() -> None:
+    """Whoever closes an agent's answers early abandons the batch, and the CPU's agent then begins a new process."""
+    ends = []
+
+    class Told(SimulatedDevice):
+        def run(self, batch: VisitBatch) -> Generator[tuple[Measurement, ...], None, None]:
+            yield from super().run(batch)
+            ends.append(len(self.visits))
+
+    visits = tuple(Visit(name, Role.BLOCK, name, "f") for name in ("a", "b"))
+    batch = VisitBatch(Target("simulated:a", "litert"), "", "c", 0, visits, {"f": ""})
+    made = list(Host._made(Told({"a": 1.0, "b": 2.0}), batch, visits))
+    assert [visit.key for visit, _ in made] == ["a", "b"]
+    assert [rows[0].key for _, rows in made] == ["a", "b"]
+    assert ends == [2]
 
 
 def test_files_arrive_whole_or_not_at_all(tmp_path: Path) -> None:
