@@ -85,6 +85,7 @@ class RemoteAgent:
         self._there: set[str] = set()
         self._number = 0
         self._was_lost = False
+        self._is_working = False
         self._ready: Ready | None = None
         try:
             self._linked()
@@ -191,24 +192,31 @@ class RemoteAgent:
                 f"{self._target.device} is not what it was: {_changed(self._ready.facts, ready.facts)}.",
                 "What is measured from now on is another device's or another system's: run the same command again.",
             )
-        self._ready = ready
+        self._ready, self._is_working = ready, True
 
     def _mend(self, end: LinkEnded) -> None:
         """Wait before the next try. Raises DeviceError if the unit is to be set aside."""
         link, self._link = self._link, None
         if link is not None:
             link.drop()
-        self._was_lost = True
-        wait_s = self._faults.add(time.monotonic())
-        device = self._target.device
-        if wait_s is None:
-            often = f"{self._patience.most_faults} times in {format_duration(self._patience.within_s)}"
-            raise DeviceError(
-                f"{device} is set aside, for its link broke {often}; the last time: {end}.",
-                "Look at the host and its network; other devices go on, and the same command goes on with this one.",
-            )
-        self._progress.note(f"The link to {device} broke ({end}); it is tried again in {wait_s:g} s.")
-        self._sleep(wait_s)
+        was_working, self._is_working, self._was_lost = self._is_working, False, True
+        now, device, patience = time.monotonic(), self._target.device, self._patience
+        was_reached = self._ready is not None
+        wait_s = self._faults.broke(now) if was_working else self._faults.missed(now, was_reached=was_reached)
+        if wait_s is not None:
+            self._progress.note(f"The link to {device} broke ({end}); it is tried again in {wait_s:g} s.")
+            self._sleep(wait_s)
+            return
+        if was_working:
+            why = f"its link broke {patience.most_faults} times in {format_duration(patience.within_s)}"
+        elif was_reached:
+            why = f"its host was away for {format_duration(patience.away_s)}"
+        else:
+            why = f"its host was not reached in {patience.most_faults} tries"
+        raise DeviceError(
+            f"{device} is set aside, for {why}; the last time: {end}.",
+            "Look at the host and its network; other devices go on, and the same command goes on with this one.",
+        )
 
 
 def asked(link: Link, opening: Open) -> Ready:

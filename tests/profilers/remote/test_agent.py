@@ -200,13 +200,49 @@ def test_a_unit_whose_link_breaks_three_times_is_set_aside(hosts: Path, files: d
             measure(agent)
         assert caught.value.exit_code == 3
     assert found == ["block"] * 3
-    assert waits == [1.0, 4.0]
+    assert waits == [1.0, 1.0]
 
 
-def test_faults_are_forgotten_after_ten_minutes() -> None:
+def test_breaks_are_forgotten_after_ten_minutes() -> None:
     window = FaultWindow(Patience())
-    assert [window.add(now) for now in (0.0, 10.0)] == [1.0, 4.0]
-    assert [window.add(now) for now in (700.0, 701.0, 702.0)] == [1.0, 4.0, None]
+    assert [window.broke(now) for now in (0.0, 10.0)] == [1.0, 1.0]
+    assert [window.broke(now) for now in (700.0, 701.0, 702.0)] == [1.0, 1.0, None]
+
+
+def test_a_host_that_starts_anew_is_one_fault_however_often_it_is_tried() -> None:
+    window = FaultWindow(Patience())
+    assert window.broke(0.0) == 1.0
+    waits = [window.missed(0.0, was_reached=True) for _ in range(15)]
+    assert waits[:6] == [2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert waits.index(None) == 13
+    assert window.broke(400.0) == 1.0
+    assert window.missed(701.0, was_reached=True) is None
+
+
+def test_a_host_that_was_never_reached_has_three_tries() -> None:
+    window = FaultWindow(Patience())
+    assert [window.missed(now, was_reached=False) for now in (0.0, 1.0, 2.0)] == [1.0, 2.0, None]
+
+
+def test_a_host_that_is_away_for_a_while_is_waited_for(
+    hosts: Path, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent_there, waits = os.environ["FLEETFRONT_AGENT"], []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 4:
+            monkeypatch.setenv("FLEETFRONT_AGENT", agent_there)
+
+    batch = case_of(SIMULATED, files, is_real=False, open_agent=lambda: agent).batch(["block"] * 4)
+    with closing(remote(Patience(), tmp_path / "here", sleep)) as agent:
+        answers = agent.run(batch)
+        found = [next(answers)]
+        monkeypatch.setenv("FLEETFRONT_AGENT", "sh -c 'echo starting >&2; exit 255'")
+        os.kill(links(hosts)[0][0], signal.SIGKILL)
+        found += answers
+    assert waits == [1.0, 2.0, 4.0, 8.0]
+    assert len({row.uuid for rows in found for row in rows}) == 8
 
 
 def test_what_no_new_link_mends_is_said_at_once(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
