@@ -24,10 +24,11 @@ _WEIGHT_BYTES = {"fp16": 2, "int8": 1}
 FLOATS = ("fp32", "tf32", "fp16", "unknown", "")
 
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:\-]*\Z")
-#: ``adb:SERIAL@HOST`` is behind another host, ``ssh:HOST/cpu`` a device of one, whose user may be said: ``me@HOST``.
+#: ``adb:SERIAL@usb:3-4`` is one of two with one serial number, ``adb:SERIAL@HOST`` is behind another host,
+#: ``ssh:HOST/cpu`` a device of one, whose user may be said: ``me@HOST``.
 _DEVICE = re.compile(
     r"(ssh:([A-Za-z0-9_][A-Za-z0-9_.\-]*@)?[A-Za-z0-9_][A-Za-z0-9_.\-]*(:\d{1,5})?/)?"
-    r"[A-Za-z0-9][A-Za-z0-9_.:\-]*(@[A-Za-z0-9][A-Za-z0-9_.:\-]*)?\Z"
+    r"[A-Za-z0-9][A-Za-z0-9_.:\-]*(@usb:[A-Za-z0-9_.:\-]+)?(@[A-Za-z0-9][A-Za-z0-9_.:\-]*)?\Z"
 )
 _SPELLED = re.compile(r"(ssh:[^/]+/[^/]+|[^/]+)/([^/]+)/([^/]+)/t(\d{1,9})/b([1-9]\d{0,8}|\?)(?:/([^/]+))?", re.A)
 #: The part of a spelled target, or of a narrowed device, that is the device.

@@ -68,7 +68,11 @@ def test_a_target_keeps_the_host_so_that_it_is_reached_again() -> None:
     target = adb_target("adb:ZUG 5S@desk2:5038")
     assert target.device == "adb:ZUG-5S@desk2:5038"
     assert Target.parse(str(target)) == target
-    assert adb_target("adb:R58@usb:3-4").device == "adb:R58-usb:3-4"
+    for plugged_in in ("adb:R58@usb:3-4", "adb:R58@usb:3-4@desk2"):
+        twin = adb_target(plugged_in)
+        assert twin.device == plugged_in, "later commands reach this one of two with one serial number"
+        assert Target.parse(str(twin)) == twin
+    assert adb_target("adb:my phone@usb:3-4").device == "adb:my-phone@usb:3-4"
     with pytest.raises(InputError, match="port 99999"):
         adb_target("adb:R58@desk2:99999")
     with pytest.raises(InputError):

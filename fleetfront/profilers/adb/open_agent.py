@@ -229,7 +229,9 @@ def adb_target(
         raise unknown("runtime of a device over ADB", runtime, known)
     # Serial numbers of devices found by mDNS hold characters that a target cannot have.
     serial, host = split_host(device.removeprefix(PREFIX))
-    name = PREFIX + re.sub(r"[^A-Za-z0-9_.:\-]+", "-", serial).strip("-") + host
+    serial, at, place = serial.partition("@usb:")
+    spelled = [re.sub(r"[^A-Za-z0-9_.:\-]+", "-", part).strip("-") for part in (serial, place)]
+    name = PREFIX + at.join(spelled if at else spelled[:1]) + host
     return Target(name, runtime, precision, threads, batch)
 
 
