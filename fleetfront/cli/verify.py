@@ -29,7 +29,11 @@ _OF_LATENCY = ("file", "target and clock", "ms", "promised, 90 %", "was", "verdi
 @click.command()
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option(
-    "--measure", is_flag=False, flag_value=_HERE, metavar="[DEVICE]", help="Time the files again: here, or adb:SERIAL."
+    "--measure",
+    is_flag=False,
+    flag_value=_HERE,
+    metavar="[DEVICE]",
+    help="Time the files again: here, on adb:SERIAL or ssh:HOST/cpu.",
 )
 @click.option(
     "--within",

@@ -28,7 +28,11 @@ from fleetfront.cli.options import DEFAULT_SPACE, json_option, opened_space, qui
 @weight_options
 @file_options(formats=("onnx,tflite", "onnx, tflite, ort, trt"), precisions="fp32, fp16, int8", is_of_space=True)
 @click.option(
-    "--measure", is_flag=False, flag_value=AUTO, metavar="[TARGET]", help="Time the very files: here, or on adb:SERIAL."
+    "--measure",
+    is_flag=False,
+    flag_value=AUTO,
+    metavar="[TARGET]",
+    help="Time the very files: here, on adb:SERIAL or ssh:HOST/cpu.",
 )
 @store_option
 @json_option

@@ -323,7 +323,7 @@ def _fits(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[T
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
     from fleetfront.deploy.contract import DYNAMIC
     from fleetfront.profilers.kinds.base import Capability
-    from fleetfront.profilers.kinds.catalogue import find_kind
+    from fleetfront.profilers.kinds.catalogue import check_far, find_kind
     from fleetfront.runtimes.catalogue import places
 
     # What a file of any batch is fed while it is timed.
@@ -339,10 +339,11 @@ def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat],
         return tuple(dict.fromkeys(wanted))
     device, *rest = split_spelled(measure)
     kind = find_kind(device)
+    check_far(device)
     if kind is None or Capability.FILES not in kind.can:
         raise DeviceError(
-            f"{measure} cannot be reached: files are timed on this machine's CPU and on devices over ADB.",
-            "Write --measure cpu or --measure adb:SERIAL, or profile the file where it will run.",
+            f"{measure} cannot be reached: files are timed on this machine's CPU, over ADB and on other hosts.",
+            "Write --measure cpu, adb:SERIAL or ssh:HOST/cpu, or profile the file where it will run.",
         )
     if not rest:
         return tuple(kind.target(device, precision=name, batch=batch) for name in recipe.precisions)

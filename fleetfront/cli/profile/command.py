@@ -119,8 +119,8 @@ def profile(
     \b
     Examples:
       fleetfront profile --device cpu --runtime onnxruntime --space ofa-mbv3-w1.0 --budget quick
-      fleetfront profile --device adb:SERIAL --cores big --max-temp 38
       fleetfront profile --device adb:SERIAL --from-front fronts --budget 2m
+      fleetfront profile --devices ssh:pi/cpu,ssh:lab/adb:SERIAL --file model.tflite
       fleetfront profile --device cuda:0 --runtime torch --batch 1,64 --target-error 2.5
       fleetfront profile --device cpu --runtime onnxruntime --precision fp32,int8
       fleetfront profile --file detector.onnx --shape images=1,3,640,640

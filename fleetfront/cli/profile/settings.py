@@ -93,7 +93,7 @@ def kind_for(device: str) -> DeviceKind:
     Raises InputError for a name that nobody knows, DeviceError for a known device that is not measured from here.
     """
     from fleetfront.device_configs.loader import device_names
-    from fleetfront.profilers.kinds.catalogue import kind_of
+    from fleetfront.profilers.kinds.catalogue import check_far, kind_of
     from fleetfront.runtimes.catalogue import check_parts, options_of
 
     if find_kind(device) is None and device not in device_names():
@@ -101,6 +101,7 @@ def kind_for(device: str) -> DeviceKind:
         if parts and find_kind(name) is not None:
             check_parts(parts)
             raise InputError(f"{device} is more than a device.", f"Write {options_of(device)}.")
+        check_far(device)
         raise unknown("device", device, ["cpu", *device_names()])
     return kind_of(device)
 

@@ -16,7 +16,7 @@ from fleetfront.profilers.cpu.kind import CpuKind
 from fleetfront.profilers.gpu.kind import CudaKind
 from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
 from fleetfront.profilers.remote.kind import remote_kind
-from fleetfront.profilers.remote.names import split_far
+from fleetfront.profilers.remote.names import is_far, split_far
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
 
@@ -37,19 +37,15 @@ def kind_names() -> tuple[str, ...]:
 def find_kind(device: str) -> DeviceKind | None:
     """The kind that a device's name means, None if no kind here knows it. Own kinds come before plug-ins.
 
-    Raises InputError on a plug-in that does not load, where no kind before it matches; on ``ssh:`` before what is no
-    host, or no device.
+    Raises InputError on a plug-in that does not load, where no kind before it matches.
     """
-    if (far := split_far(device)) is not None:
-        if "/" in far.inner:
+    if is_far(device):
+        try:
+            far = split_far(device)
+        except InputError:
             return None
-        inner = find_kind(far.inner)
-        if inner is None:
-            raise InputError(
-                f"{far.inner!r} is no device that could be measured on {far.host}.",
-                f"`fleetfront devices --host {far.host}` lists those that can.",
-            )
-        return remote_kind(inner)
+        inner = None if far is None else find_kind(far.inner)
+        return None if inner is None else remote_kind(inner)
     for kind in _OWN:
         if kind.matches(device):
             return kind
@@ -61,10 +57,24 @@ def find_kind(device: str) -> DeviceKind | None:
     return None
 
 
+def check_far(device: str) -> None:
+    """Raise InputError for ``ssh:`` before what is no host, or no device of one; other names are fine."""
+    far = split_far(device)
+    if far is not None and find_kind(far.inner) is None:
+        raise InputError(
+            f"{far.inner!r} is no device that could be measured on {far.host}.",
+            f"`fleetfront devices --host {far.host}` lists those that can.",
+        )
+
+
 def kind_of(device: str) -> DeviceKind:
-    """The kind that a device's name means. Raises DeviceError if nothing here can measure it; see ``find_kind``."""
+    """The kind that a device's name means.
+
+    Raises DeviceError if nothing here can measure it, and what ``find_kind`` and ``check_far`` raise.
+    """
     kind = find_kind(device)
     if kind is None:
+        check_far(device)
         raise DeviceError(
             f"The device {device!r} cannot be measured from here.",
             "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",

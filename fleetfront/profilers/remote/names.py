@@ -26,16 +26,21 @@ class FarName:
     inner: str
 
 
+def is_far(device: str) -> bool:
+    """Tell whether a name means a device behind another host, rightly spelled or not."""
+    return device.startswith(PREFIX)
+
+
 def split_far(device: str) -> FarName | None:
     """The parts of the name of a device behind another host; None for other devices.
 
     Raises InputError for a host that ssh would not take for one, or without a device behind it.
     """
-    if not device.startswith(PREFIX):
+    if not is_far(device):
         return None
     host, _, inner = device.removeprefix(PREFIX).partition("/")
     check_host(host)
-    if not inner or inner.startswith(PREFIX):
+    if not inner or is_far(inner):
         raise InputError(
             f"{device} names no device of {host}.",
             f"Write {PREFIX}{host}/cpu, {PREFIX}{host}/cuda:0 or {PREFIX}{host}/adb:SERIAL; "

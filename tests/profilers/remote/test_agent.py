@@ -87,8 +87,9 @@ def test_it_can_what_the_device_can_there(hosts: Path) -> None:
     ],
 )
 def test_what_is_no_host_or_no_device_is_refused_in_words(name: str, words: str) -> None:
+    assert find_kind(name) is None, "lists of what the store holds meet such names, too"
     with pytest.raises(InputError, match=words):
-        find_kind(name)
+        kind_of(name)
 
 
 def test_a_host_tells_its_devices_and_itself(hosts: Path, tmp_path: Path) -> None:
