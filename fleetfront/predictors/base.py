@@ -232,6 +232,14 @@ class HasPrecision(Protocol):
 
 
 @runtime_checkable
+class TellsParts(Protocol):
+    """An accuracy model of networks that do several things, whose accuracy is made of those of each."""
+
+    def parts(self, genotypes: Genotypes) -> dict[str, list[float]]:
+        """Name of a task -> how good each of n networks is at it, as people say it; empty where that is not known."""
+
+
+@runtime_checkable
 class TellsTiers(Protocol):
     """An accuracy model of networks in several precisions, each of which has accuracies of its own."""
 

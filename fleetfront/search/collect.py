@@ -15,6 +15,7 @@ from fleetfront.predictors.base import (
     HasClock,
     HasHeldOut,
     HasRange,
+    TellsParts,
     TellsTiers,
     precision_of,
     predict_covered,
@@ -24,7 +25,7 @@ from fleetfront.search.choices import ArchivedAccuracy, describe_choices
 from fleetfront.search.front import hypervolume, knee, two_objectives
 from fleetfront.search.metrics import STRANGE, WRITTEN
 from fleetfront.search.problem import Problem
-from fleetfront.search.results import SIZE_KEYS, DeviceFront, FrontPoint, Fronts, precision_beside
+from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.search.run import SearchRun, one_thread
 from fleetfront.spaces.base import Genotypes, HasPrecisions
 
@@ -114,6 +115,8 @@ def _further(problem: Problem, column: int, rows: NDArray[np.intp], genotypes: G
     }
     if isinstance(problem.accuracy, HasRange) and len(rows):
         more["accuracy_is_beyond_range"] = problem.accuracy.beyond_range(genotypes).tolist()
+    if isinstance(problem.accuracy, TellsParts):
+        more |= {f"{PART}{name}": values for name, values in problem.accuracy.parts(genotypes).items()}
     for index, metric in enumerate(problem.columns):
         if metric.is_of(column) and metric.target is not None and metric.model.metric != STRANGE:
             named = metric.model.metric

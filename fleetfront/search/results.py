@@ -340,6 +340,10 @@ def _device_json(front: DeviceFront) -> dict[str, Any]:
     }
 
 
+#: What a point holds beside the accuracy of a network that does several things: this and the task's name.
+PART = "accuracy_of_"
+
+
 def _quality_json(quality: Quality) -> dict[str, Any]:
     if quality == ACCURACY:
         return {}

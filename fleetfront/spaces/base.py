@@ -323,6 +323,7 @@ class OwnAccuracy(NamedTuple):
         unit: of what it returns, as ``--accuracy call:`` spells units; empty if undeclared.
         name: of another quality than accuracy, whose unit may be any; empty for accuracy.
         is_higher_better: of that quality.
+        combines: what a dict of several counts as, as ``--accuracy call:`` spells it; empty if undeclared.
     """
 
     file: Path
@@ -330,6 +331,7 @@ class OwnAccuracy(NamedTuple):
     unit: str
     name: str = ""
     is_higher_better: bool = True
+    combines: str = ""
 
 
 @runtime_checkable

@@ -159,9 +159,12 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
     if not front.points:
         hint("No network that was evaluated is within its limit.")
         return
+    from fleetfront.search.results import PART
+
     step = max(1, -(-len(front.points) // _SHOWN))
     shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1})
     further = [_metric_key(metric) for metric in dict.fromkeys((*front.objectives, *front.limits))]
+    further += dict.fromkeys(key for point in front.points for key in point.more if key.startswith(PART))
     rows = [
         (
             f"{point.latency_ms:.4g} {_spread(point, front)}{' ?' if _is_far(point) else ''}",

@@ -11,7 +11,7 @@ import numpy as np
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.deploy.deploy import FrontPoints, Pick
 from fleetfront.quantities import ACCURACY
-from fleetfront.search.results import SIZE_KEYS, DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, FrontPoint, Fronts
 from fleetfront.spaces.base import HasPrecisions, SearchSpace, plain_space
 from fleetfront.spaces.precisions import SEPARATOR, split_precision
 
@@ -199,4 +199,7 @@ def _accuracies(
         tiers = (point.more.get("accuracy_tier") for front in of for point in front.points if point.arch == arch)
         row["tier"], stated = next(filter(None, tiers), fronts.accuracy_tier), precision
     row |= {"precision": stated} if stated else {}
+    told = next((point.more for front in of for point in front.points if point.arch == arch), {})
+    parts = {key.removeprefix(PART): value for key, value in told.items() if key.startswith(PART)}
+    row |= {"parts": parts} if parts else {}
     return ({**row, "split": "test"} if is_held_out else row,)

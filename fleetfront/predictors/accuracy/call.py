@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import queue
+import re
 import signal
 import subprocess
 import sys
@@ -38,7 +39,12 @@ _HOPELESS = 3
 _MOST = 1e9
 #: Seconds for loading the user's file.
 _LOADING_S = 300.0
-_COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function")
+_COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function", "parts")
+#: Tables of earlier versions lack the last.
+_FORMER = _COLUMNS[:-1]
+#: A function may tell how good a network is at so many tasks.
+_MOST_PARTS = 8
+_WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _WRITE = "Write --accuracy call:FILE.py:FUNCTION[,timeout=600,retries=1,unit=percent|fraction|error|pass]."
 _UNITS = ("", "percent", "fraction", "error", "pass")
 #: The reference point lies beyond the smallest network by so much of what that reaches.
@@ -56,6 +62,7 @@ class CallSettings:
             is good enough; undeclared it is percent, and what looks like a fraction is refused. With a ``name`` any.
         name: what it tells where that is not accuracy, e.g. ``perplexity``.
         better: ``lower`` or ``higher``, of what has a name.
+        combines: what a dict of several answers counts as: their ``mean``, or the ``worst``.
     """
 
     timeout: float = 3600.0
@@ -63,6 +70,7 @@ class CallSettings:
     unit: str = ""
     name: str = ""
     better: Literal["higher", "lower"] = "higher"
+    combines: Literal["mean", "worst"] = "mean"
 
 
 class CallAccuracy:
@@ -85,10 +93,13 @@ class CallAccuracy:
         self._space, self._settings = space, settings
         self._worker = _Worker(file, function)
         named = f" {settings.name} {settings.better}" if settings.name else ""
+        named += f" {settings.combines}" if settings.combines != "mean" else ""
         spelled = file.read_bytes() + f"\n{function} {settings.unit}{named}".encode()
         self._digest = hashlib.sha256(spelled).hexdigest()[:12]
         self._path: Path | None = None
         self._known: dict[str, float] = {}
+        self._parts: dict[str, dict[str, float]] = {}
+        self._columns: tuple[str, ...] = _COLUMNS
         # Of networks that have failed so far, by rows of earlier sittings too.
         self._tried: dict[str, int] = {}
         self._failed = 0
@@ -112,13 +123,15 @@ class CallAccuracy:
         if not self._path.exists():
             return
         table = read_csv(self._path)
-        if tuple(table.header) != _COLUMNS or table.uneven:
+        if tuple(table.header) not in (_COLUMNS, _FORMER) or table.uneven:
             raise InputError(f"{self._path} is no table of calls.", "Move it away.")
-        for arch, accuracy, _, tries, error, function in table.rows:
+        self._columns = tuple(table.header)
+        for arch, accuracy, _, tries, error, function, *parts in table.rows:
             if function == self._digest and error:
                 self._tried[arch] = int(parse_number(tries))
             elif function == self._digest:
                 self._known[arch] = self.quality.score(parse_number(accuracy))
+                self._parts[arch] = _parts_of(parts[0]) if parts else {}
 
     def predict(self, genotypes: Genotypes) -> Estimate:
         """Call the function for each of n genotypes that no row answers.
@@ -131,6 +144,12 @@ class CallAccuracy:
         lowest = min(self._known.values(), default=0.0)
         return Estimate(np.where(failed, lowest, found), np.where(failed, np.inf, 0.0), self.tier)
 
+    def parts(self, genotypes: Genotypes) -> dict[str, list[float]]:
+        """How good each of n networks is at each task, where the function told that of all of them."""
+        told = [self._parts.get(arch, {}) for arch in self._space.arch_ids(genotypes)]
+        names = dict.fromkeys(name for one in told for name in one)
+        return {name: [one[name] for one in told] for name in names if all(name in one for one in told)}
+
     def _asked(self, arch: str) -> float:
         if arch in self._known:
             return self._known[arch]
@@ -139,7 +158,7 @@ class CallAccuracy:
             answer = self._worker.ask(self._question(arch), self._settings.timeout)
             error = str(answer.get("error", ""))
             if not error:
-                value = self._score(arch, answer.get("accuracy"))
+                value = self._combined(arch, answer.get("accuracy"))
                 self._known[arch] = value
                 self._write(arch, value, started, tries, "")
                 return value
@@ -154,6 +173,19 @@ class CallAccuracy:
 
     def _question(self, arch: str) -> str | Config:
         return self._space.to_config(self._space.parse([arch])[0]) if self._takes_genes else arch
+
+    def _combined(self, arch: str, told: Any) -> float:
+        if not isinstance(told, dict):
+            self._parts[arch] = {}
+            return self._score(arch, told)
+        if not 0 < len(told) <= _MOST_PARTS or not all(map(_WORD.fullmatch, told)):
+            raise InputError(
+                f"{self.source} gave {str(told)[:80]} for {arch}.",
+                f"Return a number, or a dict of 1 to {_MOST_PARTS} of them by words.",
+            )
+        scores = {name: self._score(arch, value) for name, value in told.items()}
+        self._parts[arch] = {name: float(self.quality.shown(score)) for name, score in scores.items()}
+        return min(scores.values()) if self._settings.combines == "worst" else sum(scores.values()) / len(scores)
 
     def _score(self, arch: str, value: Any) -> float:
         unit = self._settings.unit
@@ -187,9 +219,19 @@ class CallAccuracy:
         with self._path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if is_new:
-                writer.writerow(_COLUMNS)
+                writer.writerow(self._columns)
             shown = "" if accuracy is None else repr(self.quality.shown(accuracy))
-            writer.writerow([arch, shown, seconds, tries, " ".join(error.split()), self._digest])
+            parts = json.dumps(told) if (told := self._parts.get(arch)) else ""
+            row = [arch, shown, seconds, tries, " ".join(error.split()), self._digest, parts]
+            writer.writerow(row[: len(self._columns)])
+
+
+def _parts_of(cell: str) -> dict[str, float]:
+    try:
+        told = parse_finite_json(cell) if cell else {}
+    except ValueError:
+        told = {}
+    return {name: float(value) for name, value in told.items()} if isinstance(told, dict) else {}
 
 
 class CallQuality(CallAccuracy):
@@ -239,7 +281,8 @@ def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
 
 def load_own(own: OwnAccuracy, space: SearchSpace) -> CallAccuracy:
     """The model of the function that a space's own file brings. Raises InputError on an unknown unit."""
-    given = {"unit": own.unit, "name": own.name, "better": "" if own.is_higher_better else "lower"}
+    better = "" if own.is_higher_better else "lower"
+    given = {"unit": own.unit, "name": own.name, "better": better, "combines": own.combines}
     settings = _settings([f"{name}={value}" for name, value in given.items() if value])
     return _make(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
 

@@ -8,7 +8,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -52,7 +52,10 @@ def _loaded(file: Path, name: str, answers: TextIO) -> Callable[[str], Any] | No
 
 def _asked(function: Callable[..., Any], arch: str | dict[str, Any]) -> dict[str, Any]:
     try:
-        return {"accuracy": float(function(**arch) if isinstance(arch, dict) else function(arch))}
+        told = function(**arch) if isinstance(arch, dict) else function(arch)
+        if isinstance(told, Mapping):
+            return {"accuracy": {str(name): float(value) for name, value in told.items()}}
+        return {"accuracy": float(told)}
     except KeyboardInterrupt:
         raise
     except BaseException as error:

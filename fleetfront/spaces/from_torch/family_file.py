@@ -41,6 +41,7 @@ class FamilyFile:
         unit: of what that function returns, as ``--accuracy call:`` spells units; empty if undeclared.
         quality: its name, where it is not accuracy.
         is_higher_better: of that quality.
+        combines: what several answers count as, ``mean`` or ``worst``; empty if undeclared.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class FamilyFile:
     unit: str
     quality: str = ""
     is_higher_better: bool = True
+    combines: str = ""
 
     @property
     def name(self) -> str:
@@ -152,14 +154,14 @@ def read_family(path: Path) -> FamilyFile:
     choices = _choices(path, written.get("choices"))
     make, inputs = (_needed(path, written, name) for name in ("make", "inputs"))
     active, accuracy = (_function(path, written, name) for name in ("active", "accuracy"))
-    unit, quality = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name"))
+    unit, quality, combines = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name", "combines"))
     better = bool(written.get("higher_is_better", True))
     if not better and not quality:
         raise InputError(
             f"{path.name} has higher_is_better = False and does not say of what.",
             "Name it: accuracy_name = 'perplexity'. For an error in percent write accuracy_unit = 'error' alone.",
         )
-    found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit, quality, better)
+    found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit, quality, better, combines)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
     first = {name: values[0] for name, values in choices.items()}
     found.network(first)

@@ -45,7 +45,9 @@ class TorchFamily:
     def own_accuracy(self) -> OwnAccuracy | None:
         """The file's own ``accuracy``, if it has one."""
         one = self.file
-        return OwnAccuracy(one.path, "accuracy", one.unit, one.quality, one.is_higher_better) if one.judges else None
+        if not one.judges:
+            return None
+        return OwnAccuracy(one.path, "accuracy", one.unit, one.quality, one.is_higher_better, one.combines)
 
     @property
     def own_file(self) -> Path:
