@@ -15,7 +15,7 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
 from fleetfront.pipelines.fleet import fleet_targets
-from fleetfront.predictors.base import CostModel, HasClock
+from fleetfront.predictors.base import CostModel, HasClock, KnowsPrecisions
 from fleetfront.predictors.relaxed import import_torch
 from fleetfront.quantities import Tier
 from fleetfront.search.front import FULL, hypervolume, knee, two_objectives
@@ -23,7 +23,7 @@ from fleetfront.search.fronts_file import write_fronts
 from fleetfront.search.metrics import COUNTED, CountedCost
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.search.results import DeviceFront, FrontPoint, Fronts, precision_beside
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import HasPrecisions, SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.workspace import Workspace
 
@@ -142,6 +142,15 @@ def device_costs(generator: Generator, target: ProblemTarget) -> list[CostModel]
     Raises InputError if the target is of another metric, or has no model of one.
     """
     main, *further = generator.training.costs
+    space, cost = generator.space, target.cost
+    known = cost.known_precisions if isinstance(cost, KnowsPrecisions) else ()
+    lacking = set(space.precisions) - set(known) if isinstance(space, HasPrecisions) else set()
+    if lacking:
+        raise InputError(
+            f"The generator names networks in {' and '.join(sorted(lacking))}, too, which is not known of "
+            f"{target.name}.",
+            f"Leave {target.name} out, or search with it: a search keeps each device to what it knows.",
+        )
     if target.cost.metric.name != main:
         raise InputError(
             f"The generator trades {main}, and {target.name} has a model of {target.cost.metric.name}.",
@@ -191,7 +200,7 @@ def _device(generator: Generator, target: ProblemTarget, request: Request) -> De
         target.cost.metric,
         objectives=generator.training.costs[1:],
         not_promised=models[0].predict(found.genotypes).unpromised,
-        accuracy_precision=precision_beside(target.target),
+        accuracy_precision="" if isinstance(generator.space, HasPrecisions) else precision_beside(target.target),
     )
 
 
@@ -206,11 +215,18 @@ def _points(space: SearchSpace, models: Sequence[CostModel], found: Judged) -> t
         if model.metric.name not in COUNTED:
             more[f"{model.metric.name}_{model.metric.unit}"] = found.costs[:, i + 1].tolist()
     archs, costs = space.arch_ids(found.genotypes), found.costs[:, 0].tolist()
+    precisions = space.precisions_of(found.genotypes) if isinstance(space, HasPrecisions) else [""] * len(archs)
     stds = models[0].predict(found.genotypes).promised_std
     accuracy, accuracy_std = found.accuracy.tolist(), found.accuracy_std.tolist()
     return tuple(
         FrontPoint(
-            arch, costs[i], stds[i], accuracy[i], accuracy_std[i], {name: values[i] for name, values in more.items()}
+            arch,
+            costs[i],
+            stds[i],
+            accuracy[i],
+            accuracy_std[i],
+            {name: values[i] for name, values in more.items()},
+            precision=precisions[i],
         )
         for i, arch in enumerate(archs)
     )

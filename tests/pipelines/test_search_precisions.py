@@ -17,6 +17,7 @@ from fleetfront.pipelines.search import SearchOptions, _add_other_precisions, se
 from fleetfront.pipelines.search_verify import Verified, Verify
 from fleetfront.predictors.accuracy.precisions import Drop
 from fleetfront.predictors.base import CostModel
+from fleetfront.predictors.precision_costs import PrecisionCosts
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import LATENCY, Estimate, FloatArray, Tier
 from fleetfront.search.fronts_file import load_fronts
@@ -271,6 +272,32 @@ def test_strategies_search_both_precisions(name: str) -> None:
     assert set(problem.archive.genotypes[:, -1].tolist()) == {0, 1}
 
 
+@pytest.mark.parametrize("name", ["pdns", "cpe"])
+def test_baselines_search_both_precisions_on_devices_that_know_one(name: str) -> None:
+    floats, narrow = synthetic_latencies(PLAIN)
+    alone = PrecisionCosts(SPACE, {"int8": narrow})
+    targets = (ProblemTarget("both", _costs(floats, narrow)), ProblemTarget("one", alone))
+    problem = Problem(SPACE, targets, _accuracy(), budget=60)
+    run_search(problem, make_strategy(name, problem, 0), name=name, seed=0)
+    assert set(problem.archive.genotypes[:, -1].tolist()) == {0, 1}
+    assert set(problem.archive.genotypes[problem.front(1), -1].tolist()) == {1}
+
+
+def test_a_generator_of_two_precisions_says_which_and_refuses_devices_that_lack_one(tmp_path: Path) -> None:
+    from fleetfront.pipelines.generate import generate
+
+    floats, narrow = synthetic_latencies(PLAIN)
+    both = ProblemTarget("both", _costs(floats, narrow), "both/litert/fp32,int8/t1/b1")
+    search_space(SPACE, [both], _accuracy(), SearchOptions("modnas:steps=3", 60), out=tmp_path)
+    (front,) = generate(tmp_path, [both]).devices
+    assert {point.precision for point in front.points} <= {"fp32", "int8"}
+    assert all(point.arch.endswith(f"@{point.precision}") for point in front.points)
+    assert front.accuracy_caution == ""
+    one = ProblemTarget("one", PrecisionCosts(SPACE, {"int8": narrow}), "one/litert/int8/t1/b1")
+    with pytest.raises(InputError, match="in fp32, too, which is not known of one"):
+        generate(tmp_path, [one])
+
+
 def test_the_exact_front_of_both_precisions_is_that_of_each(place: Workspace) -> None:
     """Where everything adds up, the joint front is the best of the two fronts."""
     floats, narrow = synthetic_latencies(PLAIN)
@@ -301,8 +328,6 @@ def test_the_command_line_refuses_what_makes_no_sense(capsys: pytest.CaptureFixt
 
 
 def _costs(floats, narrow):  # type: ignore[no-untyped-def]
-    from fleetfront.predictors.precision_costs import PrecisionCosts
-
     return PrecisionCosts(SPACE, {"fp32": floats, "int8": narrow})
 
 
