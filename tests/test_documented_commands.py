@@ -79,6 +79,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{setup} old",
         f"{setup} new",
         f"{setup} main",
+        f"{setup} fronts-fp32",
+        f"{setup} fronts-joint --precisions fp32",
         "fleetfront profile --file model.onnx --json > baseline.json",
     ):
         assert run(folder, command).returncode == 0

@@ -15,7 +15,7 @@ from fleetfront.cli.options import json_option
 from fleetfront.errors import BarMissed, InputError
 
 if TYPE_CHECKING:
-    from fleetfront.pipelines.compare import Row
+    from fleetfront.pipelines.compare import Bar, Row
 
 
 @click.command()
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 @click.argument("after", metavar="B", type=click.Path(path_type=Path))
 @click.option("--fail-on", metavar="BARS", help="Changes that must not happen, e.g. hypervolume:-1%,error:+1.")
 @click.option("--format", "kind", type=click.Choice(["text", "md"]), default="text", show_default=True)
+@click.option(
+    "--quantised",
+    is_flag=True,
+    help="A was searched in float: its networks, quantised afterwards, stand against B, searched with --precisions.",
+)
 @click.option(
     "--cascade", is_flag=True, help="A and B are deployed files: ask the slower only where the other is unsure."
 )
@@ -34,6 +39,7 @@ def compare(
     after: Path,
     fail_on: str | None,
     kind: str,
+    quantised: bool,
     cascade: bool,
     images: str | None,
     target: str | None,
@@ -49,6 +55,10 @@ def compare(
     Model files are compared by their name, target and clock, from what `profile --file --json` printed. latency:+noise
     fails if a file got slower by more than two measurements of it differ nine times of ten.
 
+    With --quantised, each network of a front of A is taken in every precision that B searched: its time from the fit in
+    that precision, its accuracy less what B says that the precision costs. So "search in fp32, then quantise" stands
+    against the joint search.
+
     With --cascade A and B are model files of two bundles (or bundles: their first files). Both are run on --images: the
     faster answers where it is sure enough, else the slower one is asked, too. Mean latency stands against accuracy
     for thresholds chosen on the validation images; the worst case is both.
@@ -59,29 +69,48 @@ def compare(
       fleetfront compare main/ new/ --fail-on hypervolume:-1%,error:+1
       fleetfront compare main/ new/ --format md
       fleetfront compare profile-main.json profile-new.json --fail-on latency:+noise --format md
+      fleetfront compare --quantised fronts-fp32/ fronts-joint/
       fleetfront compare --cascade fast/network.onnx good/network.onnx --images photos/
     """
+    if quantised and cascade:
+        raise InputError("--quantised compares fronts, --cascade files.", "Give one of them.")
     if cascade or images is not None or target is not None:
         _compare_cascade(before, after, cascade, images, target, as_json)
         return
-    from fleetfront.pipelines.compare import compare_results, parse_bars
+    from fleetfront.pipelines.compare import compare_results
+    from fleetfront.workspace import Workspace
 
-    bars = parse_bars(fail_on) if fail_on is not None else []
-    for bar in bars:
-        if bar.fails_improvements:
-            turned = replace(bar, is_lower=not bar.is_lower)
-            warn(f"{bar} fails where {bar.quantity} gets better. To fail where it gets worse: {turned}")
-    rows = compare_results(before, after, bars)
+    bars = _bars(fail_on) if fail_on is not None else []
+    rows = compare_results(before, after, bars, quantised_by=Workspace.default() if quantised else None)
     if as_json:
         print_json([_as_json(row) for row in rows])
     elif kind == "md":
         _print_markdown(rows)
     else:
         print_table(_HEADERS, [_cells(row) for row in rows])
-    missed = [row for row in rows if row.missed]
+    if quantised and not as_json:
+        _tell_precisions(before, after)
     if not as_json:
         has_fronts = (after / "fronts.json").is_file()
         next_command(f"fleetfront report --front {quote(str(after))}" if has_fronts else "fleetfront report")
+    _raise_missed(rows)
+
+
+def _bars(fail_on: str) -> list[Bar]:
+    """The bars that a user sets, with a warning for each that fails where something gets better."""
+    from fleetfront.pipelines.compare import parse_bars
+
+    bars = parse_bars(fail_on)
+    for bar in bars:
+        if bar.fails_improvements:
+            turned = replace(bar, is_lower=not bar.is_lower)
+            warn(f"{bar} fails where {bar.quantity} gets better. To fail where it gets worse: {turned}")
+    return bars
+
+
+def _raise_missed(rows: Sequence[Row]) -> None:
+    """Raise BarMissed where a value went beyond a bar."""
+    missed = [row for row in rows if row.missed]
     if missed:
         names = ", ".join(dict.fromkeys(row.missed for row in missed))
         worst = missed[0]
@@ -89,6 +118,19 @@ def compare(
             f"{len(missed)} of {len(rows)} values went beyond {names}; the first: {worst.quantity} of {worst.subject}.",
             "Find what changed between the two results, or allow more.",
         )
+
+
+def _tell_precisions(before: Path, after: Path) -> None:
+    """Say where each precision lies on the joint fronts, and whether both searches asked for as much."""
+    from fleetfront.pipelines.compare_precisions import describe_precisions
+    from fleetfront.search.fronts_file import load_fronts
+
+    hint("A: searched in float, then quantised. B: searched in both.")
+    floats, joint = load_fronts(before), load_fronts(after)
+    for sentence in describe_precisions(joint):
+        hint(sentence)
+    if floats.evaluations != joint.evaluations:
+        warn(f"A asked for {floats.evaluations} accuracies, B for {joint.evaluations}: more find more.")
 
 
 def _compare_cascade(

@@ -19,12 +19,14 @@ from annotated_types import Ge, Le
 
 from fleetfront.errors import FileError, InputError, unknown
 from fleetfront.pipelines.compare_files import FILE_SCHEMA, FileKey, MeasuredFile, noise_between, read_file_profile
+from fleetfront.pipelines.compare_precisions import quantise_fronts
 from fleetfront.pipelines.fit.report import SCHEMA as FIT_SCHEMA
 from fleetfront.plain import from_plain, parse_finite_json, read_file
 from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.fronts_file import FRONTS_FILE, load_fronts
 from fleetfront.search.results import SCHEMA as FRONTS_SCHEMA
 from fleetfront.search.results import DeviceFront, Fronts, front_arrays
+from fleetfront.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,8 +166,13 @@ class _Result:
     files: dict[FileKey, MeasuredFile] = field(default_factory=dict)
 
 
-def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tuple[Row, ...]:
+def compare_results(
+    before: Path, after: Path, bars: Sequence[Bar] = (), *, quantised_by: Workspace | None = None
+) -> tuple[Row, ...]:
     """Every quantity of every front and latency model that either result has, with the bars that were missed.
+
+    With ``quantised_by``, fronts of ``before`` are of searches in float whose networks are quantised afterwards, by the
+    fits of that workspace, in the precisions that ``after`` searched (``quantise_fronts``); nothing else is compared.
 
     Raises:
         InputError: a result cannot be read or holds nothing to compare, the two have nothing in common, or a bar is set
@@ -173,6 +180,9 @@ def compare_results(before: Path, after: Path, bars: Sequence[Bar] = ()) -> tupl
         MissingDependency: moocore is missing and a hypervolume must be computed.
     """
     first, second = _read(before), _read(after)
+    if quantised_by is not None:
+        first = _Result(quantise_fronts(first.fronts, second.fronts, quantised_by))
+        second = _Result({key: found for key, found in second.fronts.items() if key in first.fronts})
     rows = [*_front_rows(first, second), *_fit_rows(first, second), *_file_rows(first, second)]
     shared = [row for row in rows if row.before is not None and row.after is not None]
     if not shared:

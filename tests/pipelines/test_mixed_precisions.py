@@ -8,6 +8,8 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.pipelines.deploy.picks import pick_shared
+from fleetfront.pipelines.knowledge.device_model import DeviceModel
+from fleetfront.pipelines.knowledge.precision_models import in_precisions, known_precisions
 from fleetfront.pipelines.search import search
 from fleetfront.predictors.accuracy.precisions import Drop
 from fleetfront.quantities import Tier
@@ -17,6 +19,7 @@ from fleetfront.search.problem import Problem, ProblemTarget
 from fleetfront.search.results import Fronts
 from fleetfront.search.run import run_search
 from fleetfront.search.strategies.catalogue import make_strategy
+from fleetfront.targets import Target
 from fleetfront.testing.problems import SyntheticAccuracy, synthetic_latencies
 from fleetfront.workspace import Workspace
 from tests.pipelines.test_search_precisions import INT8, PLAIN, SPACE, _accuracy, profile
@@ -138,3 +141,14 @@ def test_exact_fronts_are_refused_where_a_device_lacks_a_precision() -> None:
     problem = Problem(SPACE, (ProblemTarget("a", PrecisionCosts(SPACE, {"fp32": floats})),), _accuracy(), budget=60)
     with pytest.raises(InputError, match="one here lacks some"):
         make_strategy("exact", problem, 0)
+
+
+def test_times_of_no_stated_precision_are_taken_as_float_and_said_to_be(place: Workspace) -> None:
+    (model, *_) = synthetic_latencies(PLAIN)
+    device = DeviceModel("pixel3", Target("pixel3", "tflite", "unknown"), model)
+    found = in_precisions(device, SPACE, workspace=place)
+    assert known_precisions(found) == ("fp32",)
+    assert found.warnings == (
+        "the source of its times does not say of which precision they are: they are taken as of fp32.",
+        "it has no model in int8, so its front is of fp32 files alone.",
+    )

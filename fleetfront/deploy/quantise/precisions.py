@@ -17,6 +17,9 @@ from fleetfront.graphs.operators.catalogue import family_of
 #: What files can be written in.
 FILE_PRECISIONS = ("fp32", "fp16", "int8")
 
+#: What people call files whose activations stay in float.
+_WEIGHTS_ALONE = ("w8", "w4", "int4")
+
 #: Shares of the logits' spread over inputs that rounding may cost. fp32 files measure around 1e-6 to 1e-5, fp16 around
 #: 1e-3 to 2e-3.
 SPREAD_LIMITS = {"fp32": FP32_LIMIT, "fp16": 5e-3}
@@ -51,6 +54,11 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     """The precisions in ``fp32,int8``, each once, in their canonical order. Raises InputError for others or none."""
     names = {name.strip() for name in text.split(",") if name.strip()}
     for name in sorted(names):
+        if name in _WEIGHTS_ALONE:
+            raise InputError(
+                f"Files whose weights alone are narrow ({name}) are not written.",
+                "Write int8, which narrows activations, too, or fp16, which halves the file.",
+            )
         if name not in FILE_PRECISIONS:
             raise unknown("precision", name, FILE_PRECISIONS)
     if not names:

@@ -13,10 +13,13 @@ from fleetfront.predictors.base import HasClock, KnowsPrecisions
 from fleetfront.predictors.precision_costs import PrecisionCosts
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import LATENCY, Metric, Tier
-from fleetfront.runtimes.catalogue import place_of
+from fleetfront.runtimes.catalogue import find_facts, place_of
 from fleetfront.spaces.base import HasPrecisions
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
+
+#: What times are taken to be of whose source does not say.
+FLOAT, UNKNOWN = "fp32", "unknown"
 
 
 def fleet_in_precisions(
@@ -55,11 +58,14 @@ def in_precisions(
     refused: dict[str, InputError] = {}
     for precision in space.precisions:
         target = replace(device.target, precision=precision)
-        if target == device.target:
+        if target == device.target or (precision == FLOAT and device.target.precision == UNKNOWN):
             models[precision] = device.model
             continue
         if device.holds_precision:
             refused[precision] = _held(device, precision)
+            continue
+        if find_facts(target.runtime) is None:
+            refused[precision] = _no_precision(device, target, space.networks.name, metric)
             continue
         try:
             (found,) = device_models(
@@ -78,6 +84,8 @@ def in_precisions(
         warnings |= dict.fromkeys(f"In {precision}: {warning}" for warning in found.warnings)
     if not models:
         raise next(iter(refused.values()))
+    if device.target.precision == UNKNOWN and FLOAT in models:
+        warnings["the source of its times does not say of which precision they are: they are taken as of fp32."] = None
     if refused and not device.holds_precision:
         warnings[_alone(device, models, refused, space)] = None
     return replace(device, model=PrecisionCosts(space, models), warnings=tuple(warnings))

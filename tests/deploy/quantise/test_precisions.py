@@ -173,3 +173,9 @@ def test_weights_that_do_not_fit_are_named() -> None:
     graph = builder.build([builder.add("linear", [data, weight], "y")])
     with pytest.raises(InputError, match="'w'"):
         half_throughout(graph)
+
+
+@pytest.mark.parametrize("name", ["w8", "w4", "int4"])
+def test_narrow_weights_alone_are_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(InputError, match=f"whose weights alone are narrow \\({name}\\) are not written"):
+        parse_precisions(f"fp32,{name}")
