@@ -288,9 +288,14 @@ def _cold(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) ->
     """The last operator of a chain, by the whole and by its parts; None if one of them was not measured."""
     if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
         return None
-    weights = [four_byte_weights(kernel) for kernel in kernels_on(target, chain.whole.graph())]
+    kernels = kernels_on(target, chain.whole.graph())
+    weights, written = (
+        [four_byte_weights(kernel) for kernel in kernels],
+        sum(float(kernel.features[_WRITTEN]) for kernel in kernels),
+    )
     body, alone = (ms[part.key] for part in chain.parts)
-    return ColdProduct(alone - idle, ms[chain.whole.key] - body - (alone - idle), weights[-1], sum(weights))
+    more = ms[chain.whole.key] - body - (alone - idle)
+    return ColdProduct(alone - idle, more, weights[-1], sum(weights), written)
 
 
 def _test(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | None:

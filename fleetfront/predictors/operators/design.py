@@ -144,9 +144,10 @@ def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
 
 
 def _cold_chains() -> Iterator[Chain]:
-    """Products of one row behind convolutions of few weights and of many, alone and without them."""
-    for (repeats, channels, side), (width, outs) in product(_BODIES, _CLASSIFIERS):
-        convs = [Stage("conv", (channels, 3, 3, 1, 1))] * repeats + [Stage("conv", (width, 1, 1, 1, 1))]
+    """Products of one row behind convolutions of few weights and of many, or of large maps, alone and without them."""
+    for (repeats, channels, side, kernel), (width, outs) in product(_BODIES, _CLASSIFIERS):
+        convs = [Stage("conv", (channels, kernel, kernel, 1, 1))] * repeats + [Stage("conv", (width, 1, 1, 1, 1))]
+        convs[-1:-1] = [Stage("max_pool", (3, 2))] * (3 if kernel == 1 else 0)
         body = Sample((1, channels, side, side), (*convs, Stage("global_pool"), Stage("flat")))
         for out in outs:
             last = Stage("linear", (out,))
@@ -175,9 +176,17 @@ def _plain_link(name: str) -> Callable[[int], Stage]:
     return lambda _: Stage(name)
 
 
-#: Convolutions of 0.1 to 10 million weights: how many, of how many channels, on maps of which side; and the products
-#: behind them, by what they multiply and how many results they have.
-_BODIES = ((1, 96, 14), (2, 192, 7), (3, 256, 7), (3, 384, 4), (4, 512, 4))
+#: Convolutions of 0.1 to 10 million weights, or of as many results: how many, of how many channels, on maps of which
+#: side, of which window; and the products behind them, by what they multiply and how many results they have.
+_BODIES = (
+    (1, 96, 14, 3),
+    (2, 192, 7, 3),
+    (3, 256, 7, 3),
+    (3, 384, 4, 3),
+    (4, 512, 4, 3),
+    (4, 48, 80, 1),
+    (6, 64, 96, 1),
+)
 _CLASSIFIERS = ((512, (1000,)), (1280, (400, 1000)), (2048, (1000,)))
 #: What chains are made of, by the channels that flow through: all but pools at the end keep the size of the map.
 _LINKS: dict[str, Callable[[int], Stage]] = {

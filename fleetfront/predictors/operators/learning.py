@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +41,7 @@ _LITTLE_MS = 0.02
 #: Millions of weights of four bytes that caches may keep: from half a megabyte to 64 MB.
 _CACHES = (0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0)
 #: The same where few rows are multiplied.
-_THIN_CACHES = tuple(0.25 * 2 ** (step / 4) for step in range(29))
+_THIN_CACHES, _RESULTS_SHARES = tuple(0.25 * 2 ** (step / 4) for step in range(29)), (0.0, 0.25, 0.5, 0.75, 1.0)
 #: Fewer products behind other work than this tell nothing; the column of their weights.
 _FEWEST_COLD, _THIN = 4, len(SCALES) + 1
 #: The share of strangers that intervals are to hold, how many standard deviations they reach, and what no spread is
@@ -64,14 +65,21 @@ def learn_kind(kind: str, features: FloatArray, ms: FloatArray) -> KindCosts:
         for is_tree in (False, True) if with_trees else (False,):
             model = _learnt(kind, features[rest], ms[rest], is_tree)
             errors[is_tree] += (model.ms(features[left_out]) / ms[left_out] - 1).tolist()
-    is_tree = with_trees and np.mean(np.abs(errors[True])) < np.mean(np.abs(errors[False]))
-    final = _learnt(kind, features, ms, bool(is_tree))
-    relative = np.array(errors[bool(is_tree)] or [1.0])
-    mape = 100 * float(np.mean(np.abs(np.minimum(relative, _WORST))))
+    is_tree = with_trees and _missed(errors[True], ms[order]) < _missed(errors[False], ms[order])
+    final = _learnt(kind, features, ms, is_tree)
+    left = np.array(errors[is_tree] or [1.0])
+    mape = 100 * float(np.mean(np.abs(np.minimum(left, _WORST))))
     # Deviations are stated as shares of what is told, and what is told three times too low is off by two of them.
-    told = np.minimum(np.maximum(np.abs(relative), np.abs(1 / np.maximum(1 + relative, 1e-3) - 1)), _WORST)
-    rms = float(np.sqrt(np.mean(told**2)))
+    told = np.minimum(np.maximum(np.abs(left), np.abs(1 / np.maximum(1 + left, 1e-3) - 1)), _WORST)
+    # The grain of clocks is most of what the smallest take, and an absolute deviation is stated for it.
+    say = _say(ms[order]) if len(left) == len(ms) else np.ones(1)
+    rms = float(np.sqrt(np.average(told**2, weights=say)))
     return KindCosts(kind, final.roofline, final.trees, features.min(axis=0), features.max(axis=0), len(ms), mape, rms)
+
+
+def _missed(errors: Sequence[float], ms: FloatArray) -> float:
+    """Mean factor by which operators are told too high or too low, as a logarithm."""
+    return float(np.average(np.abs(np.log(np.maximum(1 + np.array(errors), 1e-3))), weights=_say(ms)))
 
 
 def _learnt(kind: str, features: FloatArray, ms: FloatArray, is_tree: bool) -> KindCosts:
@@ -113,32 +121,35 @@ class ColdProduct:
 
     Attributes:
         alone_ms, more_ms: what it took alone in a file, and what more than that.
-        mweights, all_mweights: millions of weights, its own and those of the whole file.
+        mweights: millions of weights of its own.
+        all_mweights, written: millions of weights and of results in the whole file.
     """
 
     alone_ms: float
     more_ms: float
     mweights: float
     all_mweights: float
+    written: float
 
 
 def learn_cold(products: Sequence[ColdProduct]) -> ColdWeights | None:
     """The cache and the cost of memory under which products behind other work are told best; None of too few."""
     if len(products) < _FEWEST_COLD:
         return None
-    rows = [(one.alone_ms, one.more_ms, one.mweights, one.all_mweights) for one in products]
-    alone, more, own, whole = np.array(rows).T
+    rows = [(one.alone_ms, one.more_ms, one.mweights) for one in products]
+    alone, more, own = np.array(rows).T
     found = []
-    for cache in _THIN_CACHES:
-        read = thin_share(own, whole, ColdWeights(0.0, cache))
+    for cache, share in product(_THIN_CACHES, _RESULTS_SHARES):
+        held = ColdWeights(0.0, cache, share)
+        read = thin_share(own, np.array([held.passing(one.all_mweights, one.written) for one in products]), held)
         is_read = read > 0
-        # The median, weighed by what is read: single visits may have met another state of memory.
+        # Single visits may have met another state of memory: a median, weighed by what is read, and roots of errors.
         costs = ((more / np.where(is_read, read, 1.0) + alone) / own)[is_read]
         cost = max(_weighed_median(costs, (read * own)[is_read]), 0.0) if is_read.any() else 0.0
         missed = more - read * np.maximum(cost * own - alone, 0.0)
-        found.append((float(np.abs(missed).sum()), cost, cache))
-    _, cost, cache = min(found)
-    return ColdWeights(cost, cache)
+        found.append((float(np.sqrt(np.abs(missed)).sum()), cost, cache, share))
+    _, cost, cache, share = min(found)
+    return ColdWeights(cost, cache, share)
 
 
 def _weighed_median(numbers: FloatArray, weights: FloatArray) -> float:
@@ -153,9 +164,9 @@ def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float, cold: Cold
     The cache is the one of ``_CACHES`` under which networks left out are told best. What memory costs is the device's,
     and some families alone can tell it: they are left out of the scales only. What ``cold`` says is known already.
     """
-    thin, held = (cold.per_mweight, cold.cache_mweights) if cold else (0.0, 0.0)
+    thin, *held = (cold.per_mweight, cold.cache_melements, cold.results_share) if cold else (0.0, 0.0, 0.0)
     if not networks:
-        return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0, thin, 0.0, 0.0, held)
+        return NetworkScales(np.ones(len(SCALES)), 0.0, 0.0, idle_ms, 0.25, 0, thin, 0.0, 0.0, *held)
     measured = np.array([network.ms for network in networks])
     sums = {cache: np.array([from_memory(one.asked, cache, cold).sum(axis=0) for one in networks]) for cache in _CACHES}
     known = np.full(len(measured), idle_ms)
@@ -172,7 +183,7 @@ def learn_scales(networks: Sequence[MeasuredNetwork], idle_ms: float, cold: Cold
     drift = float(np.sqrt(np.mean([network.drift**2 for network in networks])))
     per_mweight, per_thin, per_group, per_melement = found[len(SCALES) :].tolist()
     rms = max(float(np.hypot(spread, drift)), _LEAST_SPREAD)
-    more = (thin if cold else per_thin, per_melement, best, held)
+    more = (thin if cold else per_thin, per_melement, best, *held)
     return NetworkScales(found[: len(SCALES)], per_mweight, per_group, idle_ms, rms, len(networks), *more)
 
 

@@ -51,11 +51,17 @@ class ColdWeights:
 
     Attributes:
         per_mweight: ms per million (of four bytes), the multiplication included.
-        cache_mweights: millions that stay.
+        cache_melements: millions of weights and results that stay.
+        results_share: how much a result counts of what a weight does: its memory is used again in the same run.
     """
 
     per_mweight: float
-    cache_mweights: float
+    cache_melements: float
+    results_share: float = 0.0
+
+    def passing(self, mweights: float, written: float) -> float:
+        """Millions of weights and results that pass through caches in a run."""
+        return mweights + self.results_share * written
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,10 +81,11 @@ class NetworkScales:
         rms: relative error beyond that of kinds which nine of ten networks whose whole family was left out stay within,
             as a standard deviation.
         networks: how many it was told from.
-        per_thin_mweight: ms per million such weights where few rows are multiplied; without ``thin_cache_mweights``
+        per_thin_mweight: ms per million such weights where few rows are multiplied; without ``thin_cache_melements``
             what they take more than ``per_mweight``, and from the same cache.
         per_melement: ms more per million elements that other than products and windows read and write.
-        cache_mweights, thin_cache_mweights: millions of weights that stay in a cache.
+        cache_mweights: millions of weights that stay in a cache.
+        thin_cache_melements, results_share: as ``ColdWeights`` has them, for such weights.
     """
 
     scales: FloatArray
@@ -90,18 +97,23 @@ class NetworkScales:
     per_thin_mweight: Annotated[float, Ge(0)] = 0.0
     per_melement: Annotated[float, Ge(0)] = 0.0
     cache_mweights: Annotated[float, Ge(0)] = 0.0
-    thin_cache_mweights: Annotated[float, Ge(0)] = 0.0
+    thin_cache_melements: Annotated[float, Ge(0)] = 0.0
+    results_share: Annotated[float, Ge(0)] = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError if there are not ``len(SCALES)`` scales, or a cost is beyond all devices'."""
         check_costs(self.scales, len(SCALES), "scales")
-        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights, self.thin_cache_mweights) > MOST_MS:
+        if max(*self.coefficients, self.base_ms, self.rms, self.cache_mweights, *self._held) > MOST_MS:
             raise ValueError("a network would cost more than any device's")
 
     @property
     def cold(self) -> ColdWeights | None:
         """The cost of weights that others drove out of their cache; None if nobody measured it."""
-        return ColdWeights(self.per_thin_mweight, self.thin_cache_mweights) if self.thin_cache_mweights else None
+        return ColdWeights(self.per_thin_mweight, *self._held) if self.thin_cache_melements else None
+
+    @property
+    def _held(self) -> tuple[float, float]:
+        return self.thin_cache_melements, self.results_share
 
     @property
     def coefficients(self) -> FloatArray:
@@ -111,10 +123,10 @@ class NetworkScales:
 
 
 def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[float]) -> FloatArray:
-    """float64[groups, len(SCALES) + 4]: ms alone by scale; millions of weights, and of those few rows are multiplied
-    with; how cold it starts, 0 to 1; millions of elements moved by what is neither product nor window.
+    """float64[groups, len(SCALES) + 5]: ms alone by scale; millions of weights, and of those few rows are multiplied
+    with; how cold it starts, 0 to 1; millions of elements moved by what is neither product nor window, and written.
     """
-    found = np.zeros((len(groups), len(SCALES) + 4))
+    found = np.zeros((len(groups), len(SCALES) + 5))
     for row, group, ms in zip(found, groups, alone, strict=True):
         first, scale = kernels[group.members[0]], scale_of(kernels[group.members[0]].kind)
         weights = sum(four_byte_weights(kernels[place]) for place in group.members)
@@ -122,21 +134,21 @@ def demands(kernels: Sequence[Kernel], groups: Sequence[Group], alone: Sequence[
         moved = float(first.features[_READ] + first.features[_WRITTEN]) if scale == len(SCALES) - 1 else 0.0
         row[scale] = ms
         held = weights + float(first.features[_READ] + first.features[_WRITTEN])
-        row[len(SCALES) :] = weights, own, min(1.0, held / _FIRST_CACHE), moved
+        row[len(SCALES) :] = weights, own, min(1.0, held / _FIRST_CACHE), moved, first.features[_WRITTEN]
     return found
 
 
-def thin_share(own: FloatArray, total: FloatArray | float, cold: ColdWeights) -> FloatArray:
-    """The share of each product's weights ``own`` that is read from memory, of ``total`` that are read in turn: none up
-    to a cache, all from twice as many on, if others as many drive them out. What is asked for in the same order again
-    and again is gone before its turn.
+def thin_share(own: FloatArray, passing: FloatArray | float, cold: ColdWeights) -> FloatArray:
+    """The share of each product's weights ``own`` that is read from memory, of ``passing`` that pass through caches in
+    a run: none up to what a cache holds, all from twice as much on, if as much of it is others'. What is asked for in
+    the same order again and again is gone before its turn.
     """
-    others = (total - own) / np.maximum(own, 1e-12)
-    return np.clip(total / cold.cache_mweights - 1.0, 0.0, 1.0) * np.clip(others, 0.0, 1.0)
+    others = (passing - own) / np.maximum(own, 1e-12)
+    return np.clip(passing / cold.cache_melements - 1.0, 0.0, 1.0) * np.clip(others, 0.0, 1.0)
 
 
 def from_memory(asked: FloatArray, cache_mweights: float, cold: ColdWeights | None = None) -> FloatArray:
-    """``demands`` of a network with the weights that its runs read from memory in place of all weights.
+    """``demands`` of a network without the last column, and with the weights that its runs read from memory for all.
 
     By ``cold`` those that few rows are multiplied with are apart, and cost that in place of what they took alone,
     unless that was more.
@@ -144,11 +156,12 @@ def from_memory(asked: FloatArray, cache_mweights: float, cold: ColdWeights | No
     every, thin, alone = len(SCALES), len(SCALES) + 1, slice(0, len(SCALES))
     total = max(float(asked[:, every].sum()), 1e-12)
     share = max(0.0, 1.0 - cache_mweights / total)
-    found = asked.copy()
+    found = asked[:, :-1].copy()
     if cold is not None:
         own = asked[:, thin]
         is_more = cold.per_mweight * own > asked[:, alone].sum(axis=1)
-        read = np.where(is_more, thin_share(own, total, cold), 0.0)
+        passing = cold.passing(total, float(asked[:, -1].sum()))
+        read = np.where(is_more, thin_share(own, passing, cold), 0.0)
         found[:, every] -= own
         found[:, thin] *= read
         found[:, alone] *= 1.0 - read[:, None]

@@ -151,7 +151,7 @@ def test_a_kind_that_was_measured_twice_is_not_known(costs: OperatorCosts) -> No
 
 
 def test_weights_cost_nothing_more_on_a_device_without_caches(costs: OperatorCosts) -> None:
-    assert costs.scales.thin_cache_mweights > 0
+    assert costs.scales.thin_cache_melements > 0
     assert costs.scales.per_thin_mweight == pytest.approx(0.0, abs=1e-6)
 
 
@@ -203,6 +203,18 @@ def test_files_of_costs_come_back_equal(costs: OperatorCosts, design: OperatorDe
     assert again.estimate(graph) == costs.estimate(graph)
     assert again.rules == costs.rules
     assert [one.target for one in list_costs(workspace)[0]] == [TARGET]
+
+
+def test_costs_are_read_once_and_again_when_their_file_is_another(costs: OperatorCosts, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path)
+    path = save_costs(costs, workspace)
+    first = load_costs(path)
+    assert load_costs(path) is first
+    save_costs(replace(costs, seconds=costs.seconds + 1), workspace)
+    assert load_costs(path).seconds == costs.seconds + 1
+    path.write_text("{}")
+    with pytest.raises(FileError, match="no whole file of operator costs"):
+        load_costs(path)
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/1", "costs": {}}', "[1]"])

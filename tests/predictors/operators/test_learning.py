@@ -23,7 +23,7 @@ CACHE, PER_MWEIGHT, IDLE = 2.0, 0.3, 0.002
 
 def demand(rng: np.random.Generator, mweights: float) -> FloatArray:
     """Twenty groups of a network of so many millions of weights."""
-    asked = np.zeros((20, len(SCALES) + 4))
+    asked = np.zeros((20, len(SCALES) + 5))
     asked[np.arange(20), rng.integers(0, len(SCALES), 20)] = rng.uniform(0.01, 0.2, 20)
     asked[:, len(SCALES)] = mweights * rng.dirichlet(np.ones(20))
     asked[:, len(SCALES) + 2] = 1.0
@@ -72,18 +72,18 @@ def test_drift_between_campaigns_widens_what_is_stated() -> None:
 
 def test_what_weights_cost_behind_other_work_is_told_by_products_there() -> None:
     rng, products = np.random.default_rng(0), list[ColdProduct]()
-    memory = ColdWeights(0.2, CACHE)
+    memory = ColdWeights(0.2, CACHE, 0.5)
     for others in (0.1, 0.5, 1.5, 4.0, 10.0):
         for own in (0.5, 1.0, 2.0):
             read = float(thin_share(np.array(own), own + others, memory))
             more = read * (0.2 * own - 0.05 * own) + 0.005 * float(rng.standard_normal())
-            products.append(ColdProduct(0.05 * own, more, own, own + others))
+            products.append(ColdProduct(0.05 * own, more, own, own + 0.5 * others, others))
     # One visit met a neighbour of the machine.
-    products.append(ColdProduct(0.05, 2.0, 1.0, 11.0))
+    products.append(ColdProduct(0.05, 2.0, 1.0, 11.0, 0.0))
     cold = learn_cold(products)
     assert cold is not None
     assert cold.per_mweight == pytest.approx(0.2, rel=0.1)
-    assert cold.cache_mweights == pytest.approx(CACHE, rel=0.2)
+    assert cold.cache_melements == pytest.approx(CACHE, rel=0.25)
     assert learn_cold(products[:3]) is None
 
 
@@ -95,7 +95,7 @@ def test_products_of_few_rows_wait_for_weights_that_others_drove_out() -> None:
 
     def last_ms(*mweights: float, alone_ms: float = 0.05) -> float:
         """Milliseconds of the last product, the only one of one row."""
-        asked = np.zeros((len(mweights), len(SCALES) + 4))
+        asked = np.zeros((len(mweights), len(SCALES) + 5))
         asked[:, len(SCALES)] = mweights
         asked[-1, len(SCALES) + 1], asked[-1, 0] = mweights[-1], alone_ms
         found = from_memory(asked, scales.cache_mweights, scales.cold) @ scales.coefficients
