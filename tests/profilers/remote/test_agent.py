@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from fleetfront.profilers.remote.kind import connect, host_devices
 from fleetfront.profilers.remote.messages import Open
 from fleetfront.progress import SILENT
 from fleetfront.targets import Target
-from fleetfront.testing.agents import AGENT_CHECKS, AgentCase
+from fleetfront.testing.agents import AGENT_CHECKS, AgentCase, check_errors_are_values, check_visits
 from fleetfront.testing.checks import check_name
 from fleetfront.testing.pipe_ssh import LINKS
 from fleetfront.testing.simulated_kind import TrueLatencies
@@ -51,13 +52,20 @@ def case_of(target: Target, files: dict[str, str], *, is_real: bool, open_agent:
     return AgentCase(open_agent, target, files, damaged, is_real=is_real)
 
 
-@pytest.mark.parametrize("check", AGENT_CHECKS, ids=check_name)
+@pytest.mark.parametrize("check", [check_visits, check_errors_are_values], ids=check_name)
 def test_the_cpu_of_another_host_conforms(
     check: Callable[[AgentCase], None], hosts: Path, files: dict[str, str]
 ) -> None:
     target = kind_of("ssh:me@pi/cpu").target("ssh:me@pi/cpu")
     assert str(target) == "ssh:me@pi/cpu/litert/fp32/t1/b1"
     check(case_of(target, files, is_real=True, open_agent=partial(open_device, target)))
+
+
+@pytest.mark.parametrize("check", [one for one in AGENT_CHECKS if one is not check_errors_are_values], ids=check_name)
+def test_a_device_that_opens_no_files_conforms_there(
+    check: Callable[[AgentCase], None], hosts: Path, files: dict[str, str]
+) -> None:
+    check(case_of(SIMULATED, files, is_real=False, open_agent=partial(open_device, SIMULATED)))
 
 
 def test_it_can_what_the_device_can_there(hosts: Path) -> None:
@@ -115,7 +123,6 @@ def test_a_device_is_held_on_its_host_and_free_afterwards(hosts: Path, monkeypat
             open_device(SIMULATED)
         open_device(Target("ssh:desk/simulated:b", "litert")).close()
         open_device(Target("ssh:other/simulated:a", "litert")).close()
-    open_device(SIMULATED).close()
 
 
 def test_a_held_device_is_waited_for_a_moment(hosts: Path) -> None:
@@ -244,6 +251,35 @@ def test_a_host_that_is_away_for_a_while_is_waited_for(
         found += answers
     assert waits == [1.0, 2.0, 4.0, 8.0]
     assert len({row.uuid for rows in found for row in rows}) == 8
+
+
+def test_a_link_that_falls_silent_is_given_up_at_both_ends(
+    hosts: Path, files: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pulled cable: nobody is told. The host lets go of the device, so that the next link can have it."""
+    (tmp_path / "impatient.py").write_text(
+        "import sys, fleetfront.profilers.remote.host as host\n"
+        "from fleetfront.workspace import Workspace\n"
+        "host.SILENCE_S, host.BEAT_S = 1.0, 0.1\n"
+        "sys.exit(host.serve_stdio(Workspace.default()))\n"
+    )
+    monkeypatch.setenv("FLEETFRONT_AGENT", f"{sys.executable} {tmp_path / 'impatient.py'}")
+    monkeypatch.setattr("fleetfront.profilers.remote.link.SILENCE_S", 1.0)
+    monkeypatch.setattr("fleetfront.profilers.remote.link.BEAT_S", 0.1)
+    batch = case_of(SIMULATED, files, is_real=False, open_agent=lambda: agent).batch(["block"] * 200)
+    stopped: list[int] = []
+    with closing(remote(Patience(), tmp_path / "here", time.sleep)) as agent:
+        found = []
+        for rows in agent.run(batch):
+            found.append(rows)
+            if len(found) == 5:
+                stopped = [link for link, _ in links(hosts)]
+                os.kill(stopped[0], signal.SIGSTOP)
+    assert len(stopped) == 1
+    assert [row.uuid for rows in found for row in rows] == list(
+        dict.fromkeys(row.uuid for rows in found for row in rows)
+    )
+    assert len(found) == 200
 
 
 def test_what_no_new_link_mends_is_said_at_once(hosts: Path, monkeypatch: pytest.MonkeyPatch) -> None:
