@@ -343,6 +343,10 @@ class OfUserFile(Protocol):
         """The file."""
 
     @property
+    def is_shipped(self) -> bool:
+        """True if fleetfront brings the file: its networks have random weights, and nobody writes into it."""
+
+    @property
     def own_accuracy(self) -> OwnAccuracy | None:
         """The function in it that tells accuracies, if there is one."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
@@ -28,6 +28,13 @@ _NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{8}")
 #: Used where a user names none.
 DEFAULT_SPACE = "ofa-mbv3-w1.2"
 
+
+def _shipped(name: str) -> SearchSpace:
+    from fleetfront.spaces.from_torch.shipped import shipped_family
+
+    return shipped_family(name)
+
+
 _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-mbv3-w1.0": ofa_mbv3_w10,
     "ofa-mbv3-w1.2": ofa_mbv3_w12,
@@ -36,6 +43,8 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-proxyless": ofa_proxyless,
     "ofa-resnet50": ofa_resnet50,
     "nasbench201": NasBench201Space,
+    "vit-tiny": partial(_shipped, "vit-tiny"),
+    "gpt-mini": partial(_shipped, "gpt-mini"),
     "hw-gpt-s": hw_gpt_s,
     "hw-gpt-m": hw_gpt_m,
     "hw-gpt-l": hw_gpt_l,

@@ -139,6 +139,14 @@ def _check_limits(limits: Mapping[str, float], known: Sequence[str], chosen: Seq
 def check_own(space: OfUserFile, given: WeightChoices) -> None:
     """Raise InputError for weights, images or labels of networks that a user's file makes with their weights."""
     asked = [name for name in ("weights", "random_weights", "images", "labels", "classes") if getattr(given, name)]
+    if space.is_shipped:
+        if asked != ["random_weights"]:
+            raise InputError(
+                f"Networks of {space.own_file.parent.name} come without weights, labels and images.",
+                "Give --random-weights alone, for their speed; for your own weights copy the file and load them in "
+                f"make(**genes): {space.own_file}",
+            )
+        return
     if asked:
         raise InputError(
             f"Networks of {space.own_file.name} have the weights that it gives them, and nothing is known of their "

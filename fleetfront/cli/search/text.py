@@ -42,7 +42,7 @@ def next_search(where: str, space: str, options: str = "") -> None:
     brings = isinstance(family, OfUserFile) and family.own_accuracy is not None
     if has_built_in(space) or options or brings:
         next_command(f"fleetfront search {where} --space {space}{options}")
-    elif isinstance(family, OfUserFile):
+    elif isinstance(family, OfUserFile) and not family.is_shipped:
         next_command(f"fleetfront search {where} --space {space} --accuracy csv:PATH")
         hint(f"  Or write def accuracy(**genes) into {family.own_file.name}, which returns percent.")
     elif isinstance(family, HasSupernet):
@@ -70,7 +70,7 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
     precisions, folder = precisions_option(fronts), f" --images {quote(images) if images else 'FOLDER'}"
     space = plain_space(load_space(fronts.space))
     if isinstance(space, OfUserFile):
-        next_command(command)
+        next_command(f"{command}{' --random-weights' if space.is_shipped else ''}")
         return
     if not isinstance(space, HasSupernet):
         is_int8 = precisions or any(point.precision == "int8" for front in fronts.devices for point in front.points)

@@ -55,9 +55,13 @@ def staging_folder(out: Path) -> Iterator[Path]:
         shutil.rmtree(staging, ignore_errors=True)
 
 
+#: The end of a bundle's name whose networks know nothing.
+RANDOM_WEIGHTS = "-random-weights"
+
+
 def folder_name(pick: Pick, weights: Weights) -> str:
     """The name of a pick's bundle. Raises InputError for a name that points elsewhere."""
-    return safe_name(pick.name) + ("-random-weights" if weights.describe()["random"] else "")
+    return safe_name(pick.name) + (RANDOM_WEIGHTS if weights.describe()["random"] else "")
 
 
 def bundle_network(

@@ -11,7 +11,7 @@ from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder
+from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder
 from fleetfront.pipelines.deploy.called import bundle_called
 from fleetfront.pipelines.deploy.export_example import FORMATS, TorchCall, write_proven
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
@@ -50,7 +50,8 @@ def deploy_family(
     _check(family, formats, recipe)
     _check_floats(picks, family)
     check_targets(measuring, formats, recipe.precisions)
-    picks = [replace(pick, name=safe_name(pick.name)) for pick in picks]
+    ending = RANDOM_WEIGHTS if family.is_shipped else ""
+    picks = [replace(pick, name=safe_name(pick.name) + ending) for pick in picks]
     for pick in picks:
         check_replaceable(out / pick.name, force=force)
     done: list[Deployed] = []
@@ -126,12 +127,11 @@ def _make(
 def _bundled(done: Deployed, network: TorchCall, family: UserFamily, out: Path, *, force: bool) -> Deployed:
     from fleetfront.deploy.writers.torch_export import weights_id
 
-    weights = {
-        "random": False,
-        "id": weights_id(network.module),
-        "source": f"make(**genes) of {family.own_file.name}",
-        "licence": "unknown",
-    }
+    if family.is_shipped:
+        weights: dict[str, object] = {"random": True, "source": f"random numbers of {family.name}"}
+    else:
+        source = f"make(**genes) of {family.own_file.name}"
+        weights = {"random": False, "id": weights_id(network.module), "source": source, "licence": "unknown"}
     try:
         bundled = bundle_called(done, network, weights, out, space=family.name, force=force)
     except FleetfrontError as error:

@@ -76,6 +76,10 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
 
 
 def _load_own(space: UserFamily) -> AccuracyModel:
+    if space.own_accuracy is None and space.is_shipped:
+        raise InputError(
+            f"No accuracies are shipped for {space.name}.", "Use --accuracy csv:PATH or call:FILE.py:FUNCTION."
+        )
     if space.own_accuracy is None:
         raise InputError(
             f"{space.own_file.name} has no function accuracy(**genes).",

@@ -42,6 +42,7 @@ class FamilyFile:
         quality: its name, where it is not accuracy.
         is_higher_better: of that quality.
         combines: what several answers count as, ``mean`` or ``worst``; empty if undeclared.
+        shipped_as: the name of a family that fleetfront brings.
     """
 
     path: Path
@@ -55,10 +56,13 @@ class FamilyFile:
     quality: str = ""
     is_higher_better: bool = True
     combines: str = ""
+    shipped_as: str = ""
 
     @property
     def name(self) -> str:
         """The file's stem and the first eight digits of its digest: another file is another family."""
+        if self.shipped_as:
+            return self.shipped_as
         return f"{re.sub('[^A-Za-z0-9]+', '-', self.path.stem).strip('-') or 'family'}-{self.digest[:8]}"
 
     def network(self, genes: Genes) -> nn.Module:

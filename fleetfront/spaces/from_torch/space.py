@@ -42,6 +42,11 @@ class TorchFamily:
         self._captured: dict[str, dict[str, tuple[nn.Module, tuple[Tensor, ...]]]] = {}
 
     @property
+    def is_shipped(self) -> bool:
+        """True if fleetfront brings the file: its networks have random weights, and nobody writes into it."""
+        return bool(self.file.shipped_as)
+
+    @property
     def own_accuracy(self) -> OwnAccuracy | None:
         """The file's own ``accuracy``, if it has one."""
         one = self.file

@@ -48,10 +48,13 @@ class Described:
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Names of classes of modules: those that are taken apart into parts, and those that never are."""
+    """Names of classes of modules: those that are taken apart into parts, and those that never are; and whether the
+    networks only run on stand-ins of real tensors.
+    """
 
     apart: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    stand_ins: bool = False
 
 
 @dataclass(frozen=True)

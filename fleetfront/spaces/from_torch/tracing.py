@@ -6,15 +6,16 @@ activation that follow it at once. Importing this module imports torch.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.func import functional_call
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.hooks import RemovableHandle
@@ -33,6 +34,10 @@ from fleetfront.user_code import reason_of
 _MOST_WORK = 0.5
 #: Operators that multiply up.
 _MULTIPLYING = ("mm", "bmm", "addmm", "baddbmm", "convolution", "linear", "matmul", "scaled_dot_product", "lstm", "gru")
+
+
+#: An operator and what it is fed -> whether it gives one tensor, and the shape, strides and type of each.
+_Answers = dict[tuple[Any, ...], tuple[bool, tuple[tuple[Any, ...], ...]]]
 
 
 class Running:
@@ -91,11 +96,13 @@ class Tracer:
         self.described: dict[str, Described] = {}
         self._apart = set(decisions.apart if decisions else ())
         self._whole = set(decisions.whole if decisions else ())
+        self._stand_ins = decisions is not None and decisions.stand_ins
+        self._answers: _Answers = {}
 
     @property
     def decisions(self) -> Decisions:
-        """Which classes of modules are taken apart."""
-        return Decisions(tuple(sorted(self._apart)), tuple(sorted(self._whole)))
+        """Which classes of modules are taken apart, and what networks are run on."""
+        return Decisions(tuple(sorted(self._apart)), tuple(sorted(self._whole)), self._stand_ins)
 
     def settle(self, genes: Genes) -> None:
         """Decide by one large network which modules are taken apart."""
@@ -134,21 +141,32 @@ class Tracer:
         return held | {f"{LOOSE}{path}": str(count) for path, count in loose.items()}
 
     def _run(self, genes: Genes, module: nn.Module) -> _Watch:
-        """Run the network on tensors without data."""
+        """Run the network on tensors without data.
+
+        Of the ``meta`` device, what an operator makes of shapes is remembered; what its tensors cannot do, as beside
+        tensors that a module holds and does not register, stand-ins of real tensors may.
+        """
         sample = self._family.sample(genes)
+        if not self._stand_ins:
+            weights = {name: torch.empty_like(one, device="meta") for name, one in _tensors(module)}
+            fed = tuple(one.to("meta") for one in sample)
+            with contextlib.suppress(InputError), quiet_torch(), torch.device("meta"), torch.inference_mode():
+                return self._watch(genes, module, lambda: functional_call(module, weights, fed))
+            self._stand_ins = True
         mode = FakeTensorMode(allow_non_fake_inputs=True, static_shapes=True)
         with quiet_torch(), mode, torch.inference_mode():
-            return self._watch(genes, module, tuple(mode.from_tensor(one) for one in sample))
+            fed = tuple(mode.from_tensor(one) for one in sample)
+            return self._watch(genes, module, lambda: module(*fed))
 
-    def _watch(self, genes: Genes, module: nn.Module, sample: tuple[Tensor, ...]) -> _Watch:
+    def _watch(self, genes: Genes, module: nn.Module, run: Callable[[], Any]) -> _Watch:
         """Run the network; again where it turns out that a module that was taken apart multiplies up by itself."""
         while True:
             parts = [module] if _name(module) in self._whole else self._split(module)
-            watch = _Watch(module)
+            watch = _Watch(module, {} if self._stand_ins else self._answers)
             with plain_paths(), watch.hooks(parts, [one for one in module.modules() if _name(one) in self._apart]):
                 try:
                     with watch:
-                        module(*sample)
+                        run()
                 except Exception as error:
                     raise InputError(
                         f"The network {spell_genes(genes)} does not run on its inputs: {reason_of(error)}",
@@ -171,8 +189,10 @@ class Tracer:
 class _Watch(TorchDispatchMode):
     """Notes operators, those of parts apart."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module, answers: _Answers) -> None:
+        """``answers`` are remembered from network to network."""
         super().__init__()  # type: ignore[no-untyped-call]
+        self._answers = answers
         self.parts: dict[str, Running] = {}
         #: Place of a part -> the operators of no part that follow it.
         self.between: dict[str, list[str]] = {}
@@ -189,7 +209,7 @@ class _Watch(TorchDispatchMode):
         self._made: dict[int, Tensor] = {}
         self._names: dict[str, dict[int, str]] = {}
 
-    @contextmanager
+    @contextlib.contextmanager
     def hooks(self, parts: Sequence[nn.Module], apart: Sequence[nn.Module]) -> Iterator[None]:
         """While it lasts, parts and modules that are taken apart say when they begin and end."""
         paths = {id(one): path for path, one in self._network.named_modules()}
@@ -231,7 +251,8 @@ class _Watch(TorchDispatchMode):
             self._open.output, self._last, self._open = output, self._open, None
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        results = func(*args, **(kwargs or {}))
+        leaves = pytree.tree_leaves((args, kwargs))
+        results = self._answer(func, args, kwargs or {}, leaves)
         kind = func._schema.name.split("::")[-1]
         if self._open is None:
             self._last = None
@@ -240,12 +261,30 @@ class _Watch(TorchDispatchMode):
         else:
             self._open.kinds.add(kind)
         names, log = self._noting()
-        spelled = [self._spell(one, names) for one in pytree.tree_leaves((args, kwargs))]
+        spelled = [self._spell(one, names) for one in leaves]
         log.append(f"{func} {' '.join(spelled)}")
         for place, one in enumerate(pytree.tree_leaves(results)):
             if isinstance(one, Tensor):
                 self._made[id(one)] = one
                 names[id(one)] = f"{len(log)}.{place}"
+        return results
+
+    def _answer(self, func: Any, args: Any, kwargs: Any, leaves: Sequence[Any]) -> Any:
+        """Run an operator, or remember what it gives: of tensors without data, shapes alone decide it."""
+        tensors = [one for one in leaves if isinstance(one, Tensor)]
+        if not tensors or func._schema.is_mutable or not all(one.is_meta for one in tensors):
+            return func(*args, **kwargs)
+        facts = ((one.shape, one.stride(), one.dtype) if isinstance(one, Tensor) else repr(one) for one in leaves)
+        key = (func, *facts)
+        if (known := self._answers.get(key)) is not None:
+            is_one, made = known
+            given = [torch.empty_strided(*sizes, dtype=dtype, device="meta") for *sizes, dtype in made]
+            return given[0] if is_one else tuple(given)
+        results = func(*args, **kwargs)
+        given = [results] if isinstance(results, Tensor) else results
+        if isinstance(given, list | tuple) and all(isinstance(one, Tensor) for one in given):
+            made = tuple((tuple(one.shape), one.stride(), one.dtype) for one in given)
+            self._answers[key] = (isinstance(results, Tensor), made)
         return results
 
     def _noting(self) -> tuple[dict[int, str], list[str]]:
@@ -281,6 +320,11 @@ def _macs(graph: Graph, place: int) -> float:
         return family_of(graph.operators[place].family).work(graph, graph.operators[place]).macs
     except InputError:
         return 0.0
+
+
+def _tensors(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    yield from module.named_parameters()
+    yield from module.named_buffers()
 
 
 def _name(module: nn.Module) -> str:

@@ -104,3 +104,53 @@ make = Net
 """
     with pytest.raises(InputError, match="does not run on its inputs"):
         parts_of(tmp_path, code)
+
+
+HELD = """
+class Net(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(8, 8) for _ in range(n)])
+        {hold}
+    def forward(self, x):
+        x = x + torch.arange(8)
+        for layer in self.layers:
+            x = layer(x) * self.table
+            x = x[:, x.shape[1] // 2 :].add_(1).view(1, -1, 8)
+        return x
+def make(n):
+    return Net(n)
+"""
+
+
+def test_networks_that_hold_plain_tensors_are_traced_as_those_that_register_them(tmp_path: Path) -> None:
+    found = []
+    for hold in ("self.table = torch.ones(8)", "self.register_buffer('table', torch.ones(8))"):
+        path = tmp_path / f"net{len(found)}.py"
+        path.write_text(HEAD + HELD.format(hold=hold))
+        family = make_family(read_family(path))
+        rows = family.parse(["n=1", "n=2"])
+        described = sorted((d.label, d.inputs, d.macs, d.params) for d in family.parts.described.values())
+        found.append((described, family.macs(rows).tolist(), family.params(rows).tolist()))
+    assert found[0] == found[1]
+    assert found[0][1] == [4 * 64, 4 * 64 + 2 * 64]
+
+
+def test_what_is_remembered_of_operators_gives_the_shapes_of_real_tensors(tmp_path: Path) -> None:
+    import torch
+
+    from fleetfront.spaces.from_torch.traces import Decisions
+    from fleetfront.spaces.from_torch.tracing import Tracer
+
+    path = tmp_path / "net.py"
+    path.write_text(HEAD + HELD.format(hold="self.register_buffer('table', torch.ones(8))"))
+    file, traces = read_family(path), []
+    for stand_ins in (False, True):
+        tracer = Tracer(file, Decisions(stand_ins=stand_ins))
+        for _ in range(2):
+            traces.append({place: tracer.described.get(held) for place, held in tracer.trace({"n": 2}).items()})
+        captured = tracer.capture({"n": 2})
+        assert [tuple(one.shape) for _, (one,) in captured.values()] == [(1, 4, 8), (1, 2, 8)]
+        assert not any(p.is_meta for module, _ in captured.values() for p in module.parameters())
+        assert all(torch.equal(one, torch.zeros_like(one)) for _, (one,) in captured.values())
+    assert traces[0] == traces[1] == traces[2] == traces[3]

@@ -1,0 +1,1 @@
+"""Small language models choose width, layers, heads, inner width and context."""
