@@ -149,13 +149,15 @@ class KindCosts:
 
     def error(self, features: FloatArray) -> float:
         """Standard deviation of one operator's time, as a share: more the further its work, or its window, is beyond
-        what was measured.
+        what was measured, or its result below.
 
-        What was measured in caches may have to come from memory.
+        What was measured in caches may have to come from memory, and what only large ones pay is no part of small ones.
         """
         work = slice(0, _WINDOW + 1)
         most = np.maximum(self.highest[work], [_SMALL] * len(TERMS) + [1.0])
-        return math.hypot(self.rms, _FURTHER * math.log(float(np.max(features[work] / most, initial=1.0))))
+        larger = float(np.max(features[work] / most, initial=1.0))
+        smaller = max(1.0, float(self.lowest[_WRITTEN]) / max(float(features[_WRITTEN]), _GRAIN))
+        return math.hypot(self.rms, _FURTHER * math.log(larger), _FURTHER * math.log(smaller))
 
     def most_ms(self, features: FloatArray) -> float:
         """The most that one operator may take alone that is not reached."""

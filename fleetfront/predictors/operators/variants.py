@@ -178,14 +178,22 @@ def _transposed(view: Stored, operator: Operator) -> Variant:
         is_free = view.is_last and (operator.origin is None or operator.origin.kind != "TRANSPOSE")
         return Variant("" if is_free else "copy")
     sizes = [float(math.prod(shape[axis] for axis in block)) for block in sorted(blocks)] + [1.0, 1.0]
+    if len(blocks) == 2 and not view.is_last and not _is_one_move(permutation):
+        order += " about ones"
     last = float(math.prod(shape[axis] for axis in blocks[-1]))
     named = dict(zip(("rows", "inner", "columns", "times"), sizes, strict=False))
     # Who writes what lies together reads by steps of all that stood behind it.
     walk = Walk(last, math.prod(shape[blocks[-1][-1] + 1 :]))
     named |= walk.sizes()
-    if order.endswith(str(len(blocks) - 1)):
+    if order.split(" ")[0].endswith(str(len(blocks) - 1)):
         return Variant("transpose runs", {**named, **runs(math.prod(shape), last)})
     return Variant(f"transpose {order}{walk.word}", {**named, "width": last, "padded": math.prod(shape) / 1e6})
+
+
+def _is_one_move(permutation: Sequence[int]) -> bool:
+    """Tell whether all axes but one stay in their order: runtimes that ask dimensions of one, too, have code for it."""
+    rests = ([one for one in permutation if one != axis] for axis in permutation)
+    return any(rest == sorted(rest) for rest in rests)
 
 
 def _normalised(view: Stored, operator: Operator) -> Variant:

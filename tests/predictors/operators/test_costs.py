@@ -150,6 +150,14 @@ def test_a_kind_that_was_measured_twice_is_not_known(costs: OperatorCosts) -> No
     assert not replace(kind, samples=2).reaches(kind.highest)
 
 
+def test_less_than_was_measured_is_told_less_surely(costs: OperatorCosts) -> None:
+    kind, written = costs.kinds["resize cubic"], FEATURES.index("written")
+    small = kind.lowest.copy()
+    assert kind.error(small) == kind.rms
+    small[written] /= 50
+    assert kind.error(small) > 1.5
+
+
 def test_weights_cost_nothing_more_on_a_device_without_caches(costs: OperatorCosts) -> None:
     assert costs.scales.thin_cache_melements > 0
     assert costs.scales.per_thin_mweight == pytest.approx(0.0, abs=1e-6)

@@ -65,6 +65,8 @@ def sizes(kernel: Kernel, *names: str) -> tuple[float, ...]:
         ("1x32x4096|reduce:0x1", "reduce sum ork crowded"),
         ("1x64x1024|transpose:0x2x1", "transpose 10 crowded"),
         ("1x8x1024|transpose:0x2x1", "transpose 10"),
+        ("1x20x64|transpose:2x1x0", "transpose 10 about ones"),
+        ("1x1x20x64|transpose:3x0x1x2", "transpose 10"),
         ("1x16x512|reduce:2x1", "reduce max ork"),
         ("1x17x512|reduce:2x1", "reduce max ork crowded"),
         ("2x64x1024|transpose:0x2x1", "transpose 021 crowded"),
