@@ -22,6 +22,10 @@ class FleetfrontError(Exception):
         self.remedy = remedy
         super().__init__(f"{message} {remedy}".strip())
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Message and remedy stay apart on the way from another process."""
+        return type(self), (self.message, self.remedy), self.__dict__
+
 
 class InputError(FleetfrontError):
     """Wrong usage or input: an unknown name, a corrupt file, a value out of range."""

@@ -12,14 +12,15 @@ import numpy as np
 from fleetfront import __version__
 from fleetfront.errors import InputError
 from fleetfront.files import check_folder
+from fleetfront.pipelines.accuracy_workers import open_workers
 from fleetfront.pipelines.file_sizes import with_sizes
 from fleetfront.pipelines.fleet import fleet_targets
 from fleetfront.pipelines.precision_drops import accuracy_in_precisions
 from fleetfront.pipelines.search_archives import describe_search, load_start, recall_archive
 from fleetfront.pipelines.search_verify import Verify, search_verified
-from fleetfront.pipelines.supernet_accuracy import supernet_loader
+from fleetfront.pipelines.supernet_accuracy import judged_accuracy
 from fleetfront.predictors.accuracy.precisions import Drop
-from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY, load_accuracy
+from fleetfront.predictors.accuracy.sources import DEFAULT_ACCURACY
 from fleetfront.predictors.base import AccuracyModel, KeepsCalls
 from fleetfront.progress import SILENT, Progress
 from fleetfront.search.checkpoints import Checkpoints
@@ -174,13 +175,14 @@ def search(
     workspace: Workspace | None = None,
     precisions: Sequence[str] = (),
     drops: Mapping[str, Drop] | None = None,
+    workers: int | str = 1,
     progress: Progress = SILENT,
 ) -> Fronts:
     """Fronts of a space for devices, as ``fleetfront search`` finds them; also ``fleetfront.search(...)``.
 
     Args:
         space: one, or its name.
-        devices: names of devices (``all`` for every known one), or targets of your own; a single name serves, too.
+        devices: names (``all`` for every known one), or targets of your own; a single name serves, too.
         accuracy: a model, or a spelling of ``--accuracy``.
         strategy: a name with or without settings, settings, or a class; by default what suits the budget.
         budget: accuracies asked for, over all devices; by default what suits the accuracy.
@@ -196,23 +198,30 @@ def search(
         workspace: where measurements and models are, by default the user's own.
         precisions: such as ``("fp32", "int8")``: each network is searched in each of them.
         drops: what a precision costs in accuracy, where somebody knows; else it is learnt (``find_drops``).
+        workers: processes that judge accuracies, each of which imports your script; or ``dask://HOST:PORT``.
         progress: is told how far it is.
 
     Raises:
         InputError: wrong or unknown names and values, as in ``search_space``; a device without a fit in a precision.
     """
+    with open_workers(workers) as judges:
+        family, searched = _spaces(space, precisions)
+        if isinstance(accuracy, str):
+            accuracy = judged_accuracy(accuracy, family, images, judges, progress)
+        evaluations = default_evaluations(accuracy.source) if budget is None else budget
+        how, extras, held = strategy or default_strategy(evaluations), tuple(objectives), dict(fixed or {})
+        options = SearchOptions(how, evaluations, seed, extras, held, start_from, share, strategy is not None)
+        options = replace(options, excluded=dict(excluded or {}), explain=True)
+        targets = fleet_targets(devices, searched, limits or {}, objectives, workspace, listed_part(family, accuracy))
+        targets = with_sizes(searched, targets, accuracy, objectives, workspace=workspace, progress=progress)
+        known = accuracy_in_precisions(searched, accuracy, targets, drops or {}, workspace=workspace, progress=progress)
+        return search_space(searched, targets, known, options, out=out, progress=progress)
+
+
+def _spaces(space: SearchSpace | str, precisions: Sequence[str]) -> tuple[SearchSpace, SearchSpace]:
+    """A space, and the same with the gene that several precisions are."""
     family = load_space(space) if isinstance(space, str) else space
-    if isinstance(accuracy, str):
-        accuracy = load_accuracy(accuracy, family, supernet=supernet_loader(images, progress=progress))
-    evaluations = default_evaluations(accuracy.source) if budget is None else budget
-    options = SearchOptions(strategy or default_strategy(evaluations), evaluations, seed, tuple(objectives))
-    options = replace(options, fixed=dict(fixed or {}), excluded=dict(excluded or {}), start_from=start_from)
-    options = replace(options, share=share, is_chosen=strategy is not None, explain=True)
-    searched = with_precisions(family, precisions) if precisions else family
-    targets = fleet_targets(devices, searched, limits or {}, objectives, workspace, listed_part(family, accuracy))
-    targets = with_sizes(searched, targets, accuracy, objectives, workspace=workspace, progress=progress)
-    known = accuracy_in_precisions(searched, accuracy, targets, drops or {}, workspace=workspace, progress=progress)
-    return search_space(searched, targets, known, options, out=out, progress=progress)
+    return family, with_precisions(family, precisions) if precisions else family
 
 
 def _within_tables(space: SearchSpace, accuracy: AccuracyModel, part: Part, options: SearchOptions) -> SearchOptions:

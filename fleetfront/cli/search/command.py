@@ -30,6 +30,7 @@ from fleetfront.errors import InputError, unknown
 
 if TYPE_CHECKING:
     from fleetfront.cli.device_models import ChosenModels
+    from fleetfront.pipelines.accuracy_workers import Workers
     from fleetfront.pipelines.search import SearchOptions
     from fleetfront.predictors.base import AccuracyModel
     from fleetfront.progress import Progress
@@ -104,6 +105,14 @@ if TYPE_CHECKING:
     "--retry-failed", is_flag=True, help="Ask again for networks whose accuracy failed in an earlier sitting."
 )
 @click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    metavar="N|dask://HOST:PORT",
+    help="Processes that judge accuracies of supernet: and call:, or a Dask cluster of them.",
+)
+@click.option("--trust-network", is_flag=True, help="With --workers: a scheduler elsewhere may lack TLS.")
+@click.option(
     "--out", type=click.Path(path_type=Path), default=Path("fronts"), show_default=True, help="Folder of the results."
 )
 @seed_option
@@ -127,6 +136,8 @@ def search(
     verify: str | None,
     start_from: Path | None,
     retry_failed: bool,
+    workers: str,
+    trust_network: bool,
     out: Path,
     seed: int,
     as_json: bool,
@@ -144,31 +155,40 @@ def search(
       fleetfront search --devices all --limit pixel3=60 --share 3
       fleetfront search --device cpu --verify top:10
       fleetfront search --device cpu --precisions fp32,int8
+      fleetfront search --device cpu --accuracy supernet:weights.safetensors --images photos/ --workers 8
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
+    from fleetfront.pipelines.accuracy_workers import open_workers
     from fleetfront.pipelines.search import search_space
     from fleetfront.predictors.accuracy.chosen_classes import parse_classes, spell_classes
-    from fleetfront.search.strategies.catalogue import find_strategy
 
-    if strategy == "help":
-        show_strategies()
+    if _asks_for_help(strategy):
         return
-    if strategy is not None:
-        # A slip in its name is not to hide behind what the devices lack.
-        find_strategy(strategy.partition(":")[0])
     accuracy, (family, searched) = spell_classes(accuracy, parse_classes(classes)), _spaces(space, precisions, drops)
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, excluded, start_from, searched)
     options = replace(options, share=share, explain=True, retry_failed=retry_failed)
-    with progress(quiet) as shown:
+    with progress(quiet) as shown, open_workers(workers, trusts_network=trust_network) as judges:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
-        known = _accuracy(accuracy, images, family, shown) if _is_quick(accuracy) else None
+        known = _accuracy(accuracy, images, family, judges, shown) if _is_quick(accuracy) else None
         targets, devices = _targets(models, searched, limits, extras, known)
         checking = _verify(verify, family, models.store, shown)
-        known = known or _accuracy(accuracy, images, family, shown)
+        known = known or _accuracy(accuracy, images, family, judges, shown)
         targets, known = _completed(searched, targets, known, extras, drops, shown)
         fronts = search_space(searched, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None, images, devices)
     devices.check()
+
+
+def _asks_for_help(strategy: str | None) -> bool:
+    """Show the strategies if they are asked for. Raises InputError for one that there is not."""
+    from fleetfront.search.strategies.catalogue import find_strategy
+
+    if strategy == "help":
+        show_strategies()
+    elif strategy is not None:
+        # A slip in its name is not to hide behind what the devices lack.
+        find_strategy(strategy.partition(":")[0])
+    return strategy == "help"
 
 
 def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str | None, devices: ChosenModels) -> None:
@@ -200,17 +220,16 @@ def _tell(fronts: Fronts, out: Path, as_json: bool, is_shared: bool, images: str
         hint("\nEvery front is empty: search again with more --evaluations or a higher --limit.")
 
 
-def _accuracy(spec: str, images: str | None, space: SearchSpace, shown: Progress) -> AccuracyModel:
+def _accuracy(spec: str, images: str | None, space: SearchSpace, workers: Workers, shown: Progress) -> AccuracyModel:
     from fleetfront.cli.device_models import tell_accuracy
-    from fleetfront.pipelines.supernet_accuracy import supernet_loader
-    from fleetfront.predictors.accuracy.sources import load_accuracy
+    from fleetfront.pipelines.supernet_accuracy import judged_accuracy
     from fleetfront.search.part import listed_part
 
     if images is not None and not spec.startswith("supernet:"):
         raise InputError(
             f"Nothing looks at --images with --accuracy {spec}.", "Leave them out, or give --accuracy supernet:WEIGHTS."
         )
-    known = load_accuracy(spec, space, supernet=supernet_loader(images, progress=shown))
+    known = judged_accuracy(spec, space, images, workers, shown)
     tell_accuracy(known)
     listed = listed_part(space, known)
     if listed is not None:

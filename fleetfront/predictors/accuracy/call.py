@@ -7,8 +7,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import queue
 import re
 import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -64,6 +67,16 @@ class CallSettings:
     combines: Literal["mean", "worst"] = "mean"
 
 
+@dataclass(frozen=True, slots=True)
+class _Outcome:
+    """A network's answer by the function, or why its last try failed."""
+
+    answer: Any
+    error: str
+    tries: int
+    seconds: float
+
+
 class CallAccuracy:
     """Accuracy from architecture strings by a user's function. An AccuracyModel.
 
@@ -82,7 +95,7 @@ class CallAccuracy:
         self._takes_genes = isinstance(space, OfUserFile) and space.own_file == file.resolve()
         self.source = source
         self._space, self._settings = space, settings
-        self._worker = CallProcess(file, function)
+        self._processes = [CallProcess(file, function)]
         named = f" {settings.name} {settings.better}" if settings.name else ""
         named += f" {settings.combines}" if settings.combines != "mean" else ""
         spelled = file.read_bytes() + f"\n{function} {settings.unit}{named}".encode()
@@ -124,13 +137,19 @@ class CallAccuracy:
                 self._known[arch] = self.quality.score(parse_number(accuracy))
                 self._parts[arch] = _parts_of(parts[0]) if parts else {}
 
+    def spread_over(self, processes: int) -> None:
+        """Ask so many networks at once, each in a process of its own."""
+        one = self._processes[0]
+        self._processes = [CallProcess(one.file, one.function) for _ in range(processes)]
+
     def predict(self, genotypes: Genotypes) -> Estimate:
-        """Call the function for each of n genotypes that no row answers.
+        """Call the function for each of n genotypes that no row answers; rows are written in their order.
 
         Raises InputError if the file cannot be loaded, the first three networks fail, or an answer is no accuracy.
         """
         archs = self._space.arch_ids(genotypes)
-        found: FloatArray = np.array([self._asked(arch) for arch in archs], np.float64)
+        self._ask([arch for arch in dict.fromkeys(archs) if arch not in self._known])
+        found: FloatArray = np.array([self._known.get(arch, np.nan) for arch in archs], np.float64)
         failed = np.isnan(found)
         lowest = min(self._known.values(), default=0.0)
         return Estimate(np.where(failed, lowest, found), np.where(failed, np.inf, 0.0), self.tier)
@@ -141,26 +160,59 @@ class CallAccuracy:
         names = dict.fromkeys(name for one in told for name in one)
         return {name: [one[name] for one in told] for name in names if all(name in one for one in told)}
 
-    def _asked(self, arch: str) -> float:
-        if arch in self._known:
-            return self._known[arch]
-        started, error, before = time.monotonic(), "", self._tried.get(arch, 0)
-        for tries in range(before + 1, before + 2 + self._settings.retries):
-            answer = self._worker.ask(self._question(arch), self._settings.timeout)
-            error = str(answer.get("error", ""))
-            if not error:
-                value = self._combined(arch, answer.get("accuracy"))
+    def _ask(self, archs: Sequence[str]) -> None:
+        for arch, outcome in zip(archs, self._outcomes(archs), strict=True):
+            if not outcome.error:
+                value = self._combined(arch, outcome.answer)
                 self._known[arch] = value
-                self._write(arch, value, started, tries, "")
-                return value
-        self._failed += 1
-        self._tried[arch] = tries
-        self._write(arch, None, started, tries, error)
-        if not self._known and self._failed >= _HOPELESS:
-            raise InputError(
-                f"{self.source} failed for each of the first {self._failed} networks: {error}", "Repair the function."
-            )
-        return float("nan")
+                self._write(arch, value, outcome)
+                continue
+            self._failed += 1
+            self._tried[arch] = outcome.tries
+            self._write(arch, None, outcome)
+            if not self._known and self._failed >= _HOPELESS:
+                raise InputError(
+                    f"{self.source} failed for each of the first {self._failed} networks: {outcome.error}",
+                    "Repair the function.",
+                )
+
+    def _outcomes(self, archs: Sequence[str]) -> Iterator[_Outcome]:
+        """Of each network, in their order."""
+        idle: queue.Queue[CallProcess] = queue.Queue()
+        for process in self._processes:
+            idle.put(process)
+
+        def one(arch: str, tried: int) -> _Outcome:
+            process = idle.get()
+            try:
+                return self._outcome(process, arch, tried)
+            finally:
+                idle.put(process)
+
+        before = [self._tried.get(arch, 0) for arch in archs]
+        if len(self._processes) == 1:
+            yield from map(one, archs, before)
+            return
+        pool = ThreadPoolExecutor(len(self._processes))
+        try:
+            yield from pool.map(one, archs, before)
+        except BaseException:
+            # Nobody waits for the others' answers any more.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in self._processes:
+                process.end()
+            raise
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _outcome(self, process: CallProcess, arch: str, tried: int) -> _Outcome:
+        started, last = time.monotonic(), tried + 1 + self._settings.retries
+        while True:
+            tried += 1
+            answer = process.ask(self._question(arch), self._settings.timeout)
+            error = str(answer.get("error", ""))
+            if not error or tried == last:
+                return _Outcome(answer.get("accuracy"), error, tried, time.monotonic() - started)
 
     def _question(self, arch: str) -> str | Config:
         return self._space.to_config(self._space.parse([arch])[0]) if self._takes_genes else arch
@@ -202,18 +254,18 @@ class CallAccuracy:
             )
         return number
 
-    def _write(self, arch: str, accuracy: float | None, started: float, tries: int, error: str) -> None:
+    def _write(self, arch: str, accuracy: float | None, outcome: _Outcome) -> None:
         if self._path is None:
             return
         is_new = not self._path.exists()
-        seconds = f"{time.monotonic() - started:.3f}"
         with self._path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             if is_new:
                 writer.writerow(self._columns)
             shown = "" if accuracy is None else repr(self.quality.shown(accuracy))
             parts = json.dumps(told) if (told := self._parts.get(arch)) else ""
-            row = [arch, shown, seconds, tries, " ".join(error.split()), self._digest, parts]
+            seconds, error = f"{outcome.seconds:.3f}", " ".join(outcome.error.split())
+            row = [arch, shown, seconds, outcome.tries, error, self._digest, parts]
             writer.writerow(row[: len(self._columns)])
 
 
@@ -238,7 +290,9 @@ class CallQuality(CallAccuracy):
     def lowest(self) -> float:
         """A score somewhat below that of the smallest network: what is worse is slower, too, as a rule."""
         smallest = self._space.canonical(np.zeros((1, len(self._space.choices)), np.int8))
-        score = self._asked(self._space.arch_ids(smallest)[0])
+        (arch,) = self._space.arch_ids(smallest)
+        self._ask([] if arch in self._known else [arch])
+        score = self._known.get(arch, np.nan)
         if not np.isfinite(score):
             raise InputError(f"{self.source} failed for the smallest network.", "Repair the function.")
         return score - _MARGIN * max(abs(score), 1e-9)
@@ -258,8 +312,8 @@ def _make(space: SearchSpace, file: Path, function: str, settings: CallSettings,
     return kind(space, file, function, settings, source)
 
 
-def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
-    """The model of ``FILE.py:FUNCTION[,SETTING=VALUE,...]``.
+def load_call(rest: str, space: SearchSpace, processes: int = 1) -> CallAccuracy:
+    """The model of ``FILE.py:FUNCTION[,SETTING=VALUE,...]``, which asks so many networks at once.
 
     Raises InputError on another spelling, an unknown setting or value, or a missing file.
     """
@@ -267,15 +321,19 @@ def load_call(rest: str, space: SearchSpace) -> CallAccuracy:
     file, _, function = spelled.rpartition(":")
     if not file.endswith(".py") or not function.isidentifier():
         raise InputError(f"call:{rest} does not name a function of a Python file.", _WRITE)
-    return _make(space, Path(file), function, _settings(settings), f"call:{spelled}")
+    model = _make(space, Path(file), function, _settings(settings), f"call:{spelled}")
+    model.spread_over(processes)
+    return model
 
 
-def load_own(own: OwnAccuracy, space: SearchSpace) -> CallAccuracy:
+def load_own(own: OwnAccuracy, space: SearchSpace, processes: int = 1) -> CallAccuracy:
     """The model of the function that a space's own file brings. Raises InputError on an unknown unit."""
     better = "" if own.is_higher_better else "lower"
     given = {"unit": own.unit, "name": own.name, "better": better, "combines": own.combines}
     settings = _settings([f"{name}={value}" for name, value in given.items() if value])
-    return _make(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
+    model = _make(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
+    model.spread_over(processes)
+    return model
 
 
 def _settings(texts: list[str]) -> CallSettings:

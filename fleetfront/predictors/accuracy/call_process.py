@@ -43,6 +43,11 @@ class CallProcess:
             return self._ended(process)
         return self._answer(process, timeout)
 
+    def end(self) -> None:
+        """Stop what runs, at once; the next question starts it anew."""
+        if self._process is not None:
+            _kill(self._process)
+
     def _start(self) -> subprocess.Popen[str]:
         self._answers = queue.Queue()
         # -P: a module in the present folder must not stand in for another one.

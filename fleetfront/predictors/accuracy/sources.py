@@ -39,15 +39,17 @@ _WITH_MORE = tuple(spelling.partition(":")[0] for spelling in SPELLINGS if ":" i
 SupernetLoader = Callable[[str, SearchSpace], AccuracyModel]
 
 
-def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | None = None) -> AccuracyModel:
+def load_accuracy(
+    spec: str, space: SearchSpace, *, supernet: SupernetLoader | None = None, processes: int = 1
+) -> AccuracyModel:
     """The model that a spelling of ``--accuracy`` names, for one space.
 
-    ``supernet`` answers ``supernet:WEIGHTS``. Raises InputError on an unknown spelling, a missing or wrong file, or a
-    model that does not fit the space.
+    ``supernet`` answers ``supernet:WEIGHTS``; a function of the user's own is asked in so many ``processes``.
+    Raises InputError on an unknown spelling, a missing or wrong file, or a model that does not fit the space.
     """
     kind, _, rest = spec.partition(":")
     if spec == DEFAULT_ACCURACY:
-        return _load_own(space) if isinstance(space, OfUserFile) else load_built_in(space)
+        return _load_own(space, processes) if isinstance(space, OfUserFile) else load_built_in(space)
     if kind in _WITH_MORE and not rest:
         spelling = next(text for text in SPELLINGS if text.startswith(kind))
         raise InputError(f"--accuracy {spec!r} does not say which file or name.", f"Write {spelling}.")
@@ -57,7 +59,7 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     if kind == "ofa-mlp":
         return OfaMlpAccuracy.load(Path(rest), space)
     if kind == "call":
-        return load_call(rest, space)
+        return load_call(rest, space, processes)
     if kind == "proxy":
         return load_proxy(rest, space)
     if kind == "bleu":
@@ -75,7 +77,7 @@ def load_accuracy(spec: str, space: SearchSpace, *, supernet: SupernetLoader | N
     raise InputError(f"--accuracy {spec!r} is not known.", f"Use one of {', '.join(SPELLINGS)}.")
 
 
-def _load_own(space: UserFamily) -> AccuracyModel:
+def _load_own(space: UserFamily, processes: int) -> AccuracyModel:
     if space.own_accuracy is None and space.is_shipped:
         raise InputError(
             f"No accuracies are shipped for {space.name}.", "Use --accuracy csv:PATH or call:FILE.py:FUNCTION."
@@ -85,7 +87,7 @@ def _load_own(space: UserFamily) -> AccuracyModel:
             f"{space.own_file.name} has no function accuracy(**genes).",
             "Write one that returns percent, or use --accuracy csv:PATH or call:FILE.py:FUNCTION.",
         )
-    return load_own(space.own_accuracy, space)
+    return load_own(space.own_accuracy, space, processes)
 
 
 def _path_and_column(rest: str) -> tuple[Path, str | None]:

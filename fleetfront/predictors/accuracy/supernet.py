@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import torch
 
     from fleetfront.spaces.supernet.subnets import Supernet
+
+#: Correct answers and images of each of the networks int8[n, v], in their order, on a split: whoever computes them.
+Spread = Callable[[Genotypes, Split], Iterator[tuple[int, int]]]
 
 _PRECISION = "fp32"
 #: Images in one forward pass of the evaluation.
@@ -44,8 +47,10 @@ class SupernetAccuracy:
         source: str,
         workspace: Workspace,
         split: Split = Split.VALIDATION,
+        spread: Spread | None = None,
     ) -> None:
         """``source`` is how a user spells it; recalibration uses the ``calibration`` split, accuracy ``split``.
+        ``spread`` judges networks elsewhere; without it they are judged here, one by one.
 
         Raises InputError if the images have other classes than the weights, or the split is empty.
         """
@@ -62,6 +67,7 @@ class SupernetAccuracy:
         self._source = source
         self._workspace = workspace
         self._split = split
+        self._spread = spread
         self._cache = workspace.cache / "accuracies.sqlite"
         self._key = (supernet.weights_id, images.content_hash, split.value, _PRECISION)
 
@@ -109,10 +115,9 @@ class SupernetAccuracy:
         archs = self._supernet.space.arch_ids(self._supernet.space.canonical(genotypes))
         known = self._recall()
         rows = {arch: row for row, arch in enumerate(archs) if arch not in known}
-        # One by one: every network is another graph with other weights.
-        for arch, row in rows.items():
-            known[arch] = self._evaluate(genotypes[row])
-            self._keep(arch, *known[arch])
+        for arch, counts in zip(rows, self._counts(genotypes[list(rows.values())]), strict=True):
+            known[arch] = counts
+            self._keep(arch, *counts)
         correct = np.array([known[arch][0] for arch in archs], dtype=np.float64)
         count = np.array([known[arch][1] for arch in archs], dtype=np.float64)
         share = correct / count
@@ -131,10 +136,24 @@ class SupernetAccuracy:
         The best of many networks on some images is better on these than on any others, and those few images are easier
         or harder than others for all networks alike; nothing of both is in the standard deviation of ``predict``.
         """
-        test = SupernetAccuracy(self._supernet, self._images, self._source, self._workspace, Split.TEST)
-        return test.predict(genotypes)
+        return self.on(Split.TEST).predict(genotypes)
 
-    def _evaluate(self, genotype: Genotypes) -> tuple[int, int]:
+    def on(self, split: Split) -> SupernetAccuracy:
+        """The same weights on other images of the same set."""
+        return SupernetAccuracy(self._supernet, self._images, self._source, self._workspace, split, self._spread)
+
+    def spread_over(self, spread: Spread) -> SupernetAccuracy:
+        """The same accuracy, judged by others."""
+        return SupernetAccuracy(self._supernet, self._images, self._source, self._workspace, self._split, spread)
+
+    def _counts(self, genotypes: Genotypes) -> Iterator[tuple[int, int]]:
+        if self._spread is not None:
+            return self._spread(genotypes, self._split)
+        # One by one: every network is another graph with other weights.
+        return (self.evaluate(genotype) for genotype in genotypes)
+
+    def evaluate(self, genotype: Genotypes) -> tuple[int, int]:
+        """Correct answers and images of one network int8[v], computed here and now; nothing is looked up or kept."""
         import torch
 
         from fleetfront.graphs.torch_module import run_graph

@@ -59,7 +59,7 @@ def test_nothing_is_evaluated_twice_even_by_another_process(
     def refuse(*_: object) -> tuple[int, int]:
         raise AssertionError("evaluated again")
 
-    monkeypatch.setattr(SupernetAccuracy, "_evaluate", refuse)
+    monkeypatch.setattr(SupernetAccuracy, "evaluate", refuse)
     again = SupernetAccuracy(supernet, digits, "supernet:w", Workspace(tmp_path)).predict(genotypes)
     assert np.array_equal(again.mean, first.mean[:3])
     other = SupernetAccuracy(supernet, digits, "supernet:w", Workspace(tmp_path), Split.TEST)

@@ -1,0 +1,223 @@
+"""Judge accuracies in several processes of this machine, or on a Dask cluster; each loads weights and images once.
+
+Answers come in the order of the questions, so a search finds the same fronts whoever computes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import ipaddress
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Executor
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fleetfront.datasets import Split
+from fleetfront.errors import DeviceError, FileError, InputError, missing
+
+if TYPE_CHECKING:
+    from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
+    from fleetfront.spaces.base import Genotypes
+
+#: More processes than this on one machine are taken for a slip.
+MOST_WORKERS = 256
+#: Seconds within which a scheduler has to answer.
+_ANSWERS_IN_S = 20
+#: From glibc's malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_WRITE = "Write --workers 4 for processes of this machine, or --workers dask://HOST:PORT (tls://HOST:PORT with TLS)."
+#: Seconds between two looks whether the program that wants the answers is still there.
+_LOOK_S = 2.0
+#: Kinds of accuracy that take time; besides, the function of a space's own file.
+_BY_WORKERS = ("supernet", "call")
+
+
+@dataclass(frozen=True, slots=True)
+class Workers:
+    """Where accuracies are judged: by so many ``processes``, which ``executor`` hands the work, here or elsewhere."""
+
+    processes: int = 1
+    executor: Executor | None = None
+    is_elsewhere: bool = False
+
+    def start(self) -> None:
+        """Start all processes of this machine now. One that is started while another dies is waited for in vain."""
+        if self.executor is not None and not self.is_elsewhere:
+            for _ in range(self.processes):
+                self.executor.submit(os.getpid)
+
+    def check_used(self, accuracy: str, has_own: bool) -> None:
+        """Raise InputError if nothing of an ``--accuracy`` is computed by workers; ``has_own``: by a space's file."""
+        kind = accuracy.partition(":")[0]
+        if self.processes > 1 and kind not in _BY_WORKERS and not (kind == "built-in" and has_own):
+            raise InputError(
+                f"--accuracy {accuracy} answers at once: there is nothing for --workers to do.",
+                "Leave them out, or give --accuracy supernet:WEIGHTS or call:FILE.py:FUNCTION.",
+            )
+        if self.is_elsewhere and kind != "supernet":
+            raise InputError(
+                f"A function of your own runs on this machine alone, not on a cluster ({accuracy}).",
+                "Give a number of processes: --workers 4.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Weights and images that a worker loads, as a user spells them; ``fingerprint`` is of both."""
+
+    weights: str
+    space: str
+    images: str
+    fingerprint: str
+
+
+@contextmanager
+def open_workers(spelled: int | str, *, trusts_network: bool = False) -> Iterator[Workers]:
+    """The workers of ``--workers``, which end with the block.
+
+    Args:
+        spelled: a number, ``dask://HOST:PORT`` or ``tls://HOST:PORT``.
+        trusts_network: a scheduler beyond this machine may be spoken to without TLS.
+
+    Raises:
+        InputError: another spelling; a scheduler beyond this machine without TLS.
+        MissingDependency: ``distributed`` is not installed.
+        DeviceError: no scheduler answers.
+    """
+    text = str(spelled)
+    if re.fullmatch("[0-9]{1,9}", text):
+        if not 1 <= int(text) <= MOST_WORKERS:
+            raise InputError(f"--workers {text} is not between 1 and {MOST_WORKERS}.", _WRITE)
+        yield from _processes(int(text))
+        return
+    found = re.fullmatch(r"(dask|tls)://(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})", text)
+    if found is None:
+        raise InputError(f"--workers {text[:80]} is neither a number nor a scheduler's address.", _WRITE)
+    scheme, host, port = found.groups()
+    if scheme == "dask" and not trusts_network and not _is_this_machine(host.strip("[]")):
+        raise InputError(
+            f"Whoever reads along between here and {host} can change what the workers of {text} run.",
+            "Use a scheduler with TLS, tls://HOST:PORT, or say --trust-network where nobody else is on the way.",
+        )
+    yield from _cluster(f"{'tcp' if scheme == 'dask' else 'tls'}://{host}:{port}")
+
+
+def judge(job: Job, split: str, genes: tuple[int, ...]) -> tuple[int, int]:
+    """Correct answers and images of one network, in whatever process this runs.
+
+    Raises FileError where weights or images are not those that ``job`` was made of.
+    """
+    import numpy as np
+
+    return _opened(job, Split(split)).evaluate(np.array(genes, np.int8))
+
+
+def spread(job: Job, executor: Executor, genotypes: Genotypes, split: Split) -> Iterator[tuple[int, int]]:
+    """``judge`` of each of int8[n, v], in their order.
+
+    Raises:
+        DeviceError: a worker ended.
+        InputError: what a worker refused with.
+    """
+    rows = [tuple(map(int, row)) for row in genotypes]
+    try:
+        yield from executor.map(judge, [job] * len(rows), [split.value] * len(rows), rows)
+    except BrokenExecutor as error:
+        raise DeviceError(
+            "A process that judges accuracies ended; the memory may not suffice for so many.",
+            "The same command goes on; give it fewer --workers.",
+        ) from error
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(job: Job, split: Split) -> SupernetAccuracy:
+    from fleetfront.pipelines.supernet_accuracy import open_supernet
+    from fleetfront.spaces.catalogue import load_space
+
+    _keep_memory()
+    model = open_supernet(job.weights, load_space(job.space), job.images)
+    if model.fingerprint != job.fingerprint:
+        raise FileError(
+            f"{job.weights} or {job.images} holds something else for a worker than where the search runs.",
+            "Give the workers the same files at the same places, and search again.",
+        )
+    return model.on(split)
+
+
+def _processes(count: int) -> Iterator[Workers]:
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    if count == 1:
+        yield Workers()
+        return
+    # torch has threads by now, which a forked process would wait for in vain.
+    pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (os.getpid(),))
+    try:
+        yield Workers(count, pool)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _begin(parent: int) -> None:
+    """Leave Ctrl-C to the program that asks, and end with it, however that ends."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(_LOOK_S)
+        os._exit(0)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
+def _keep_memory() -> None:
+    """Let glibc keep what tensors free: given back, the kernel clears it page by page for the next network, which costs
+    a fifth of the time, and much more where several processes do it in a virtual machine.
+    """
+    with suppress(OSError, AttributeError):
+        c = ctypes.CDLL(None)
+        c.mallopt(_M_MMAP_MAX, 0)
+        c.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _cluster(address: str) -> Iterator[Workers]:
+    try:
+        from distributed import Client
+    except ImportError as error:
+        raise missing("distributed", "cluster", "Judging accuracies on a Dask cluster") from error
+    try:
+        client: Any = Client(address, timeout=_ANSWERS_IN_S, set_as_default=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DeviceError(
+            f"No Dask scheduler answers at {address} ({_first_line(error)}).", "Start one: dask scheduler"
+        ) from error
+    executor = client.get_executor(pure=False, retries=1)
+    try:
+        threads = sum(client.nthreads().values())
+        if not threads:
+            raise DeviceError(f"The scheduler at {address} has no workers.", f"Start some: dask worker {address}")
+        yield Workers(threads, executor, is_elsewhere=True)
+    finally:
+        with suppress(OSError, RuntimeError):
+            executor.shutdown(wait=False)
+            client.close()
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _first_line(error: Exception) -> str:
+    lines: Sequence[str] = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
