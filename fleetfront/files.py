@@ -24,8 +24,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     A reader sees the old file or the new one, also while two processes write at once. The folder is made if missing.
     After an exception nothing is left, after the death of this process at most a hidden file ``.partial-*``.
 
-    Raises OSError: the folder cannot be made or written, or its disk is full.
+    Raises:
+        OSError: the folder cannot be made or written, or its disk is full.
+        FileError: ``path`` is a device or a pipe, such as /dev/null, which a file would take the place of for everyone.
     """
+    check_regular(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp, whose files nobody but their owner may read.
     unfinished = path.with_name(f".partial-{uuid.uuid4().hex}")

@@ -43,6 +43,16 @@ def test_pipes_and_folders_are_no_files(tmp_path: Path) -> None:
     for path in (tmp_path / "pipe", tmp_path):
         with pytest.raises(FileError, match="no regular file"):
             check_regular(path)
+
+
+def test_no_file_takes_the_place_of_a_pipe_or_a_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(os.devnull)
+    for name in ("pipe", "link"):
+        with pytest.raises(FileError, match="no regular file"):
+            write_whole(tmp_path / name, b"content")
+    assert (tmp_path / "pipe").is_fifo()
+    assert (tmp_path / "link").is_symlink()
     check_regular(tmp_path / "nothing")
 
 

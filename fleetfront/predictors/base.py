@@ -49,6 +49,11 @@ class CostModel(Protocol):
         Raises InputError for architectures that it does not cover.
         """
 
+
+@runtime_checkable
+class CoversPart(Protocol):
+    """A cost model that says which networks it answers for; one that does not say answers for all."""
+
     def covers(self, genotypes: Genotypes) -> NDArray[np.bool_]:
         """bool[n]: which architectures ``predict`` answers for."""
 
@@ -110,9 +115,14 @@ class KnowsPrecisions(Protocol):
         """bool[n]: which networks int8[n, v] are in a precision that it knows."""
 
 
+def covered_by(model: CostModel, genotypes: Genotypes) -> NDArray[np.bool_]:
+    """bool[n]: which architectures int8[n, v] a model answers for."""
+    return model.covers(genotypes) if isinstance(model, CoversPart) else covers_all(genotypes)
+
+
 def knows_costs(model: CostModel, genotypes: Genotypes) -> NDArray[np.bool_]:
     """bool[n]: which networks a search may ask a model about: what it covers, and what its device does not run."""
-    covered = model.covers(genotypes)
+    covered = covered_by(model, genotypes)
     return covered | ~model.runs(genotypes) if isinstance(model, KnowsPrecisions) else covered
 
 
@@ -161,7 +171,7 @@ def is_checked(model: CostModel) -> bool:
 
 def predict_covered(model: CostModel, genotypes: Genotypes) -> Estimate:
     """``predict``, with NaN for the architectures of int8[n, v] that the model does not cover."""
-    covered = model.covers(genotypes)
+    covered = covered_by(model, genotypes)
     if covered.all():
         return model.predict(genotypes)
     mean, std = np.full(len(genotypes), np.nan), np.full(len(genotypes), np.nan)

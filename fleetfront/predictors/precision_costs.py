@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
-from fleetfront.predictors.base import CostModel, HasClock, Relaxed
+from fleetfront.predictors.base import CostModel, HasClock, Relaxed, covered_by
 from fleetfront.quantities import Clock, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, HasPrecisions
 
@@ -85,7 +85,7 @@ class PrecisionCosts:
         """bool[n]: which the model of their precision answers for."""
         covered = np.zeros(len(genotypes), np.bool_)
         for model, rows in self._by_model(genotypes):
-            covered[rows] = model.covers(self.space.without(genotypes[rows]))
+            covered[rows] = covered_by(model, self.space.without(genotypes[rows]))
         return covered & self.runs(genotypes)
 
     def with_models(self, models: Mapping[str, CostModel]) -> PrecisionCosts:

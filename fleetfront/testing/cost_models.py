@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fleetfront.predictors.base import BlockCosts, CostModel, Relaxed, RelaxesPart
+from fleetfront.predictors.base import BlockCosts, CostModel, Relaxed, RelaxesPart, covered_by
 from fleetfront.quantities import Estimate, FloatArray, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
 from fleetfront.testing.checks import Fault, expect, with_fault
@@ -59,9 +59,9 @@ def check_estimates(case: CostModelCase) -> None:
 def check_cover(case: CostModelCase) -> None:
     """``covers`` is bool[n], looks at each row alone, and is True of rows that the model then answers for."""
     rows = case.genotypes()
-    covered = case.model.covers(rows)
+    covered = covered_by(case.model, rows)
     expect(covered.shape == (len(rows),) and covered.dtype == np.bool_, "covers is bool[n]")
-    alone = np.concatenate([case.model.covers(row[None]) for row in rows])
+    alone = np.concatenate([covered_by(case.model, row[None]) for row in rows])
     expect(np.array_equal(covered, alone), "covers looks at each row alone")
     expect(covered.all(), "the rows of the case are covered")
 

@@ -18,7 +18,7 @@ from fleetfront.errors import InputError
 from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit, ModelOpener, NoFit, check_is_of_here
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.pipelines.knowledge.refusals import no_model, spaces_of, with_article
-from fleetfront.predictors.base import NetworkCosts
+from fleetfront.predictors.base import NetworkCosts, covered_by
 from fleetfront.predictors.table.fit_files import device_stem
 from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
@@ -186,7 +186,7 @@ def newest_fit(
 
 def _for_networks(found: DeviceModel, asked: Genotypes, few_shot: _Open | None) -> DeviceModel:
     """The same, or what was learnt of the device if its model is a table that lacks one of the networks."""
-    lacking = int((~found.model.covers(asked)).sum())
+    lacking = int((~covered_by(found.model, asked)).sum())
     if not lacking or few_shot is None:
         return found
     other = few_shot()
