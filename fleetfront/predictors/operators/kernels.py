@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -55,6 +55,8 @@ _NOTHING: FloatArray = np.zeros(len(FEATURES))
 _ROWS, _READ, _WRITTEN, _WEIGHTS = (FEATURES.index(name) for name in ("rows", "read", "written", "weights"))
 #: Families behind which LiteRT runs a comparison of its own where files say one beside them, if in floats.
 _CUT_APART = ("add", "multiply", "elementwise")
+#: Families behind a product of widened numbers with which ONNX Runtime computes it in floats.
+_BEHIND = frozenset({"add", "quantise", "relu", "relu6"})
 #: Kinds of products of two computed matrices.
 _OF_MATRICES = ("matmul", "matmul row")
 #: Families of which graphs hold every attribute, so that equal ones compute the same.
@@ -127,8 +129,9 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         ):
             kind, features = _linear(graph, operator, features[0] * 1e6)
         if quantised.get(output) == IN_FLOATS:
-            source = makers.get(operator.inputs[0])
-            kind, features = _fed(graph, operator, kind, features, source.family if source else "")
+            beside = {one.family for one in graph.operators if output in one.inputs}
+            beside |= {makers[name].family for name in operator.inputs[:1] if name in makers}
+            kind, features = _fed(graph, operator, kind, features, beside)
         elif kind:
             kind += quantised.get(output) or _typed(graph, operator)
         if quantised.get(output) == "":
@@ -166,11 +169,12 @@ def _cut(graph: Graph, operator: Operator, activation: str, producer: int) -> Ke
     return Kernel(kind, f"{operator.outputs[0]}.{activation}", activation, features, (producer,))
 
 
-def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray, data: str) -> tuple[str, FloatArray]:
+def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray, beside: Set[str]) -> tuple[str, FloatArray]:
     """A product whose weights are widened at each run: no runtime can lay them out beforehand.
 
-    ``data``: the family of what makes its data. Floats that are multiplied with narrow weights and nothing more run on
-    code of their own under ONNX Runtime.
+    ``beside``: the families of what makes its data and of what reads its result. Floats that are multiplied with narrow
+    weights run on code of their own under ONNX Runtime, as do widened ones, unless a bias, a cut or a change back
+    follows.
     """
     if len(operator.inputs) < 2 or operator.inputs[1] not in graph.weights:
         return kind, features
@@ -181,7 +185,7 @@ def _fed(graph: Graph, operator: Operator, kind: str, features: FloatArray, data
         return f"{kind} fed", moved
     if operator.family not in ("linear", "matmul"):
         return kind, features
-    if data != "dequantise" and len(operator.inputs) == 2:
+    if len(operator.inputs) == 2 and not ("dequantise" in beside and beside & _BEHIND):
         return f"{kind} {graph.value(operator.inputs[1]).dtype} weights", features
     return "matmul row" if features[_ROWS] == 1 else "matmul", moved
 

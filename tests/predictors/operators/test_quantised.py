@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,29 @@ def test_what_nobody_computes_with_is_widened_all_the_same() -> None:
     builder = GraphBuilder("last")
     widened = builder.add("dequantise", (builder.input("x", (4, 16), dtype="int8"),), dtype="float32")
     assert [kernel.kind for kernel in graph_kernels(builder.build([widened]))] == ["dequantise int8"]
+
+
+@pytest.mark.parametrize(
+    ("is_widened", "behind", "kind"),
+    [
+        (True, "add", "matmul"),
+        (True, "quantise", "matmul"),
+        (True, "sigmoid", "linear int8 weights"),
+        (False, "sigmoid", "linear int8 weights"),
+    ],
+)
+def test_narrow_weights_that_are_widened_at_each_run_are_not_laid_out_before(
+    is_widened: bool, behind: str, kind: str
+) -> None:
+    """Without a bias, a cut or a change back ONNX Runtime multiplies whole numbers, or widens as it goes."""
+    builder = GraphBuilder("widened")
+    data = builder.input("x", (4, 16), dtype="int8" if is_widened else "float32")
+    if is_widened:
+        data = builder.add("dequantise", (data,), dtype="float32")
+    weight = builder.add("dequantise", (builder.weight("w", np.ones((16, 8), np.int8)),), dtype="float32")
+    product = builder.add("matmul", (data, weight))
+    others = {"add": (builder.weight("b", np.ones(8, np.float32)),)}.get(behind, ())
+    said: dict[str, Any] = {"dtype": "int8"} if behind == "quantise" else {}
+    made = builder.add(behind, (product, *others), **said)
+    graph = builder.build([product, made] if behind == "quantise" else [made])
+    assert kind in [kernel.kind for kernel in graph_kernels(graph)]

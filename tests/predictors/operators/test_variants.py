@@ -359,17 +359,6 @@ def test_scales_that_change_along_rows_are_widened_one_by_one(axis: int, kind: s
     assert kinds(read_graph(tmp_path / "two.onnx")) == [kind]
 
 
-@pytest.mark.parametrize(("is_widened", "kind"), [(True, "matmul"), (False, "linear int8 weights")])
-def test_narrow_weights_that_are_widened_at_each_run_are_not_laid_out_before(is_widened: bool, kind: str) -> None:
-    builder = GraphBuilder("widened")
-    data = builder.input("x", (4, 16), dtype="uint8" if is_widened else "float32")
-    if is_widened:
-        data = builder.add("dequantise", (data,), dtype="float32")
-    weight = builder.add("dequantise", (builder.weight("w", np.ones((16, 8), np.int8)),), dtype="float32")
-    product = builder.add("matmul", (data, weight))
-    assert kind in kinds(builder.build([product]))
-
-
 def test_batch_norm_by_itself_is_one_operator_where_channels_come_first(tmp_path: Path) -> None:
     path = tmp_path / "norm.onnx"
     path.write_bytes(write_onnx(Sample.parse("1x16x9x9|batch_norm").graph()))
