@@ -38,13 +38,13 @@ def train(images: str, space: str, epochs: int, threads: int, seed: int, as_json
     """
     from fleetfront.datasets import load_images
     from fleetfront.spaces.base import HasSupernet
-    from fleetfront.spaces.catalogue import load_space, space_names
+    from fleetfront.spaces.catalogue import load_space, supernet_names
     from fleetfront.spaces.supernet.training import TrainingSettings, train_supernet
     from fleetfront.workspace import Workspace
 
     family = load_space(space)
     if not isinstance(family, HasSupernet):
-        known = [name for name in space_names() if isinstance(load_space(name), HasSupernet)]
+        known = supernet_names()
         raise unknown("space with a supernet", space, known)
     if len(family.resolutions) > 1:
         raise InputError(

@@ -12,7 +12,7 @@ from functools import cache, partial
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
-from fleetfront.spaces.base import SearchSpace
+from fleetfront.spaces.base import HasSupernet, SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_mini64, ofa_mbv3_w10, ofa_mbv3_w12, ofa_proxyless
 from fleetfront.spaces.ofa_resnet50.space import ofa_resnet50
@@ -27,6 +27,9 @@ _NAME = re.compile(r"[A-Za-z0-9-]+-[0-9a-f]{8}")
 
 #: Used where a user names none.
 DEFAULT_SPACE = "ofa-mbv3-w1.2"
+
+#: Spaces that are traced by torch before they can be used.
+_TRACED = ("vit-tiny", "gpt-mini")
 
 
 def _shipped(name: str) -> SearchSpace:
@@ -43,8 +46,7 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-proxyless": ofa_proxyless,
     "ofa-resnet50": ofa_resnet50,
     "nasbench201": NasBench201Space,
-    "vit-tiny": partial(_shipped, "vit-tiny"),
-    "gpt-mini": partial(_shipped, "gpt-mini"),
+    **{name: partial(_shipped, name) for name in _TRACED},
     "hw-gpt-s": hw_gpt_s,
     "hw-gpt-m": hw_gpt_m,
     "hw-gpt-l": hw_gpt_l,
@@ -55,6 +57,11 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
 def space_names() -> tuple[str, ...]:
     """Every name that ``load_space`` knows, sorted. Plug-ins are listed without being imported."""
     return tuple(sorted({*_OWN, *plugin_names(GROUP)}))
+
+
+def supernet_names() -> tuple[str, ...]:
+    """Names of the spaces that have a supernet, sorted; those that would first have to be traced have none."""
+    return tuple(name for name in space_names() if name not in _TRACED and isinstance(load_space(name), HasSupernet))
 
 
 @cache

@@ -6,7 +6,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import SearchSpace
-from fleetfront.spaces.catalogue import DEFAULT_SPACE, load_space, space_names
+from fleetfront.spaces.catalogue import DEFAULT_SPACE, load_space, space_names, supernet_names
 
 MODULE = """
 from dataclasses import dataclass
@@ -99,3 +99,10 @@ def test_two_packages_with_one_name_are_both_named(installed: Path) -> None:
     _distribution(installed, "second-stranger", "[fleetfront.spaces]\nmy-cells = second_space:mine\n")
     with pytest.raises(InputError, match="second_space:mine, strangers_space:mine"):
         load_space("my-cells")
+
+
+def test_spaces_with_a_supernet_are_named_without_tracing_others(monkeypatch) -> None:
+    monkeypatch.setattr("fleetfront.spaces.from_torch.shipped.shipped_family", None)
+    found = supernet_names()
+    assert {"ofa-mbv3-mini", "ofa-proxyless", "ofa-resnet50"} <= set(found)
+    assert not {"vit-tiny", "gpt-mini", "hw-gpt-s"} & set(found)
