@@ -63,8 +63,8 @@ class Workers:
             )
         if self.is_elsewhere and kind != "supernet":
             raise InputError(
-                f"A function of your own runs on this machine alone, not on a cluster ({accuracy}).",
-                "Give a number of processes: --workers 4.",
+                f"A cluster judges networks of --accuracy supernet:WEIGHTS alone, not {accuracy}.",
+                "A function of your own runs in processes of this machine: --workers 4.",
             )
 
 
@@ -79,15 +79,16 @@ class Job:
 
 
 @contextmanager
-def open_workers(spelled: int | str, *, trusts_network: bool = False) -> Iterator[Workers]:
+def open_workers(spelled: int | str, *, accuracy: str = "supernet:", trusts_network: bool = False) -> Iterator[Workers]:
     """The workers of ``--workers``, which end with the block.
 
     Args:
         spelled: a number, ``dask://HOST:PORT`` or ``tls://HOST:PORT``.
+        accuracy: what they are to judge; a cluster judges ``supernet:`` alone.
         trusts_network: a scheduler beyond this machine may be spoken to without TLS.
 
     Raises:
-        InputError: another spelling; a scheduler beyond this machine without TLS.
+        InputError: another spelling, a scheduler elsewhere without TLS, an accuracy that a cluster cannot judge.
         MissingDependency: ``distributed`` is not installed.
         DeviceError: no scheduler answers.
     """
@@ -100,6 +101,7 @@ def open_workers(spelled: int | str, *, trusts_network: bool = False) -> Iterato
     found = re.fullmatch(r"(dask|tls)://(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})", text)
     if found is None:
         raise InputError(f"--workers {text[:80]} is neither a number nor a scheduler's address.", _WRITE)
+    Workers(is_elsewhere=True).check_used(accuracy, False)
     scheme, host, port = found.groups()
     if scheme == "dask" and not trusts_network and not _is_this_machine(host.strip("[]")):
         raise InputError(
@@ -195,6 +197,11 @@ def _cluster(address: str) -> Iterator[Workers]:
         raise missing("distributed", "cluster", "Judging accuracies on a Dask cluster") from error
     try:
         client: Any = Client(address, timeout=_ANSWERS_IN_S, set_as_default=False)
+    except TypeError as error:
+        raise InputError(
+            f"Dask has no certificates for {address} ({_first_line(error)}).",
+            "Name them in Dask's configuration: distributed.comm.tls.ca-file, and cert and key of the client.",
+        ) from error
     except (OSError, ValueError, RuntimeError) as error:
         raise DeviceError(
             f"No Dask scheduler answers at {address} ({_first_line(error)}).", "Start one: dask scheduler"

@@ -204,7 +204,7 @@ def search(
     Raises:
         InputError: wrong or unknown names and values, as in ``search_space``; a device without a fit in a precision.
     """
-    with open_workers(workers) as judges:
+    with open_workers(workers, accuracy=accuracy if isinstance(accuracy, str) else "a model") as judges:
         family, searched = _spaces(space, precisions)
         if isinstance(accuracy, str):
             accuracy = judged_accuracy(accuracy, family, images, judges, progress)

@@ -12,7 +12,7 @@ import numpy as np
 from fleetfront.errors import MissingDependency, unknown
 from fleetfront.predictors.base import UNSTATED
 from fleetfront.quantities import ACCURACY, LATENCY, QUALITIES, Metric, Quality, format_spread
-from fleetfront.search.front import best_within, two_objectives
+from fleetfront.search.front import FULL, best_within, two_objectives
 from fleetfront.spaces.precisions import split_precision
 from fleetfront.targets import FLOATS, precision_in, with_precision
 
@@ -176,6 +176,13 @@ class DeviceFront:
         """The points that no other beats in latency and accuracy alone, ascending in both: all of them, unless the
         front has further objectives."""
         return tuple(self.points[at] for at in two_objectives(*front_arrays(self)))
+
+    def reference_words(self) -> tuple[str, ...]:
+        """The reference point of the hypervolume as people read it: cost, error in percent (of another quality itself),
+        further metrics."""
+        cost, error, *more = self.reference_point
+        of_quality = f"{self.quality.name} {self.quality.shown(FULL - error):.4g}"
+        return f"{cost:.4g}", f"{error:.4g}" if self.quality.unit == "%" else of_quality, *(f"{m:.4g}" for m in more)
 
     def to_frame(self) -> pandas.DataFrame:
         """The points as a table, ascending in latency. Raises MissingDependency without pandas."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from fleetfront.errors import DeviceError, FileError, InputError, MissingDepende
 from fleetfront.pipelines.accuracy_workers import Job, Workers, judge, open_workers, spread
 from fleetfront.pipelines.search import search
 from fleetfront.pipelines.supernet_accuracy import open_supernet, supernet_loader
+from fleetfront.predictors.accuracy.call import load_call
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.search.problem import ProblemTarget
@@ -111,6 +113,29 @@ def test_a_function_that_always_fails_ends_a_search_of_several_processes(tmp_pat
         search(SPACE, targets, f"call:{called}:f,unit=percent", budget=40, workers=3)
 
 
+def test_ctrl_c_ends_functions_that_take_long(tmp_path: Path) -> None:
+    called = tmp_path / "mine.py"
+    called.write_text("import time\ndef f(arch):\n    time.sleep(300)\n")
+    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        load_call(f"{called}:f", SPACE, processes=2).predict(archs(6))
+
+
+def test_a_cluster_is_not_asked_for_what_it_cannot_judge() -> None:
+    with (
+        pytest.raises(InputError, match="alone, not call:"),
+        open_workers("dask://127.0.0.1:1", accuracy="call:a.py:f"),
+    ):
+        pass
+
+
+def test_without_certificates_their_place_is_named() -> None:
+    pytest.importorskip("distributed")
+    with pytest.raises(InputError, match="no certificates for tls://h:1") as told, open_workers("tls://h:1"):
+        pass
+    assert "distributed.comm.tls.ca-file" in told.value.remedy
+
+
 @pytest.mark.parametrize(
     ("spelled", "said"),
     [
@@ -148,7 +173,12 @@ def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch)
     [
         (Workers(4), "built-in", False, "nothing for --workers to do"),
         (Workers(4), "csv:a.csv", True, "nothing for --workers to do"),
-        (Workers(4, None, True), "call:a.py:f", False, "on this machine alone"),
+        (
+            Workers(4, None, True),
+            "call:a.py:f",
+            False,
+            "A cluster judges networks of --accuracy supernet:WEIGHTS alone",
+        ),
     ],
 )
 def test_workers_that_would_do_nothing_are_refused(workers: Workers, accuracy: str, has_own: bool, said: str) -> None:

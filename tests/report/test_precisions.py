@@ -16,7 +16,7 @@ def test_a_front_tells_the_origin_of_each_accuracy() -> None:
         ChoicePoint(1, 2.0, 0.1, 71.0, 0.1, accuracy_tier="predicted"),
     )
     view = FrontView(
-        "cpu", "cpu", "t", "measured", "", "", 1.0, (9.0, 50.0), None, 2, points, 0, np.zeros((0, 2)), caution=SAID
+        "cpu", "cpu", "t", "measured", "", "", 1.0, ("9", "50"), None, 2, points, 0, np.zeros((0, 2)), caution=SAID
     )
     group = FrontGroup(
         "s@fp32,int8", LATENCY, "built-in", "predicted", 0, (view,), ("a@int8", "b@fp32"), ((), ()), (), (), "", ""
@@ -34,7 +34,7 @@ def test_fronts_say_what_precisions_cost() -> None:
 def test_a_front_tells_the_size_of_files_where_it_was_asked_for() -> None:
     points = (ChoicePoint(0, 1.0, 0.1, 70.0, 1.4, size=(2.0 * 2**20, 2.0**10)), ChoicePoint(0, 2.0, 0.1, 71.0, 0.1))
     view = FrontView(
-        "cpu", "cpu", "t", "measured", "", "", 1.0, (9.0, 50.0), None, 2, points, 0, np.zeros((0, 2)), caution=SAID
+        "cpu", "cpu", "t", "measured", "", "", 1.0, ("9", "50"), None, 2, points, 0, np.zeros((0, 2)), caution=SAID
     )
     group = FrontGroup("s", LATENCY, "built-in", "predicted", 0, (view,), ("a",), ((),), (), (), "", "")
     table = front_table(group)

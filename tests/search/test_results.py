@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fleetfront.errors import FileError, InputError
-from fleetfront.quantities import Estimate, Tier
+from fleetfront.quantities import PERPLEXITY, Estimate, Tier
 from fleetfront.search.collect import collect_fronts
 from fleetfront.search.front import area, hypervolume
 from fleetfront.search.fronts_file import load_fronts, write_fronts
@@ -352,3 +352,11 @@ def test_accuracies_of_an_int8_target_are_of_what_their_model_says(make_problem)
             problem.targets = (replace(problem.targets[0], target=target),)
             run = run_search(problem, make_strategy("random", problem, 0), name="random", seed=0)
             assert collect_fronts(problem, run).devices[0].accuracy_precision == expected
+
+
+def test_the_reference_point_is_said_in_the_words_of_the_quality(searched):
+    problem, run = searched
+    front = collect_fronts(problem, run).devices[0]
+    assert replace(front, reference_point=(13.57, 30.0)).reference_words() == ("13.57", "30")
+    lower = replace(front, quality=PERPLEXITY, reference_point=(1.84, 154.9))
+    assert lower.reference_words() == ("1.84", "perplexity 54.9")

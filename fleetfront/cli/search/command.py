@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -109,7 +110,7 @@ if TYPE_CHECKING:
     default="1",
     show_default=True,
     metavar="N|dask://HOST:PORT",
-    help="Processes that judge accuracies of supernet: and call:, or a Dask cluster of them.",
+    help="Processes that judge accuracies of supernet: and call:; a Dask cluster those of supernet:.",
 )
 @click.option("--trust-network", is_flag=True, help="With --workers: a scheduler elsewhere may lack TLS.")
 @click.option(
@@ -158,7 +159,6 @@ def search(
       fleetfront search --device cpu --accuracy supernet:weights.safetensors --images photos/ --workers 8
       fleetfront search --devices pixel3,gold_6240 --space nasbench201 --accuracy csv:nets.csv:acc_cifar100
     """
-    from fleetfront.pipelines.accuracy_workers import open_workers
     from fleetfront.pipelines.search import search_space
     from fleetfront.predictors.accuracy.chosen_classes import parse_classes, spell_classes
 
@@ -167,7 +167,7 @@ def search(
     accuracy, (family, searched) = spell_classes(accuracy, parse_classes(classes)), _spaces(space, precisions, drops)
     options = _options(accuracy, strategy, evaluations, seed, extras, fixed, excluded, start_from, searched)
     options = replace(options, share=share, explain=True, retry_failed=retry_failed)
-    with progress(quiet) as shown, open_workers(workers, trusts_network=trust_network) as judges:
+    with progress(quiet) as shown, _judges(workers, accuracy, trust_network) as judges:
         # A table tells which networks latencies are wanted of; what takes longer waits until the devices are known.
         known = _accuracy(accuracy, images, family, judges, shown) if _is_quick(accuracy) else None
         targets, devices = _targets(models, searched, limits, extras, known)
@@ -177,6 +177,12 @@ def search(
         fronts = search_space(searched, targets, known, options, out=out, verify=checking, progress=shown)
     _tell(fronts, out, as_json, share is not None, images, devices)
     devices.check()
+
+
+def _judges(workers: str, accuracy: str, trust_network: bool) -> AbstractContextManager[Workers]:
+    from fleetfront.pipelines.accuracy_workers import open_workers
+
+    return open_workers(workers, accuracy=accuracy, trusts_network=trust_network)
 
 
 def _asks_for_help(strategy: str | None) -> bool:

@@ -150,7 +150,7 @@ def _told(key: str, point: FrontPoint) -> str:
 
 
 def _show(front: DeviceFront, fronts: Fronts) -> None:
-    reference = ", ".join(f"{value:.4g}" for value in front.reference_point)
+    reference = ", ".join(front.reference_words())
     echo(
         click.style(f"{front.name}", bold=True)
         + f"  {front.target} {front.clock}  {len(front.points)} points, hypervolume {front.hypervolume:.4g} "

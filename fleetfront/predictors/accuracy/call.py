@@ -9,6 +9,7 @@ import hashlib
 import json
 import queue
 import re
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -33,6 +34,8 @@ CALLS_FILE = "calls.csv"
 _HOPELESS = 3
 #: What is larger is taken for a mistake.
 _MOST = 1e9
+#: Seconds between two looks whether processes that were told to end have.
+_ENDING_S = 0.02
 _COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function", "parts")
 #: Tables of earlier versions lack the last.
 _FORMER = _COLUMNS[:-1]
@@ -181,33 +184,37 @@ class CallAccuracy:
         idle: queue.Queue[CallProcess] = queue.Queue()
         for process in self._processes:
             idle.put(process)
+        is_over = threading.Event()
 
-        def one(arch: str, tried: int) -> _Outcome:
+        def one(arch: str) -> _Outcome:
             process = idle.get()
             try:
-                return self._outcome(process, arch, tried)
+                return self._outcome(process, arch, self._tried.get(arch, 0), is_over)
             finally:
                 idle.put(process)
 
-        before = [self._tried.get(arch, 0) for arch in archs]
         if len(self._processes) == 1:
-            yield from map(one, archs, before)
+            yield from map(one, archs)
             return
         pool = ThreadPoolExecutor(len(self._processes))
+        asked = [pool.submit(one, arch) for arch in archs]
         try:
-            yield from pool.map(one, archs, before)
-        except BaseException:
-            # Nobody waits for the others' answers any more.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in self._processes:
-                process.end()
-            raise
+            for future in asked:
+                yield future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            # Ended early, nobody waits for the others' answers any more.
+            is_over.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            while not all(future.done() for future in asked):
+                for process in self._processes:
+                    process.end()
+                time.sleep(_ENDING_S)
 
-    def _outcome(self, process: CallProcess, arch: str, tried: int) -> _Outcome:
+    def _outcome(self, process: CallProcess, arch: str, tried: int, is_over: threading.Event) -> _Outcome:
         started, last = time.monotonic(), tried + 1 + self._settings.retries
         while True:
+            if is_over.is_set():
+                return _Outcome(None, "nobody waits for it any more", tried, time.monotonic() - started)
             tried += 1
             answer = process.ask(self._question(arch), self._settings.timeout)
             error = str(answer.get("error", ""))

@@ -64,6 +64,11 @@ def ssh_command(host: str) -> list[str]:
     check_host(host)
     match = _HOST.fullmatch(host)
     name, port = (match["name"], match["port"]) if match else (host, None)
-    program = shlex.split(os.environ.get(SSH) or _SSH)
+    try:
+        program = shlex.split(os.environ.get(SSH) or _SSH)
+    except ValueError as error:
+        raise InputError(
+            f"{SSH} is no command: {str(error).lower()}.", "Write the program and its options, e.g. 'ssh -i key'."
+        ) from error
     ports = ("-p", port) if port else ()
     return [*program, *_OPTIONS, *ports, "--", name, os.environ.get(AGENT) or _AGENT]

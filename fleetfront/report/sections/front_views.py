@@ -71,7 +71,7 @@ class FrontView:
     clock: str
     path: str
     hypervolume: float
-    reference_point: tuple[float, ...]
+    reference: tuple[str, ...]
     limit: float | None
     total: int
     points: tuple[ChoicePoint, ...]
@@ -210,7 +210,7 @@ def _view(
         clock=known_clock(front.clock),
         path=str(result.path.absolute()),
         hypervolume=front.hypervolume,
-        reference_point=front.reference_point,
+        reference=front.reference_words(),
         limit=front.limit_ms,
         total=len(front.points),
         points=points,

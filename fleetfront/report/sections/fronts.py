@@ -86,7 +86,7 @@ def volume_table(group: FrontGroup) -> Table:
             front.target,
             f"{front.total:,}",
             format_number(front.hypervolume, 5),
-            ", ".join(format_number(value, 4) for value in front.reference_point),
+            ", ".join(front.reference),
             format_number(front.limit),
             front.path,
         )

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fleetfront.errors import DeviceError
+from fleetfront.errors import DeviceError, InputError
 from fleetfront.files import device_lock
 from fleetfront.profilers.kinds.base import Choices
 from fleetfront.profilers.kinds.catalogue import open_device
@@ -91,3 +91,9 @@ def _end_sessions(desk: Sshd) -> int:
     for session in sessions:
         os.kill(session, signal.SIGKILL)
     return len(sessions)
+
+
+def test_an_ssh_program_that_cannot_be_read_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETFRONT_SSH", "ssh -i 'key")
+    with pytest.raises(InputError, match="FLEETFRONT_SSH is no command: no closing quotation"):
+        ssh_command("pi")
