@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Executor
+from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -46,6 +46,8 @@ class Workers:
     processes: int = 1
     executor: Executor | None = None
     is_elsewhere: bool = False
+    #: What ``executor`` raises where a worker, or the way to it, is lost.
+    losses: tuple[type[Exception], ...] = (BrokenExecutor,)
 
     def start(self) -> None:
         """Start all processes of this machine now. One that is started while another dies is waited for in vain."""
@@ -121,17 +123,25 @@ def judge(job: Job, split: str, genes: tuple[int, ...]) -> tuple[int, int]:
     return _opened(job, Split(split)).evaluate(np.array(genes, np.int8))
 
 
-def spread(job: Job, executor: Executor, genotypes: Genotypes, split: Split) -> Iterator[tuple[int, int]]:
-    """``judge`` of each of int8[n, v], in their order.
+def spread(job: Job, workers: Workers, genotypes: Genotypes, split: Split) -> Iterator[tuple[int, int]]:
+    """``judge`` of each of int8[n, v], in their order, by workers that have an executor.
 
     Raises:
-        DeviceError: a worker ended.
+        DeviceError: a worker ended, or its cluster.
         InputError: what a worker refused with.
     """
     rows = [tuple(map(int, row)) for row in genotypes]
+    if workers.executor is None:
+        yield from (judge(job, split.value, row) for row in rows)
+        return
     try:
-        yield from executor.map(judge, [job] * len(rows), [split.value] * len(rows), rows)
-    except BrokenExecutor as error:
+        yield from workers.executor.map(judge, [job] * len(rows), [split.value] * len(rows), rows)
+    except workers.losses as error:
+        if workers.is_elsewhere:
+            raise DeviceError(
+                f"The cluster lost what was being judged ({type(error).__name__}: {_first_line(error)}).",
+                "Look at its workers' memory and logs; the same command goes on.",
+            ) from error
         raise DeviceError(
             "A process that judges accuracies ended; the memory may not suffice for so many.",
             "The same command goes on; give it fewer --workers.",
@@ -193,6 +203,7 @@ def _keep_memory() -> None:
 def _cluster(address: str) -> Iterator[Workers]:
     try:
         from distributed import Client
+        from distributed.scheduler import KilledWorker
     except ImportError as error:
         raise missing("distributed", "cluster", "Judging accuracies on a Dask cluster") from error
     try:
@@ -211,7 +222,7 @@ def _cluster(address: str) -> Iterator[Workers]:
         threads = sum(client.nthreads().values())
         if not threads:
             raise DeviceError(f"The scheduler at {address} has no workers.", f"Start some: dask worker {address}")
-        yield Workers(threads, executor, is_elsewhere=True)
+        yield Workers(threads, executor, True, (BrokenExecutor, CancelledError, OSError, KilledWorker))
     finally:
         with suppress(OSError, RuntimeError):
             executor.shutdown(wait=False)

@@ -50,7 +50,7 @@ def supernet_loader(
             return model
         workers.start()
         job = Job(weights, space.name, images, model.fingerprint)
-        return model.spread_over(functools.partial(spread, job, workers.executor))
+        return model.spread_over(functools.partial(spread, job, workers))
 
     return load
 

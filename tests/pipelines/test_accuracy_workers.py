@@ -7,7 +7,10 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -59,9 +62,8 @@ def test_processes_answer_as_one_does_and_in_order(weights: str, workers: Worker
 
 def test_what_a_worker_refuses_reaches_the_search(weights: str, workers: Workers) -> None:
     job = Job(weights, SPACE.name, "digits", "other weights")
-    assert workers.executor is not None
     with pytest.raises(FileError, match="holds something else") as told:
-        list(spread(job, workers.executor, archs(2), Split.VALIDATION))
+        list(spread(job, workers, archs(2), Split.VALIDATION))
     assert told.value.remedy.startswith("Give the workers the same files")
 
 
@@ -72,7 +74,7 @@ def test_a_worker_that_is_killed_is_said(weights: str) -> None:
         pid = two.executor.submit(os.getpid).result()
         os.kill(pid, signal.SIGKILL)
         with pytest.raises(DeviceError, match="accuracies ended") as told:
-            list(spread(Job(weights, SPACE.name, "digits", ""), two.executor, archs(2), Split.VALIDATION))
+            list(spread(Job(weights, SPACE.name, "digits", ""), two, archs(2), Split.VALIDATION))
     assert "fewer --workers" in told.value.remedy
 
 
@@ -119,6 +121,18 @@ def test_ctrl_c_ends_functions_that_take_long(tmp_path: Path) -> None:
     threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
     with pytest.raises(KeyboardInterrupt):
         load_call(f"{called}:f", SPACE, processes=2).predict(archs(6))
+
+
+def test_a_cluster_that_loses_its_workers_is_said() -> None:
+    scheduler = pytest.importorskip("distributed.scheduler")
+
+    class Losing(ThreadPoolExecutor):
+        def map(self, *_: object, **__: object) -> Iterator[Any]:
+            raise scheduler.KilledWorker("judge-1", SimpleNamespace(address="tcp://w:1"), 3)
+
+    lost = Workers(2, Losing(1), True, (scheduler.KilledWorker,))
+    with pytest.raises(DeviceError, match="cluster lost what was being judged"):
+        list(spread(Job("w", SPACE.name, "digits", ""), lost, archs(1), Split.VALIDATION))
 
 
 def test_a_cluster_is_not_asked_for_what_it_cannot_judge() -> None:
