@@ -79,3 +79,14 @@ def test_a_process_of_the_wrong_shape_is_refused(process, broken):
         load_counted("process", tensors | {broken: tensors[broken][:, None]}, MINI)
     with pytest.raises(KeyError):
         load_counted("process", {name: t for name, t in tensors.items() if name != broken}, MINI)
+
+
+@pytest.mark.parametrize("broken", ["genotypes", "mean", "std"])
+def test_a_table_of_the_wrong_shape_or_type_is_refused(broken):
+    rows = torch.from_numpy(np.unique(MINI.sample(8, np.random.default_rng(0)), axis=0).astype(np.int8))
+    table = {"genotypes": rows, "mean": torch.linspace(70, 80, len(rows)), "std": torch.ones(len(rows))}
+    assert load_counted("table", table, MINI).predict(rows[:3].numpy())[0] == pytest.approx(table["mean"][:3].numpy())
+    with pytest.raises(ValueError, match="shape"):
+        load_counted("table", table | {broken: table[broken][:-1]}, MINI)
+    with pytest.raises(ValueError, match="shape"):
+        load_counted("table", table | {"genotypes": rows.to(torch.int64)}, MINI)
