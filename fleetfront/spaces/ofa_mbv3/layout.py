@@ -16,15 +16,10 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.layers import EPSILON
 from fleetfront.spaces.blocks import Block, Parameter
+from fleetfront.spaces.image_work import Work, halved, make_divisible
 
 #: Block families of these spaces. ``mbconv`` with expansion 1 is the first block, which has no choices.
 STEM, MBCONV, HEAD = "mbv3_stem", "mbconv", "mbv3_head"
-
-
-def make_divisible(value: float, divisor: int = 8) -> int:
-    """``value`` rounded to a multiple of ``divisor``, never down by more than 10 % (the MobileNet papers' rule)."""
-    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
-    return rounded + divisor if rounded < 0.9 * value else rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,11 +157,6 @@ MINI64_LAYOUT = Layout(
 )
 
 
-def halved(side: int, stride: int) -> int:
-    """Side of the map after a convolution that pads by half its odd kernel."""
-    return -(-side // stride)
-
-
 def blocks_at(layout: Layout, resolution: int) -> list[Block]:
     """Every block that can occur at one resolution: stem, the block behind it (3 x 3, no expansion), the variants of
     each stage's first slot and of its later slots, those of the tail, head.
@@ -247,14 +237,6 @@ def block_shape(block: Block) -> BlockShape:
     reduced = make_divisible(mid // 4) if has_se else 0
     side_out = halved(side, stride)
     return BlockShape(MBCONV, kernel, expansion, stride, width_in, mid, out, side, side_out, reduced, activation, 0)
-
-
-class Work(NamedTuple):
-    """Multiply-accumulates of a block split by what they grow with: input pixels, output pixels, or nothing."""
-
-    per_input_pixel: int
-    per_output_pixel: int
-    fixed: int
 
 
 def block_work(shape: BlockShape) -> Work:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.ofa_mbv3.layout import Work, halved, make_divisible
+from fleetfront.spaces.image_work import Work, halved, make_divisible
 
 #: Block families of this space. ``bottleneck`` with ``project`` has a convolution in its shortcut.
 STEM, BOTTLENECK, HEAD = "resnet_stem", "bottleneck", "resnet_head"

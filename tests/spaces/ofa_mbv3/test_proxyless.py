@@ -8,7 +8,8 @@ import pytest
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import Relaxable, RelaxesActivity
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.ofa_mbv3.layout import HEAD, MBCONV, STEM, block_macs, block_params, halved, proxyless_layout
+from fleetfront.spaces.image_work import halved
+from fleetfront.spaces.ofa_mbv3.layout import HEAD, MBCONV, STEM, block_macs, block_params, proxyless_layout
 from fleetfront.spaces.ofa_mbv3.space import OfaMbv3Space, ofa_mbv3_w10, ofa_proxyless
 from fleetfront.spaces.supernet.published import PUBLISHED
 
