@@ -45,7 +45,7 @@ class BlockRules:
         macs: multiply-accumulates of one block.
         params: its trainable parameters.
         effective_side: the side in pixels whose square its work is proportional to.
-        features: numbers that explain the latencies of m blocks, float64[m, f], and the f names.
+        features: name -> number that explains a block's latency, the same names for every block.
         write: its graph, batch-norm kept, with random weights that its key alone decides.
     """
 
@@ -53,7 +53,7 @@ class BlockRules:
     macs: Callable[[Block], int]
     params: Callable[[Block], int]
     effective_side: Callable[[Block], float]
-    features: Callable[[Sequence[Block]], tuple[NDArray[np.float64], tuple[str, ...]]]
+    features: Callable[[Block], Mapping[str, float]]
     write: Callable[[Block], Graph]
 
 
@@ -192,7 +192,8 @@ class ImageSpace(ABC, Generic[L]):
 
     def block_features(self, blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
         """Numbers that explain a block's latency: float64[m, f] and the f names."""
-        return self.rules.features(blocks)
+        rows = [self.rules.features(block) for block in blocks]
+        return np.array([list(row.values()) for row in rows], dtype=np.float64), tuple(rows[0]) if rows else ()
 
     def interpolation_groups(self) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
         """For each block of the vocabulary, which layer it is regardless of resolution (int32[|V|], from 0), and the

@@ -6,12 +6,10 @@ OFAProxylessNASNets).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.layers import EPSILON
@@ -284,17 +282,12 @@ def effective_side(block: Block) -> float:
     return float(np.sqrt(pixels / unrounded))
 
 
-def block_features(blocks: Sequence[Block]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """Numbers that explain a block's latency: float64[m, f] and the f names, units as in the names.
+def block_features(block: Block) -> dict[str, float]:
+    """Numbers that explain a block's latency, units as in the names.
 
     ``activation_elements`` counts every map that is written plus the input that is read: with ``params`` the memory
     traffic in elements.
     """
-    rows = [_features(block) for block in blocks]
-    return np.array([list(row.values()) for row in rows], dtype=np.float64), tuple(rows[0]) if rows else ()
-
-
-def _features(block: Block) -> dict[str, float]:
     shape = block_shape(block)
     pixels_in, pixels_out = shape.side_in**2, shape.side_out**2
     macs, params = block_macs(block), block_params(block)
