@@ -1,4 +1,4 @@
-"""``fleetfront export``: a user's own torch network as a bundle."""
+"""``fleetfront export``: a user's own torch network as a bundle; the store as a table is a command below it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from fleetfront.cli.console import progress
 from fleetfront.cli.deploy.file_options import FileChoices, file_options, label_options
 from fleetfront.cli.options import Count, json_option, quiet_option, store_option, store_path
+from fleetfront.cli.store.export import export_store_command
 from fleetfront.errors import InputError
 from fleetfront.text_tables import parse_number
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from fleetfront.targets import Target
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[store ...]")
 @click.option("--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives the network; or timm:NAME.")
 @click.option("--keras", type=click.Path(path_type=Path), metavar="MODEL", help="A .keras file or a SavedModel.")
 @click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 @quiet_option
+@click.pass_context
 def export(
+    context: click.Context,
     spec: str | None,
     keras: Path | None,
     example: str | None,
@@ -57,7 +60,7 @@ def export(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Write your own torch or Keras network as files, with the proof and texts of a bundle.
+    """Write your own torch or Keras network as files, with the proof and texts of a bundle; or the store as a table.
 
     FILE.py is run. FACTORY takes no arguments and returns an image classifier, a torch.nn.Module with its weights
     loaded; timm:NAME and torchvision:NAME are untrained. ONNX goes through torch.onnx, TFLite through litert-torch,
@@ -73,7 +76,11 @@ def export(
       fleetfront export --torch bert.py:make --example inputs.py --formats onnx,ort
       fleetfront export --torch timm:mobilenetv3_small_100 --measure
       fleetfront export --keras model.keras
+      fleetfront export store --out samples.parquet
     """
+    if context.invoked_subcommand is not None:
+        _check_nothing_given(context)
+        return
     from fleetfront.cli.deploy.results import report
     from fleetfront.pipelines.deploy.deploy import Measuring
     from fleetfront.profilers.store.store import Store
@@ -90,6 +97,19 @@ def export(
             wanted = _wanted(str(spec), name, size, images, unlabelled, labels, mean, std, licence)
             done = _export_torch(wanted, example, kinds, files, timed, shown)
     report([done], as_json)
+
+
+export.add_command(export_store_command)
+
+
+def _check_nothing_given(context: click.Context) -> None:
+    """Raise InputError for an option of a network in front of ``store``, which would say nothing."""
+    for one in context.command.params:
+        if context.get_parameter_source(str(one.name)) is click.core.ParameterSource.COMMANDLINE:
+            raise InputError(
+                f"{one.opts[0]} stands before `store`, where it is about a network.",
+                "Write options behind it: fleetfront export store --out samples.parquet",
+            )
 
 
 def _kinds(files: FileChoices, spec: str | None, keras: Path | None) -> tuple[FileFormat, ...]:

@@ -180,6 +180,18 @@ def _observed(read: CampaignRows) -> Observations:
     )
 
 
+def count_discards(store: Store, target: Target, space: str) -> dict[str, int]:
+    """Reason -> rows of latency that statistics leave out, of each campaign and clock by itself, as readers do."""
+    clocks = [h.clock for h in store.holdings(target, space) if h.metric == LATENCY.name and not h.is_imported]
+    found: Counter[str] = Counter()
+    for row in store.campaigns(target=target, space=space):
+        gathered = gather_rows(store, target, space, None, [row.id], LATENCY)
+        held = {one.clock for one in gathered.observed.series}
+        for clock in held.intersection(clocks):
+            found.update(_observed(rows_under(gathered, clock)).discarded)
+    return dict(found)
+
+
 def read_runs(
     store: Store, target: Target, space: str, clock: Clock, campaigns: Sequence[str], role: Role
 ) -> dict[str, FloatArray]:

@@ -1,0 +1,1 @@
+"""``fleetfront store``, and ``fleetfront export store``."""
