@@ -29,7 +29,7 @@ class FileFormat:
         write: Graph -> the file's bytes.
         minimum_runtime: bytes -> the oldest runtime that reads them.
         half: Graph -> the Graph of an fp16 file.
-        quantise: (bytes of a float file, name of its input, images as it wants them) -> bytes of the int8 file.
+        quantise: (bytes of a float file, inputs by name as it wants them) -> bytes of the int8 file.
         weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
         narrow: (bytes of a float file, what it holds) -> int8 with made-up ranges, for timing; None for a format
             without such a form.
@@ -45,7 +45,7 @@ class FileFormat:
     write: Callable[[Graph], bytes]
     minimum_runtime: Callable[[bytes], str]
     half: Callable[[Graph], Graph]
-    quantise: Callable[[bytes, str, Sequence[NDArray[Any]]], bytes]
+    quantise: Callable[[bytes, Sequence[Mapping[str, NDArray[Any]]]], bytes]
     weights: Callable[[bytes], Mapping[str, Weight]]
     narrow: Callable[[bytes, Piece], bytes] | None
     int8: Callable[[Graph], Graph] = lambda graph: graph

@@ -161,7 +161,7 @@ def _writer(kind: FileFormat, precision: str, classes: int) -> Callable[[Graph],
         if kind.layout == "NHWC" and len(shape) == len("NCHW"):
             shape = (shape[0], *shape[2:], shape[1])
         noise = np.random.default_rng(_SEED).normal(size=shape).astype(np.float32)
-        return kind.quantise(kind.write(kind.int8(graph)), name, [noise])
+        return kind.quantise(kind.write(kind.int8(graph)), [{name: noise}])
 
     labels = tuple(f"{number:0{_LABEL}d}" for number in range(classes))
     said = FileDescription("network", "", "unknown", labels, (127.5,) * 3, (127.5,) * 3)

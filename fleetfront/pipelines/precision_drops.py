@@ -195,7 +195,8 @@ def _judged(
         graph = form_of(network, kind, precision, contract)
         data = kind.write(graph)
         if precision == "int8":
-            data = kind.quantise(data, graph.inputs[0], calibration_images(network, kind, contract))
+            fed = [{graph.inputs[0]: image} for image in calibration_images(network, kind, contract)]
+            data = kind.quantise(data, fed)
         with tempfile.TemporaryDirectory(prefix="fleetfront-") as folder:
             path = Path(folder) / f"network.{kind.name}"
             path.write_bytes(data)

@@ -111,7 +111,7 @@ def test_int8_files_calibrated_on_images_are_as_large_as_those_calibrated_on_noi
     ((graph, _),) = PLAIN.subnet_graphs(networks[0]).values()
     kind = FORMATS["onnx"]
     images = list(np.random.default_rng(1).uniform(-2, 2, (4, 1, 3, 32, 32)).astype(np.float32))
-    written = len(kind.quantise(kind.write(kind.int8(graph)), graph.inputs[0], images))
+    written = len(kind.quantise(kind.write(kind.int8(graph)), [{graph.inputs[0]: image} for image in images]))
     estimate = target.further["size"].predict(SPACE.in_precision(networks, "int8"))
     low, high = estimate.interval
     assert low[0] <= written <= high[0]

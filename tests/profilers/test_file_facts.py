@@ -36,12 +36,12 @@ def convolution() -> Graph:
 
 
 def int8_onnx() -> bytes:
-    return quantise_onnx(write_onnx(convolution()), "image", [np.ones((1, 4, 8, 8), np.float32)])
+    return quantise_onnx(write_onnx(convolution()), [{"image": np.ones((1, 4, 8, 8), np.float32)}])
 
 
 def int8_tflite() -> bytes:
     pytest.importorskip("ai_edge_quantizer")
-    return quantise_tflite(write_tflite(convolution()), "image", [np.ones((1, 8, 8, 4), np.float32)])
+    return quantise_tflite(write_tflite(convolution()), [{"image": np.ones((1, 8, 8, 4), np.float32)}])
 
 
 WRITTEN: dict[tuple[str, str], Callable[[], bytes]] = {

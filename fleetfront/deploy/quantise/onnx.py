@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.deploy.contract import PREFIX, PROBABILITIES
-from fleetfront.deploy.quantise.precisions import Piece
+from fleetfront.deploy.quantise.precisions import Piece, nothing_to_calibrate_on
 from fleetfront.errors import InputError, missing
 from fleetfront.runtimes.base import native_words
 
@@ -27,8 +27,8 @@ _NARROW, _LEFT_TO_RANGES = "/narrow", frozenset({"Relu", "Clip"})
 _MIDDLE = 128
 
 
-def quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
-    """The int8 form of a float file. Equal files and images give equal bytes.
+def quantise_onnx(data: bytes, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> bytes:
+    """The int8 form of a float file. Equal files and inputs give equal bytes.
 
     Inputs and outputs stay as they are; operators of the input contract stay in float. Activations are calibrated by
     their smallest and largest values and are uint8: of signed ones ONNX Runtime on x86 leaves some operators in float,
@@ -36,15 +36,14 @@ def quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> byt
 
     Args:
         data: a float32 ``.onnx`` file.
-        name: of its input.
-        images: what to calibrate on, each as the file wants it.
+        feeds: what to calibrate on, the file's inputs by name.
 
     Raises:
-        InputError: there are no images, or the quantiser gives up.
+        InputError: there are no inputs, or the quantiser gives up.
         MissingDependency: onnx or onnxruntime is not installed.
     """
-    if not images:
-        raise InputError("int8 is calibrated on images, and there are none.", "Give --images.")
+    if not feeds:
+        raise nothing_to_calibrate_on()
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -53,11 +52,11 @@ def quantise_onnx(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> byt
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
-            self._left = iter(images)
+            self._left = iter(feeds)
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
-            image = next(self._left, None)
-            return None if image is None else {name: image}
+            fed = next(self._left, None)
+            return None if fed is None else dict(fed)
 
     model = onnx.load_from_string(data)
     kept = [node.name for node in model.graph.node if node.name.startswith(PREFIX) or node.name == PROBABILITIES]

@@ -66,6 +66,11 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     return tuple(name for name in FILE_PRECISIONS if name in names)
 
 
+def nothing_to_calibrate_on() -> InputError:
+    """The error where int8 is asked for and no input says which values occur."""
+    return InputError("int8 is calibrated on images, and there are none.", "Give --images.")
+
+
 def half_compute(graph: Graph) -> Graph:
     """The network computing in float16 between float32 inputs and outputs: what ONNX calls an fp16 file.
 

@@ -8,14 +8,14 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.deploy.contract import PREFIX, PROBABILITIES
-from fleetfront.deploy.quantise.precisions import Piece
+from fleetfront.deploy.quantise.precisions import Piece, nothing_to_calibrate_on
 from fleetfront.errors import InputError, missing
 from fleetfront.runtimes.base import native_words
 
@@ -23,22 +23,21 @@ from fleetfront.runtimes.base import native_words
 _SPAN, _INT8 = 3.0, 9
 
 
-def quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> bytes:
-    """The int8 form of a float file. Equal files and images give equal bytes.
+def quantise_tflite(data: bytes, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> bytes:
+    """The int8 form of a float file. Equal files and inputs give equal bytes.
 
     Inputs and outputs stay as they are; operators of the input contract stay in float.
 
     Args:
         data: a float32 ``.tflite`` file with the signature ``serving_default``.
-        name: of its input.
-        images: what to calibrate on, each as the file wants it.
+        feeds: what to calibrate on, the file's inputs by name.
 
     Raises:
-        InputError: there are no images, or the quantiser gives up.
+        InputError: there are no inputs, or the quantiser gives up.
         MissingDependency: ai-edge-quantizer is not installed.
     """
-    if not images:
-        raise InputError("int8 is calibrated on images, and there are none.", "Give --images.")
+    if not feeds:
+        raise nothing_to_calibrate_on()
     try:
         from ai_edge_quantizer import qtyping, quantizer, recipe
     except ImportError as error:
@@ -57,7 +56,7 @@ def quantise_tflite(data: bytes, name: str, images: Sequence[NDArray[Any]]) -> b
             for scope in (re.escape(PREFIX), re.escape(PROBABILITIES)):
                 made.update_quantization_recipe(regex=scope, operation_name=operation.ALL_SUPPORTED, algorithm_key=skip)
             result = made.quantize(
-                activation_ranges(data, images), enable_progress_bar=False, enable_progress_report=False
+                activation_ranges(data, feeds), enable_progress_bar=False, enable_progress_report=False
             )
         except (RuntimeError, ValueError, KeyError, TypeError) as error:
             raise InputError(
@@ -74,8 +73,10 @@ def _keep_ends(made: Any) -> None:
         made.update_quantization_recipe(regex=".*", operation_name=kind, algorithm_key=recipe.AlgorithmName.NO_QUANTIZE)
 
 
-def activation_ranges(data: bytes, images: Sequence[NDArray[Any]]) -> dict[str, dict[str, NDArray[np.float32]]]:
-    """Tensor -> smallest and largest value over all images, of every float tensor that is computed.
+def activation_ranges(
+    data: bytes, feeds: Sequence[Mapping[str, NDArray[Any]]]
+) -> dict[str, dict[str, NDArray[np.float32]]]:
+    """Tensor -> smallest and largest value over all feeds, of every float tensor that is computed.
 
     The quantiser's own calibration averages the extremes of single images, which cuts off the upper ends: on a trained
     network with hard-swish the error of its int8 logits is six times that of plain extremes.
@@ -101,8 +102,14 @@ def activation_ranges(data: bytes, images: Sequence[NDArray[Any]]) -> dict[str, 
     ]
     low = {detail["name"]: np.inf for detail in watched}
     high = {detail["name"]: -np.inf for detail in watched}
-    for image in images:
-        interpreter.set_tensor(subgraph.inputs[0], image)
+    (signature,) = interpreter.get_signature_list() or (None,)
+    places = {detail["name"]: detail["index"] for detail in interpreter.get_input_details()}
+    if signature is not None:
+        details = interpreter.get_signature_runner(signature).get_input_details()
+        places = {name: detail["index"] for name, detail in details.items()}
+    for fed in feeds:
+        for name, array in fed.items():
+            interpreter.set_tensor(places[name], array)
         interpreter.invoke()
         for detail in watched:
             values, name = interpreter.get_tensor(detail["index"]), detail["name"]

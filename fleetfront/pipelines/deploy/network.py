@@ -133,7 +133,7 @@ def quantised(
     """
     images = calibration_images(network, kind, recipe.contract)
     prove_float_form(reference, data, kind, recipe, folder)
-    made = kind.quantise(data, name, images)
+    made = kind.quantise(data, [{name: image} for image in images])
     wrong = misrounded(kind.weights(data), kind.weights(made))
     if wrong:
         raise BarMissed(

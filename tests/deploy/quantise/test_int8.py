@@ -45,7 +45,7 @@ def large() -> Graph:
 
 @pytest.fixture(scope="module")
 def int8_tflite() -> bytes:
-    return quantise_tflite(write_tflite(large()), "image", [IMAGE])
+    return quantise_tflite(write_tflite(large()), [{"image": IMAGE}])
 
 
 def run(data: bytes) -> np.ndarray:
@@ -82,7 +82,7 @@ def test_settings_behind_the_flatbuffer_are_read(tmp_path: Path) -> None:
     data = write_tflite(graph)
     paths = {name: tmp_path / f"{name}.tflite" for name in ("float", "int8")}
     paths["float"].write_bytes(data)
-    paths["int8"].write_bytes(quantise_tflite(data, graph.inputs[0], [image]))
+    paths["int8"].write_bytes(quantise_tflite(data, [{graph.inputs[0]: image}]))
 
     def settings(path: Path) -> Counter[str]:
         texts = (f"{one.family} {sorted(one.attributes.items())}" for one in read_graph(path).operators)
@@ -114,7 +114,7 @@ def test_int8_onnx_leaves_no_convolution_in_float_and_is_timed_as_it_is(space: S
     """With signed activations ONNX Runtime leaves the convolutions of squeeze-and-excite in float on x86."""
     graph = network(space)
     image = np.random.default_rng(0).standard_normal(graph.tensors[graph.inputs[0]].shape).astype(np.float32)
-    kinds = executed(quantise_onnx(write_onnx(graph), graph.inputs[0], [image]), tmp_path)
+    kinds = executed(quantise_onnx(write_onnx(graph), [{graph.inputs[0]: image}]), tmp_path)
     assert kinds["Conv"] == 0
     assert kinds["QLinearConv"] > 0
     assert executed(int8_writer_of("onnx")(graph, Piece.NETWORK), tmp_path) == kinds
@@ -123,7 +123,7 @@ def test_int8_onnx_leaves_no_convolution_in_float_and_is_timed_as_it_is(space: S
 def test_int8_tflite_is_timed_as_it_is_handed_out(space: SearchSpace) -> None:
     graph = without_hard_swish(network(space))
     sides = graph.tensors[graph.inputs[0]].shape[2:]
-    made = quantise_tflite(write_tflite(graph), graph.inputs[0], [np.zeros((1, *sides, 3), np.float32)])
+    made = quantise_tflite(write_tflite(graph), [{graph.inputs[0]: np.zeros((1, *sides, 3), np.float32)}])
     timed = int8_writer_of("tflite")(network(space), Piece.NETWORK)
     assert shapes_of(timed) == shapes_of(made)
 

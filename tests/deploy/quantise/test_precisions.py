@@ -35,6 +35,10 @@ def images(count: int, layout: str) -> list[np.ndarray]:
     return [InputContract().as_fed(image, layout) for image in drawn]
 
 
+def named(fed: list[np.ndarray]) -> list[dict[str, np.ndarray]]:
+    return [{"input": image} for image in fed]
+
+
 def outputs(data: bytes, kind: FileFormat, fed: list[np.ndarray]) -> np.ndarray:
     session = load_runtime(kind.runtime).open(data)
     results = [session.run({session.inputs[0].name: image})[session.outputs[0].name] for image in fed]
@@ -73,8 +77,8 @@ def test_int8_files_stay_close_and_take_what_the_float_file_takes(kind: FileForm
     graph = kind.int8(network())
     full = kind.write(graph)
     fed = images(32, kind.layout)
-    quantised = kind.quantise(full, "input", fed)
-    assert quantised == kind.quantise(full, "input", fed)
+    quantised = kind.quantise(full, named(fed))
+    assert quantised == kind.quantise(full, named(fed))
     assert len(quantised) < 0.65 * len(full)
     want, got = outputs(full, kind, fed), outputs(quantised, kind, fed)
     assert got.dtype == np.float32
@@ -91,7 +95,7 @@ def test_int8_leaves_the_contract_in_float(kind: FileFormat) -> None:
     pixels = rng.integers(0, 256, (16, 1, 3, 32, 32), dtype=np.uint8)
     fed = [contract.as_fed(one, kind.layout) for one in pixels]
     full = kind.write(graph)
-    quantised = kind.quantise(full, "input", fed)
+    quantised = kind.quantise(full, named(fed))
     if kind.name == "onnx":
         onnx.checker.check_model(onnx.load_from_string(quantised), full_check=True)
     got = outputs(quantised, kind, fed)
@@ -104,14 +108,14 @@ def test_int8_leaves_the_contract_in_float(kind: FileFormat) -> None:
 @EACH
 def test_int8_wants_images(kind: FileFormat) -> None:
     with pytest.raises(InputError, match="--images"):
-        kind.quantise(b"", "input", [])
+        kind.quantise(b"", [])
 
 
 def test_ranges_are_the_extremes_of_every_computed_tensor() -> None:
     graph = network()
     data = FORMATS["tflite"].write(graph)
     fed = images(3, "NHWC")
-    ranges = activation_ranges(data, fed)
+    ranges = activation_ranges(data, named(fed))
     logits = outputs(data, FORMATS["tflite"], fed)
     assert ranges["logits"]["min"].item() == pytest.approx(float(logits.min()), rel=1e-4)
     assert ranges["logits"]["max"].item() == pytest.approx(float(logits.max()), rel=1e-4)

@@ -128,7 +128,7 @@ def test_what_a_quantiser_gets_wrong_is_not_handed_out(
     graph, weights = of_digits
     right = ALL_FORMATS[kind]
     other = right.write(right.int8(spoil(graph, FAULTS[fault], 0.5)))
-    wrong = replace(right, quantise=lambda _, name, images: right.quantise(other, name, images[:1]))
+    wrong = replace(right, quantise=lambda _, feeds: right.quantise(other, feeds[:1]))
     with pytest.raises(BarMissed, match="further from the float file's than rounding"):
         write_network(graph, weights, [wrong], INT8, tmp_path)
 
@@ -138,7 +138,7 @@ def test_every_weight_of_an_int8_file_is_looked_at(kind: str, of_digits: tuple[G
     graph, _ = of_digits
     form = ALL_FORMATS[kind]
     data = form.write(form.int8(graph))
-    made = form.quantise(data, graph.inputs[0], [np.zeros(SHAPES[kind], np.float32)])
+    made = form.quantise(data, [{graph.inputs[0]: np.zeros(SHAPES[kind], np.float32)}])
     before, after = form.weights(data), form.weights(made)
     assert len(before) == len([name for name, array in graph.weights.items() if array.ndim >= 2])
     assert set(before) == set(after)
@@ -153,7 +153,8 @@ def test_int8_is_judged_by_what_images_change_where_torch_names_one_class(
     graph, weights = of_digits
     right = ALL_FORMATS[kind]
     wrong = replace(
-        right, quantise=lambda data, name, images: right.quantise(data, name, [0.01 * image for image in images])
+        right,
+        quantise=lambda data, feeds: right.quantise(data, [{n: 0.01 * a for n, a in fed.items()} for fed in feeds]),
     )
     with pytest.raises(BarMissed, match=r"follows only \d+ % of what images change"):
         write_network(graph, weights, [wrong], INT8, tmp_path)

@@ -48,7 +48,7 @@ def test_int8_operators_say_which_version_they_are() -> None:
     kind = FORMATS["tflite"]
     rng = np.random.default_rng(0)
     fed = [rng.normal(size=(1, 8, 8, 3)).astype(np.float32) for _ in range(8)]
-    quantised = kind.quantise(kind.write(kind.int8(network())), "input", fed)
+    quantised = kind.quantise(kind.write(kind.int8(network())), [{"input": image} for image in fed])
     data = describe_file(quantised, FileDescription("net", ""))
     versions = {kind_name(code): code.version for code in unpack_model(data).operatorCodes}
     assert (versions["CONV_2D"], versions["ADD"], versions["FULLY_CONNECTED"]) == (3, 2, 4)
