@@ -17,6 +17,16 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     numeric: frozenset[int] = frozenset()
 
+    def without_unknown(self) -> Table:
+        """The same without columns that say nothing of any row, so that the others have room."""
+        kept = [at for at in range(len(self.headers)) if any(row[at] not in ("", UNKNOWN) for row in self.rows)]
+        return Table(
+            self.caption,
+            tuple(self.headers[at] for at in kept),
+            tuple(tuple(row[at] for at in kept) for row in self.rows),
+            frozenset(new for new, at in enumerate(kept) if at in self.numeric),
+        )
+
 
 def with_spread(value: float | None, std: float | None, digits: int = 3, tier: str = "") -> str:
     """``12.3 ±0.4``, one standard deviation, of an estimate's logarithm as a factor, ``12.3 ×÷1.5``; the value alone

@@ -36,7 +36,8 @@ class DeployedFile:
         app_ms: what an app feels of it: cold start, warm median, 90th percentile and sustained mean of the wall clock;
             empty where nobody looked.
         is_busy: other programs ran while it was measured, so that nothing is promised of it.
-        held: which 90 % intervals held when it was measured, in words.
+        held: the 90 % intervals that were promised when it was measured, and whether they held, in words: as profiled,
+            and as of that sitting.
     """
 
     bundle: str
@@ -59,7 +60,7 @@ class DeployedFile:
     problem: str = ""
     app_ms: tuple[float | None, ...] = ()
     is_busy: bool = False
-    held: str = ""
+    held: tuple[str, str] = ("", "")
 
 
 def deployed_files(sources: Sources) -> tuple[DeployedFile, ...]:
@@ -114,18 +115,19 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
             )
 
 
-def _held(measured: Mapping[str, Any]) -> str:
+def _held(measured: Mapping[str, Any]) -> tuple[str, str]:
     promises = measured.get("promises") or {}
-    found = []
-    for when, title in (("as_profiled", "as profiled"), ("today", "as of that sitting")):
+
+    def said(when: str) -> str:
         promise = promises.get(when) or {}
         low, high = _number(promise.get("low_ms")), _number(promise.get("high_ms"))
-        if low is not None and high is not None:
-            holds = "not judged" if promise.get("holds") is None else "held" if promise["holds"] else "missed"
-            found.append(f"{title} {format_number(low)} to {format_number(high)}: {holds}")
-        elif when == "as_profiled" and promises.get("not_promised"):
-            found.append("nothing promised from one sitting")
-    return "; ".join(found)
+        if low is None or high is None:
+            return ""
+        holds = "not judged" if promise.get("holds") is None else "held" if promise["holds"] else "missed"
+        return f"{format_number(low)} to {format_number(high)}: {holds}"
+
+    as_profiled = said("as_profiled") or ("nothing, from one sitting" if promises.get("not_promised") else "")
+    return as_profiled, said("today")
 
 
 def _app_ms(measured: Mapping[str, Any]) -> tuple[float | None, ...]:
@@ -157,22 +159,17 @@ def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def deployed_table(files: Iterable[DeployedFile]) -> Table:
-    """Every file, with what was promised of it."""
+def latency_table(files: Iterable[DeployedFile]) -> Table:
+    """Every file, with the latency that was promised of it; one that cannot be read says why."""
     headers = (
         "network",
         "file",
-        "size",
         "target and clock",
         "predicted ms",
         "measured ms",
         "measured against predicted",
-        "promised, 90 % (ms)",
-        "in an app: cold / median / p90 / mean ms",
-        "promised accuracy %",
-        "accuracy of the file %",
-        "lost in writing, points",
-        "weights",
+        "promised when profiled, 90 % (ms)",
+        "promised for that sitting, 90 % (ms)",
     )
     rows = []
     for file in files:
@@ -184,21 +181,49 @@ def deployed_table(files: Iterable[DeployedFile]) -> Table:
             (
                 file.bundle,
                 f"{file.format} {file.precision}",
-                size(file.size_bytes),
                 f"{file.target} {file.clock}".strip() or UNKNOWN,
                 with_spread(file.predicted_ms, file.predicted_std_ms, tier=file.tier)
                 + (f" ({file.tier})" if file.tier else ""),
                 with_spread(file.measured_ms, file.measured_std_ms) + (" (device busy)" if file.is_busy else ""),
                 f"{100 * ((file.measured_ms or 0) / (file.predicted_ms or 1) - 1):+.1f} %" if both else UNKNOWN,
-                file.held or UNKNOWN,
-                " / ".join(format_number(ms) for ms in file.app_ms) or UNKNOWN,
-                file.promised or UNKNOWN,
-                format_number(file.accuracy, 4),
-                signed(file.drop, 2),
-                file.weights,
+                *(promise or UNKNOWN for promise in file.held),
             )
         )
-    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({2, 4, 5, 6, 8, 10, 11}))
+    return Table("Chosen and deployed networks", headers, tuple(rows), frozenset({3, 4, 5})).without_unknown()
+
+
+def accuracy_table(files: Iterable[DeployedFile]) -> Table:
+    """Every file once: size, accuracy of the network and of this file, whose weights."""
+    headers = ("network", "file", "size", "promised accuracy %", "of the file %", "lost in writing, points", "weights")
+    rows = {
+        file.path: (
+            file.bundle,
+            f"{file.format} {file.precision}",
+            size(file.size_bytes),
+            file.promised or UNKNOWN,
+            format_number(file.accuracy, 4),
+            signed(file.drop, 2),
+            file.weights,
+        )
+        for file in files
+        if not file.problem
+    }
+    return Table("Their size and accuracy", headers, tuple(rows.values()), frozenset({2, 4, 5})).without_unknown()
+
+
+def app_table(files: Iterable[DeployedFile]) -> Table:
+    """What an app would feel of each file that was measured: the wall clock, cold and warm."""
+    headers = ("network", "file", "target", "cold start", "warm median", "90th percentile", "sustained mean")
+    rows = [
+        (file.bundle, f"{file.format} {file.precision}", file.target, *(format_number(ms) for ms in file.app_ms))
+        for file in files
+        if file.app_ms
+    ]
+    return Table("In an app, wall clock (ms)", headers, tuple(rows), frozenset(range(3, 7)))
+
+
+def _tables(files: Sequence[DeployedFile]) -> tuple[Table, ...]:
+    return tuple(table for table in (latency_table(files), accuracy_table(files), app_table(files)) if table.rows)
 
 
 def deployed_figures(files: Sequence[DeployedFile]) -> Iterator[Figure]:
@@ -271,8 +296,8 @@ DEPLOYED = Section(
     gap="Nothing was deployed yet.",
     command="fleetfront deploy --knee",
     figures=deployed_figures,
-    tables=lambda files: (deployed_table(files),),
-    brief=lambda views: (line for files in views for line in table_lines(deployed_table(files))),
+    tables=_tables,
+    brief=lambda views: (line for files in views for table in _tables(files) for line in table_lines(table)),
     are_tables_folded=False,
     count=len,
 )
