@@ -126,7 +126,7 @@ def read_csv(path: Path) -> TextTable:
         MissingDependency: it is a Parquet file, and pyarrow is not installed.
     """
     data = _bytes(path)
-    if data[:4] == _PARQUET:
+    if _PARQUET in (data[:4], data[-4:]) or path.suffix == ".parquet":
         return _parquet(path, data)
     text = _text(path, _unpacked(path, data))
     said = re.fullmatch(r'(?i)"?sep=(?:(.)|\\t)"?', text.partition("\n")[0].strip(" \r"))

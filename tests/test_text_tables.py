@@ -168,3 +168,18 @@ def test_any_bytes_are_a_table_or_an_error(data: bytes) -> None:
         except (InputError, MissingDependency):
             return
         assert np.all([len(row) == len(found.header) for row in found.rows])
+
+
+@pytest.mark.parametrize("suffix", ["parquet", "csv"])
+def test_a_damaged_parquet_file_is_called_one(tmp_path: Path, suffix: str) -> None:
+    pytest.importorskip("pyarrow", reason="pyarrow is not installed")
+    from pyarrow import parquet, table
+
+    path = tmp_path / f"t.{suffix}"
+    parquet.write_table(table({"arch": ["a"], "lat_x": [1.5]}), path)
+    whole = path.read_bytes()
+    texts = [b"arch,lat_x\na,1\n", b""] if suffix == "parquet" else []
+    for damaged in (whole[:-4] + b"XXXX", whole[: len(whole) // 2], b"XXXX" + whole[40:], *texts):
+        path.write_bytes(damaged)
+        with pytest.raises(FileError, match="no Parquet file"):
+            read_csv(path)

@@ -36,7 +36,7 @@ import_.add_command(import_store_command)
 
 
 @import_.command("table")
-@click.argument("path", metavar="CSV", type=click.Path(path_type=Path))
+@click.argument("path", metavar="TABLE", type=click.Path(path_type=Path))
 @click.option(
     "--space",
     default=DEFAULT_SPACE,
@@ -65,10 +65,10 @@ def import_table_command(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Latencies of whole networks: a CSV with a column `arch` and one column `lat_DEVICE` a device, in milliseconds.
+    """Latencies of whole networks: a table with a column `arch` and one column `lat_DEVICE` a device, in milliseconds.
 
-    Energies are in columns `energy_DEVICE`, peak memory in columns `memory_DEVICE`, both with their unit given. A
-    folder is read in the layout of HELP's own data.
+    A table is a CSV, plain or gzipped, or a Parquet file. Energies are in columns `energy_DEVICE`, peak memory in
+    columns `memory_DEVICE`, both with their unit given. A folder is read in the layout of HELP's own data.
 
     \b
     Examples:

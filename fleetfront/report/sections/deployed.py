@@ -212,7 +212,7 @@ def accuracy_table(files: Iterable[DeployedFile]) -> Table:
 
 
 def app_table(files: Iterable[DeployedFile]) -> Table:
-    """What an app would feel of each file that was measured: the wall clock, cold and warm."""
+    """Latencies that an app would feel of each file that was measured: the wall clock, cold and warm."""
     headers = ("network", "file", "target", "cold start", "warm median", "90th percentile", "sustained mean")
     rows = [
         (file.bundle, f"{file.format} {file.precision}", file.target, *(format_number(ms) for ms in file.app_ms))
