@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import importlib
-import io
 import os
 import select
 import signal
 import sys
-import traceback
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
 from fleetfront import __version__
-from fleetfront.cli.console import echo, hint
-from fleetfront.errors import FleetfrontError, InputError, unknown
+from fleetfront.cli.outcome import PassedOn, colour, exit_code_of, failed_unexpectedly
+from fleetfront.errors import unknown
 
 #: Verb -> (where it lives, one line of help). A verb's module is imported when it is used.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -57,13 +52,7 @@ Exit codes: 0 done; 1 a bar you set was missed; 2 wrong usage or input;
 """
 
 
-#: Exit code of an error that nobody foresaw, as ``sysexits.h`` has it, and the variable that shows where it came from.
-UNEXPECTED, TRACEBACK = 70, "FLEETFRONT_TRACEBACK"
-#: Characters of an unforeseen error's own words that fit into a line.
-_REASON_SHOWN = 300
-
-
-class _BrokenPipe(Exception):
+class _BrokenPipe(PassedOn):
     """Carries a BrokenPipeError past click, which would end the program with exit code 1, a missed bar's."""
 
     def __init__(self, error: BrokenPipeError) -> None:
@@ -117,35 +106,14 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command line and return its exit code."""
+
+    def run() -> object:
+        return cli.main(args=arguments, prog_name="fleetfront", standalone_mode=False, color=colour())
+
     try:
-        result = cli.main(args=arguments, prog_name="fleetfront", standalone_mode=False, color=_colour())
-    except FleetfrontError as error:
-        return _fail(error)
-    except click.exceptions.Abort as abort:
-        # Click makes one of every KeyboardInterrupt, whose text says what was reached.
-        return _interrupted(abort.__cause__)
-    except KeyboardInterrupt as interruption:
-        return _interrupted(interruption)
-    except click.ClickException as error:
-        said = io.StringIO()
-        error.show(file=said)
-        hint(said.getvalue().rstrip())
-        return 2
+        return exit_code_of(run)
     except _BrokenPipe as broken:
         return _reader_gone(broken.error)
-    except MemoryError:
-        return _fail(
-            InputError("The memory of this machine ran out.", "Close other programs, or ask for less at once.")
-        )
-    except Exception as error:
-        refused = _refused(error)
-        return _failed_unexpectedly(error) if refused is None else _fail(refused)
-    return result if isinstance(result, int) else 0
-
-
-def _colour() -> bool | None:
-    """False where nobody wants it (https://no-color.org) or a terminal knows none, None where the stream decides."""
-    return False if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" else None
 
 
 def _reader_gone(error: BrokenPipeError) -> int:
@@ -153,7 +121,7 @@ def _reader_gone(error: BrokenPipeError) -> int:
     streams = [stream for stream in (sys.__stdout__, sys.__stderr__) if stream is not None]
     gone = [stream for stream in streams if _has_no_reader(stream.fileno())]
     if not gone:
-        return _failed_unexpectedly(error)
+        return failed_unexpectedly(error)
     for stream in gone:
         # Python would complain of what is still unwritten at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
@@ -164,52 +132,6 @@ def _has_no_reader(descriptor: int) -> bool:
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
-
-
-def _interrupted(why: object) -> int:
-    hint(str(why or "") or "Interrupted. Type the same command again to go on.")
-    return 130
-
-
-def _failed_unexpectedly(error: Exception) -> int:
-    """One line about an error that nobody foresaw, and how to report it."""
-    if os.environ.get(TRACEBACK):
-        hint("".join(traceback.format_exception(error)).rstrip())
-    steps = [step for step in traceback.extract_tb(error.__traceback__) if "fleetfront" in step.filename]
-    where = f" at {'/'.join(Path(steps[-1].filename).parts[-2:])}:{steps[-1].lineno}" if steps else ""
-    what = " ".join(str(error).split())[:_REASON_SHOWN]
-    _fail(
-        FleetfrontError(
-            f"fleetfront failed unexpectedly{where}: {type(error).__name__}{f': {what}' if what else ''}",
-            f"This is a bug. Please report it with what the same command prints under {TRACEBACK}=1.",
-        )
-    )
-    return UNEXPECTED
-
-
-def _refused(error: Exception) -> FleetfrontError | None:
-    """The message for an error of a disk or a folder; None where it is about neither: a bug to see."""
-    if not isinstance(error, OSError):
-        return None
-    what = error.strerror or str(error)
-    if error.filename is not None:
-        return InputError(
-            f"Cannot use {error.filename} ({what}).", "Check the path, its permissions and the space left on its disk."
-        )
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-        return None
-    with contextlib.suppress(OSError, AttributeError):
-        # Where stdout was the full one, Python would complain of what is still unwritten at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return InputError(f"Writing failed ({what}).", "Free some disk space and run the same command again.")
-
-
-def _fail(error: FleetfrontError) -> int:
-    with contextlib.suppress(BrokenPipeError):
-        echo(f"{click.style('Error:', fg='red', bold=True)} {error.message}", err=True, color=_colour())
-        if error.remedy:
-            hint(error.remedy)
-    return error.exit_code
 
 
 def entry_point() -> None:

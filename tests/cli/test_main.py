@@ -6,7 +6,8 @@ from typing import IO, Any
 
 import pytest
 
-from fleetfront.cli.main import COMMANDS, TRACEBACK, UNEXPECTED, main
+from fleetfront.cli.main import COMMANDS, main
+from fleetfront.cli.outcome import TRACEBACK, UNEXPECTED
 
 HEAVY = (
     "numpy",
