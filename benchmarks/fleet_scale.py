@@ -4,6 +4,7 @@
     python benchmarks/fleet_scale.py store [--samples 10000000]       20 devices: fit of one, devices, open for resume
     python benchmarks/fleet_scale.py ssh                              a CPU through ssh to loopback, and directly
     python benchmarks/fleet_scale.py kills [--kills 100]              8 devices of 3 hosts while processes die
+    python benchmarks/fleet_scale.py many                             one command for 8 devices, and 8 commands
 
 Samples are made up (work of blocks and networks, lognormal noise, conditions as the agent of a CPU writes them); the
 store, its rows and the commands are real, each run in a process of its own as a user does. Times are wall seconds and
@@ -47,6 +48,7 @@ BARS = {
     "store": {"fit_s": 3.0, "devices_s": 1.0, "resume_s": 0.5, "bytes_a_sample": 60},
     "ssh": {"median_off_percent": 1.0, "overhead_a_visit_ms": 20.0},
     "kills": {"lost": 0, "doubled": 0},
+    "many": {},
 }
 NS = 1_700_000_000_000_000_000
 #: Opens a campaign as a profile that goes on does: the campaigns of its target, the newest round, what of it is done.
@@ -256,6 +258,10 @@ def main() -> None:
         from fleet_links import compare
 
         found = compare()
+    elif arguments.part == "many":
+        from fleet_many import compare as compare_commands
+
+        found = compare_commands()
     elif arguments.part == "kills":
         found = kill(arguments.kills)
     else:

@@ -12,7 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextvars import ContextVar
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import click
 
@@ -45,9 +46,50 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda match: match[1] or ascii(match[0])[1:-1], text)
 
 
-def echo(text: object = "", *, err: bool = False, nl: bool = True, color: bool | None = None) -> None:
+class Voice(Protocol):
+    """Says in its own way what a command says, which is then one among several."""
+
+    def say(self, text: str, *, err: bool) -> None:
+        """A line, or several, on stdout or stderr."""
+
+    def progress(self) -> Progress:
+        """Takes the place of ``progress``."""
+
+
+_VOICE: ContextVar[Voice | None] = ContextVar("voice", default=None)
+_KEPT: ContextVar[list[str] | None] = ContextVar("kept", default=None)
+
+
+def speak_through(voice: Voice | None) -> None:
+    """From now on this thread speaks through ``voice``, with None for itself."""
+    _VOICE.set(voice)
+
+
+@contextmanager
+def kept_output() -> Iterator[list[str]]:
+    """Lines that this thread would print on stdout meanwhile, kept rather than printed."""
+    lines: list[str] = []
+    before = _KEPT.set(lines)
+    try:
+        yield lines
+    finally:
+        _KEPT.reset(before)
+
+
+def echo(text: object = "", *, err: bool = False, color: bool | None = None) -> None:
     """A line on stdout or stderr."""
-    click.echo(printable(str(text)), err=err, nl=nl, color=color)
+    line, kept, voice = printable(str(text)), _KEPT.get(), _VOICE.get()
+    if kept is not None and not err:
+        kept.append(line)
+    elif voice is not None:
+        voice.say(line, err=err)
+    else:
+        click.echo(line, err=err, color=color)
+
+
+def write_to(stream: IO[str], text: str) -> None:
+    """A line on a stream that was stdout or stderr when the program began. Raises OSError."""
+    click.echo(printable(text), file=stream)
 
 
 def print_json(value: Any) -> None:
@@ -88,9 +130,16 @@ def print_table(headers: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 @contextmanager
 def progress(quiet: bool = False) -> Iterator[Progress]:
     """The progress that suits stderr: a live bar on a terminal, a line now and then elsewhere, nothing if quiet."""
+    voice = _VOICE.get()
     if quiet:
         yield SILENT
-    elif sys.stderr.isatty() and os.environ.get("TERM") not in _UNABLE:
+    elif voice is not None:
+        shown = voice.progress()
+        try:
+            yield shown
+        finally:
+            shown.finish()
+    elif can_redraw():
         bar = _Bar()
         try:
             yield bar
@@ -98,6 +147,11 @@ def progress(quiet: bool = False) -> Iterator[Progress]:
             bar.finish()
     else:
         yield _Lines(hint)
+
+
+def can_redraw() -> bool:
+    """Tell whether stderr is a terminal that can redraw a line."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in _UNABLE
 
 
 class _Lines:
@@ -126,7 +180,7 @@ class _Lines:
 
     def finish(self) -> None:
         if self._label and self._clock() - self._begun > LINE_EVERY_S:
-            self._write(f"{self._label}: done in {_duration(self._clock() - self._begun)}")
+            self._write(f"{self._label}: done in {duration(self._clock() - self._begun)}")
         self._label = ""
 
     def note(self, text: str) -> None:
@@ -135,9 +189,14 @@ class _Lines:
     def _state(self, now: float) -> str:
         elapsed = now - self._begun
         if not self._total:
-            return f"{self._done}, {_duration(elapsed)} so far."
-        left = elapsed / max(self._done, 1) * max(self._total - self._done, 0)
-        return f"{self._done}/{self._total}, about {_duration(left)} left."
+            return f"{self._done}, {duration(elapsed)} so far."
+        left = seconds_left(elapsed, self._done, self._total)
+        return f"{self._done}/{self._total}, about {duration(left)} left."
+
+
+def seconds_left(elapsed_s: float, done: int, total: int) -> float:
+    """How long a task still takes that took ``elapsed_s`` for ``done`` of ``total`` steps."""
+    return elapsed_s / max(done, 1) * max(total - done, 0)
 
 
 class _Bar:
@@ -148,24 +207,8 @@ class _Bar:
         self._task: TaskID | None = None
 
     def start(self, label: str, total: int | None = None) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-        from rich.progress import Progress as Rich
-
         self.finish()
-        console = Console(stderr=True)
-        is_wide = console.width >= _BAR_FROM_COLUMNS
-        bar, detail = (BarColumn(bar_width=24),), (TextColumn("{task.fields[detail]}", style="dim", markup=False),)
-        self._rich = Rich(
-            TextColumn("{task.description}", markup=False),
-            *(bar if is_wide else ()),
-            MofNCompleteColumn(),
-            *((TimeElapsedColumn(), TextColumn("left")) if is_wide else ()),
-            TimeRemainingColumn(),
-            *(detail if is_wide else ()),
-            console=console,
-            transient=True,
-        )
+        self._rich = bars()
         self._rich.start()
         self._task = self._rich.add_task(printable(label), total=total, detail="")
 
@@ -185,7 +228,34 @@ class _Bar:
             hint(text)
 
 
-def _duration(seconds: float) -> str:
+def bars(stream: IO[str] | None = None) -> RichProgress:
+    """A row a task for the terminal at stderr: label, bar, counts and times; each task has a field ``detail``.
+
+    Where ``stream`` is that terminal, what is printed elsewhere is left alone.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Rich
+
+    console = Console(stderr=True) if stream is None else Console(file=stream)
+    is_wide = console.width >= _BAR_FROM_COLUMNS
+    bar, detail = (BarColumn(bar_width=24),), (TextColumn("{task.fields[detail]}", style="dim", markup=False),)
+    return Rich(
+        TextColumn("{task.description}", markup=False),
+        *(bar if is_wide else ()),
+        MofNCompleteColumn(),
+        *((TimeElapsedColumn(), TextColumn("left")) if is_wide else ()),
+        TimeRemainingColumn(),
+        *(detail if is_wide else ()),
+        console=console,
+        transient=True,
+        redirect_stdout=stream is None,
+        redirect_stderr=stream is None,
+    )
+
+
+def duration(seconds: float) -> str:
+    """``format_duration``, imported late."""
     # Imported when something takes time: numpy comes with it, which a mere --help must not wait for.
     from fleetfront.quantities import format_duration
 

@@ -12,15 +12,12 @@ from __future__ import annotations
 
 import math
 import re
-import signal
-import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from types import FrameType
 from typing import Any, Protocol
 
 import numpy as np
@@ -33,6 +30,7 @@ from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration
+from fleetfront.side_by_side import aside, on_interrupt
 from fleetfront.targets import Target
 
 #: Rounds that visit only what is first: three tell a block's time, and one of them may be an unlucky one.
@@ -195,7 +193,7 @@ class Campaign:
         what = f"Profiling {self._row.space}" if self._row.space else "Measuring files"
         self._progress.start(f"{what} on {self._row.target}", self._total(limits))
         try:
-            with self._finishing_the_visit_on_interrupt():
+            with aside(), on_interrupt(self._finish_the_visit):
                 result = self._rounds(limits, rule)
         except CampaignInterrupted:
             self._store.end_session(session, "interrupted", finished=False, seconds=self._now() - self._started)
@@ -369,24 +367,9 @@ class Campaign:
             self._row.id, rounds, self.seconds, ended_by, stop, self._visits, was_resumed=self._row.seconds > 0
         )
 
-    @contextmanager
-    def _finishing_the_visit_on_interrupt(self) -> Iterator[None]:
-        """The first Ctrl-C only leaves a note for ``_round``; the second is as abrupt as ever."""
-        # Python lets only the main thread choose what a signal does.
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def note_it(_signal: int, _frame: FrameType | None) -> None:
-            self._is_interrupted = True
-            self._progress.note("Finishing the visit in flight; press Ctrl-C again to stop at once.")
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-        previous = signal.signal(signal.SIGINT, note_it)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous)
+    def _finish_the_visit(self) -> None:
+        self._is_interrupted = True
+        self._progress.note("Finishing the visit in flight; press Ctrl-C again to stop at once.")
 
 
 def _spread(tasks: Sequence[Task]) -> list[tuple[float, Task]]:

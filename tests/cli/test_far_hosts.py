@@ -33,6 +33,17 @@ def test_one_command_times_a_file_on_devices_of_several_hosts(daemon: Any, model
     assert {(row["device"], row["tier"]) for row in json.loads(out)} == {(name, "measured") for name in names[:2]}
 
 
+def test_this_machine_is_measured_when_the_others_are_done(model: str) -> None:
+    code, out, err = typed("profile", "--devices", "cpu,ssh:pi/simulated:a", "--file", model, "--json")
+    assert code == 0, err
+    assert list(json.loads(out)["devices"]) == ["cpu", "ssh:pi/simulated:a"]
+    with Store(Workspace.default().store, read_only=True) as store:
+        begun = {row.target.device: row.started_ns for row in store.measurements()}
+        first = {row.target.device: row.started_ns for row in reversed(list(store.measurements()))}
+    assert first["cpu"] > begun["ssh:pi/simulated:a"]
+    assert "[cpu] It is measured after the devices elsewhere" in err
+
+
 def test_operators_of_a_file_are_timed_on_the_host(model: str, told: Told, hosts: Path) -> None:
     code, out, err = told("profile", "--device", "ssh:pi/cpu", "--file", model, "--operators", "--json", "-q")
     assert code == 0, err

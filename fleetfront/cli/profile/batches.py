@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from fleetfront.cli.console import print_json, print_table
+from fleetfront.cli.console import kept_output, print_json, print_table
 from fleetfront.errors import BarMissed
 from fleetfront.targets import Target
 
@@ -63,17 +61,17 @@ def profile_variants(variants: Sequence[Variant], run: Callable[[Variant], None]
     documents: list[Json] = []
     missed: list[str] = []
     for variant in variants:
-        said = io.StringIO()
+        said: list[str] = []
         try:
             if as_json:
-                with redirect_stdout(said):
+                with kept_output() as said:
                     run(variant)
             else:
                 run(variant)
         except BarMissed as error:
             missed.append(f"{variant.precision}, batch {variant.batch}: {error.message}")
-        if said.getvalue().strip():
-            documents.append(json.loads(said.getvalue()))
+        if said:
+            documents.append(json.loads("\n".join(said)))
     if as_json:
         print_json(documents)
     if missed:

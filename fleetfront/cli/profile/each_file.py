@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Sequence
-from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import click
 
-from fleetfront.cli.console import hint, print_json, print_table, shortened, warn
+from fleetfront.cli.console import hint, kept_output, print_json, print_table, shortened, warn
 from fleetfront.cli.profile.many import most_pressing
 from fleetfront.errors import FleetfrontError, InputError
 
@@ -32,11 +30,10 @@ def profile_each_file(paths: Sequence[Path], as_json: bool) -> None:
     files = files_in(paths)
     for number, path in enumerate(files, start=1):
         hint(f"{number} of {len(files)}: {path}")
-        said = io.StringIO()
         try:
-            with redirect_stdout(said):
+            with kept_output() as said:
                 each.invoke(each.command, **{**each.params, "files": (path,), "as_json": True})
-            documents.append(json.loads(said.getvalue()))
+            documents.append(json.loads("\n".join(said)))
         except FleetfrontError as error:
             failed[path] = error
             documents.append({"path": str(path), "error": error.message, "remedy": error.remedy})

@@ -1,20 +1,20 @@
-"""Several devices at once: one ``fleetfront profile`` a device, side by side, each line marked with its device."""
+"""Several devices at once: the command of each in a thread of this process, each line marked with its device."""
 
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
-import threading
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import IO
+from functools import partial
 
-from fleetfront.cli.console import echo, print_json
+import click
+
+from fleetfront.cli.console import print_json, speak_through
+from fleetfront.cli.outcome import exit_code_of
+from fleetfront.cli.together import Together
 from fleetfront.errors import BarMissed, DeviceError, FleetfrontError, InputError, MissingDependency
-
-_DEVICE_FLAGS = ("--device", "--devices")
+from fleetfront.profilers.kinds.catalogue import cores_of
+from fleetfront.side_by_side import run_side_by_side
 
 #: Exit code of a command -> the error that has it, the most pressing first: one of them speaks for all devices.
 _ERRORS: dict[int, type[FleetfrontError]] = {3: DeviceError, 4: MissingDependency, 2: InputError, 1: BarMissed}
@@ -22,33 +22,43 @@ _INTERRUPTED = 130
 _SCHEMA = "fleetfront.profiles/1"
 
 
-@dataclass(slots=True)
-class _Running:
-    """One device's command. ``printed`` is its stdout, if that is kept rather than passed on."""
-
-    name: str
-    process: subprocess.Popen[str]
-    printed: list[str] | None
-    threads: list[threading.Thread] = field(default_factory=list)
-
-
 def profile_each(names: Sequence[str], as_json: bool = False) -> None:
-    """Run this very command once for each device, in processes of their own, and wait for all.
+    """Run the running command once for each device, side by side, and wait for all.
 
-    With ``as_json`` one document is printed at the end: ``{"schema", "exit_codes": {name: code}, "devices": {name: what
-    that command printed, or null}}``.
+    Devices that are timed by the cores of one machine take turns, and those of this machine are last: nothing else is
+    done here meanwhile. With ``as_json`` one document is printed at the end: ``{"schema", "exit_codes": {name: code},
+    "devices": {name: what its command printed, or null}}``.
 
     Raises:
         FleetfrontError: naming the devices whose command failed, with the most pressing of their exit codes; the
             others' results are kept.
         KeyboardInterrupt: on Ctrl-C, after each command has left its device as it was found.
     """
-    arguments = without_devices(sys.argv[1:])
-    running = [_started(name, arguments, as_json) for name in names]
-    was_interrupted = _waited(running)
-    codes = {one.name: one.process.returncode for one in running}
+    context = click.get_current_context()
+    together = Together(names, keeps_output=as_json)
+    codes = dict.fromkeys(names, _INTERRUPTED)
+
+    def profile_in_turn(lane: Sequence[str]) -> None:
+        for name in lane:
+            voice = together.voices[name]
+            speak_through(voice)
+            own = {**context.params, "devices": (name,)}
+            codes[name] = exit_code_of(partial(context.invoke, context.command, **own))
+            voice.is_over = True
+            if codes[name] == _INTERRUPTED:
+                return
+
+    elsewhere, here = lanes_of(names)
+    for name in here if elsewhere else ():
+        together.voices[name].note("It is measured after the devices elsewhere, which need this machine's cores, too.")
+    try:
+        was_interrupted = run_side_by_side([partial(profile_in_turn, lane) for lane in elsewhere])
+        if here and not was_interrupted:
+            was_interrupted = run_side_by_side([partial(profile_in_turn, here)])
+    finally:
+        together.close()
     if as_json:
-        documents = {one.name: _document(one.printed or ()) for one in running}
+        documents = {name: _document(voice.printed or ()) for name, voice in together.voices.items()}
         print_json({"schema": _SCHEMA, "exit_codes": codes, "devices": documents})
     if was_interrupted or _INTERRUPTED in codes.values():
         raise KeyboardInterrupt
@@ -61,73 +71,23 @@ def most_pressing(codes: Iterable[int]) -> type[FleetfrontError]:
     return next((error for code, error in _ERRORS.items() if code in found), DeviceError)
 
 
-def without_devices(arguments: Sequence[str]) -> list[str]:
-    """Command line arguments without any ``--device`` or ``--devices`` and their values."""
-    kept: list[str] = []
-    skip = False
-    for argument in arguments:
-        if skip:
-            skip = False
-        elif argument in _DEVICE_FLAGS:
-            skip = True
-        elif not argument.startswith(tuple(f"{flag}=" for flag in _DEVICE_FLAGS)):
-            kept.append(argument)
-    return kept
-
-
-def _started(name: str, arguments: Sequence[str], is_kept: bool) -> _Running:
-    # A group of its own: Ctrl-C reaches it once, from ``_waited``, and never twice, which would mean to stop at once.
-    process = subprocess.Popen(
-        [sys.executable, "-m", "fleetfront", *arguments, "--device", name],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        process_group=0,
-    )
-    one = _Running(name, process, [] if is_kept else None)
-    for pipe, to_stderr in ((process.stdout, False), (process.stderr, True)):
-        kept = None if to_stderr else one.printed
-        thread = threading.Thread(target=_forward, args=(name, pipe, to_stderr, kept), daemon=True)
-        thread.start()
-        one.threads.append(thread)
-    return one
-
-
-def _waited(running: Sequence[_Running]) -> bool:
-    """Wait for all; each Ctrl-C is passed on. Whether there was one."""
-    was_interrupted = False
-    while True:
+def lanes_of(names: Sequence[str]) -> tuple[list[list[str]], list[str]]:
+    """Lists of devices elsewhere that may be measured side by side, of each one after the other; and those here."""
+    lanes: dict[str, list[str]] = defaultdict(list)
+    for name in names:
         try:
-            for one in running:
-                one.process.wait()
-                for thread in one.threads:
-                    thread.join()
-            return was_interrupted
-        except KeyboardInterrupt:
-            was_interrupted = True
-            for one in running:
-                if one.process.poll() is None:
-                    one.process.send_signal(signal.SIGINT)
-
-
-def _forward(name: str, pipe: IO[str] | None, to_stderr: bool, kept: list[str] | None) -> None:
-    is_read = True
-    for line in pipe or ():
-        if kept is not None:
-            kept.append(line)
-        elif is_read:
-            try:
-                echo(f"[{name}] {line}", nl=False, err=to_stderr)
-            except OSError:
-                # Our reader went away (`| head`); the command goes on, so its pipe must be emptied.
-                is_read = False
+            cores = cores_of(name)
+        except InputError:
+            # Its own command says what is wrong.
+            cores = None
+        lanes[f"device {name}" if cores is None else f"host {cores}" if cores else ""].append(name)
+    here = lanes.pop("", [])
+    return list(lanes.values()), here
 
 
 def _document(lines: Iterable[str]) -> object:
     try:
-        return json.loads("".join(lines))
+        return json.loads("\n".join(lines))
     except ValueError:
         return None
 

@@ -7,7 +7,6 @@ measured in ``measure.files``.
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -40,6 +39,7 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration, parse_duration_s
 from fleetfront.runtimes.catalogue import facts_of, places
 from fleetfront.runtimes.facts import Half, OnDevice
+from fleetfront.side_by_side import made_once, working_s
 from fleetfront.spaces.base import SearchSpace
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -185,7 +185,7 @@ def profile_space(
         MissingDependency: the runtime is not installed.
         DeviceError: the device is lost or was too hot, or another process measures it.
     """
-    began = time.monotonic()
+    began = working_s()
     chosen = options or PlanOptions(calibration=budget.calibration)
     check_clock(target, clock)
     place = workspace or Workspace.default()
@@ -197,16 +197,32 @@ def profile_space(
         identity = campaign_identity(target, space.name, chosen, environment)
         row = find_unfinished(store, target, space.name, identity, budget.seconds)
         if row is None or not all(cache.has(file) for file in TaskList.from_json(row.plan).files):
-            made = make_plan(space, chosen).written(lambda one, role: cache.put(write(one, _piece_of(role))), progress)
+            made = _written(space, target, chosen, cache, write, progress)
             row = _go_on_with(made, row) or begin_campaign(store, target, space.name, identity, made, environment)
         tasks = TaskList.from_json(row.plan)
         files = {file: str(cache.path(file)) for file in tasks.files}
         campaign = Campaign(store, agent, row, chosen.rounds, files, clock=seen_clock, progress=progress)
-        result = campaign.run(Limits(budget.seconds, rounds), rule, preparing_s=time.monotonic() - began)
+        result = campaign.run(Limits(budget.seconds, rounds), rule, preparing_s=working_s() - began)
     cache.prune()
     observations = read_observations(store, target, space.name, seen_clock, [row.id])
     _check_heat(result, observations, budget)
     return ProfileOutcome(result, observations, Counter(task.role for task in tasks.tasks), judge(observations))
+
+
+def _written(
+    space: SearchSpace,
+    target: Target,
+    chosen: PlanOptions,
+    cache: FileCache,
+    write: Callable[[Graph, Piece], bytes],
+    progress: Progress,
+) -> TaskList:
+    """The tasks of a plan, whose files devices side by side share where they open the same ones."""
+    return made_once(
+        (space.name, repr(chosen), repr(_place(target)), target.precision, target.batch),
+        lambda: make_plan(space, chosen).written(lambda one, role: cache.put(write(one, _piece_of(role))), progress),
+        lambda tasks: all(map(cache.has, tasks.files)),
+    )
 
 
 def _go_on_with(made: TaskList, row: CampaignRow | None) -> CampaignRow | None:

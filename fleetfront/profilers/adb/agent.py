@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import re
 import shlex
-import signal
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -52,6 +50,7 @@ from fleetfront.profilers.adb.visit_rows import Rows, VisitRows, describe_around
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock
+from fleetfront.side_by_side import on_interrupt, pause
 from fleetfront.targets import Target
 
 _SETTING = "global stay_on_while_plugged_in"
@@ -191,7 +190,8 @@ class AdbAgent:
                 if not waits:
                     waiting.close()
                 elif not self._is_waiting:
-                    waiting.enter_context(ended_by_ctrl_c())
+                    # A visit in flight is finished first; a device that cools down has none.
+                    waiting.enter_context(on_interrupt(None))
                 self._is_waiting = waits
                 events = self._do(todo, batch)
         except GeneratorExit:
@@ -254,7 +254,7 @@ class AdbAgent:
                         self._session.end()
                     yield Stopped(True)
                 case Wait(seconds):
-                    time.sleep(seconds)
+                    pause(seconds)
                     yield Done()
         except (ConnectionLost, ScriptEnded) as error:
             if isinstance(error, ConnectionLost):
@@ -284,7 +284,7 @@ class AdbAgent:
                 # This computer's lock is ours, so a script of this name is one that lost its connection and is ending.
                 if held.owner != self._owner or time.monotonic() > deadline:
                     raise
-                time.sleep(0.5)
+                pause(0.5)
         return self._session
 
     def _connect_again(self) -> Event:
@@ -365,23 +365,6 @@ def restore(connection: Connection, folder: str) -> None:
     """Undo ``keep_awake``, of this or an earlier session."""
     place = shlex.quote(f"{folder}/{_RESTORE}")
     connection.shell(f"[ -e {place} ] && sh {place}; rm -f {place}")
-
-
-@contextmanager
-def ended_by_ctrl_c() -> Iterator[None]:
-    """Inside, Ctrl-C raises KeyboardInterrupt, even if a campaign would have a visit finished first: none is in flight.
-
-    Elsewhere than in the main thread, and where Ctrl-C is ignored, nothing changes.
-    """
-    is_ours = threading.current_thread() is threading.main_thread() and callable(signal.getsignal(signal.SIGINT))
-    if not is_ours:
-        yield
-        return
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _request(visit: Visit) -> VisitRequest:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Capability, Choices, Refine, check_own, refined
 from fleetfront.progress import Progress
+from fleetfront.side_by_side import aside
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -51,14 +52,15 @@ class AdbKind:
 
         check_own(self, target, choices)
         named = {name: value for name, value in choices.settings.items() if name not in _OF_HEAT}
-        return open_adb_agent(
-            choices.device or target.device,
-            target,
-            options=_options(choices),
-            workspace=choices.workspace,
-            progress=progress,
-            **named,
-        )
+        with aside():
+            return open_adb_agent(
+                choices.device or target.device,
+                target,
+                options=_options(choices),
+                workspace=choices.workspace,
+                progress=progress,
+                **named,
+            )
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
         """``device`` and ``changes``."""

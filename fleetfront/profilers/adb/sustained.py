@@ -25,6 +25,7 @@ from fleetfront.profilers.reading.observations import mean_run_ns
 from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import ENERGY, NS_PER_MS, SAMPLES_IN, Clock, format_duration, format_number
+from fleetfront.side_by_side import aside
 from fleetfront.targets import Target
 
 #: How an agent must be opened for this: it neither waits for the device to cool down nor repeats what ran hot.
@@ -123,6 +124,7 @@ class Sustained:
         ]
 
 
+@aside()
 def measure_sustained(
     agent: Agent,
     target: Target,

@@ -14,7 +14,7 @@ from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.profilers.adb.kind import AdbKind
 from fleetfront.profilers.cpu.kind import CpuKind
 from fleetfront.profilers.gpu.kind import CudaKind
-from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
+from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind, IsOfMachine
 from fleetfront.profilers.remote.kind import remote_kind
 from fleetfront.profilers.remote.names import is_far, split_far
 from fleetfront.progress import SILENT, Progress
@@ -80,6 +80,18 @@ def kind_of(device: str) -> DeviceKind:
             "Profile this machine with --device cpu, or bring measurements in with `fleetfront import`.",
         )
     return kind
+
+
+def cores_of(device: str) -> str | None:
+    """The machine whose own cores are timed, or time, when a device is measured, so that devices of one disturb each
+    other: "" is this machine, otherwise a host's name. None for devices with cores of their own, such as phones.
+
+    Raises what ``find_kind`` raises.
+    """
+    far = split_far(device) if is_far(device) else None
+    if not isinstance(find_kind(device if far is None else far.inner), IsOfMachine):
+        return None
+    return "" if far is None else far.host.rpartition("@")[2]
 
 
 #: Makes an agent of a target.

@@ -43,6 +43,7 @@ from fleetfront.profilers.remote.messages import (
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration
 from fleetfront.runtimes.operator_times import OperatorTimes
+from fleetfront.side_by_side import pause
 from fleetfront.targets import Target
 
 #: An agent whose controller was just killed needs a moment to let go of the device; one that was cut off, its silence.
@@ -63,7 +64,7 @@ class RemoteAgent:
         *,
         patience: Patience | None = None,
         progress: Progress = SILENT,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] = pause,
     ) -> None:
         """Connect and open the device.
 

@@ -20,6 +20,7 @@ from fleetfront.profilers.kinds.base import (
 )
 from fleetfront.profilers.remote.names import PREFIX, FarName, split_far, ssh_command
 from fleetfront.progress import SILENT, Progress
+from fleetfront.side_by_side import aside
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -71,12 +72,13 @@ class RemoteKind:
 
         check_own(self, target, choices)
         far, place = _far(target.device), choices.place
-        return RemoteAgent(
-            lambda was_reached: connect(far.host, place, was_reached=was_reached, progress=progress),
-            target,
-            _opening(target, far, choices),
-            progress=progress,
-        )
+        with aside():
+            return RemoteAgent(
+                lambda was_reached: connect(far.host, place, was_reached=was_reached, progress=progress),
+                target,
+                _opening(target, far, choices),
+                progress=progress,
+            )
 
     def preview(self, target: Target, choices: Choices, progress: Progress) -> dict[str, Any]:
         """The host and what the inner kind says there."""
@@ -141,7 +143,7 @@ def _asking(host: str, place: Workspace, progress: Progress, *, lists_devices: b
 
     try:
         link = connect(host, place, was_reached=False, lists_devices=lists_devices, progress=progress)
-        with closing(link):
+        with closing(link), aside():
             yield link
     except LinkEnded as end:
         raise DeviceError(f"The link to {host} broke: {end}.", "Run the same command again.") from end

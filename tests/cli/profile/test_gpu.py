@@ -5,9 +5,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import click
 import pytest
 
+from fleetfront.cli.console import echo
 from fleetfront.cli.main import main
 from fleetfront.cli.profile.batches import Variant, profile_variants, summarise_variants, variants_of
 from fleetfront.cli.profile.space import launch_bound, tell_launch_bound
@@ -134,7 +134,7 @@ def test_one_batch_missing_its_bar_does_not_stop_the_next(capsys: pytest.Capture
 
     def run(one: Variant) -> None:
         done.append(one.batch)
-        click.echo(json.dumps({"batch": one.batch}))
+        echo(json.dumps({"batch": one.batch}))
         if one.batch == 1:
             raise BarMissed("The target error of 2 % was not reached.")
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fleetfront.errors import DeviceError, InputError
-from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions, ended_by_ctrl_c, keep_awake
+from fleetfront.profilers.adb.agent import AdbAgent, AgentOptions, keep_awake
 from fleetfront.profilers.adb.facts.conditions import Cooling
 from fleetfront.profilers.adb.open_agent import adb_target, connect
 from fleetfront.profilers.base import Agent, VisitBatch
@@ -374,21 +374,3 @@ def test_throttled_visits_are_flagged_kept_and_repeated(
         assert "throttled" not in cool.flags
         assert cool.uuid == measurement_uuid(visit.uuid, Clock.WALL)
         assert hot.uuid != cool.uuid
-
-
-def test_ctrl_c_ends_a_wait_at_once() -> None:
-    """A campaign's first Ctrl-C asks for the visit in flight to be finished; a device that cools down has none."""
-    noted: list[int] = []
-    previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))
-    try:
-        with pytest.raises(KeyboardInterrupt), ended_by_ctrl_c():
-            signal.raise_signal(signal.SIGINT)
-        assert noted == []
-        # Afterwards it is the campaign's again.
-        signal.raise_signal(signal.SIGINT)
-        assert noted == [signal.SIGINT]
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        with ended_by_ctrl_c():
-            signal.raise_signal(signal.SIGINT)
-    finally:
-        signal.signal(signal.SIGINT, previous)
