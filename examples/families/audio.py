@@ -22,6 +22,13 @@ def inputs(rate, **others):
     return torch.randn(1, 1, rate)
 
 
+def calibration(rate, **others):
+    """Sounds as they occur, for files in int8: tones stand in for yours."""
+    time = torch.arange(rate) / rate
+    for pitch in torch.linspace(50, 1500, 32):
+        yield (torch.sin(2 * torch.pi * pitch * time) + 0.3 * torch.randn(rate)).reshape(1, 1, rate)
+
+
 def accuracy(width, depth, kernel, rate):
     """Percent. A formula stands in for your evaluation of the trained network."""
     return 50 + 6 * (1 - 8 / width) + 4 * depth + kernel / 3 + rate / 4000

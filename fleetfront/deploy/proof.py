@@ -36,6 +36,9 @@ LEAST_SPREAD = 1e-3
 #: Where torch names one class for nearly all images, an int8 file must follow this share of what they change in torch's
 #: outputs: right files follow more than nine tenths, files with a zeroed layer nothing.
 LEAST_EXPLAINED = 0.5
+#: Of outputs that nobody knows the meaning of, int8 must follow this share of what inputs change: right files follow
+#: more than nine tenths.
+FOLLOWED_LIMIT = 0.9
 #: int8 is to give again what it gave when it was proven. Processors round to its 256 steps in their own ways: that may
 #: cost this share of what inputs change, or these steps of the outputs' range.
 _INT8_SHARE, _INT8_STEPS = 0.05, 3
@@ -67,6 +70,7 @@ class Proof:
         explained: share of what these images change in torch's outputs that the file's follow: 1 for equal ones, 0 for
             constant ones, negative for worse.
         by_agreement: judged by ``agreement`` instead of ``relative_to_spread``, as int8 is.
+        by_explained: judged by ``explained``, as int8 is where nobody knows what outputs mean.
         against: the framework whose outputs the file's stand beside.
     """
 
@@ -84,6 +88,7 @@ class Proof:
     commonest_class: float | None = None
     explained: float | None = None
     by_agreement: bool = False
+    by_explained: bool = False
     against: str = "torch"
 
     @property
@@ -92,6 +97,8 @@ class Proof:
         if self.by_agreement:
             is_alike = self.agreement is not None and self.agreement >= self.limit
             return is_alike and not self.is_unmoved
+        if self.by_explained:
+            return not self.is_empty and self.explained is not None and self.explained >= self.limit
         return not self.is_empty and (
             self.relative_to_spread <= self.limit or self.relative_to_range <= _OF_RANGE * self.limit
         )
@@ -115,6 +122,7 @@ class Proof:
 
     def as_checks(self) -> dict[str, Any]:
         """The proof as plain values, for a manifest."""
+        judged_by = "top1_agreement" if self.by_agreement else "relative_to_spread"
         return {
             "against": self.against,
             "runtime": f"{self.runtime} {self.runtime_version}",
@@ -127,7 +135,7 @@ class Proof:
             "agreement_images": self.agreement_images,
             "commonest_class": self.commonest_class,
             "explained": self.explained,
-            "judged_by": "top1_agreement" if self.by_agreement else "relative_to_spread",
+            "judged_by": "explained" if self.by_explained else judged_by,
             "limit": self.limit,
             "passed": self.passed,
         }
@@ -194,6 +202,17 @@ def judge_outputs(
     """The same of several outputs, each torch's beside the file's: the one that is furthest off decides."""
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
     return Proof(runtime.name, runtime.version(), digest, len(pairs[0][0]), *_distances(pairs), limit)
+
+
+def judge_followed(pairs: Sequence[tuple[NDArray[Any], NDArray[Any]]], file: Path, runtime: Runtime) -> Proof:
+    """The proof of an int8 file of outputs without a known meaning: the share of what inputs change in torch's that it
+    follows, in the worst of them; of integers, the share that is equal.
+    """
+    shares = [
+        explained_share(want, got) if want.dtype.kind == "f" else float(np.mean(want == got)) for want, got in pairs
+    ]
+    proof = judge_outputs(pairs, file, runtime, limit=FOLLOWED_LIMIT)
+    return replace(proof, explained=min(shares), by_explained=True)
 
 
 def error_allowed(want: NDArray[Any], limit: float) -> float:

@@ -353,6 +353,12 @@ class OfUserFile(Protocol):
     def own_network(self, genotype: Genotypes) -> tuple[Module, tuple[Tensor, ...]]:
         """The network of one genotype int8[v] as the file makes it, and what one inference is fed."""
 
+    def check_calibration(self) -> None:
+        """Raise InputError, with what to add, if the file gives no inputs that int8 is calibrated on."""
+
+    def own_calibration(self, genotype: Genotypes) -> Sequence[tuple[Tensor, ...]]:
+        """Inputs of that network that int8 is calibrated and proven on. Raises InputError if the file gives none."""
+
 
 class UserFamily(SearchSpace, OfUserFile, Protocol):
     """A search space of a user's file. Ask with ``isinstance(space, OfUserFile)``, which computes less."""

@@ -70,7 +70,7 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
     precisions, folder = precisions_option(fronts), f" --images {quote(images) if images else 'FOLDER'}"
     space = plain_space(load_space(fronts.space))
     if isinstance(space, OfUserFile):
-        next_command(f"{command}{' --random-weights' if space.is_shipped else ''}")
+        next_command(f"{command}{' --random-weights' if space.is_shipped else precisions}")
         return
     if not isinstance(space, HasSupernet):
         is_int8 = precisions or any(point.precision == "int8" for front in fronts.devices for point in front.points)

@@ -15,7 +15,7 @@ from fleetfront import __version__
 from fleetfront.deploy.bundle.manifest import BundleFile, Manifest, PortDescription, write_bundle
 from fleetfront.deploy.bundle.vectors import README, Vectors, VectorWriter, describe_vectors
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.proof import FP32_LIMIT, Proof, error_allowed, judge_outputs
+from fleetfront.deploy.proof import FP32_LIMIT, Proof, error_allowed, int8_error_allowed, judge_followed, judge_outputs
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy.bundling import measured_row, versions
@@ -51,9 +51,12 @@ class Called(Protocol):
         """Outputs by name, of the framework itself."""
 
 
-def prove_called(network: Called, path: Path, kind: FileFormat) -> tuple[Proof, Graph]:
-    """Prove a file's outputs; the graph has its ports. Raises InputError where shapes differ or numbers are none."""
-    runtime, samples = load_runtime(kind.runtime), network.samples()
+def prove_called(network: Called, path: Path, kind: FileFormat, real: Sequence[Arrays] = ()) -> tuple[Proof, Graph]:
+    """Prove a file's outputs; the graph has its ports. An int8 file is proven on ``real`` inputs by name.
+
+    Raises InputError where shapes differ or numbers are none.
+    """
+    runtime, samples = load_runtime(kind.runtime), list(real) or network.samples()
     session = runtime.open(path)
     try:
         ports = {port.name: port for port in (*session.inputs, *session.outputs)}
@@ -82,7 +85,8 @@ def prove_called(network: Called, path: Path, kind: FileFormat) -> tuple[Proof, 
                 f"In {network.origin}, output {name!r} holds what is no number (NaN).", "Check weights and example."
             )
         outputs.append((np.stack([w for w, _ in pairs]), np.stack([g for _, g in pairs])))
-    proof = replace(judge_outputs(outputs, path, runtime, limit=FP32_LIMIT), against=network.origin)
+    proof = judge_followed(outputs, path, runtime) if real else judge_outputs(outputs, path, runtime, limit=FP32_LIMIT)
+    proof = replace(proof, against=network.origin)
     tensors = {n: Tensor(n, port.shape, port.dtype) for n, port in ports.items()}
     labels = {"arch": network.spec, "space": NO_SPACE}
     return proof, Graph("network", tuple(fed), tuple(network.outputs), (), tensors, {}, labels)
@@ -148,10 +152,22 @@ def _vectors(network: Called, files: Sequence[WrittenFile]) -> Vectors:
     samples, writer = network.samples(), VectorWriter()
     outputs = [network.run(sample) for sample in samples]
     for file in files:
-        key = (file.name, "example")
+        key, given = (file.name, "example"), _given(file, samples) if file.proof.by_explained else []
         for name in file.graph.inputs:
             writer.add(key, "input", name, samples[0][name], f"input.{network.inputs.index(name)}")
         for place, name in enumerate(network.outputs):
             tolerance = error_allowed(np.stack([one[name] for one in outputs]), FP32_LIMIT)
-            writer.add(key, "torch", name, outputs[0][name], f"torch.{place}", tolerance)
+            writer.add(key, "torch", name, outputs[0][name], f"torch.{place}", None if given else tolerance)
+            if given:
+                allowed = int8_error_allowed(np.stack([one[name] for one in given]))
+                writer.add(key, "file", name, given[0][name], f"{file.name}.{place}", allowed)
     return writer.vectors()
+
+
+def _given(file: WrittenFile, samples: Sequence[Arrays]) -> list[Arrays]:
+    """The outputs of a file itself: those of int8 are further from torch's than processors are from each other."""
+    session = load_runtime(file.kind.runtime).open(file.path)
+    try:
+        return [session.run({name: sample[name] for name in file.graph.inputs}) for sample in samples]
+    finally:
+        session.close()

@@ -123,8 +123,10 @@ def precisions_of(picks: Sequence[Pick], recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for pick in picks for name in pick.recipe(recipe).precisions))
 
 
-def _check_int8(picks: Sequence[Pick], recipe: Recipe) -> None:
-    """Raise InputError for times of int8 files beside files of other precisions alone."""
+def check_int8(picks: Sequence[Pick], recipe: Recipe, calibrated: str) -> None:
+    """Raise InputError for times of int8 files beside files of other precisions alone; the remedy says how int8 is
+    ``calibrated``.
+    """
     for pick in picks:
         if "int8" in pick.recipe(recipe).precisions:
             continue
@@ -132,7 +134,7 @@ def _check_int8(picks: Sequence[Pick], recipe: Recipe) -> None:
             if "/int8/" in target:
                 raise InputError(
                     f"What is known of {pick.name} are times of int8 files ({target}), and none would be written.",
-                    "Add --precisions int8, or fp32,int8, with --images to calibrate on.",
+                    f"Add --precisions int8, or fp32,int8, {calibrated}.",
                 )
 
 
@@ -173,7 +175,7 @@ def _check_picks(picks: Sequence[Pick], recipe: Recipe) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"Two picks are called {twice[0]!r}.", "Choose each network once.")
-    _check_int8(picks, recipe)
+    check_int8(picks, recipe, "with --images to calibrate on")
 
 
 def _make(

@@ -1,23 +1,40 @@
-"""Deploy networks of a user's own family: their files by torch's exporter, proven against the very modules."""
+"""Deploy networks of a user's own family: their files by torch's exporter, proven against the very modules, and
+in int8 on inputs that the file gives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.deploy.layout_lint import lint_layout
+from fleetfront.deploy.quantise.rounding import misrounded
+from fleetfront.deploy.writers.tflite.metadata import FileDescription
+from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder
-from fleetfront.pipelines.deploy.called import bundle_called
+from fleetfront.pipelines.deploy.called import Arrays, bundle_called, prove_called
+from fleetfront.pipelines.deploy.deploy import check_int8, precisions_of
 from fleetfront.pipelines.deploy.export_example import FORMATS, TorchCall, write_proven
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
+from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import UserFamily, only_graph
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: What such networks are handed out in.
+PRECISIONS = ("fp32", "int8")
+#: Of so many inputs of a file's ``calibration`` one is kept to prove int8 files on.
+_PROVEN = 4
+
+#: Architecture and precision, as ``Pick.key``.
+Key = tuple[str, str]
 
 
 class _Made(NamedTuple):
@@ -38,8 +55,9 @@ def deploy_family(
     force: bool = False,
     progress: Progress = SILENT,
 ) -> list[Deployed]:
-    """Write one bundle a pick, fp32, with the weights that the user's file gives. A pick that fails carries its error
-    and costs no other pick. The files are those that profiles of the family time.
+    """Write one bundle a pick with the weights that the user's file gives, in fp32, and in int8 where the file gives
+    inputs to calibrate on. A pick that fails carries its error and costs no other pick. Files in fp32 are those that
+    profiles of the family time.
 
     Raises:
         InputError: a format, precision or contract that such networks are not written in, a bundle that exists, a
@@ -47,41 +65,61 @@ def deploy_family(
         DeviceError: the device that measures is gone.
     """
     recipe = recipe or Recipe()
-    _check(family, formats, recipe)
-    _check_floats(picks, family)
-    check_targets(measuring, formats, recipe.precisions)
+    precisions = precisions_of(picks, recipe)
+    _check(family, formats, recipe, precisions)
+    check_int8(picks, recipe, "where the file has calibration(**genes)")
+    check_targets(measuring, formats, precisions)
     ending = RANDOM_WEIGHTS if family.is_shipped else ""
     picks = [replace(pick, name=safe_name(pick.name) + ending) for pick in picks]
     for pick in picks:
         check_replaceable(out / pick.name, force=force)
     done: list[Deployed] = []
     with staging_folder(out) as staging:
-        made = _make({pick.arch for pick in picks}, family, formats, staging, progress)
-        written = {arch: one.files for arch, one in made.items() if isinstance(one, _Made)}
-        timed = {} if measuring is None else measure_written(written, measuring, progress)
+        made = _make({pick.key: pick.recipe(recipe).precisions for pick in picks}, family, formats, staging, progress)
+        timed = {} if measuring is None else _timed(made, measuring, progress)
         for pick in picks:
-            found = made[pick.arch]
+            found = made[pick.key]
             if isinstance(found, FleetfrontError):
                 done.append(Deployed(pick, error=type(found)(f"{pick.name}: {found.message}", found.remedy)))
                 continue
-            proofs, measured = {file.key: file.proof for file in found.files}, timed.get(pick.arch, ())
+            proofs, measured = {file.key: file.proof for file in found.files}, timed.get(pick.key, ())
             one = Deployed(pick, proofs=proofs, measured=measured, files=tuple(found.files))
             done.append(_bundled(one, found.network, family, out, force=force))
     return done
 
 
-def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe) -> None:
+def _timed(
+    made: Mapping[Key, _Made | FleetfrontError], measuring: Measuring, progress: Progress
+) -> dict[Key, tuple[FileLatency, ...]]:
+    """Measure what was made, one precision that picks have after another: files are told apart by architecture."""
+    found: dict[Key, tuple[FileLatency, ...]] = {}
+    for precision in dict.fromkeys(own for _, own in made):
+        written = {a: one.files for (a, own), one in made.items() if own == precision and isinstance(one, _Made)}
+        timed = measure_written(written, measuring, progress)
+        found |= {(arch, precision): latencies for arch, latencies in timed.items()}
+    return found
+
+
+def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe, precisions: Sequence[str]) -> None:
     strange = [kind.name for kind in formats if kind.name not in FORMATS]
     if strange:
         raise InputError(
             f"Networks of {family.own_file.name} are not written as {strange[0]}.",
             f"Choose from --formats {','.join(FORMATS)}.",
         )
-    other = [name for name in recipe.precisions if name != "fp32"]
+    other = [name for name in precisions if name not in PRECISIONS]
     if other:
         raise InputError(
             f"Networks of {family.own_file.name} are not handed out in {other[0]}.",
-            "Leave --precisions out; what their files would take in it, a profile with --precision tells.",
+            f"Choose from --precisions {','.join(PRECISIONS)}; what their files would take in {other[0]}, a profile "
+            "with --precision tells.",
+        )
+    if "int8" in precisions:
+        family.check_calibration()
+    if recipe.max_drop is not None:
+        raise InputError(
+            f"Nobody knows what files of {family.own_file.name} lose in accuracy: its accuracy judges no file.",
+            "Leave --max-drop out, and judge the files with your own data.",
         )
     if recipe.contract != InputContract():
         raise InputError(
@@ -90,23 +128,17 @@ def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe) ->
         )
 
 
-def _check_floats(picks: Sequence[Pick], family: UserFamily) -> None:
-    """Raise InputError for picks that were chosen, or whose times are known, in int8."""
-    for pick in picks:
-        if pick.precision not in ("", "fp32") or any("/int8/" in str(row["target"]) for row in pick.latency):
-            raise InputError(
-                f"{pick.name} was chosen in int8, and networks of {family.own_file.name} are handed out in fp32 alone.",
-                "Search among fp32 models, e.g. --device cpu --runtime onnxruntime.",
-            )
-
-
 def _make(
-    archs: set[str], family: UserFamily, formats: Sequence[FileFormat], staging: Path, progress: Progress
-) -> Mapping[str, _Made | FleetfrontError]:
-    """Every distinct architecture with its network and files, or why there are none."""
-    made: dict[str, _Made | FleetfrontError] = {}
-    progress.start("Writing and proving", len(archs) * len(formats))
-    for number, arch in enumerate(sorted(archs)):
+    wanted: Mapping[Key, Sequence[str]],
+    family: UserFamily,
+    formats: Sequence[FileFormat],
+    staging: Path,
+    progress: Progress,
+) -> Mapping[Key, _Made | FleetfrontError]:
+    """Every distinct architecture and precision with its network and files, or why there are none."""
+    made: dict[Key, _Made | FleetfrontError] = {}
+    progress.start("Writing and proving", len(formats) * sum(map(len, wanted.values())))
+    for number, ((arch, own), precisions) in enumerate(sorted(wanted.items())):
         (genotype,) = family.parse([arch])
         folder = staging / str(number)
         folder.mkdir()
@@ -114,14 +146,59 @@ def _make(
             network = TorchCall(arch, *family.own_network(genotype))
             exported = only_graph(family, family.subnet_graphs(genotype)).exports["onnx"]()
             files = []
-            for kind in formats:
-                files.append(write_proven(network, kind, folder, exported))
-                progress.advance(detail=files[-1].name)
-            made[arch] = _Made(network, files)
+            for precision in precisions:
+                real = _named(network, family.own_calibration(genotype)) if precision == "int8" else []
+                for kind in formats:
+                    files.append(_written(network, kind, folder, exported, real))
+                    progress.advance(detail=files[-1].name)
+            made[arch, own] = _Made(network, files)
         except FleetfrontError as error:
-            made[arch] = error
+            made[arch, own] = error
     progress.finish()
     return made
+
+
+def _named(network: TorchCall, inputs: Sequence[Sequence[Tensor]]) -> list[Arrays]:
+    return [{name: one.numpy() for name, one in zip(network.inputs, fed, strict=True)} for fed in inputs]
+
+
+def _written(
+    network: TorchCall, kind: FileFormat, folder: Path, exported: bytes, real: Sequence[Arrays]
+) -> WrittenFile:
+    """A proven file; in int8 where there are ``real`` inputs, of which every fourth is kept to prove it on.
+
+    Raises BarMissed if it computes something else than torch, the float file that int8 is made of, too.
+    """
+    if not real:
+        return write_proven(network, kind, folder, exported)
+    inside = folder / "float"
+    inside.mkdir(exist_ok=True)
+    floats = write_proven(network, kind, inside, exported)
+    kept = [one for number, one in enumerate(real) if number % _PROVEN == 0]
+    fed = [{n: one[n] for n in floats.graph.inputs} for number, one in enumerate(real) if number % _PROVEN]
+    data = kind.quantise(exported, fed)
+    name = f"network-int8.{kind.name}"
+    wrong = misrounded(kind.weights(exported), kind.weights(data))
+    if wrong:
+        raise BarMissed(
+            f"In {name} the weight {wrong[0]!r} is further from the float file's than rounding can take it, so it is "
+            "not handed out.",
+            "Leave int8 out of --precisions, and report the version of the quantiser.",
+        )
+    report = lint_layout(data, "onnx", "int8", InputContract())
+    data = kind.finish(data, FileDescription("network", network.spec))
+    path = folder / name
+    path.write_bytes(data)
+    proof, ports = prove_called(network, path, kind, kept)
+    if not proof.passed:
+        change = f"inputs of calibration(**genes) change in the outputs (limit {100 * proof.limit:g} %)"
+        if proof.is_empty:
+            change = f"changes, for these inputs change outputs by {proof.spread_of_range:.1g} of their range alone"
+        raise BarMissed(
+            f"{name} follows {100 * (proof.explained or 0):.1f} % of what {change}, and is not handed out.",
+            "Let calibration(**genes) give inputs as they occur, or leave int8 out of --precisions.",
+        )
+    return WrittenFile(f"{kind.name}-int8", kind, "int8", path, name, ports, proof, report, kind.minimum_runtime(data))
 
 
 def _bundled(done: Deployed, network: TorchCall, family: UserFamily, out: Path, *, force: bool) -> Deployed:

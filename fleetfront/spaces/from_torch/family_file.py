@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ Genes = Mapping[str, Value]
 
 #: A gene has at most as many values: genotypes are int8.
 _MOST_VALUES = 127
+#: Inputs that int8 is calibrated and proven on, at least and at most: fewer leave too few to prove a file on.
+LEAST_CALIBRATION, MOST_CALIBRATION = 16, 512
 _WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _SHOWN = 60
 _WRITE = "See docs/own-family.md: choices = {...}, make(**genes) and inputs(**genes)."
@@ -37,6 +40,7 @@ class FamilyFile:
         make: genes -> torch module.
         inputs: genes -> what the module is fed: a tensor, or a tuple of tensors.
         active: genes -> names of those that matter; None if the file does not say.
+        calibration: genes -> an iterable of such inputs with values as they occur; None if the file has none.
         judges: whether the file has a function ``accuracy``.
         unit: of what that function returns, as ``--accuracy call:`` spells units; empty if undeclared.
         quality: its name, where it is not accuracy.
@@ -51,6 +55,7 @@ class FamilyFile:
     make: Callable[..., Any]
     inputs: Callable[..., Any]
     active: Callable[..., Any] | None
+    calibration: Callable[..., Any] | None
     judges: bool
     unit: str
     quality: str = ""
@@ -90,20 +95,79 @@ class FamilyFile:
         with neighbours(self.path), torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
             given = self._called("inputs", self.inputs, genes)
+        tensors = self._tensors(f"inputs({spell_genes(genes)})", given)
+        scalar = [tuple(one.shape) for one in tensors if not one.dim() or one.shape[0] != 1]
+        if scalar:
+            raise InputError(
+                f"inputs({spell_genes(genes)}) of {self.path.name} gave a tensor of shape {list(scalar[0])}.",
+                "Return what one inference is fed: the first dimension is the batch, and it is 1.",
+            )
+        return tensors
+
+    def calibrating(self, genes: Genes) -> list[tuple[Tensor, ...]]:
+        """The inputs that int8 is calibrated and proven on, each like those of ``sample``.
+
+        Raises InputError if the file has no such function, or it fails, or gives too few, too many, inputs of other
+        shapes or types, equal ones, or what is no number.
+        """
+        import torch
+
+        if self.calibration is None:
+            raise no_calibration(self)
+        said = f"calibration({spell_genes(genes)})"
+        found: list[tuple[Tensor, ...]] = []
+        wanted = [(one.shape, one.dtype) for one in self.sample(genes)]
+        with neighbours(self.path), torch.random.fork_rng(devices=()):
+            torch.manual_seed(0)
+            given = self._called("calibration", self.calibration, genes)
+            if not isinstance(given, Iterable):
+                raise InputError(
+                    f"{said} of {self.path.name} gave a {type(given).__name__}.",
+                    "Return or yield inputs one by one, each as inputs(**genes) gives them.",
+                )
+            try:
+                for one in itertools.islice(given, MOST_CALIBRATION + 1):
+                    found.append(self._tensors(said, one))
+            except InputError:
+                raise
+            except (Exception, SystemExit) as error:
+                raise InputError(f"{said} of {self.path.name} failed: {reason_of(error)}", "Repair it.") from error
+        if not LEAST_CALIBRATION <= len(found) <= MOST_CALIBRATION:
+            more = "" if len(found) <= MOST_CALIBRATION else "more than "
+            raise InputError(
+                f"{said} of {self.path.name} gave {more}{min(len(found), MOST_CALIBRATION)} inputs.",
+                f"Give {LEAST_CALIBRATION} to {MOST_CALIBRATION}, e.g. itertools.islice(data, 128).",
+            )
+        for number, one in enumerate(found):
+            self._check_like(f"{said} of {self.path.name}, input {number}", one, wanted)
+        if all(torch.equal(a, b) for one in found[1:] for a, b in zip(found[0], one, strict=True)):
+            raise InputError(f"{said} of {self.path.name} gave one input again and again.", "Give different ones.")
+        return found
+
+    @staticmethod
+    def _check_like(said: str, one: tuple[Tensor, ...], wanted: list[tuple[Any, Any]]) -> None:
+        shapes = [(tensor.shape, tensor.dtype) for tensor in one]
+        if shapes != wanted:
+            has, should = (
+                ", ".join(f"{str(dtype).removeprefix('torch.')}{list(shape)}" for shape, dtype in both)
+                for both in (shapes, wanted)
+            )
+            raise InputError(f"{said} is {has}, and inputs(**genes) gives {should}.", "Give inputs of that kind.")
+        if any(tensor.is_floating_point() and not bool(tensor.isfinite().all()) for tensor in one):
+            raise InputError(f"{said} holds what is no finite number.", "Leave such inputs out.")
+
+    def _tensors(self, said: str, given: Any) -> tuple[Tensor, ...]:
+        """The tensors that a function gave. Raises InputError if it holds something else."""
+        import torch
+
         tensors = (given,) if isinstance(given, torch.Tensor) else given
         if not isinstance(tensors, tuple | list) or not tensors:
             tensors = (None,)
         strange = [type(one).__name__ for one in tensors if not isinstance(one, torch.Tensor)]
         if strange:
             raise InputError(
-                f"inputs({spell_genes(genes)}) of {self.path.name} gave {strange[0]} where a tensor is needed.",
+                f"{said} of {self.path.name} gave {strange[0]} where a tensor is needed.",
                 "Return a tensor, or a tuple of tensors in the order of forward's parameters.",
-            )
-        scalar = [tuple(one.shape) for one in tensors if not one.dim() or one.shape[0] != 1]
-        if scalar:
-            raise InputError(
-                f"inputs({spell_genes(genes)}) of {self.path.name} gave a tensor of shape {list(scalar[0])}.",
-                "Return what one inference is fed: the first dimension is the batch, and it is 1.",
             )
         return tuple(one.detach().cpu() for one in tensors)
 
@@ -134,6 +198,16 @@ class FamilyFile:
             ) from error
 
 
+def no_calibration(file: FamilyFile) -> InputError:
+    """The error of int8 files that are asked of a file without ``calibration``."""
+    where = f"a copy of {file.path}" if file.shipped_as else file.path.name
+    return InputError(
+        f"{file.path.name} does not say which values its networks are fed, and int8 is calibrated on such inputs.",
+        f"Add calibration(**genes) to {where}: {LEAST_CALIBRATION} to {MOST_CALIBRATION} inputs like those of "
+        "inputs(**genes). The changed file is another family: profile and search it.",
+    )
+
+
 def spell_genes(genes: Genes) -> str:
     """``width=16,depth=3``, as architectures of such families are spelled."""
     return ",".join(f"{name}={value}" for name, value in genes.items())
@@ -157,7 +231,7 @@ def read_family(path: Path) -> FamilyFile:
         written = vars(import_file(path))
     choices = _choices(path, written.get("choices"))
     make, inputs = (_needed(path, written, name) for name in ("make", "inputs"))
-    active, accuracy = (_function(path, written, name) for name in ("active", "accuracy"))
+    active, calibration, accuracy = (_function(path, written, n) for n in ("active", "calibration", "accuracy"))
     unit, quality, combines = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name", "combines"))
     better = bool(written.get("higher_is_better", True))
     if not better and not quality:
@@ -165,7 +239,8 @@ def read_family(path: Path) -> FamilyFile:
             f"{path.name} has higher_is_better = False and does not say of what.",
             "Name it: accuracy_name = 'perplexity'. For an error in percent write accuracy_unit = 'error' alone.",
         )
-    found = FamilyFile(path, "", choices, make, inputs, active, accuracy is not None, unit, quality, better, combines)
+    asked = (unit, quality, better, combines)
+    found = FamilyFile(path, "", choices, make, inputs, active, calibration, accuracy is not None, *asked)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
     first = {name: values[0] for name, values in choices.items()}
     found.network(first)

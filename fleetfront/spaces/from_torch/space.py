@@ -16,7 +16,7 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes, OwnAccuracy
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.from_torch.family_file import FamilyFile, Genes, Value, spell_genes
+from fleetfront.spaces.from_torch.family_file import FamilyFile, Genes, Value, no_calibration, spell_genes
 from fleetfront.spaces.from_torch.tables import Slot
 from fleetfront.spaces.from_torch.traces import FamilyParts, family_parts, tracer_of
 from fleetfront.spaces.slot_tables import codes, sum_tables
@@ -63,6 +63,15 @@ class TorchFamily:
         """The network of one genotype int8[v] as the file makes it, and what one inference is fed."""
         genes = self.genes(self.canonical(genotype[None])[0])
         return self.file.network(genes), self.file.sample(genes)
+
+    def check_calibration(self) -> None:
+        """Raise InputError if the file has no ``calibration``."""
+        if self.file.calibration is None:
+            raise no_calibration(self.file)
+
+    def own_calibration(self, genotype: Genotypes) -> list[tuple[Tensor, ...]]:
+        """Inputs of one genotype int8[v] that int8 is calibrated and proven on. Raises InputError as the file does."""
+        return self.file.calibrating(self.genes(self.canonical(genotype[None])[0]))
 
     # Genotypes
 

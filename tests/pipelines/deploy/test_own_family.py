@@ -1,6 +1,7 @@
 """A user's family goes all the way: profiled, fitted, searched by its own accuracy, handed out and proven."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -122,7 +123,9 @@ def test_several_outputs_are_proven_and_one_that_fails_costs_no_other(tmp_path: 
     ("formats", "recipe", "said"),
     [
         ("tflite", Recipe(), "not written as tflite"),
-        ("onnx", Recipe(precisions=("fp32", "int8")), "not handed out in int8"),
+        ("onnx", Recipe(precisions=("fp32", "int8")), "does not say which values"),
+        ("onnx", Recipe(precisions=("fp16",)), "not handed out in fp16"),
+        ("onnx", Recipe(max_drop=1.0), "judges no file"),
         ("onnx", Recipe(contract=InputContract(softmax=True)), "nothing else before or behind"),
     ],
 )
@@ -133,16 +136,58 @@ def test_what_such_networks_do_not_have_is_refused(
         deploy_family([Pick("one", "")], family, parse_formats(formats), tmp_path, recipe=recipe)
 
 
-@pytest.mark.parametrize(
-    "pick",
-    [
-        Pick("one", "", precision="int8"),
-        Pick("one", "", latency=({"target": "cpu/onnxruntime/int8/t1/b1", "ms": 1.0},)),
-    ],
-)
-def test_no_time_of_int8_stands_beside_a_float_file(pick: Pick, family: TorchFamily, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="chosen in int8"):
+def test_no_time_of_int8_stands_beside_a_float_file(family: TorchFamily, tmp_path: Path) -> None:
+    pick = Pick("one", "", latency=({"target": "cpu/onnxruntime/int8/t1/b1", "ms": 1.0},))
+    with pytest.raises(InputError, match="none would be written"):
         deploy_family([pick], family, parse_formats("onnx"), tmp_path)
+    with pytest.raises(InputError, match="does not say which values") as refused:
+        deploy_family([Pick("one", "", precision="int8")], family, parse_formats("onnx"), tmp_path)
+    assert refused.value.remedy.startswith("Add calibration(**genes) to steps.py: 16 to 512 inputs")
+
+
+@pytest.fixture(scope="module")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> TorchFamily:
+    """The example of raw audio, one choice of most genes: fewer networks to trace."""
+    text = (Path(__file__).parents[3] / "examples" / "families" / "audio.py").read_text()
+    for before, after in (("[8, 16, 24]", "[8, 24]"), ("[2, 3, 4]", "[4]"), ("[5, 9, 15]", "[9]"), (", 16000]", "]")):
+        assert before in text
+        text = text.replace(before, after)
+    path = tmp_path_factory.mktemp("audio") / "audio.py"
+    path.write_text(text)
+    return open_family(path)
+
+
+SOUND = "width=24,depth=4,kernel=9,rate=8000"
+
+
+def test_int8_is_calibrated_on_inputs_of_the_file_and_proven_on_others(audio: TorchFamily, tmp_path: Path) -> None:
+    picks = [Pick("both", SOUND), Pick("chosen", SOUND, precision="int8")]
+    recipe = Recipe(precisions=("fp32", "int8"))
+    both, chosen = deploy_family(picks, audio, parse_formats("onnx"), tmp_path, recipe=recipe)
+    assert (both.error, chosen.error) == (None, None)
+    files = json.loads((both.folder / "manifest.json").read_text())["files"]
+    assert [(file["path"], file["precision"]) for file in files] == [
+        ("network.onnx", "fp32"),
+        ("network-int8.onnx", "int8"),
+    ]
+    checks = files[1]["checks"]
+    assert (checks["judged_by"], checks["limit"], checks["samples"]) == ("explained", 0.9, 8)
+    assert checks["explained"] >= 0.9
+    assert files[1]["bytes"] < 0.6 * files[0]["bytes"]
+    assert verify_bundle(both.folder).failed == ()
+    assert [file.name for file in chosen.files] == ["network-int8.onnx"]
+
+
+def test_an_int8_file_that_follows_other_inputs_alone_is_not_handed_out(audio: TorchFamily, tmp_path: Path) -> None:
+    right = ALL_FORMATS["onnx"]
+    faint = replace(
+        right, quantise=lambda data, feeds: right.quantise(data, [{"input": 1e-3 * fed["input"]} for fed in feeds])
+    )
+    recipe = Recipe(precisions=("int8",))
+    (done,) = deploy_family([Pick("faint", SOUND)], audio, [faint], tmp_path, recipe=recipe)
+    assert isinstance(done.error, BarMissed)
+    assert "of what inputs of calibration(**genes) change" in done.error.message
+    assert not (tmp_path / "faint").exists()
 
 
 def test_accuracy_is_asked_by_genes(family: TorchFamily) -> None:

@@ -56,3 +56,36 @@ def test_numbers_ascend_and_words_stay(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no file"):
         read_family(tmp_path / "none.py")
+
+
+TONES = GOOD + "def calibration(a):\n    return [torch.full((1, 3), float(n)) for n in range(20)]\n"
+
+
+def test_inputs_to_calibrate_on_are_read(tmp_path: Path) -> None:
+    (tmp_path / "tones.py").write_text(TONES)
+    found = read_family(tmp_path / "tones.py").calibrating({"a": 1})
+    assert [float(tensor[0, 0]) for (tensor,) in found] == list(range(20))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("range(20)", "range(15)", "gave 15 inputs"),
+        ("range(20)", "[]", "gave 0 inputs"),
+        ("    return [", "    return iter(lambda: (torch.rand(1, 3),), 0) or [", "more than 512"),
+        ("    return [", "    return [3] * 20 or [", "gave NoneType where a tensor"),
+        ("    return [", "    return 3 or [", r"calibration\(a=1\) .* gave a int"),
+        ("float(n)", "1 / (10 - n)", "ZeroDivisionError"),
+        ("float(n)", "float('nan')", "no finite number"),
+        ("float(n)", "1.0", "one input again and again"),
+        ("(1, 3), ", "(1, 4), ", r"float32\[1, 4\], and .* float32\[1, 3\]"),
+        ("float(n)", "n", r"int64\[1, 3\], and"),
+        ("def calibration", "calibration = 3\ndef other", "calibration of .* is no function"),
+        ("def calibration", "def other", "does not say which values"),
+    ],
+)
+def test_what_int8_cannot_be_calibrated_on_is_refused(before: str, after: str, said: str, tmp_path: Path) -> None:
+    assert before in TONES
+    (tmp_path / "tones.py").write_text(TONES.replace(before, after))
+    with pytest.raises(InputError, match=said):
+        read_family(tmp_path / "tones.py").calibrating({"a": 1})
