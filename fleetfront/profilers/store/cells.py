@@ -14,36 +14,39 @@ from pydantic_core import from_json
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.records import Role
+from fleetfront.profilers.store.conditions import Layout
 from fleetfront.quantities import LATENCY, METRICS, Clock
 from fleetfront.targets import Target
 
 _ROLES, _CLOCKS = frozenset(role.value for role in Role), frozenset(clock.value for clock in Clock)
 _CHECKSUM_BYTES = 4
+#: Ends samples of 4 bytes each: with it no blob is as long as one of samples of 8 bytes.
+_NARROW = b"\x04"
 #: What the error of a row begins with that cannot be read.
 DAMAGED = "the store's row is damaged"
 #: A run of a day is none.
 _MOST_NS = 24 * 3600 * 10**9
 
 
-def pack_facts(value: Mapping[str, Any] | Sequence[str]) -> str | None:
-    """Conditions or flags as compact JSON; None if there are none."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":")) if value else None
-
-
 def pack_samples(samples: Sequence[int]) -> bytes:
-    """Samples as 8 bytes each, and a CRC-32 of them."""
-    data = np.asarray(samples, dtype="<i8").tobytes()
-    return data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little")
+    """Samples as 4 bytes each if those hold them all, else as 8, and a CRC-32 of them."""
+    wide = np.asarray(samples, dtype="<i8")
+    is_narrow = bool(wide.size) and wide.min() >= 0 and wide.max() < 2**32
+    data = (wide.astype("<u4") if is_narrow else wide).tobytes()
+    return data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little") + (_NARROW if is_narrow else b"")
 
 
 def unpack_samples(blob: bytes) -> tuple[int, ...]:
     """The samples of ``pack_samples``, or of an older store, which has no checksums. Raises ValueError for others."""
-    data, checksum = blob, len(blob) % 8
-    if checksum:
-        data = blob[:-_CHECKSUM_BYTES]
-        if checksum != _CHECKSUM_BYTES or zlib.crc32(data) != int.from_bytes(blob[-_CHECKSUM_BYTES:], "little"):
-            raise ValueError("samples do not match their checksum")
-    return struct.unpack(f"<{len(data) // 8}q", data)
+    if not len(blob) % 8:
+        return struct.unpack(f"<{len(blob) // 8}q", blob)
+    is_narrow = len(blob) % 4 == 1 and blob.endswith(_NARROW)
+    end = len(blob) - is_narrow - _CHECKSUM_BYTES
+    size = 4 if is_narrow else 8
+    data = blob[:end]
+    if end % size or zlib.crc32(data) != int.from_bytes(blob[end : end + _CHECKSUM_BYTES], "little"):
+        raise ValueError("samples do not match their checksum")
+    return struct.unpack(f"<{end // size}{'I' if is_narrow else 'q'}", data)
 
 
 def is_target(text: object) -> bool:
@@ -94,6 +97,14 @@ def _object(text: object) -> dict[str, Any]:
 _conditions = lru_cache(maxsize=8)(_object)
 
 
+@lru_cache(maxsize=8)
+def unpack_conditions(layout: Layout | None, numbers: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Conditions before and after a visit. Raises ValueError, TypeError or struct.error for damaged ones."""
+    if layout is None:
+        raise ValueError("the layout of conditions is missing")
+    return layout.unpack(numbers)
+
+
 class Cells(NamedTuple):
     """A row as it was read, in the order of ``Measurement``'s fields."""
 
@@ -115,13 +126,13 @@ class Cells(NamedTuple):
     uuid: str
 
 
-def read_cells(row: Sequence[Any]) -> Cells | None:
+def read_cells(row: Sequence[Any], layouts: Mapping[int, Layout]) -> Cells | None:
     """The values of a row, cells in the order of ``queries.read_rows``; None if ``known_words`` has none for it.
 
     Damaged cells make it a failed visit. Conditions may be shared between rows.
     """
     target, space, role, key, metric, unit, clock, uuid, campaign, round_, started_ns, blob, *told = row
-    before_text, after_text, flag_text, error, _ = told
+    before_text, after_text, flag_text, error, layout, numbers, _ = told
     words = known_words(target, role, clock)
     if words is None:
         return None
@@ -132,13 +143,17 @@ def read_cells(row: Sequence[Any]) -> Cells | None:
     try:
         if not (isinstance(round_, int) and isinstance(started_ns, int) and isinstance(blob, bytes)):
             raise ValueError("numbers are text")
-        samples, before, after = unpack_samples(blob), _conditions(before_text), _conditions(after_text)
+        samples = unpack_samples(blob)
+        if numbers is None:
+            before, after = _conditions(before_text), _conditions(after_text)
+        else:
+            before, after = unpack_conditions(layouts.get(layout), numbers)
         flags = tuple(map(str, json.loads(flag_text))) if flag_text else ()
         if samples and not _is_unit(metric, unit):
             raise ValueError(f"nobody measures {str(metric)[:40]} in {str(unit)[:40]!r}")
         if metric == LATENCY.name and samples and not 0 < min(samples) <= max(samples) < _MOST_NS:
             raise ValueError("a run took no time, or more than a day")
-    except (ValueError, TypeError, RecursionError) as damage:
+    except (ValueError, TypeError, RecursionError, struct.error) as damage:
         samples, before, after, flags, error = (), {}, {}, (), f"{DAMAGED} ({damage})"
     return Cells(
         words[0],

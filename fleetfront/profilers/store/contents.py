@@ -14,9 +14,10 @@ from fleetfront.targets import Target
 #: What tells a machine, the most telling first.
 _NAMED_BY = ("model", "gpu", "cpu")
 
+_SAMPLES = "CASE WHEN length(samples) % 4 = 1 THEN (length(samples) - 5) / 4 ELSE length(samples) / 8 END"
 _COUNTED = (
     "SELECT s.target, s.space, count(*), sum(h.rows), sum(h.failed), sum(h.samples), max(h.last)"
-    " FROM (SELECT series, count(*) AS rows, sum(error IS NOT NULL) AS failed, sum(length(samples) / 8) AS samples,"
+    f" FROM (SELECT series, count(*) AS rows, sum(error IS NOT NULL) AS failed, sum({_SAMPLES}) AS samples,"
     " max(CAST(started_ns AS INTEGER)) AS last FROM measurements NOT INDEXED GROUP BY series) h"
     " JOIN series s ON s.id = h.series GROUP BY 1, 2 ORDER BY 1, 2"
 )

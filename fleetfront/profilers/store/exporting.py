@@ -14,7 +14,8 @@ from typing import Any, Protocol
 
 from fleetfront.errors import InputError, missing, unknown
 from fleetfront.files import whole_file
-from fleetfront.profilers.store.cells import Cells, pack_facts
+from fleetfront.profilers.store.cells import Cells
+from fleetfront.profilers.store.conditions import pack_facts
 from fleetfront.profilers.store.contents import count_contents
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress

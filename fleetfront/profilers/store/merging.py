@@ -11,6 +11,7 @@ from pathlib import Path
 from fleetfront.errors import InputError
 from fleetfront.profilers.store.cells import is_target
 from fleetfront.profilers.store.schema import (
+    WITH_LAYOUTS,
     WITH_VISITS,
     explained,
     open_database,
@@ -25,8 +26,14 @@ Rename = Callable[[str], str]
 _SERIES = "target, space, role, key, metric, unit, clock"
 _TARGET = "renamed(x.target)"
 
+_PACKED, _AS_TEXT = "o.id, v.numbers", "NULL, NULL"
+_JOINED = (
+    " LEFT JOIN other.layouts y ON y.id = v.layout"
+    " LEFT JOIN main.layouts o ON o.template = y.template AND o.format = y.format"
+)
 _NEW_VISITS = (
-    "INSERT INTO visits (id, before, after) SELECT v.id + :known, v.before, v.after FROM other.visits v WHERE v.id IN"
+    f"INSERT INTO visits (id, before, after, layout, numbers) SELECT v.id + :known, v.before, v.after, {_PACKED}"
+    f" FROM other.visits v{_JOINED} WHERE v.id IN"
     " (SELECT m.visit FROM other.measurements m JOIN other.series x ON x.id = m.series"
     f" WHERE {_TARGET} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM measurements o WHERE o.uuid = m.uuid))"
 )
@@ -52,6 +59,7 @@ _STEPS = {
     "endings": "INSERT OR IGNORE INTO endings (session, ended_ns, reason, finished)"
     " SELECT s.id, e.ended_ns, e.reason, e.finished FROM other.endings e JOIN other.sessions x ON x.id = e.session"
     " JOIN sessions s ON s.campaign = x.campaign AND s.started_ns = x.started_ns",
+    "layouts": "INSERT OR IGNORE INTO layouts (template, format) SELECT template, format FROM other.layouts",
     "visits": _NEW_VISITS,
     "measurements": "INSERT OR IGNORE INTO measurements (uuid, series, campaign, round, started_ns, samples, before,"
     " after, flags, error, source, visit)"
@@ -126,8 +134,11 @@ def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
 def _copy(connection: sqlite3.Connection) -> dict[str, int]:
     """Rows that each table got."""
     (known,) = connection.execute("SELECT coalesce(max(id), 0) FROM main.visits").fetchone()
-    steps = dict(_STEPS)
-    if version_of(connection, "other") < WITH_VISITS:
+    steps, version = dict(_STEPS), version_of(connection, "other")
+    if version < WITH_LAYOUTS:
+        del steps["layouts"]
+        steps["visits"] = _NEW_VISITS.replace(_PACKED, _AS_TEXT).replace(_JOINED, "")
+    if version < WITH_VISITS:
         del steps["visits"]
         steps["measurements"] = steps["measurements"].replace("m.visit + :known", "NULL")
     return {table: max(0, connection.execute(sql, {"known": known}).rowcount) for table, sql in steps.items()}

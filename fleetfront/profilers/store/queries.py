@@ -9,7 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleetfront.profilers.store.cells import Cells, read_cells
-from fleetfront.profilers.store.schema import WITH_VISITS, decoded, version_of
+from fleetfront.profilers.store.conditions import Layout, read_layouts
+from fleetfront.profilers.store.schema import WITH_LAYOUTS, WITH_VISITS, decoded, version_of
 from fleetfront.targets import Target
 
 SERIES = ("target", "space", "role", "key", "metric", "unit", "clock")
@@ -42,11 +43,12 @@ def read_rows(
     query = f"{found} WHERE {' AND '.join(conditions)}" if conditions else found
     # SQLite would sort whole rows, samples and conditions with them.
     numbers = array("q", sorted(number for (number,) in connection.execute(query, values)))
-    before, after, join = conditions_of(connection)
+    told, join = conditions_of(connection)
+    layouts = read_layouts(connection) if version_of(connection) >= WITH_LAYOUTS else {}
     columns = ", ".join(f"s.{column}" for column in SERIES)
     query = (
-        f"SELECT {columns}, m.uuid, m.campaign, m.round, m.started_ns, m.samples, {before}, {after}, m.flags, m.error,"
-        f" m.rowid FROM measurements m JOIN series s ON s.id = m.series{join}"
+        f"SELECT {columns}, m.uuid, m.campaign, m.round, m.started_ns, m.samples, {told[0]}, {told[1]}, m.flags,"
+        f" m.error, {told[2]}, {told[3]}, m.rowid FROM measurements m JOIN series s ON s.id = m.series{join}"
         " WHERE m.rowid IN (SELECT value FROM json_each(?))"
     )
     for start in range(0, len(numbers), _AT_ONCE):
@@ -55,15 +57,23 @@ def read_rows(
         if len(rows) != len(piece):
             raise sqlite3.DatabaseError("rows of an index are missing")
         rows.sort(key=lambda row: row[-1])
-        yield from filter(None, map(read_cells, rows))
+        yield from filter(None, (read_cells(row, layouts) for row in rows))
 
 
-def conditions_of(connection: sqlite3.Connection, schema: str = "main") -> tuple[str, str, str]:
-    """Conditions before and after the visit of a row of ``measurements m``, and what a query joins for them."""
-    if version_of(connection, schema) < WITH_VISITS:
-        return "m.before", "m.after", ""
-    join = f" LEFT JOIN {schema}.visits v ON v.id = m.visit"
-    return "coalesce(v.before, m.before)", "coalesce(v.after, m.after)", join
+def conditions_of(connection: sqlite3.Connection) -> tuple[tuple[str, str, str, str], str]:
+    """Conditions of the visit of a row of ``measurements m``, and what a query joins for them.
+
+    They are text before and after it, or, where those are NULL, the number of their layout and what fills it.
+    """
+    version = version_of(connection)
+    if version < WITH_VISITS:
+        return ("m.before", "m.after", "NULL", "NULL"), ""
+    packed = ("v.layout", "v.numbers") if version >= WITH_LAYOUTS else ("NULL", "NULL")
+    return (
+        "coalesce(v.before, m.before)",
+        "coalesce(v.after, m.after)",
+        *packed,
+    ), " LEFT JOIN visits v ON v.id = m.visit"
 
 
 def fetch_all(connection: sqlite3.Connection, query: str, values: Sequence[Any]) -> list[Any]:
@@ -85,13 +95,26 @@ def killed_seconds(connection: sqlite3.Connection, campaign: str, killed: float,
     Visits take most of a session, but for the files that are written before the first. ``killed`` are seconds by the
     clock, ``told`` those of the campaign's other sessions.
     """
-    _, after, join = conditions_of(connection)
-    (visits_ns,) = connection.execute(
-        f"SELECT sum(ns) FROM (SELECT DISTINCT started_ns, CASE WHEN json_valid({after}) THEN"
-        f" json_extract({after}, '$.visit_ns') END AS ns FROM measurements m{join} WHERE campaign = ?)",
+    (_, after, layout, numbers), join = conditions_of(connection)
+    layouts = read_layouts(connection) if version_of(connection) >= WITH_LAYOUTS else {}
+    rows = connection.execute(
+        f"SELECT DISTINCT started_ns, CASE WHEN json_valid({after}) THEN json_extract({after}, '$.visit_ns') END,"
+        f" {layout}, {numbers} FROM measurements m{join} WHERE campaign = ?",
         (campaign,),
-    ).fetchone()
-    if not isinstance(visits_ns, int):
+    )
+    each = {(started_ns, _visit_ns(layouts.get(of), packed) if text is None else text)
+            for started_ns, text, of, packed in rows}  # fmt: skip
+    known = [ns for _, ns in each if isinstance(ns, int)]
+    if not known:
         return max(0.0, killed)
-    visits = max(0.0, visits_ns / 1e9 - told)
+    visits = max(0.0, sum(known) / 1e9 - told)
     return min(max(killed, visits), 2 * visits + 60.0)
+
+
+def _visit_ns(layout: Layout | None, packed: object) -> int | None:
+    """How long a visit took by its packed conditions; None if they do not tell."""
+    place = None if layout is None else layout.after.get("visit_ns")
+    if layout is None or not isinstance(packed, bytes) or len(packed) != layout.numbers.size or type(place) is not int:
+        return None
+    found = layout.numbers.unpack(packed)[place]
+    return found if isinstance(found, int) else None

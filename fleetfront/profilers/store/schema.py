@@ -19,9 +19,10 @@ APPLICATION_ID = 0x666C6674
 
 #: Goes up with every change of what rows hold; ``_MIGRATIONS[n]`` leads from version n to n + 1. Since version 2 new
 #: samples end with a checksum, which older programs would take for a sample. Since version 3 new rows of one visit
-#: share its conditions, which are more than half of what a row takes; older rows stay as they are.
-VERSION = 3
-WITH_VISITS = 3
+#: share its conditions, which are more than half of what a row takes. Since version 4 new visits share the layout of
+#: their conditions, and new samples take 4 bytes where those hold them. Older rows stay as they are.
+VERSION = 4
+WITH_VISITS, WITH_LAYOUTS = 3, 4
 
 _TABLES = """
 CREATE TABLE sources (
@@ -53,7 +54,7 @@ CREATE TABLE endings (
 #: this version that was made without them gets them from its next writer.
 _INDICES = {
     "measurements_held": "(series, source, started_ns) WHERE error IS NULL",
-    "measurements_by_round": "(campaign, round)",
+    "measurements_begun": "(campaign, started_ns, round)",
 }
 
 _APPEND_ONLY = "\n".join(
@@ -68,12 +69,21 @@ ALTER TABLE measurements ADD COLUMN visit INTEGER REFERENCES visits;
 CREATE TRIGGER visits_no_update BEFORE UPDATE ON visits BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
 CREATE TRIGGER visits_no_delete BEFORE DELETE ON visits BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
 """
+_LAYOUTS = """
+CREATE TABLE layouts (id INTEGER PRIMARY KEY, template TEXT NOT NULL, format TEXT NOT NULL, UNIQUE (template, format));
+ALTER TABLE visits ADD COLUMN layout INTEGER REFERENCES layouts;
+ALTER TABLE visits ADD COLUMN numbers BLOB;
+CREATE TRIGGER layouts_no_update BEFORE UPDATE ON layouts BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
+CREATE TRIGGER layouts_no_delete BEFORE DELETE ON layouts BEGIN SELECT RAISE(ABORT, 'the store is append-only'); END;
+DROP INDEX IF EXISTS measurements_by_campaign;
+DROP INDEX IF EXISTS measurements_by_round;
+"""
 
 #: How long another process may keep the file for itself.
 _BUSY_S = 10.0
 
 #: Only writers migrate, so readers take rows of every version.
-_MIGRATIONS: dict[int, str] = {1: "", 2: _VISITS}
+_MIGRATIONS: dict[int, str] = {1: "", 2: _VISITS, 3: _LAYOUTS}
 _TABLE_NAMES = frozenset({"sources", "series", "measurements", "campaigns", "sessions", "endings"})
 
 
@@ -201,7 +211,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     # Asked again under the lock: another process may have made the tables meanwhile.
     version = _checked_version(connection, path)
     steps = (
-        [_TABLES + _APPEND_ONLY + _VISITS] if version == 0 else [_MIGRATIONS[step] for step in range(version, VERSION)]
+        [_TABLES + _APPEND_ONLY + _VISITS + _LAYOUTS]
+        if version == 0
+        else [_MIGRATIONS[step] for step in range(version, VERSION)]
     )
     if version == VERSION:
         steps = []
@@ -270,7 +282,8 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
             "Upgrade fleetfront, or set FLEETFRONT_HOME to another folder.",
         )
     # A view in place of a table may compute without end, and nothing of ours is a view.
-    wanted = _TABLE_NAMES | {"visits"} if version >= WITH_VISITS else _TABLE_NAMES
+    later = {"visits": WITH_VISITS, "layouts": WITH_LAYOUTS}
+    wanted = _TABLE_NAMES | {name for name, since in later.items() if version >= since}
     strange = sorted(name for name in {*kinds, *wanted} if kinds.get(name) != "table")
     if strange:
         raise InputError(

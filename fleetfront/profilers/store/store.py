@@ -22,10 +22,10 @@ from fleetfront.profilers.store.cells import (
     Cells,
     is_target,
     known_words,
-    pack_facts,
     pack_samples,
     read_facts,
 )
+from fleetfront.profilers.store.conditions import VisitWriter, pack_facts
 from fleetfront.profilers.store.queries import SERIES, killed_seconds, read_rows, where_named
 from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
 from fleetfront.quantities import Clock
@@ -102,6 +102,7 @@ class Store:
         # Whoever only reads tells the time of killed sessions as it was when it was first asked for.
         self._killed: dict[tuple[str, float, float], float] | None = {} if read_only else None
         self._series: dict[tuple[str, ...], int] = {}
+        self._visits = VisitWriter(self._connection)
 
     def __enter__(self) -> Store:
         return self
@@ -122,16 +123,13 @@ class Store:
         conditions of a visit are kept once for its rows, which come one after the other.
         Raises InputError if the disk is full or the file cannot be written.
         """
-        new, visit = 0, None
-        told: tuple[str | None, str | None] = (None, None)
+        new = 0
         with self._transaction() as connection:
+            self._visits.begin()
             origin = None if source is None else self._source_id(source)
             for measurement in measurements:
                 if connection.execute("SELECT 1 FROM measurements WHERE uuid = ?", (measurement.uuid,)).fetchone():
                     continue
-                conditions = pack_facts(measurement.before), pack_facts(measurement.after)
-                if conditions != told:
-                    told, visit = conditions, self._visit_id(*conditions)
                 connection.execute(
                     "INSERT INTO measurements (uuid, series, campaign, round, started_ns, samples, flags, error,"
                     " source, visit) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -145,7 +143,7 @@ class Store:
                         pack_facts(measurement.flags),
                         measurement.error,
                         origin,
-                        visit,
+                        self._visits.number_of(measurement.before, measurement.after),
                     ),
                 )
                 new += 1
@@ -312,6 +310,7 @@ class Store:
             except BaseException:
                 # A rolled-back series has no row, so its number must not be remembered.
                 self._series.clear()
+                self._visits = VisitWriter(self._connection)
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
@@ -346,12 +345,6 @@ class Store:
                 row = (cursor.lastrowid,)
             self._series[names] = int(row[0])
         return self._series[names]
-
-    def _visit_id(self, before: str | None, after: str | None) -> int | None:
-        if before is None and after is None:
-            return None
-        cursor = self._connection.execute("INSERT INTO visits (before, after) VALUES (?, ?)", (before, after))
-        return int(cursor.lastrowid or 0)
 
     def _source_id(self, source: Source) -> int:
         found = self._connection.execute(

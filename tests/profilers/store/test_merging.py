@@ -74,15 +74,29 @@ def test_merging_again_brings_what_is_new_alone(tmp_path: Path, other: Path) -> 
     assert counts == [(3, 1), (3, 1)]
 
 
-def test_a_store_of_an_older_program_is_merged(tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_a_store_of_an_older_program_is_merged(tmp_path: Path, version: int) -> None:
     path, other = tmp_path / "own.sqlite", tmp_path / "older.sqlite"
     rows = [measured(PHONE, key, before={"load_1m": 2}) for key in ("a", "b")]
-    older_store(other, 2, *rows)
+    older_store(other, version, *rows)
     with Store(path) as store:
         store.append([measured(PHONE, "own", after={"visit_ns": 8})])
     assert merge_store(path, other, as_lab).rows == 2
     with Store(path, read_only=True) as store:
         assert list(store.measurements())[1:] == rows
+
+
+def test_layouts_of_both_are_kept_apart(tmp_path: Path) -> None:
+    path, other = tmp_path / "own.sqlite", tmp_path / "other.sqlite"
+    own = [measured(PHONE, "a", before={"load_1m": 2.5}), measured(PHONE, "b", after={"visit_ns": 8})]
+    with Store(path) as store:
+        store.append(own)
+    theirs = [measured(PHONE, "c", after={"visit_ns": 9}), measured(PHONE, "d", after={"battery": {"percent": 7}})]
+    with Store(other) as store:
+        store.append(theirs)
+    assert merge_store(path, other, as_lab).rows == 2
+    with Store(path, read_only=True) as store:
+        assert list(store.measurements()) == [*own, *theirs]
 
 
 def test_an_older_profile_of_the_same_phone_does_not_hide_one_s_own(tmp_path: Path) -> None:

@@ -358,9 +358,9 @@ def test_an_older_store_gets_its_indices_from_the_next_writer(path: Path, target
     with sqlite3.connect(path) as connection:
         names = "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'measurements%'"
         made = {name for (name,) in connection.execute(names)}
-        assert {"measurements_held", "measurements_by_round"} < made
+        assert {"measurements_held", "measurements_begun"} < made
         connection.execute("DROP INDEX measurements_held")
-        connection.execute("DROP INDEX measurements_by_round")
+        connection.execute("DROP INDEX measurements_begun")
     connection.close()
     with Store(path, read_only=True) as store:
         assert store.holdings() == told
