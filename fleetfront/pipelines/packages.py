@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
@@ -28,6 +27,8 @@ _OTHERS = (
 )
 #: GPUs have a list of their own, ``gpu_parts``.
 _GPU_EXTRAS = ("tensorrt",)
+#: Those that serve where others are not to be had; nobody need miss them.
+_STAND_INS = ("tflite-runtime", "tensorflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +45,16 @@ class Package:
 def optional_packages(extras: Collection[str] | None = None) -> tuple[Package, ...]:
     """All optional packages, or those of some extras."""
     of_runtimes = [package for facts in all_facts().values() for package in facts.packages]
+
+    def is_listed(one: Distribution) -> bool:
+        if extras is not None:
+            return one.extra in extras
+        return one.extra not in _GPU_EXTRAS and (one.extra not in _STAND_INS or one.installed() is not None)
+
     return tuple(
-        Package(one.name, _version(one), one.purpose, pip_line([one.extra]), one.extra)
+        Package(one.name, one.installed(), one.purpose, pip_line([one.extra]), one.extra)
         for one in (*of_runtimes, *_OTHERS)
-        if (one.extra in extras if extras is not None else one.extra not in _GPU_EXTRAS)
+        if is_listed(one)
     )
 
 
@@ -69,12 +76,3 @@ def need_extras(extras: Collection[str], purpose: str) -> None:
         raise MissingDependency(
             f"{purpose} needs packages that are not installed: {names}.", f"Run: {line_for(absent)}"
         )
-
-
-def _version(one: Distribution) -> str | None:
-    for spelling in (one.name, *one.aliases):
-        try:
-            return importlib.metadata.version(spelling)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None

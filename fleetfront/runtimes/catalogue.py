@@ -17,6 +17,7 @@ from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.runtimes.base import Runtime
 from fleetfront.runtimes.facts import OnDevice, RuntimeFacts
 from fleetfront.runtimes.litert.facts import FACTS as LITERT
+from fleetfront.runtimes.litert.facts import TENSORFLOW_LITE, TFLITE_RUNTIME
 from fleetfront.runtimes.onnxruntime.facts import FACTS as ONNXRUNTIME
 from fleetfront.runtimes.tensorrt.facts import FACTS as TENSORRT
 from fleetfront.runtimes.torch.facts import FACTS as TORCH
@@ -24,7 +25,7 @@ from fleetfront.targets import PRECISIONS, Target, split_spelled
 
 GROUP = "fleetfront.runtimes"
 #: The first that a kind of device has is the one that serves where the user names none.
-_OWN = (LITERT, TORCH, ONNXRUNTIME, TENSORRT)
+_OWN = (LITERT, TORCH, ONNXRUNTIME, TENSORRT, TFLITE_RUNTIME, TENSORFLOW_LITE)
 
 
 @cache
@@ -113,12 +114,15 @@ def load_runtime(name: str) -> Runtime:
 
 
 def runtime_for_file(path: Path) -> Runtime:
-    """The runtime that opens files with the ending of ``path``.
+    """The runtime that opens files with the ending of ``path``, the first of them that is installed.
 
     Raises:
         InputError: none does.
     """
-    return load_runtime(facts_for_format(path.suffix.lower().removeprefix("."), f" ({path})").name)
+    file_format = path.suffix.lower().removeprefix(".")
+    usual = facts_for_format(file_format, f" ({path})")
+    serving = (facts for facts in all_facts().values() if file_format in facts.formats)
+    return load_runtime(next((facts for facts in serving if facts.packages[0].installed()), usual).name)
 
 
 def facts_for_format(file_format: str, where: str = "") -> RuntimeFacts:

@@ -6,8 +6,10 @@ Each runtime has one in ``runtimes/<name>/facts.py``; ``runtimes.catalogue`` fin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from importlib.metadata import PackageNotFoundError, version
 
 from fleetfront.quantities import Clock
 
@@ -71,6 +73,13 @@ class Package:
     extra: str
     purpose: str
     aliases: tuple[str, ...] = ()
+
+    def installed(self) -> str | None:
+        """The version that is installed under any of its names; None if none is."""
+        for name in (self.name, *self.aliases):
+            with suppress(PackageNotFoundError):
+                return version(name)
+        return None
 
 
 @dataclass(frozen=True, slots=True)

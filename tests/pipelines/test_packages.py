@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from fleetfront.errors import MissingDependency
-from fleetfront.pipelines import packages
 from fleetfront.pipelines.packages import need_extras, optional_packages
+from fleetfront.runtimes import facts
 
 
 def _required() -> dict[str, str]:
@@ -33,7 +33,7 @@ def _only(monkeypatch: pytest.MonkeyPatch, *present: str) -> None:
             raise importlib.metadata.PackageNotFoundError(name)
         return "1.0"
 
-    monkeypatch.setattr(packages.importlib.metadata, "version", version)
+    monkeypatch.setattr(facts, "version", version)
 
 
 def test_all_that_is_missing_is_said_at_once_with_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -52,3 +52,10 @@ def test_the_gpu_build_of_a_package_counts_as_it(monkeypatch: pytest.MonkeyPatch
     found = {package.name: package.version for package in optional_packages()}
     assert found["onnxruntime"] == "1.0"
     assert found["onnx"] is None
+
+
+def test_stand_ins_are_missed_by_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    _only(monkeypatch, "ai-edge-litert")
+    assert not {"tflite-runtime", "tensorflow-cpu"} & {package.name for package in optional_packages()}
+    _only(monkeypatch, "tensorflow")
+    assert {package.name: package.version for package in optional_packages()}["tensorflow-cpu"] == "1.0"

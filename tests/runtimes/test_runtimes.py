@@ -167,11 +167,12 @@ def test_a_tflite_file_without_signature_goes_by_tensor_names() -> None:
 
 
 def test_the_catalogue_finds_runtimes_by_name_and_by_file() -> None:
-    assert tuple(all_facts()) == ("litert", "torch", "onnxruntime", "tensorrt")
+    assert tuple(all_facts()) == ("litert", "torch", "onnxruntime", "tensorrt", "tflite-runtime", "tensorflow-lite")
     for name, facts in all_facts().items():
         assert load_runtime(name).name == facts.name == name
         for ending in facts.formats:
-            assert runtime_for_file(Path(f"net.{ending.upper()}")).name == name
+            serves = "litert" if ending == "tflite" else name
+            assert runtime_for_file(Path(f"net.{ending.upper()}")).name == serves
     with pytest.raises(InputError, match="Did you mean 'onnxruntime'"):
         load_runtime("onnx-runtime")
     with pytest.raises(InputError, match=r"'\.pt' .*\.tflite \(litert\)"):

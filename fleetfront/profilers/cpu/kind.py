@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
@@ -58,9 +56,9 @@ class CpuKind:
         from fleetfront.runtimes.catalogue import find_facts
 
         facts, runtime = describe_machine(), find_facts(target.runtime)
-        if runtime is not None:
-            with suppress(PackageNotFoundError):
-                facts["runtime_version"] = version(runtime.packages[0].name)
+        installed = runtime.packages[0].installed() if runtime is not None else None
+        if installed is not None:
+            facts["runtime_version"] = installed
         return facts
 
     def time_operators(

@@ -1,4 +1,7 @@
-"""LiteRT's record. Devices over ADB run its files under the names of the delegates of ``benchmark_model``."""
+"""LiteRT's record, and those of the interpreters that it succeeded, which serve files where it is not installed.
+
+Devices over ADB run its files under the names of the delegates of ``benchmark_model``.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
 from fleetfront.runtimes.operator_lists import LITERT_ENGINES
 
 _DELEGATED = ("fp32", "fp16")
+_INSTEAD = "running .tflite files where LiteRT is not installed"
 
 FACTS = RuntimeFacts(
     name="litert",
@@ -31,5 +35,25 @@ FACTS = RuntimeFacts(
     # LiteRT.js takes no dynamic batch.
     fixed_batch_snippets=("browser-litert.mjs",),
     engines=LITERT_ENGINES,
+    pads_apart=True,
+)
+TFLITE_RUNTIME = RuntimeFacts(
+    name="tflite-runtime",
+    title="tflite-runtime",
+    code="fleetfront.runtimes.litert.runtime:TfliteRuntime",
+    formats=("tflite",),
+    layout="NHWC",
+    packages=(Package("tflite-runtime", "tflite-runtime", _INSTEAD),),
+    on={"cpu": (OnDevice("tflite-runtime", "tflite", ("fp32", "int8")),)},
+    pads_apart=True,
+)
+TENSORFLOW_LITE = RuntimeFacts(
+    name="tensorflow-lite",
+    title="TensorFlow's TFLite interpreter",
+    code="fleetfront.runtimes.litert.runtime:TensorFlowLite",
+    formats=("tflite",),
+    layout="NHWC",
+    packages=(Package("tensorflow-cpu", "tensorflow", _INSTEAD, aliases=("tensorflow",)),),
+    on={"cpu": (OnDevice("tensorflow-lite", "tflite", ("fp32", "int8")),)},
     pads_apart=True,
 )

@@ -8,10 +8,12 @@ file in 1.4 ms instead of 18 ms, and without looking for accelerators that a CPU
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,25 +21,38 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError, missing
 from fleetfront.graphs.input_shapes import ANONYMOUS
 from fleetfront.runtimes.base import Port, Session, native_words
+from fleetfront.runtimes.facts import RuntimeFacts
 from fleetfront.runtimes.feeds import check_feeds
+from fleetfront.runtimes.litert.facts import FACTS, TENSORFLOW_LITE, TFLITE_RUNTIME
 from fleetfront.runtimes.operator_times import OperatorTimes
 
 _is_announced = False
 
 
 class LiteRt:
-    """Opens ``.tflite`` files."""
+    """Opens ``.tflite`` files. Its predecessors have the same interpreter in another ``module``."""
 
     name = "litert"
+    module: ClassVar[str] = "ai_edge_litert.interpreter"
+
+    @property
+    def facts(self) -> RuntimeFacts:
+        """The record of the package whose interpreter this is."""
+        return FACTS
 
     def version(self) -> str:
-        from importlib.metadata import version
+        self._interpreter_class()
+        return self.facts.packages[0].installed() or "unknown"
 
-        _interpreter_class()
-        return version("ai-edge-litert")
+    def _interpreter_class(self) -> Any:
+        package = self.facts.packages[0]
+        try:
+            return import_module(self.module).Interpreter
+        except ImportError as error:
+            raise missing(package.name, package.extra, "Opening TFLite files") from error
 
     def open(self, path: Path | bytes, *, threads: int = 1) -> Session:
-        interpreter_class = _interpreter_class()
+        interpreter_class = self._interpreter_class()
         if not isinstance(path, bytes) and not Path(path).is_file():
             raise InputError(f"There is no file {path}.", "Give the path of a model file.")
         source: dict[str, Any] = {"model_content": path} if isinstance(path, bytes) else {"model_path": str(path)}
@@ -48,7 +63,7 @@ class LiteRt:
         except (ValueError, RuntimeError) as error:
             what = "These bytes are" if isinstance(path, bytes) else f"{path} is"
             raise InputError(
-                f"{what} not a model that LiteRT {self.version()} opens ({native_words(error)}).",
+                f"{what} not a model that {self.facts.title} {self.version()} opens ({native_words(error)}).",
                 "Check that it is a whole .tflite file with built-in operators only.",
             ) from error
         return LiteRtSession(interpreter)
@@ -60,6 +75,34 @@ class LiteRt:
         from fleetfront.runtimes.litert.operator_times import time_operators
 
         return time_operators(path.read_bytes(), lambda data: self.open(data, threads=threads), runs)
+
+
+class TfliteRuntime(LiteRt):
+    """The small package that boards had before LiteRT. Its numbers are never LiteRT's."""
+
+    name = "tflite-runtime"
+    module = "tflite_runtime.interpreter"
+
+    @property
+    def facts(self) -> RuntimeFacts:
+        return TFLITE_RUNTIME
+
+
+class TensorFlowLite(LiteRt):
+    """The interpreter inside TensorFlow."""
+
+    name = "tensorflow-lite"
+    module = "tensorflow.lite.python.interpreter"
+
+    @property
+    def facts(self) -> RuntimeFacts:
+        return TENSORFLOW_LITE
+
+    def _interpreter_class(self) -> Any:
+        # It tells of its optimisations and of its successor wherever it is imported and opened.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        warnings.filterwarnings("ignore", message="(?s).*tf.lite.Interpreter is deprecated", category=UserWarning)
+        return super()._interpreter_class()
 
 
 class LiteRtSession:
@@ -106,14 +149,6 @@ class LiteRtSession:
             self._allocated.update(resized)
         for name, feed in checked.items():
             self._interpreter.set_tensor(self._index[name], feed)
-
-
-def _interpreter_class() -> Any:
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise missing("ai-edge-litert", "cpu", "Opening TFLite files") from error
-    return Interpreter
 
 
 def _signature_names(
