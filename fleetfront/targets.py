@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -140,8 +141,24 @@ class Target:
 
     @property
     def file_stem(self) -> str:
-        """The target as one path component."""
-        return re.sub(r"[^A-Za-z0-9_.\-]", "_", str(self))
+        """The target as one path component, which no other target has.
+
+        Behind ``~`` are digits of the device's SHA-256 where hosts and users are in its name: a host may be called like
+        a user and a host.
+        """
+        device = _as_component(self.device)
+        told = hashlib.sha256(self.device.encode()).hexdigest()[:8]
+        mark = f"~{told}" if re.search("[@/]", self.device) else ""
+        return f"{device}{mark}{self.unmarked_file_stem[len(device) :]}"
+
+    @property
+    def unmarked_file_stem(self) -> str:
+        """``file_stem`` as earlier versions wrote it, which several devices of other hosts may share."""
+        return _as_component(str(self))
+
+
+def _as_component(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_.\-]", "_", text)
 
 
 def _parse_spelled(text: str) -> Target:

@@ -41,3 +41,12 @@ def test_a_narrowed_device_is_split_behind_the_device(name: str, parts: list[str
 def test_a_host_that_ssh_would_take_for_something_else_is_no_device(device: str) -> None:
     with pytest.raises(InputError):
         Target(device, "litert")
+
+
+def test_files_of_devices_behind_hosts_are_told_apart() -> None:
+    one, other = (Target(f"ssh:{host}/cpu", "litert") for host in ("a@b", "a_b"))
+    assert one.unmarked_file_stem == other.unmarked_file_stem
+    assert one.file_stem != other.file_stem
+    assert one.file_stem.startswith("ssh_a_b_cpu~")
+    assert one.file_stem.endswith("_litert_fp32_t1_b1")
+    assert Target("adb:R58", "tflite-cpu").file_stem == "adb_R58_tflite-cpu_fp32_t1_b1", "as ever"

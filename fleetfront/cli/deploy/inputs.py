@@ -316,12 +316,12 @@ def warn_of_promises(picks: Sequence[Pick], space: SearchSpace) -> None:
 
 def _fits(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[Target, FittedModel]:
     """The latency models of a space under a clock. Raises InputError where that of a target is damaged."""
-    from fleetfront.predictors.table.fit_files import device_stem, read_fits
+    from fleetfront.predictors.table.fit_files import device_stems, read_fits
     from fleetfront.quantities import LATENCY
     from fleetfront.workspace import Workspace
 
     fits, damaged = read_fits(Workspace.default(), space.name)
-    measured = {(device_stem(target.device), target.runtime) for target in targets}
+    measured = {(stem, target.runtime) for target in targets for stem in device_stems(target.device)}
     for file in damaged:
         if (file.device, file.runtime) in measured:
             raise file.error

@@ -15,7 +15,7 @@ from fleetfront.pipelines.measure.company import NETWORKS
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.pipelines.measure.promised import Promise, Promises
 from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
-from fleetfront.predictors.table.fit_files import fit_path, load_fit
+from fleetfront.predictors.table.fit_files import fit_path, load_fit, unmarked
 from fleetfront.predictors.table.fitting import measured_networks
 from fleetfront.predictors.table.warnings import has_aged
 from fleetfront.profilers.kinds.base import DescribesAtHand
@@ -88,6 +88,7 @@ def _up_ns(now_ns: int) -> int:
 def model_here(place: Workspace, space: str, target: Target, clock: Clock) -> CalibratedTable | None:
     """The model of a space on ``target`` in a workspace; None if it has none that can be read and holds here."""
     path = fit_path(place, space, target, clock)
+    path = path if path.exists() else unmarked(path, target) or path
     if not path.exists():
         return None
     try:

@@ -19,7 +19,7 @@ from fleetfront.pipelines.knowledge.device_model import DeviceModel, ForeignFit,
 from fleetfront.pipelines.knowledge.known import Kind, Known, list_known, open_for_listing
 from fleetfront.pipelines.knowledge.refusals import no_model, spaces_of, with_article
 from fleetfront.predictors.base import NetworkCosts, covered_by
-from fleetfront.predictors.table.fit_files import device_stem
+from fleetfront.predictors.table.fit_files import device_stems
 from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.runtimes.catalogue import check_parts, options_of
@@ -160,8 +160,9 @@ def newest_fit(
             continue
         if known.error is not None and known.path is not None:
             # Whose a damaged file is, its name alone says.
-            is_theirs = device is None or known.device in ("", device_stem(name))
-            if is_theirs and (target is None or known.path.name.startswith(f"{target.file_stem}@")):
+            is_theirs = device is None or known.device in ("", *_as_file(name))
+            stems = () if target is None else (target.file_stem, target.unmarked_file_stem)
+            if is_theirs and (target is None or known.path.name.startswith(tuple(f"{stem}@" for stem in stems))):
                 raise known.error
         elif (
             (device is None or (name == known.device and _has_parts(known.target, parts)))
@@ -260,7 +261,9 @@ class _Sources:
         """``names`` as the user spells them; a damaged file tells its device only as files are named."""
         self._space, self._opener = space, ModelOpener(space, store)
         self._runtime, self._clock, self._metric = runtime, clock, metric
-        self._spelled = {_as_file(device): device for device in (split_spelled(name)[0] for name in names)}
+        self._spelled = {
+            stem: device for device in (split_spelled(name)[0] for name in names) for stem in _as_file(device)
+        }
         opened = open_for_listing(store)
         try:
             self._known = list_known(workspace, opened, space.name, metric)
@@ -296,7 +299,7 @@ class _Sources:
         device, *parts = split_spelled(name)
         for file in self._of(Kind.FIT):
             named = re.split("[_@]", file.path.name) if file.path is not None else []
-            if file.error is not None and file.device == _as_file(device) and set(parts) <= set(named):
+            if file.error is not None and file.device in _as_file(device) and set(parts) <= set(named):
                 return functools.partial(_refuse, file.error)
         newest_first = dict.fromkeys(k.target for k in self._whole(Kind.FIT) if k.device == device)
         fitted = sorted((target for target in newest_first if target is not None), key=_is_int8)
@@ -377,9 +380,9 @@ def _refuse(error: InputError) -> DeviceModel:
     raise error
 
 
-def _as_file(device: str) -> str:
-    """``device_stem``, empty for what is no device's name: that is told with the names that are known."""
+def _as_file(device: str) -> tuple[str, ...]:
+    """``device_stems``, none for what is no device's name: that is told with the names that are known."""
     try:
-        return device_stem(device)
+        return device_stems(device)
     except InputError:
-        return ""
+        return ()

@@ -13,7 +13,13 @@ from fleetfront.predictors.few_shot.cost_model import FewShotContent, FewShotMod
 from fleetfront.predictors.few_shot.pooled_trees import PooledContent, PooledModel
 from fleetfront.predictors.few_shot.report import FewShotFit, FewShotReport
 from fleetfront.predictors.operators.work import NetworkWork
-from fleetfront.predictors.table.fit_files import DamagedModel, damaged_model, model_file_name, write_json
+from fleetfront.predictors.table.fit_files import (
+    DamagedModel,
+    damaged_model,
+    drop_unmarked,
+    model_file_name,
+    write_json,
+)
 from fleetfront.quantities import LATENCY, Clock, Metric, NamedMetric
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -62,6 +68,7 @@ def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Cloc
         SCHEMA, __version__, space, model.target, clock, fit.report.serves, fit.report, model.content, model.metric
     )
     write_json(path, to_plain(content))
+    drop_unmarked(path, model.target)
     return path
 
 

@@ -9,7 +9,7 @@ from typing import Literal
 from fleetfront.errors import FileError
 from fleetfront.plain import read_record, to_plain
 from fleetfront.predictors.operators.costs import OperatorCosts
-from fleetfront.predictors.table.fit_files import model_file_name, write_json
+from fleetfront.predictors.table.fit_files import drop_unmarked, model_file_name, write_json
 from fleetfront.quantities import LATENCY, Clock
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
@@ -40,6 +40,7 @@ def save_costs(costs: OperatorCosts, workspace: Workspace) -> Path:
     """
     path = costs_path(workspace, costs.target, costs.clock)
     write_json(path, to_plain(_Content(SCHEMA, costs)))
+    drop_unmarked(path, costs.target)
     return path
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class DamagedModel:
     """A file of a model that cannot be read.
 
     Attributes:
-        device, runtime: as the file's name spells them (see ``device_stem``); empty if the name does not say.
+        device, runtime: as the file's name spells them (see ``device_stems``); empty if the name does not say.
         metric: as its name says.
         error: what is wrong, and what to do.
     """
@@ -50,6 +51,28 @@ class DamagedModel:
 def model_file_name(target: Target, clock: Clock, metric: Metric) -> str:
     """The name of a model's file."""
     return f"{target.file_stem}@{clock}{'' if metric == LATENCY else f'.{metric.name}'}.json"
+
+
+def unmarked(path: Path, target: Target) -> Path | None:
+    """The file that an earlier version wrote of ``target`` in place of ``path``; None if there is none of it."""
+    older = path.with_name(path.name.replace(target.file_stem, target.unmarked_file_stem, 1))
+    if older == path or not older.exists():
+        return None
+    try:
+        found = parse_finite_json(older.read_bytes())
+    except (ValueError, OSError):
+        return None
+    # Operator costs lie one level deeper.
+    of = found.get("target", found.get("costs", {}).get("target")) if isinstance(found, dict) else None
+    return older if of == str(target) else None
+
+
+def drop_unmarked(path: Path, target: Target) -> None:
+    """Remove what ``path`` took the place of: one target has one file."""
+    older = unmarked(path, target)
+    for one in () if older is None else (older, report_path(older)):
+        with suppress(OSError):
+            one.unlink()
 
 
 def fit_path(workspace: Workspace, space: str, target: Target, clock: Clock, metric: Metric = LATENCY) -> Path:
@@ -74,6 +97,7 @@ def save_fit(model: FittedModel, workspace: Workspace) -> Path:
     """
     path = fit_path(workspace, model.space, model.target, model.clock, model.metric)
     write_json(path, model_to_json(model))
+    drop_unmarked(path, model.target)
     return path
 
 
@@ -125,9 +149,10 @@ def damaged_model(path: Path, error: InputError) -> DamagedModel:
     return DamagedModel(path, device, runtime, METRICS.get(metric or "", LATENCY), error)
 
 
-def device_stem(device: str) -> str:
-    """A device as files are named after it. Raises InputError if a target cannot have that name."""
-    return Target(device, "any").file_stem.removesuffix("_any_fp32_t1_b1")
+def device_stems(device: str) -> tuple[str, ...]:
+    """A device as files are or were named after it. Raises InputError if a target cannot have that name."""
+    target = Target(device, "any")
+    return tuple(stem.removesuffix("_any_fp32_t1_b1") for stem in (target.file_stem, target.unmarked_file_stem))
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

@@ -18,6 +18,7 @@ from fleetfront.predictors.table.fit_files import (
     read_report,
     report_path,
     save_fit,
+    unmarked,
     write_json,
 )
 from fleetfront.predictors.table.fitting import fit_model
@@ -40,6 +41,21 @@ def model(space: OfaMbv3Space) -> FittedModel:
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
     return Workspace(tmp_path / "home")
+
+
+def test_a_file_of_an_earlier_version_is_found_and_replaced(model: FittedModel, workspace: Workspace) -> None:
+    behind = [replace(model, target=replace(model.target, device=f"ssh:{host}/cpu")) for host in ("a@b", "a_b")]
+    paths = [save_fit(one, workspace) for one in behind]
+    assert [load_fit(path).target for path in paths] == [one.target for one in behind]
+    older = paths[0].with_name(f"{behind[0].target.unmarked_file_stem}@wall.json")
+    paths[0].rename(older)
+    assert unmarked(paths[0], behind[0].target) == older
+    assert unmarked(paths[1], behind[1].target) is None, "it is of the other"
+    assert sorted(str(fit.target) for _, fit in read_fits(workspace)[0]) == sorted(str(one.target) for one in behind)
+    save_fit(behind[1], workspace)
+    assert older.exists()
+    save_fit(behind[0], workspace)
+    assert not older.exists()
 
 
 def test_round_trip(space: OfaMbv3Space, model: FittedModel, workspace: Workspace) -> None:
