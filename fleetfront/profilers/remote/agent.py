@@ -22,6 +22,7 @@ from fleetfront.profilers.remote.faults import FaultWindow, Patience
 from fleetfront.profilers.remote.lines import LinkEnded
 from fleetfront.profilers.remote.link import Link
 from fleetfront.profilers.remote.messages import (
+    AGENT_ENDED,
     LEAVING_S,
     MOST_FILE_BYTES,
     PART_BYTES,
@@ -136,6 +137,7 @@ class RemoteAgent:
                     if not left or visit != left[0].uuid:
                         raise LinkEnded("it answered a visit that was not asked for")
                     del left[0]
+                    self._faults.forgive(max((int(row.after.get(AGENT_ENDED, 0)) for row in rows), default=0))
                     try:
                         yield tuple(self._ours(row, link.ahead_ns) for row in rows)
                     except GeneratorExit:

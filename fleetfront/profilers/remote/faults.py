@@ -41,6 +41,11 @@ class FaultWindow:
         self._tries, self._waited_s = 0, 0.0
         return None if len(self._faults) >= self._patience.most_faults else self._wait()
 
+    def forgive(self, count: int) -> None:
+        """Forget the newest breaks: what was measured is to blame for them, not the unit."""
+        for _ in range(min(count, len(self._faults))):
+            self._faults.pop()
+
     def missed(self, now_s: float, *, was_reached: bool) -> float | None:
         """The same of a try that reached nobody."""
         if not was_reached:

@@ -30,10 +30,12 @@ from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.profilers.base import Visit, VisitBatch
 from fleetfront.profilers.kinds.base import Choices, TimesOperators
 from fleetfront.profilers.kinds.catalogue import kind_of
-from fleetfront.profilers.remote.lines import Lines, LinkEnded
+from fleetfront.profilers.remote.lines import Lines, LineTooLong, LinkEnded
 from fleetfront.profilers.remote.messages import (
+    AGENT_ENDED,
     BEAT_S,
     LEAVING_S,
+    MOST_ENDS,
     MOST_LINE_BYTES,
     PROTOCOL,
     SILENCE_S,
@@ -63,10 +65,12 @@ from fleetfront.profilers.remote.messages import (
 )
 from fleetfront.profilers.remote.outbox import Outbox
 from fleetfront.profilers.remote.received import ReceivedFiles
+from fleetfront.quantities import Clock
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
     from fleetfront.profilers.base import Agent
+    from fleetfront.profilers.records import Measurement
 
 #: Messages that wait for the device; parts of files are the only ones that come in numbers.
 _WAITING = 16
@@ -132,7 +136,7 @@ class _Ear:
         self._lines, self._say = lines, say
         self._heard: queue.Queue[FromController] = queue.Queue(_WAITING)
         self._is_leaving = False
-        self.abandoned = -1
+        self.abandoned, self.exit_code = -1, 0
         self.outbox: Outbox | None = None
         for number in (signal.SIGUSR1, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._leave)
@@ -167,10 +171,12 @@ class _Ear:
                         self.abandoned = max(self.abandoned, number)
                     case message:
                         self._heard.put(message)
+        except (LineTooLong, ValueError) as error:
+            self.exit_code = InputError.exit_code
+            self._say(Refused("DeviceError", f"A message of the controller cannot be read: {error}.", _SAME_VERSION))
+            sys.stderr.write(f"Error: what came on stdin is no message of fleetfront: {error}.\n{_NOT_TYPED}\n")
         except LinkEnded:
             pass
-        except ValueError as error:
-            self._say(Refused("DeviceError", f"A message of the controller cannot be read: {error}.", _SAME_VERSION))
         finally:
             self._end()
 
@@ -181,6 +187,8 @@ class _Ear:
             # A signal just before a system call does not interrupt it: the next one does.
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
             time.sleep(_ASK_AGAIN_S)
+        if self.outbox is not None:
+            self.outbox.leave()
         os._exit(1)
 
     def _beat(self) -> None:
@@ -272,13 +280,13 @@ class Host:
         batch = replace(batch, files={sha256: self._path(sha256, end) for sha256, end in batch.files.items()})
         left = list(batch.visits)
         while left and self._ear.abandoned < number:
-            kept = outbox.find(batch, left[0])
+            kept = self._known(outbox, batch, left[0])
             if kept is not None:
                 self._say(Rows(number, left[0].uuid, kept))
                 del left[0]
                 continue
-            stretch = list(takewhile(lambda visit: outbox.find(batch, visit) is None, left))
-            for visit, rows in self._made(agent, replace(batch, visits=tuple(stretch)), stretch):
+            stretch = list(takewhile(lambda visit: self._known(outbox, batch, visit) is None, left))
+            for visit, rows in self._made(agent, outbox, replace(batch, visits=tuple(stretch)), stretch):
                 outbox.put(batch, visit, rows)
                 self._say(Rows(number, visit.uuid, rows))
                 if self._ear.abandoned >= number:
@@ -287,11 +295,27 @@ class Host:
         self._say(Done(number))
 
     @staticmethod
-    def _made(agent: Agent, batch: VisitBatch, visits: Sequence[Visit]) -> Iterator[tuple[Visit, Any]]:
+    def _known(outbox: Outbox, batch: VisitBatch, visit: Visit) -> tuple[Measurement, ...] | None:
+        """Rows of a visit that need no making: they are kept, or making them ends this program; None of others."""
+        kept, ended = outbox.find(batch, visit), outbox.ended_in(visit.uuid)
+        if kept is not None or ended < MOST_ENDS:
+            return kept
+        error = f"the agent on the host ended {ended} times while it measured this, as when a runtime crashes"
+        return (batch.row(visit, Clock.WALL, (), started_ns=time.time_ns(), after={AGENT_ENDED: ended}, error=error),)
+
+    @staticmethod
+    def _made(
+        agent: Agent, outbox: Outbox, batch: VisitBatch, visits: Sequence[Visit]
+    ) -> Iterator[tuple[Visit, tuple[Measurement, ...]]]:
         with closing(agent.run(batch)) as answers:
-            # Answers first: an agent that is not heard out believes the rest to be abandoned.
-            for rows, visit in zip(answers, visits, strict=False):
+            for visit in visits:
+                with outbox.making(visit.uuid):
+                    rows = next(answers, None)
+                if rows is None:
+                    return
                 yield visit, rows
+            # An agent that is not heard out believes the rest to be abandoned.
+            next(answers, None)
 
     def _path(self, sha256: str, suffix: str) -> str:
         if not _HASH.fullmatch(sha256) or not _SUFFIX.fullmatch(suffix):
@@ -309,6 +333,7 @@ class Host:
 
 
 _SAME_VERSION = f"Install the same version at both ends: pip install fleetfront=={__version__}"
+_NOT_TYPED = "Nobody types this command: `fleetfront profile --device ssh:HOST/cpu` on another machine starts it."
 
 
 def serve_stdio(place: Workspace) -> int:
@@ -317,6 +342,7 @@ def serve_stdio(place: Workspace) -> int:
     os.dup2(2, 1)
     lines = Lines(0, writing, MOST_LINE_BYTES)
     say = _Mouth(lines)
+    ear: _Ear | None = None
     with ExitStack() as stack:
         try:
             ear = _Ear(lines, say)
@@ -325,7 +351,7 @@ def serve_stdio(place: Workspace) -> int:
             if host.greet():
                 host.serve()
         except _ControllerGone:
-            return 0
+            return 0 if ear is None else ear.exit_code
         except Exception as error:
             traceback.print_exc(file=sys.stderr)
             say(Refused("DeviceError", f"The agent failed: {type(error).__name__}: {error}.", "Run the command again."))

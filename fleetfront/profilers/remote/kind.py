@@ -146,7 +146,10 @@ def _asking(host: str, place: Workspace, progress: Progress, *, lists_devices: b
         with closing(link), aside():
             yield link
     except LinkEnded as end:
-        raise DeviceError(f"The link to {host} broke: {end}.", "Run the same command again.") from end
+        raise DeviceError(
+            f"The link to {host} broke: {end}.",
+            f"`ssh {host} true` must work without a question; then run the same command again.",
+        ) from end
 
 
 def _far(name: str) -> FarName:

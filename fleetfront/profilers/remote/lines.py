@@ -14,6 +14,10 @@ class LinkEnded(Exception):
     """The other side is gone, or what it sent is no line; the message says how. Never leaves this package."""
 
 
+class LineTooLong(LinkEnded):
+    """The other side speaks, but no lines of ours."""
+
+
 class Lines:
     """Lines to and from the other side."""
 
@@ -36,7 +40,7 @@ class Lines:
                 raise LinkEnded(f"it takes nothing more ({error.strerror})") from error
 
     def read(self, timeout_s: float) -> bytes:
-        """The next line, without its end. Raises LinkEnded if there is none within ``timeout_s``, or it is too long."""
+        """The next line, without its end. Raises LinkEnded if there is none within ``timeout_s``, LineTooLong."""
         deadline = time.monotonic() + timeout_s
         while True:
             end = self._buffer.find(b"\n", self._searched)
@@ -47,7 +51,7 @@ class Lines:
                 return line
             self._searched = len(self._buffer)
             if len(self._buffer) > self._most_bytes:
-                raise LinkEnded(f"it sent a line of more than {self._most_bytes:,} bytes")
+                raise LineTooLong(f"it sent a line of more than {self._most_bytes:,} bytes")
             try:
                 readable, _, _ = select.select([self._reading], [], [], max(0.0, deadline - time.monotonic()))
                 if not readable:

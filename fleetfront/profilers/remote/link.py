@@ -30,7 +30,7 @@ from fleetfront.profilers.remote.messages import (
     from_host,
     to_line,
 )
-from fleetfront.profilers.remote.names import AGENT
+from fleetfront.profilers.remote.names import AGENT, DEFAULT_AGENT
 from fleetfront.progress import SILENT, Progress
 
 _REFUSALS: dict[str, type[FleetfrontError]] = {
@@ -43,6 +43,12 @@ _NEVER = ("Permission denied", "Host key verification failed", "IDENTIFICATION H
 #: The same as long as the host was never reached.
 _NOT_YET = ("Could not resolve hostname", "Name or service not known", "Connection refused", "No route to host")
 _NOT_FOUND = (126, 127)
+#: Python's words where the command names a Python without fleetfront.
+_NOT_INSTALLED = "No module named"
+#: A process that closed its end is given so long to end.
+_ENDS_IN_S = 2.0
+#: Characters of a host's own words that fit into a sentence.
+_SAID = 300
 #: ssh's own failures; any other code is that of the command on the host.
 _SSH_FAILED = 255
 
@@ -164,15 +170,20 @@ class Link:
         self._stderr.close()
 
     def _greet(self, controller: str, lists_devices: bool) -> Hello:
-        self.say(Greeting(PROTOCOL, __version__, controller, lists_devices))
+        greeting = Greeting(PROTOCOL, __version__, controller, lists_devices)
+        self.say(greeting)
+        said = ""
         for _ in range(_MOST_GREETINGS):
             try:
                 line = self._lines.read(SILENCE_S)
             except LinkEnded as end:
-                raise self._explained(end) from end
+                raise self._unanswered(end, said) from end
             try:
                 message = from_host(line)
             except ValueError:
+                if line.strip() == to_line(ControllerLine(greeting)).strip():
+                    raise self._unanswered(LinkEnded("it sends back what it is sent"), "what we say") from None
+                said = line.decode(errors="replace").strip() or said
                 continue
             if isinstance(message, Refused):
                 raise DeviceError(f"On {self.host}: {message.message}", message.remedy)
@@ -186,37 +197,50 @@ class Link:
                 )
             self._is_greeted = True
             return message
-        raise LinkEnded("what answers there is no agent of fleetfront")
+        raise self._unanswered(LinkEnded(f"it said {_MOST_GREETINGS} lines and no greeting"), said)
 
-    def _explained(self, end: LinkEnded) -> LinkEnded:
-        """The same with the process's last words. Raises what no new link mends."""
-        try:
-            code = self._process.wait(timeout=2.0)
-        except subprocess.TimeoutExpired:
-            return end
+    def _unanswered(self, end: LinkEnded, said: str) -> Exception:
+        """The error for a host that did not greet after saying ``said``. Raises what ``_explained`` raises."""
+        explained = self._explained(end, said)
+        said = said or (self._errors() or [""])[-1]
+        if self._was_reached or not said or self._process.poll() == _SSH_FAILED:
+            return explained
+        return DeviceError(
+            f"What answers on {self.host} is no agent of fleetfront ({end}): {said[:_SAID]}", self._way()
+        )
+
+    def _errors(self) -> list[str]:
+        """The last lines that the process wrote to stderr, ssh's own or the command's."""
         self._stderr.seek(0, os.SEEK_END)
         self._stderr.seek(max(0, self._stderr.tell() - 4000))
-        words = [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
-        last = words[-1] if words else str(end)
+        return [line.strip() for line in self._stderr.read().decode(errors="replace").splitlines() if line.strip()]
+
+    def _way(self) -> str:
+        command = os.environ.get(AGENT) or DEFAULT_AGENT
+        return (
+            f"`ssh {self.host} {command}` must start fleetfront {__version__}: install it there, or say where it is, "
+            f"e.g. {AGENT}='fleet/bin/fleetfront agent --stdio'; greetings of its shell belong into terminals alone."
+        )
+
+    def _explained(self, end: LinkEnded, said: str = "") -> LinkEnded:
+        """The same with the process's last words, on stderr or else ``said``. Raises what no new link mends."""
+        try:
+            code = self._process.wait(timeout=_ENDS_IN_S)
+        except subprocess.TimeoutExpired:
+            return end
+        words = self._errors()
+        last = (words[-1] if words else said or str(end))[:_SAID]
         if code == _SSH_FAILED:
-            said = " ".join(words)
             known = _NEVER if self._was_reached else (*_NEVER, *_NOT_YET)
-            if not self._is_greeted and any(text in said for text in known):
+            if not self._is_greeted and any(text in " ".join(words) for text in known):
                 raise DeviceError(
                     f"{self.host} cannot be reached: {last}", f"`ssh {self.host} true` must work without a question."
                 )
             return LinkEnded(f"ssh ended: {last}")
-        if not self._is_greeted and code in _NOT_FOUND:
-            raise MissingDependency(
-                f"{self.host} has no agent of fleetfront: {last}",
-                f"Install fleetfront {__version__} there so that `ssh {self.host} fleetfront --version` works, or say "
-                f"where it is, e.g. {AGENT}='~/venv/bin/fleetfront agent --stdio'.",
-            )
-        if not self._is_greeted and code > 0 and not self._was_reached:
-            raise DeviceError(
-                f"The agent on {self.host} ended with code {code}: {last}",
-                f"Install the same version at both ends: pip install fleetfront=={__version__}",
-            )
+        if not self._is_greeted and (code in _NOT_FOUND or _NOT_INSTALLED in last):
+            raise MissingDependency(f"{self.host} has no agent of fleetfront: {last}", self._way())
+        if not self._is_greeted and code >= 0 and not self._was_reached:
+            raise DeviceError(f"The agent on {self.host} ended with code {code}: {last}", self._way())
         return LinkEnded(f"its process ended with code {code}: {last}")
 
     def _beat(self) -> None:

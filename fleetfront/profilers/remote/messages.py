@@ -43,6 +43,11 @@ BEAT_S = 5.0
 SILENCE_S = 30.0
 #: Seconds in which a host that lost its controller leaves its device as it was found; then it ends all the same.
 LEAVING_S = 10.0
+#: An agent that ended so often while it made a visit is not asked for it again: what is measured ends it. The third
+#: break would set the unit aside.
+MOST_ENDS = 2
+#: In ``after`` of the row that such a visit gets: how often.
+AGENT_ENDED = "agent_ended"
 
 Sha256: TypeAlias = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Suffix: TypeAlias = Annotated[str, Field(pattern=r"^(\.[a-z0-9]{1,12})?$")]

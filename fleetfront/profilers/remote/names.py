@@ -12,7 +12,7 @@ from fleetfront.errors import InputError
 PREFIX = "ssh:"
 #: Environment variables: the user's ssh program with its options, and the command that starts the agent on hosts.
 SSH, AGENT = "FLEETFRONT_SSH", "FLEETFRONT_AGENT"
-_SSH, _AGENT = "ssh", "fleetfront agent --stdio"
+_SSH, DEFAULT_AGENT = "ssh", "fleetfront agent --stdio"
 #: No question can be answered in a pipe; a host that does not answer for so long is not there.
 _OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 _HOST = re.compile(r"(?P<name>([A-Za-z0-9_][A-Za-z0-9_.\-]*@)?[A-Za-z0-9_][A-Za-z0-9_.\-]*)(:(?P<port>\d{1,5}))?")
@@ -71,4 +71,4 @@ def ssh_command(host: str) -> list[str]:
             f"{SSH} is no command: {str(error).lower()}.", "Write the program and its options, e.g. 'ssh -i key'."
         ) from error
     ports = ("-p", port) if port else ()
-    return [*program, *_OPTIONS, *ports, "--", name, os.environ.get(AGENT) or _AGENT]
+    return [*program, *_OPTIONS, *ports, "--", name, os.environ.get(AGENT) or DEFAULT_AGENT]

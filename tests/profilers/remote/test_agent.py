@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,12 +24,13 @@ from fleetfront.profilers.remote.agent import RemoteAgent
 from fleetfront.profilers.remote.faults import FaultWindow, Patience
 from fleetfront.profilers.remote.kind import connect, host_devices
 from fleetfront.profilers.remote.messages import Open
+from fleetfront.profilers.remote.outbox import Outbox
 from fleetfront.progress import SILENT
 from fleetfront.targets import Target
 from fleetfront.testing.agents import AGENT_CHECKS, AgentCase, check_errors_are_values, check_visits
 from fleetfront.testing.checks import check_name
 from fleetfront.testing.pipe_ssh import LINKS
-from fleetfront.testing.simulated_kind import TrueLatencies
+from fleetfront.testing.simulated_kind import KILLS_ITS_AGENT, TrueLatencies
 from fleetfront.workspace import Workspace
 
 SIMULATED = Target("ssh:desk/simulated:a", "litert")
@@ -211,6 +213,37 @@ def test_a_unit_whose_link_breaks_three_times_is_set_aside(hosts: Path, files: d
     assert waits == [1.0, 1.0]
 
 
+def test_what_ends_the_agent_twice_is_a_row_and_the_unit_goes_on(
+    hosts: Path, files: dict[str, str], tmp_path: Path
+) -> None:
+    """As a file does that crashes a runtime which runs inside the agent."""
+    case = case_of(SIMULATED, files, is_real=False, open_agent=lambda: remote(Patience(), tmp_path))
+    batch = case.batch(["block"] * 5)
+    keys = ["a", KILLS_ITS_AGENT, "b", KILLS_ITS_AGENT, "c"]
+    visits = tuple(replace(visit, key=key) for visit, key in zip(batch.visits, keys, strict=True))
+    with closing(case.open()) as agent:
+        rows = list(agent.run(replace(batch, visits=visits)))
+    assert [one[0].key for one in rows] == keys
+    assert [one[0].error is None for one in rows] == [True, False, True, False, True]
+    assert rows[1][0].error == "the agent on the host ended 2 times while it measured this, as when a runtime crashes"
+    assert list((hosts / "desk").glob("outbox/*/*")) == []
+
+
+def test_an_agent_that_leaves_in_order_blames_nothing(tmp_path: Path) -> None:
+    target = Target("cpu", "litert")
+    outbox = Outbox(Workspace(tmp_path), "c", target)
+    for _ in range(3):
+        with pytest.raises(DeviceError), outbox.making("one"):
+            raise DeviceError("The pipe ended.")
+        assert outbox.ended_in("one") == 0
+    gone = []
+    for count in (1, 2):
+        # As a process that is gone leaves it.
+        gone.append(outbox.making("one"))
+        gone[-1].__enter__()
+        assert Outbox(Workspace(tmp_path), "c", target).ended_in("one") == count
+
+
 def test_breaks_are_forgotten_after_ten_minutes() -> None:
     window = FaultWindow(Patience())
     assert [window.broke(now) for now in (0.0, 10.0)] == [1.0, 1.0]
@@ -295,6 +328,21 @@ def test_what_no_new_link_mends_is_said_at_once(hosts: Path, monkeypatch: pytest
     assert "desk has no agent of fleetfront: not found" in missing.message
     old = refusal(FLEETFRONT_AGENT="""sh -c 'echo "Unknown command agent" >&2; exit 2'""")
     assert "ended with code 2: Unknown command agent" in old.message
+    assert "FLEETFRONT_AGENT='fleet/bin/fleetfront agent --stdio'" in old.remedy
+    lacking = refusal(FLEETFRONT_AGENT="""sh -c 'echo "python: No module named fleetfront" >&2; exit 1'""")
+    assert isinstance(lacking, MissingDependency)
+    idle = refusal(FLEETFRONT_AGENT="echo Welcome to desk")
+    assert idle.message == "The agent on desk ended with code 0: Welcome to desk"
+    monkeypatch.setattr("fleetfront.profilers.remote.link.SILENCE_S", 0.5)
+    monkeypatch.setattr("fleetfront.profilers.remote.link._ENDS_IN_S", 0.2)
+    echoing = refusal(FLEETFRONT_AGENT="cat")
+    assert echoing.message.startswith("What answers on desk is no agent of fleetfront (it sends back what it is sent)")
+    shell = refusal(FLEETFRONT_AGENT="sh -c 'echo Last login: Monday; exec sleep 60'")
+    assert "no agent of fleetfront (it was silent for 0.5 s): Last login: Monday" in shell.message
+    assert "`ssh desk sh -c" in shell.remedy
+    talkative = refusal(FLEETFRONT_AGENT="yes no")
+    assert "no agent of fleetfront (it said 100 lines and no greeting): no" in talkative.message
+    assert "same command again" not in "".join(one.remedy for one in (old, lacking, idle, echoing, shell, talkative))
     denied = refusal(FLEETFRONT_SSH="""sh -c 'echo "me@desk: Permission denied (publickey)." >&2; exit 255'""")
     assert "desk cannot be reached: me@desk: Permission denied" in denied.message
     absent = refusal(FLEETFRONT_SSH="/nowhere/ssh")

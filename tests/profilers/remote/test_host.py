@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -24,6 +25,7 @@ from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.remote.host import Host
 from fleetfront.profilers.remote.lines import Lines, LinkEnded
 from fleetfront.profilers.remote.messages import (
+    MOST_LINE_BYTES,
     PROTOCOL,
     ControllerLine,
     Greeting,
@@ -35,6 +37,7 @@ from fleetfront.profilers.remote.messages import (
     from_host,
     to_line,
 )
+from fleetfront.profilers.remote.outbox import Outbox
 from fleetfront.profilers.remote.received import ReceivedFiles
 from fleetfront.targets import Target
 from fleetfront.testing.simulated_device import SimulatedDevice
@@ -111,7 +114,7 @@ def test_newer_keys_are_passed_over_and_every_message_is_typed(talk: Talk) -> No
     assert "is no name of a file" in talk.hear()["message"]
     talk.say({"kind": "measure", "number": "one", "batch": batch})
     assert "cannot be read" in talk.hear()["message"]
-    assert talk.end() == 0
+    assert talk.end() == 2
 
 
 @pytest.mark.parametrize("line", [b"no json", b'{"message": {"kind": "shell", "command": "ls"}}', b"\xff\xfe"])
@@ -120,7 +123,14 @@ def test_what_is_no_message_ends_the_session(talk: Talk, line: bytes) -> None:
     talk.hear()
     talk.say(line)
     assert "A message of the controller cannot be read" in talk.hear()["message"]
-    assert talk.process.wait(timeout=20) == 0
+    assert talk.process.wait(timeout=20) == 2
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(talk: Talk) -> None:
+    with contextlib.suppress(OSError):
+        talk.say(b"x" * (MOST_LINE_BYTES + (1 << 20)))
+    assert f"it sent a line of more than {MOST_LINE_BYTES:,} bytes" in talk.hear()["message"]
+    assert talk.process.wait(timeout=20) == 2
 
 
 def test_a_message_out_of_its_turn_is_refused(talk: Talk) -> None:
@@ -201,7 +211,7 @@ def test_a_silent_controller_frees_the_device_and_a_long_visit_does_not(hosts: P
     talk.drop()
 
 
-def test_an_agent_is_heard_out_so_that_its_process_lives_on_to_the_next_batch() -> None:
+def test_an_agent_is_heard_out_so_that_its_process_lives_on_to_the_next_batch(tmp_path: Path) -> None:
     """Whoever closes an agent's answers early abandons the batch, and the CPU's agent then begins a new process."""
     ends = []
 
@@ -212,7 +222,8 @@ def test_an_agent_is_heard_out_so_that_its_process_lives_on_to_the_next_batch() 
 
     visits = tuple(Visit(name, Role.BLOCK, name, "f") for name in ("a", "b"))
     batch = VisitBatch(Target("simulated:a", "litert"), "", "c", 0, visits, {"f": ""})
-    made = list(Host._made(Told({"a": 1.0, "b": 2.0}), batch, visits))
+    outbox = Outbox(Workspace(tmp_path), "c", batch.target)
+    made = list(Host._made(Told({"a": 1.0, "b": 2.0}), outbox, batch, visits))
     assert [visit.key for visit, _ in made] == ["a", "b"]
     assert [rows[0].key for _, rows in made] == ["a", "b"]
     assert ends == [2]
