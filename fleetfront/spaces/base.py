@@ -347,11 +347,20 @@ class OfUserFile(Protocol):
         """True if fleetfront brings the file: its networks have random weights, and nobody writes into it."""
 
     @property
+    def is_in_parts(self) -> bool:
+        """True if its networks have files a part, each called some times an inference."""
+
+    @property
     def own_accuracy(self) -> OwnAccuracy | None:
         """The function in it that tells accuracies, if there is one."""
 
-    def own_network(self, genotype: Genotypes) -> tuple[Module, tuple[Tensor, ...]]:
-        """The network of one genotype int8[v] as the file makes it, and what one inference is fed."""
+    def own_parts(self, genotype: Genotypes) -> Mapping[str, tuple[Module, tuple[Tensor, ...], int]]:
+        """The network of one genotype int8[v] as the file makes it, by the parts that have files of their own: module,
+        what it is fed, calls an inference. Most have one, ``network``, which is called once.
+        """
+
+    def by_part(self, genotype: Genotypes, values: NDArray[np.float64]) -> dict[str, float]:
+        """The sum of per-block ``values`` float64[|V|] over all calls of each of these parts, for one int8[v]."""
 
     def check_calibration(self) -> None:
         """Raise InputError, with what to add, if the file gives no inputs that int8 is calibrated on."""

@@ -286,13 +286,15 @@ def _exported(network: TorchCall) -> bytes:
     return export_onnx(network.flat(), network.example, network.inputs, network.outputs)
 
 
-def write_proven(network: TorchCall, kind: FileFormat, folder: Path, exported: bytes) -> WrittenFile:
-    """The ONNX file ``exported`` as a file of ``kind`` in ``folder``, proven against the network.
+def write_proven(
+    network: TorchCall, kind: FileFormat, folder: Path, exported: bytes, stem: str = "network"
+) -> WrittenFile:
+    """The ONNX file ``exported`` as a file of ``kind`` in ``folder``, named ``stem``, proven against the network.
 
     Raises BarMissed if it computes something else, or if nobody could tell.
     """
     data = kind.finish(exported, FileDescription("network", network.spec))
-    name = f"network.{kind.name}"
+    name = f"{stem}.{kind.name}"
     path = folder / name
     path.write_bytes(data)
     proof, ports = prove_called(network, path, kind)

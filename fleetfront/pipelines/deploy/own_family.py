@@ -19,6 +19,7 @@ from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, s
 from fleetfront.pipelines.deploy.called import Arrays, bundle_called, prove_called
 from fleetfront.pipelines.deploy.deploy import check_int8, precisions_of
 from fleetfront.pipelines.deploy.export_example import FORMATS, TorchCall, write_proven
+from fleetfront.pipelines.deploy.own_parts import deploy_own_parts
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency
@@ -71,6 +72,8 @@ def deploy_family(
     check_targets(measuring, formats, precisions)
     ending = RANDOM_WEIGHTS if family.is_shipped else ""
     picks = [replace(pick, name=safe_name(pick.name) + ending) for pick in picks]
+    if family.is_in_parts:
+        return deploy_own_parts(picks, family, formats, out, measuring=measuring, force=force, progress=progress)
     for pick in picks:
         check_replaceable(out / pick.name, force=force)
     done: list[Deployed] = []
@@ -107,11 +110,12 @@ def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe, pr
             f"Networks of {family.own_file.name} are not written as {strange[0]}.",
             f"Choose from --formats {','.join(FORMATS)}.",
         )
-    other = [name for name in precisions if name not in PRECISIONS]
+    written = PRECISIONS[:1] if family.is_in_parts else PRECISIONS
+    other = [name for name in precisions if name not in written]
     if other:
         raise InputError(
             f"Networks of {family.own_file.name} are not handed out in {other[0]}.",
-            f"Choose from --precisions {','.join(PRECISIONS)}; what their files would take in {other[0]}, a profile "
+            f"Choose from --precisions {','.join(written)}; what their files would take in {other[0]}, a profile "
             "with --precision tells.",
         )
     if "int8" in precisions:
@@ -143,7 +147,8 @@ def _make(
         folder = staging / str(number)
         folder.mkdir()
         try:
-            network = TorchCall(arch, *family.own_network(genotype))
+            ((module, sample, _),) = family.own_parts(genotype).values()
+            network = TorchCall(arch, module, sample)
             exported = only_graph(family, family.subnet_graphs(genotype)).exports["onnx"]()
             files = []
             for precision in precisions:

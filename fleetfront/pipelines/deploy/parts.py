@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +47,21 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class DeployedParts:
-    """A network as its parts, by name, in ``folder``."""
+    """A network as its parts, by name, in ``folder``.
+
+    Attributes:
+        weights: as a manifest tells of them.
+        accuracy: rows as in a manifest.
+        promised: rows of latencies as in a manifest, each with ``parts``: name -> its share in ms of all its calls.
+    """
 
     folder: Path
     arch: str
     space: str
     parts: Mapping[str, Part]
+    weights: Mapping[str, Any] = field(default_factory=lambda: {"random": True})
+    accuracy: Sequence[Mapping[str, Any]] = ()
+    promised: Sequence[Mapping[str, Any]] = ()
 
     def latency_ms(self) -> dict[str, float | None]:
         """Target -> ms of one inference, the sum of all calls; None where a part could not be measured."""
@@ -71,7 +80,9 @@ class DeployedParts:
             "schema": SCHEMA,
             "arch": self.arch,
             "space": self.space,
-            "weights": {"random": True},
+            "weights": dict(self.weights),
+            "accuracy": list(self.accuracy),
+            "promised": list(self.promised),
             "parts": {name: _part_json(part) for name, part in self.parts.items()},
             "latency_ms": self.latency_ms(),
             "made_with": versions(),
@@ -121,13 +132,18 @@ def deploy_parts(
             timed = measure_written({name: part.files for name, part in parts.items()}, measuring, progress)
             parts = {name: replace(part, measured=timed[name]) for name, part in parts.items()}
         deployed = DeployedParts(out, arch, space.name, parts)
-        write_whole(staging / MANIFEST, json.dumps(deployed.to_json(), indent=2).encode() + b"\n")
+        write_manifest(deployed, staging)
         staging.rename(out)
     moved = {
         name: replace(part, files=tuple(replace(file, path=out / file.name) for file in part.files))
         for name, part in parts.items()
     }
     return replace(deployed, parts=moved)
+
+
+def write_manifest(deployed: DeployedParts, folder: Path) -> None:
+    """Write ``parts.json`` into ``folder``, where the files lie before they are moved."""
+    write_whole(folder / MANIFEST, json.dumps(deployed.to_json(), indent=2).encode() + b"\n")
 
 
 def _written(part: str, graph: Graph, kind: FileFormat, precision: str, folder: Path) -> WrittenFile:

@@ -14,6 +14,7 @@ import re
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -37,24 +38,46 @@ def exported_graph(name: str, module: nn.Module, sample: Sequence[Tensor]) -> Gr
 
 def export_onnx(module: nn.Module, sample: Sequence[Tensor]) -> bytes:
     """The ``.onnx`` file of a module for inputs like ``sample``, batch 1. Raises InputError if torch gives up."""
-    buffer = io.BytesIO()
+    names = input_names(module, len(sample))
     with quiet_torch(), plain_paths(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            torch.onnx.export(
-                module,
-                tuple(sample),
-                buffer,  # type: ignore[arg-type]
-                dynamo=False,
-                opset_version=_OPSET,
-                input_names=input_names(module, len(sample)),
-                output_names=_output_names(module(*sample)),
-            )
+            if len(inspect.signature(module.forward).parameters) > len(sample):
+                # The exporter makes tensors of the other parameters' defaults, which attention takes no booleans from.
+                with contextlib.suppress(TypeError):
+                    return _exported(module, sample, names)
+                return _exported(_Given(module), sample, names)
+            return _exported(module, sample, names)
         except Exception as error:
             raise InputError(
                 f"torch.onnx gave up on {type(module).__name__} ({reason_of(error)}).",
                 "Rewrite what it cannot trace: branches and shapes that depend on the input's values.",
             ) from error
+
+
+class _Given(nn.Module):
+    """A module that is called with what is given, and takes nothing else."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.eval()
+
+    def forward(self, *tensors: Tensor) -> Any:
+        return self.module(*tensors)
+
+
+def _exported(module: nn.Module, sample: Sequence[Tensor], names: list[str]) -> bytes:
+    buffer = io.BytesIO()
+    torch.onnx.export(
+        module,
+        tuple(sample),
+        buffer,  # type: ignore[arg-type]
+        dynamo=False,
+        opset_version=_OPSET,
+        input_names=names,
+        output_names=_output_names(module(*sample)),
+    )
     return buffer.getvalue()
 
 

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fleetfront.errors import InputError, missing
 from fleetfront.user_code import import_file, neighbours, reason_of
@@ -26,7 +26,20 @@ _MOST_VALUES = 127
 LEAST_CALIBRATION, MOST_CALIBRATION = 16, 512
 _WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _SHOWN = 60
+#: Files of a network at most, and calls of each in an inference: every call is a column of a table.
+_MOST_PARTS, _MOST_CALLS = 8, 10_000
+#: What a network of one file is called.
+WHOLE = "network"
 _WRITE = "See docs/own-family.md: choices = {...}, make(**genes) and inputs(**genes)."
+_WRITE_PARTS = "Return {'encoder': (module, inputs, 1), 'decoder': (module, inputs, 24)}: calls an inference last."
+
+
+class Part(NamedTuple):
+    """A part of a network that has a file of its own: the module, what it is fed, and its calls an inference."""
+
+    module: nn.Module
+    sample: tuple[Tensor, ...]
+    calls: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +52,8 @@ class FamilyFile:
         choices: gene -> its values, numbers ascending.
         make: genes -> torch module.
         inputs: genes -> what the module is fed: a tensor, or a tuple of tensors.
+        parts: genes -> name -> (module, what it is fed, calls an inference), of networks of several files, which have
+            neither ``make`` nor ``inputs``; None for others.
         active: genes -> names of those that matter; None if the file does not say.
         calibration: genes -> an iterable of such inputs with values as they occur; None if the file has none.
         judges: whether the file has a function ``accuracy``.
@@ -52,8 +67,9 @@ class FamilyFile:
     path: Path
     digest: str
     choices: Mapping[str, tuple[Value, ...]]
-    make: Callable[..., Any]
-    inputs: Callable[..., Any]
+    make: Callable[..., Any] | None
+    inputs: Callable[..., Any] | None
+    parts: Callable[..., Any] | None
     active: Callable[..., Any] | None
     calibration: Callable[..., Any] | None
     judges: bool
@@ -70,36 +86,69 @@ class FamilyFile:
             return self.shipped_as
         return f"{re.sub('[^A-Za-z0-9]+', '-', self.path.stem).strip('-') or 'family'}-{self.digest[:8]}"
 
-    def network(self, genes: Genes) -> nn.Module:
-        """The module of some genes, in evaluation mode; random weights are the same each time.
+    def of(self, genes: Genes) -> dict[str, Part]:
+        """The network of some genes by the parts that have files of their own: one, ``network``, called once, where the
+        file says nothing else. Modules are in evaluation mode; random weights are the same each time.
 
-        Raises InputError if ``make`` fails or gives something else.
+        Raises InputError if a function of the file fails or gives something else.
         """
         import torch
-        from torch import nn
 
+        if self.parts is None:
+            said = spell_genes(genes)
+            with neighbours(self.path), torch.random.fork_rng(devices=()):
+                torch.manual_seed(0)
+                made = self._called("make", self.make, genes)
+            return {WHOLE: Part(self._module(f"make({said})", made), self.sample(genes), 1)}
         with neighbours(self.path), torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
-            made = self._called("make", self.make, genes)
-        if not isinstance(made, nn.Module):
+            given = self._called("parts", self.parts, genes)
+        said = f"parts({spell_genes(genes)})"
+        if not isinstance(given, Mapping) or not 0 < len(given) <= _MOST_PARTS:
             raise InputError(
-                f"make({spell_genes(genes)}) of {self.path.name} gave a {type(made).__name__}.",
-                "Return a torch.nn.Module with its weights loaded.",
+                f"{said} of {self.path.name} gave {str(given)[:_SHOWN]}, not 1 to {_MOST_PARTS} parts.", _WRITE_PARTS
             )
-        return made.eval()
+        return {name: self._part(said, name, one) for name, one in given.items()}
+
+    def _part(self, said: str, name: Any, given: Any) -> Part:
+        if not isinstance(name, str) or not re.fullmatch(r"\w+", name, re.ASCII):
+            raise InputError(f"{said} of {self.path.name} names a part {name!r}.", "Use letters, digits and _.")
+        said = f"{said}[{name!r}]"
+        if not isinstance(given, tuple) or len(given) != 3:
+            raise InputError(f"{said} of {self.path.name} is {str(given)[:_SHOWN]}.", _WRITE_PARTS)
+        module, inputs, calls = given
+        if type(calls) is not int or not 1 <= calls <= _MOST_CALLS:
+            raise InputError(
+                f"{said} of {self.path.name} is called {str(calls)[:_SHOWN]} times an inference.",
+                f"Give a whole number from 1 to {_MOST_CALLS:,}.",
+            )
+        return Part(self._module(said, module), self._batched(said, inputs), calls)
 
     def sample(self, genes: Genes) -> tuple[Tensor, ...]:
-        """The tensors that such a module is fed. Raises InputError if ``inputs`` fails or gives no tensors."""
+        """The tensors that a network of one part is fed. Raises InputError if ``inputs`` fails or gives no tensors."""
         import torch
 
         with neighbours(self.path), torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
             given = self._called("inputs", self.inputs, genes)
-        tensors = self._tensors(f"inputs({spell_genes(genes)})", given)
-        scalar = [tuple(one.shape) for one in tensors if not one.dim() or one.shape[0] != 1]
-        if scalar:
+        return self._batched(f"inputs({spell_genes(genes)})", given)
+
+    def _module(self, said: str, made: Any) -> nn.Module:
+        from torch import nn
+
+        if not isinstance(made, nn.Module):
             raise InputError(
-                f"inputs({spell_genes(genes)}) of {self.path.name} gave a tensor of shape {list(scalar[0])}.",
+                f"{said} of {self.path.name} gave a {type(made).__name__}.",
+                "Return a torch.nn.Module with its weights loaded.",
+            )
+        return made.eval()
+
+    def _batched(self, said: str, given: Any) -> tuple[Tensor, ...]:
+        tensors = self._tensors(said, given)
+        strange = [tuple(one.shape) for one in tensors if not one.dim() or one.shape[0] != 1]
+        if strange:
+            raise InputError(
+                f"{said} of {self.path.name} gave a tensor of shape {list(strange[0])}.",
                 "Return what one inference is fed: the first dimension is the batch, and it is 1.",
             )
         return tensors
@@ -189,7 +238,9 @@ class FamilyFile:
             )
         return found
 
-    def _called(self, name: str, function: Callable[..., Any], genes: Genes) -> Any:
+    def _called(self, name: str, function: Callable[..., Any] | None, genes: Genes) -> Any:
+        if function is None:
+            raise InputError(f"{self.path.name} has no function {name}(**genes).", _WRITE)
         try:
             return function(**genes)
         except (Exception, SystemExit) as error:
@@ -230,8 +281,13 @@ def read_family(path: Path) -> FamilyFile:
     with neighbours(path):
         written = vars(import_file(path))
     choices = _choices(path, written.get("choices"))
-    make, inputs = (_needed(path, written, name) for name in ("make", "inputs"))
+    make, inputs, parts = _networks(path, written)
     active, calibration, accuracy = (_function(path, written, n) for n in ("active", "calibration", "accuracy"))
+    if parts is not None and calibration is not None:
+        raise InputError(
+            f"{path.name} has parts(**genes) and calibration(**genes), and parts are handed out in fp32 alone.",
+            "Leave calibration out.",
+        )
     unit, quality, combines = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name", "combines"))
     better = bool(written.get("higher_is_better", True))
     if not better and not quality:
@@ -240,11 +296,9 @@ def read_family(path: Path) -> FamilyFile:
             "Name it: accuracy_name = 'perplexity'. For an error in percent write accuracy_unit = 'error' alone.",
         )
     asked = (unit, quality, better, combines)
-    found = FamilyFile(path, "", choices, make, inputs, active, calibration, accuracy is not None, *asked)
+    found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, accuracy is not None, *asked)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
-    first = {name: values[0] for name, values in choices.items()}
-    found.network(first)
-    found.sample(first)
+    found.of({name: values[0] for name, values in choices.items()})
     return replace(found, digest=_digest(path))
 
 
@@ -255,11 +309,17 @@ def _function(path: Path, written: Mapping[str, Any], name: str) -> Callable[...
     return found
 
 
-def _needed(path: Path, written: Mapping[str, Any], name: str) -> Callable[..., Any]:
-    found = _function(path, written, name)
-    if found is None:
-        raise InputError(f"{path.name} has no function {name}(**genes).", _WRITE)
-    return found
+def _networks(path: Path, written: Mapping[str, Any]) -> tuple[Callable[..., Any] | None, ...]:
+    """``make``, ``inputs`` and ``parts`` of a file. InputError unless it has the first two, or the last alone."""
+    make, inputs, parts = (_function(path, written, name) for name in ("make", "inputs", "parts"))
+    if parts is not None and (make or inputs):
+        raise InputError(
+            f"{path.name} has parts(**genes) beside {'make' if make else 'inputs'}(**genes), which says otherwise.",
+            "Keep parts where networks have several files, make and inputs where they have one.",
+        )
+    if parts is None and not (make and inputs):
+        raise InputError(f"{path.name} has no function {'inputs' if make else 'make'}(**genes).", _WRITE)
+    return make, inputs, parts
 
 
 def _digest(path: Path) -> str:

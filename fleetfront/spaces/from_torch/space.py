@@ -16,9 +16,9 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes, OwnAccuracy
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.from_torch.family_file import FamilyFile, Genes, Value, no_calibration, spell_genes
+from fleetfront.spaces.from_torch.family_file import WHOLE, FamilyFile, Genes, Part, Value, no_calibration, spell_genes
 from fleetfront.spaces.from_torch.tables import Slot
-from fleetfront.spaces.from_torch.traces import FamilyParts, family_parts, tracer_of
+from fleetfront.spaces.from_torch.traces import FamilyParts, family_parts, split_calls, tracer_of
 from fleetfront.spaces.slot_tables import codes, sum_tables
 
 if TYPE_CHECKING:
@@ -47,6 +47,11 @@ class TorchFamily:
         return bool(self.file.shipped_as)
 
     @property
+    def is_in_parts(self) -> bool:
+        """True if the file gives ``parts``."""
+        return self.file.parts is not None
+
+    @property
     def own_accuracy(self) -> OwnAccuracy | None:
         """The file's own ``accuracy``, if it has one."""
         one = self.file
@@ -59,10 +64,22 @@ class TorchFamily:
         """The user's file."""
         return self.file.path
 
-    def own_network(self, genotype: Genotypes) -> tuple[nn.Module, tuple[Tensor, ...]]:
-        """The network of one genotype int8[v] as the file makes it, and what one inference is fed."""
-        genes = self.genes(self.canonical(genotype[None])[0])
-        return self.file.network(genes), self.file.sample(genes)
+    def own_parts(self, genotype: Genotypes) -> dict[str, Part]:
+        """The network of one genotype int8[v] as the file makes it, by the parts that have files of their own: module,
+        what it is fed, calls an inference.
+        """
+        return self.file.of(self.genes(self.canonical(genotype[None])[0]))
+
+    def by_part(self, genotype: Genotypes, values: NDArray[np.float64]) -> dict[str, float]:
+        """The sum of ``values`` float64[|V|] over all calls of what each part that has a file of its own is made of."""
+        found: dict[str, float] = {}
+        padded, rows = np.append(values, 0.0), self.canonical(genotype[None])
+        for slot, blocks, calls in zip(self.parts.slots, self._blocks, self._calls, strict=True):
+            (at,) = codes(slot.genes, self._counts, rows)
+            if blocks[at] >= 0:
+                name = slot.place.partition("/")[0] if self.is_in_parts else WHOLE
+                found[name] = found.get(name, 0.0) + float(calls[at] * padded[blocks[at]])
+        return found
 
     def check_calibration(self) -> None:
         """Raise InputError if the file has no ``calibration``."""
@@ -201,7 +218,13 @@ class TorchFamily:
     @cached_property
     def _blocks(self) -> list[NDArray[np.int32]]:
         """For each slot and combination of its genes, the part there; -1 for none."""
-        return [np.array([self._order.get(h, -1) for h in slot.held], np.int32) for slot in self.parts.slots]
+        found = [[self._order.get(split_calls(held)[0], -1) for held in slot.held] for slot in self.parts.slots]
+        return [np.array(one, np.int32) for one in found]
+
+    @cached_property
+    def _calls(self) -> list[NDArray[np.int32]]:
+        """For each slot and combination of its genes, how often an inference calls what is there."""
+        return [np.array([split_calls(held)[1] for held in slot.held], np.int32) for slot in self.parts.slots]
 
     @cached_property
     def _sensitive(self) -> list[list[tuple[Slot, NDArray[np.bool_]]]]:
@@ -221,29 +244,33 @@ class TorchFamily:
         return np.array([bool(slots) for slots in self._sensitive], np.bool_)
 
     def block_indices(self, genotypes: Genotypes) -> NDArray[np.int32]:
-        """int32[n, b]: indices into ``vocabulary`` of each network's parts, padded with -1."""
-        columns = [
-            blocks[codes(slot.genes, self._counts, genotypes)]
-            for slot, blocks in zip(self.parts.slots, self._blocks, strict=True)
-            if (blocks >= 0).any()
-        ]
-        return np.stack(columns, axis=1)
+        """int32[n, b]: indices into ``vocabulary`` of each network's parts, once for each call, padded with -1."""
+        columns = []
+        for slot, blocks, calls in zip(self.parts.slots, self._blocks, self._calls, strict=True):
+            if (blocks >= 0).any():
+                chosen = codes(slot.genes, self._counts, genotypes)
+                is_called = np.arange(calls[blocks >= 0].max()) < calls[chosen][:, None]
+                columns.append(np.where(is_called, blocks[chosen][:, None], np.int32(-1)))
+        return np.concatenate(columns, axis=1)
 
     def additive(self, values: NDArray[np.float64]) -> Callable[[Genotypes], NDArray[np.float64]]:
-        """The sum of ``values`` float64[|V|] over each network's parts, as a function int8[n, v] -> float64[n]."""
+        """The sum of ``values`` float64[|V|] over all calls of each network's parts, as a function int8[n, v] ->
+        float64[n].
+        """
         padded = np.append(values, 0.0)
-        return self._summed([padded[blocks] for blocks in self._blocks])
+        return self._summed([calls * padded[blocks] for blocks, calls in zip(self._blocks, self._calls, strict=True)])
 
     def _summed(self, tables: Sequence[NDArray[np.float64]]) -> SumOfTables:
         return sum_tables([slot.genes for slot in self.parts.slots], self._counts, tables)
 
     def macs(self, genotypes: Genotypes) -> NDArray[np.int64]:
-        """Multiply-accumulates of the parts, int64[n]."""
+        """Multiply-accumulates of all calls of the parts, int64[n]."""
         return np.rint(self.additive(self.block_macs(self.vocabulary).astype(np.float64))(genotypes)).astype(np.int64)
 
     def params(self, genotypes: Genotypes) -> NDArray[np.int64]:
         """Numbers in the weights, those between the parts too, int64[n]."""
-        inside = self.additive(self.block_params(self.vocabulary).astype(np.float64))(genotypes)
+        padded = np.append(self.block_params(self.vocabulary).astype(np.float64), 0.0)
+        inside = self._summed([padded[blocks] for blocks in self._blocks])(genotypes)
         loose = sum(np.array(counts)[codes(slot.genes, self._counts, genotypes)] for slot, counts in self.parts.loose)
         return np.rint(inside + loose).astype(np.int64)
 
@@ -281,8 +308,8 @@ class TorchFamily:
     def subnet_graphs(
         self, genotype: Genotypes, weights: Mapping[str, Array] | None = None
     ) -> dict[str, tuple[Graph, int]]:
-        """The graph of a network, batch 1, as the file makes it; torch writes its files. ``weights`` are the module's
-        own: InputError for others.
+        """The graph of a network, batch 1, as the file makes it, or of each of its parts; torch writes their files.
+        ``weights`` are the modules' own: InputError for others.
         """
         from fleetfront.spaces.from_torch.exporting import exported_graph
 
@@ -291,8 +318,8 @@ class TorchFamily:
                 f"Networks of {self.name} have the weights that {self.file.path.name} gives them.",
                 "Load them in make(**genes).",
             )
-        module, sample = self.own_network(genotype)
-        return {"network": (exported_graph(self.name, module, sample), 1)}
+        made = self.own_parts(genotype).items()
+        return {name: (exported_graph(self.name, one.module, one.sample), one.calls) for name, one in made}
 
     def _capture(self, genes: Genes) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         key = spell_genes(genes)

@@ -23,6 +23,17 @@ if TYPE_CHECKING:
 BETWEEN, LOOSE = "after ", "weights "
 
 
+def spell_calls(held: str, calls: int) -> str:
+    """The content of a place, with how often an inference calls it; that alone where it is once."""
+    return held if calls == 1 else f"{held}*{calls}"
+
+
+def split_calls(held: str) -> tuple[str, int]:
+    """``spell_calls`` read back."""
+    one, _, calls = held.partition("*")
+    return one, int(calls or 1)
+
+
 @dataclass(frozen=True, slots=True)
 class Described:
     """The facts of a part, the same wherever it occurs.
@@ -123,7 +134,7 @@ def _traced(file: FamilyFile, progress: Progress) -> FamilyParts:
             break
         # A later network showed that a module must stay whole: what was traced before was cut otherwise.
         tracer = Tracer(file, tracer.decisions)
-    occurring = {held for slot in slots for held in slot.held}
+    occurring = {split_calls(held)[0] for slot in slots for held in slot.held}
     return FamilyParts(slots, {key: one for key, one in tracer.described.items() if key in occurring}, tracer.decisions)
 
 

@@ -26,8 +26,8 @@ from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.readers.torch import read_module
 from fleetfront.graphs.readers.torch_words import ALIASES
 from fleetfront.spaces.from_torch.exporting import plain_paths, quiet_torch
-from fleetfront.spaces.from_torch.family_file import FamilyFile, Genes, spell_genes
-from fleetfront.spaces.from_torch.traces import BETWEEN, LOOSE, Decisions, Described
+from fleetfront.spaces.from_torch.family_file import WHOLE, FamilyFile, Genes, Part, spell_genes
+from fleetfront.spaces.from_torch.traces import BETWEEN, LOOSE, Decisions, Described, spell_calls
 from fleetfront.user_code import reason_of
 
 #: A module of several parts that does more of a network's work than this is taken apart.
@@ -106,47 +106,56 @@ class Tracer:
 
     def settle(self, genes: Genes) -> None:
         """Decide by one large network which modules are taken apart."""
-        found: set[str] | None = None
-        while found is None or found:
-            module = self._family.network(genes)
-            held = self._trace(genes, module)
-            work = {place: self.described[one].macs for place, one in held.items() if one in self.described}
-            most = _MOST_WORK * sum(work.values())
-            large = [module.get_submodule(place.partition("#")[0]) for place, macs in work.items() if macs > most]
-            found = {_name(one) for one in large if _name(one) not in self._whole and len(self._split(one)) > 1}
-            self._apart |= found
+        for name in self._family.of(genes):
+            found: set[str] | None = None
+            while found is None or found:
+                part = self._family.of(genes)[name]
+                held = self._trace(genes, part, _prefix(name))
+                work = {place: self.described[one].macs for place, one in held.items() if one in self.described}
+                most = _MOST_WORK * sum(work.values())
+                paths = [at.removeprefix(_prefix(name)).partition("#")[0] for at, macs in work.items() if macs > most]
+                large = [part.module.get_submodule(path) for path in paths]
+                found = {_name(one) for one in large if _name(one) not in self._whole and len(self._split(one)) > 1}
+                self._apart |= found
 
     def trace(self, genes: Genes) -> dict[str, str]:
         """Place -> what it holds, of the network of some genes: the signature of a part, what is computed after a part,
-        or how many numbers are in a weight of no part.
+        or how many numbers are in a weight of no part. Behind it stands how often what has a file of its own is called.
 
         Raises InputError if the network cannot be made or run.
         """
-        return self._trace(genes, self._family.network(genes))
+        held: dict[str, str] = {}
+        for name, part in self._family.of(genes).items():
+            of_part = self._trace(genes, part, _prefix(name))
+            held |= {at: one if at.startswith(LOOSE) else spell_calls(one, part.calls) for at, one in of_part.items()}
+        return held
 
     def capture(self, genes: Genes) -> dict[str, tuple[nn.Module, tuple[Tensor, ...]]]:
         """Each part of a network by its place, with its weights, and tensors such as it is fed, all zeros."""
-        watch = self._run(genes, self._family.network(genes))
-        return {place: (running.chain(), running.sample()) for place, running in watch.parts.items()}
+        captured: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {}
+        for name, part in self._family.of(genes).items():
+            watch = self._run(genes, part)
+            captured |= {f"{_prefix(name)}{at}": (one.chain(), one.sample()) for at, one in watch.parts.items()}
+        return captured
 
-    def _trace(self, genes: Genes, module: nn.Module) -> dict[str, str]:
-        watch = self._run(genes, module)
-        held = {place: running.signature() for place, running in watch.parts.items()}
-        for place, signature in held.items():
+    def _trace(self, genes: Genes, part: Part, prefix: str) -> dict[str, str]:
+        watch = self._run(genes, part)
+        held = {f"{prefix}{place}": running.signature() for place, running in watch.parts.items()}
+        for (place, signature), running in zip(held.items(), watch.parts.values(), strict=True):
             if signature not in self.described:
-                self.described[signature] = _describe(watch.parts[place], genes, place)
-        held |= {f"{BETWEEN}{place}": f"~{_digest(log)}" for place, log in watch.between.items()}
+                self.described[signature] = _describe(running, genes, place)
+        held |= {f"{BETWEEN}{prefix}{place}": f"~{_digest(log)}" for place, log in watch.between.items()}
         inside = {id(p) for running in watch.parts.values() for one in running.modules for p in one.parameters()}
-        loose = {path: p.numel() for path, p in module.named_parameters() if id(p) not in inside}
-        return held | {f"{LOOSE}{path}": str(count) for path, count in loose.items()}
+        loose = {path: p.numel() for path, p in part.module.named_parameters() if id(p) not in inside}
+        return held | {f"{LOOSE}{prefix}{path}": str(count) for path, count in loose.items()}
 
-    def _run(self, genes: Genes, module: nn.Module) -> _Watch:
+    def _run(self, genes: Genes, part: Part) -> _Watch:
         """Run the network on tensors without data.
 
         Of the ``meta`` device, what an operator makes of shapes is remembered; what its tensors cannot do, as beside
         tensors that a module holds and does not register, stand-ins of real tensors may.
         """
-        sample = self._family.sample(genes)
+        module, sample, _ = part
         if not self._stand_ins:
             weights = {name: torch.empty_like(one, device="meta") for name, one in _tensors(module)}
             fed = tuple(one.to("meta") for one in sample)
@@ -297,6 +306,11 @@ class _Watch(TorchDispatchMode):
             return repr(one)
         kind = "made" if id(one) in self._made else "weight"
         return f"{names.get(id(one), kind)}:{list(one.shape)}:{one.dtype}"
+
+
+def _prefix(name: str) -> str:
+    """The beginning of places in a part that has a file of its own; none in networks of one file."""
+    return "" if name == WHOLE else f"{name}/"
 
 
 def _describe(running: Running, genes: Genes, place: str) -> Described:

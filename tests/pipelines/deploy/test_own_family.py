@@ -11,7 +11,7 @@ from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy.own_family import deploy_family
-from fleetfront.pipelines.deploy.records import Pick, Recipe
+from fleetfront.pipelines.deploy.records import Measuring, Pick, Recipe
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search_space
@@ -20,12 +20,14 @@ from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.profilers.plan import PlanOptions
 from fleetfront.profilers.store.store import Store
+from fleetfront.quantities import Clock
 from fleetfront.search.problem import ProblemTarget
 from fleetfront.spaces.from_torch.remembered import open_family
 from fleetfront.spaces.from_torch.space import TorchFamily
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 from tests.spaces.from_torch.conftest import FAMILY
+from tests.spaces.from_torch.test_parts import TRANSLATOR
 
 TARGET = Target("cpu", "onnxruntime")
 
@@ -197,3 +199,36 @@ def test_accuracy_is_asked_by_genes(family: TorchFamily) -> None:
     # The same function by its spelling; any other is asked by the network's id.
     spelled = load_accuracy(f"call:{family.own_file}:accuracy", family)
     np.testing.assert_array_equal(spelled.predict(rows).mean, [63.0])
+
+
+def test_a_family_in_parts_gets_a_file_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
+    (tmp_path / "translator.py").write_text(TRANSLATOR)
+    family = open_family(tmp_path / "translator.py")
+    arch = "width=8,layers=2,words=5"
+    rows = ({"target": str(TARGET), "ms": 0.3, "std_ms": 0.01, "tier": "measured", "clock": "thread-cpu"},)
+    with Store(tmp_path / "store") as store:
+        options = PlanOptions(calibration=2, validation=2)
+        budget = Budget("test", 60.0)
+        profile_space(
+            family, TARGET, store=store, budget=budget, rounds=2, options=options, workspace=Workspace.default()
+        )
+        fit_target(store, TARGET, family, workspace=Workspace.default())
+        timing = Measuring(store, (TARGET,), Clock.THREAD_CPU)
+        picks = [Pick("both", arch, latency=rows)]
+        (done,) = deploy_family(picks, family, parse_formats("onnx,ort"), tmp_path / "out", measuring=timing)
+    assert done.error is None
+    names = {"encoder.onnx", "encoder.ort", "step.onnx", "step.ort", "parts.json"}
+    assert {path.name for path in done.folder.iterdir()} == names
+    said = json.loads((done.folder / "parts.json").read_text())
+    assert {name: part["calls"] for name, part in said["parts"].items()} == {"encoder": 1, "step": 5}
+    assert all(file["checks"]["passed"] for part in said["parts"].values() for file in part["files"])
+    (promised,) = said["promised"]
+    assert sum(promised["parts"].values()) == pytest.approx(0.3)
+    each = {name: part["latency"][0]["ms"] for name, part in said["parts"].items()}
+    assert done.measured[0].ms == pytest.approx(each["encoder"] + 5 * each["step"])
+    assert said["latency_ms"] == {str(TARGET): pytest.approx(done.measured[0].ms)}
+    with pytest.raises(InputError, match="both exists"):
+        deploy_family(picks, family, parse_formats("onnx"), tmp_path / "out")
+    with pytest.raises(InputError, match="not handed out in int8"):
+        deploy_family(picks, family, parse_formats("onnx"), tmp_path, recipe=Recipe(precisions=("int8",)))

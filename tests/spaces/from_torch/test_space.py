@@ -25,7 +25,7 @@ def test_it_is_a_space(check: Callable[[SearchSpace], None], family: TorchFamily
 def test_every_network_is_what_its_parts_say(family: TorchFamily) -> None:
     rows = family.sample(12, np.random.default_rng(0))
     for row, blocks, params in zip(rows, family.block_indices(rows), family.params(rows), strict=True):
-        module, sample = family.own_network(row)
+        module, sample, _ = family.own_parts(row)["network"]
         assert params == sum(p.numel() for p in module.parameters())
         named = [family.vocabulary[index].family for index in blocks if index >= 0]
         depth = family.to_config(row)["depth"]
@@ -64,7 +64,7 @@ def test_files_compute_what_the_module_does(family: TorchFamily, tmp_path: Path)
 
     runtime = pytest.importorskip("onnxruntime")
     (row,) = family.parse(["width=8,depth=3,second=tanh,drop=0.5"])
-    module, sample = family.own_network(row)
+    module, sample, _ = family.own_parts(row)["network"]
     graph, _ = family.subnet_graphs(row)["network"]
     data = graph.exported("onnx")
     assert data == family.subnet_graphs(row)["network"][0].exported("onnx"), "the same bytes each time"
@@ -97,6 +97,7 @@ def test_files_of_parts_compute_what_the_modules_do_and_leave_them_as_they_were(
         ("transformer", {"[2, 3, 4]": "[3]", '"heads": [2, 4]': '"heads": [2]', "[32, 48]": "[32]"}, "block"),
         ("audio", {"[2, 3, 4]": "[3]", "[8, 16, 24]": "[8]"}, "conv1d"),
         ("convolutional", {"[1, 2, 3]": "[2]", "[16, 24, 32]": "[16]"}, "step"),
+        ("translator", {"[1, 2, 3]": "[1]", "[32, 64]": "[32]"}, "transformerdecoderlayer"),
     ],
 )
 def test_examples_are_families(name: str, fewer: dict[str, str], part: str, tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""Deploy networks of a user's own family whose parts have files of their own, such as encoder and decoder step: each
+file is proven against its module, and ``parts.json`` says how often an inference calls it and what that takes.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from fleetfront.deploy.formats import FileFormat
+from fleetfront.errors import FleetfrontError, InputError
+from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder
+from fleetfront.pipelines.deploy.export_example import TorchCall, write_proven
+from fleetfront.pipelines.deploy.parts import MANIFEST, DeployedParts, Part, write_manifest
+from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, WrittenFile
+from fleetfront.pipelines.deploy.timing import measure_written
+from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.predictors.table.calibrated import CalibratedTable
+from fleetfront.predictors.table.fit_files import read_fits
+from fleetfront.progress import SILENT, Progress
+from fleetfront.quantities import LATENCY
+from fleetfront.spaces.base import Genotypes, UserFamily
+from fleetfront.workspace import Workspace
+
+
+def deploy_own_parts(
+    picks: Sequence[Pick],
+    family: UserFamily,
+    formats: Sequence[FileFormat],
+    out: Path,
+    *,
+    measuring: Measuring | None = None,
+    force: bool = False,
+    progress: Progress = SILENT,
+) -> list[Deployed]:
+    """Write one folder a pick, fp32: files named after the parts, and ``parts.json``. A pick that fails carries its
+    error and costs no other.
+
+    What is measured of a pick is the sum over all calls. What was promised of it is divided over its parts as the model
+    of the target divides it.
+
+    Raises:
+        InputError: a folder that exists.
+        DeviceError: the device that measures is gone.
+    """
+    for pick in picks:
+        _check_replaceable(out / pick.name, force=force)
+    done = []
+    progress.start("Writing and proving", len(picks))
+    with staging_folder(out) as staging:
+        for number, pick in enumerate(picks):
+            folder = staging / str(number)
+            folder.mkdir()
+            try:
+                done.append(_deployed(pick, family, formats, folder, out / pick.name, measuring, progress))
+            except FleetfrontError as error:
+                done.append(Deployed(pick, error=type(error)(f"{pick.name}: {error.message}", error.remedy)))
+            progress.advance(detail=pick.name)
+    progress.finish()
+    return done
+
+
+def _deployed(
+    pick: Pick,
+    family: UserFamily,
+    formats: Sequence[FileFormat],
+    folder: Path,
+    out: Path,
+    measuring: Measuring | None,
+    progress: Progress,
+) -> Deployed:
+    from fleetfront.deploy.writers.torch_export import weights_id
+
+    (genotype,) = family.parse([pick.arch])
+    graphs, parts, ids = family.subnet_graphs(genotype), dict[str, Part](), dict[str, str]()
+    for name, (module, sample, calls) in family.own_parts(genotype).items():
+        network = TorchCall(f"{pick.arch}, {name}", module, sample)
+        exported = graphs[name][0].exports["onnx"]()
+        parts[name] = Part(calls, tuple(write_proven(network, kind, folder, exported, name) for kind in formats))
+        ids[name] = weights_id(module)
+    if measuring is not None:
+        timed = measure_written(
+            {name: part.files for name, part in parts.items()}, replace(measuring, models={}), progress
+        )
+        parts = {name: replace(part, measured=timed[name]) for name, part in parts.items()}
+    source = f"parts(**genes) of {family.own_file.name}"
+    weights = {"random": False, "id": ids, "source": source, "licence": "unknown"}
+    promised = [_divided(row, family, genotype) for row in pick.latency]
+    made = DeployedParts(out, pick.arch, family.name, parts, weights, pick.accuracy, promised)
+    write_manifest(made, folder)
+    if out.exists():
+        shutil.rmtree(out)
+    folder.rename(out)
+    files: list[WrittenFile] = []
+    for name, part in parts.items():
+        files += [replace(file, key=f"{name}.{file.kind.name}", path=out / file.name) for file in part.files]
+    proofs = {file.key: file.proof for file in files}
+    done = Deployed(pick, out, proofs=proofs, measured=_whole(parts), files=tuple(files))
+    return replace(done, error=missed_limit(done))
+
+
+def _whole(parts: Mapping[str, Part]) -> tuple[FileLatency, ...]:
+    """The latency measured of all calls together, one entry a target; an error of a part is that of all."""
+    found = []
+    for column in zip(*(part.measured for part in parts.values()), strict=True):
+        failed = next((one.error for one in column if one.ms is None), None)
+        weighted = [(part.calls, one) for part, one in zip(parts.values(), column, strict=True)]
+        found.append(
+            replace(
+                column[0],
+                ms=None if failed else sum(calls * (one.ms or 0.0) for calls, one in weighted),
+                std_ms=None if failed else sum(calls * (one.std_ms or 0.0) for calls, one in weighted),
+                visits=min(one.visits for one in column),
+                error=failed,
+                app=None,
+            )
+        )
+    return tuple(found)
+
+
+def _divided(row: Mapping[str, Any], family: UserFamily, genotype: Genotypes) -> dict[str, Any]:
+    """A row of latency with the share of each part, by what the blocks of each take in the model that promised it; the
+    row alone where that model is gone.
+    """
+    for _, fit in read_fits(Workspace.default(), family.name)[0]:
+        if (str(fit.target), fit.clock.value, fit.metric) == (row["target"], row.get("clock"), LATENCY):
+            values = CalibratedTable(family, fit).block_values()
+            shares = family.by_part(genotype, values)
+            scale = float(row["ms"]) / sum(shares.values())
+            return {**row, "parts": {name: scale * share for name, share in shares.items()}}
+    return dict(row)
+
+
+def _check_replaceable(folder: Path, *, force: bool) -> None:
+    if not folder.exists():
+        return
+    if not force:
+        raise InputError(f"{folder} exists.", "Give --force to replace it, or another --out.")
+    if not (folder / MANIFEST).is_file():
+        raise InputError(
+            f"{folder} exists and holds no parts of a network, so it is not replaced.", "Give another --out."
+        )
