@@ -33,7 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "report": ("fleetfront.cli.report:report", "Look at it all: one page of devices, errors, fronts and picks."),
     "compare": ("fleetfront.cli.compare:compare", "Compare two results, with bars for use in CI."),
     "import": ("fleetfront.cli.importing.command:import_", "Bring in measurements made by others."),
-    "store": ("fleetfront.cli.store.command:store", "Say what the store of measurements holds."),
+    "store": ("fleetfront.cli.store.command:store", "Say what the store of measurements holds; make it smaller."),
     "agent": ("fleetfront.cli.agent:agent", "Serve this machine's devices to another, through ssh."),
     "train": ("fleetfront.cli.train:train", "Train a small supernet on labelled images."),
 }

@@ -60,3 +60,13 @@ def test_slips_of_the_keyboard_are_told(told: Told, held: str) -> None:
     assert (code, "Did you mean 'cpu'?" in err) == (2, True)
     code, _, err = told("store", "info", "--store", f"{held}.none")
     assert (code, "does not exist" in err) == (2, True)
+
+
+def test_the_store_is_compacted(told: Told, held: str) -> None:
+    code, text, err = told("store", "compact", "--store", held, "--json", "--quiet")
+    found = json.loads(text)
+    assert (code, found["rows"], found["packed"]) == (0, 12, 0), err
+    code, text, err = told("store", "compact", "--store", held)
+    assert (code, "12 rows" in text) == (0, True), err
+    code, _, err = told("store", "compact", "--store", f"{held}.none")
+    assert (code, "does not exist" in err) == (2, True)

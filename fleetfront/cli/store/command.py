@@ -1,4 +1,4 @@
-"""``fleetfront store``: say what the store of measurements holds."""
+"""``fleetfront store``: say what the store of measurements holds, and make it smaller."""
 
 from __future__ import annotations
 
@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Say what the store of measurements holds.
+    """Say what the store of measurements holds, and make it smaller.
 
     \b
     Examples:
       fleetfront store info
+      fleetfront store compact
       fleetfront store info --store colleague/store.sqlite --json
     """
 
@@ -64,6 +65,36 @@ def info(discards: bool, store: Path | None, as_json: bool, quiet: bool) -> None
     for sentence in damage:
         warn(sentence)
     next_command("fleetfront devices")
+
+
+@store.command("compact")
+@store_option
+@json_option
+@quiet_option
+def compact(store: Path | None, as_json: bool, quiet: bool) -> None:
+    """Make the store smaller: rows of older versions are packed as new ones are, and no page stays empty.
+
+    No row and no value is lost, whatever ends the command; the same command does the rest. It needs room for a copy of
+    the store on its disk. Older versions of fleetfront refuse the store afterwards.
+
+    \b
+    Examples:
+      fleetfront store compact
+      fleetfront store compact --store lab.sqlite --json
+    """
+    from dataclasses import asdict
+
+    from fleetfront.profilers.store.compacting import compact_store
+
+    path = store_path(store)
+    with progress(quiet) as shown:
+        done = compact_store(path, progress=shown)
+    if as_json:
+        print_json({"file": str(path), **asdict(done)})
+        return
+    before, after = done.bytes_before / 1e6, done.bytes_after / 1e6
+    echo(f"{path}: {before:,.1f} MB before, {after:,.1f} MB now; {done.rows:,} rows, {done.packed:,} packed anew.")
+    next_command("fleetfront store info")
 
 
 def _read_all(path: Path, contents: StoreContents, quiet: bool) -> tuple[dict[str, int], list[str]]:

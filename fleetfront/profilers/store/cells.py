@@ -81,12 +81,13 @@ def _is_unit(metric: object, unit: object) -> bool:
 def read_facts(text: object) -> dict[str, Any]:
     """The object that a cell of JSON holds; an empty one if it is damaged."""
     try:
-        return _object(text)
+        return read_object(text)
     except (ValueError, RecursionError):
         return {}
 
 
-def _object(text: object) -> dict[str, Any]:
+def read_object(text: object) -> dict[str, Any]:
+    """The object that a cell of JSON holds. Raises ValueError if it is damaged."""
     value = from_json(str(text), cache_strings="keys") if text else {}
     if not isinstance(value, dict):
         raise ValueError("conditions are no JSON object")
@@ -94,7 +95,7 @@ def _object(text: object) -> dict[str, Any]:
 
 
 #: Rows of one visit under several clocks come one after the other and tell the same conditions.
-_conditions = lru_cache(maxsize=8)(_object)
+_conditions = lru_cache(maxsize=8)(read_object)
 
 
 @lru_cache(maxsize=8)

@@ -92,6 +92,13 @@ class VisitWriter:
                 self._visit = self._written(*self._cells)
         return self._visit
 
+    def packed(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[int, bytes]:
+        """The number of the layout of conditions, and what fills it. Raises ValueError if they cannot be packed."""
+        cells = pack_conditions(before, after)
+        if cells is None:
+            raise ValueError("conditions cannot be packed")
+        return self._layout((cells[0], cells[1])), cells[2]
+
     def _written(self, *cells: Any) -> int | None:
         if cells == (None, None):
             return None

@@ -124,7 +124,7 @@ def count_contents(path: Path) -> StoreContents:
         machines = dict.fromkeys(_machine(target, told) for target, told in told if is_target(target))
         return StoreContents(
             version_of(connection),
-            _file_bytes(path),
+            file_bytes(path),
             _pragma(connection, "freelist_count") * _pragma(connection, "page_size"),
             targets,
             tuple(machines),
@@ -140,7 +140,8 @@ def _machine(target: str, environment: object) -> Machine:
     return Machine(Target.parse(target).device, name, str(told.get("system") or ""))
 
 
-def _file_bytes(path: Path) -> int:
+def file_bytes(path: Path) -> int:
+    """Bytes of a store and its log."""
     real = path.resolve()
     files = (real, real.with_name(f"{real.name}-wal"))
     return sum(file.stat().st_size for file in files if file.exists())

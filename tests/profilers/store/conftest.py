@@ -36,12 +36,14 @@ def older_store(path: Path, version: int, *rows: Measurement) -> None:
     connection.executescript(schema._TABLES + schema._APPEND_ONLY + (schema._VISITS if version >= 3 else ""))
     connection.execute(f"PRAGMA application_id = {schema.APPLICATION_ID}")
     connection.execute(f"PRAGMA user_version = {version}")
+    known: dict[tuple[object, ...], int] = {}
     for number, row in enumerate(rows, 1):
         names = (str(row.target), row.space, row.role, row.key, row.metric, row.unit, row.clock)
-        connection.execute("INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (number, *names))
+        series = known.setdefault(names, len(known) + 1)
+        connection.execute("INSERT OR IGNORE INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (series, *names))
         data = np.asarray(row.samples, dtype="<i8").tobytes()
         samples = data + zlib.crc32(data).to_bytes(4, "little")
-        cells = (row.uuid, number, row.campaign, row.round, row.started_ns, samples if version > 1 else samples[:-4])
+        cells = (row.uuid, series, row.campaign, row.round, row.started_ns, samples if version > 1 else samples[:-4])
         conditions, visit = (pack_facts(row.before), pack_facts(row.after)), ()
         if version >= 3:
             connection.execute("INSERT INTO visits VALUES (?, ?, ?)", (number, *conditions))
