@@ -11,7 +11,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.profilers.reading.plain_rows import PlainRows, read_plain
 from fleetfront.profilers.records import CLOCK_COST, Measurement, Role
+from fleetfront.profilers.store.conditions import Layout
+from fleetfront.profilers.store.queries import Piece
 from fleetfront.quantities import Clock, FloatArray
 
 #: Flag of a row whose visit was made once more because the device was throttled: whatever is left, it never counts.
@@ -143,45 +146,118 @@ def collect_visits(measurements: Iterable[Measurement]) -> Visits:
 
 def collect_rows(rows: Iterable[tuple[Any, ...]]) -> Visits:
     """Put rows, as ``Store.rows`` gives them, into columns, and let go of each."""
-    series: dict[tuple[Any, ...], int] = {}
-    campaigns: dict[str, int] = {}
-    numbers = array("q")
-    samples, facts = array("q"), array("d")
-    flagged: list[tuple[bool, bool]] = []
-    errors: list[str | None] = []
-    told: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
-    visits = 0
-    for _, _, role, key, clock, runs, campaign, round_, started_ns, _, unit, before, after, flags, error, _ in rows:
-        # Rows of one visit share its conditions.
-        if told is None or before is not told[0] or after is not told[1]:
-            told, visits = (before, after), visits + 1
-            facts.extend(_facts(before, after))
-        of = series.setdefault((role, key, clock, unit), len(series))
-        named = campaigns.setdefault(campaign, len(campaigns))
-        numbers.extend((of, named, round_, started_ns, len(runs), visits - 1))
-        samples.extend(runs)
-        flagged.append((THROTTLED in flags, REPEATED in flags) if flags else _UNFLAGGED)
-        errors.append(error)
-    columns = np.array(numbers, dtype=np.int64).reshape(len(errors), 6).T
-    table = np.array(facts, dtype=np.float64).reshape(visits, len(_PLACES))
-    table[np.abs(table) >= _BEYOND] = math.inf
-    flags_ = np.array(flagged, dtype=np.bool_).reshape(len(errors), 2)
-    return Visits(
-        series=tuple(Series(*one) for one in series),
-        of=columns[0].astype(np.intp),
-        campaigns=tuple(campaigns),
-        campaign=columns[1].astype(np.intp),
-        round=columns[2].copy(),
-        started_ns=columns[3].copy(),
-        samples=np.array(samples, dtype=np.int64),
-        count=columns[4].astype(np.intp),
-        facts=table,
-        visit=columns[5].astype(np.intp),
-        is_throttled=flags_[:, 0],
-        is_repeated=flags_[:, 1],
-        has_error=np.array([error is not None for error in errors], dtype=np.bool_),
-        errors=np.array(errors, dtype=object),
-    )
+    columns = _Columns()
+    columns.add(rows)
+    return columns.finished()
+
+
+def collect_pieces(pieces: Iterable[Piece]) -> Visits:
+    """Put rows, as ``Store.pieces`` gives them, into columns: plain ones many at once, others one by one."""
+    columns = _Columns()
+    for piece in pieces:
+        plain = read_plain(piece)
+        if plain is None:
+            columns.add(piece.cells())
+        else:
+            columns.add_plain(plain)
+    return columns.finished()
+
+
+class _Columns:
+    """Columns that grow."""
+
+    def __init__(self) -> None:
+        self._series: dict[tuple[Any, ...], int] = {}
+        self._campaigns: dict[str, int] = {}
+        self._visits = 0
+        # Blocks of rows: int64[n, 6], samples int64[m], facts float64[v, f], flags bool[n, 2], errors.
+        self._numbers: list[NDArray[np.int64]] = []
+        self._samples: list[NDArray[np.int64]] = []
+        self._facts: list[FloatArray] = []
+        self._flags: list[NDArray[np.bool_]] = []
+        self._errors: list[str | None] = []
+
+    def add(self, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Take in rows one by one."""
+        numbers, samples, facts = array("q"), array("q"), array("d")
+        flagged: list[tuple[bool, bool]] = []
+        told: tuple[Mapping[str, Any], Mapping[str, Any]] | None = None
+        for _, _, role, key, clock, runs, campaign, round_, started_ns, _, unit, before, after, flags, error, _ in rows:
+            # Rows of one visit share its conditions.
+            if told is None or before is not told[0] or after is not told[1]:
+                told, self._visits = (before, after), self._visits + 1
+                facts.extend(_facts(before, after))
+            of = self._series.setdefault((role, key, clock, unit), len(self._series))
+            named = self._campaigns.setdefault(campaign, len(self._campaigns))
+            numbers.extend((of, named, round_, started_ns, len(runs), self._visits - 1))
+            samples.extend(runs)
+            flagged.append((THROTTLED in flags, REPEATED in flags) if flags else _UNFLAGGED)
+            self._errors.append(error)
+        self._numbers.append(np.array(numbers, dtype=np.int64).reshape(-1, 6))
+        self._samples.append(np.array(samples, dtype=np.int64))
+        self._facts.append(np.array(facts, dtype=np.float64).reshape(-1, len(_PLACES)))
+        self._flags.append(np.array(flagged, dtype=np.bool_).reshape(-1, 2))
+
+    def add_plain(self, plain: PlainRows) -> None:
+        """Take in rows that are columns already."""
+        series = [self._series.setdefault(one, len(self._series)) for one in plain.series]
+        campaigns = [self._campaigns.setdefault(one, len(self._campaigns)) for one in plain.campaigns]
+        self._numbers.append(
+            np.stack(
+                [
+                    np.array(series)[plain.of],
+                    np.array(campaigns)[plain.campaign],
+                    plain.round,
+                    plain.started_ns,
+                    plain.count,
+                    plain.visit + self._visits,
+                ],
+                axis=1,
+            )
+        )
+        facts = np.full((plain.visits, len(_PLACES)), math.nan)
+        for layout, rows, values in plain.conditions:
+            for place, told in enumerate(_facts_of(layout)):
+                facts[rows, place] = values[told] if isinstance(told, str) else told
+        self._facts.append(facts)
+        self._visits += len(facts)
+        self._samples.append(plain.samples)
+        self._flags.append(np.zeros((len(plain.of), 2), dtype=np.bool_))
+        self._errors += [None] * len(plain.of)
+
+    def finished(self) -> Visits:
+        """All of it."""
+        numbers = np.concatenate([np.empty((0, 6), np.int64), *self._numbers]).T
+        table = np.concatenate([np.empty((0, len(_PLACES))), *self._facts])
+        table[np.abs(table) >= _BEYOND] = math.inf
+        flags = np.concatenate([np.empty((0, 2), np.bool_), *self._flags])
+        return Visits(
+            series=tuple(Series(*one) for one in self._series),
+            of=numbers[0].astype(np.intp),
+            campaigns=tuple(self._campaigns),
+            campaign=numbers[1].astype(np.intp),
+            round=numbers[2].copy(),
+            started_ns=numbers[3].copy(),
+            samples=np.concatenate([np.empty(0, np.int64), *self._samples]),
+            count=numbers[4].astype(np.intp),
+            facts=table,
+            visit=numbers[5].astype(np.intp),
+            is_throttled=flags[:, 0],
+            is_repeated=flags[:, 1],
+            has_error=np.array([error is not None for error in self._errors], dtype=np.bool_),
+            errors=np.array(self._errors, dtype=object),
+        )
+
+
+def _facts_of(layout: Layout) -> list[str | float]:
+    """For each condition that readers ask for, where a layout has its number, or what it is in all of its visits."""
+    told = [layout.before.get(name, math.nan) for name in _BEFORE] + [
+        layout.after.get(name, math.nan) for name in _AFTER
+    ]
+    cost = layout.after.get(CLOCK_COST)
+    told += [(cost if isinstance(cost, dict) else {}).get(clock, math.nan) for clock in _CLOCKS]
+    # Integers of a layout are places of numbers.
+    return [str(one) if type(one) is int else _number(one) for one in told]
 
 
 def _facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[float]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.reading.columns import Visits, collect_rows
+from fleetfront.profilers.reading.columns import Visits, collect_pieces
 from fleetfront.profilers.reading.filters import number_in
 from fleetfront.profilers.records import CLOCK_COST, Measurement, Role, with_samples
 from fleetfront.profilers.store.store import CampaignRow, Store
@@ -41,7 +41,7 @@ def gather_rows(
     if campaigns is None and rows:
         campaigns = [_preferred(store, rows).id]
     with collector_at_rest():
-        found = collect_rows(store.rows(target, space, metric=metric.name, campaigns=campaigns))
+        found = collect_pieces(store.pieces(target, space, metric.name, campaigns))
     named = [row for row in rows if campaigns is not None and row.id in campaigns]
     return CampaignRows(target, space, metric, found, named)
 

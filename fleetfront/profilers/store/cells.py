@@ -21,7 +21,7 @@ from fleetfront.targets import Target
 _ROLES, _CLOCKS = frozenset(role.value for role in Role), frozenset(clock.value for clock in Clock)
 _CHECKSUM_BYTES = 4
 #: Ends samples of 4 bytes each: with it no blob is as long as one of samples of 8 bytes.
-_NARROW = b"\x04"
+NARROW = b"\x04"
 #: What the error of a row begins with that cannot be read.
 DAMAGED = "the store's row is damaged"
 #: A run of a day is none.
@@ -33,14 +33,14 @@ def pack_samples(samples: Sequence[int]) -> bytes:
     wide = np.asarray(samples, dtype="<i8")
     is_narrow = bool(wide.size) and wide.min() >= 0 and wide.max() < 2**32
     data = (wide.astype("<u4") if is_narrow else wide).tobytes()
-    return data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little") + (_NARROW if is_narrow else b"")
+    return data + zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little") + (NARROW if is_narrow else b"")
 
 
 def unpack_samples(blob: bytes) -> tuple[int, ...]:
     """The samples of ``pack_samples``, or of an older store, which has no checksums. Raises ValueError for others."""
     if not len(blob) % 8:
         return struct.unpack(f"<{len(blob) // 8}q", blob)
-    is_narrow = len(blob) % 4 == 1 and blob.endswith(_NARROW)
+    is_narrow = len(blob) % 4 == 1 and blob.endswith(NARROW)
     end = len(blob) - is_narrow - _CHECKSUM_BYTES
     size = 4 if is_narrow else 8
     data = blob[:end]
@@ -67,7 +67,7 @@ def known_words(target: str, role: str, clock: str) -> tuple[Target, Role, Clock
 
 
 @lru_cache(maxsize=64)
-def _is_unit(metric: object, unit: object) -> bool:
+def is_unit(metric: object, unit: object) -> bool:
     """Tell whether a known metric can be in a unit; of others nobody knows."""
     try:
         METRICS[str(metric)].divisor(str(unit))
@@ -150,7 +150,7 @@ def read_cells(row: Sequence[Any], layouts: Mapping[int, Layout]) -> Cells | Non
         else:
             before, after = unpack_conditions(layouts.get(layout), numbers)
         flags = tuple(map(str, json.loads(flag_text))) if flag_text else ()
-        if samples and not _is_unit(metric, unit):
+        if samples and not is_unit(metric, unit):
             raise ValueError(f"nobody measures {str(metric)[:40]} in {str(unit)[:40]!r}")
         if metric == LATENCY.name and samples and not 0 < min(samples) <= max(samples) < _MOST_NS:
             raise ValueError("a run took no time, or more than a day")

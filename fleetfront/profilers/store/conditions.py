@@ -15,9 +15,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic_core import from_json
 
 _FORMAT = re.compile(r"[iqd]*\Z")
+_NUMPY = {"i": "i4", "q": "i8", "d": "f8"}
 _MOST_OF = {"i": 2**31, "q": 2**63}
 
 
@@ -44,6 +47,14 @@ class Layout:
             raise ValueError("numbers have no format")
         _check_places(pair, len(str(kinds)))
         return Layout(pair[0], pair[1], struct.Struct(f"<{kinds}"))
+
+    def table(self, numbers: Sequence[bytes]) -> NDArray[np.void] | None:
+        """The numbers of n visits, a field for each place (``"0"``); None if those of one are more or fewer."""
+        if set(map(len, numbers)) != {self.numbers.size}:
+            return None
+        kinds = self.numbers.format.removeprefix("<")
+        fields = [(str(place), f"<{_NUMPY[kind]}") for place, kind in enumerate(kinds)]
+        return np.frombuffer(b"".join(numbers), np.dtype(fields))
 
     def unpack(self, numbers: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
         """Conditions before and after a visit. Raises struct.error if there are more or fewer numbers."""

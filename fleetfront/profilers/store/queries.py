@@ -6,7 +6,7 @@ import json
 import sqlite3
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from fleetfront.profilers.store.cells import Cells, read_cells
 from fleetfront.profilers.store.conditions import Layout, read_layouts
@@ -25,9 +25,20 @@ def where_named(target: Target | None, space: str | None) -> tuple[str, list[str
     return " AND ".join(f"{column} = ?" for column in given) or "1", list(given.values())
 
 
-def read_rows(
+class Piece(NamedTuple):
+    """Some thousand rows as SQLite gave them, cells in the order that ``read_cells`` takes, and what fills layouts."""
+
+    rows: list[tuple[Any, ...]]
+    layouts: Mapping[int, Layout]
+
+    def cells(self) -> Iterator[Cells]:
+        """The rows that this version has words for."""
+        return filter(None, (read_cells(row, self.layouts) for row in self.rows))
+
+
+def read_pieces(
     connection: sqlite3.Connection, wanted: Mapping[str, str | None], campaigns: Sequence[str] | None
-) -> Iterator[Cells]:
+) -> Iterator[Piece]:
     """Rows of the series with the cells ``wanted`` (``None``: any), of these campaigns, in the order taken.
 
     Takes memory for some thousand rows, and 8 bytes for each. Raises sqlite3.Error, also for rows that are in an index
@@ -57,7 +68,7 @@ def read_rows(
         if len(rows) != len(piece):
             raise sqlite3.DatabaseError("rows of an index are missing")
         rows.sort(key=lambda row: row[-1])
-        yield from filter(None, (read_cells(row, layouts) for row in rows))
+        yield Piece(rows, layouts)
 
 
 def conditions_of(connection: sqlite3.Connection) -> tuple[tuple[str, str, str, str], str]:

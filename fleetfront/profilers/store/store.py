@@ -26,7 +26,7 @@ from fleetfront.profilers.store.cells import (
     read_facts,
 )
 from fleetfront.profilers.store.conditions import VisitWriter, pack_facts
-from fleetfront.profilers.store.queries import SERIES, killed_seconds, read_rows, where_named
+from fleetfront.profilers.store.queries import SERIES, Piece, killed_seconds, read_pieces, where_named
 from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
 from fleetfront.quantities import Clock
 from fleetfront.targets import Target
@@ -225,7 +225,14 @@ class Store:
         wanted = {"target": target, "space": space, "role": role, "key": key, "clock": clock, "metric": metric}
         named = {column: None if value is None else str(value) for column, value in wanted.items()}
         with explained(self.path):
-            yield from read_rows(self._connection, named, campaigns)
+            for piece in read_pieces(self._connection, named, campaigns):
+                yield from piece.cells()
+
+    def pieces(self, target: Target, space: str, metric: str, campaigns: Sequence[str] | None) -> Iterator[Piece]:
+        """Rows of one target, space and metric as SQLite gives them, for readers that make columns of them."""
+        wanted = {"target": str(target), "space": space, "metric": metric}
+        with explained(self.path):
+            yield from read_pieces(self._connection, wanted, campaigns)
 
     def find_damage(self) -> list[str]:
         """Find what of the store cannot be read, in sentences; empty if everything can. Reads everything."""
