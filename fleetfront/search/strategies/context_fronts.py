@@ -59,6 +59,14 @@ class ContextFronts:
         archive = self._problem.archive
         return self._problem.front_costs(archive.cost[rows], archive.extras[rows])
 
+    def _archived_column(self, rows: Rows, column: int) -> FloatArray:
+        """float64[n]: one column of ``archived_cost``, of many columns in a fraction of the time."""
+        problem = self._problem
+        if column < len(problem.targets) and not any(one.limits for one in problem.columns):
+            found: FloatArray = problem.archive.cost[rows, column]
+            return found
+        return self.archived_cost(rows)[:, column]
+
     def update(self, upto: int | None = None) -> None:
         """Take in what the archive has gained, or its first ``upto`` rows."""
         archive = self._problem.archive
@@ -70,13 +78,13 @@ class ContextFronts:
             arrived = fresh[context == index]
             for column in range(self.columns):
                 rows = np.concatenate([self._fronts[column][index], arrived])
-                cost = self.archived_cost(rows)[:, column]
+                cost = self._archived_column(rows, column)
                 kept = target_front(cost, archive.accuracy[rows], self._limits[column])
                 self._fronts[column][index] = rows[kept]
                 self._stairs[column][index] = _stairs(cost, archive.accuracy[rows], kept)
         for column in range(self.columns):
             rows = np.concatenate(self._fronts[column])
-            cost = self.archived_cost(rows)[:, column]
+            cost = self._archived_column(rows, column)
             self._overall[column] = _stairs(cost, archive.accuracy[rows], target_front(cost, archive.accuracy[rows]))
         self.seen += len(fresh)
 
@@ -86,18 +94,27 @@ class ContextFronts:
 
     def gap(self, cost: FloatArray, accuracy: FloatArray, context: NDArray[np.intp]) -> FloatArray:
         """float64[n]: how far below the nearest front of any column each network is, in percentage points."""
+        # Networks of a context lie together, and costs on a device: hundreds of devices are looked at one by one.
+        order = np.argsort(context, kind="stable")
+        parts = np.flatnonzero(np.diff(context[order], prepend=-1))
+        ends = np.append(parts[1:], len(order))[: len(parts)]
+        pieces = list(zip(context[order[parts]].tolist(), parts.tolist(), ends.tolist(), strict=True))
+        costs, accuracy = np.ascontiguousarray(cost[order].T), accuracy[order]
         gap = np.full(len(accuracy), np.inf)
         for column, stairs in enumerate(self._overall):
             if stairs is None:
                 continue
-            within = self._within(cost, column)
-            np.minimum(gap, np.where(within, stairs.at(cost[:, column]) - accuracy, np.inf), out=gap)
-            for index in np.unique(context):
+            within = self._within(costs.T, column)
+            below = stairs.at(costs[column])
+            for index, start, end in pieces:
                 own = self._stairs[column][index]
                 if own is not None:
-                    here = (context == index) & within
-                    gap[here] = np.minimum(gap[here], CONTEXT_BONUS + own.at(cost[here, column]) - accuracy[here])
-        return gap
+                    part = below[start:end]
+                    np.minimum(part, CONTEXT_BONUS + own.at(costs[column, start:end]), out=part)
+            np.minimum(gap, np.where(within, below - accuracy, np.inf), out=gap)
+        found = np.empty_like(gap)
+        found[order] = gap
+        return found
 
     def gain(self, cost: FloatArray, accuracy: FloatArray) -> FloatArray:
         """float64[n]: by how much the fronts of all columns together would gain, in softened percentage points."""

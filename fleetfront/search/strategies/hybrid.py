@@ -208,7 +208,9 @@ class HybridStrategy(ReadsArchive):
         segments = self._segments()
         parents, lengths = np.concatenate(segments), np.array([len(rows) for rows in segments])
         starts, segment = np.cumsum(lengths) - lengths, np.repeat(np.arange(len(segments)), lengths)
-        weight = np.exp(-2 * np.maximum(self._gap(parents), 0))
+        # The same networks are on the fronts of many devices.
+        known, place = np.unique(parents, return_inverse=True)
+        weight = np.exp(-2 * np.maximum(self._gap(known), 0))[place]
         chosen = rng.choice(len(parents), n, p=weight / weight.sum())
         size, first = lengths[segment[chosen]], starts[segment[chosen]]
         distance = 1 + (rng.standard_exponential(n) * np.maximum(2, 0.02 * size)).astype(np.intp)
