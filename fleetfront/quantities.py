@@ -85,6 +85,17 @@ class Metric:
         """Its name in words, e.g. ``peak memory``."""
         return self.name.replace("_", " ")
 
+    def spell(self, value: float) -> str:
+        """A cost in words, four digits of it: ``12.35 ms``; bytes from a KiB on in KiB or MiB."""
+        scale, unit = self.scale(value)
+        return f"{value / scale:.4g} {unit}"
+
+    def scale(self, value: float) -> tuple[float, str]:
+        """How many of its unit one of the unit is that people write ``value`` in, and that unit."""
+        if self.unit != "bytes" or abs(value) < 2**10:
+            return 1.0, self.unit
+        return (2.0**20, "MiB") if abs(value) >= 2**20 else (2.0**10, "KiB")
+
     def divisor(self, unit: str) -> float:
         """How many ``unit`` of a stored sample make one unit of this metric. Raises InputError for a strange unit."""
         if unit == self.unit:

@@ -42,9 +42,9 @@ def parse_limits(texts: Sequence[str], devices: Collection[str]) -> Limits:
         kept = of_one if device else everywhere
         for one in (device,) if device else devices:
             if kept[one].setdefault(metric, number) != number:
-                unit = NAMED[metric].unit
+                spell = NAMED[metric].spell
                 raise InputError(
-                    f"--limit gives {one} both {kept[one][metric]:g} and {number:g} {unit}.",
+                    f"--limit gives {one} both {spell(kept[one][metric])} and {spell(number)}.",
                     "Give each device one limit of a metric.",
                 )
     return {device: everywhere[device] | of_one[device] for device in devices}

@@ -9,7 +9,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.base import CostModel
-from fleetfront.quantities import LATENCY
+from fleetfront.quantities import LATENCY, Metric
 from fleetfront.search.metrics import STRANGE
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def extreme_cost(problem: Problem, model: CostModel, sign: int = 1) -> float:
 
 def check_limit(problem: Problem, name: str, model: CostModel, limit: float) -> None:
     """Raises InputError, naming the lowest cost there is, if no architecture is within a limit on a target."""
-    lowest, unit = extreme_cost(problem, model), model.metric.unit
+    lowest, spell = extreme_cost(problem, model), model.metric.spell
     if lowest > limit and model.metric.name == STRANGE.name:
         raise InputError(
             f"Of the networks that may be searched, none is in a precision that is known on {name}.",
@@ -71,14 +71,18 @@ def check_limit(problem: Problem, name: str, model: CostModel, limit: float) -> 
         word, much = ("fastest", "long") if is_time else ("least demanding", "much")
         found = word if problem.every() is not None else f"{word} found"
         raise InputError(
-            f"No architecture of {problem.space.name} takes at most {limit:g} {unit} on {name}: the {found} takes "
-            f"{lowest:.4g} {unit}, {lowest - limit:.3g} {unit} too {much}.",
-            f"Raise the limit to {rounded_up(lowest)} or more.",
+            f"No architecture of {problem.space.name} takes at most {spell(limit)} on {name}: the {found} takes "
+            f"{spell(lowest)}, {spell(lowest - limit)} too {much}.",
+            f"Raise the limit to {rounded_up(lowest, model.metric)} or more.",
         )
 
 
-def rounded_up(value: float) -> str:
-    """A positive number with four significant digits that is no less than ``value``, so that it serves as a limit."""
-    unit = 10.0 ** (math.floor(math.log10(value)) - 3) if value > 0 else 1.0
-    text = f"{value:.4g}"
-    return text if float(text) >= value else f"{float(text) + unit:.4g}"
+def rounded_up(value: float, metric: Metric) -> str:
+    """A cost with four significant digits that is no less than ``value``, as ``--limit`` takes it: in the metric's own
+    unit, which is left out, or as ``4MiB``.
+    """
+    scale, unit = metric.scale(value)
+    scaled = value / scale
+    step = 10.0 ** (math.floor(math.log10(scaled)) - 3) if scaled > 0 else 1.0
+    text = f"{scaled:.4g}"
+    return (text if float(text) >= scaled else f"{float(text) + step:.4g}") + (unit if scale > 1 else "")

@@ -47,7 +47,7 @@ def test_wrong_limits(limit, remedy):
 def test_what_is_said_twice_must_be_the_same():
     assert parse_limits(["pixel3=60", "pixel3=60.0"], ["pixel3"]) == {"pixel3": {"latency": 60.0}}
     for texts in (["pixel3=60", "pixel3=70"], ["60", "70"]):
-        with pytest.raises(InputError, match="gives pixel3 both 60 and 70 ms"):
+        with pytest.raises(InputError, match="gives pixel3 both 60 ms and 70 ms"):
             parse_limits(texts, ["pixel3"])
 
 

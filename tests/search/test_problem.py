@@ -6,7 +6,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleetfront.errors import InputError
-from fleetfront.quantities import LATENCY, Estimate, Tier
+from fleetfront.pipelines.fleet import parse_limits
+from fleetfront.quantities import LATENCY, SIZE, Estimate, Tier
 from fleetfront.search.archive import Archive
 from fleetfront.search.cost_range import cost_range, extreme_cost, rounded_up
 from fleetfront.search.problem import Problem, ProblemTarget
@@ -133,13 +134,18 @@ def test_the_remedy_for_a_limit_is_one_that_is_met(make_problem):
         with pytest.raises(InputError) as raised:
             make_problem(limits=(None, limit))
         make_problem(limits=(None, float(raised.value.remedy.split(" to ")[1].split(" ")[0])))
-    assert [rounded_up(value) for value in (12.3441, 12.34, 0.0099999, 99.996, 26151.4)] == [
+    assert [rounded_up(value, LATENCY) for value in (12.3441, 12.34, 0.0099999, 99.996, 26151.4)] == [
         "12.35",
         "12.34",
         "0.01",
         "100",
         "2.616e+04",
     ]
+    size = 13_661_234
+    assert (SIZE.spell(1), SIZE.spell(2048), SIZE.spell(size)) == ("1 bytes", "2 KiB", "13.03 MiB")
+    assert (rounded_up(1000, SIZE), rounded_up(2000, SIZE), rounded_up(size, SIZE)) == ("1000", "1.954KiB", "13.03MiB")
+    for at_least in (1000.0, 2000.0, 13_661_234.0):
+        assert parse_limits([f"size={rounded_up(at_least, SIZE)}"], ["a"])["a"]["size"] >= at_least
 
 
 def test_the_fastest_of_a_small_space_is_that_of_all_its_networks(synthetic):

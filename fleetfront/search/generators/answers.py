@@ -224,9 +224,9 @@ def _cheapest(generator: Generator, models: Sequence[CostModel]) -> Judged:
 
 
 def _refuse(generator: Generator, model: CostModel, limit: float, lowest: float) -> None:
-    unit = model.metric.unit
+    metric = model.metric
     raise InputError(
-        f"No architecture of {generator.space.name} takes at most {limit:g} {unit}: the least demanding found takes "
-        f"{lowest:.4g} {unit}.",
-        f"Raise the limit to {rounded_up(lowest)} or more.",
+        f"No architecture of {generator.space.name} takes at most {metric.spell(limit)}: the least demanding found "
+        f"takes {metric.spell(lowest)}.",
+        f"Raise the limit to {rounded_up(lowest, metric)} or more.",
     )
