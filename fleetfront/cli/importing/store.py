@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from fleetfront.cli.console import echo, next_command, print_json, warn
-from fleetfront.cli.options import json_option, store_option, store_path
+from fleetfront.cli.console import echo, next_command, print_json, progress, warn
+from fleetfront.cli.options import json_option, quiet_option, store_option, store_path
 
 
 @click.command("store")
@@ -16,7 +16,10 @@ from fleetfront.cli.options import json_option, store_option, store_path
 @click.option("--same-machine", is_flag=True, help="The store is this very machine's: its cpu is this cpu.")
 @store_option
 @json_option
-def import_store_command(other: Path, name: str | None, same_machine: bool, store: Path | None, as_json: bool) -> None:
+@quiet_option
+def import_store_command(
+    other: Path, name: str | None, same_machine: bool, store: Path | None, as_json: bool, quiet: bool
+) -> None:
     """All that another store holds: raw samples, campaigns, sources. Importing it again adds what is new.
 
     Phones keep their serials. A machine's own devices, cpu and cuda:0, are told apart by a name for that machine.
@@ -44,7 +47,10 @@ def import_store_command(other: Path, name: str | None, same_machine: bool, stor
     if name:
         # What a target cannot be called is refused before anything is written.
         Target(f"{prefix}cpu", "any")
-    found = merge_store(store_path(store), other, lambda device: prefix + device if device in own else device)
+    with progress(quiet) as shown:
+        found = merge_store(
+            store_path(store), other, lambda device: prefix + device if device in own else device, progress=shown
+        )
     if as_json:
         print_json(
             {

@@ -18,8 +18,11 @@ from fleetfront.profilers.store.schema import (
     open_for_reading,
     version_of,
 )
+from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
 
+#: Measurements of a statement: between two of them progress is told, and Ctrl-C works.
+_AT_ONCE = 50_000
 #: Device -> its name in the store that rows are merged into.
 Rename = Callable[[str], str]
 
@@ -69,7 +72,7 @@ _STEPS = {
     " JOIN series s ON s.target = renamed(x.target) AND s.space = x.space AND s.role = x.role AND s.key = x.key"
     " AND s.metric = x.metric AND s.unit = x.unit AND s.clock = x.clock"
     " LEFT JOIN other.sources y ON y.id = m.source LEFT JOIN sources o ON o.name = y.name AND o.sha256 = y.sha256"
-    " ORDER BY m.id",
+    " WHERE m.id > :after AND m.id <= :upto ORDER BY m.id",
 }
 
 
@@ -101,7 +104,7 @@ def devices_in(path: Path) -> list[str]:
     return sorted({Target.parse(target).device for (target,) in targets if is_target(target)})
 
 
-def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
+def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress = SILENT) -> Merged:
     """Copy what the store ``other`` holds and ``path`` does not, in one transaction: all of it or, on an error, none.
 
     Rows are known by their identity, so that merging again changes nothing. ``rename`` gives the devices' names here.
@@ -120,7 +123,7 @@ def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
             told = connection.execute("SELECT target FROM other.series UNION SELECT target FROM other.campaigns")
             names = {target: _renamed(target, rename) for (target,) in told.fetchall()}
             connection.create_function("renamed", 1, names.get, deterministic=True)
-            new = _copy(connection)
+            new = _copy(connection, progress)
             total, named = _counts(connection)
             connection.execute("COMMIT")
         except BaseException:
@@ -131,7 +134,7 @@ def merge_store(path: Path, other: Path, rename: Rename) -> Merged:
     return Merged(tuple(devices), rows, named - rows, total - named, new["campaigns"])
 
 
-def _copy(connection: sqlite3.Connection) -> dict[str, int]:
+def _copy(connection: sqlite3.Connection, progress: Progress) -> dict[str, int]:
     """Rows that each table got."""
     (known,) = connection.execute("SELECT coalesce(max(id), 0) FROM main.visits").fetchone()
     steps, version = dict(_STEPS), version_of(connection, "other")
@@ -141,7 +144,18 @@ def _copy(connection: sqlite3.Connection) -> dict[str, int]:
     if version < WITH_VISITS:
         del steps["visits"]
         steps["measurements"] = steps["measurements"].replace("m.visit + :known", "NULL")
-    return {table: max(0, connection.execute(sql, {"known": known}).rowcount) for table, sql in steps.items()}
+    query = "SELECT coalesce(min(id), 1) - 1, coalesce(max(id), 0) FROM other.measurements"
+    first, last = connection.execute(query).fetchone()
+    new = dict.fromkeys(steps, 0)
+    progress.start("Merging", last - first)
+    for table, sql in steps.items():
+        pieces = range(first, last, _AT_ONCE) if table == "measurements" else [first]
+        for after in pieces:
+            given = {"known": known, "after": after, "upto": after + _AT_ONCE}
+            new[table] += max(0, connection.execute(sql, given).rowcount)
+            progress.advance(min(_AT_ONCE, last - after) if table == "measurements" else 0, table)
+    progress.finish()
+    return new
 
 
 def _renamed(text: object, rename: Rename) -> str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleetfront.errors import InputError
+from fleetfront.profilers.store import merging
 from fleetfront.profilers.store.merging import Merged, devices_in, merge_store
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.targets import Target
@@ -55,6 +56,20 @@ def test_all_of_it_arrives_and_machines_stay_apart(tmp_path: Path, other: Path) 
         assert store.sources(Target("board", "litert")) == before.sources()
         assert store.campaigns(target=lab) == [replace(c, target=lab) for c in before.campaigns()]
         assert [c.is_finished for c in store.campaigns()] == [False, True]
+
+
+def test_a_large_store_arrives_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, other = tmp_path / "own.sqlite", tmp_path / "other.sqlite"
+    rows = [measured(PHONE, str(number)) for number in range(25)]
+    with Store(other) as store:
+        store.append(rows)
+        store._connection.execute("DROP TRIGGER measurements_no_update")
+        store._connection.execute("UPDATE measurements SET id = -7 WHERE id = 1")
+    monkeypatch.setattr(merging, "_AT_ONCE", 4)
+    assert merge_store(path, other, as_lab).rows == 25
+    assert merge_store(path, other, as_lab).known == 25
+    with Store(path, read_only=True) as store:
+        assert list(store.measurements()) == rows
 
 
 def test_merging_again_brings_what_is_new_alone(tmp_path: Path, other: Path) -> None:
