@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -53,6 +53,8 @@ from fleetfront.workspace import Workspace
 IDLE = Sample((1, 1), (Stage("relu"),))
 #: Part of the budget that the first set gets; samples that are drawn for the kinds that it told worst.
 _FIRST_SHARE, _MORE = 0.65, 240
+#: As many of one kind are drawn at most to choose from; the share of networks' time that any kind counts with.
+_MOST_OF_ONE, _LEAST_SHARE = 60, 0.02
 #: Of what ``IDLE`` takes, the part that is no operator's: the rest is its one comparison.
 _IDLE_SHARE = 0.9
 #: Rounds that tell all that rounds can tell.
@@ -129,27 +131,29 @@ def profile_operators(
 
 
 def draw_more(design: OperatorDesign, costs: OperatorCosts, count: int, seed: int) -> OperatorDesign:
-    """More samples of the kinds whose errors weigh most in networks, with the networks and the idle file again."""
+    """More samples of kinds whose errors weigh most in networks or are large anywhere; networks and idle file again."""
     time_of: dict[str, float] = defaultdict(float)
     for _, graph in design.networks.values():
         for part in costs.estimate(graph).parts:
             time_of[part.kind] += part.ms
     drawn = {
         sample.key: sample
-        for sample in draw_singles({kind: count for kind in FIRST if not kind.startswith("int8")}, seed + 1)
+        for sample in draw_singles(dict.fromkeys(_drawn_again(FIRST), min(count, _MOST_OF_ONE)), seed + 1)
         if sample.key not in design.samples
     }
     kind_of = {key: kernels_on(costs.target, sample.graph())[-1].kind for key, sample in drawn.items()}
     total = sum(time_of.values()) or 1.0
-    weights = {
-        kind: found.mape * (0.02 + time_of[kind] / total) for kind, found in costs.kinds.items() if time_of[kind]
-    }
+    weights = {kind: found.mape * (_LEAST_SHARE + time_of[kind] / total) for kind, found in costs.kinds.items()}
     share = sum(weights.values()) or 1.0
     chosen: dict[str, Sample] = {IDLE.key: IDLE}
     for kind, weight in weights.items():
         keys = [key for key in drawn if kind_of[key] == kind]
         chosen |= {key: drawn[key] for key in keys[: round(count * weight / share)]}
     return OperatorDesign(chosen, (), design.networks)
+
+
+def _drawn_again(kinds: Iterable[str]) -> list[str]:
+    return [kind for kind in kinds if not kind.startswith(("int8", "uint8"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,8 +298,8 @@ def _cold(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) ->
         sum(float(kernel.features[_WRITTEN]) for kernel in kernels),
     )
     body, alone = (ms[part.key] for part in chain.parts)
-    more = ms[chain.whole.key] - body - (alone - idle)
-    return ColdProduct(alone - idle, more, weights[-1], sum(weights), written)
+    whole = ms[chain.whole.key]
+    return ColdProduct(alone - idle, whole - body - (alone - idle), weights[-1], sum(weights), written, whole)
 
 
 def _test(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) -> ChainTest | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import numpy as np
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from fleetfront.graphs.graph import Graph
 from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
@@ -28,6 +28,7 @@ from fleetfront.predictors.operators.scales import (
     is_thin,
     scale_of,
 )
+from fleetfront.predictors.operators.surfaces import Surface
 from fleetfront.predictors.table.intervals import TYPICAL_SPREAD
 from fleetfront.predictors.trees import Trees
 from fleetfront.quantities import Z90, Clock, FloatArray
@@ -37,12 +38,18 @@ from fleetfront.targets import Target
 TERMS = ("mmacs", "padded", "read", "written", "weights")
 _TERM_COLUMNS = [FEATURES.index(name) for name in TERMS]
 _WEIGHTS, _ROWS, _READ, _WRITTEN = (FEATURES.index(name) for name in ("weights", "rows", "read", "written"))
-_MMACS, _WINDOW = FEATURES.index("mmacs"), FEATURES.index("window")
+_MMACS, _PADDED, _WINDOW, _COLUMNS, _WIDTH = (
+    FEATURES.index(name) for name in ("mmacs", "padded", "window", "columns", "width")
+)
 #: Sizes that tell one algorithm from another, and with them the sets of caches that walks meet.
 _SIZES = [FEATURES.index(name) for name in ("rows", "inner", "columns", "width")]
 _WALKED, _CROWDED = [FEATURES.index("stride"), *_SIZES], [FEATURES.index("groups"), *_SIZES]
 #: Words of kinds whose sizes are those that loops run over; of others that move data they are a file's dimensions.
 _WALKING = ("reduce", "transpose", "softmax", "slice", "gather", "expand", "arithmetic")
+#: Floats that vectors hold at most, and what a surface is told of them beside the features.
+_VECTOR, _VAIN = 16, 3
+#: A doubt beyond this, as a logarithm, is told no larger.
+_MOST_DOUBT = 5.0
 #: No kernel takes less, ms: below is the grain of clocks.
 _LEAST_MS = 1e-5
 #: Keeps logarithms of absent quantities finite; far below any that occur.
@@ -84,16 +91,30 @@ def tree_design(features: FloatArray, roofline_ms: FloatArray) -> FloatArray:
     return np.column_stack([np.log(features + _GRAIN), np.log(roofline_ms)])
 
 
+def surface_design(features: FloatArray) -> FloatArray:
+    """The places of operators on a surface, float64[n, len(FEATURES) + 3]: logarithms of all features, and of what
+    vectors of sixteen compute for nothing: of all, of the last dimension, and of columns.
+    """
+    vain = np.log((features[:, [_PADDED]] + _GRAIN) / (features[:, [_MMACS]] + _GRAIN))
+    last = np.maximum(features[:, [_WIDTH, _COLUMNS]], 1.0)
+    return np.hstack([np.log(features + _GRAIN), vain, np.log(np.ceil(last / _VECTOR) * _VECTOR / last)])
+
+
 @dataclass(frozen=True, slots=True)
 class KindCosts:
     """The costs of operators of one kind, ms.
 
     Attributes:
         roofline: float64[1 + len(TERMS)], ms per unit of each column of ``roofline_design``.
-        trees: what the logarithm of the time is beyond the roofline; None where the roofline alone was no worse.
+        trees: what the logarithm of the time is beyond the roofline; None where others were no worse.
         lowest, highest: float64[len(FEATURES)], of those measured.
         samples: how many were measured.
         mape, rms: relative errors of operators left out, percent and as a share.
+        surface: the same as ``trees`` near what was measured, and how far that can be trusted; None of too few.
+        smoothed: the part of the logarithm that the surface says, the rest is the trees'.
+        doubt: how many of the surface's standard deviations make one, as operators left out were told.
+        far: standard deviation of the logarithm for each factor of e outside of what was measured, as those at the ends
+            of sizes were told by all others.
     """
 
     kind: str
@@ -104,6 +125,11 @@ class KindCosts:
     samples: Annotated[int, Ge(1)]
     mape: Annotated[float, Ge(0)]
     rms: Annotated[float, Ge(0)]
+    # Older costs have none.
+    surface: Surface | None = None
+    smoothed: Annotated[float, Ge(0), Le(1)] = 0.0
+    doubt: Annotated[float, Ge(0), Le(MOST_MS)] = 1.0
+    far: Annotated[float, Ge(0), Le(MOST_MS)] = 0.0
 
     def __post_init__(self) -> None:
         """Raises ValueError if arrays have other shapes than this version's, or costs are beyond all devices'."""
@@ -112,18 +138,36 @@ class KindCosts:
             raise ValueError(f"the sizes of {self.kind} have the wrong shape")
         if self.trees is not None and self.trees.columns != len(FEATURES) + 1:
             raise ValueError(f"the trees of {self.kind} look at other columns")
+        if self.surface is not None and len(self.surface.lengths) != len(FEATURES) + _VAIN:
+            raise ValueError(f"the surface of {self.kind} looks at other columns")
         if self.rms > MOST_MS:
             raise ValueError(f"the error of {self.kind} is beyond all numbers")
 
     def ms(self, features: FloatArray) -> FloatArray:
         """Milliseconds alone in a file, float64[n], of features float64[n, len(FEATURES)]."""
         floor = np.maximum(roofline_design(features) @ self.roofline, _LEAST_MS)
-        return floor if self.trees is None else floor * np.exp(self.trees.predict(tree_design(features, floor)))
+        beyond = np.zeros(len(features))
+        if self.trees is not None:
+            beyond += (1.0 - self.smoothed) * self.trees.predict(tree_design(features, floor))
+        if self.surface is not None and self.smoothed:
+            beyond += self.smoothed * self.surface.predict(surface_design(features))[0]
+        return np.asarray(floor * np.exp(beyond))
 
     @property
     def is_priced(self) -> bool:
-        """Tell whether enough were measured, and told by each other."""
-        return self.samples >= _FEWEST_KNOWN and self.rms <= _WORST_KNOWN
+        """Tell whether enough were measured, and told by each other: all of them, or those that are near others."""
+        is_near = self.surface is not None and math.expm1(self.doubt * self.surface.noise) <= _WORST_KNOWN / 2
+        return self.samples >= _FEWEST_KNOWN and (is_near or self.rms <= _WORST_KNOWN)
+
+    def doubts(self, features: FloatArray) -> float:
+        """Standard deviation of one operator's time as a share: of its neighbours, and as far as it lies outside of all
+        that was measured, if a surface knows them; else of the kind.
+        """
+        if self.surface is None:
+            return self.rms
+        places = surface_design(features[None])
+        near, outside = float(self.surface.predict(places)[1][0]), float(self.surface.overshoot(places)[0])
+        return math.expm1(min(math.hypot(self.doubt * near, self.far * outside), _MOST_DOUBT))
 
     def reaches(self, features: FloatArray) -> bool:
         """Tell whether one operator's work and sizes are near what was measured of the kind, and no window looks around
@@ -141,6 +185,7 @@ class KindCosts:
         if (
             not np.all(features[work] <= np.maximum(reach * self.highest[work], _SMALL))
             or self._overlap(features) > 1.0
+            or self.doubts(features) > _WORST_KNOWN
         ):
             return False
         if is_moved and self.kind.split(" ")[0] not in _WALKING and not self.kind.endswith(" rows"):
@@ -158,11 +203,11 @@ class KindCosts:
         most = np.maximum(self.highest[work], [_SMALL] * len(TERMS) + [1.0])
         larger = float(np.max(features[work] / most, initial=1.0))
         smaller = max(1.0, float(self.lowest[_WRITTEN]) / max(float(features[_WRITTEN]), _GRAIN))
-        return math.hypot(self.rms, _FURTHER * math.log(larger), _FURTHER * math.log(smaller))
+        return math.hypot(self.doubts(features), _FURTHER * math.log(larger), _FURTHER * math.log(smaller))
 
     def most_ms(self, features: FloatArray) -> float:
         """The most that one operator may take alone that is not reached."""
-        unsure = 1.0 + _BEYOND * self.rms * (not self.is_priced)
+        unsure = 1.0 + _BEYOND * max(self.rms * (not self.is_priced), self.doubts(features) - _WORST_KNOWN)
         return float(self.ms(features[None])[0]) * max(_BEYOND, unsure, self._overlap(features))
 
     def _overlap(self, features: FloatArray) -> float:

@@ -72,8 +72,8 @@ FIRST = (
         "matmul": 50,
         "matmul_row": 30,
         "matmul_wide": 20,
-        "multiplied": 40,
-        "depthwise_odd": 30,
+        "multiplied": 44,
+        "depthwise_odd": 34,
         "pointwise_fed": 16,
         "conv_fed": 30,
         "depthwise_fed": 16,
@@ -81,12 +81,12 @@ FIRST = (
         "conv1d": 120,
         "patches": 30,
     }
-    | dict.fromkeys(("max_pool", "average_pool"), 36)
-    | dict.fromkeys(("max_pool_odd", "average_pool_odd"), 20)
+    | dict.fromkeys(("max_pool", "average_pool"), 40)
+    | dict.fromkeys(("max_pool_odd", "average_pool_odd"), 44)
     | dict.fromkeys(("global_pool", "add", "multiply", "scale", "softmax"), 16)
-    | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu", "layer_norm"), 14)
+    | dict.fromkeys(("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "tanh", "gelu"), 14)
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "gather", "leakyrelu", "pool1d", "gelu_tanh", "divided"), 9)
-    | {"transpose": 70, "conv_transpose": 30, "lstm": 32, "gru": 32, "split": 36, "slice": 16}
+    | {"transpose": 70, "conv_transpose": 36, "lstm": 36, "gru": 36, "split": 36, "slice": 16, "layer_norm": 30}
     | {
         "transpose_even": 96,
         "by_number": 14,
@@ -96,7 +96,7 @@ FIRST = (
         "divided_by_number": 9,
         "flip": 24,
     }
-    | dict.fromkeys(("resize", "resize_linear", "resize_cubic", "resize_doubled", "resize_averaged"), 9)
+    | dict.fromkeys(("resize", "resize_linear", "resize_cubic", "resize_doubled", "resize_averaged"), 12)
     | dict.fromkeys(
         ("resize_inside", "resize_nearest_inside", "resize_along", "resize_linear_along", "unmoved", "copy"), 8
     )

@@ -13,15 +13,20 @@ from fleetfront.predictors.operators.sizes import (
     MOST_POOLED,
     TOKENS,
     Draw,
+    draw_any,
+    draw_any_image,
     draw_channels,
     draw_heads,
     draw_image,
     draw_side,
     draw_tokens,
     fits,
+    is_any,
     log_uniform,
 )
 
+#: Windows of pools that are not those of most networks, with their strides.
+_WINDOWS = ((2, 1), (3, 3), (4, 4), (4, 2), (5, 2), (5, 3), (7, 7), (2, 3), (3, 4))
 _NEAREST, _LINEAR, _CUBIC = range(3)
 _DOUBLED, _AVERAGED, _INSIDE, _ALONG = range(1, 5)
 
@@ -31,6 +36,8 @@ def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False, step: 
     sizes, shares = zip(*kernels, strict=True)
 
     def draw(rng: np.random.Generator) -> Sample:
+        if step == 1 and is_any(rng):
+            return _any_conv(rng, int(rng.choice(sizes, p=shares)), int(rng.choice((2, 3, 4, 8))) if grouped else 1)
         while True:
             kernel = int(rng.choice(sizes, p=shares))
             channels = draw_channels(rng, 3, 1536)
@@ -55,6 +62,17 @@ def _conv(kernels: Sequence[tuple[int, float]], *, grouped: bool = False, step: 
     return draw
 
 
+def _any_conv(rng: np.random.Generator, kernel: int, groups: int) -> Sample:
+    """Of any channels, a few results among them, on maps of any sides."""
+    while True:
+        _, channels, height, width = draw_any_image(rng, kernel)
+        out, stride = draw_any(rng, 1, 12 if rng.random() < 0.4 else 512), int(rng.choice((1, 1, 2, 3)))
+        channels, out = (max(1, size // groups) * groups for size in (channels, out))
+        weights = kernel**2 * channels * out / groups
+        if fits(height * width * weights / stride**2, height * width * (channels + out / stride**2), weights):
+            return Sample((1, channels, height, width), (Stage("conv", (out, kernel, kernel, stride, groups)),))
+
+
 def _patches(rng: np.random.Generator) -> Sample:
     """How an image becomes tokens: windows beside each other."""
     while True:
@@ -71,7 +89,10 @@ def _depthwise(rng: np.random.Generator, *, is_odd: bool = False) -> Sample:
         channels = _odd(rng, channels) if is_odd else channels
         side = draw_side(rng, channels, 3)
         other = side if rng.random() < 0.9 else draw_side(rng, channels, 3)
-        stride = 2 if rng.random() < 0.3 else 1
+        stride = int(rng.choice((1, 2, 3), p=(0.68, 0.28, 0.04)))
+        if is_any(rng):
+            _, drawn, side, other = draw_any_image(rng, 3)
+            channels = _odd(rng, drawn) if is_odd else max(1, drawn // 4) * 4
         if fits(0, side * other * channels * 2):
             stage = Stage("conv", (channels, kernel, kernel, stride, channels))
             return Sample((1, channels, side, other), (stage,))
@@ -82,9 +103,16 @@ def _odd(rng: np.random.Generator, channels: int) -> int:
     return channels // 4 * 4 + int(rng.integers(1, 4))
 
 
+def _uneven(rng: np.random.Generator, channels: int) -> int:
+    """As many, or few more, that are no multiple of sixteen: of eight or four as often as of none."""
+    return channels // 16 * 16 + int(rng.choice((1, 2, 3, 4, 5, 7, 8, 8, 12, 13)))
+
+
 def _linear(rng: np.random.Generator) -> Sample:
     while True:
         rows, inner, out = int(rng.choice(TOKENS[1:])), draw_channels(rng, 16, 3072), draw_channels(rng, 10, 3072)
+        if is_any(rng):
+            rows, inner, out = draw_any(rng, 2, 1000), draw_any(rng, 4, 3072), draw_any(rng, 1, 3072)
         if fits(rows * inner * out, rows * (inner + out), inner * out):
             return Sample((1, rows, inner), (Stage("linear", (out,)),))
 
@@ -95,15 +123,20 @@ def _linear_row(rng: np.random.Generator) -> Sample:
         inner, out = draw_channels(rng, 16, 25088 if rng.random() < 0.2 else 4096), draw_channels(rng, 10, 4096)
         if rng.random() < 0.3:
             inner, out = draw_channels(rng, 512, 4096), draw_channels(rng, 256, 4096)
+        if is_any(rng):
+            inner, out = draw_any(rng, 4, 4096), draw_any(rng, 1, 4096)
         if fits(inner * out, inner + out, inner * out / 4):
             return Sample((1, inner), (Stage("linear", (out,)),))
 
 
 def _pool(name: str, *, is_odd: bool = False) -> Draw:
     def draw(rng: np.random.Generator) -> Sample:
-        kernel, stride = (int(number) for number in rng.choice(((2, 2), (3, 2), (3, 1), (2, 2))))
-        shape = draw_image(rng, 4)
-        shape = (1, _odd(rng, shape[1]), *shape[2:]) if is_odd else shape
+        usual = ((2, 2), (3, 2), (3, 1), (2, 2))
+        kernel, stride = (int(number) for number in rng.choice(_WINDOWS if rng.random() < 0.4 else usual))
+        shape = draw_image(rng, max(4, kernel))
+        channels = _uneven(rng, shape[1]) if is_odd else -(-shape[1] // 16) * 16
+        if rng.random() < 0.8:
+            shape = (1, channels, *shape[2:])
         return Sample(shape, (Stage(name, (kernel, stride)),))
 
     return draw
@@ -139,6 +172,9 @@ def _matmul_wide(rng: np.random.Generator) -> Sample:
 
 def _matmul(rng: np.random.Generator) -> Sample:
     heads, tokens, width = draw_heads(rng)
+    if is_any(rng):
+        tokens, width = draw_any(rng, 2, 320), draw_any(rng, 2, 320)
+        return Sample((1, heads, tokens, width), (Stage("matmul", (draw_any(rng, 1, 320),)),))
     if rng.random() < 0.5:
         return Sample((1, heads, tokens, width), (Stage("matmul", (tokens,)),))
     return Sample((1, heads, tokens, tokens), (Stage("matmul", (width,)),))
@@ -149,7 +185,10 @@ def _conv1d(rng: np.random.Generator) -> Sample:
         channels, length = draw_channels(rng, 1, 512), int(rng.choice((50, 64, 100, 128, 250, 400, 1000, 4000, 16000)))
         out, kernel = draw_channels(rng, 8, 512), int(rng.choice((1, 3, 5, 9, 15, 31)))
         groups = channels if rng.random() < 0.3 and channels > 1 else 1
-        out, stride = (channels if groups > 1 else out), int(rng.choice((1, 1, 2, 4)))
+        if is_any(rng):
+            channels, length, out = draw_any(rng, 1, 512), draw_any(rng, 40, 6000), draw_any(rng, 1, 512)
+            kernel, groups = int(rng.choice((1, 3, 5, 7))), channels if rng.random() < 0.3 else 1
+        out, stride = (channels if groups > 1 else out), int(rng.choice((1, 1, 2, 3, 4)))
         macs = length / stride * kernel * channels * out / groups
         if fits(macs, length * (channels + out / stride), kernel * channels * out / groups):
             return Sample((1, channels, length), (Stage("conv1d", (out, kernel, stride, groups)),))
@@ -160,7 +199,9 @@ def _multiplied(rng: np.random.Generator) -> Sample:
     while True:
         channels, times = draw_channels(rng, 3, 512), int(rng.choice((2, 2, 3, 4, 8)))
         kernel = int(rng.choice((1, 3, 3, 3, 5, 7)))
-        side, stride = draw_side(rng, channels, 3), 2 if rng.random() < 0.3 else 1
+        side, stride = draw_side(rng, channels, 3), int(rng.choice((1, 2, 3), p=(0.6, 0.32, 0.08)))
+        if is_any(rng):
+            channels, side = draw_any(rng, 2, 256), draw_any(rng, 4, 160)
         if fits(side**2 * channels * times * kernel**2, side**2 * channels * (1 + times)):
             return Sample(
                 (1, channels, side, side), (Stage("conv", (channels * times, kernel, kernel, stride, channels)),)
@@ -170,7 +211,10 @@ def _multiplied(rng: np.random.Generator) -> Sample:
 def _spread(rng: np.random.Generator, *, is_grouped: bool = False) -> Sample:
     while True:
         channels, out = draw_channels(rng, 8, 512), draw_channels(rng, 3, 256)
-        side, (kernel, stride) = draw_side(rng, channels), ((2, 2), (4, 2), (3, 1))[int(rng.integers(3))]
+        windows = ((2, 2), (4, 2), (3, 1), (2, 2), (4, 2), (3, 1), (5, 1), (6, 2), (3, 3))
+        side, (kernel, stride) = draw_side(rng, channels), windows[int(rng.integers(len(windows)))]
+        if is_any(rng):
+            channels, out, side = draw_any(rng, 1, 256), draw_any(rng, 1, 128), draw_any(rng, 4, 96)
         groups: tuple[int, ...] = ()
         if is_grouped:
             groups = (channels,) if rng.random() < 0.5 else (int(rng.choice((2, 4, 8, 16))),)
@@ -204,6 +248,8 @@ def _cell(name: str, *, is_both_ways: bool = False, is_batch: bool = False) -> D
         while True:
             steps, batch = int(log_uniform(rng, 10, 150)), int(rng.choice((2, 4, 8, 16))) if is_batch else 1
             features, hidden = draw_channels(rng, 16, 256), draw_channels(rng, 32, 320)
+            if is_any(rng):
+                steps, features, hidden = draw_any(rng, 2, 100), draw_any(rng, 4, 256), draw_any(rng, 4, 256)
             if batch == 1 or fits(steps * batch * 8 * hidden * (features + hidden), 0):
                 return Sample((steps, batch, features), (Stage(name, (hidden, *directions)),))
 

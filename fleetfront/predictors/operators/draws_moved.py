@@ -9,11 +9,14 @@ from fleetfront.predictors.operators.sizes import (
     MOST_ACROSS,
     MOST_ELEMENTS,
     Draw,
+    draw_any,
+    draw_any_image,
     draw_channels,
     draw_even,
     draw_heads,
     draw_image,
     draw_tokens,
+    is_any,
     log_uniform,
 )
 
@@ -24,6 +27,9 @@ def _pad(rng: np.random.Generator) -> Sample:
     if rng.random() < 0.25:
         side = int(rng.choice((96, 128, 160, 192, 224, 256)))
         shape = (1, 3, side, side)
+    elif rng.random() < 0.2:
+        # Rows of few channels are copied one by one.
+        shape = (1, int(rng.integers(1, 9)), *draw_any_image(rng, 8)[2:])
     return Sample(shape, (Stage("pad", (int(rng.choice((1, 1, 2, 3))),)),))
 
 
@@ -188,6 +194,8 @@ def _sliced(rng: np.random.Generator) -> Sample:
 def _split(rng: np.random.Generator) -> Sample:
     """In two, as for the heads of attention, or in as many as groups are worked on apart."""
     shape = draw_image(rng, 4)
+    while shape[1] < 2:
+        shape = draw_image(rng, 4)
     parts = min(int(rng.choice((2, 2, 3, 4, 8, 16))), shape[1])
     return Sample(shape, (Stage("split", (1, *[parts] * (parts > 2))),))
 
@@ -228,6 +236,8 @@ def _rows_joined(name: str) -> Draw:
 
 def _softmax(rng: np.random.Generator) -> Sample:
     tokens = int(rng.choice((49, 50, 64, 65, 98, 128, 196, 197, 256)))
+    if is_any(rng):
+        return Sample((1, draw_any(rng, 1, 2000), draw_any(rng, 2, 1000)), (Stage("softmax"),))
     if rng.random() < 0.2:
         return Sample((1, draw_channels(rng, 4, 1200)), (Stage("softmax"),))
     return Sample((1, int(rng.integers(1, 17)), tokens, tokens), (Stage("softmax"),))
@@ -246,7 +256,9 @@ def _softmax_across(rng: np.random.Generator) -> Sample:
         kind = rng.random()
         places = int(log_uniform(rng, 64, 9000))
         heads, bins = int(rng.choice((1, 4, 8))), int(rng.choice((16, 32, 64)))
-        if kind < 0.3:
+        if is_any(rng):
+            shape, axis = draw_any_image(rng), 1
+        elif kind < 0.3:
             shape, axis = (1, draw_channels(rng, 4, 512), places), 1
         elif kind < 0.5:
             shape, axis = (1, bins, heads, places), 1

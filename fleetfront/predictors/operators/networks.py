@@ -17,6 +17,10 @@ from fleetfront.predictors.operators.samples import random_array
 _Draw = Callable[["_Writer", np.random.Generator], str]
 
 
+#: Channels from which on networks tell a thousand classes apart.
+_WIDE = 256
+
+
 class _Writer:
     """Adds layers with random weights to a graph of one input."""
 
@@ -110,8 +114,9 @@ class _Writer:
         return self.graph.add("reshape", (made,), shape=(steps, batch, hidden))
 
     def classified(self, data: str) -> str:
+        """Into a hundred classes, or a thousand behind as many channels as networks of such have."""
         pooled = self.graph.add("global_average_pool", (data,))
-        return self.linear(self.graph.add("flatten", (pooled,)), 100)
+        return self.linear(self.graph.add("flatten", (pooled,)), 1000 if self.channels(data) >= _WIDE else 100)
 
     def gated(self, data: str, act: str) -> str:
         """Squeeze and excitation."""

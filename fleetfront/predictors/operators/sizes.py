@@ -17,6 +17,9 @@ Draw = Callable[[np.random.Generator], Sample]
 _SIDES = (1, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160)
 _MOST_MACS, MOST_ELEMENTS, _MOST_WEIGHTS = 4e8, 2.5e6, 3e6
 _LARGE_SHARE, _LARGE_SIDES, _LARGE_ELEMENTS = 0.125, (56, 112, 128, 160, 224), 8e5
+#: Of all samples so many are of any size: files are not only of published networks, and what lies between and beyond
+#: their sizes runs on other code.
+ANY_SHARE = 0.25
 #: Elements that windows look at, and that softmax is taken of across rows: each is dearer there.
 MOST_POOLED, MOST_ACROSS = 1e7, 1e6
 TOKENS = (1, 2, 4, 8, 16, 32, 49, 50, 64, 65, 98, 100, 128, 144, 196, 197, 256, 257, 384, 400, 784, 1024, 3136)
@@ -34,6 +37,25 @@ def draw_channels(rng: np.random.Generator, low: int, high: int) -> int:
     return max(1, round(drawn / step) * step) if drawn >= step else max(1, round(drawn))
 
 
+def draw_any(rng: np.random.Generator, low: int, high: int) -> int:
+    """Any number, evenly on a scale of ratios: odd ones as often as even ones."""
+    return round(log_uniform(rng, low, high))
+
+
+def is_any(rng: np.random.Generator) -> bool:
+    """Tell whether a sample is to be of any size."""
+    return bool(rng.random() < ANY_SHARE)
+
+
+def draw_any_image(rng: np.random.Generator, fewest: int = 4, most: float = MOST_ELEMENTS) -> tuple[int, int, int, int]:
+    """Shape of one image of any channels and sides."""
+    while True:
+        channels, height = draw_any(rng, 1, 512), draw_any(rng, fewest, 224)
+        width = height if rng.random() < 0.6 else draw_any(rng, fewest, 224)
+        if channels * height * width <= most:
+            return 1, channels, height, width
+
+
 def draw_side(rng: np.random.Generator, channels: int, fewest: int = 1) -> int:
     """A side that maps of so many channels have, now and then another."""
     usual = 56 * 64 / channels
@@ -48,7 +70,9 @@ def fits(sample_macs: float, elements: float, weights: float = 0.0) -> bool:
 
 
 def draw_image(rng: np.random.Generator, fewest: int = 1) -> tuple[int, ...]:
-    """Shape of an image with square maps, channels first; one in eight is larger than caches are."""
+    """Shape of an image with square maps, channels first; one in eight is larger than caches are, others are any."""
+    if is_any(rng):
+        return draw_any_image(rng, max(fewest, 2))
     if rng.random() < _LARGE_SHARE:
         side = int(rng.choice(_LARGE_SIDES))
         return 1, max(1, int(log_uniform(rng, _LARGE_ELEMENTS, MOST_ELEMENTS)) // side**2), side, side
@@ -65,9 +89,12 @@ def draw_even(rng: np.random.Generator, least: int = 16, most: int = 1024) -> in
 
 
 def draw_tokens(rng: np.random.Generator) -> tuple[int, ...]:
-    """Shape of one sequence of tokens."""
+    """Shape of one sequence of tokens, now and then of any."""
     while True:
-        rows, width = int(rng.choice(TOKENS)), draw_channels(rng, 16, 3072)
+        if is_any(rng):
+            rows, width = draw_any(rng, 1, 4000), draw_any(rng, 2, 3072)
+        else:
+            rows, width = int(rng.choice(TOKENS)), draw_channels(rng, 16, 3072)
         if rows * width <= MOST_ELEMENTS:
             return 1, rows, width
 

@@ -24,6 +24,8 @@ PADS, _PAD_WORDS = ("pad", "pad int8"), ("pad", "padv2")
 _ARITHMETIC = ("add", "sub", "multiply")
 #: Functions whose further operands are numbers as a rule.
 _BOUNDED = ("clip", "prelu", "celu", "elu")
+#: Floats that vectors hold at most.
+_LANES = 16
 #: Of fewer elements with one scale no vectors are made.
 _FEW_ALIKE = 8
 #: Reductions that cost alike.
@@ -248,11 +250,12 @@ def _sliced(before: Sequence[int], after: Sequence[int], steps: Sequence[int]) -
 
 
 def _padded(view: Stored, operator: Operator) -> Variant:
-    """Around the sides of images, or elsewhere; rows that lie together are copied."""
+    """Around the sides of images, or elsewhere; rows that lie together are copied, or pixels of channels last."""
     before, after = view.shape(operator.inputs[0]), view.shape(operator.outputs[0])
     grown = [axis for axis, (old, new) in enumerate(zip(before, after, strict=True)) if old != new]
     kind = "pad" if len(after) == 4 and grown in ([1, 2], [2, 3], []) else "pad elsewhere"
-    run = math.prod(before[grown[-1] :]) if grown else math.prod(before)
+    first = grown[-1] + (view.is_last and grown[-1] + 1 < len(before)) if grown else 0
+    run = math.prod(before[first:])
     return Variant(kind, runs(math.prod(after), max(run, 1)))
 
 
@@ -346,17 +349,21 @@ def _joined(view: Stored, operator: Operator) -> Variant:
 
 
 def _pooled(view: Stored, operator: Operator) -> Variant:
-    """Windows of images, signals or volumes, with gaps or without; channels that are no multiple of four go elsewhere
-    where they come first.
+    """Windows of images, signals or volumes, with gaps or without. Where channels come first, those that vectors do not
+    hold without rest go elsewhere; where they come last, vectors run over them.
     """
     attributes, shape = operator.attributes, view.graph.value(operator.inputs[0]).shape
-    kind = operator.family
+    kind, sizes = operator.family, dict[str, float]()
+    channels = int(elements(shape[-1:] if attributes.get("channels_last") else shape[1:2]))
     if operator.family == "pool":
         kind = f"pool {_function(operator)}" + f" {len(shape) - 2}d" * (len(shape) != 3)
-    elif not attributes.get("channels_last") and elements(shape[1:2]) % 4:
-        kind += " odd"
+    elif view.is_last:
+        window = math.prod(attributes["kernel"]) * elements(view.graph.value(operator.outputs[0]).shape)
+        sizes = {"padded": window / channels * -(-channels // _LANES) * _LANES / 1e6}
+    elif channels % _LANES:
+        kind, sizes = f"{kind} odd", {"groups": math.gcd(channels, _LANES)}
     kind += " dilated" * (max(attributes.get("dilation", (1,))) > 1)
-    return Variant(kind + " indexed" * (len(operator.outputs) > 1))
+    return Variant(kind + " indexed" * (len(operator.outputs) > 1), sizes)
 
 
 #: Family -> what tells its variants.

@@ -153,7 +153,7 @@ def test_a_kind_that_was_measured_twice_is_not_known(costs: OperatorCosts) -> No
 def test_less_than_was_measured_is_told_less_surely(costs: OperatorCosts) -> None:
     kind, written = costs.kinds["resize cubic"], FEATURES.index("written")
     small = kind.lowest.copy()
-    assert kind.error(small) == kind.rms
+    assert kind.error(small) == kind.doubts(small)
     small[written] /= 50
     assert kind.error(small) > 1.5
 
@@ -192,6 +192,29 @@ def test_sizes_far_beyond_what_was_measured_are_not_known(costs: OperatorCosts) 
     builder = GraphBuilder("huge")
     data = builder.input("x", (1, 4096, 65536))
     assert costs.estimate(builder.build([builder.add("relu", (data,))])).known_share < 0.5
+
+
+def test_samples_of_any_size_are_among_those_of_networks() -> None:
+    drawn = draw_singles({"conv": 60, "layer_norm": 40, "max_pool_odd": 40})
+    keys = [sample.key for sample in drawn]
+    results = [sample.stages[0].numbers[0] for sample in drawn if sample.stages[0].name == "conv"]
+    assert sum(count < 8 for count in results) > 3
+    assert sum(sample.shape[-1] % 2 for sample in drawn if sample.stages[0].name == "layer_norm") > 3
+    assert any("max_pool:3x3" in key or "max_pool:2x1" in key for key in keys)
+
+
+def test_kinds_that_no_network_holds_are_drawn_again_too(costs: OperatorCosts, design: OperatorDesign) -> None:
+    poor = replace(
+        costs, kinds={k: replace(c, mape=90.0 if k == "resize cubic" else 0.1) for k, c in costs.kinds.items()}
+    )
+    drawn = draw_more(design, poor, 40, seed=0).samples
+    assert sum("resize" in key for key in drawn) > 10
+
+
+def test_old_costs_without_surfaces_doubt_all_of_a_kind_alike(costs: OperatorCosts) -> None:
+    kind = replace(costs.kinds["linear"], surface=None, smoothed=0.0, trees=None)
+    assert kind.doubts(kind.lowest) == kind.doubts(2 * kind.highest) == kind.rms
+    assert costs.kinds["linear"].doubts(4 * kind.highest) > costs.kinds["linear"].doubts(kind.highest)
 
 
 def test_more_samples_go_to_the_kinds_that_are_told_worst(costs: OperatorCosts, design: OperatorDesign) -> None:

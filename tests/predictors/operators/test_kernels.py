@@ -63,6 +63,21 @@ def test_rows_looked_up_by_whole_numbers_are_floats() -> None:
     assert [k.kind for k in graph_kernels(builder.build([builder.add("gather", (table, rows), axis=0)]))] == ["gather"]
 
 
+def test_pools_of_channels_that_fill_no_vector_go_elsewhere_where_these_come_first() -> None:
+    for key, kind, groups in (
+        ("1x24x9x9", "max_pool2d odd", 8),
+        ("1x33x9x9", "max_pool2d odd", 1),
+        ("1x48x9x9", "max_pool2d", 1),
+    ):
+        (kernel,) = graph_kernels(Sample.parse(f"{key}|max_pool:2x2").graph())
+        assert (kernel.kind, kernel.features[FEATURES.index("groups")]) == (kind, groups)
+    (last,) = graph_kernels(Sample.parse("1x3x9x9|max_pool:2x2").graph(), is_last=True)
+    features = dict(zip(FEATURES, last.features, strict=True))
+    assert last.kind == "max_pool2d"
+    assert features["mmacs"] == pytest.approx(4 * 4 * 4 * 3 / 1e6)
+    assert features["padded"] == pytest.approx(4 * 4 * 4 * 16 / 1e6)
+
+
 def test_work_of_a_convolution_is_counted() -> None:
     (kernel,) = graph_kernels(Sample.parse("1x32x28x28|conv:40x3x3x2x1").graph())
     features = dict(zip(FEATURES, kernel.features, strict=True))

@@ -42,6 +42,14 @@ def networks(count: int = 40, noise: float = 0.0) -> list[MeasuredNetwork]:
     return found
 
 
+def test_networks_of_doubtful_operators_have_little_say() -> None:
+    """Operators that nobody could tell made one network's sum three times too large."""
+    true, first = learn_scales(networks(), IDLE), networks()[0]
+    wrong = [replace(first, asked=3 * first.asked, spread=spread) for spread in (0.0, 3.0)]
+    off = [np.abs(learn_scales([*networks(), one], IDLE).scales - true.scales).max() for one in wrong]
+    assert off[1] < 0.05 < off[0]
+
+
 def test_weights_beyond_the_cache_are_paid_and_others_are_not() -> None:
     scales = learn_scales(networks(), IDLE)
     assert scales.cache_mweights == CACHE
