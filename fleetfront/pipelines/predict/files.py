@@ -29,8 +29,8 @@ from fleetfront.pipelines.predict.reasons import (
 )
 from fleetfront.pipelines.predict.timed import Asked, Timed, timed_of
 from fleetfront.predictors.operators.classes import estimate_by_classes
-from fleetfront.predictors.operators.cost_files import list_costs
-from fleetfront.predictors.operators.costs import GraphEstimate, OperatorCosts
+from fleetfront.predictors.operators.cost_files import StoredCosts, list_costs
+from fleetfront.predictors.operators.costs import GraphEstimate
 from fleetfront.predictors.operators.model import OperatorModel, operator_models
 from fleetfront.profilers.file_facts import file_inputs, file_precision
 from fleetfront.profilers.kinds.catalogue import find_kind
@@ -224,7 +224,7 @@ class _Known:
         """Measured targets of the device first, then its operator costs, else its shipped estimate."""
         name, *parts = split_spelled(device)
         timed = [one for one in self._timed.found if one.device == name and _has(one, parts)]
-        found: list[FilePrediction | str] = [self._measured(target) for target in timed]
+        found: list[FilePrediction | Refusal | str] = [self._measured(target) for target in timed]
         costs = [one for one in self._costs if one.target.device == name and _has(self._target(one), parts)]
         usual = [one for one in costs if self._opens(one.target)] or costs
         found += [self._by_costs(one) for one in _newest(usual) if self._target(one) not in timed]
@@ -252,7 +252,7 @@ class _Known:
         found = self._timed.others.get(name, ())
         return f"; it was timed there with {' and with '.join(found[:_TOLD])}, which is another time" if found else ""
 
-    def _target(self, costs: OperatorCosts) -> Target:
+    def _target(self, costs: StoredCosts) -> Target:
         """That of the costs with the batch that is asked for, and the precision that a measured file would have."""
         target, precision = costs.target, self._asked.precision
         if not self._asked.suffix or precision == "unknown" or (precision != "int8" and _computes_in_either(target)):
@@ -295,8 +295,12 @@ class _Known:
         name = next((name for name, shape in shapes.items() if shape and isinstance(shape[0], str)), "")
         return told_by_running(graph, name) if name and self._asked.batch != 1 else ""
 
-    def _by_costs(self, costs: OperatorCosts) -> FilePrediction | str:
+    def _by_costs(self, stored: StoredCosts) -> FilePrediction | Refusal | str:
         warnings, graph = [], self._asked.graph
+        try:
+            costs = stored.load()
+        except FileError as error:
+            return Refusal(self._asked.file, stored.target.device, error.message, error.remedy)
         if not self._opens(costs.target):
             suffix = self._asked.suffix
             warnings.append(
@@ -308,7 +312,7 @@ class _Known:
             found = costs.estimate(spell_exported(graph) if self._is_exported(costs.target) else graph)
         except OpenSize as error:
             return uncountable(graph, error)
-        return self._row(costs.target.device, self._target(costs), found, warnings)
+        return self._row(costs.target.device, self._target(stored), found, warnings)
 
     def _by_classes(self, name: str, model: OperatorModel) -> FilePrediction | str:
         graph, batch, precision = self._asked.graph, self._asked.batch, self._asked.precision
@@ -376,6 +380,6 @@ def _has(target: Target, parts: Sequence[str]) -> bool:
     return set(parts) <= set(split_spelled(str(target))[1:])
 
 
-def _newest(costs: Sequence[OperatorCosts]) -> list[OperatorCosts]:
+def _newest(costs: Sequence[StoredCosts]) -> list[StoredCosts]:
     """One a target: lists come newest first."""
     return list({one.target: one for one in reversed(costs)}.values())

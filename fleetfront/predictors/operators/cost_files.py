@@ -1,4 +1,7 @@
-"""Files of operator costs: JSON, never pickle, one a target and clock, in the workspace's folder ``operators``."""
+"""Files of operator costs: JSON, never pickle, one a target and clock, in the workspace's folder ``operators``.
+
+A file begins with what it is about, so that only those are read whole whose numbers are asked for.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from fleetfront.errors import FileError
-from fleetfront.plain import read_record, to_plain
+from fleetfront.plain import from_plain, read_record, to_plain
 from fleetfront.predictors.operators.costs import OperatorCosts
 from fleetfront.predictors.table.fit_files import drop_unmarked, model_file_name, write_json
 from fleetfront.quantities import LATENCY, Clock
@@ -16,8 +19,19 @@ from fleetfront.workspace import Workspace
 
 SCHEMA: Literal["fleetfront.operator-costs/1"] = "fleetfront.operator-costs/1"
 _FOLDER = "operators"
+#: What a file that says first what it is about begins with, and bytes within which it has said so.
+_BEGIN, _HEAD = '{\n "about": ', 4096
 #: What was read already, with the state that its file had before.
 _read: dict[Path, tuple[tuple[int, ...] | None, OperatorCosts]] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Whose costs they are, of which clock, and when measuring began, nanoseconds since 1970."""
+
+    target: Target
+    clock: Clock
+    started_ns: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,28 @@ class _Content:
 
     schema: Literal["fleetfront.operator-costs/1"]
     costs: OperatorCosts
+    # Older files have none.
+    about: About | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCosts:
+    """A file of costs that is not read yet."""
+
+    path: Path
+    about: About
+
+    @property
+    def target(self) -> Target:
+        return self.about.target
+
+    @property
+    def clock(self) -> Clock:
+        return self.about.clock
+
+    def load(self) -> OperatorCosts:
+        """The costs, as ``load_costs``, which names its errors."""
+        return load_costs(self.path)
 
 
 def costs_path(workspace: Workspace, target: Target, clock: Clock) -> Path:
@@ -39,7 +75,7 @@ def save_costs(costs: OperatorCosts, workspace: Workspace) -> Path:
     Raises InputError if the disk is full or the folder cannot be written.
     """
     path = costs_path(workspace, costs.target, costs.clock)
-    write_json(path, to_plain(_Content(SCHEMA, costs)))
+    write_json(path, to_plain(_Content(SCHEMA, costs, _about(costs))))
     drop_unmarked(path, costs.target)
     return path
 
@@ -65,13 +101,27 @@ def _state(path: Path) -> tuple[int, ...] | None:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def list_costs(workspace: Workspace) -> tuple[list[OperatorCosts], list[FileError]]:
-    """All costs, newest first, and what is wrong with files that hold none."""
-    found: list[OperatorCosts] = []
+def list_costs(workspace: Workspace) -> tuple[list[StoredCosts], list[FileError]]:
+    """All files of costs, newest first, and what is wrong with those that do not say whose they are."""
+    found: list[StoredCosts] = []
     damaged: list[FileError] = []
     for path in sorted((workspace.root / _FOLDER).glob("*@*.json")):
         try:
-            found.append(load_costs(path))
+            found.append(StoredCosts(path, _said_first(path) or _about(load_costs(path))))
         except FileError as error:
             damaged.append(error)
-    return sorted(found, key=lambda costs: -costs.started_ns), damaged
+    return sorted(found, key=lambda one: -one.about.started_ns), damaged
+
+
+def _about(costs: OperatorCosts) -> About:
+    return About(costs.target, costs.clock, costs.started_ns)
+
+
+def _said_first(path: Path) -> About | None:
+    """The words of a file before its numbers; None of older files and of damaged ones, which have to be read whole."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD).decode()
+        return from_plain(About, head[len(_BEGIN) : head.index("}") + 1]) if head.startswith(_BEGIN) else None
+    except (OSError, ValueError):
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -246,6 +247,23 @@ def test_costs_are_read_once_and_again_when_their_file_is_another(costs: Operato
     path.write_text("{}")
     with pytest.raises(FileError, match="no whole file of operator costs"):
         load_costs(path)
+
+
+def test_files_say_whose_costs_they_are_before_their_numbers(costs: OperatorCosts, tmp_path: Path) -> None:
+    workspace, other = Workspace(tmp_path), replace(TARGET, device="another")
+    path = save_costs(replace(costs, started_ns=5), workspace)
+    text = path.read_text()
+    path.write_text(text[: len(text) // 2])
+    save_costs(replace(costs, target=other), workspace)
+    found, damaged = list_costs(workspace)
+    assert ([one.target for one in found], damaged) == ([TARGET, other], [])
+    assert found[1].load().target == other
+    with pytest.raises(FileError, match="file of operator costs"):
+        found[0].load()
+    older = json.loads(text)
+    del older["about"]
+    path.write_text(json.dumps(older))
+    assert [one.about.started_ns for one in list_costs(workspace)[0]] == [5, 0]
 
 
 @pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/1", "costs": {}}', "[1]"])
