@@ -160,13 +160,15 @@ def judge(folder: Path, runtime: str, model_files: Path, with_shares: bool) -> d
     }
 
 
-def top_agreement(path: Path, runtime: str, estimate: GraphEstimate) -> float | None:
-    """Share of the five heaviest groups of operators of the runtime's own profile that are among the five predicted.
+def top_agreement(path: Path, runtime: str, estimate: GraphEstimate) -> dict[str, float] | None:
+    """Share of the five heaviest groups of operators of the runtime's own profile that are among the five predicted,
+    and as a floor that of one profile in another one of the same file; None of files of fewer groups.
 
     A group is what either side takes as one: the runtime fuses some operators, the prediction others. Groups as heavy
     as the fifth, within a tenth, count as among the five: equal layers tie.
     """
-    times, graph = time_file_operators(load_runtime(runtime), path), read_graph(path)
+    profiles = [time_file_operators(load_runtime(runtime), path) for _ in range(2)]
+    times, graph = profiles[0], read_graph(path)
     told = told_groups(graph, times)
     heads = {name: part.name for part in estimate.parts for name in (part.name, *part.fused)}
     owner = {name: name for name in (*heads, *(operator.outputs[0] for operator in graph.operators))}
@@ -187,17 +189,22 @@ def top_agreement(path: Path, runtime: str, estimate: GraphEstimate) -> float | 
         name = operator.outputs[0]
         if name in told and name not in heads and name in readers and operator.family in SPELLING:
             owner[group(name)] = group(readers[name])
-    profiled, predicted = defaultdict[str, float](float), defaultdict[str, float](float)
-    for place in set(told.values()):
-        name = next(name for name, one in told.items() if one == place)
-        profiled[group(name)] += times.operators[place].ms
+    profiled, again, predicted = (defaultdict[str, float](float) for _ in range(3))
+    for profile, found in zip(profiles, (profiled, again), strict=True):
+        firsts = {place: name for name, place in reversed(told_groups(graph, profile).items())}
+        for place, name in firsts.items():
+            found[group(name)] += profile.operators[place].ms
     for part in estimate.parts:
         predicted[group(part.name)] += part.ms
     if len(profiled) < TOP:
         return None
+    return {"predicted": overlap(profiled, predicted), "again": overlap(profiled, again)}
+
+
+def overlap(profiled: Mapping[str, float], told: Mapping[str, float]) -> float:
     heaviest = sorted(profiled, key=lambda name: -profiled[name])[:TOP]
-    fifth = sorted(predicted.values())[-min(TOP, len(predicted))]
-    return float(np.mean([predicted[name] >= 0.9 * fifth for name in heaviest]))
+    fifth = sorted(told.values())[-min(TOP, len(told))]
+    return float(np.mean([told.get(name, 0.0) >= 0.9 * fifth for name in heaviest]))
 
 
 def summary(rows: Sequence[Mapping[str, Any]], costs: OperatorCosts) -> dict[str, Any]:
@@ -210,7 +217,8 @@ def summary(rows: Sequence[Mapping[str, Any]], costs: OperatorCosts) -> dict[str
     }
     told = {name: errors(group) for name, group in groups.items() if group}
     refused = [row["name"] for row in rows if "refused" in row or row.get("known_share", 0.0) < 0.7]
-    agreed = [row["top"] for row in rows if row.get("top") is not None]
+    tops = [row["top"] for row in rows if row.get("top") is not None]
+    agreed, again = ([one[side] for one in tops] for side in ("predicted", "again"))
     return {
         **told,
         "files": len(rows),
@@ -218,6 +226,7 @@ def summary(rows: Sequence[Mapping[str, Any]], costs: OperatorCosts) -> dict[str
         "slowest_prediction_s": max((row["seconds"] for row in rows if "seconds" in row), default=None),
         "top5_all_agree": float(np.mean([one == 1.0 for one in agreed])) if agreed else None,
         "top5_mean_overlap": float(np.mean(agreed)) if agreed else None,
+        "top5_all_agree_of_two_profiles": float(np.mean([one == 1.0 for one in again])) if again else None,
         "target": str(costs.target),
     }
 
