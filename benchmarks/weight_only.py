@@ -1,7 +1,7 @@
 """Files whose weights alone are narrow: which forms ONNX Runtime and LiteRT run, how large they are, and in what time.
 
-Fleetfront writes none of them; this says what would be had. Weights are random, times are the least of many runs on one
-thread (CPU time), forms in turns.
+The precisions w8 and w4 are chosen from them, and stand beside them as they are written. Weights are random, times are
+the least of many runs on one thread (CPU time), forms in turns.
 
     python benchmarks/weight_only.py
 """
@@ -113,6 +113,8 @@ FORMS: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "int8 weights, DequantizeLinear": lambda data: onnx_form(data, 8, "DequantizeLinear"),
         "int8 weights, Cast and Mul": lambda data: onnx_form(data, 8, "Cast"),
         "int4 weights, DequantizeLinear": lambda data: onnx_form(data, 4, "DequantizeLinear"),
+        "w8": lambda data: FORMATS["onnx"].weights_alone(data, 8),
+        "w4": lambda data: FORMATS["onnx"].weights_alone(data, 4),
     },
     "tflite": {
         "fp32": lambda data: data,
@@ -120,6 +122,8 @@ FORMS: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "int8 weights, activations int8 as they come": lambda data: tflite_form(data, "dynamic_wi8_afp32"),
         "int4 weights": lambda data: tflite_form(data, "weight_only_wi4_afp32"),
         "int4 weights, activations int8 as they come": lambda data: tflite_form(data, "dynamic_wi4_afp32"),
+        "w8": lambda data: FORMATS["tflite"].weights_alone(data, 8),
+        "w4": lambda data: FORMATS["tflite"].weights_alone(data, 4),
     },
 }
 RUNS = {"onnx": onnx_run, "tflite": tflite_run}

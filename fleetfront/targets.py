@@ -9,9 +9,9 @@ from typing import Any
 
 from fleetfront.errors import InputError, unknown
 
-#: Numeric formats that files can be written in; ``tf32`` is a GPU execution mode of fp32 files, and ``unknown`` marks
-#: imported numbers whose source does not say.
-PRECISIONS = ("fp32", "tf32", "fp16", "int8", "unknown")
+#: Numeric formats that files can be written in; ``tf32`` is a GPU execution mode of fp32 files, ``w8`` and ``w4`` are
+#: of files whose weights alone are narrow, and ``unknown`` marks imported numbers whose source does not say.
+PRECISIONS = ("fp32", "tf32", "fp16", "int8", "w8", "w4", "unknown")
 
 #: Of a file whose inputs do not tell how many things it works on at once; spelled ``b?``.
 UNKNOWN_BATCH = 0
@@ -19,7 +19,7 @@ UNKNOWN_BATCH = 0
 #: More than any machine has, and than any that is here would run; beyond is a slip of the keyboard.
 MOST_THREADS, MOST_BATCH = 4096, 1_000_000
 
-_WEIGHT_BYTES = {"fp16": 2, "int8": 1}
+_WEIGHT_BYTES = {"fp16": 2, "int8": 1, "w8": 1, "w4": 1}
 
 #: Formats in which networks answer as the floats do that they were trained in, to far within what images tell.
 FLOATS = ("fp32", "tf32", "fp16", "unknown", "")
@@ -37,8 +37,13 @@ _FIRST = re.compile(r"ssh:[^/]*/[^/]*|[^/]*")
 
 
 def weight_bytes_of(precision: str) -> int:
-    """Bytes that a weight takes in files of a precision; of an unknown one, as in fp32."""
+    """Bytes that a weight takes in files of a precision, of convolutions in w4; of an unknown one, as in fp32."""
     return _WEIGHT_BYTES.get(precision, 4)
+
+
+def running_bytes_of(precision: str) -> int:
+    """The most bytes that a weight takes while a network runs: runtimes may widen what is narrow alone at opening."""
+    return 4 if precision in ("w8", "w4") else weight_bytes_of(precision)
 
 
 def split_spelled(spelled: str) -> list[str]:
@@ -55,6 +60,11 @@ def precision_in(spelled: str) -> str:
     """The precision in a spelled target, which need not be one that can be run; empty if there is none."""
     parts = split_spelled(spelled)
     return parts[2] if len(parts) > 2 else ""
+
+
+def narrow_precision(precision: str) -> str:
+    """The precision, if files in it answer otherwise than the network in float; else empty."""
+    return precision if precision in PRECISIONS and precision not in FLOATS else ""
 
 
 def with_precision(spelled: str, precision: str) -> str:
@@ -135,7 +145,7 @@ class Target:
     @property
     def search_options(self) -> str:
         """The options of ``search`` that name it; a device that says its precision is narrowed to it."""
-        if self.precision != "int8":
+        if self.precision in FLOATS:
             return f"--device {self.device} --runtime {self.runtime}"
         return f"--device {self.device}/{self.runtime}/{self.precision}"
 

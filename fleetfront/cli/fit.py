@@ -10,7 +10,7 @@ import click
 from fleetfront.cli.console import echo, hint, print_json, progress, warn
 from fleetfront.cli.options import device_option, json_option, space_option, split_names, store_option, store_path
 from fleetfront.cli.search.text import next_search
-from fleetfront.targets import PRECISIONS, split_spelled
+from fleetfront.targets import FLOATS, PRECISIONS, split_spelled
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.measure.few_shot import FewShotResult
@@ -27,7 +27,9 @@ LEARNT = ("latency", "energy")
 @device_option
 @click.option("--runtime", metavar="NAME", help="Which runtime's measurements.  [default: the newest]")
 @click.option(
-    "--precision", type=click.Choice(PRECISIONS), help="Which number format's.  [default: the newest, int8 last]"
+    "--precision",
+    type=click.Choice(PRECISIONS),
+    help="Which number format's.  [default: the newest, int8, w8 and w4 last]",
 )
 @click.option("--clock", type=click.Choice(["thread-cpu", "wall", "device"]), help="Which clock's model is preferred.")
 @space_option
@@ -149,7 +151,7 @@ def profiled_targets(
 ) -> dict[Target, bool]:
     """The target of each device asked for, plain or narrowed (``cpu/int8``), that was measured last, and whether its
     blocks were; without devices, the last of all. Targets with blocks come before others, then those with latencies,
-    and int8 comes last unless it is asked for.
+    and narrow formats such as int8 come last unless they are asked for.
 
     Raises InputError if there is none.
     """
@@ -162,7 +164,7 @@ def profiled_targets(
     newest: dict[str, tuple[Target, bool]] = {}
 
     def preferred(h: Holding) -> tuple[bool, bool, bool, int]:
-        return h.target.precision != "int8", h.role == Role.BLOCK, h.metric == "latency", h.last_started_ns
+        return h.target.precision in FLOATS, h.role == Role.BLOCK, h.metric == "latency", h.last_started_ns
 
     for holding in sorted(found, key=preferred, reverse=True):
         if runtime in (None, holding.target.runtime) and precision in (None, holding.target.precision):

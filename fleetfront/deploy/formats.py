@@ -33,6 +33,7 @@ class FileFormat:
         weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
         narrow: (bytes of a float file, what it holds) -> int8 with made-up ranges, for timing; None for a format
             without such a form.
+        weights_alone: (bytes of a float file, 8 or 4 bits) -> the file whose weights alone are narrow.
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
@@ -48,6 +49,7 @@ class FileFormat:
     quantise: Callable[[bytes, Sequence[Mapping[str, NDArray[Any]]]], bytes]
     weights: Callable[[bytes], Mapping[str, Weight]]
     narrow: Callable[[bytes, Piece], bytes] | None
+    weights_alone: Callable[[bytes, int], bytes]
     int8: Callable[[Graph], Graph] = lambda graph: graph
     finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
@@ -75,6 +77,10 @@ _FIRST_WITH_OPSET = {17: (1, 12), 18: (1, 14), 19: (1, 15), 20: (1, 17), 21: (1,
 _FIRST_WITH_IR = {8: (1, 12), 9: (1, 17), 10: (1, 18), 11: (1, 21)}
 
 
+#: The first with ``MatMulNBits``.
+_FIRST_WITH_BLOCKS = (1, 17)
+
+
 def _onnx_minimum(data: bytes) -> str:
     import onnx
 
@@ -82,6 +88,8 @@ def _onnx_minimum(data: bytes) -> str:
     opsets = [entry.version for entry in model.opset_import if not entry.domain]
     newest = max(_FIRST_WITH_OPSET.items())[1]
     needed = [_FIRST_WITH_OPSET.get(max(version, 17), newest) for version in opsets]
+    if any(node.op_type == "MatMulNBits" for node in model.graph.node):
+        needed.append(_FIRST_WITH_BLOCKS)
     needed.append(_FIRST_WITH_IR.get(max(model.ir_version, 8), max(_FIRST_WITH_IR.items())[1]))
     major, minor = max(needed)
     return f"onnxruntime {major}.{minor}"
@@ -89,6 +97,20 @@ def _onnx_minimum(data: bytes) -> str:
 
 def _no_int8_plan(_: Graph) -> Graph:
     raise InputError("Plans are not written in int8.", "Leave int8 out of --precisions, or trt out of --formats.")
+
+
+def _no_narrow_plan(_: bytes, bits: int) -> bytes:
+    raise InputError(
+        f"Plans are not written in w{bits}.", f"Leave w{bits} out of --precisions, or trt out of --formats."
+    )
+
+
+def _no_narrow_ort(_: bytes, bits: int) -> bytes:
+    raise InputError(
+        f"ONNX Runtime widens the weights of a file in w{bits} when it turns it into .ort, which is then as large as "
+        "in fp32.",
+        f"Leave ort out of --formats, or w{bits} out of --precisions; int8 is written as .ort.",
+    )
 
 
 _ONNX = FileFormat(
@@ -100,6 +122,7 @@ _ONNX = FileFormat(
     quantise=_lazy("quantise.onnx:quantise_onnx"),
     weights=_lazy("quantise.rounding:onnx_weights"),
     narrow=_lazy("quantise.onnx:narrow_onnx"),
+    weights_alone=_lazy("quantise.weights_alone:narrow_onnx_weights"),
 )
 
 _ALL = (
@@ -114,12 +137,14 @@ _ALL = (
         quantise=_lazy("quantise.tflite:quantise_tflite"),
         weights=_lazy("quantise.rounding:tflite_weights"),
         narrow=_lazy("quantise.tflite:narrow_tflite"),
+        weights_alone=_lazy("quantise.weights_alone:narrow_tflite_weights"),
         finish=_lazy("writers.tflite.metadata:describe_file"),
     ),
     replace(
         _ONNX,
         name="ort",
         minimum_runtime=_lazy("writers.ort.writer:minimum_runtime"),
+        weights_alone=_no_narrow_ort,
         finish=_lazy("writers.ort.writer:finish_ort"),
         twin="onnx",
     ),
@@ -131,6 +156,7 @@ _ALL = (
         minimum_runtime=_lazy("writers.tensorrt.writer:plan_runtime"),
         int8=_no_int8_plan,
         narrow=None,
+        weights_alone=_no_narrow_plan,
         check=_lazy("writers.tensorrt.writer:check_tensorrt"),
         bound_to=_lazy("writers.tensorrt.writer:plan_bound_to"),
     ),
@@ -164,6 +190,18 @@ def int8_writer_of(name: str) -> Callable[[Graph, Piece], bytes]:
         raise InputError(f"Files of format {name} are not written in int8.", "Measure in float.")
     kind, narrow = found, found.narrow
     return lambda graph, piece: narrow(kind.write(graph if piece.is_operator else kind.int8(graph)), piece)
+
+
+def weights_writer_of(name: str, bits: int) -> Callable[[Graph], bytes]:
+    """The function that writes a float Graph with weights of so many bits, activations in float.
+
+    Raises InputError for files that no runtime here reads so.
+    """
+    found = ALL_FORMATS.get(name)
+    if found is None:
+        raise InputError(f"Files of format {name} are not written in w{bits}.", "Measure in fp32.")
+    kind = found
+    return lambda graph: kind.weights_alone(kind.write(graph), bits)
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleetfront.deploy.contract import InputContract
-from fleetfront.runtimes.operator_lists import MOBILE_PROVIDERS, XNNPACK, XNNPACK_FLOAT_ONLY
+from fleetfront.deploy.quantise.precisions import WEIGHT_BITS
+from fleetfront.runtimes.operator_lists import MOBILE_PROVIDERS, XNNPACK, XNNPACK_FLOAT_ONLY, XNNPACK_NOT_HYBRID
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,8 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
     known = XNNPACK if format_name == "tflite" else MOBILE_PROVIDERS
     if format_name == "tflite" and precision == "int8":
         known -= XNNPACK_FLOAT_ONLY
+    if format_name == "tflite" and precision in WEIGHT_BITS:
+        known -= XNNPACK_NOT_HYBRID
     transposes = counts["TRANSPOSE"] + counts["Transpose"]
     turned = format_name != "tflite" and contract.onnx_layout == "NHWC"
     # An fp16 ONNX file converts its input and its output; bytes become floats once.

@@ -12,7 +12,7 @@ import numpy as np
 
 from fleetfront import __version__
 from fleetfront.deploy.formats import ALL_FORMATS, FileFormat, int8_writer_of
-from fleetfront.deploy.quantise.precisions import Piece
+from fleetfront.deploy.quantise.precisions import FILE_PRECISIONS, WEIGHT_BITS, Piece
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
@@ -68,7 +68,7 @@ def _sizes(space: SearchSpace, target: ProblemTarget, learner: _Learner) -> Cost
     if isinstance(space, HasPrecisions) and isinstance(target.cost, KnowsPrecisions):
         return PrecisionCosts(space, {name: learner.sizes(kind, name) for name in target.cost.known_precisions})
     precision = precision_in(target.target)
-    return learner.sizes(kind, precision if precision in ("fp16", "int8") else "fp32")
+    return learner.sizes(kind, precision if precision in FILE_PRECISIONS else "fp32")
 
 
 def _format_of(target: ProblemTarget) -> FileFormat:
@@ -151,6 +151,8 @@ def _writer(kind: FileFormat, precision: str, classes: int) -> Callable[[Graph],
     def write(graph: Graph) -> bytes:
         if precision == "fp16":
             return kind.write(kind.half(graph))
+        if precision in WEIGHT_BITS:
+            return kind.weights_alone(kind.write(graph), WEIGHT_BITS[precision])
         if precision != "int8":
             return kind.write(graph)
         name = graph.inputs[0]

@@ -16,10 +16,11 @@ import numpy as np
 from fleetfront.datasets import Dataset, Split
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import ALL_FORMATS, FileFormat
+from fleetfront.deploy.quantise.precisions import BY_AGREEMENT
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import versions
 from fleetfront.pipelines.deploy.judging import run_images
-from fleetfront.pipelines.deploy.network import calibration_images, form_of
+from fleetfront.pipelines.deploy.network import form_of, narrowed
 from fleetfront.pipelines.deploy.records import Network, is_timed_on
 from fleetfront.pipelines.deploy.reference import TORCH_BATCH, torch_network
 from fleetfront.pipelines.deploy.weights import Weights
@@ -194,9 +195,8 @@ def _judged(
     for kind in kinds:
         graph = form_of(network, kind, precision, contract)
         data = kind.write(graph)
-        if precision == "int8":
-            fed = [{graph.inputs[0]: image} for image in calibration_images(network, kind, contract)]
-            data = kind.quantise(data, fed)
+        if precision in BY_AGREEMENT:
+            data = narrowed(network, kind, precision, contract, data, graph.inputs[0])
         with tempfile.TemporaryDirectory(prefix="fleetfront-") as folder:
             path = Path(folder) / f"network.{kind.name}"
             path.write_bytes(data)

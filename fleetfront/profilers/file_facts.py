@@ -19,8 +19,14 @@ from fleetfront.runtimes.base import Port
 from fleetfront.targets import UNKNOWN_BATCH
 
 #: Element types, as TensorFlow Lite's schema and ONNX name them -> precision. Others are not counted.
-_TFLITE_TYPES = {"FLOAT32": ("fp32", 4), "FLOAT16": ("fp16", 2), "UINT8": ("int8", 1), "INT8": ("int8", 1)}
-_ONNX_TYPES = {"FLOAT": "fp32", "FLOAT16": "fp16", "UINT8": "int8", "INT8": "int8"}
+_TFLITE_TYPES = {
+    "FLOAT32": ("fp32", 4),
+    "FLOAT16": ("fp16", 2),
+    "UINT8": ("int8", 1),
+    "INT8": ("int8", 1),
+    "INT4": ("w4", 1),
+}
+_ONNX_TYPES = {"FLOAT": "fp32", "FLOAT16": "fp16", "UINT8": "int8", "INT8": "int8", "UINT4": "w4", "INT4": "w4"}
 
 #: Scales, zero points and biases have one dimension or none, and other types than the weights that they belong to.
 _FEWEST_DIMENSIONS = 2
@@ -28,6 +34,17 @@ _FEWEST_DIMENSIONS = 2
 _MOST_TENSORS = 200_000
 
 _FLOATS = frozenset({"fp32", "fp16"})
+#: Beginnings of ONNX operators with narrow activations, and the one with weights of few bits.
+_NARROW_ACTIVATIONS = (
+    "QuantizeLinear",
+    "DynamicQuantize",
+    "QLinear",
+    "ConvInteger",
+    "MatMulInteger",
+    "QGemm",
+    "QAttention",
+)
+_IN_BLOCKS, _FEW_BITS = "MatMulNBits", 4
 
 #: Batch, channels and two sides; grey, colours, or colours with transparency.
 _IMAGE_DIMENSIONS, _CHANNELS = 4, (1, 3, 4)
@@ -60,6 +77,9 @@ def file_precision(path: Path, word: str | None = None, *, computes_in_either: b
         return word or ("unknown" if path.suffix.lower() == ".ort" else "fp32")
     most = max(weights, key=lambda precision: weights[precision])
     held = set(weights)
+    if held & {"w8", "w4"}:
+        # What such files were called before they had words of their own.
+        held.add("int8")
     if computes_in_either and held & _FLOATS:
         held |= _FLOATS
         most = "fp32" if most in _FLOATS else most
@@ -149,12 +169,33 @@ def _tflite_weights(path: Path) -> Counter[str]:
     types = {getattr(schema.TensorType, name): told for name, told in _TFLITE_TYPES.items()}
     model = schema.Model.GetRootAs(path.read_bytes(), 0)
     found: Counter[str] = Counter()
+    narrow = frozenset(number for number, (precision, _) in types.items() if precision == "int8")
     for tensor in islice(_tflite_tensors(model), _MOST_TENSORS):
         precision, size = types.get(tensor.Type(), ("", 1))
         buffer = model.Buffers(tensor.Buffer()) if precision and tensor.ShapeLength() >= _FEWEST_DIMENSIONS else None
         if buffer is not None:
             found[precision] += buffer.DataLength() // size
+    if found["w4"]:
+        # These are the scales of its blocks.
+        found.pop("fp16", None)
+    return +found if _computes_narrow(model, narrow) else _alone(found)
+
+
+def _alone(found: Counter[str]) -> Counter[str]:
+    """The same of a file with activations in float: one weight of few bits names all narrow ones."""
+    narrow = found.pop("int8", 0)
+    found["w4" if found["w4"] else "w8"] += narrow
     return +found
+
+
+def _computes_narrow(model: Any, types: frozenset[int]) -> bool:
+    """Tell whether any operator of a ``.tflite`` file gives one of ``types``."""
+    for graph in (model.Subgraphs(index) for index in range(model.SubgraphsLength())):
+        for operator in islice((graph.Operators(index) for index in range(graph.OperatorsLength())), _MOST_TENSORS):
+            given = (graph.Tensors(operator.Outputs(place)) for place in range(operator.OutputsLength()))
+            if any(tensor.Type() in types for tensor in given):
+                return True
+    return False
 
 
 def _tflite_tensors(model: Any) -> Iterator[Any]:
@@ -233,7 +274,11 @@ def _onnx_weights(path: Path) -> Counter[str]:
             found[types[tensor.data_type]] += math.prod(tensor.dims)
     # Float weights may be meant to be rounded when the file is loaded: both words are right.
     found["int8"] += sum(node.op_type == "QuantizeLinear" for node in graph.node)
-    return +found
+    if any(node.op_type.startswith(_NARROW_ACTIVATIONS) for node in graph.node):
+        return +found
+    settings = (attribute for node in graph.node if node.op_type == _IN_BLOCKS for attribute in node.attribute)
+    found["w4"] += sum(attribute.name == "bits" and attribute.i == _FEW_BITS for attribute in settings)
+    return _alone(found)
 
 
 _WEIGHTS: Mapping[str, Callable[[Path], Counter[str]]] = {".tflite": _tflite_weights, ".onnx": _onnx_weights}

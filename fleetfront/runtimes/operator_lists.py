@@ -17,6 +17,8 @@ XNNPACK = _words("""
     SPACE_TO_DEPTH SPLIT SPLIT_V SQRT SQUARE SQUARED_DIFFERENCE STRIDED_SLICE SUB SUM TANH TRANSPOSE TRANSPOSE_CONV
 """)
 XNNPACK_FLOAT_ONLY = _words("HARD_SWISH")
+#: Those that it takes with narrow weights beside narrow or float inputs, but not beside inputs rounded as they come.
+XNNPACK_NOT_HYBRID = _words("DEPTHWISE_CONV_2D")
 
 #: LiteRT's documentation of the GPU delegate, with what lite/delegates/gpu/common/model_builder.cc parses beside.
 GPU_DELEGATE = _words("""

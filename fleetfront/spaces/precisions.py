@@ -25,7 +25,7 @@ SEPARATOR, COMMA = "@", ","
 #: The gene's name.
 GENE = "precision"
 #: What a network's file can be written in, in ascending order of their names.
-CHOICES = ("fp16", "fp32", "int8")
+CHOICES = ("fp16", "fp32", "int8", "w4", "w8")
 
 
 class PrecisionSpace:

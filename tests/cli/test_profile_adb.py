@@ -77,7 +77,7 @@ def test_a_dry_run_of_a_phone_says_that_it_is_kept_awake(
         ("--device adb:127.0.0.1:1", 3, "No device answers at 127.0.0.1:1", "Check the address"),
         ("--device adb:@ --runtime litert", 2, "Unknown runtime", "tflite-cpu"),
         ("--device adb:@ --runtime tflite-gpu", 2, "on the CPU only, not tflite-gpu", "--runtime tflite-cpu"),
-        ("--device adb:@ --precision fp16", 2, "in fp32 or int8 on tflite-cpu", "--precision fp32"),
+        ("--device adb:@ --precision fp16", 2, "in fp32, int8, w8 or w4 on tflite-cpu", "--precision fp32"),
         ("--device adb:@ --precision fp16 --dry-run", 2, "not in fp16", "--precision fp32"),
         ("--device adb:@ --cores zz", 2, "'zz' is not a choice of cores", "hexadecimal mask"),
         ("--device adb:@ --cores f00000000000", 2, "cores that are not online", "--cores big"),

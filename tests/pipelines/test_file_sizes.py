@@ -117,6 +117,18 @@ def test_int8_files_calibrated_on_images_are_as_large_as_those_calibrated_on_noi
     assert low[0] <= written <= high[0]
 
 
+@pytest.mark.parametrize(("name", "precision"), [("onnx", "w8"), ("onnx", "w4")])
+def test_sizes_of_narrow_weights_alone_are_learnt(place: Workspace, name: str, precision: str) -> None:
+    kind = FORMATS[name]
+    target = ProblemTarget("a", synthetic_latencies(PLAIN)[0], f"cpu/{kind.runtime}/{precision}/t1/b1")
+    (found,) = with_sizes(PLAIN, [target], SyntheticAccuracy(PLAIN), ["size"], workspace=place)
+    networks = PLAIN.canonical(PLAIN.sample(1, np.random.default_rng(7)))
+    ((graph, _),) = PLAIN.subnet_graphs(networks[0]).values()
+    written = len(kind.weights_alone(kind.write(graph), int(precision[1])))
+    low, high = found.further["size"].predict(networks).interval
+    assert low[0] <= written <= high[0] < 0.75 * len(kind.write(graph))
+
+
 def test_what_was_written_is_kept_and_damage_is_made_again(tmp_path: Path) -> None:
     class Counting(Progress):
         def __init__(self) -> None:

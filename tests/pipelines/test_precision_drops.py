@@ -9,8 +9,9 @@ from fleetfront.datasets import Dataset, Split, load_images
 from fleetfront.deploy.formats import FORMATS
 from fleetfront.errors import InputError
 from fleetfront.pipelines import precision_drops
+from fleetfront.pipelines.deploy import network
 from fleetfront.pipelines.precision_drops import JudgedFile, draw_networks, find_drops, judge_files
-from fleetfront.predictors.accuracy.precisions import Drop, published_drop
+from fleetfront.predictors.accuracy.precisions import Drop, in_precisions, published_drop
 from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
 from fleetfront.quantities import Tier
 from fleetfront.spaces.base import SupernetSpace
@@ -57,6 +58,20 @@ def test_a_file_and_the_network_in_float_are_judged_on_the_same_images(
         judge_files(supernet, digits, networks, "int8", [FORMATS["onnx"]], workspace=place)
 
 
+def test_narrow_weights_alone_are_judged_without_calibration(
+    supernet: Supernet, digits: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(network, "calibration_images", None)
+    networks = draw_networks(supernet, digits, 1, 3)
+    for precision in ("w8", "w4"):
+        judged = judge_files(
+            supernet, digits, networks, precision, list(FORMATS.values()), workspace=Workspace(tmp_path)
+        )
+        assert [one.format for one in judged] == ["onnx", "tflite"]
+        # An untrained network ties classes, which rounding turns.
+        assert all(abs(one.drop) < 10 for one in judged)
+
+
 def test_networks_are_drawn_once_each(supernet: Supernet, digits: Dataset) -> None:
     drawn = draw_networks(supernet, digits, 12, 0)
     assert len(np.unique(drawn, axis=0)) == len(drawn) == 12
@@ -86,6 +101,10 @@ def test_elsewhere_int8_costs_what_it_cost_others_and_fp16_is_unknown() -> None:
     assert find_drops(SPACE, SyntheticAccuracy(PLAIN), CPU, {}) == {"int8": published_drop()}
     half = with_precisions(PLAIN, ["fp16", "fp32"])
     assert find_drops(half, SyntheticAccuracy(PLAIN), CPU, {}) == {}
+    alone = with_precisions(PLAIN, ["fp32", "w8"])
+    with pytest.raises(InputError, match="Nobody knows what w8 costs in accuracy") as raised:
+        in_precisions(alone, SyntheticAccuracy(PLAIN), find_drops(alone, SyntheticAccuracy(PLAIN), CPU, {}))
+    assert "--drop w8=" in raised.value.remedy
 
 
 @pytest.mark.parametrize("name", ["fp32", "fp16"])

@@ -26,7 +26,9 @@ from fleetfront.cli.options import DEFAULT_SPACE, json_option, opened_space, qui
     help="Space of --arch where there is no front.  [default: the front's]",
 )
 @weight_options
-@file_options(formats=("onnx,tflite", "onnx, tflite, ort, trt"), precisions="fp32, fp16, int8", is_of_space=True)
+@file_options(
+    formats=("onnx,tflite", "onnx, tflite, ort, trt"), precisions="fp32, fp16, int8, w8, w4", is_of_space=True
+)
 @click.option(
     "--measure",
     is_flag=False,

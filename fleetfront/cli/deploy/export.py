@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 @click.option("--mean", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
 @click.option("--std", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
 @click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the manifest.")
-@file_options(formats=("onnx", "onnx, ort, tflite"), precisions="fp32, int8", is_of_space=False)
+@file_options(formats=("onnx", "onnx, ort, tflite"), precisions="fp32, int8, w8, w4", is_of_space=False)
 @click.option("--measure", is_flag=True, help="Time the very files on this machine.")
 @store_option
 @json_option

@@ -120,10 +120,11 @@ def _tell_sittings(done: Sequence[Deployed]) -> None:
 def _tell_times_left_out(done: Sequence[Deployed]) -> None:
     """Warn of times that were known of a pick, but are of other files than its bundle has."""
     from fleetfront.pipelines.deploy.records import formats_timed_on
+    from fleetfront.targets import narrow_precision, precision_in
 
     for one in done:
         for target in one.without_files:
-            other = f"{'int8' if '/int8/' in target else 'float'} .{formats_timed_on(target)[0]}"
+            other = f"{narrow_precision(precision_in(target)) or 'float'} .{formats_timed_on(target)[0]}"
             limit = one.pick.max_latency_ms
             kept = "" if limit is None else f" Nobody knows whether it keeps its limit of {limit:g} ms."
             warn(f"{one.pick.name}: times on {target} are of {other} files, of which it has none: left out.{kept}")

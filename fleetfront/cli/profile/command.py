@@ -198,8 +198,11 @@ def _asked(
         )
     if operators and file is None and wanted.dry_run:
         raise InputError("--operators has no --dry-run: it takes the minutes of its --budget.", "Leave one out.")
-    if operators and file is None and any(one.precision == "int8" for one in variants):
-        raise InputError("Costs of int8 operators are measured with those in float.", "Leave --precision out.")
+    if operators and file is None:
+        from fleetfront.pipelines.measure.operators import check_operators
+
+        for one in variants:
+            check_operators(one.precision)
     asked = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),

@@ -16,6 +16,7 @@ from fleetfront.errors import InputError
 from fleetfront.quantities import ACCURACY, FAR_OFF, SIZE, Tier, format_number, format_spread
 from fleetfront.search.metrics import COUNTED, NAMED
 from fleetfront.spaces.precisions import SEPARATOR
+from fleetfront.targets import narrow_precision, precision_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -73,8 +74,9 @@ def next_deploy(fronts: Fronts, out: Path, which: str, images: str | None) -> No
         next_command(f"{command}{' --random-weights' if space.is_shipped else precisions}")
         return
     if not isinstance(space, HasSupernet):
-        is_int8 = precisions or any(point.precision == "int8" for front in fronts.devices for point in front.points)
-        next_command(f"{command} --random-weights{precisions}{folder if is_int8 else ''}")
+        points = (point for front in fronts.devices for point in front.points)
+        is_narrow = precisions or any(narrow_precision(point.precision) for point in points)
+        next_command(f"{command} --random-weights{precisions}{folder if is_narrow else ''}")
         hint(f"  {space.name} has no supernet: its files have the speed of its networks, and know nothing.")
         return
     shown = f"{precisions}{folder}"
@@ -92,8 +94,9 @@ def precisions_option(fronts: Fronts) -> str:
     network says its own."""
     if SEPARATOR in fronts.space:
         return ""
-    is_int8 = {"/int8/" in front.target for front in fronts.devices}
-    return "" if True not in is_int8 else " --precisions fp32,int8" if False in is_int8 else " --precisions int8"
+    narrow = {narrow_precision(precision_in(front.target)) for front in fronts.devices}
+    found = ["fp32", *sorted(narrow - {""})] if "" in narrow else sorted(narrow)
+    return "" if found == ["fp32"] else f" --precisions {','.join(found)}"
 
 
 def show_strategies() -> None:

@@ -1,5 +1,5 @@
-"""Number formats of files: graphs in half precision, and how far each precision may be from torch. Static int8 is made
-of finished files, in ``quantise.onnx`` and ``quantise.tflite``.
+"""Number formats of files: graphs in half precision, and how far each precision may be from torch. Static int8, and
+narrow weights alone, are made of finished files: in ``quantise.onnx``, ``quantise.tflite``, ``quantise.weights_alone``.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from fleetfront.graphs.graph import Array, Graph, Operator, Rewriter, Tensor
 from fleetfront.graphs.operators.catalogue import family_of
 
 #: What files can be written in.
-FILE_PRECISIONS = ("fp32", "fp16", "int8")
+FILE_PRECISIONS = ("fp32", "fp16", "int8", "w8", "w4")
 
-#: What people call files whose activations stay in float.
-_WEIGHTS_ALONE = ("w8", "w4", "int4")
+#: Files whose activations stay in float -> the bits of their weights; of w4, those of matrix products.
+WEIGHT_BITS = {"w8": 8, "w4": 4}
 
 #: Shares of the logits' spread over inputs that rounding may cost. fp32 files measure around 1e-6 to 1e-5, fp16 around
 #: 1e-3 to 2e-3.
 SPREAD_LIMITS = {"fp32": FP32_LIMIT, "fp16": 5e-3}
 
-#: int8 is judged by how often its class is torch's on real images: rounding to 256 steps moves logits visibly.
+#: int8, w8 and w4 are judged by how often their class is torch's on real images: rounding to 256 steps moves logits
+#: visibly.
 AGREEMENT_LIMIT = 0.9
+BY_AGREEMENT = frozenset(FILE_PRECISIONS) - SPREAD_LIMITS.keys()
 
 
 class Piece(StrEnum):
@@ -54,10 +56,10 @@ def parse_precisions(text: str) -> tuple[str, ...]:
     """The precisions in ``fp32,int8``, each once, in their canonical order. Raises InputError for others or none."""
     names = {name.strip() for name in text.split(",") if name.strip()}
     for name in sorted(names):
-        if name in _WEIGHTS_ALONE:
+        if name == "int4":
             raise InputError(
-                f"Files whose weights alone are narrow ({name}) are not written.",
-                "Write int8, which narrows activations, too, or fp16, which halves the file.",
+                "No runtime here computes in int4 throughout.",
+                "Write w4: the weights of matrix products in int4, those of convolutions in int8.",
             )
         if name not in FILE_PRECISIONS:
             raise unknown("precision", name, FILE_PRECISIONS)

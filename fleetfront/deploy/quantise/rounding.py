@@ -1,4 +1,4 @@
-"""Hold the weights of an int8 file against those of the float file that it was made of: rounding moves none by more
+"""Hold the weights of a narrow file against those of the float file that it was made of: rounding moves none by more
 than half a step. A filter that is wrong changes few classes, so agreement on images does not show it.
 """
 
@@ -11,10 +11,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.deploy.quantise.weights_alone import BLOCK, COLUMNS, ROWS, SCALE, ZERO
+
 #: Half a step, and what float32 itself rounds off.
 _STEPS, _OF_FLOAT = 0.51, 1e-5
 #: Arrays of fewer dimensions are biases, scales and shifts, which quantisers fold into each other.
 _FEWEST_DIMENSIONS = 2
+#: The sign bits of a byte's two values: turned, values from -8 to 7 are from 0 to 15.
+_SIGNS = 0x88
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Weight:
 
 
 def misrounded(before: Mapping[str, Weight], after: Mapping[str, Weight]) -> list[str]:
-    """Names of the weights of an int8 file that are further from the float file's than rounding can take them."""
+    """Names of the weights of a narrow file that are further from the float file's than rounding can take them."""
     return [name for name, weight in after.items() if name in before and _is_off(before[name], weight)]
 
 
@@ -50,7 +54,26 @@ def onnx_weights(data: bytes) -> dict[str, Weight]:
             axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
             name = node.input[0].removesuffix("_quantized")
             found[name] = _unrounded(stored, scale, zero[0] if zero else np.zeros(1, np.int8), axis)
+        elif node.op_type == "Cast" and {node.input[0], f"{node.input[0]}{SCALE}"} <= arrays.keys():
+            name = node.input[0]
+            step = arrays[f"{name}{SCALE}"]
+            found[name] = Weight(arrays[name].astype(np.float32) * step, step)
+        elif node.op_type == "MatMulNBits":
+            width = next(attribute.i for attribute in node.attribute if attribute.name == "K")
+            name = node.input[1]
+            weight = _unpacked(arrays[name], arrays[node.input[2]], width)
+            turned = Weight(weight.values.T, np.transpose(weight.step))
+            found[name.removesuffix(ROWS).removesuffix(COLUMNS)] = turned if name.endswith(COLUMNS) else weight
     return {name: weight for name, weight in found.items() if weight.values.ndim >= _FEWEST_DIMENSIONS}
+
+
+def _unpacked(packed: NDArray[Any], scale: NDArray[Any], width: int) -> Weight:
+    """The weights [n, width] of uint8 [n, blocks, bytes], two values a byte, with a scale a block."""
+    count, blocks, _ = packed.shape
+    stored = np.stack([packed & 15, packed >> 4], axis=-1).reshape(count, blocks, -1).astype(np.float32) - ZERO
+    step = np.broadcast_to(scale.reshape(count, blocks, 1).astype(np.float32), stored.shape)
+    values, steps = ((stored * step).reshape(count, -1), step.reshape(count, -1))
+    return Weight(values[:, :width], steps[:, :width])
 
 
 def tflite_weights(data: bytes) -> dict[str, Weight]:
@@ -61,7 +84,7 @@ def tflite_weights(data: bytes) -> dict[str, Weight]:
 
 
 def _tflite_weights(model: Any) -> Iterator[tuple[str, Weight]]:
-    from fleetfront.deploy.writers.tflite.flatbuffer import is_float, is_int8
+    from fleetfront.deploy.writers.tflite.flatbuffer import block_scales, is_float, is_int8
 
     for tensor in model.subgraphs[0].tensors:
         content, shape = model.buffers[tensor.buffer].content, tuple(tensor.shape)
@@ -73,6 +96,9 @@ def _tflite_weights(model: Any) -> Iterator[tuple[str, Weight]]:
         elif is_int8(tensor) and (told := tensor.quantization) is not None and told.scale is not None:
             stored = np.frombuffer(content, np.int8).reshape(shape)
             yield name, _unrounded(stored, np.asarray(told.scale), np.asarray(told.zeroPoint), told.quantizedDimension)
+        elif (scale := block_scales(model, tensor)) is not None:
+            packed = np.frombuffer(content, np.uint8).reshape(shape[0], -1, BLOCK // 2)
+            yield name, _unpacked(packed ^ _SIGNS, scale, shape[-1])
 
 
 def _unrounded(stored: NDArray[Any], scale: NDArray[Any], zero: NDArray[Any], axis: int) -> Weight:

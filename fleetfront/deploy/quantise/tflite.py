@@ -8,7 +8,7 @@ import contextlib
 import io
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,19 @@ from fleetfront.runtimes.base import native_words
 
 #: Made-up ranges reach from minus to plus this; the schema's number of int8.
 _SPAN, _INT8 = 3.0, 9
+
+
+@contextlib.contextmanager
+def silent() -> Iterator[None]:
+    """Keep the quantiser's progress bars and the interpreter's advice on debugging from the terminal, which is not a
+    library's."""
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(io.StringIO()),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        yield
 
 
 def quantise_tflite(data: bytes, feeds: Sequence[Mapping[str, NDArray[Any]]]) -> bytes:
@@ -43,13 +56,7 @@ def quantise_tflite(data: bytes, feeds: Sequence[Mapping[str, NDArray[Any]]]) ->
     except ImportError as error:
         raise missing("ai-edge-quantizer", "quantise", "Quantising TFLite files") from error
     operation, skip = qtyping.TFLOperationName, recipe.AlgorithmName.NO_QUANTIZE
-    # Both its progress bars and the interpreter's advice on debugging go to the terminal, which is not a library's.
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
+    with silent():
         try:
             made = quantizer.Quantizer(data, recipe.static_wi8_ai8())
             _keep_ends(made)
@@ -144,12 +151,7 @@ def narrow_tflite(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
         }
         for tensor in graph.tensors
     }
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stderr(io.StringIO()),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
+    with silent():
         try:
             made = quantizer.Quantizer(data, recipe.static_wi8_ai8())
             if piece is Piece.NETWORK:

@@ -32,7 +32,7 @@ from fleetfront.pipelines.deploy.records import Deployed, Network, Pick, Recipe,
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.quantities import Tier
-from fleetfront.targets import split_spelled
+from fleetfront.targets import narrow_precision, precision_in, split_spelled
 
 #: Equal bytes are promised for equal versions of these.
 _WRITERS = ("ai-edge-litert", "ai-edge-quantizer", "litert-torch", "numpy", "onnx", "onnxruntime", "torch")
@@ -109,8 +109,9 @@ def _with_times_of(pick: Pick, files: Sequence[WrittenFile]) -> tuple[Pick, tupl
     for row in pick.latency:
         target = str(row["target"])
         formats = formats_timed_on(target) if target else ()
-        is_int8 = "/int8/" in target
-        if not target or any(file.kind.name in formats and (file.precision == "int8") == is_int8 for file in files):
+        precision = narrow_precision(precision_in(target))
+        is_of = (narrow_precision(file.precision) == precision for file in files if file.kind.name in formats)
+        if not target or any(is_of):
             kept.append(row)
         elif formats:
             strange.append(target)

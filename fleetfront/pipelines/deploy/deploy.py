@@ -16,7 +16,7 @@ from fleetfront.deploy.bundle.manifest import (
     safe_name,
 )
 from fleetfront.deploy.formats import FileFormat
-from fleetfront.deploy.quantise.precisions import SPREAD_LIMITS
+from fleetfront.deploy.quantise.precisions import FILE_PRECISIONS, SPREAD_LIMITS, WEIGHT_BITS
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import bundle_network, folder_name, staging_folder
@@ -27,6 +27,7 @@ from fleetfront.pipelines.deploy.weights import UserImages, Weights
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
+from fleetfront.targets import narrow_precision, precision_in
 
 __all__ = [
     "Deployed",
@@ -123,18 +124,24 @@ def precisions_of(picks: Sequence[Pick], recipe: Recipe) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for pick in picks for name in pick.recipe(recipe).precisions))
 
 
-def check_int8(picks: Sequence[Pick], recipe: Recipe, calibrated: str) -> None:
-    """Raise InputError for times of int8 files beside files of other precisions alone; the remedy says how int8 is
-    ``calibrated``.
+def check_narrow(
+    picks: Sequence[Pick], recipe: Recipe, calibrated: str, written: Sequence[str] = FILE_PRECISIONS
+) -> None:
+    """Raise InputError for times of narrow files beside files of other precisions alone; the remedy says how int8 is
+    ``calibrated``, or that such files are not among those that are ``written``.
     """
     for pick in picks:
-        if "int8" in pick.recipe(recipe).precisions:
-            continue
         for target in (str(row["target"]) for row in pick.latency):
-            if "/int8/" in target:
+            narrow = narrow_precision(precision_in(target))
+            if narrow and narrow not in pick.recipe(recipe).precisions:
+                remedy = f"Add --precisions {narrow}, or fp32,{narrow}, {calibrated}."
+                if narrow not in written:
+                    remedy = f"Choose by times in {' or '.join(written)}: the others are not handed out."
+                elif narrow in WEIGHT_BITS:
+                    remedy = f"Add --precisions {narrow}, or fp32,{narrow}, with --images to judge them on."
                 raise InputError(
-                    f"What is known of {pick.name} are times of int8 files ({target}), and none would be written.",
-                    f"Add --precisions int8, or fp32,int8, {calibrated}.",
+                    f"What is known of {pick.name} are times of {narrow} files ({target}), and none would be written.",
+                    remedy,
                 )
 
 
@@ -175,7 +182,7 @@ def _check_picks(picks: Sequence[Pick], recipe: Recipe) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"Two picks are called {twice[0]!r}.", "Choose each network once.")
-    check_int8(picks, recipe, "with --images to calibrate on")
+    check_narrow(picks, recipe, "with --images to calibrate on")
 
 
 def _make(

@@ -17,6 +17,7 @@ from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.bundle.manifest import check_replaceable, safe_name
 from fleetfront.deploy.contract import PROBABILITIES
 from fleetfront.deploy.formats import FileFormat
+from fleetfront.deploy.quantise.precisions import BY_AGREEMENT
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy.bundling import bundle_network, staging_folder
@@ -100,7 +101,7 @@ def _check(recipe: Recipe, formats: Sequence[FileFormat]) -> None:
             "A torch network is not exported as a TensorRT plan.", "Export onnx, then: trtexec --onnx=network.onnx"
         )
     if "fp16" in recipe.precisions:
-        raise InputError("A torch network is exported in fp32 or int8.", "Leave fp16 out of --precisions.")
+        raise InputError("A torch network is exported in fp32, int8, w8 or w4.", "Leave fp16 out of --precisions.")
     if recipe.contract.batch != 1:
         raise InputError("A torch network is exported for one image an inference.", "Leave --batch at 1.")
 
@@ -226,8 +227,8 @@ def _file(
     image, scores = session.inputs[0], session.outputs[0]
     session.close()
     data = exported
-    if precision == "int8":
-        data = quantised(network, reference, kind, recipe, folder, exported, image.name)
+    if precision in BY_AGREEMENT:
+        data = quantised(network, reference, kind, precision, recipe, folder, exported, image.name)
     # Graphs of channels-last formats are described channels first.
     shape = tuple(image.shape[axis] for axis in (0, 3, 1, 2)) if kind.layout == "NHWC" else image.shape
     tensors = {

@@ -22,6 +22,7 @@ from fleetfront.deploy.proof import (
     log_probabilities,
     logits_of,
 )
+from fleetfront.deploy.quantise.precisions import BY_AGREEMENT
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy.records import NO_SPACE, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import PROBES, TORCH_BATCH, VECTORS, Reference
@@ -63,7 +64,7 @@ def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: st
     finally:
         session.close()
     want, got = reference.outputs, given
-    by_agreement = precision == "int8"
+    by_agreement = precision in BY_AGREEMENT
     if contract.softmax:
         # 256 steps round small probabilities to 0, which has no logarithm.
         want = log_probabilities(want)
@@ -95,7 +96,7 @@ def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: st
 
 
 def prove_float_form(reference: Reference, data: bytes, kind: FileFormat, recipe: Recipe, folder: Path) -> None:
-    """Raise BarMissed unless the float file ``data``, which an int8 file will be made of, computes what torch does.
+    """Raise BarMissed unless the float file ``data``, which a narrow file will be made of, computes what torch does.
 
     ``folder`` holds it meanwhile.
     """
@@ -108,8 +109,8 @@ def prove_float_form(reference: Reference, data: bytes, kind: FileFormat, recipe
         path.unlink()
     if not proof.passed:
         raise BarMissed(
-            f"The float file that int8 would be made of differs from torch by {proof.relative_to_spread:.2g} of what "
-            f"inputs change in the logits (limit {proof.limit:g}), so no {kind.name} file is made of it.",
+            f"The float file that a narrow one would be made of differs from torch by {proof.relative_to_spread:.2g} "
+            f"of what inputs change in the logits (limit {proof.limit:g}), so no {kind.name} file is made of it.",
             f"Report {proof.runtime} {proof.runtime_version} and the architecture.",
         )
 
@@ -157,13 +158,14 @@ def check_bars(file: WrittenFile, recipe: Recipe) -> None:
         raise BarMissed(
             f"Torch names one class on {100 * (proof.commonest_class or 0):.0f} % of images, and {file.name} follows "
             f"only {followed:.0f} % of what images change in the outputs, so it is not handed out.",
-            "Give --images of all classes, or leave int8 out of --precisions.",
+            f"Give --images of all classes, or leave {file.precision} out of --precisions.",
         )
     if not proof.passed and proof.by_agreement:
         share = "no real image was run" if proof.agreement is None else f"{100 * proof.agreement:.1f} % of images"
+        typical = "Calibrate on more typical images (--images), or leave" if file.precision == "int8" else "Leave"
         raise BarMissed(
             f"{file.name} names torch's class on {share} (limit {100 * proof.limit:g} %), so it is not handed out.",
-            "Calibrate on more typical images (--images), or leave int8 out of --precisions.",
+            f"{typical} {file.precision} out of --precisions.",
         )
     if not proof.passed:
         report = f"Report the architecture {file.graph.labels.get('arch', '')} and {runtime}."

@@ -18,6 +18,7 @@ from fleetfront.datasets import Dataset, Preprocessing, Split
 from fleetfront.deploy.contract import DYNAMIC, InputContract, contracted, with_channels
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
+from fleetfront.deploy.quantise.precisions import BY_AGREEMENT, WEIGHT_BITS
 from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
@@ -93,8 +94,9 @@ def with_files(
 
 def _check_images(network: Network, recipe: Recipe) -> None:
     """Raise InputError if there are not the images that the recipe needs, before any file is written."""
-    if "int8" in recipe.precisions:
-        _check_calibration(network)
+    narrow = [name for name in recipe.precisions if name in BY_AGREEMENT]
+    if narrow:
+        _check_calibration(network, narrow[0])
     if recipe.max_drop is not None and network.weights.labelled_images(network.graph) is None:
         raise nobody_knows_the_drop()
 
@@ -104,13 +106,13 @@ def _written(
 ) -> WrittenFile:
     graph = form_of(network, kind, precision, recipe.contract)
     data = kind.write(graph)
-    if precision == "int8":
-        data = quantised(network, reference, kind, recipe, folder, data, graph.inputs[0])
+    if precision in BY_AGREEMENT:
+        data = quantised(network, reference, kind, precision, recipe, folder, data, graph.inputs[0])
     return finish_file(network, reference, kind, precision, recipe, folder, graph, data)
 
 
 def form_of(network: Network, kind: FileFormat, precision: str, contract: InputContract) -> Graph:
-    """The graph of a network's file in one precision; of int8 that of the float file which it is made of."""
+    """The graph of a network's file in one precision; of a narrow one that of the float file which it is made of."""
     graph = with_channels(network.graph, contract.channels)
     if precision == "fp16":
         graph = kind.half(graph)
@@ -120,28 +122,43 @@ def form_of(network: Network, kind: FileFormat, precision: str, contract: InputC
 
 
 def quantised(
-    network: Network, reference: Reference, kind: FileFormat, recipe: Recipe, folder: Path, data: bytes, name: str
+    network: Network,
+    reference: Reference,
+    kind: FileFormat,
+    precision: str,
+    recipe: Recipe,
+    folder: Path,
+    data: bytes,
+    name: str,
 ) -> bytes:
-    """The int8 form of a float file ``data`` with the input ``name``.
+    """The form of a float file ``data`` with the input ``name`` in int8, or with weights alone narrow.
 
-    Images do not show a fault in a single weight of an int8 file. So the float file that it is made of is proven first,
-    as if it were handed out, and no weight of the int8 file may be further from it than by rounding.
+    Images do not show a fault in a single weight of such a file. So the float file that it is made of is proven first,
+    as if it were handed out, and no weight may be further from it than by rounding.
 
     Raises:
         BarMissed: the float file computes something else than torch, or the quantiser changed a weight.
-        InputError: there are too few images, or the quantiser gives up.
+        InputError: there are too few images, the format has no such files, or the quantiser gives up.
     """
-    images = calibration_images(network, kind, recipe.contract)
+    made = narrowed(network, kind, precision, recipe.contract, data, name)
     prove_float_form(reference, data, kind, recipe, folder)
-    made = kind.quantise(data, [{name: image} for image in images])
     wrong = misrounded(kind.weights(data), kind.weights(made))
     if wrong:
         raise BarMissed(
-            f"In the int8 form of {network.graph.name}.{kind.name} the weight {wrong[0]!r} is further from the float "
-            "file's than rounding can take it, so it is not handed out.",
-            "Leave int8 out of --precisions, and report the version of the quantiser.",
+            f"In the {precision} form of {network.graph.name}.{kind.name} the weight {wrong[0]!r} is further from the "
+            "float file's than rounding can take it, so it is not handed out.",
+            f"Leave {precision} out of --precisions, and report the version of the quantiser.",
         )
     return made
+
+
+def narrowed(
+    network: Network, kind: FileFormat, precision: str, contract: InputContract, data: bytes, name: str
+) -> bytes:
+    """The same, unproven; weights alone are rounded without any image."""
+    if precision in WEIGHT_BITS:
+        return kind.weights_alone(data, WEIGHT_BITS[precision])
+    return kind.quantise(data, [{name: image} for image in calibration_images(network, kind, contract)])
 
 
 def finish_file(
@@ -204,7 +221,7 @@ def calibration_images(network: Network, kind: FileFormat, contract: InputContra
 
     Raises InputError if there are too few images.
     """
-    images = first_images(_check_calibration(network), Split.CALIBRATION, MOST_CALIBRATION)
+    images = first_images(_check_calibration(network, "int8"), Split.CALIBRATION, MOST_CALIBRATION)
     batch = 1 if contract.batch == DYNAMIC else int(contract.batch)
     # Ranges are the smallest and largest values, which no image changes by coming again.
     filled = np.concatenate([images, np.repeat(images[-1:], -len(images) % batch, axis=0)])
@@ -212,13 +229,14 @@ def calibration_images(network: Network, kind: FileFormat, contract: InputContra
     return [fed[start : start + batch] for start in range(0, len(fed), batch)]
 
 
-def _check_calibration(network: Network) -> Dataset:
+def _check_calibration(network: Network, precision: str) -> Dataset:
     images = network.weights.images_at(network.preprocessing.size)
     count = 0 if images is None else len(images.split[Split.CALIBRATION])
     if images is None or count < LEAST_CALIBRATION:
+        used = "calibrated on" if precision == "int8" else "judged by its classes, which takes"
         raise InputError(
-            f"int8 is calibrated on at least {LEAST_CALIBRATION} images, and there are {count}.",
-            "Give --images FOLDER with more of your images, or leave int8 out of --precisions.",
+            f"{precision} is {used} at least {LEAST_CALIBRATION} images, and there are {count}.",
+            f"Give --images FOLDER with more of your images, or leave {precision} out of --precisions.",
         )
     return images
 

@@ -17,7 +17,7 @@ from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder
 from fleetfront.pipelines.deploy.called import Arrays, bundle_called, prove_called
-from fleetfront.pipelines.deploy.deploy import check_int8, precisions_of
+from fleetfront.pipelines.deploy.deploy import check_narrow, precisions_of
 from fleetfront.pipelines.deploy.export_example import FORMATS, TorchCall, write_proven
 from fleetfront.pipelines.deploy.own_parts import deploy_own_parts
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
@@ -68,7 +68,7 @@ def deploy_family(
     recipe = recipe or Recipe()
     precisions = precisions_of(picks, recipe)
     _check(family, formats, recipe, precisions)
-    check_int8(picks, recipe, "where the file has calibration(**genes)")
+    check_narrow(picks, recipe, "where the file has calibration(**genes)", PRECISIONS)
     check_targets(measuring, formats, precisions)
     ending = RANDOM_WEIGHTS if family.is_shipped else ""
     picks = [replace(pick, name=safe_name(pick.name) + ending) for pick in picks]

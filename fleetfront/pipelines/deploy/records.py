@@ -42,7 +42,7 @@ class Recipe:
         max_drop: percent points of top-1 accuracy that a precision may lose against fp32; None for any.
         test_images: held-out images that accuracy and agreement are judged on, at most.
         spread_limits: precision -> share of the logits' spread over inputs that may be lost.
-        agreement_limit: share of held-out images on which int8 must name torch's class.
+        agreement_limit: share of held-out images on which files in other precisions must name torch's class.
     """
 
     precisions: tuple[str, ...] = ("fp32",)
@@ -190,7 +190,7 @@ class Deployed:
         files: what was written, where it lies now.
         torch_accuracy: of the network in torch on ``test_images`` held-out images, percent; None without labels.
         without_files: targets whose times are known, but of files that are not among its own: of another runtime, or of
-            int8 beside float ones.
+            another precision.
     """
 
     pick: Pick

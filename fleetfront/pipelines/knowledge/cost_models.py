@@ -24,7 +24,7 @@ from fleetfront.predictors.table.networks import holds_whole_space
 from fleetfront.quantities import LATENCY, Clock, Metric, Tier
 from fleetfront.runtimes.catalogue import check_parts, options_of
 from fleetfront.spaces.base import Genotypes, KnownByTables, SearchSpace
-from fleetfront.targets import Target, split_spelled
+from fleetfront.targets import FLOATS, Target, split_spelled
 from fleetfront.workspace import Workspace
 
 #: What users write for every device that has a model of the space.
@@ -88,7 +88,7 @@ def device_models(
         few = sources.by_device(tiers, everywhere=True)
         found = [_for_networks(model, asked, few.get(model.name)) for model in found]
     if everywhere:
-        found = [_with_unused_table(model if precisions else _with_int8(model), space, sources) for model in found]
+        found = [_with_unused_table(model if precisions else _with_narrow(model), space, sources) for model in found]
     return [_with_part(model, space) for model in found] if parts else found
 
 
@@ -149,7 +149,8 @@ def newest_fit(
     """The newest fit of a space that matches, among what is known; of clocks fitted together, the preferred one.
     ``device`` may be narrowed: ``cpu/int8``.
 
-    Without ``target`` or ``precision``, int8 serves only where nothing else is known: its accuracies are others.
+    Without ``target`` or ``precision``, narrow formats such as int8 serve only where nothing else is known: their
+    accuracies are others.
 
     Raises InputError if there is none (with the command that makes one), or the files of the device are damaged.
     """
@@ -172,7 +173,7 @@ def newest_fit(
         ):
             fits.append(known)
     if target is None and precision is None:
-        fits = [known for known in fits if known.target is None or not _is_int8(known.target)] or fits
+        fits = [known for known in fits if known.target is None or not _is_narrow(known.target)] or fits
     if not fits:
         check_parts(parts)
         wanted = str(target or device or "any device") + (f" ({runtime})" if runtime else "")
@@ -216,17 +217,18 @@ def _has_parts(target: Target | None, parts: Sequence[str]) -> bool:
     return not parts or (target is not None and set(parts) <= set(split_spelled(str(target))[1:]))
 
 
-def _is_int8(target: Target) -> bool:
-    return target.precision == "int8"
+def _is_narrow(target: Target) -> bool:
+    return target.precision not in FLOATS
 
 
-def _with_int8(model: DeviceModel) -> DeviceModel:
+def _with_narrow(model: DeviceModel) -> DeviceModel:
     """The same, saying so if a search would put its times beside accuracies of networks in float."""
-    if not _is_int8(model.target):
+    if not _is_narrow(model.target):
         return model
+    precision = model.target.precision
     warning = (
-        "Its times are of int8 files, accuracies are of networks in float: search --precisions int8, or fp32,int8, has "
-        "accuracies of int8, too."
+        f"Its times are of {precision} files, accuracies are of networks in float: search --precisions {precision}, or "
+        f"fp32,{precision}, has accuracies of {precision}, too."
     )
     return replace(model, warnings=(*model.warnings, warning))
 
@@ -302,7 +304,7 @@ class _Sources:
             if file.error is not None and file.device in _as_file(device) and set(parts) <= set(named):
                 return functools.partial(_refuse, file.error)
         newest_first = dict.fromkeys(k.target for k in self._whole(Kind.FIT) if k.device == device)
-        fitted = sorted((target for target in newest_first if target is not None), key=_is_int8)
+        fitted = sorted((target for target in newest_first if target is not None), key=_is_narrow)
         for target in fitted:
             if _has_parts(target, parts):
                 holds_precision = target.precision in parts

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from fleetfront import __version__
-from fleetfront.deploy.quantise.precisions import Piece
+from fleetfront.deploy.quantise.precisions import WEIGHT_BITS, Piece
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.files import STATISTIC
@@ -86,6 +86,17 @@ def first_design(seed: int = 0, scale: float = 1.0) -> OperatorDesign:
     return OperatorDesign({sample.key: sample for sample in wanted}, chains, networks)
 
 
+def check_operators(precision: str) -> None:
+    """Raises InputError for a precision whose operators are not measured by themselves."""
+    if precision == "int8":
+        raise InputError("Costs of int8 operators are measured with those in float.", "Leave --precision out.")
+    if precision in WEIGHT_BITS:
+        raise InputError(
+            f"Costs of operators in {precision} are not learnt.",
+            "Leave --precision out, or time files: fleetfront profile --file FILE",
+        )
+
+
 def profile_operators(
     target: Target,
     *,
@@ -109,8 +120,7 @@ def profile_operators(
         raise InputError(f"Operators are measured at batch 1, not {target.batch}.", "Leave --batch out.")
     began, started_ns = time.monotonic(), time.time_ns()
     place = workspace or Workspace.default()
-    if target.precision == "int8":
-        raise InputError("Costs of int8 operators are measured with those in float.", "Leave --precision out.")
+    check_operators(target.precision)
     suffix, write_piece = file_writer(target)
     cache = FileCache(place.cache / "files", suffix)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))

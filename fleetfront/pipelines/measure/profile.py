@@ -13,8 +13,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
-from fleetfront.deploy.formats import int8_writer_of, writer_of
-from fleetfront.deploy.quantise.precisions import Piece, half_throughout
+from fleetfront.deploy.formats import int8_writer_of, weights_writer_of, writer_of
+from fleetfront.deploy.quantise.precisions import WEIGHT_BITS, Piece, half_throughout
 from fleetfront.errors import DeviceError, InputError, unknown
 from fleetfront.graphs.batch import with_batch
 from fleetfront.graphs.graph import Graph
@@ -302,10 +302,11 @@ def check_precision(target: Target) -> None:
     place = _place(target)
     known = place.precisions
     if target.precision not in known:
+        words = " or ".join(filter(None, (", ".join(known[:-1]), known[-1])))
         is_idle = target.precision == "fp16" and place.half is Half.NOBODY
         why = " On x86 both runtimes compute fp16 files in float32, in the time of fp32 ones." if is_idle else ""
         raise InputError(
-            f"Spaces are profiled in {' or '.join(known)} on {target.runtime}, not in {target.precision}.{why}",
+            f"Spaces are profiled in {words} on {target.runtime}, not in {target.precision}.{why}",
             f"Use --precision {known[0]}, or time a finished file with: fleetfront profile --file FILE",
         )
 
@@ -332,6 +333,9 @@ def file_writer(target: Target) -> tuple[str, Callable[[Graph, Piece], bytes]]:
     if target.precision == "int8":
         narrow = int8_writer_of(place.file_format)
         return place.suffix, lambda graph, piece: narrow(_at_batch(graph, target), piece)
+    if target.precision in WEIGHT_BITS:
+        narrow_weights = weights_writer_of(place.file_format, WEIGHT_BITS[target.precision])
+        return place.suffix, lambda graph, _: narrow_weights(_at_batch(graph, target))
     write = writer_of(place.file_format)
     is_half_file = target.precision == "fp16" and place.half == Half.FILE
 

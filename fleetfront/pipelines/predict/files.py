@@ -37,7 +37,7 @@ from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.quantities import Clock, Tier
 from fleetfront.runtimes.catalogue import check_parts, find_facts, options_of, places
 from fleetfront.runtimes.facts import Half
-from fleetfront.targets import PRECISIONS, Target, split_spelled
+from fleetfront.targets import FLOATS, PRECISIONS, Target, split_spelled
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -255,7 +255,7 @@ class _Known:
     def _target(self, costs: StoredCosts) -> Target:
         """That of the costs with the batch that is asked for, and the precision that a measured file would have."""
         target, precision = costs.target, self._asked.precision
-        if not self._asked.suffix or precision == "unknown" or (precision != "int8" and _computes_in_either(target)):
+        if not self._asked.suffix or precision == "unknown" or (precision in FLOATS and _computes_in_either(target)):
             precision = target.precision
         return replace(target, precision=precision, batch=self._asked.batch)
 

@@ -22,7 +22,7 @@ from fleetfront.predictors.trees import Trees
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.quantities import LATENCY, Clock, Estimate, FloatArray, NamedMetric, Tier
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
-from fleetfront.targets import Target, weight_bytes_of
+from fleetfront.targets import Target, running_bytes_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -229,7 +229,7 @@ class CalibratedTable:
         return self._weight_bytes(genotypes) if self._alike_bytes is None else np.array(self._alike_bytes)
 
     def _weight_bytes(self, genotypes: Genotypes) -> FloatArray:
-        return self._params(genotypes) * weight_bytes_of(self.model.target.precision)
+        return self._params(genotypes) * running_bytes_of(self.model.target.precision)
 
     @property
     def relaxed_without(self) -> str:

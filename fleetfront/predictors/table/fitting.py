@@ -29,7 +29,7 @@ from fleetfront.profilers.reading.observations import STATISTICS, Observations, 
 from fleetfront.profilers.reading.sittings import SittingRatio
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import Genotypes, SearchSpace
-from fleetfront.targets import weight_bytes_of
+from fleetfront.targets import running_bytes_of
 
 if TYPE_CHECKING:
     from fleetfront.predictors.table.intervals import SittingSpread
@@ -153,7 +153,7 @@ def learn_spread(
     own = min(observations.started_ns, now)
     apart = [one for one in sittings if not one.is_busy and not _is_near(min(one.started_ns, now), own)]
     keys = summaries(without_strangers(observations, space), Role.CALIBRATION, statistic)
-    shares = dict(zip(keys, moving_share(params * weight_bytes_of(observations.target.precision)), strict=True))
+    shares = dict(zip(keys, moving_share(params * running_bytes_of(observations.target.precision)), strict=True))
     moves = [_moved(ratio, shares, networks.ms) for ratio in apart]
     began = np.array([own, *(min(ratio.started_ns, now) for ratio in apart)], np.float64)
     return spread_between(moves, count_by_age(began))

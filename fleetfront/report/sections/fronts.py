@@ -16,6 +16,7 @@ from fleetfront.report.section import Section
 from fleetfront.report.sections.front_views import FrontGroup, FrontView, front_groups
 from fleetfront.report.tables import Table, with_spread
 from fleetfront.spaces.precisions import SEPARATOR
+from fleetfront.targets import narrow_precision, precision_in
 
 #: Points of a front that a table shows; the figure and the file have more.
 _SHOWN = 8
@@ -30,7 +31,8 @@ _ARCH = "ARCHITECTURE"
 def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
     """The command that deploys one network of a front."""
     words = ["fleetfront", "deploy", "--front", front.path, "--device", front.name, "--arch", arch]
-    precisions = "--precisions int8" if "/int8/" in front.target and SEPARATOR not in group.space else ""
+    narrow = narrow_precision(precision_in(front.target))
+    precisions = f"--precisions {narrow}" if narrow and SEPARATOR not in group.space else ""
     return " ".join(filter(None, (shlex.join(words), precisions, group.deploy_options)))
 
 

@@ -9,6 +9,8 @@ from fleetfront.quantities import Clock
 from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
 from fleetfront.runtimes.operator_lists import LITERT_ENGINES
 
+#: Of processors, and of delegates.
+_ON_CPUS = ("fp32", "int8", "w8", "w4")
 _DELEGATED = ("fp32", "fp16")
 _INSTEAD = "running .tflite files where LiteRT is not installed"
 
@@ -23,9 +25,9 @@ FACTS = RuntimeFacts(
         Package("flatbuffers", "cpu", "writing .tflite files"),
     ),
     on={
-        "cpu": (OnDevice("litert", "tflite", ("fp32", "int8")),),
+        "cpu": (OnDevice("litert", "tflite", _ON_CPUS),),
         "adb": (
-            OnDevice("tflite-cpu", "tflite", ("fp32", "int8")),
+            OnDevice("tflite-cpu", "tflite", _ON_CPUS),
             OnDevice("tflite-gpu", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="GPU"),
             OnDevice("tflite-npu", "tflite", clocks=(Clock.WALL,), delegate="NPU"),
             OnDevice("tflite-nnapi", "tflite", _DELEGATED, (Clock.WALL,), Half.RUNTIME, delegate="NNAPI"),

@@ -21,7 +21,7 @@ FACTS = RuntimeFacts(
         Package("onnx", "cpu", "writing ONNX files"),
     ),
     on={
-        "cpu": (OnDevice("onnxruntime", "onnx", ("fp32", "int8")),),
+        "cpu": (OnDevice("onnxruntime", "onnx", ("fp32", "int8", "w8", "w4")),),
         "cuda": (
             OnDevice(
                 "onnxruntime",

@@ -179,7 +179,7 @@ def test_weights_that_do_not_fit_are_named() -> None:
         half_throughout(graph)
 
 
-@pytest.mark.parametrize("name", ["w8", "w4", "int4"])
-def test_narrow_weights_alone_are_refused_in_a_sentence(name: str) -> None:
-    with pytest.raises(InputError, match=f"whose weights alone are narrow \\({name}\\) are not written"):
-        parse_precisions(f"fp32,{name}")
+def test_int4_throughout_is_refused_with_what_there_is() -> None:
+    with pytest.raises(InputError, match="No runtime here computes in int4 throughout") as raised:
+        parse_precisions("fp32,int4")
+    assert "Write w4" in raised.value.remedy

@@ -165,7 +165,7 @@ def test_given_networks_are_measured_and_nothing_else(store: Store, workspace: W
 
 
 def test_what_cannot_be_profiled_is_refused(store: Store, workspace: Workspace) -> None:
-    with pytest.raises(InputError, match="fp32 or int8 on litert") as caught:
+    with pytest.raises(InputError, match="fp32, int8, w8 or w4 on litert") as caught:
         profile_space(SPACE, Target("cpu", "litert", "fp16"), store=store, workspace=workspace)
     assert "--file" in caught.value.remedy
     with pytest.raises(InputError, match="litert"):

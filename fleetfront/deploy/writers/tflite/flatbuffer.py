@@ -203,6 +203,17 @@ def is_int8(tensor: Any) -> bool:
     return bool(tensor.type == schema.TensorType.INT8)
 
 
+def block_scales(model: Any, tensor: Any) -> Array | None:
+    """The scales of an int4 tensor that has one for each block of a row; None of other tensors."""
+    told = tensor.quantization
+    is_in_blocks = told is not None and told.detailsType == schema.QuantizationDetails.BlockwiseQuantization
+    if tensor.type != schema.TensorType.INT4 or not is_in_blocks:
+        return None
+    scales = model.subgraphs[0].tensors[told.details.scales]
+    dtype = np.float16 if scales.type == schema.TensorType.FLOAT16 else np.float32
+    return np.frombuffer(model.buffers[scales.buffer].content, dtype)
+
+
 def is_float(tensor: Any) -> bool:
     """Tell whether a tensor holds float32."""
     return bool(tensor.type == schema.TensorType.FLOAT32)

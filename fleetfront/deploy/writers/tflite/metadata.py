@@ -48,6 +48,11 @@ _INT8_VERSIONS = {
     "TRANSPOSE": 2,
 }
 
+#: The same of narrow weights beside float inputs that are rounded as they come, a scale a channel, and of fully
+#: connected int4 weights with a scale a block: the last that LiteRT 2.3 opens.
+_HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 12, "TRANSPOSE_CONV": 2}
+_BLOCKS_VERSION = 14
+
 #: Not a valid time in a zip archive would be zero; equal content must give equal bytes.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
 
@@ -106,13 +111,18 @@ def describe_file(data: bytes, description: FileDescription) -> bytes:
 
 def _set_versions(model: Any) -> None:
     """A quantiser leaves the float operators' versions, which old runtimes would believe and then fail."""
-    from fleetfront.deploy.writers.tflite.flatbuffer import is_int8, kind_name
+    from fleetfront.deploy.writers.tflite.flatbuffer import block_scales, is_float, is_int8, kind_name
 
     tensors = model.subgraphs[0].tensors
     for operator in model.subgraphs[0].operators:
         code = model.operatorCodes[operator.opcodeIndex]
-        if any(index >= 0 and is_int8(tensors[index]) for index in operator.inputs):
-            code.version = max(code.version, _INT8_VERSIONS.get(kind_name(code), 1))
+        fed = [tensors[index] for index in operator.inputs if index >= 0]
+        if any(is_int8(tensor) for tensor in fed):
+            versions = _HYBRID_VERSIONS if any(is_float(tensors[index]) for index in operator.outputs) else {}
+            name = kind_name(code)
+            code.version = max(code.version, versions.get(name, _INT8_VERSIONS.get(name, 1)))
+        elif any(block_scales(model, tensor) is not None for tensor in fed):
+            code.version = max(code.version, _BLOCKS_VERSION)
 
 
 def _set_entry(model: Any, name: str, buffer: Any) -> None:

@@ -53,6 +53,10 @@ FIRST_RUNTIMES: dict[str, tuple[str, ...]] = {
     name: tuple(versions) for name, *versions in (entry.split() for entry in _TABLE.replace("\n", " ").split(","))
 }
 
+#: Versions that came after that table -> the first runtime that is known to have them: of the first, what TensorFlow
+#: 2.21's converter says of its files, of the second, the TensorFlow that was seen to open it.
+_LATER = {("FULLY_CONNECTED", 12): "2.17.0", ("FULLY_CONNECTED", 14): "2.21.0"}
+
 OLDEST = "1.5.0"
 
 
@@ -71,7 +75,9 @@ def oldest_runtime(operators: Iterable[tuple[str, int]]) -> str:
     operators belong to no runtime and do not count.
     """
     needed = [
-        FIRST_RUNTIMES[name][version - 1] if 0 < version <= len(FIRST_RUNTIMES.get(name, ())) else NEWEST
+        FIRST_RUNTIMES[name][version - 1]
+        if 0 < version <= len(FIRST_RUNTIMES.get(name, ()))
+        else _LATER.get((name, version), NEWEST)
         for name, version in operators
         if name != "CUSTOM"
     ]

@@ -1,0 +1,193 @@
+"""Narrow the weights of float files and leave activations in float: in 8 bits, or matrix products in 4 and convolutions
+in 8. No images are needed: each weight is rounded by itself.
+
+ONNX Runtime folds ``Cast`` and ``Mul`` to floats when it opens a file, which saves bytes alone; behind a
+``DequantizeLinear`` it would widen the weights at every run, in three times a float file's time. Its ``MatMulNBits``
+multiplies by int4 weights as they are. LiteRT computes such products in int8 (hybrid): it rounds what goes in as it
+comes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fleetfront.deploy.contract import PREFIX, PROBABILITIES
+from fleetfront.errors import InputError, missing
+from fleetfront.runtimes.base import native_words
+
+#: Operators whose second operand are weights, and what comes out by which axis of these: a scale each.
+_CHANNEL_AXES = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
+#: The largest value of an int8 and an int4, as both signs have it.
+_LARGEST = {8: 127, 4: 7}
+#: Weights of int4 that have one scale together; both runtimes have kernels for that many. int4 is stored above 0.
+BLOCK, ZERO = 32, 8
+#: The domain of operators that ONNX Runtime has beside the standard; its kernel may round what goes in to int8.
+_MICROSOFT, _IN_INT8 = "com.microsoft", 4
+#: What narrow weights are called: beside a scale a channel, and in blocks, where rows or columns of the float file's
+#: are multiplied with.
+SCALE, ROWS, COLUMNS = "/scale", "/rows", "/columns"
+_SMALLEST = 1e-12
+
+
+def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
+    """A float ``.onnx`` file with narrow weights. Equal files give equal bytes.
+
+    Args:
+        data: the file.
+        bits: 8, or 4 for matrix products alone.
+
+    Raises MissingDependency if onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise missing("onnx", "cpu", "Quantising ONNX files") from error
+    model = onnx.load_from_string(data)
+    graph = model.graph
+    floats = {one.name: one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
+    made: list[Any] = []
+    wide: dict[str, str] = {}
+    left: list[Any] = []
+    for node in graph.node:
+        if bits == 4 and (weights := _as_rows(node, floats)) is not None:
+            left += _in_blocks(graph, node, *weights)
+            continue
+        name = node.input[1] if node.op_type in _CHANNEL_AXES and len(node.input) > 1 else ""
+        is_ours = not node.name.startswith(PREFIX)
+        if is_ours and name in floats and len(floats[name].dims) > 1 and name not in wide:
+            wide[name] = _behind_cast(graph, floats[name], _axis(node), made)
+        left.append(node)
+    for node in left:
+        node.input[:] = [wide.get(name, name) for name in node.input]
+    used = {name for node in (*made, *left) for name in node.input}
+    kept = [one for one in graph.initializer if one.name in used]
+    nodes = [*made, *left]
+    del graph.node[:], graph.initializer[:]
+    graph.node.extend(nodes)
+    graph.initializer.extend(kept)
+    if any(node.domain == _MICROSOFT for node in nodes):
+        model.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
+    result: bytes = model.SerializeToString(deterministic=True)
+    return result
+
+
+def _axis(node: Any) -> int:
+    """The axis of a node's weights along which its outputs' channels lie."""
+    is_turned = node.op_type == "Gemm" and not _attribute(node, "transB", 0)
+    return 1 if is_turned else _CHANNEL_AXES[node.op_type]
+
+
+def _attribute(node: Any, name: str, default: float) -> float:
+    found = next((one for one in node.attribute if one.name == name), None)
+    return default if found is None else float(found.f if found.type == found.FLOAT else found.i)
+
+
+def _behind_cast(graph: Any, weight: Any, axis: int, made: list[Any]) -> str:
+    """Turn a weight narrow in place; what widens it again joins ``made``. Gives the name of the wide one."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    array = numpy_helper.to_array(weight)
+    others = tuple(place for place in range(array.ndim) if place != axis % array.ndim)
+    scale = np.maximum(np.abs(array).max(axis=others, keepdims=True), _SMALLEST) / _LARGEST[8]
+    narrow = np.clip(np.round(array / scale), -_LARGEST[8], _LARGEST[8]).astype(np.int8)
+    name = weight.name
+    weight.CopyFrom(numpy_helper.from_array(narrow, name))
+    graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}{SCALE}"))
+    made.append(helper.make_node("Cast", [name], [f"{name}/cast"], f"{name}/cast", to=TensorProto.FLOAT))
+    made.append(helper.make_node("Mul", [f"{name}/cast", f"{name}{SCALE}"], [f"{name}/wide"], f"{name}/wide"))
+    return f"{name}/wide"
+
+
+def _as_rows(node: Any, floats: dict[str, Any]) -> tuple[NDArray[np.float32], str] | None:
+    """The weights float32[n, k] of a plain matrix product of n results, and how the file has them; None of another."""
+    from onnx import numpy_helper
+
+    if node.op_type not in ("Gemm", "MatMul") or node.input[1] not in floats or node.name.startswith(PREFIX):
+        return None
+    array = numpy_helper.to_array(floats[node.input[1]])
+    is_plain = not _attribute(node, "transA", 0) and _attribute(node, "alpha", 1) == _attribute(node, "beta", 1) == 1
+    if array.ndim != 2 or not is_plain:
+        return None
+    return (array, ROWS) if _attribute(node, "transB", 0) else (np.ascontiguousarray(array.T), COLUMNS)
+
+
+def _in_blocks(graph: Any, node: Any, rows: NDArray[np.float32], how: str) -> list[Any]:
+    """The operators that multiply by ``rows`` float32[n, k] in int4, in the place of ``node``."""
+    from onnx import helper, numpy_helper
+
+    count, width = rows.shape
+    blocks = -(-width // BLOCK)
+    filled = np.zeros((count, blocks * BLOCK), np.float32)
+    filled[:, :width] = rows
+    values = filled.reshape(count, blocks, BLOCK)
+    scale = np.maximum(np.abs(values).max(axis=2, keepdims=True), _SMALLEST) / _LARGEST[4]
+    stored = (np.clip(np.round(values / scale), -_LARGEST[4], _LARGEST[4]) + ZERO).astype(np.uint8)
+    packed = stored[..., 0::2] | (stored[..., 1::2] << 4)
+    name, given = f"{node.input[1]}{how}", node.output[0]
+    graph.initializer.append(numpy_helper.from_array(packed, name))
+    graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32).ravel(), f"{name}{SCALE}"))
+    has_bias = len(node.input) > 2 and node.input[2]
+    product = f"{given}/product" if has_bias else given
+    settings = {"K": width, "N": count, "bits": 4, "block_size": BLOCK, "accuracy_level": _IN_INT8}
+    fed = [node.input[0], name, f"{name}{SCALE}"]
+    made = [helper.make_node("MatMulNBits", fed, [product], node.name, domain=_MICROSOFT, **settings)]
+    if has_bias:
+        made.append(helper.make_node("Add", [product, node.input[2]], [given], f"{node.name}/bias"))
+    return made
+
+
+def narrow_tflite_weights(data: bytes, bits: int) -> bytes:
+    """A float ``.tflite`` file with narrow weights. Equal files give equal bytes.
+
+    Args:
+        data: the file.
+        bits: 8, or 4 for fully connected layers whose rows are whole blocks.
+
+    Raises:
+        InputError: the quantiser gives up.
+        MissingDependency: ai-edge-quantizer is not installed.
+    """
+    from fleetfront.deploy.quantise.tflite import silent
+
+    try:
+        from ai_edge_quantizer import qtyping, quantizer, recipe
+    except ImportError as error:
+        raise missing("ai-edge-quantizer", "quantise", "Quantising TFLite files") from error
+    operation, skip = qtyping.TFLOperationName, recipe.AlgorithmName.NO_QUANTIZE
+    with silent():
+        try:
+            made = quantizer.Quantizer(data, recipe.dynamic_wi8_afp32())
+            if bits == 4:
+                blocks = qtyping.TensorQuantizationConfig(4, granularity=qtyping.QuantGranularity.BLOCKWISE_32)
+                how = qtyping.OpQuantizationConfig(
+                    weight_tensor_config=blocks, compute_precision=qtyping.ComputePrecision.INTEGER
+                )
+                for name in _outputs_in_blocks(data):
+                    made.update_quantization_recipe(name, operation.FULLY_CONNECTED, how)
+            for scope in (re.escape(PREFIX), re.escape(PROBABILITIES)):
+                made.update_quantization_recipe(scope, operation.ALL_SUPPORTED, algorithm_key=skip)
+            result = made.quantize(enable_progress_bar=False, enable_progress_report=False)
+        except (RuntimeError, ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"ai-edge-quantizer gave up ({native_words(error)}).", f"Leave w{bits} out of --precisions."
+            ) from error
+    return bytes(result.quantized_model)
+
+
+def _outputs_in_blocks(data: bytes) -> Iterator[str]:
+    """A pattern of the name of every result of fully connected weights that are whole blocks."""
+    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name, unpack_model
+
+    model = unpack_model(data)
+    graph = model.subgraphs[0]
+    for operator in graph.operators:
+        if kind_name(model.operatorCodes[operator.opcodeIndex]) == "FULLY_CONNECTED":
+            weights, given = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
+            if weights.shape[-1] % BLOCK == 0:
+                name = given.name.decode() if isinstance(given.name, bytes) else str(given.name)
+                yield f"^{re.escape(name)}"
