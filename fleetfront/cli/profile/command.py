@@ -158,9 +158,8 @@ def profile(
 
 
 def _runtime_of(space: str, kind: DeviceKind) -> str | None:
-    """The runtime of networks that are written in one format alone; None for those that the device may choose for.
-
-    Raises InputError if such devices run no files of that format.
+    """The runtime of networks of a user's file, which are quickest written as ONNX; None for those that the device may
+    choose for.
     """
     from fleetfront.runtimes.catalogue import places
     from fleetfront.spaces.base import OfUserFile
@@ -169,13 +168,7 @@ def _runtime_of(space: str, kind: DeviceKind) -> str | None:
     family = load_space(space)
     if not isinstance(family, OfUserFile):
         return None
-    found = next((place.name for place in places(kind.name).values() if place.file_format == "onnx"), None)
-    if found is None:
-        raise InputError(
-            f"Networks of {family.own_file.name} are written as .onnx files, which devices of {kind.name} do not run.",
-            "Profile them on --device cpu, or export single networks: fleetfront export --torch FILE.py:make.",
-        )
-    return found
+    return next((place.name for place in places(kind.name).values() if place.file_format == "onnx"), None)
 
 
 def _asked(

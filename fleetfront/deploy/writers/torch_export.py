@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.contract import InputContract, scale_and_shift
 from fleetfront.deploy.writers.torch_zoo import is_zoo_name, load_from_zoo
-from fleetfront.errors import InputError, MissingDependency, missing
+from fleetfront.errors import InputError, missing
 from fleetfront.user_code import import_file, neighbours, reason_of
 
 if TYPE_CHECKING:
@@ -244,15 +244,9 @@ def export_tflite(network: nn.Module, example: Tensor) -> bytes:
         InputError: the exporter gives up.
         MissingDependency: litert-torch is not installed.
     """
-    try:
-        with _quiet():
-            import litert_torch
-    except ImportError as error:
-        raise MissingDependency(
-            "Writing a torch network as TFLite needs the package litert-torch, which is not installed.",
-            "It wants older versions of some packages, so in an environment of its own run: "
-            "pip install 'fleetfront[cpu,torch,export-tflite]'",
-        ) from error
+    from fleetfront.spaces.from_torch.exporting import load_litert_torch
+
+    litert_torch = load_litert_torch()
     with _quiet(), tempfile.TemporaryDirectory(prefix="fleetfront-") as folder:
         path = Path(folder) / "network.tflite"
         try:

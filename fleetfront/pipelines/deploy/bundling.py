@@ -77,7 +77,7 @@ def bundle_network(
     """One bundle of a written network under ``out``, with its texts; or the error that the network met."""
     if isinstance(network, FleetfrontError):
         return Deployed(pick, error=type(network)(f"{pick.name}: {network.message}", network.remedy))
-    pick, without_files = _with_times_of(pick, network.files)
+    pick, without_files = with_times_of(pick, network.files)
     deployed = Deployed(
         pick,
         without_files=without_files,
@@ -100,7 +100,7 @@ def bundle_network(
     return replace(deployed, folder=folder, files=moved, error=missed_limit(deployed) or _left_out(pick, network))
 
 
-def _with_times_of(pick: Pick, files: Sequence[WrittenFile]) -> tuple[Pick, tuple[str, ...]]:
+def with_times_of(pick: Pick, files: Sequence[WrittenFile]) -> tuple[Pick, tuple[str, ...]]:
     """The pick without times of files that are none of these, and their targets; times in a runtime that nobody here
     knows, which are published ones, stay and say so.
     """

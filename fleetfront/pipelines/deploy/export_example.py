@@ -19,6 +19,7 @@ from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.deploy.proof import LEAST_SPREAD, spread_of_range
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
+from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import staging_folder
 from fleetfront.pipelines.deploy.called import bundle_called, prove_called
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, WrittenFile
@@ -33,6 +34,8 @@ Arrays = dict[str, NDArray[Any]]
 
 #: Formats that such networks are written in.
 FORMATS = ("onnx", "ort")
+#: The same of a user's family, whose TFLite files litert-torch writes.
+OWN_FORMATS = (*FORMATS, "tflite")
 #: Inferences that are compared: the example, and others like it.
 SAMPLES = 4
 
@@ -286,14 +289,25 @@ def _exported(network: TorchCall) -> bytes:
     return export_onnx(network.flat(), network.example, network.inputs, network.outputs)
 
 
+def exported_files(graph: Graph, formats: Sequence[FileFormat]) -> dict[str, bytes]:
+    """Format -> the file that the framework of a graph writes; twins share one, which is written once."""
+    made = {name: graph.exported(name) or b"" for name in dict.fromkeys(kind.twin or kind.name for kind in formats)}
+    return {kind.name: made[kind.twin or kind.name] for kind in formats}
+
+
+def finish_exported(exported: bytes, kind: FileFormat, spec: str) -> bytes:
+    """The file that is handed out. TFLite's metadata is of images, and nobody knows what inputs mean here."""
+    return kind.finish(exported, FileDescription("network", spec)) if kind.twin else exported
+
+
 def write_proven(
     network: TorchCall, kind: FileFormat, folder: Path, exported: bytes, stem: str = "network"
 ) -> WrittenFile:
-    """The ONNX file ``exported`` as a file of ``kind`` in ``folder``, named ``stem``, proven against the network.
+    """The file ``exported`` as one of ``kind`` in ``folder``, named ``stem``, proven against the network.
 
     Raises BarMissed if it computes something else, or if nobody could tell.
     """
-    data = kind.finish(exported, FileDescription("network", network.spec))
+    data = finish_exported(exported, kind, network.spec)
     name = f"{stem}.{kind.name}"
     path = folder / name
     path.write_bytes(data)
@@ -310,5 +324,5 @@ def write_proven(
             f"{proof.limit:g}), so it is not handed out.",
             "Its outputs must depend on its inputs alone (no dropout, no random numbers, no changes in place).",
         )
-    report = lint_layout(exported, "onnx", "fp32", InputContract())
+    report = lint_layout(exported, kind.twin or kind.name, "fp32", InputContract())
     return WrittenFile(kind.name, kind, "fp32", path, name, ports, proof, report, kind.minimum_runtime(data))

@@ -13,12 +13,17 @@ from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.deploy.quantise.rounding import misrounded
-from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
-from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder
+from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder, with_times_of
 from fleetfront.pipelines.deploy.called import Arrays, bundle_called, prove_called
 from fleetfront.pipelines.deploy.deploy import check_narrow, precisions_of
-from fleetfront.pipelines.deploy.export_example import FORMATS, TorchCall, write_proven
+from fleetfront.pipelines.deploy.export_example import (
+    OWN_FORMATS,
+    TorchCall,
+    exported_files,
+    finish_exported,
+    write_proven,
+)
 from fleetfront.pipelines.deploy.own_parts import deploy_own_parts
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
@@ -86,7 +91,8 @@ def deploy_family(
                 done.append(Deployed(pick, error=type(found)(f"{pick.name}: {found.message}", found.remedy)))
                 continue
             proofs, measured = {file.key: file.proof for file in found.files}, timed.get(pick.key, ())
-            one = Deployed(pick, proofs=proofs, measured=measured, files=tuple(found.files))
+            pick, others = with_times_of(pick, found.files)
+            one = Deployed(pick, None, proofs, measured, files=tuple(found.files), without_files=others)
             done.append(_bundled(one, found.network, family, out, force=force))
     return done
 
@@ -104,11 +110,11 @@ def _timed(
 
 
 def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe, precisions: Sequence[str]) -> None:
-    strange = [kind.name for kind in formats if kind.name not in FORMATS]
+    strange = [kind.name for kind in formats if kind.name not in OWN_FORMATS]
     if strange:
         raise InputError(
             f"Networks of {family.own_file.name} are not written as {strange[0]}.",
-            f"Choose from --formats {','.join(FORMATS)}.",
+            f"Choose from --formats {','.join(OWN_FORMATS)}.",
         )
     written = PRECISIONS[:1] if family.is_in_parts else PRECISIONS
     other = [name for name in precisions if name not in written]
@@ -149,12 +155,12 @@ def _make(
         try:
             ((module, sample, _),) = family.own_parts(genotype).values()
             network = TorchCall(arch, module, sample)
-            exported = only_graph(family, family.subnet_graphs(genotype)).exports["onnx"]()
+            exported = exported_files(only_graph(family, family.subnet_graphs(genotype)), formats)
             files = []
             for precision in precisions:
                 real = _named(network, family.own_calibration(genotype)) if precision == "int8" else []
                 for kind in formats:
-                    files.append(_written(network, kind, folder, exported, real))
+                    files.append(_written(network, kind, folder, exported[kind.name], real))
                     progress.advance(detail=files[-1].name)
             made[arch, own] = _Made(network, files)
         except FleetfrontError as error:
@@ -190,8 +196,8 @@ def _written(
             "not handed out.",
             "Leave int8 out of --precisions, and report the version of the quantiser.",
         )
-    report = lint_layout(data, "onnx", "int8", InputContract())
-    data = kind.finish(data, FileDescription("network", network.spec))
+    report = lint_layout(data, kind.twin or kind.name, "int8", InputContract())
+    data = finish_exported(data, kind, network.spec)
     path = folder / name
     path.write_bytes(data)
     proof, ports = prove_called(network, path, kind, kept)

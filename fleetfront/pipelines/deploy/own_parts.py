@@ -12,8 +12,8 @@ from typing import Any
 
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder
-from fleetfront.pipelines.deploy.export_example import TorchCall, write_proven
+from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder, with_times_of
+from fleetfront.pipelines.deploy.export_example import TorchCall, exported_files, write_proven
 from fleetfront.pipelines.deploy.parts import MANIFEST, DeployedParts, Part, write_manifest
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
@@ -78,8 +78,9 @@ def _deployed(
     graphs, parts, ids = family.subnet_graphs(genotype), dict[str, Part](), dict[str, str]()
     for name, (module, sample, calls) in family.own_parts(genotype).items():
         network = TorchCall(f"{pick.arch}, {name}", module, sample)
-        exported = graphs[name][0].exports["onnx"]()
-        parts[name] = Part(calls, tuple(write_proven(network, kind, folder, exported, name) for kind in formats))
+        exported = exported_files(graphs[name][0], formats)
+        files = tuple(write_proven(network, kind, folder, exported[kind.name], name) for kind in formats)
+        parts[name] = Part(calls, files)
         ids[name] = weights_id(module)
     if measuring is not None:
         timed = measure_written(
@@ -88,17 +89,18 @@ def _deployed(
         parts = {name: replace(part, measured=timed[name]) for name, part in parts.items()}
     source = f"parts(**genes) of {family.own_file.name}"
     weights = {"random": False, "id": ids, "source": source, "licence": "unknown"}
+    pick, others = with_times_of(pick, [file for part in parts.values() for file in part.files])
     promised = [_divided(row, family, genotype) for row in pick.latency]
     made = DeployedParts(out, pick.arch, family.name, parts, weights, pick.accuracy, promised)
     write_manifest(made, folder)
     if out.exists():
         shutil.rmtree(out)
     folder.rename(out)
-    files: list[WrittenFile] = []
+    written: list[WrittenFile] = []
     for name, part in parts.items():
-        files += [replace(file, key=f"{name}.{file.kind.name}", path=out / file.name) for file in part.files]
-    proofs = {file.key: file.proof for file in files}
-    done = Deployed(pick, out, proofs=proofs, measured=_whole(parts), files=tuple(files))
+        written += [replace(file, key=f"{name}.{file.kind.name}", path=out / file.name) for file in part.files]
+    proofs = {file.key: file.proof for file in written}
+    done = Deployed(pick, out, proofs, _whole(parts), files=tuple(written), without_files=others)
     return replace(done, error=missed_limit(done))
 
 

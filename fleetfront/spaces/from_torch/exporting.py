@@ -1,6 +1,6 @@
-"""Write parts and networks of a family as ONNX files, through torch's own exporter.
+"""Write parts and networks of a family as ONNX files through torch's own exporter, and as TFLite through litert-torch.
 
-The exporter of TorchScript is used: that of ``torch.export`` takes seconds a file, and a profile writes hundreds.
+ONNX is of the exporter of TorchScript: that of ``torch.export`` takes seconds a file, and a profile writes hundreds.
 Importing this module imports torch.
 """
 
@@ -10,17 +10,21 @@ import contextlib
 import inspect
 import io
 import logging
+import os
 import re
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from fleetfront.errors import InputError
+from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.readers.torch import read_module
 from fleetfront.user_code import reason_of
@@ -28,12 +32,16 @@ from fleetfront.user_code import reason_of
 _OPSET = 17
 
 
-def exported_graph(name: str, module: nn.Module, sample: Sequence[Tensor]) -> Graph:
-    """The graph of a module whose files torch writes, when they are asked for."""
+def exported_graph(name: str, module: nn.Module, sample: Sequence[Tensor], *, is_inside: bool = False) -> Graph:
+    """The graph of a module whose files torch or litert-torch writes, when they are asked for.
+
+    ``is_inside`` says that it is a piece of a network: where TFLite keeps images channels last, it is fed so.
+    """
     from dataclasses import replace
 
-    graph = read_module(module, tuple(sample))
-    return replace(graph, name=name, exports={"onnx": partial(export_onnx, module, tuple(sample))})
+    fed = tuple(sample)
+    exports = {"onnx": partial(export_onnx, module, fed), "tflite": partial(export_tflite, module, fed, is_inside)}
+    return replace(read_module(module, fed), name=name, exports=exports)
 
 
 def export_onnx(module: nn.Module, sample: Sequence[Tensor]) -> bytes:
@@ -79,6 +87,90 @@ def _exported(module: nn.Module, sample: Sequence[Tensor], names: list[str]) -> 
         output_names=_output_names(module(*sample)),
     )
     return buffer.getvalue()
+
+
+def load_litert_torch() -> Any:
+    """The package litert-torch. Raises MissingDependency if it is not installed."""
+    try:
+        with quiet_torch():
+            import litert_torch
+    except ImportError as error:
+        raise MissingDependency(
+            "Writing a torch network as TFLite needs the package litert-torch, which is not installed.",
+            "It wants older versions of some packages, so in an environment of its own run: "
+            "pip install 'fleetfront[cpu,torch,export-tflite]'",
+        ) from error
+    return litert_torch
+
+
+def export_tflite(module: nn.Module, sample: Sequence[Tensor], is_inside: bool = False) -> bytes:
+    """The ``.tflite`` file of a module for inputs like ``sample``, through litert-torch: inputs and outputs have the
+    names, types and axes of the ONNX file, but for images of a piece ``is_inside`` a network, whose channels are last.
+
+    Raises:
+        InputError: the converter gives up.
+        MissingDependency: litert-torch is not installed.
+    """
+    converter = load_litert_torch()
+    names = input_names(module, len(sample))
+    with quiet_torch(), _quiet_native(), plain_paths(), tempfile.TemporaryDirectory() as folder:
+        try:
+            with torch.no_grad():
+                results = module(*sample)
+            called: nn.Module = _Named(module, names, _output_names(results))
+            if is_inside:
+                module, sample = _channels_last(converter, module, sample, results)
+                called = _Named(module, names, _output_names(results))
+            path = Path(folder) / "module.tflite"
+            fed = dict(zip(names, sample, strict=True))
+            converter.convert(called, sample_kwargs=fed, enable_x64=True).export(str(path))
+            return path.read_bytes()
+        except Exception as error:
+            raise InputError(
+                f"litert-torch gave up on {type(module).__name__} ({reason_of(error)}).",
+                "Use a runtime of .onnx files: --runtime onnxruntime.",
+            ) from error
+
+
+def _channels_last(
+    converter: Any, module: nn.Module, sample: Sequence[Tensor], results: object
+) -> tuple[nn.Module, tuple[Tensor, ...]]:
+    """The module between images with their channels last, where torch has them first."""
+    given = [one for one in pytree.tree_leaves(results) if isinstance(one, Tensor)]
+    fed, made = ([place for place, one in enumerate(tensors) if one.dim() == 4] for tensors in (sample, given))
+    if not fed and not made:
+        return module, tuple(sample)
+    last = tuple(one.permute(0, 2, 3, 1).contiguous() if one.dim() == 4 else one for one in sample)
+    return converter.to_channel_last_io(module, args=fed, outputs=made).eval(), last
+
+
+class _Named(nn.Module):
+    """A module that takes its inputs, and gives its outputs, by name."""
+
+    def __init__(self, module: nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        super().__init__()
+        self.module, self.inputs, self.outputs = module, tuple(inputs), tuple(outputs)
+        self.eval()
+
+    def forward(self, **tensors: Tensor) -> dict[str, Tensor]:
+        results = self.module(*[tensors[name] for name in self.inputs])
+        given = [one for one in pytree.tree_leaves(results) if isinstance(one, Tensor)]
+        return dict(zip(self.outputs, given, strict=True))
+
+
+@contextlib.contextmanager
+def _quiet_native() -> Iterator[None]:
+    """Without what native code of a converter writes past Python to the terminal."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def input_names(module: nn.Module, count: int) -> list[str]:

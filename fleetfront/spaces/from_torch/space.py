@@ -303,7 +303,7 @@ class TorchFamily:
 
         one = self.parts.described[str(block.parameter("part"))]
         module, sample = self._capture(one.genes)[one.place]
-        return exported_graph(block.key, module, sample)
+        return exported_graph(block.key, module, sample, is_inside=True)
 
     def subnet_graphs(
         self, genotype: Genotypes, weights: Mapping[str, Array] | None = None

@@ -1,5 +1,6 @@
 """A user's family goes all the way: profiled, fitted, searched by its own accuracy, handed out and proven."""
 
+import importlib.util
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
-from fleetfront.errors import BarMissed, InputError
+from fleetfront.errors import BarMissed, InputError, MissingDependency
 from fleetfront.pipelines.deploy.own_family import deploy_family
 from fleetfront.pipelines.deploy.records import Measuring, Pick, Recipe
 from fleetfront.pipelines.fit.fit import fit_target
@@ -124,7 +125,7 @@ def test_several_outputs_are_proven_and_one_that_fails_costs_no_other(tmp_path: 
 @pytest.mark.parametrize(
     ("formats", "recipe", "said"),
     [
-        ("tflite", Recipe(), "not written as tflite"),
+        ("trt", Recipe(), "not written as trt"),
         ("onnx", Recipe(precisions=("fp32", "int8")), "does not say which values"),
         ("onnx", Recipe(precisions=("fp16",)), "not handed out in fp16"),
         ("onnx", Recipe(max_drop=1.0), "judges no file"),
@@ -178,6 +179,23 @@ def test_int8_is_calibrated_on_inputs_of_the_file_and_proven_on_others(audio: To
     assert files[1]["bytes"] < 0.6 * files[0]["bytes"]
     assert verify_bundle(both.folder).failed == ()
     assert [file.name for file in chosen.files] == ["network-int8.onnx"]
+
+
+def test_tflite_goes_through_litert_torch_or_names_it(audio: TorchFamily, tmp_path: Path) -> None:
+    row = {"target": "cpu/litert/fp32/t1/b1", "ms": 0.1, "std_ms": 0.01, "tier": "measured", "clock": "wall"}
+    pick = Pick("one", SOUND, latency=(row,))
+    (done,) = deploy_family([pick], audio, parse_formats("tflite"), tmp_path)
+    if importlib.util.find_spec("litert_torch") is None:
+        assert isinstance(done.error, MissingDependency)
+        assert "export-tflite" in done.error.remedy
+        assert not (tmp_path / "one").exists()
+    else:
+        assert done.error is None
+        assert done.proofs["tflite"].relative_to_range < 1e-5
+        assert done.without_files == ()
+    (other,) = deploy_family([pick], audio, parse_formats("onnx"), tmp_path / "onnx")
+    assert other.without_files == ("cpu/litert/fp32/t1/b1",)
+    assert json.loads((other.folder / "manifest.json").read_text())["latency"] == []
 
 
 def test_an_int8_file_that_follows_other_inputs_alone_is_not_handed_out(audio: TorchFamily, tmp_path: Path) -> None:

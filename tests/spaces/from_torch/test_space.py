@@ -72,8 +72,8 @@ def test_files_compute_what_the_module_does(family: TorchFamily, tmp_path: Path)
     (found,) = session.run(None, {session.get_inputs()[0].name: sample[0].numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(found, module(*sample).numpy(), atol=1e-6)
-    with pytest.raises(InputError, match="as onnx and not as tflite"):
-        graph.exported("tflite")
+    with pytest.raises(InputError, match="as onnx, tflite and not as trt"):
+        graph.exported("trt")
 
 
 def test_files_of_parts_compute_what_the_modules_do_and_leave_them_as_they_were(family: TorchFamily) -> None:
