@@ -62,6 +62,8 @@ _MOST_ROUNDS = 10
 _WRITTEN = FEATURES.index("written")
 #: What an operator behind its padding takes at least, as a share of both.
 _LEAST_BEHIND_PADDING = 0.1
+#: A file that takes more than this share for its padding tells little of what stands behind it, if as many others do.
+_MOST_OF_PADDING, _ENOUGH_ALONE = 0.3, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,9 +288,12 @@ def _learn_kinds(
         if len(found) == 1:
             rows.setdefault(found[0].kind, []).append((found[0].features, ms[key]))
     pads = {kind: _learn_rows(kind, rows.pop(kind)) for kind in PADS if kind in rows}
+    alone = {kind: len(pairs) for kind, pairs in rows.items()}
     for key, found in kernels.items():
         if len(found) == 2 and found[0].kind in pads:
             padding = 0.0 if rules.pads(found[1].kind) else float(pads[found[0].kind].ms(found[0].features[None])[0])
+            if padding > _MOST_OF_PADDING * ms[key] and alone.get(found[1].kind, 0) >= _ENOUGH_ALONE:
+                continue
             left = max(ms[key] - padding, _LEAST_BEHIND_PADDING * ms[key])
             rows.setdefault(found[1].kind, []).append((found[1].features, left))
     return pads | {kind: _learn_rows(kind, pairs) for kind, pairs in rows.items()}

@@ -98,6 +98,22 @@ def test_padding_is_taken_off_what_stands_behind_it() -> None:
         assert parts[0].ms == pytest.approx(alone_ms(kernels_on(lite, graph)[0]), rel=0.05)
 
 
+def test_files_that_are_mostly_padding_tell_nothing_of_pools_if_others_do() -> None:
+    """As if pools cost nothing behind padding: sixteen that stand alone say otherwise."""
+    lite = replace(TARGET, runtime="tflite-cpu")
+    drawn = draw_singles({"pad": 24, "max_pool": 60})
+    design = OperatorDesign({sample.key: sample for sample in (IDLE, *drawn)}, (), {})
+    blocks, padded = {IDLE.key: np.full(4, IDLE_MS / 0.9)}, 0
+    for sample in drawn:
+        kernels = kernels_on(lite, sample.graph())
+        padded += len(kernels) == 2
+        blocks[sample.key] = np.full(4, IDLE_MS + 4 * alone_ms(kernels[0]) * (1 if kernels[0].kind == "pad" else 0.25))
+    found = learn_costs(design, [Observations(lite, "", Clock.WALL, {Role.BLOCK: blocks})], {}).kinds["max_pool2d"]
+    assert padded > 10
+    assert found.samples == 60 - padded
+    assert found.rms < 0.05
+
+
 def test_parts_make_up_the_whole(costs: OperatorCosts, design: OperatorDesign) -> None:
     _, graph = design.networks["inverted 0"]
     found = costs.estimate(graph)
