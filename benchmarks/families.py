@@ -4,6 +4,7 @@ Each example of ``examples/families`` is profiled and searched by the two comman
 Spaces that fleetfront brings are profiled on a runtime; the same command again goes on with its rounds.
 
     python benchmarks/families.py --work DIR --family audio    # about two minutes; of each family
+    python benchmarks/families.py --work DIR --family convolutional --accuracy-seconds 1
     python benchmarks/families.py --work DIR --space ofa-resnet50 --runtime litert --budget 4m
     python benchmarks/families.py --work DIR --judge
 """
@@ -40,10 +41,20 @@ BARS = {
 TRACED, COSTED = 12, 1_000_000
 
 
-def commands(name: str, work: Path, budget: str) -> dict[str, Any]:
-    """What the two commands take and say, in a home where nothing is known."""
-    home = work / name
-    file, environment = str(EXAMPLES / f"{name}.py"), {**os.environ, "FLEETFRONT_HOME": str(home)}
+def slowed(name: str, work: Path, seconds: float) -> Path:
+    """An example whose accuracies take some seconds each, as those of a trained network may."""
+    if not seconds:
+        return EXAMPLES / f"{name}.py"
+    waits = f"import time\nat_once = accuracy\n\n\ndef accuracy(**genes):\n    time.sleep({seconds})\n"
+    path = work / f"{name}_slowed.py"
+    path.write_text(f"{(EXAMPLES / f'{name}.py').read_text()}\n{waits}    return at_once(**genes)\n")
+    return path
+
+
+def commands(path: Path, work: Path, budget: str) -> dict[str, Any]:
+    """What the two commands take and say of a user's file, in a home where nothing is known."""
+    home = work / path.stem
+    file, environment = str(path), {**os.environ, "FLEETFRONT_HOME": str(home)}
     run = (sys.executable, "-m", "fleetfront")
     device = ("--device", "cpu", "--space", file, "--json")
     seconds, answers = {}, {}
@@ -135,6 +146,7 @@ def main() -> None:
     parser.add_argument("--space", choices=SPACES)
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--budget", default="60s")
+    parser.add_argument("--accuracy-seconds", type=float, default=0.0, help="let each accuracy take as long")
     parser.add_argument("--judge", action="store_true")
     given = parser.parse_args()
     given.work.mkdir(parents=True, exist_ok=True)
@@ -149,7 +161,14 @@ def main() -> None:
         (given.work / f"{given.space} on {given.runtime}.json").write_text(json.dumps(facts, indent=1))
         print(json.dumps(facts["held_out"], indent=1))
         return
-    said = commands(given.family, given.work, given.budget)
+    path = slowed(given.family, given.work, given.accuracy_seconds)
+    said = {"accuracy_seconds": given.accuracy_seconds, **commands(path, given.work, given.budget)}
+    said["two_commands_s"] = round(sum(said["seconds"].values()), 1)
+    if given.accuracy_seconds:
+        said["machine"] = {**begun, "load_average_at_end": describe()["load_average"]}
+        (given.work / f"{path.stem}.json").write_text(json.dumps(said, indent=1))
+        print(json.dumps({key: said[key] for key in ("seconds", "two_commands_s", "front_points")}))
+        return
     file = read_family(EXAMPLES / f"{given.family}.py")
     family = make_family(file)
     facts = {**said, **speeds(file, family), "parts": len(family.vocabulary)}
