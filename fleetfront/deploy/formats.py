@@ -56,6 +56,10 @@ class FileFormat:
     bound_to: Callable[[], Mapping[str, Any]] = dict
     twin: str = ""
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process has the same formats, by their names."""
+        return _named, (self.name,)
+
     @property
     def layout(self) -> str:
         """Of images in its inputs, ``NCHW`` or ``NHWC``."""
@@ -202,6 +206,10 @@ def weights_writer_of(name: str, bits: int) -> Callable[[Graph], bytes]:
         raise InputError(f"Files of format {name} are not written in w{bits}.", "Measure in fp32.")
     kind = found
     return lambda graph: kind.weights_alone(kind.write(graph), bits)
+
+
+def _named(name: str) -> FileFormat:
+    return ALL_FORMATS[name]
 
 
 def parse_formats(text: str) -> tuple[FileFormat, ...]:

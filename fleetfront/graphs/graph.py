@@ -95,6 +95,11 @@ class Graph:
     has_placeholders: bool = False
     exports: Mapping[str, Callable[[], bytes]] = field(default_factory=dict, compare=False, repr=False)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process gets all but ``exports``, whose modules stay here."""
+        mappings = (dict(self.tensors), dict(self.weights), dict(self.labels))
+        return Graph, (self.name, self.inputs, self.outputs, self.operators, *mappings, self.has_placeholders)
+
     def value(self, name: str) -> Value:
         """Shape, type and layout of a tensor or weight."""
         return _value(name, self.tensors, self.weights)

@@ -13,11 +13,11 @@ import re
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fleetfront.datasets import Split
 from fleetfront.errors import DeviceError, FileError, InputError, missing
@@ -25,6 +25,8 @@ from fleetfront.errors import DeviceError, FileError, InputError, missing
 if TYPE_CHECKING:
     from fleetfront.predictors.accuracy.supernet import SupernetAccuracy
     from fleetfront.spaces.base import Genotypes
+
+T = TypeVar("T")
 
 #: More processes than this on one machine are taken for a slip.
 MOST_WORKERS = 256
@@ -55,6 +57,27 @@ class Workers:
             for _ in range(self.processes):
                 self.executor.submit(os.getpid)
 
+    def map(self, work: Callable[..., T], *arguments: Sequence[Any]) -> Iterator[T]:
+        """``work`` of each, in their order, here where there is no executor.
+
+        Raises DeviceError where a worker ended, or its cluster, and what ``work`` raises.
+        """
+        if self.executor is None:
+            yield from map(work, *arguments)
+            return
+        try:
+            yield from self.executor.map(work, *arguments)
+        except self.losses as error:
+            if self.is_elsewhere:
+                raise DeviceError(
+                    f"The cluster lost what was being judged ({type(error).__name__}: {_first_line(error)}).",
+                    "Look at its workers' memory and logs; the same command goes on.",
+                ) from error
+            raise DeviceError(
+                f"A process of --workers {self.processes} ended; the memory may not suffice for so many.",
+                "The same command goes on; give it fewer --workers.",
+            ) from error
+
     def check_used(self, accuracy: str, has_own: bool) -> None:
         """Raise InputError if nothing of an ``--accuracy`` is computed by workers; ``has_own``: by a space's file."""
         kind = accuracy.partition(":")[0]
@@ -81,13 +104,16 @@ class Job:
 
 
 @contextmanager
-def open_workers(spelled: int | str, *, accuracy: str = "supernet:", trusts_network: bool = False) -> Iterator[Workers]:
+def open_workers(
+    spelled: int | str, *, accuracy: str = "supernet:", trusts_network: bool = False, only_here: str = ""
+) -> Iterator[Workers]:
     """The workers of ``--workers``, which end with the block.
 
     Args:
         spelled: a number, ``dask://HOST:PORT`` or ``tls://HOST:PORT``.
         accuracy: what they are to judge; a cluster judges ``supernet:`` alone.
         trusts_network: a scheduler beyond this machine may be spoken to without TLS.
+        only_here: what no cluster does, such as "Files are written".
 
     Raises:
         InputError: another spelling, a scheduler elsewhere without TLS, an accuracy that a cluster cannot judge.
@@ -100,6 +126,11 @@ def open_workers(spelled: int | str, *, accuracy: str = "supernet:", trusts_netw
             raise InputError(f"--workers {text} is not between 1 and {MOST_WORKERS}.", _WRITE)
         yield from _processes(int(text))
         return
+    if only_here and "://" in text:
+        raise InputError(
+            f"{only_here} in processes of this machine, not on a cluster such as {text[:80]}.",
+            "Write --workers 4; accuracies of `fleetfront search` are what a cluster judges.",
+        )
     found = re.fullmatch(r"(dask|tls)://(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})", text)
     if found is None:
         raise InputError(f"--workers {text[:80]} is neither a number nor a scheduler's address.", _WRITE)
@@ -131,21 +162,7 @@ def spread(job: Job, workers: Workers, genotypes: Genotypes, split: Split) -> It
         InputError: what a worker refused with.
     """
     rows = [tuple(map(int, row)) for row in genotypes]
-    if workers.executor is None:
-        yield from (judge(job, split.value, row) for row in rows)
-        return
-    try:
-        yield from workers.executor.map(judge, [job] * len(rows), [split.value] * len(rows), rows)
-    except workers.losses as error:
-        if workers.is_elsewhere:
-            raise DeviceError(
-                f"The cluster lost what was being judged ({type(error).__name__}: {_first_line(error)}).",
-                "Look at its workers' memory and logs; the same command goes on.",
-            ) from error
-        raise DeviceError(
-            "A process that judges accuracies ended; the memory may not suffice for so many.",
-            "The same command goes on; give it fewer --workers.",
-        ) from error
+    yield from workers.map(judge, [job] * len(rows), [split.value] * len(rows), rows)
 
 
 @functools.lru_cache(maxsize=4)

@@ -73,7 +73,7 @@ def test_a_worker_that_is_killed_is_said(weights: str) -> None:
         two.start()
         pid = two.executor.submit(os.getpid).result()
         os.kill(pid, signal.SIGKILL)
-        with pytest.raises(DeviceError, match="accuracies ended") as told:
+        with pytest.raises(DeviceError, match="A process of --workers 2 ended") as told:
             list(spread(Job(weights, SPACE.name, "digits", ""), two, archs(2), Split.VALIDATION))
     assert "fewer --workers" in told.value.remedy
 

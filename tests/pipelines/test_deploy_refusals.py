@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fleetfront.cli.main import main
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import parse_formats
 from fleetfront.errors import InputError
-from fleetfront.pipelines.deploy.bundling import _with_times_of
+from fleetfront.pipelines.deploy.bundling import with_times_of
 from fleetfront.pipelines.deploy.deploy import Pick, Weights, deploy_picks
 from fleetfront.pipelines.deploy.weights import recorded_provenance
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
@@ -77,7 +78,7 @@ def test_times_of_int8_files_are_handed_out_with_int8_files_alone(tmp_path: Path
     ],
 )
 def test_times_without_their_files_are_left_out(target: str, files: tuple[str, ...]) -> None:
-    pick, left_out = _with_times_of(Pick("a", arch(), latency=(_time(target),)), _files(*files))
+    pick, left_out = with_times_of(Pick("a", arch(), latency=(_time(target),)), _files(*files))
     assert (pick.latency, left_out) == ((), (target,))
 
 
@@ -94,13 +95,13 @@ def test_times_without_their_files_are_left_out(target: str, files: tuple[str, .
     ],
 )
 def test_times_of_files_that_are_there_stay(target: str, files: tuple[str, ...]) -> None:
-    pick, left_out = _with_times_of(Pick("a", arch(), latency=(_time(target),)), _files(*files))
+    pick, left_out = with_times_of(Pick("a", arch(), latency=(_time(target),)), _files(*files))
     assert (pick.latency, left_out) == ((_time(target),), ())
 
 
 def test_published_times_in_an_unknown_runtime_say_that_they_are_not_of_the_files() -> None:
     known = _time("1080ti_1/pytorch/fp32/t1/b1")
-    pick, left_out = _with_times_of(Pick("a", arch(), latency=(known,)), _files("onnx fp32"))
+    pick, left_out = with_times_of(Pick("a", arch(), latency=(known,)), _files("onnx fp32"))
     assert (pick.latency, left_out) == (({**known, "is_of_files": False},), ())
 
 
@@ -120,3 +121,12 @@ def _time(target: str) -> dict[str, object]:
 def _files(*spelled: str) -> list[Any]:
     named = (one.split() for one in spelled)
     return [SimpleNamespace(kind=parse_formats(name)[0], precision=precision) for name, precision in named]
+
+
+def test_a_cluster_writes_no_files(capsys: pytest.CaptureFixture[str]) -> None:
+    archs = ["--space", ofa_mbv3_mini().name, "--arch", arch()]
+    command = ["deploy", *archs, "--random-weights", "--workers"]
+    assert main([*command, "dask://localhost:8786"]) == 2
+    assert "Files are written in processes of this machine, not on a cluster" in capsys.readouterr().err
+    assert main([*command, "0"]) == 2
+    assert "--workers 0 is not between 1 and 256" in capsys.readouterr().err

@@ -36,6 +36,13 @@ from fleetfront.cli.options import DEFAULT_SPACE, json_option, opened_space, qui
     metavar="[TARGET]",
     help="Time the very files: here, on adb:SERIAL or ssh:HOST/cpu.",
 )
+@click.option(
+    "--workers",
+    default="1",
+    show_default=True,
+    metavar="N",
+    help="Processes that write and prove; measuring is done one file at a time.",
+)
 @store_option
 @json_option
 @quiet_option
@@ -46,6 +53,7 @@ def deploy(
     weights: WeightChoices,
     files: FileChoices,
     measure: str | None,
+    workers: str,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -61,6 +69,7 @@ def deploy(
     Examples:
       fleetfront deploy --knee --weights ofa-w1.2.pth --images photos/
       fleetfront deploy --front fronts/ --max-latency 20 --formats tflite --measure
+      fleetfront deploy --per-device 3 --weights ofa-w1.2.pth --images photos/ --workers 4
       fleetfront deploy --per-device 3 --images photos/ --precisions fp32,int8 --max-drop 1 --input uint8 --softmax
       fleetfront deploy --arch k33..._e33..._d22222_r160 --random-weights --measure cpu/onnxruntime/fp32/t1/b1
     """
@@ -79,11 +88,12 @@ def deploy(
     family = plain_space(family)
     write: Callable[..., list[Deployed]]
     if isinstance(family, OfUserFile):
-        given.check_own(family, weights)
+        given.check_own(family, weights, workers)
         kinds = kinds if given.is_asked("formats") else parse_formats("onnx")
         write = partial(deploy_family, chosen, family)
     else:
-        write = partial(deploy_picks, chosen, family, given.read_weights(family, fronts, weights))
+        known = given.read_weights(family, fronts, weights)
+        write = partial(deploy_picks, chosen, family, known, workers=workers)
     done: list[Deployed] = []
     if chosen or not failed:
         with ExitStack() as held:

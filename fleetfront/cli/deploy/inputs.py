@@ -136,8 +136,16 @@ def _check_limits(limits: Mapping[str, float], known: Sequence[str], chosen: Seq
             )
 
 
-def check_own(space: OfUserFile, given: WeightChoices) -> None:
-    """Raise InputError for weights, images or labels of networks that a user's file makes with their weights."""
+def check_own(space: OfUserFile, given: WeightChoices, workers: str) -> None:
+    """Raise InputError for weights, images or labels of networks that a user's file makes with their weights.
+
+    And for several ``workers``: torch's exporter and the file's own modules stay in one process.
+    """
+    if workers != "1":
+        raise InputError(
+            f"Networks of {space.own_file.name} are written in one process, one after the other.",
+            "Leave --workers out.",
+        )
     asked = [name for name in ("weights", "random_weights", "images", "labels", "classes") if getattr(given, name)]
     if space.is_shipped:
         if asked != ["random_weights"]:

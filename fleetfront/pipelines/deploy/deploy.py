@@ -5,8 +5,10 @@ pick. Making one network's files is in ``deploy.network``, its bundle in ``deplo
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.quantise.precisions import FILE_PRECISIONS, SPREAD_LIMITS, WEIGHT_BITS
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
+from fleetfront.pipelines.accuracy_workers import Workers, open_workers
 from fleetfront.pipelines.deploy.bundling import bundle_network, folder_name, staging_folder
 from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.pipelines.deploy.records import Deployed, FrontPoints, Measuring, Network, Pick, Recipe
@@ -56,6 +59,7 @@ def deploy_picks(
     measuring: Measuring | None = None,
     limit: float = SPREAD_LIMITS["fp32"],
     force: bool = False,
+    workers: int | str = 1,
     progress: Progress = SILENT,
 ) -> list[Deployed]:
     """Write one bundle a pick. A pick that fails carries its error and costs no other pick.
@@ -73,18 +77,16 @@ def deploy_picks(
         measuring: time the very files that the bundles get.
         limit: of the proof of fp32 against torch, share of what inputs change in the logits.
         force: replace bundles that exist.
+        workers: number of processes that write and prove; measuring is done here, one file at a time.
         progress: counts files.
 
     Raises:
         InputError: no picks, two of one name, a bundle that exists, a target without a file, times without files.
-        DeviceError: the device that measures is gone.
+        DeviceError: the device that measures is gone, or a worker.
     """
     recipe = recipe or Recipe()
     recipe = replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
-    _check_picks(picks, recipe)
-    for kind in formats:
-        kind.check()
-    check_targets(measuring, formats, precisions_of(picks, recipe))
+    _check(picks, formats, recipe, measuring)
     wanted = _Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
     there = {pick.name: out / folder_name(pick, weights) for pick in picks}
     done = {} if force else {p.name: Deployed(p, folder=there[p.name]) for p in picks if wanted.has(p, there[p.name])}
@@ -93,8 +95,8 @@ def deploy_picks(
     left = [pick for pick in picks if pick.name not in done]
     for pick in left:
         check_replaceable(there[pick.name], force=force)
-    with staging_folder(out) as staging:
-        making = _make(left, space, weights, formats, recipe, staging, progress)
+    with open_workers(workers, only_here="Files are written") as processes, staging_folder(out) as staging:
+        making = _make(left, space, weights, formats, recipe, staging, processes, progress)
         measured: Mapping[_Key, tuple[FileLatency, ...]] = {}
         if measuring is not None:
             made = dict(making)
@@ -174,8 +176,10 @@ class _Wanted:
         )
 
 
-def _check_picks(picks: Sequence[Pick], recipe: Recipe) -> None:
-    """Raise InputError where there are none, two have one name, or times are of files that would not be written."""
+def _check(picks: Sequence[Pick], formats: Sequence[FileFormat], recipe: Recipe, measuring: Measuring | None) -> None:
+    """Raise InputError where there are none, two have one name, or times are of files that would not be written, and
+    what keeps ``formats`` from being written or measured.
+    """
     if not picks:
         raise InputError("There is nothing to deploy.", "Choose with --knee, --max-latency MS or --arch ARCH.")
     names = [safe_name(pick.name) for pick in picks]
@@ -183,6 +187,9 @@ def _check_picks(picks: Sequence[Pick], recipe: Recipe) -> None:
     if twice:
         raise InputError(f"Two picks are called {twice[0]!r}.", "Choose each network once.")
     check_narrow(picks, recipe, "with --images to calibrate on")
+    for kind in formats:
+        kind.check()
+    check_targets(measuring, formats, precisions_of(picks, recipe))
 
 
 def _make(
@@ -192,24 +199,77 @@ def _make(
     formats: Sequence[FileFormat],
     recipe: Recipe,
     staging: Path,
+    workers: Workers,
     progress: Progress,
 ) -> Iterator[tuple[_Key, Network | FleetfrontError]]:
     """Every distinct architecture and precision with its network, or why there is none."""
     distinct = {pick.key: pick.recipe(recipe) for pick in picks}
     progress.start("Writing and proving", len(formats) * sum(len(own.precisions) for own in distinct.values()))
-    for number, ((arch, precision), own) in enumerate(distinct.items()):
-        folder = staging / str(number)
-        folder.mkdir()
-        try:
-            graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, own)
-            made: Network | FleetfrontError = write_network(graph, weights, formats, own, folder, progress=progress)
-        except FleetfrontError as error:
-            made = error
-        except OSError as error:
-            remedy = "Free space or choose another --out."
-            made = InputError(f"The files of {arch} could not be written ({error}).", remedy)
-        yield (arch, precision), made
+    common = _Common(uuid.uuid4().hex, space, weights, tuple(formats), _threads())
+    folders = [staging / str(number) for number in range(len(distinct))]
+    archs = [arch for arch, _ in distinct]
+    if workers.executor is None:
+        write: Callable[..., Network | FleetfrontError] = partial(_write, progress=progress)
+    else:
+        write = _write_apart
+    made = workers.map(write, [common] * len(distinct), archs, list(distinct.values()), folders)
+    for (key, own), network in zip(distinct.items(), made, strict=True):
+        if workers.executor is not None:
+            network = replace(network, weights=weights) if isinstance(network, Network) else network
+            progress.advance(len(formats) * len(own.precisions), key[0])
+        yield key, network
     progress.finish()
+
+
+@dataclass(frozen=True, slots=True)
+class _Common:
+    """The part of what is to be written that all networks of a command have in common; ``name`` is of no other's."""
+
+    name: str
+    space: SearchSpace
+    weights: Weights
+    formats: tuple[FileFormat, ...]
+    threads: int
+
+
+def _threads() -> int:
+    import torch
+
+    return torch.get_num_threads()
+
+
+@cache
+def _kept(name: str) -> list[_Common]:
+    """Where a process keeps what came with its first network: images are decoded once."""
+    return []
+
+
+def _write_apart(common: _Common, arch: str, recipe: Recipe, folder: Path) -> Network | FleetfrontError:
+    """``_write`` in a process of its own, without the weights, which its caller has."""
+    import torch
+
+    kept = _kept(common.name)
+    if not kept:
+        kept.append(common)
+        # How many threads add up is in the last bits of sums, which are to be those of one process.
+        torch.set_num_threads(common.threads)
+    made = _write(kept[0], arch, recipe, folder)
+    return replace(made, weights=Weights()) if isinstance(made, Network) else made
+
+
+def _write(
+    common: _Common, arch: str, recipe: Recipe, folder: Path, progress: Progress = SILENT
+) -> Network | FleetfrontError:
+    space, weights = common.space, common.weights
+    try:
+        folder.mkdir()
+        graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, recipe)
+        return write_network(graph, weights, common.formats, recipe, folder, progress=progress)
+    except FleetfrontError as error:
+        return error
+    except OSError as error:
+        remedy = "Free space or choose another --out."
+        return InputError(f"The files of {arch} could not be written ({error}).", remedy)
 
 
 def _labelled(graph: Graph, arch: str, space: SearchSpace, weights: Weights, recipe: Recipe) -> Graph:

@@ -53,6 +53,10 @@ class UserImages:
         self._at: dict[int, Dataset] = {}
         self._failed: dict[int, InputError] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Another process decodes images itself."""
+        return {**self.__dict__, "_at": {}, "_failed": {}}
+
     def at(self, size: int) -> Dataset:
         """The images, square with ``size`` pixels. Raises InputError if they cannot be read."""
         if size in self._failed:

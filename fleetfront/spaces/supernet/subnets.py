@@ -67,6 +67,11 @@ class Supernet:
         self.tensors = dict(tensors)
         self.provenance = provenance or Provenance()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        """Another process gets the weights as arrays: torch would lend them its own memory, a file a tensor."""
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in self.tensors.items()}
+        return _from_arrays, (self.space, arrays, self.provenance)
+
     @property
     def source(self) -> str:
         """Where the weights come from."""
@@ -121,6 +126,12 @@ class Supernet:
         module = TorchModule(self.live_graph(genotype))
         module.eval()
         return module
+
+
+def _from_arrays(space: SupernetSpace, arrays: Mapping[str, NDArray[Any]], provenance: Provenance) -> Supernet:
+    import torch
+
+    return Supernet(space, {name: torch.from_numpy(array) for name, array in arrays.items()}, provenance)
 
 
 def largest(space: SearchSpace) -> Genotypes:

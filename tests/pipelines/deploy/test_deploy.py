@@ -9,7 +9,7 @@ from fleetfront.datasets import load_images
 from fleetfront.deploy.bundle.manifest import read_manifest
 from fleetfront.deploy.formats import FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError
-from fleetfront.pipelines.deploy.deploy import Measuring, Pick, Weights, deploy_picks
+from fleetfront.pipelines.deploy.deploy import Measuring, Pick, UserImages, Weights, deploy_picks
 from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.pipelines.deploy.records import is_timed_on
 from fleetfront.profilers.store.store import Store
@@ -70,6 +70,21 @@ def test_the_same_pick_gives_the_same_bytes(tmp_path: Path) -> None:
     files = [sorted(p for p in (tmp_path / out).rglob("*") if p.is_file()) for out in ("a", "b")]
     assert len(files[0]) > 3
     assert [p.read_bytes() for p in files[0]] == [p.read_bytes() for p in files[1]]
+
+
+def test_two_processes_give_the_bytes_of_one(tmp_path: Path) -> None:
+    weights = Weights(untrained(SPACE, 0), UserImages("digits"))
+    picks = [*(Pick(f"net{n}", arch) for n, arch in enumerate(archs(2))), Pick("wrong", "k9_e9_d9_r9")]
+    told = {}
+    for count in (1, 2):
+        out = tmp_path / str(count)
+        deployed = deploy_picks(picks, SPACE, weights, parse_formats("onnx"), out, workers=count)
+        told[count] = [(one.pick.name, str(one.error), one.proofs) for one in deployed]
+    assert told[1] == told[2]
+    files = [sorted(path for path in (tmp_path / out).rglob("*") if path.is_file()) for out in "12"]
+    assert [path.relative_to(tmp_path / "1") for path in files[0]] == [p.relative_to(tmp_path / "2") for p in files[1]]
+    assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
+    assert len(files[0]) > 6
 
 
 def test_a_failing_pick_costs_no_other(tmp_path: Path) -> None:
