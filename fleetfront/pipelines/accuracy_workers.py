@@ -54,8 +54,9 @@ class Workers:
     def start(self) -> None:
         """Start all processes of this machine now. One that is started while another dies is waited for in vain."""
         if self.executor is not None and not self.is_elsewhere:
-            for _ in range(self.processes):
-                self.executor.submit(os.getpid)
+            with _deaf():
+                for _ in range(self.processes):
+                    self.executor.submit(os.getpid)
 
     def map(self, work: Callable[..., T], *arguments: Sequence[Any]) -> Iterator[T]:
         """``work`` of each, in their order, here where there is no executor.
@@ -188,16 +189,30 @@ def _processes(count: int) -> Iterator[Workers]:
         yield Workers()
         return
     # torch has threads by now, which a forked process would wait for in vain.
-    pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (os.getpid(),))
+    with _deaf():
+        pool = ProcessPoolExecutor(count, get_context("spawn"), _begin, (os.getpid(),))
     try:
         yield Workers(count, pool)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
+@contextmanager
+def _deaf() -> Iterator[None]:
+    """Inside, Ctrl-C waits; processes that are started are deaf to it until ``_begin``, or it would end their imports
+    with a traceback.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _begin(parent: int) -> None:
     """Leave Ctrl-C to the program that asks, and end with it, however that ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
     def look() -> None:
         while os.getppid() == parent:

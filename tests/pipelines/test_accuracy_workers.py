@@ -5,7 +5,10 @@ from __future__ import annotations
 import copy
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -217,3 +220,32 @@ def test_judging_here_is_what_a_worker_does(weights: str) -> None:
     (network,) = archs(1)
     job = Job(weights, SPACE.name, "digits", model.fingerprint)
     assert judge(job, "validation", tuple(map(int, network))) == model.evaluate(network)
+
+
+def test_processes_that_are_being_started_are_deaf_to_ctrl_c(tmp_path: Path) -> None:
+    """A terminal's Ctrl-C reaches the whole group; a process that imports would end with a traceback."""
+    (tmp_path / "program.py").write_text(
+        "import time\n"
+        "from fleetfront.pipelines.accuracy_workers import open_workers\n"
+        "if __name__ == '__main__':\n"
+        "    with open_workers(2) as two:\n"
+        "        two.start()\n"
+        "        print('started', flush=True)\n"
+        "        try:\n"
+        "            time.sleep(30)\n"
+        "        except KeyboardInterrupt:\n"
+        "            print(list(two.map(str.upper, ['heard'])))\n"
+    )
+    process = subprocess.Popen(
+        ["env", "--default-signal=INT", sys.executable, str(tmp_path / "program.py")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (0, "['HEARD']\n", "")

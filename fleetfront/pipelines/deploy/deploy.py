@@ -212,6 +212,7 @@ def _make(
         write: Callable[..., Network | FleetfrontError] = partial(_write, progress=progress)
     else:
         write = _write_apart
+        workers.start()
     made = workers.map(write, [common] * len(distinct), archs, list(distinct.values()), folders)
     for (key, own), network in zip(distinct.items(), made, strict=True):
         if workers.executor is not None:
