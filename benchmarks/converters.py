@@ -88,9 +88,15 @@ def convert(converter: str, work: Path) -> None:
                 write(module, fed, folder / f"{name}.tflite")
             facts["blocks"][name] = {"seconds": round(time.perf_counter() - began, 3)}
         except Exception as error:
-            facts["blocks"][name] = {"error": f"{type(error).__name__}: {str(error)[:300]}"}
+            facts["blocks"][name] = {"error": _reason(error, work)}
         print(name, facts["blocks"][name], file=sys.stderr)
     (work / f"{converter}.json").write_text(json.dumps(facts, indent=1))
+
+
+def _reason(error: Exception, work: Path) -> str:
+    """The words of an error, without this machine's folders."""
+    words = str(error).replace(sys.prefix, "").replace(str(work), "")[:300]
+    return f"{type(error).__name__}: {words}"
 
 
 def _files(work: Path) -> Iterator[tuple[str, Path, None]]:
@@ -143,7 +149,7 @@ def judge(work: Path) -> dict[str, Any]:
                 try:
                     block |= _judged(path, "litert", np.load(work / f"{name}.npz"))
                 except Exception as error:
-                    block["error"] = f"{type(error).__name__}: {str(error)[:300]}"
+                    block["error"] = _reason(error, work)
         right = [one for one in facts["blocks"].values() if one.get("relative_to_range", 1.0) <= LIMIT]
         facts["right"] = len(right)
         facts["seconds_a_block"] = float(np.median([one["seconds"] for one in right])) if right else None
