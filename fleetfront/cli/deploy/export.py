@@ -24,7 +24,21 @@ if TYPE_CHECKING:
     from fleetfront.targets import Target
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="[store ...]")
+class _Exports(click.Group):
+    """Options name a network, the word ``store`` the store."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in self.commands:
+            raise InputError(
+                f"Nothing called {args[0]!r} can be exported.",
+                "Name a network by an option, --torch FILE.py:FACTORY or --keras MODEL; or write: export store",
+            )
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Exports, invoke_without_command=True, subcommand_metavar="[store ...]")
 @click.option("--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives the network; or timm:NAME.")
 @click.option("--keras", type=click.Path(path_type=Path), metavar="MODEL", help="A .keras file or a SavedModel.")
 @click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
