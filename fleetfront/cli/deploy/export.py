@@ -30,7 +30,7 @@ class _Exports(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in self.commands:
+        if args[0] not in self.commands and Path(args[0]).suffix:
             raise InputError(
                 f"Nothing called {args[0]!r} can be exported.",
                 "Name a network by an option, --torch FILE.py:FACTORY or --keras MODEL; or write: export store",
