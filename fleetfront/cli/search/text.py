@@ -96,7 +96,7 @@ def precisions_option(fronts: Fronts) -> str:
         return ""
     narrow = {narrow_precision(precision_in(front.target)) for front in fronts.devices}
     found = ["fp32", *sorted(narrow - {""})] if "" in narrow else sorted(narrow)
-    return "" if found == ["fp32"] else f" --precisions {','.join(found)}"
+    return "" if found in ([], ["fp32"]) else f" --precisions {','.join(found)}"
 
 
 def show_strategies() -> None:
