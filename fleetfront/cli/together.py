@@ -77,7 +77,9 @@ class Together:
         over = sum(voice.is_over for voice in self.voices.values())
         done = f", {over} of them done" if over else ""
         where = f"{last.name} {last.done}/{last.total} {last.detail}".rstrip()
-        return f"{len(self.voices)} devices{done}: about {duration(left)} left ({where})."
+        waiting = len(self.voices) - over - len(busy)
+        then = f" of those that run; {waiting} wait" if waiting else ""
+        return f"{len(self.voices)} devices{done}: about {duration(left)} left{then} ({where})."
 
     def _forget(self, stream: IO[str]) -> None:
         try:

@@ -55,6 +55,10 @@ def test_one_line_tells_how_long_all_take(monkeypatch: pytest.MonkeyPatch, capsy
     slow.advance(1, "round 1")
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert re.fullmatch(r"3 devices, 1 of them done: about .+ left \(a 1/1000 round 1\)\.", last)
+    quick.finish()
+    slow.advance(1, "round 1")
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert re.fullmatch(r"3 devices, 1 of them done: about .+ left of those that run; 1 wait \(a 2/.+\)\.", last)
 
 
 def test_a_terminal_has_a_row_for_each(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,4 +71,4 @@ def export_store_command(
         warn(f"{done.left_out} rows are left out: this version of fleetfront does not know what they are of.")
     if not as_json:
         reader = "read_parquet" if chosen == "parquet" else "read_csv"
-        hint(f'\nNext, in Python: pandas.{reader}("{path.name}")')
+        hint(f"\nNext, in Python: pandas.{reader}({str(path)!r})")

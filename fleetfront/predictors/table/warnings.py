@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -71,7 +72,9 @@ def fit_warnings(model: FittedModel, space: SearchSpace | None = None) -> tuple[
         found.append(FitWarning("uncalibrated", text, remedy))
     elif networks < FEWEST_FOR_PARAMS:
         text = f"Only {networks} whole networks calibrate the block sums, so intervals are wide."
-        found.append(FitWarning("few-calibration-networks", text, remedy))
+        is_small = space is not None and math.prod(map(len, space.choices)) <= 2 * FEWEST_FOR_PARAMS
+        hint = "The family has hardly more of them." if is_small else remedy
+        found.append(FitWarning("few-calibration-networks", text, hint))
     if model.is_busy:
         text = f"{str(model.others).capitalize()} while this model was measured, so intervals are wide."
         again = f"fleetfront fit {model.target.options} --space {model.space}"

@@ -94,7 +94,7 @@ def export_store(
     rows = samples = 0
     progress.start(f"Writing {path.name}", sum(one.rows for _, one in wanted))
     try:
-        with whole_file(path) as unfinished, opened(unfinished, path.suffix == ".gz") as table:
+        with whole_file(path) as unfinished, opened(unfinished, path.suffix.lower() == ".gz") as table:
             for target, one in wanted:
                 cells = store.rows(target, one.space)
                 made = _rows(cells, "; ".join(f"{s.name} ({s.licence})" for s in store.sources(target, one.space)))
