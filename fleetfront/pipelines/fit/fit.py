@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,9 +13,15 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.fit.report import ClockFit, FitOutcome, WorstBlock, WorstNetwork, fit_report
 from fleetfront.predictors.scores import score
 from fleetfront.predictors.table.calibrated import CalibratedTable
-from fleetfront.predictors.table.fit_files import report_path, save_fit, write_json
+from fleetfront.predictors.table.fit_files import (
+    report_path,
+    save_fit,
+    store_name,
+    store_replaced,
+    write_json,
+)
 from fleetfront.predictors.table.fitting import Fitted, fit_model, measured_networks, quick_error, without_strangers
-from fleetfront.predictors.table.warnings import fit_warnings
+from fleetfront.predictors.table.warnings import fit_warnings, replaced_store_warning
 from fleetfront.profilers.reading.observations import Observations, choose_statistic, read_clocks, read_observations
 from fleetfront.profilers.reading.rows import collector_at_rest, preferred_campaign
 from fleetfront.profilers.reading.sittings import SittingRatio, compare_sittings
@@ -28,6 +35,7 @@ from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from fleetfront.quantities import FloatArray
 
@@ -73,7 +81,7 @@ def fit_target(
             is_latency = metric == LATENCY
             sittings = other_sittings(store, seen, choose_statistic(seen)) if is_latency else []
             shape = None if is_latency or Role.BLOCK in seen.visits else _latency_beside(store, seen, space)
-            fits.append(_fit_clock(seen, space, place, seen.clock == clocks[0], sittings, shape))
+            fits.append(_fit_clock(seen, space, place, store.path, seen.clock == clocks[0], sittings, shape))
     outcome = FitOutcome(tuple(fits))
     for fit in outcome.fits:
         write_json(report_path(fit.path), fit_report(FitOutcome((fit,))))
@@ -154,11 +162,14 @@ def _fit_clock(
     observations: Observations,
     space: SearchSpace,
     workspace: Workspace,
+    store: Path,
     is_preferred: bool,
     sittings: Sequence[SittingRatio],
     shape: Observations | None = None,
 ) -> ClockFit:
     fitted = fit_model(space, observations, is_preferred=is_preferred, sittings=sittings, shape=shape)
+    fitted = replace(fitted, model=replace(fitted.model, store=store_name(workspace, store)))
+    replaced = replaced_store_warning(fitted.model, store_replaced(workspace, fitted.model), store)
     path = save_fit(fitted.model, workspace)
     table = CalibratedTable(space, fitted.model)
     # Networks that were held out of a sitting are judged by what the model says of that sitting.
@@ -181,7 +192,7 @@ def _fit_clock(
         *find_floor(observations, statistic),
         _worst_blocks(fitted),
         worst,
-        fit_warnings(fitted.model, space),
+        (*fit_warnings(fitted.model, space), *replaced),
         observations.seconds,
         dict(observations.errors),
     )

@@ -15,10 +15,11 @@ from fleetfront.predictors.few_shot.files import load_few_shot
 from fleetfront.predictors.operators.model import OperatorEstimate
 from fleetfront.predictors.operators.work import NetworkWork
 from fleetfront.predictors.table.calibrated import CalibratedTable, FittedModel
+from fleetfront.predictors.table.fit_files import store_of
 from fleetfront.predictors.table.fitting import fit_model
 from fleetfront.predictors.table.learnt import LearntTable, SummaryRegression
 from fleetfront.predictors.table.networks import load_network_table
-from fleetfront.predictors.table.warnings import FOREIGN, changes, fit_warnings, stale_warnings
+from fleetfront.predictors.table.warnings import FOREIGN, changes, fit_warnings, other_store_warning, stale_warnings
 from fleetfront.profilers.kinds.base import DescribesAtHand
 from fleetfront.profilers.kinds.catalogue import find_kind
 from fleetfront.profilers.reading.observations import read_observations
@@ -63,7 +64,9 @@ class ModelOpener:
         if known.fit is not None:
             environment = present_environment(known.fit.target)
             stale = stale_warnings(known.fit, self._space, environment, time.time_ns())
-            warnings = map(str, (*fit_warnings(known.fit, self._space), *stale))
+            made_of = None if known.path is None else store_of(known.path, known.fit)
+            elsewhere = other_store_warning(known.fit, made_of, self._store)
+            warnings = map(str, (*fit_warnings(known.fit, self._space), *stale, *elsewhere))
             return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(warnings))
         if known.few_shot is not None:
             report = known.few_shot.report

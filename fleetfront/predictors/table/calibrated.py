@@ -68,6 +68,8 @@ class FittedModel:
         environment: what the agent said of the device when it measured.
         is_preferred: of the clocks fitted together, the one to be used unless asked otherwise.
         created_with: version of fleetfront.
+        store: the file whose measurements it was fitted to, from the workspace's folder if it lies there; empty if
+            nobody says.
     """
 
     space: str
@@ -87,6 +89,7 @@ class FittedModel:
     between_sittings: SittingSpread = TYPICAL_SPREAD
     fitted_ns: int = 0
     others: OtherPrograms | None = None
+    store: str = ""
 
     @property
     def is_busy(self) -> bool:

@@ -80,6 +80,27 @@ def fit_path(workspace: Workspace, space: str, target: Target, clock: Clock, met
     return workspace.fits / space / model_file_name(target, clock, metric)
 
 
+def store_name(workspace: Workspace, store: Path) -> str:
+    """The name of a store in a fit made of it: a workspace that is moved takes its own store along."""
+    path, root = store.resolve(), workspace.root.resolve()
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def store_of(path: Path, model: FittedModel) -> Path | None:
+    """The store that the model at ``path`` was made of; None if its file does not say, as older ones do not."""
+    return (path.resolve().parents[2] / model.store).resolve() if model.store else None
+
+
+def store_replaced(workspace: Workspace, model: FittedModel) -> Path | None:
+    """The other store that the fit was made of whose place ``model`` takes; None if there is none that says so."""
+    path = fit_path(workspace, model.space, model.target, model.clock, model.metric)
+    try:
+        before = store_of(path, load_fit(path))
+    except InputError:
+        return None
+    return None if before == store_of(path, model) else before
+
+
 def report_path(model_path: Path) -> Path:
     """Where the report of the model at ``model_path`` lies."""
     return model_path.with_name(model_path.stem + _REPORT_SUFFIX)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
 
 import numpy as np
 
@@ -55,6 +57,24 @@ _OLD_NS = 7 * _DAY_NS
 def has_aged(model: FittedModel, now_ns: int) -> bool:
     """Tell whether a model's sitting began over an hour before ``now_ns``, nanoseconds since 1970."""
     return bool(model.fitted_ns) and now_ns - model.fitted_ns > _HOUR_NS
+
+
+def other_store_warning(model: FittedModel, made_of: Path | None, read: Path) -> tuple[FitWarning, ...]:
+    """A warning where a command that reads the store ``read`` answers from a fit that was ``made_of`` another."""
+    if made_of in (None, read.resolve()):
+        return ()
+    text = f"Its model was fitted to another store, {made_of}, and not to {read}."
+    again = f"fleetfront fit {model.target.options} --space {model.space} --store {quote(str(read))}"
+    return (FitWarning("other-store", text, f"Give --store {quote(str(made_of))} if that is meant, or run: {again}"),)
+
+
+def replaced_store_warning(model: FittedModel, before: Path | None, now: Path) -> tuple[FitWarning, ...]:
+    """A warning where a fit to the store ``now`` took the place of one to another, ``before``."""
+    if before is None:
+        return ()
+    text = f"This model of {now.resolve()} replaces the one of another store, {before}: a workspace holds one a target."
+    again = f"fleetfront fit {model.target.options} --space {model.space} --store {quote(str(before))}"
+    return (FitWarning("replaced-store", text, f"Keep both with a FLEETFRONT_HOME each; to go back, run: {again}"),)
 
 
 def fit_warnings(model: FittedModel, space: SearchSpace | None = None) -> tuple[FitWarning, ...]:

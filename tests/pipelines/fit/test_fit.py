@@ -31,7 +31,7 @@ from tests.predictors.synthetic_device import TARGET, SyntheticDevice, keep
 def serving(workspace: Workspace, space: OfaMbv3Space, **narrow: str) -> DeviceModel:
     """The newest fit, ready to predict."""
     newest = newest_fit(list_known(workspace, None, space.name), space.name, **narrow)
-    return ModelOpener(space, workspace.store).open(newest)
+    return ModelOpener(space, workspace.root.parent / "store.sqlite").open(newest)
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,7 @@ def test_the_model_on_disk_does_not_depend_on_validation(
     files, reports = [], []
     for number, visits in enumerate((wall.visits, {**wall.visits, Role.VALIDATION: spoiled}, without)):
         workspace = Workspace(tmp_path / str(number))
-        with Store(tmp_path / f"{number}.sqlite") as store:
+        with Store(workspace.store) as store:
             keep(store, replace(wall, visits=visits))
             fit = fit_target(store, TARGET, space, workspace=workspace).chosen
         files.append(replace(fit.fitted.model, fitted_ns=0))
@@ -210,6 +210,34 @@ def test_a_changed_runtime_is_told_when_the_model_is_used(store: Store, workspac
     assert load_fit(path).environment["runtime_version"] == "0.0.1"
     (warning,) = serving(workspace, space, device="cpu").warnings
     assert "the runtime's version changed from 0.0.1" in warning
+
+
+def test_a_fit_of_another_store_says_so_when_it_replaces_one_and_when_it_serves(
+    store: Store, workspace: Workspace, tmp_path: Path
+) -> None:
+    space = ofa_mbv3_mini()
+    keep(store, SyntheticDevice(space).observe())
+    assert fit_target(store, TARGET, space, workspace=workspace).fits[0].warnings == ()
+    assert serving(workspace, space).warnings == ()
+    with Store(tmp_path / "other.sqlite") as other:
+        keep(other, SyntheticDevice(space).observe())
+        (warning,) = fit_target(other, TARGET, space, workspace=workspace).fits[0].warnings
+        assert fit_target(other, TARGET, space, workspace=workspace).fits[0].warnings == ()
+    assert f"other.sqlite replaces the one of another store, {store.path}" in warning.text
+    (told,) = serving(workspace, space).warnings
+    assert f"another store, {other.path}, and not to {store.path}" in told
+    assert f"--store {other.path} if that is meant" in told
+
+
+def test_a_workspace_that_is_moved_keeps_fit_and_store_together(tmp_path: Path) -> None:
+    space, before, after = ofa_mbv3_mini(), Workspace(tmp_path / "before"), Workspace(tmp_path / "after")
+    with Store(before.store) as store:
+        keep(store, SyntheticDevice(space).observe())
+        fit_target(store, TARGET, space, workspace=before)
+    before.root.rename(after.root)
+    (found,) = [known for known in list_known(after, None, space.name) if known.fit is not None]
+    assert ModelOpener(space, after.store).open(found).warnings == ()
+    assert len(ModelOpener(space, before.store).open(found).warnings) == 1
 
 
 def test_no_prediction_is_made_from_a_fit_of_another_machine(store: Store, workspace: Workspace) -> None:
