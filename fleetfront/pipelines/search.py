@@ -34,7 +34,7 @@ from fleetfront.search.sharing import share
 from fleetfront.search.strategies.base import LeavesGenerator, TakesPrior
 from fleetfront.search.strategies.catalogue import StrategyChoice, make_strategy, spell_strategy
 from fleetfront.search.strategies.listed import ListedNetworks
-from fleetfront.spaces.base import HasPrecisions, SearchSpace
+from fleetfront.spaces.base import HasPrecisions, OfUserFile, SearchSpace
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.spaces.precisions import with_precisions
 from fleetfront.workspace import Workspace
@@ -221,6 +221,10 @@ def search(
 def _spaces(space: SearchSpace | str, precisions: Sequence[str]) -> tuple[SearchSpace, SearchSpace]:
     """A space, and the same with the gene that several precisions are."""
     family = load_space(space) if isinstance(space, str) else space
+    if isinstance(family, OfUserFile) and precisions:
+        from fleetfront.pipelines.deploy.own_family import check_handed_out
+
+        check_handed_out(family, precisions)
     return family, with_precisions(family, precisions) if precisions else family
 
 

@@ -27,6 +27,7 @@ from fleetfront.deploy.bundle.vectors import INPUT, TORCH, VectorRow, parse_tens
 from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.deploy.proof import largest_error, logits_of
 from fleetfront.errors import FileError, FleetfrontError, InputError, MissingDependency
+from fleetfront.pipelines.deploy.parts import refuse_parts
 from fleetfront.pipelines.deploy.records import is_timed_on
 from fleetfront.pipelines.fit.today import company_of, model_here, with_promises
 from fleetfront.pipelines.measure.company import Company, find_company
@@ -124,8 +125,10 @@ def verify_bundle(folder: Path, *, progress: Progress = SILENT) -> Verified:
     """Check every hash of a bundle, and run each model file on the bundle's test vectors.
 
     Raises:
+        InputError: the folder holds a network in parts, which has no test vectors.
         FileError: there is no bundle, or it is damaged: a file is missing, changed, outside, or named twice.
     """
+    refuse_parts(folder)
     bundle = read_received(folder)
     progress.start("Running test vectors", len(bundle.files))
     verdicts = []

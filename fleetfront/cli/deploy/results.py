@@ -14,7 +14,7 @@ from fleetfront.quantities import format_spread
 
 if TYPE_CHECKING:
     from fleetfront.pipelines.deploy.deploy import Deployed
-    from fleetfront.pipelines.deploy.records import Pick, WrittenFile
+    from fleetfront.pipelines.deploy.records import PartTimes, Pick, WrittenFile
     from fleetfront.pipelines.measure.files import FileLatency
 
 _HEADERS = (
@@ -246,16 +246,24 @@ def _rows(one: Deployed) -> list[tuple[str, ...]]:
             "-" if file.drop is None else f"{file.drop:+.2f}",
         )
         for latency in _latencies(one, file):
-            shown.add(latency[3])
+            if not one.parts:
+                shown.add(latency[3])
             rows.append((*begin, *latency[:3]))
             begin = ("", "", "", "", "", "")
         if any(begin):
             rows.append((*begin, "-", "-", ""))
-    for row in one.pick.latency:
-        if row["target"] not in shown:
-            said = _promised(row)
-            rows.append(("", "", "", "", "", "", said, "-", f"{row['target']} {row.get('clock', '')}"))
+    whole = {str(timed.target): timed for timed in one.measured} if one.parts else {}
+    promised = {row["target"]: row for row in one.pick.latency if row["target"] not in shown}
+    for target in dict.fromkeys((*promised, *whole)):
+        row, timed = promised.get(target), whole.get(target)
+        clock = timed.clock.value if timed else (row or {}).get("clock", "")
+        cells = (_promised(row) if row else "-", _measured(timed) if timed else "-", f"{target} {clock}")
+        rows.append(("", "all calls" if one.parts else "", "", "", "", "", *cells))
     return rows
+
+
+def _measured(latency: FileLatency) -> str:
+    return f"{latency.ms:.4g}" if latency.ms is not None else f"failed: {latency.error}"
 
 
 def _promised(row: Mapping[str, Any]) -> str:
@@ -268,15 +276,21 @@ def _latencies(one: Deployed, file: WrittenFile) -> list[tuple[str, str, str, st
     from fleetfront.pipelines.deploy.records import is_timed_on
 
     kinds = [other.kind for other in one.files]
-    timed = [latency for latency in one.measured if is_timed_on(latency.target, file.kind, file.precision, kinds)]
+    part = one.parts.get(file.key.partition(".")[0])
+    measured = part.measured if part else one.measured
+    timed = [latency for latency in measured if is_timed_on(latency.target, file.kind, file.precision, kinds)]
     seen = {str(latency.target): latency for latency in timed}
     promised = {row["target"]: row for row in one.pick.latency}
     rows = []
     for target, latency in seen.items():
+        where = f"{target} {latency.clock.value}"
+        if part:
+            share = part.predicted_ms.get(target)
+            cells = ("-" if share is None else f"{share:.4g}", _measured(latency))
+            rows.append((*cells, f"{where}, a call of {part.calls}", target))
+            continue
         said = promised.get(target)
-        predicted = _promised(said) if said else "-"
-        value = f"{latency.ms:.4g}" if latency.ms is not None else f"failed: {latency.error}"
-        rows.append((predicted, value, f"{target} {latency.clock.value}", target))
+        rows.append((_promised(said) if said else "-", _measured(latency), where, target))
     return rows
 
 
@@ -306,8 +320,17 @@ def _as_json(one: Deployed) -> dict[str, Any]:
             }
             for latency in one.measured
         ],
+        **({"parts": {name: _part_as_json(part) for name, part in one.parts.items()}} if one.parts else {}),
         "error": None if one.error is None else str(one.error),
     }
+
+
+def _part_as_json(part: PartTimes) -> dict[str, Any]:
+    measured = [
+        {"target": str(one.target), "clock": one.clock.value, "ms": one.ms, "std_ms": one.std_ms, "error": one.error}
+        for one in part.measured
+    ]
+    return {"calls": part.calls, "predicted_ms_a_call": dict(part.predicted_ms), "measured_a_call": measured}
 
 
 def _file_as_json(file: WrittenFile) -> dict[str, Any]:

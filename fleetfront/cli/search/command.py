@@ -251,6 +251,7 @@ def _spaces(name: str, precisions: str | None, drops: Sequence[str]) -> tuple[Se
     """The space of a name, and with the gene that ``--precisions`` asks for. Raises InputError on a wrong ``--drop``,
     too."""
     from fleetfront.predictors.accuracy.precisions import parse_drop
+    from fleetfront.spaces.base import OfUserFile
     from fleetfront.spaces.catalogue import load_space
     from fleetfront.spaces.precisions import with_precisions
 
@@ -261,7 +262,12 @@ def _spaces(name: str, precisions: str | None, drops: Sequence[str]) -> tuple[Se
         return space, space
     for drop in drops:
         parse_drop(drop)
-    return space, with_precisions(space, split_names((precisions,)))
+    chosen = split_names((precisions,))
+    if isinstance(space, OfUserFile):
+        from fleetfront.pipelines.deploy.own_family import check_handed_out
+
+        check_handed_out(space, chosen)
+    return space, with_precisions(space, chosen)
 
 
 def _completed(

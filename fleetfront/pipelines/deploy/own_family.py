@@ -29,7 +29,7 @@ from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recip
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import UserFamily, only_graph
+from fleetfront.spaces.base import OfUserFile, UserFamily, only_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -116,16 +116,7 @@ def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe, pr
             f"Networks of {family.own_file.name} are not written as {strange[0]}.",
             f"Choose from --formats {','.join(OWN_FORMATS)}.",
         )
-    written = PRECISIONS[:1] if family.is_in_parts else PRECISIONS
-    other = [name for name in precisions if name not in written]
-    if other:
-        raise InputError(
-            f"Networks of {family.own_file.name} are not handed out in {other[0]}.",
-            f"Choose from --precisions {','.join(written)}; what their files would take in {other[0]}, a profile "
-            "with --precision tells.",
-        )
-    if "int8" in precisions:
-        family.check_calibration()
+    check_handed_out(family, precisions)
     if recipe.max_drop is not None:
         raise InputError(
             f"Nobody knows what files of {family.own_file.name} lose in accuracy: its accuracy judges no file.",
@@ -136,6 +127,20 @@ def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe, pr
             f"Networks of {family.own_file.name} are fed as its inputs(**genes) says, nothing else before or behind.",
             "Leave --input, --channels, --layout and --softmax out, or write it into make(**genes).",
         )
+
+
+def check_handed_out(family: OfUserFile, precisions: Sequence[str]) -> None:
+    """Raise InputError, with the remedy, for a precision that networks of a file cannot be handed out in."""
+    written = PRECISIONS[:1] if family.is_in_parts else PRECISIONS
+    other = [name for name in precisions if name not in written]
+    if other:
+        raise InputError(
+            f"Networks of {family.own_file.name} are not handed out in {other[0]}.",
+            f"Choose from --precisions {','.join(written)}; what their files would take in {other[0]}, a profile "
+            "with --precision tells.",
+        )
+    if "int8" in precisions:
+        family.check_calibration()
 
 
 def _make(

@@ -15,7 +15,7 @@ from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder, with_times_of
 from fleetfront.pipelines.deploy.export_example import TorchCall, exported_files, write_proven
 from fleetfront.pipelines.deploy.parts import MANIFEST, DeployedParts, Part, write_manifest
-from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, WrittenFile
+from fleetfront.pipelines.deploy.records import Deployed, Measuring, PartTimes, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.predictors.table.calibrated import CalibratedTable
@@ -100,8 +100,14 @@ def _deployed(
     for name, part in parts.items():
         written += [replace(file, key=f"{name}.{file.kind.name}", path=out / file.name) for file in part.files]
     proofs = {file.key: file.proof for file in written}
-    done = Deployed(pick, out, proofs, _whole(parts), files=tuple(written), without_files=others)
+    times = {name: _times(name, part, promised) for name, part in parts.items()}
+    done = Deployed(pick, out, proofs, _whole(parts), files=tuple(written), without_files=others, parts=times)
     return replace(done, error=missed_limit(done))
+
+
+def _times(name: str, part: Part, promised: Sequence[Mapping[str, Any]]) -> PartTimes:
+    shares = {str(row["target"]): row["parts"][name] / part.calls for row in promised if name in row.get("parts", {})}
+    return PartTimes(part.calls, shares, part.measured)
 
 
 def _whole(parts: Mapping[str, Part]) -> tuple[FileLatency, ...]:

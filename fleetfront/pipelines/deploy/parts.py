@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from fleetfront.deploy.bundle.manifest import MANIFEST as BUNDLE
 from fleetfront.deploy.bundle.manifest import safe_name
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
@@ -144,6 +145,16 @@ def deploy_parts(
 def write_manifest(deployed: DeployedParts, folder: Path) -> None:
     """Write ``parts.json`` into ``folder``, where the files lie before they are moved."""
     write_whole(folder / MANIFEST, json.dumps(deployed.to_json(), indent=2).encode() + b"\n")
+
+
+def refuse_parts(folder: Path) -> None:
+    """Raise InputError for a folder of parts where a bundle is needed to be proven again."""
+    if (folder / MANIFEST).is_file() and not (folder / BUNDLE).exists():
+        raise InputError(
+            f"{folder} holds a network in parts, which {MANIFEST} names, and is no bundle. Each of its files was "
+            "proven when it was deployed; there are no test vectors to prove it again.",
+            f"Hold the files' SHA-256 against those of {MANIFEST}, or deploy again.",
+        )
 
 
 def _written(part: str, graph: Graph, kind: FileFormat, precision: str, folder: Path) -> WrittenFile:

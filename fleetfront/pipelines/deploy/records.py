@@ -182,6 +182,17 @@ class Measuring:
 
 
 @dataclass(frozen=True, slots=True)
+class PartTimes:
+    """Times of one call of a part that has a file of its own: ``predicted_ms`` by target, as the model divides what it
+    promises of the network, and ``measured``. ``calls`` are those of an inference.
+    """
+
+    calls: int
+    predicted_ms: Mapping[str, float] = field(default_factory=dict)
+    measured: tuple[FileLatency, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Deployed:
     """The outcome of one pick: its folder, or the error that it met; both if it was written but missed a bar.
 
@@ -191,6 +202,7 @@ class Deployed:
         torch_accuracy: of the network in torch on ``test_images`` held-out images, percent; None without labels.
         without_files: targets whose times are known, but of files that are not among its own: of another runtime, or of
             another precision.
+        parts: by name, of a network whose parts have files of their own; ``measured`` is of all calls then.
     """
 
     pick: Pick
@@ -202,3 +214,4 @@ class Deployed:
     torch_accuracy: float | None = None
     test_images: int = 0
     without_files: tuple[str, ...] = ()
+    parts: Mapping[str, PartTimes] = field(default_factory=dict)

@@ -108,6 +108,13 @@ class FamilyFile:
             raise InputError(
                 f"{said} of {self.path.name} gave {str(given)[:_SHOWN]}, not 1 to {_MOST_PARTS} parts.", _WRITE_PARTS
             )
+        alike = [name for name in given if [str(other).lower() for other in given].count(str(name).lower()) > 1]
+        if alike:
+            raise InputError(
+                f"{said} of {self.path.name} names parts {' and '.join(map(str, alike))}, whose files would have one "
+                "name where letters' case does not count.",
+                "Give them names that differ in more than that.",
+            )
         return {name: self._part(said, name, one) for name, one in given.items()}
 
     def _part(self, said: str, name: Any, given: Any) -> Part:
@@ -210,9 +217,11 @@ class FamilyFile:
         import torch
 
         tensors = (given,) if isinstance(given, torch.Tensor) else given
-        if not isinstance(tensors, tuple | list) or not tensors:
-            tensors = (None,)
-        strange = [type(one).__name__ for one in tensors if not isinstance(one, torch.Tensor)]
+        if not isinstance(tensors, tuple | list):
+            tensors = (given,)
+        strange = [f"a {type(one).__name__}" for one in tensors if not isinstance(one, torch.Tensor)]
+        if not tensors:
+            strange = [f"an empty {type(given).__name__}"]
         if strange:
             raise InputError(
                 f"{said} of {self.path.name} gave {strange[0]} where a tensor is needed.",
@@ -259,6 +268,14 @@ def no_calibration(file: FamilyFile) -> InputError:
     )
 
 
+def unsteady(file: FamilyFile, genes: Genes, now: object, before: object) -> InputError:
+    """The error of ``parts`` that give other calls or inputs each time they are asked."""
+    return InputError(
+        f"parts({spell_genes(genes)}) of {file.path.name} gave {now} this time and {before} before.",
+        "Let calls and the shapes of inputs depend on genes alone: no random numbers, no state.",
+    )
+
+
 def spell_genes(genes: Genes) -> str:
     """``width=16,depth=3``, as architectures of such families are spelled."""
     return ",".join(f"{name}={value}" for name, value in genes.items())
@@ -298,8 +315,17 @@ def read_family(path: Path) -> FamilyFile:
     asked = (unit, quality, better, combines)
     found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, accuracy is not None, *asked)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
-    found.of({name: values[0] for name, values in choices.items()})
+    genes = {name: values[0] for name, values in choices.items()}
+    made = found.of(genes)
+    if parts is not None:
+        before, now = ({name: _fed(part) for name, part in one.items()} for one in (made, found.of(genes)))
+        if now != before:
+            raise unsteady(found, genes, now, before)
     return replace(found, digest=_digest(path))
+
+
+def _fed(part: Part) -> str:
+    return f"{part.calls} x {[list(one.shape) for one in part.sample]}"
 
 
 def _function(path: Path, written: Mapping[str, Any], name: str) -> Callable[..., Any] | None:

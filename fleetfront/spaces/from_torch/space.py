@@ -16,7 +16,16 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes, OwnAccuracy
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.from_torch.family_file import WHOLE, FamilyFile, Genes, Part, Value, no_calibration, spell_genes
+from fleetfront.spaces.from_torch.family_file import (
+    WHOLE,
+    FamilyFile,
+    Genes,
+    Part,
+    Value,
+    no_calibration,
+    spell_genes,
+    unsteady,
+)
 from fleetfront.spaces.from_torch.tables import Slot
 from fleetfront.spaces.from_torch.traces import FamilyParts, family_parts, split_calls, tracer_of
 from fleetfront.spaces.slot_tables import codes, sum_tables
@@ -66,9 +75,21 @@ class TorchFamily:
 
     def own_parts(self, genotype: Genotypes) -> dict[str, Part]:
         """The network of one genotype int8[v] as the file makes it, by the parts that have files of their own: module,
-        what it is fed, calls an inference.
+        what it is fed, calls an inference. Raises InputError if it is called otherwise than when it was traced.
         """
-        return self.file.of(self.genes(self.canonical(genotype[None])[0]))
+        rows = self.canonical(genotype[None])
+        genes = self.genes(rows[0])
+        made = self.file.of(genes)
+        if self.is_in_parts:
+            found = {name: part.calls for name, part in made.items()}
+            traced: dict[str, int] = {}
+            for slot, blocks, calls in zip(self.parts.slots, self._blocks, self._calls, strict=True):
+                (at,) = codes(slot.genes, self._counts, rows)
+                if blocks[at] >= 0:
+                    traced[slot.place.partition("/")[0]] = int(calls[at])
+            if found != found | traced:
+                raise unsteady(self.file, genes, found, traced)
+        return made
 
     def by_part(self, genotype: Genotypes, values: NDArray[np.float64]) -> dict[str, float]:
         """The sum of ``values`` float64[|V|] over all calls of what each part that has a file of its own is made of."""

@@ -110,7 +110,7 @@ class Tracer:
             found: set[str] | None = None
             while found is None or found:
                 part = self._family.of(genes)[name]
-                held = self._trace(genes, part, _prefix(name))
+                held = self._trace(genes, name, part)
                 work = {place: self.described[one].macs for place, one in held.items() if one in self.described}
                 most = _MOST_WORK * sum(work.values())
                 paths = [at.removeprefix(_prefix(name)).partition("#")[0] for at, macs in work.items() if macs > most]
@@ -126,7 +126,7 @@ class Tracer:
         """
         held: dict[str, str] = {}
         for name, part in self._family.of(genes).items():
-            of_part = self._trace(genes, part, _prefix(name))
+            of_part = self._trace(genes, name, part)
             held |= {at: one if at.startswith(LOOSE) else spell_calls(one, part.calls) for at, one in of_part.items()}
         return held
 
@@ -134,12 +134,12 @@ class Tracer:
         """Each part of a network by its place, with its weights, and tensors such as it is fed, all zeros."""
         captured: dict[str, tuple[nn.Module, tuple[Tensor, ...]]] = {}
         for name, part in self._family.of(genes).items():
-            watch = self._run(genes, part)
+            watch = self._run(genes, name, part)
             captured |= {f"{_prefix(name)}{at}": (one.chain(), one.sample()) for at, one in watch.parts.items()}
         return captured
 
-    def _trace(self, genes: Genes, part: Part, prefix: str) -> dict[str, str]:
-        watch = self._run(genes, part)
+    def _trace(self, genes: Genes, name: str, part: Part) -> dict[str, str]:
+        watch, prefix = self._run(genes, name, part), _prefix(name)
         held = {f"{prefix}{place}": running.signature() for place, running in watch.parts.items()}
         for (place, signature), running in zip(held.items(), watch.parts.values(), strict=True):
             if signature not in self.described:
@@ -149,7 +149,7 @@ class Tracer:
         loose = {path: p.numel() for path, p in part.module.named_parameters() if id(p) not in inside}
         return held | {f"{LOOSE}{prefix}{path}": str(count) for path, count in loose.items()}
 
-    def _run(self, genes: Genes, part: Part) -> _Watch:
+    def _run(self, genes: Genes, name: str, part: Part) -> _Watch:
         """Run the network on tensors without data.
 
         Of the ``meta`` device, what an operator makes of shapes is remembered; what its tensors cannot do, as beside
@@ -157,17 +157,17 @@ class Tracer:
         """
         module, sample, _ = part
         if not self._stand_ins:
-            weights = {name: torch.empty_like(one, device="meta") for name, one in _tensors(module)}
+            weights = {path: torch.empty_like(one, device="meta") for path, one in _tensors(module)}
             fed = tuple(one.to("meta") for one in sample)
             with contextlib.suppress(InputError), quiet_torch(), torch.device("meta"), torch.inference_mode():
-                return self._watch(genes, module, lambda: functional_call(module, weights, fed))
+                return self._watch(genes, name, module, lambda: functional_call(module, weights, fed))
             self._stand_ins = True
         mode = FakeTensorMode(allow_non_fake_inputs=True, static_shapes=True)
         with quiet_torch(), mode, torch.inference_mode():
             fed = tuple(mode.from_tensor(one) for one in sample)
-            return self._watch(genes, module, lambda: module(*fed))
+            return self._watch(genes, name, module, lambda: module(*fed))
 
-    def _watch(self, genes: Genes, module: nn.Module, run: Callable[[], Any]) -> _Watch:
+    def _watch(self, genes: Genes, name: str, module: nn.Module, run: Callable[[], Any]) -> _Watch:
         """Run the network; again where it turns out that a module that was taken apart multiplies up by itself."""
         while True:
             parts = [module] if _name(module) in self._whole else self._split(module)
@@ -177,9 +177,11 @@ class Tracer:
                     with watch:
                         run()
                 except Exception as error:
+                    is_whole = name == WHOLE
+                    which = f"{'network' if is_whole else f'part {name!r} of'} {spell_genes(genes)}"
                     raise InputError(
-                        f"The network {spell_genes(genes)} does not run on its inputs: {reason_of(error)}",
-                        "Let inputs(**genes) give what forward takes.",
+                        f"The {which} does not run on its inputs: {reason_of(error)}",
+                        f"Let {'inputs' if is_whole else 'parts'}(**genes) give what its forward takes.",
                     ) from error
             if not watch.busy - self._whole:
                 return watch

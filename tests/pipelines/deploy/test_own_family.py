@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fleetfront.cli.deploy.results import report
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
 from fleetfront.errors import BarMissed, InputError, MissingDependency
@@ -15,7 +16,7 @@ from fleetfront.pipelines.deploy.own_family import deploy_family
 from fleetfront.pipelines.deploy.records import Measuring, Pick, Recipe
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.measure.profile import Budget, profile_space
-from fleetfront.pipelines.search import SearchOptions, search_space
+from fleetfront.pipelines.search import SearchOptions, search, search_space
 from fleetfront.pipelines.verify import verify_bundle
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.calibrated import CalibratedTable
@@ -219,7 +220,9 @@ def test_accuracy_is_asked_by_genes(family: TorchFamily) -> None:
     np.testing.assert_array_equal(spelled.predict(rows).mean, [63.0])
 
 
-def test_a_family_in_parts_gets_a_file_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_family_in_parts_gets_a_file_a_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
     (tmp_path / "translator.py").write_text(TRANSLATOR)
     family = open_family(tmp_path / "translator.py")
@@ -246,6 +249,20 @@ def test_a_family_in_parts_gets_a_file_a_part(tmp_path: Path, monkeypatch: pytes
     each = {name: part["latency"][0]["ms"] for name, part in said["parts"].items()}
     assert done.measured[0].ms == pytest.approx(each["encoder"] + 5 * each["step"])
     assert said["latency_ms"] == {str(TARGET): pytest.approx(done.measured[0].ms)}
+    step = done.parts["step"]
+    assert step.calls == 5
+    assert step.measured[0].ms == each["step"]
+    assert step.predicted_ms[str(TARGET)] == pytest.approx(promised["parts"]["step"] / 5)
+    report([done], as_json=False)
+    shown = [line for line in capsys.readouterr().out.splitlines() if str(TARGET) in line]
+    for ms, line in zip((*each.values(), done.measured[0].ms), shown, strict=True):
+        assert f"{ms:.4g}" in line.split()
+    assert "a call of 5" in shown[1]
+    assert "all calls" in shown[2]
+    with pytest.raises(InputError, match=r"in parts, which parts.json names"):
+        verify_bundle(done.folder)
+    with pytest.raises(InputError, match="not handed out in int8"):
+        search(family, ["cpu"], "macs", precisions=("fp32", "int8"))
     with pytest.raises(InputError, match="both exists"):
         deploy_family(picks, family, parse_formats("onnx"), tmp_path / "out")
     with pytest.raises(InputError, match="not handed out in int8"):

@@ -1,6 +1,7 @@
 """Networks of several files: an encoder that runs once, a decoder step that runs some times an inference."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,7 +88,10 @@ def test_it_is_a_space(check: Callable[[SearchSpace], None], family: TorchFamily
         ("(Encoder(width, layers), ", "(Encoder, ", "gave a type"),
         ("rows, 1)", "rows[0], 1)", r"shape \[6, 4\]"),
         ('"encoder":', '"an encoder":', "names a part 'an encoder'"),
-        ("rows[:, :1], rows)", "rows,)", "does not run on its inputs"),
+        ("rows[:, :1], rows)", "rows,)", "part 'step' of width=.* does not run on its inputs"),
+        ('"encoder":', '"Step":', "names parts Step and step"),
+        ("(rows[:, :1], rows)", "{}", "gave a dict where a tensor"),
+        ("(rows[:, :1], rows)", "()", "gave an empty tuple where a tensor"),
     ],
 )
 def test_parts_that_are_none_are_refused(before: str, after: str, said: str, tmp_path: Path) -> None:
@@ -96,3 +100,16 @@ def test_parts_that_are_none_are_refused(before: str, after: str, said: str, tmp
     path.write_text(TRANSLATOR.replace(before, after))
     with pytest.raises(InputError, match=said):
         make_family(read_family(path))
+
+
+def test_calls_that_change_from_one_time_to_the_next_are_refused(tmp_path: Path, family: TorchFamily) -> None:
+    path = tmp_path / "translator.py"
+    path.write_text(TRANSLATOR.replace("rows), words)", "rows), next(state))"))
+    path.write_text("import itertools\nstate = itertools.count(3)\n" + path.read_text())
+    with pytest.raises(InputError, match=r"gave .*'step': '4 x .* this time and .*'step': '3 x .* before"):
+        read_family(path)
+    # A file that changes its mind later is held against what the family was made of.
+    late = replace(family.file, parts=lambda **genes: family.file.parts(**{**genes, "words": 4}))  # type: ignore[misc]
+    (row,) = family.parse(["width=4,layers=1,words=5"])
+    with pytest.raises(InputError, match=r"'step': 4} this time and .*'step': 5} before"):
+        TorchFamily(late, family.parts).own_parts(row)
