@@ -59,11 +59,41 @@ def test_another_machine_s_store_is_kept_apart(told: Told, tmp_path: Path) -> No
     code, text, err = told("import", "store", str(other), "--as", "lab", "--store", own, "--json")
     assert (code, json.loads(text)) == (
         0,
-        {"devices": ["R5CT10", "lab-cpu"], "new": 2, "known": 0, "left_out": 0, "campaigns": 0},
+        {"devices": ["R5CT10", "lab-cpu"], "new": 2, "known": 0, "left_out": 0, "campaigns": 0, "held_as": []},
     ), err
     code, _, err = told("import", "store", str(other), "--as", "a b", "--store", own)
     assert (code, "'a b-cpu' holds characters" in err) == (2, True)
     code, _, err = told("import", "store", str(tmp_path / "none"), "--store", own)
     assert (code, "none does not exist" in err) == (2, True)
     code, text, err = told("import", "store", str(other), "--same-machine", "--store", own)
-    assert (code, "2 known" in text) == (0, True), err
+    assert (code, "2 known, held here as lab-cpu." in text) == (0, True), err
+
+
+def test_two_machines_do_not_share_a_name(told: Told, tmp_path: Path) -> None:
+    own, stores = str(tmp_path / "own.sqlite"), [tmp_path / "a.sqlite", tmp_path / "b.sqlite"]
+    devices = ("cuda:0", "ssh:pi/cuda:0", "R5CT10")
+    for path, gpu in zip(stores, ("H200", "A100"), strict=True):
+        with Store(path) as store:
+            for device in devices:
+                target = Target(device, "torch")
+                told_of = {"model": "Galaxy"} if device == "R5CT10" else {"gpu": gpu, "cpu": "Abacus"}
+                store.add_campaign(f"{gpu}-{device}", target, "space", "identity", {}, told_of)
+                store.append([measured(target, campaign=f"{gpu}-{device}")])
+    code, _, err = told("import", "store", str(stores[0]), "--store", own)
+    assert (code, "cuda:0, ssh:pi/cuda:0, which means another machine" in err) == (2, True), err
+    for _ in range(2):
+        code, text, err = told("import", "store", str(stores[0]), "--as", "lab", "--store", own)
+        assert (code, "R5CT10, lab-cuda:0, lab-pi-cuda:0" in text) == (0, True), err
+    code, _, err = told("import", "store", str(stores[1]), "--as", "lab", "--store", own)
+    assert (code, "lab-cuda:0 is H200 here, and A100 there." in err, "another --as" in err) == (2, True, True), err
+    code, text, err = told("import", "store", str(stores[1]), "--as", "lab2", "--store", own)
+    assert (code, "lab2-cuda:0, lab2-pi-cuda:0: 3 rows new" in text) == (0, True), err
+    # What was taken in under a name keeps it apart from another machine's of that name.
+    code, _, err = told("import", "store", own, "--store", str(tmp_path / "third.sqlite"))
+    assert code == 0, err
+    other = tmp_path / "other.sqlite"
+    assert told("import", "store", str(stores[1]), "--as", "lab", "--store", str(other))[0] == 0
+    code, _, err = told("import", "store", str(other), "--store", own)
+    assert (code, "give it a name with --as" in err.lower()) == (2, True), err
+    code, text, err = told("import", "store", str(other), "--same-machine", "--store", own)
+    assert (code, "3 known, held here as lab2-cuda:0, lab2-pi-cuda:0." in text) == (0, True), err

@@ -50,7 +50,7 @@ def compact_store(path: Path, *, progress: Progress = SILENT) -> Compacted:
         if said != "ok":
             raise InputError(
                 f"{path} is damaged ({said}), and writing it anew might lose what can still be read.",
-                f"Take over what can be: fleetfront import store {path} --same-machine --store NEW.sqlite",
+                "Restore a copy of it, or import it again from whoever imported it; this one was left untouched.",
             )
         before = file_bytes(path)
         (rows, last) = connection.execute("SELECT count(*), coalesce(max(id), 0) FROM measurements").fetchone()

@@ -113,25 +113,40 @@ def count_contents(path: Path) -> StoreContents:
     """
     with closing(open_for_reading(path)) as connection, explained(path):
         connection.execute("BEGIN")
-        visits = {(target, space): count for target, space, count in connection.execute(_VISITS)}
-        targets = tuple(
-            TargetContent(
-                str(target), str(space), series, visits[target, space], rows, failed, samples, last, is_target(target)
-            )
-            for target, space, series, rows, failed, samples, last in connection.execute(_COUNTED)
+        return contents_of(connection, path)
+
+
+def contents_of(connection: sqlite3.Connection, path: Path) -> StoreContents:
+    """``count_contents`` of an open store, within a transaction. Raises sqlite3.Error."""
+    visits = {(target, space): count for target, space, count in connection.execute(_VISITS)}
+    targets = tuple(
+        TargetContent(
+            str(target), str(space), series, visits[target, space], rows, failed, samples, last, is_target(target)
         )
-        told = connection.execute("SELECT DISTINCT target, environment FROM campaigns ORDER BY 1, 2").fetchall()
-        machines = dict.fromkeys(_machine(target, told) for target, told in told if is_target(target))
-        return StoreContents(
-            version_of(connection),
-            file_bytes(path),
-            _pragma(connection, "freelist_count") * _pragma(connection, "page_size"),
-            targets,
-            tuple(machines),
-            _count(connection, "campaigns"),
-            _count(connection, "sources"),
-            tuple(InterruptedRun(*map(str, row)) for row in connection.execute(_UNFINISHED)),
-        )
+        for target, space, series, rows, failed, samples, last in connection.execute(_COUNTED)
+    )
+    machines = _machines(connection)
+    return StoreContents(
+        version_of(connection),
+        file_bytes(path),
+        _pragma(connection, "freelist_count") * _pragma(connection, "page_size"),
+        targets,
+        machines,
+        _count(connection, "campaigns"),
+        _count(connection, "sources"),
+        tuple(InterruptedRun(*map(str, row)) for row in connection.execute(_UNFINISHED)),
+    )
+
+
+def machines_in(path: Path) -> tuple[Machine, ...]:
+    """Machines that devices of a store's campaigns told. Raises InputError as ``open_for_reading`` does."""
+    with closing(open_for_reading(path)) as connection, explained(path):
+        return _machines(connection)
+
+
+def _machines(connection: sqlite3.Connection) -> tuple[Machine, ...]:
+    told = connection.execute("SELECT DISTINCT target, environment FROM campaigns ORDER BY 1, 2").fetchall()
+    return tuple(dict.fromkeys(_machine(target, told) for target, told in told if is_target(target)))
 
 
 def _machine(target: str, environment: object) -> Machine:

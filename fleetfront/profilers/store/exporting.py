@@ -16,7 +16,7 @@ from fleetfront.errors import InputError, missing, unknown
 from fleetfront.files import whole_file
 from fleetfront.profilers.store.cells import Cells
 from fleetfront.profilers.store.conditions import pack_facts
-from fleetfront.profilers.store.contents import count_contents
+from fleetfront.profilers.store.contents import StoreContents
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
@@ -80,7 +80,19 @@ def export_store(
         InputError: nothing is held of a device or at all, or ``path`` cannot be written or is another's file.
         MissingDependency: Parquet was asked for, and pyarrow is not installed.
     """
-    held = count_contents(store.path)
+    with store.at_one_moment() as held:
+        return _export(store, held, path, kind, devices, force, progress)
+
+
+def _export(
+    store: Store,
+    held: StoreContents,
+    path: Path,
+    kind: str,
+    devices: Sequence[str],
+    force: bool,
+    progress: Progress,
+) -> Exported:
     known = [(Target.parse(one.target), one) for one in held.targets if one.is_known]
     names = sorted({target.device for target, _ in known})
     for device in devices:

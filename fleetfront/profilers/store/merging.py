@@ -10,9 +10,11 @@ from pathlib import Path
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.store.cells import is_target
+from fleetfront.profilers.store.contents import machines_in
 from fleetfront.profilers.store.schema import (
     WITH_LAYOUTS,
     WITH_VISITS,
+    attach_to_read,
     explained,
     open_database,
     open_for_reading,
@@ -86,6 +88,7 @@ class Merged:
         known: measurements that were there already.
         left_out: measurements of series that nobody here can name.
         campaigns: campaigns that were new.
+        held_as: other names than these under which known ones are held.
     """
 
     devices: tuple[str, ...]
@@ -93,6 +96,7 @@ class Merged:
     known: int
     left_out: int
     campaigns: int
+    held_as: tuple[str, ...] = ()
 
 
 def devices_in(path: Path) -> list[str]:
@@ -102,6 +106,31 @@ def devices_in(path: Path) -> list[str]:
     with closing(open_for_reading(path)) as connection, explained(path):
         targets = connection.execute("SELECT DISTINCT target FROM series").fetchall()
     return sorted({Target.parse(target).device for (target,) in targets if is_target(target)})
+
+
+def described_differently(path: Path, other: Path, rename: Rename) -> dict[str, str]:
+    """Devices of ``other`` whose names here are another machine's, by what both said that they are, in a sentence.
+
+    Raises InputError as ``open_for_reading`` does.
+    """
+    if not path.is_file() or not path.stat().st_size:
+        return {}
+    here, there = _names(path), _names(other)
+    found = {}
+    for device, names in there.items():
+        held = here.get(rename(device), set())
+        if held and names and held.isdisjoint(names):
+            found[device] = f"{rename(device)} is {' and '.join(sorted(held))} here, and {' and '.join(sorted(names))}"
+    return found
+
+
+def _names(path: Path) -> dict[str, set[str]]:
+    """Device -> what it said that it is."""
+    found: dict[str, set[str]] = {}
+    for machine in machines_in(path):
+        if machine.name:
+            found.setdefault(machine.device, set()).add(machine.name)
+    return found
 
 
 def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress = SILENT) -> Merged:
@@ -115,8 +144,8 @@ def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress =
     if path.exists() and other.exists() and path.samefile(other):
         raise InputError(f"{other} is this very store.", "Name the file of another one.")
     devices = sorted({rename(device) for device in devices_in(other)})
-    with closing(open_database(path)) as connection, explained(other):
-        connection.execute("ATTACH ? AS other", (str(other),))
+    with closing(open_database(path)) as connection, explained(other, written=path):
+        attach_to_read(connection, other, "other")
         connection.execute("BEGIN IMMEDIATE")
         try:
             # Nothing of Python runs inside a statement: an interruption there would be told as an error of the store.
@@ -125,13 +154,14 @@ def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress =
             connection.create_function("renamed", 1, names.get, deterministic=True)
             new = _copy(connection, progress)
             total, named = _counts(connection)
+            rows = new["measurements"]
+            held = _held_as(connection) - {*devices} if named > rows else set()
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    rows = new["measurements"]
-    return Merged(tuple(devices), rows, named - rows, total - named, new["campaigns"])
+    return Merged(tuple(devices), rows, named - rows, total - named, new["campaigns"], tuple(sorted(held)))
 
 
 def _copy(connection: sqlite3.Connection, progress: Progress) -> dict[str, int]:
@@ -165,6 +195,15 @@ def _renamed(text: object, rename: Rename) -> str | None:
     target = Target.parse(str(text))
     name = rename(target.device)
     return str(text) if name == target.device else str(text).replace(target.device, name, 1)
+
+
+def _held_as(connection: sqlite3.Connection) -> set[str]:
+    """The devices here that rows of the other store are held as."""
+    told = connection.execute(
+        "SELECT DISTINCT target FROM series WHERE id IN"
+        " (SELECT m.series FROM measurements m JOIN other.measurements o ON o.uuid = m.uuid)"
+    )
+    return {Target.parse(target).device for (target,) in told.fetchall() if is_target(target)}
 
 
 def _counts(connection: sqlite3.Connection) -> tuple[int, int]:

@@ -108,7 +108,8 @@ def open_database(path: Path, must_exist: bool = False) -> sqlite3.Connection:
     except OSError as error:
         raise explained_os_error(error, path.parent) from error
     with explained(path):
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None)
+        # As a URI, so that a store beside it can be attached as one.
+        connection = sqlite3.connect(path.absolute().as_uri(), timeout=_BUSY_S, isolation_level=None, uri=True)
         connection.text_factory = decoded
         try:
             _prepare(connection, path)
@@ -144,6 +145,24 @@ def open_for_reading(path: Path) -> sqlite3.Connection:
             if not _is_kept_out(error):
                 raise
             raise InputError(f"{path} cannot be read ({error}).", "Check its permissions.") from error
+
+
+def attach_to_read(connection: sqlite3.Connection, path: Path, name: str) -> None:
+    """Make the store at ``path`` readable through ``connection`` under a name, in a folder that may be read-only.
+
+    Raises InputError as ``open_for_reading`` does, on which ``path`` has been looked at before.
+    """
+    for how in ("mode=rw", "immutable=1"):
+        try:
+            connection.execute(f"ATTACH ? AS {name}", (f"{path.absolute().as_uri()}?{how}",))
+            connection.execute(f"SELECT count(*) FROM {name}.sqlite_master").fetchone()
+            return
+        except sqlite3.OperationalError as error:
+            if not _is_kept_out(error) or how != "mode=rw":
+                raise
+        if name in [row[1] for row in connection.execute("PRAGMA database_list")]:
+            connection.execute(f"DETACH {name}")
+        _check_unused(path)
 
 
 def _connect_to_read(path: Path, how: str) -> sqlite3.Connection:
@@ -294,26 +313,28 @@ def _checked_version(connection: sqlite3.Connection, path: Path) -> int:
 
 
 @contextmanager
-def explained(path: Path) -> Iterator[None]:
-    """Turn SQLite's complaints about the file at ``path`` into InputErrors with a remedy."""
+def explained(path: Path, written: Path | None = None) -> Iterator[None]:
+    """Turn SQLite's complaints about the file at ``path`` into InputErrors with a remedy; those of writing are about
+    ``written`` if that is another file.
+    """
     try:
         yield
     # SQLite's own words may quote damaged names, which Python then cannot decode.
     except (sqlite3.Error, UnicodeDecodeError) as error:
-        raise _explanation(error, path) from error
+        raise _explanation(error, path, written or path) from error
 
 
-def _explanation(error: Exception, path: Path) -> InputError:
+def _explanation(error: Exception, path: Path, written: Path) -> InputError:
     text = str(error)
     if "full" in text:
-        return disk_full(path)
+        return disk_full(written)
     if "locked" in text:
         return InputError(
             f"{path} is in use by another process.", "Wait for the other fleetfront to end, then try again."
         )
     if _is_kept_out(error):
         return InputError(
-            f"{path} cannot be opened for writing ({text}).",
+            f"{written} cannot be opened for writing ({text}).",
             "Check its permissions, or set FLEETFRONT_HOME to a folder of yours.",
         )
     if "disk I/O" in text:

@@ -17,15 +17,9 @@ from types import TracebackType
 from typing import Any
 
 from fleetfront.profilers.records import Measurement, Role
-from fleetfront.profilers.store.cells import (
-    DAMAGED,
-    Cells,
-    is_target,
-    known_words,
-    pack_samples,
-    read_facts,
-)
+from fleetfront.profilers.store.cells import DAMAGED, Cells, is_target, known_words, pack_samples, read_facts
 from fleetfront.profilers.store.conditions import VisitWriter, pack_facts
+from fleetfront.profilers.store.contents import StoreContents, contents_of
 from fleetfront.profilers.store.queries import SERIES, Piece, killed_seconds, read_pieces, where_named
 from fleetfront.profilers.store.schema import explained, open_database, open_for_reading
 from fleetfront.quantities import Clock
@@ -233,6 +227,13 @@ class Store:
         wanted = {"target": str(target), "space": space, "metric": metric}
         with explained(self.path):
             yield from read_pieces(self._connection, wanted, campaigns)
+
+    @contextmanager
+    def at_one_moment(self) -> Iterator[StoreContents]:
+        """All that is held, counted; whatever is read of this store meanwhile is of the same moment."""
+        with explained(self.path), self._connection:
+            self._connection.execute("BEGIN")
+            yield contents_of(self._connection, self.path)
 
     def find_damage(self) -> list[str]:
         """Find what of the store cannot be read, in sentences; empty if everything can. Reads everything."""

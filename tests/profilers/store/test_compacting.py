@@ -134,6 +134,7 @@ def test_a_damaged_file_and_none_are_refused(path: Path) -> None:
     connection.close()
     data[(page - 1) * size + 12 : (page - 1) * size + 60] = b"\xff" * 48
     path.write_bytes(data)
-    with pytest.raises(InputError, match=r"is damaged|not a readable store"):
+    with pytest.raises(InputError, match=r"is damaged|not a readable store") as caught:
         compact_store(path)
+    assert "estore a copy" in caught.value.remedy
     assert path.read_bytes()[: len(data)] == data

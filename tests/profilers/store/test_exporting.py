@@ -12,6 +12,7 @@ import pytest
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.profilers.store.exporting import COLUMNS, export_store, format_of
 from fleetfront.profilers.store.store import Source, Store
+from fleetfront.progress import Silent
 from fleetfront.targets import Target
 from tests.profilers.store.conftest import measured
 
@@ -108,3 +109,15 @@ def test_damaged_rows_are_told_and_nameless_ones_left_out(filled: Store, path: P
 def test_names_say_their_format() -> None:
     names = ["a.parquet", "a.CSV", "a.csv.gz", "a.txt"]
     assert [format_of(Path(name)) for name in names] == ["parquet", "csv", "csv", None]
+
+
+def test_rows_that_are_written_meanwhile_are_left_for_the_next_time(filled: Store, tmp_path: Path) -> None:
+    class Writing(Silent):
+        def start(self, label: str, total: int | None = None) -> None:
+            with Store(filled.path) as other:
+                other.append([measured(ROWS[0].target, f"new {number}") for number in range(5)])
+
+    with Store(filled.path, read_only=True) as reader:
+        done = export_store(reader, tmp_path / "rows.csv", "csv", progress=Writing())
+        assert (done.rows, done.left_out) == (4, 0)
+        assert export_store(reader, tmp_path / "rows.csv", "csv").rows == 9

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from fleetfront.profilers.store.merging import Merged, devices_in, merge_store
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.targets import Target
 from tests.profilers.store.conftest import measured, older_store
+from tests.profilers.store.test_store import locked, needs_posix
 
 PHONE = Target("R5CT10", "tflite-cpu")
 
@@ -75,6 +77,7 @@ def test_a_large_store_arrives_in_pieces(tmp_path: Path, monkeypatch: pytest.Mon
 def test_merging_again_brings_what_is_new_alone(tmp_path: Path, other: Path) -> None:
     path = tmp_path / "own.sqlite"
     merge_store(path, other, as_lab)
+    assert merge_store(path, other, lambda device: f"desk-{device}").held_as == ("R5CT10", "board", "lab-cpu")
     assert merge_store(path, other, as_lab) == Merged(("R5CT10", "board", "lab-cpu"), 0, 5, 0, 0)
     with Store(other) as store:
         store.append([measured(PHONE, "c")])
@@ -181,3 +184,30 @@ def test_a_damaged_store_leaves_one_s_own_as_it_was(tmp_path: Path, other: Path)
         merge_store(path, other, as_lab)
     with Store(path) as store:
         assert len(list(store.measurements(metric=None))) == before
+
+
+@needs_posix
+def test_a_store_is_taken_in_from_a_folder_that_cannot_be_written() -> None:
+    # Not tmp_path: whoever is not its owner may not even look into it.
+    with tempfile.TemporaryDirectory() as theirs, tempfile.TemporaryDirectory() as own:
+        path, other = Path(own) / "own.sqlite", Path(theirs) / "a store #1?.sqlite"
+        with Store(other) as store:
+            store.append([measured(PHONE, "a")])
+        Path(own).chmod(0o777)
+        with locked(other.parent):
+            assert merge_store(path, other, as_lab).rows == 1
+            assert merge_store(path, other, as_lab).known == 1
+        assert [file.name for file in other.parent.iterdir()] == [other.name]
+        other.parent.chmod(0o755)
+
+
+def test_a_full_disk_is_the_one_that_is_written_to(
+    tmp_path: Path, other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(merging, "_copy", full)
+    with pytest.raises(InputError, match="own") as caught:
+        merge_store(tmp_path / "own.sqlite", other, as_lab)
+    assert str(other) not in str(caught.value)
