@@ -17,6 +17,7 @@ from fleetfront.deploy.bundle.manifest import (
     read_manifest,
     safe_name,
 )
+from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.quantise.precisions import FILE_PRECISIONS, SPREAD_LIMITS, WEIGHT_BITS
 from fleetfront.errors import FleetfrontError, InputError
@@ -87,7 +88,7 @@ def deploy_picks(
     recipe = recipe or Recipe()
     recipe = replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
     _check(picks, formats, recipe, measuring)
-    wanted = _Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
+    wanted = Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
     there = {pick.name: out / folder_name(pick, weights) for pick in picks}
     done = {} if force else {p.name: Deployed(p, folder=there[p.name]) for p in picks if wanted.has(p, there[p.name])}
     # Where nothing is left to do, the same command was not cut short.
@@ -148,7 +149,7 @@ def check_narrow(
 
 
 @dataclass(frozen=True, slots=True)
-class _Wanted:
+class Wanted:
     """The likeness of every bundle of a command, to know those that an earlier one finished before it was killed."""
 
     space: str
@@ -165,7 +166,8 @@ class _Wanted:
             manifest = read_manifest(folder)
         except FleetfrontError:
             return False
-        files = [(file["format"], file["precision"], file["contract"]) for file in manifest["files"]]
+        default, rows = InputContract().to_dict(), manifest["files"]
+        files = [(file["format"], file["precision"], file["contract"] or default) for file in rows]
         contract = self.recipe.contract.to_dict()
         asked = [(kind.name, name, contract) for name in pick.recipe(self.recipe).precisions for kind in self.formats]
         known = (manifest["arch"], manifest["space"], manifest["weights"].get("id"), manifest["weights"]["random"])

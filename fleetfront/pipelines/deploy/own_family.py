@@ -3,6 +3,7 @@ in int8 on inputs that the file gives."""
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder, with_times_of
 from fleetfront.pipelines.deploy.called import Arrays, bundle_called, prove_called
-from fleetfront.pipelines.deploy.deploy import check_narrow, precisions_of
+from fleetfront.pipelines.deploy.deploy import Wanted, check_narrow, precisions_of
 from fleetfront.pipelines.deploy.export_example import (
     OWN_FORMATS,
     TorchCall,
@@ -33,6 +34,7 @@ from fleetfront.spaces.base import OfUserFile, UserFamily, only_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import Module
 
 #: What such networks are handed out in.
 PRECISIONS = ("fp32", "int8")
@@ -63,7 +65,7 @@ def deploy_family(
 ) -> list[Deployed]:
     """Write one bundle a pick with the weights that the user's file gives, in fp32, and in int8 where the file gives
     inputs to calibrate on. A pick that fails carries its error and costs no other pick. Files in fp32 are those that
-    profiles of the family time.
+    profiles of the family time. Of a command that was killed, what it finished is kept.
 
     Raises:
         InputError: a format, precision or contract that such networks are not written in, a bundle that exists, a
@@ -79,13 +81,18 @@ def deploy_family(
     picks = [replace(pick, name=safe_name(pick.name) + ending) for pick in picks]
     if family.is_in_parts:
         return deploy_own_parts(picks, family, formats, out, measuring=measuring, force=force, progress=progress)
-    for pick in picks:
+    kept = {} if force else _finished(picks, family, formats, out, recipe, is_measured=measuring is not None)
+    left = [pick for pick in picks if pick.name not in kept]
+    for pick in left:
         check_replaceable(out / pick.name, force=force)
     done: list[Deployed] = []
     with staging_folder(out) as staging:
-        made = _make({pick.key: pick.recipe(recipe).precisions for pick in picks}, family, formats, staging, progress)
+        made = _make({pick.key: pick.recipe(recipe).precisions for pick in left}, family, formats, staging, progress)
         timed = {} if measuring is None else _timed(made, measuring, progress)
         for pick in picks:
+            if pick.name in kept:
+                done.append(kept[pick.name])
+                continue
             found = made[pick.key]
             if isinstance(found, FleetfrontError):
                 done.append(Deployed(pick, error=type(found)(f"{pick.name}: {found.message}", found.remedy)))
@@ -95,6 +102,41 @@ def deploy_family(
             one = Deployed(pick, None, proofs, measured, files=tuple(found.files), without_files=others)
             done.append(_bundled(one, found.network, family, out, force=force))
     return done
+
+
+def _finished(
+    picks: Sequence[Pick],
+    family: UserFamily,
+    formats: Sequence[FileFormat],
+    out: Path,
+    recipe: Recipe,
+    *,
+    is_measured: bool,
+) -> dict[str, Deployed]:
+    """The bundles that an earlier command, cut short, finished with the weights that the file still gives; none where
+    nothing is left to do.
+    """
+    found = {}
+    for pick in picks:
+        folder = out / pick.name
+        if not folder.is_dir():
+            continue
+        with contextlib.suppress(FleetfrontError):
+            if Wanted(family.name, _weights(family, pick.arch), formats, recipe, is_measured).has(pick, folder):
+                found[pick.name] = Deployed(pick, folder=folder)
+    return found if len(found) < len(picks) else {}
+
+
+def _weights(family: UserFamily, arch: str, module: Module | None = None) -> dict[str, object]:
+    """Tell what a manifest says of the weights of a network; ``module`` saves making it again."""
+    from fleetfront.deploy.writers.torch_export import weights_id
+
+    if family.is_shipped:
+        return {"random": True, "source": f"random numbers of {family.name}"}
+    if module is None:
+        ((module, _, _),) = family.own_parts(family.parse([arch])[0]).values()
+    source = f"make(**genes) of {family.own_file.name}"
+    return {"random": False, "id": weights_id(module), "source": source, "licence": "unknown"}
 
 
 def _timed(
@@ -218,13 +260,7 @@ def _written(
 
 
 def _bundled(done: Deployed, network: TorchCall, family: UserFamily, out: Path, *, force: bool) -> Deployed:
-    from fleetfront.deploy.writers.torch_export import weights_id
-
-    if family.is_shipped:
-        weights: dict[str, object] = {"random": True, "source": f"random numbers of {family.name}"}
-    else:
-        source = f"make(**genes) of {family.own_file.name}"
-        weights = {"random": False, "id": weights_id(network.module), "source": source, "licence": "unknown"}
+    weights = _weights(family, done.pick.arch, network.module)
     try:
         bundled = bundle_called(done, network, weights, out, space=family.name, force=force)
     except FleetfrontError as error:

@@ -14,7 +14,7 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder, with_times_of
 from fleetfront.pipelines.deploy.export_example import TorchCall, exported_files, write_proven
-from fleetfront.pipelines.deploy.parts import MANIFEST, DeployedParts, Part, write_manifest
+from fleetfront.pipelines.deploy.parts import MANIFEST, DeployedParts, Part, read_parts, write_manifest
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, PartTimes, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
 from fleetfront.pipelines.measure.files import FileLatency
@@ -37,7 +37,7 @@ def deploy_own_parts(
     progress: Progress = SILENT,
 ) -> list[Deployed]:
     """Write one folder a pick, fp32: files named after the parts, and ``parts.json``. A pick that fails carries its
-    error and costs no other.
+    error and costs no other. Of a command that was killed, what it finished is kept.
 
     What is measured of a pick is the sum over all calls. What was promised of it is divided over its parts as the model
     of the target divides it.
@@ -46,12 +46,21 @@ def deploy_own_parts(
         InputError: a folder that exists.
         DeviceError: the device that measures is gone.
     """
+    targets = [] if measuring is None else [str(target) for target in measuring.targets]
+    kept = [] if force else [p.name for p in picks if _is_finished(p, family, formats, out / p.name, targets)]
+    # Where nothing is left to do, the same command was not cut short.
+    kept = kept if len(kept) < len(picks) else []
     for pick in picks:
-        _check_replaceable(out / pick.name, force=force)
+        if pick.name not in kept:
+            _check_replaceable(out / pick.name, force=force)
     done = []
     progress.start("Writing and proving", len(picks))
     with staging_folder(out) as staging:
         for number, pick in enumerate(picks):
+            if pick.name in kept:
+                done.append(Deployed(pick, folder=out / pick.name))
+                progress.advance(detail=pick.name)
+                continue
             folder = staging / str(number)
             folder.mkdir()
             try:
@@ -61,6 +70,32 @@ def deploy_own_parts(
             progress.advance(detail=pick.name)
     progress.finish()
     return done
+
+
+def _is_finished(
+    pick: Pick, family: UserFamily, formats: Sequence[FileFormat], folder: Path, targets: Sequence[str]
+) -> bool:
+    """Tell whether a folder is what would be written: the same network, weights, calls and files, timed if asked."""
+    from fleetfront.deploy.writers.torch_export import weights_id
+
+    if not (folder / MANIFEST).is_file():
+        return False
+    try:
+        there = read_parts(folder)
+        made = family.own_parts(family.parse([pick.arch])[0])
+    except FleetfrontError:
+        return False
+    ids = {name: weights_id(module) for name, (module, _, _) in made.items()}
+    if (there.arch, there.space, there.weights.get("id")) != (pick.arch, family.name, ids):
+        return False
+    for name, (_, _, calls) in made.items():
+        part = there.parts.get(name)
+        asked = [(f"{name}.{kind.name}", kind.name) for kind in formats]
+        if part is None or (part.calls, [(file.path, file.format) for file in part.files]) != (calls, asked):
+            return False
+        if not {row.target for row in part.latency} >= set(targets):
+            return False
+    return True
 
 
 def _deployed(

@@ -10,23 +10,24 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from fleetfront.deploy.bundle.manifest import MANIFEST as BUNDLE
-from fleetfront.deploy.bundle.manifest import safe_name
+from fleetfront.deploy.bundle.manifest import inside, safe_name
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.quantise.precisions import SPREAD_LIMITS
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
-from fleetfront.errors import BarMissed, InputError
+from fleetfront.errors import BarMissed, FileError, InputError
 from fleetfront.files import write_whole
 from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.deploy.bundling import staging_folder, versions
 from fleetfront.pipelines.deploy.records import Measuring, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency
+from fleetfront.plain import read_file, read_record
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
 
@@ -35,6 +36,8 @@ SCHEMA, MANIFEST = "fleetfront.parts/1", "parts.json"
 PRECISIONS = ("fp32", "fp16")
 #: Random inputs of each proof.
 _SAMPLES = 4
+#: Of a model file.
+_MOST_BYTES = 2**34
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +158,52 @@ def refuse_parts(folder: Path) -> None:
             "proven when it was deployed; there are no test vectors to prove it again.",
             f"Hold the files' SHA-256 against those of {MANIFEST}, or deploy again.",
         )
+
+
+@dataclass(frozen=True, slots=True)
+class KeptFile:
+    """A file that ``parts.json`` names."""
+
+    path: str
+    format: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptTime:
+    """The target that a part was timed on."""
+
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeptPart:
+    """A part that ``parts.json`` names."""
+
+    calls: int
+    files: tuple[KeptFile, ...]
+    latency: tuple[KeptTime, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class KeptParts:
+    """The network of a folder of parts."""
+
+    schema: Literal["fleetfront.parts/1"]
+    arch: str
+    space: str
+    weights: Mapping[str, Any]
+    parts: Mapping[str, KeptPart]
+
+
+def read_parts(folder: Path) -> KeptParts:
+    """Read ``parts.json`` of a folder, every file of it being there and unchanged. Raises FileError otherwise."""
+    kept = read_record(folder / MANIFEST, KeptParts, "list of parts", "Deploy again.")
+    for file in (file for part in kept.parts.values() for file in part.files):
+        data = read_file(folder / inside(file.path), bytes, "model file", "Deploy again.", _MOST_BYTES)
+        if hashlib.sha256(data).hexdigest() != file.sha256:
+            raise FileError(f"{folder / file.path} has changed since it was proven.", "Deploy again.")
+    return kept
 
 
 def _written(part: str, graph: Graph, kind: FileFormat, precision: str, folder: Path) -> WrittenFile:

@@ -220,6 +220,33 @@ def test_accuracy_is_asked_by_genes(family: TorchFamily) -> None:
     np.testing.assert_array_equal(spelled.predict(rows).mean, [63.0])
 
 
+@pytest.mark.parametrize("in_parts", [False, True])
+def test_what_a_killed_command_finished_is_kept(
+    in_parts: bool, family: TorchFamily, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archs = ["width=8,depth=1,second=relu,drop=0.0", "width=8,depth=2,second=relu,drop=0.0"]
+    if in_parts:
+        monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "home"))
+        (tmp_path / "translator.py").write_text(TRANSLATOR)
+        family = open_family(tmp_path / "translator.py")
+        archs = ["width=4,layers=1,words=3", "width=4,layers=1,words=5"]
+    first, second = Pick("first", archs[0]), Pick("second", archs[1])
+    formats = parse_formats("onnx")
+    deploy_family([first], family, formats, tmp_path / "out")
+    (model,) = (tmp_path / "out" / "first").glob("[ns]*.onnx")
+    written = model.stat().st_mtime_ns
+    with pytest.raises(InputError, match="first exists"):
+        deploy_family([replace(first, arch=archs[1]), second], family, formats, tmp_path / "out")
+    done = deploy_family([first, second], family, formats, tmp_path / "out")
+    assert [(one.error, one.folder) for one in done] == [(None, tmp_path / "out" / n) for n in ("first", "second")]
+    assert model.stat().st_mtime_ns == written
+    with pytest.raises(InputError, match="first exists"):
+        deploy_family([first, second], family, formats, tmp_path / "out")
+    model.write_bytes(b"another")
+    with pytest.raises(InputError, match="first exists"):
+        deploy_family([first, Pick("third", archs[1])], family, formats, tmp_path / "out")
+
+
 def test_a_family_in_parts_gets_a_file_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -68,6 +68,6 @@ def test_their_own_accuracy_and_weights_are_asked_for_as_those_of_spaces() -> No
     with pytest.raises(InputError, match="No accuracies are shipped for gpt-mini"):
         load_accuracy("built-in", space)
     with pytest.raises(InputError, match="come without weights") as told:
-        check_own(space, WeightChoices())
+        check_own(space, WeightChoices(), "1")
     assert "--random-weights alone" in told.value.remedy
-    check_own(space, WeightChoices(random_weights=True))
+    check_own(space, WeightChoices(random_weights=True), "1")
