@@ -75,9 +75,10 @@ def verify(bundle: Path, measure: str | None, within: float | None, as_json: boo
         if measure is None and not found.failed:
             next_command(f"fleetfront verify {shlex.quote(str(bundle))} --measure")
     if found.failed:
+        first = found.failed[0].rstrip(".")
         raise BarMissed(
-            f"{len(found.failed)} of {len(found.files) + len(found.latencies)} checks failed: {found.failed[0]}.",
-            "Do not ship it: ask for a bundle that was proven on the runtime that you use.",
+            f"{len(found.failed)} of {len(found.files) + len(found.latencies)} checks failed: {first}.",
+            "Do not ship it: get the bundle again, or one that was proven on the runtime that you use.",
         )
     if found.missing:
         raise MissingDependency(f"Not everything could be checked: {found.missing[0]}")

@@ -122,9 +122,10 @@ def open_workers(
         DeviceError: no scheduler answers.
     """
     text = str(spelled)
-    if re.fullmatch("[0-9]{1,9}", text):
-        if not 1 <= int(text) <= MOST_WORKERS:
-            raise InputError(f"--workers {text} is not between 1 and {MOST_WORKERS}.", _WRITE)
+    if re.fullmatch("[+-]?[0-9]+", text):
+        if not (len(text) < 9 and 1 <= int(text) <= MOST_WORKERS):
+            remedy = "Write --workers 4." if only_here else _WRITE
+            raise InputError(f"--workers {text[:80]} is not between 1 and {MOST_WORKERS}.", remedy)
         yield from _processes(int(text))
         return
     if only_here and "://" in text:

@@ -157,6 +157,8 @@ def test_without_certificates_their_place_is_named() -> None:
     ("spelled", "said"),
     [
         ("0", "--workers 0 is not between 1 and 256"),
+        ("-1", "--workers -1 is not between 1 and 256"),
+        ("1000000000", "--workers 1000000000 is not between 1 and 256"),
         ("1000", "not between"),
         ("many", "neither a number nor"),
         ("dask://host", "neither a number nor"),

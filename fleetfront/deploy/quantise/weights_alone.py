@@ -67,9 +67,12 @@ def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
     used = {name for node in (*made, *left) for name in node.input}
     kept = [one for one in graph.initializer if one.name in used]
     nodes = [*made, *left]
-    del graph.node[:], graph.initializer[:]
+    # Exporters list weights with their types, too, and these have another now.
+    said = [one for one in graph.value_info if one.name not in floats]
+    del graph.node[:], graph.initializer[:], graph.value_info[:]
     graph.node.extend(nodes)
     graph.initializer.extend(kept)
+    graph.value_info.extend(said)
     if any(node.domain == _MICROSOFT for node in nodes):
         model.opset_import.append(onnx.helper.make_opsetid(_MICROSOFT, 1))
     result: bytes = model.SerializeToString(deterministic=True)

@@ -30,7 +30,7 @@ from fleetfront.profilers.remote.messages import (
     from_host,
     to_line,
 )
-from fleetfront.profilers.remote.names import AGENT, DEFAULT_AGENT
+from fleetfront.profilers.remote.names import AGENT, DEFAULT_AGENT, SSH
 from fleetfront.progress import SILENT, Progress
 
 _REFUSALS: dict[str, type[FleetfrontError]] = {
@@ -91,7 +91,8 @@ class Link:
         except OSError as error:
             self._stderr.close()
             raise MissingDependency(
-                f"{command[0]} cannot be started ({error.strerror}).", "Install OpenSSH's client."
+                f"{command[0]} cannot be started ({error.strerror}).",
+                f"Correct {SSH}." if os.environ.get(SSH) else "Install OpenSSH's client.",
             ) from error
         reading, writing = (pipe.fileno() if pipe else -1 for pipe in (self._process.stdout, self._process.stdin))
         self._lines = Lines(reading, writing, MOST_LINE_BYTES)

@@ -128,10 +128,13 @@ def test_products_of_any_spelling_are_right(bits: int) -> None:
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [24, 40])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [24, 24])],
         [numpy_helper.from_array(array, name) for name, array in arrays.items()],
+        value_info=[
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, array.shape) for name, array in arrays.items()
+        ],
     )
     data = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
     narrow = narrow_onnx_weights(data, bits)
-    onnx.checker.check_model(onnx.load_from_string(narrow))
+    onnx.checker.check_model(onnx.load_from_string(narrow), full_check=True)
     fed = {"x": rng.standard_normal((24, 40)).astype(np.float32)}
     runtime = load_runtime("onnxruntime")
     want, got = (runtime.open(one).run(fed)["y"] for one in (data, narrow))
