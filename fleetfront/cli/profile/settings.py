@@ -27,6 +27,7 @@ _SETTINGS = {
     "npu_libraries": "npu_libraries",
     "max_temp": "max_temp",
     "cooldown": "cooldown_s",
+    "any_unit": "is_any_unit",
 }
 
 
@@ -34,6 +35,7 @@ def settings_options(function: Function) -> Function:
     """Adds the options; ``choices_of`` reads them."""
     file = click.Path(path_type=Path, dir_okay=False)
     for option in (
+        click.option("--any-unit", is_flag=True, help="ADB: go on with what another unit of the model began."),
         click.option("--cooldown", metavar="30s", help="ADB: rest between rounds."),
         click.option(
             "--max-temp",

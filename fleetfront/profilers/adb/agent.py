@@ -73,12 +73,14 @@ class AgentOptions:
         visit_timeout_s: a visit that takes longer is ended and becomes an error.
         reconnect_s: how long a lost device is waited for before the command gives up.
         keep_files: leave the pushed files on the device when the agent is closed.
+        is_any_unit: another unit of the model goes on with what one began; rows say which unit each is of.
     """
 
     cooling: Cooling = field(default_factory=Cooling)
     visit_timeout_s: float = 120.0
     reconnect_s: float = 10.0
     keep_files: bool = False
+    is_any_unit: bool = False
 
 
 class AdbAgent:
@@ -150,7 +152,15 @@ class AdbAgent:
         return self._runner.clocks if self.target.threads == 1 else (Clock.WALL,)
 
     def describe(self) -> dict[str, Any]:
-        """The device, its cores and the program that measures, without anything that changes by itself."""
+        """The device, its cores and the program that measures, without anything that changes by itself; and without the
+        unit if any will do.
+        """
+        told = self._told()
+        if self._options.is_any_unit:
+            told.pop("unit", None)
+        return told
+
+    def _told(self) -> dict[str, Any]:
         return {**self.device.describe(), "cores": f"{self.mask:x}" if self.mask else "all", **self._runner.describe()}
 
     @property
@@ -313,7 +323,7 @@ class AdbAgent:
         command = run_script(self._runner.command(self.target, self.mask))
         connection.push({f"{self._folder}/run.sh": command.encode()})
         screen = keep_awake(connection, self.device, self._folder)
-        return Prepared(describe_around(self.describe(), self.device.cores, connection.route, screen))
+        return Prepared(describe_around(self._told(), self.device.cores, connection.route, screen))
 
     def _forget_connection(self) -> None:
         if self._connection is not None:

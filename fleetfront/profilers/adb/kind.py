@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Unpack
 
 from fleetfront.errors import InputError
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 #: Where phones have long switched themselves off.
 _MOST_CELSIUS = 150.0
-_OF_HEAT = frozenset({"max_temp", "cooldown_s", "is_sustained"})
+#: Settings that go into ``AgentOptions``.
+_OF_AGENT = frozenset({"max_temp", "cooldown_s", "is_sustained", "is_any_unit"})
 
 
 class AdbKind:
@@ -25,7 +27,7 @@ class AdbKind:
 
     Its settings are the arguments of ``open_adb_agent`` (``cores``, ``runner``, ``benchmark_model``, ``litert_wheel``,
     ``npu_libraries``, ``with_operators``) and ``max_temp`` (degrees Celsius), ``cooldown_s`` (rest between rounds),
-    ``is_sustained`` (never rest, whatever the heat).
+    ``is_sustained`` (never rest, whatever the heat), ``is_any_unit`` (another unit of the model goes on).
     """
 
     name = "adb"
@@ -34,7 +36,7 @@ class AdbKind:
         Capability.ENERGY,
         Capability.OPERATORS,
     }
-    settings = _OF_HEAT | {"cores", "runner", "benchmark_model", "litert_wheel", "npu_libraries", "with_operators"}
+    settings = _OF_AGENT | {"cores", "runner", "benchmark_model", "litert_wheel", "npu_libraries", "with_operators"}
 
     def matches(self, name: str) -> bool:
         """``adb`` or ``adb:...``."""
@@ -51,7 +53,7 @@ class AdbKind:
         from fleetfront.profilers.adb.open_agent import open_adb_agent
 
         check_own(self, target, choices)
-        named = {name: value for name, value in choices.settings.items() if name not in _OF_HEAT}
+        named = {name: value for name, value in choices.settings.items() if name not in _OF_AGENT}
         with aside():
             return open_adb_agent(
                 choices.device or target.device,
@@ -73,13 +75,13 @@ def _options(choices: Choices) -> AgentOptions:
     from fleetfront.profilers.adb.facts.conditions import Cooling
     from fleetfront.profilers.adb.sustained import SUSTAINED_OPTIONS
 
-    max_temp = choices.settings.get("max_temp")
+    max_temp, is_any_unit = choices.settings.get("max_temp"), bool(choices.settings.get("is_any_unit"))
     # Not a number is not above 0 either.
     if max_temp is not None and not 0 < max_temp <= _MOST_CELSIUS:
         raise InputError(
             f"{max_temp:g} C is no limit that a device could keep.", "Give degrees Celsius, e.g. --max-temp 38."
         )
     if choices.settings.get("is_sustained"):
-        return SUSTAINED_OPTIONS
+        return replace(SUSTAINED_OPTIONS, is_any_unit=is_any_unit)
     pause_s = choices.settings.get("cooldown_s") or 0.0
-    return AgentOptions(cooling=Cooling(pause_s=pause_s, max_temp_c=max_temp))
+    return AgentOptions(cooling=Cooling(pause_s=pause_s, max_temp_c=max_temp), is_any_unit=is_any_unit)

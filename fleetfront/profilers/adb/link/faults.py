@@ -74,7 +74,8 @@ class DeviceReplaced(DeviceError):
     def __init__(self, before: str, now: str) -> None:
         super().__init__(
             f"Another device answers than the one that was measured: {now}, not {before}. Nothing of it was kept.",
-            "Connect the first one again and run the same command, or profile the other under a name of its own.",
+            "Connect the first one again and run the same command, or profile the other under a name of its own; with "
+            "--any-unit a unit of the same model goes on when you run the command again.",
         )
 
 
