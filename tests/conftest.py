@@ -1,6 +1,8 @@
 """Fixtures that every test room shares, and the rule that CI skips nothing without a listed reason."""
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 # Two workers on two cores: native thread pools that each take every core wait for one another. Read at import.
@@ -27,6 +29,14 @@ def shared_data() -> Path:
 def _own_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the user's own workspace."""
     monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path / "fleetfront-home"))
+
+
+@pytest.fixture
+def hearing_ctrl_c() -> Iterator[None]:
+    """Ctrl-C is heard, whoever started the tests: shells start what runs in the background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

@@ -58,6 +58,7 @@ def test_what_threads_need_is_made_by_one_of_them() -> None:
     assert made_once("plan", lambda: 8, lambda _: True) == 8
 
 
+@pytest.mark.usefixtures("hearing_ctrl_c")
 def test_each_hears_of_ctrl_c() -> None:
     noted, ended, ready = [], [], threading.Barrier(3, timeout=10)
 
@@ -89,6 +90,7 @@ def test_each_hears_of_ctrl_c() -> None:
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+@pytest.mark.usefixtures("hearing_ctrl_c")
 def test_ctrl_c_ends_a_wait_at_once() -> None:
     noted: list[int] = []
     previous = signal.signal(signal.SIGINT, lambda number, _: noted.append(number))

@@ -118,6 +118,7 @@ def test_a_function_that_always_fails_ends_a_search_of_several_processes(tmp_pat
         search(SPACE, targets, f"call:{called}:f,unit=percent", budget=40, workers=3)
 
 
+@pytest.mark.usefixtures("hearing_ctrl_c")
 def test_ctrl_c_ends_functions_that_take_long(tmp_path: Path) -> None:
     called = tmp_path / "mine.py"
     called.write_text("import time\ndef f(arch):\n    time.sleep(300)\n")
