@@ -131,6 +131,20 @@ def _lock(folder: Path, name: str, subject: str) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold ``folder`` alone, among threads and processes, as soon as the others that want it are done.
+
+    Raises OSError where there is no such folder.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def explained_os_error(error: OSError, path: Path) -> InputError:
     """The InputError for a file or folder that the system does not let us write."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):

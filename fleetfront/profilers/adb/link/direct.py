@@ -10,7 +10,6 @@ noticed after that timeout only, at full CPU; exit codes are lost; a refused pus
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -21,11 +20,9 @@ from typing import TYPE_CHECKING
 from adb_shell import constants, exceptions
 from adb_shell.adb_device import AdbDevice
 from adb_shell.adb_message import AdbMessage, unpack
-from adb_shell.auth.keygen import keygen
-from adb_shell.auth.sign_pythonrsa import PythonRSASigner
 from adb_shell.transport.base_transport import BaseTransport
 
-from fleetfront.errors import DeviceError, InputError, MissingDependency
+from fleetfront.errors import DeviceError, MissingDependency
 from fleetfront.profilers.adb.link.faults import (
     ConnectionLost,
     DeviceRefused,
@@ -34,6 +31,7 @@ from fleetfront.profilers.adb.link.faults import (
     refused,
     remedy,
 )
+from fleetfront.profilers.adb.link.key import load_key
 from fleetfront.profilers.adb.link.transport import PING_SERVICE, STEP_S, SocketPipe, connect_tcp
 from fleetfront.progress import Progress
 
@@ -359,31 +357,6 @@ def _usb_driver() -> tuple[type[UsbTransport], type[Exception]]:
             "Start an adb server (adb start-server), or run: pip install 'fleetfront[mobile]'.",
         ) from error
     return UsbTransport, usb1.USBError
-
-
-def load_key(path: Path | None, progress: Progress) -> PythonRSASigner:
-    """The key at ``path``, or the one that ``adb`` uses. A missing one is made, readable by the user alone, and told.
-
-    Raises InputError for a key that cannot be read or written.
-    """
-    home = os.environ.get("ANDROID_USER_HOME")
-    try:
-        path = path or (Path(home) if home else Path.home() / ".android") / "adbkey"
-        public = path.with_name(path.name + ".pub")
-        if not path.exists():
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            previous = os.umask(0o077)
-            try:
-                keygen(str(path))
-            finally:
-                os.umask(previous)
-            progress.note(f"Made a new ADB key, {path}. The device may ask whether to allow it: accept on its screen.")
-        return PythonRSASigner(public.read_text() if public.exists() else "", path.read_text())
-    except (OSError, ValueError, RuntimeError) as error:
-        raise InputError(
-            f"The ADB key {path or ''} cannot be used ({error}).",
-            "Check its permissions, move it away (a new one is made), or set ANDROID_USER_HOME to a folder for keys.",
-        ) from error
 
 
 def _features(banner: bytes) -> frozenset[str]:

@@ -8,6 +8,7 @@ import struct
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from adb_shell.exceptions import UsbReadFailedError, UsbWriteFailedError
 from fleetfront.errors import DeviceError, InputError, MissingDependency
 from fleetfront.profilers.adb.link import direct
 from fleetfront.profilers.adb.link.faults import ConnectionLost, DeviceRefused, DeviceSilent
+from fleetfront.profilers.adb.link.key import load_key
 from fleetfront.profilers.adb.open_agent import connect, full_name, list_adb_devices, why_none_attached
 from fleetfront.progress import Silent
 
@@ -160,14 +162,32 @@ def test_a_known_key_opens_the_device_and_the_daemon_can_check_it(play: Callable
 def test_a_key_is_made_once(tmp_path: Path) -> None:
     path = tmp_path / "adbkey"
     notes = Notes()
-    first = direct.load_key(path, notes)
-    second = direct.load_key(path, notes)
+    first = load_key(path, notes)
+    second = load_key(path, notes)
     assert first.Sign(TOKEN) == second.Sign(TOKEN)
     assert first.GetPublicKey() == second.GetPublicKey()
     assert len(notes.notes) == 1
     path.write_text("not a key")
     with pytest.raises(InputError, match="cannot be used"):
-        direct.load_key(path, notes)
+        load_key(path, notes)
+
+
+def test_devices_met_at_once_share_the_key_that_the_first_makes(tmp_path: Path) -> None:
+    path, notes, at_once = tmp_path / "android" / "adbkey", Notes(), threading.Barrier(8)
+
+    def load() -> bytes:
+        at_once.wait()
+        signed = load_key(path, notes).Sign(TOKEN)
+        assert isinstance(signed, bytes)
+        return signed
+
+    with ThreadPoolExecutor(8) as pool:
+        signed = [future.result() for future in [pool.submit(load) for _ in range(8)]]
+    assert len(set(signed)) == len(notes.notes) == 1
+    assert [(found.name, oct(found.stat().st_mode & 0o777)) for found in sorted(path.parent.glob("adbkey"))] == [
+        ("adbkey", "0o600")
+    ]
+    assert len(list(path.parent.iterdir())) == 2
 
 
 def test_an_encrypted_connection_is_refused_with_the_way_to_pair(play: Callable[..., str]) -> None:
