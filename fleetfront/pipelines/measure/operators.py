@@ -21,8 +21,8 @@ from fleetfront.graphs.graph import Graph
 from fleetfront.pipelines.measure.files import STATISTIC
 from fleetfront.pipelines.measure.profile import file_writer, operator_writer
 from fleetfront.predictors.operators.costs import KindCosts, OperatorCosts, group_ms
-from fleetfront.predictors.operators.design import COLD, FIRST, Chain, draw_chains, draw_singles
-from fleetfront.predictors.operators.kernels import FEATURES, PADS, Kernel, kernels_on
+from fleetfront.predictors.operators.design import COLD, FIRST, PADS, Chain, draw_chains, draw_singles
+from fleetfront.predictors.operators.kernels import FEATURES, Kernel, kernels_on
 from fleetfront.predictors.operators.learning import (
     ColdProduct,
     MeasuredNetwork,
@@ -32,9 +32,10 @@ from fleetfront.predictors.operators.learning import (
     learn_scales,
 )
 from fleetfront.predictors.operators.networks import draw_networks
-from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
+from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels, head_kind
 from fleetfront.predictors.operators.samples import Sample, Stage
 from fleetfront.predictors.operators.scales import NetworkScales, demands, four_byte_weights
+from fleetfront.predictors.operators.variants import PADS as PAD_KINDS
 from fleetfront.profilers.base import Agent
 from fleetfront.profilers.campaign import Campaign, Limits, begin_campaign, find_unfinished
 from fleetfront.profilers.kinds.base import Choices
@@ -46,6 +47,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import FloatArray
+from fleetfront.runtimes.catalogue import find_facts
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -55,8 +57,11 @@ IDLE = Sample((1, 1), (Stage("relu"),))
 _FIRST_SHARE, _MORE = 0.65, 240
 #: As many of one kind are drawn at most to choose from; the share of networks' time that any kind counts with.
 _MOST_OF_ONE, _LEAST_SHARE = 60, 0.02
-#: Of what ``IDLE`` takes, the part that is no operator's: the rest is its one comparison.
-_IDLE_SHARE = 0.9
+#: The same and so many functions of one number more: what one adds to a file is no part of what running anything costs.
+_ADDED = 16
+IDLE_CHAIN = Sample((1, 1), (*IDLE.stages, *[Stage("sigmoid"), Stage("tanh")] * (_ADDED // 2)))
+#: Of what ``IDLE`` takes, the part that is no operator's if the longer file was not measured, and the least that is.
+_IDLE_SHARE, _LEAST_IDLE = 0.9, 0.5
 #: Rounds that tell all that rounds can tell.
 _MOST_ROUNDS = 10
 _WRITTEN = FEATURES.index("written")
@@ -83,7 +88,7 @@ def first_design(seed: int = 0, scale: float = 1.0) -> OperatorDesign:
     """The set that a target starts with; ``scale`` times as many samples of each kind, eight at least."""
     chains = list(draw_chains(seed))
     singles = draw_singles({kind: max(8, round(count * scale)) for kind, count in FIRST.items()}, seed)
-    wanted = [IDLE, *singles, *(sample for chain in chains for sample in (chain.whole, *chain.parts))]
+    wanted = [IDLE, IDLE_CHAIN, *singles, *(sample for chain in chains for sample in (chain.whole, *chain.parts))]
     networks = {f"{family} {place}": (family, graph) for place, (family, graph) in enumerate(draw_networks(seed))}
     return OperatorDesign({sample.key: sample for sample in wanted}, chains, networks)
 
@@ -244,7 +249,7 @@ def learn_costs(
             f"{first.target} did not run a file of one operator: {reason}.",
             "Remove the cause, then run the same command again.",
         )
-    idle = _IDLE_SHARE * blocks[IDLE.key]
+    idle = _idle_ms(blocks)
     kernels = {key: kernels_on(first.target, design.samples[key].graph()) for key in blocks if key in design.samples}
     tests = (_test(first.target, chain, blocks, idle) for chain in design.chains if chain.asks != COLD)
     rules = find_rules([test for test in tests if test is not None])
@@ -271,6 +276,14 @@ def learn_costs(
     return replace(unscaled, scales=learn_scales(measured, idle, cold))
 
 
+def _idle_ms(blocks: Mapping[str, float]) -> float:
+    """The cost of running anything, ms: a file of next to nothing, less what one more operator of it takes."""
+    alone, chain = blocks[IDLE.key], blocks.get(IDLE_CHAIN.key)
+    if chain is None:
+        return _IDLE_SHARE * alone
+    return float(np.clip(alone - (chain - alone) / _ADDED, _LEAST_IDLE * alone, alone))
+
+
 def _network(family: str, graph: Graph, ms: float, drift: float, costs: OperatorCosts) -> MeasuredNetwork:
     kernels = kernels_on(costs.target, graph)
     groups = group_kernels(kernels, costs.rules)
@@ -287,7 +300,7 @@ def _learn_kinds(
     for key, found in kernels.items():
         if len(found) == 1:
             rows.setdefault(found[0].kind, []).append((found[0].features, ms[key]))
-    pads = {kind: _learn_rows(kind, rows.pop(kind)) for kind in PADS if kind in rows}
+    pads = {kind: _learn_rows(kind, rows.pop(kind)) for kind in PAD_KINDS if kind in rows}
     alone = {kind: len(pairs) for kind, pairs in rows.items()}
     for key, found in kernels.items():
         if len(found) == 2 and found[0].kind in pads:
@@ -321,9 +334,18 @@ def _test(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) ->
     """The evidence of a chain that was measured whole and in parts."""
     if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
         return None
-    kinds = tuple(kernels_on(target, part.graph())[-1].kind for part in chain.parts)
+    lasts = [kernels_on(target, part.graph())[-1] for part in chain.parts]
+    kinds = tuple(kernel.kind for kernel in lasts)
+    if chain.asks == "fused":
+        kinds = (*map(head_kind, kinds[:-1]), kinds[-1])
     first, *others = kernels_on(target, chain.whole.graph())
-    if chain.asks == "padded" and not (first.kind in PADS and others):
+    if chain.asks == PADS:
+        # Where padding is an operator of its own anyway, other chains tell.
+        facts = find_facts(target.runtime)
+        if facts is not None and facts.pads_apart:
+            return None
+        chain = replace(chain, asks="padded")
+    if chain.asks == "padded" and not (first.kind in PAD_KINDS and others):
         return None
     parts = tuple(ms[part.key] - idle for part in chain.parts)
     return ChainTest(chain.asks, kinds, ms[chain.whole.key] - idle, parts, float(first.features[_WRITTEN]))

@@ -18,13 +18,15 @@ from fleetfront.predictors.operators.sizes import Draw
 
 #: What chains ask that tell what weights cost behind other work: no rule, but a scale of networks.
 COLD = "cold"
+#: What chains ask that tell of files which may pad as they like whether padding before windows vanishes.
+PADS = "pads"
 
 
 @dataclass(frozen=True, slots=True)
 class Chain:
     """A chain and its parts: what ``whole`` saves against them is what a runtime fuses, or lays out once.
 
-    ``asks`` as in ``rules.ChainTest``, or ``COLD``.
+    ``asks`` as in ``rules.ChainTest``, or ``COLD``, or ``PADS``.
     """
 
     asks: str
@@ -63,11 +65,12 @@ DRAWS |= {f"uint8 {kind}": narrowed(DRAWS[kind], is_unsigned=True) for kind in _
 FIRST = (
     {
         "pointwise": 150,
-        "conv": 150,
+        "conv": 140,
         "depthwise": 110,
         "grouped": 90,
         "grouped_even": 24,
-        "linear": 90,
+        "linear": 80,
+        "linear_flat": 50,
         "linear_row": 66,
         "matmul": 50,
         "matmul_row": 30,
@@ -78,7 +81,15 @@ FIRST = (
         "conv_fed": 30,
         "depthwise_fed": 16,
         "batch_norm": 14,
-        "conv1d": 120,
+        "conv1d": 90,
+        "conv1d_depthwise": 40,
+        "conv_uneven": 50,
+        "conv_uneven_wide": 10,
+        "pointwise_uneven": 40,
+        "conv_to_few": 40,
+        "conv_narrow": 50,
+        "global_pool_even": 16,
+        "skip_norm": 30,
         "patches": 30,
     }
     | dict.fromkeys(("max_pool", "average_pool"), 40)
@@ -88,7 +99,7 @@ FIRST = (
     | dict.fromkeys(("erf", "exp", "sqrt", "sub", "div", "gather", "leakyrelu", "pool1d", "gelu_tanh", "divided"), 9)
     | {"transpose": 70, "conv_transpose": 36, "lstm": 36, "gru": 36, "split": 36, "slice": 16, "layer_norm": 30}
     | {
-        "transpose_even": 96,
+        "transpose_even": 80,
         "by_number": 14,
         "concat": 24,
         "quantise": 18,
@@ -96,22 +107,23 @@ FIRST = (
         "divided_by_number": 9,
         "flip": 24,
     }
-    | dict.fromkeys(("resize", "resize_linear", "resize_cubic", "resize_doubled", "resize_averaged"), 12)
+    | dict.fromkeys(("resize", "resize_linear", "resize_doubled", "resize_averaged"), 12)
+    | {"resize_cubic": 24}
     | dict.fromkeys(
         ("resize_inside", "resize_nearest_inside", "resize_along", "resize_linear_along", "unmoved", "copy"), 8
     )
     | dict.fromkeys(("lstm_both_ways", "gru_both_ways", "grown", "expand", "concat_rows"), 14)
     | {
         "transposed_grouped": 44,
-        "regroup": 40,
+        "regroup": 60,
         "over": 60,
         "pick": 16,
         "pick_blocks": 12,
         "stepped": 24,
         "split_rows": 26,
     }
-    | {"reduce_mean": 60, "reduce_sum": 40, "reduce_max": 60}
-    | dict.fromkeys(("reduce_channels_mean", "reduce_channels_max"), 80)
+    | {"reduce_mean": 60, "reduce_sum": 30, "reduce_max": 50}
+    | dict.fromkeys(("reduce_channels_mean", "reduce_channels_max"), 60)
     | {
         "gelu_halved": 14,
         "silu": 14,
@@ -138,9 +150,66 @@ def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
             alone = [Stage("add") if stage.name == "residual" else stage for stage in stages]
             # What a tail adds to a longer chain is told by the chain without it.
             split = [stages[:-1], (alone[-1],)] if asks == "fused" else [(stage,) for stage in alone]
-            yield Chain(asks, Sample(shape, stages), tuple(Sample(shape, part) for part in split))
+            whole, parts = Sample(shape, stages), list[Sample]()
+            for part in split:
+                parts.append(Sample(_made(parts[-1]) if parts else shape, part))
+            yield Chain(asks, whole, tuple(parts))
     yield from _padded_chains(rng, sizes)
+    yield from _small_chains(np.random.default_rng([seed, 3]))
+    yield from _pads_chains(np.random.default_rng([seed, 4]))
     yield from _cold_chains()
+
+
+def _pads_chains(rng: np.random.Generator) -> Iterator[Chain]:
+    """Padding by itself, then windows, against the windows on as large a map, and the padding."""
+    for name, _ in product(("conv", "depthwise", "max_pool", "average_pool"), range(_TAIL_SIZES)):
+        channels, side, each = int(rng.choice((16, 32, 64))), int(rng.choice((14, 28, 56))), int(rng.choice((1, 2)))
+        stage, pad, padded = _LINKS[name](channels), Stage("pad", (each,)), side + 2 * each
+        window, shape = Sample((1, channels, padded, padded), (stage,)), (1, channels, side, side)
+        yield Chain(PADS, Sample(shape, (pad, stage)), (window, Sample(shape, (pad,))))
+
+
+def _made(sample: Sample) -> tuple[int, ...]:
+    """The shape of what a sample makes."""
+    graph = sample.graph()
+    return tuple(int(size) for size in graph.tensors[graph.outputs[0]].shape)
+
+
+def _small_chains(rng: np.random.Generator) -> Iterator[Chain]:
+    """Pairs on maps so small that changes of layout cost the same whatever their size; activations behind operators
+    that are no convolutions of images.
+    """
+    for names in product(_ENDS, repeat=2):
+        channels, side = int(rng.choice((16, 32))), int(rng.choice((4, 5, 7)))
+        stages, shape = [_LINKS[name](channels) for name in names], (1, channels, side, side)
+        yield Chain("layout", Sample(shape, (*stages,)), tuple(Sample(shape, (stage,)) for stage in stages))
+    for make, tails in _ACTIVATED:
+        for tail, _ in product(tails, range(_TAIL_SIZES)):
+            head = make(rng)
+            whole = replace(head, stages=(*head.stages, Stage(tail)))
+            yield Chain("fused", whole, (head, Sample(_made(head), (Stage(tail),))))
+
+
+def _flat_link(rows: int | None) -> Callable[[np.random.Generator], Sample]:
+    """A linear layer on one row, on a matrix, or where ``rows`` is None on a batch of one matrix."""
+
+    def make(rng: np.random.Generator) -> Sample:
+        inner, out, many = (int(rng.choice(sizes)) for sizes in ((32, 64, 256), (64, 256, 1024), (16, 64, 200)))
+        return Sample(
+            (1, many, inner) if rows is None else (rows if rows == 1 else many, inner), (Stage("linear", (out,)),)
+        )
+
+    return make
+
+
+def _conv1d_link(rng: np.random.Generator) -> Sample:
+    channels, length = int(rng.choice((16, 32, 64))), int(rng.choice((100, 400, 1000)))
+    return Sample((1, channels, length), (Stage("conv1d", (channels, 3, 1, 1)),))
+
+
+def _spread_link(rng: np.random.Generator) -> Sample:
+    channels, side = int(rng.choice((16, 32, 64))), int(rng.choice((14, 20, 28)))
+    return Sample((1, channels, side, side), (Stage("conv_transpose", (channels, 2, 2)),))
 
 
 def _cold_chains() -> Iterator[Chain]:
@@ -200,10 +269,26 @@ _LINKS: dict[str, Callable[[int], Stage]] = {
 _ENDS = ("conv", "pointwise", "depthwise")
 _MIDDLES = ("relu", "relu6", "hard_swish", "hard_sigmoid", "sigmoid", "residual", "scale", "silu")
 _LINKS |= {name: _plain_link(name) for name in _MIDDLES}
+#: Twice the side: pixels repeated, in two ways to say it, or between them.
+_LARGER: dict[str, Callable[[int], Stage]] = {
+    "repeated": lambda _: Stage("resize", (2, 0)),
+    "doubled": lambda _: Stage("resize", (2, 0, 1)),
+    "between": lambda _: Stage("resize", (2, 1)),
+}
+_LINKS |= _LARGER
 
+#: What activations are tried behind, beside convolutions of images, and which.
+_TAIL_SIZES = 4
+_ACTIVATED: tuple[tuple[Callable[[np.random.Generator], Sample], tuple[str, ...]], ...] = (
+    (_flat_link(1), ("relu", "sigmoid", "tanh")),
+    (_flat_link(2), ("relu", "sigmoid", "tanh")),
+    (_flat_link(None), ("relu", "tanh")),
+    (_conv1d_link, ("relu",)),
+    (_spread_link, ("relu",)),
+)
 _CHAINS = (
     *(("fused", (head, tail)) for head in _ENDS[1:] for tail in _MIDDLES[:5]),
     *(("fused", ("pointwise", head, "residual")) for head in _ENDS[:2]),
     *(("layout", (head, tail)) for head in _ENDS for tail in (*_ENDS, "max_pool", "average_pool", "global_pool")),
-    *(("through", ("pointwise", middle, "pointwise")) for middle in _MIDDLES),
+    *(("through", ("pointwise", middle, "pointwise")) for middle in (*_MIDDLES, *_LARGER)),
 )

@@ -73,6 +73,40 @@ def _any_conv(rng: np.random.Generator, kernel: int, groups: int) -> Sample:
             return Sample((1, channels, height, width), (Stage("conv", (out, kernel, kernel, stride, groups)),))
 
 
+def _uneven_conv(kernel: int) -> Draw:
+    """Of channels that are no multiple of four, as hand-made and pruned networks have them."""
+
+    def draw(rng: np.random.Generator) -> Sample:
+        while True:
+            channels = draw_any(rng, 5, 96) * 4 + int(rng.choice((1, 2, 3, -2)))
+            out = draw_any(rng, 1, 8) if rng.random() < 0.2 else draw_any(rng, max(8, channels // 4), channels * 4)
+            side, stride = draw_side(rng, channels, kernel), int(rng.choice((1, 1, 1, 2)))
+            weights = kernel**2 * channels * out
+            if fits(side**2 * weights / stride**2, side**2 * (channels + out / stride**2), weights):
+                stage = Stage("conv", (out, kernel, kernel, stride, 1))
+                return Sample((1, channels, side, side), (stage,))
+
+    return draw
+
+
+def _to_few(rng: np.random.Generator) -> Sample:
+    """To one result or a few, as maps of depth, of edges or of masks end."""
+    while True:
+        kernel, out = int(rng.choice((1, 3, 3, 5, 7))), int(rng.choice((1, 1, 2, 3, 4)))
+        channels, side = draw_channels(rng, 4, 256), int(rng.choice((14, 28, 40, 56, 80, 112, 128)))
+        if fits(side**2 * kernel**2 * channels * out, side**2 * channels):
+            return Sample((1, channels, side, side), (Stage("conv", (out, kernel, kernel, 1, 1)),))
+
+
+def _narrow_conv(rng: np.random.Generator) -> Sample:
+    """Of few channels to few, as tiny networks have them throughout."""
+    while True:
+        channels, out, kernel = draw_any(rng, 2, 15), draw_any(rng, 2, 32), int(rng.choice((1, 3, 3, 5)))
+        side, stride = draw_any(rng, 4, 96), int(rng.choice((1, 1, 2)))
+        if fits(side**2 * kernel**2 * channels * out, side**2 * (channels + out)):
+            return Sample((1, channels, side, side), (Stage("conv", (out, kernel, kernel, stride, 1)),))
+
+
 def _patches(rng: np.random.Generator) -> Sample:
     """How an image becomes tokens: windows beside each other."""
     while True:
@@ -108,13 +142,14 @@ def _uneven(rng: np.random.Generator, channels: int) -> int:
     return channels // 16 * 16 + int(rng.choice((1, 2, 3, 4, 5, 7, 8, 8, 12, 13)))
 
 
-def _linear(rng: np.random.Generator) -> Sample:
+def _linear(rng: np.random.Generator, *, is_flat: bool = False) -> Sample:
     while True:
         rows, inner, out = int(rng.choice(TOKENS[1:])), draw_channels(rng, 16, 3072), draw_channels(rng, 10, 3072)
         if is_any(rng):
             rows, inner, out = draw_any(rng, 2, 1000), draw_any(rng, 4, 3072), draw_any(rng, 1, 3072)
         if fits(rows * inner * out, rows * (inner + out), inner * out):
-            return Sample((1, rows, inner), (Stage("linear", (out,)),))
+            shape = (rows, inner) if is_flat else (1, rows, inner)
+            return Sample(shape, (Stage("linear", (out,)),))
 
 
 def _linear_row(rng: np.random.Generator) -> Sample:
@@ -180,14 +215,15 @@ def _matmul(rng: np.random.Generator) -> Sample:
     return Sample((1, heads, tokens, tokens), (Stage("matmul", (width,)),))
 
 
-def _conv1d(rng: np.random.Generator) -> Sample:
+def _conv1d(rng: np.random.Generator, *, is_depthwise: bool = False) -> Sample:
     while True:
         channels, length = draw_channels(rng, 1, 512), int(rng.choice((50, 64, 100, 128, 250, 400, 1000, 4000, 16000)))
         out, kernel = draw_channels(rng, 8, 512), int(rng.choice((1, 3, 5, 9, 15, 31)))
-        groups = channels if rng.random() < 0.3 and channels > 1 else 1
+        is_split = is_depthwise or rng.random() < 0.2
+        groups = channels if is_split and channels > 1 else 1
         if is_any(rng):
             channels, length, out = draw_any(rng, 1, 512), draw_any(rng, 40, 6000), draw_any(rng, 1, 512)
-            kernel, groups = int(rng.choice((1, 3, 5, 7))), channels if rng.random() < 0.3 else 1
+            kernel, groups = int(rng.choice((1, 3, 5, 7))), channels if is_split else 1
         out, stride = (channels if groups > 1 else out), int(rng.choice((1, 1, 2, 3, 4)))
         macs = length / stride * kernel * channels * out / groups
         if fits(macs, length * (channels + out / stride), kernel * channels * out / groups):
@@ -276,6 +312,11 @@ def _on_images(name: str) -> Draw:
     return lambda rng: Sample(draw_image(rng), (Stage(name),))
 
 
+def _filled(shape: tuple[int, ...], name: str) -> Sample:
+    """Of channels that blocks of sixteen hold without rest."""
+    return Sample((1, -(-shape[1] // 16) * 16, *shape[2:]), (Stage(name),))
+
+
 def _on_both(name: str) -> Draw:
     return lambda rng: Sample(draw_image(rng) if rng.random() < 0.6 else draw_tokens(rng), (Stage(name),))
 
@@ -293,12 +334,14 @@ COMPUTED: dict[str, Draw] = {
     "grouped": _conv([(1, 0.35), (3, 0.65)], grouped=True),
     "grouped_even": _conv([(1, 0.2), (3, 0.8)], grouped=True, step=16),
     "linear": _linear,
+    "linear_flat": lambda rng: _linear(rng, is_flat=True),
     "max_pool": _pool("max_pool"),
     "average_pool": _pool("average_pool"),
     "max_pool_odd": _pool("max_pool", is_odd=True),
     "average_pool_odd": _pool("average_pool", is_odd=True),
     "depthwise_odd": lambda rng: _depthwise(rng, is_odd=True),
     "global_pool": _on_images("global_pool"),
+    "global_pool_even": lambda rng: _filled(draw_image(rng), "global_pool"),
     "relu": _on_both("relu"),
     "relu6": _on_images("relu6"),
     "hard_swish": _on_images("hard_swish"),
@@ -320,7 +363,14 @@ COMPUTED: dict[str, Draw] = {
     "depthwise_fed": _fed(_depthwise),
     "batch_norm": _on_images("batch_norm"),
     "layer_norm": _on_tokens("layer_norm"),
+    "skip_norm": _on_tokens("skip_norm"),
     "conv1d": _conv1d,
+    "conv1d_depthwise": lambda rng: _conv1d(rng, is_depthwise=True),
+    "conv_uneven": _uneven_conv(3),
+    "conv_uneven_wide": _uneven_conv(5),
+    "pointwise_uneven": _uneven_conv(1),
+    "conv_to_few": _to_few,
+    "conv_narrow": _narrow_conv,
     "pool1d": lambda rng: Sample(
         (1, draw_channels(rng, 8, 512), int(log_uniform(rng, 30, 4000))),
         (Stage("pool1d", (int(rng.choice((2, 3, 4, 8))),)),),

@@ -16,7 +16,7 @@ import numpy as np
 
 from fleetfront.graphs.channels_last import pad_apart
 from fleetfront.graphs.graph import Graph, Operator
-from fleetfront.graphs.operators.base import Shape, Work, elements
+from fleetfront.graphs.operators.base import IMAGE, Shape, Work, elements
 from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.prune import share_equal
 from fleetfront.predictors.operators.quantised import IN_FLOATS, NARROW, UNSIGNED, quantised_codes
@@ -48,15 +48,22 @@ FEATURES = (
     "width",
 )
 _VECTOR = 16
+#: Convolutions that runtimes with channels first compute on blocks of sixteen: not those of sixteen and more channels
+#: that are no multiple of a quarter of that (seen in ONNX Runtime 1.32 on x86; ``narrow`` ones read them as they are).
+_IN_BLOCKS, _QUARTER = ("conv", "pointwise"), 4
 #: Types that are counted with float32; of other wide ones those of a result are asked, as indices are whole numbers
 #: everywhere.
 _PLAIN_TYPES = ("float32", "bool")
 _NOTHING: FloatArray = np.zeros(len(FEATURES))
-_ROWS, _READ, _WRITTEN, _WEIGHTS = (FEATURES.index(name) for name in ("rows", "read", "written", "weights"))
+_ROWS, _READ, _WRITTEN, _WEIGHTS, _INNER = (
+    FEATURES.index(name) for name in ("rows", "read", "written", "weights", "inner")
+)
 #: Families behind which LiteRT runs a comparison of its own where files say one beside them, if in floats.
 _CUT_APART = ("add", "multiply", "elementwise")
 #: Families behind a product of widened numbers with which ONNX Runtime computes it in floats.
 _BEHIND = frozenset({"add", "quantise", "relu", "relu6"})
+#: Families that floats alone have blocks of channels for.
+_POOLS = ("max_pool2d", "average_pool2d", "global_average_pool")
 #: Kinds of products of two computed matrices.
 _OF_MATRICES = ("matmul", "matmul row")
 #: Families of which graphs hold every attribute, so that equal ones compute the same.
@@ -83,6 +90,7 @@ class Kernel:
         is_bounded: whether its kind and sizes say what it can take: not of operators that hold graphs of their own, nor
             of those that only their makers know.
         is_again: whether an earlier kernel read all of its weights, as those of a cell that is written step by step.
+        keeps_blocks: whether what it joins or resizes could stay in blocks of sixteen channels.
     """
 
     kind: str
@@ -93,6 +101,7 @@ class Kernel:
     readers: int = 1
     is_bounded: bool = True
     is_again: bool = False
+    keeps_blocks: bool = True
 
 
 def kernels_on(target: Target, graph: Graph) -> list[Kernel]:
@@ -133,7 +142,10 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
             beside |= {makers[name].family for name in operator.inputs[:1] if name in makers}
             kind, features = _fed(graph, operator, kind, features, beside)
         elif kind:
-            kind += quantised.get(output) or _typed(graph, operator)
+            typed = quantised.get(output) or _typed(graph, operator)
+            kind = (
+                kind.replace(" odd", "").replace(" stepped", "") if typed and operator.family in _POOLS else kind
+            ) + typed
         if quantised.get(output) == "":
             kind = ""
         elif (known := spelled.get(output)) is not None:
@@ -143,6 +155,8 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         if not kind:
             made.update(dict.fromkeys(operator.outputs, producers[0]) if producers else {})
             continue
+        if not is_last:
+            kind, features = _channels_first(kind, features, len(graph.tensors[output].shape))
         read.update(producers)
         made.update(dict.fromkeys(operator.outputs, len(kernels)))
         family = operator.origin.kind if operator.origin else operator.family
@@ -150,7 +164,8 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
         stored = graph.weights.keys() & set(operator.inputs)
         is_again = bool(stored) and stored <= seen
         seen |= stored
-        kernels.append(Kernel(kind, output, family, features, producers, is_bounded=is_bounded, is_again=is_again))
+        in_blocks = _keeps_blocks(graph, operator)
+        kernels.append(Kernel(kind, output, family, features, producers, 1, is_bounded, is_again, in_blocks))
         cut = operator.attributes.get("activation") if operator.family in _CUT_APART else None
         if cut in ("relu", "relu6"):
             made.update(dict.fromkeys(operator.outputs, len(kernels)))
@@ -158,6 +173,28 @@ def graph_kernels(graph: Graph, *, is_last: bool = False) -> list[Kernel]:
             kernels.append(_cut(graph, operator, cut, len(kernels) - 1))
     kernels += _copies(graph, made)
     return [replace(kernel, readers=read[place]) for place, kernel in enumerate(kernels)]
+
+
+def _channels_first(kind: str, features: FloatArray, dimensions: int) -> tuple[str, FloatArray]:
+    """A product of floats as runtimes compute it that keep channels first."""
+    if kind in _IN_BLOCKS and features[_INNER] % _QUARTER:
+        return f"{kind} odd", _on_windows(features)
+    # A batch of one matrix is made a matrix, and its product a batch again.
+    return kind + " flat" * (kind == "linear" and dimensions == 2), features
+
+
+def _keeps_blocks(graph: Graph, operator: Operator) -> bool:
+    """Tell whether each part of what is joined has whole blocks of channels, and pixels are repeated so many times."""
+    if operator.family not in ("concat", "resize"):
+        return True
+    result = graph.tensors[operator.outputs[0]]
+    if result.layout != IMAGE:
+        return False
+    parts = [graph.value(name).shape for name in operator.inputs if name in graph.tensors]
+    if operator.family == "concat":
+        return operator.attributes["axis"] % 4 == 1 and all(_size(shape[1:2]) % _VECTOR == 0 for shape in parts)
+    sides = zip(result.shape, parts[0], strict=True)
+    return all(_size((after,)) % _size((before,)) == 0 for after, before in sides)
 
 
 def _cut(graph: Graph, operator: Operator, activation: str, producer: int) -> Kernel:
@@ -223,7 +260,7 @@ def _typed(graph: Graph, operator: Operator) -> str:
 def _is_bias(graph: Graph, operator: Operator, producer: Kernel, users: Mapping[str, int]) -> bool:
     """Tell whether an addition of constants, one for each column, is all that reads a product."""
     constants = [name for name in operator.inputs if name in graph.weights]
-    if operator.family != "add" or len(constants) != 1 or producer.kind not in ("linear", "linear row"):
+    if operator.family != "add" or len(constants) != 1 or producer.kind not in ("linear", "linear flat", "linear row"):
         return False
     width = graph.tensors[operator.outputs[0]].shape[-1]
     computed = next((name for name in operator.inputs if name in graph.tensors), "")
@@ -239,9 +276,15 @@ def described(view: Stored, operator: Operator) -> tuple[str, FloatArray]:
     macs = asked.macs
     if asked.kind is None:
         return "", _NOTHING
-    if operator.family in ("conv2d", "conv1d"):
+    if operator.family == "conv2d":
         kind, features = _conv(graph, operator, macs)
-        return (kind if operator.family == "conv2d" else f"1d {kind}") + beside(graph, operator), features
+        return kind + beside(graph, operator), features
+    if operator.family == "conv1d":
+        kind, features = _conv(graph, operator, macs)
+        if not view.is_last:
+            # Channels first, signals are computed on rows of windows, whichever channels there are.
+            kind, features = kind.removesuffix(" odd").removesuffix(" narrow"), _on_windows(features)
+        return f"1d {kind}" + beside(graph, operator), features
     if operator.family == "matmul":
         kind, features = _matmul(graph, operator, macs)
         return kind + beside(graph, operator), features
@@ -262,9 +305,19 @@ def _conv(graph: Graph, operator: Operator, macs: float) -> tuple[str, FloatArra
     pixels = elements(shape[:1]) * elements(shape[1:-1] if operator.attributes.get("channels_last") else shape[2:])
     kind = _conv_kind(groups, inner, columns, is_point=window == 1)
     is_deep = inner > 1 or columns > 1
-    padded = pixels * window * (groups * _up(inner) * _up(columns) if is_deep else _up(groups))
+    # Few channels are read as they are, one by one.
+    read = inner if groups == 1 and inner < _VECTOR else _up(inner)
+    padded = pixels * window * (groups * read * _up(columns) if is_deep else _up(groups))
     sizes = (window, operator.attributes["stride"][0], groups, pixels, inner, columns, groups, weight[-1])
     return kind, np.array([macs / 1e6, padded / 1e6, *_moved(graph, operator), *map(float, sizes)])
+
+
+def _on_windows(features: FloatArray) -> FloatArray:
+    """The features of a convolution whose windows are written out before they are multiplied, so many elements."""
+    written = features.copy()
+    pixels, window, groups, inner = (features[FEATURES.index(name)] for name in ("rows", "window", "groups", "inner"))
+    written[FEATURES.index("padded")] = pixels * window * groups * inner / 1e6
+    return written
 
 
 def _conv_kind(groups: int, inner: int, columns: int, *, is_point: bool) -> str:

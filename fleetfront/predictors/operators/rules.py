@@ -19,6 +19,12 @@ _WRITTEN = 3
 #: Sizes that a rule is told from at least; the share of a tail's time that must be gone; and the share of a chain's
 #: time below which a saving is noise.
 _FEWEST, _FUSED_SHARE, _NOISE_SHARE = 3, 0.6, 0.02
+#: What kinds of convolutions end with that have few channels, or such as vectors do not hold without rest.
+_NARROW = " narrow"
+_OF_IMAGES = ("conv", "pointwise", "depthwise", "grouped")
+_OF_CHANNELS = (_NARROW, " odd", " multiplied")
+#: What differences of two files' times are off by at least, ms.
+_UNSURE_MS = 1e-3
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,7 @@ class Rules:
         inside: kinds that work in a layout of the runtime's own. Alone in a file each pays for changing to it and back.
         through: kinds that take either layout, so that their neighbours need not change it.
         saved_ms: per million elements that need not be changed to it and back, half of it at each end.
+        saved_each_ms: of every tensor that need not, whatever its size, half of it at each end.
         tests: what they were found by.
         padded: kinds that pad as they go, so that the time of padding in front of them vanishes.
     """
@@ -56,6 +63,8 @@ class Rules:
     saved_ms: Annotated[float, Ge(0), Le(1e9)] = 0.0
     tests: tuple[ChainTest, ...] = field(default=(), repr=False)
     padded: tuple[str, ...] = ()
+    # Older files have none.
+    saved_each_ms: Annotated[float, Ge(0), Le(1e9)] = 0.0
 
     def pads(self, kind: str) -> bool:
         """Tell whether padding in front of a kind costs nothing; one that was not tried is as its like."""
@@ -90,7 +99,7 @@ def _heads(kernels: Sequence[Kernel], rules: Rules) -> list[int]:
         for producer in reversed(kernel.producers):
             head = heads[producer]
             is_last = lasts[head] == producer and kernels[producer].readers == 1
-            if is_last and (_plain(kernels[head].kind), kernel.kind) in fused:
+            if is_last and (head_kind(kernels[head].kind), kernel.kind) in fused:
                 heads[place], lasts[head] = head, place
                 break
     for place, kernel in enumerate(kernels):
@@ -102,10 +111,8 @@ def _heads(kernels: Sequence[Kernel], rules: Rules) -> list[int]:
 
 def _saved_layouts(kernels: Sequence[Kernel], heads: Sequence[int], rules: Rules) -> dict[int, float]:
     """Head -> ms that its group need not spend on layouts, half for each end that stays in the runtime's own."""
-    if not rules.saved_ms:
+    if not rules.saved_ms and not rules.saved_each_ms:
         return {}
-    inside, through = set(rules.inside), set(rules.through)
-    kinds = {head: _plain(kernels[head].kind) for head in heads}
     readers: dict[int, set[int]] = {head: set() for head in heads}
     writers: dict[int, dict[int, float]] = {head: {} for head in heads}
     for place, kernel in enumerate(kernels):
@@ -113,21 +120,24 @@ def _saved_layouts(kernels: Sequence[Kernel], heads: Sequence[int], rules: Rules
             if heads[producer] != heads[place]:
                 readers[heads[producer]].add(heads[place])
                 writers[heads[place]][heads[producer]] = float(kernels[producer].features[_WRITTEN])
-    order = sorted(kinds)
+    order = sorted(readers)
+    inside = {head for head in order if _plain(kernels[head].kind) in rules.inside}
+    through = {head for head in order if kernels[head].kind in rules.through and kernels[head].keeps_blocks}
     gives = dict.fromkeys(order, False)
     for head in order:
-        is_passed = kinds[head] in through and any(gives[one] for one in writers[head])
-        gives[head] = kinds[head] in inside or is_passed
+        is_passed = head in through and bool(writers[head]) and all(gives[one] for one in writers[head])
+        gives[head] = head in inside or is_passed
     takes = dict.fromkeys(order, False)
     for head in reversed(order):
-        is_passed = kinds[head] in through and bool(readers[head]) and all(takes[one] for one in readers[head])
-        takes[head] = kinds[head] in inside or is_passed
+        is_passed = head in through and bool(readers[head]) and all(takes[one] for one in readers[head])
+        takes[head] = is_passed or (head in inside and not _is_narrow(kernels[head]))
     saved: dict[int, float] = {}
-    for head in (head for head in order if kinds[head] in inside):
-        entries = sum(size for one, size in writers[head].items() if gives[one])
+    for head in (head for head in order if head in inside):
+        entries = [size for one, size in writers[head].items() if gives[one] and takes[head]]
         is_kept = bool(readers[head]) and all(takes[one] for one in readers[head])
         last = max(place for place, own in enumerate(heads) if own == head)
-        saved[head] = rules.saved_ms / 2 * (entries + (float(kernels[last].features[_WRITTEN]) if is_kept else 0.0))
+        kept = [*entries, *([float(kernels[last].features[_WRITTEN])] if is_kept else [])]
+        saved[head] = (rules.saved_ms * sum(kept) + rules.saved_each_ms * len(kept)) / 2
     return saved
 
 
@@ -143,7 +153,7 @@ def find_rules(tests: Sequence[ChainTest]) -> Rules:
     padded |= {kind.replace("conv", "grouped") for kind in padded}
     found = Rules(fused, tests=tuple(tests), padded=tuple(sorted(padded)))
     rates = {kinds: _rate(found) for kinds, found in _asked(tests, "layout").items()}
-    level = float(np.median([rate for rate in rates.values() if rate > 0])) if rates else 0.0
+    level = float(np.median([rate for rate in rates.values() if rate > 0] or [0.0]))
     best = {kind: max(rate for pair, rate in rates.items() if kind in pair) for pair in rates for kind in pair}
     if level <= _noise(tests):
         return found
@@ -153,17 +163,31 @@ def find_rules(tests: Sequence[ChainTest]) -> Rules:
         for kinds, chains in _asked(tests, "through").items()
         if kinds[1] not in inside and _rate(chains, is_middle_gone=kinds[:2] in fused) > level / 2
     ]
-    return replace(found, inside=inside, through=tuple(sorted(through)), saved_ms=level)
+    each, per_melement = _savings([test for test in tests if test.asks == "layout" and {*test.kinds} <= {*inside}])
+    through += ["concat"] * ("add" in through)
+    return replace(found, inside=inside, through=tuple(sorted(through)), saved_ms=per_melement, saved_each_ms=each)
+
+
+def _savings(tests: Sequence[ChainTest]) -> tuple[float, float]:
+    """Milliseconds that pairs save whatever their size, and for a million elements between them: by least squares."""
+    from scipy.optimize import nnls
+
+    design = np.array([(1.0, test.melements) for test in tests])
+    saved = np.array([sum(test.parts_ms) - test.whole_ms for test in tests])
+    unsure = np.array([_UNSURE_MS + _NOISE_SHARE * sum(test.parts_ms) for test in tests])
+    (each, per_melement), _ = nnls(design / unsure[:, None], saved / unsure)
+    return float(each), float(per_melement)
 
 
 def _fused_pairs(tests: Mapping[tuple[str, ...], Sequence[ChainTest]]) -> tuple[tuple[str, str], ...]:
-    """Tails that vanish behind most of the heads that they were tried behind, with each such head and its like."""
-    tails = sorted({kinds[-1] for kinds in tests})
+    """Tails that vanish behind heads; of convolutions of images most answer for all, and for their like."""
     found: list[tuple[str, str]] = []
-    for tail in tails:
+    for tail in sorted({kinds[-1] for kinds in tests}):
         verdicts = {kinds[0]: _vanishes(chains) for kinds, chains in tests.items() if kinds[-1] == tail}
-        if 2 * sum(verdicts.values()) > len(verdicts):
-            found += [(head, tail) for head in sorted(_like_tested(verdicts))]
+        images = [head for head in verdicts if head in _OF_IMAGES]
+        alone = [head for head in verdicts if head not in images and verdicts[head]]
+        is_found = 2 * sum(verdicts[head] for head in images) > len(images)
+        found += [(head, tail) for head in sorted({*alone, *(_like_tested(images) if is_found else ())})]
     return tuple(found)
 
 
@@ -175,7 +199,19 @@ def _like_tested(kinds: Iterable[str]) -> set[str]:
 
 def _plain(kind: str) -> str:
     """The kind without what tells that its channels are few."""
-    return kind.removesuffix(" narrow")
+    return kind.removesuffix(_NARROW)
+
+
+def _is_narrow(kernel: Kernel) -> bool:
+    """Tell whether channels are read as they are, whatever the layout of the result."""
+    return kernel.kind.endswith(_NARROW)
+
+
+def head_kind(kind: str) -> str:
+    """The kind as far as fusing goes: a convolution is one, of whichever channels."""
+    for word in _OF_CHANNELS:
+        kind = kind.removesuffix(word)
+    return kind
 
 
 def _asked(tests: Sequence[ChainTest], question: str) -> dict[tuple[str, ...], list[ChainTest]]:

@@ -69,8 +69,9 @@ class NetworkScales:
     """From operators alone to networks: ``scales`` times their sums, ``base_ms``, and what only whole networks pay.
 
     Alone in a file an operator finds its weights in a cache. A network of more weights than the cache holds reads a
-    share of them from memory at each run: ``1 - cache_mweights / all weights``. Where few rows are multiplied, nothing
-    hides that, and the share is another one (``thin_share``).
+    share of them from memory at each run: none up to what the cache holds, all from twice as much on, as what is asked
+    for in the same order again and again is gone before its turn. Where few rows are multiplied, nothing hides that,
+    and the share is another one (``thin_share``).
 
     Attributes:
         scales: float64[len(SCALES)].
@@ -155,7 +156,7 @@ def from_memory(asked: FloatArray, cache_mweights: float, cold: ColdWeights | No
     """
     every, thin, alone = len(SCALES), len(SCALES) + 1, slice(0, len(SCALES))
     total = max(float(asked[:, every].sum()), 1e-12)
-    share = max(0.0, 1.0 - cache_mweights / total)
+    share = min(max(total / max(cache_mweights, 1e-12) - 1.0, 0.0), 1.0)
     found = asked[:, :-1].copy()
     if cold is not None:
         own = asked[:, thin]

@@ -163,6 +163,11 @@ def _layer_norm(chain: Chain, data: str) -> str:
     return chain.builder.add("layer_norm", (data, chain.weight("s", width), chain.weight("b", width)), axis=-1)
 
 
+def _skip_norm(chain: Chain, data: str) -> str:
+    """Of the sum of two."""
+    return _layer_norm(chain, chain.builder.add("add", (data, chain.side(data))))
+
+
 def _typed(family: str) -> Callable[..., str]:
     """From floats to whole numbers of one byte with one scale for all, or back."""
 
@@ -310,6 +315,7 @@ STAGES: dict[str, Callable[..., str]] = {
     "softmax": _softmax,
     "matmul": _matmul,
     "layer_norm": _layer_norm,
+    "skip_norm": _skip_norm,
     "mean": _mean,
     "gather": _gather,
     "conv1d": _conv1d,

@@ -158,9 +158,13 @@ def _reduction(function: str, shape: Sequence[int], gone: set[int], *, counts_on
 
 
 def _pooled_whole(view: Stored, operator: Operator) -> Variant:
-    """The mean of an image's pixels; a runtime that keeps channels first has other code for a mean over axes."""
-    if view.is_last or operator.origin is None or not operator.origin.kind.startswith("Reduce"):
+    """The mean of an image's pixels; a runtime that keeps channels first has other code for a mean over axes, and for
+    channels that vectors do not hold without rest.
+    """
+    if view.is_last:
         return Variant(operator.family)
+    if operator.origin is None or not operator.origin.kind.startswith("Reduce"):
+        return Variant(operator.family + " odd" * (view.shape(operator.inputs[0])[1] % _LANES > 0))
     return _reduction("mean", view.shape(operator.inputs[0]), {2, 3}, counts_ones=True)
 
 
@@ -361,7 +365,9 @@ def _pooled(view: Stored, operator: Operator) -> Variant:
         window = math.prod(attributes["kernel"]) * elements(view.graph.value(operator.outputs[0]).shape)
         sizes = {"padded": window / channels * -(-channels // _LANES) * _LANES / 1e6}
     elif channels % _LANES:
-        kind, sizes = f"{kind} odd", {"groups": math.gcd(channels, _LANES)}
+        # Vectors run along rows there, up to steps of two pixels.
+        kind += " odd" + " stepped" * (attributes["stride"][-1] > 2)
+        sizes = {"groups": math.gcd(channels, _LANES)}
     kind += " dilated" * (max(attributes.get("dilation", (1,))) > 1)
     return Variant(kind + " indexed" * (len(operator.outputs) > 1), sizes)
 

@@ -12,7 +12,14 @@ import pytest
 
 from fleetfront.errors import FileError
 from fleetfront.graphs.graph import Graph, GraphBuilder
-from fleetfront.pipelines.measure.operators import IDLE, OperatorDesign, draw_more, first_design, learn_costs
+from fleetfront.pipelines.measure.operators import (
+    IDLE,
+    IDLE_CHAIN,
+    OperatorDesign,
+    draw_more,
+    first_design,
+    learn_costs,
+)
 from fleetfront.predictors.operators.cost_files import costs_path, list_costs, load_costs, save_costs
 from fleetfront.predictors.operators.costs import OperatorCosts
 from fleetfront.predictors.operators.design import draw_singles
@@ -33,7 +40,8 @@ INSIDE = ("conv", "pointwise", "depthwise", "grouped", "max_pool2d", "average_po
 def alone_ms(kernel: Kernel) -> float:
     """What the device takes for one operator: arithmetic, traffic, and a change of layout where it has one."""
     mmacs, _, read, written, weights, *_ = kernel.features
-    changes = LAYOUT_MS / 2 * (read + written) if kernel.kind.removesuffix(" narrow") in INSIDE else 0.0
+    ends = (0.0 if kernel.kind.endswith(" narrow") else read) + written
+    changes = LAYOUT_MS / 2 * ends if kernel.kind.removesuffix(" narrow") in INSIDE else 0.0
     return float(0.001 + 0.02 * mmacs + 0.2 * (read + written) + 0.05 * weights + changes)
 
 
@@ -58,6 +66,7 @@ def costs(design: OperatorDesign) -> OperatorCosts:
 
     blocks = {key: visits(device_ms(sample.graph())) for key, sample in design.samples.items()}
     blocks[IDLE.key] = visits(IDLE_MS / 0.9)
+    del blocks[IDLE_CHAIN.key]
     networks = {key: visits(device_ms(graph)) for key, (_, graph) in design.networks.items()}
     seen = Observations(TARGET, "", Clock.WALL, {Role.BLOCK: blocks, Role.CALIBRATION: networks})
     return learn_costs(design, [seen], {"hardware": "made up"})
@@ -112,6 +121,15 @@ def test_files_that_are_mostly_padding_tell_nothing_of_pools_if_others_do() -> N
     assert padded > 10
     assert found.samples == 60 - padded
     assert found.rms < 0.05
+
+
+@pytest.mark.parametrize(("chain_ms", "idle_ms"), [(0.0146, 0.0044), (0.1, 0.0025), (0.004, 0.005), (None, 0.0045)])
+def test_idle_is_what_a_file_takes_beyond_its_operators(chain_ms: float | None, idle_ms: float) -> None:
+    """Sixteen more of a single number tell what one takes; what noise says beyond that is cut off."""
+    blocks = {IDLE.key: np.full(4, 0.005)} | ({} if chain_ms is None else {IDLE_CHAIN.key: np.full(4, chain_ms)})
+    design = OperatorDesign({sample.key: sample for sample in (IDLE, IDLE_CHAIN)}, (), {})
+    found = learn_costs(design, [Observations(TARGET, "", Clock.WALL, {Role.BLOCK: blocks})], {})
+    assert found.idle_ms == pytest.approx(idle_ms)
 
 
 def test_parts_make_up_the_whole(costs: OperatorCosts, design: OperatorDesign) -> None:
@@ -282,7 +300,7 @@ def test_files_say_whose_costs_they_are_before_their_numbers(costs: OperatorCost
     assert [one.about.started_ns for one in list_costs(workspace)[0]] == [5, 0]
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/1", "costs": {}}', "[1]"])
+@pytest.mark.parametrize("text", ["", "{}", '{"schema": "fleetfront.operator-costs/2", "costs": {}}', "[1]"])
 def test_damaged_files_of_costs_are_refused(text: str, tmp_path: Path) -> None:
     path = costs_path(Workspace(tmp_path), TARGET, Clock.WALL)
     path.parent.mkdir(parents=True)

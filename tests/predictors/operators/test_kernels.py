@@ -25,12 +25,25 @@ def kinds(key: str) -> list[str]:
         ("1x32x28x28|conv:64x1x1x1x1", "pointwise"),
         ("1x32x28x28|conv:64x3x3x1x1", "conv"),
         ("1x3x32x32|conv:16x3x3x2x1", "conv narrow"),
+        ("1x18x28x28|conv:16x3x3x1x1", "conv odd"),
+        ("1x20x28x28|conv:18x3x3x1x1", "conv"),
+        ("1x30x28x28|conv:64x1x1x1x1", "pointwise odd"),
+        ("1x10x28x28|conv:64x1x1x1x1", "pointwise narrow"),
         ("1x32x28x28|conv:32x3x3x1x32", "depthwise"),
         ("1x30x28x28|conv:30x3x3x1x30", "depthwise odd"),
         ("1x64x28x28|conv:64x3x3x1x4", "grouped"),
         ("1x64x28x28|conv:64x3x3x1x8", "grouped odd"),
         ("1x64x100|conv1d:64x3x1x1", "1d conv"),
+        ("1x5x100|conv1d:64x3x1x1", "1d conv"),
+        ("1x30x100|conv1d:30x3x1x30", "1d depthwise"),
+        ("1x16x32|skip_norm", "layer_norm skip"),
+        ("1x32x8x8|global_pool", "global_average_pool"),
+        ("1x24x8x8|global_pool", "global_average_pool odd"),
+        ("int8 1x24x8x8|global_pool", "global_average_pool int8"),
+        ("1x24x9x9|max_pool:3x3", "max_pool2d odd stepped"),
         ("1x16x32|linear:8", "linear"),
+        ("16x32|linear:8", "linear flat"),
+        ("int8 16x32|linear:8", "linear int8"),
         ("1x4x16x32|matmul:16", "matmul"),
         ("1x16x32|gelu", "gelu"),
         ("1x16x32|gelu_halved", "gelu halved"),
@@ -47,6 +60,29 @@ def kinds(key: str) -> list[str]:
 )
 def test_a_kind_is_what_devices_have_a_kernel_for(key: str, kind: str) -> None:
     assert kinds(key) == [kind]
+
+
+@pytest.mark.parametrize("key", ["1x18x28x28|conv:16x3x3x1x1", "1x24x8x8|global_pool", "1x24x9x9|max_pool:3x3"])
+def test_channels_that_fill_no_blocks_are_no_kind_of_their_own_where_they_come_last(key: str) -> None:
+    (kernel,) = graph_kernels(Sample.parse(key).graph(), is_last=True)
+    assert "odd" not in kernel.kind
+
+
+def test_windows_that_are_written_out_are_counted_as_elements() -> None:
+    (kernel,) = graph_kernels(Sample.parse("1x18x28x28|conv:16x3x3x1x1").graph())
+    assert kernel.features[FEATURES.index("padded")] == pytest.approx(28 * 28 * 9 * 18 / 1e6)
+    (few,) = graph_kernels(Sample.parse("1x3x28x28|conv:20x3x3x1x1").graph())
+    assert few.features[FEATURES.index("padded")] == pytest.approx(28 * 28 * 9 * 3 * 32 / 1e6)
+
+
+def test_a_sum_that_others_read_too_is_no_part_of_a_norm() -> None:
+    builder = GraphBuilder("block")
+    pair = [builder.input(name, (1, 4, 8)) for name in "xy"]
+    weights = [builder.weight(name, np.ones(8, np.float32)) for name in "sb"]
+    added = builder.add("add", pair)
+    normed = builder.add("layer_norm", (added, *weights), axis=-1)
+    graph = builder.build([builder.add("add", (added, normed))])
+    assert [kernel.kind for kernel in graph_kernels(graph)] == ["add", "layer_norm", "add"]
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("float64", "add float64"), ("int64", "add int64"), ("float32", "add")])

@@ -57,7 +57,7 @@ def test_weights_beyond_the_cache_are_paid_and_others_are_not() -> None:
     for mweights in (0.5, 20.0):
         asked = demand(rng, mweights)
         said = IDLE + float((from_memory(asked, scales.cache_mweights, scales.cold) @ scales.coefficients).sum())
-        cold = PER_MWEIGHT * max(0.0, mweights - CACHE)
+        cold = PER_MWEIGHT * mweights * (mweights > CACHE)
         assert said == pytest.approx(IDLE + asked[:, : len(SCALES)].sum() + cold, rel=0.03)
 
 

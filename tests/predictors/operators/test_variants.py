@@ -189,7 +189,7 @@ def test_a_file_holds_the_variant_that_it_was_written_for(kind: str, tmp_path: P
         (helper.make_node("Pad", ["x", "i0_0_1_1"], ["y"], mode="constant"), (4, 8), "pad elsewhere"),
         (helper.make_node("Slice", ["x", "i0", "i8", "i1", "i2"], ["y"]), (4, 8), "slice elements"),
         (helper.make_node("ReduceMean", ["x", "i2_3"], ["y"], keepdims=1), (1, 3, 8, 8), "reduce sum kr"),
-        (helper.make_node("GlobalAveragePool", ["x"], ["y"]), (1, 3, 8, 8), "global_average_pool"),
+        (helper.make_node("GlobalAveragePool", ["x"], ["y"]), (1, 16, 8, 8), "global_average_pool"),
         (helper.make_node("GlobalMaxPool", ["x"], ["y"]), (1, 3, 8, 8), "global max"),
         (
             helper.make_node("MaxPool", ["x"], ["y"], kernel_shape=[3, 3], dilations=[2, 2]),
