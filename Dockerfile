@@ -1,7 +1,7 @@
 # fleetfront for this machine's CPU and for phones that the host's adb server sees.
 #
 #   docker build -t fleetfront .
-#   docker run --rm -v "$PWD:/work" fleetfront profile --file model.onnx
+#   docker run --rm -u "$(id -u):$(id -g)" -v "$PWD:/work" fleetfront profile --file model.onnx
 #
 # Phones: run the adb server on the host, and let the container use it. On Linux:
 #

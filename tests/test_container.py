@@ -86,16 +86,20 @@ def act(folder: Path, out: str, **more: str) -> subprocess.CompletedProcess[str]
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_the_action_fails_where_a_file_got_slower_than_noise_explains(folder: Path) -> None:
     outputs = folder / "outputs"
-    first = act(folder, "first", GITHUB_OUTPUT=str(outputs))
+    absent = str(folder / "absent.json")
+    first = act(folder, "out", GITHUB_OUTPUT=str(outputs), GITHUB_ACTIONS="true", BASELINE=absent)
     assert first.returncode == 0, first.stderr
-    assert "no earlier measurement" in first.stdout
+    assert f"`{absent}` does not exist" in first.stdout
+    assert f"::warning title=fleetfront::There is no baseline {absent}" in first.stderr
     told = dict(line.split("=", 1) for line in outputs.read_text().splitlines())
     assert Path(told["comment"]).read_text() == first.stdout
     measured = json.loads(Path(told["result"]).read_text())
     # Half of what it takes now is what it took then: any machine sees that.
     faster = {**measured, "latency_ms": measured["latency_ms"] / 2, "latency_std_ms": measured["latency_ms"] / 100}
     (folder / "baseline.json").write_text(json.dumps(faster))
-    slower = act(folder, "second", BASELINE=str(folder / "baseline.json"))
+    slower = act(folder, "out", BASELINE=str(folder / "baseline.json"))
     assert slower.returncode == 1, slower.stderr
     assert "FAILED latency:+noise" in slower.stdout
     assert "| net.onnx on cpu/onnxruntime/fp32/t1/b1" in slower.stdout
+    # A second step of the same job keeps what the first has measured: it may be its baseline.
+    assert json.loads(Path(told["result"]).read_text()) == measured

@@ -159,6 +159,7 @@ class FileProfile:
             "schema": "fleetfront.file-profile/1",
             "path": str(self.path),
             "sha256": self.sha256,
+            "file_bytes": self.path.stat().st_size if self.path.exists() else None,
             "target": str(self.target),
             "tier": Tier.MEASURED.value,
             "latency_ms": self.latency.ms,
