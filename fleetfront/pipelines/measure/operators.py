@@ -334,8 +334,9 @@ def _test(target: Target, chain: Chain, ms: Mapping[str, float], idle: float) ->
     """The evidence of a chain that was measured whole and in parts."""
     if any(sample.key not in ms for sample in (chain.whole, *chain.parts)):
         return None
-    lasts = [kernels_on(target, part.graph())[-1] for part in chain.parts]
-    kinds = tuple(kernel.kind for kernel in lasts)
+    places = [-1 - (chain.is_followed and part is chain.parts[0]) for part in chain.parts]
+    kernels = [kernels_on(target, part.graph()) for part in chain.parts]
+    kinds = tuple(found[place].kind for found, place in zip(kernels, places, strict=True))
     if chain.asks == "fused":
         kinds = (*map(head_kind, kinds[:-1]), kinds[-1])
     first, *others = kernels_on(target, chain.whole.graph())

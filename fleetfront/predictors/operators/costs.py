@@ -383,7 +383,5 @@ def unknown_spread(mean_ms: float, parts: Sequence[OperatorPart]) -> float:
 
 def group_ms(kernels: Sequence[Kernel], groups: Sequence[Group], ms: FloatArray) -> list[float]:
     """Of each group, the time of its first kernel alone less what it saves: fused ones cost nothing more."""
-    return [
-        max(float(ms[group.members[0]]) - group.saved_ms, 0.1 * float(ms[group.members[0]]), _LEAST_MS)
-        for group in groups
-    ]
+    alone = [float(ms[group.members[0]]) * (1.0 - group.saved_share) for group in groups]
+    return [max(own - group.saved_ms, 0.1 * own, _LEAST_MS) for own, group in zip(alone, groups, strict=True)]

@@ -26,12 +26,14 @@ PADS = "pads"
 class Chain:
     """A chain and its parts: what ``whole`` saves against them is what a runtime fuses, or lays out once.
 
+    ``is_followed``: something else stands behind the tail that is asked for, and behind its head alone.
     ``asks`` as in ``rules.ChainTest``, or ``COLD``, or ``PADS``.
     """
 
     asks: str
     whole: Sample
     parts: tuple[Sample, ...]
+    is_followed: bool = False
 
 
 def draw_singles(counts: dict[str, int], seed: int = 0) -> list[Sample]:
@@ -148,12 +150,16 @@ def draw_chains(seed: int = 0, sizes: int = 5) -> Iterator[Chain]:
                 side //= 2
             shape, stages = (1, channels, side, side), tuple(_LINKS[name](channels) for name in names)
             alone = [Stage("add") if stage.name == "residual" else stage for stage in stages]
-            # What a tail adds to a longer chain is told by the chain without it.
-            split = [stages[:-1], (alone[-1],)] if asks == "fused" else [(stage,) for stage in alone]
-            whole, parts = Sample(shape, stages), list[Sample]()
-            for part in split:
-                parts.append(Sample(_made(parts[-1]) if parts else shape, part))
-            yield Chain(asks, whole, tuple(parts))
+            if asks == "fused":
+                # What a tail adds to a longer chain is told by the chain without it: last of all it may run otherwise.
+                last, tail = _LINKS["pointwise"](channels), Sample(shape, (alone[-1],))
+                without = Sample(shape, (*stages[:-1], last))
+                yield Chain(asks, Sample(shape, (*stages, last)), (without, tail), is_followed=True)
+                continue
+            parts = list[Sample]()
+            for stage in alone:
+                parts.append(Sample(_made(parts[-1]) if parts else shape, (stage,)))
+            yield Chain(asks, Sample(shape, stages), tuple(parts))
     yield from _padded_chains(rng, sizes)
     yield from _small_chains(np.random.default_rng([seed, 3]))
     yield from _pads_chains(np.random.default_rng([seed, 4]))

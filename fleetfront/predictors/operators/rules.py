@@ -19,6 +19,8 @@ _WRITTEN = 3
 #: Sizes that a rule is told from at least; the share of a tail's time that must be gone; and the share of a chain's
 #: time below which a saving is noise.
 _FEWEST, _FUSED_SHARE, _NOISE_SHARE = 3, 0.6, 0.02
+#: A smaller part of a tail is none.
+_PART_SHARE = 0.15
 #: What kinds of convolutions end with that have few channels, or such as vectors do not hold without rest.
 _NARROW = " narrow"
 _OF_IMAGES = ("conv", "pointwise", "depthwise", "grouped")
@@ -52,6 +54,8 @@ class Rules:
         inside: kinds that work in a layout of the runtime's own. Alone in a file each pays for changing to it and back.
         through: kinds that take either layout, so that their neighbours need not change it.
         saved_ms: per million elements that need not be changed to it and back, half of it at each end.
+        partly: (head, tail, share): what the tail's time is less behind the head, as activations that are computed as
+            results are written, which is still work.
         saved_each_ms: of every tensor that need not, whatever its size, half of it at each end.
         tests: what they were found by.
         padded: kinds that pad as they go, so that the time of padding in front of them vanishes.
@@ -65,6 +69,7 @@ class Rules:
     padded: tuple[str, ...] = ()
     # Older files have none.
     saved_each_ms: Annotated[float, Ge(0), Le(1e9)] = 0.0
+    partly: tuple[tuple[str, str, Annotated[float, Ge(0), Le(1)]], ...] = ()
 
     def pads(self, kind: str) -> bool:
         """Tell whether padding in front of a kind costs nothing; one that was not tried is as its like."""
@@ -74,10 +79,13 @@ class Rules:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Kernels that run as one, by their places, the one first whose time it takes; what it saves of that, in ms."""
+    """Kernels that run as one, by their places, the one first whose time it takes; what it saves of that, as a share
+    and then in ms.
+    """
 
     members: tuple[int, ...]
     saved_ms: float = 0.0
+    saved_share: float = 0.0
 
 
 def group_kernels(kernels: Sequence[Kernel], rules: Rules) -> list[Group]:
@@ -88,7 +96,20 @@ def group_kernels(kernels: Sequence[Kernel], rules: Rules) -> list[Group]:
         members.setdefault(head, []).append(place)
     saved = _saved_layouts(kernels, heads, rules)
     ordered = ((head, sorted(places, key=lambda place: place != head)) for head, places in members.items())
-    return [Group(tuple(places), saved.get(head, 0.0)) for head, places in ordered]
+    shares = _saved_shares(kernels, heads, rules)
+    return [Group(tuple(places), saved.get(head, 0.0), shares.get(head, 0.0)) for head, places in ordered]
+
+
+def _saved_shares(kernels: Sequence[Kernel], heads: Sequence[int], rules: Rules) -> dict[int, float]:
+    """Head of a group -> the share of its time that is saved behind what it alone reads."""
+    shares = {(head, tail): share for head, tail, share in rules.partly}
+    found: dict[int, float] = {}
+    for place, kernel in enumerate(kernels):
+        before = [heads[one] for one in kernel.producers if kernels[one].readers == 1 and heads[one] != heads[place]]
+        said = [shares.get((head_kind(kernels[head].kind), kernel.kind), 0.0) for head in before]
+        if heads[place] == place and said:
+            found[place] = max(said)
+    return found
 
 
 def _heads(kernels: Sequence[Kernel], rules: Rules) -> list[int]:
@@ -148,10 +169,10 @@ def find_rules(tests: Sequence[ChainTest]) -> Rules:
     themselves or with others at least half of what pairs usually save; a kind goes through if two such ends around it
     save as much as without it.
     """
-    fused = _fused_pairs(_asked(tests, "fused"))
+    fused, partly = _fused_pairs(_asked(tests, "fused"))
     padded = {kinds[0] for kinds, chains in _asked(tests, "padded").items() if _vanishes(chains)}
     padded |= {kind.replace("conv", "grouped") for kind in padded}
-    found = Rules(fused, tests=tuple(tests), padded=tuple(sorted(padded)))
+    found = Rules(fused, tests=tuple(tests), padded=tuple(sorted(padded)), partly=partly)
     rates = {kinds: _rate(found) for kinds, found in _asked(tests, "layout").items()}
     level = float(np.median([rate for rate in rates.values() if rate > 0] or [0.0]))
     best = {kind: max(rate for pair, rate in rates.items() if kind in pair) for pair in rates for kind in pair}
@@ -179,16 +200,40 @@ def _savings(tests: Sequence[ChainTest]) -> tuple[float, float]:
     return float(each), float(per_melement)
 
 
-def _fused_pairs(tests: Mapping[tuple[str, ...], Sequence[ChainTest]]) -> tuple[tuple[str, str], ...]:
-    """Tails that vanish behind heads; of convolutions of images most answer for all, and for their like."""
-    found: list[tuple[str, str]] = []
+def _fused_pairs(
+    tests: Mapping[tuple[str, ...], Sequence[ChainTest]],
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, float], ...]]:
+    """Tails that vanish behind heads, and those of which a part does, with the share of their time.
+
+    Convolutions of images are asked together whether a tail vanishes, and one at a time how much of it.
+    """
+    fused: list[tuple[str, str]] = []
+    partly: list[tuple[str, str, float]] = []
     for tail in sorted({kinds[-1] for kinds in tests}):
-        verdicts = {kinds[0]: _vanishes(chains) for kinds, chains in tests.items() if kinds[-1] == tail}
-        images = [head for head in verdicts if head in _OF_IMAGES]
-        alone = [head for head in verdicts if head not in images and verdicts[head]]
-        is_found = 2 * sum(verdicts[head] for head in images) > len(images)
-        found += [(head, tail) for head in sorted({*alone, *(_like_tested(images) if is_found else ())})]
-    return tuple(found)
+        chains = {kinds[0]: list(found) for kinds, found in tests.items() if kinds[-1] == tail}
+        images = [head for head in chains if head in _OF_IMAGES]
+        together = _share([test for head in images for test in chains[head]])
+        whole = {head for head in chains if _share(chains[head]) > _FUSED_SHARE and head not in images}
+        whole |= _like_tested(images) if together > _FUSED_SHARE else set()
+        fused += [(head, tail) for head in sorted(whole)]
+        for head in sorted(chains.keys() - whole):
+            share = min(_share(chains[head]), 1.0)
+            if share > _PART_SHARE:
+                partly += [(like, tail, share) for like in sorted(_like_tested([head]) - whole)]
+    return tuple(fused), tuple(dict(zip([one[:2] for one in partly], partly, strict=True)).values())
+
+
+def _share(tests: Sequence[ChainTest]) -> float:
+    """The share of a tail's time that is saved: the median over sizes, each by how surely it tells; 0 of too few."""
+    told = [test for test in tests if test.parts_ms[-1] > 0]
+    if len(told) < _FEWEST:
+        return 0.0
+    saved = np.array([sum(test.parts_ms) - test.whole_ms for test in told])
+    tail = np.array([test.parts_ms[-1] for test in told])
+    unsure = np.array([_UNSURE_MS + _NOISE_SHARE * sum(test.parts_ms) for test in told])
+    order = np.argsort(saved / tail)
+    upto = np.cumsum(np.square(tail / unsure)[order])
+    return float((saved / tail)[order][np.searchsorted(upto, upto[-1] / 2)])
 
 
 def _like_tested(kinds: Iterable[str]) -> set[str]:

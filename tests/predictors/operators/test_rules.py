@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from fleetfront.graphs.graph import Graph, GraphBuilder
+from fleetfront.predictors.operators.costs import group_ms
 from fleetfront.predictors.operators.kernels import graph_kernels
 from fleetfront.predictors.operators.rules import ChainTest, Rules, find_rules, group_kernels
 from fleetfront.predictors.operators.samples import Sample
@@ -119,3 +120,37 @@ def test_activations_vanish_behind_convolutions_of_whichever_channels(channels: 
     assert [len(group.members) for group in group_kernels(kernels, rules)] == [2]
     kernels = graph_kernels(Sample.parse(f"1x{channels}x8x8|conv:{channels}x3x3x1x{channels}|relu").graph())
     assert [len(group.members) for group in group_kernels(kernels, rules)] == [2]
+
+
+def fused(head: str, saved: float, tail: float = 0.1, whole: float = 0.5) -> ChainTest:
+    return ChainTest("fused", (head, "relu6"), whole + tail - saved, (whole, tail), 0.1)
+
+
+def test_a_part_of_a_tail_may_vanish() -> None:
+    """As of activations that are computed while results are written: some work is left."""
+    rules = find_rules([fused("pointwise", saved) for saved in (0.03, 0.04, 0.05)] + [fused("depthwise", 0.0)] * 3)
+    assert rules.fused == ()
+    assert {one[:2]: one[2] for one in rules.partly} == {
+        (head, "relu6"): pytest.approx(0.4) for head in ("conv", "grouped", "pointwise")
+    }
+    kernels = graph_kernels(Sample.parse("1x16x8x8|conv:16x1x1x1x1|relu6").graph())
+    head, tail = group_kernels(kernels, rules)
+    assert (head.saved_share, tail.saved_share) == (0.0, pytest.approx(0.4))
+    assert group_ms(kernels, (head, tail), np.array([1.0, 0.5])) == pytest.approx([1.0, 0.3])
+
+
+def test_those_who_tell_surely_say_whether_a_tail_vanishes() -> None:
+    """A tail behind a convolution that takes a thousand times as long is told by its noise."""
+    noise = [fused("conv", saved, whole=100.0) for saved in (-0.4, 0.0, -0.2, 1.3)]
+    rules = find_rules([*noise, *[fused("pointwise", 0.09)] * 3])
+    assert rules.fused == tuple((head, "relu6") for head in ("conv", "grouped", "pointwise"))
+    assert rules.partly == ()
+
+
+def test_what_others_read_too_is_no_part_of_a_head() -> None:
+    builder = GraphBuilder("fork")
+    data = builder.input("x", (1, 16, 8, 8), layout="NCHW")
+    made = builder.conv2d(data, builder.weight("a", np.ones((16, 16, 1, 1), np.float32)))
+    graph = builder.build([builder.add("relu6", (made,)), builder.add("sigmoid", (made,))])
+    rules = Rules(partly=(("pointwise", "relu6", 0.5),))
+    assert [group.saved_share for group in group_kernels(graph_kernels(graph), rules)] == [0.0, 0.0, 0.0]
