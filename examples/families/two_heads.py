@@ -4,8 +4,9 @@ import torch
 from torch import nn
 
 choices = {"width": [8, 16, 24], "depth": [1, 2, 3], "shared": ["all", "early"], "side": [24, 32]}
-#: A network counts by the task that it is worse at; leave this out to count by the mean.
-accuracy_combines = "worst"
+#: Each task is an objective of its own, better when higher. With accuracy_combines = "mean" or "worst" in its place a
+#: network would count by one number.
+accuracy_objectives = {"digit": "higher", "parity": "higher"}
 
 
 def convolution(width_in, width, stride=1):

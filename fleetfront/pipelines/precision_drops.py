@@ -26,7 +26,7 @@ from fleetfront.pipelines.deploy.reference import TORCH_BATCH, torch_network
 from fleetfront.pipelines.deploy.weights import Weights
 from fleetfront.plain import read_record, to_plain
 from fleetfront.predictors.accuracy.precisions import FLOAT, Drop, in_precisions, published_drop
-from fleetfront.predictors.base import AccuracyModel, JudgesWeights
+from fleetfront.predictors.base import AccuracyModel, JudgesWeights, TellsTasks
 from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Tier
@@ -79,6 +79,12 @@ def accuracy_in_precisions(
     """
     if not isinstance(space, HasPrecisions):
         return accuracy
+    if isinstance(accuracy, TellsTasks):
+        raise InputError(
+            f"Networks in several precisions are searched by one accuracy, and {accuracy.source} tells "
+            f"{' and '.join(task.name for task in accuracy.tasks)}.",
+            "Leave out --precisions, or the objectives of the accuracy.",
+        )
     named = [(target.target, precision_in(target.target).split(",")) for target in targets if target.target]
     known = [Target.parse(with_precision(text, precision)) for text, names in named for precision in names]
     drops = find_drops(space, accuracy, known, stated, workspace=workspace, progress=progress)

@@ -250,6 +250,23 @@ class TellsParts(Protocol):
 
 
 @runtime_checkable
+class TellsTasks(Protocol):
+    """An accuracy model of networks that do several things, each an objective. ``predict`` tells how good they are at
+    the first."""
+
+    @property
+    def tasks(self) -> tuple[Quality, ...]:
+        """Each with its name, unit and direction."""
+
+    @property
+    def lowest_scores(self) -> tuple[float, ...]:
+        """Of each task a score that bounds hypervolumes."""
+
+    def task_scores(self, genotypes: Genotypes) -> FloatArray:
+        """float64[n, tasks], the higher the better, of networks that ``predict`` answered for; NaN of others."""
+
+
+@runtime_checkable
 class TellsTiers(Protocol):
     """An accuracy model of networks in several precisions, each of which has accuracies of its own."""
 

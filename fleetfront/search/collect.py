@@ -16,14 +16,15 @@ from fleetfront.predictors.base import (
     HasHeldOut,
     HasRange,
     TellsParts,
+    TellsTasks,
     TellsTiers,
     precision_of,
     predict_covered,
     quality_of,
 )
 from fleetfront.search.choices import ArchivedAccuracy, describe_choices
-from fleetfront.search.front import hypervolume, knee, two_objectives
-from fleetfront.search.metrics import STRANGE, WRITTEN
+from fleetfront.search.front import FULL, hypervolume, knee, two_objectives
+from fleetfront.search.metrics import STRANGE, WRITTEN, TaskLoss
 from fleetfront.search.problem import Problem
 from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.search.run import SearchRun, one_thread
@@ -115,7 +116,13 @@ def _further(problem: Problem, column: int, rows: NDArray[np.intp], genotypes: G
     }
     if isinstance(problem.accuracy, HasRange) and len(rows):
         more["accuracy_is_beyond_range"] = problem.accuracy.beyond_range(genotypes).tolist()
-    if isinstance(problem.accuracy, TellsParts):
+    if isinstance(problem.accuracy, TellsTasks):
+        scores = np.column_stack(
+            [problem.archive.accuracy[rows], FULL - problem.archive.extras[rows][:, _tasks(problem)]]
+        )
+        for task, own in zip(problem.accuracy.tasks, scores.T, strict=True):
+            more[f"{PART}{task.name}"] = task.shown(own).tolist()
+    elif isinstance(problem.accuracy, TellsParts):
         more |= {f"{PART}{name}": values for name, values in problem.accuracy.parts(genotypes).items()}
     for index, metric in enumerate(problem.columns):
         if metric.is_of(column) and metric.target is not None and metric.model.metric != STRANGE:
@@ -127,6 +134,10 @@ def _further(problem: Problem, column: int, rows: NDArray[np.intp], genotypes: G
     if isinstance(problem.accuracy, TellsTiers):
         more["accuracy_tier"] = problem.accuracy.tiers(genotypes)
     return more
+
+
+def _tasks(problem: Problem) -> list[int]:
+    return [i for i, column in enumerate(problem.columns) if isinstance(column.model, TaskLoss)]
 
 
 def size_values(model: CostModel, genotypes: Genotypes) -> dict[str, list[Any]]:
@@ -187,9 +198,10 @@ def _device_front(problem: Problem, column: int, reference: tuple[float, ...]) -
         target.limit,
         clock,
         target.cost.metric,
-        objectives=problem.extras,
+        objectives=(*problem.extras, *(f"{PART}{problem.columns[i].model.metric.name}" for i in _tasks(problem))),
         limits=dict(target.limits),
         quality=quality,
+        tasks=problem.accuracy.tasks if isinstance(problem.accuracy, TellsTasks) else (),
         not_promised=estimate.unpromised,
         accuracy_precision=_accuracy_precision(problem, target.target),
     )

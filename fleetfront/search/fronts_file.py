@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ from fleetfront.predictors.table.fit_files import write_json
 from fleetfront.quantities import ACCURACY, LATENCY, METRICS, QUALITIES, Clock, Metric, Quality, Tier, own_quality
 from fleetfront.search.front import FULL, area, hypervolume, knee, two_objectives
 from fleetfront.search.metrics import WRITTEN
-from fleetfront.search.results import SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts, precision_beside
+from fleetfront.search.results import PART, SCHEMA, ChoiceEffect, DeviceFront, FrontPoint, Fronts, precision_beside
 from fleetfront.spaces.base import SearchSpace
 
 #: Relative; beyond, two numbers are different ones.
@@ -112,10 +112,17 @@ class _Drop(TypedDict):
     networks: _Count
 
 
+class _Task(TypedDict):
+    name: str
+    unit: str
+    is_higher_better: bool
+
+
 class _Accuracy(TypedDict):
     source: str
     tier: Tier
     drops: NotRequired[dict[str, _Drop]]
+    tasks: NotRequired[list[_Task]]
     quality: NotRequired[str]
     quality_unit: NotRequired[str]
     higher_is_better: NotRequired[bool]
@@ -246,7 +253,8 @@ def parse_fronts(text: bytes, path: Path) -> Fronts:
         raise ValueError("an accuracy of a shared network is over 100 %")
     if any(len(point["hypervolume"]) != len(order) for point in trace):
         raise ValueError("a point of its trace has not one hypervolume a device")
-    devices = tuple(_device(name, data["devices"][name], quality) for name in order)
+    tasks = tuple(own_quality(**task) for task in data["accuracy"].get("tasks", ()))
+    devices = tuple(_device(name, data["devices"][name], quality, tasks) for name in order)
     for column, front in enumerate(devices):
         if any(point["hypervolume"][column] > front.hypervolume * (1 + _ROUNDING) for point in trace):
             raise ValueError(f"its trace reaches a larger hypervolume than the {front.hypervolume:g} of {front.name}")
@@ -283,7 +291,7 @@ def _plain(checked: Any) -> dict[str, Any] | None:
     return None if checked is None else dict(checked)
 
 
-def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
+def _device(name: str, data: _Device, quality: Quality, tasks: tuple[Quality, ...]) -> DeviceFront:
     points = tuple(_point(dict(row)) for row in data["points"])
     if quality == ACCURACY and any(max(point.accuracy, point.promised[0]) > FULL for point in points):
         raise ValueError(f"an accuracy of {name} is over 100 %")
@@ -299,7 +307,7 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
         name,
         data["target"],
         data["tier"].value,
-        _hypervolume(name, data, points, quality),
+        _hypervolume(name, data, points, quality, tasks),
         tuple(reference),
         points,
         int(plain[knee(latency[plain], accuracy[plain])]) if len(plain) else 0,
@@ -309,6 +317,7 @@ def _device(name: str, data: _Device, quality: Quality) -> DeviceFront:
         objectives=objectives,
         limits=data.get("limits", {}),
         quality=quality,
+        tasks=tasks,
         choices=tuple(
             ChoiceEffect(row["gene"], row["value"], row["share"], **row["difference"])
             for row in data.get("choices", ())
@@ -324,11 +333,14 @@ def _precision_beside(points: Sequence[FrontPoint], target: str) -> str:
     return "" if any(point.precision for point in points) else precision_beside(target)
 
 
-def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality: Quality) -> float:
+def _hypervolume(
+    name: str, data: _Device, points: Sequence[FrontPoint], quality: Quality, tasks: tuple[Quality, ...]
+) -> float:
     """The volume that the points dominate; without all objectives in the file, the one that it states, if it can be."""
     reference, stated = data["reference_point"], data["hypervolume"]
     keys = [_METRIC_KEYS.get(metric, metric) for metric in data.get("objectives", ())]
-    rows = [[p.latency_ms, FULL - quality.score(p.accuracy), *(p.more.get(key) for key in keys)] for p in points]
+    judged = {f"{PART}{task.name}": task for task in tasks}
+    rows = [[p.latency_ms, FULL - quality.score(p.accuracy), *(_loss(p, key, judged) for key in keys)] for p in points]
     if len(reference) == len(keys) + 2 and all(isinstance(value, int | float) for row in rows for value in row):
         # Reports are read where nothing that searches is installed.
         with suppress(MissingDependency), np.errstate(over="ignore"):
@@ -340,6 +352,11 @@ def _hypervolume(name: str, data: _Device, points: Sequence[FrontPoint], quality
     if stated > math.prod(max(bound, 0.0) for bound in reference) * (1 + _ROUNDING):
         raise ValueError(f"the hypervolume of {name} is {stated:g}, more than its reference point {reference} bounds")
     return stated
+
+
+def _loss(point: FrontPoint, key: str, tasks: Mapping[str, Quality]) -> Any:
+    value = point.more.get(key)
+    return FULL - tasks[key].score(value) if key in tasks and isinstance(value, int | float) else value
 
 
 def _point(row: dict[str, Any]) -> FrontPoint:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fleetfront.errors import InputError, unknown
-from fleetfront.predictors.base import CostModel, KnowsPrecisions, covers_all
+from fleetfront.predictors.base import AccuracyModel, CostModel, KnowsPrecisions, TellsTasks, covers_all
 from fleetfront.quantities import METRICS, SIZE, Estimate, Metric, Tier
+from fleetfront.search.front import FULL
 from fleetfront.spaces.base import Genotypes, HasPrecisions, SearchSpace
 
 if TYPE_CHECKING:
@@ -80,11 +81,41 @@ class StrangePrecision:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskLoss:
+    """By how much networks stay below 100 at a task beside the first. A CostModel that is not free: it knows networks
+    whose accuracy was asked for, and of others NaN."""
+
+    accuracy: TellsTasks
+    position: int
+
+    @property
+    def metric(self) -> Metric:
+        """The task."""
+        task = self.accuracy.tasks[self.position]
+        return Metric(task.name, task.unit)
+
+    @property
+    def tier(self) -> Tier:
+        """As a user's function told it."""
+        return Tier.MEASURED
+
+    @property
+    def highest(self) -> float:
+        """A loss that bounds hypervolumes."""
+        return FULL - self.accuracy.lowest_scores[self.position]
+
+    def predict(self, genotypes: Genotypes) -> Estimate:
+        """Losses of n networks, as far as they were asked for."""
+        scores = self.accuracy.task_scores(genotypes)[:, self.position]
+        return Estimate(FULL - scores, np.zeros(len(genotypes)), self.tier)
+
+
+@dataclass(frozen=True, slots=True)
 class MetricColumn:
     """A further metric of every network, on one target or on all alike.
 
     Attributes:
-        name: ``macs``, or ``pixel3:energy``.
+        name: ``macs``, ``pixel3:energy``, or ``task:parity``.
         target: position of the target that it is of; None if it is of the network itself.
         is_objective: whether fronts trade it against accuracy.
         limits: position of a target -> the most that it allows.
@@ -102,10 +133,10 @@ class MetricColumn:
 
 
 def metric_columns(
-    space: SearchSpace, targets: Sequence[ProblemTarget], objectives: Sequence[str]
+    space: SearchSpace, targets: Sequence[ProblemTarget], objectives: Sequence[str], accuracy: AccuracyModel
 ) -> tuple[MetricColumn, ...]:
-    """The columns of the further ``objectives``, of every limit that is not on a target's own cost, and of what a
-    target does not run.
+    """The columns of the further ``objectives``, of every limit that is not on a target's own cost, of what a target
+    does not run, and of every task of ``accuracy`` but the first.
 
     Raises InputError on a metric that a target has no model of.
     """
@@ -123,7 +154,9 @@ def metric_columns(
             own = {i: limits[i]} if i in limits else {}
             name = f"{targets[i].name}:{metric}"
             columns.append(MetricColumn(name, _model(targets[i], metric), i, metric in objectives, own))
-    return (*columns, *_strange_columns(space, targets))
+    tasks = accuracy.tasks if isinstance(accuracy, TellsTasks) else ()
+    losses = [MetricColumn(f"task:{t.name}", TaskLoss(accuracy, i), None, True, {}) for i, t in enumerate(tasks)]  # type: ignore[arg-type]
+    return (*columns, *_strange_columns(space, targets), *losses[1:])
 
 
 def _strange_columns(space: SearchSpace, targets: Sequence[ProblemTarget]) -> Iterator[MetricColumn]:

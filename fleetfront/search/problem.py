@@ -16,7 +16,7 @@ from fleetfront.search.archive import Archive
 from fleetfront.search.cost_range import check_limit
 from fleetfront.search.front import FULL, target_front
 from fleetfront.search.held_genes import fixed_genes, stand_ins
-from fleetfront.search.metrics import MetricColumn, metric_columns
+from fleetfront.search.metrics import MetricColumn, TaskLoss, metric_columns
 from fleetfront.spaces.base import Genotypes, SearchSpace
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class Problem:
         if len(set(names)) < len(names):
             raise InputError(f"A device is named twice: {', '.join(names)}.", "Name each device once.")
         self.extras = tuple(dict.fromkeys(self.extras))
-        self.columns = metric_columns(self.space, self.targets, self.extras)
+        self.columns = metric_columns(self.space, self.targets, self.extras, self.accuracy)
         if self.budget is not None and self.budget < 1:
             raise InputError(f"The budget is {self.budget} evaluations.", "Allow at least 1.")
         self._fixed = fixed_genes(self.space, self.fixed, self.accuracy)
@@ -217,10 +217,16 @@ class Problem:
         """float64[n, t], free of charge."""
         return np.stack([target.cost.predict(genotypes).mean for target in self.targets], axis=1)
 
-    def extra_values(self, genotypes: Genotypes) -> FloatArray:
-        """float64[n, number of metric columns], free of charge."""
+    def extra_values(self, genotypes: Genotypes, known: Archive | None = None) -> FloatArray:
+        """float64[n, number of metric columns], free of charge; of tasks NaN where neither was their accuracy asked for
+        nor does ``known`` hold it."""
         columns = [column.model.predict(genotypes).mean for column in self.columns]
-        return np.stack(columns, axis=1) if columns else np.zeros((len(genotypes), 0))
+        values = np.stack(columns, axis=1) if columns else np.zeros((len(genotypes), 0))
+        for i, column in enumerate(self.columns):
+            if known is not None and isinstance(column.model, TaskLoss) and column.name in known.extra_names:
+                rows, held = known.find(genotypes), known.extras[:, known.extra_names.index(column.name)]
+                values[rows >= 0, i] = held[rows[rows >= 0]]
+        return values
 
     def objectives_of(self, target: int) -> list[int]:
         """Positions of the metric columns that the front of a target trades beside its cost and accuracy."""
@@ -260,7 +266,7 @@ class Problem:
         self.counter.requested += len(genotypes)
         self.counter.repeated += len(genotypes) - len(fresh)
         accuracy, std = self._accuracy(fresh)
-        self.archive.add(fresh, accuracy, std, self.cost(fresh), self.extra_values(fresh))
+        self.archive.add(fresh, accuracy, std, self.cost(fresh), self.extra_values(fresh, self.recall))
         rows = self.archive.find(genotypes)
         return Evaluation(self.archive.accuracy[rows], self.archive.cost[rows], self.archive.extras[rows])
 
@@ -273,7 +279,7 @@ class Problem:
         known = Archive(len(self.space.choices), self.names, self.archive.extra_names)
         for source, of, cost, extras in (
             (self.archive, slice(None), self.archive.cost, self.archive.extras),
-            (self.recall, rows, self.cost(genotypes), self.extra_values(genotypes)),
+            (self.recall, rows, self.cost(genotypes), self.extra_values(genotypes, self.recall)),
         ):
             known.add(source.genotypes[of], source.accuracy[of], source.accuracy_std[of], cost, extras)
         return known
@@ -342,7 +348,7 @@ class Problem:
         new = self.archive.find(rows) < 0
         rows = rows[new]
         accuracy, std = archive.accuracy[kept][new], archive.accuracy_std[kept][new]
-        self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows))
+        self.archive.add(rows, accuracy, std, self.cost(rows), self.extra_values(rows, archive))
         self.counter.adopted += len(rows)
 
     def _allowed_part(self, part: Genotypes) -> Genotypes:

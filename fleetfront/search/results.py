@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from fleetfront.errors import MissingDependency, unknown
 from fleetfront.predictors.base import UNSTATED
 from fleetfront.quantities import ACCURACY, LATENCY, QUALITIES, Metric, Quality, format_spread
-from fleetfront.search.front import FULL, best_within, two_objectives
+from fleetfront.search.front import FULL, best_within, knee, two_objectives
 from fleetfront.spaces.precisions import split_precision
 from fleetfront.targets import FLOATS, precision_in, with_precision
 
@@ -121,13 +121,15 @@ class DeviceFront:
         tier: where its latencies come from.
         clock: which clock they are of, empty if the model does not say.
         metric: what ``latency_ms`` and ``limit_ms`` hold, in its unit: files call every cost so.
-        objectives: names of the metrics that it trades beside latency and accuracy.
+        objectives: names of the metrics that it trades beside latency and accuracy; of tasks the key of their points.
         limits: name of a further metric -> the most that was allowed.
         quality: what ``accuracy`` of its points is.
         choices: what its networks chose; empty where nobody asked.
         not_promised: why nothing is promised for when its networks are run; empty where something is.
         accuracy_precision: the number format of the networks that its accuracies are of, ``unstated`` where their
             source does not say; empty where it is that of the files that its costs are of.
+        tasks: accuracies that are objectives each, where there are several; the first is the points' ``accuracy``, and
+            all are beside it, as ``accuracy_of_TASK``.
         knee: position among ``points`` of the knee of latency and accuracy; the fastest of fewer than three points.
     """
 
@@ -147,6 +149,7 @@ class DeviceFront:
     choices: tuple[ChoiceEffect, ...] = ()
     not_promised: str = ""
     accuracy_precision: str = ""
+    tasks: tuple[Quality, ...] = ()
 
     def target_of(self, precision: str) -> str:
         """The target that a network in ``precision`` runs on; the front's own where that is empty."""
@@ -181,8 +184,10 @@ class DeviceFront:
         """The reference point of the hypervolume as people read it: cost, error in percent (of another quality itself),
         further metrics."""
         cost, error, *more = self.reference_point
-        of_quality = f"{self.quality.name} {self.quality.shown(FULL - error):.4g}"
-        return f"{cost:.4g}", f"{error:.4g}" if self.quality.unit == "%" else of_quality, *(f"{m:.4g}" for m in more)
+        metrics, tasks = more[: len(more) - len(self.tasks[1:])], more[len(more) - len(self.tasks[1:]) :]
+        judged = [(error, self.quality), *zip(tasks, self.tasks[1:], strict=True)]
+        words = [f"{q.name} {q.shown(FULL - loss):.4g}" if q.unit != "%" else f"{loss:.4g}" for loss, q in judged]
+        return f"{cost:.4g}", words[0], *(f"{m:.4g}" for m in metrics), *words[1:]
 
     def to_frame(self) -> pandas.DataFrame:
         """The points as a table, ascending in latency. Raises MissingDependency without pandas."""
@@ -206,6 +211,14 @@ class DeviceFront:
     def within(self, limit_ms: float) -> FrontPoint:
         """The most accurate point within a latency. Raises InputError naming the fastest if there is none."""
         return self.points[best_within(*front_arrays(self), limit_ms, self.name)]
+
+
+def with_points(front: DeviceFront, points: tuple[FrontPoint, ...]) -> DeviceFront:
+    """A front with some of its points, in their order, and the knee of these."""
+    kept = replace(front, points=points)
+    latency, accuracy = front_arrays(kept)
+    plain = two_objectives(latency, accuracy)
+    return replace(kept, knee=int(plain[knee(latency[plain], accuracy[plain])]) if len(plain) else 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +256,11 @@ class Fronts:
     def quality(self) -> Quality:
         """The quality that the accuracies are of."""
         return self.devices[0].quality if self.devices else ACCURACY
+
+    @property
+    def tasks(self) -> tuple[Quality, ...]:
+        """The tasks that are objectives each; none where there is one accuracy."""
+        return self.devices[0].tasks if self.devices else ()
 
     def precisions_alone(self, front: DeviceFront) -> str:
         """The precisions that the front of one of its devices is of alone, in words; empty where it is of all."""
@@ -295,6 +313,7 @@ class Fronts:
                 "tier": self.accuracy_tier,
                 **_quality_json(self.quality),
                 **({"drops": {name: dict(drop) for name, drop in self.drops.items()}} if self.drops else {}),
+                **({"tasks": [asdict(task) for task in self.tasks]} if self.tasks else {}),
             },
             "devices": {front.name: _device_json(front) for front in self.devices},
             # Files are written with sorted keys; the trace's columns are in this order.

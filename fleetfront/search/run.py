@@ -16,6 +16,7 @@ from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import ACCURACY, Tier
 from fleetfront.search.cost_range import cost_range
 from fleetfront.search.front import FULL, hypervolume
+from fleetfront.search.metrics import TaskLoss
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, TrainedStrategy, Vouches
 
@@ -177,7 +178,8 @@ def one_thread() -> _Contexts:
 def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:
     """For each target: its highest cost (its limit, if lower), the error of the least accurate network where the
     accuracy model knows it (100 % otherwise), and of each further objective twice its highest over a fixed sample (its
-    limit, if lower). They depend on the problem alone, not on the run, so hypervolumes of different runs compare.
+    limit, if lower), of each further task what it says. They depend on the problem alone, not on the run, so
+    hypervolumes of different runs compare.
     """
     error = _WORST_ERROR
     if isinstance(problem.accuracy, HasLowest):
@@ -188,6 +190,9 @@ def reference_points(problem: Problem) -> tuple[tuple[float, ...], ...]:
     twice = 2 * problem.extra_values(sample).max(axis=0, initial=0.0)
 
     def bound(target: int, column: int) -> float:
+        model = problem.columns[column].model
+        if isinstance(model, TaskLoss):
+            return model.highest
         return float(min(twice[column], problem.columns[column].limits.get(target, np.inf)))
 
     limits = [np.inf if target.limit is None else target.limit for target in problem.targets]

@@ -323,7 +323,8 @@ class OwnAccuracy(NamedTuple):
         unit: of what it returns, as ``--accuracy call:`` spells units; empty if undeclared.
         name: of another quality than accuracy, whose unit may be any; empty for accuracy.
         is_higher_better: of that quality.
-        combines: what a dict of several counts as, as ``--accuracy call:`` spells it; empty if undeclared.
+        combines, objectives: what a dict of several counts as, or that each counts, as ``--accuracy call:`` spells
+            it; empty if undeclared.
     """
 
     file: Path
@@ -332,6 +333,7 @@ class OwnAccuracy(NamedTuple):
     name: str = ""
     is_higher_better: bool = True
     combines: str = ""
+    objectives: str = ""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -100,6 +101,7 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
         pick_shared,
         pick_spread,
         pick_within,
+        with_least,
     )
 
     limits = parse_limits(given.limits)
@@ -108,6 +110,12 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
     failed: list[Deployed] = []
     if fronts is None:
         return picks, failed
+    if given.least and given.shared:
+        raise InputError(
+            "--shared takes the networks that a search chose, however good at a task.",
+            "Leave out one, --shared or --least.",
+        )
+    fronts = with_least(fronts, _parse_least(given.least))
     chosen = devices_of(fronts, named)
     _check_limits(limits, devices_of(fronts, [name for name in limits if name]), chosen)
     if given.shared:
@@ -126,6 +134,20 @@ def choose(fronts: Fronts | None, space: SearchSpace, given: PickChoices) -> tup
         if given.per_device is not None:
             picks.extend(pick_spread(fronts, device, given.per_device))
     return picks, failed
+
+
+def _parse_least(texts: Sequence[str]) -> dict[str, float]:
+    least: dict[str, float] = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            number = parse_number(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number) or name in least:
+            raise InputError(f"--least cannot take {text[:60]!r}.", "Write --least TASK=VALUE, each task once.")
+        least[name] = number
+    return least
 
 
 def _check_limits(limits: Mapping[str, float], known: Sequence[str], chosen: Sequence[str]) -> None:

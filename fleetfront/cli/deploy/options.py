@@ -24,12 +24,13 @@ class PickChoices:
     shared: bool = False
     archs: tuple[str, ...] = ()
     pick: str | None = None
+    least: tuple[str, ...] = ()
 
     @property
     def needs_front(self) -> bool:
         """True if something is chosen that only a front has."""
-        of_front = self.devices or self.limits or self.knee or self.pick or self.per_device is not None or self.shared
-        return bool(of_front) or not self.archs
+        how = self.knee or self.pick or self.per_device is not None or self.shared or self.least
+        return bool(self.devices or self.limits or how) or not self.archs
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,12 @@ pick_options = option_group(
             type=Count(1, MOST_NETWORKS),
             metavar="K",
             help="K networks spread over each device's front.",
+        ),
+        click.option(
+            "--least",
+            multiple=True,
+            metavar="TASK=VALUE",
+            help="Only networks that are at least so good at a task, where fronts have several; repeatable.",
         ),
         click.option("--shared", is_flag=True, help="The networks that `search --share K` chose for all devices."),
         click.option("--arch", "archs", multiple=True, metavar="ARCH", help="This architecture; repeatable."),

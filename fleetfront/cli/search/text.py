@@ -167,7 +167,9 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
     step = max(1, -(-len(front.points) // _SHOWN))
     shown = sorted({*range(0, len(front.points), step), front.knee, len(front.points) - 1})
     further = [_metric_key(metric) for metric in dict.fromkeys((*front.objectives, *front.limits))]
-    further += dict.fromkeys(key for point in front.points for key in point.more if key.startswith(PART))
+    parts = dict.fromkeys(key for point in front.points for key in point.more if key.startswith(PART))
+    first = {f"{PART}{task.name}" for task in front.tasks[:1]}
+    further += [key for key in parts if key not in first and key not in further]
     rows = [
         (
             f"{point.latency_ms:.4g} {_spread(point, front)}{' ?' if _is_far(point) else ''}",
@@ -180,7 +182,8 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         for row, point in ((row, front.points[row]) for row in shown)
     ]
     cost = f"{front.metric.title} {front.metric.unit}"
-    print_table((cost, "tier", fronts.quality.title, "tier", *map(_headed, further), "architecture"), rows)
+    judged = f"{fronts.quality.title} ({front.tasks[0].name})" if front.tasks else fronts.quality.title
+    print_table((cost, "tier", judged, "tier", *map(_headed, further), "architecture"), rows)
     _say_size([front.points[row] for row in shown])
     _say_how_far([front])
     _say_held_out([front])

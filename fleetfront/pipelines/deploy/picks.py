@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 from fleetfront.errors import InputError, unknown
 from fleetfront.pipelines.deploy.deploy import FrontPoints, Pick
 from fleetfront.quantities import ACCURACY
-from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, FrontPoint, Fronts
+from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, FrontPoint, Fronts, with_points
 from fleetfront.spaces.base import HasPrecisions, SearchSpace, plain_space
 from fleetfront.spaces.precisions import SEPARATOR, split_precision
 
@@ -60,6 +61,41 @@ def pick_spread(fronts: Fronts, device: str, count: int) -> list[Pick]:
     wanted = np.linspace(accuracy[0], accuracy[-1], count)
     rows = list(dict.fromkeys(int(np.argmin(np.abs(accuracy - value))) for value in wanted))
     return [_pick(fronts, front, points[row], f"{_folder_of(device)}-{rank}") for rank, row in enumerate(rows, 1)]
+
+
+def with_least(fronts: Fronts, least: Mapping[str, float]) -> Fronts:
+    """The fronts without the networks that are worse at a task than the value named for it.
+
+    Raises InputError on an unknown task, and where a front keeps none.
+    """
+    if not least:
+        return fronts
+    tasks = {task.name: task for task in fronts.tasks}
+    for name in least:
+        if not tasks:
+            raise InputError(
+                f"{name} = {least[name]:g} is asked for, and these fronts have one accuracy.",
+                "Leave --least out, or search for several: accuracy_objectives in the file of the family.",
+            )
+        if name not in tasks:
+            raise unknown("task of this front", name, tasks)
+    kept = []
+    for front in fronts.devices:
+        points = front.points
+        for name, value in least.items():
+            task, key = tasks[name], f"{PART}{name}"
+            good = tuple(point for point in points if task.score(point.more[key]) >= task.score(value))
+            if not good and points:
+                best = max(points, key=lambda point: float(task.score(point.more[key]))).more[key]
+                raise InputError(
+                    f"No network of the front of {front.name} has {name} {value:g}"
+                    + (" with the rest that is asked for." if len(points) < len(front.points) else ".")
+                    + f" The best has {best:.4g}.",
+                    "Ask for less, or search with more evaluations.",
+                )
+            points = good
+        kept.append(with_points(front, points))
+    return replace(fronts, devices=tuple(kept))
 
 
 def pick_shared(fronts: Fronts, devices: Sequence[str]) -> list[Pick]:

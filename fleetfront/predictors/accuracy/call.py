@@ -40,8 +40,8 @@ _COLUMNS = ("arch", "accuracy", "seconds", "tries", "error", "function", "parts"
 #: Tables of earlier versions lack the last.
 _FORMER = _COLUMNS[:-1]
 #: A function may tell how good a network is at so many tasks.
-_MOST_PARTS = 8
-_WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
+MOST_PARTS = 8
+WORD = re.compile(r"[A-Za-z0-9_-]{1,40}")
 _WRITE = "Write --accuracy call:FILE.py:FUNCTION[,timeout=600,retries=1,unit=percent|fraction|error|pass]."
 _UNITS = ("", "percent", "fraction", "error", "pass")
 #: The reference point lies beyond the smallest network by so much of what that reaches.
@@ -60,6 +60,8 @@ class CallSettings:
         name: what it tells where that is not accuracy, e.g. ``perplexity``.
         better: ``lower`` or ``higher``, of what has a name.
         combines: what a dict of several answers counts as: their ``mean``, or the ``worst``.
+        objectives: of a dict of several answers, those that are objectives of their own, and which way each is better:
+            ``digit:higher/drift:lower cm``.
     """
 
     timeout: float = 3600.0
@@ -68,6 +70,7 @@ class CallSettings:
     name: str = ""
     better: Literal["higher", "lower"] = "higher"
     combines: Literal["mean", "worst"] = "mean"
+    objectives: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,7 @@ class CallAccuracy:
         self._processes = [CallProcess(file, function)]
         named = f" {settings.name} {settings.better}" if settings.name else ""
         named += f" {settings.combines}" if settings.combines != "mean" else ""
+        named += f" {settings.objectives}" if settings.objectives else ""
         spelled = file.read_bytes() + f"\n{function} {settings.unit}{named}".encode()
         self._digest = hashlib.sha256(spelled).hexdigest()[:12]
         self._path: Path | None = None
@@ -228,38 +232,17 @@ class CallAccuracy:
         if not isinstance(told, dict):
             self._parts[arch] = {}
             return self._score(arch, told)
-        if not 0 < len(told) <= _MOST_PARTS or not all(map(_WORD.fullmatch, told)):
+        if not 0 < len(told) <= MOST_PARTS or not all(map(WORD.fullmatch, told)):
             raise InputError(
                 f"{self.source} gave {str(told)[:80]} for {arch}.",
-                f"Return a number, or a dict of 1 to {_MOST_PARTS} of them by words.",
+                f"Return a number, or a dict of 1 to {MOST_PARTS} of them by words.",
             )
         scores = {name: self._score(arch, value) for name, value in told.items()}
         self._parts[arch] = {name: float(self.quality.shown(score)) for name, score in scores.items()}
         return min(scores.values()) if self._settings.combines == "worst" else sum(scores.values()) / len(scores)
 
     def _score(self, arch: str, value: Any) -> float:
-        unit = self._settings.unit
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
-        if unit == "pass":
-            if number not in (0.0, 1.0):
-                raise InputError(f"{self.source} gave {value!r} for {arch}, not whether it passes.", "Return a bool.")
-            return number
-        if unit == "fraction":
-            number *= 100
-        elif unit == "error":
-            number = 100 - number
-        elif not unit and 0 < number <= 1:
-            raise InputError(
-                f"{self.source} gave {number:g} for {arch}: a fraction of 1, or a percentage?",
-                f"Declare it: {self.source},unit=fraction (or unit=percent).",
-            )
-        if not 0 <= number <= 100:
-            raise InputError(
-                f"{self.source} gave {value!r} for {arch}, which is no accuracy"
-                + (f" as {unit}." if unit else " in percent."),
-                "Return a number from 0 to 100, or raise an exception where there is none.",
-            )
-        return number
+        return score_of_accuracy(self.source, self._settings.unit, arch, value)
 
     def _write(self, arch: str, accuracy: float | None, outcome: _Outcome) -> None:
         if self._path is None:
@@ -305,17 +288,48 @@ class CallQuality(CallAccuracy):
         return score - _MARGIN * max(abs(score), 1e-9)
 
     def _score(self, arch: str, value: Any) -> float:
-        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
-        if not abs(number) <= _MOST:
-            raise InputError(
-                f"{self.source} gave {value!r} for {arch}, which is no {self.quality.name}.",
-                f"Return a number up to {_MOST:g}, or raise an exception where there is none.",
-            )
-        return float(self.quality.score(number))
+        return score_of_quality(self.source, self.quality, arch, value)
+
+
+def score_of_accuracy(source: str, unit: str, arch: str, value: Any) -> float:
+    """Accuracy in percent (of ``pass`` 0 or 1) of what a function returned. Raises InputError on anything else."""
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    if unit == "pass":
+        if number not in (0.0, 1.0):
+            raise InputError(f"{source} gave {value!r} for {arch}, not whether it passes.", "Return a bool.")
+        return number
+    if unit == "fraction":
+        number *= 100
+    elif unit == "error":
+        number = 100 - number
+    elif not unit and 0 < number <= 1:
+        raise InputError(
+            f"{source} gave {number:g} for {arch}: a fraction of 1, or a percentage?",
+            f"Declare it: {source},unit=fraction (or unit=percent).",
+        )
+    if not 0 <= number <= 100:
+        raise InputError(
+            f"{source} gave {value!r} for {arch}, which is no accuracy" + (f" as {unit}." if unit else " in percent."),
+            "Return a number from 0 to 100, or raise an exception where there is none.",
+        )
+    return number
+
+
+def score_of_quality(source: str, quality: Quality, arch: str, value: Any) -> float:
+    """The score of what a function returned of a quality. Raises InputError on what is no such number."""
+    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    if not abs(number) <= _MOST:
+        raise InputError(
+            f"{source} gave {value!r} for {arch}, which is no {quality.name}.",
+            f"Return a number up to {_MOST:g}, or raise an exception where there is none.",
+        )
+    return float(quality.score(number))
 
 
 def _make(space: SearchSpace, file: Path, function: str, settings: CallSettings, source: str) -> CallAccuracy:
-    kind = CallQuality if settings.name else CallAccuracy
+    from fleetfront.predictors.accuracy.call_tasks import CallTasks
+
+    kind = CallTasks if settings.objectives else CallQuality if settings.name else CallAccuracy
     return kind(space, file, function, settings, source)
 
 
@@ -337,6 +351,7 @@ def load_own(own: OwnAccuracy, space: SearchSpace, processes: int = 1) -> CallAc
     """The model of the function that a space's own file brings. Raises InputError on an unknown unit."""
     better = "" if own.is_higher_better else "lower"
     given = {"unit": own.unit, "name": own.name, "better": better, "combines": own.combines}
+    given["objectives"] = own.objectives
     settings = _settings([f"{name}={value}" for name, value in given.items() if value])
     model = _make(space, own.file, own.function, settings, f"call:{own.file.name}:{own.function}")
     model.spread_over(processes)
@@ -357,6 +372,15 @@ def _settings(texts: list[str]) -> CallSettings:
     except ValidationError as error:
         name = str(error.errors(include_url=False)[0]["loc"][0])
         raise InputError(f"call: cannot take {name} = {given[name]}.", _WRITE) from error
+    if settings.objectives:
+        from fleetfront.predictors.accuracy.call_tasks import parse_tasks
+
+        parse_tasks(settings.objectives)
+        if settings.name or {"combines", "better"} & given.keys() or settings.unit == "pass":
+            raise InputError(
+                "call: has objectives, and name, better, combines or unit=pass, which are of a single one.",
+                "Leave those out: objectives=digit:higher/drift:lower cm says it of each.",
+            )
     if settings.name:
         own_quality(settings.name, settings.unit, settings.better == "higher")
     elif settings.unit not in _UNITS:

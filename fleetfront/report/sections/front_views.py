@@ -15,7 +15,7 @@ from fleetfront.quantities import ACCURACY, LATENCY, Metric, Quality
 from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_networks
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
-from fleetfront.search.results import SIZE_KEYS, DeviceFront, Fronts, front_arrays
+from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, Fronts, front_arrays
 from fleetfront.spaces.base import HasSupernet, SearchSpace, plain_space
 from fleetfront.spaces.supernet.published import PUBLISHED
 
@@ -37,7 +37,7 @@ class ChoicePoint:
     """A network of a front. ``arch`` is its row in ``FrontGroup.archs``, ``cost`` in the unit of the group's metric
     (``cost_std`` is None where nothing is promised of it), ``accuracy`` what may be promised: on held-out images where
     the front has such, ``accuracy_tier`` its origin where that is another than the group's, ``size`` the bytes of its
-    file and their deviation, where somebody asked.
+    file and their deviation, where somebody asked, ``tasks`` how good it is at each of the group's.
     """
 
     arch: int
@@ -48,6 +48,7 @@ class ChoicePoint:
     accuracy_is_beyond_range: bool = False
     accuracy_tier: str = ""
     size: tuple[float, float] | None = None
+    tasks: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,7 @@ class FrontGroup:
     Attributes:
         metric: what the networks cost, e.g. latency.
         quality: what the accuracies are, e.g. perplexity.
+        tasks: accuracies that are objectives each, where there are several; the first is ``accuracy`` of points.
         is_held_out: whether networks were judged on held-out images after the search that chose them.
         accuracy_tier: ``measured`` or ``predicted``.
         evaluated: distinct architectures in the archives behind them; 0 if there is none.
@@ -113,6 +115,7 @@ class FrontGroup:
     deploy_hint: str
     quality: Quality = ACCURACY
     is_held_out: bool = False
+    tasks: tuple[Quality, ...] = ()
 
     @property
     def accuracy_origin(self) -> str:
@@ -176,6 +179,7 @@ def _group(
         hint,
         chosen[0][1].quality,
         any(front.is_held_out for _, front in chosen),
+        chosen[0][1].tasks,
     )
 
 
@@ -199,6 +203,7 @@ def _view(
             bool(p.more.get("accuracy_is_beyond_range", False)),
             str(p.more.get("accuracy_tier", "")),
             None if SIZE_KEYS[0] not in p.more else (p.more[SIZE_KEYS[0]], p.more.get(SIZE_KEYS[1], 0.0)),
+            tuple(p.more[f"{PART}{task.name}"] for task in front.tasks),
         )
         for p in (front.points[i] for i in kept)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fleetfront.quantities import ACCURACY, LATENCY, format_number
@@ -37,7 +38,8 @@ def deploy_command(group: FrontGroup, front: FrontView, arch: str) -> str:
 
 
 def front_figures(group: FrontGroup) -> Iterator[Figure]:
-    """Fronts in the unit of their metric and, where there are several, as multiples of each device's lowest cost."""
+    """Fronts in the unit of their metric, of several also as multiples of each device's lowest cost, and of each
+    further task."""
     said = f"{group.accuracy_tier} {group.quality.name} against {group.metric.title} of {len(group.fronts)} devices."
     of_metric = "" if group.metric == LATENCY else f" ({group.metric.title})"
     title = f"Fronts of {group.space}{of_metric}"
@@ -45,6 +47,21 @@ def front_figures(group: FrontGroup) -> Iterator[Figure]:
     if len(group.fronts) > 1:
         spec = static_fronts(group, is_normalised=True)
         yield Figure(f"fronts-normalised-{slug(group.space)}", f"{title}, normalised", said, spec)
+    for at, task in enumerate(group.tasks[1:], 1):
+        said = f"{group.accuracy_tier} {task.name} against {group.metric.title} of the same networks."
+        drawn = static_fronts(_by_task(group, at), is_normalised=False)
+        yield Figure(f"fronts-{slug(task.name)}-{slug(group.space)}", f"{title}: {task.name}", said, drawn)
+
+
+def _by_task(group: FrontGroup, at: int) -> FrontGroup:
+    """The same networks, judged by another task."""
+    fronts = tuple(
+        replace(
+            f, points=tuple(replace(p, accuracy=p.tasks[at], accuracy_std=0.0) for p in f.points), cloud=f.cloud[:0]
+        )
+        for f in group.fronts
+    )
+    return replace(group, fronts=fronts, quality=group.tasks[at])
 
 
 def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
@@ -64,6 +81,7 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
                     with_spread(point.accuracy, point.accuracy_std, 4)
                     + ("*" if point.accuracy_is_beyond_range else ""),
                     point.accuracy_tier or group.accuracy_tier,
+                    *(format_number(value, 4) for value in point.tasks[1:]),
                     *([_mebibytes(point.size)] if has_sizes else []),
                     "knee" if at == front.knee else "",
                     group.archs[point.arch],
@@ -71,8 +89,10 @@ def front_table(group: FrontGroup, shown: int = _SHOWN) -> Table:
             )
     name, unit = group.metric.title, group.metric.unit
     sizes = ["size MiB (estimated)"] if has_sizes else []
-    told = (f"{name} {unit}", f"{name} tier", group.quality.title, "accuracy tier", *sizes)
-    numbers = frozenset({1, 3, 5} if has_sizes else {1, 3})
+    judged = f"{group.quality.title} ({group.tasks[0].name})" if group.tasks else group.quality.title
+    further = [task.title for task in group.tasks[1:]]
+    told = (f"{name} {unit}", f"{name} tier", judged, "accuracy tier", *further, *sizes)
+    numbers = frozenset({1, 3, *range(5, 5 + len(further) + len(sizes))})
     return Table(f"Fronts of {group.space}", ("device", *told, "", "architecture"), tuple(rows), numbers)
 
 
@@ -98,12 +118,13 @@ def volume_table(group: FrontGroup) -> Table:
     # Fronts are kept as 100 less the score, whatever the quality.
     sign = "-" if group.quality.is_higher_better else "+"
     error = "error %" if group.quality == ACCURACY else f"100 {sign} {group.quality.name}"
+    errors = ", ".join([error, *(f"100 - {task.name}" if task.unit == "%" else task.name for task in group.tasks[1:])])
     headers = (
         "device",
         "target",
         "points",
         "hypervolume",
-        f"reference point ({unit}, {error})",
+        f"reference point ({unit}, {errors})",
         f"limit {unit}",
         "file",
     )

@@ -8,12 +8,14 @@ from typing import Any, TypeAlias
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
+from fleetfront.predictors.base import TellsTasks
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import Strategy, StrategyKind, TrainedStrategy
 from fleetfront.search.strategies.botorch_nehvi import BotorchNehvi, BotorchSettings
 from fleetfront.search.strategies.cpe import Cpe, CpeSettings
 from fleetfront.search.strategies.exact import ExactFront
 from fleetfront.search.strategies.hybrid import HybridSettings, HybridStrategy
+from fleetfront.search.strategies.in_turns import InTurns
 from fleetfront.search.strategies.lamoo import Lamoo, LamooSettings
 from fleetfront.search.strategies.linas import Linas, LinasSettings
 from fleetfront.search.strategies.local_search import ParetoLocalSearch
@@ -127,13 +129,15 @@ def make_strategy(choice: StrategyChoice, problem: Problem, seed: int) -> Strate
     Args:
         choice: ``surrogate``, ``surrogate:first=8``, ``SurrogateSettings(first=8)``, a class or function that is called
             with (problem, seed), or an object that is a ``TrainedStrategy``.
-        problem: what it is made for.
+        problem: what it is made for; where it has several accuracies, they are searched in turns (``InTurns``).
         seed: of every draw.
 
     Raises:
         InputError: an unknown name or setting, a value that a setting cannot take, or from the strategy.
         MissingDependency: its package is missing.
     """
+    if isinstance(problem.accuracy, TellsTasks):
+        return InTurns(problem, seed, lambda turn, drawn: make_strategy(choice, turn, drawn))
     if isinstance(choice, str):
         name, _, text = choice.partition(":")
         kind = find_strategy(name)

@@ -61,6 +61,7 @@ class FamilyFile:
         quality: its name, where it is not accuracy.
         is_higher_better: of that quality.
         combines: what several answers count as, ``mean`` or ``worst``; empty if undeclared.
+        objectives: answers that count each, ``digit:higher/drift:lower cm``; empty if undeclared.
         shipped_as: the name of a family that fleetfront brings.
     """
 
@@ -77,6 +78,7 @@ class FamilyFile:
     quality: str = ""
     is_higher_better: bool = True
     combines: str = ""
+    objectives: str = ""
     shipped_as: str = ""
 
     @property
@@ -305,15 +307,15 @@ def read_family(path: Path) -> FamilyFile:
             f"{path.name} has parts(**genes) and calibration(**genes), and parts are handed out in fp32 alone.",
             "Leave calibration out.",
         )
-    unit, quality, combines = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name", "combines"))
+    unit, quality, how = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name", "combines"))
     better = bool(written.get("higher_is_better", True))
     if not better and not quality:
         raise InputError(
             f"{path.name} has higher_is_better = False and does not say of what.",
             "Name it: accuracy_name = 'perplexity'. For an error in percent write accuracy_unit = 'error' alone.",
         )
-    asked = (unit, quality, better, combines)
-    found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, accuracy is not None, *asked)
+    asked = (accuracy is not None, unit, quality, better, how, _objectives(path, written.get("accuracy_objectives")))
+    found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, *asked)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
     genes = {name: values[0] for name, values in choices.items()}
     made = found.of(genes)
@@ -322,6 +324,15 @@ def read_family(path: Path) -> FamilyFile:
         if now != before:
             raise unsteady(found, genes, now, before)
     return replace(found, digest=_digest(path))
+
+
+def _objectives(path: Path, given: Any) -> str:
+    """``digit:higher/drift:lower cm`` of a dict, whose words are checked where it is asked."""
+    given = {} if given is None else given
+    if not isinstance(given, Mapping) or not all(isinstance(part, str) for one in given.items() for part in one):
+        write = "Write accuracy_objectives = {'digit': 'higher', 'drift': 'lower cm'}."
+        raise InputError(f"accuracy_objectives of {path.name} is {str(given)[:_SHOWN]}.", write)
+    return "/".join(f"{name}:{told}" for name, told in given.items())
 
 
 def _fed(part: Part) -> str:

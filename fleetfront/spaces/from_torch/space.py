@@ -66,7 +66,8 @@ class TorchFamily:
         one = self.file
         if not one.judges:
             return None
-        return OwnAccuracy(one.path, "accuracy", one.unit, one.quality, one.is_higher_better, one.combines)
+        told = (one.unit, one.quality, one.is_higher_better, one.combines, one.objectives)
+        return OwnAccuracy(one.path, "accuracy", *told)
 
     @property
     def own_file(self) -> Path:
