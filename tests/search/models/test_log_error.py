@@ -21,3 +21,10 @@ def test_equal_accuracies_keep_errors_from_zero_by_a_two_hundredth_of_a_point() 
     scale = LogError.of(np.array([100.0, 100.0]))
     assert scale.offset == pytest.approx(0.005)
     assert np.isfinite(scale.values(np.array([100.0]))).all()
+
+
+def test_scores_above_a_hundred_have_logarithms_too() -> None:
+    frames = np.array([90.0, 250.0, 400.0])
+    scale = LogError.of(frames)
+    assert np.all(np.diff(scale.values(frames)) > 0)
+    assert scale.accuracies(scale.values(frames), np.zeros(3))[0] == pytest.approx(frames)
