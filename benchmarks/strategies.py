@@ -1,11 +1,12 @@
 """Every strategy on one protocol: the same problems, counted accuracies and seeds; the default held against each.
 
-    python benchmarks/strategies.py [--seconds 240] [--seeds 3] [--problems nb201,lamoo] [--strategies cpe,surrogate]
+    python benchmarks/strategies.py [--seconds 240] [--seeds 3] [--problems nb201,lamoo] [--strategies "cpe;surrogate"]
+        [--budgets 50,100] [--again]
     python benchmarks/strategies.py --show
 
 A piece is a problem, a number of accuracies, a strategy and a seed. Each adds its row to ``results/strategies.json``,
-which later calls pass over; three seeds of the first budgets of every problem come first, then what is dearer. Problems
-are in ``strategies_problems.py``. Accuracies are counted in total over all devices of a problem.
+which later calls pass over without ``--again``; three seeds of the first budgets of every problem come first, then what
+is dearer. Problems are in ``strategies_problems.py``. Accuracies are counted in total over all devices of a problem.
 
 Shares are of the true hypervolume, of LaMOO's 8.0526, or of what a search of 10,000 accuracies found. The p-value is
 Mann and Whitney's, two-sided, of the default's shares against a strategy's over the seeds that both have; three seeds
@@ -81,13 +82,18 @@ def known():
     return {**empty, **json.loads(PATH.read_text())} if PATH.is_file() else empty
 
 
+def piece_of(row):
+    return row["problem"], row["budget"], row["strategy"], row["seed"]
+
+
 def keep(begun, problem=None, best=None, row=None):
     """Add a row, or a problem's best known hypervolumes, and sum up anew."""
     results = known()
     if best is not None:
         results["best_known"][problem] = best
     if row is not None:
-        results["runs"].append(row)
+        same = [kept for kept in results["runs"] if piece_of(kept) == piece_of(row)]
+        results["runs"] = [kept for kept in results["runs"] if kept not in same] + [row]
     runs = results["runs"]
     content = {"reading": __doc__.split("\n\n")[-1], "best_known_is": BEST_KNOWN, "best_known": results["best_known"]}
     write("strategies", {**content, "summary": summary(runs), "runs": runs}, begun)
@@ -169,19 +175,22 @@ def main():
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--problems", default=",".join(PROBLEMS))
     parser.add_argument("--strategies", default="", help="separated by semicolons; all by default")
+    parser.add_argument("--budgets", default="", help="all by default")
+    parser.add_argument("--again", action="store_true", help="also what the results hold already; replaces it")
     parser.add_argument("--seconds", type=float, default=1e9, help="begin no piece after so many")
     parser.add_argument("--show", action="store_true", help="print what the results hold, and run nothing")
     arguments = parser.parse_args()
     started, begun, made = time.perf_counter(), describe(), {}
     wanted = arguments.strategies.split(";") if arguments.strategies else [*STRATEGIES, *OUTSIDE]
     seeds = range(arguments.first_seed, arguments.first_seed + arguments.seeds)
-    done = {(row["problem"], row["budget"], row["strategy"], row["seed"]) for row in known()["runs"]}
+    done = set() if arguments.again else {piece_of(row) for row in known()["runs"]}
+    budgets = {int(budget) for budget in arguments.budgets.split(",") if budget}
     for name, budget, strategy, seed in () if arguments.show else pieces(seeds):
         if time.perf_counter() - started > arguments.seconds:
             break
         if name not in arguments.problems.split(",") or strategy not in wanted:
             continue
-        if (name, budget, strategy, seed) in done:
+        if (name, budget, strategy, seed) in done or (budgets and budget not in budgets):
             continue
         problem = made.setdefault(name, None) or PROBLEMS[name]()
         made[name] = problem
