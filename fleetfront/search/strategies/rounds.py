@@ -27,6 +27,7 @@ from fleetfront.search.generators.wishes import Wishes
 from fleetfront.search.models.counted import CountedAccuracy, fit_counted
 from fleetfront.search.problem import Problem
 from fleetfront.search.strategies.base import State, dump_generator, load_generator
+from fleetfront.search.strategies.hybrid import HybridStrategy
 from fleetfront.spaces.base import Genotypes
 
 if TYPE_CHECKING:
@@ -44,8 +45,11 @@ _FIRST_WAY: Way = "coefficients"
 _SHORTER, _SHORTEST = 8, 60
 #: Wishes a device that proposals are drawn for, and draws of each.
 _WISHES, _DRAWS = 33, 3
+#: Of so many accuracies or more in a large space, this share is spent as ``hybrid`` does before the rounds. What is
+#: counted is what answers are taken from and learnt from, and rounds alone count what serves fronts less.
+_MANY, _SEARCHED = 2000, 0.75
 #: Prefixes of the state.
-_NETWORK, _RNG = "network.", "rng"
+_NETWORK, _SEARCH, _RNG = "network.", "search.", "rng"
 
 
 class TrainsInRounds(ABC):
@@ -73,6 +77,8 @@ class TrainsInRounds(ABC):
         self._allowed = torch.from_numpy(np.concatenate(problem.allowed))
         self._network = make_network(kind, wishes.width, self._fleet.features.width, counts, self._allowed, seed)
         self._accuracy: CountedAccuracy | None = None
+        is_searched = (problem.budget or 0) >= _MANY and problem.every() is None
+        self._search = HybridStrategy(problem, seed) if is_searched else None
         self._round = 0
         self._seconds = 0.0
 
@@ -113,6 +119,7 @@ class TrainsInRounds(ABC):
         started = time.perf_counter()
         try:
             with on_one_thread():
+                self._search_first(problem, checkpoint)
                 self._rounds(problem, checkpoint)
                 progress.note("Training the generator for the last time.")
                 self._accuracy = self._fitted(_LAST_FIT * self._fit_steps)
@@ -130,6 +137,15 @@ class TrainsInRounds(ABC):
             best = max(self._kept, key=lambda way: self._kept[way])
             if best != self._fleet.features.way:
                 self.become(self.another(self._problem, best))
+
+    def _search_first(self, problem: Problem, checkpoint: Callable[[], None]) -> None:
+        left = int((1 - _SEARCHED) * (problem.budget or 0))
+        while self._search is not None and (more := (problem.remaining or 0) - left) > 0:
+            rows = self._search.ask(min(self._search.batch, more))
+            if not len(rows):
+                break
+            problem.evaluate(rows)
+            checkpoint()
 
     def _rounds(self, problem: Problem, checkpoint: Callable[[], None]) -> None:
         budget = problem.budget or 0
@@ -189,15 +205,21 @@ class TrainsInRounds(ABC):
     def dump(self) -> State:
         """The generator's weights after a round."""
         weights = {f"{_NETWORK}{name}": value.numpy().copy() for name, value in self._network.state_dict().items()}
+        search = self._search.dump() if self._search is not None else {}
+        weights |= {f"{_SEARCH}{name}": value for name, value in search.items()}
         return {**weights, **self.further_state(), _RNG: dump_generator(self._rng), "round": self._round}
 
     def load(self, state: State) -> None:
         """Go on from there."""
-        weights = {k.removeprefix(_NETWORK): torch.from_numpy(np.array(v)) for k, v in state.items() if _NETWORK in k}
+        weights = {
+            k.removeprefix(_NETWORK): torch.from_numpy(np.array(v)) for k, v in state.items() if k.startswith(_NETWORK)
+        }
         try:
             self._network.load_state_dict(weights)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
+        if self._search is not None:
+            self._search.load({k.removeprefix(_SEARCH): v for k, v in state.items() if k.startswith(_SEARCH)})
         self.load_further(state)
         self._rng, self._round = load_generator(str(state[_RNG])), int(state["round"])
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from fleetfront.predictors.relaxed import one_hot
-from fleetfront.search.models.counted import AccuracyEnsemble, fit_counted, fit_ensemble, load_counted
+from fleetfront.search.models.counted import AccuracyEnsemble, _behind, fit_counted, fit_ensemble, load_counted
 from fleetfront.search.models.counted_process import ErrorProcess
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.testing.problems import SyntheticAccuracy, small_problem
@@ -53,6 +53,17 @@ def test_sixty_accuracies_are_enough_for_the_process(process, fresh):
     off = np.abs(mean - truth)
     assert np.sqrt(np.mean(off**2)) < 0.35 * truth.std()
     assert np.mean(off < 2 * std) > 0.8
+
+
+def test_of_many_half_are_nearest_to_the_fronts_and_half_are_any():
+    problem = small_problem(MINI, budget=1500)
+    problem.evaluate(np.unique(MINI.sample(1500, np.random.default_rng(0)), axis=0))
+    fitted = fit_counted(problem, 0, 1).genotypes
+    order = np.argsort(_behind(problem.archive), kind="stable")
+    rank = np.argsort(order)[problem.archive.find(fitted)]
+    assert len(np.unique(rank)) == 700
+    assert set(range(350)) <= set(rank.tolist())
+    assert np.median(rank[rank >= 350]) == pytest.approx((350 + len(problem.archive)) / 2, rel=0.1)
 
 
 def test_the_process_says_the_same_of_probabilities_that_are_ones(process, fresh):

@@ -5,10 +5,12 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.predictors.accuracy.built_in import load_built_in
+from fleetfront.progress import SILENT
 from fleetfront.search.generators.answers import best_of_preference, front_of
 from fleetfront.search.generators.budgets import is_better
 from fleetfront.search.metrics import PARAMS, CountedCost
 from fleetfront.search.run import run_search
+from fleetfront.search.strategies import rounds
 from fleetfront.search.strategies.catalogue import make_strategy
 from fleetfront.spaces.catalogue import load_space
 from fleetfront.testing.problems import small_problem, synthetic_latencies
@@ -40,6 +42,26 @@ def test_three_objectives_are_traded() -> None:
     assert np.any(np.diff(front.accuracy) < 0), "some points are there for their parameters"
     with pytest.raises(InputError, match="pnag knows one cost"):
         make_strategy("pnag", problem, 0)
+
+
+def test_most_of_many_accuracies_are_spent_as_hybrid_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rounds, "_MANY", 60)
+    name = "modnas:steps=2,round_steps=1,fit_steps=10,features=coefficients"
+    problem, alone = small_problem(W12, budget=80), small_problem(W12, budget=80)
+    run_search(alone, make_strategy("hybrid", alone, 0), name="hybrid", seed=0)
+    states = []
+    strategy = make_strategy(name, problem, 0)
+    strategy.run(problem, SILENT, lambda: states.append((len(problem.archive), strategy.dump())))
+    assert len(problem.archive) == 80
+    assert np.array_equal(problem.archive.genotypes[:60], alone.archive.genotypes[:60])
+    # A killed one goes on from any of its states, to the same end.
+    for rows, state in (states[len(states) // 3], states[-2]):
+        again = small_problem(W12, budget=80)
+        again.evaluate(problem.archive.genotypes[:rows])
+        resumed = make_strategy(name, again, 0)
+        resumed.load(state)
+        run_search(again, resumed, name=name, seed=0)
+        assert np.array_equal(again.archive.genotypes, problem.archive.genotypes)
 
 
 def test_networks_are_ranked_within_a_budget() -> None:
