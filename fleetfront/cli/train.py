@@ -31,6 +31,9 @@ def train(images: str, space: str, epochs: int, threads: int, seed: int, as_json
     IMAGES is a folder with one subfolder a class, or `digits` for scikit-learn's. Every network of the space is trained
     at once (sandwich rule; the largest teaches the others). The same training is not repeated; a killed one goes on.
 
+    One process trains: each step changes the weights that the next begins with, and no --workers could share it.
+    --threads gives a step more cores; trainings by other seeds are commands of their own, which may run side by side.
+
     \b
     Examples:
       fleetfront train digits

@@ -1,4 +1,5 @@
-"""Judge accuracies in several processes of this machine, or on a Dask cluster; each loads weights and images once.
+"""Open several processes of this machine, or a Dask cluster, and judge accuracies there; each loads weights and images
+once.
 
 Answers come in the order of the questions, so a search finds the same fronts whoever computes.
 """
@@ -37,19 +38,24 @@ _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 _WRITE = "Write --workers 4 for processes of this machine, or --workers dask://HOST:PORT (tls://HOST:PORT with TLS)."
 #: Seconds between two looks whether the program that wants the answers is still there.
 _LOOK_S = 2.0
+_OPENING = threading.Lock()
 #: Kinds of accuracy that take time; besides, the function of a space's own file.
 _BY_WORKERS = ("supernet", "call")
 
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """Where accuracies are judged: by so many ``processes``, which ``executor`` hands the work, here or elsewhere."""
+    """Where accuracies are judged and files written: by so many ``processes``, which ``executor`` hands the work, here
+    or elsewhere.
+    """
 
     processes: int = 1
     executor: Executor | None = None
     is_elsewhere: bool = False
     #: What ``executor`` raises where a worker, or the way to it, is lost.
     losses: tuple[type[Exception], ...] = (BrokenExecutor,)
+    #: Puts an argument that many calls of ``map`` have in common where they find it, and gives what to name it by.
+    share: Callable[[Any], Any] = lambda value: value
 
     def start(self) -> None:
         """Start all processes of this machine now. One that is started while another dies is waited for in vain."""
@@ -71,7 +77,7 @@ class Workers:
         except self.losses as error:
             if self.is_elsewhere:
                 raise DeviceError(
-                    f"The cluster lost what was being judged ({type(error).__name__}: {_first_line(error)}).",
+                    f"The cluster lost what it was given ({type(error).__name__}: {_first_line(error)}).",
                     "Look at its workers' memory and logs; the same command goes on.",
                 ) from error
             raise DeviceError(
@@ -105,16 +111,13 @@ class Job:
 
 
 @contextmanager
-def open_workers(
-    spelled: int | str, *, accuracy: str = "supernet:", trusts_network: bool = False, only_here: str = ""
-) -> Iterator[Workers]:
+def open_workers(spelled: int | str, *, accuracy: str = "supernet:", trusts_network: bool = False) -> Iterator[Workers]:
     """The workers of ``--workers``, which end with the block.
 
     Args:
         spelled: a number, ``dask://HOST:PORT`` or ``tls://HOST:PORT``.
         accuracy: what they are to judge; a cluster judges ``supernet:`` alone.
         trusts_network: a scheduler beyond this machine may be spoken to without TLS.
-        only_here: what no cluster does, such as "Files are written".
 
     Raises:
         InputError: another spelling, a scheduler elsewhere without TLS, an accuracy that a cluster cannot judge.
@@ -124,15 +127,9 @@ def open_workers(
     text = str(spelled)
     if re.fullmatch("[+-]?[0-9]+", text):
         if not (len(text) < 9 and 1 <= int(text) <= MOST_WORKERS):
-            remedy = "Write --workers 4." if only_here else _WRITE
-            raise InputError(f"--workers {text[:80]} is not between 1 and {MOST_WORKERS}.", remedy)
+            raise InputError(f"--workers {text[:80]} is not between 1 and {MOST_WORKERS}.", _WRITE)
         yield from _processes(int(text))
         return
-    if only_here and "://" in text:
-        raise InputError(
-            f"{only_here} in processes of this machine, not on a cluster such as {text[:80]}.",
-            "Write --workers 4; accuracies of `fleetfront search` are what a cluster judges.",
-        )
     found = re.fullmatch(r"(dask|tls)://(\[[0-9a-fA-F:]+\]|[\w.-]+):([0-9]{1,5})", text)
     if found is None:
         raise InputError(f"--workers {text[:80]} is neither a number nor a scheduler's address.", _WRITE)
@@ -153,7 +150,10 @@ def judge(job: Job, split: str, genes: tuple[int, ...]) -> tuple[int, int]:
     """
     import numpy as np
 
-    return _opened(job, Split(split)).evaluate(np.array(genes, np.int8))
+    # A worker of a cluster may have several threads, which would each load all of it.
+    with _OPENING:
+        opened = _opened(job, Split(split))
+    return opened.evaluate(np.array(genes, np.int8))
 
 
 def spread(job: Job, workers: Workers, genotypes: Genotypes, split: Split) -> Iterator[tuple[int, int]]:
@@ -238,7 +238,7 @@ def _cluster(address: str) -> Iterator[Workers]:
         from distributed import Client
         from distributed.scheduler import KilledWorker
     except ImportError as error:
-        raise missing("distributed", "cluster", "Judging accuracies on a Dask cluster") from error
+        raise missing("distributed", "cluster", "A Dask cluster for --workers") from error
     try:
         client: Any = Client(address, timeout=_ANSWERS_IN_S, set_as_default=False)
     except TypeError as error:
@@ -255,7 +255,8 @@ def _cluster(address: str) -> Iterator[Workers]:
         threads = sum(client.nthreads().values())
         if not threads:
             raise DeviceError(f"The scheduler at {address} has no workers.", f"Start some: dask worker {address}")
-        yield Workers(threads, executor, True, (BrokenExecutor, CancelledError, OSError, KilledWorker))
+        share = functools.partial(client.scatter, broadcast=True, hash=False)
+        yield Workers(threads, executor, True, (BrokenExecutor, CancelledError, OSError, KilledWorker), share)
     finally:
         with suppress(OSError, RuntimeError):
             executor.shutdown(wait=False)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fleetfront.datasets import DIGITS
 from fleetfront.errors import InputError
 from fleetfront.pipelines.accuracy_workers import Job, Workers, spread
 from fleetfront.predictors.accuracy.sources import SupernetLoader, load_accuracy
@@ -49,7 +51,9 @@ def supernet_loader(
         if workers is None or workers.executor is None:
             return model
         workers.start()
-        job = Job(weights, space.name, images, model.fingerprint)
+        # Workers of a cluster were started in other folders.
+        here = os.path.join(os.getcwd(), weights), images if images == DIGITS else os.path.join(os.getcwd(), images)
+        job = Job(here[0], space.name, here[1], model.fingerprint)
         return model.spread_over(functools.partial(spread, job, workers))
 
     return load

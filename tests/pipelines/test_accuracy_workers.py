@@ -135,7 +135,7 @@ def test_a_cluster_that_loses_its_workers_is_said() -> None:
             raise scheduler.KilledWorker("judge-1", SimpleNamespace(address="tcp://w:1"), 3)
 
     lost = Workers(2, Losing(1), True, (scheduler.KilledWorker,))
-    with pytest.raises(DeviceError, match="cluster lost what was being judged"):
+    with pytest.raises(DeviceError, match="cluster lost what it was given"):
         list(spread(Job("w", SPACE.name, "digits", ""), lost, archs(1), Split.VALIDATION))
 
 

@@ -123,10 +123,15 @@ def _files(*spelled: str) -> list[Any]:
     return [SimpleNamespace(kind=parse_formats(name)[0], precision=precision) for name, precision in named]
 
 
-def test_a_cluster_writes_no_files(capsys: pytest.CaptureFixture[str]) -> None:
+def test_clusters_and_numbers_of_workers_that_cannot_be_are_refused(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleetfront.pipelines.accuracy_workers._ANSWERS_IN_S", 0.2)
     archs = ["--space", ofa_mbv3_mini().name, "--arch", arch()]
     command = ["deploy", *archs, "--random-weights", "--workers"]
-    assert main([*command, "dask://localhost:8786"]) == 2
-    assert "Files are written in processes of this machine, not on a cluster" in capsys.readouterr().err
+    assert main([*command, "dask://farm.example:8786"]) == 2
+    assert "Whoever reads along between here and farm.example" in capsys.readouterr().err
+    assert main([*command, "dask://127.0.0.1:1", "--trust-network"]) == 3
+    assert "No Dask scheduler answers at tcp://127.0.0.1:1" in capsys.readouterr().err
     assert main([*command, "0"]) == 2
     assert "--workers 0 is not between 1 and 256" in capsys.readouterr().err

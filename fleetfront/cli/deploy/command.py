@@ -40,9 +40,10 @@ from fleetfront.cli.options import DEFAULT_SPACE, json_option, opened_space, qui
     "--workers",
     default="1",
     show_default=True,
-    metavar="N",
-    help="Processes that write and prove; measuring is done one file at a time.",
+    metavar="N|dask://HOST:PORT",
+    help="Processes, or a Dask cluster, that write and prove; measuring is done here, one file at a time.",
 )
+@click.option("--trust-network", is_flag=True, help="With --workers: a scheduler elsewhere may lack TLS.")
 @store_option
 @json_option
 @quiet_option
@@ -54,6 +55,7 @@ def deploy(
     files: FileChoices,
     measure: str | None,
     workers: str,
+    trust_network: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -62,8 +64,7 @@ def deploy(
 
     One folder a network: the files, manifest.json, labels, a model card and code that runs the files. Accuracy is
     judged on held-out images of --images where their folders are the network's classes. With --measure the very files
-    are timed, and what was predicted stands beside what was measured, under the same clock. int8 is smaller; whether it
-    is faster, only --measure tells.
+    are timed, and what was predicted stands beside that, under the same clock: only so int8 is known to be faster.
 
     \b
     Examples:
@@ -93,7 +94,7 @@ def deploy(
         write = partial(deploy_family, chosen, family)
     else:
         known = given.read_weights(family, fronts, weights)
-        write = partial(deploy_picks, chosen, family, known, workers=workers)
+        write = partial(deploy_picks, chosen, family, known, workers=workers, trusts_network=trust_network)
     done: list[Deployed] = []
     if chosen or not failed:
         with ExitStack() as held:

@@ -1,14 +1,11 @@
 """Picks become bundles: each distinct network is made once, measured if asked, and put with its texts into a folder a
-pick. Making one network's files is in ``deploy.network``, its bundle in ``deploy.bundling``; ``picks`` chooses.
+pick. ``deploy.network`` makes one network's files, ``deploy.spread`` those of many, ``deploy.bundling`` bundles.
 """
 
 from __future__ import annotations
 
-import json
-import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +18,10 @@ from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.quantise.precisions import FILE_PRECISIONS, SPREAD_LIMITS, WEIGHT_BITS
 from fleetfront.errors import FleetfrontError, InputError
-from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.accuracy_workers import Workers, open_workers
+from fleetfront.pipelines.accuracy_workers import open_workers
 from fleetfront.pipelines.deploy.bundling import bundle_network, folder_name, staging_folder
-from fleetfront.pipelines.deploy.network import write_network
 from fleetfront.pipelines.deploy.records import Deployed, FrontPoints, Measuring, Network, Pick, Recipe
+from fleetfront.pipelines.deploy.spread import Key, make_networks
 from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
 from fleetfront.pipelines.deploy.weights import UserImages, Weights
 from fleetfront.pipelines.measure.files import FileLatency
@@ -45,10 +41,6 @@ __all__ = [
 ]
 
 
-#: Architecture and precision, as ``Pick.key``.
-_Key = tuple[str, str]
-
-
 def deploy_picks(
     picks: Sequence[Pick],
     space: SearchSpace,
@@ -61,6 +53,7 @@ def deploy_picks(
     limit: float = SPREAD_LIMITS["fp32"],
     force: bool = False,
     workers: int | str = 1,
+    trusts_network: bool = False,
     progress: Progress = SILENT,
 ) -> list[Deployed]:
     """Write one bundle a pick. A pick that fails carries its error and costs no other pick.
@@ -78,7 +71,7 @@ def deploy_picks(
         measuring: time the very files that the bundles get.
         limit: of the proof of fp32 against torch, share of what inputs change in the logits.
         force: replace bundles that exist.
-        workers: number of processes that write and prove; measuring is done here, one file at a time.
+        workers, trusts_network: as ``open_workers`` takes them; measuring is done here, one file at a time.
         progress: counts files.
 
     Raises:
@@ -96,9 +89,9 @@ def deploy_picks(
     left = [pick for pick in picks if pick.name not in done]
     for pick in left:
         check_replaceable(there[pick.name], force=force)
-    with open_workers(workers, only_here="Files are written") as processes, staging_folder(out) as staging:
-        making = _make(left, space, weights, formats, recipe, staging, processes, progress)
-        measured: Mapping[_Key, tuple[FileLatency, ...]] = {}
+    with open_workers(workers, trusts_network=trusts_network) as opened, staging_folder(out) as staging:
+        making = make_networks(left, space, weights, formats, recipe, staging, opened, progress)
+        measured: Mapping[Key, tuple[FileLatency, ...]] = {}
         if measuring is not None:
             made = dict(making)
             measured, making = _measured(made, measuring, progress), iter(made.items())
@@ -111,10 +104,10 @@ def deploy_picks(
 
 
 def _measured(
-    made: Mapping[_Key, Network | FleetfrontError], measuring: Measuring, progress: Progress
-) -> dict[_Key, tuple[FileLatency, ...]]:
+    made: Mapping[Key, Network | FleetfrontError], measuring: Measuring, progress: Progress
+) -> dict[Key, tuple[FileLatency, ...]]:
     """Measure what was made, one precision after another: files are told apart by their architecture."""
-    found: dict[_Key, tuple[FileLatency, ...]] = {}
+    found: dict[Key, tuple[FileLatency, ...]] = {}
     for precision in dict.fromkeys(own for _, own in made):
         networks = {arch: network for (arch, own), network in made.items() if own == precision}
         timed = measure_networks(networks, measuring, progress)
@@ -192,101 +185,3 @@ def _check(picks: Sequence[Pick], formats: Sequence[FileFormat], recipe: Recipe,
     for kind in formats:
         kind.check()
     check_targets(measuring, formats, precisions_of(picks, recipe))
-
-
-def _make(
-    picks: Sequence[Pick],
-    space: SearchSpace,
-    weights: Weights,
-    formats: Sequence[FileFormat],
-    recipe: Recipe,
-    staging: Path,
-    workers: Workers,
-    progress: Progress,
-) -> Iterator[tuple[_Key, Network | FleetfrontError]]:
-    """Every distinct architecture and precision with its network, or why there is none."""
-    distinct = {pick.key: pick.recipe(recipe) for pick in picks}
-    progress.start("Writing and proving", len(formats) * sum(len(own.precisions) for own in distinct.values()))
-    common = _Common(uuid.uuid4().hex, space, weights, tuple(formats), _threads())
-    folders = [staging / str(number) for number in range(len(distinct))]
-    archs = [arch for arch, _ in distinct]
-    if workers.executor is None:
-        write: Callable[..., Network | FleetfrontError] = partial(_write, progress=progress)
-    else:
-        write = _write_apart
-        workers.start()
-    made = workers.map(write, [common] * len(distinct), archs, list(distinct.values()), folders)
-    for (key, own), network in zip(distinct.items(), made, strict=True):
-        if workers.executor is not None:
-            network = replace(network, weights=weights) if isinstance(network, Network) else network
-            progress.advance(len(formats) * len(own.precisions), key[0])
-        yield key, network
-    progress.finish()
-
-
-@dataclass(frozen=True, slots=True)
-class _Common:
-    """The part of what is to be written that all networks of a command have in common; ``name`` is of no other's."""
-
-    name: str
-    space: SearchSpace
-    weights: Weights
-    formats: tuple[FileFormat, ...]
-    threads: int
-
-
-def _threads() -> int:
-    import torch
-
-    return torch.get_num_threads()
-
-
-@cache
-def _kept(name: str) -> list[_Common]:
-    """Where a process keeps what came with its first network: images are decoded once."""
-    return []
-
-
-def _write_apart(common: _Common, arch: str, recipe: Recipe, folder: Path) -> Network | FleetfrontError:
-    """``_write`` in a process of its own, without the weights, which its caller has."""
-    import torch
-
-    kept = _kept(common.name)
-    if not kept:
-        kept.append(common)
-        # How many threads add up is in the last bits of sums, which are to be those of one process.
-        torch.set_num_threads(common.threads)
-    made = _write(kept[0], arch, recipe, folder)
-    return replace(made, weights=Weights()) if isinstance(made, Network) else made
-
-
-def _write(
-    common: _Common, arch: str, recipe: Recipe, folder: Path, progress: Progress = SILENT
-) -> Network | FleetfrontError:
-    space, weights = common.space, common.weights
-    try:
-        folder.mkdir()
-        graph = _labelled(weights.graph(space, space.parse([arch])[0]), arch, space, weights, recipe)
-        return write_network(graph, weights, common.formats, recipe, folder, progress=progress)
-    except FleetfrontError as error:
-        return error
-    except OSError as error:
-        remedy = "Free space or choose another --out."
-        return InputError(f"The files of {arch} could not be written ({error}).", remedy)
-
-
-def _labelled(graph: Graph, arch: str, space: SearchSpace, weights: Weights, recipe: Recipe) -> Graph:
-    """The graph with everything that a file must say of itself."""
-    described = weights.describe()
-    contract, size = recipe.contract, int(graph.tensors[graph.inputs[0]].shape[-1])
-    labels = {
-        **graph.labels,
-        "arch": arch,
-        "space": space.name,
-        "weights": "random" if described["random"] else described["id"],
-        "licence": str(described.get("licence", "none: random numbers")),
-        "labels": json.dumps(list(weights.class_names(graph))),
-        "preprocessing": json.dumps(weights.preprocessing(size).to_dict()),
-        "contract": json.dumps(contract.to_dict()),
-    }
-    return replace(graph, name="network-random-weights" if described["random"] else "network", labels=labels)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fleetfront.datasets import CROP_FROM, CROP_SHARE, Dataset, Preprocessing, Split, load_images
+from fleetfront.datasets import CROP_FROM, CROP_SHARE, DIGITS, Dataset, Preprocessing, Split, load_images
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Graph
 from fleetfront.predictors.accuracy.chosen_classes import only_images
@@ -56,6 +57,12 @@ class UserImages:
     def __getstate__(self) -> dict[str, Any]:
         """Another process decodes images itself."""
         return {**self.__dict__, "_at": {}, "_failed": {}}
+
+    def whole_path(self) -> UserImages:
+        """The same by the whole path of their folder, for a process that was started in another one."""
+        moved = copy(self)
+        moved.source = self.source if self.source == DIGITS else str(Path(self.source).absolute())
+        return moved
 
     def at(self, size: int) -> Dataset:
         """The images, square with ``size`` pixels. Raises InputError if they cannot be read."""

@@ -201,7 +201,7 @@ def test_a_command_that_was_killed_goes_on(tmp_path: Path, monkeypatch: pytest.M
             raise Killed
         return write_network(*given, **named)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("fleetfront.pipelines.deploy.deploy.write_network", write)
+    monkeypatch.setattr("fleetfront.pipelines.deploy.spread.write_network", write)
     with pytest.raises(Killed):
         deploy_picks(picks, SPACE, Weights(), BOTH, tmp_path)
     monkeypatch.undo()
