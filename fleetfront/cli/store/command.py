@@ -1,4 +1,4 @@
-"""``fleetfront store``: say what the store of measurements holds, and make it smaller."""
+"""``fleetfront store``: say what the store of measurements holds, make it smaller, save what a damaged one holds."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 
 @click.group()
 def store() -> None:
-    """Say what the store of measurements holds, and make it smaller.
+    """Say what the store of measurements holds, make it smaller, save what a damaged one holds.
 
     \b
     Examples:
       fleetfront store info
       fleetfront store compact
+      fleetfront store rescue --out saved.sqlite
       fleetfront store info --store colleague/store.sqlite --json
     """
 
@@ -95,6 +96,38 @@ def compact(store: Path | None, as_json: bool, quiet: bool) -> None:
     before, after = done.bytes_before / 1e6, done.bytes_after / 1e6
     echo(f"{path}: {before:,.1f} MB before, {after:,.1f} MB now; {done.rows:,} rows, {done.packed:,} packed anew.")
     next_command("fleetfront store info")
+
+
+@store.command("rescue")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="The new store, which must not exist.")
+@store_option
+@json_option
+@quiet_option
+def rescue(out: Path, store: Path | None, as_json: bool, quiet: bool) -> None:
+    """Save what can be read of a damaged store into a new one. The damaged one stays as it is.
+
+    Rows on pages that cannot be read are lost, and those whose name, conditions or source lay there. If the very first
+    page is damaged, nothing can be saved.
+
+    \b
+    Examples:
+      fleetfront store rescue --out saved.sqlite
+      fleetfront store rescue --store lab.sqlite --out saved.sqlite --json
+    """
+    from dataclasses import asdict
+
+    from fleetfront.profilers.store.rescuing import rescue_store
+
+    path = store_path(store)
+    with progress(quiet) as shown:
+        done = rescue_store(path, out, progress=shown)
+    if as_json:
+        print_json({"file": str(path), "out": str(out), **asdict(done)})
+        return
+    echo(f"{out}: {done.rows:,} rows saved; {done.without_rest:,} more have lost what they belong to.")
+    if done.holes:
+        hint(f"Pages that cannot be read lay in {done.holes:,} places: nobody can say how many rows they held.")
+    next_command(f"fleetfront store info --store {out}")
 
 
 def _read_all(path: Path, contents: StoreContents, quiet: bool) -> tuple[dict[str, int], list[str]]:

@@ -50,7 +50,7 @@ def compact_store(path: Path, *, progress: Progress = SILENT) -> Compacted:
         if said != "ok":
             raise InputError(
                 f"{path} is damaged ({said}), and writing it anew might lose what can still be read.",
-                "Restore a copy of it, or import it again from whoever imported it; this one was left untouched.",
+                "Restore a copy, or save what can be read: fleetfront store rescue --out NEW; it was left untouched.",
             )
         before = file_bytes(path)
         (rows, last) = connection.execute("SELECT count(*), coalesce(max(id), 0) FROM measurements").fetchone()

@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from fleetfront.errors import InputError
@@ -20,6 +21,7 @@ from fleetfront.profilers.store.schema import (
     open_for_reading,
     version_of,
 )
+from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.targets import Target
 
@@ -41,6 +43,15 @@ _NEW_VISITS = (
     f" FROM other.visits v{_JOINED} WHERE v.id IN"
     " (SELECT m.visit FROM other.measurements m JOIN other.series x ON x.id = m.series"
     f" WHERE {_TARGET} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM measurements o WHERE o.uuid = m.uuid))"
+)
+
+#: Campaigns of rows that no row of ``campaigns`` describes, found by a leap from each to the next: imported ones belong
+#: to none, and their sources say whose they are.
+_LONE = (
+    "WITH RECURSIVE each(name) AS (SELECT min(campaign) FROM measurements UNION ALL"
+    " SELECT (SELECT min(m.campaign) FROM measurements m WHERE m.campaign > each.name) FROM each"
+    " WHERE each.name IS NOT NULL) SELECT name FROM each WHERE name IS NOT NULL"
+    " AND NOT EXISTS (SELECT 1 FROM campaigns c WHERE c.id = each.name)"
 )
 
 #: In this order, each step finding what the ones before it brought. Sessions have no identity of their own: two of one
@@ -130,6 +141,14 @@ def _names(path: Path) -> dict[str, set[str]]:
     for machine in machines_in(path):
         if machine.name:
             found.setdefault(machine.device, set()).add(machine.name)
+    with closing(open_for_reading(path)) as connection, explained(path):
+        lone = [str(campaign) for (campaign,) in connection.execute(_LONE)]
+    with Store(path, read_only=True) as store:
+        for campaign in lone:
+            # A phone says with every row what it is; of one sustained run there is nothing else.
+            for row in islice(store.measurements(metric=None, campaigns=[campaign]), 1):
+                if name := row.before.get("model"):
+                    found.setdefault(row.target.device, set()).add(str(name))
     return found
 
 

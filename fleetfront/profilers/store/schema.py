@@ -339,6 +339,11 @@ def _explanation(error: Exception, path: Path, written: Path) -> InputError:
         )
     if "disk I/O" in text:
         return InputError(f"The disk that holds {path} reports errors ({text}).", "Check the disk and the free space.")
+    if "malformed" in text:
+        return InputError(
+            f"{path} is damaged ({text}).",
+            f"Restore a copy, or save what can be read: fleetfront store rescue --store {path} --out NEW",
+        )
     if type(error) in (sqlite3.DatabaseError, UnicodeDecodeError):
         return InputError(
             f"{path} is not a readable store ({text}).",

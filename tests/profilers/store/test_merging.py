@@ -11,7 +11,7 @@ import pytest
 
 from fleetfront.errors import InputError
 from fleetfront.profilers.store import merging
-from fleetfront.profilers.store.merging import Merged, devices_in, merge_store
+from fleetfront.profilers.store.merging import Merged, described_differently, devices_in, merge_store
 from fleetfront.profilers.store.store import Source, Store
 from fleetfront.targets import Target
 from tests.profilers.store.conftest import measured, older_store
@@ -211,3 +211,15 @@ def test_a_full_disk_is_the_one_that_is_written_to(
     with pytest.raises(InputError, match="own") as caught:
         merge_store(tmp_path / "own.sqlite", other, as_lab)
     assert str(other) not in str(caught.value)
+
+
+def test_phones_known_by_rows_without_a_run_are_told_apart(tmp_path: Path) -> None:
+    """Sustained runs are of no campaign: their rows alone say what they were measured on."""
+    here, there, phone = tmp_path / "here.sqlite", tmp_path / "there.sqlite", Target("adb:desk:5555", "tflite-cpu")
+    for path, model in ((here, "Pixel 7"), (there, "Galaxy S9")):
+        with Store(path) as store:
+            store.append([measured(phone, campaign=f"sustained-{model[:3]}", uuid=model, before={"model": model})])
+            store.append([measured(PHONE, campaign="imported", uuid=f"{model}2")], Source("HELP", "MIT"))
+    told = described_differently(here, there, str)
+    assert told == {"adb:desk:5555": "adb:desk:5555 is Pixel 7 here, and Galaxy S9"}
+    assert described_differently(here, here, str) == {}
