@@ -10,11 +10,16 @@ import os
 import re
 import secrets
 import tempfile
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from fleetfront.errors import DeviceBusy, FileError, InputError
+
+#: What several threads would make at once is made by one.
+_MAKING = threading.RLock()
+_IN_USE = ".in-use"
 
 
 @contextlib.contextmanager
@@ -78,7 +83,9 @@ def lasting_name(path: Path) -> str:
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(path, secrets.token_hex(4).encode())
+            with one_at_a_time(path.parent):
+                if not path.exists():
+                    write_whole(path, secrets.token_hex(4).encode())
         named = path.read_text().strip()
     except OSError as error:
         raise explained_os_error(error, path) from error
@@ -135,14 +142,57 @@ def _lock(folder: Path, name: str, subject: str) -> Iterator[None]:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Hold ``folder`` alone, among threads and processes, as soon as the others that want it are done.
 
-    Raises OSError where there is no such folder.
+    On a disk that has no locks for folders, such as one of NFS, among the threads of this process alone. Raises OSError
+    where there is no such folder.
     """
-    descriptor = os.open(folder, os.O_RDONLY)
+    with _MAKING:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            _flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+
+@contextlib.contextmanager
+def held_open(folder: Path) -> Iterator[None]:
+    """Inside, what lies in ``folder``, which is made, is in use: ``unless_held`` says so to others.
+
+    Raises OSError where nothing can be written there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / _IN_USE, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _flock(descriptor, fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextlib.contextmanager
+def unless_held(folder: Path) -> Iterator[bool]:
+    """Tell whether nobody here or elsewhere has ``folder`` in use. Who wants it waits until the block ends."""
+    try:
+        descriptor = os.open(folder / _IN_USE, os.O_RDWR)
+    except FileNotFoundError:
+        yield True
+        return
+    try:
+        yield _flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, how: int) -> bool:
+    """Lock an open file or folder; whether nobody else holds it, which is so where the disk has no such locks."""
+    try:
+        fcntl.flock(descriptor, how)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP):
+            raise
+    return True
 
 
 def explained_os_error(error: OSError, path: Path) -> InputError:

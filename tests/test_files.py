@@ -1,11 +1,24 @@
+import contextlib
+import errno
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from fleetfront.errors import FileError, FleetfrontError
-from fleetfront.files import check_regular, whole_file, write_whole
+from fleetfront.files import (
+    check_regular,
+    held_open,
+    lasting_name,
+    one_at_a_time,
+    unless_held,
+    whole_file,
+    write_whole,
+)
 from fleetfront.pipelines.importing.lookup_yaml import read_lookup_folder
 from fleetfront.profilers.file_facts import file_precision
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_w12
@@ -70,3 +83,48 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, name: str) -> None:
     os.mkfifo(tmp_path / name)
     with pytest.raises(FleetfrontError, match="is no regular file"):
         PIPES[name](tmp_path / name)
+
+
+def test_several_who_draw_a_lasting_name_at_once_have_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device's folder and a host's kept rows are found again by it: one that is replaced loses them."""
+    both, drawn = threading.Barrier(2), iter(["aaaaaaaa", "bbbbbbbb"])
+
+    def draw(_: int) -> str:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)
+        return next(drawn)
+
+    monkeypatch.setattr("fleetfront.files.secrets.token_hex", draw)
+    with ThreadPoolExecutor(2) as pool:
+        names = list(pool.map(lasting_name, [tmp_path / "home" / "name"] * 2))
+    assert names == ["aaaaaaaa"] * 2
+    assert lasting_name(tmp_path / "home" / "name") == "aaaaaaaa"
+
+
+def test_one_works_at_a_time_where_disks_lock_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EBADF, "Bad file descriptor")
+
+    monkeypatch.setattr("fleetfront.files.fcntl.flock", refuse)
+    both, inside, most = threading.Barrier(2), [], []
+
+    def work(_: int) -> None:
+        both.wait(timeout=10)
+        with one_at_a_time(tmp_path):
+            inside.append(0)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(work, range(2)))
+    assert most == [1, 1]
+
+
+def test_a_folder_in_use_is_said_to_be(tmp_path: Path) -> None:
+    with unless_held(tmp_path) as is_free:
+        assert is_free
+    with held_open(tmp_path), held_open(tmp_path), unless_held(tmp_path) as is_free:
+        assert not is_free
+    with unless_held(tmp_path) as is_free:
+        assert is_free

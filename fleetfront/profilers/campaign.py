@@ -30,7 +30,7 @@ from fleetfront.profilers.records import Measurement, Role, measurement_uuid
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration
-from fleetfront.side_by_side import aside, on_interrupt
+from fleetfront.side_by_side import aside, on_interrupt, working_s
 from fleetfront.targets import Target
 
 #: Rounds that visit only what is first: three tell a block's time, and one of them may be an unlucky one.
@@ -140,7 +140,7 @@ class Campaign:
         clock: Clock,
         names: Mapping[str, str] | None = None,
         progress: Progress = SILENT,
-        now: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = working_s,
     ) -> None:
         """Prepare to go on where the campaign ``row`` stands.
 
@@ -153,7 +153,8 @@ class Campaign:
             clock: what the stop rule sees.
             names: what to call keys that are no names themselves.
             progress: told of every visit.
-            now: seconds of the budget; a simulated device brings its own.
+            now: seconds of the budget, by default without those of other devices' turns; a simulated device brings its
+                own.
         """
         self._store = store
         self._agent = agent

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fleetfront.files import explained_os_error, write_whole
+from fleetfront.files import explained_os_error, held_open, unless_held, write_whole
 
 #: Networks of one campaign take a gigabyte and are written again in 0.1 s each, so little is kept beyond a campaign.
 KEPT_BYTES = 1 << 30
@@ -41,8 +43,25 @@ class FileCache:
             raise explained_os_error(error, path) from error
         return sha256
 
+    @contextmanager
+    def in_use(self) -> Iterator[None]:
+        """Inside, the files stay. Raises InputError where nothing can be written to the folder."""
+        with ExitStack() as held:
+            try:
+                held.enter_context(held_open(self.folder))
+            except OSError as error:
+                raise explained_os_error(error, self.folder) from error
+            yield
+
     def prune(self, kept_bytes: int = KEPT_BYTES) -> int:
-        """Remove the files used longest ago until the rest fits; returns the bytes freed."""
+        """Remove the files used longest ago until the rest fits; returns the bytes freed.
+
+        Nothing while some are in use, by another device or command: whoever is the last of them removes more.
+        """
+        with unless_held(self.folder) as is_free:
+            return self._removed(kept_bytes) if is_free else 0
+
+    def _removed(self, kept_bytes: int) -> int:
         # A file that another process removes meanwhile is as good as removed here.
         entries = []
         for path in self.folder.glob(f"??/*{self.suffix}"):

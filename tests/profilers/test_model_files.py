@@ -30,6 +30,17 @@ def test_the_files_used_longest_ago_go_first(tmp_path: Path) -> None:
     assert [cache.has(sha256) for sha256 in hashes] == [True, False, False, True]
 
 
+def test_files_that_another_device_uses_stay(tmp_path: Path) -> None:
+    """The first of several devices that is done removes what was written first: the files of the others."""
+    mine, others = FileCache(tmp_path, ".onnx"), FileCache(tmp_path, ".onnx")
+    sha256 = mine.put(b"model")
+    with mine.in_use():
+        assert others.prune(kept_bytes=0) == 0
+        assert mine.has(sha256)
+    assert others.prune(kept_bytes=0) == len(b"model")
+    assert not mine.has(sha256)
+
+
 def test_a_full_disk_leaves_no_partial_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(source: str, destination: str) -> None:
         raise OSError(errno.ENOSPC, "No space left on device", destination)

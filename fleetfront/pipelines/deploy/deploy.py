@@ -71,15 +71,15 @@ def deploy_picks(
         measuring: time the very files that the bundles get.
         limit: of the proof of fp32 against torch, share of what inputs change in the logits.
         force: replace bundles that exist.
-        workers, trusts_network: as ``open_workers`` takes them; measuring is done here, one file at a time.
+        workers: processes that write and prove, or a Dask scheduler's address; measuring is done here, file by file.
+        trusts_network: a scheduler beyond this machine may be spoken to without TLS.
         progress: counts files.
 
     Raises:
         InputError: no picks, two of one name, a bundle that exists, a target without a file, times without files.
         DeviceError: the device that measures is gone, or a worker.
     """
-    recipe = recipe or Recipe()
-    recipe = replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
+    recipe = _limited(recipe or Recipe(), limit)
     _check(picks, formats, recipe, measuring)
     wanted = Wanted(space.name, weights.describe(), formats, recipe, measuring is not None)
     there = {pick.name: out / folder_name(pick, weights) for pick in picks}
@@ -101,6 +101,10 @@ def deploy_picks(
                 own = pick.recipe(recipe)
                 done[pick.name] = bundle_network(pick, network, timed, space.name, own, out, force=force)
     return [done[pick.name] for pick in picks]
+
+
+def _limited(recipe: Recipe, limit: float) -> Recipe:
+    return replace(recipe, spread_limits={**recipe.spread_limits, "fp32": limit})
 
 
 def _measured(

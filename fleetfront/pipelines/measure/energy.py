@@ -98,7 +98,7 @@ def measure_energy(
     why_not: dict[str, str] = {}
     if not left:
         return EnergyOutcome(target, space.name, campaign, found, why_not, len(known))
-    with closing(open_agent(target)) as agent:
+    with cache.in_use(), closing(open_agent(target)) as agent:
         for number, task in enumerate(left, 1):
             progress.note(f"Energy of {task.key} ({number} of {len(left)})")
             one = measure_sustained(

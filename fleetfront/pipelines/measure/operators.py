@@ -48,6 +48,7 @@ from fleetfront.profilers.store.store import Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import FloatArray
 from fleetfront.runtimes.catalogue import find_facts
+from fleetfront.side_by_side import working_s
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
@@ -125,13 +126,13 @@ def profile_operators(
     """
     if target.batch != 1:
         raise InputError(f"Operators are measured at batch 1, not {target.batch}.", "Leave --batch out.")
-    began, started_ns = time.monotonic(), time.time_ns()
+    began, started_ns = working_s(), time.time_ns()
     place = workspace or Workspace.default()
     check_operators(target.precision)
     suffix, write_piece = file_writer(target)
     cache = FileCache(place.cache / "files", suffix)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
-    with closing(opener(target)) as agent:
+    with cache.in_use(), closing(opener(target)) as agent:
         measure = _Measuring(
             target, store, agent, cache, lambda graph: write_piece(graph, Piece.OPERATOR), seed, progress
         )
@@ -139,12 +140,12 @@ def profile_operators(
         seen = [measure(design, seconds * _FIRST_SHARE, "first")]
         costs = learn_costs(design, seen, agent.describe())
         more = draw_more(design, costs, round(_MORE * scale), seed)
-        if seconds - (time.monotonic() - began) > 0.1 * seconds:
-            seen.append(measure(more, seconds - (time.monotonic() - began), "more"))
+        if seconds - (working_s() - began) > 0.1 * seconds:
+            seen.append(measure(more, seconds - (working_s() - began), "more"))
             both = replace(design, samples={**design.samples, **more.samples})
             costs = learn_costs(both, seen, agent.describe())
     cache.prune()
-    return replace(costs, started_ns=started_ns, seconds=time.monotonic() - began)
+    return replace(costs, started_ns=started_ns, seconds=working_s() - began)
 
 
 def draw_more(design: OperatorDesign, costs: OperatorCosts, count: int, seed: int) -> OperatorDesign:
@@ -186,7 +187,7 @@ class _Measuring:
     progress: Progress
 
     def __call__(self, design: OperatorDesign, seconds: float, name: str) -> Observations:
-        began = time.monotonic()
+        began = working_s()
         tasks = self._written(design)
         options, environment = RoundOptions(seed=self.seed), self.agent.describe()
         identity = campaign_identity(
@@ -197,7 +198,7 @@ class _Measuring:
         files = {file: str(self.cache.path(file)) for file in tasks.files}
         clock = self.agent.clocks[0]
         campaign = Campaign(self.store, self.agent, row, options, files, clock=clock, progress=self.progress)
-        campaign.run(Limits(seconds, _MOST_ROUNDS), preparing_s=time.monotonic() - began)
+        campaign.run(Limits(seconds, _MOST_ROUNDS), preparing_s=working_s() - began)
         return read_observations(self.store, self.target, "", clock, [row.id])
 
     def _file(self, sample: Sample) -> bytes:

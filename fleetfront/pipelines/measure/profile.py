@@ -192,7 +192,7 @@ def profile_space(
     suffix, write = file_writer(target)
     cache = FileCache(place.cache / "files", suffix)
     opener = open_agent or (lambda wanted: open_device(wanted, Choices(workspace=place), progress))
-    with closing(opener(target)) as agent:
+    with cache.in_use(), closing(opener(target)) as agent:
         seen_clock, environment = clock or agent.clocks[0], agent.describe()
         identity = campaign_identity(target, space.name, chosen, environment)
         row = find_unfinished(store, target, space.name, identity, budget.seconds)

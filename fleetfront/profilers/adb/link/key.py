@@ -23,12 +23,13 @@ def load_key(path: Path | None, progress: Progress) -> PythonRSASigner:
     try:
         path = path or (Path(home) if home else Path.home() / ".android") / "adbkey"
         public = path.with_name(f"{path.name}.pub")
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with one_at_a_time(path.parent):
-            if not path.exists():
-                _make_key(path)
-                progress.note(f"Made a new ADB key, {path}. The device may ask to allow it: accept on its screen.")
-            return PythonRSASigner(public.read_text() if public.exists() else "", path.read_text())
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with one_at_a_time(path.parent):
+                if not path.exists():
+                    _make_key(path)
+                    progress.note(f"Made a new ADB key, {path}. The device may ask to allow it: accept on its screen.")
+        return PythonRSASigner(public.read_text() if public.exists() else "", path.read_text())
     except (OSError, ValueError, RuntimeError) as error:
         raise InputError(
             f"The ADB key {path or ''} cannot be used ({error}).",
