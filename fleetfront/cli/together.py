@@ -47,7 +47,7 @@ class Together:
         with self._lock:
             if self._can_redraw:
                 self._draw(voice)
-            elif voice.total and time.monotonic() - self._last >= LINE_EVERY_S:
+            elif voice.left_s() is not None and time.monotonic() - self._last >= LINE_EVERY_S:
                 self._last = time.monotonic()
                 self.write(self._line(), err=True)
 

@@ -61,6 +61,23 @@ def test_one_line_tells_how_long_all_take(monkeypatch: pytest.MonkeyPatch, capsy
     assert re.fullmatch(r"3 devices, 1 of them done: about .+ left of those that run; 1 wait \(a 2/.+\)\.", last)
 
 
+def test_a_task_that_ends_where_no_other_runs_is_told_in_no_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A campaign that ends says so to its progress: what fails there would cost its end."""
+    monkeypatch.setattr("fleetfront.cli.together.LINE_EVERY_S", 0.0)
+    together = Together(["a", "b"], keeps_output=True)
+    one, other = (together.voices[name].progress() for name in "ab")
+    one.start("Profiling", 10)
+    other.start("Fitting")
+    told = capsys.readouterr().err
+    one.finish()
+    other.advance()
+    other.finish()
+    assert "devices: about" in told
+    assert "devices: about" not in capsys.readouterr().err
+
+
 def test_a_terminal_has_a_row_for_each(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:

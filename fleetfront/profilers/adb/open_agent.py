@@ -69,9 +69,11 @@ def list_adb_devices() -> list[AdbDevice]:
     """
     server = AdbServer.configured()
     if server.is_running():
+        # A comma would part the names of several devices.
+        typed = [(f"transport_id:{d.id}" if "," in d.name and d.id else d.name, d) for d in server.devices()]
         return [
-            AdbDevice(PREFIX + d.name, d.serial, d.state, d.model, f"adb server at {server.address}", d.remedy)
-            for d in server.devices()
+            AdbDevice(PREFIX + name, d.serial, d.state, d.model, f"adb server at {server.address}", d.remedy)
+            for name, d in typed
         ]
     try:
         serials, closed = _direct().usb_devices()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fleetfront.downloads import open_url
 from fleetfront.errors import InputError, unknown
-from fleetfront.files import whole_file
+from fleetfront.files import one_at_a_time, whole_file
 from fleetfront.plain import read_record
 from fleetfront.profilers.adb.runners.base import elf_abi
 from fleetfront.profilers.adb.runners.benchmark_model import OFFICIAL_BUILDS, cached_program
@@ -94,16 +94,18 @@ def _address(abi: str, version: str, base_url: str) -> str:
 
 def _check_recorded(data: bytes, path: Path, url: str) -> None:
     """Record the hash of a release at its first download. Raises InputError if another came before from there."""
-    known = read_record(path, dict[str, str], "file of hashes", "Delete it.") if path.exists() else {}
-    sha256 = hashlib.sha256(data).hexdigest()
-    if known.setdefault(url, sha256) != sha256:
-        raise InputError(
-            f"What {url} gave is another program ({sha256[:12]}) than at its first download ({known[url][:12]}).",
-            f"A release does not change: find out why, or delete {path} to trust the new one.",
-        )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as unfinished:
-        unfinished.write_text(json.dumps(known, indent=1), encoding="utf-8")
+    # Whoever wrote what another recorded meanwhile would forget that.
+    with one_at_a_time(path.parent):
+        known = read_record(path, dict[str, str], "file of hashes", "Delete it.") if path.exists() else {}
+        sha256 = hashlib.sha256(data).hexdigest()
+        if known.setdefault(url, sha256) != sha256:
+            raise InputError(
+                f"What {url} gave is another program ({sha256[:12]}) than at its first download ({known[url][:12]}).",
+                f"A release does not change: find out why, or delete {path} to trust the new one.",
+            )
+        with whole_file(path) as unfinished:
+            unfinished.write_text(json.dumps(known, indent=1), encoding="utf-8")
 
 
 def _keep(data: bytes, path: Path, url: str) -> Fetched:

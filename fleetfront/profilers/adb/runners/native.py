@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from fleetfront.errors import DeviceError, InputError, MissingDependency, missing
-from fleetfront.files import write_whole
+from fleetfront.files import one_at_a_time, write_whole
 from fleetfront.profilers.adb.link.connection import Connection
 from fleetfront.profilers.adb.runners.base import Timings
 from fleetfront.quantities import Clock
@@ -145,7 +145,10 @@ def build_runner(abi: str, cache: Path, wheel: Path | None = None) -> NativeRunn
     name = hashlib.sha256(source + " ".join((abi, *_FLAGS)).encode()).hexdigest()[:16]
     program = cache / f"fleetfront-runner-{abi}-{name}"
     if not program.exists():
-        _compile(_compiler(abi), program)
+        cache.mkdir(parents=True, exist_ok=True)
+        with one_at_a_time(cache):
+            if not program.exists():
+                _compile(_compiler(abi), program)
     return NativeRunner(program, library, version, source)
 
 
@@ -205,7 +208,6 @@ def _compiler(abi: str) -> str:
 
 
 def _compile(compiler: str, program: Path) -> None:
-    program.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=program.parent) as folder:
         built = Path(folder) / program.name
         result = subprocess.run(

@@ -102,6 +102,22 @@ def test_of_several_devices_those_that_can_be_used_are_named_as_a_shell_takes_th
     assert "fleetfront profile --device 'adb:ZUG 5S'" in capsys.readouterr().err
 
 
+def test_serial_numbers_with_a_comma_are_typed_by_their_connection(
+    serve: Callable[[str], None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``--devices`` would take them for two devices."""
+    from fleetfront.cli.main import main
+
+    listing = tmp_path / "comma.txt"
+    listing.write_text("A,B                    device usb:1-2 product:x model:M transport_id:7\nKNOWN\tA,B\n")
+    serve(str(listing))
+    (device,) = list_adb_devices()
+    assert (device.name, device.serial) == ("adb:transport_id:7", "A,B")
+    assert (full_name(device.name), adb_target(full_name(device.name)).device) == ("adb:A,B", "adb:A-B")
+    assert main(["profile", "--device", device.name, "--dry-run"]) == 3
+    assert "The connection to A,B was lost" in capsys.readouterr().err
+
+
 def test_a_server_that_hangs_is_named_and_phones_in_the_network_are_reached_without_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 import shutil
 import subprocess
+import threading
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from importlib import metadata
 from pathlib import Path
 
@@ -152,6 +155,26 @@ def test_a_wheel_gives_the_library_of_another_machine(tmp_path: Path, monkeypatc
             build_runner("arm64-v8a", tmp_path / "cache", tmp_path / name)
     with pytest.raises(InputError, match="not a wheel of ai-edge-litert for x86_64"):
         build_runner("x86_64", tmp_path / "cache", wheel)
+
+
+def test_devices_met_at_once_share_the_program_that_the_first_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    both, built = threading.Barrier(2), []
+
+    def compile_slowly(compiler: str, program: Path) -> None:
+        built.append(compiler)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)
+        program.write_bytes(b"program")
+
+    monkeypatch.setattr(build, "_compile", compile_slowly)
+    monkeypatch.setattr(build, "_compiler", lambda abi: "cc")
+    monkeypatch.setattr(build, "_installed", lambda abi: ("2.1.6", tmp_path / "library"))
+    with ThreadPoolExecutor(2) as pool:
+        programs = list(pool.map(lambda _: build_runner("x86_64", tmp_path / "cache").program, range(2)))
+    assert built == ["cc"]
+    assert programs[0] == programs[1]
 
 
 def test_without_a_compiler_the_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
