@@ -1,10 +1,10 @@
-"""Measure how well int8 is predicted beside fp32 on this machine's CPU, and where it is slower.
+"""Measure how well int8 and w8 are predicted beside fp32 on this machine's CPU, and where they are slower.
 
-Both precisions of ofa-mbv3-w1.0 are profiled as a user would, one campaign after the other: the held-out networks of
-both are the same, so that each has its ratio of measured times and of predicted ones.
+Each precision of ofa-mbv3-w1.0 is profiled as a user would, one campaign after the other: the held-out networks of
+all are the same, so that each has its ratios of measured times and of predicted ones.
 
-    python benchmarks/precision.py --work DIR --stage profile --runtime onnxruntime    # about four minutes
-    python benchmarks/precision.py --work DIR --stage profile --runtime litert
+    python benchmarks/precision.py --work DIR --stage profile --runtime litert    # about seven minutes
+    python benchmarks/precision.py --work DIR --stage profile --runtime onnxruntime --precision w8    # about two
     python benchmarks/precision.py --work DIR --stage judge
 """
 
@@ -12,6 +12,7 @@ import argparse
 import json
 import re
 from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,17 @@ from fleetfront.workspace import Workspace
 
 SPACE = "ofa-mbv3-w1.0"
 RUNTIMES = ("onnxruntime", "litert")
-PRECISIONS = ("fp32", "int8")
+PRECISIONS = ("fp32", "int8", "w8")
+NARROW = PRECISIONS[1:]
 MAPE, WITHIN_10, COVERAGE_90, SECONDS = 3.0, 0.98, (0.85, 0.95), 120.0
 BARS = {"mape": MAPE, "within_10": WITHIN_10, "coverage_90": COVERAGE_90, "seconds": SECONDS}
 
 
-def profile(runtime: str, folder: Path, seconds: float, held_out: int, seed: int) -> None:
-    """Profile both precisions of one runtime, ``seconds`` each."""
+def profile(runtime: str, precisions: Sequence[str], folder: Path, seconds: float, held_out: int, seed: int) -> None:
+    """Profile precisions of one runtime, ``seconds`` each."""
     space, workspace = load_space(SPACE), Workspace(folder)
     with Store(workspace.store) as store, progress() as shown:
-        for precision in PRECISIONS:
+        for precision in precisions:
             profile_space(
                 space,
                 Target("cpu", runtime, precision),
@@ -56,7 +58,7 @@ def profile(runtime: str, folder: Path, seconds: float, held_out: int, seed: int
 
 
 def fits(runtime: str, folder: Path) -> dict[str, Any]:
-    """Fit both precisions from what was measured; by precision, the report."""
+    """Fit all precisions from what was measured; by precision, the report."""
     space, workspace, reports = load_space(SPACE), Workspace(folder), {}
     with Store(workspace.store) as store:
         for precision in PRECISIONS:
@@ -74,8 +76,8 @@ def fits(runtime: str, folder: Path) -> dict[str, Any]:
     return reports
 
 
-def ratios(runtime: str, folder: Path) -> dict[str, Any]:
-    """int8 over fp32: of the held-out networks' times, measured and predicted, and of blocks by their kernel."""
+def ratios(runtime: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """Each narrow precision over fp32: of held-out networks' times, measured and predicted, of blocks by kernel."""
     space, workspace = load_space(SPACE), Workspace(folder)
     with Store(workspace.store) as store:
         seen = {name: _newest(store, Target("cpu", runtime, name)) for name in PRECISIONS}
@@ -85,21 +87,34 @@ def ratios(runtime: str, folder: Path) -> dict[str, Any]:
         }
     statistic = {name: tables[name].statistic for name in PRECISIONS}
     networks = {name: measured_networks(seen[name], space, Role.VALIDATION, statistic[name]) for name in PRECISIONS}
-    keys = {name: space.arch_ids(one.genotypes) for name, one in networks.items()}
-    both = sorted(set(keys["fp32"]) & set(keys["int8"]))
-    at = {name: [keys[name].index(key) for key in both] for name in PRECISIONS}
-    ms = {name: networks[name].ms[at[name]] for name in PRECISIONS}
+    return {name: _ratio(name, space, tables, networks, seen, statistic) for name in NARROW}
+
+
+def _ratio(
+    narrow: str,
+    space: Any,
+    tables: dict[str, Any],
+    networks: dict[str, Any],
+    seen: dict[str, Observations],
+    statistic: dict[str, str],
+) -> dict[str, Any]:
+    """One narrow precision over fp32."""
+    names = ("fp32", narrow)
+    keys = {name: space.arch_ids(networks[name].genotypes) for name in names}
+    both = sorted(set(keys["fp32"]) & set(keys[narrow]))
+    at = {name: [keys[name].index(key) for key in both] for name in names}
+    ms = {name: networks[name].ms[at[name]] for name in names}
     genotypes = networks["fp32"].genotypes[at["fp32"]]
-    predicted = {name: CalibratedTable(space, tables[name]).predict(genotypes).mean for name in PRECISIONS}
-    measured_ratio, predicted_ratio = ms["int8"] / ms["fp32"], predicted["int8"] / predicted["fp32"]
+    predicted = {name: CalibratedTable(space, tables[name]).predict(genotypes).mean for name in names}
+    measured_ratio, predicted_ratio = ms[narrow] / ms["fp32"], predicted[narrow] / predicted["fp32"]
     error = np.abs(predicted_ratio / measured_ratio - 1)
     return {
         "networks": len(both),
         "measured": _spread(measured_ratio),
-        "int8_is_faster_on": float((measured_ratio < 1).mean()),
+        "is_faster_on": float((measured_ratio < 1).mean()),
         "predicted_over_measured_mape": 100 * float(error.mean()),
         "told_which_is_faster": float(((predicted_ratio < 1) == (measured_ratio < 1)).mean()),
-        "blocks_by_kernel": _by_kernel(seen, statistic),
+        "blocks_by_kernel": _by_kernel(narrow, seen, statistic),
     }
 
 
@@ -113,14 +128,14 @@ def _rounds(seen: Observations) -> int:
     return min(len(values) for values in seen.visits[Role.VALIDATION].values())
 
 
-def _by_kernel(seen: dict[str, Observations], statistic: dict[str, str]) -> dict[str, Any]:
-    """Kernel size of depthwise convolutions -> the spread of int8 over fp32 among blocks of it."""
-    ms = {name: summaries(seen[name], Role.BLOCK, statistic[name]) for name in PRECISIONS}
+def _by_kernel(narrow: str, seen: dict[str, Observations], statistic: dict[str, str]) -> dict[str, Any]:
+    """Kernel size of depthwise convolutions -> the spread of a precision over fp32 among blocks of it."""
+    ms = {name: summaries(seen[name], Role.BLOCK, statistic[name]) for name in ("fp32", narrow)}
     found: dict[str, list[float]] = defaultdict(list)
-    for key in set(ms["fp32"]) & set(ms["int8"]):
+    for key in set(ms["fp32"]) & set(ms[narrow]):
         match = re.match(r"(\w+)\(.*\bk=(\d+)", key)
         name = f"{match[1]} {match[2]}x{match[2]}" if match else key.split("(")[0]
-        found[name].append(ms["int8"][key] / ms["fp32"][key])
+        found[name].append(ms[narrow][key] / ms["fp32"][key])
     return {name: {"blocks": len(values), **_spread(np.array(values))} for name, values in sorted(found.items())}
 
 
@@ -146,6 +161,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, required=True, help="where profiles are kept between the stages")
     parser.add_argument("--stage", choices=["profile", "judge"], required=True)
     parser.add_argument("--runtime", choices=RUNTIMES)
+    parser.add_argument("--precision", choices=PRECISIONS, help="profile this one alone")
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--held-out", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
@@ -153,7 +169,8 @@ def main() -> None:
     options.work.mkdir(parents=True, exist_ok=True)
     for runtime in [options.runtime] if options.runtime else RUNTIMES:
         if options.stage == "profile":
-            profile(runtime, options.work, options.seconds, options.held_out, options.seed)
+            precisions = [options.precision] if options.precision else PRECISIONS
+            profile(runtime, precisions, options.work, options.seconds, options.held_out, options.seed)
     if options.stage == "judge":
         results = {}
         for runtime in RUNTIMES:
@@ -161,9 +178,9 @@ def main() -> None:
             for precision, one in reports.items():
                 one["missed"] = misses(one)
                 print(runtime, precision, f"{one['rounds']} rounds;", ", ".join(one["missed"]) or "all bars met")
-            results[runtime] = {"precisions": reports, "int8_over_fp32": ratios(runtime, options.work)}
+            results[runtime] = {"precisions": reports, "over_fp32": ratios(runtime, options.work)}
         write("precision", {"space": SPACE, "bars": BARS, "runtimes": results})
-        print(json.dumps({name: one["int8_over_fp32"] for name, one in results.items()}, indent=1))
+        print(json.dumps({name: one["over_fp32"] for name, one in results.items()}, indent=1))
 
 
 if __name__ == "__main__":
