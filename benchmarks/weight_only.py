@@ -1,7 +1,9 @@
 """Files whose weights alone are narrow: which forms ONNX Runtime and LiteRT run, how large they are, and in what time.
 
 The precisions w8 and w4 are chosen from them, and stand beside them as they are written. Weights are random, times are
-the least of many runs on one thread (CPU time), forms in turns.
+the least of many runs on one thread (CPU time), forms in turns. Means are of networks that are drawn; the smallest of
+two spaces stand alone, where a form may be slower. Of single operators LiteRT's hybrid kernel stands beside that of
+float, which tells where w8 leaves it out.
 
     python benchmarks/weight_only.py
 """
@@ -11,7 +13,6 @@ import contextlib
 import io
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -24,9 +25,50 @@ from machine import write
 from onnx import TensorProto, helper, numpy_helper
 
 from fleetfront.deploy.formats import FORMATS
+from fleetfront.graphs.graph import Graph, GraphBuilder
+from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.spaces.catalogue import load_space
+from fleetfront.spaces.supernet.subnets import smallest
 
 SPACE, NETWORKS, TURNS = "ofa-mbv3-w1.0", 3, 30
+#: Spaces whose smallest network stands alone.
+SMALLEST = ("ofa-mbv3-mini", "ofa-mbv3-w1.0")
+#: Products by name: channels in and out, kernel, side, stride; depthwise where the first two are None and channels.
+OPERATORS: dict[str, tuple[int | None, int, int, int, int]] = {
+    **{
+        f"1x1 {a} to {b} @{side}": (a, b, 1, side, 1)
+        for a, b, side in (
+            (16, 64, 64),
+            (64, 24, 64),
+            (24, 96, 8),
+            (96, 24, 8),
+            (32, 192, 4),
+            (192, 32, 4),
+            (40, 160, 28),
+            (160, 40, 28),
+            (112, 672, 14),
+            (960, 160, 7),
+            (64, 16, 1),
+            (240, 64, 1),
+            (960, 240, 1),
+        )
+    },
+    "3x3 3 to 16 @32/2": (3, 16, 3, 32, 2),
+    "3x3 3 to 16 @224/2": (3, 16, 3, 224, 2),
+    "3x3 16 to 16 @32": (16, 16, 3, 32, 1),
+    "3x3 64 to 64 @56": (64, 64, 3, 56, 1),
+    **{
+        f"depthwise {k}x{k} {channels} @{side}": (None, channels, k, side, 1)
+        for channels, side in (
+            (16, 16),
+            (96, 8),
+            (160, 28),
+            (960, 7),
+        )
+        for k in (3, 5, 7)
+    },
+}
+OPERATOR_TURNS = 200
 #: Operators whose second operand are weights, and the largest value of an int8 and an int4.
 _WEIGHTED, _LARGEST = ("Conv", "Gemm", "MatMul"), {8: 127, 4: 7}
 _Run = Callable[[], tuple[float, Any]]
@@ -126,36 +168,80 @@ FORMS: dict[str, dict[str, Callable[[bytes], bytes]]] = {
         "w4": lambda data: FORMATS["tflite"].weights_alone(data, 4),
     },
 }
+#: Of single operators.
+OPERATOR_FORMS = ("int8 weights, activations int8 as they come", "int8 weights")
 RUNS = {"onnx": onnx_run, "tflite": tflite_run}
+
+
+def product(given: int | None, made: int, kernel: int, side: int, stride: int) -> Graph:
+    """One convolution and a ReLU; depthwise if ``given`` is None."""
+    builder, rng = GraphBuilder("product"), np.random.default_rng(0)
+    data = builder.input("input", (1, given or made, side, side), layout=IMAGE)
+    weight = builder.weight("weight", rng.normal(size=(made, given or 1, kernel, kernel)).astype(np.float32))
+    bias = builder.weight("bias", rng.normal(size=made).astype(np.float32))
+    groups = 1 if given else made
+    made_by = builder.conv2d(data, weight, bias, stride=stride, padding=kernel // 2, groups=groups)
+    return builder.build([builder.add("relu", [made_by])])
+
+
+def measure_operators() -> list[dict[str, Any]]:
+    """Times of single products in LiteRT: hybrid, and with weights that are widened when the file is opened."""
+    rows = []
+    for name, settings in OPERATORS.items():
+        graph = product(*settings)
+        written = {form: FORMS["tflite"][form](FORMATS["tflite"].write(graph)) for form in ("fp32", *OPERATOR_FORMS)}
+        times, _ = timed("tflite", written, graph, OPERATOR_TURNS)
+        rows.append({"operator": name, "us": 1e6 * times["fp32"]})
+        rows[-1] |= {form: times[form] / times["fp32"] for form in OPERATOR_FORMS}
+        print(f"{name:22}", *(f"{form} {rows[-1][form]:.2f}" for form in OPERATOR_FORMS))
+    return rows
+
+
+def timed(kind: str, written: dict[str, bytes], graph: Graph, turns: int) -> tuple[dict[str, float], dict[str, Any]]:
+    """Least seconds, and the outputs, of files by form."""
+    image = np.random.default_rng(0).normal(size=graph.tensors[graph.inputs[0]].shape).astype(np.float32)
+    runs = {name: RUNS[kind](data, image) for name, data in written.items()}
+    times: dict[str, float] = {}
+    outputs = {}
+    for turn in range(turns + 1):
+        for name, run in runs.items():
+            seconds, outputs[name] = run()
+            times[name] = seconds if turn < 2 else min(times[name], seconds)
+    return times, outputs
+
+
+def measure_network(label: str, graph: Graph) -> list[dict[str, Any]]:
+    """Bytes, time and change of every form of one network, as shares of its float file."""
+    rows = []
+    for kind, forms in FORMS.items():
+        written = {name: make(FORMATS[kind].write(graph)) for name, make in forms.items()}
+        times, outputs = timed(kind, written, graph, TURNS)
+        spread = float(outputs["fp32"].std())
+        for name, data in written.items():
+            rows.append(
+                {
+                    "network": label,
+                    "format": kind,
+                    "form": name,
+                    "bytes_of_fp32": len(data) / len(written["fp32"]),
+                    "time_of_fp32": times[name] / times["fp32"],
+                    "off_of_spread": float(np.abs(outputs[name] - outputs["fp32"]).max()) / spread,
+                }
+            )
+    return rows
 
 
 def main() -> None:
     argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     warnings.simplefilter("ignore")
-    space, rows = load_space(SPACE), []
+    space, rows, small = load_space(SPACE), [], []
     for genotype in space.canonical(space.sample(NETWORKS, np.random.default_rng(0))):
         ((graph, _),) = space.subnet_graphs(genotype).values()
-        image = np.random.default_rng(0).normal(size=graph.tensors[graph.inputs[0]].shape).astype(np.float32)
-        for kind, forms in FORMS.items():
-            written = {name: make(FORMATS[kind].write(graph)) for name, make in forms.items()}
-            runs = {name: RUNS[kind](data, image) for name, data in written.items()}
-            times: Counter[str] = Counter()
-            outputs = {}
-            for turn in range(TURNS):
-                for name, run in runs.items():
-                    seconds, outputs[name] = run()
-                    times[name] = seconds if not turn else min(times[name], seconds)
-            spread = float(outputs["fp32"].std())
-            for name, data in written.items():
-                rows.append(
-                    {
-                        "format": kind,
-                        "form": name,
-                        "bytes_of_fp32": len(data) / len(written["fp32"]),
-                        "time_of_fp32": times[name] / times["fp32"],
-                        "off_of_spread": float(np.abs(outputs[name] - outputs["fp32"]).max()) / spread,
-                    }
-                )
+        rows += measure_network(space.arch_id(genotype), graph)
+    for name in SMALLEST:
+        one = load_space(name)
+        ((graph, _),) = one.subnet_graphs(smallest(one)).values()  # type: ignore[arg-type]
+        small += measure_network(name, graph)
     means: list[dict[str, Any]] = []
     for kind, forms in FORMS.items():
         for name in forms:
@@ -165,7 +251,10 @@ def main() -> None:
                 {"format": kind, "form": name, **{key: float(np.mean([row[key] for row in of])) for key in figures}}
             )
             print(f"{kind:7} {name:45}", *(f"{key} {means[-1][key]:.3f}" for key in figures))
-    write("weight_only", {"space": SPACE, "networks": NETWORKS, "turns": TURNS, "means": means, "rows": rows})
+    for row in small:
+        print(f"smallest of {row['network']:14} {row['format']:7} {row['form']:45} time {row['time_of_fp32']:.2f}")
+    found = {"means": means, "rows": rows, "smallest": small, "operators": measure_operators()}
+    write("weight_only", {"space": SPACE, "networks": NETWORKS, "turns": TURNS, **found})
 
 
 if __name__ == "__main__":

@@ -31,9 +31,11 @@ class FileFormat:
         half: Graph -> the Graph of an fp16 file.
         quantise: (bytes of a float file, inputs by name as it wants them) -> bytes of the int8 file.
         weights: bytes -> the weights of a float or int8 file by name, to hold one against the other.
+        with_weights: (bytes of a float file, weights by name) -> the file with their values.
         narrow: (bytes of a float file, what it holds) -> int8 with made-up ranges, for timing; None for a format
             without such a form.
         weights_alone: (bytes of a float file, 8 or 4 bits) -> the file whose weights alone are narrow.
+        computes_in_float: narrow precisions of which a runtime makes floats again before it computes.
         int8: Graph -> an equal Graph that the format's delegates take whole in int8.
         finish: (bytes, what they are) -> the file that is handed out.
         check: raises what keeps such files from being written here at all.
@@ -48,8 +50,10 @@ class FileFormat:
     half: Callable[[Graph], Graph]
     quantise: Callable[[bytes, Sequence[Mapping[str, NDArray[Any]]]], bytes]
     weights: Callable[[bytes], Mapping[str, Weight]]
+    with_weights: Callable[[bytes, Mapping[str, Weight]], bytes]
     narrow: Callable[[bytes, Piece], bytes] | None
     weights_alone: Callable[[bytes, int], bytes]
+    computes_in_float: frozenset[str] = frozenset()
     int8: Callable[[Graph], Graph] = lambda graph: graph
     finish: Callable[[bytes, FileDescription], bytes] = lambda data, _: data
     check: Callable[[], None] = lambda: None
@@ -125,8 +129,10 @@ _ONNX = FileFormat(
     half=half_compute,
     quantise=_lazy("quantise.onnx:quantise_onnx"),
     weights=_lazy("quantise.rounding:onnx_weights"),
+    with_weights=_lazy("quantise.rounding:onnx_with_weights"),
     narrow=_lazy("quantise.onnx:narrow_onnx"),
     weights_alone=_lazy("quantise.weights_alone:narrow_onnx_weights"),
+    computes_in_float=frozenset({"w8"}),
 )
 
 _ALL = (
@@ -140,6 +146,7 @@ _ALL = (
         int8=without_hard_swish,
         quantise=_lazy("quantise.tflite:quantise_tflite"),
         weights=_lazy("quantise.rounding:tflite_weights"),
+        with_weights=_lazy("quantise.rounding:tflite_with_weights"),
         narrow=_lazy("quantise.tflite:narrow_tflite"),
         weights_alone=_lazy("quantise.weights_alone:narrow_tflite_weights"),
         finish=_lazy("writers.tflite.metadata:describe_file"),

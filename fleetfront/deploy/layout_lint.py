@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fleetfront.deploy.contract import InputContract
+from fleetfront.deploy.contract import PREFIX, InputContract
 from fleetfront.deploy.quantise.precisions import WEIGHT_BITS
+from fleetfront.deploy.quantise.weights_alone import SCALE
 from fleetfront.runtimes.operator_lists import MOBILE_PROVIDERS, XNNPACK, XNNPACK_FLOAT_ONLY, XNNPACK_NOT_HYBRID
 
 
@@ -23,6 +24,7 @@ class LayoutReport:
         transposes, casts: how many move or convert whole tensors; conversions of weights are not counted.
         needed_transposes, needed_casts: of those, what the file's own contract and precision ask for.
         undelegated: kinds that a delegate leaves to the runtime's slow path, each once, sorted.
+        float_weights: of a file whose weights alone are narrow, kinds that have some in float all the same, sorted.
     """
 
     operators: Mapping[str, int]
@@ -31,6 +33,7 @@ class LayoutReport:
     needed_transposes: int
     needed_casts: int
     undelegated: tuple[str, ...]
+    float_weights: tuple[str, ...] = ()
 
     @property
     def is_clean(self) -> bool:
@@ -45,6 +48,7 @@ class LayoutReport:
             "casts": self.casts,
             "needless": max(self.transposes - self.needed_transposes, 0) + max(self.casts - self.needed_casts, 0),
             "undelegated": list(self.undelegated),
+            "float_weights": list(self.float_weights),
         }
 
 
@@ -55,35 +59,65 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
     """
     if format_name == "trt":
         return LayoutReport({}, 0, 0, 0, 0, ())
-    counts, casts = _count_tflite(data) if format_name == "tflite" else _count_onnx(data)
+    counts, casts, slow, in_float = _count_tflite(data) if format_name == "tflite" else _count_onnx(data)
     known = XNNPACK if format_name == "tflite" else MOBILE_PROVIDERS
     if format_name == "tflite" and precision == "int8":
         known -= XNNPACK_FLOAT_ONLY
-    if format_name == "tflite" and precision in WEIGHT_BITS:
-        known -= XNNPACK_NOT_HYBRID
     transposes = counts["TRANSPOSE"] + counts["Transpose"]
     turned = format_name != "tflite" and contract.onnx_layout == "NHWC"
     # An fp16 ONNX file converts its input and its output; bytes become floats once.
     needed_casts = (2 if format_name != "tflite" and precision == "fp16" else 0) + (contract.input == "uint8")
     # A constant is a weight by another name.
-    undelegated = tuple(sorted(counts.keys() - known - {"Constant"}))
-    return LayoutReport(dict(counts), transposes, casts, int(turned), needed_casts, undelegated)
+    undelegated = tuple(sorted(counts.keys() - known - {"Constant"} | slow))
+    left = tuple(sorted(in_float)) if precision in WEIGHT_BITS else ()
+    return LayoutReport(dict(counts), transposes, casts, int(turned), needed_casts, undelegated, left)
 
 
-def _count_tflite(data: bytes) -> tuple[Counter[str], int]:
-    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name, unpack_model
+def _count_tflite(data: bytes) -> tuple[Counter[str], int, set[str], set[str]]:
+    from fleetfront.deploy.writers.tflite.flatbuffer import is_float, is_int8, kind_name, unpack_model
 
     model = unpack_model(data)
     names = [kind_name(code) for code in model.operatorCodes]
-    counts = Counter(names[operator.opcodeIndex] for operator in model.subgraphs[0].operators)
-    return counts, counts["CAST"]
+    graph = model.subgraphs[0]
+    counts: Counter[str] = Counter()
+    slow, in_float = set(), set()
+    for operator in graph.operators:
+        name = names[operator.opcodeIndex]
+        counts[name] += 1
+        fed = [graph.tensors[index] for index in operator.inputs if index >= 0]
+        given = [_text(graph.tensors[index].name) for index in operator.outputs]
+        weights = [tensor for tensor in fed if model.buffers[tensor.buffer].content]
+        if name in XNNPACK_NOT_HYBRID and is_float(fed[0]) and any(map(is_int8, weights)):
+            slow.add(name)
+        if not given[0].startswith(PREFIX) and any(
+            is_float(weight) and _is_large(tuple(weight.shape)) for weight in weights
+        ):
+            in_float.add(name)
+    return counts, counts["CAST"], slow, in_float
 
 
-def _count_onnx(data: bytes) -> tuple[Counter[str], int]:
+def _count_onnx(data: bytes) -> tuple[Counter[str], int, set[str], set[str]]:
     import onnx
 
     graph = onnx.load_from_string(data).graph
     constants = {initialiser.name for initialiser in graph.initializer}
+    large = {
+        one.name
+        for one in graph.initializer
+        if one.data_type == onnx.TensorProto.FLOAT and _is_large(tuple(one.dims)) and not one.name.endswith(SCALE)
+    }
     counts = Counter(node.op_type for node in graph.node)
     casts = sum(node.op_type == "Cast" and node.input[0] not in constants for node in graph.node)
-    return counts, casts
+    in_float = {
+        node.op_type for node in graph.node if not node.name.startswith(PREFIX) and large.intersection(node.input)
+    }
+    return counts, casts, set(), in_float
+
+
+def _is_large(shape: tuple[int, ...]) -> bool:
+    """Tell whether an array is one of weights rather than of biases, shifts or scales."""
+    return sum(size > 1 for size in shape) > 1
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)

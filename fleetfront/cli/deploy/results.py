@@ -202,6 +202,8 @@ def _hints(one: Deployed) -> None:
                 f"that agreement proves little{_followed(file)}. Give --images of all classes."
             )
         layout = file.layout
+        if layout.float_weights:
+            hint(f"  {file.name}: weights of {', '.join(layout.float_weights)} stay in float")
         if not layout.is_clean or layout.undelegated:
             hint(
                 f"  {file.name}: {layout.transposes} transposes, {layout.casts} casts"

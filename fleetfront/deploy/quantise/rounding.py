@@ -67,6 +67,36 @@ def onnx_weights(data: bytes) -> dict[str, Weight]:
     return {name: weight for name, weight in found.items() if weight.values.ndim >= _FEWEST_DIMENSIONS}
 
 
+def onnx_with_weights(data: bytes, weights: Mapping[str, Weight]) -> bytes:
+    """A float file with other values of its weights: what a narrow file of them computes if nothing else is rounded."""
+    import onnx
+
+    model = onnx.load_from_string(data)
+    for tensor in model.graph.initializer:
+        if tensor.name in weights:
+            values = weights[tensor.name].values.astype(np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(np.ascontiguousarray(values), tensor.name))
+    result: bytes = model.SerializeToString(deterministic=True)
+    return result
+
+
+def tflite_with_weights(data: bytes, weights: Mapping[str, Weight]) -> bytes:
+    """The same of TFLite."""
+    from fleetfront.deploy.writers.tflite.flatbuffer import AlignedBuffer, is_float, pack_model, unpack_model
+
+    model = unpack_model(data)
+    for tensor in model.subgraphs[0].tensors:
+        name = _text(tensor.name)
+        if name in weights and is_float(tensor) and model.buffers[tensor.buffer].content:
+            model.buffers[tensor.buffer] = AlignedBuffer(weights[name].values.astype("<f4").tobytes())
+    result: bytes = pack_model(model)
+    return result
+
+
+def _text(name: Any) -> str:
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
 def _unpacked(packed: NDArray[Any], scale: NDArray[Any], width: int) -> Weight:
     """The weights [n, width] of uint8 [n, blocks, bytes], two values a byte, with a scale a block."""
     count, blocks, _ = packed.shape
@@ -90,7 +120,7 @@ def _tflite_weights(model: Any) -> Iterator[tuple[str, Weight]]:
         content, shape = model.buffers[tensor.buffer].content, tuple(tensor.shape)
         if not content or len(shape) < _FEWEST_DIMENSIONS:
             continue
-        name = tensor.name.decode() if isinstance(tensor.name, bytes) else str(tensor.name)
+        name = _text(tensor.name)
         if is_float(tensor):
             yield name, Weight(np.frombuffer(content, "<f4").reshape(shape))
         elif is_int8(tensor) and (told := tensor.quantization) is not None and told.scale is not None:

@@ -3,14 +3,15 @@ in 8. No images are needed: each weight is rounded by itself.
 
 ONNX Runtime folds ``Cast`` and ``Mul`` to floats when it opens a file, which saves bytes alone; behind a
 ``DequantizeLinear`` it would widen the weights at every run, in three times a float file's time. Its ``MatMulNBits``
-multiplies by int4 weights as they are. LiteRT computes such products in int8 (hybrid): it rounds what goes in as it
-comes.
+multiplies by int4 weights as they are. LiteRT computes large products in int8 (hybrid): it rounds what goes in as it
+comes. Where that is slower than float, weights stand behind a ``DEQUANTIZE``, which is computed when a file is opened.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,10 +21,23 @@ from fleetfront.deploy.contract import PREFIX, PROBABILITIES
 from fleetfront.errors import InputError, missing
 from fleetfront.runtimes.base import native_words
 
-#: Operators whose second operand are weights, and what comes out by which axis of these: a scale each.
-_CHANNEL_AXES = {"Conv": 0, "ConvTranspose": 1, "Gemm": 0, "MatMul": -1}
+#: Operators -> which of their operands are weights, and the axes of these by which there is a scale each: channels,
+#: rows of a recurrent layer's directions, entries of a table.
+_RECURRENT = ((1, (0, 1)), (2, (0, 1)))
+_WEIGHTS: Mapping[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
+    "Conv": ((1, (0,)),),
+    "ConvTranspose": ((1, (1,)),),
+    "Gather": ((0, (0,)),),
+    "Gemm": ((1, (0,)),),
+    "GRU": _RECURRENT,
+    "LSTM": _RECURRENT,
+    "MatMul": ((1, (-1,)),),
+    "RNN": _RECURRENT,
+}
 #: The largest value of an int8 and an int4, as both signs have it.
 _LARGEST = {8: 127, 4: 7}
+#: Products in ``.tflite`` files.
+_FULLY_CONNECTED, _DEPTHWISE, _CONVOLUTION = "FULLY_CONNECTED", "DEPTHWISE_CONV_2D", "CONV_2D"
 #: Weights of int4 that have one scale together; both runtimes have kernels for that many. int4 is stored above 0.
 BLOCK, ZERO = 32, 8
 #: The domain of operators that ONNX Runtime has beside the standard; its kernel may round what goes in to int8.
@@ -32,6 +46,13 @@ _MICROSOFT, _IN_INT8 = "com.microsoft", 4
 #: are multiplied with.
 SCALE, ROWS, COLUMNS = "/scale", "/rows", "/columns"
 _SMALLEST = 1e-12
+
+#: Where LiteRT's hybrid kernels are slower than its float ones, by benchmarks/weight_only.py. XNNPACK has no hybrid
+#: depthwise convolution; LiteRT's own is slower but for kernels of more taps than XNNPACK's float ones are made for.
+_FLOAT_TAPS = 25
+#: Rounding what goes in, and scaling what comes out, costs as much as this many products of each value; fewer channels
+#: are filled up with zeros.
+_FEWEST_PRODUCTS, _FEWEST_CHANNELS = 32, 8
 
 
 def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
@@ -49,7 +70,11 @@ def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
         raise missing("onnx", "cpu", "Quantising ONNX files") from error
     model = onnx.load_from_string(data)
     graph = model.graph
-    floats = {one.name: one for one in graph.initializer if one.data_type == onnx.TensorProto.FLOAT}
+    floats = {
+        one.name: onnx.numpy_helper.to_array(one)
+        for one in graph.initializer
+        if one.data_type == onnx.TensorProto.FLOAT and len(one.dims) > 1
+    }
     made: list[Any] = []
     wide: dict[str, str] = {}
     left: list[Any] = []
@@ -57,10 +82,10 @@ def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
         if bits == 4 and (weights := _as_rows(node, floats)) is not None:
             left += _in_blocks(graph, node, *weights)
             continue
-        name = node.input[1] if node.op_type in _CHANNEL_AXES and len(node.input) > 1 else ""
-        is_ours = not node.name.startswith(PREFIX)
-        if is_ours and name in floats and len(floats[name].dims) > 1 and name not in wide:
-            wide[name] = _behind_cast(graph, floats[name], _axis(node), made)
+        for place, axes in () if node.name.startswith(PREFIX) else _operands(node):
+            name = node.input[place]
+            if name in floats and name not in wide:
+                wide[name] = _behind_cast(graph, name, floats[name], axes, made)
         left.append(node)
     for node in left:
         node.input[:] = [wide.get(name, name) for name in node.input]
@@ -79,10 +104,11 @@ def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
     return result
 
 
-def _axis(node: Any) -> int:
-    """The axis of a node's weights along which its outputs' channels lie."""
-    is_turned = node.op_type == "Gemm" and not _attribute(node, "transB", 0)
-    return 1 if is_turned else _CHANNEL_AXES[node.op_type]
+def _operands(node: Any) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """The operands of a node that are weights, each with the axes that have a scale for every entry."""
+    for place, axes in _WEIGHTS.get(node.op_type, ()):
+        if place < len(node.input):
+            yield place, (1,) if node.op_type == "Gemm" and not _attribute(node, "transB", 0) else axes
 
 
 def _attribute(node: Any, name: str, default: float) -> float:
@@ -90,15 +116,15 @@ def _attribute(node: Any, name: str, default: float) -> float:
     return default if found is None else float(found.f if found.type == found.FLOAT else found.i)
 
 
-def _behind_cast(graph: Any, weight: Any, axis: int, made: list[Any]) -> str:
+def _behind_cast(graph: Any, name: str, array: NDArray[np.float32], axes: tuple[int, ...], made: list[Any]) -> str:
     """Turn a weight narrow in place; what widens it again joins ``made``. Gives the name of the wide one."""
     from onnx import TensorProto, helper, numpy_helper
 
-    array = numpy_helper.to_array(weight)
-    others = tuple(place for place in range(array.ndim) if place != axis % array.ndim)
+    scaled = {axis % array.ndim for axis in axes}
+    others = tuple(place for place in range(array.ndim) if place not in scaled)
     scale = np.maximum(np.abs(array).max(axis=others, keepdims=True), _SMALLEST) / _LARGEST[8]
     narrow = np.clip(np.round(array / scale), -_LARGEST[8], _LARGEST[8]).astype(np.int8)
-    name = weight.name
+    (weight,) = (one for one in graph.initializer if one.name == name)
     weight.CopyFrom(numpy_helper.from_array(narrow, name))
     graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32), f"{name}{SCALE}"))
     made.append(helper.make_node("Cast", [name], [f"{name}/cast"], f"{name}/cast", to=TensorProto.FLOAT))
@@ -106,13 +132,11 @@ def _behind_cast(graph: Any, weight: Any, axis: int, made: list[Any]) -> str:
     return f"{name}/wide"
 
 
-def _as_rows(node: Any, floats: dict[str, Any]) -> tuple[NDArray[np.float32], str] | None:
+def _as_rows(node: Any, floats: Mapping[str, NDArray[np.float32]]) -> tuple[NDArray[np.float32], str] | None:
     """The weights float32[n, k] of a plain matrix product of n results, and how the file has them; None of another."""
-    from onnx import numpy_helper
-
     if node.op_type not in ("Gemm", "MatMul") or node.input[1] not in floats or node.name.startswith(PREFIX):
         return None
-    array = numpy_helper.to_array(floats[node.input[1]])
+    array = floats[node.input[1]]
     is_plain = not _attribute(node, "transA", 0) and _attribute(node, "alpha", 1) == _attribute(node, "beta", 1) == 1
     if array.ndim != 2 or not is_plain:
         return None
@@ -132,8 +156,9 @@ def _in_blocks(graph: Any, node: Any, rows: NDArray[np.float32], how: str) -> li
     stored = (np.clip(np.round(values / scale), -_LARGEST[4], _LARGEST[4]) + ZERO).astype(np.uint8)
     packed = stored[..., 0::2] | (stored[..., 1::2] << 4)
     name, given = f"{node.input[1]}{how}", node.output[0]
-    graph.initializer.append(numpy_helper.from_array(packed, name))
-    graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32).ravel(), f"{name}{SCALE}"))
+    if all(one.name != name for one in graph.initializer):
+        graph.initializer.append(numpy_helper.from_array(packed, name))
+        graph.initializer.append(numpy_helper.from_array(scale.astype(np.float32).ravel(), f"{name}{SCALE}"))
     has_bias = len(node.input) > 2 and node.input[2]
     product = f"{given}/product" if has_bias else given
     settings = {"K": width, "N": count, "bits": 4, "block_size": BLOCK, "accuracy_level": _IN_INT8}
@@ -165,13 +190,21 @@ def narrow_tflite_weights(data: bytes, bits: int) -> bytes:
     with silent():
         try:
             made = quantizer.Quantizer(data, recipe.dynamic_wi8_afp32())
-            if bits == 4:
-                blocks = qtyping.TensorQuantizationConfig(4, granularity=qtyping.QuantGranularity.BLOCKWISE_32)
-                how = qtyping.OpQuantizationConfig(
-                    weight_tensor_config=blocks, compute_precision=qtyping.ComputePrecision.INTEGER
-                )
-                for name in _outputs_in_blocks(data):
-                    made.update_quantization_recipe(name, operation.FULLY_CONNECTED, how)
+            channels = qtyping.TensorQuantizationConfig(8, granularity=qtyping.QuantGranularity.CHANNELWISE)
+            blocks = qtyping.TensorQuantizationConfig(4, granularity=qtyping.QuantGranularity.BLOCKWISE_32)
+            widened = qtyping.OpQuantizationConfig(
+                weight_tensor_config=channels,
+                compute_precision=qtyping.ComputePrecision.FLOAT,
+                explicit_dequantize=True,
+            )
+            in_blocks = qtyping.OpQuantizationConfig(
+                weight_tensor_config=blocks, compute_precision=qtyping.ComputePrecision.INTEGER
+            )
+            for name, kind, shape in _products(data):
+                if bits == 4 and kind == _FULLY_CONNECTED and shape[-1] % BLOCK == 0:
+                    made.update_quantization_recipe(name, operation(kind), in_blocks)
+                elif not _is_faster_in_int8(kind, shape):
+                    made.update_quantization_recipe(name, operation(kind), widened)
             for scope in (re.escape(PREFIX), re.escape(PROBABILITIES)):
                 made.update_quantization_recipe(scope, operation.ALL_SUPPORTED, algorithm_key=skip)
             result = made.quantize(enable_progress_bar=False, enable_progress_report=False)
@@ -182,15 +215,23 @@ def narrow_tflite_weights(data: bytes, bits: int) -> bytes:
     return bytes(result.quantized_model)
 
 
-def _outputs_in_blocks(data: bytes) -> Iterator[str]:
-    """A pattern of the name of every result of fully connected weights that are whole blocks."""
+def _is_faster_in_int8(kind: str, shape: tuple[int, ...]) -> bool:
+    """Tell whether LiteRT multiplies by weights of ``shape`` (out, ..., in) faster if it rounds what goes in."""
+    taps = math.prod(shape[1:-1])
+    if kind == _DEPTHWISE:
+        return taps > _FLOAT_TAPS
+    return min(shape[0], shape[-1]) * taps >= _FEWEST_PRODUCTS and shape[-1] >= _FEWEST_CHANNELS
+
+
+def _products(data: bytes) -> Iterator[tuple[str, str, tuple[int, ...]]]:
+    """Of every product by weights: the pattern of its scope in the quantiser, its kind, the shape of its weights."""
     from fleetfront.deploy.writers.tflite.flatbuffer import kind_name, unpack_model
 
     model = unpack_model(data)
     graph = model.subgraphs[0]
     for operator in graph.operators:
-        if kind_name(model.operatorCodes[operator.opcodeIndex]) == "FULLY_CONNECTED":
+        kind = kind_name(model.operatorCodes[operator.opcodeIndex])
+        if kind in (_FULLY_CONNECTED, _DEPTHWISE, _CONVOLUTION):
             weights, given = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
-            if weights.shape[-1] % BLOCK == 0:
-                name = given.name.decode() if isinstance(given.name, bytes) else str(given.name)
-                yield f"^{re.escape(name)}"
+            name = given.name.decode() if isinstance(given.name, bytes) else str(given.name)
+            yield f"^{re.escape(name)};?$", kind, tuple(map(int, weights.shape))

@@ -14,15 +14,17 @@ from numpy.typing import NDArray
 from fleetfront.deploy.contract import DYNAMIC, InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.proof import (
+    FP32_LIMIT,
     Proof,
     error_allowed,
     explained_share,
     int8_error_allowed,
     judge,
+    largest_error,
     log_probabilities,
     logits_of,
 )
-from fleetfront.deploy.quantise.precisions import BY_AGREEMENT
+from fleetfront.deploy.quantise.precisions import BY_AGREEMENT, ROUNDED_INPUTS_LIMIT
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.pipelines.deploy.records import NO_SPACE, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import PROBES, TORCH_BATCH, VECTORS, Reference
@@ -70,7 +72,10 @@ def prove_file(reference: Reference, path: Path, kind: FileFormat, precision: st
         want = log_probabilities(want)
         want, got = (np.exp(want), got) if by_agreement else (want, logits_of(got))
     limit = recipe.agreement_limit if by_agreement else recipe.spread_limits[precision]
-    tolerance = int8_error_allowed(given) if by_agreement else error_allowed(want, limit)
+    if precision in kind.computes_in_float:
+        tolerance = error_allowed(given, FP32_LIMIT)
+    else:
+        tolerance = int8_error_allowed(given) if by_agreement else error_allowed(want, limit)
     if by_agreement and len(want) > PROBES:
         # int8 holds the values of images like those that it was calibrated on, and cuts off those of others.
         want, got = want[PROBES:], got[PROBES:]
@@ -112,6 +117,42 @@ def prove_float_form(reference: Reference, data: bytes, kind: FileFormat, recipe
             f"The float file that a narrow one would be made of differs from torch by {proof.relative_to_spread:.2g} "
             f"of what inputs change in the logits (limit {proof.limit:g}), so no {kind.name} file is made of it.",
             f"Report {proof.runtime} {proof.runtime_version} and the architecture.",
+        )
+
+
+def prove_narrow_weights(
+    reference: Reference, pair: tuple[bytes, bytes], kind: FileFormat, precision: str, recipe: Recipe
+) -> None:
+    """Raise BarMissed unless a file whose weights alone are narrow computes what its weights say.
+
+    Args:
+        reference: its images are run.
+        pair: the float file with the narrow file's values, and the narrow file.
+        kind: of both.
+        precision: of the narrow one.
+        recipe: contract and bars.
+    """
+    runtime, contract = load_runtime(kind.runtime), recipe.contract
+    images: NDArray[Any] = reference.floats
+    if reference.pixels is not None:
+        images = contract.feed(reference.pixels, reference.preprocessing)
+    fed, given = contract.as_fed(images, contract.layout(kind.layout)), []
+    for data in pair:
+        session = runtime.open(data)
+        try:
+            outputs = run_images(session, fed, contract.batch)
+        finally:
+            session.close()
+        given.append(logits_of(outputs) if contract.softmax else outputs)
+    want, got = given
+    limit = FP32_LIMIT if precision in kind.computes_in_float else ROUNDED_INPUTS_LIMIT
+    error = largest_error(want.astype(np.float64), got.astype(np.float64))
+    allowed = error_allowed(want, limit)
+    if not error <= allowed:
+        raise BarMissed(
+            f"The {precision} form of the {kind.name} file is off by {error:.2g} from the float file with its weights, "
+            f"where {allowed:.2g} is allowed, so it is not handed out.",
+            f"Leave {precision} out of --precisions, and report {kind.runtime} {runtime.version()}.",
         )
 
 

@@ -23,7 +23,13 @@ from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
 from fleetfront.errors import BarMissed, InputError
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.deploy.judging import check_bars, nobody_knows_the_drop, prove_file, prove_float_form
+from fleetfront.pipelines.deploy.judging import (
+    check_bars,
+    nobody_knows_the_drop,
+    prove_file,
+    prove_float_form,
+    prove_narrow_weights,
+)
 from fleetfront.pipelines.deploy.records import Network, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import Reference, reference_of, torch_network, vectors_of
 from fleetfront.pipelines.deploy.weights import Weights, first_images
@@ -134,7 +140,8 @@ def quantised(
     """The form of a float file ``data`` with the input ``name`` in int8, or with weights alone narrow.
 
     Images do not show a fault in a single weight of such a file. So the float file that it is made of is proven first,
-    as if it were handed out, and no weight may be further from it than by rounding.
+    as if it were handed out, and no weight may be further from it than by rounding. Where weights alone are narrow, the
+    file must compute what the float one does with its values.
 
     Raises:
         BarMissed: the float file computes something else than torch, or the quantiser changed a weight.
@@ -142,13 +149,16 @@ def quantised(
     """
     made = narrowed(network, kind, precision, recipe.contract, data, name)
     prove_float_form(reference, data, kind, recipe, folder)
-    wrong = misrounded(kind.weights(data), kind.weights(made))
+    weights = kind.weights(made)
+    wrong = misrounded(kind.weights(data), weights)
     if wrong:
         raise BarMissed(
             f"In the {precision} form of {network.graph.name}.{kind.name} the weight {wrong[0]!r} is further from the "
             "float file's than rounding can take it, so it is not handed out.",
             f"Leave {precision} out of --precisions, and report the version of the quantiser.",
         )
+    if precision in WEIGHT_BITS:
+        prove_narrow_weights(reference, (kind.with_weights(data, weights), made), kind, precision, recipe)
     return made
 
 

@@ -133,6 +133,24 @@ def test_what_a_quantiser_gets_wrong_is_not_handed_out(
         write_network(graph, weights, [wrong], INT8, tmp_path)
 
 
+@pytest.mark.parametrize(("kind", "amount"), [("onnx", 0.1), ("tflite", 20.0)])
+def test_narrow_weights_must_compute_what_they_say(
+    kind: str, amount: float, of_digits: tuple[Graph, Weights], tmp_path: Path
+) -> None:
+    """Biases are not weights, and shift few classes: ONNX Runtime computes in float, LiteRT rounds what goes in."""
+    graph, weights = of_digits
+    right = ALL_FORMATS[kind]
+    biases = {name: array + np.float32(amount) for name, array in graph.weights.items() if name.endswith("fier.bias")}
+    assert biases
+    other = right.write(replace(graph, weights={**graph.weights, **biases}))
+    wrong = replace(right, weights_alone=lambda _, bits: right.weights_alone(other, bits))
+    with pytest.raises(BarMissed, match="from the float file with its weights"):
+        write_network(graph, weights, [wrong], Recipe(("w8",)), tmp_path)
+    files = write_network(graph, weights, [right], Recipe(("int8", "w8")), tmp_path).files
+    int8, w8 = (file.tolerance or 0.0 for file in files)
+    assert (w8 < 0.05 * int8) == (kind == "onnx")
+
+
 @pytest.mark.parametrize("kind", ["onnx", "tflite"])
 def test_every_weight_of_an_int8_file_is_looked_at(kind: str, of_digits: tuple[Graph, Weights]) -> None:
     graph, _ = of_digits

@@ -52,6 +52,8 @@ _INT8_VERSIONS = {
 #: connected int4 weights with a scale a block: the last that LiteRT 2.3 opens.
 _HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6, "FULLY_CONNECTED": 12, "TRANSPOSE_CONV": 2}
 _BLOCKS_VERSION = 14
+#: Of what widens narrow weights with a scale a channel when a file is opened.
+_CHANNELS_VERSION = 5
 
 #: Not a valid time in a zip archive would be zero; equal content must give equal bytes.
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)
@@ -120,7 +122,10 @@ def _set_versions(model: Any) -> None:
         if any(is_int8(tensor) for tensor in fed):
             versions = _HYBRID_VERSIONS if any(is_float(tensors[index]) for index in operator.outputs) else {}
             name = kind_name(code)
-            code.version = max(code.version, versions.get(name, _INT8_VERSIONS.get(name, 1)))
+            version = versions.get(name, _INT8_VERSIONS.get(name, 1))
+            if name == "DEQUANTIZE" and len(fed[0].quantization.scale) > 1:
+                version = _CHANNELS_VERSION
+            code.version = max(code.version, version)
         elif any(block_scales(model, tensor) is not None for tensor in fed):
             code.version = max(code.version, _BLOCKS_VERSION)
 
