@@ -1,6 +1,6 @@
 """Measure what handing networks out costs, and what int8 costs in accuracy.
 
-Run: python benchmarks/deploy.py [write] [fleet] [int8] [--epochs 30]
+Run: python benchmarks/deploy.py [write] [fleet] [int8] [--epochs 30] [--folds 5]
 
 - write: subnets of ofa-mbv3-w1.2, both formats, in fp32: seconds for graph, files and proof, and how far from torch.
 - fleet: 19 devices x 3 picks x 2 formats of that space into bundles, without measuring. Weights are random, as the
@@ -102,7 +102,7 @@ def fold_of(images: Dataset, fold: int) -> Dataset:
     return replace(images, split=MappingProxyType(split), content_hash=f"{images.content_hash} fold {fold}")
 
 
-def int8_folds(epochs: int) -> dict[str, Any]:
+def int8_folds(epochs: int, folds: int) -> dict[str, Any]:
     space, images = ofa_mbv3_mini(), load_images("digits", 32)
     middle = space.sample(1, np.random.default_rng(0))[0]
     networks = {"smallest": smallest(space), "drawn": middle, "largest": largest(space)}
@@ -111,7 +111,7 @@ def int8_folds(epochs: int) -> dict[str, Any]:
     agreeing: dict[str, float] = {}
     count = 0
     with tempfile.TemporaryDirectory() as folder:
-        for fold in range(FOLDS):
+        for fold in range(folds):
             data = fold_of(images, fold)
             settings = TrainingSettings(epochs=epochs, threads=2)
             # Kept in the user's workspace, so that an interrupted run goes on where it was.
@@ -127,7 +127,7 @@ def int8_folds(epochs: int) -> dict[str, Any]:
                     right[key] = right.get(key, 0) + file.accuracy * one.test_images
                     agreeing[key] = agreeing.get(key, 0) + 100 * file.proof.agreement * one.test_images
             count += done[0].test_images
-            print(f"fold {fold + 1} of {FOLDS}: {count} digits so far", flush=True)
+            print(f"fold {fold + 1} of {folds}: {count} digits so far", flush=True)
     rows = []
     for name in archs:
         for runtime in ("onnx", "tflite"):
@@ -142,7 +142,7 @@ def int8_folds(epochs: int) -> dict[str, Any]:
                     "agreement": round(agreeing[small] / count, 2),
                 }
             )
-    return {"digits": count, "folds": FOLDS, "epochs": epochs, "networks": archs, "rows": rows}
+    return {"digits": count, "folds": folds, "epochs": epochs, "networks": archs, "rows": rows}
 
 
 def missed(results: dict[str, Any]) -> list[str]:
@@ -169,12 +169,13 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", default=["write", "fleet", "int8"], help="write, fleet, int8")
     parser.add_argument("--subnets", type=int, default=10)
     parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--folds", type=int, default=FOLDS, help="the first of them, of int8")
     options = parser.parse_args()
     begun = machine.describe((*machine.PACKAGES, "ai-edge-quantizer"))
     parts = {
         "write": lambda: write_subnets(options.subnets),
         "fleet": write_fleet,
-        "int8": lambda: int8_folds(options.epochs),
+        "int8": lambda: int8_folds(options.epochs, options.folds),
     }
     results = _known_results()
     for name in parts:

@@ -34,6 +34,8 @@ _WEIGHTS: Mapping[str, tuple[tuple[int, tuple[int, ...]], ...]] = {
     "MatMul": ((1, (-1,)),),
     "RNN": _RECURRENT,
 }
+#: Operators that hand weights on as they are, to a product or to another of these: exporters sort gates so.
+_HAND_ON = frozenset({"Reshape", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 #: The largest value of an int8 and an int4, as both signs have it.
 _LARGEST = {8: 127, 4: 7}
 #: Products in ``.tflite`` files.
@@ -82,9 +84,8 @@ def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
         if bits == 4 and (weights := _as_rows(node, floats)) is not None:
             left += _in_blocks(graph, node, *weights)
             continue
-        for place, axes in () if node.name.startswith(PREFIX) else _operands(node):
-            name = node.input[place]
-            if name in floats and name not in wide:
+        for name, axes in () if node.name.startswith(PREFIX) else _operands(node, floats):
+            if name not in wide:
                 wide[name] = _behind_cast(graph, name, floats[name], axes, made)
         left.append(node)
     for node in left:
@@ -104,11 +105,14 @@ def narrow_onnx_weights(data: bytes, bits: int) -> bytes:
     return result
 
 
-def _operands(node: Any) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The operands of a node that are weights, each with the axes that have a scale for every entry."""
+def _operands(node: Any, floats: Mapping[str, NDArray[np.float32]]) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Names of the float weights that a node reads, each with the axes that have a scale for every entry."""
     for place, axes in _WEIGHTS.get(node.op_type, ()):
-        if place < len(node.input):
-            yield place, (1,) if node.op_type == "Gemm" and not _attribute(node, "transB", 0) else axes
+        if place < len(node.input) and node.input[place] in floats:
+            is_turned = node.op_type == "Gemm" and not _attribute(node, "transB", 0)
+            yield node.input[place], (1,) if is_turned else axes
+    if node.op_type in _HAND_ON and node.input[0] in floats:
+        yield node.input[0], (0,) if floats[node.input[0]].shape[0] > 1 else (0, 1)
 
 
 def _attribute(node: Any, name: str, default: float) -> float:

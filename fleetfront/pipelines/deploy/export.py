@@ -21,7 +21,7 @@ from fleetfront.deploy.quantise.precisions import BY_AGREEMENT
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph, Tensor
 from fleetfront.pipelines.deploy.bundling import bundle_network, staging_folder
-from fleetfront.pipelines.deploy.network import finish_file, quantised, with_files
+from fleetfront.pipelines.deploy.network import check_images, finish_file, quantised, with_files
 from fleetfront.pipelines.deploy.records import NO_SPACE, Deployed, Measuring, Network, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.reference import Reference, RunTorch, reference_of, run_module
 from fleetfront.pipelines.deploy.timing import check_targets, measure_networks
@@ -145,6 +145,7 @@ def _written(
 ) -> Network | FleetfrontError:
     progress.start("Exporting and proving", len(formats) * len(recipe.precisions))
     try:
+        check_images(network, recipe)
         reference = reference_of(
             network.graph,
             network.weights,

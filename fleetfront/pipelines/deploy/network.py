@@ -64,7 +64,7 @@ def write_network(
     """
     side = int(graph.tensors[graph.inputs[0]].shape[-1])
     network = Network(graph, weights, weights.preprocessing(side), weights.class_names(graph))
-    _check_images(network, recipe)
+    check_images(network, recipe)
     of_bytes = recipe.contract.scales_inside
     reference = reference_of(
         graph, weights, network.preprocessing, torch_network(graph), of_bytes=of_bytes, test_images=recipe.test_images
@@ -98,7 +98,7 @@ def with_files(
     )
 
 
-def _check_images(network: Network, recipe: Recipe) -> None:
+def check_images(network: Network, recipe: Recipe) -> None:
     """Raise InputError if there are not the images that the recipe needs, before any file is written."""
     narrow = [name for name in recipe.precisions if name in BY_AGREEMENT]
     if narrow:

@@ -184,10 +184,13 @@ def test_weights_of_recurrent_layers_and_tables_are_narrow(bits: int) -> None:
         "fed": rng.standard_normal((2, 32, 16)).astype(np.float32),
         "kept": rng.standard_normal((2, 32, 8)).astype(np.float32),
         "left": rng.standard_normal((8, 8)).astype(np.float32),
+        "nought": np.zeros(1, np.int64),
+        "all": np.full(1, 2, np.int64),
     }
     nodes = [
         helper.make_node("Gather", ["table", "x"], ["words"], "words"),
-        helper.make_node("LSTM", ["words", "fed", "kept"], ["y"], "lstm", hidden_size=8, direction="bidirectional"),
+        helper.make_node("Slice", ["fed", "nought", "all", "nought"], ["sorted"], "slice"),
+        helper.make_node("LSTM", ["words", "sorted", "kept"], ["y"], "lstm", hidden_size=8, direction="bidirectional"),
         helper.make_node("Mul", ["y", "left"], ["z"], "z"),
     ]
     graph = helper.make_graph(

@@ -209,6 +209,13 @@ def test_what_no_file_can_be_is_explained(
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def test_narrow_weights_without_images_to_be_judged_on_are_refused(module: Path, tmp_path: Path) -> None:
+    wanted = TorchNetwork(f"{module}:make", 32, "mine")
+    done = export_torch(wanted, parse_formats("onnx"), tmp_path / "out", recipe=Recipe(("fp32", "w8")))
+    assert isinstance(done.error, InputError)
+    assert "w8 is judged by its classes, which takes at least 8 images, and there are 0" in str(done.error)
+
+
 @pytest.mark.parametrize("factory", ["InPlace", "Odd", "Single", "talking"])
 def test_unusual_networks_are_exported(
     module: Path, tmp_path: Path, factory: str, capsys: pytest.CaptureFixture[str]
