@@ -163,7 +163,7 @@ def check_own(space: OfUserFile, given: WeightChoices, workers: str) -> None:
 
     And for several ``workers``: torch's exporter and the file's own modules stay in one process.
     """
-    if workers != "1":
+    if not (workers.isdecimal() and int(workers) == 1):
         raise InputError(
             f"Networks of {space.own_file.name} are written in one process, one after the other.",
             "Leave --workers out.",

@@ -40,13 +40,39 @@ def exported_graph(name: str, module: nn.Module, sample: Sequence[Tensor], *, is
     from dataclasses import replace
 
     fed = tuple(sample)
-    exports = {"onnx": partial(export_onnx, module, fed), "tflite": partial(export_tflite, module, fed, is_inside)}
+    exports = {
+        "onnx": partial(export_onnx, module, fed, is_inside),
+        "tflite": partial(export_tflite, module, fed, is_inside),
+    }
     return replace(read_module(module, fed), name=name, exports=exports)
 
 
-def export_onnx(module: nn.Module, sample: Sequence[Tensor]) -> bytes:
-    """The ``.onnx`` file of a module for inputs like ``sample``, batch 1. Raises InputError if torch gives up."""
+def check_numbers(module: nn.Module, results: object, said: str = "") -> None:
+    """Raise InputError if an output of a network, ``said``, holds NaN or nothing finite: no file could be proven.
+
+    Infinity beside numbers is fine, as where scores are masked.
+    """
+    for one in pytree.tree_leaves(results):
+        if not isinstance(one, Tensor) or not one.is_floating_point() or not one.numel():
+            continue
+        if bool(one.isnan().any()) or not bool(one.isfinite().any()):
+            raise InputError(
+                f"{said or type(module).__name__} gives {'NaN' if bool(one.isnan().any()) else 'infinity alone'} for "
+                "its inputs.",
+                "Check its weights, and the numbers that it is fed.",
+            )
+
+
+def export_onnx(module: nn.Module, sample: Sequence[Tensor], is_inside: bool = False) -> bytes:
+    """The ``.onnx`` file of a module for inputs like ``sample``, batch 1; ``is_inside`` says that it is a piece of a
+    network, whose numbers are not looked at: its ``sample`` is made up.
+
+    Raises InputError if torch gives up, or an output is no number.
+    """
     names = input_names(module, len(sample))
+    if not is_inside:
+        with torch.no_grad(), plain_paths():
+            check_numbers(module, _ran(module, sample))
     with quiet_torch(), plain_paths(), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
@@ -61,6 +87,16 @@ def export_onnx(module: nn.Module, sample: Sequence[Tensor]) -> bytes:
                 f"torch.onnx gave up on {type(module).__name__} ({reason_of(error)}).",
                 "Rewrite what it cannot trace: branches and shapes that depend on the input's values.",
             ) from error
+
+
+def _ran(module: nn.Module, sample: Sequence[Tensor]) -> Any:
+    """What a module gives, of a copy: it may change in place what it is fed. Raises InputError if it fails."""
+    try:
+        return module(*[one.clone() for one in sample])
+    except Exception as error:
+        raise InputError(
+            f"{type(module).__name__} does not run on its inputs: {reason_of(error)}", "Give what its forward takes."
+        ) from error
 
 
 class _Given(nn.Module):
@@ -117,6 +153,8 @@ def export_tflite(module: nn.Module, sample: Sequence[Tensor], is_inside: bool =
         try:
             with torch.no_grad():
                 results = module(*sample)
+            if not is_inside:
+                check_numbers(module, results)
             called: nn.Module = _Named(module, names, _output_names(results))
             if is_inside:
                 module, sample = _channels_last(converter, module, sample, results)
@@ -125,6 +163,8 @@ def export_tflite(module: nn.Module, sample: Sequence[Tensor], is_inside: bool =
             fed = dict(zip(names, sample, strict=True))
             converter.convert(called, sample_kwargs=fed, enable_x64=True).export(str(path))
             return path.read_bytes()
+        except InputError:
+            raise
         except Exception as error:
             raise InputError(
                 f"litert-torch gave up on {type(module).__name__} ({reason_of(error)}).",

@@ -160,6 +160,11 @@ class FamilyFile:
                 f"{said} of {self.path.name} gave a tensor of shape {list(strange[0])}.",
                 "Return what one inference is fed: the first dimension is the batch, and it is 1.",
             )
+        if any(one.is_floating_point() and not bool(one.isfinite().all()) for one in tensors):
+            raise InputError(
+                f"{said} of {self.path.name} gave a tensor with NaN or infinity, on which no file could be proven.",
+                "Return finite numbers, where a mask has minus infinity e.g. -1e4.",
+            )
         return tensors
 
     def calibrating(self, genes: Genes) -> list[tuple[Tensor, ...]]:

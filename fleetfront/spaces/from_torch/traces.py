@@ -9,11 +9,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from fleetfront import __version__
+from fleetfront.errors import InputError
 from fleetfront.files import write_whole
 from fleetfront.plain import from_plain, to_plain
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.from_torch.family_file import FamilyFile, Value
+from fleetfront.spaces.from_torch.family_file import WHOLE, FamilyFile, Genes, Value, spell_genes
 from fleetfront.spaces.from_torch.tables import Slot, learn_slots
+from fleetfront.user_code import reason_of
 from fleetfront.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -119,7 +121,9 @@ def _traced(file: FamilyFile, progress: Progress) -> FamilyParts:
 
     names, choices = list(file.choices), list(file.choices.values())
     tracer = Tracer(file)
-    tracer.settle({name: values[-1] for name, values in file.choices.items()})
+    largest = {name: values[-1] for name, values in file.choices.items()}
+    _check_numbers(file, largest)
+    tracer.settle(largest)
 
     def trace(genotype: tuple[int, ...]) -> dict[str, str]:
         return tracer.trace(
@@ -136,6 +140,32 @@ def _traced(file: FamilyFile, progress: Progress) -> FamilyParts:
         tracer = Tracer(file, tracer.decisions)
     occurring = {split_calls(held)[0] for slot in slots for held in slot.held}
     return FamilyParts(slots, {key: one for key, one in tracer.described.items() if key in occurring}, tracer.decisions)
+
+
+def _check_numbers(file: FamilyFile, genes: Genes) -> None:
+    """Compute one network. Raises InputError if an output is no number: every file of it would be refused later."""
+    import torch
+
+    from fleetfront.spaces.from_torch.exporting import check_numbers, quiet_torch
+
+    for name, (module, sample, _) in file.of(genes).items():
+        said = spell_genes(genes) if name == WHOLE else f"part {name!r} of {spell_genes(genes)}"
+        with torch.no_grad(), quiet_torch():
+            try:
+                results = module(*[one.clone() for one in sample])
+            except Exception as error:
+                raise does_not_run(name, genes, error) from error
+        check_numbers(module, results, f"The network {said}" if name == WHOLE else f"The {said}")
+
+
+def does_not_run(name: str, genes: Genes, error: Exception) -> InputError:
+    """The error of a network, or of its part ``name``, that fails on what its file feeds it."""
+    is_whole = name == WHOLE
+    return InputError(
+        f"The {'network' if is_whole else f'part {name!r} of'} {spell_genes(genes)} does not run on its inputs: "
+        f"{reason_of(error)}",
+        f"Let {'inputs' if is_whole else 'parts'}(**genes) give what its forward takes.",
+    )
 
 
 def tracer_of(file: FamilyFile, parts: FamilyParts) -> Tracer:

@@ -26,9 +26,8 @@ from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.graphs.readers.torch import read_module
 from fleetfront.graphs.readers.torch_words import ALIASES
 from fleetfront.spaces.from_torch.exporting import plain_paths, quiet_torch
-from fleetfront.spaces.from_torch.family_file import WHOLE, FamilyFile, Genes, Part, spell_genes
-from fleetfront.spaces.from_torch.traces import BETWEEN, LOOSE, Decisions, Described, spell_calls
-from fleetfront.user_code import reason_of
+from fleetfront.spaces.from_torch.family_file import WHOLE, FamilyFile, Genes, Part
+from fleetfront.spaces.from_torch.traces import BETWEEN, LOOSE, Decisions, Described, does_not_run, spell_calls
 
 #: A module of several parts that does more of a network's work than this is taken apart.
 _MOST_WORK = 0.5
@@ -177,12 +176,7 @@ class Tracer:
                     with watch:
                         run()
                 except Exception as error:
-                    is_whole = name == WHOLE
-                    which = f"{'network' if is_whole else f'part {name!r} of'} {spell_genes(genes)}"
-                    raise InputError(
-                        f"The {which} does not run on its inputs: {reason_of(error)}",
-                        f"Let {'inputs' if is_whole else 'parts'}(**genes) give what its forward takes.",
-                    ) from error
+                    raise does_not_run(name, genes, error) from error
             if not watch.busy - self._whole:
                 return watch
             self._whole |= watch.busy

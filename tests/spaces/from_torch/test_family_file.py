@@ -35,6 +35,9 @@ def inputs(a):
         ("torch.zeros(1, 3)", "'text'", "gave a str where a tensor"),
         ("torch.zeros(1, 3)", "torch.zeros(4, 3)", r"shape \[4, 3\]"),
         ("torch.zeros(1, 3)", "torch.zeros(1, 5)", r"a=2 does not run on its inputs"),
+        ("torch.zeros(1, 3)", "torch.zeros(1, 3) / 0", r"inputs\(a=1\) .* NaN or infinity"),
+        ("Linear(3, a)", "Threshold(9.0, float('nan'))", "The network a=2 gives NaN for its inputs"),
+        ("Linear(3, a)", "Threshold(9.0, float('inf'))", "The network a=2 gives infinity alone"),
         ("import torch", "import torch_of_nobody", "cannot be imported"),
         ("import torch", "import torch\nraise SystemExit(3)", "cannot be imported"),
     ],
@@ -45,6 +48,15 @@ def test_what_is_wrong_is_said(before: str, after: str, said: str, tmp_path: Pat
     path.write_text(GOOD.replace(before, after))
     with pytest.raises(InputError, match=said):
         make_family(read_family(path))
+
+
+def test_a_network_of_other_genes_that_gives_no_number_gets_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "family.py"
+    path.write_text(GOOD.replace("Linear(3, a)", "Softmax(1) if a > 1 else torch.nn.Threshold(9.0, float('nan'))"))
+    family = make_family(read_family(path))
+    graph, _ = family.subnet_graphs(family.parse(["a=1"])[0])["network"]
+    with pytest.raises(InputError, match="Threshold gives NaN"):
+        graph.exported("onnx")
 
 
 def test_numbers_ascend_and_words_stay(tmp_path: Path) -> None:
