@@ -212,6 +212,16 @@ def own_quality(name: str, unit: str, is_higher_better: bool) -> Quality:
     return quality
 
 
+def percent_of(value: object, unit: str) -> float:
+    """An accuracy in percent, of what a user's function gives as ``fraction`` of 1, ``error`` in percent, or percent;
+    NaN where that is no number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+        return float("nan")
+    number = float(value)
+    return 100 * number if unit == "fraction" else 100 - number if unit == "error" else number
+
+
 #: Half-width of a central 90 % interval of the normal distribution, in standard deviations.
 Z90 = 1.6448536269514722
 

@@ -370,6 +370,13 @@ class OfUserFile(Protocol):
     def own_calibration(self, genotype: Genotypes) -> Sequence[tuple[Tensor, ...]]:
         """Inputs of that network that int8 is calibrated and proven on. Raises InputError if the file gives none."""
 
+    @property
+    def judges_files(self) -> bool:
+        """True if the file has a function that judges whatever answers as a network does."""
+
+    def own_judge(self, genotype: Genotypes, run: Callable[..., Any]) -> float:
+        """Percent that this function tells of ``run``, which answers as the network of one int8[v]."""
+
 
 class UserFamily(SearchSpace, OfUserFile, Protocol):
     """A search space of a user's file. Ask with ``isinstance(space, OfUserFile)``, which computes less."""

@@ -177,6 +177,9 @@ def told_promise(pick: Pick, accuracy: float, images: int) -> str:
 def accuracy_lines(one: Deployed, in_torch: float) -> list[str]:
     """Tell the accuracy in torch and, where the front promised that of another precision, of each file in it."""
     images = one.test_images
+    if not images:  # judged by the user's own function
+        judged = [(file.name, file.accuracy) for file in one.files if file.accuracy is not None]
+        return [f"torch in fp32: {in_torch:.2f} %", *(f"{name}: {found:.2f} %" for name, found in judged)]
     said = f"torch in fp32: {in_torch:.2f} % of {images} held-out images"
     if one.pick.precision in ("", "fp32"):
         return [f"{said}{told_promise(one.pick, in_torch, images)}"]

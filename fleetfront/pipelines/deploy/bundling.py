@@ -195,16 +195,20 @@ def _vectors(network: Network, recipe: Recipe) -> Vectors:
     return writer.vectors()
 
 
-def _accuracy_rows(network: Network) -> list[dict[str, Any]]:
-    images = network.weights.images_at(network.preprocessing.size)
-    source = "" if images is None else f"{images.source}, {network.test_images} held-out images"
-    rows = [("fp32", "torch", network.torch_accuracy)]
-    rows += [(file.precision, file.kind.name, file.accuracy) for file in network.files]
+def accuracy_rows(source: str, in_torch: float | None, files: Sequence[WrittenFile]) -> list[dict[str, Any]]:
+    """Rows of a manifest: the percent that ``source`` measured of a network in torch, and of each of its files."""
+    rows = [("fp32", "torch", in_torch), *((file.precision, file.kind.name, file.accuracy) for file in files)]
     return [
         {"value": value, "std": 0.0, "tier": Tier.MEASURED.value, "source": source, "precision": precision, "in": where}
         for precision, where, value in rows
         if value is not None
     ]
+
+
+def _accuracy_rows(network: Network) -> list[dict[str, Any]]:
+    images = network.weights.images_at(network.preprocessing.size)
+    source = "" if images is None else f"{images.source}, {network.test_images} held-out images"
+    return accuracy_rows(source, network.torch_accuracy, network.files)
 
 
 def _text_facts(manifest: Manifest, pick: Pick, network: Network, recipe: Recipe) -> TextFacts:

@@ -141,6 +141,7 @@ def _described(file: WrittenFile) -> BundleFile:
         output=outputs[0],
         checks=file.proof.as_checks(),
         minimum_runtime=file.minimum_runtime,
+        accuracy={} if file.accuracy is None else {"value": file.accuracy, "drop": file.drop},
         layout=file.layout.to_dict(),
         inputs=inputs,
         outputs=outputs,

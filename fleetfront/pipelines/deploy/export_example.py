@@ -25,6 +25,7 @@ from fleetfront.pipelines.deploy.called import bundle_called, prove_called
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
 from fleetfront.progress import SILENT, Progress
+from fleetfront.runtimes.base import Session
 from fleetfront.runtimes.feeds import load_arrays
 
 if TYPE_CHECKING:
@@ -175,6 +176,28 @@ class TorchCall:
         results = self._results([torch.tensor(feeds[name]) for name in self.inputs])
         leaves = [leaf for leaf in pytree.tree_leaves(results) if isinstance(leaf, torch.Tensor)]
         return {name: leaf.detach().cpu().numpy() for name, leaf in zip(self.outputs, leaves, strict=True)}
+
+    def called_in(self, session: Session) -> Callable[..., Any]:
+        """A function that is called as the network is, and gives what it gives, computed by an open file of it."""
+        import torch
+        from torch.utils import _pytree as pytree
+
+        ports = {port.name for port in session.inputs}
+        leaves, spec = pytree.tree_flatten(self._results(self.example))
+
+        def run(*args: Any, **kwargs: Any) -> Any:
+            tensors = pytree.tree_leaves((args, kwargs))
+            feeds = {
+                name: torch.as_tensor(one).detach().cpu().numpy()
+                for name, one in zip(self.inputs, tensors, strict=True)
+            }
+            given = session.run({name: one for name, one in feeds.items() if name in ports})
+            found = iter([torch.from_numpy(np.array(given[name])) for name in self.outputs])
+            return pytree.tree_unflatten(
+                [next(found) if isinstance(one, torch.Tensor) else one for one in leaves], spec
+            )
+
+        return run
 
     def flat(self) -> nn.Module:
         """The network as a module of flat tensors, as exporters want it."""

@@ -219,6 +219,11 @@ def check_bars(file: WrittenFile, recipe: Recipe) -> None:
             f"(limit {proof.limit:g}), so it is not handed out.",
             report if file.precision == "fp32" else "Rounding adds up in this network: leave this precision out.",
         )
+    check_drop(file, recipe)
+
+
+def check_drop(file: WrittenFile, recipe: Recipe) -> None:
+    """Raise BarMissed if a file loses more accuracy than it may, InputError where nobody knows what it loses."""
     if recipe.max_drop is None:
         return
     if file.drop is None or math.isnan(file.drop):

@@ -15,7 +15,13 @@ from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.deploy.quantise.rounding import misrounded
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
-from fleetfront.pipelines.deploy.bundling import RANDOM_WEIGHTS, missed_limit, staging_folder, with_times_of
+from fleetfront.pipelines.deploy.bundling import (
+    RANDOM_WEIGHTS,
+    accuracy_rows,
+    missed_limit,
+    staging_folder,
+    with_times_of,
+)
 from fleetfront.pipelines.deploy.called import Arrays, bundle_called, prove_called
 from fleetfront.pipelines.deploy.deploy import Wanted, check_narrow, precisions_of
 from fleetfront.pipelines.deploy.export_example import (
@@ -25,12 +31,14 @@ from fleetfront.pipelines.deploy.export_example import (
     finish_exported,
     write_proven,
 )
+from fleetfront.pipelines.deploy.judging import check_drop
 from fleetfront.pipelines.deploy.own_parts import deploy_own_parts
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, Pick, Recipe, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.progress import SILENT, Progress
-from fleetfront.spaces.base import OfUserFile, UserFamily, only_graph
+from fleetfront.runtimes.catalogue import load_runtime
+from fleetfront.spaces.base import Genotypes, OfUserFile, UserFamily, only_graph
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -46,10 +54,11 @@ Key = tuple[str, str]
 
 
 class _Made(NamedTuple):
-    """A network with its proven files."""
+    """A network with its proven files, and the percent that its file's ``judge`` tells of it in torch."""
 
     network: TorchCall
     files: Sequence[WrittenFile]
+    accuracy: float | None
 
 
 def deploy_family(
@@ -87,7 +96,7 @@ def deploy_family(
         check_replaceable(out / pick.name, force=force)
     done: list[Deployed] = []
     with staging_folder(out) as staging:
-        made = _make({pick.key: pick.recipe(recipe).precisions for pick in left}, family, formats, staging, progress)
+        made = _make({pick.key: pick.recipe(recipe) for pick in left}, family, formats, staging, progress)
         timed = {} if measuring is None else _timed(made, measuring, progress)
         for pick in picks:
             if pick.name in kept:
@@ -99,7 +108,15 @@ def deploy_family(
                 continue
             proofs, measured = {file.key: file.proof for file in found.files}, timed.get(pick.key, ())
             pick, others = with_times_of(pick, found.files)
-            one = Deployed(pick, None, proofs, measured, files=tuple(found.files), without_files=others)
+            one = Deployed(
+                pick,
+                None,
+                proofs,
+                measured,
+                files=tuple(found.files),
+                torch_accuracy=found.accuracy,
+                without_files=others,
+            )
             done.append(_bundled(one, found.network, family, out, force=force))
     return done
 
@@ -159,10 +176,10 @@ def _check(family: UserFamily, formats: Sequence[FileFormat], recipe: Recipe, pr
             f"Choose from --formats {','.join(OWN_FORMATS)}.",
         )
     check_handed_out(family, precisions)
-    if recipe.max_drop is not None:
+    if recipe.max_drop is not None and not family.judges_files:
         raise InputError(
             f"Nobody knows what files of {family.own_file.name} lose in accuracy: its accuracy judges no file.",
-            "Leave --max-drop out, and judge the files with your own data.",
+            "Add judge(run, **genes) to it, which calls run as it would the network, or leave --max-drop out.",
         )
     if recipe.contract != InputContract():
         raise InputError(
@@ -186,7 +203,7 @@ def check_handed_out(family: OfUserFile, precisions: Sequence[str]) -> None:
 
 
 def _make(
-    wanted: Mapping[Key, Sequence[str]],
+    wanted: Mapping[Key, Recipe],
     family: UserFamily,
     formats: Sequence[FileFormat],
     staging: Path,
@@ -194,8 +211,8 @@ def _make(
 ) -> Mapping[Key, _Made | FleetfrontError]:
     """Every distinct architecture and precision with its network and files, or why there are none."""
     made: dict[Key, _Made | FleetfrontError] = {}
-    progress.start("Writing and proving", len(formats) * sum(map(len, wanted.values())))
-    for number, ((arch, own), precisions) in enumerate(sorted(wanted.items())):
+    progress.start("Writing and proving", len(formats) * sum(len(one.precisions) for one in wanted.values()))
+    for number, ((arch, own), recipe) in enumerate(sorted(wanted.items(), key=lambda item: item[0])):
         (genotype,) = family.parse([arch])
         folder = staging / str(number)
         folder.mkdir()
@@ -203,13 +220,18 @@ def _make(
             ((module, sample, _),) = family.own_parts(genotype).values()
             network = TorchCall(arch, module, sample)
             exported = exported_files(only_graph(family, family.subnet_graphs(genotype)), formats)
+            accuracy = family.own_judge(genotype, network.module) if family.judges_files else None
             files = []
-            for precision in precisions:
+            for precision in recipe.precisions:
                 real = _named(network, family.own_calibration(genotype)) if precision == "int8" else []
                 for kind in formats:
-                    files.append(_written(network, kind, folder, exported[kind.name], real))
-                    progress.advance(detail=files[-1].name)
-            made[arch, own] = _Made(network, files)
+                    file = _written(network, kind, folder, exported[kind.name], real)
+                    if accuracy is not None:
+                        file = _judged(file, network, family, genotype, accuracy)
+                        check_drop(file, recipe)
+                    files.append(file)
+                    progress.advance(detail=file.name)
+            made[arch, own] = _Made(network, files, accuracy)
         except FleetfrontError as error:
             made[arch, own] = error
     progress.finish()
@@ -259,10 +281,25 @@ def _written(
     return WrittenFile(f"{kind.name}-int8", kind, "int8", path, name, ports, proof, report, kind.minimum_runtime(data))
 
 
+def _judged(
+    file: WrittenFile, network: TorchCall, family: UserFamily, genotype: Genotypes, accuracy: float
+) -> WrittenFile:
+    """The file with the percent that the user's ``judge`` tells of it; of the network in torch it is ``accuracy``."""
+    session = load_runtime(file.kind.runtime).open(file.path)
+    try:
+        found = family.own_judge(genotype, network.called_in(session))
+    finally:
+        session.close()
+    return replace(file, accuracy=found, drop=accuracy - found)
+
+
 def _bundled(done: Deployed, network: TorchCall, family: UserFamily, out: Path, *, force: bool) -> Deployed:
     weights = _weights(family, done.pick.arch, network.module)
+    rows = accuracy_rows(f"judge of {family.own_file.name}", done.torch_accuracy, done.files)
+    pick = done.pick
+    done = replace(done, pick=replace(pick, accuracy=(*pick.accuracy, *rows)))
     try:
         bundled = bundle_called(done, network, weights, out, space=family.name, force=force)
     except FleetfrontError as error:
         return replace(done, error=error)
-    return replace(bundled, error=missed_limit(bundled))
+    return replace(bundled, pick=pick, error=missed_limit(bundled))

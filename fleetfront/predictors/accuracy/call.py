@@ -22,7 +22,7 @@ import numpy as np
 from fleetfront.errors import InputError, unknown
 from fleetfront.plain import parse_finite_json
 from fleetfront.predictors.accuracy.call_process import CallProcess
-from fleetfront.quantities import ACCURACY, PASS, Estimate, Quality, Tier, own_quality
+from fleetfront.quantities import ACCURACY, PASS, Estimate, Quality, Tier, own_quality, percent_of
 from fleetfront.spaces.base import Config, Genotypes, OfUserFile, OwnAccuracy, SearchSpace
 from fleetfront.text_tables import parse_number, read_csv
 
@@ -293,16 +293,12 @@ class CallQuality(CallAccuracy):
 
 def score_of_accuracy(source: str, unit: str, arch: str, value: Any) -> float:
     """Accuracy in percent (of ``pass`` 0 or 1) of what a function returned. Raises InputError on anything else."""
-    number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else float("nan")
+    number = percent_of(value, unit)
     if unit == "pass":
         if number not in (0.0, 1.0):
             raise InputError(f"{source} gave {value!r} for {arch}, not whether it passes.", "Return a bool.")
         return number
-    if unit == "fraction":
-        number *= 100
-    elif unit == "error":
-        number = 100 - number
-    elif not unit and 0 < number <= 1:
+    if not unit and 0 < number <= 1:
         raise InputError(
             f"{source} gave {number:g} for {arch}: a fraction of 1, or a percentage?",
             f"Declare it: {source},unit=fraction (or unit=percent).",

@@ -87,6 +87,7 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
     described = "random" if weights.get("random") else str(weights.get("id", ""))[:_ID_SHOWN] or "unknown"
     for file in manifest["files"]:
         latency = [row for row in manifest["latency"] if _is_of(row, file)]
+        judged: Mapping[str, Any] = file.get("accuracy") or {}
         for target in dict.fromkeys(str(row["target"]) for row in latency) or ("",):
             of_target = [row for row in latency if str(row["target"]) == target]
             predicted: Mapping[str, Any] = next((row for row in of_target if row.get("is_prediction")), {})
@@ -106,8 +107,8 @@ def _rows(folder: Path, manifest: Mapping[str, Any]) -> Iterator[DeployedFile]:
                 measured_ms=_number(measured.get("ms")),
                 measured_std_ms=_number(measured.get("std_ms")),
                 promised=_promised(manifest),
-                accuracy=_number((file.get("accuracy") or {}).get("top1")),
-                drop=_number((file.get("accuracy") or {}).get("drop")),
+                accuracy=_number(judged.get("top1", judged.get("value"))),
+                drop=_number(judged.get("drop")),
                 weights=described,
                 app_ms=_app_ms(measured),
                 is_busy=measured.get("is_busy") is True,

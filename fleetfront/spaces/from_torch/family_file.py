@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -22,8 +21,6 @@ Genes = Mapping[str, Value]
 
 #: A gene has at most as many values: genotypes are int8.
 _MOST_VALUES = 127
-#: Inputs that int8 is calibrated and proven on, at least and at most: fewer leave too few to prove a file on.
-LEAST_CALIBRATION, MOST_CALIBRATION = 16, 512
 _WORD = re.compile(r"[A-Za-z0-9_.+-]+")
 _SHOWN = 60
 #: Files of a network at most, and calls of each in an inference: every call is a column of a table.
@@ -56,6 +53,8 @@ class FamilyFile:
             neither ``make`` nor ``inputs``; None for others.
         active: genes -> names of those that matter; None if the file does not say.
         calibration: genes -> an iterable of such inputs with values as they occur; None if the file has none.
+        judge: a function that answers as the network does, and genes -> what ``accuracy`` would tell of that function;
+            None if the file has none.
         judges: whether the file has a function ``accuracy``.
         unit: of what that function returns, as ``--accuracy call:`` spells units; empty if undeclared.
         quality: its name, where it is not accuracy.
@@ -73,6 +72,7 @@ class FamilyFile:
     parts: Callable[..., Any] | None
     active: Callable[..., Any] | None
     calibration: Callable[..., Any] | None
+    judge: Callable[..., Any] | None
     judges: bool
     unit: str
     quality: str = ""
@@ -100,11 +100,11 @@ class FamilyFile:
             said = spell_genes(genes)
             with neighbours(self.path), torch.random.fork_rng(devices=()):
                 torch.manual_seed(0)
-                made = self._called("make", self.make, genes)
+                made = self.called("make", self.make, genes)
             return {WHOLE: Part(self._module(f"make({said})", made), self.sample(genes), 1)}
         with neighbours(self.path), torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
-            given = self._called("parts", self.parts, genes)
+            given = self.called("parts", self.parts, genes)
         said = f"parts({spell_genes(genes)})"
         if not isinstance(given, Mapping) or not 0 < len(given) <= _MOST_PARTS:
             raise InputError(
@@ -139,7 +139,7 @@ class FamilyFile:
 
         with neighbours(self.path), torch.random.fork_rng(devices=()):
             torch.manual_seed(0)
-            given = self._called("inputs", self.inputs, genes)
+            given = self.called("inputs", self.inputs, genes)
         return self._batched(f"inputs({spell_genes(genes)})", given)
 
     def _module(self, said: str, made: Any) -> nn.Module:
@@ -153,7 +153,7 @@ class FamilyFile:
         return made.eval()
 
     def _batched(self, said: str, given: Any) -> tuple[Tensor, ...]:
-        tensors = self._tensors(said, given)
+        tensors = self.tensors(said, given)
         strange = [tuple(one.shape) for one in tensors if not one.dim() or one.shape[0] != 1]
         if strange:
             raise InputError(
@@ -167,59 +167,7 @@ class FamilyFile:
             )
         return tensors
 
-    def calibrating(self, genes: Genes) -> list[tuple[Tensor, ...]]:
-        """The inputs that int8 is calibrated and proven on, each like those of ``sample``.
-
-        Raises InputError if the file has no such function, or it fails, or gives too few, too many, inputs of other
-        shapes or types, equal ones, or what is no number.
-        """
-        import torch
-
-        if self.calibration is None:
-            raise no_calibration(self)
-        said = f"calibration({spell_genes(genes)})"
-        found: list[tuple[Tensor, ...]] = []
-        wanted = [(one.shape, one.dtype) for one in self.sample(genes)]
-        with neighbours(self.path), torch.random.fork_rng(devices=()):
-            torch.manual_seed(0)
-            given = self._called("calibration", self.calibration, genes)
-            if not isinstance(given, Iterable):
-                raise InputError(
-                    f"{said} of {self.path.name} gave a {type(given).__name__}.",
-                    "Return or yield inputs one by one, each as inputs(**genes) gives them.",
-                )
-            try:
-                for one in itertools.islice(given, MOST_CALIBRATION + 1):
-                    found.append(self._tensors(said, one))
-            except InputError:
-                raise
-            except (Exception, SystemExit) as error:
-                raise InputError(f"{said} of {self.path.name} failed: {reason_of(error)}", "Repair it.") from error
-        if not LEAST_CALIBRATION <= len(found) <= MOST_CALIBRATION:
-            more = "" if len(found) <= MOST_CALIBRATION else "more than "
-            raise InputError(
-                f"{said} of {self.path.name} gave {more}{min(len(found), MOST_CALIBRATION)} inputs.",
-                f"Give {LEAST_CALIBRATION} to {MOST_CALIBRATION}, e.g. itertools.islice(data, 128).",
-            )
-        for number, one in enumerate(found):
-            self._check_like(f"{said} of {self.path.name}, input {number}", one, wanted)
-        if all(torch.equal(a, b) for one in found[1:] for a, b in zip(found[0], one, strict=True)):
-            raise InputError(f"{said} of {self.path.name} gave one input again and again.", "Give different ones.")
-        return found
-
-    @staticmethod
-    def _check_like(said: str, one: tuple[Tensor, ...], wanted: list[tuple[Any, Any]]) -> None:
-        shapes = [(tensor.shape, tensor.dtype) for tensor in one]
-        if shapes != wanted:
-            has, should = (
-                ", ".join(f"{str(dtype).removeprefix('torch.')}{list(shape)}" for shape, dtype in both)
-                for both in (shapes, wanted)
-            )
-            raise InputError(f"{said} is {has}, and inputs(**genes) gives {should}.", "Give inputs of that kind.")
-        if any(tensor.is_floating_point() and not bool(tensor.isfinite().all()) for tensor in one):
-            raise InputError(f"{said} holds what is no finite number.", "Leave such inputs out.")
-
-    def _tensors(self, said: str, given: Any) -> tuple[Tensor, ...]:
+    def tensors(self, said: str, given: Any) -> tuple[Tensor, ...]:
         """The tensors that a function gave. Raises InputError if it holds something else."""
         import torch
 
@@ -241,7 +189,7 @@ class FamilyFile:
         if self.active is None:
             return frozenset(self.choices)
         with neighbours(self.path):
-            given = self._called("active", self.active, genes)
+            given = self.called("active", self.active, genes)
         names = [one for one, there in given.items() if there] if isinstance(given, Mapping) else given
         try:
             found = frozenset(map(str, names))
@@ -254,25 +202,16 @@ class FamilyFile:
             )
         return found
 
-    def _called(self, name: str, function: Callable[..., Any] | None, genes: Genes) -> Any:
+    def called(self, name: str, function: Callable[..., Any] | None, genes: Genes, *arguments: Any) -> Any:
+        """What a function of the file gives. Raises InputError if it fails, or is not there."""
         if function is None:
             raise InputError(f"{self.path.name} has no function {name}(**genes).", _WRITE)
         try:
-            return function(**genes)
+            return function(*arguments, **genes)
         except (Exception, SystemExit) as error:
             raise InputError(
                 f"{name}({spell_genes(genes)}) of {self.path.name} failed: {reason_of(error)}", "Repair it."
             ) from error
-
-
-def no_calibration(file: FamilyFile) -> InputError:
-    """The error of int8 files that are asked of a file without ``calibration``."""
-    where = f"a copy of {file.path}" if file.shipped_as else file.path.name
-    return InputError(
-        f"{file.path.name} does not say which values its networks are fed, and int8 is calibrated on such inputs.",
-        f"Add calibration(**genes) to {where}: {LEAST_CALIBRATION} to {MOST_CALIBRATION} inputs like those of "
-        "inputs(**genes). The changed file is another family: profile and search it.",
-    )
 
 
 def unsteady(file: FamilyFile, genes: Genes, now: object, before: object) -> InputError:
@@ -306,12 +245,15 @@ def read_family(path: Path) -> FamilyFile:
         written = vars(import_file(path))
     choices = _choices(path, written.get("choices"))
     make, inputs, parts = _networks(path, written)
-    active, calibration, accuracy = (_function(path, written, n) for n in ("active", "calibration", "accuracy"))
-    if parts is not None and calibration is not None:
-        raise InputError(
-            f"{path.name} has parts(**genes) and calibration(**genes), and parts are handed out in fp32 alone.",
-            "Leave calibration out.",
-        )
+    active, calibration, judge, accuracy = (
+        _function(path, written, name) for name in ("active", "calibration", "judge", "accuracy")
+    )
+    for name, one in (("calibration", calibration), ("judge", judge)):
+        if parts is not None and one is not None:
+            raise InputError(
+                f"{path.name} has parts(**genes) and {name}, and parts are handed out in fp32 alone.",
+                f"Leave {name} out.",
+            )
     unit, quality, how = (str(written.get(f"accuracy_{what}", "")) for what in ("unit", "name", "combines"))
     better = bool(written.get("higher_is_better", True))
     if not better and not quality:
@@ -319,8 +261,14 @@ def read_family(path: Path) -> FamilyFile:
             f"{path.name} has higher_is_better = False and does not say of what.",
             "Name it: accuracy_name = 'perplexity'. For an error in percent write accuracy_unit = 'error' alone.",
         )
+    if judge is not None and (quality or unit == "pass"):
+        raise InputError(
+            f"{path.name} has judge(run, **genes) beside {'accuracy_name' if quality else 'accuracy_unit = pass'}, and "
+            "files are judged by accuracy in percent alone.",
+            "Leave judge out.",
+        )
     asked = (accuracy is not None, unit, quality, better, how, _objectives(path, written.get("accuracy_objectives")))
-    found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, *asked)
+    found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, judge, *asked)
     # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
     genes = {name: values[0] for name, values in choices.items()}
     made = found.of(genes)

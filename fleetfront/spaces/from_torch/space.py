@@ -22,10 +22,10 @@ from fleetfront.spaces.from_torch.family_file import (
     Genes,
     Part,
     Value,
-    no_calibration,
     spell_genes,
     unsteady,
 )
+from fleetfront.spaces.from_torch.own_data import calibrating, judged, no_calibration
 from fleetfront.spaces.from_torch.tables import Slot
 from fleetfront.spaces.from_torch.traces import FamilyParts, family_parts, split_calls, tracer_of
 from fleetfront.spaces.slot_tables import codes, sum_tables
@@ -110,7 +110,16 @@ class TorchFamily:
 
     def own_calibration(self, genotype: Genotypes) -> list[tuple[Tensor, ...]]:
         """Inputs of one genotype int8[v] that int8 is calibrated and proven on. Raises InputError as the file does."""
-        return self.file.calibrating(self.genes(self.canonical(genotype[None])[0]))
+        return calibrating(self.file, self.genes(self.canonical(genotype[None])[0]))
+
+    @property
+    def judges_files(self) -> bool:
+        """True if the file gives ``judge``."""
+        return self.file.judge is not None
+
+    def own_judge(self, genotype: Genotypes, run: Callable[..., Any]) -> float:
+        """Percent that the file's ``judge`` tells of ``run``, of one genotype int8[v]. Raises InputError as it does."""
+        return judged(self.file, self.genes(self.canonical(genotype[None])[0]), run)
 
     # Genotypes
 

@@ -157,8 +157,20 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> TorchFamily:
         assert before in text
         text = text.replace(before, after)
     path = tmp_path_factory.mktemp("audio") / "audio.py"
-    path.write_text(text)
+    path.write_text(text + JUDGE)
     return open_family(path)
+
+
+#: Tells how often the sign of the first answer is that of the network, and counts what calls it.
+JUDGE = """
+accuracy_unit = "fraction"
+called = []
+
+def judge(run, **genes):
+    called.append(getattr(run, "__name__", "module"))
+    network, heard = make(**genes).eval(), list(calibration(**genes))[:10]
+    return sum(bool((run(one) * network(one))[0, 0] > 0) for one in heard) / 10 - 0.01 * (called[-1] == "run")
+"""
 
 
 SOUND = "width=24,depth=4,kernel=9,rate=8000"
@@ -180,6 +192,23 @@ def test_int8_is_calibrated_on_inputs_of_the_file_and_proven_on_others(audio: To
     assert files[1]["bytes"] < 0.6 * files[0]["bytes"]
     assert verify_bundle(both.folder).failed == ()
     assert [file.name for file in chosen.files] == ["network-int8.onnx"]
+    # The file's judge was asked of the network in torch and of each file.
+    assert both.torch_accuracy == 100
+    assert [file["accuracy"] for file in files] == [pytest.approx({"value": 99, "drop": 1}), files[1]["accuracy"]]
+    assert 49 <= files[1]["accuracy"]["value"] <= 99
+    rows = json.loads((both.folder / "manifest.json").read_text())["accuracy"]
+    assert [(row["precision"], row["in"], row["source"]) for row in rows] == [
+        ("fp32", "torch", "judge of audio.py"),
+        ("fp32", "onnx", "judge of audio.py"),
+        ("int8", "onnx", "judge of audio.py"),
+    ]
+
+
+def test_a_file_that_loses_more_than_it_may_is_not_handed_out(audio: TorchFamily, tmp_path: Path) -> None:
+    (done,) = deploy_family([Pick("one", SOUND)], audio, parse_formats("onnx"), tmp_path, recipe=Recipe(max_drop=0.5))
+    assert isinstance(done.error, BarMissed)
+    assert "loses 1.00 points of accuracy" in done.error.message
+    assert not (tmp_path / "one").exists()
 
 
 def test_tflite_goes_through_litert_torch_or_names_it(audio: TorchFamily, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 
 import pytest
+import torch
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.from_torch.family_file import read_family
+from fleetfront.spaces.from_torch.own_data import calibrating, judged
 from fleetfront.spaces.from_torch.space import make_family
 
 GOOD = """
@@ -75,7 +77,7 @@ TONES = GOOD + "def calibration(a):\n    return [torch.full((1, 3), float(n)) fo
 
 def test_inputs_to_calibrate_on_are_read(tmp_path: Path) -> None:
     (tmp_path / "tones.py").write_text(TONES)
-    found = read_family(tmp_path / "tones.py").calibrating({"a": 1})
+    found = calibrating(read_family(tmp_path / "tones.py"), {"a": 1})
     assert [float(tensor[0, 0]) for (tensor,) in found] == list(range(20))
 
 
@@ -100,4 +102,22 @@ def test_what_int8_cannot_be_calibrated_on_is_refused(before: str, after: str, s
     assert before in TONES
     (tmp_path / "tones.py").write_text(TONES.replace(before, after))
     with pytest.raises(InputError, match=said):
-        read_family(tmp_path / "tones.py").calibrating({"a": 1})
+        calibrating(read_family(tmp_path / "tones.py"), {"a": 1})
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        ("50.0", "0.5", "a fraction of 1, or a percentage"),
+        ("50.0", "150", "gave 150, which is no accuracy in percent"),
+        ("50.0", "'much'", "gave much, which is no accuracy"),
+        ("50.0", "run(torch.zeros(1, 4))", r"judge\(a=1\) of judged.py failed: RuntimeError"),
+        ("def judge", "accuracy_name = 'loss'\ndef judge", "beside accuracy_name"),
+        ("def judge", "accuracy_unit = 'pass'\ndef judge", "beside accuracy_unit = pass"),
+    ],
+)
+def test_what_judges_no_file_is_refused(before: str, after: str, said: str, tmp_path: Path) -> None:
+    code = GOOD + "def judge(run, a):\n    return 50.0\n"
+    (tmp_path / "judged.py").write_text(code.replace(before, after))
+    with pytest.raises(InputError, match=said):
+        judged(read_family(tmp_path / "judged.py"), {"a": 1}, torch.nn.Linear(3, 1))
