@@ -61,13 +61,15 @@ def verify(bundle: Path, measure: str | None, within: float | None, as_json: boo
       fleetfront verify net/ --measure adb:SERIAL --within 15 --json
     """
     from fleetfront.pipelines import verify as room
+    from fleetfront.pipelines import verify_times as room_of_times
 
     if within is not None and measure is None:
         raise InputError("--within is for what is timed.", "Add --measure.")
     with progress(quiet) as shown:
         found = room.verify_bundle(bundle, progress=shown)
         if measure is not None:
-            found = replace(found, latencies=room.time_bundle(found, measure, within=within, progress=shown))
+            times = room_of_times.time_bundle(found, measure, within=within, progress=shown)
+            found = replace(found, latencies=times)
     if as_json:
         print_json(room.as_json(found))
     else:

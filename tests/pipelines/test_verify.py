@@ -21,7 +21,8 @@ from fleetfront.errors import FileError, InputError
 from fleetfront.pipelines.deploy.deploy import Pick, Recipe, UserImages, Weights, deploy_picks
 from fleetfront.pipelines.measure.company import NETWORKS
 from fleetfront.pipelines.measure.files import FileLatency, FilesMeasured
-from fleetfront.pipelines.verify import _judged, time_bundle, verify_bundle
+from fleetfront.pipelines.verify import verify_bundle
+from fleetfront.pipelines.verify_times import _judged, time_bundle
 from fleetfront.profilers.reading.observations import Observations
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock, Tier
@@ -199,7 +200,7 @@ def test_files_are_timed_again(bundle: Path) -> None:
 def test_files_are_timed_in_the_company_that_the_profile_gave_them(
     bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from fleetfront.pipelines import verify
+    from fleetfront.pipelines import verify_times
 
     asked: list[tuple[Any, ...]] = []
     beside: list[object] = []
@@ -214,8 +215,8 @@ def test_files_are_timed_in_the_company_that_the_profile_gave_them(
         seen = Observations(target, "", Clock.WALL, {})
         return FilesMeasured("c", seen, {name: measured(11.0) for name in files}, dict.fromkeys(files, "0"))
 
-    monkeypatch.setattr(verify, "find_company", find)
-    monkeypatch.setattr(verify, "measure_files", measure)
+    monkeypatch.setattr(verify_times, "find_company", find)
+    monkeypatch.setattr(verify_times, "measure_files", measure)
     assert main(["verify", str(bundle), "--measure", "--json", "--quiet"]) == 0
     assert [one["is_alone"] for one in json.loads(capsys.readouterr().out)["latency"]] == [True]
     assert main(["verify", str(bundle), "--measure", "--quiet"]) == 0
