@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fleetfront.deploy.bundle.manifest import MANIFEST
 from fleetfront.deploy.bundle.received import (
     ModelFile,
     ReceivedBundle,
@@ -25,7 +26,8 @@ from fleetfront.deploy.bundle.vectors import INPUT, TORCH, VectorRow, parse_tens
 from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.deploy.proof import largest_error, logits_of
 from fleetfront.errors import FileError, FleetfrontError, MissingDependency
-from fleetfront.pipelines.deploy.parts import refuse_parts
+from fleetfront.pipelines.deploy.parts import MANIFEST as PARTS
+from fleetfront.pipelines.deploy.parts import is_in_parts, read_parts
 from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.progress import SILENT, Progress
 from fleetfront.runtimes.catalogue import load_runtime
@@ -109,21 +111,20 @@ def _said(file: FileVerdict) -> str:
 
 
 def verify_bundle(folder: Path, *, progress: Progress = SILENT) -> Verified:
-    """Check every hash of a bundle, and run each model file on the bundle's test vectors.
+    """Check every hash of a bundle, or of a network in parts, and run each model file on its test vectors.
 
     Raises:
-        InputError: the folder holds a network in parts, which has no test vectors.
         FileError: there is no bundle, or it is damaged: a file is missing, changed, outside, or named twice.
     """
-    refuse_parts(folder)
-    bundle = read_received(folder)
+    manifest = PARTS if is_in_parts(folder) else MANIFEST
+    bundle = read_parts(folder).as_received() if manifest == PARTS else read_received(folder)
     progress.start("Running test vectors", len(bundle.files))
     verdicts = []
     for file in bundle.files:
         verdicts.append(_verdict(folder, bundle, file))
         progress.advance(detail=file.path)
     progress.finish()
-    return Verified(folder, bundle, tuple(verdicts), tuple(strangers(folder, bundle)))
+    return Verified(folder, bundle, tuple(verdicts), tuple(strangers(folder, bundle, manifest)))
 
 
 def _verdict(folder: Path, bundle: ReceivedBundle, file: ModelFile) -> FileVerdict:
@@ -191,6 +192,7 @@ def as_json(verified: Verified) -> dict[str, Any]:
         "schema": "fleetfront.verify/1",
         "bundle": str(verified.folder),
         "arch": verified.bundle.arch,
+        **({"calls": dict(verified.bundle.calls)} if verified.bundle.calls else {}),
         "files": [
             {
                 "path": file.path,

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from fleetfront.deploy.bundle.received import LatencyRow
 from fleetfront.deploy.formats import ALL_FORMATS
 from fleetfront.errors import InputError
+from fleetfront.pipelines.deploy.parts import sum_of_calls
 from fleetfront.pipelines.deploy.records import is_timed_on
 from fleetfront.pipelines.fit.today import company_of, model_here, with_promises
 from fleetfront.pipelines.measure.company import Company, find_company
@@ -65,6 +66,10 @@ def time_bundle(
     found = []
     with TemporaryDirectory() as held, Store(Path(held) / "store.sqlite") as store:
         for target in targets:
+            if verified.bundle.calls:
+                measure = partial(measure_files, workspace=workspace, open_agent=opener, progress=progress)
+                found += _timed_parts(verified, list(files), target, within, measure, store, place)
+                continue
             for path, file in files.items():
                 if not is_timed_on(target, ALL_FORMATS[file.format], file.precision, kinds):
                     continue
@@ -98,6 +103,50 @@ def _timed(
         latency = with_promises({arch: latency}, measured.observations, table)[arch]
     verdict = _judged(path, latency, promised, was, within)
     return replace(verdict, is_alone=company is None and _had_company(promised, was))
+
+
+def _timed_parts(
+    verified: Verified,
+    paths: Sequence[str],
+    target: Target,
+    within: float | None,
+    measure: Callable[..., FilesMeasured],
+    store: Store,
+    place: Workspace,
+) -> list[LatencyVerdict]:
+    """One call of each part, and all calls together, which alone something was promised of."""
+    kept = {file.path: file for file in verified.bundle.files}
+    formats = [ALL_FORMATS[file.format] for file in kept.values() if file.format in ALL_FORMATS]
+    run = [p for p, file in kept.items() if file.format in ALL_FORMATS]
+    run = [p for p in run if is_timed_on(target, ALL_FORMATS[kept[p].format], kept[p].precision, formats)]
+    if not run or set(run) - set(paths):
+        return []
+    promised, was = _told(verified.bundle.latency, target)
+    clock = next((row.clock for row in (promised, was) if row and row.clock != Clock.UNKNOWN), Clock.WALL)
+    statistic = was.statistic if was and was.statistic in STATISTICS else "p25"
+    table = model_here(place, verified.bundle.space, target, clock)
+    company = _company(place, verified.bundle.space, target, clock, Path(run[0]).suffix, table)
+    files = {path: verified.folder / path for path in run}
+    latencies = measure(files, target, store, clock=clock, statistic=statistic, company=company).latencies
+    calls = verified.bundle.calls
+    each = []
+    for path in run:
+        one = latencies[path]
+        note = f"one call of {calls[path]}"
+        failed = f"could not be measured on {target}: {one.error}"
+        each.append(
+            LatencyVerdict(path, one, passed=None, note=note)
+            if one.error is None
+            else LatencyVerdict(path, one, passed=False, note=failed)
+        )
+    whole = sum_of_calls([(calls[path], latencies[path]) for path in run])
+    verdict = _judged("all calls", whole, promised, was, within)
+    is_alone = company is None and _had_company(promised, was)
+    return [replace(one, is_alone=is_alone) for one in (*each, verdict)]
+
+
+def _call(calls: int) -> str:
+    return f"one call of {calls}"
 
 
 def _company(

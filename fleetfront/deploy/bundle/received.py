@@ -90,7 +90,11 @@ class LatencyRow:
 
 @dataclass(frozen=True, slots=True)
 class ReceivedBundle:
-    """A manifest, whose files have been looked at."""
+    """A manifest, whose files have been looked at.
+
+    Attributes:
+        calls: of a network in parts, how often an inference calls each model file; empty where a file is the network.
+    """
 
     schema: Literal["fleetfront.bundle/1"]
     arch: str
@@ -99,6 +103,7 @@ class ReceivedBundle:
     latency: tuple[LatencyRow, ...]
     beside: tuple[HashedFile, ...] = ()
     test_vectors: tuple[VectorRow, ...] = ()
+    calls: Mapping[str, int] = field(default_factory=dict)
 
 
 def read_received(folder: Path) -> ReceivedBundle:
@@ -109,12 +114,18 @@ def read_received(folder: Path) -> ReceivedBundle:
             named twice, or outside the folder; or there are more test vectors than any bundle has.
     """
     bundle = read_record(folder / MANIFEST, ReceivedBundle, "manifest of a bundle", _REMEDY, _MOST_MANIFEST_BYTES)
+    check_received(folder, bundle)
+    return bundle
+
+
+def check_received(folder: Path, bundle: ReceivedBundle, manifest: str = MANIFEST) -> None:
+    """Raise FileError, as ``read_received`` does, unless every file that ``manifest`` names is whole."""
     named: tuple[HashedFile, ...] = (*bundle.files, *bundle.beside)
     paths = [file.path for file in named]
     twice = sorted({path for path in paths if paths.count(path) > 1})
     if twice or not bundle.files:
         said = f"names {twice[0]!r} twice" if twice else "names no model file"
-        raise FileError(f"{folder / MANIFEST} {said}.", _REMEDY)
+        raise FileError(f"{folder / manifest} {said}.", _REMEDY)
     known, models = set(paths), {file.path for file in bundle.files}
     for row in bundle.test_vectors:
         if row.path not in known or row.file not in models:
@@ -125,7 +136,6 @@ def read_received(folder: Path) -> ReceivedBundle:
         raise FileError(f"The test vectors of {folder} have {held:,} bytes, more than any bundle's.", _REMEDY)
     for file in named:
         _check(folder, file)
-    return bundle
 
 
 def read_inside(folder: Path, path: str) -> bytes:
@@ -133,9 +143,9 @@ def read_inside(folder: Path, path: str) -> bytes:
     return (folder / inside(path)).read_bytes()
 
 
-def strangers(folder: Path, bundle: ReceivedBundle) -> list[str]:
+def strangers(folder: Path, bundle: ReceivedBundle, manifest: str = MANIFEST) -> list[str]:
     """Files in the folder that the manifest does not name, so that nobody vouches for them."""
-    known = {MANIFEST, *(file.path for file in (*bundle.files, *bundle.beside))}
+    known = {manifest, *(file.path for file in (*bundle.files, *bundle.beside))}
     return sorted(path for path in _walk(folder) if path not in known)
 
 

@@ -106,7 +106,9 @@ def bundle_called(
 
     Raises InputError if there is one already.
     """
-    vectors = _vectors(network, done.files)
+    writer = VectorWriter()
+    add_vectors(writer, network, done.files)
+    vectors = described(writer.vectors(), network.origin)
     manifest = Manifest(
         arch=network.spec,
         space=space,
@@ -118,11 +120,7 @@ def bundle_called(
         test_vectors=vectors.rows,
     )
     contents: dict[str, bytes | Path] = {file.name: file.path for file in done.files}
-    if vectors.rows:
-        contents |= {
-            **vectors.contents,
-            README: describe_vectors(vectors, (), is_softmax=False, origin=network.origin).encode(),
-        }
+    contents |= vectors.contents
     folder = write_bundle(out / done.pick.name, manifest, contents, force=force)
     moved = tuple(replace(file, path=folder / file.name) for file in done.files)
     return replace(done, folder=folder, files=moved)
@@ -148,12 +146,12 @@ def _described(file: WrittenFile) -> BundleFile:
     )
 
 
-def _vectors(network: Called, files: Sequence[WrittenFile]) -> Vectors:
-    """The example as each file is fed it, and what torch makes of it."""
-    samples, writer = network.samples(), VectorWriter()
+def add_vectors(writer: VectorWriter, network: Called, files: Sequence[WrittenFile], case: str = "example") -> None:
+    """Add the example as each file is fed it, and what torch makes of it."""
+    samples = network.samples()
     outputs = [network.run(sample) for sample in samples]
     for file in files:
-        key, given = (file.name, "example"), _given(file, samples) if file.proof.by_explained else []
+        key, given = (file.name, case), _given(file, samples) if file.proof.by_explained else []
         for name in file.graph.inputs:
             writer.add(key, "input", name, samples[0][name], f"input.{network.inputs.index(name)}")
         for place, name in enumerate(network.outputs):
@@ -162,7 +160,14 @@ def _vectors(network: Called, files: Sequence[WrittenFile]) -> Vectors:
             if given:
                 allowed = int8_error_allowed(np.stack([one[name] for one in given]))
                 writer.add(key, "file", name, given[0][name], f"{file.name}.{place}", allowed)
-    return writer.vectors()
+
+
+def described(vectors: Vectors, origin: str) -> Vectors:
+    """The vectors, if there are any, with a page that says what lies there, given by ``origin``."""
+    if not vectors.rows:
+        return vectors
+    page = describe_vectors(vectors, (), is_softmax=False, origin=origin).encode()
+    return replace(vectors, contents={**vectors.contents, README: page})
 
 
 def _given(file: WrittenFile, samples: Sequence[Arrays]) -> list[Arrays]:

@@ -10,14 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from fleetfront.deploy.bundle.vectors import VectorWriter
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import FleetfrontError, InputError
 from fleetfront.pipelines.deploy.bundling import missed_limit, staging_folder, with_times_of
+from fleetfront.pipelines.deploy.called import add_vectors, described
 from fleetfront.pipelines.deploy.export_example import TorchCall, exported_files, write_proven
 from fleetfront.pipelines.deploy.parts import MANIFEST, DeployedParts, Part, read_parts, write_manifest
 from fleetfront.pipelines.deploy.records import Deployed, Measuring, PartTimes, Pick, WrittenFile
 from fleetfront.pipelines.deploy.timing import measure_written
-from fleetfront.pipelines.measure.files import FileLatency
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.predictors.table.fit_files import read_fits
 from fleetfront.progress import SILENT, Progress
@@ -111,11 +112,13 @@ def _deployed(
 
     (genotype,) = family.parse([pick.arch])
     graphs, parts, ids = family.subnet_graphs(genotype), dict[str, Part](), dict[str, str]()
+    writer = VectorWriter()
     for name, (module, sample, calls) in family.own_parts(genotype).items():
         network = TorchCall(f"{pick.arch}, {name}", module, sample)
         exported = exported_files(graphs[name][0], formats)
         files = tuple(write_proven(network, kind, folder, exported[kind.name], name) for kind in formats)
         parts[name] = Part(calls, files)
+        add_vectors(writer, network, files, name)
         ids[name] = weights_id(module)
     if measuring is not None:
         timed = measure_written(
@@ -126,7 +129,8 @@ def _deployed(
     weights = {"random": False, "id": ids, "source": source, "licence": "unknown"}
     pick, others = with_times_of(pick, [file for part in parts.values() for file in part.files])
     promised = [_divided(row, family, genotype) for row in pick.latency]
-    made = DeployedParts(out, pick.arch, family.name, parts, weights, pick.accuracy, promised)
+    vectors = described(writer.vectors(), "torch")
+    made = DeployedParts(out, pick.arch, family.name, parts, weights, pick.accuracy, promised, vectors)
     write_manifest(made, folder)
     if out.exists():
         shutil.rmtree(out)
@@ -136,32 +140,13 @@ def _deployed(
         written += [replace(file, key=f"{name}.{file.kind.name}", path=out / file.name) for file in part.files]
     proofs = {file.key: file.proof for file in written}
     times = {name: _times(name, part, promised) for name, part in parts.items()}
-    done = Deployed(pick, out, proofs, _whole(parts), files=tuple(written), without_files=others, parts=times)
+    done = Deployed(pick, out, proofs, made.whole(), files=tuple(written), without_files=others, parts=times)
     return replace(done, error=missed_limit(done))
 
 
 def _times(name: str, part: Part, promised: Sequence[Mapping[str, Any]]) -> PartTimes:
     shares = {str(row["target"]): row["parts"][name] / part.calls for row in promised if name in row.get("parts", {})}
     return PartTimes(part.calls, shares, part.measured)
-
-
-def _whole(parts: Mapping[str, Part]) -> tuple[FileLatency, ...]:
-    """The latency measured of all calls together, one entry a target; an error of a part is that of all."""
-    found = []
-    for column in zip(*(part.measured for part in parts.values()), strict=True):
-        failed = next((one.error for one in column if one.ms is None), None)
-        weighted = [(part.calls, one) for part, one in zip(parts.values(), column, strict=True)]
-        found.append(
-            replace(
-                column[0],
-                ms=None if failed else sum(calls * (one.ms or 0.0) for calls, one in weighted),
-                std_ms=None if failed else sum(calls * (one.std_ms or 0.0) for calls, one in weighted),
-                visits=min(one.visits for one in column),
-                error=failed,
-                app=None,
-            )
-        )
-    return tuple(found)
 
 
 def _divided(row: Mapping[str, Any], family: UserFamily, genotype: Genotypes) -> dict[str, Any]:

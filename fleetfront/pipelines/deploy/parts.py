@@ -1,6 +1,6 @@
 """Deploy networks of several parts: one proven file a part, and ``parts.json``, which says how often each is called.
 
-Such a folder is no bundle: what reads bundles takes each of their files for the whole network.
+Such a folder is no bundle: what reads bundles takes each of their files for the whole network. ``verify`` reads both.
 """
 
 from __future__ import annotations
@@ -10,24 +10,28 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Len
 
 from fleetfront.deploy.bundle.manifest import MANIFEST as BUNDLE
-from fleetfront.deploy.bundle.manifest import inside, safe_name
+from fleetfront.deploy.bundle.manifest import safe_name
+from fleetfront.deploy.bundle.received import HashedFile, LatencyRow, ModelFile, ReceivedBundle, check_received
+from fleetfront.deploy.bundle.vectors import VectorRow, Vectors
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.deploy.layout_lint import lint_layout
 from fleetfront.deploy.proof import prove
 from fleetfront.deploy.quantise.precisions import SPREAD_LIMITS
 from fleetfront.deploy.writers.tflite.metadata import FileDescription
-from fleetfront.errors import BarMissed, FileError, InputError
+from fleetfront.errors import BarMissed, InputError
 from fleetfront.files import write_whole
 from fleetfront.graphs.graph import Graph
-from fleetfront.pipelines.deploy.bundling import staging_folder, versions
+from fleetfront.pipelines.deploy.bundling import measured_row, staging_folder, versions
 from fleetfront.pipelines.deploy.records import Measuring, WrittenFile
 from fleetfront.pipelines.deploy.timing import check_targets, measure_written
 from fleetfront.pipelines.measure.files import FileLatency
-from fleetfront.plain import read_file, read_record
+from fleetfront.plain import read_record, to_plain
 from fleetfront.progress import SILENT, Progress
 from fleetfront.spaces.base import SearchSpace
 
@@ -36,8 +40,6 @@ SCHEMA, MANIFEST = "fleetfront.parts/1", "parts.json"
 PRECISIONS = ("fp32", "fp16")
 #: Random inputs of each proof.
 _SAMPLES = 4
-#: Of a model file.
-_MOST_BYTES = 2**34
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class DeployedParts:
         weights: as a manifest tells of them.
         accuracy: rows as in a manifest.
         promised: rows of latencies as in a manifest, each with ``parts``: name -> its share in ms of all its calls.
+        vectors: to prove the files again; none where the parts have random weights of a space.
     """
 
     folder: Path
@@ -66,17 +69,17 @@ class DeployedParts:
     weights: Mapping[str, Any] = field(default_factory=lambda: {"random": True})
     accuracy: Sequence[Mapping[str, Any]] = ()
     promised: Sequence[Mapping[str, Any]] = ()
+    vectors: Vectors = field(default_factory=Vectors)
 
     def latency_ms(self) -> dict[str, float | None]:
         """Target -> ms of one inference, the sum of all calls; None where a part could not be measured."""
+        return {str(one.target): one.ms for one in self.whole()}
+
+    def whole(self) -> tuple[FileLatency, ...]:
+        """The latency measured of all calls together, one entry a target."""
         columns = zip(*(part.measured for part in self.parts.values()), strict=True)
         calls = [part.calls for part in self.parts.values()]
-        return {
-            str(column[0].target): None
-            if any(one.ms is None for one in column)
-            else sum(count * (one.ms or 0.0) for count, one in zip(calls, column, strict=True))
-            for column in columns
-        }
+        return tuple(sum_of_calls(list(zip(calls, column, strict=True))) for column in columns)
 
     def to_json(self) -> dict[str, Any]:
         """The content of ``parts.json``."""
@@ -90,6 +93,8 @@ class DeployedParts:
             "parts": {name: _part_json(part) for name, part in self.parts.items()},
             "latency_ms": self.latency_ms(),
             "made_with": versions(),
+            "beside": [{"path": path, **_hashed(data)} for path, data in self.vectors.contents.items()],
+            "test_vectors": [to_plain(row) for row in self.vectors.rows],
         }
 
 
@@ -146,63 +151,92 @@ def deploy_parts(
 
 
 def write_manifest(deployed: DeployedParts, folder: Path) -> None:
-    """Write ``parts.json`` into ``folder``, where the files lie before they are moved."""
+    """Write ``parts.json`` and test vectors into ``folder``, where the files lie before they are moved."""
+    for path, data in deployed.vectors.contents.items():
+        (folder / path).parent.mkdir(exist_ok=True)
+        (folder / path).write_bytes(data)
     write_whole(folder / MANIFEST, json.dumps(deployed.to_json(), indent=2).encode() + b"\n")
 
 
-def refuse_parts(folder: Path) -> None:
-    """Raise InputError for a folder of parts where a bundle is needed to be proven again."""
-    if (folder / MANIFEST).is_file() and not (folder / BUNDLE).exists():
-        raise InputError(
-            f"{folder} holds a network in parts, which {MANIFEST} names, and is no bundle. Each of its files was "
-            "proven when it was deployed; there are no test vectors to prove it again.",
-            f"Hold the files' SHA-256 against those of {MANIFEST}, or deploy again.",
-        )
+def is_in_parts(folder: Path) -> bool:
+    """Tell whether a folder holds a network in parts, and no bundle."""
+    return (folder / MANIFEST).is_file() and not (folder / BUNDLE).exists()
 
 
-@dataclass(frozen=True, slots=True)
-class KeptFile:
-    """A file that ``parts.json`` names."""
-
-    path: str
-    format: str
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class KeptTime:
-    """The target that a part was timed on."""
-
-    target: str
+def sum_of_calls(parts: Sequence[tuple[int, FileLatency]]) -> FileLatency:
+    """The latency of all calls together, of how often each part is called and one call of it; an error of one is that
+    of all.
+    """
+    latencies = [one for _, one in parts]
+    failed = next((one.error or "it was not measured" for one in latencies if one.ms is None), None)
+    return replace(
+        latencies[0],
+        ms=None if failed else sum(calls * (one.ms or 0.0) for calls, one in parts),
+        std_ms=None if failed else sum(calls * (one.std_ms or 0.0) for calls, one in parts),
+        visits=min(one.visits for one in latencies),
+        error=failed,
+        app=None,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class KeptPart:
-    """A part that ``parts.json`` names."""
+    """A part that ``parts.json`` names; ``latency`` is that of one call."""
 
-    calls: int
-    files: tuple[KeptFile, ...]
-    latency: tuple[KeptTime, ...] = ()
+    calls: Annotated[int, Ge(1)]
+    files: tuple[ModelFile, ...]
+    latency: tuple[LatencyRow, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class KeptParts:
-    """The network of a folder of parts."""
+    """The network of a folder of parts; ``promised`` is of all calls."""
 
     schema: Literal["fleetfront.parts/1"]
     arch: str
     space: str
     weights: Mapping[str, Any]
-    parts: Mapping[str, KeptPart]
+    parts: Annotated[Mapping[str, KeptPart], Len(1)]
+    promised: tuple[LatencyRow, ...] = ()
+    beside: tuple[HashedFile, ...] = ()
+    test_vectors: tuple[VectorRow, ...] = ()
+
+    def as_received(self) -> ReceivedBundle:
+        """The same as a bundle whose files are called so many times each; its latencies are of all calls."""
+        first = next(iter(self.parts.values()))
+        rows = [
+            replace(row, ms=sum(part.calls * (one.ms or 0.0) for part, one in shares), std_ms=None)
+            for row in first.latency
+            if len(shares := self._of_call(row)) == len(self.parts)
+        ]
+        files = tuple(file for part in self.parts.values() for file in part.files)
+        calls = {file.path: part.calls for part in self.parts.values() for file in part.files}
+        promised = tuple(replace(row, is_prediction=True) for row in self.promised)
+        return ReceivedBundle(
+            "fleetfront.bundle/1",
+            self.arch,
+            self.space,
+            files,
+            (*promised, *rows),
+            self.beside,
+            self.test_vectors,
+            calls,
+        )
+
+    def _of_call(self, like: LatencyRow) -> list[tuple[KeptPart, LatencyRow]]:
+        """Each part with what one call of it took on the target and clock of ``like``."""
+        return [
+            (part, row)
+            for part in self.parts.values()
+            for row in part.latency
+            if (row.target, row.clock) == (like.target, like.clock) and row.ms is not None
+        ]
 
 
 def read_parts(folder: Path) -> KeptParts:
     """Read ``parts.json`` of a folder, every file of it being there and unchanged. Raises FileError otherwise."""
     kept = read_record(folder / MANIFEST, KeptParts, "list of parts", "Deploy again.")
-    for file in (file for part in kept.parts.values() for file in part.files):
-        data = read_file(folder / inside(file.path), bytes, "model file", "Deploy again.", _MOST_BYTES)
-        if hashlib.sha256(data).hexdigest() != file.sha256:
-            raise FileError(f"{folder / file.path} has changed since it was proven.", "Deploy again.")
+    check_received(folder, kept.as_received(), MANIFEST)
     return kept
 
 
@@ -231,14 +265,15 @@ def _part_json(part: Part) -> dict[str, Any]:
             "path": file.name,
             "format": file.kind.name,
             "precision": file.precision,
-            "sha256": hashlib.sha256(file.path.read_bytes()).hexdigest(),
+            **_hashed(file.path.read_bytes()),
             "checks": file.proof.as_checks(),
             "minimum_runtime": file.minimum_runtime,
         }
         for file in part.files
     ]
-    measured = [
-        {"target": str(one.target), "clock": one.clock.value, "ms": one.ms, "std_ms": one.std_ms, "error": one.error}
-        for one in part.measured
-    ]
+    measured = [{"error": None, **measured_row(one)} for one in part.measured]
     return {"calls": part.calls, "files": files, "latency": measured}
+
+
+def _hashed(data: bytes) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(data).hexdigest(), "bytes": len(data)}

@@ -1,5 +1,6 @@
 """A user's family goes all the way: profiled, fitted, searched by its own accuracy, handed out and proven."""
 
+import hashlib
 import importlib.util
 import json
 from dataclasses import replace
@@ -11,13 +12,14 @@ import pytest
 from fleetfront.cli.deploy.results import report
 from fleetfront.deploy.contract import InputContract
 from fleetfront.deploy.formats import ALL_FORMATS, parse_formats
-from fleetfront.errors import BarMissed, InputError, MissingDependency
+from fleetfront.errors import BarMissed, FileError, InputError, MissingDependency
 from fleetfront.pipelines.deploy.own_family import deploy_family
 from fleetfront.pipelines.deploy.records import Measuring, Pick, Recipe
 from fleetfront.pipelines.fit.fit import fit_target
 from fleetfront.pipelines.measure.profile import Budget, profile_space
 from fleetfront.pipelines.search import SearchOptions, search, search_space
 from fleetfront.pipelines.verify import verify_bundle
+from fleetfront.pipelines.verify_times import time_bundle
 from fleetfront.predictors.accuracy.sources import load_accuracy
 from fleetfront.predictors.table.calibrated import CalibratedTable
 from fleetfront.profilers.plan import PlanOptions
@@ -105,16 +107,19 @@ class Net(nn.Module):
         steps, (state, _) = self.cells(x)
         return self.head(steps[:, -1]), (state, steps)
 def make(width):
-    return Net(width)
+    net = Net(width)
+    if width == 4:
+        net.head.weight.data *= torch.nan
+    return net
 def inputs(width):
-    return torch.randn(1, 5, 3) * (1 if width == 4 else torch.nan)
+    return torch.randn(1, 5, 3)
 """
 
 
 def test_several_outputs_are_proven_and_one_that_fails_costs_no_other(tmp_path: Path) -> None:
     (tmp_path / "several.py").write_text(SEVERAL)
     family = open_family(tmp_path / "several.py")
-    picks = [Pick("good", "width=4"), Pick("bad", "width=8")]
+    picks = [Pick("good", "width=8"), Pick("bad", "width=4")]
     good, bad = deploy_family(picks, family, parse_formats("onnx"), tmp_path / "out")
     assert (good.error, good.folder) == (None, tmp_path / "out" / "good")
     manifest = json.loads((tmp_path / "out" / "good" / "manifest.json").read_text())
@@ -276,6 +281,36 @@ def test_what_a_killed_command_finished_is_kept(
         deploy_family([first, Pick("third", archs[1])], family, formats, tmp_path / "out")
 
 
+def _check_verified_parts(folder: Path, calls: dict[str, int]) -> None:
+    """A folder of parts proves itself again, is timed call by call, and tells what is wrong with it."""
+    found = verify_bundle(folder)
+    assert (found.failed, found.strangers) == ((), ())
+    assert all(file.passed for file in found.files)
+    assert found.bundle.calls == {f"{name}.{kind}": count for name, count in calls.items() for kind in ("onnx", "ort")}
+    *each, whole = time_bundle(found, "cpu")
+    assert {one.path: one.note for one in each} == {f"{n}.onnx": f"one call of {c}" for n, c in calls.items()}
+    assert whole.path == "all calls"
+    assert whole.latency.ms == pytest.approx(sum(calls[one.path[:-5]] * one.latency.ms for one in each))
+    assert whole.interval == pytest.approx((0.3 - 0.01645, 0.3 + 0.01645), abs=1e-4)
+    assert whole.was_ms is not None
+    (late,) = [one for one in time_bundle(found, "cpu", within=0.0) if one.path == "all calls"]
+    assert late.passed is (late.latency.ms <= 0.3)
+    vector = next((folder / "test-vectors").glob("step.torch.*.bin"))
+    kept = vector.read_bytes()
+    vector.write_bytes(bytes(len(kept)))
+    with pytest.raises(FileError, match="has changed since it was proven"):
+        verify_bundle(folder)
+    said = json.loads((folder / "parts.json").read_text())
+    next(one for one in said["beside"] if one["path"].endswith(vector.name))["sha256"] = hashlib.sha256(
+        vector.read_bytes()
+    ).hexdigest()
+    before = (folder / "parts.json").read_bytes()
+    (folder / "parts.json").write_text(json.dumps(said))
+    assert [file.path for file in verify_bundle(folder).files if file.passed is False] == ["step.onnx", "step.ort"]
+    vector.write_bytes(kept)
+    (folder / "parts.json").write_bytes(before)
+
+
 def test_a_family_in_parts_gets_a_file_a_part(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -295,7 +330,7 @@ def test_a_family_in_parts_gets_a_file_a_part(
         picks = [Pick("both", arch, latency=rows)]
         (done,) = deploy_family(picks, family, parse_formats("onnx,ort"), tmp_path / "out", measuring=timing)
     assert done.error is None
-    names = {"encoder.onnx", "encoder.ort", "step.onnx", "step.ort", "parts.json"}
+    names = {"encoder.onnx", "encoder.ort", "step.onnx", "step.ort", "parts.json", "test-vectors"}
     assert {path.name for path in done.folder.iterdir()} == names
     said = json.loads((done.folder / "parts.json").read_text())
     assert {name: part["calls"] for name, part in said["parts"].items()} == {"encoder": 1, "step": 5}
@@ -315,8 +350,7 @@ def test_a_family_in_parts_gets_a_file_a_part(
         assert f"{ms:.4g}" in line.split()
     assert "a call of 5" in shown[1]
     assert "all calls" in shown[2]
-    with pytest.raises(InputError, match=r"in parts, which parts.json names"):
-        verify_bundle(done.folder)
+    _check_verified_parts(done.folder, {"encoder": 1, "step": 5})
     with pytest.raises(InputError, match="not handed out in int8"):
         search(family, ["cpu"], "macs", precisions=("fp32", "int8"))
     with pytest.raises(InputError, match="both exists"):
