@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import importlib.util
 import sys
@@ -54,3 +55,80 @@ def reason_of(error: BaseException) -> str:
         error = error.__cause__
     paragraph = " ".join(str(error).strip().split("\n\n")[0].split())
     return f"{type(error).__name__}: {paragraph}"[:_LONGEST]
+
+
+#: Folders of installed packages, which no user edits beside their file.
+_INSTALLED = ("site-packages", "dist-packages")
+#: File beside a user's -> nanoseconds of its last change when it was last imported or read here.
+_CHANGED: dict[Path, int] = {}
+#: File -> what it was seen to import in ways that its text does not show.
+_SEEN: dict[Path, set[Path]] = {}
+
+
+@contextlib.contextmanager
+def watched_imports(path: Path) -> Iterator[set[Path]]:
+    """The files beside a user's file, or in packages there, that it imports, itself left out: whole when this ends.
+
+    They are found in its text, and in that of what it imports; what else is imported while this lasts counts, too, and
+    what other files of the folder import does not. Of them, those that changed since they were imported are so anew.
+    """
+    folder, found = path.resolve().parent, set[Path]()
+    for file in _imported(path.resolve(), folder):
+        if _CHANGED.get(file, changed := file.stat().st_mtime_ns) != changed:
+            for name in [name for name, module in list(sys.modules.items()) if _origin(module) == file]:
+                del sys.modules[name]
+    before = set(sys.modules)
+    yield found
+    new = {_origin(module) for name, module in list(sys.modules.items()) if name not in before}
+    dynamic = {one for one in new if one is not None and one.is_relative_to(folder) and one != path.resolve()}
+    seen = _SEEN.setdefault(path.resolve(), set())
+    seen |= {one for one in dynamic if not set(_INSTALLED) & set(one.relative_to(folder).parts)}
+    found |= _imported(path.resolve(), folder) | {one for one in seen if one.is_file()}
+    _CHANGED.update({one: one.stat().st_mtime_ns for one in found})
+
+
+def _origin(module: object) -> Path | None:
+    origin = getattr(module, "__file__", None)
+    return Path(origin) if isinstance(origin, str) and origin.endswith(".py") else None
+
+
+def _imported(path: Path, folder: Path) -> set[Path]:
+    """Files under ``folder`` that the text of a file, and of what it imports, names."""
+    found, left = set[Path](), [path]
+    while left:
+        file = left.pop()
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (OSError, SyntaxError, ValueError):
+            continue  # running it says so
+        named = {one for node in ast.walk(tree) for one in _named(node, file, folder)}
+        left += named - found - {path}
+        found |= named - {path}
+    return found
+
+
+def _named(node: ast.AST, file: Path, folder: Path) -> Iterator[Path]:
+    """The files under ``folder`` that a statement of ``file`` imports."""
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            yield from _files_of(folder, alias.name.split("."))
+    elif isinstance(node, ast.ImportFrom):
+        start = folder if not node.level else file.parents[node.level - 1]
+        if not start.is_relative_to(folder):
+            return
+        steps = node.module.split(".") if node.module else []
+        for alias in node.names:
+            yield from _files_of(start, [*steps, alias.name])
+
+
+def _files_of(start: Path, steps: list[str]) -> Iterator[Path]:
+    """The packages on the way of a dotted name, and the module at its end."""
+    for step in steps:
+        if (module := start / f"{step}.py").is_file():
+            yield module
+            return
+        start = start / step
+        if (package := start / "__init__.py").is_file():
+            yield package
+        elif not start.is_dir():
+            return

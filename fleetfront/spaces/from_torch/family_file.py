@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fleetfront.errors import InputError, missing
-from fleetfront.user_code import import_file, neighbours, reason_of
+from fleetfront.user_code import import_file, neighbours, reason_of, watched_imports
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -209,8 +208,14 @@ class FamilyFile:
         try:
             return function(*arguments, **genes)
         except (Exception, SystemExit) as error:
+            remedy = "Repair it."
+            if name in ("make", "inputs", "parts"):
+                remedy += (
+                    " Where these values do not go together, take the nearest that do: networks that turn out equal "
+                    "count as one."
+                )
             raise InputError(
-                f"{name}({spell_genes(genes)}) of {self.path.name} failed: {reason_of(error)}", "Repair it."
+                f"{name}({spell_genes(genes)}) of {self.path.name} failed: {reason_of(error)}", remedy
             ) from error
 
 
@@ -241,6 +246,20 @@ def read_family(path: Path) -> FamilyFile:
     if not path.is_file():
         raise InputError(f"There is no file {path}.", f"Give the path of a Python file. {_WRITE}")
     path = path.resolve()
+    with watched_imports(path) as beside:
+        found = _read(path)
+        # Files beside it may be imported by its functions alone, so these are called before what was imported counts.
+        genes = {name: values[0] for name, values in found.choices.items()}
+        made = found.of(genes)
+        if found.parts is not None:
+            before, now = ({name: _fed(part) for name, part in one.items()} for one in (made, found.of(genes)))
+            if now != before:
+                raise unsteady(found, genes, now, before)
+    return replace(found, digest=_digest(path, beside))
+
+
+def _read(path: Path) -> FamilyFile:
+    """The family of a file, without its digest."""
     with neighbours(path):
         written = vars(import_file(path))
     choices = _choices(path, written.get("choices"))
@@ -268,15 +287,7 @@ def read_family(path: Path) -> FamilyFile:
             "Leave judge out.",
         )
     asked = (accuracy is not None, unit, quality, better, how, _objectives(path, written.get("accuracy_objectives")))
-    found = FamilyFile(path, "", choices, make, inputs, parts, active, calibration, judge, *asked)
-    # Files beside it may be imported by its functions alone, so these are called before what was imported is counted.
-    genes = {name: values[0] for name, values in choices.items()}
-    made = found.of(genes)
-    if parts is not None:
-        before, now = ({name: _fed(part) for name, part in one.items()} for one in (made, found.of(genes)))
-        if now != before:
-            raise unsteady(found, genes, now, before)
-    return replace(found, digest=_digest(path))
+    return FamilyFile(path, "", choices, make, inputs, parts, active, calibration, judge, *asked)
 
 
 def _objectives(path: Path, given: Any) -> str:
@@ -312,17 +323,10 @@ def _networks(path: Path, written: Mapping[str, Any]) -> tuple[Callable[..., Any
     return make, inputs, parts
 
 
-def _digest(path: Path) -> str:
-    beside = {
-        origin
-        for name, module in list(sys.modules.items())
-        if name not in ("__main__", "__mp_main__")
-        and (origin := getattr(module, "__file__", None))
-        and Path(origin).parent == path.parent
-    }
+def _digest(path: Path, beside: Iterable[Path]) -> str:
     digest = hashlib.sha256(path.read_bytes())
-    for origin in sorted(beside - {str(path)}):
-        digest.update(Path(origin).read_bytes())
+    for file in sorted(beside):
+        digest.update(file.read_bytes())
     return digest.hexdigest()
 
 
