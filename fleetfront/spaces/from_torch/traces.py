@@ -86,6 +86,12 @@ class FamilyParts:
         )
 
 
+#: Of what is kept; older forms counted shared weights twice.
+_FORM = 2
+#: Of torch, where tensors without data meet a question for their numbers.
+_BY_NUMBERS = ("DynamicOutputShapeException", "DataDependentOutputException", "GuardOnDataDependentSymNode")
+
+
 @dataclass(frozen=True, slots=True)
 class _Kept:
     made_by: str
@@ -113,7 +119,7 @@ def family_parts(file: FamilyFile, progress: Progress = SILENT) -> FamilyParts:
 def _maker() -> str:
     import torch
 
-    return f"fleetfront {__version__}, torch {torch.__version__}"
+    return f"fleetfront {__version__}, torch {torch.__version__}, form {_FORM}"
 
 
 def _traced(file: FamilyFile, progress: Progress) -> FamilyParts:
@@ -161,9 +167,14 @@ def _check_numbers(file: FamilyFile, genes: Genes) -> None:
 def does_not_run(name: str, genes: Genes, error: Exception) -> InputError:
     """The error of a network, or of its part ``name``, that fails on what its file feeds it."""
     is_whole = name == WHOLE
+    which = f"The {'network' if is_whole else f'part {name!r} of'} {spell_genes(genes)}"
+    if type(error).__name__ in _BY_NUMBERS:
+        return InputError(
+            f"{which} has shapes, or branches, that depend on the numbers that it is fed ({reason_of(error)}).",
+            "Let shapes depend on genes alone: a mask or torch.topk in place of what picks out, one branch fixed.",
+        )
     return InputError(
-        f"The {'network' if is_whole else f'part {name!r} of'} {spell_genes(genes)} does not run on its inputs: "
-        f"{reason_of(error)}",
+        f"{which} does not run on its inputs: {reason_of(error)}",
         f"Let {'inputs' if is_whole else 'parts'}(**genes) give what its forward takes.",
     )
 

@@ -144,7 +144,13 @@ class Tracer:
             if signature not in self.described:
                 self.described[signature] = _describe(running, genes, place)
         held |= {f"{BETWEEN}{prefix}{place}": f"~{_digest(log)}" for place, log in watch.between.items()}
-        inside = {id(p) for running in watch.parts.values() for one in running.modules for p in one.parameters()}
+        # Weights that several parts share, or one that is called again, count once.
+        inside: set[int] = set()
+        for place, running in watch.parts.items():
+            own = {id(p): p.numel() for one in running.modules for p in one.parameters()}
+            if again := sum(count for weight, count in own.items() if weight in inside):
+                held[f"{LOOSE}{prefix}{place} again"] = str(-again)
+            inside |= own.keys()
         loose = {path: p.numel() for path, p in part.module.named_parameters() if id(p) not in inside}
         return held | {f"{LOOSE}{prefix}{path}": str(count) for path, count in loose.items()}
 

@@ -102,7 +102,7 @@ class Net(nn.Module):
         return self.one(x) if x.sum() > 0 else x
 make = Net
 """
-    with pytest.raises(InputError, match="does not run on its inputs"):
+    with pytest.raises(InputError, match="depend on the numbers that it is fed"):
         parts_of(tmp_path, code)
 
 
@@ -154,3 +154,32 @@ def test_what_is_remembered_of_operators_gives_the_shapes_of_real_tensors(tmp_pa
         assert not any(p.is_meta for module, _ in captured.values() for p in module.parameters())
         assert all(torch.equal(one, torch.zeros_like(one)) for _, (one,) in captured.values())
     assert traces[0] == traces[1] == traces[2] == traces[3]
+
+
+def test_weights_that_parts_share_count_once(tmp_path: Path) -> None:
+    code = """
+choices["tied"] = [False, True]
+def inputs(n, tied):
+    return torch.zeros(1, 4, dtype=torch.int64)
+class Net(nn.Module):
+    def __init__(self, n, tied):
+        super().__init__()
+        self.words, self.block, self.n = nn.Embedding(9, 8), nn.Sequential(nn.Linear(8, 8), nn.ReLU()), n
+        self.answer = nn.Linear(8, 9, bias=False)
+        if tied:
+            self.answer.weight = self.words.weight
+    def forward(self, x):
+        x = self.words(x)
+        for _ in range(self.n):
+            x = self.block(x)
+        return self.answer(x)
+make = Net
+"""
+    path = tmp_path / "net.py"
+    path.write_text(HEAD + code)
+    family = make_family(read_family(path))
+    rows = family.parse([f"n={n},tied={tied}" for n in (1, 2) for tied in (False, True)])
+    assert family.params(rows).tolist() == [72 + 72 + 72, 72 + 72, 72 + 72 + 72, 72 + 72]
+    # Called twice, it works twice.
+    assert family.macs(rows).tolist() == [4 * (64 + 72)] * 2 + [4 * (128 + 72)] * 2
+    assert family.active(rows).all()
