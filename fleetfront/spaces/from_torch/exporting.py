@@ -90,7 +90,7 @@ def export_onnx(module: nn.Module, sample: Sequence[Tensor], is_inside: bool = F
 
 
 def _ran(module: nn.Module, sample: Sequence[Tensor]) -> Any:
-    """What a module gives, of a copy: it may change in place what it is fed. Raises InputError if it fails."""
+    """Run a module on a copy of its inputs: it may change in place what it is fed. Raises InputError if it fails."""
     try:
         return module(*[one.clone() for one in sample])
     except Exception as error:

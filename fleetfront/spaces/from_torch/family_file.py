@@ -202,7 +202,7 @@ class FamilyFile:
         return found
 
     def called(self, name: str, function: Callable[..., Any] | None, genes: Genes, *arguments: Any) -> Any:
-        """What a function of the file gives. Raises InputError if it fails, or is not there."""
+        """Call a function of the file. Raises InputError if it fails, or is not there."""
         if function is None:
             raise InputError(f"{self.path.name} has no function {name}(**genes).", _WRITE)
         try:
