@@ -4,13 +4,17 @@ Each example of ``examples/families`` is profiled and searched by the two comman
 Spaces that fleetfront brings are profiled on a runtime; the same command again goes on with its rounds.
 
     python benchmarks/families.py --work DIR --family audio    # about two minutes; of each family
-    python benchmarks/families.py --work DIR --family convolutional --accuracy-seconds 1
+    python benchmarks/families.py --work DIR --family convolutional --accuracy-seconds 1    # of a larger family
+    python benchmarks/families.py --work DIR --family convolutional --runtime litert --budget 6m
     python benchmarks/families.py --work DIR --space ofa-resnet50 --runtime litert --budget 4m
     python benchmarks/families.py --work DIR --judge
+
+TFLite files of torch modules are written by litert-torch, so such a run is that of an environment which has it.
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -41,13 +45,33 @@ BARS = {
 TRACED, COSTED = 12, 1_000_000
 
 
+#: Choices of the examples with so many values that 100 evaluations are a part of their networks.
+MANY = {
+    "convolutional": {"width": [16, 20, 24, 28, 32], "depth": [1, 2, 3], "kernel": [3, 5], "side": [48, 64, 80, 96]},
+    "transformer": {
+        "patch": [4, 8],
+        "depth": [2, 3, 4, 5],
+        "heads": [1, 2, 4],
+        "ratio": [1, 2, 3, 4],
+        "side": [32, 48],
+    },
+    "audio": {
+        "width": [8, 12, 16, 20, 24],
+        "depth": [2, 3, 4],
+        "kernel": [5, 7, 9, 15],
+        "rate": [8000, 12000, 16000],
+    },
+}
+
+
 def slowed(name: str, work: Path, seconds: float) -> Path:
-    """An example whose accuracies take some seconds each, as those of a trained network may."""
+    """An example of more networks whose accuracies take some seconds each, as those of a trained network may."""
     if not seconds:
         return EXAMPLES / f"{name}.py"
     waits = f"import time\nat_once = accuracy\n\n\ndef accuracy(**genes):\n    time.sleep({seconds})\n"
     path = work / f"{name}_slowed.py"
-    path.write_text(f"{(EXAMPLES / f'{name}.py').read_text()}\n{waits}    return at_once(**genes)\n")
+    more = f"{waits}    return at_once(**genes)\n\n\nchoices = {MANY[name]!r}\n"
+    path.write_text(f"{(EXAMPLES / f'{name}.py').read_text()}\n{more}")
     return path
 
 
@@ -79,13 +103,15 @@ def commands(path: Path, work: Path, budget: str) -> dict[str, Any]:
         "measured": answers["profile"]["measured"],
         "verdict": answers["profile"]["verdict"],
         "front_points": len(front),
+        "evaluations": answers["search"]["evaluations"],
     }
 
 
-def profiled(space: str, runtime: str, work: Path, budget: str) -> dict[str, Any]:
-    """How well a profile of a space that fleetfront brings predicts networks that were held out."""
-    environment = {**os.environ, "FLEETFRONT_HOME": str(work / f"{space}-{runtime}")}
+def profiled(space: str, runtime: str, work: Path, budget: str, networks: tuple[int, int]) -> dict[str, Any]:
+    """How well a profile of a space predicts networks that were held out; ``networks`` calibrate, and are held out."""
+    environment = {**os.environ, "FLEETFRONT_HOME": str(work / f"{Path(space).stem}-{runtime}")}
     options = ("--device", "cpu", "--runtime", runtime, "--space", space, "--budget", budget, "--json")
+    options += ("--calibration", str(networks[0]), "--validation", str(networks[1]))
     run = (sys.executable, "-m", "fleetfront", "profile", *options)
     began = time.perf_counter()
     told = json.loads(subprocess.run(run, env=environment, capture_output=True, text=True, check=True).stdout)
@@ -146,6 +172,8 @@ def main() -> None:
     parser.add_argument("--space", choices=SPACES)
     parser.add_argument("--runtime", default="onnxruntime")
     parser.add_argument("--budget", default="60s")
+    parser.add_argument("--calibration", type=int, default=20, help="networks of a profile alone")
+    parser.add_argument("--validation", type=int, default=50, help="networks of a profile alone")
     parser.add_argument("--accuracy-seconds", type=float, default=0.0, help="let each accuracy take as long")
     parser.add_argument("--judge", action="store_true")
     given = parser.parse_args()
@@ -155,19 +183,24 @@ def main() -> None:
         print(write("families", {"bars": BARS, "families": found}))
         return
     begun = describe()
-    if given.space:
-        facts = profiled(given.space, given.runtime, given.work, given.budget)
+    if given.space or given.runtime != "onnxruntime":
+        space = given.space or str(EXAMPLES / f"{given.family}.py")
+        networks = (given.calibration, given.validation)
+        facts = profiled(space, given.runtime, given.work, given.budget, networks)
         facts["machine"] = {**begun, "load_average_at_end": describe()["load_average"]}
-        (given.work / f"{given.space} on {given.runtime}.json").write_text(json.dumps(facts, indent=1))
+        (given.work / f"{Path(space).stem} on {given.runtime}.json").write_text(json.dumps(facts, indent=1))
         print(json.dumps(facts["held_out"], indent=1))
         return
     path = slowed(given.family, given.work, given.accuracy_seconds)
     said = {"accuracy_seconds": given.accuracy_seconds, **commands(path, given.work, given.budget)}
     said["two_commands_s"] = round(sum(said["seconds"].values()), 1)
     if given.accuracy_seconds:
+        said["networks_of_the_family"] = math.prod(map(len, read_family(path).choices.values()))
         said["machine"] = {**begun, "load_average_at_end": describe()["load_average"]}
         (given.work / f"{path.stem}.json").write_text(json.dumps(said, indent=1))
-        print(json.dumps({key: said[key] for key in ("seconds", "two_commands_s", "front_points")}))
+        print(
+            json.dumps({key: said[key] for key in ("seconds", "two_commands_s", "front_points", "evaluations", "fit")})
+        )
         return
     file = read_family(EXAMPLES / f"{given.family}.py")
     family = make_family(file)
