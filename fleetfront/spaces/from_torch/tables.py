@@ -156,7 +156,7 @@ class _Learner:
         on = f": {place} alone depends on {', '.join(genes)}" if genes else ""
         return InputError(
             f"What the networks are made of cannot be told from {MOST_TRACED:,} of them{on}.",
-            "Give fewer choices, or let each part depend on fewer genes, as where layers share one width.",
+            "Give fewer choices, or let each block depend on fewer genes, as where layers share one width.",
         )
 
 
