@@ -57,8 +57,8 @@ def reason_of(error: BaseException) -> str:
     return f"{type(error).__name__}: {paragraph}"[:_LONGEST]
 
 
-#: Folders of installed packages, which no user edits beside their file.
-_INSTALLED = ("site-packages", "dist-packages")
+#: This package is no file of a user's, where it lies beside one.
+_OURSELVES = __name__.partition(".")[0]
 #: File beside a user's -> nanoseconds of its last change when it was last imported or read here.
 _CHANGED: dict[Path, int] = {}
 #: File -> what it was seen to import in ways that its text does not show.
@@ -79,10 +79,9 @@ def watched_imports(path: Path) -> Iterator[set[Path]]:
                 del sys.modules[name]
     before = set(sys.modules)
     yield found
-    new = {_origin(module) for name, module in list(sys.modules.items()) if name not in before}
-    dynamic = {one for one in new if one is not None and one.is_relative_to(folder) and one != path.resolve()}
+    new = {name: _origin(module) for name, module in list(sys.modules.items()) if name not in before}
     seen = _SEEN.setdefault(path.resolve(), set())
-    seen |= {one for one in dynamic if not set(_INSTALLED) & set(one.relative_to(folder).parts)}
+    seen |= {one for name, one in new.items() if one is not None and _lies_beside(name, one, folder)}
     found |= _imported(path.resolve(), folder) | {one for one in seen if one.is_file()}
     _CHANGED.update({one: one.stat().st_mtime_ns for one in found})
 
@@ -90,6 +89,16 @@ def watched_imports(path: Path) -> Iterator[set[Path]]:
 def _origin(module: object) -> Path | None:
     origin = getattr(module, "__file__", None)
     return Path(origin) if isinstance(origin, str) and origin.endswith(".py") else None
+
+
+def _lies_beside(name: str, origin: Path, folder: Path) -> bool:
+    """Tell whether a module is one of ``folder``, rather than of what is installed somewhere below it."""
+    top = name.partition(".")[0]
+    return (
+        top != _OURSELVES
+        and origin.is_relative_to(folder)
+        and origin.relative_to(folder).parts[0] in (top, f"{top}.py")
+    )
 
 
 def _imported(path: Path, folder: Path) -> set[Path]:
@@ -111,12 +120,15 @@ def _named(node: ast.AST, file: Path, folder: Path) -> Iterator[Path]:
     """The files under ``folder`` that a statement of ``file`` imports."""
     if isinstance(node, ast.Import):
         for alias in node.names:
-            yield from _files_of(folder, alias.name.split("."))
+            if (steps := alias.name.split("."))[0] != _OURSELVES:
+                yield from _files_of(folder, steps)
     elif isinstance(node, ast.ImportFrom):
         start = folder if not node.level else file.parents[node.level - 1]
         if not start.is_relative_to(folder):
             return
         steps = node.module.split(".") if node.module else []
+        if not node.level and steps[:1] == [_OURSELVES]:
+            return
         for alias in node.names:
             yield from _files_of(start, [*steps, alias.name])
 

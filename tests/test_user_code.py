@@ -14,7 +14,8 @@ from fleetfront.user_code import import_file, neighbours, watched_imports
 def folder(tmp_path: Path) -> Iterator[Path]:
     files = {
         "main.py": "import beside_a\ndef later():\n    from beside_nets.inner import layer\n    return layer\n",
-        "other.py": "import beside_c, importlib\nimportlib.import_module('beside_d')\n",
+        "other.py": "import sys, beside_c, importlib\nfrom fleetfront import errors\n"
+        "importlib.import_module('beside_d')\nsys.path.append('FOLDER/below')\nimport beside_installed\n",
         "beside_a.py": "import beside_b\nVALUE = 1\n",
         "beside_b.py": "",
         "beside_c.py": "",
@@ -24,11 +25,15 @@ def folder(tmp_path: Path) -> Iterator[Path]:
         "beside_nets/inner/deep.py": "layer = 1\n",
         "beside_nets/more.py": "",
         "beside_nets/unread.py": "",
+        "below/beside_installed.py": "",
+        "fleetfront/errors.py": "",
     }
+    files["other.py"] = files["other.py"].replace("FOLDER", str(tmp_path))
     for name, text in files.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
     yield tmp_path
+    sys.path[:] = [one for one in sys.path if one != f"{tmp_path}/below"]
     for name in [name for name in sys.modules if name.startswith("beside_")]:
         del sys.modules[name]
 
