@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,10 @@ ARCH_COLUMN = "arch"
 _SHOWN = 5
 #: How the columns of each metric begin.
 PREFIXES = {"latency": "lat_", "energy": "energy_", "peak_memory": "memory_"}
+#: How columns end that say how far numbers of another one scatter.
+_SPREAD = re.compile(
+    r"[ _.-]?\(?(std|stdev|stddev|std_?dev|sd|sem|var|variance|ci|ci95|err|error|cv)\)?$", re.IGNORECASE
+)
 #: Twelve days, a megajoule, a petabyte. Beyond lies a mistake, and far beyond what samples of 64 bits cannot hold.
 MOST = {"latency": 1e9, "energy": 1e12, "peak_memory": 1e15}
 MOST_MS = MOST["latency"]
@@ -129,6 +134,13 @@ def _columns(path: Path, header: Sequence[str], metric: Metric) -> tuple[int, li
         hint = f"Rename the column {near[0]!r}." if near else f"Found: {', '.join(header[:8]) or 'nothing'}."
         raise InputError(f"{path} has no column {ARCH_COLUMN!r} in its first line.", hint)
     found = [at for at, name in enumerate(header) if len(name) > len(prefix) and name.startswith(prefix)]
+    spreads = [at for at in found if _SPREAD.sub("", header[at]) in {header[one] for one in found if one != at}]
+    if spreads:
+        raise InputError(
+            f"{path} has the column {header[spreads[0]]} beside {_SPREAD.sub('', header[spreads[0]])}: a spread is no "
+            f"{metric.name}, and would be kept as that of another device.",
+            "Delete such columns, or name a device otherwise.",
+        )
     if not found:
         raise InputError(
             f"{path} has no column {prefix}<device>.",

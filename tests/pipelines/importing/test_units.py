@@ -35,6 +35,33 @@ def store(tmp_path: Path) -> Iterator[Store]:
         yield opened
 
 
+def test_frames_a_second_are_no_times(tmp_path: Path, store: Store) -> None:
+    networks = CELLS.sample(40, np.random.default_rng(0))
+    ms = 2.0 + CELLS.macs(networks) / 1e7
+    for name, column, said in (("ms", ms, ""), ("fps", 1e3 / ms, "as frames a second do")):
+        lines = [f"{arch},{value}" for arch, value in zip(CELLS.arch_ids(networks), column, strict=True)]
+        table = tmp_path / f"{name}.csv"
+        table.write_text("\n".join(["arch,lat_mydev", *lines]))
+        if said:
+            with pytest.raises(InputError, match=said) as caught:
+                import_table(table, CELLS, store)
+            assert "write 1000 / them" in caught.value.remedy
+        else:
+            import_table(table, CELLS, store)
+    assert doubt_unit("lat_x", np.full(40, 5.0), CELLS.macs(networks)) == []
+
+
+@pytest.mark.parametrize("column", ["lat_mydev_std", "lat_mydev (err)", "lat_mydev.ci95"])
+def test_spreads_are_no_latencies_of_another_device(tmp_path: Path, store: Store, column: str) -> None:
+    table = tmp_path / "spread.csv"
+    (arch,) = CELLS.arch_ids(CELLS.sample(1, np.random.default_rng(0)))
+    table.write_text(f"arch,lat_mydev,{column}\n{arch},10,0.3\n")
+    with pytest.raises(InputError, match="a spread is no latency"):
+        import_table(table, CELLS, store)
+    table.write_text(f"arch,lat_{column.removeprefix('lat_mydev').strip('_ .()')}\n{arch},10\n")
+    assert import_table(table, CELLS, store)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
