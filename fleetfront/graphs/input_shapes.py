@@ -137,19 +137,25 @@ def _by_name(ports: Sequence[Port], given: Mapping[str, Shape]) -> dict[str, Sha
         raise InputError(f"The file has no input {strange[0]!r}.", f"Its inputs: {', '.join(map(str, ports))}.")
     for port in ports:
         shape = wanted.get(port.name)
-        if shape is not None and not _fits(port.shape, shape):
+        if shape is not None and not fits(port.shape, shape):
             raise InputError(f"Input {port} cannot be {list(shape)}.", "Give as many sizes, and those that are fixed.")
     return wanted
 
 
-def _fits(declared: Sequence[int | str], shape: Shape) -> bool:
+def fits(declared: Sequence[int | str], shape: Shape) -> bool:
+    """Tell whether an input may have a shape, as far as its file says; runtimes refuse the rest.
+
+    An input of which a file does not even say how many sizes it has is told as a scalar by runtimes.
+    """
+    if not declared or tuple(declared) == (ANONYMOUS,):
+        return True
     return len(declared) == len(shape) and all(
         isinstance(want, str) or want == have for want, have in zip(declared, shape, strict=True)
     )
 
 
 def _bind(port: Port, shape: Shape, sizes: dict[str, int]) -> None:
-    for name, size in zip(port.shape, shape, strict=True):
+    for name, size in zip(port.shape, shape, strict=False):
         if not isinstance(name, str) or name == ANONYMOUS:
             continue
         if sizes.setdefault(name, size) != size:

@@ -254,10 +254,13 @@ def _onnx_inputs(path: Path) -> tuple[Port, ...]:
         if port.name in weights:
             continue
         tensor = port.type.tensor_type
-        shape = tuple(
+        shape: tuple[int | str, ...] = tuple(
             size.dim_value if size.HasField("dim_value") and size.dim_value >= 0 else size.dim_param or ANONYMOUS
             for size in tensor.shape.dim
         )
+        if not tensor.HasField("shape"):
+            # Not even how many sizes it has: as a scalar, which runtimes take it for, it would be timed at one number.
+            shape = (ANONYMOUS,)
         ports.append(Port(port.name, shape, tensor_dtype_to_np_dtype(tensor.elem_type).name))
     return tuple(ports)
 

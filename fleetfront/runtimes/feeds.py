@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fleetfront.arrays import read_arrays
 from fleetfront.errors import InputError
-from fleetfront.graphs.input_shapes import Shape, batch_notes, resolve_shapes
+from fleetfront.graphs.input_shapes import Shape, batch_notes, fits, resolve_shapes
 from fleetfront.runtimes.base import Port, Session
 
 Feeds = dict[str, NDArray[Any]]
@@ -145,10 +145,7 @@ def check_feeds(inputs: Sequence[Port], feeds: Mapping[str, NDArray[Any]]) -> Fe
         raise InputError(f"The file was fed {sorted(feeds)}.", f"Feed exactly its inputs: {', '.join(names)}.")
     for port in inputs:
         feed = feeds[port.name]
-        fits = len(feed.shape) == len(port.shape) and all(
-            isinstance(want, str) or want == have for want, have in zip(port.shape, feed.shape, strict=True)
-        )
-        if not fits or feed.dtype.name != port.dtype:
+        if not fits(port.shape, feed.shape) or feed.dtype.name != port.dtype:
             raise InputError(
                 f"Input {port.name!r} was fed {feed.dtype.name}{list(feed.shape)}.",
                 f"The file wants {port.dtype}{list(port.shape)}.",

@@ -45,6 +45,20 @@ def test_an_open_height_is_asked_for_and_given(tmp_path: Path) -> None:
     assert profile_file(path, arrays=tmp_path / "x.npz", seconds=0.1).inputs == (("x", (1, 3, 16, 16), "float32"),)
 
 
+def test_an_input_whose_number_of_sizes_is_open_is_asked_for_and_no_scalar(tmp_path: Path) -> None:
+    onnx, path = pytest.importorskip("onnx"), tmp_path / "net.onnx"
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"])
+    ports = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xy"]
+    graph = onnx.helper.make_graph([relu], "g", ports[:1], ports[1:])
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), str(path))
+    with pytest.raises(InputError, match="leaves open how large its input is: x"):
+        profile_file(path)
+    found = profile_file(path, shapes={"x": (1, 3, 8, 9)}, seconds=0.1)
+    assert (found.inputs, found.target.batch) == ((("x", (1, 3, 8, 9), "float32"),), 1)
+    np.savez(tmp_path / "x.npz", x=np.ones((5, 2), np.float32))
+    assert profile_file(path, arrays=tmp_path / "x.npz", seconds=0.1).inputs == (("x", (5, 2), "float32"),)
+
+
 def test_an_open_batch_is_one_and_said(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(convolution("batch", 3, 8, 8))
