@@ -342,6 +342,12 @@ class _Known:
     def _row(self, device: str, target: Target, found: GraphEstimate, warnings: Sequence[str]) -> FilePrediction | str:
         if not found.parts:
             return "nothing that it computes can be counted: its outputs are its inputs or constants"
+        graph = self._asked.graph
+        double = sum(graph.tensors[one.outputs[0]].dtype == "float64" for one in graph.operators)
+        if 2 * double > len(graph.operators):
+            return "what is known are times of narrower numbers, the file computes in float64"
+        if double:
+            warnings = [*warnings, f"{double} operators give float64 and take longer than is told."]
         unbounded = listed(part.kind.removeprefix("opaque ") for part in found.parts if not part.is_bounded)
         if found.known_share < self._least_known:
             if unbounded:

@@ -166,6 +166,20 @@ def test_int8_files_are_not_answered_by_costs_of_floats(workspace: Workspace, tm
         ff.predict(path, devices="board", workspace=workspace)
 
 
+def test_files_that_compute_in_float64_are_not_answered_by_costs_of_float32(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    onnx, path = pytest.importorskip("onnx"), tmp_path / "double.onnx"
+    helper, double = onnx.helper, onnx.TensorProto.DOUBLE
+    weight = onnx.numpy_helper.from_array(np.ones((64, 8)), "w")
+    ports = [helper.make_tensor_value_info("x", double, [1, 64]), helper.make_tensor_value_info("y", double, [1, 8])]
+    graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", ports[:1], ports[1:], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), str(path))
+    for device in ("board", "pixel3"):
+        with pytest.raises(InputError, match="the file computes in float64"):
+            ff.predict(path, devices=device, workspace=workspace, least_known=0.0)
+
+
 def test_a_size_that_only_shows_in_a_run_is_refused_by_name(workspace: Workspace, shared_data: Path) -> None:
     for name, kind in (("f_resize_size_input", "RESIZE_BILINEAR"), ("g_reshape_shape_input", "RESHAPE")):
         path = shared_data / "cases" / "tflite" / f"{name}.tflite"
