@@ -253,3 +253,12 @@ def test_a_report_without_fronts_still_shows_the_models(measured: Made, open_rep
     opened.draw_everything()
     assert opened.page.locator("#predictions [data-figure]").count() == 4
     opened.assert_clean()
+
+
+def test_no_word_of_a_command_is_broken_on_a_phone(fleet_report: Report, open_report: Open) -> None:
+    page = open_report(fleet_report, viewport=PHONE).page
+    lines = """[...document.querySelectorAll("#own-phone .word")].map((word) =>
+        [word.textContent, Math.round(word.offsetHeight / parseFloat(getComputedStyle(word).lineHeight))])"""
+    words = page.evaluate(lines)
+    assert ["--device", 1] in words
+    assert {tuple(word) for word in words if word[1] != 1} == set()

@@ -218,7 +218,7 @@ CHOICES = Section(
     "What the fronts chose, and what other choices would change",
     "Choices",
     choice_views,
-    gap="No front here says what it chose; `fleetfront search` keeps that.",
+    gap="No front here says what it chose; searches of this version keep that.",
     command="fleetfront search --devices all",
     figures=choice_figures,
     tables=lambda view: (choice_table(view),),

@@ -351,7 +351,7 @@
         said.textContent = value;
         return [term, said];
       }));
-      this.chosen.querySelector(".command code").textContent = one.command.join(quoted(row.arch));
+      this.chosen.querySelector(".command code").replaceChildren(...wholeWords(one.command.join(quoted(row.arch))));
       this.chosen.querySelector(".faster").disabled = index === 0;
       this.chosen.querySelector(".slower").disabled = index === one.points.length - 1;
       this.drawNetwork(one, arch);
@@ -404,6 +404,17 @@
       else whenSeen(element, start);
       return drawing;
     }
+  }
+
+  // Words of a command, each on one line where it fits: browsers would end a line within `--space`.
+  function wholeWords(command) {
+    return command.split(/( +)/).map((part) => {
+      if (!part.trim()) return part;
+      const word = document.createElement("span");
+      word.className = "word";
+      word.textContent = part;
+      return word;
+    });
   }
 
   async function copy(source, button) {
