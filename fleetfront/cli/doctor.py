@@ -21,8 +21,8 @@ from fleetfront.workspace import Workspace
     "--fetch-benchmark-model",
     is_flag=False,
     flag_value="",
-    metavar="[ABI][@VERSION]",
-    help="Download Google's benchmark_model, for the attached phone or an ABI; of a release of LiteRT.",
+    metavar="[DEVICE|ABI[@VERSION]]",
+    help="Download Google's benchmark_model, for the attached phone, adb:HOST:PORT or an ABI; of a release of LiteRT.",
 )
 @click.option("--strict", is_flag=True, help="Exit with 4 if anything optional is missing.")
 @json_option
@@ -41,6 +41,7 @@ def doctor(
       fleetfront doctor --json
       fleetfront doctor --fetch-weights ofa-mbv3-w1.2
       fleetfront doctor --fetch-benchmark-model
+      fleetfront doctor --fetch-benchmark-model adb:192.168.1.7:5555
       fleetfront doctor --fetch-benchmark-model arm64-v8a@2.1.5
     """
     if fetch_weights is not None:
@@ -118,12 +119,15 @@ def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
 
     with progress(quiet) as shown:
         try:
-            named, _, version = abi.partition("@")
-            wanted = named or describe_adb_device("adb", progress=shown).abis[0]
+            is_device = abi == "adb" or ":" in abi
+            named, _, version = ("", "", "") if is_device else abi.partition("@")
+            device = "adb" if not is_device or abi == "adb" else f"adb:{abi.removeprefix('adb:')}"
+            wanted = named or describe_adb_device(device, progress=shown).abis[0]
         except DeviceError as error:
-            # Which of several, or where in the network, cannot be said here.
             raise DeviceError(
-                error.message, f"{error.remedy} Or name the ABI: --fetch-benchmark-model arm64-v8a (most phones)."
+                error.message,
+                f"{error.remedy} Here: --fetch-benchmark-model DEVICE, or name the ABI: "
+                "--fetch-benchmark-model arm64-v8a (most phones).",
             ) from error
         found = fetch_benchmark_model(wanted, Workspace.default().cache, version=version, progress=shown)
     if as_json:

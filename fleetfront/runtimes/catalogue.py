@@ -26,6 +26,16 @@ from fleetfront.targets import PRECISIONS, Target, split_spelled
 GROUP = "fleetfront.runtimes"
 #: The first that a kind of device has is the one that serves where the user names none.
 _OWN = (LITERT, TORCH, ONNXRUNTIME, TENSORRT, TFLITE_RUNTIME, TENSORFLOW_LITE)
+_OF_TORCH = (
+    "Name the function that makes its network, and time what that writes: fleetfront export --torch FILE.py:FACTORY\n"
+)
+_OF_KERAS = "Write it as a .tflite: fleetfront export --keras {}\n"
+#: Endings of files that hold networks for programs, not for runtimes -> how to make a file for these.
+_WRITTEN_ANEW = {
+    **dict.fromkeys(("pt", "pth", "ckpt", "safetensors", "bin"), _OF_TORCH),
+    **dict.fromkeys(("keras", "h5"), _OF_KERAS.format("MODEL")),
+    "pb": _OF_KERAS.format("FOLDER, the folder of the SavedModel"),
+}
 
 
 @cache
@@ -134,8 +144,11 @@ def facts_for_format(file_format: str, where: str = "") -> RuntimeFacts:
     for facts in all_facts().values():
         if file_format in facts.formats:
             return facts
-    known = ", ".join(f".{ending} ({facts.name})" for facts in all_facts().values() for ending in facts.formats)
-    raise InputError(f"No runtime here opens files that end in '.{file_format}'{where}.", f"Known: {known}.")
+    known = dict.fromkeys(f".{ending}" for facts in all_facts().values() for ending in facts.formats)
+    raise InputError(
+        f"No runtime here opens files that end in '.{file_format}'{where}.",
+        f"{_WRITTEN_ANEW.get(file_format, '')}Known: {', '.join(known)}.",
+    )
 
 
 def _from_package(name: str) -> RuntimeFacts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import re
 import shlex
 import signal
@@ -103,6 +104,10 @@ def test_devices_of_a_server(
     code, _, err = told("doctor", "--fetch-benchmark-model")
     assert code == 3
     assert "name the ABI: --fetch-benchmark-model arm64-v8a" in err
+    # A device in the network is asked for its ABI, of which Google builds no program here.
+    code, _, err = told("doctor", "--fetch-benchmark-model", first.address)
+    assert code == 2
+    assert f"'{platform.machine()}'" in err
     code, _, err = told("profile", "--device", "adb:SERIAL", "--file", model)
     assert code == 3
     assert "The device SERIAL is not attached" in err

@@ -28,13 +28,14 @@ from fleetfront.cli.profile.file import check_file_request, file_target, profile
 from fleetfront.cli.profile.file_operators import profile_file_operators
 from fleetfront.cli.profile.many import profile_each
 from fleetfront.cli.profile.operators import profile_device_operators
-from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, settings_options
+from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, refuse_words, settings_options
 from fleetfront.cli.profile.space import Wanted, profile_family
 from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Capability, DeviceKind
 
 
 @click.command()
+@click.argument("words", nargs=-1, metavar="")
 @device_option
 @target_options
 @space_option
@@ -96,6 +97,7 @@ from fleetfront.profilers.kinds.base import Capability, DeviceKind
 @json_option
 @quiet_option
 def profile(
+    words: tuple[str, ...],
     devices: tuple[str, ...],
     runtime: str | None,
     precision: str | tuple[str, ...],
@@ -127,6 +129,7 @@ def profile(
       fleetfront profile --file model.onnx --operators
       fleetfront profile --device cpu --runtime onnxruntime --operators
     """
+    refuse_words(words)
     names = split_names(devices)
     if len(names) > 1:
         profile_each(names, as_json)

@@ -12,6 +12,8 @@ from fleetfront.targets import Target
 if TYPE_CHECKING:
     from fleetfront.cli.profile.space import Wanted
 
+#: What a phone calls its mask of cores is a number in hexadecimal, as `taskset` takes it.
+_NAMES = {"cores": "cores (mask)"}
 _PLURAL = {"block": "blocks", "calibration": "calibration networks", "validation": "validation networks"}
 
 
@@ -63,7 +65,11 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         if name == "schema":
             continue
         if name == "device":
-            rows += [(key.replace("_", " "), _text(fact)) for key, fact in value.items() if _is_known(fact)]
+            rows += [
+                (_NAMES.get(key) or key.replace("_", " "), _text(fact))
+                for key, fact in value.items()
+                if _is_known(fact)
+            ]
         else:
             rows.append((words, _text(value)))
     return rows

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, TypeVar
 
 import click
@@ -14,6 +15,7 @@ from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
 from fleetfront.profilers.kinds.catalogue import find_kind, kinds_that
 from fleetfront.quantities import parse_duration_s
+from fleetfront.spaces.catalogue import space_names
 from fleetfront.targets import split_spelled
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -118,3 +120,13 @@ def check_can(kind: DeviceKind, device: str, wanted: dict[str, Capability]) -> N
 
 def _flags(options: Sequence[str]) -> str:
     return ", ".join(f"--{option.replace('_', '-')}" for option in options)
+
+
+def refuse_words(words: Sequence[str]) -> None:
+    """Raise InputError for a word that stands behind no option, with the option that it wants."""
+    if not words:
+        return
+    word = words[0]
+    is_space = word in space_names() or word.endswith(".py")
+    option = "--space" if is_space else "--device" if find_kind(word) is not None else "--file"
+    raise InputError(f"{word!r} stands behind no option.", f"Did you mean: fleetfront profile {option} {quote(word)}?")

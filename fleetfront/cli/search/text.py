@@ -245,7 +245,8 @@ def _say_how_far(fronts: Sequence[DeviceFront]) -> None:
             outside = max(1, round(0.1 * len(points)))
             text = f"Expect {outside} of {len(points)} latencies that nobody measured outside +-1.6 deviations"
         far = sum(map(_is_far, points))
-        hint(text + (f"; {far} (?) may be more than {FAR_OFF:.0%} off." if far else "."))
+        marked = ", marked ?," if len(fronts) == 1 else ""
+        hint(text + (f"; {far} of {len(points)} latencies{marked} may be more than {FAR_OFF:.0%} off." if far else "."))
 
 
 def _names(fronts: Sequence[DeviceFront]) -> str:

@@ -37,7 +37,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import CampaignRow, Store
 from fleetfront.progress import SILENT, Progress
 from fleetfront.quantities import Clock, format_duration, parse_duration_s
-from fleetfront.runtimes.catalogue import facts_of, places
+from fleetfront.runtimes.catalogue import all_facts, facts_of, places
 from fleetfront.runtimes.facts import Half, OnDevice
 from fleetfront.side_by_side import made_once, working_s
 from fleetfront.spaces.base import SearchSpace
@@ -322,6 +322,10 @@ def _places(target: Target) -> Mapping[str, OnDevice]:
 def _place(target: Target) -> OnDevice:
     known = _places(target)
     if target.runtime not in known:
+        if target.runtime in all_facts():
+            raise InputError(
+                f"{target.runtime} does not run on {target.device}.", f"Use --runtime {' or '.join(sorted(known))}."
+            )
         raise unknown("runtime to profile on", target.runtime, known)
     return known[target.runtime]
 

@@ -168,3 +168,27 @@ def test_a_delegate_is_asked_for_half_precision_as_ever(phone: Any, model: str, 
     assert code == 0
     assert json.loads(out)["target"].endswith("/tflite-gpu/fp16/t1/b1")
     assert told(*gpu, "--precision", "int8")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "meant"),
+    [
+        (("model.onnx",), "--file model.onnx"),
+        (("cpu",), "--device cpu"),
+        (("nasbench201", "cpu"), "--space nasbench201"),
+    ],
+)
+def test_a_word_behind_no_option_is_told_its_option(words: tuple[str, ...], meant: str, told: Told) -> None:
+    code, out, err = told("profile", *words)
+    assert (code, out) == (2, "")
+    assert f"Did you mean: fleetfront profile {meant}?" in err
+
+
+@pytest.mark.parametrize("option", ["--file", "--space"])
+def test_a_runtime_of_other_devices_is_no_misspelt_one(option: str, tmp_path: Path, told: Told) -> None:
+    (tmp_path / "x.onnx").write_bytes(b"")
+    what = {"--file": str(tmp_path / "x.onnx"), "--space": "nasbench201"}[option]
+    code, _, err = told("profile", "--device", "cpu", "--runtime", "tensorrt", option, what)
+    assert code == 2
+    assert "tensorrt does not run on cpu." in err
+    assert "onnxruntime" in err

@@ -23,6 +23,7 @@ from fleetfront.profilers.records import Role
 from fleetfront.profilers.store.store import Store
 from fleetfront.progress import Silent
 from fleetfront.quantities import ENERGY, Clock
+from fleetfront.runtimes.catalogue import facts_for_format
 from fleetfront.targets import Target
 from fleetfront.testing.simulated_device import SimulatedDevice
 
@@ -132,6 +133,16 @@ def test_what_cannot_be_measured_is_explained(
     with pytest.raises(InputError, match=words) as caught:
         profile_file(tmp_path / name, target)
     assert caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("name", "option"), [("net.pth", "--torch"), ("net.h5", "--keras"), ("saved_model.pb", "--keras")]
+)
+def test_files_of_programs_are_to_be_written_for_runtimes(name: str, option: str) -> None:
+    with pytest.raises(InputError) as caught:
+        facts_for_format(name.rpartition(".")[2])
+    assert f"fleetfront export {option} " in caught.value.remedy
+    assert caught.value.remedy.count(".tflite,") == 1
 
 
 PHONE = Target("phone", "tflite-cpu")
