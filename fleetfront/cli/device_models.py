@@ -109,10 +109,9 @@ def _warn(found: Sequence[DeviceModel], space: SearchSpace) -> None:
     if len(estimated) >= _MANY:
         # The first warning of an estimate is how far off it is; more than that is about this user's own data.
         told = [d if d.model.tier is not Tier.ESTIMATED else replace(d, warnings=d.warnings[1:]) for d in found]
-        warn(
-            f"{len(estimated)} of {len(found)} devices are estimated: nobody measured {space.name} on them "
-            f"({', '.join(device.name for device in estimated)})."
-        )
+        # Where all are, their names stand in the result alone.
+        names = f" ({', '.join(one.name for one in estimated)})" if len(estimated) < len(found) else ""
+        warn(f"{len(estimated)} of {len(found)} devices are estimated: nobody measured {space.name} on them{names}.")
         unchecked = [device.name for device in estimated if not is_checked(device.model)]
         if unchecked:
             warn(f"Nobody could check the estimates of {', '.join(unchecked)} on another family of networks.")

@@ -156,6 +156,7 @@ def profiled_targets(
     Raises InputError if there is none.
     """
     from fleetfront.errors import InputError, unknown
+    from fleetfront.profilers.kinds.catalogue import find_kind
     from fleetfront.profilers.records import Role
     from fleetfront.runtimes.catalogue import check_parts, options_of
 
@@ -187,11 +188,12 @@ def profiled_targets(
             and set(parts) <= {*split_spelled(str(h.target))}
         ]
         others = sorted({h.space for h in asked if h.space not in ("", space)})
-        near += f"Of {', '.join(others)} there is: give --space. " if others else ""
+        near += f"Of {', '.join(others)} there is: give --space, as in --space {others[0]}. " if others else ""
         wanted = "/".join(filter(None, (device, *parts, *(one for one in (runtime, precision) if one not in parts))))
+        measure = f"Run: fleetfront profile {options_of(wanted)} --space {space}"
+        bring = f"Bring in what was measured of it: fleetfront import store FILE, or import table FILE --space {space}"
         raise InputError(
-            f"Nothing of {space} has been measured{what}.",
-            f"{near}Run: fleetfront profile {options_of(wanted)} --space {space}",
+            f"Nothing of {space} has been measured{what}.", near + (measure if find_kind(device) else bring)
         )
     return dict([newest[name] for name in devices] if devices else [next(iter(newest.values()))])
 

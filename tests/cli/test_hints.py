@@ -115,7 +115,13 @@ def test_another_space_that_was_measured_is_named(cells: tuple[Path, Path], caps
     assert main(["import", "table", str(latencies), "--space", "nasbench201", "-q"]) == 0
     capsys.readouterr()
     assert main(["fit", "--space", "ofa-mbv3-mini"]) == 2
-    assert "Of nasbench201 there is: give --space" in capsys.readouterr().err
+    assert (
+        "Of nasbench201 there is: give --space, as in --space nasbench201. Run: fleetfront profile --device cpu"
+        in capsys.readouterr().err
+    )
+    # What was brought in under a name of its own cannot be measured here.
+    assert main(["fit", "--device", "lab-cpu", "--space", "ofa-mbv3-mini"]) == 2
+    assert "import store FILE" in capsys.readouterr().err
 
 
 def test_after_few_networks_the_search_that_is_named_runs(

@@ -116,8 +116,8 @@ class FileProfile:
             texts.append(f"{str(self.latency.others).capitalize()} meanwhile. Close them and run the command again.")
         if self.latency.clock is Clock.THREAD_CPU and (self.latency.ms or 0) < _BELOW_ANY_RUN * self.fastest_ms:
             texts.append(
-                f"Thread-CPU time ({_ms(self.latency.ms or 0)}, latency_ms of --json) is below the fastest run under the "
-                "wall clock: virtual machines count too little of runs that were interrupted. Go by the wall clock."
+                f"Thread-CPU time ({_ms(self.latency.ms or 0)}, latency_ms of --json) is below the fastest run under "
+                "the wall clock: virtual machines count too little of runs that were interrupted. Go by the wall clock."
             )
         if self.runs < FEWEST_FOR_P99:
             texts.append(

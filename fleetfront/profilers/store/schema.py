@@ -202,7 +202,9 @@ def _check_unused(path: Path) -> None:
 def _check_regular(path: Path) -> None:
     """Raise InputError for a pipe, a device or a folder, which SQLite would wait for or fail on."""
     if path.exists() and not path.is_file():
-        raise InputError(f"{path} is no file.", "Name the file that `fleetfront profile` wrote, or one to be made.")
+        inside = path / "store.sqlite"
+        remedy = f"Name the store in it: {inside}" if inside.is_file() else "Name a store.sqlite, or one to be made."
+        raise InputError(f"{path} is no file.", remedy)
 
 
 def _check_exists(path: Path) -> None:
@@ -347,6 +349,7 @@ def _explanation(error: Exception, path: Path, written: Path) -> InputError:
     if type(error) in (sqlite3.DatabaseError, UnicodeDecodeError):
         return InputError(
             f"{path} is not a readable store ({text}).",
-            "Move the file away (or restore a copy of it) and run the command again; it was left untouched.",
+            "Name a store.sqlite; or move the file away (or restore a copy of it) and run the command again: it was "
+            "left untouched. Tables of latencies are read by: fleetfront import table",
         )
     return InputError(f"The store {path} refused a statement ({text}).", "Report this with the version of fleetfront.")
