@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from fleetfront.search.front import FULL, hypervolume
 from fleetfront.search.fronts_file import FRONTS_FILE, load_fronts
 from fleetfront.search.results import SCHEMA as FRONTS_SCHEMA
 from fleetfront.search.results import DeviceFront, Fronts, front_arrays
+from fleetfront.spaces.precisions import SEPARATOR
 from fleetfront.workspace import Workspace
 
 
@@ -188,7 +190,8 @@ def compare_results(
     if not shared:
         raise InputError(
             f"{before} and {after} have no device and space, and no file and target in common.",
-            "Compare results of the same devices and space, or of files of the same name.",
+            _quantised_instead(before, after, first, second)
+            or "Compare results of the same devices and space, or of files of the same name.",
         )
     for bar in bars:
         judged = [row for row in rows if row.quantity == bar.quantity and row.before is not None]
@@ -206,6 +209,17 @@ def compare_results(
                 f"It has: {', '.join(known)}.{remedy}",
             )
     return tuple(_judged(row, bars) for row in rows)
+
+
+def _quantised_instead(before: Path, after: Path, first: _Result, second: _Result) -> str:
+    """The command that compares a search in float with one of the same space in several precisions, if these are so."""
+    pairs = ((before, after, first, second), (after, before, second, first))
+    for float_path, joint_path, floats, joint in pairs:
+        spaces = {space.partition(SEPARATOR)[0] for space, _ in joint.fronts if SEPARATOR in space}
+        if spaces & {space for space, _ in floats.fronts}:
+            command = f"fleetfront compare --quantised {quote(str(float_path))} {quote(str(joint_path))}"
+            return f"{joint_path} was searched in several precisions, {float_path} in one. Run: {command}"
+    return ""
 
 
 def parse_bars(text: str) -> list[Bar]:

@@ -213,8 +213,8 @@ def search(
         options = SearchOptions(how, evaluations, seed, extras, held, start_from, share, strategy is not None)
         options = replace(options, excluded=dict(excluded or {}), explain=True)
         targets = fleet_targets(devices, searched, limits or {}, objectives, workspace, listed_part(family, accuracy))
-        targets = with_sizes(searched, targets, accuracy, objectives, workspace=workspace, progress=progress)
         known = accuracy_in_precisions(searched, accuracy, targets, drops or {}, workspace=workspace, progress=progress)
+        targets = with_sizes(searched, targets, accuracy, objectives, workspace=workspace, progress=progress)
         return search_space(searched, targets, known, options, out=out, progress=progress)
 
 

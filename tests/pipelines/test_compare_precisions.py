@@ -56,6 +56,14 @@ def test_what_cannot_be_quantised_is_refused_in_words(results: tuple[Path, Path,
         compare_results(floats, joint, quantised_by=Workspace(tmp_path))
 
 
+def test_without_quantised_the_command_that_compares_them_is_named(results: tuple[Path, Path, Workspace]) -> None:
+    floats, joint, _ = results
+    for pair in ((floats, joint), (joint, floats)):
+        with pytest.raises(InputError) as caught:
+            compare_results(*pair)
+        assert caught.value.remedy.endswith(f"Run: fleetfront compare --quantised {floats} {joint}")
+
+
 def test_the_command_says_where_int8_lies(
     results: tuple[Path, Path, Workspace], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

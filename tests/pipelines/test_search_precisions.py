@@ -170,6 +170,34 @@ def test_a_precision_without_a_profile_is_refused_with_the_command_that_makes_on
     assert raised.value.message.startswith("There is no latency model of ofa-mbv3-mini on phone in int8")
 
 
+def test_what_a_precision_costs_is_asked_for_before_files_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from fleetfront.pipelines import file_sizes
+
+    place, written = Workspace(tmp_path), []
+    profile(place, "fp32", 0)
+    profile(place, "w8", 1)
+    monkeypatch.setattr(file_sizes, "_sizes", lambda *given: written.append(given))
+    wanted = {"precisions": ("fp32", "w8"), "objectives": ("size",), "workspace": place}
+    with pytest.raises(InputError, match="Nobody knows what w8 costs in accuracy"):
+        search(PLAIN, "phone", SyntheticAccuracy(PLAIN), "random", 20, **wanted)  # type: ignore[arg-type]
+    monkeypatch.setenv("FLEETFRONT_HOME", str(tmp_path))
+    told = ["--device", "phone", "--space", PLAIN.name, "--precisions", "fp32,w8", "--objective", "size", "-q"]
+    assert main(["search", *told, "--accuracy", _table(tmp_path), "--out", str(tmp_path / "out")]) == 2
+    assert "Say it: --drop w8=" in capsys.readouterr().err
+    assert written == []
+
+
+def _table(folder: Path) -> str:
+    """A table of accuracies of networks."""
+    archs = PLAIN.arch_ids(PLAIN.sample(30, np.random.default_rng(0)))
+    (folder / "known.csv").write_text(
+        "arch,accuracy\n" + "".join(f"{arch},{70 + at}\n" for at, arch in enumerate(archs))
+    )
+    return f"csv:{folder / 'known.csv'}"
+
+
 def test_of_this_machine_the_remedy_is_a_profile_and_for_fp16_there_is_none(tmp_path: Path) -> None:
     from fleetfront.pipelines.knowledge.device_model import DeviceModel
     from fleetfront.pipelines.knowledge.precision_models import in_precisions

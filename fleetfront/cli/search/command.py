@@ -283,8 +283,9 @@ def _completed(
     from fleetfront.pipelines.precision_drops import accuracy_in_precisions
     from fleetfront.predictors.accuracy.precisions import parse_drop
 
-    targets = with_sizes(space, targets, known, objectives, progress=shown)
-    return targets, accuracy_in_precisions(space, known, targets, dict(map(parse_drop, drops)), progress=shown)
+    # What nobody can say of a precision is asked for before files are written.
+    narrowed = accuracy_in_precisions(space, known, targets, dict(map(parse_drop, drops)), progress=shown)
+    return with_sizes(space, targets, known, objectives, progress=shown), narrowed
 
 
 def _is_quick(accuracy: str) -> bool:
