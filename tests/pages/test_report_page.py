@@ -239,6 +239,20 @@ def test_printing_draws_what_was_not_seen(fleet_report: Report, open_report: Ope
     opened.assert_clean()
 
 
+def test_printing_leaves_long_tables_folded_unless_they_were_opened(fleet_report: Report, open_report: Open) -> None:
+    opened = open_report(fleet_report)
+    rows = """[...document.querySelectorAll("details")].map((one) =>
+        [one.querySelector("summary").textContent, one.querySelectorAll(":scope > .scroll tr").length, one.open])"""
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    told = opened.page.evaluate(rows)
+    assert {is_open for _, count, is_open in told if count <= 60} == {True}
+    long = [name for name, count, is_open in told if count > 60 and not is_open]
+    assert long
+    opened.page.get_by_text(long[0]).click()
+    opened.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert [is_open for name, _, is_open in opened.page.evaluate(rows) if name == long[0]] == [True]
+
+
 def test_the_data_of_the_page_can_be_saved(measured_report: Report, open_report: Open) -> None:
     opened = open_report(measured_report)
     with opened.page.expect_download() as waiting:

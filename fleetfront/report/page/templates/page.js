@@ -9,6 +9,7 @@
   // As ROOM in figures/fronts.py.
   const ROOM = 0.08;
   const LOADED = performance.now();
+  const MOST_PRINTED = 60;
 
   const embed = (element, spec) =>
     vegaEmbed(element, { ...spec, $schema: data.schema, config: data.config }, { ast: true, renderer: "svg", actions: false })
@@ -38,7 +39,11 @@
   };
   document.addEventListener("toggle", (event) => { if (event.target.open) unfold(event.target); }, true);
   window.addEventListener("beforeprint", () => {
-    document.querySelectorAll("details").forEach((details) => { details.open = true; unfold(details); });
+    // Long tables are printed where the reader has unfolded them: the fronts of thirty devices are a thousand rows.
+    document.querySelectorAll("details").forEach((details) => {
+      unfold(details);
+      details.open ||= details.querySelectorAll(":scope > .scroll tr").length <= MOST_PRINTED;
+    });
     [...waiting.keys()].forEach(draw);
   });
 
