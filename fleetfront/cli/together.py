@@ -47,9 +47,9 @@ class Together:
         with self._lock:
             if self._can_redraw:
                 self._draw(voice)
-            elif voice.left_s() is not None and time.monotonic() - self._last >= LINE_EVERY_S:
+            elif voice.total and time.monotonic() - self._last >= LINE_EVERY_S and (line := self._line()):
                 self._last = time.monotonic()
-                self.write(self._line(), err=True)
+                self.write(line, err=True)
 
     def close(self) -> None:
         """End the progress, and give stdout and stderr back."""
@@ -72,8 +72,12 @@ class Together:
             voice.bar = None
 
     def _line(self) -> str:
-        busy = [(left, voice) for voice in self.voices.values() if (left := voice.left_s()) is not None]
-        left, last = max(busy, key=lambda pair: pair[0])
+        """How long the running tasks still take; empty where none of them tells."""
+        busy = [voice for voice in self.voices.values() if voice.label]
+        told = [(left, voice) for voice in busy if (left := voice.left_s()) is not None]
+        if not told:
+            return ""
+        left, last = max(told, key=lambda pair: pair[0])
         over = sum(voice.is_over for voice in self.voices.values())
         done = f", {over} of them done" if over else ""
         where = f"{last.name} {last.done}/{last.total} {last.detail}".rstrip()
@@ -114,7 +118,7 @@ class DeviceVoice:
 
     def left_s(self) -> float | None:
         """Seconds that the running task still takes; None where nothing tells."""
-        if not self.label or not self.total:
+        if not self.label or not self.total or not self.done:
             return None
         return seconds_left(time.monotonic() - self._begun, self.done, self.total)
 

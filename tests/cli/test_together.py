@@ -44,6 +44,24 @@ def test_each_line_names_its_device(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.err == "[a] Warning: two\n[a] lines\n"
 
 
+def test_a_task_that_ends_alone_says_nothing_of_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("fleetfront.cli.together.LINE_EVERY_S", 0.0)
+    together = Together(["a", "b"], keeps_output=True)
+    learning = together.voices["a"].progress()
+    # Of one step, nobody knows how long it takes.
+    learning.start("Learning", 1)
+    learning.finish()
+    assert "left" not in capsys.readouterr().err
+    learning.start("Profiling", 2)
+    learning.advance(1)
+    assert "about" in capsys.readouterr().err
+    learning.advance(1)
+    learning.finish()
+    together.close()
+
+
 def test_one_line_tells_how_long_all_take(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr("fleetfront.cli.together.LINE_EVERY_S", 0.0)
     together = Together(["a", "b", "c"], keeps_output=True)
