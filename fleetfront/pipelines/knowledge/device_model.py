@@ -65,7 +65,7 @@ class ModelOpener:
             environment = present_environment(known.fit.target)
             stale = stale_warnings(known.fit, self._space, environment, time.time_ns())
             made_of = None if known.path is None else store_of(known.path, known.fit)
-            elsewhere = other_store_warning(known.fit, made_of, self._store)
+            elsewhere = other_store_warning(known.fit.target, known.fit.space, made_of, self._store)
             warnings = map(str, (*fit_warnings(known.fit, self._space), *stale, *elsewhere))
             return DeviceModel(known.device, known.fit.target, CalibratedTable(self._space, known.fit), tuple(warnings))
         if known.few_shot is not None:
@@ -74,8 +74,10 @@ class ModelOpener:
                 f"Learnt from {known.items} networks measured on it and from other devices: about {report.error:.1f} % "
                 f"off ({report.mape:.1f} % on those, each left out in turn)."
             )
-            model = load_few_shot(known.few_shot.path, self._work)
-            return DeviceModel(known.device, known.few_shot.target, model, (warning, *report.warnings))
+            few = known.few_shot
+            model = load_few_shot(few.path, self._work)
+            elsewhere = map(str, other_store_warning(few.target, few.space, few.store, self._store))
+            return DeviceModel(known.device, few.target, model, (warning, *report.warnings, *elsewhere))
         # A device whose config is broken says so here, where its model is asked for.
         target = known.target or load_device(known.device).target
         if known.estimate is not None:

@@ -153,7 +153,9 @@ def profile_few_shot(
             "See their errors in the report, and: fleetfront doctor",
         )
     held_out = measured_networks(seen, space, Role.VALIDATION, statistic)
-    return FewShotProfile(outcome, _learn(teacher, target, facts, measured, held_out, seen.clock, place, progress))
+    origin = _Origin(store.path)
+    found = _learn(teacher, target, facts, measured, held_out, seen.clock, place, progress, origin)
+    return FewShotProfile(outcome, found)
 
 
 def _check(count: int) -> None:
@@ -211,14 +213,15 @@ def learn_from_table(
     names = {row.tobytes() for row in chosen}
     is_chosen = np.array([row.tobytes() in names for row in genotypes])
     measured, held_out = (Networks(genotypes[rows], ms[rows]) for rows in (is_chosen, ~is_chosen))
-    origin = _Origin(is_own or count < len(ms), not is_own and _are_in_order(space, genotypes))
+    origin = _Origin(store.path, is_own or count < len(ms), not is_own and _are_in_order(space, genotypes))
     return _learn(teacher, target, facts, measured, held_out, table.clock, place, progress, origin)
 
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """How measurements came about; by default as ``profile --few`` makes them, round after round."""
+    """How measurements came about, by default as ``profile --few`` makes them, round after round; and their store."""
 
+    store: Path | None = None
     are_chosen: bool = True
     in_order: bool = False
 
@@ -264,7 +267,7 @@ def _learn(
         are_chosen=how.are_chosen,
         in_order=how.in_order,
     )
-    path = save_few_shot(fit, workspace, teacher.space.name, clock)
+    path = save_few_shot(fit, workspace, teacher.space.name, clock, how.store)
     progress.finish()
     scores = None
     if len(held_out.ms):

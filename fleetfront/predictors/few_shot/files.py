@@ -18,6 +18,8 @@ from fleetfront.predictors.table.fit_files import (
     damaged_model,
     drop_unmarked,
     model_file_name,
+    store_at,
+    store_name,
     write_json,
 )
 from fleetfront.quantities import LATENCY, Clock, Metric, NamedMetric
@@ -43,11 +45,13 @@ class _Content:
     report: FewShotReport
     model: FewShotContent | PooledContent
     metric: NamedMetric = LATENCY
+    # The store that its networks were read from, as in fits.
+    store: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class FewShotFile:
-    """A file before its model is made."""
+    """A file before its model is made; ``store`` is what it was learnt from, None where the file does not say."""
 
     path: Path
     space: str
@@ -55,18 +59,21 @@ class FewShotFile:
     clock: Clock
     metric: Metric
     report: FewShotReport
+    store: Path | None = None
 
 
-def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Clock) -> Path:
-    """Write a model, whole or not at all; an older one of the same space, target and clock is replaced.
+def save_few_shot(fit: FewShotFit, workspace: Workspace, space: str, clock: Clock, store: Path | None = None) -> Path:
+    """Write a model, whole or not at all; an older one of the same space, target and clock is replaced. ``store`` is
+    what it was learnt from.
 
     Raises InputError if the disk is full or the folder cannot be written.
     """
     path = workspace.fits / space / FOLDER / model_file_name(fit.model.target, clock, fit.model.metric)
     model = fit.model
     content = _Content(
-        SCHEMA, __version__, space, model.target, clock, fit.report.serves, fit.report, model.content, model.metric
-    )
+        SCHEMA, __version__, space, model.target, clock, fit.report.serves, fit.report, model.content, model.metric,
+        "" if store is None else store_name(workspace, store),
+    )  # fmt: skip
     write_json(path, to_plain(content))
     drop_unmarked(path, model.target)
     return path
@@ -81,7 +88,8 @@ def read_few_shot(workspace: Workspace, space: str | None = None) -> tuple[list[
         except InputError as error:
             damaged.append(damaged_model(path, error))
             continue
-        found.append(FewShotFile(path, content.space, content.target, content.clock, content.metric, content.report))
+        about = (content.space, content.target, content.clock, content.metric, content.report)
+        found.append(FewShotFile(path, *about, store_at(workspace, content.store)))
     found.sort(key=lambda file: (file.path.stat().st_mtime_ns, file.path.name), reverse=True)
     return found, damaged
 

@@ -86,9 +86,14 @@ def store_name(workspace: Workspace, store: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
+def store_at(workspace: Workspace, name: str) -> Path | None:
+    """The store of a ``store_name``; None for the empty name of older files."""
+    return (workspace.root.resolve() / name).resolve() if name else None
+
+
 def store_of(path: Path, model: FittedModel) -> Path | None:
     """The store that the model at ``path`` was made of; None if its file does not say, as older ones do not."""
-    return (path.resolve().parents[2] / model.store).resolve() if model.store else None
+    return store_at(Workspace(path.resolve().parents[2]), model.store)
 
 
 def store_replaced(workspace: Workspace, model: FittedModel) -> Path | None:

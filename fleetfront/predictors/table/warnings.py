@@ -15,6 +15,7 @@ from fleetfront.predictors.table.calibration import FEWEST_FOR_PARAMS
 from fleetfront.predictors.table.lookup import Filled
 from fleetfront.quantities import LATENCY, Z90, Clock
 from fleetfront.spaces.base import SearchSpace
+from fleetfront.targets import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,12 +60,12 @@ def has_aged(model: FittedModel, now_ns: int) -> bool:
     return bool(model.fitted_ns) and now_ns - model.fitted_ns > _HOUR_NS
 
 
-def other_store_warning(model: FittedModel, made_of: Path | None, read: Path) -> tuple[FitWarning, ...]:
-    """A warning where a command that reads the store ``read`` answers from a fit that was ``made_of`` another."""
+def other_store_warning(target: Target, space: str, made_of: Path | None, read: Path) -> tuple[FitWarning, ...]:
+    """A warning where a command that reads the store ``read`` answers from a model that was ``made_of`` another."""
     if made_of in (None, read.resolve()):
         return ()
     text = f"Its model was fitted to another store, {made_of}, and not to {read}."
-    again = f"fleetfront fit {model.target.options} --space {model.space} --store {quote(str(read))}"
+    again = f"fleetfront fit {target.options} --space {space} --store {quote(str(read))}"
     return (FitWarning("other-store", text, f"Give --store {quote(str(made_of))} if that is meant, or run: {again}"),)
 
 

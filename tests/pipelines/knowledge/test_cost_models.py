@@ -107,8 +107,12 @@ def test_few_measurements_serve_before_an_estimate_and_after_a_table(workspace, 
     few = teacher.choose(6, np.random.default_rng(0))
     ms = 3 + np.asarray(cells.macs(few)) / 1e7
     target = Target("raspi4", "litert")
-    save_few_shot(teacher.fit(target, few, ms, second_opinion=False), workspace, cells.name, Clock.WALL)
+    fit = teacher.fit(target, few, ms, second_opinion=False)
+    save_few_shot(fit, workspace, cells.name, Clock.WALL, tmp_path / "elsewhere.sqlite")
+    assert "fitted to another store" in models(["raspi4"], cells, workspace)[0].warnings[-1]
+    save_few_shot(fit, workspace, cells.name, Clock.WALL, workspace.store)
     (found,) = models(["raspi4"], cells, workspace)
+    assert not any("another store" in warning for warning in found.warnings)
     assert (found.model.tier, found.target) == (Tier.TRANSFERRED, target)
     assert "6 networks" in found.warnings[0]
     with pytest.raises(InputError, match="onnxruntime"):
