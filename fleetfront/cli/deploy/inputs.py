@@ -56,12 +56,14 @@ def read_space(fronts: Fronts | None, name: str, precisions: str | None, *, is_n
     """
     from fleetfront.spaces.base import HasPrecisions
     from fleetfront.spaces.catalogue import load_space
+    from fleetfront.spaces.precisions import SEPARATOR
 
     space = load_space(name if is_named or fronts is None else fronts.space)
     if precisions is not None and isinstance(space, HasPrecisions):
         raise InputError(
             f"Each network of {space.name} is in a precision of its own, which its time and accuracy are of.",
-            "Leave --precisions out.",
+            "Leave --precisions out; to write one in others, name it without its precision: fleetfront deploy "
+            f"--space {space.name.partition(SEPARATOR)[0]} --arch ARCH --precisions {precisions}",
         )
     if fronts is not None:
         if fronts.space != space.name:
