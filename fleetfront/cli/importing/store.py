@@ -63,13 +63,15 @@ def import_store_command(
     if as_json:
         print_json(
             {"devices": list(found.devices), "new": found.rows, "known": found.known, "left_out": found.left_out}
-            | {"campaigns": found.campaigns, "held_as": list(found.held_as)}
+            | {"campaigns": found.campaigns, "held_as": list(found.held_as), "damaged": found.damaged}
         )
     else:
         held = f", held here as {', '.join(found.held_as)}" if found.held_as else ""
         echo(f"{', '.join(found.devices) or 'no device'}: {found.rows} rows new, {found.known} known{held}.")
     if found.left_out:
         warn(f"{found.left_out} rows are left out: this version of fleetfront does not know their targets.")
+    if found.damaged:
+        warn(f"{found.damaged} rows are left out: they are damaged. A sound copy of that store brings them.")
     if found.rows:
         next_command("fleetfront devices")
 

@@ -10,8 +10,9 @@ from itertools import islice
 from pathlib import Path
 
 from fleetfront.errors import InputError
-from fleetfront.profilers.store.cells import is_target
+from fleetfront.profilers.store.cells import DAMAGED, is_target, read_cells
 from fleetfront.profilers.store.contents import machines_in
+from fleetfront.profilers.store.queries import read_pieces
 from fleetfront.profilers.store.schema import (
     WITH_LAYOUTS,
     WITH_VISITS,
@@ -32,6 +33,7 @@ Rename = Callable[[str], str]
 
 _SERIES = "target, space, role, key, metric, unit, clock"
 _TARGET = "renamed(x.target)"
+_SOUND = "m.id NOT IN (SELECT id FROM temp.damaged)"
 
 _PACKED, _AS_TEXT = "o.id, v.numbers", "NULL, NULL"
 _JOINED = (
@@ -42,7 +44,7 @@ _NEW_VISITS = (
     f"INSERT INTO visits (id, before, after, layout, numbers) SELECT v.id + :known, v.before, v.after, {_PACKED}"
     f" FROM other.visits v{_JOINED} WHERE v.id IN"
     " (SELECT m.visit FROM other.measurements m JOIN other.series x ON x.id = m.series"
-    f" WHERE {_TARGET} IS NOT NULL AND NOT EXISTS (SELECT 1 FROM measurements o WHERE o.uuid = m.uuid))"
+    f" WHERE {_TARGET} IS NOT NULL AND {_SOUND} AND NOT EXISTS (SELECT 1 FROM measurements o WHERE o.uuid = m.uuid))"
 )
 
 #: Campaigns of rows that no row of ``campaigns`` describes, found by a leap from each to the next: imported ones belong
@@ -85,7 +87,7 @@ _STEPS = {
     " JOIN series s ON s.target = renamed(x.target) AND s.space = x.space AND s.role = x.role AND s.key = x.key"
     " AND s.metric = x.metric AND s.unit = x.unit AND s.clock = x.clock"
     " LEFT JOIN other.sources y ON y.id = m.source LEFT JOIN sources o ON o.name = y.name AND o.sha256 = y.sha256"
-    " WHERE m.id > :after AND m.id <= :upto ORDER BY m.id",
+    f" WHERE {_SOUND} AND m.id > :after AND m.id <= :upto ORDER BY m.id",
 }
 
 
@@ -100,6 +102,7 @@ class Merged:
         left_out: measurements of series that nobody here can name.
         campaigns: campaigns that were new.
         held_as: other names than these under which known ones are held.
+        damaged: measurements that were left out for their cells are damaged: a sound copy would bring them.
     """
 
     devices: tuple[str, ...]
@@ -108,6 +111,7 @@ class Merged:
     left_out: int
     campaigns: int
     held_as: tuple[str, ...] = ()
+    damaged: int = 0
 
 
 def devices_in(path: Path) -> list[str]:
@@ -155,7 +159,8 @@ def _names(path: Path) -> dict[str, set[str]]:
 def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress = SILENT) -> Merged:
     """Copy what the store ``other`` holds and ``path`` does not, in one transaction: all of it or, on an error, none.
 
-    Rows are known by their identity, so that merging again changes nothing. ``rename`` gives the devices' names here.
+    Rows are known by their identity, so that merging again changes nothing; damaged ones are left out, so that a sound
+    copy can bring them. ``rename`` gives the devices' names here.
 
     Raises:
         InputError: one of them is no readable store, both are one file, or the disk is full.
@@ -163,6 +168,7 @@ def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress =
     if path.exists() and other.exists() and path.samefile(other):
         raise InputError(f"{other} is this very store.", "Name the file of another one.")
     devices = sorted({rename(device) for device in devices_in(other)})
+    damaged = _damaged_rows(other)
     with closing(open_database(path)) as connection, explained(other, written=path):
         attach_to_read(connection, other, "other")
         connection.execute("BEGIN IMMEDIATE")
@@ -171,16 +177,37 @@ def merge_store(path: Path, other: Path, rename: Rename, *, progress: Progress =
             told = connection.execute("SELECT target FROM other.series UNION SELECT target FROM other.campaigns")
             names = {target: _renamed(target, rename) for (target,) in told.fetchall()}
             connection.create_function("renamed", 1, names.get, deterministic=True)
+            connection.execute("CREATE TEMP TABLE damaged (id INTEGER PRIMARY KEY)")
+            connection.executemany("INSERT INTO temp.damaged VALUES (?)", [(number,) for number in damaged])
             new = _copy(connection, progress)
             total, named = _counts(connection)
-            rows = new["measurements"]
+            rows, broken = new["measurements"], _count_broken(connection)
             held = _held_as(connection) - {*devices} if named > rows else set()
             connection.execute("COMMIT")
         except BaseException:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
-    return Merged(tuple(devices), rows, named - rows, total - named, new["campaigns"], tuple(sorted(held)))
+    known = named - rows - broken
+    return Merged(tuple(devices), rows, known, total - named, new["campaigns"], tuple(sorted(held)), broken)
+
+
+def _damaged_rows(path: Path) -> list[int]:
+    """Numbers of the rows of a store whose cells are damaged. Raises InputError as ``open_for_reading`` does."""
+    with closing(open_for_reading(path)) as connection, explained(path):
+        pieces = read_pieces(connection, {}, None)
+        read = ((row[-1], read_cells(row, piece.layouts)) for piece in pieces for row in piece.rows)
+        return [number for number, cells in read if cells and cells.error and cells.error.startswith(DAMAGED)]
+
+
+def _count_broken(connection: sqlite3.Connection) -> int:
+    """Damaged rows of the other store that are not here from a sound one."""
+    query = (
+        "SELECT count(*) FROM other.measurements m WHERE m.id IN (SELECT id FROM temp.damaged)"
+        " AND NOT EXISTS (SELECT 1 FROM main.measurements o WHERE o.uuid = m.uuid)"
+    )
+    (count,) = connection.execute(query).fetchone()
+    return int(count)
 
 
 def _copy(connection: sqlite3.Connection, progress: Progress) -> dict[str, int]:

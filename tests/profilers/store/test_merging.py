@@ -186,6 +186,27 @@ def test_a_damaged_store_leaves_one_s_own_as_it_was(tmp_path: Path, other: Path)
         assert len(list(store.measurements(metric=None))) == before
 
 
+@pytest.mark.parametrize(("cell", "value"), [("samples", b"\x00\x01"), ("flags", "no list")])
+def test_damaged_rows_are_left_to_a_sound_copy(tmp_path: Path, other: Path, cell: str, value: object) -> None:
+    path, copy = tmp_path / "own.sqlite", tmp_path / "copy.sqlite"
+    copy.write_bytes(other.read_bytes())
+    with Store(copy) as store:
+        store._connection.execute("DROP TRIGGER measurements_no_update")
+        store._connection.execute(f"UPDATE measurements SET {cell} = ? WHERE id = 3", (value,))
+        (bad,) = store._connection.execute("SELECT uuid FROM measurements WHERE id = 3").fetchone()
+    for known in (0, 4):
+        found = merge_store(path, copy, as_lab)
+        assert (found.rows, found.known, found.left_out, found.damaged) == (4 - known, known, 0, 1)
+    found = merge_store(path, other, as_lab)
+    assert (found.rows, found.known, found.damaged) == (1, 4, 0)
+    # What is here already is not missed in a damaged copy.
+    assert merge_store(path, copy, as_lab).damaged == 0
+    with Store(path, read_only=True) as store, Store(other, read_only=True) as sound:
+        mine, theirs = ({m.uuid: m for m in one.measurements(metric=None)} for one in (store, sound))
+        assert mine[bad] == theirs[bad]
+        assert store.find_damage() == []
+
+
 @needs_posix
 def test_a_store_is_taken_in_from_a_folder_that_cannot_be_written() -> None:
     # Not tmp_path: whoever is not its owner may not even look into it.
