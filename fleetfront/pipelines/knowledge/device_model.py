@@ -76,8 +76,8 @@ class ModelOpener:
             )
             few = known.few_shot
             model = load_few_shot(few.path, self._work)
-            elsewhere = map(str, other_store_warning(few.target, few.space, few.store, self._store))
-            return DeviceModel(known.device, few.target, model, (warning, *report.warnings, *elsewhere))
+            elsewhere = other_store_warning(few.target, few.space, few.store, self._store)
+            return DeviceModel(known.device, few.target, model, (warning, *report.warnings, *map(str, elsewhere)))
         # A device whose config is broken says so here, where its model is asked for.
         target = known.target or load_device(known.device).target
         if known.estimate is not None:
