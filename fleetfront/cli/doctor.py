@@ -114,15 +114,17 @@ def _fetch(space: str, as_json: bool, quiet: bool) -> None:
 
 
 def _fetch_benchmark_model(abi: str, as_json: bool, quiet: bool) -> None:
-    from fleetfront.profilers.adb.open_agent import describe_adb_device
+    from fleetfront.profilers.adb.open_agent import PREFIX, describe_adb_device
     from fleetfront.profilers.adb.runners.fetch import fetch_benchmark_model
+    from fleetfront.profilers.kinds.catalogue import find_kind
 
     with progress(quiet) as shown:
         try:
-            is_device = abi == "adb" or ":" in abi
-            named, _, version = ("", "", "") if is_device else abi.partition("@")
-            device = "adb" if not is_device or abi == "adb" else f"adb:{abi.removeprefix('adb:')}"
-            wanted = named or describe_adb_device(device, progress=shown).abis[0]
+            named, _, version = abi.partition("@")
+            device = abi if find_kind(abi) is not None else f"{PREFIX}{abi}" if ":" in abi else ""
+            if device:
+                named, version = "", ""
+            wanted = named or describe_adb_device(device or "adb", progress=shown).abis[0]
         except DeviceError as error:
             raise DeviceError(
                 error.message,

@@ -35,7 +35,7 @@ from fleetfront.profilers.kinds.base import Capability, DeviceKind
 
 
 @click.command()
-@click.argument("words", nargs=-1, metavar="")
+@click.argument("words", nargs=-1, metavar="", expose_value=False, callback=refuse_words)
 @device_option
 @target_options
 @space_option
@@ -97,7 +97,6 @@ from fleetfront.profilers.kinds.base import Capability, DeviceKind
 @json_option
 @quiet_option
 def profile(
-    words: tuple[str, ...],
     devices: tuple[str, ...],
     runtime: str | None,
     precision: str | tuple[str, ...],
@@ -129,7 +128,6 @@ def profile(
       fleetfront profile --file model.onnx --operators
       fleetfront profile --device cpu --runtime onnxruntime --operators
     """
-    refuse_words(words)
     names = split_names(devices)
     if len(names) > 1:
         profile_each(names, as_json)

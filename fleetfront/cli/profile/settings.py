@@ -122,7 +122,7 @@ def _flags(options: Sequence[str]) -> str:
     return ", ".join(f"--{option.replace('_', '-')}" for option in options)
 
 
-def refuse_words(words: Sequence[str]) -> None:
+def refuse_words(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> None:
     """Raise InputError for a word that stands behind no option, with the option that it wants."""
     if not words:
         return

@@ -140,7 +140,10 @@ def test_a_few_measurements_become_a_file_that_is_listed(workspace: Workspace, t
     fit = teacher.fit(target, few, np.linspace(3, 9, 6), second_opinion=False, facts=device_facts("pixel3"))
     path = save_few_shot(fit, workspace, SPACE.name, Clock.WALL)
     ((file,), _) = read_few_shot(workspace)
-    assert (file.path, file.target, file.clock) == (path, target, "wall")
+    assert (file.path, file.target, file.clock, file.store) == (path, target, "wall", None)
+    for store_path in (workspace.store, tmp_path / "elsewhere" / "other.sqlite"):
+        save_few_shot(fit, workspace, SPACE.name, Clock.WALL, store_path)
+        assert [one.store for one in read_few_shot(workspace)[0]] == [store_path.resolve()]
     again = load_few_shot(path, teacher.work).predict(few)
     np.testing.assert_allclose(again.mean, fit.model.predict(few).mean)
     rows = rows_of(list_devices(workspace), "pixel3")
