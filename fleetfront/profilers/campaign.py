@@ -210,9 +210,14 @@ class Campaign:
             self._progress.finish()
         self._store.end_session(session, result.ended_by, finished=True, seconds=self._now() - self._started)
         if self._store.last_round(self._row.id) < 0:
+            written = (
+                f"Writing its files took {format_duration(preparing_s)}, and they are kept: type the same command."
+            )
             raise InputError(
                 f"The budget of {format_duration(limits.seconds)} was spent before the first visit.",
-                f"Give more, e.g. --budget {max(2 * math.ceil(limits.seconds), 60)}s.",
+                written
+                if 2 * preparing_s > limits.seconds
+                else f"Give more, e.g. --budget {max(2 * math.ceil(limits.seconds), 60)}s.",
             )
         return result
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from functools import cache, partial
+from pathlib import Path
 
 from fleetfront.errors import InputError, unknown
 from fleetfront.plugins import load_plugin, plugin_names
@@ -93,5 +94,7 @@ def _family(name: str) -> SearchSpace:
         raise InputError(f"{name} is a file, not the name of a search space.", f"Give --space {name}.")
     found = recall_family(name) if _NAME.fullmatch(name) else None
     if found is None:
+        if Path(f"{name}.py").is_file():
+            raise InputError(f"Unknown search space {name!r}.", f"Of your file it is: --space {name}.py")
         raise unknown("search space", name, (*space_names(), *family_names()))
     return found

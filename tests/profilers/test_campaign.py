@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fleetfront.errors import DeviceError
+from fleetfront.errors import DeviceError, InputError
 from fleetfront.profilers.base import VisitBatch
 from fleetfront.profilers.campaign import (
     FIRST_ROUNDS,
@@ -60,6 +60,7 @@ def run(store: Store, tasks: TaskList, begin: Callable[[float], CampaignRow]) ->
         seed: int = 0,
         progress: Any = None,
         first: tuple[str, ...] = (),
+        preparing_s: float = 0.0,
     ) -> CampaignResult:
         files = {task.file: f"/nowhere/{task.file}" for task in (*tasks.tasks, tasks.anchor)}
         campaign = Campaign(
@@ -72,7 +73,7 @@ def run(store: Store, tasks: TaskList, begin: Callable[[float], CampaignRow]) ->
             now=device.now,
             **({"progress": progress} if progress else {}),
         )
-        return campaign.run(Limits(seconds, rounds), rule)
+        return campaign.run(Limits(seconds, rounds), rule, preparing_s=preparing_s)
 
     return run
 
@@ -326,3 +327,13 @@ def test_failures_of_one_cause_sound_alike_whatever_file_met_it() -> None:
     assert words(first, "k1") == words(second, "k2")
     assert words("block k1 crashed", "k1") == words("block k2 crashed", "k2")
     assert words("crashed", "k") != words("no such kernel", "k")
+
+
+def test_a_budget_that_writing_spent_is_enough_the_next_time(
+    run: Run, simulated: Any, latency_ms: dict[str, float]
+) -> None:
+    device = simulated(latency_ms)
+    with pytest.raises(InputError, match="was spent before the first visit") as caught:
+        run(device, seconds=40.0, preparing_s=1200.0)
+    assert "they are kept: type the same command" in caught.value.remedy
+    assert run(device, seconds=40.0).visits > 0

@@ -69,6 +69,14 @@ def test_an_unknown_name_gets_the_near_miss() -> None:
         load_space("ofa-mbv3-w12")
 
 
+def test_a_file_is_named_with_its_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("mynet.py").touch()
+    with pytest.raises(InputError) as caught:
+        load_space("mynet")
+    assert caught.value.remedy.endswith("--space mynet.py")
+
+
 @pytest.mark.usefixtures("installed")
 def test_a_package_brings_a_space() -> None:
     assert {"my-cells", "failing-cells", "ofa-mbv3-mini"} <= set(space_names())
