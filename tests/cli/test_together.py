@@ -87,6 +87,7 @@ def test_a_task_that_ends_where_no_other_runs_is_told_in_no_line(
     together = Together(["a", "b"], keeps_output=True)
     one, other = (together.voices[name].progress() for name in "ab")
     one.start("Profiling", 10)
+    one.advance()
     other.start("Fitting")
     told = capsys.readouterr().err
     one.finish()
