@@ -1,6 +1,12 @@
 """Commands for the reader's own phone are spelled well."""
 
+from pathlib import Path
+
 from fleetfront.report.section import Report
+from fleetfront.report.sections.front_views import deploy_options
+from fleetfront.spaces.catalogue import load_space
+from fleetfront.spaces.from_torch.remembered import open_family
+from tests.spaces.from_torch.conftest import FAMILY
 from tests.test_documentation import parse as parse_command
 
 
@@ -14,3 +20,10 @@ def test_what_to_type_for_ones_own_phone_parses(fleet_report: Report, measured_r
             assert view.space in commands[1]
             for command in commands:
                 parse_command(command)
+
+
+def test_files_of_a_users_family_have_the_weights_that_it_gives(tmp_path: Path) -> None:
+    (tmp_path / "family.py").write_text(FAMILY)
+    options, hint = deploy_options(open_family(tmp_path / "family.py"))
+    assert (options, "family.py" in hint) == ("", True)
+    assert deploy_options(load_space("nasbench201"))[0] == "--random-weights"

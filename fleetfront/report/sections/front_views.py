@@ -16,7 +16,7 @@ from fleetfront.report.sections.blocks import BlockPicture, Networks, draw_netwo
 from fleetfront.report.sections.devices import known_clock
 from fleetfront.report.sources import SearchResult, Sources, front_key
 from fleetfront.search.results import PART, SIZE_KEYS, DeviceFront, Fronts, front_arrays
-from fleetfront.spaces.base import HasSupernet, SearchSpace, plain_space
+from fleetfront.spaces.base import HasSupernet, OfUserFile, SearchSpace, plain_space
 from fleetfront.spaces.supernet.published import PUBLISHED
 
 if TYPE_CHECKING:
@@ -301,6 +301,8 @@ def _block_costs(
 def deploy_options(space: SearchSpace | None) -> tuple[str, str]:
     """Further options of ``fleetfront deploy``, and those of them that a user has to fill in."""
     space = None if space is None else plain_space(space)
+    if isinstance(space, OfUserFile) and not space.is_shipped:
+        return "", f"Its files have the weights that {space.own_file.name} gives them."
     if not isinstance(space, HasSupernet):
         return (
             "--random-weights",

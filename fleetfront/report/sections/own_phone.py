@@ -42,13 +42,14 @@ def own_phones(sources: Sources) -> Iterator[OwnPhone]:
         search += ["--accuracy", fronts.accuracy_source, "--evaluations", str(fronts.evaluations)]
         is_judged = fronts.accuracy_source.startswith("supernet:") and options.startswith("--images")
         searched = " ".join((shlex.join(search), options if is_judged else "")).strip()
+        deploy = " ".join(filter(None, ("fleetfront deploy --knee", options, "--measure")))
         yield OwnPhone(
             fronts.space,
             (
                 ("Switch on USB debugging, plug it in, and read its serial number.", "fleetfront devices"),
                 ("Measure the family's blocks on it.", f"fleetfront profile --device {_PHONE} --space {fronts.space}"),
                 ("Search for it; networks that were judged before are not judged again.", searched),
-                ("Write the network at the knee, and time it there.", f"fleetfront deploy --knee {options} --measure"),
+                ("Write the network at the knee, and time it there.", deploy),
             ),
             hint,
         )

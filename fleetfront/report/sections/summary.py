@@ -87,6 +87,8 @@ def _baseline_found(view: BaselineView) -> str:
 def _deployed_found(files: Sequence[DeployedFile]) -> str:
     off = [100 * (f.measured_ms / f.predicted_ms - 1) for f in files if f.measured_ms and f.predicted_ms]
     farthest = f"; measured, they are {min(off):+.1f} to {max(off):+.1f} % off their prediction" if off else ""
+    if len(files) == len(off) == 1:
+        farthest = f"; measured, it is {off[0]:+.1f} % off its prediction"
     return f"{_counted(len(files), 'file')} deployed{farthest}."
 
 
