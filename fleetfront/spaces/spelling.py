@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.base import Genotypes
+from fleetfront.spaces.precisions import CHOICES, SEPARATOR
 
 _Mask = NDArray[np.bool_]
 
@@ -184,9 +185,11 @@ class Spelling:
             raise self._error(arch_ids[first], next(why for bad, why in problems if bad[first]))
 
     def _error(self, arch_id: str, why: str) -> InputError:
-        return InputError(
-            f"{arch_id!r} is not an architecture of {self._space}: {why}.",
-            "This is a cell of NAS-Bench-201: give --space nasbench201."
-            if arch_id.startswith("|")
-            else f"Spell it like {self._example}.",
-        )
+        remedy = f"Spell it like {self._example}."
+        if arch_id.startswith("|"):
+            remedy = "This is a cell of NAS-Bench-201: give --space nasbench201."
+        network, behind, precision = arch_id.partition(SEPARATOR)
+        if behind and precision in CHOICES:
+            why = f"{behind}{precision} is the precision of a file"
+            remedy = f"Give {network!r}, and where files are written --precisions {precision}."
+        return InputError(f"{arch_id!r} is not an architecture of {self._space}: {why}.", remedy)

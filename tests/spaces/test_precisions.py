@@ -85,3 +85,13 @@ def test_precisions_of_precisions_are_refused() -> None:
 
 def joint() -> PrecisionSpace:
     return with_precisions(load_space("ofa-mbv3-mini"), ["int8", "fp32"])
+
+
+def test_a_network_with_its_precision_is_told_from_one_that_is_none() -> None:
+    plain = load_space("ofa-mbv3-mini")
+    (arch,) = plain.arch_ids(plain.sample(1, np.random.default_rng(0)))
+    with pytest.raises(InputError, match="@w8 is the precision of a file") as raised:
+        plain.parse([f"{arch}@w8"])
+    assert raised.value.remedy == f"Give {arch!r}, and where files are written --precisions w8."
+    with pytest.raises(InputError, match="too many characters"):
+        plain.parse([f"{arch}@w9"])
