@@ -182,8 +182,11 @@ def _show(front: DeviceFront, fronts: Fronts) -> None:
         for row, point in ((row, front.points[row]) for row in shown)
     ]
     cost = f"{front.metric.title} {front.metric.unit}"
+    titles = {f"{PART}{task.name}": task.title for task in front.tasks}
     judged = f"{fronts.quality.title} ({front.tasks[0].name})" if front.tasks else fronts.quality.title
-    print_table((cost, "tier", judged, "tier", *map(_headed, further), "architecture"), rows)
+    print_table(
+        (cost, "tier", judged, "tier", *(titles.get(key) or _headed(key) for key in further), "architecture"), rows
+    )
     _say_size([front.points[row] for row in shown])
     _say_how_far([front])
     _say_held_out([front])
