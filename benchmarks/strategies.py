@@ -34,6 +34,7 @@ DEFAULT = "surrogate"
 STRATEGIES = (
     DEFAULT,
     "surrogate:design=spread",
+    "surrogate:growth=0.02,least=2",
     "lamoo",
     "lamoo:selection=path",
     "lamoo:sampling=cma",
