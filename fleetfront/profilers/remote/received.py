@@ -7,11 +7,12 @@ import binascii
 import hashlib
 import os
 import uuid
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO
 
 from fleetfront.errors import FileError
-from fleetfront.files import explained_os_error
+from fleetfront.files import explained_os_error, held_open
 from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.remote.messages import OfferedFile, Part
 from fleetfront.workspace import Workspace
@@ -24,11 +25,17 @@ class ReceivedFiles:
     """Offered files, those that are here and those that arrive."""
 
     def __init__(self, workspace: Workspace) -> None:
-        """Room is made first: the files used longest ago go, beyond what any cache of files may take."""
+        """Room is made first: the files used longest ago go, beyond what any cache of files may take, unless another
+        agent of this host has some in use.
+        """
         self._folder = workspace.cache / _FOLDER
         self._offered: dict[str, OfferedFile] = {}
         self._arriving: tuple[str, Path, IO[bytes]] | None = None
         FileCache(self._folder, "").prune()
+        self._in_use = ExitStack()
+        # Whoever cannot write there says so when a file comes.
+        with suppress(OSError):
+            self._in_use.enter_context(held_open(self._folder))
 
     def path(self, sha256: str, suffix: str) -> Path:
         """Where a file is, if it is here."""

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
+from functools import partialmethod
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import pytest
 from fleetfront.errors import FileError
 from fleetfront.files import device_lock
 from fleetfront.profilers.base import Visit, VisitBatch
+from fleetfront.profilers.model_files import FileCache
 from fleetfront.profilers.records import Measurement, Role
 from fleetfront.profilers.remote.host import Host
 from fleetfront.profilers.remote.lines import Lines, LinkEnded
@@ -251,7 +253,21 @@ def test_files_arrive_whole_or_not_at_all(tmp_path: Path) -> None:
     files.lacking((longer,))
     with pytest.raises(FileError, match="longer than the 10 bytes offered"):
         files.take(part(data, is_last=True))
-    assert [path.suffix for path in tmp_path.rglob("*") if path.is_file()] == [".onnx"]
+    assert {path.name for path in tmp_path.rglob("*") if path.is_file()} == {".in-use", f"{sha256}.onnx"}
+
+
+def test_files_of_another_agent_of_the_host_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several devices of one host are measured at once; the agent of each makes room when it begins."""
+    monkeypatch.setattr(FileCache, "prune", partialmethod(FileCache.prune, 0))
+    first, data = ReceivedFiles(Workspace(tmp_path)), b"model"
+    sha256 = hashlib.sha256(data).hexdigest()
+    first.lacking((OfferedFile(sha256, ".onnx", len(data)),))
+    first.take(Part(sha256, base64.b64encode(data).decode(), True))
+    second = ReceivedFiles(Workspace(tmp_path))
+    assert second.path(sha256, ".onnx").is_file()
+    for one in (first, second):
+        one._in_use.close()
+    assert not ReceivedFiles(Workspace(tmp_path)).path(sha256, ".onnx").is_file()
 
 
 def test_lines_are_bounded_and_told_apart() -> None:
