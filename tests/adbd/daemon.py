@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,8 +17,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TextIO
 
 HERE = Path(__file__).resolve().parent
+
+#: Below those that Linux gives to outgoing connections, one of which could take a port that is free here.
+_PORTS = range(20_000, 32_000)
+#: The locked files of the ports that this process has.
+_held: list[TextIO] = []
 
 # Everything is mounted in a namespace of its own, which goes away with the last process in it. $1 root, $2 the device's
 # own folder, $3 port, $4 size of /data in bytes or nothing.
@@ -63,11 +70,21 @@ def build() -> Path:
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    """A free port on loopback that nobody else who asks here is given before this process has ended."""
+    folder = Path(tempfile.gettempdir()) / "fleetfront-ports"
+    folder.mkdir(exist_ok=True)
+    for port in random.SystemRandom().sample(_PORTS, len(_PORTS)):
+        held = (folder / str(port)).open("w")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", port))
+        except OSError:
+            held.close()
+            continue
+        _held.append(held)
         return port
+    raise RuntimeError(f"every port from {_PORTS.start} on is taken")
 
 
 def is_listening(port: int) -> bool:

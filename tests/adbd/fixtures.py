@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from fleetfront.profilers.adb.link.faults import ServerSilent
 from fleetfront.profilers.adb.link.server import AdbServer
 from tests.adbd import daemon as adbd
 
@@ -110,23 +112,30 @@ def adb_server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[int]
 
 
 def start_server(environment: dict[str, str]) -> tuple[subprocess.Popen[bytes], int]:
-    """An adb server that answers, and its port. Another test may take a free port first: then it ends at once."""
+    """An adb server that answers, and its port."""
+    port: int = adbd.free_port()
+    process = subprocess.Popen(
+        ["adb", "-P", str(port), "nodaemon", "server"],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_for_server(process, port)
+    return process, port
+
+
+def wait_for_server(process: subprocess.Popen[bytes], port: int) -> None:
+    """Return once an adb server answers; end it and raise RuntimeError if it never does."""
     deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        port: int = adbd.free_port()
-        process = subprocess.Popen(
-            ["adb", "-P", str(port), "nodaemon", "server"],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        while process.poll() is None and time.monotonic() < deadline:
+    while process.poll() is None and time.monotonic() < deadline:
+        # On a busy machine it may listen long before it answers.
+        with contextlib.suppress(ServerSilent):
             if AdbServer(port=port).is_running():
-                return process, port
-            time.sleep(0.02)
-        process.kill()
-        process.wait()
+                return
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
     raise RuntimeError("no adb server could be started")
 
 

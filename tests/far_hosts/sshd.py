@@ -6,10 +6,11 @@ import getpass
 import os
 import shlex
 import shutil
-import socket
 import subprocess
 import time
 from pathlib import Path
+
+from tests.adbd.daemon import free_port
 
 #: Where Debian has it, which is not on every user's path.
 _SSHD = "/usr/sbin/sshd"
@@ -32,8 +33,7 @@ class Sshd:
             generate = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / name)]
             subprocess.run(generate, check=True, stdin=subprocess.DEVNULL)
         shutil.copy(folder / "user.pub", folder / "authorized_keys")
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         host_key = (folder / "host.pub").read_text().split(maxsplit=2)[:2]
         (folder / "known_hosts").write_text(f"[127.0.0.1]:{self.port} {' '.join(host_key)}\n")
         variables = " ".join(f'"{name}={value}"' for name, value in environment.items())

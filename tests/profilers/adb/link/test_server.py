@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,9 +13,10 @@ import pytest
 from fleetfront.errors import DeviceError
 from fleetfront.profilers.adb.link import server
 from fleetfront.profilers.adb.link.faults import DeviceRefused, ServiceClosed
-from fleetfront.profilers.adb.link.server import AdbServer, parse_devices
+from fleetfront.profilers.adb.link.server import parse_devices
 from fleetfront.profilers.adb.open_agent import adb_target, connect, full_name, list_adb_devices
 from tests.adbd.daemon import free_port
+from tests.adbd.fixtures import wait_for_server
 
 
 @pytest.fixture
@@ -30,8 +30,7 @@ def serve(shared_data: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callab
         words = [sys.executable, str(folder / "fake_adb_server.py"), str(port), str(folder / name)]
         started.append(subprocess.Popen(words, stderr=subprocess.DEVNULL))
         monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
-        while not AdbServer.configured().is_running():
-            time.sleep(0.02)
+        wait_for_server(started[-1], port)
 
     yield begin
     for process in started:
