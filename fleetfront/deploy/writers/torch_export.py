@@ -22,6 +22,7 @@ from fleetfront.datasets import Preprocessing
 from fleetfront.deploy.contract import InputContract, scale_and_shift
 from fleetfront.deploy.writers.torch_zoo import is_zoo_name, load_from_zoo
 from fleetfront.errors import InputError, missing
+from fleetfront.spaces.supernet.torch_file import is_refusal
 from fleetfront.user_code import import_file, neighbours, reason_of
 
 if TYPE_CHECKING:
@@ -107,8 +108,7 @@ def load_from_file(path: Path, name: str, remedy: str) -> Any:
         try:
             return found()
         except (Exception, SystemExit) as error:
-            if "weights_only" in str(error):
-                # torch's own advice is to run what is in the file.
+            if is_refusal(error):
                 raise InputError(
                     f"{path}:{name} loads a file that holds more than tensors, so torch refuses it.",
                     "Save the network's state_dict with torch.save, and load that.",

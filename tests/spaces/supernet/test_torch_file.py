@@ -53,6 +53,11 @@ def test_what_unpacks_to_far_more_than_it_holds_is_not_unpacked(tmp_path):
     assert set(read_torch_file(plain, "weights", "Reading", "Give weights.")) == {"w"}
 
 
+def test_a_file_that_is_not_there_is_no_file_that_holds_too_much(tmp_path):
+    with pytest.raises(InputError, match="No such file"):
+        read_torch_file(tmp_path / "weights_only.pth", "weights", "Reading", "Give weights.")
+
+
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "pipe.pth")
     with pytest.raises(InputError, match="it is no file"):
