@@ -91,7 +91,8 @@ def _absorb(writer: Rewriter, operator: Operator, chain: list[Operator], readers
     data, weight_name, *bias_names = operator.inputs
     weight = graph.weights[weight_name]
     bias = graph.weights[bias_names[0]].astype(np.float64) if bias_names else np.zeros(len(weight))
-    for norm in chain:
+    # Of placeholders nothing is computed.
+    for norm in () if graph.has_placeholders else chain:
         scale, shift = _affine(graph, norm)
         column = scale.reshape(-1, *(1,) * (weight.ndim - 1))
         weight = (weight.astype(np.float64) * column).astype(weight.dtype)

@@ -79,8 +79,8 @@ class Graph:
         tensors: every input and every operator's output, by name.
         weights: arrays by name; conv2d weights are (out, in / groups, height, width), linear weights (out, in).
         labels: free strings that writers store in the file's metadata.
-        has_placeholders: whether weights stand for their shapes alone, as readers leave them: nothing can be computed
-            or written of such a graph.
+        has_placeholders: whether weights stand for their shapes alone, as readers and outlines leave them: nothing can
+            be computed or written of such a graph.
         exports: format -> what gives the bytes of such a file, where the framework that the graph was read from writes
             its files. A graph that is rewritten has none.
     """
@@ -230,13 +230,13 @@ def _origin(words: Sequence[str]) -> Origin:
 class GraphBuilder:
     """Adds operators one by one; every method returns the name of the tensor that it made."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, has_placeholders: bool = False) -> None:
         self.name = name
         self._inputs: list[str] = []
         self._operators: list[Operator] = []
         self._tensors: dict[str, Tensor] = {}
         self._weights: dict[str, Array] = {}
-        self._has_placeholders = False
+        self._has_placeholders = has_placeholders
 
     def has(self, name: str) -> bool:
         """Tell whether a tensor or weight of that name was made."""
@@ -344,9 +344,8 @@ class Rewriter(GraphBuilder):
     """Builds a graph from another one, whose tensors may go by other names here. ``Graph.rewrite`` makes one."""
 
     def __init__(self, graph: Graph, weights: Callable[[str, Array], Array] | None = None) -> None:
-        super().__init__(graph.name)
+        super().__init__(graph.name, has_placeholders=graph.has_placeholders)
         self.graph = graph
-        self._has_placeholders = graph.has_placeholders
         self._change = weights or (lambda _, array: array)
         self._now: dict[str, str] = {}
 

@@ -16,6 +16,7 @@ from fleetfront.predictors.base import covers_all
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.quantities import SIZE, Z90, Estimate, Metric, Tier
 from fleetfront.spaces.base import Genotypes, SearchSpace
+from fleetfront.spaces.outlines import outline_blocks
 from fleetfront.targets import weight_bytes_of
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _parts_of(graph: Graph) -> FloatArray:
 
 
 class FileParts:
-    """``PARTS`` of whole networks of a space. Making one builds the graph of every block once (seconds).
+    """``PARTS`` of whole networks of a space. Making one outlines the graph of every block once.
 
     Raises InputError on a space without blocks.
     """
@@ -51,7 +52,7 @@ class FileParts:
                 "Use another objective, such as params.",
             )
         self.space = space
-        blocks = np.array([_parts_of(space.block_graph(block)) for block in space.vocabulary])
+        blocks = np.array([_parts_of(graph) for graph in outline_blocks(space, space.vocabulary)])
         self._columns: list[Callable[[Genotypes], FloatArray]] = [block_sum(space, column) for column in blocks.T]
 
     def __call__(self, genotypes: Genotypes) -> FloatArray:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from fleetfront.errors import InputError
 from fleetfront.graphs.fold import fold_batch_norm
 from fleetfront.graphs.graph import Array, Graph
+from fleetfront.graphs.layers import Source, no_weights
 from fleetfront.spaces.base import Genotypes
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.spelling import Digits, Spelling
@@ -46,7 +47,7 @@ class BlockRules:
         params: its trainable parameters.
         effective_side: the side in pixels whose square its work is proportional to.
         features: name -> number that explains a block's latency, the same names for every block.
-        write: its graph, batch-norm kept, with random weights that its key alone decides.
+        write: its graph, batch-norm kept, with weights of a source; by default random ones that its key alone decides.
     """
 
     at: Callable[[int], list[Block]]
@@ -54,7 +55,7 @@ class BlockRules:
     params: Callable[[Block], int]
     effective_side: Callable[[Block], float]
     features: Callable[[Block], Mapping[str, float]]
-    write: Callable[[Block], Graph]
+    write: Callable[[Block, Source | None], Graph]
 
 
 L = TypeVar("L", bound=ImageLayout)
@@ -211,7 +212,11 @@ class ImageSpace(ABC, Generic[L]):
 
     def block_graph(self, block: Block) -> Graph:
         """The graph of one block, batch 1, with random weights (fixed seed, batch-norm folded)."""
-        return fold_batch_norm(self.rules.write(block))
+        return fold_batch_norm(self.rules.write(block, None))
+
+    def block_outline(self, block: Block) -> Graph:
+        """The same graph with placeholders for weights."""
+        return fold_batch_norm(self.rules.write(block, no_weights))
 
     def subnet_graphs(
         self, genotype: Genotypes, weights: Mapping[str, Array] | None = None

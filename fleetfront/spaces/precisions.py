@@ -16,6 +16,7 @@ from fleetfront.graphs.graph import Array, Graph
 from fleetfront.spaces import base
 from fleetfront.spaces.base import Config, Genotypes, Mode, SearchSpace
 from fleetfront.spaces.blocks import Block
+from fleetfront.spaces.outlines import OutlinesBlocks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -190,6 +191,13 @@ class _Interpolable:
         return self._of.interpolation_groups()
 
 
+class _OutlinesBlocks:
+    _of: Any
+
+    def block_outline(self, block: Block) -> Any:
+        return self._of.block_outline(block)
+
+
 class _MayDisconnect:
     _of: Any
 
@@ -286,6 +294,7 @@ _CAPABILITIES: tuple[tuple[type, type], ...] = (
     (base.Additive, _Additive),
     (base.DescribesBlocks, _DescribesBlocks),
     (base.Interpolable, _Interpolable),
+    (OutlinesBlocks, _OutlinesBlocks),
     (base.MayDisconnect, _MayDisconnect),
     (base.ExecutesDeadBranches, _ExecutesDeadBranches),
     (base.HasSupernet, _HasSupernet),

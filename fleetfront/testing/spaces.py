@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from fleetfront.spaces.base import (
     Relaxable,
     SearchSpace,
 )
+from fleetfront.spaces.outlines import OutlinesBlocks
 from fleetfront.testing.checks import Fault, expect, expect_refusal, with_fault
 
 #: Architectures that most checks look at; graphs are made of a few alone, for they take milliseconds to seconds each.
@@ -131,6 +133,14 @@ def check_graphs(space: SearchSpace) -> None:
         expected = tuple((1, *shape) for shape in block.inputs)
         expect(shapes == expected, f"the graph of {block.key} takes {expected}, not {shapes}")
         expect(graph.content_hash == space.block_graph(block).content_hash, f"{block.key} is the same each time")
+
+
+def check_outlines(space: SearchSpace) -> None:
+    """Outlines of blocks are their graphs but for the numbers in the weights."""
+    if not isinstance(space, OutlinesBlocks):
+        return
+    for block in space.vocabulary[:: max(1, len(space.vocabulary) // _GRAPHS)]:
+        expect(_told(space.block_outline(block)) == _told(space.block_graph(block)), f"{block.key} has its own outline")
 
 
 def check_additive(space: SearchSpace) -> None:
@@ -263,6 +273,7 @@ SPACE_CHECKS: tuple[Callable[[SearchSpace], None], ...] = (
     check_spelling,
     check_counts,
     check_graphs,
+    check_outlines,
     check_additive,
     check_described_blocks,
     check_interpolation,
@@ -296,6 +307,11 @@ def _expect_graph(graph: Graph, what: str) -> None:
     expect(finite, f"the weights of {what} are finite")
 
 
+def _told(graph: Graph) -> tuple[object, ...]:
+    weights = {name: (array.shape, array.dtype) for name, array in graph.weights.items()}
+    return graph.inputs, graph.outputs, graph.operators, dict(graph.tensors), weights
+
+
 def _next_gene(healthy: Callable[[Genotypes], Genotypes], rows: Genotypes) -> Genotypes:
     changed = healthy(rows).copy()
     changed[:, 0] = (changed[:, 0] + 1) % 2
@@ -310,6 +326,7 @@ _FAULTS: dict[str, dict[str, Fault]] = {
     "counts depend on the batch": {"macs": lambda macs, rows: macs(rows) + len(rows)},
     "foreign ids are taken": {"parse": lambda parse, ids: parse([i for i in ids if "no network" not in i])},
     "weights change each time": {"block_graph": lambda graph, block: _shuffled(graph(block))},
+    "outlines lack an operator": {"block_outline": lambda outline, block: _shortened(outline(block))},
     "probabilities count twice": {"block_probabilities": lambda expected, hot: 2 * expected(hot)},
     "no operator is executed": {"executed_blocks": lambda executed, rows, mode: 0 * executed(rows, mode)},
     "weights are cut too short": {"cut": lambda cut, tensors, row: {n: t[:1] for n, t in cut(tensors, row).items()}},
@@ -321,6 +338,10 @@ SPACE_FAULTS = tuple(_FAULTS)
 def faulty_space(space: SearchSpace, fault: str) -> SearchSpace:
     """A copy of ``space`` with one of ``SPACE_FAULTS``. Raises KeyError on others."""
     return with_fault(space, **_FAULTS[fault])
+
+
+def _shortened(graph: Graph) -> Graph:
+    return replace(graph, operators=graph.operators[:-1])
 
 
 def _shuffled(graph: Graph) -> Graph:

@@ -19,6 +19,7 @@ from fleetfront.graphs.operators.catalogue import family_of
 from fleetfront.predictors.table.calibrated import block_sum
 from fleetfront.spaces.base import ExecutesDeadBranches, Genotypes, SearchSpace
 from fleetfront.spaces.base import Mode as Mode
+from fleetfront.spaces.outlines import outline_blocks
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -75,7 +76,7 @@ def quantities_of(graph: Graph, operator: Operator, macs: float) -> FloatArray:
 
 
 class NetworkWork:
-    """Work of whole networks of a space. Making one builds the graph of every block once (a second or two).
+    """Work of whole networks of a space. Making one outlines the graph of every block once.
 
     Raises InputError on a space without blocks.
     """
@@ -88,7 +89,7 @@ class NetworkWork:
             )
         self.space = space
         #: float64[|V|, len(WORK_NAMES)]: work of each block of the vocabulary.
-        graphs = [space.block_graph(block) for block in space.vocabulary]
+        graphs = outline_blocks(space, space.vocabulary)
         self.blocks: FloatArray = np.array([graph_work(graph) for graph in graphs])
         #: float64[|V|, len(KERNEL_SIZES)], as ``kernel_work`` counts.
         self.kernels: FloatArray = np.array([kernel_work(graph) for graph in graphs])
@@ -96,7 +97,7 @@ class NetworkWork:
         self._kernel_columns = [block_sum(space, column) if column.any() else None for column in self.kernels.T]
         self._dead = space if isinstance(space, ExecutesDeadBranches) else None
         if self._dead is not None:
-            dead = [graph_work(space.block_graph(block)) for block in self._dead.dead_blocks]
+            dead = [graph_work(graph) for graph in outline_blocks(space, self._dead.dead_blocks)]
             self._executed: FloatArray = np.array([*self.blocks, *dead])
 
     @property

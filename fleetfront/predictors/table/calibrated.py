@@ -22,6 +22,7 @@ from fleetfront.predictors.trees import Trees
 from fleetfront.profilers.reading.other_programs import OtherPrograms
 from fleetfront.quantities import LATENCY, Clock, Estimate, FloatArray, NamedMetric, Tier
 from fleetfront.spaces.base import Additive, DescribesBlocks, Genotypes, SearchSpace
+from fleetfront.spaces.outlines import outline_blocks
 from fleetfront.targets import Target, running_bytes_of
 
 if TYPE_CHECKING:
@@ -262,6 +263,5 @@ def block_params(space: SearchSpace) -> FloatArray:
     """Parameters of each block of the vocabulary, float64[|V|]: from the space, or counted in the blocks' graphs."""
     if isinstance(space, DescribesBlocks):
         return np.asarray(space.block_params(space.vocabulary), np.float64)
-    return np.array(
-        [float(sum(weight.size for weight in space.block_graph(block).weights.values())) for block in space.vocabulary]
-    )
+    outlines = outline_blocks(space, space.vocabulary)
+    return np.array([float(sum(weight.size for weight in graph.weights.values())) for graph in outlines])

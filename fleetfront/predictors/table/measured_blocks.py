@@ -12,6 +12,7 @@ from fleetfront.predictors.table.lookup import MeasuredBlock, Vocabulary
 from fleetfront.profilers.reading.observations import Observations, summarise
 from fleetfront.profilers.records import Role
 from fleetfront.spaces.base import DescribesBlocks, Interpolable, SearchSpace
+from fleetfront.spaces.outlines import outline_blocks
 
 if TYPE_CHECKING:
     from fleetfront.quantities import FloatArray
@@ -42,7 +43,7 @@ def vocabulary_of(space: SearchSpace) -> Vocabulary:
     if isinstance(space, DescribesBlocks):
         features = np.asarray(space.block_features(blocks)[0], np.float64)
     else:
-        weights = [float(sum(w.size for w in space.block_graph(b).weights.values())) for b in blocks]
+        weights = [float(sum(w.size for w in graph.weights.values())) for graph in outline_blocks(space, blocks)]
         features = np.stack([np.array(weights), pixels], axis=1)
     return Vocabulary(tuple(b.key for b in blocks), np.asarray(groups, np.intp), pixels, features)
 

@@ -22,7 +22,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from fleetfront.graphs.graph import Array, Graph
-from fleetfront.graphs.layers import LayerWriter, given_weights, random_weights
+from fleetfront.graphs.layers import LayerWriter, Source, given_weights, random_weights
 from fleetfront.graphs.operators.base import IMAGE
 from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.ofa_mbv3.layout import HEAD, STEM, BlockShape, block_shape
@@ -89,9 +89,9 @@ class _Writer(LayerWriter):
         return self.mbconv(data, prefix, shape)
 
 
-def write_block(block: Block) -> Graph:
-    """One block alone, batch 1, batch-norm kept, with random weights that only its key decides."""
-    writer = _Writer(block.key, random_weights(block.key))
+def write_block(block: Block, source: Source | None = None) -> Graph:
+    """One block alone, batch 1, batch-norm kept; by default with random weights that only its key decides."""
+    writer = _Writer(block.key, source or random_weights(block.key))
     data = writer.builder.input("input", (1, *block.inputs[0]), layout=IMAGE)
     prefix = {STEM: "stem", HEAD: "head"}.get(block.family, "block")
     return writer.builder.build((writer.block(data, prefix, block),))

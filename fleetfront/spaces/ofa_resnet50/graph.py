@@ -66,10 +66,10 @@ class _Writer(LayerWriter):
         return self.bottleneck(data, prefix, shape)
 
 
-def write_block(block: Block) -> Graph:
-    """One block alone, batch 1, batch-norm kept, with random weights that only its key decides."""
+def write_block(block: Block, source: Source | None = None) -> Graph:
+    """One block alone, batch 1, batch-norm kept; by default with random weights that only its key decides."""
     prefix = {STEM: "stem", HEAD: "head"}.get(block.family, "block")
-    return write_network(block.key, [(prefix, block)], {}, random_weights(block.key))
+    return write_network(block.key, [(prefix, block)], {}, source or random_weights(block.key))
 
 
 def write_network(name: str, parts: Iterable[tuple[str, Block]], labels: Mapping[str, str], source: Source) -> Graph:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fleetfront.errors import InputError
 from fleetfront.graphs.graph import Array, Graph
-from fleetfront.graphs.layers import given_weights, random_weights
+from fleetfront.graphs.layers import given_weights, no_weights, random_weights
 from fleetfront.spaces.additive import SumOfTables
 from fleetfront.spaces.base import Config, Genotypes
 from fleetfront.spaces.blocks import Block
@@ -229,8 +229,7 @@ class OfaResNet50Space(ImageSpace[Layout]):
 
     def _shapes(self, genotype: Genotypes) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every weight of one network int8[v]."""
-        nothing = np.float32(0)
-        graph = write_network("", self.parts(genotype), {}, lambda _, shape, *__: np.broadcast_to(nothing, shape))
+        graph = write_network("", self.parts(genotype), {}, no_weights)
         return {name: tuple(array.shape) for name, array in graph.weights.items()}
 
     def supernet_shapes(self) -> dict[str, tuple[int, ...]]:
