@@ -278,6 +278,11 @@ def is_given(option: str) -> bool:
     return False
 
 
+def flag_of(option: str) -> str:
+    """The flag, such as ``--max-temp``, that sets a parameter of the running command."""
+    return next(one.opts[0] for one in click.get_current_context().command.params if one.name == option)
+
+
 def split_names(values: tuple[str, ...], default: str = "cpu") -> list[str]:
     """The names in repeated and comma-separated values, each once, in order. Raises InputError for an empty list."""
     if not values:

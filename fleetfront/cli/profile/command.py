@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 from fleetfront.cli.options import (
-    MOST_NETWORKS,
-    Amount,
-    Count,
     device_option,
     json_option,
     quiet_option,
-    seed_option,
-    space_option,
     split_names,
     store_option,
     target_options,
@@ -24,12 +18,12 @@ from fleetfront.cli.options import (
 from fleetfront.cli.profile.batches import Variant, profile_variants, summarise_variants, targets_of, variants_of
 from fleetfront.cli.profile.each_file import profile_each_file
 from fleetfront.cli.profile.energy import profile_energy
-from fleetfront.cli.profile.file import check_file_request, file_target, profile_file_there, sustained_seconds
+from fleetfront.cli.profile.file import TimedFiles, check_file_request, file_target, profile_file_there, timed_options
 from fleetfront.cli.profile.file_operators import profile_file_operators
 from fleetfront.cli.profile.many import profile_each
 from fleetfront.cli.profile.operators import profile_device_operators
-from fleetfront.cli.profile.settings import check_can, choices_of, kind_for, refuse_words, settings_options
-from fleetfront.cli.profile.space import Wanted, profile_family
+from fleetfront.cli.profile.settings import Settings, check_can, choices_of, kind_for, refuse_words, settings_options
+from fleetfront.cli.profile.space import ProfileChoices, profile_family, wanted_options
 from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Capability, DeviceKind
 
@@ -38,61 +32,14 @@ from fleetfront.profilers.kinds.base import Capability, DeviceKind
 @click.argument("words", nargs=-1, metavar="", expose_value=False, callback=refuse_words)
 @device_option
 @target_options
-@space_option
-@click.option(
-    "--file",
-    "files",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Time this .onnx, .ort or .tflite file; several, or all of a folder, make one table.",
-)
-@click.option(
-    "--shape", "shapes", multiple=True, metavar="NAME=1,3,640,640", help="With --file: how large an open input is."
-)
-@click.option(
-    "--inputs", "arrays", type=click.Path(path_type=Path), metavar="x.npz", help="With --file: what its inputs are fed."
-)
-@click.option(
-    "--budget",
-    default="standard",
-    show_default=True,
-    metavar="quick|standard|long|10m",
-    help="Time in all of each precision: 1, 5 or 10 minutes, or any duration. `long` calibrates on 80 networks.",
-)
-@click.option(
-    "--target-error",
-    type=Amount(0, 100, is_above=True),
-    metavar="PERCENT",
-    help="Stop as soon as the model is this good; else exit 1.",
-)
-@click.option(
-    "--few",
-    type=Count(1, MOST_NETWORKS),
-    metavar="K",
-    help="Only K networks, chosen to tell most; other devices teach the rest.",
-)
-@click.option(
-    "--calibration", type=Count(0, MOST_NETWORKS), help="Calibration networks.  [default: 20, or the budget's]"
-)
-@click.option("--validation", type=Count(0, MOST_NETWORKS), default=50, show_default=True, help="Held-out networks.")
-@click.option(
-    "--from-front",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="FRONTS",
-    help="Measure what networks of this fronts.json use first, and say what the rest is worth.",
-)
-@click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards.")
-@click.option("--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed.")
-@click.option("--energy", metavar="3m", help="ADB: what a profile's networks take from the battery, so long each.")
+@wanted_options
+@timed_options
 @click.option(
     "--operators",
     is_flag=True,
     help="What operators cost: with --file, those of the file; else the device's own model.",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be measured, where, and what that changes; do nothing.")
 @settings_options
-@seed_option
 @store_option
 @json_option
 @quiet_option
@@ -102,15 +49,13 @@ def profile(
     precision: str | tuple[str, ...],
     threads: int,
     batch: int | tuple[int, ...],
-    files: tuple[Path, ...],
-    shapes: tuple[str, ...],
-    arrays: Path | None,
-    sustained: str | None,
+    wanted: ProfileChoices,
+    timed: TimedFiles,
+    settings: Settings,
     operators: bool,
     store: Path | None,
     as_json: bool,
     quiet: bool,
-    **others: Any,
 ) -> None:
     """Measure a space's blocks and networks, or one model file.
 
@@ -132,19 +77,18 @@ def profile(
     if len(names) > 1:
         profile_each(names, as_json)
         return
-    name, file = names[0], files[0] if files else None
-    if len(files) > 1 or (file is not None and file.is_dir()):
-        profile_each_file(files, as_json)
+    name, file = names[0], timed.file
+    if timed.is_several:
+        profile_each_file(timed.files, as_json)
         return
     check_file_request(file, variants := variants_of(batch, precision))
-    kind, wanted = kind_for(name), Wanted(**{option: others[option] for option in Wanted.__dataclass_fields__})
-    check_can(kind, name, _asked(file, sustained, wanted, variants, operators))
-    choices = choices_of(name, kind, others, is_sustained=(sustained or wanted.energy) is not None)
-    if file is not None or sustained is not None:
-        seconds = sustained_seconds(file, sustained)
+    kind = kind_for(name)
+    check_can(kind, name, _abilities(timed, wanted, variants, operators))
+    choices = choices_of(name, kind, settings, is_sustained=(timed.sustained or wanted.energy) is not None)
+    if file is not None or timed.sustained is not None:
         target = file_target(kind, name, runtime, variants[0].precision, threads, variants[0].batch, file)
-        given = (shapes, arrays, seconds, store, wanted.dry_run, as_json, quiet)
-        (profile_file_operators if operators else profile_file_there)(kind, target, choices, file, *given)
+        time = profile_file_operators if operators else profile_file_there
+        time(kind, target, choices, timed, store, wanted.dry_run, as_json, quiet)
         return
     runtime = runtime or (None if operators else _runtime_of(wanted.space, kind))
     targets = targets_of(variants, lambda one: kind.target(name, runtime=runtime, threads=threads, **one))
@@ -172,14 +116,14 @@ def _runtime_of(space: str, kind: DeviceKind) -> str | None:
     return next((place.name for place in places(kind.name).values() if place.file_format == "onnx"), None)
 
 
-def _asked(
-    file: Path | None, sustained: str | None, wanted: Wanted, variants: Sequence[Variant], operators: bool
+def _abilities(
+    timed: TimedFiles, wanted: ProfileChoices, variants: Sequence[Variant], operators: bool
 ) -> dict[str, Capability]:
     """The wishes of the user beyond a space's profile, in words, and what a device must be able to do for it.
 
     Raises InputError for wishes that exclude each other.
     """
-    energy, few = wanted.energy, wanted.few
+    file, sustained, energy, few = timed.file, timed.sustained, wanted.energy, wanted.few
     if wanted.from_front and (energy is not None or few is not None or operators):
         raise InputError(
             "--from-front is an order of a space's blocks, of which --few, --energy and --operators measure none.",
@@ -197,7 +141,7 @@ def _asked(
 
         for one in variants:
             check_operators(one.precision)
-    asked = {
+    wishes = {
         "A time for one file": (file is not None, Capability.FILES),
         "--sustained": (sustained is not None, Capability.SUSTAINED),
         # Where energy is measured with the profile itself, nothing is run without rest for it.
@@ -206,4 +150,4 @@ def _asked(
         "--operators": (operators, Capability.OPERATORS),
         "Several batches": (len({one.batch for one in variants}) > 1, Capability.BATCHES),
     }
-    return {words: capability for words, (is_asked, capability) in asked.items() if is_asked}
+    return {words: capability for words, (is_asked, capability) in wishes.items() if is_asked}

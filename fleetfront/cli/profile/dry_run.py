@@ -10,14 +10,14 @@ from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
-    from fleetfront.cli.profile.space import Wanted
+    from fleetfront.cli.profile.space import ProfileChoices
 
 #: What a phone calls its mask of cores is a number in hexadecimal, as `taskset` takes it.
 _NAMES = {"cores": "cores (mask)"}
 _PLURAL = {"block": "blocks", "calibration": "calibration networks", "validation": "validation networks"}
 
 
-def plan_space(target: Target, wanted: Wanted) -> dict[str, Any]:
+def plan_space(target: Target, wanted: ProfileChoices) -> dict[str, Any]:
     """Say what of a space would be measured. Raises whatever would end the command itself before it opens a device."""
     from fleetfront.pipelines.measure.front_blocks import read_front_use
     from fleetfront.pipelines.measure.profile import check_precision, parse_budget

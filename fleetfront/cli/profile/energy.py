@@ -15,7 +15,7 @@ from fleetfront.quantities import format_number, parse_duration_s
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
-    from fleetfront.cli.profile.space import Wanted
+    from fleetfront.cli.profile.space import ProfileChoices
     from fleetfront.pipelines.measure.energy import EnergyOutcome
 
 
@@ -23,7 +23,7 @@ def profile_energy(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    wanted: Wanted,
+    wanted: ProfileChoices,
     store: Path | None,
     as_json: bool,
     quiet: bool,

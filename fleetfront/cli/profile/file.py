@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import click
+
 from fleetfront.cli.console import hint, print_json, print_table, progress, warn
-from fleetfront.cli.options import is_given, store_path
+from fleetfront.cli.options import flag_of, is_given, option_group, store_path
 from fleetfront.cli.profile.dry_run import tell_plan
 from fleetfront.cli.profile.settings import warn_of_no_rest
 from fleetfront.errors import InputError
@@ -18,8 +21,75 @@ from fleetfront.targets import Target
 
 if TYPE_CHECKING:
     from fleetfront.cli.profile.batches import Variant
+    from fleetfront.pipelines.measure.single_file import FileProfile
     from fleetfront.profilers.store.store import Store
     from fleetfront.progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class TimedFiles:
+    """Model files to time, what their inputs are fed, and whether they run without rest."""
+
+    files: tuple[Path, ...]
+    shapes: tuple[str, ...]
+    arrays: Path | None
+    sustained: str | None
+
+    @property
+    def file(self) -> Path | None:
+        """The first file, None without any."""
+        return self.files[0] if self.files else None
+
+    @property
+    def is_several(self) -> bool:
+        """Tell whether each file is timed by a command of its own."""
+        return len(self.files) > 1 or (self.file is not None and self.file.is_dir())
+
+    @property
+    def seconds(self) -> float | None:
+        """Seconds of ``--sustained``; None without it. Raises InputError if it cannot be."""
+        if self.sustained is None:
+            return None
+        from fleetfront.profilers.adb.sustained import check_seconds
+
+        if self.file is None:
+            raise InputError("--sustained needs a file.", "Add --file FILE.tflite.")
+        seconds = parse_duration_s(self.sustained)
+        check_seconds(seconds)
+        return seconds
+
+
+#: All options of ``TimedFiles``, handed to the command as its argument ``timed``.
+timed_options = option_group(
+    TimedFiles,
+    "timed",
+    [
+        click.option(
+            "--file",
+            "files",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Time this .onnx, .ort or .tflite file; several, or all of a folder, make one table.",
+        ),
+        click.option(
+            "--shape",
+            "shapes",
+            multiple=True,
+            metavar="NAME=1,3,640,640",
+            help="With --file: how large an open input is.",
+        ),
+        click.option(
+            "--inputs",
+            "arrays",
+            type=click.Path(path_type=Path),
+            metavar="x.npz",
+            help="With --file: what its inputs are fed.",
+        ),
+        click.option(
+            "--sustained", metavar="10m", help="ADB, with --file: run without rest; what heat leaves of the speed."
+        ),
+    ],
+)
 
 #: What is chosen about spaces alone.
 _OF_SPACES = ("budget", "target_error", "few", "calibration", "validation", "from_front")
@@ -31,7 +101,7 @@ def check_file_request(file: Path | None, variants: Sequence[Variant]) -> None:
     """Raise InputError if the running command was given what means nothing with ``--file``, or several targets."""
     if file is None:
         return
-    given = [f"--{name.replace('_', '-')}" for name in _OF_SPACES if is_given(name)]
+    given = [flag_of(name) for name in _OF_SPACES if is_given(name)]
     if given:
         raise InputError(
             f"{', '.join(given)}: for profiles of a space; one file is timed as it is, in seconds.",
@@ -66,65 +136,41 @@ def file_target(
     )
 
 
-def sustained_seconds(file: Path | None, sustained: str | None) -> float | None:
-    """Seconds of ``--sustained``; None without it. Raises InputError if it cannot be."""
-    if sustained is None:
-        return None
-    from fleetfront.profilers.adb.sustained import check_seconds
-
-    if file is None:
-        raise InputError("--sustained needs a file.", "Add --file FILE.tflite.")
-    seconds = parse_duration_s(sustained)
-    check_seconds(seconds)
-    return seconds
-
-
 def profile_file_there(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    file: Path | None,
-    shapes: Sequence[str],
-    arrays: Path | None,
-    seconds: float | None,
+    timed: TimedFiles,
     store: Path | None,
     dry_run: bool,
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Time ``file`` in visits or, for ``seconds``, without rest; say with ``dry_run`` how it would be timed.
+    """Time a file in visits or, for ``--sustained``, without rest; say with ``dry_run`` how it would be timed.
 
     Raises what ``measure.files.profile_file`` and opening the device raise.
     """
     from fleetfront.graphs.input_shapes import parse_shapes
     from fleetfront.pipelines.measure.file_inputs import size_inputs
-    from fleetfront.pipelines.measure.single_file import check_file, profile_file
+    from fleetfront.pipelines.measure.single_file import check_file
     from fleetfront.profilers.store.store import Store
 
+    file, seconds = timed.file, timed.seconds
     if file is None:
         raise InputError("There is no file.", "Add --file FILE.")
     check_file(file, target)
-    sizes = parse_shapes(shapes)
+    sizes = parse_shapes(timed.shapes)
     if dry_run:
         with TemporaryDirectory() as folder:
-            target = size_inputs(file, target, Path(folder), sizes, arrays, says_batch=is_given("batch")).target
+            target = size_inputs(file, target, Path(folder), sizes, timed.arrays, says_batch=is_given("batch")).target
         tell_plan(kind, target, choices, _planned(file, seconds), as_json, quiet)
         return
     with Store(store_path(store)) as opened, progress(quiet) as shown, TemporaryDirectory() as folder:
         if seconds is not None:
-            sized = size_inputs(file, target, Path(folder), sizes, arrays, says_batch=is_given("batch"))
+            sized = size_inputs(file, target, Path(folder), sizes, timed.arrays, says_batch=is_given("batch"))
             facts, rows = _run_sustained(kind, sized.target, choices, sized.path, seconds, opened, shown)
         else:
-            result = profile_file(
-                file,
-                target,
-                shapes=sizes,
-                arrays=arrays,
-                says_batch=is_given("batch"),
-                store=opened,
-                open_agent=lambda one: kind.open(one, choices, shown),
-                progress=shown,
-            )
+            result = time_file(kind, target, choices, file, timed, opened, shown)
     if seconds is not None:
         if as_json:
             print_json({"schema": "fleetfront.file-profile/1", "target": str(target), "path": str(file), **facts})
@@ -139,6 +185,25 @@ def profile_file_there(
         hint(text)
     for text in result.warnings:
         warn(text)
+
+
+def time_file(
+    kind: DeviceKind, target: Target, choices: Choices, file: Path, timed: TimedFiles, store: Store, shown: Progress
+) -> FileProfile:
+    """Time ``file`` in visits, its inputs fed as the user said. Raises what ``single_file.profile_file`` raises."""
+    from fleetfront.graphs.input_shapes import parse_shapes
+    from fleetfront.pipelines.measure.single_file import profile_file
+
+    return profile_file(
+        file,
+        target,
+        shapes=parse_shapes(timed.shapes),
+        arrays=timed.arrays,
+        says_batch=is_given("batch"),
+        store=store,
+        open_agent=lambda one: kind.open(one, choices, shown),
+        progress=shown,
+    )
 
 
 def _planned(file: Path, seconds: float | None) -> dict[str, Any]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fleetfront.cli.console import echo, hint, print_json, print_table, progress, shortened, warn
-from fleetfront.cli.options import is_given, store_path
+from fleetfront.cli.options import store_path
+from fleetfront.cli.profile.file import TimedFiles, time_file
 from fleetfront.errors import InputError
 from fleetfront.profilers.kinds.base import Choices, DeviceKind, TimesOperators
 from fleetfront.targets import Target
@@ -23,10 +23,7 @@ def profile_file_operators(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    file: Path | None,
-    shapes: Sequence[str],
-    arrays: Path | None,
-    seconds: float | None,
+    timed: TimedFiles,
     store: Path | None,
     dry_run: bool,
     as_json: bool,
@@ -36,25 +33,15 @@ def profile_file_operators(
     from fleetfront.graphs.input_shapes import parse_shapes
     from fleetfront.pipelines.measure.file_operators import device_operators, scale_operators
     from fleetfront.pipelines.measure.operator_time_files import save_operator_times
-    from fleetfront.pipelines.measure.single_file import profile_file
     from fleetfront.profilers.store.store import Store
 
-    if file is None or seconds is not None or dry_run:
+    file = timed.file
+    if file is None or timed.seconds is not None or dry_run:
         raise InputError("--operators goes with --file, and not with --sustained or --dry-run.", "Leave one out.")
-    sizes = parse_shapes(shapes)
     with Store(store_path(store)) as opened, progress(quiet) as shown:
-        whole = profile_file(
-            file,
-            target,
-            shapes=sizes,
-            arrays=arrays,
-            says_batch=is_given("batch"),
-            store=opened,
-            open_agent=lambda one: kind.open(one, choices, shown),
-            progress=shown,
-        )
+        whole = time_file(kind, target, choices, file, timed, opened, shown)
         if isinstance(kind, TimesOperators):
-            times = kind.time_operators(target, choices, whole.path, sizes, arrays)
+            times = kind.time_operators(target, choices, whole.path, parse_shapes(timed.shapes), timed.arrays)
         else:
             times = device_operators(kind, target, choices, whole.path, shown)
     found = scale_operators(whole, times)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from fleetfront.cli.console import echo, hint, next_command, print_json, print_table, progress
 from fleetfront.cli.options import store_path
-from fleetfront.cli.profile.space import Wanted
+from fleetfront.cli.profile.space import ProfileChoices
 from fleetfront.profilers.kinds.base import Choices, DeviceKind
 from fleetfront.quantities import format_duration, parse_duration_s
 from fleetfront.targets import Target
@@ -23,7 +23,7 @@ def profile_device_operators(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    wanted: Wanted,
+    wanted: ProfileChoices,
     store: Path | None,
     as_json: bool,
     quiet: bool,

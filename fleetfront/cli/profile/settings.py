@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from shlex import quote
-from typing import Any, TypeVar
 
 import click
 
 from fleetfront.cli.console import warn
-from fleetfront.cli.options import Amount, is_given
+from fleetfront.cli.options import Amount, flag_of, is_given, option_group
 from fleetfront.errors import InputError, unknown
 from fleetfront.profilers.kinds.base import Capability, Choices, DeviceKind
 from fleetfront.profilers.kinds.catalogue import find_kind, kinds_that
@@ -18,40 +18,31 @@ from fleetfront.quantities import parse_duration_s
 from fleetfront.spaces.catalogue import space_names
 from fleetfront.targets import split_spelled
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Options -> the settings that they give.
-_SETTINGS = {
-    "cores": "cores",
-    "runner": "runner",
-    "benchmark_model": "benchmark_model",
-    "litert_wheel": "litert_wheel",
-    "npu_libraries": "npu_libraries",
-    "max_temp": "max_temp",
-    "cooldown": "cooldown_s",
-    "any_unit": "is_any_unit",
-}
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings with which devices are opened, by their names in ``DeviceKind.settings``."""
+
+    cores: str
+    runner: str
+    benchmark_model: Path | None
+    litert_wheel: Path | None
+    npu_libraries: str | None
+    max_temp: float | None
+    cooldown_s: str | None
+    is_any_unit: bool
 
 
-def settings_options(function: Function) -> Function:
-    """Adds the options; ``choices_of`` reads them."""
-    file = click.Path(path_type=Path, dir_okay=False)
-    for option in (
-        click.option("--any-unit", is_flag=True, help="ADB: go on with what another unit of the model began."),
-        click.option("--cooldown", metavar="30s", help="ADB: rest between rounds."),
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+#: All options of ``Settings``, handed to the command as its argument ``settings``.
+settings_options = option_group(
+    Settings,
+    "settings",
+    [
         click.option(
-            "--max-temp",
-            type=Amount(0, 150),
-            metavar="CELSIUS",
-            help="ADB: wait until the hottest sensor is below this.",
+            "--cores", default="big", show_default=True, metavar="big|little|all|MASK", help="ADB: which cores."
         ),
-        click.option("--litert-wheel", type=file, help="ADB: library for the native runner on another processor."),
-        click.option(
-            "--npu-libraries",
-            metavar="FOLDER",
-            help="ADB, tflite-npu: where on the device the vendor's dispatch library lies.  [default: /data/local/tmp]",
-        ),
-        click.option("--benchmark-model", type=file, help="ADB: Google's program, instead of looking for one."),
         click.option(
             "--runner",
             type=click.Choice(["auto", "benchmark-model", "native"]),
@@ -59,34 +50,47 @@ def settings_options(function: Function) -> Function:
             show_default=True,
             help="ADB: what times the files; native is for Linux boards.",
         ),
+        click.option("--benchmark-model", type=_FILE, help="ADB: Google's program, instead of looking for one."),
         click.option(
-            "--cores", default="big", show_default=True, metavar="big|little|all|MASK", help="ADB: which cores."
+            "--npu-libraries",
+            metavar="FOLDER",
+            help="ADB, tflite-npu: where on the device the vendor's dispatch library lies.  [default: /data/local/tmp]",
         ),
-    ):
-        function = option(function)
-    return function
+        click.option("--litert-wheel", type=_FILE, help="ADB: library for the native runner on another processor."),
+        click.option(
+            "--max-temp",
+            type=Amount(0, 150),
+            metavar="CELSIUS",
+            help="ADB: wait until the hottest sensor is below this.",
+        ),
+        click.option("--cooldown", "cooldown_s", metavar="30s", help="ADB: rest between rounds."),
+        click.option(
+            "--any-unit", "is_any_unit", is_flag=True, help="ADB: go on with what another unit of the model began."
+        ),
+    ],
+)
 
 
-def choices_of(device: str, kind: DeviceKind, values: dict[str, Any], *, is_sustained: bool) -> Choices:
-    """The user's choices among ``values`` (option -> value), as far as they mean something; warns of the rest.
+def choices_of(device: str, kind: DeviceKind, settings: Settings, *, is_sustained: bool) -> Choices:
+    """The settings that the user gave, as far as they mean something; warns of the rest.
 
     Raises InputError for a duration that is none.
     """
-    given = [option for option in _SETTINGS if is_given(option)]
-    unused = [option for option in given if _SETTINGS[option] not in kind.settings]
+    given = {name: value for name, value in asdict(settings).items() if is_given(name)}
+    unused = [name for name in given if name not in kind.settings]
     if unused:
         warn(f"{_flags(unused)}: only for devices over ADB; without effect on {device}.")
-    settings = {_SETTINGS[option]: values[option] for option in given if option not in unused}
-    if "cooldown_s" in settings:
-        settings["cooldown_s"] = parse_duration_s(settings["cooldown_s"])
+    chosen = {name: value for name, value in given.items() if name in kind.settings}
+    if "cooldown_s" in chosen:
+        chosen["cooldown_s"] = parse_duration_s(chosen["cooldown_s"])
     if is_sustained:
-        settings["is_sustained"] = True
-    return Choices(device=device, settings=settings)
+        chosen["is_sustained"] = True
+    return Choices(device=device, settings=chosen)
 
 
 def warn_of_no_rest(option: str = "--sustained") -> None:
     """Say which options about heat the user gave although ``option`` never waits."""
-    given = [option for option in ("max_temp", "cooldown") if is_given(option)]
+    given = [option for option in ("max_temp", "cooldown_s") if is_given(option)]
     if given:
         warn(f"{_flags(given)}: without effect with {option}, which never rests.")
 
@@ -118,8 +122,8 @@ def check_can(kind: DeviceKind, device: str, wanted: dict[str, Capability]) -> N
             raise InputError(f"{words} cannot be had on {device}.", f"Devices that it can be had on: {others}.")
 
 
-def _flags(options: Sequence[str]) -> str:
-    return ", ".join(f"--{option.replace('_', '-')}" for option in options)
+def _flags(options: Iterable[str]) -> str:
+    return ", ".join(map(flag_of, options))
 
 
 def refuse_words(_context: click.Context, _parameter: click.Parameter, words: tuple[str, ...]) -> None:

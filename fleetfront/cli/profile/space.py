@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from fleetfront.cli.console import echo, hint, print_json, print_table, progress, warn
-from fleetfront.cli.options import is_given, store_path
+from fleetfront.cli.options import (
+    MOST_NETWORKS,
+    Amount,
+    Count,
+    is_given,
+    option_group,
+    seed_option,
+    space_option,
+    store_path,
+)
 from fleetfront.cli.profile.dry_run import plan_space, tell_plan
 from fleetfront.cli.search.text import next_search
 from fleetfront.errors import BarMissed, FleetfrontError, InputError
@@ -28,7 +37,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ProfileChoices:
     """The part of a space to measure, and how well; ``validation`` is that of the option, given or not."""
 
     space: str
@@ -40,8 +49,8 @@ class Wanted:
     with_fit: bool
     seed: int
     dry_run: bool
-    energy: str | None = None
-    from_front: tuple[Path, ...] = ()
+    energy: str | None
+    from_front: tuple[Path, ...]
 
     @property
     def held_out(self) -> int:
@@ -49,11 +58,62 @@ class Wanted:
         return self.validation if self.few is None or is_given("validation") else 0
 
 
+#: All options of ``ProfileChoices``, handed to the command as its argument ``wanted``.
+wanted_options = option_group(
+    ProfileChoices,
+    "wanted",
+    [
+        space_option,
+        click.option(
+            "--budget",
+            default="standard",
+            show_default=True,
+            metavar="quick|standard|long|10m",
+            help="Time in all of each precision: 1, 5 or 10 minutes, or any duration. "
+            "`long` calibrates on 80 networks.",
+        ),
+        click.option(
+            "--target-error",
+            type=Amount(0, 100, is_above=True),
+            metavar="PERCENT",
+            help="Stop as soon as the model is this good; else exit 1.",
+        ),
+        click.option(
+            "--few",
+            type=Count(1, MOST_NETWORKS),
+            metavar="K",
+            help="Only K networks, chosen to tell most; other devices teach the rest.",
+        ),
+        click.option(
+            "--calibration", type=Count(0, MOST_NETWORKS), help="Calibration networks.  [default: 20, or the budget's]"
+        ),
+        click.option(
+            "--validation", type=Count(0, MOST_NETWORKS), default=50, show_default=True, help="Held-out networks."
+        ),
+        click.option(
+            "--from-front",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            metavar="FRONTS",
+            help="Measure what networks of this fronts.json use first, and say what the rest is worth.",
+        ),
+        click.option("--fit/--no-fit", "with_fit", default=True, show_default=True, help="Fit the model afterwards."),
+        click.option(
+            "--energy", metavar="3m", help="ADB: what a profile's networks take from the battery, so long each."
+        ),
+        click.option(
+            "--dry-run", is_flag=True, help="Say what would be measured, where, and what that changes; do nothing."
+        ),
+        seed_option,
+    ],
+)
+
+
 def profile_family(
     kind: DeviceKind,
     target: Target,
     choices: Choices,
-    wanted: Wanted,
+    wanted: ProfileChoices,
     store: Path | None,
     as_json: bool,
     quiet: bool,
@@ -96,7 +156,7 @@ def _missed(percent: float, budget: str, outcome: ProfileOutcome) -> BarMissed:
 
 
 def _profile_space(
-    target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
+    target: Target, wanted: ProfileChoices, open_agent: OpenAgent, store: Path | None, shown: Progress
 ) -> tuple[ProfileOutcome, dict[str, Any] | None, FleetfrontError | None]:
     from fleetfront.pipelines.fit.fit import fit_all, quick_error
     from fleetfront.pipelines.fit.recalibrate import end_long_profile
@@ -143,7 +203,7 @@ def _profile_space(
     return replace(outcome, verdict=judge(outcome.observations, report["statistic"])), report, lost
 
 
-def _worth(wanted: Wanted, outcome: ProfileOutcome, report: dict[str, Any] | None) -> RestWorth | None:
+def _worth(wanted: ProfileChoices, outcome: ProfileOutcome, report: dict[str, Any] | None) -> RestWorth | None:
     """Say what fronts use and the rest is worth; None where no fronts were given."""
     if not wanted.from_front:
         return None
@@ -159,7 +219,7 @@ def _worth(wanted: Wanted, outcome: ProfileOutcome, report: dict[str, Any] | Non
 
 
 def _profile_few_shot(
-    count: int, target: Target, wanted: Wanted, open_agent: OpenAgent, store: Path | None, shown: Progress
+    count: int, target: Target, wanted: ProfileChoices, open_agent: OpenAgent, store: Path | None, shown: Progress
 ) -> FewShotProfile:
     from fleetfront.pipelines.measure.few_shot import profile_few_shot
     from fleetfront.pipelines.measure.profile import parse_budget
