@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import click
 
 from fleetfront.cli.console import progress
 from fleetfront.cli.deploy.file_options import FileChoices, file_options, label_options
-from fleetfront.cli.options import Count, json_option, quiet_option, store_option, store_path
+from fleetfront.cli.options import Count, json_option, option_group, quiet_option, store_option, store_path
 from fleetfront.cli.store.export import export_store_command
 from fleetfront.errors import InputError
 from fleetfront.text_tables import parse_number
@@ -38,17 +39,48 @@ class _Exports(click.Group):
         return super().resolve_command(ctx, args)
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkChoices:
+    """The user's network, its weights' licence and what it is fed, as typed."""
+
+    spec: str | None
+    keras: Path | None
+    example: str | None
+    size: int
+    name: str | None
+    images: str | None
+    unlabelled: bool
+    labels: Path | None
+    mean: str | None
+    std: str | None
+    licence: str
+
+
+#: All options of ``NetworkChoices``, handed to the command as its argument ``network``.
+_network_options = option_group(
+    NetworkChoices,
+    "network",
+    [
+        click.option(
+            "--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives the network; or timm:NAME."
+        ),
+        click.option(
+            "--keras", type=click.Path(path_type=Path), metavar="MODEL", help="A .keras file or a SavedModel."
+        ),
+        click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image."),
+        click.option("--size", type=Count(1, 8192), default=224, show_default=True, help="Side of its images, pixels."),
+        click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]"),
+        click.option("--images", metavar="FOLDER", help="Your images: calibrate int8, judge accuracy."),
+        label_options,
+        click.option("--mean", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]"),
+        click.option("--std", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]"),
+        click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the manifest."),
+    ],
+)
+
+
 @click.group(cls=_Exports, invoke_without_command=True, subcommand_metavar="[store ...]")
-@click.option("--torch", "spec", metavar="FILE.py:FACTORY", help="A function that gives the network; or timm:NAME.")
-@click.option("--keras", type=click.Path(path_type=Path), metavar="MODEL", help="A .keras file or a SavedModel.")
-@click.option("--example", metavar="INPUTS", help="inputs.py[:NAME] or x.npz: what it is fed, if no RGB image.")
-@click.option("--size", type=Count(1, 8192), default=224, show_default=True, help="Side of its images, pixels.")
-@click.option("--name", metavar="NAME", help="Of the bundle.  [default: the factory's]")
-@click.option("--images", metavar="FOLDER", help="Your images: calibrate int8, judge accuracy.")
-@label_options
-@click.option("--mean", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
-@click.option("--std", metavar="R,G,B", help="Of (value / 255 - mean) / std.  [default: ImageNet's]")
-@click.option("--licence", default="unknown", show_default=True, help="Of the weights, for the manifest.")
+@_network_options
 @file_options(formats=("onnx", "onnx, ort, tflite"), precisions="fp32, int8, w8, w4", is_of_space=False)
 @click.option("--measure", is_flag=True, help="Time the very files on this machine.")
 @store_option
@@ -57,17 +89,7 @@ class _Exports(click.Group):
 @click.pass_context
 def export(
     context: click.Context,
-    spec: str | None,
-    keras: Path | None,
-    example: str | None,
-    size: int,
-    name: str | None,
-    images: str | None,
-    unlabelled: bool,
-    labels: Path | None,
-    mean: str | None,
-    std: str | None,
-    licence: str,
+    network: NetworkChoices,
     files: FileChoices,
     measure: bool,
     store: Path | None,
@@ -100,16 +122,21 @@ def export(
     from fleetfront.profilers.store.store import Store
     from fleetfront.quantities import Clock
 
-    kinds, recipe = _kinds(files, spec, keras), files.recipe()
-    if example is not None or keras is not None:
-        _check_alone(files, {"--images": images, "--labels": labels, "--mean": mean, "--std": std})
+    kinds, recipe = _kinds(files, network), files.recipe()
+    if network.example is not None or network.keras is not None:
+        of_images = (
+            ("images", network.images),
+            ("labels", network.labels),
+            ("mean", network.mean),
+            ("std", network.std),
+        )
+        _check_alone(files, {f"--{name}": value for name, value in of_images})
     with Store(store_path(store)) as opened, progress(quiet) as shown:
         timed = Measuring(opened, _targets(kinds, recipe.precisions), Clock.WALL) if measure else None
-        if keras is not None:
-            done = _export_keras(keras, example, name, licence, files, timed, shown)
+        if network.keras is not None:
+            done = _export_keras(network.keras, network, files, timed, shown)
         else:
-            wanted = _wanted(str(spec), name, size, images, unlabelled, labels, mean, std, licence)
-            done = _export_torch(wanted, example, kinds, files, timed, shown)
+            done = _export_torch(_wanted(network), network.example, kinds, files, timed, shown)
     report([done], as_json)
 
 
@@ -126,34 +153,25 @@ def _check_nothing_given(context: click.Context) -> None:
             )
 
 
-def _kinds(files: FileChoices, spec: str | None, keras: Path | None) -> tuple[FileFormat, ...]:
+def _kinds(files: FileChoices, network: NetworkChoices) -> tuple[FileFormat, ...]:
     """The formats to write. Raises InputError unless one network is named."""
     from fleetfront.deploy.formats import ALL_FORMATS
 
-    if (spec is None) == (keras is None):
+    if (network.spec is None) == (network.keras is None):
         raise InputError("Name one network.", "Give --torch FILE.py:FACTORY or --keras MODEL.")
-    return files.kinds() if keras is None else (ALL_FORMATS["tflite"],)
+    return files.kinds() if network.keras is None else (ALL_FORMATS["tflite"],)
 
 
-def _wanted(
-    spec: str,
-    name: str | None,
-    size: int,
-    images: str | None,
-    unlabelled: bool,
-    labels: Path | None,
-    mean: str | None,
-    std: str | None,
-    licence: str,
-) -> TorchNetwork:
+def _wanted(given: NetworkChoices) -> TorchNetwork:
     from fleetfront.cli.deploy.inputs import read_labels
     from fleetfront.deploy.writers.torch_export import name_of
     from fleetfront.pipelines.deploy.deploy import UserImages
     from fleetfront.pipelines.deploy.export import TorchNetwork
 
-    called, fed = name or name_of(spec), _preprocessing(size, mean, std)
-    seen = UserImages(images, preprocessing=fed, is_labelled=not unlabelled) if images is not None else None
-    return TorchNetwork(spec, size, called, seen, read_labels(labels), licence, not unlabelled, fed)
+    spec, is_labelled = str(given.spec), not given.unlabelled
+    called, fed = given.name or name_of(spec), _preprocessing(given.size, given.mean, given.std)
+    seen = None if given.images is None else UserImages(given.images, preprocessing=fed, is_labelled=is_labelled)
+    return TorchNetwork(spec, given.size, called, seen, read_labels(given.labels), given.licence, is_labelled, fed)
 
 
 def _export_torch(
@@ -176,19 +194,13 @@ def _export_torch(
 
 
 def _export_keras(
-    keras: Path,
-    example: str | None,
-    name: str | None,
-    licence: str,
-    files: FileChoices,
-    timed: Measuring | None,
-    shown: Progress,
+    keras: Path, given: NetworkChoices, files: FileChoices, timed: Measuring | None, shown: Progress
 ) -> Deployed:
     from fleetfront.pipelines.deploy.export_keras import KerasNetwork, export_keras
 
-    if example is not None:
+    if given.example is not None:
         raise InputError("--example is for --torch.", "A Keras model says its own inputs: leave it out.")
-    wanted = KerasNetwork(keras, name or keras.stem, licence)
+    wanted = KerasNetwork(keras, given.name or keras.stem, given.licence)
     return export_keras(wanted, files.out, measuring=timed, force=files.force, progress=shown)
 
 
