@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.cli.typed_commands import left_behind, rows_in_store, running, typed, wait_for
+from tests.cli.typed_commands import devices_in_store, left_behind, running, typed, wait_for
 
 pytestmark = pytest.mark.usefixtures("no_adb_server")
 
@@ -47,9 +47,9 @@ def test_ctrl_c_ends_several_devices_in_good_order(make_daemon: Callable[..., An
     first, second = make_daemon(), make_daemon()
     names = f"adb:{first.address},adb:{second.address}"
     with running("profile", "--devices", names, "--space", "ofa-mbv3-mini") as process:
-        wait_for(lambda: bool(left_behind(first)) and bool(left_behind(second)) and rows_in_store() > 0)
+        wait_for(lambda: len(devices_in_store()) == 2)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err.count("Finishing the visit in flight") == 2
     assert len(re.findall(r"\] Interrupted in round \d+ after \d+ visits\. Run the same command again", err)) == 2

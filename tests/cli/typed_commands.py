@@ -58,7 +58,16 @@ def rows_in_store() -> int:
         return sum(len(list(store.measurements(target=h.target, space=h.space))) for h in store.holdings())
 
 
-def wait_for(condition: Callable[[], bool], within_s: float = 30.0) -> None:
+def devices_in_store() -> set[str]:
+    """Devices of which there are rows."""
+    path = Workspace.default().store
+    if not path.exists():
+        return set()
+    with closing(Store(path)) as store:
+        return {held.target.device for held in store.holdings()}
+
+
+def wait_for(condition: Callable[[], bool], within_s: float = 60.0) -> None:
     deadline = time.monotonic() + within_s
     while not condition():
         assert time.monotonic() < deadline
