@@ -8,10 +8,17 @@ from pathlib import Path
 import pytest
 
 from fleetfront.cli.main import main
+from fleetfront.pipelines.measure import single_file
 from tests.adbd.fixtures import adb_server, adbd_root, daemon, make_daemon, models, no_adb_server, phone
 from tests.far_hosts.fixtures import hosts
 
 __all__ = ["adb_server", "adbd_root", "daemon", "hosts", "make_daemon", "models", "no_adb_server", "phone"]
+
+
+@pytest.fixture(autouse=True)
+def _short_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are timed for a moment: what commands say of their times is looked at, not how good these are."""
+    monkeypatch.setattr(single_file, "FILE_SECONDS", 0.2)
 
 
 @pytest.fixture

@@ -32,6 +32,8 @@ from fleetfront.quantities import COLD_START, LOAD, NS_PER_MS, PEAK_MEMORY, Cloc
 from fleetfront.targets import Target
 from fleetfront.workspace import Workspace
 
+#: So long the warm runs of a file go on, all processes together, if nobody says otherwise.
+FILE_SECONDS = 3.0
 #: The 99th percentile of fewer runs is little more than their maximum.
 FEWEST_FOR_P99 = 100
 #: A 95th percentile this far above the median, or a median this far above its thread-CPU time, speaks of a busy machine
@@ -202,7 +204,7 @@ def profile_file(
     arrays: Path | None = None,
     says_batch: bool = False,
     store: Store | None = None,
-    seconds: float = 3.0,
+    seconds: float | None = None,
     workspace: Workspace | None = None,
     open_agent: OpenAgent | None = None,
     progress: Progress = SILENT,
@@ -218,7 +220,7 @@ def profile_file(
         says_batch: whether the batch of ``target`` is the user's word, so that a file of another is refused.
         store: takes every sample, under the file's SHA-256; where files run as they are, as on devices over ADB, under
             that of a copy with the ``shapes`` in it.
-        seconds: about how long warm runs go on where the device tells of cold starts (at least 20 of them in each).
+        seconds: ``FILE_SECONDS`` or about so long go warm runs on where devices tell of cold starts, at least 20 each.
         workspace: where the locks of devices are kept.
         open_agent: who measures, and holds the device meanwhile; the default is ``open_device``.
         progress: told of every visit.
@@ -237,7 +239,7 @@ def profile_file(
         kept = store or held.enter_context(Store(folder / "store.sqlite"))
         sized = size_inputs(path, target, folder, shapes or {}, arrays, says_batch=says_batch)
         rounds = RoundOptions(inputs=sized.inputs)
-        options = cold_rounds(rounds, seconds) if is_cold else rounds
+        options = cold_rounds(rounds, FILE_SECONDS if seconds is None else seconds) if is_cold else rounds
         found = measure_files(
             {path.name: sized.path},
             sized.target,

@@ -14,6 +14,8 @@ from fleetfront.cli.profile.space import launch_bound, tell_launch_bound
 from fleetfront.errors import BarMissed, MissingDependency
 from fleetfront.predictors.table.fit_files import list_fits, load_fit
 from fleetfront.profilers.gpu import nvml, open_agent
+from fleetfront.profilers.gpu.agent import GpuOptions
+from fleetfront.profilers.gpu.visit_timing import TimingOptions
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import Clock
 from fleetfront.runtimes.cuda_device import driver_version
@@ -89,7 +91,7 @@ def test_batches_are_profiled_and_fitted_apart(
     pytest.importorskip("torch")
 
     def rehearse(target: Target, *_: Any, **__: Any) -> Any:
-        return open_agent.rehearsal_agent(target)
+        return open_agent.rehearsal_agent(target, GpuOptions(timing=TimingOptions(buffers=1)))
 
     monkeypatch.setattr(open_agent, "open_gpu_agent", rehearse)
     # The target ends it after three rounds, however busy this machine is.
