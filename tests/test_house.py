@@ -9,7 +9,7 @@ import tomllib
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ OWN = {
 #: Tests of kind, runtime, space or model that stay, and why.
 ALLOWED: dict[tuple[str, str], str] = {
     ("graphs/torch_depthwise.py", "'cpu'"): "where a torch tensor lies, not where a target runs",
+    ("deploy/bundle/vectors.py", "'torch'"): "who computed a tensor, in the words of a table",
 }
 
 #: Names that another library has in some versions only, and HTTP errors have a code.
@@ -74,6 +75,25 @@ class Module:
     tree: ast.Module
     #: Local name -> module and name that it was imported from.
     imported: dict[str, tuple[str, str]]
+
+    @cached_property
+    def constants(self) -> dict[str, ast.expr]:
+        """Name -> value of what the module assigns at its top."""
+        found = {}
+        for node in self.tree.body:
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+                for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
+                    # Several at once, as ``A, B = 1, 2``.
+                    names = target.elts if isinstance(target, ast.Tuple) else [target]
+                    values = (
+                        node.value.elts
+                        if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple)
+                        else [node.value]
+                    )
+                    found |= {
+                        one.id: value for one, value in zip(names, values, strict=False) if isinstance(one, ast.Name)
+                    }
+        return found
 
     @property
     def lines(self) -> int:
@@ -147,7 +167,10 @@ def _names_tested(module: Module, node: ast.AST) -> Iterator[str]:
     operands: list[ast.expr] = []
     if isinstance(node, ast.Compare):
         for side in (node.left, *node.comparators):
-            operands += side.elts if isinstance(side, ast.Tuple | ast.Set | ast.List) else [side]
+            meant = module.constants.get(side.id, side) if isinstance(side, ast.Name) else side
+            operands += meant.elts if isinstance(meant, ast.Tuple | ast.Set | ast.List) else [meant]
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Dict):
+        operands += [key for key in node.value.keys if key is not None]
     if isinstance(node, ast.MatchValue):
         operands.append(node.value)
     if isinstance(node, ast.Call):

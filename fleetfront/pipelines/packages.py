@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from fleetfront.errors import MissingDependency
 from fleetfront.runtimes.catalogue import all_facts
+from fleetfront.runtimes.facts import Listed
 from fleetfront.runtimes.facts import Package as Distribution
 
 #: Those that no runtime needs.
@@ -25,10 +26,6 @@ _OTHERS = (
     Distribution("scikit-learn", "demo", "the digits of the quickstart"),
     Distribution("pillow", "demo", "folders of images"),
 )
-#: GPUs have a list of their own, ``gpu_parts``.
-_GPU_EXTRAS = ("tensorrt",)
-#: Those that serve where others are not to be had; nobody need miss them.
-_STAND_INS = ("tflite-runtime", "tensorflow")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ def optional_packages(extras: Collection[str] | None = None) -> tuple[Package, .
     def is_listed(one: Distribution) -> bool:
         if extras is not None:
             return one.extra in extras
-        return one.extra not in _GPU_EXTRAS and (one.extra not in _STAND_INS or one.installed() is not None)
+        return one.listed == Listed.ALWAYS or (one.listed == Listed.INSTALLED and one.installed() is not None)
 
     return tuple(
         Package(one.name, one.installed(), one.purpose, pip_line([one.extra]), one.extra)

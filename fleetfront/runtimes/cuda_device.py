@@ -14,7 +14,6 @@ from typing import Any
 
 from fleetfront.errors import DeviceError, FleetfrontError, InputError, MissingDependency, missing
 
-PREFIX = "cuda"
 _PROC = Path("/proc/driver/nvidia/version")
 #: Where /proc hides the driver, as in some containers.
 _ASK_DRIVER = ("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader")
@@ -49,11 +48,6 @@ class CudaDevice:
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
         return {name: getattr(self, name) for name in self.__dataclass_fields__}
-
-
-def is_cuda(device: str) -> bool:
-    """Tell whether a target's device is a CUDA GPU of this machine: ``cuda`` or ``cuda:N``."""
-    return device == PREFIX or device.startswith(f"{PREFIX}:")
 
 
 def cuda_index(device: str) -> int:

@@ -24,6 +24,17 @@ class Half(StrEnum):
     RUNTIME = "runtime"
 
 
+class Listed(StrEnum):
+    """Where a package is spoken of."""
+
+    #: With its pip line where it is not installed.
+    ALWAYS = "always"
+    #: Only where it is installed: it stands in for others, and nobody need miss it.
+    INSTALLED = "installed"
+    #: In the list of what GPUs need.
+    GPU = "gpu"
+
+
 @dataclass(frozen=True, slots=True)
 class OnDevice:
     """A runtime under one of its names on one kind of device.
@@ -53,10 +64,6 @@ class OnDevice:
         """Of the files that are timed there."""
         return f".{self.file_format}"
 
-    def default_clock(self, threads: int) -> Clock:
-        """The clock of numbers for ``threads`` threads: a thread's own clock misleads above one."""
-        return self.clocks[0] if threads == 1 or self.clocks[0] != Clock.THREAD_CPU else Clock.WALL
-
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -67,12 +74,14 @@ class Package:
         extra: of fleetfront, which brings it.
         purpose: what cannot be done without it.
         aliases: distributions of the same import under another name.
+        listed: where it is spoken of.
     """
 
     name: str
     extra: str
     purpose: str
     aliases: tuple[str, ...] = ()
+    listed: Listed = Listed.ALWAYS
 
     def installed(self) -> str | None:
         """The version that is installed under any of its names; None if none is."""

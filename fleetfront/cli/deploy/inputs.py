@@ -363,13 +363,14 @@ def _fits(space: SearchSpace, targets: Sequence[Target], clock: Clock) -> dict[T
 def _targets(measure: str, promised: Iterable[str], kinds: Sequence[FileFormat], recipe: Recipe) -> tuple[Target, ...]:
     from fleetfront.deploy.contract import DYNAMIC
     from fleetfront.profilers.kinds.base import Capability
-    from fleetfront.profilers.kinds.catalogue import check_far, find_kind
+    from fleetfront.profilers.kinds.catalogue import check_far, find_kind, kind_of
     from fleetfront.runtimes.catalogue import places
 
     # What a file of any batch is fed while it is timed.
     batch = 1 if recipe.contract.batch == DYNAMIC else int(recipe.contract.batch)
-    if measure in (AUTO, _HERE):
-        local = [target for target in (Target.parse(text) for text in promised if text) if target.device == _HERE]
+    here = kind_of(_HERE)
+    if measure == AUTO or here.matches(measure):
+        local = [target for target in (Target.parse(text) for text in promised if text) if here.matches(target.device)]
         runtimes = {kind.runtime for kind in kinds if kind.runtime in places(_HERE)}
         if not runtimes:
             raise InputError("Plans are not timed while they are deployed.", "Leave --measure out.")

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from fleetfront.profilers.kinds.base import Capability, Choices, HeldAgent, Refine, check_own, refined
 from fleetfront.progress import Progress
-from fleetfront.runtimes.cuda_device import is_cuda
 from fleetfront.targets import Target
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class CudaKind:
 
     def matches(self, name: str) -> bool:
         """``cuda`` or ``cuda:N``."""
-        return is_cuda(name)
+        return name == self.name or name.startswith(f"{self.name}:")
 
     def target(self, name: str, **refine: Unpack[Refine]) -> Target:
         from fleetfront.profilers.gpu.open_agent import gpu_target

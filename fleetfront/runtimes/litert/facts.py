@@ -6,7 +6,7 @@ Devices over ADB run its files under the names of the delegates of ``benchmark_m
 from __future__ import annotations
 
 from fleetfront.quantities import Clock
-from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
+from fleetfront.runtimes.facts import Half, Listed, OnDevice, Package, RuntimeFacts
 from fleetfront.runtimes.operator_lists import LITERT_ENGINES
 
 #: Of processors, and of delegates.
@@ -45,7 +45,7 @@ TFLITE_RUNTIME = RuntimeFacts(
     code="fleetfront.runtimes.litert.runtime:TfliteRuntime",
     formats=("tflite",),
     layout="NHWC",
-    packages=(Package("tflite-runtime", "tflite-runtime", _INSTEAD),),
+    packages=(Package("tflite-runtime", "tflite-runtime", _INSTEAD, listed=Listed.INSTALLED),),
     on={"cpu": (OnDevice("tflite-runtime", "tflite", ("fp32", "int8")),)},
     pads_apart=True,
 )
@@ -55,7 +55,7 @@ TENSORFLOW_LITE = RuntimeFacts(
     code="fleetfront.runtimes.litert.runtime:TensorFlowLite",
     formats=("tflite",),
     layout="NHWC",
-    packages=(Package("tensorflow-cpu", "tensorflow", _INSTEAD, aliases=("tensorflow",)),),
+    packages=(Package("tensorflow-cpu", "tensorflow", _INSTEAD, ("tensorflow",), Listed.INSTALLED),),
     on={"cpu": (OnDevice("tensorflow-lite", "tflite", ("fp32", "int8")),)},
     pads_apart=True,
 )

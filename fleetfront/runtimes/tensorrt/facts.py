@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fleetfront.quantities import Clock
-from fleetfront.runtimes.facts import Half, OnDevice, Package, RuntimeFacts
+from fleetfront.runtimes.facts import Half, Listed, OnDevice, Package, RuntimeFacts
 from fleetfront.runtimes.operator_lists import TENSORRT_ENGINES
 
 FACTS = RuntimeFacts(
@@ -12,7 +12,7 @@ FACTS = RuntimeFacts(
     code="fleetfront.runtimes.tensorrt.runtime:TensorRt",
     formats=("trt",),
     layout="NCHW",
-    packages=(Package("tensorrt", "tensorrt", "profiling in TensorRT, and writing plans"),),
+    packages=(Package("tensorrt", "tensorrt", "profiling in TensorRT, and writing plans", listed=Listed.GPU),),
     on={
         "cuda": (
             OnDevice(
