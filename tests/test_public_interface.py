@@ -56,8 +56,10 @@ def test_the_guide_runs_as_it_is_written(
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "python.md").read_text(), flags=re.DOTALL)
     names: dict[str, Any] = {}
+    assert any("=2000" in block for block in blocks)
     for block in blocks:
-        exec(compile(block, "docs/python.md", "exec"), names)
+        # Readers have the patience for longer searches.
+        exec(compile(block.replace("=2000", "=200"), "docs/python.md", "exec"), names)
     said = capsys.readouterr().out
     assert re.search(r"^pixel3: \d\d\.\d % in \d+ ms \[estimated\]: k\d{20}_e", said, flags=re.MULTILINE)
     assert re.search(r"^\d+ networks between .* and (1\d|20)\.\d ms$", said, flags=re.MULTILINE)
