@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import click
@@ -12,9 +13,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetfront.cli.deploy.export import NetworkChoices
 from fleetfront.cli.main import cli
 from fleetfront.cli.options import Amount, Batches, Count
+from fleetfront.cli.profile.file import TimedFiles
+from fleetfront.cli.profile.settings import Settings
+from fleetfront.cli.profile.space import ProfileChoices
 from fleetfront.errors import InputError
+from fleetfront.profilers.adb.kind import AdbKind
 from fleetfront.profilers.store.store import Store
 from fleetfront.quantities import parse_duration_s
 from fleetfront.workspace import Workspace
@@ -148,3 +154,25 @@ def test_a_precision_that_was_not_measured_is_named(told: Told) -> None:
     assert code == 2
     assert "Nothing of ofa-mbv3-mini has been measured in fp16." in err
     assert "Of  there" not in err
+
+
+@pytest.mark.parametrize(
+    ("command", "records"),
+    [("profile", (ProfileChoices, TimedFiles, Settings)), ("export", (NetworkChoices,))],
+)
+def test_every_field_of_a_group_is_an_option_of_its_command(command: str, records: tuple[type, ...]) -> None:
+    found = cli.get_command(click.Context(cli), command)
+    assert found is not None
+    names = {option.name for option in found.params}
+    assert {one.name for record in records for one in fields(record)} <= names
+
+
+def test_settings_go_by_the_names_that_a_kind_of_device_knows() -> None:
+    assert {one.name for one in fields(Settings)} <= AdbKind().settings
+
+
+def test_settings_without_effect_are_named_as_they_are_typed(told: Told) -> None:
+    typed = ("--cooldown", "30s", "--any-unit", "--max-temp", "40")
+    code, _, err = told("profile", "--device", "cpu", *typed, "--space", "ofa-mbv3-mini", "--dry-run", "--json")
+    assert code == 0
+    assert "--max-temp, --cooldown, --any-unit: only for devices over ADB; without effect on cpu." in err
