@@ -99,11 +99,22 @@ def _show(story: Quickstart) -> None:
         ],
     )
     echo("")
-    print_table(
-        ("network", "file", "promised %", "file %", "same class", "predicted ms", "measured ms", "clock"),
-        [_file_row(file) for file in story.files],
+    columns = (
+        "network",
+        "file",
+        "promised %",
+        "file %",
+        "same class",
+        "predicted ms",
+        "today ms",
+        "measured ms",
+        "clock",
     )
-    hint("\nAccuracy is on held-out digits; predictions are from the fitted models, measurements of the very files.")
+    print_table(columns, [_file_row(file) for file in story.files])
+    hint(
+        "\nAccuracy is on held-out digits. Predictions are of the fitted models (without +- where these know too\n"
+        "little of other sittings) and, as today, of this sitting alone; measurements are of the very files."
+    )
     hint(f"Files: {story.out / 'bundles'}    Fronts: {story.out / 'fronts' / 'fronts.json'}")
 
 
@@ -128,8 +139,16 @@ def _file_row(file: FileResult) -> tuple[str, ...]:
         f"{file.promised_accuracy:.1f} +-{file.promised_std:.1f}",
         f"{file.file_accuracy:.1f}",
         f"{file.same_class:.1f} %",
-        format_number(file.predicted_ms)
-        + ("" if file.predicted_std_ms is None else f" +-{format_number(file.predicted_std_ms, 2)}"),
+        _spread_text(file.predicted_ms, file.predicted_std_ms),
+        _spread_text(file.sitting_ms, file.sitting_std_ms),
         "-" if file.measured_ms is None else format_number(file.measured_ms),
         file.clock,
     )
+
+
+def _spread_text(ms: float | None, std_ms: float | None) -> str:
+    from fleetfront.quantities import format_number
+
+    if ms is None:
+        return "-"
+    return format_number(ms) + ("" if std_ms is None else f" +-{format_number(std_ms, 2)}")

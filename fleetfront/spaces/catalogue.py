@@ -16,7 +16,7 @@ from fleetfront.plugins import load_plugin, plugin_names
 from fleetfront.spaces.base import HasSupernet, SearchSpace
 from fleetfront.spaces.nasbench201.space import NasBench201Space
 from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini, ofa_mbv3_mini64, ofa_mbv3_w10, ofa_mbv3_w12, ofa_proxyless
-from fleetfront.spaces.ofa_resnet50.space import ofa_resnet50
+from fleetfront.spaces.ofa_resnet50.space import ofa_resnet50, ofa_resnet_mini
 from fleetfront.spaces.precisions import COMMA, SEPARATOR, with_precisions
 from fleetfront.spaces.tabular.hat import hat_wmt14
 from fleetfront.spaces.tabular.hwgpt import hw_gpt_l, hw_gpt_m, hw_gpt_s
@@ -46,6 +46,7 @@ _OWN: dict[str, Callable[[], SearchSpace]] = {
     "ofa-mbv3-mini64": ofa_mbv3_mini64,
     "ofa-proxyless": ofa_proxyless,
     "ofa-resnet50": ofa_resnet50,
+    "ofa-resnet-mini": ofa_resnet_mini,
     "nasbench201": NasBench201Space,
     **{name: partial(_shipped, name) for name in _TRACED},
     "hw-gpt-s": hw_gpt_s,

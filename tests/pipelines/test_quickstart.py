@@ -12,6 +12,7 @@ from fleetfront.pipelines.quickstart import Quickstart, run_quickstart
 from fleetfront.profilers.store.store import Store
 from fleetfront.report.gather import gather_report
 from fleetfront.search.fronts_file import load_fronts
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini64
 from fleetfront.spaces.supernet.training import TrainingSettings
 from fleetfront.workspace import Workspace
 
@@ -28,6 +29,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workspace, Quickstar
             root / "out",
             workspace=workspace,
             store=store,
+            space=ofa_mbv3_mini64(),
             settings=TrainingSettings(epochs=1),
             budget=Budget("test", 8.0, calibration=10),
             evaluations=EVALUATIONS,

@@ -56,7 +56,7 @@ def ofa_mbv3_mini() -> OfaMbv3Space:
 
 
 def ofa_mbv3_mini64() -> OfaMbv3Space:
-    """Three stages at 64 pixels, ten classes, one to three blocks each: what ``fleetfront quickstart`` searches."""
+    """Three stages at 64 pixels, ten classes, one to three blocks each, with choices far apart."""
     return OfaMbv3Space("ofa-mbv3-mini64", MINI64_LAYOUT)
 
 

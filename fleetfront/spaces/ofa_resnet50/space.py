@@ -24,6 +24,7 @@ from fleetfront.spaces.blocks import Block
 from fleetfront.spaces.image_space import BlockRules, ImageSpace
 from fleetfront.spaces.ofa_resnet50.graph import write_block, write_network
 from fleetfront.spaces.ofa_resnet50.layout import (
+    MINI_LAYOUT,
     Layout,
     block_features,
     block_macs,
@@ -51,6 +52,11 @@ _PARTS = {
 def ofa_resnet50() -> OfaResNet50Space:
     """Widths 0.65 to 1.0 at 128 to 224 pixels in steps of 16."""
     return OfaResNet50Space("ofa-resnet50", resnet50_layout(tuple(range(128, 225, 16))))
+
+
+def ofa_resnet_mini() -> OfaResNet50Space:
+    """Three wide stages at 72 pixels, ten classes: what ``fleetfront quickstart`` searches."""
+    return OfaResNet50Space("ofa-resnet-mini", MINI_LAYOUT)
 
 
 @dataclass(frozen=True)
