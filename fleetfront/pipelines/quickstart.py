@@ -54,8 +54,8 @@ CORES = min(2, os.cpu_count() or 1)
 TRAINING = TrainingSettings(epochs=5, random_subnets=2, smallest_every=16, threads=CORES)
 
 #: Together with a minute and a half of training, all fits into five minutes on two slow cores.
-PROFILE_BUDGET = Budget("quickstart", 24.0)
-EVALUATIONS = 40
+PROFILE_BUDGET = Budget("quickstart", 20.0)
+EVALUATIONS = 36
 STRATEGY = "surrogate"
 PICKS = 3
 
