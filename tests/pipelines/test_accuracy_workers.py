@@ -121,8 +121,20 @@ def test_a_function_that_always_fails_ends_a_search_of_several_processes(tmp_pat
 @pytest.mark.usefixtures("hearing_ctrl_c")
 def test_ctrl_c_ends_functions_that_take_long(tmp_path: Path) -> None:
     called = tmp_path / "mine.py"
-    called.write_text("import time\ndef f(arch):\n    time.sleep(300)\n")
-    threading.Timer(3.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    called.write_text(
+        "import pathlib, time\n"
+        "def f(arch):\n"
+        "    pathlib.Path(__file__).with_name('called').touch()\n"
+        "    time.sleep(300)\n"
+    )
+
+    def interrupt() -> None:
+        until = time.monotonic() + 60
+        while not (tmp_path / "called").exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    threading.Thread(target=interrupt).start()
     with pytest.raises(KeyboardInterrupt):
         load_call(f"{called}:f", SPACE, processes=2).predict(archs(6))
 

@@ -87,11 +87,12 @@ def test_a_broken_file_costs_its_own_row(agent: LocalCpuAgent, files: dict[str, 
 def test_a_crash_costs_the_visit_in_flight(
     agent: LocalCpuAgent, files: dict[str, str], fatal: signal.Signals, words: str
 ) -> None:
-    whole = batch(["good"] * 3, files, timed_runs=200_000)
+    # On a busy machine a visit begins late; this one would take minutes.
+    whole = batch(["good"] * 3, files, timed_runs=10_000_000)
     quick = VisitBatch(whole.target, "s", "c", 0, (whole.visits[0], *batch(["good"] * 2, files).visits), files)
     assert agent._worker is not None or not list(agent.run(batch([], files)))
     worker = agent._living_worker()
-    threading.Timer(0.5, os.kill, (worker.pid, fatal)).start()
+    threading.Timer(1.0, os.kill, (worker.pid, fatal)).start()
     results = list(agent.run(quick))
     assert words in str(results[0][0].error)
     assert [rows[0].error for rows in results[1:]] == [None, None]

@@ -181,7 +181,7 @@ def test_a_silent_controller_frees_the_device_and_a_long_visit_does_not(hosts: P
         "import fleetfront.profilers.remote.host as host\n"
         "import fleetfront.testing.simulated_kind as kind\n"
         "from fleetfront.workspace import Workspace\n"
-        "host.SILENCE_S, host.BEAT_S, kind.VISIT_S = 0.6, 0.1, 1.5\n"
+        "host.SILENCE_S, host.BEAT_S, kind.VISIT_S = 1.2, 0.1, 2.0\n"
         "sys.exit(host.serve_stdio(Workspace.default()))\n"
     )
     talk = Talk([sys.executable, "-c", quick], tmp_path / "home")
