@@ -18,6 +18,7 @@ precisions, one campaign after the other:
 
 import argparse
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -116,10 +117,12 @@ def drops(folder: Path, supernet: Supernet, images: Dataset) -> dict[str, Any]:
     }
 
 
-def compare(folder: Path, weights: Path, supernet: Supernet, images: Dataset, measured: bool) -> dict[str, Any]:
+def compare(
+    folder: Path, weights: Path, supernet: Supernet, images: Dataset, seeds: Sequence[int], measured: bool
+) -> dict[str, Any]:
     """Hypervolumes of both ways, of every seed and runtime."""
     workspace, rows = Workspace(folder), []
-    for seed in SEEDS:
+    for seed in seeds:
         fronts = {way: searched(folder, weights, supernet, images, way, seed) for way in ("fp32", "joint")}
         for runtime in RUNTIMES:
             device = f"cpu-{runtime}"
@@ -148,7 +151,14 @@ def compare(folder: Path, weights: Path, supernet: Supernet, images: Dataset, me
             rows.append(row)
             print(json.dumps(row), flush=True)
     ratios = [row["joint_over_then"] for row in rows]
-    return {"evaluations": EVALUATIONS, "strategy": STRATEGY, "rows": rows, **_spread(ratios), "least": min(ratios)}
+    return {
+        "evaluations": EVALUATIONS,
+        "seeds": len(seeds),
+        "strategy": STRATEGY,
+        "rows": rows,
+        **_spread(ratios),
+        "least": min(ratios),
+    }
 
 
 def searched(folder: Path, weights: Path, supernet: Supernet, images: Dataset, way: str, seed: int) -> Fronts:
@@ -285,6 +295,7 @@ def main() -> None:
     parser.add_argument("--runtime", choices=list(RUNTIMES))
     parser.add_argument("--seconds", type=float, default=40.0)
     parser.add_argument("--measured", action="store_true", help="measure int8 accuracies of the first seed's fronts")
+    parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many searches of each way")
     parser.add_argument("--models", type=Path, help="folder of model files")
     parser.add_argument("--costs", type=Path, help="workspace with operator costs")
     options = parser.parse_args()
@@ -302,7 +313,7 @@ def main() -> None:
         if options.stage == "drops":
             found = drops(options.work, supernet, images)
         else:
-            found = compare(options.work, options.weights, supernet, images, options.measured)
+            found = compare(options.work, options.weights, supernet, images, SEEDS[: options.seeds], options.measured)
     path = RESULTS / "precision_search.json"
     before = json.loads(path.read_text()) if path.exists() else {}
     results = {name: before[name] for name in ("search", "drops", "files") if name in before} | {options.stage: found}

@@ -12,9 +12,13 @@ from typing import Any
 
 import pytest
 
+from fleetfront.deploy.formats import FORMATS, int8_writer_of
+from fleetfront.deploy.quantise.precisions import WEIGHT_BITS, Piece
 from fleetfront.profilers.adb import kind
 from fleetfront.profilers.adb.agent import AgentOptions
 from fleetfront.profilers.adb.facts.conditions import Cooling
+from fleetfront.spaces.ofa_mbv3.space import ofa_mbv3_mini
+from fleetfront.spaces.supernet.subnets import smallest
 from fleetfront.workspace import Workspace
 from tests.cli.typed_commands import left_behind, rows_in_store, running, wait_for
 
@@ -223,6 +227,28 @@ def test_a_delegate_that_proves_itself_may_use_half_precision(
     assert (code, found["errors"], found["measured"]["block"]) == (0, {}, 57)
     assert found["target"].endswith("/tflite-gpu/fp16/t1/b1")
     assert "--use_gpu=true --gpu_precision_loss_allowed=true" in (phone.data / "asked").read_text()
+
+
+def test_files_of_every_precision_run_on_a_device(
+    daemon: Any, tmp_path: Path, told: Callable[..., tuple[int, str, str]]
+) -> None:
+    lite, space = FORMATS["tflite"], ofa_mbv3_mini()
+    graph = space.subnet_graphs(smallest(space))["network"][0]
+    floats = lite.write(graph)
+    files = {"fp16": lite.write(lite.half(graph)), "int8": int8_writer_of("tflite")(graph, Piece.NETWORK)}
+    files |= {precision: lite.weights_alone(floats, bits) for precision, bits in WEIGHT_BITS.items()}
+    for precision, data in files.items():
+        path = tmp_path / f"{precision}.tflite"
+        path.write_bytes(data)
+        name = f"adb:{daemon.address}"
+        code, out, err = told("profile", "--device", name, "--file", str(path), "--cores", "1", "--json")
+        assert code == 0, err
+        found = json.loads(out)
+        # Few rows are whole blocks in so small a network: most of its narrow weights are int8.
+        assert found["target"].split("/")[-3] in (precision, "w8" if precision == "w4" else precision)
+        assert (found["clock"], found["visits"]) == ("thread-cpu", 12)
+        assert 0 < found["latency_ms"] < 1000
+    assert left_behind(daemon) == []
 
 
 def test_one_file_is_timed_by_either_runner(
