@@ -244,6 +244,8 @@ def files(folder: Path, costs: Path, models: Path) -> dict[str, Any]:
         predicted, known = [], []
         for name in pair:
             row = predict(models / name, devices=["cpu/litert"], workspace=Workspace(costs), least_known=0.0)[0]
+            if row.tier != Tier.ESTIMATED:
+                raise SystemExit(f"{name} is {row.tier} in {costs}: give a workspace with operator costs alone.")
             predicted.append(row.latency_ms)
             known.append(row.known_share)
         fastest = [measured[name].ms for name in pair]
