@@ -190,6 +190,9 @@ def _known_results() -> dict[str, Any]:
     """Parts that were run before: each may be run alone, as int8 takes as long as five trainings."""
     path = machine.RESULTS / "deploy.json"
     known = json.loads(path.read_text()) if path.exists() else {}
+    if "fp32_relative_to_spread_max" not in known.get("write", {}):
+        # Of a version that judged by another share: its part is measured again or left out.
+        known.pop("write", None)
     return {name: known[name] for name in ("write", "fleet", "int8") if name in known}
 
 
