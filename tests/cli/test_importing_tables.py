@@ -59,7 +59,15 @@ def test_another_machine_s_store_is_kept_apart(told: Told, tmp_path: Path) -> No
     code, text, err = told("import", "store", str(other), "--as", "lab", "--store", own, "--json")
     assert (code, json.loads(text)) == (
         0,
-        {"devices": ["R5CT10", "lab-cpu"], "new": 2, "known": 0, "left_out": 0, "campaigns": 0, "held_as": []},
+        {
+            "devices": ["R5CT10", "lab-cpu"],
+            "new": 2,
+            "known": 0,
+            "left_out": 0,
+            "campaigns": 0,
+            "held_as": [],
+            "damaged": 0,
+        },
     ), err
     code, _, err = told("import", "store", str(other), "--as", "a b", "--store", own)
     assert (code, "'a b-cpu' holds characters" in err) == (2, True)

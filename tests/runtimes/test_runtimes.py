@@ -175,7 +175,7 @@ def test_the_catalogue_finds_runtimes_by_name_and_by_file() -> None:
             assert runtime_for_file(Path(f"net.{ending.upper()}")).name == serves
     with pytest.raises(InputError, match="Did you mean 'onnxruntime'"):
         load_runtime("onnx-runtime")
-    with pytest.raises(InputError, match=r"'\.pt' .*\.tflite \(litert\)"):
+    with pytest.raises(InputError, match=r"'\.pt' .*export --torch FILE\.py:FACTORY"):
         runtime_for_file(Path("net.pt"))
 
 

@@ -86,7 +86,7 @@ def test_a_damaged_store_is_refused(path: Path, target: Target) -> None:
     data = bytearray(path.read_bytes())
     data[4096:-4096] = os.urandom(len(data) - 8192)
     path.write_bytes(data)
-    with pytest.raises(InputError, match="not a readable store"), Store(path) as store:
+    with pytest.raises(InputError, match=r"is damaged|not a readable store"), Store(path) as store:
         list(store.measurements())
 
 
