@@ -63,7 +63,7 @@ def resnet50_layout(resolutions: tuple[int, ...]) -> Layout:
     return Layout(64, (256, 512, 1024, 2048), (2, 2, 4, 2), (1, 2, 2, 2), 1000, resolutions)
 
 
-#: Networks of up to four milliseconds on a fast core: wide on small maps, because batches of such dense convolutions
+#: Networks of 0.2 to 2 milliseconds on a fast core: wide on small maps, because batches of such dense convolutions
 #: train in a third of the time, for the same latency, that depthwise ones take; and narrow inside at the least, so that
 #: what networks know differs, too.
 MINI_LAYOUT = Layout(
