@@ -74,7 +74,7 @@ def lint_layout(data: bytes, format_name: str, precision: str, contract: InputCo
 
 
 def _count_tflite(data: bytes) -> tuple[Counter[str], int, set[str], set[str]]:
-    from fleetfront.deploy.writers.tflite.flatbuffer import is_float, is_int8, kind_name, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import as_text, is_float, is_int8, kind_name, unpack_model
 
     model = unpack_model(data)
     names = [kind_name(code) for code in model.operatorCodes]
@@ -85,7 +85,7 @@ def _count_tflite(data: bytes) -> tuple[Counter[str], int, set[str], set[str]]:
         name = names[operator.opcodeIndex]
         counts[name] += 1
         fed = [graph.tensors[index] for index in operator.inputs if index >= 0]
-        given = [_text(graph.tensors[index].name) for index in operator.outputs]
+        given = [as_text(graph.tensors[index].name) for index in operator.outputs]
         weights = [tensor for tensor in fed if model.buffers[tensor.buffer].content]
         if name in XNNPACK_NOT_HYBRID and is_float(fed[0]) and any(map(is_int8, weights)):
             slow.add(name)
@@ -117,7 +117,3 @@ def _count_onnx(data: bytes) -> tuple[Counter[str], int, set[str], set[str]]:
 def _is_large(shape: tuple[int, ...]) -> bool:
     """Tell whether an array is one of weights rather than of biases, shifts or scales."""
     return sum(size > 1 for size in shape) > 1
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)

@@ -82,19 +82,15 @@ def onnx_with_weights(data: bytes, weights: Mapping[str, Weight]) -> bytes:
 
 def tflite_with_weights(data: bytes, weights: Mapping[str, Weight]) -> bytes:
     """The same of TFLite."""
-    from fleetfront.deploy.writers.tflite.flatbuffer import AlignedBuffer, is_float, pack_model, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import AlignedBuffer, as_text, is_float, pack_model, unpack_model
 
     model = unpack_model(data)
     for tensor in model.subgraphs[0].tensors:
-        name = _text(tensor.name)
+        name = as_text(tensor.name)
         if name in weights and is_float(tensor) and model.buffers[tensor.buffer].content:
             model.buffers[tensor.buffer] = AlignedBuffer(weights[name].values.astype("<f4").tobytes())
     result: bytes = pack_model(model)
     return result
-
-
-def _text(name: Any) -> str:
-    return name.decode() if isinstance(name, bytes) else str(name)
 
 
 def _unpacked(packed: NDArray[Any], scale: NDArray[Any], width: int) -> Weight:
@@ -114,13 +110,13 @@ def tflite_weights(data: bytes) -> dict[str, Weight]:
 
 
 def _tflite_weights(model: Any) -> Iterator[tuple[str, Weight]]:
-    from fleetfront.deploy.writers.tflite.flatbuffer import block_scales, is_float, is_int8
+    from fleetfront.deploy.writers.tflite.flatbuffer import as_text, block_scales, is_float, is_int8
 
     for tensor in model.subgraphs[0].tensors:
         content, shape = model.buffers[tensor.buffer].content, tuple(tensor.shape)
         if not content or len(shape) < _FEWEST_DIMENSIONS:
             continue
-        name = _text(tensor.name)
+        name = as_text(tensor.name)
         if is_float(tensor):
             yield name, Weight(np.frombuffer(content, "<f4").reshape(shape))
         elif is_int8(tensor) and (told := tensor.quantization) is not None and told.scale is not None:

@@ -141,11 +141,11 @@ def narrow_tflite(data: bytes, piece: Piece = Piece.OPERATOR) -> bytes:
         from ai_edge_quantizer import quantizer, recipe
     except ImportError as error:
         raise missing("ai-edge-quantizer", "quantise", "Quantising TFLite files") from error
-    from fleetfront.deploy.writers.tflite.flatbuffer import unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import as_text, unpack_model
 
     graph = unpack_model(data).subgraphs[0]
     ranges = {
-        tensor.name.decode() if isinstance(tensor.name, bytes) else tensor.name: {
+        as_text(tensor.name): {
             "min": np.full((1,) * len(tensor.shape), -_SPAN, np.float32),
             "max": np.full((1,) * len(tensor.shape), _SPAN, np.float32),
         }

@@ -229,7 +229,7 @@ def _is_faster_in_int8(kind: str, shape: tuple[int, ...]) -> bool:
 
 def _products(data: bytes) -> Iterator[tuple[str, str, tuple[int, ...]]]:
     """Of every product by weights: the pattern of its scope in the quantiser, its kind, the shape of its weights."""
-    from fleetfront.deploy.writers.tflite.flatbuffer import kind_name, unpack_model
+    from fleetfront.deploy.writers.tflite.flatbuffer import as_text, kind_name, unpack_model
 
     model = unpack_model(data)
     graph = model.subgraphs[0]
@@ -237,5 +237,5 @@ def _products(data: bytes) -> Iterator[tuple[str, str, tuple[int, ...]]]:
         kind = kind_name(model.operatorCodes[operator.opcodeIndex])
         if kind in (_FULLY_CONNECTED, _DEPTHWISE, _CONVOLUTION):
             weights, given = graph.tensors[operator.inputs[1]], graph.tensors[operator.outputs[0]]
-            name = given.name.decode() if isinstance(given.name, bytes) else str(given.name)
+            name = as_text(given.name)
             yield f"^{re.escape(name)};?$", kind, tuple(map(int, weights.shape))

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from fleetfront import __version__
 from fleetfront.datasets import DIGITS
+from fleetfront.deploy.bundle.manifest import safe_name
 from fleetfront.deploy.formats import FileFormat
 from fleetfront.errors import DeviceError, FleetfrontError, InputError
 from fleetfront.graphs.graph import Graph
@@ -198,7 +199,7 @@ def _received(sent: _Sent, weights: Weights, folder: Path) -> Network | Fleetfro
     try:
         folder.mkdir()
         for name, data in sent.files.items():
-            (folder / name).write_bytes(data)
+            (folder / safe_name(name)).write_bytes(data)
     except OSError as error:
         return InputError(f"The files could not be written ({error}).", _FREE_SPACE)
     return replace(sent.network, files=tuple(replace(file, path=folder / file.name) for file in sent.network.files))

@@ -192,10 +192,15 @@ def operator_versions(model: Any) -> list[tuple[str, int]]:
     return [(kind_name(code), int(code.version)) for code in model.operatorCodes]
 
 
+def as_text(name: Any) -> str:
+    """A name of a file, which its readers give as bytes."""
+    return name.decode() if isinstance(name, bytes) else str(name)
+
+
 def custom_operators(model: Any) -> list[str]:
     """Names of the operators that a file takes from elsewhere than the runtime, sorted."""
     codes = [code.customCode for code in model.operatorCodes if code.customCode is not None]
-    return sorted({code.decode() if isinstance(code, bytes) else str(code) for code in codes})
+    return sorted({as_text(code) for code in codes})
 
 
 def is_int8(tensor: Any) -> bool:
