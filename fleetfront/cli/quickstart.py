@@ -113,7 +113,8 @@ def _show(story: Quickstart) -> None:
     print_table(columns, [_file_row(file) for file in story.files])
     hint(
         "\nAccuracy is on held-out digits. Predictions are of the fitted models (without +- where these know too\n"
-        "little of other sittings) and, as today, of this sitting alone; measurements are of the very files."
+        "little of other sittings) and, as today, of this sitting alone; measurements are of the very files.\n"
+        "+- is one standard deviation: nine of ten are promised to lie within 1.64 of it."
     )
     hint(f"Files: {story.out / 'bundles'}    Fronts: {story.out / 'fronts' / 'fronts.json'}")
 
