@@ -136,8 +136,8 @@ def test_a_profile_beside_other_programs_promises_less() -> None:
 
 def test_hand_computed() -> None:
     errors = np.array([0.03, -0.03, 0.03, -0.03])
-    spread = np.sqrt((3 * 0.03**2 + 6 * TYPICAL_STD**2) / 9)
-    assert relative_std(errors, 1) == pytest.approx(spread * t.ppf(0.95, 9) / Z90)
+    spread = np.sqrt((3 * 0.03**2 + 0.5 * TYPICAL_STD**2) / 3.5)
+    assert relative_std(errors, 1) == pytest.approx(spread * t.ppf(0.95, 3.5) / Z90)
 
 
 def test_many_networks_outweigh_what_is_typical() -> None:
@@ -154,6 +154,17 @@ def test_noise_bounds_from_below() -> None:
 @pytest.mark.parametrize(("networks", "terms"), [(0, 0), (1, 1), (2, 1)])
 def test_hardly_any_network_means_hardly_any_knowledge(networks: int, terms: int) -> None:
     assert relative_std(np.zeros(networks), terms) == UNCALIBRATED_STD
+
+
+@pytest.mark.parametrize("spread", [0.006, 0.05])
+def test_spaces_that_are_not_typical_are_covered_as_well(spread: float) -> None:
+    covered = []
+    for seed in range(300):
+        errors = np.random.default_rng(seed).normal(0, spread, 120)
+        # Of three terms fitted on twenty networks: their residuals, scaled.
+        std = relative_std(errors[:20], 3)
+        covered.append(np.mean(np.abs(errors[20:]) <= Z90 * std))
+    assert 0.88 <= np.mean(covered) <= 0.96
 
 
 @pytest.mark.parametrize(("networks", "law"), [(20, "normal"), (20, "heavy"), (80, "normal")])
