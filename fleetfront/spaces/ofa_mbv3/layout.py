@@ -14,7 +14,7 @@ import numpy as np
 from fleetfront.errors import InputError
 from fleetfront.graphs.layers import EPSILON
 from fleetfront.spaces.blocks import Block, Parameter
-from fleetfront.spaces.image_work import Work, halved, make_divisible
+from fleetfront.spaces.image_work import Work, halved, make_divisible, map_features
 
 #: Block families of these spaces. ``mbconv`` with expansion 1 is the first block, which has no choices.
 STEM, MBCONV, HEAD = "mbv3_stem", "mbconv", "mbv3_head"
@@ -300,12 +300,7 @@ def block_features(block: Block) -> dict[str, float]:
         "is_head": shape.family == HEAD,
         "kernel": shape.kernel,
         "expansion": shape.expansion,
-        "stride": shape.stride,
-        "width_in": shape.width_in,
-        "width_mid": shape.width_mid,
-        "width_out": shape.width_out,
-        "pixels_in": pixels_in,
-        "pixels_out": pixels_out,
+        **map_features(shape),
         "se_width": shape.reduced,
         "is_hard_swish": shape.activation == "hard_swish",
         "has_shortcut": shape.has_shortcut,

@@ -13,7 +13,7 @@ import numpy as np
 
 from fleetfront.errors import InputError
 from fleetfront.spaces.blocks import Block
-from fleetfront.spaces.image_work import Work, halved, make_divisible
+from fleetfront.spaces.image_work import Work, halved, make_divisible, map_features
 
 #: Block families of this space. ``bottleneck`` with ``project`` has a convolution in its shortcut.
 STEM, BOTTLENECK, HEAD = "resnet_stem", "bottleneck", "resnet_head"
@@ -190,12 +190,7 @@ def block_features(block: Block) -> dict[str, float]:
         "is_head": shape.family == HEAD,
         "is_deep": shape.is_deep,
         "projects": shape.projects,
-        "stride": shape.stride,
-        "width_in": shape.width_in,
-        "width_mid": shape.width_mid,
-        "width_out": shape.width_out,
-        "pixels_in": pixels_in,
-        "pixels_out": pixels_out,
+        **map_features(shape),
         "macs": macs,
         "params": block_params(block),
         "activation_elements": elements,
