@@ -27,6 +27,7 @@ from torch.utils import _pytree as pytree
 from fleetfront.errors import InputError, MissingDependency
 from fleetfront.graphs.graph import Graph
 from fleetfront.graphs.readers.torch import read_module
+from fleetfront.spaces.from_torch.converted import convert_once
 from fleetfront.user_code import reason_of
 
 _OPSET = 17
@@ -147,14 +148,26 @@ def export_tflite(module: nn.Module, sample: Sequence[Tensor], is_inside: bool =
         InputError: the converter gives up.
         MissingDependency: litert-torch is not installed.
     """
-    converter = load_litert_torch()
-    names = input_names(module, len(sample))
+    load_litert_torch()
+    computed: bytes | None = None
+    with contextlib.suppress(InputError):
+        computed = export_onnx(module, sample, is_inside=True)
+    if not is_inside:
+        with torch.no_grad(), plain_paths():
+            check_numbers(module, _ran(module, sample))
+    convert = partial(_converted, module, sample, is_inside)
+    if computed is None:
+        return convert()
+    # Beside its weights and operators, where an image has its channels decides what is written.
+    return convert_once(computed, f"litert-torch, {'inside' if is_inside else 'whole'}", convert)
+
+
+def _converted(module: nn.Module, sample: Sequence[Tensor], is_inside: bool) -> bytes:
+    converter, names = load_litert_torch(), input_names(module, len(sample))
     with quiet_torch(), _quiet_native(), plain_paths(), tempfile.TemporaryDirectory() as folder:
         try:
             with torch.no_grad():
                 results = module(*sample)
-            if not is_inside:
-                check_numbers(module, results)
             called: nn.Module = _Named(module, names, _output_names(results))
             if is_inside:
                 module, sample = _channels_last(converter, module, sample, results)
@@ -163,8 +176,6 @@ def export_tflite(module: nn.Module, sample: Sequence[Tensor], is_inside: bool =
             fed = dict(zip(names, sample, strict=True))
             converter.convert(called, sample_kwargs=fed, enable_x64=True).export(str(path))
             return path.read_bytes()
-        except InputError:
-            raise
         except Exception as error:
             raise InputError(
                 f"litert-torch gave up on {type(module).__name__} ({reason_of(error)}).",
